@@ -1,0 +1,28 @@
+"""The errors that jointrain raises for what a user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class JointrainError(Exception):
+    """Root of all errors whose message is meant for the user."""
+
+
+class InvalidInputError(JointrainError, ValueError):
+    """A value, a table or a file that jointrain was given can't be used as it is."""
+
+
+class MissingDependencyError(JointrainError, ImportError):
+    """An optional package is needed; the message carries the pip line that installs it."""
+
+
+class NotFittedError(JointrainError, RuntimeError):
+    """Something was asked of a model that has not been fitted."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
