@@ -10,8 +10,21 @@ __version__ = "0.1.0"
 _HOMES = {
     "InvalidInputError": "jointrain.errors",
     "JointrainError": "jointrain.errors",
+    "MissingDependencyError": "jointrain.errors",
+    "NotFittedError": "jointrain.errors",
     "Metric": "jointrain.metrics",
     "Task": "jointrain.task",
+    "TensorData": "jointrain.data._tensor_data",
+    "MLP": "jointrain.networks",
+    "HardSharing": "jointrain.networks",
+    "Network": "jointrain.networks",
+    "Alternating": "jointrain.training",
+    "Callback": "jointrain.training",
+    "EpochRecord": "jointrain.training",
+    "Joint": "jointrain.training",
+    "OptimizerSettings": "jointrain.training",
+    "Separate": "jointrain.training",
+    "Trainer": "jointrain.training",
 }
 """Where each public name lives; a room is imported when its first name is used."""
 

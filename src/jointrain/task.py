@@ -96,7 +96,7 @@ class Task:
 
     @classmethod
     def regression(cls, name: str, size: int = 1) -> Task:
-        """Return a task that predicts a real number (or `size` numbers, such as a box's corners)."""
+        """Return a task that predicts a real number, or `size` numbers such as a box's sides."""
         return cls(name, "regression", size=size)
 
     @classmethod

@@ -1,0 +1,49 @@
+"""Hooks into a trainer's run, and what it records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jointrain.training._trainer import Trainer
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch showed.
+
+    Args:
+        epoch: Number of the epoch, from 1.
+        step: Number of steps made so far.
+        training: Mean training loss of each task that was trained in the epoch.
+        validation: Validation loss of each task; empty without validation data.
+        score: What early stopping looks at (lower is better); None without validation data.
+        best: Whether the score is the best so far.
+    """
+
+    epoch: int
+    step: int
+    training: Mapping[str, float]
+    validation: Mapping[str, float]
+    score: float | None
+    best: bool
+
+
+class Callback:
+    """Base of all callbacks; every hook does nothing unless overridden."""
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Run before the first step."""
+
+    def on_step_end(self, trainer: Trainer, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Run after each step (from 1) with the detached losses of the tasks that it trained."""
+
+    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+        """Run after each epoch."""
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Run after the last step, with the best weights restored."""

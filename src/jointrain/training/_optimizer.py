@@ -1,0 +1,171 @@
+"""Optimisers: which one, how many of them, and the learning rate over the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from jointrain.errors import InvalidInputError, closest
+from jointrain.networks import Network
+
+Layout = Literal["one", "per_task", "per_group"]
+OptimizerFactory = Callable[[list[nn.Parameter]], Optimizer]
+
+_NAMES = ("adamw", "adam", "sgd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """Which optimiser, as plain values that a recipe can store.
+
+    Args:
+        name: ``adamw`` (default), ``adam`` or ``sgd``.
+        learning_rate: Peak learning rate, > 0; default 1e-3.
+        weight_decay: Decay of the weights (decoupled for adamw), >= 0; default 0.
+        momentum: Momentum of sgd, in [0, 1); default 0.
+
+    Raises:
+        InvalidInputError: A value lies outside its range, or the name is unknown.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in _NAMES:
+            raise InvalidInputError(
+                f"`optimizer` must be one of {', '.join(_NAMES)}, got {self.name!r}"
+                f"{closest(self.name, _NAMES)}"
+            )
+        if not 0 < self.learning_rate < math.inf:
+            raise InvalidInputError(f"`learning_rate` must be positive, got {self.learning_rate}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InvalidInputError(f"`weight_decay` must be at least 0, got {self.weight_decay}")
+        if not 0 <= self.momentum < 1:
+            raise InvalidInputError(f"`momentum` must lie in [0, 1), got {self.momentum}")
+
+    def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """Return the optimiser of the given parameters."""
+        rate, decay = self.learning_rate, self.weight_decay
+        if self.name == "sgd":
+            return SGD(parameters, rate, self.momentum, weight_decay=decay, fused=True)
+        kind = AdamW if self.name == "adamw" else Adam
+        return kind(parameters, rate, weight_decay=decay, fused=True)
+
+
+class Optimizers:
+    """The optimisers of a network: one, one for each task, or one for each group of parameters.
+
+    - ``one``: all parameters in one optimiser. A step moves the parameters that have a gradient;
+      momentum of shared parameters mixes the tasks.
+    - ``per_task``: each task has an optimiser over the shared parameters and its own, so the shared
+      parameters have a momentum for each task (the classic form of alternating training). It is
+      for steps that train one task; a step of several tasks needs that nothing is shared.
+    - ``per_group``: one optimiser for the shared parameters and one for each task's own.
+
+    Args:
+        network: Whose parameters.
+        factory: Makes an optimiser of a list of parameters.
+        layout: See above; default ``one``.
+
+    Raises:
+        InvalidInputError: The layout is unknown or the network has no trainable parameter.
+    """
+
+    def __init__(self, network: Network, factory: OptimizerFactory, layout: Layout = "one") -> None:
+        shared = _trainable(network.shared_parameters())
+        own = {task: _trainable(network.task_parameters(task)) for task in network.task_names}
+        every = _trainable(list(network.parameters()))
+        if not every:
+            raise InvalidInputError("the network has no parameter that requires a gradient")
+        self._by_task: dict[str, list[Optimizer]]
+        if layout == "one":
+            self.all = [factory(every)]
+            self._by_task = dict.fromkeys(own, self.all)
+        elif layout == "per_task":
+            self._by_task = {
+                task: [factory(shared + parameters)] if shared + parameters else []
+                for task, parameters in own.items()
+            }
+            self.all = [optimizer for group in self._by_task.values() for optimizer in group]
+        elif layout == "per_group":
+            first = [factory(shared)] if shared else []
+            heads = {task: [factory(group)] if group else [] for task, group in own.items()}
+            self._by_task = {task: first + group for task, group in heads.items()}
+            self.all = first + [optimizer for group in heads.values() for optimizer in group]
+        else:
+            known = ("one", "per_task", "per_group")
+            raise InvalidInputError(
+                f"`layout` must be one of {', '.join(known)}, got {layout!r}"
+                f"{closest(layout, known)}"
+            )
+        self._one_task_at_a_time = layout == "per_task" and bool(shared)
+        self._base_rates = [
+            [group["lr"] for group in optimizer.param_groups] for optimizer in self.all
+        ]
+
+    def check_step(self, tasks: Sequence[str]) -> None:
+        """Refuse a step that the layout can't take.
+
+        Raises:
+            InvalidInputError: The layout is ``per_task``, something is shared, and the step trains
+                several tasks: every optimiser would move the shared parameters once.
+        """
+        if self._one_task_at_a_time and len(tasks) > 1:
+            raise InvalidInputError(
+                "optimisers per task need steps of one task each, because each of them would move "
+                "the shared parameters; use Alternating(), or layout 'one' or 'per_group'"
+            )
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        for optimizer in self.all:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self, tasks: Sequence[str]) -> None:
+        """Let the optimisers of the trained tasks make their step, each once."""
+        if len(self.all) == 1:
+            self.all[0].step()
+            return
+        done: set[int] = set()
+        for task in tasks:
+            for optimizer in self._by_task[task]:
+                if id(optimizer) not in done:
+                    done.add(id(optimizer))
+                    optimizer.step()
+
+    def scale_learning_rate(self, factor: float) -> None:
+        """Set every learning rate to `factor` times its value at the start."""
+        for optimizer, rates in zip(self.all, self._base_rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+
+def learning_rate_factor(step: int, steps: int, warm_up: float, decay: str) -> float:
+    """Return the learning rate of a step as a share of its peak.
+
+    Args:
+        step: Number of the step, from 0.
+        steps: Number of all steps.
+        warm_up: Share of the steps over which the rate rises linearly to its peak.
+        decay: ``cosine`` (falls to 0 at the end) or ``none``.
+
+    Source: Loshchilov & Hutter, "SGDR", ICLR 2017, eq. 5 with one cycle.
+    """
+    rising = round(warm_up * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    if decay == "none":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def _trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+    return [parameter for parameter in parameters if parameter.requires_grad]

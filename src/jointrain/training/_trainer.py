@@ -1,0 +1,523 @@
+"""Trainer: trains the tasks of a network together, in alternation, or one alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jointrain.data._tensor_data import TensorData
+from jointrain.errors import InvalidInputError, closest
+from jointrain.networks import Network
+from jointrain.task import Task
+from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._optimizer import (
+    Layout,
+    OptimizerFactory,
+    Optimizers,
+    OptimizerSettings,
+    learning_rate_factor,
+)
+from jointrain.training._schedule import Joint, Schedule
+
+_EVALUATION_ROWS = 8192
+
+_Source = tuple[TensorData, tuple[str, ...]]
+"""A data set and the tasks that it serves."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of one data set, the tasks that they train, and whether each label is there."""
+
+    data: TensorData
+    tasks: tuple[str, ...]
+    complete: tuple[bool, ...]
+
+
+class _Sampler:
+    """Draws batches of one data set without end; every row once before any row twice."""
+
+    def __init__(
+        self,
+        data: TensorData,
+        tasks: Sequence[Task],
+        batch_size: int,
+        generator: torch.Generator,
+    ) -> None:
+        labelled = torch.stack([task.labelled(data.targets[task.name]) for task in tasks])
+        rows = labelled.any(0).nonzero().squeeze(1)
+        used = {task.name: data.targets[task.name] for task in tasks}
+        self._data = TensorData(data.inputs, used)
+        if len(rows) < len(data):
+            self._data = self._data.take(rows)
+        self._tasks = tuple(used)
+        self._complete = tuple(bool(labelled[i][rows].all()) for i in range(len(tasks)))
+        self._generator = generator
+        count = len(rows)
+        # batches of nearly equal size: a last batch of two rows would be noise
+        batches = math.ceil(count / batch_size)
+        self._bounds = [round(count * i / batches) for i in range(batches + 1)]
+        self._stream = self._batches()
+
+    def _batches(self) -> Iterator[_Batch]:
+        if len(self._bounds) == 2:
+            while True:
+                yield _Batch(self._data, self._tasks, self._complete)
+        device = self._data.inputs.device
+        while True:
+            order = torch.randperm(len(self._data), generator=self._generator).to(device)
+            for start, end in zip(self._bounds, self._bounds[1:], strict=False):
+                yield _Batch(self._data.take(order[start:end]), self._tasks, self._complete)
+
+    def draw(self) -> _Batch:
+        return next(self._stream)
+
+
+class Trainer:
+    r"""Trains a network on its tasks and keeps the best weights seen on validation data.
+
+    A step takes the tasks that the schedule names, draws a batch, and makes one step on
+    :math:`L = \sum_i w_i L_i + \lambda_1 |W|_1 + \lambda_2 |W|_2^2`, where :math:`L_i` is the mean
+    loss over the rows of the batch that have task i's label and W are the weight matrices (not the
+    biases and normalisation parameters) that the step reaches.
+
+    Args:
+        network: Maps inputs to ``{task: output}``.
+        tasks: The tasks; each must be one of the network's.
+        schedule: Which tasks take part in which step; default `Joint()`.
+        weights: :math:`w_i` by task name, >= 0; default 1 for each.
+        optimizer: `OptimizerSettings`, or a function from a list of parameters to an optimiser,
+            such as ``functools.partial(torch.optim.SGD, lr=0.5)``. Default AdamW with rate 1e-3.
+        layout: How many optimisers: ``one`` (default), ``per_task`` or ``per_group``; see
+            `Optimizers`.
+        warm_up: Share of the steps over which the learning rate rises linearly; default 0.
+        decay: ``cosine`` or ``none`` (default).
+        gradient_clip: Largest norm of the whole gradient; None (default) clips nothing.
+        l1, l2: Factors of the penalties, >= 0; default 0.
+        batch_size: Rows in a batch; default 256. Batches are cut to nearly equal sizes.
+        epochs: How often (on average) each row is seen; default 100.
+        steps: Number of steps instead of `epochs`.
+        patience: Stop after so many epochs without a better validation score; None (default) never
+            stops early. The score is the mean over tasks of validation loss over the loss before
+            training. The best weights are restored either way.
+        seed: Seed of batches, task order and dropout; default 0.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or a `torch.device`.
+        callbacks: Hooks, called in this order.
+
+    Raises:
+        InvalidInputError: A value lies outside its range, or tasks and network do not fit.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tasks: Sequence[Task],
+        *,
+        schedule: Schedule | None = None,
+        weights: Mapping[str, float] | None = None,
+        optimizer: OptimizerFactory | None = None,
+        layout: Layout = "one",
+        warm_up: float = 0.0,
+        decay: Literal["cosine", "none"] = "none",
+        gradient_clip: float | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        batch_size: int = 256,
+        epochs: int = 100,
+        steps: int | None = None,
+        patience: int | None = None,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        _check_ranges(
+            warm_up=warm_up, decay=decay, gradient_clip=gradient_clip, l1=l1, l2=l2,
+            batch_size=batch_size, epochs=epochs, steps=steps, patience=patience,
+        )  # fmt: skip
+        self.device = resolve_device(device)
+        self.network = network.to(self.device)
+        self.tasks = {task.name: task for task in tasks}
+        if not tasks:
+            raise InvalidInputError("a trainer needs at least one task")
+        if len(self.tasks) != len(tasks):
+            raise InvalidInputError("the tasks of a trainer must have different names")
+        for name in self.tasks:
+            network.index_of(name)
+        self.schedule = Joint() if schedule is None else schedule
+        self.weights = _checked_weights(weights, tuple(self.tasks))
+        self.optimizers = Optimizers(network, optimizer or OptimizerSettings(), layout)
+        self.warm_up = warm_up
+        self.decay = decay
+        self.gradient_clip = gradient_clip
+        self.l1 = l1
+        self.l2 = l2
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.steps = steps
+        self.patience = patience
+        self.seed = seed
+        self.callbacks = tuple(callbacks)
+        self.history: list[EpochRecord] = []
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+
+    def fit(
+        self,
+        train: TensorData | Mapping[str, TensorData],
+        validation: TensorData | Mapping[str, TensorData] | None = None,
+    ) -> list[EpochRecord]:
+        """Train, and restore the best weights if there is validation data.
+
+        Args:
+            train: One data set with the targets of all tasks (missing labels allowed), or a data
+                set for each task by name.
+            validation: Likewise; a task without validation labels is left out of the score.
+
+        Returns:
+            A record for each epoch, also kept as `history`.
+
+        Raises:
+            InvalidInputError: A task has no data or no label, or a loss is not finite.
+        """
+        sources = self._sources(train, "training")
+        checks = None if validation is None else self._sources(validation, "validation")
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.seed)
+            self._fit(sources, checks)
+        return self.history
+
+    def _fit(
+        self,
+        sources: list[_Source],
+        validation: list[_Source] | None,
+    ) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        labels = self._count_labels(sources)
+        batches = {name: math.ceil(count / self.batch_size) for name, count in labels.items()}
+        epoch_steps = self.schedule.steps_per_epoch(batches)
+        total = self.epochs * epoch_steps if self.steps is None else self.steps
+        samplers: dict[tuple[int, tuple[str, ...]], _Sampler] = {}
+        self.history = []
+        best = _BestWeights(self.network, validation is not None)
+        initial = {} if validation is None else self._mean_losses(validation)
+        for callback in self.callbacks:
+            callback.on_fit_start(self)
+        self.network.train()
+        seen: list[dict[str, Tensor]] = []
+        for step, tasks in zip(range(total), self.schedule.steps(labels, generator), strict=False):
+            self.optimizers.check_step(tasks)
+            drawn = self._draw(sources, samplers, tasks, generator)
+            self.optimizers.scale_learning_rate(
+                learning_rate_factor(step, total, self.warm_up, self.decay)
+            )
+            losses = self.training_step(drawn)
+            seen.append(losses)
+            for callback in self.callbacks:
+                callback.on_step_end(self, step + 1, losses)
+            if (step + 1) % epoch_steps == 0 or step + 1 == total:
+                record = self._end_epoch(step + 1, seen, validation, initial, best)
+                seen = []
+                for callback in self.callbacks:
+                    callback.on_epoch_end(self, record)
+                if self.patience is not None and best.epochs_since >= self.patience:
+                    break
+        best.restore(self.network)
+        self.network.eval()
+        for callback in self.callbacks:
+            callback.on_fit_end(self)
+
+    def _draw(
+        self,
+        sources: list[_Source],
+        samplers: dict[tuple[int, tuple[str, ...]], _Sampler],
+        tasks: Sequence[str],
+        generator: torch.Generator,
+    ) -> list[_Batch]:
+        """Draw a batch from every data set that serves one of the tasks."""
+        drawn = []
+        for index, (data, source_tasks) in enumerate(sources):
+            active = tuple(name for name in source_tasks if name in tasks)
+            if not active:
+                continue
+            if (index, active) not in samplers:
+                samplers[index, active] = _Sampler(
+                    data, [self.tasks[name] for name in active], self.batch_size, generator
+                )
+            drawn.append(samplers[index, active].draw())
+        return drawn
+
+    def training_step(self, batches: Sequence[_Batch]) -> dict[str, Tensor]:
+        """Make one step on the given batches and return the detached loss of each task."""
+        losses = self.compute_losses(batches)
+        self.optimizers.zero_grad()
+        self.backward(losses)
+        self._penalize()
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
+        self.optimizers.step(tuple(losses))
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def compute_losses(self, batches: Sequence[_Batch]) -> dict[str, Tensor]:
+        """Return the loss of each task on the given batches, a scalar each."""
+        losses = {}
+        for batch in batches:
+            outputs = self.network(batch.data.inputs, batch.tasks)
+            for name, complete in zip(batch.tasks, batch.complete, strict=True):
+                losses[name] = self.tasks[name].loss(
+                    outputs[name], batch.data.targets[name], complete=complete
+                )
+        return losses
+
+    def backward(self, losses: Mapping[str, Tensor]) -> None:
+        """Fill the gradients of the weighted sum of the losses."""
+        weighted = [
+            loss if self.weights[name] == 1 else loss * self.weights[name]
+            for name, loss in losses.items()
+        ]
+        total = weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def predict(
+        self, inputs: Tensor, tasks: Sequence[str] | None = None, *, logits: bool = False
+    ) -> dict[str, Tensor]:
+        """Return the predictions of each task: values, or probabilities of classes.
+
+        Args:
+            inputs: What the network takes; first dimension n.
+            tasks: Which tasks; default all.
+            logits: Return the heads' outputs as they are.
+
+        Shape:
+            returns: as `Task.predict`, first dimension n, on the CPU.
+        """
+        names = tuple(self.tasks) if tasks is None else tuple(tasks)
+        self.network.eval()
+        parts = []
+        for start in range(0, len(inputs), _EVALUATION_ROWS):
+            outputs = self.network(inputs[start : start + _EVALUATION_ROWS].to(self.device), names)
+            parts.append(
+                {
+                    name: (output if logits else self.tasks[name].predict(output)).cpu()
+                    for name, output in outputs.items()
+                }
+            )
+        return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+    def evaluate(self, data: TensorData | Mapping[str, TensorData]) -> dict[str, dict[str, float]]:
+        """Return each task's metrics over its labelled rows, by task and metric name.
+
+        Raises:
+            InvalidInputError: A task has no data.
+        """
+        results = {}
+        for source, names in self._sources(data, "evaluation", labels_needed=False):
+            predictions = self.predict(source.inputs, names)
+            for name in names:
+                results[name] = self.tasks[name].evaluate(
+                    predictions[name], source.targets[name].cpu()
+                )
+        return {name: results[name] for name in self.tasks}
+
+    def _sources(
+        self,
+        data: TensorData | Mapping[str, TensorData],
+        purpose: str,
+        *,
+        labels_needed: bool = True,
+    ) -> list[_Source]:
+        """Return the data sets on the device with the tasks that each serves."""
+        if isinstance(data, TensorData):
+            sources = [(data, tuple(self.tasks))]
+        else:
+            for name in data:
+                if name not in self.tasks:
+                    raise InvalidInputError(
+                        f"there are {purpose} data for {name!r}, which is no task of the trainer"
+                        f"{closest(name, self.tasks)}"
+                    )
+            for name in self.tasks:
+                if name not in data:
+                    raise InvalidInputError(f"task {name!r} has no {purpose} data")
+            sources = [(data[name], (name,)) for name in self.tasks]
+        for source, names in sources:
+            for name in names:
+                if name not in source.targets:
+                    raise InvalidInputError(
+                        f"the {purpose} data have no target of task {name!r}"
+                        f"{closest(name, source.targets)}"
+                    )
+                if (
+                    labels_needed
+                    and purpose == "training"
+                    and not bool(self.tasks[name].labelled(source.targets[name]).any())
+                ):
+                    raise InvalidInputError(f"task {name!r} has no label in the {purpose} data")
+        return [(source.to(self.device), names) for source, names in sources]
+
+    def _count_labels(self, sources: list[_Source]) -> dict[str, int]:
+        counts = {
+            name: int(self.tasks[name].labelled(data.targets[name]).sum())
+            for data, names in sources
+            for name in names
+        }
+        return {name: counts[name] for name in self.tasks}
+
+    def _penalize(self) -> None:
+        """Add the gradients of the L1 and L2 penalties of the weights that the step reached."""
+        if not (self.l1 or self.l2):
+            return
+        with torch.no_grad():
+            for parameter in self._parameters:
+                if parameter.grad is None or parameter.ndim < 2:
+                    continue
+                if self.l1:
+                    parameter.grad.add_(parameter.sign(), alpha=self.l1)
+                if self.l2:
+                    parameter.grad.add_(parameter, alpha=2 * self.l2)
+
+    @torch.no_grad()
+    def _mean_losses(self, sources: list[_Source]) -> dict[str, float]:
+        """Return each task's loss over all labelled rows; tasks without any are left out."""
+        self.network.eval()
+        sums: dict[str, list[Tensor]] = {}
+        counts: dict[str, list[Tensor]] = {}
+        for data, names in sources:
+            for start in range(0, len(data), _EVALUATION_ROWS):
+                part = slice(start, start + _EVALUATION_ROWS)
+                outputs = self.network(data.inputs[part], names)
+                for name in names:
+                    target = data.targets[name][part]
+                    count = self.tasks[name].labelled(target).sum()
+                    sums.setdefault(name, []).append(
+                        self.tasks[name].loss(outputs[name], target).double() * count
+                    )
+                    counts.setdefault(name, []).append(count)
+        self.network.train()
+        means = {}
+        for name in sums:
+            total = int(torch.stack(counts[name]).sum())
+            if total:
+                means[name] = float(torch.stack(sums[name]).sum()) / total
+        return means
+
+    def _end_epoch(
+        self,
+        step: int,
+        seen: list[dict[str, Tensor]],
+        validation: list[_Source] | None,
+        initial: Mapping[str, float],
+        best: _BestWeights,
+    ) -> EpochRecord:
+        training = {}
+        for name in self.tasks:
+            values = [losses[name] for losses in seen if name in losses]
+            if values:
+                training[name] = float(torch.stack(values).double().mean())
+                if not math.isfinite(training[name]):
+                    raise InvalidInputError(
+                        f"the loss of task {name!r} is not finite by step {step}; lower the "
+                        f"learning rate, clip the gradient or check its targets"
+                    )
+        losses = {} if validation is None else self._mean_losses(validation)
+        score = None
+        if losses:
+            relative = [losses[name] / max(initial[name], 1e-12) for name in losses]
+            score = sum(relative) / len(relative)
+        improved = best.offer(self.network, score)
+        record = EpochRecord(len(self.history) + 1, step, training, losses, score, improved)
+        self.history.append(record)
+        return record
+
+
+class _BestWeights:
+    """Keeps a copy of the weights with the lowest score."""
+
+    def __init__(self, network: nn.Module, active: bool) -> None:
+        self._copy = (
+            {name: value.clone() for name, value in network.state_dict().items()} if active else {}
+        )
+        self._score = math.inf
+        self.epochs_since = 0
+
+    def offer(self, network: nn.Module, score: float | None) -> bool:
+        if score is None or not self._copy:
+            return False
+        if score < self._score:
+            self._score = score
+            self.epochs_since = 0
+            for name, value in network.state_dict().items():
+                self._copy[name].copy_(value)
+            return True
+        self.epochs_since += 1
+        return False
+
+    def restore(self, network: nn.Module) -> None:
+        if self._score < math.inf:
+            network.load_state_dict(self._copy)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the torch device; ``auto`` is a GPU if there is one.
+
+    Raises:
+        InvalidInputError: The device is unknown or not on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise InvalidInputError(f"`device` must be auto, cpu or cuda, got {device!r}") from None
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInputError("device 'cuda' was asked for, but torch finds no GPU; use 'cpu'")
+    return resolved
+
+
+def _checked_weights(
+    weights: Mapping[str, float] | None, names: tuple[str, ...]
+) -> dict[str, float]:
+    given = {} if weights is None else dict(weights)
+    for name, weight in given.items():
+        if name not in names:
+            raise InvalidInputError(
+                f"`weights` names {name!r}, which is no task{closest(name, names)}"
+            )
+        if not 0 <= weight < math.inf:
+            raise InvalidInputError(f"the weight of task {name!r} must be >= 0, got {weight}")
+    if given and not any(given.get(name, 1.0) for name in names):
+        raise InvalidInputError("at least one task must have a weight above 0")
+    return {name: float(given.get(name, 1.0)) for name in names}
+
+
+def _check_ranges(
+    *,
+    warm_up: float,
+    decay: str,
+    gradient_clip: float | None,
+    l1: float,
+    l2: float,
+    batch_size: int,
+    epochs: int,
+    steps: int | None,
+    patience: int | None,
+) -> None:
+    if not 0 <= warm_up <= 1:
+        raise InvalidInputError(f"`warm_up` must lie in [0, 1], got {warm_up}")
+    if decay not in ("cosine", "none"):
+        raise InvalidInputError(f"`decay` must be 'cosine' or 'none', got {decay!r}")
+    if gradient_clip is not None and not gradient_clip > 0:
+        raise InvalidInputError(f"`gradient_clip` must be positive, got {gradient_clip}")
+    for name, factor in (("l1", l1), ("l2", l2)):
+        if not 0 <= factor < math.inf:
+            raise InvalidInputError(f"`{name}` must be at least 0, got {factor}")
+    for name, count in (
+        ("batch_size", batch_size), ("epochs", epochs), ("steps", steps), ("patience", patience),
+    ):  # fmt: skip
+        if count is not None and count < 1:
+            raise InvalidInputError(f"`{name}` must be at least 1, got {count}")
