@@ -22,9 +22,8 @@ from jointrain.training._optimizer import (
     OptimizerSettings,
     learning_rate_factor,
 )
+from jointrain.training._prediction import EVALUATION_ROWS, predict
 from jointrain.training._schedule import Joint, Schedule
-
-_EVALUATION_ROWS = 8192
 
 _Source = tuple[TensorData, tuple[str, ...]]
 """A data set and the tasks that it serves."""
@@ -282,7 +281,6 @@ class Trainer:
         total = weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum()
         total.backward()  # type: ignore[no-untyped-call]
 
-    @torch.no_grad()
     def predict(
         self, inputs: Tensor, tasks: Sequence[str] | None = None, *, logits: bool = False
     ) -> dict[str, Tensor]:
@@ -296,18 +294,8 @@ class Trainer:
         Shape:
             returns: as `Task.predict`, first dimension n, on the CPU.
         """
-        names = tuple(self.tasks) if tasks is None else tuple(tasks)
-        self.network.eval()
-        parts = []
-        for start in range(0, len(inputs), _EVALUATION_ROWS):
-            outputs = self.network(inputs[start : start + _EVALUATION_ROWS].to(self.device), names)
-            parts.append(
-                {
-                    name: (output if logits else self.tasks[name].predict(output)).cpu()
-                    for name, output in outputs.items()
-                }
-            )
-        return {name: torch.cat([part[name] for part in parts]) for name in names}
+        wanted = [self.tasks[name] for name in (self.tasks if tasks is None else tasks)]
+        return predict(self.network, wanted, inputs, device=self.device, logits=logits)
 
     def evaluate(self, data: TensorData | Mapping[str, TensorData]) -> dict[str, dict[str, float]]:
         """Return each task's metrics over its labelled rows, by task and metric name.
@@ -388,8 +376,8 @@ class Trainer:
         sums: dict[str, list[Tensor]] = {}
         counts: dict[str, list[Tensor]] = {}
         for data, names in sources:
-            for start in range(0, len(data), _EVALUATION_ROWS):
-                part = slice(start, start + _EVALUATION_ROWS)
+            for start in range(0, len(data), EVALUATION_ROWS):
+                part = slice(start, start + EVALUATION_ROWS)
                 outputs = self.network(data.inputs[part], names)
                 for name in names:
                     target = data.targets[name][part]

@@ -1,0 +1,229 @@
+"""The options of the commands, each said once: as flag, as key of the config file, with its check."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from jointrain.errors import InvalidInputError, closest
+
+if TYPE_CHECKING:
+    from jointrain.training import Recipe
+
+
+def _names(value: Any) -> Any:
+    """Read ``a,b,"c, d"`` (or several such) as a list of names."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        rows = csv.reader(value, skipinitialspace=True)
+        return [name.strip() for row in rows for name in row if name.strip()]
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """Read names from a config file's list as they are, or from a string with commas."""
+    if isinstance(value, str):
+        return _names(value)
+    return value
+
+
+def _pairs(value: Any) -> Any:
+    """Read ``a=x,b=y`` (or several such) as a mapping; the name may hold an equals sign."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, (list, tuple)):
+        pairs = {}
+        for item in _names(list(value)):
+            name, equals, what = item.rpartition("=")
+            if not equals or not name.strip():
+                raise ValueError(f"expected name=value, got {item!r}")
+            pairs[name.strip()] = what.strip()
+        return pairs
+    return value
+
+
+def _rule_or_pairs(value: Any) -> Any:
+    return _pairs(value) if isinstance(value, str) and "=" in value else value
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
+RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    seed: int = Field(0, ge=0, description="Seed of all random choices.")
+    json_output: bool = Field(
+        False, alias="json", description="Print the result as JSON, for machines."
+    )
+
+
+class TableSettings(_Settings):
+    """Which columns are what, how to train, and where to put the result."""
+
+    table: Path
+    targets: Names = Field(min_length=1, description="Target columns, separated by commas.")
+    task: Pairs = Field(
+        {}, description="Kind of a target: NAME=regression, =binary or =multiclass. Repeatable."
+    )
+    ignore: Names = Field([], description="Columns that are no features. Repeatable.")
+    id: str | None = Field(None, description="Column that names the rows; no feature.")
+    group: str | None = Field(
+        None, description="Rows with the same value stay on one side of a split."
+    )
+    time: str | None = Field(None, description="Splits train on the past of this column.")
+    weights: RuleOrNumbers = Field(
+        "equal", description="Loss weights: equal, size, difficulty, or a=1,b=0.3."
+    )
+    order: Literal["random", "round-robin", "proportional"] = Field(
+        "random", description="Order of tasks in alternating training."
+    )
+    probabilities: Numbers | None = Field(
+        None, description="With order random: a=0.7,b=0.3; default all equal."
+    )
+    width: int = Field(256, ge=1, description="Units of each trunk layer.")
+    depth: int = Field(2, ge=1, description="Number of trunk layers.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout probability.")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="The optimiser.")
+    optimizers: Literal["one", "per-task", "per-group"] = Field(
+        "one", description="One optimiser, one per task, or one per parameter group."
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(1e-2, ge=0, description="Weight decay of the optimiser.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd.")
+    warm_up: float = Field(0.05, ge=0, le=1, description="Share of steps with rising rate.")
+    decay: Literal["cosine", "none"] = Field("cosine", description="How the rate falls.")
+    gradient_clip: float = Field(
+        1.0, ge=0, description="Largest norm of the gradient; 0 for no limit."
+    )
+    l1: float = Field(0.0, ge=0, description="Factor of the L1 penalty.")
+    l2: float = Field(0.0, ge=0, description="Factor of the L2 penalty.")
+    batch_size: int | None = Field(None, ge=1, description="Rows in a batch; default by rows.")
+    epochs: int | None = Field(None, ge=1, description="Passes at most; default by rows.")
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without progress before stopping; default by epochs."
+    )
+    validation_fraction: float = Field(
+        0.15, gt=0, lt=1, description="Share of rows kept for early stopping."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    out: Path | None = Field(None, description="Folder to write; default TABLE-answer.")
+    force: bool = Field(False, description="Replace the folder if jointrain wrote it.")
+
+    def recipe(self, schedule: str, name: str | None = None) -> Recipe:
+        """Return the recipe that the settings describe."""
+        from jointrain.training import Alternating, Joint, OptimizerSettings, Recipe, Separate
+
+        order: Any = self.order.replace("-", "_")
+        chances = None if self.probabilities is None else tuple(self.probabilities.items())
+        schedules = {
+            "joint": Joint,
+            "separate": Separate,
+            "alternating": lambda: Alternating(order, chances),
+        }
+        layout: Any = self.optimizers.replace("-", "_")
+        return Recipe(
+            name=name or schedule,
+            schedule=schedules[schedule](),
+            weights=self.weights if isinstance(self.weights, str) else tuple(self.weights.items()),
+            width=self.width,
+            depth=self.depth,
+            dropout=self.dropout,
+            optimizer=OptimizerSettings(
+                name=self.optimizer,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                momentum=self.momentum,
+            ),
+            layout=layout,
+            warm_up=self.warm_up,
+            decay=self.decay,
+            gradient_clip=self.gradient_clip or None,
+            l1=self.l1,
+            l2=self.l2,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            patience=self.patience,
+            validation_fraction=self.validation_fraction,
+        )
+
+
+class CompareSettings(TableSettings):
+    """Settings of ``jointrain compare``."""
+
+    folds: int = Field(5, ge=2, description="Number of outer folds.")
+    seeds: int = Field(3, ge=1, description="Number of repetitions of the folds.")
+    workers: int | None = Field(None, ge=1, description="Processes; default one for each core.")
+
+
+class FitSettings(TableSettings):
+    """Settings of ``jointrain fit``."""
+
+    schedule: Literal["joint", "alternating", "separate"] = Field(
+        "joint", description="How the tasks take turns."
+    )
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | None) -> _Model:
+    """Return the settings from flags and config file, flags winning.
+
+    Args:
+        model: The command's settings.
+        flags: What the command line said; None where it said nothing.
+        config: A TOML file with keys named like the flags, dashes or underscores alike.
+
+    Raises:
+        InvalidInputError: The file can't be read, a key is unknown, or a value can't be used.
+    """
+    values = {} if config is None else _read_config(model, config)
+    given = {
+        name: _names(value) if isinstance(value, list) else value
+        for name, value in flags.items()
+        if value is not None and value is not False and value != []
+    }
+    values.update(given)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            raise InvalidInputError(f"{_flag(name)} is missing; name it") from None
+        source = f"{config}: {name}" if config is not None and name not in given else _flag(name)
+        message = message[0].lower() + message[1:]
+        raise InvalidInputError(f"{source}: {message}, got {first['input']!r}") from None
+
+
+def _read_config(model: type[BaseModel], path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} is not TOML: {error}") from None
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    values = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise InvalidInputError(f"{path}: unknown key {key!r}{closest(name, known)}")
+        values[name] = value
+    return values
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,331 @@
+"""Bundles: a fitted table model as a folder of safetensors, JSON and a checked encoder file.
+
+A bundle holds ``bundle.json`` (what the model is), ``weights.safetensors`` (the networks) and
+``encoder.skops`` (the fitted encoder, of known types only). Nothing in it is a pickle, so loading a
+bundle from a stranger runs no code of theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as save_weights
+
+from jointrain.data import Column, TableEncoder
+from jointrain.errors import InvalidInputError, JointrainError
+from jointrain.task import Task
+from jointrain.training._recipe import Recipe
+from jointrain.training._table_model import Part, TableModel, build_network
+
+SCHEMA_VERSION = 1
+_JSON = "bundle.json"
+_WEIGHTS = "weights.safetensors"
+_ENCODER = "encoder.skops"
+_PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _TaskEntry(_Strict):
+    name: str
+    kind: Literal["regression", "binary", "multiclass"]
+    classes: list[bool | int | float | str]
+    mean: float | None = None
+    deviation: float | None = None
+
+
+class _ColumnEntry(_Strict):
+    name: str
+    kind: str
+    dtype: str
+    categories: list[str] | None = None
+
+
+class _PartEntry(_Strict):
+    tasks: list[str]
+    weights: dict[str, float]
+    validation: dict[str, float]
+    epochs: tuple[int, int]
+
+
+class _Description(_Strict):
+    """The contents of ``bundle.json``, but for its own digest."""
+
+    schema_version: int
+    tasks: list[_TaskEntry]
+    columns: list[_ColumnEntry]
+    inputs: int
+    parts: list[_PartEntry]
+    recipe: dict[str, Any]
+    seed: int
+    packages: dict[str, str]
+    metrics: dict[str, dict[str, float | None]]
+    notes: dict[str, Any]
+    digests: dict[str, str]
+
+
+def save_bundle(
+    model: TableModel,
+    path: str | Path,
+    *,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a model as a bundle; the folder appears whole or not at all.
+
+    Args:
+        model: The fitted model.
+        path: The folder to make.
+        metrics: What is known of the model's quality, by task and metric; NaN is kept as null.
+        notes: Anything else that JSON can hold, such as how the metrics were measured.
+        force: Replace the folder if it exists.
+
+    Raises:
+        InvalidInputError: The folder exists and `force` is not set, or can't be written.
+    """
+    with new_folder(path, force=force) as folder:
+        write_bundle(model, folder, metrics=metrics, notes=notes)
+    return Path(path)
+
+
+def write_bundle(
+    model: TableModel,
+    folder: Path,
+    *,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the files of a bundle into an existing folder."""
+    weights = {
+        f"{index}.{name}": value.contiguous()
+        for index, part in enumerate(model.parts)
+        for name, value in part.network.state_dict().items()
+    }
+    (folder / _WEIGHTS).write_bytes(save_weights(weights))
+    model.encoder.save(folder / _ENCODER)
+    scaling = model.scaling
+    description = _Description(
+        schema_version=SCHEMA_VERSION,
+        tasks=[
+            _TaskEntry(
+                name=task.name,
+                kind=task.kind,
+                classes=list(task.classes),
+                mean=scaling[task.name][0] if task.name in scaling else None,
+                deviation=scaling[task.name][1] if task.name in scaling else None,
+            )
+            for task in model.tasks
+        ],
+        columns=[
+            _ColumnEntry(
+                name=column.name,
+                kind=column.kind,
+                dtype=column.dtype,
+                categories=model.encoder.categories.get(column.name),
+            )
+            for column in model.columns
+        ],
+        inputs=len(model.encoder.feature_names),
+        parts=[
+            _PartEntry(
+                tasks=list(part.tasks),
+                weights=dict(part.weights),
+                validation=dict(part.validation),
+                epochs=part.epochs,
+            )
+            for part in model.parts
+        ],
+        recipe=model.recipe.to_json(),
+        seed=model.seed,
+        packages={name: version(name) for name in _PACKAGES},
+        metrics={
+            task: {name: None if value != value else value for name, value in values.items()}
+            for task, values in (metrics or {}).items()
+        },
+        notes=dict(notes or {}),
+        digests={name: _digest((folder / name).read_bytes()) for name in (_WEIGHTS, _ENCODER)},
+    )
+    content = description.model_dump(mode="json")
+    content["digest"] = _digest(_canonical(content))
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / _JSON).write_text(text + "\n", encoding="utf-8")
+
+
+def load_bundle(path: str | Path) -> TableModel:
+    """Load the model of a bundle.
+
+    Raises:
+        InvalidInputError: It is no bundle, it was cut or changed, or a newer jointrain wrote it.
+    """
+    folder = _bundle_folder(path)
+    content = describe_bundle(folder)
+    try:
+        described = _Description.model_validate(
+            {name: value for name, value in content.items() if name != "digest"}
+        )
+        files = {name: (folder / name).read_bytes() for name in (_WEIGHTS, _ENCODER)}
+        for name, data in files.items():
+            if _digest(data) != described.digests.get(name):
+                raise _damaged(folder, f"{name} is not the file that was saved")
+        weights = load_weights(files[_WEIGHTS])
+        tasks = tuple(
+            Task(entry.name, entry.kind, tuple(entry.classes)) for entry in described.tasks
+        )
+        recipe = Recipe.from_json(described.recipe)
+        by_name = {task.name: task for task in tasks}
+        parts = []
+        for index, entry in enumerate(described.parts):
+            with torch.random.fork_rng(devices=[]):
+                network = build_network(
+                    recipe, described.inputs, [by_name[name] for name in entry.tasks]
+                )
+            prefix = f"{index}."
+            network.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+            )
+            network.eval()
+            parts.append(
+                Part(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
+            )
+    except OSError as error:
+        raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
+    except (ValidationError, SafetensorError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise _damaged(folder, reason) from None
+    return TableModel(
+        tasks=tasks,
+        columns=tuple(Column(c.name, c.kind, c.dtype) for c in described.columns),
+        encoder=TableEncoder.load(folder / _ENCODER),
+        scaling={
+            entry.name: (entry.mean, entry.deviation)
+            for entry in described.tasks
+            if entry.mean is not None and entry.deviation is not None
+        },
+        parts=tuple(parts),
+        recipe=recipe,
+        seed=described.seed,
+    )
+
+
+def describe_bundle(path: str | Path) -> dict[str, Any]:
+    """Return the checked contents of ``bundle.json``.
+
+    Raises:
+        InvalidInputError: It is no bundle, it was cut or changed, or a newer jointrain wrote it.
+    """
+    folder = _bundle_folder(path)
+    if not folder.is_dir():
+        raise InvalidInputError(
+            f"{folder} is no bundle: there is no such folder; give the folder that `--out` named"
+        )
+    try:
+        content = json.loads((folder / _JSON).read_text(encoding="utf-8"))
+    except OSError:
+        raise InvalidInputError(f"{folder} is no bundle: it holds no {_JSON}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise _damaged(folder, f"{_JSON} is not whole") from None
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise _damaged(folder, f"{_JSON} has no schema_version")
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise InvalidInputError(
+            f"{folder} has schema version {content['schema_version']!r}, this jointrain reads "
+            f"{SCHEMA_VERSION}; use the jointrain version that wrote it"
+        )
+    digest = content.get("digest")
+    rest = {name: value for name, value in content.items() if name != "digest"}
+    if digest != _digest(_canonical(rest)):
+        raise _damaged(folder, f"{_JSON} was changed after it was saved")
+    return content
+
+
+@contextmanager
+def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` when the block ends without an error.
+
+    Raises:
+        InvalidInputError: `path` exists and `force` is not set, or its parent can't be written.
+    """
+    target = Path(path)
+    check_new_folder(target, force=force)
+    parent = target.resolve().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
+    except OSError as error:
+        raise InvalidInputError(f"{parent} can't be written: {error.strerror}") from None
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=parent))
+            os.replace(target, old / "folder")
+            try:
+                os.replace(temporary, target)
+            except OSError:
+                os.replace(old / "folder", target)
+                raise
+            finally:
+                shutil.rmtree(old)
+        else:
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new_folder(path: str | Path, *, force: bool = False) -> None:
+    """Refuse a folder that exists, before any work is done.
+
+    With `force`, an existing folder is accepted only if it is empty or jointrain's own, so that a
+    slip of the hand never deletes anything else.
+
+    Raises:
+        InvalidInputError: The path exists and may not be replaced.
+    """
+    target = Path(path)
+    if not target.exists():
+        return
+    if not force:
+        raise InvalidInputError(f"{target} exists; choose another --out or replace it with --force")
+    if not target.is_dir():
+        raise InvalidInputError(f"{target} is a file; choose another --out")
+    if any(target.iterdir()) and not any(
+        (folder / _JSON).exists() for folder in (target, target / "bundle")
+    ):
+        raise InvalidInputError(
+            f"{target} is a folder that jointrain did not write; choose another --out"
+        )
+
+
+def _bundle_folder(path: str | Path) -> Path:
+    """Return the bundle itself for the folder that a study wrote around it."""
+    folder = Path(path)
+    inner = folder / "bundle"
+    return inner if inner.is_dir() and not (folder / _JSON).exists() else folder
+
+
+def _damaged(folder: Path, reason: str) -> JointrainError:
+    return InvalidInputError(f"{folder} is damaged: {reason}; use another copy or fit it again")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode()

@@ -1,0 +1,447 @@
+"""The command line: parse, call, print. Rooms are imported inside the commands, so help is quick."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+from jointrain import __version__
+from jointrain._settings import (
+    CompareSettings,
+    FitSettings,
+    TableSettings,
+    load_settings,
+)
+from jointrain.errors import InvalidInputError, JointrainError
+
+if TYPE_CHECKING:
+    from jointrain.data import SupervisedTable
+    from jointrain.training import Callback, TableModel
+
+app = typer.Typer(
+    name="jointrain",
+    help="Train the targets of a table together or apart, and see with figures which is better.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+
+
+def main() -> None:
+    """Run the command line; every user fault is one line and exit code 2."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        app(list(arguments), prog_name="jointrain", standalone_mode=False)
+    except JointrainError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("stopped: what was unfinished is gone, nothing else was touched", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        # usage errors of typer carry their exit code; anything else is a fault of jointrain's own
+        if not hasattr(error, "format_message"):
+            raise
+        return _fail(error.format_message().rstrip("."))
+    return 0
+
+
+def _fail(message: str) -> int:
+    line = " ".join(message.split())
+    print(f"error: {line}", file=sys.stderr)
+    return 2
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"jointrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each field of its settings; it is called with what was said."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = [
+            inspect.Parameter(
+                "table",
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=None,
+                annotation=Annotated[
+                    Path | None, typer.Argument(help="CSV, TSV, Parquet, Arrow or Feather file.")
+                ],
+            ),
+            inspect.Parameter(
+                "config",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    Path | None, typer.Option(help="TOML file with any of these; flags win.")
+                ],
+            ),
+        ]
+        for name, field in model.model_fields.items():
+            if name == "table":
+                continue
+            flag = field.alias or name
+            shown, choices = _flag_type(field.annotation)
+            help_text = field.description or ""
+            if choices:
+                help_text += f" One of {', '.join(choices)}."
+            if field.default not in (None, "", [], {}, False) and not field.is_required():
+                help_text += f" Default {field.default}."
+            option = typer.Option("--" + flag.replace("_", "-"), help=help_text)
+            parameters.append(
+                inspect.Parameter(
+                    flag,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=False if shown is bool else None,
+                    annotation=Annotated[shown if shown is bool else shown | None, option],
+                )
+            )
+
+        def wrapper(**flags: Any) -> None:
+            config = flags.pop("config")
+            command(load_settings(model, flags, config))
+
+        wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapper
+
+    return decorate
+
+
+def _flag_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the type of a flag for a field's type, and its choices."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        return _flag_type(inner[0])
+    if get_origin(annotation) is Literal:
+        return str, get_args(annotation)
+    if get_origin(annotation) in (list, dict):
+        return list[str], ()
+    return annotation, ()
+
+
+@app.command()
+@_flags_of(CompareSettings)
+def compare(settings: CompareSettings) -> None:
+    """Say which way of training the targets is best, and keep the best model.
+
+    Trains each target alone, all jointly and all in alternation on the same folds and seeds, beside
+    two baselines, and prints what the data show.
+    """
+    from jointrain.bundle import check_new_folder, new_folder, write_bundle
+    from jointrain.reports import print_result, result_to_json, write_markdown
+    from jointrain.studies import Study, default_recipes
+    from jointrain.training import fit_table, resolve_device
+
+    out = _output_folder(settings)
+    check_new_folder(out, force=settings.force)
+    resolve_device(settings.device)
+    table = _prepare(settings)
+    study = Study(
+        table,
+        default_recipes(settings.recipe("alternating")),
+        folds=settings.folds,
+        seeds=settings.seeds,
+        seed=settings.seed,
+    )
+    with _progress("folds") as advance:
+        result = study.run(workers=settings.workers, progress=advance)
+    best = result.best()
+    with _epochs(f"training {best.name} on all rows") as callbacks:
+        model = fit_table(
+            table, best, seed=settings.seed, device=settings.device, callbacks=callbacks
+        )
+    metrics = {
+        task.name: {
+            metric.name: float(_nanmean(result.values(best.name, task.name, metric.name)))
+            for metric in task.metrics or ()
+        }
+        for task in table.tasks
+    }
+    notes = {
+        "metrics": f"mean over {study.folds} folds x {study.seeds} seeds of recipe {best.name}",
+        "id": settings.id,
+    }
+    with new_folder(out, force=settings.force) as folder:
+        (folder / "bundle").mkdir()
+        write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
+        result.table.write_parquet(folder / "results.parquet")
+        report = write_markdown(result, f"{settings.table.name}: together or apart?")
+        (folder / "report.md").write_text(report, encoding="utf-8")
+    if settings.json_output:
+        print(json.dumps({**result_to_json(result), "out": str(out)}, ensure_ascii=False))
+        return
+    print_result(result, _console())
+    print(f"\nSaved: {out / 'bundle'} (the model), results.parquet and report.md beside it.")
+    print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
+
+
+@app.command()
+@_flags_of(FitSettings)
+def fit(settings: FitSettings) -> None:
+    """Fit one model for all targets and save it as a bundle."""
+    from jointrain.bundle import check_new_folder, save_bundle
+    from jointrain.training import fit_table, resolve_device
+
+    out = _output_folder(settings)
+    check_new_folder(out, force=settings.force)
+    resolve_device(settings.device)
+    table = _prepare(settings)
+    recipe = settings.recipe(settings.schedule)
+    with _epochs(f"training {recipe.name}") as callbacks:
+        model = fit_table(
+            table, recipe, seed=settings.seed, device=settings.device, callbacks=callbacks
+        )
+    save_bundle(model, out, notes={"id": settings.id}, force=settings.force)
+    validation = {name: loss for part in model.parts for name, loss in part.validation.items()}
+    if settings.json_output:
+        print(json.dumps({"out": str(out), "validation_loss": validation}, ensure_ascii=False))
+        return
+    rows = [
+        [
+            name,
+            f"{part.epochs[0]}",
+            f"{part.epochs[1]}",
+            f"{validation.get(name, float('nan')):.4g}",
+        ]
+        for part in model.parts
+        for name in part.tasks
+    ]
+    headings = ["task", "epochs", "epoch kept", "validation loss"]
+    _print_table(f"{recipe.name}: {len(table.frame)} rows", headings, rows)
+    print(f"Saved: {out}")
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
+    table: Annotated[Path, typer.Argument(help="CSV, TSV, Parquet, Arrow or Feather file.")],
+    out: Annotated[
+        str, typer.Option(help="File to write, kind by its ending; - is standard output (CSV).")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Predict all targets for the rows of a table."""
+    from jointrain.bundle import describe_bundle, load_bundle
+    from jointrain.data import check_writable_ending, read_table, write_table
+
+    if out != "-":
+        check_writable_ending(out)
+        if Path(out).exists() and not force:
+            raise InvalidInputError(
+                f"{out} exists; choose another --out or replace it with --force"
+            )
+    model = load_bundle(bundle)
+    frame = read_table(table)
+    _warn_unseen(model, frame)
+    predictions = model.predict_table(frame)
+    name = describe_bundle(bundle)["notes"].get("id")
+    if name in frame.columns and name not in predictions.columns:
+        predictions = predictions.insert_column(0, frame[name])
+    write_table(predictions, out)
+    if out != "-":
+        print(f"Predicted {len(predictions)} rows: {out}")
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
+    table: Annotated[Path, typer.Argument(help="A table with the targets in it.")],
+    json_output: _JSON = False,
+) -> None:
+    """Measure a bundle on a table that has the targets."""
+    from jointrain.bundle import load_bundle
+    from jointrain.data import read_table
+
+    model = load_bundle(bundle)
+    frame = read_table(table)
+    _warn_unseen(model, frame)
+    metrics = model.evaluate(frame)
+    if json_output:
+        print(json.dumps(_without_nan(metrics), ensure_ascii=False))
+        return
+    rows = [
+        [task, name, "undefined" if value != value else f"{value:.4g}"]
+        for task, values in metrics.items()
+        for name, value in values.items()
+    ]
+    _print_table(f"{table}: {len(frame)} rows", ["task", "metric", "value"], rows)
+
+
+@app.command(name="inspect")
+def inspect_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
+    json_output: _JSON = False,
+) -> None:
+    """Show what a bundle predicts, from which columns, how it was trained and how good it is."""
+    from jointrain.bundle import describe_bundle, load_bundle
+
+    described = describe_bundle(bundle)
+    if json_output:
+        print(json.dumps(described, ensure_ascii=False))
+        return
+    model = load_bundle(bundle)
+    metrics = described["metrics"]
+    rows = [
+        [
+            task.name,
+            task.kind,
+            ", ".join(map(str, task.classes)) or "-",
+            ", ".join(
+                f"{name} {'undefined' if value is None else format(value, '.4g')}"
+                for name, value in metrics.get(task.name, {}).items()
+            )
+            or "-",
+        ]
+        for task in model.tasks
+    ]
+    _print_table("Tasks", ["task", "kind", "classes", "metrics"], rows)
+    if "metrics" in described["notes"]:
+        print(f"Metrics: {described['notes']['metrics']}.\n")
+    rows = [[column.name, column.kind, column.dtype] for column in model.columns]
+    _print_table(
+        f"Feature columns ({described['inputs']} inputs)", ["column", "kind", "type"], rows
+    )
+    rows = []
+    for part in model.parts:
+        shared = sum(p.numel() for p in part.network.shared_parameters())
+        for name in part.tasks:
+            own = sum(p.numel() for p in part.network.task_parameters(name))
+            weight = part.weights.get(name, 1.0)
+            rows.append([name, f"{shared:,}", f"{own:,}", f"{weight:.3g}", f"{part.epochs[1]}"])
+    headings = ["task", "trunk parameters", "head parameters", "loss weight", "epoch kept"]
+    _print_table(f"Networks ({len(model.parts)})", headings, rows)
+    recipe = {name: value for name, value in described["recipe"].items() if value is not None}
+    print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
+    packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
+    print(f"Seed: {described['seed']}\nWritten by: {packages}")
+
+
+def _output_folder(settings: TableSettings) -> Path:
+    return settings.out or Path(f"{settings.table.name.split('.')[0]}-answer")
+
+
+def _prepare(settings: TableSettings) -> SupervisedTable:
+    """Read the table, infer the tasks and say what was inferred."""
+    from jointrain.data import SupervisedTable, read_table
+
+    table = SupervisedTable.prepare(
+        read_table(settings.table),
+        settings.targets,
+        kinds=settings.task,
+        ignore=settings.ignore,
+        id_column=settings.id,
+        group_column=settings.group,
+        time_column=settings.time,
+    )
+    if not settings.json_output:
+        said = settings.task
+        for task in table.tasks:
+            source = "as said" if task.name in said else "inferred"
+            classes = f": {', '.join(map(str, task.classes))}" if task.classes else ""
+            print(f"target {task.name}: {task.kind}{classes} ({source})", file=sys.stderr)
+        if table.unlabelled_rows:
+            print(f"note: {table.unlabelled_rows} rows have no label at all", file=sys.stderr)
+    return table
+
+
+def _warn_unseen(model: TableModel, frame: Any) -> None:
+    for column, count in model.encoder.unseen(frame).items():
+        rows = "row has" if count == 1 else "rows have"
+        print(
+            f"warning: {count} {rows} a value of {column!r} that was never seen in training",
+            file=sys.stderr,
+        )
+
+
+def _nanmean(values: Any) -> float:
+    import numpy as np
+
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _without_nan(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {
+        task: {name: None if value != value else value for name, value in values.items()}
+        for task, values in metrics.items()
+    }
+
+
+def _console() -> Console:
+    console = Console()
+    # a pipe has no width of its own, and a table cut at 80 columns would lose its verdicts
+    return console if console.is_terminal else Console(width=160)
+
+
+def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = _console()
+    console.print(table, markup=False)
+    console.print()
+
+
+@contextmanager
+def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function of (done, all) that moves a progress bar on standard error."""
+    from rich.progress import Progress
+
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        line = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(line, completed=done, total=total)
+
+
+@contextmanager
+def _epochs(title: str) -> Iterator[list[Callback]]:
+    """Give callbacks that move a progress bar by the epochs of each network."""
+    from jointrain.training import Callback, EpochRecord, Trainer
+
+    with _progress(title) as advance:
+
+        class _Bar(Callback):
+            def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+                advance(record.epoch, trainer.epochs)
+
+        yield [_Bar()]
+
+
+if __name__ == "__main__":
+    main()

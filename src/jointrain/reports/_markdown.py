@@ -1,0 +1,62 @@
+"""A study's result as a Markdown page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jointrain.reports._summary import answer, summarize_recipes, summarize_tasks
+from jointrain.studies import StudyResult
+
+
+def write_markdown(result: StudyResult, title: str) -> str:
+    """Return the report: answer, a table for each task, all tasks, and how it was measured."""
+    study = result.study
+    table = study.table
+    lines = [f"# {title}", "", " ".join(answer(result)), ""]
+    for summary in summarize_tasks(result):
+        lines += [f"## {summary.heading}", "", *_table(summary.columns, summary.rows), ""]
+    lines += ["## All tasks", "", *_table(*summarize_recipes(result)), ""]
+    lines += [
+        "## How it was measured",
+        "",
+        f"- {len(table.frame)} rows with a label, {len(table.columns)} feature columns: "
+        + ", ".join(f"{column.name} ({column.kind})" for column in table.columns)
+        + ".",
+        f"- {_split_words(result)}; every recipe sees the same folds and seeds. Encoders and "
+        f"target scaling are learned on the training rows of each fold only.",
+        "- Figures are means ± standard deviation over folds and seeds. ↑ higher is better, ↓ lower "
+        "is better.",
+        "- Change: difference of the first metric from separate training over its mean, in percent, "
+        "positive is better, with a 95 % confidence interval of the corrected resampled t-test "
+        "(Nadeau and Bengio, 2003). Verdicts: p < 0.05, corrected for the number of tasks (Holm).",
+        "- Delta-m: mean of the changes over the tasks (Maninis et al., 2019).",
+        "- The best recipe is the one with the highest Delta-m. It was chosen on the folds that are "
+        "shown, so its own figures flatter it slightly.",
+        "",
+        "## Recipes",
+        "",
+    ]
+    for recipe in study.recipes:
+        settings = ", ".join(
+            f"{name} {value}" for name, value in recipe.to_json().items() if name != "name"
+        )
+        lines.append(f"- **{recipe.name}**: {settings}")
+    return "\n".join(lines) + "\n"
+
+
+def _split_words(result: StudyResult) -> str:
+    study = result.study
+    repeats = f"{study.folds} folds x {study.seeds} seeds"
+    if study.table.time is not None:
+        return f"{repeats}, forward in time (training rows come before test rows)"
+    if study.table.groups is not None:
+        return f"{repeats}, each group of rows on one side of a split"
+    return f"{repeats}, shuffled and stratified by the class targets"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join([" --- ", *[" ---: "] * (len(headings) - 1)]) + "|"
+    return [line(headings), rule, *(line(row) for row in rows)]

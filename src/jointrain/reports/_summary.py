@@ -1,0 +1,226 @@
+"""The figures of a study result, rounded and worded once for all kinds of report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jointrain.studies import SEPARATE, Comparison, StudyResult
+from jointrain.task import Task
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """What a study shows about one task.
+
+    Args:
+        task: The task.
+        labels: Number of labelled rows.
+        columns: Headings of the figures.
+        rows: A row of cells for each recipe and baseline.
+    """
+
+    task: Task
+    labels: int
+    columns: list[str]
+    rows: list[list[str]]
+
+    @property
+    def heading(self) -> str:
+        """The task's name, kind and number of labels."""
+        classes = f" of {len(self.task.classes)} classes" if self.task.kind == "multiclass" else ""
+        return f"{self.task.name}: {self.task.kind}{classes}, {self.labels} labels"
+
+
+def summarize_tasks(result: StudyResult) -> list[TaskSummary]:
+    """Return the figures of every task: metrics, change against separate training, verdict."""
+    labels = np.isfinite(result.study.table.labels()).sum(0)
+    summaries = []
+    for task, count in zip(result.study.table.tasks, labels, strict=True):
+        metrics = task.metrics or ()
+        columns = [
+            "recipe",
+            *(f"{metric.name} {'↑' if metric.higher_is_better else '↓'}" for metric in metrics),
+            "change against separate",
+            "verdict",
+        ]
+        rows = []
+        for recipe in result.recipe_names:
+            cells = [recipe]
+            for index, metric in enumerate(metrics):
+                cells.append(
+                    mean_and_spread(
+                        result.values(recipe, task.name, metric.name), spread=index == 0
+                    )
+                )
+            if recipe == SEPARATE:
+                cells += ["", ""]
+            else:
+                comparison = result.comparisons[recipe][task.name]
+                cells += [change_and_interval(comparison), verdict(recipe, comparison, result)]
+            rows.append(cells)
+        summaries.append(TaskSummary(task, int(count), columns, rows))
+    return summaries
+
+
+def summarize_recipes(result: StudyResult) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of the table over all tasks: Delta-m and time."""
+    runs = result.study.folds * result.study.seeds
+    rows = []
+    for recipe in result.recipe_names:
+        comparison = result.delta_m.get(recipe)
+        cells = ["", ""] if comparison is None else [
+            change_and_interval(comparison), verdict(recipe, comparison, result)
+        ]  # fmt: skip
+        rows.append([recipe, *cells, f"{result.seconds[recipe] / runs:.2f} s"])
+    return ["recipe", "Delta-m", "verdict", "time per fold"], rows
+
+
+def answer(result: StudyResult) -> list[str]:
+    """Return the answer of a study in sentences that need no knowledge of statistics."""
+    best = result.best()
+    tasks = [task.name for task in result.study.table.tasks]
+    sentences = []
+    if best.name == SEPARATE:
+        sentences.append("Train the targets separately: training them together was no better.")
+    else:
+        overall = result.delta_m[best.name]
+        way = {"joint": "jointly", "alternating": "in alternation"}.get(
+            best.schedule.kind, f"with recipe {best.name!r}"
+        )
+        strength = (
+            "which the data show to be better than separate models"
+            if overall.verdict == "helps"
+            else "though the data do not show that it beats separate models"
+        )
+        sentences.append(
+            f"Train {_listed(tasks)} {way}: Delta-m {change_and_interval(overall)}, {strength}."
+        )
+        comparisons = result.comparisons[best.name]
+        for word in ("helps", "hurts", "no evidence"):
+            names = [name for name in tasks if comparisons[name].verdict == word]
+            if names:
+                phrase = {"helps": "It helps", "hurts": "It hurts"}.get(word, "No evidence for")
+                sentences.append(f"{phrase} {_listed(names)}.")
+    for name in result.study.baselines:
+        worse = [
+            task.name
+            for task in result.study.table.tasks
+            if _baseline_lead(result, best.name, name, task) > 0
+        ]
+        if worse:
+            sentences.append(f"Beware: {name} did better than {best.name} on {_listed(worse)}.")
+    return sentences
+
+
+def result_to_json(result: StudyResult) -> dict[str, Any]:
+    """Return all figures of a result as values that JSON can hold; undefined ones are None."""
+    study = result.study
+    return {
+        "rows": len(study.table.frame),
+        "folds": study.folds,
+        "seeds": study.seeds,
+        "best": result.best().name,
+        "answer": " ".join(answer(result)),
+        "tasks": [
+            {
+                "name": task.name,
+                "kind": task.kind,
+                "classes": list(task.classes),
+                "recipes": {
+                    recipe: {
+                        "metrics": {
+                            metric.name: _mean_and_deviation(
+                                result.values(recipe, task.name, metric.name)
+                            )
+                            for metric in task.metrics or ()
+                        },
+                        "against_separate": None
+                        if recipe == SEPARATE
+                        else _comparison_to_json(result.comparisons[recipe][task.name]),
+                    }
+                    for recipe in result.recipe_names
+                },
+            }
+            for task in study.table.tasks
+        ],
+        "delta_m": {recipe: _comparison_to_json(value) for recipe, value in result.delta_m.items()},
+        "seconds": {name: round(spent, 3) for name, spent in result.seconds.items()},
+    }
+
+
+def mean_and_spread(values: np.ndarray, *, spread: bool = True) -> str:
+    """Return the mean, with the standard deviation over folds and seeds, to three digits."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return "undefined"
+    mean = float(finite.mean())
+    if not spread or len(finite) < 2:
+        return _digits(mean, abs(mean))
+    deviation = float(finite.std(ddof=1))
+    return f"{_digits(mean, abs(mean))} ± {_digits(deviation, abs(mean))}"
+
+
+def change_and_interval(comparison: Comparison) -> str:
+    """Return a relative change in percent with its 95 % confidence interval."""
+    if not math.isfinite(comparison.change):
+        return "undefined"
+    if not math.isfinite(comparison.low):
+        return f"{comparison.change:+.1f} %"
+    return f"{comparison.change:+.1f} % [{comparison.low:+.1f}, {comparison.high:+.1f}]"
+
+
+def verdict(recipe: str, comparison: Comparison, result: StudyResult) -> str:
+    """Return the verdict in words: a recipe helps or hurts, a baseline is better or worse."""
+    if comparison.verdict == "no evidence":
+        return comparison.verdict
+    if recipe in result.study.baselines:
+        return "better" if comparison.verdict == "helps" else "worse"
+    return f"{recipe} {comparison.verdict}"
+
+
+def _baseline_lead(result: StudyResult, recipe: str, baseline: str, task: Task) -> float:
+    metric = task.primary_metric
+    ours = np.nanmean(result.values(recipe, task.name, metric.name))
+    theirs = np.nanmean(result.values(baseline, task.name, metric.name))
+    return float(theirs - ours) if metric.higher_is_better else float(ours - theirs)
+
+
+def _comparison_to_json(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "change_percent": _finite(comparison.change),
+        "low": _finite(comparison.low),
+        "high": _finite(comparison.high),
+        "p_value": _finite(comparison.p_value),
+        "verdict": comparison.verdict,
+    }
+
+
+def _mean_and_deviation(values: np.ndarray) -> dict[str, float | None]:
+    finite = values[np.isfinite(values)]
+    return {
+        "mean": float(finite.mean()) if len(finite) else None,
+        "deviation": float(finite.std(ddof=1)) if len(finite) > 1 else None,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _digits(value: float, scale: float) -> str:
+    """Write a number with three digits of the scale's magnitude."""
+    if scale == 0:
+        return f"{value:.3f}"
+    decimals = min(6, max(0, 2 - math.floor(math.log10(scale))))
+    return f"{value:.{decimals}f}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > 6:
+        return f"{', '.join(names[:5])} and {len(names) - 5} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

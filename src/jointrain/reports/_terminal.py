@@ -1,0 +1,40 @@
+"""A study's result for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from jointrain.reports._summary import answer, summarize_recipes, summarize_tasks
+from jointrain.studies import StudyResult
+
+_COLOURS = {"helps": "green", "hurts": "red", "better": "yellow", "worse": "dim"}
+
+
+def print_result(result: StudyResult, console: Console) -> None:
+    """Print a table for each task, one over all tasks, and the answer in words."""
+    study = result.study
+    for summary in summarize_tasks(result):
+        _print_table(console, summary.heading, summary.columns, summary.rows)
+    headings, rows = summarize_recipes(result)
+    _print_table(console, "All tasks", headings, rows)
+    console.print(
+        f"Means ± standard deviation over {study.folds} folds x {study.seeds} seeds; ↑ higher is "
+        f"better, ↓ lower. Changes: mean with 95 % confidence interval, positive is better.",
+        style="dim",
+        soft_wrap=True,
+    )
+    console.print()
+    console.print(" ".join(answer(result)), style="bold", markup=False)
+
+
+def _print_table(console: Console, title: str, headings: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        colour = next((c for word, c in _COLOURS.items() if row[-1].endswith(word)), None)
+        colour = next((c for word, c in _COLOURS.items() if row[2].endswith(word)), colour)
+        table.add_row(*row, style=colour)
+    console.print(table, markup=False)
+    console.print()

@@ -1,0 +1,156 @@
+"""Recipe: all that one run on a table needs beside the data and the seed, as plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jointrain.errors import InvalidInputError, closest
+from jointrain.training._optimizer import Layout, OptimizerSettings
+from jointrain.training._schedule import AnySchedule, Joint, Separate
+
+WEIGHT_RULES = ("equal", "size", "difficulty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Network, weights, schedule and optimiser settings of a run on a table. A value.
+
+    Args:
+        name: What results and reports call it.
+        schedule: `Joint`, `Alternating` or `Separate`; default `Joint()`.
+        weights: ``equal``; ``size`` (in proportion to each task's labelled rows, mean 1);
+            ``difficulty`` (in proportion to each task's validation loss when trained alone, mean 1);
+            or pairs of (task, weight), where a mapping is accepted and 1 is the weight of tasks left
+            out. Default ``equal``.
+        width, depth, dropout: The trunk, see `jointrain.MLP`.
+        optimizer: Which optimiser; default AdamW with rate 1e-3 and weight decay 1e-2.
+        layout: One optimiser, one per task or one per group; see `Optimizers`.
+        warm_up: Share of the steps with rising learning rate; default 0.05.
+        decay: ``cosine`` (default) or ``none``.
+        gradient_clip: Largest norm of the gradient; default 1, None for no limit.
+        l1, l2: Factors of the penalties; default 0.
+        batch_size: Rows in a batch; None (default) chooses by the number of rows: a sixteenth of
+            them, at least 32 and at most 1024.
+        epochs: Passes over the rows at most; None (default) chooses so that about 3000 batches are
+            seen, at least 20 and at most 300 passes.
+        patience: Epochs without a better validation score before stopping; None (default) is a
+            sixth of the epochs, at least 8.
+        validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
+
+    Raises:
+        InvalidInputError: A value lies outside its range or a name is unknown.
+    """
+
+    name: str = "joint"
+    schedule: AnySchedule = field(default_factory=Joint)
+    weights: str | tuple[tuple[str, float], ...] = "equal"
+    width: int = 256
+    depth: int = 2
+    dropout: float = 0.1
+    optimizer: OptimizerSettings = field(
+        default_factory=lambda: OptimizerSettings(learning_rate=1e-3, weight_decay=1e-2)
+    )
+    layout: Layout = "one"
+    warm_up: float = 0.05
+    decay: Literal["cosine", "none"] = "cosine"
+    gradient_clip: float | None = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    batch_size: int | None = None
+    epochs: int | None = None
+    patience: int | None = None
+    validation_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weights, str):
+            if self.weights not in WEIGHT_RULES:
+                raise InvalidInputError(
+                    f"`weights` must be {', '.join(WEIGHT_RULES)} or name=number pairs, got "
+                    f"{self.weights!r}{closest(self.weights, WEIGHT_RULES)}"
+                )
+        else:
+            pairs = tuple((str(name), float(value)) for name, value in dict(self.weights).items())
+            object.__setattr__(self, "weights", pairs)
+        if not 0 < self.validation_fraction < 1:
+            raise InvalidInputError(
+                f"`validation_fraction` must lie in (0, 1), got {self.validation_fraction}"
+            )
+
+    def groups(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return which tasks share a network: each alone for `Separate`, else all together."""
+        if isinstance(self.schedule, Separate):
+            return [(name,) for name in tasks]
+        return [tuple(tasks)]
+
+    def chosen_batch_size(self, rows: int) -> int:
+        """Return the number of rows in a batch for `rows` training rows."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return int(min(1024, max(32, 2 ** round(math.log2(max(rows, 1) / 16)))))
+
+    def chosen_epochs(self, rows: int) -> int:
+        """Return the number of passes over `rows` training rows."""
+        if self.epochs is not None:
+            return self.epochs
+        batches = math.ceil(rows / self.chosen_batch_size(rows))
+        return min(300, max(20, math.ceil(3000 / batches)))
+
+    def chosen_patience(self, rows: int) -> int:
+        """Return after how many epochs without a better score training stops."""
+        return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
+
+    def given_weights(self, tasks: Sequence[str]) -> Mapping[str, float] | None:
+        """Return the weights that were given by number, None if a rule makes them.
+
+        Raises:
+            InvalidInputError: A weight names something that is no task.
+        """
+        if isinstance(self.weights, str):
+            return None
+        for name, _ in self.weights:
+            if name not in tasks:
+                raise InvalidInputError(
+                    f"`weights` names {name!r}, which is no task{closest(name, tasks)}"
+                )
+        return dict(self.weights)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as values that JSON can hold."""
+        from pydantic import TypeAdapter
+
+        result: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        return result
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Recipe:
+        """Return the recipe that `to_json` wrote.
+
+        Raises:
+            InvalidInputError: A value is missing or of the wrong type.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(Recipe).validate_python(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InvalidInputError(f"recipe: {where}: {first['msg']}") from None
+
+
+def size_weights(labels: Mapping[str, int]) -> dict[str, float]:
+    """Return weights in proportion to the number of labelled rows, with mean 1."""
+    return _with_mean_one({name: float(count) for name, count in labels.items()})
+
+
+def difficulty_weights(losses: Mapping[str, float]) -> dict[str, float]:
+    """Return weights in proportion to the tasks' single-task validation losses, with mean 1."""
+    return _with_mean_one({name: max(loss, 1e-6) for name, loss in losses.items()})
+
+
+def _with_mean_one(values: Mapping[str, float]) -> dict[str, float]:
+    mean = sum(values.values()) / len(values)
+    return {name: value / mean for name, value in values.items()}

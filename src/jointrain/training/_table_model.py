@@ -1,0 +1,342 @@
+"""TableModel: networks fitted to the target columns of a table, with what is needed to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from jointrain.data import (
+    Column,
+    SupervisedTable,
+    TableEncoder,
+    as_table,
+    encode_targets,
+    validation_split,
+)
+from jointrain.data._tensor_data import TensorData
+from jointrain.networks import MLP, HardSharing, Network
+from jointrain.task import Task
+from jointrain.training._callback import Callback
+from jointrain.training._prediction import predict
+from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
+from jointrain.training._schedule import Separate
+from jointrain.training._trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a table model, and the tasks that it predicts.
+
+    Args:
+        tasks: Names of the tasks.
+        network: Predicts standardised targets and logits.
+        weights: The loss weights with which it was trained.
+        validation: Loss of each task on the validation rows, at the restored weights.
+        epochs: Epochs made, and the epoch whose weights were kept.
+    """
+
+    tasks: tuple[str, ...]
+    network: Network
+    weights: Mapping[str, float]
+    validation: Mapping[str, float]
+    epochs: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A fitted model for the target columns of a table.
+
+    Args:
+        tasks: What it predicts.
+        columns: The feature columns of the table it was fitted on.
+        encoder: Turns a table into network inputs.
+        scaling: Mean and standard deviation of each regression target, in the target's unit.
+        parts: The networks.
+        recipe: How they were trained.
+        seed: The seed of all random choices.
+    """
+
+    tasks: tuple[Task, ...]
+    columns: tuple[Column, ...]
+    encoder: TableEncoder
+    scaling: Mapping[str, tuple[float, float]]
+    parts: tuple[Part, ...]
+    recipe: Recipe
+    seed: int
+
+    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+        """Return the predictions of each task.
+
+        Args:
+            frame: A table with the feature columns (Polars, pandas, Arrow); other columns are
+                not looked at.
+
+        Shape:
+            returns: [n] for regression (in the target's unit), [n] for binary (probability of the
+            second class), [n, c] for multiclass.
+
+        Raises:
+            InvalidInputError: A feature column is missing or of another type.
+        """
+        inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
+        return predict_parts(self.parts, self.tasks, self.scaling, inputs)
+
+    def predict_table(self, frame: Any) -> pl.DataFrame:
+        """Return the predictions as a table, a row for each row of `frame`.
+
+        A regression task gives a column of its name. A class task gives a column of its name with
+        the most probable class, and a column ``name=class`` with the probability of each class.
+        """
+        predictions = self.predict(frame)
+        columns: dict[str, Any] = {}
+        for task in self.tasks:
+            prediction = predictions[task.name]
+            if not task.has_classes:
+                columns[task.name] = prediction
+                continue
+            if task.kind == "binary":
+                prediction = np.stack([1 - prediction, prediction], axis=1)
+            columns[task.name] = [task.classes[i] for i in prediction.argmax(1)]
+            for index, label in enumerate(task.classes):
+                columns[f"{task.name}={label}"] = prediction[:, index]
+        return pl.DataFrame(columns)
+
+    def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
+        """Return each task's metrics over the rows of `frame` that have its label.
+
+        Raises:
+            InvalidInputError: A feature or target column is missing or of another type.
+        """
+        table = as_table(frame)
+        labels = encode_targets(table, list(self.tasks))
+        return evaluate_predictions(self.tasks, self.predict(table), labels)
+
+
+def build_network(recipe: Recipe, in_features: int, tasks: Sequence[Task]) -> Network:
+    """Return the network of a recipe, freshly initialised from torch's random state."""
+    trunk = MLP(in_features, width=recipe.width, depth=recipe.depth, dropout=recipe.dropout)
+    heads = {task.name: nn.Linear(trunk.out_features, task.output_size) for task in tasks}
+    return HardSharing(trunk, heads)
+
+
+def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of each regression target; 1 for a constant one.
+
+    Shape:
+        labels: [n, t], NaN where a label is missing.
+    """
+    scaling = {}
+    for index, task in enumerate(tasks):
+        if task.kind == "regression":
+            values = labels[:, index].astype(np.float64)
+            deviation = float(np.nanstd(values))
+            mean = float(np.nanmean(values))
+            scaling[task.name] = (mean, deviation if deviation > 1e-12 * max(1, abs(mean)) else 1.0)
+    return scaling
+
+
+def make_data(
+    inputs: Tensor,
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    scaling: Mapping[str, tuple[float, float]],
+) -> TensorData:
+    """Return tensors to train on: inputs, standardised values and class indices.
+
+    Shape:
+        inputs: [n, d]. labels: [n, t], NaN where a label is missing.
+    """
+    targets = {}
+    for index, task in enumerate(tasks):
+        mean, deviation = scaling.get(task.name, (0.0, 1.0))
+        values = (labels[:, index].astype(np.float64) - mean) / deviation
+        targets[task.name] = torch.from_numpy(values.astype(np.float32))
+    return TensorData(inputs, targets)
+
+
+def fit_parts(
+    recipe: Recipe,
+    data: TensorData,
+    tasks: Sequence[Task],
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    callbacks: Sequence[Callback] = (),
+) -> tuple[Part, ...]:
+    """Train the networks of a recipe.
+
+    Args:
+        recipe: What to train.
+        data: Inputs and standardised targets of all rows.
+        tasks: The tasks.
+        train_rows: Row numbers to train on.
+        validation_rows: Row numbers for early stopping; may be empty.
+        seed: Seed of the initial weights, batches, task order and dropout.
+        device: Where to train.
+        callbacks: Hooks of the trainers.
+
+    Raises:
+        InvalidInputError: A task has no label in the training rows, or a loss is not finite.
+    """
+    names = [task.name for task in tasks]
+    train = data.take(torch.from_numpy(train_rows))
+    validation = data.take(torch.from_numpy(validation_rows)) if len(validation_rows) else None
+    given = recipe.given_weights(names)
+    if recipe.weights == "size":
+        given = size_weights(
+            {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
+        )
+    elif recipe.weights == "difficulty" and not isinstance(recipe.schedule, Separate):
+        alone = replace(recipe, schedule=Separate(), weights="equal", name="separate")
+        parts = fit_parts(
+            alone, data, tasks, train_rows, validation_rows,
+            seed=seed, device=device, callbacks=callbacks,
+        )  # fmt: skip
+        measured = {name: loss for part in parts for name, loss in part.validation.items()}
+        given = difficulty_weights(measured) if len(measured) == len(names) else None
+    by_name = {task.name: task for task in tasks}
+    return tuple(
+        _fit_part(
+            recipe,
+            train,
+            validation,
+            [by_name[name] for name in group],
+            given,
+            seed,
+            device,
+            callbacks,
+        )  # fmt: skip
+        for group in recipe.groups(names)
+    )
+
+
+def _fit_part(
+    recipe: Recipe,
+    train: TensorData,
+    validation: TensorData | None,
+    tasks: Sequence[Task],
+    weights: Mapping[str, float] | None,
+    seed: int,
+    device: str | torch.device,
+    callbacks: Sequence[Callback],
+) -> Part:
+    names = tuple(task.name for task in tasks)
+    rows = int(
+        torch.stack([task.labelled(train.targets[task.name]) for task in tasks]).any(0).sum()
+    )
+    if validation is not None and not any(
+        bool(task.labelled(validation.targets[task.name]).any()) for task in tasks
+    ):
+        validation = None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(recipe, train.inputs.shape[1], tasks)
+    alone = len(tasks) == 1
+    trainer = Trainer(
+        network,
+        tasks,
+        schedule=Separate() if alone else recipe.schedule,
+        # the weight of a task that is trained alone would only change its learning rate
+        weights=None if alone or weights is None else weights,
+        optimizer=recipe.optimizer,
+        layout=recipe.layout,
+        warm_up=recipe.warm_up,
+        decay=recipe.decay,
+        gradient_clip=recipe.gradient_clip,
+        l1=recipe.l1,
+        l2=recipe.l2,
+        batch_size=recipe.chosen_batch_size(rows),
+        epochs=recipe.chosen_epochs(rows),
+        patience=None if validation is None else recipe.chosen_patience(rows),
+        seed=seed,
+        device=device,
+        callbacks=callbacks,
+    )
+    history = trainer.fit(train, validation)
+    kept = next((record for record in reversed(history) if record.best), history[-1])
+    network.to("cpu")
+    return Part(names, network, trainer.weights, kept.validation, (len(history), kept.epoch))
+
+
+def predict_parts(
+    parts: Sequence[Part],
+    tasks: Sequence[Task],
+    scaling: Mapping[str, tuple[float, float]],
+    inputs: Tensor,
+) -> dict[str, np.ndarray]:
+    """Return the predictions of each task, regression in the target's unit.
+
+    Shape:
+        inputs: [n, d]. returns: as `TableModel.predict`.
+    """
+    by_name = {task.name: task for task in tasks}
+    predictions = {}
+    for part in parts:
+        part_tasks = [by_name[name] for name in part.tasks]
+        for name, prediction in predict(part.network, part_tasks, inputs).items():
+            mean, deviation = scaling.get(name, (0.0, 1.0))
+            values = prediction.double().numpy()
+            predictions[name] = values * deviation + mean if name in scaling else values
+    return {task.name: predictions[task.name] for task in tasks}
+
+
+def evaluate_predictions(
+    tasks: Sequence[Task], predictions: Mapping[str, np.ndarray], labels: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return each task's metrics over its labelled rows, by task and metric name.
+
+    Shape:
+        predictions: as `TableModel.predict`. labels: [n, t], NaN where a label is missing.
+    """
+    return {
+        task.name: task.evaluate(
+            torch.from_numpy(np.asarray(predictions[task.name], dtype=np.float64)),
+            torch.from_numpy(labels[:, index].astype(np.float64)),
+        )
+        for index, task in enumerate(tasks)
+    }
+
+
+def fit_table(
+    table: SupervisedTable,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    callbacks: Sequence[Callback] = (),
+) -> TableModel:
+    """Fit a recipe on all rows of a table.
+
+    Part of the rows (`Recipe.validation_fraction`) is used for early stopping and not trained on.
+
+    Args:
+        table: The rows, with tasks and feature columns.
+        recipe: How.
+        seed: Seed of all random choices.
+        device: Where to train: auto, cpu or cuda.
+        callbacks: Hooks of the trainers.
+
+    Raises:
+        InvalidInputError: The table or the recipe can't be used as they are.
+    """
+    tasks, labels = table.tasks, table.labels()
+    recipe.given_weights([task.name for task in tasks])
+    encoder = TableEncoder().fit(table.frame, list(table.columns), seed)
+    scaling = target_scaling(labels, tasks)
+    data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)
+    train_rows, validation_rows = validation_split(
+        labels, list(tasks), recipe.validation_fraction, seed, groups=table.groups, time=table.time
+    )
+    parts = fit_parts(
+        recipe, data, tasks, train_rows, validation_rows,
+        seed=seed, device=device, callbacks=callbacks,
+    )  # fmt: skip
+    return TableModel(tasks, table.columns, encoder, scaling, parts, recipe, seed)
