@@ -1,4 +1,4 @@
-"""The options of the commands, each said once: as flag, as key of the config file, with its check."""
+"""The options of the commands, each said once: flag, key of the config file, and check."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ class TableSettings(_Settings):
     probabilities: Numbers | None = Field(
         None, description="With order random: a=0.7,b=0.3; default all equal."
     )
-    width: int = Field(256, ge=1, description="Units of each trunk layer.")
+    width: int = Field(128, ge=1, description="Units of each trunk layer.")
     depth: int = Field(2, ge=1, description="Number of trunk layers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout probability.")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="The optimiser.")
     optimizers: Literal["one", "per-task", "per-group"] = Field(
         "one", description="One optimiser, one per task, or one per parameter group."
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of the optimiser.")
     momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd.")
     warm_up: float = Field(0.05, ge=0, le=1, description="Share of steps with rising rate.")

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Rooms are imported inside the commands, so help is quick."""
+"""The command line: parse, call, print. Rooms are imported inside the commands: help is quick."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         *,
         schedule: str | Joint | Alternating | Separate = "joint",
         weights: str | Mapping[str, float] = "equal",
-        width: int = 256,
+        width: int = 128,
         depth: int = 2,
         dropout: float = 0.1,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         weight_decay: float = 1e-2,
         l1: float = 0.0,
         l2: float = 0.0,
@@ -151,8 +151,8 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         weights: Loss weights: ``equal`` (default), ``size``, ``difficulty``, or a mapping from the
             targets' names to numbers. The targets of an array are named ``target 0``, ...; a data
             frame's by its columns.
-        width, depth, dropout: The trunk: units of a layer (256), layers (2), dropout (0.1).
-        learning_rate, weight_decay: Of AdamW: 1e-3 and 1e-2.
+        width, depth, dropout: The trunk: units of a layer (128), layers (2), dropout (0.1).
+        learning_rate, weight_decay: Of AdamW: 2e-3 and 1e-2.
         l1, l2: Factors of the penalties of the weights: 0.
         batch_size, epochs, patience: None (default) chooses by the number of rows, see `Recipe`.
         validation_fraction: Share of the rows kept for early stopping: 0.15.

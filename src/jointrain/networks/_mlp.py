@@ -12,7 +12,7 @@ class MLP(nn.Sequential):
 
     Args:
         in_features: Width of the input, d.
-        width: Width of every block's output; default 256.
+        width: Width of every block's output; default 128.
         depth: Number of blocks, at least 1; default 2.
         dropout: Probability of zeroing a unit while training, in [0, 1); default 0.1.
         normalize: Whether each block normalises its units over the layer, which keeps training
@@ -33,7 +33,7 @@ class MLP(nn.Sequential):
         self,
         in_features: int,
         *,
-        width: int = 256,
+        width: int = 128,
         depth: int = 2,
         dropout: float = 0.1,
         normalize: bool = True,

@@ -24,14 +24,15 @@ def write_markdown(result: StudyResult, title: str) -> str:
         + ".",
         f"- {_split_words(result)}; every recipe sees the same folds and seeds. Encoders and "
         f"target scaling are learned on the training rows of each fold only.",
-        "- Figures are means ± standard deviation over folds and seeds. ↑ higher is better, ↓ lower "
-        "is better.",
-        "- Change: difference of the first metric from separate training over its mean, in percent, "
-        "positive is better, with a 95 % confidence interval of the corrected resampled t-test "
-        "(Nadeau and Bengio, 2003). Verdicts: p < 0.05, corrected for the number of tasks (Holm).",
+        "- Figures are means ± standard deviation over folds and seeds. ↑ higher is better, ↓ "
+        "lower is better.",
+        "- Change: difference of the first metric from separate training over its mean, in "
+        "percent, positive is better, with a 95 % confidence interval of the corrected resampled "
+        "t-test (Nadeau and Bengio, 2003). Verdicts: p < 0.05, corrected for the number of tasks "
+        "(Holm).",
         "- Delta-m: mean of the changes over the tasks (Maninis et al., 2019).",
-        "- The best recipe is the one with the highest Delta-m. It was chosen on the folds that are "
-        "shown, so its own figures flatter it slightly.",
+        "- The best recipe is the one with the highest Delta-m. It was chosen on the folds that "
+        "are shown, so its own figures flatter it slightly.",
         "",
         "## Recipes",
         "",

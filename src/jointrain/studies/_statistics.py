@@ -129,8 +129,8 @@ def delta_m(changes: Mapping[str, np.ndarray], test_over_train: float) -> Compar
     """Return Delta-m: the mean over tasks of the relative change, with its interval and test.
 
     Args:
-        changes: Relative changes in percent by task, [J] each, in the same order of folds and seeds;
-            tasks whose length differs (undefined folds) enter with their mean.
+        changes: Relative changes in percent by task, [J] each, in the same order of folds and
+            seeds; tasks whose length differs (undefined folds) enter with their mean.
         test_over_train: Test rows over training rows of a fold.
 
     Source: Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, eq. 4.

@@ -139,7 +139,7 @@ class Study:
                     self.seed + repetition,
                     groups=self.table.groups,
                     time=self.table.time,
-                )  # fmt: skip
+                )
             )
         ]
         total = len(jobs)
@@ -197,7 +197,7 @@ def _run_fold(
                     "value": value,
                     "train_rows": len(train_rows),
                     "test_rows": labelled,
-                }  # fmt: skip
+                }
                 for metric, value in metrics[task.name].items()
             )
 
@@ -205,14 +205,21 @@ def _run_fold(
         for recipe in study.recipes:
             start = time.perf_counter()
             inner_train, inner_validation = validation_split(
-                train_labels, list(tasks), recipe.validation_fraction, seed,
+                train_labels,
+                list(tasks),
+                recipe.validation_fraction,
+                seed,
                 groups=None if table.groups is None else table.groups[train_rows],
                 time=None if table.time is None else table.time[train_rows],
-            )  # fmt: skip
+            )
             parts = fit_parts(
-                recipe, data, tasks, train_rows[inner_train], train_rows[inner_validation],
+                recipe,
+                data,
+                tasks,
+                train_rows[inner_train],
+                train_rows[inner_validation],
                 seed=seed,
-            )  # fmt: skip
+            )
             predictions = predict_parts(parts, tasks, scaling, data.inputs[test_rows])
             record(recipe.name, predictions, time.perf_counter() - start)
         for name in study.baselines:

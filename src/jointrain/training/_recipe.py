@@ -22,11 +22,11 @@ class Recipe:
         name: What results and reports call it.
         schedule: `Joint`, `Alternating` or `Separate`; default `Joint()`.
         weights: ``equal``; ``size`` (in proportion to each task's labelled rows, mean 1);
-            ``difficulty`` (in proportion to each task's validation loss when trained alone, mean 1);
-            or pairs of (task, weight), where a mapping is accepted and 1 is the weight of tasks left
-            out. Default ``equal``.
+            ``difficulty`` (in proportion to each task's validation loss when trained alone, mean
+            1); or pairs of (task, weight), where a mapping is accepted and 1 is the weight of tasks
+            left out. Default ``equal``.
         width, depth, dropout: The trunk, see `jointrain.MLP`.
-        optimizer: Which optimiser; default AdamW with rate 1e-3 and weight decay 1e-2.
+        optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
         layout: One optimiser, one per task or one per group; see `Optimizers`.
         warm_up: Share of the steps with rising learning rate; default 0.05.
         decay: ``cosine`` (default) or ``none``.
@@ -34,7 +34,7 @@ class Recipe:
         l1, l2: Factors of the penalties; default 0.
         batch_size: Rows in a batch; None (default) chooses by the number of rows: a sixteenth of
             them, at least 32 and at most 1024.
-        epochs: Passes over the rows at most; None (default) chooses so that about 3000 batches are
+        epochs: Passes over the rows at most; None (default) chooses so that about 1500 batches are
             seen, at least 20 and at most 300 passes.
         patience: Epochs without a better validation score before stopping; None (default) is a
             sixth of the epochs, at least 8.
@@ -47,11 +47,11 @@ class Recipe:
     name: str = "joint"
     schedule: AnySchedule = field(default_factory=Joint)
     weights: str | tuple[tuple[str, float], ...] = "equal"
-    width: int = 256
+    width: int = 128
     depth: int = 2
     dropout: float = 0.1
     optimizer: OptimizerSettings = field(
-        default_factory=lambda: OptimizerSettings(learning_rate=1e-3, weight_decay=1e-2)
+        default_factory=lambda: OptimizerSettings(learning_rate=2e-3, weight_decay=1e-2)
     )
     layout: Layout = "one"
     warm_up: float = 0.05
@@ -96,7 +96,7 @@ class Recipe:
         if self.epochs is not None:
             return self.epochs
         batches = math.ceil(rows / self.chosen_batch_size(rows))
-        return min(300, max(20, math.ceil(3000 / batches)))
+        return min(300, max(20, math.ceil(1500 / batches)))
 
     def chosen_patience(self, rows: int) -> int:
         """Return after how many epochs without a better score training stops."""

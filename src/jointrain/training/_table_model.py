@@ -197,9 +197,15 @@ def fit_parts(
     elif recipe.weights == "difficulty" and not isinstance(recipe.schedule, Separate):
         alone = replace(recipe, schedule=Separate(), weights="equal", name="separate")
         parts = fit_parts(
-            alone, data, tasks, train_rows, validation_rows,
-            seed=seed, device=device, callbacks=callbacks,
-        )  # fmt: skip
+            alone,
+            data,
+            tasks,
+            train_rows,
+            validation_rows,
+            seed=seed,
+            device=device,
+            callbacks=callbacks,
+        )
         measured = {name: loss for part in parts for name, loss in part.validation.items()}
         given = difficulty_weights(measured) if len(measured) == len(names) else None
     by_name = {task.name: task for task in tasks}
@@ -213,7 +219,7 @@ def fit_parts(
             seed,
             device,
             callbacks,
-        )  # fmt: skip
+        )
         for group in recipe.groups(names)
     )
 
@@ -336,7 +342,13 @@ def fit_table(
         labels, list(tasks), recipe.validation_fraction, seed, groups=table.groups, time=table.time
     )
     parts = fit_parts(
-        recipe, data, tasks, train_rows, validation_rows,
-        seed=seed, device=device, callbacks=callbacks,
-    )  # fmt: skip
+        recipe,
+        data,
+        tasks,
+        train_rows,
+        validation_rows,
+        seed=seed,
+        device=device,
+        callbacks=callbacks,
+    )
     return TableModel(tasks, table.columns, encoder, scaling, parts, recipe, seed)

@@ -1,0 +1,37 @@
+"""From what the user has to batches: tables, columns, targets, splits and tensors."""
+
+from jointrain.data._columns import Column, dropped_columns, infer_columns
+from jointrain.data._encoder import TRUSTED_TYPES, TableEncoder
+from jointrain.data._splits import outer_folds, validation_split
+from jointrain.data._supervised_table import SupervisedTable
+from jointrain.data._tables import (
+    MISSING_TOKENS,
+    as_table,
+    check_writable_ending,
+    load_penguins,
+    read_table,
+    write_table,
+)
+from jointrain.data._targets import check_class_counts, encode_targets, infer_tasks
+from jointrain.data._tensor_data import TensorData
+
+__all__ = [
+    "MISSING_TOKENS",
+    "TRUSTED_TYPES",
+    "Column",
+    "SupervisedTable",
+    "TableEncoder",
+    "TensorData",
+    "as_table",
+    "check_class_counts",
+    "check_writable_ending",
+    "dropped_columns",
+    "encode_targets",
+    "infer_columns",
+    "infer_tasks",
+    "load_penguins",
+    "outer_folds",
+    "read_table",
+    "validation_split",
+    "write_table",
+]

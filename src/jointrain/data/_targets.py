@@ -1,0 +1,268 @@
+"""Targets: from a table's columns to tasks, and from labels to numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+import polars as pl
+
+from jointrain.data._columns import check_finite
+from jointrain.errors import InvalidInputError, closest
+from jointrain.task import Label, Task
+
+TABLE_KINDS = ("regression", "binary", "multiclass")
+"""The kinds of task that a table's column can be."""
+
+_TYPO_DISTINCT = 20
+"""Text with more distinct values than this that are mostly numbers is a number with a typo."""
+
+
+def infer_tasks(
+    frame: pl.DataFrame, targets: Sequence[str], kinds: Mapping[str, str] | None = None
+) -> list[Task]:
+    """Return a task for each target column.
+
+    Two distinct values of any type make a binary task; so do booleans. Strings and categories with
+    more make a multiclass task. Numbers with more than two distinct values make a regression task,
+    integers too: a count and a class written as a number look the same, and `kinds` says which.
+    Classes are sorted; numbers without fraction become integers.
+
+    Args:
+        frame: The table; missing labels are null or NaN.
+        targets: Names of the target columns.
+        kinds: Kind by target name (``regression``, ``binary`` or ``multiclass``) where it is not to
+            be inferred.
+
+    Raises:
+        InvalidInputError: A target does not exist or is named twice, a kind is unknown, or a
+            column does not fit its kind: no labels, one value only, infinite values, text where
+            numbers are needed, more than two classes in a binary task, numbers with fractions as
+            classes.
+    """
+    kinds = kinds or {}
+    if not targets:
+        raise InvalidInputError("no target is named; name at least one column to predict")
+    known = frame.columns
+    for name, count in Counter(targets).items():
+        if name not in known:
+            raise InvalidInputError(
+                f"target {name!r} is not in the table{closest(name, known)}; it has "
+                f"{_listed(known, 8)}"
+            )
+        if count > 1:
+            raise InvalidInputError(f"target {name!r} is named {count} times; name it once")
+    for name, kind in kinds.items():
+        if name not in targets:
+            raise InvalidInputError(
+                f"a kind is given for {name!r}, which is no target{closest(name, targets)}"
+            )
+        if kind not in TABLE_KINDS:
+            raise InvalidInputError(
+                f"target {name!r} has unknown kind {kind!r}{closest(kind, TABLE_KINDS)}; known are "
+                f"{', '.join(TABLE_KINDS)}"
+            )
+    return [_infer_task(frame[name], kinds.get(name)) for name in targets]
+
+
+def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
+    """Return the labels as numbers: values of regression tasks, class indices of the others.
+
+    The values are float64: single precision would round targets such as 1234567890.5.
+
+    Args:
+        frame: A table with a column for each task.
+        tasks: The tasks, of the kinds that `infer_tasks` gives.
+
+    Shape:
+        returns: [n, t], NaN where a label is missing.
+
+    Raises:
+        InvalidInputError: A task's column does not exist, or holds a value that is no number or
+            none of the task's classes; the row (from 1) is named.
+    """
+    labels = np.full((frame.height, len(tasks)), np.nan)  # [n, t]
+    known = set(frame.columns)
+    for index, task in enumerate(tasks):
+        if task.name not in known:
+            raise InvalidInputError(
+                f"target column {task.name!r} is not in the table"
+                f"{closest(task.name, frame.columns)}"
+            )
+        column = _cleaned(frame[task.name])
+        if task.has_classes:
+            labels[:, index] = _class_indices(column, task)
+        else:
+            labels[:, index] = _numbers(column).cast(pl.Float64).to_numpy()
+    return labels
+
+
+def check_class_counts(labels: np.ndarray, tasks: Sequence[Task], folds: int) -> None:
+    """Refuse a class that has fewer rows than there are folds.
+
+    Shape:
+        labels: [n, t] as `encode_targets` gives them.
+
+    Raises:
+        InvalidInputError: Task, class, its rows and the folds are named.
+    """
+    for index, task in enumerate(tasks):
+        if not task.has_classes:
+            continue
+        present = labels[:, index][~np.isnan(labels[:, index])].astype(np.int64)
+        counts = np.bincount(present, minlength=len(task.classes))
+        rarest = int(counts.argmin())
+        rows = int(counts[rarest])
+        if rows < folds:
+            remedy = "leave its rows out or merge it with another class"
+            if rows >= 2:
+                remedy = f"use at most {rows} folds, or {remedy}"
+            raise InvalidInputError(
+                f"class {task.classes[rarest]!r} of target {task.name!r} has {rows} "
+                f"{'row' if rows == 1 else 'rows'}, fewer than the {folds} folds; {remedy}"
+            )
+
+
+def as_text(column: pl.Series) -> pl.Series:
+    """Return values as text; numbers without fraction are written without one."""
+    if column.dtype.is_float():
+        whole = column.drop_nulls()
+        if (whole == whole.round()).all() and (whole.abs() < 2.0**63).all():
+            column = column.cast(pl.Int64)
+    return column.cast(pl.String)
+
+
+def _cleaned(column: pl.Series) -> pl.Series:
+    """Return the column with null for NaN, categories as text; refuse infinite values."""
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+        _check_finite(column)
+    elif column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    elif isinstance(column.dtype, pl.Decimal):
+        column = column.cast(pl.Float64)
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.String, pl.Null)):
+        raise InvalidInputError(
+            f"target {column.name!r} has the type {column.dtype}, which can't be predicted; turn "
+            "it into a number or a class"
+        )
+    return column
+
+
+def _check_finite(column: pl.Series) -> None:
+    try:
+        check_finite(column.to_frame(), [column.name])
+    except InvalidInputError as error:
+        raise InvalidInputError(str(error).replace("column", "target", 1)) from None
+
+
+def _infer_task(column: pl.Series, kind: str | None) -> Task:
+    name = column.name
+    column = _cleaned(column)
+    known = column.drop_nulls()
+    if known.is_empty():
+        raise InvalidInputError(
+            f"all labels of target {name!r} are missing; leave it out of the targets"
+        )
+    values = known.unique().sort()
+    if len(values) == 1:
+        raise InvalidInputError(
+            f"target {name!r} has one value only, {values[0]!r}; there is nothing to predict, "
+            "leave it out of the targets"
+        )
+    if kind is None:
+        kind = _inferred_kind(column, values)
+    if kind == "regression":
+        _numbers(column)
+        return Task(name, "regression")
+    if kind == "binary" and len(values) > 2:
+        raise InvalidInputError(
+            f"binary target {name!r} has {len(values)} distinct values "
+            f"({_listed(values.to_list(), 4)}); make it multiclass or regression"
+        )
+    return Task(name, cast(Literal["binary", "multiclass"], kind), _classes(column, values, kind))
+
+
+def _inferred_kind(column: pl.Series, values: pl.Series) -> str:
+    if len(values) == 2:
+        return "binary"
+    if column.dtype.is_numeric():
+        return "regression"
+    if len(values) > _TYPO_DISTINCT:
+        parsed = column.cast(pl.Float64, strict=False)
+        if parsed.count() > 0.5 * column.count():
+            row = int((parsed.is_null() & column.is_not_null()).arg_true()[0])
+            raise InvalidInputError(
+                f"target {column.name!r} is mostly numbers but holds {column[row]!r} in row "
+                f"{row + 1}; mend it, or say that the target is multiclass"
+            )
+    return "multiclass"
+
+
+def _classes(column: pl.Series, values: pl.Series, kind: str) -> tuple[Label, ...]:
+    if not values.dtype.is_float():
+        return tuple(values.to_list())
+    fractions = values.filter(values != values.round())
+    if fractions.is_empty():
+        return tuple(int(value) for value in values)
+    if kind == "multiclass":
+        row = int((column == fractions[0]).arg_true()[0])
+        raise InvalidInputError(
+            f"multiclass target {column.name!r} holds {fractions[0]!r} in row {row + 1}, which is "
+            "no class; make it regression, or write classes as text or whole numbers"
+        )
+    return tuple(values.to_list())
+
+
+def _numbers(column: pl.Series) -> pl.Series:
+    """Return a regression target's values; refuse text and infinite values."""
+    if column.dtype.is_numeric():
+        return column
+    if column.dtype in (pl.Boolean, pl.Null):
+        return column.cast(pl.Float64)
+    numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
+    wrong = (numbers.is_null() & column.is_not_null()).arg_true()
+    if len(wrong):
+        row = int(wrong[0])
+        raise InvalidInputError(
+            f"regression target {column.name!r} holds the text {column[row]!r} in row {row + 1}; "
+            "put a number there, leave it empty, or make the target multiclass"
+        )
+    _check_finite(numbers)
+    return numbers.fill_nan(None)
+
+
+def _class_indices(column: pl.Series, task: Task) -> np.ndarray:
+    """Return each row's class index, [n], NaN where the label is missing."""
+    classes = list(task.classes)
+    comparable: pl.Series
+    if all(isinstance(label, str) for label in classes):
+        comparable, keys = as_text(column), pl.Series(classes, dtype=pl.String)
+    else:
+        keys = pl.Series([float(label) for label in classes], dtype=pl.Float64)
+        comparable = column
+        if column.dtype == pl.String:
+            comparable = column.replace_strict(
+                {"true": 1.0, "false": 0.0, "True": 1.0, "False": 0.0},
+                default=column.cast(pl.Float64, strict=False),
+                return_dtype=pl.Float64,
+            )
+        comparable = comparable.cast(pl.Float64)
+    indices = comparable.replace_strict(
+        keys, pl.Series(range(len(classes)), dtype=pl.Float64), default=None
+    ).cast(pl.Float64)
+    wrong = (indices.is_null() & column.is_not_null()).arg_true()
+    if len(wrong):
+        row = int(wrong[0])
+        raise InvalidInputError(
+            f"target {task.name!r} holds {column[row]!r} in row {row + 1}, which is none of its "
+            f"classes {_listed(classes, 8)}; mend the label or leave it empty"
+        )
+    return indices.to_numpy()
+
+
+def _listed(values: Sequence[Any], limit: int) -> str:
+    shown = ", ".join(str(value) for value in values[:limit])
+    return shown if len(values) <= limit else f"{shown} and {len(values) - limit} more"

@@ -1,0 +1,174 @@
+"""The commands as a user runs them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jointrain.bundle import load_bundle
+from jointrain.cli import run
+from jointrain.data import load_penguins
+
+QUICK = ["--epochs", "4", "--width", "16", "--device", "cpu"]
+
+
+@pytest.fixture
+def penguins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    load_penguins().write_csv("penguins.csv")
+    return tmp_path
+
+
+def compare(out: str, *more: str) -> int:
+    arguments = ["penguins.csv", "--targets", "species,sex,body_mass_g", "--out", out]
+    return run(["compare", *arguments, "--folds", "3", "--seeds", "1", *QUICK, *more])
+
+
+def test_compare_prints_an_answer_and_saves_model_results_and_report(penguins, capsys):
+    assert compare("answer") == 0
+    printed = capsys.readouterr().out
+    for word in ("separate", "joint", "alternating", "constant", "extra trees", "Delta-m"):
+        assert word in printed
+    assert "ROC-AUC" in printed
+    assert "RMSE" in printed
+    assert "Train" in printed
+    results = pl.read_parquet("answer/results.parquet")
+    assert set(results.columns) >= {"recipe", "task", "metric", "fold", "seed", "value"}
+    # 5 recipes, 3 folds, metrics 3 + 2 + 2
+    assert len(results) == 5 * 3 * 7
+    assert "## All tasks" in Path("answer/report.md").read_text()
+    model = load_bundle("answer/bundle")
+    assert [task.kind for task in model.tasks] == ["multiclass", "binary", "regression"]
+
+
+def test_compare_json_is_one_object(penguins, capsys):
+    assert compare("answer", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [task["name"] for task in result["tasks"]] == ["species", "sex", "body_mass_g"]
+    joint = result["tasks"][2]["recipes"]["joint"]
+    assert joint["metrics"]["RMSE"]["mean"] > 0
+    assert joint["against_separate"]["verdict"] in ("helps", "hurts", "no evidence")
+    assert set(result["delta_m"]) == {"joint", "alternating", "constant", "extra trees"}
+
+
+def test_compare_twice_gives_the_same_bits_with_any_number_of_workers(penguins, capsys):
+    assert compare("one", "--workers", "1") == 0
+    assert compare("two", "--workers", "2") == 0
+    for name in ("results.parquet", "bundle/weights.safetensors", "bundle/encoder.skops"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
+
+
+def test_seed_changes_the_results(penguins, capsys):
+    assert compare("one") == 0
+    assert compare("two", "--seed", "5") == 0
+    assert Path("one/results.parquet").read_bytes() != Path("two/results.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("schedule", ["joint", "alternating", "separate"])
+def test_fit_predict_evaluate_inspect(penguins, capsys, schedule):
+    table = load_penguins()
+    targets = ["fit", "penguins.csv", "--targets", "species,sex,body_mass_g", "--ignore", "year"]
+    assert run([*targets, "--schedule", schedule, "--out", "model", *QUICK]) == 0
+    assert "validation loss" in capsys.readouterr().out
+    features = table.drop("species", "sex", "body_mass_g")
+    features.write_parquet("new.parquet")
+    assert run(["predict", "model", "new.parquet", "--out", "predictions.parquet"]) == 0
+    predictions = pl.read_parquet("predictions.parquet")
+    assert predictions.columns == [
+        "species", "species=Adelie", "species=Chinstrap", "species=Gentoo",
+        "sex", "sex=female", "sex=male", "body_mass_g",
+    ]  # fmt: skip
+    assert len(predictions) == len(table)
+    probabilities = predictions.select(pl.col("^species=.*$")).to_numpy()
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+    # in the target's own unit
+    assert 2000 < predictions["body_mass_g"].mean() < 7000
+    capsys.readouterr()
+    assert run(["predict", "model", "penguins.csv", "--out", "-"]) == 0
+    streamed = capsys.readouterr().out
+    assert len(streamed.strip().splitlines()) == len(table) + 1
+    assert run(["evaluate", "model", "penguins.csv", "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert set(metrics["species"]) == {"accuracy", "macro-F1", "log-loss"}
+    assert run(["evaluate", "model", "penguins.csv"]) == 0
+    assert "RMSE" in capsys.readouterr().out
+    assert run(["inspect", "model"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("bill_length_mm", "species", "Gentoo", "trunk parameters", schedule):
+        assert word in shown
+    assert run(["inspect", "model", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seed"] == 0
+
+
+def test_config_file_says_what_flags_can_and_flags_win(penguins, capsys):
+    Path("c.toml").write_text(
+        'table = "penguins.csv"\ntargets = ["sex", "body_mass_g"]\nschedule = "alternating"\n'
+        'order = "round-robin"\nepochs = 3\nwidth = 8\ndevice = "cpu"\nlearning-rate = 0.01\n'
+        'weights = { sex = 2.0 }\nignore = ["year"]\nout = "from-config"\n'
+        '[task]\nsex = "multiclass"\n'
+    )
+    assert run(["fit", "--config", "c.toml", "--out", "from-flag", "--width", "4"]) == 0
+    assert not Path("from-config").exists()
+    model = load_bundle("from-flag")
+    assert model.recipe.width == 4
+    assert model.recipe.optimizer.learning_rate == 0.01
+    assert model.recipe.schedule.order == "round_robin"
+    assert model.recipe.weights == (("sex", 2.0),)
+    assert [task.kind for task in model.tasks] == ["multiclass", "regression"]
+    assert "year" not in [column.name for column in model.columns]
+
+
+def test_every_training_flag_reaches_the_recipe(penguins, capsys):
+    said = (
+        "--weights sex=1,body_mass_g=0.3 --probabilities sex=0.7,body_mass_g=0.3 --depth 1 "
+        "--dropout 0.2 --optimizer sgd --optimizers per-task --momentum 0.5 --weight-decay 0 "
+        "--warm-up 0.1 --decay none --gradient-clip 0 --l1 0.001 --l2 0.002 --batch-size 50 "
+        "--patience 2 --validation-fraction 0.2 --schedule alternating --learning-rate 0.02"
+    )
+    command = ["fit", "penguins.csv", "--targets", "sex,body_mass_g", "--out", "model"]
+    assert run([*command, *QUICK, *said.split()]) == 0
+    recipe = load_bundle("model").recipe
+    assert recipe.weights == (("sex", 1.0), ("body_mass_g", 0.3))
+    assert recipe.schedule.probabilities == (("sex", 0.7), ("body_mass_g", 0.3))
+    assert (recipe.depth, recipe.dropout, recipe.layout) == (1, 0.2, "per_task")
+    assert (recipe.optimizer.name, recipe.optimizer.momentum) == ("sgd", 0.5)
+    assert (recipe.warm_up, recipe.decay, recipe.gradient_clip) == (0.1, "none", None)
+    assert (recipe.l1, recipe.l2, recipe.batch_size) == (0.001, 0.002, 50)
+    assert (recipe.patience, recipe.validation_fraction) == (2, 0.2)
+
+
+@pytest.mark.parametrize("weights", ["size", "difficulty"])
+def test_weight_rules(penguins, capsys, weights):
+    command = ["fit", "penguins.csv", "--targets", "sex,body_mass_g", "--out", "model"]
+    assert run([*command, *QUICK, "--weights", weights]) == 0
+    used = load_bundle("model").parts[0].weights
+    assert sum(used.values()) == pytest.approx(2)
+    assert used["sex"] != used["body_mass_g"]
+
+
+def test_group_and_time_splits(penguins, capsys):
+    assert compare("by-island", "--group", "island") == 0
+    assert "each group" in Path("by-island/report.md").read_text()
+    with_time = load_penguins().with_row_index("day")
+    with_time.write_csv("penguins.csv")
+    command = ["compare", "penguins.csv", "--targets", "body_mass_g,sex", "--time", "day"]
+    assert run([*command, "--folds", "3", "--seeds", "1", "--out", "by-day", *QUICK]) == 0
+    assert "forward in time" in Path("by-day/report.md").read_text()
+
+
+def test_id_column_is_no_feature_and_names_the_predictions(penguins, capsys):
+    load_penguins().with_row_index("name").write_csv("penguins.csv")
+    command = ["fit", "penguins.csv", "--targets", "sex", "--id", "name", "--out", "model", *QUICK]
+    assert run(command) == 0
+    assert "name" not in [column.name for column in load_bundle("model").columns]
+    assert run(["predict", "model", "penguins.csv", "--out", "p.csv"]) == 0
+    assert pl.read_csv("p.csv")["name"].to_list() == list(range(344))
+
+
+def test_version(capsys):
+    from jointrain import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"jointrain {__version__}"
