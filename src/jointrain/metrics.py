@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from jointrain.errors import InvalidInputError
+
 if TYPE_CHECKING:
     import torchmetrics
 
@@ -37,7 +39,15 @@ class Metric:
         Args:
             metric: Any `torchmetrics.Metric` with a scalar result. It is reset at every call.
             name: Name in reports; default the class name.
+
+        Raises:
+            InvalidInputError: The metric does not say which direction is better.
         """
+        if metric.higher_is_better is None:
+            raise InvalidInputError(
+                f"{type(metric).__name__} does not say whether higher is better; make a Metric "
+                f"with higher_is_better= yourself"
+            )
 
         def compute(prediction: Tensor, target: Tensor) -> float:
             metric.reset()
@@ -64,11 +74,12 @@ def r2(prediction: Tensor, target: Tensor) -> float:
     Shape:
         prediction, target: [b].
     """
-    from torchmetrics.functional import r2_score
-
     if len(target) < 2 or bool((target == target[0]).all()):
         return float("nan")
-    return float(r2_score(prediction.double(), target.double()))
+    # by hand, as torchmetrics takes sums of squares below 1e-4 for zero, whatever the unit
+    prediction, target = prediction.double(), target.double()
+    unexplained = (target - prediction).square().sum()
+    return float(1 - unexplained / (target - target.mean()).square().sum())
 
 
 def roc_auc(prediction: Tensor, target: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -67,6 +68,7 @@ class Task:
         if self.size is None:
             default = 1 if self.kind in ("regression", "binary") else len(self.classes)
             object.__setattr__(self, "size", default)
+        self._check_size()
         if self.metrics is None:
             # the default metrics of a regression task are those of one number a row
             plain = self.kind != "regression" or self.size == 1
@@ -93,6 +95,18 @@ class Task:
                 f"the classes of task {self.name!r} must differ from each other"
             )
         return classes
+
+    def _check_size(self) -> None:
+        if self.output_size < 1:
+            raise InvalidInputError(
+                f"the size of task {self.name!r} must be at least 1, got {self.size}"
+            )
+        needed = 1 if self.kind == "binary" else len(self.classes) or self.output_size
+        if self.loss_function is None and self.output_size != needed:
+            raise InvalidInputError(
+                f"{self.kind} task {self.name!r} has {len(self.classes)} classes but size "
+                f"{self.size}; leave size out"
+            )
 
     @classmethod
     def regression(cls, name: str, size: int = 1) -> Task:
@@ -149,6 +163,46 @@ class Task:
         flat = present.flatten(1)
         return flat.any(1) if self.kind in ("multilabel", "sequence") else flat.all(1)
 
+    def check_target(self, target: Tensor) -> None:
+        """Refuse a target that the task's loss can't take; a loss of its own takes anything.
+
+        Shape:
+            target: [n], or [n, m] for several numbers or multilabel, [n, s] for sequences.
+
+        Raises:
+            InvalidInputError: The shape does not fit the kind, a class index is none of the
+                task's, or a number is infinite.
+        """
+        if self.loss_function is not None:
+            return
+        shape = tuple(target.shape)
+        if self.kind == "sequence":
+            if target.ndim < 2:
+                raise InvalidInputError(
+                    f"the target of sequence task {self.name!r} must be [n, positions], got shape "
+                    f"{shape}"
+                )
+        else:
+            values = 1 if self.has_classes else self.output_size
+            if math.prod(shape[1:]) != values:
+                raise InvalidInputError(
+                    f"the target of task {self.name!r} must hold {values} "
+                    f"value{'s' if values > 1 else ''} a row, got shape {shape}"
+                )
+        present = target[_present(target)]
+        if self.kind == "regression":
+            wrong, rule = present.isinf(), "finite numbers"
+        elif self.kind in ("binary", "multilabel"):
+            wrong, rule = (present < 0) | (present > 1), "numbers from 0 to 1"
+        else:
+            wrong = (present < 0) | (present >= self.output_size) | (present != present.floor())
+            rule = f"class indices from 0 to {self.output_size - 1}"
+        if bool(wrong.any()):
+            raise InvalidInputError(
+                f"the target of task {self.name!r} holds {present[wrong][0].item():g}, but must "
+                f"hold {rule} (or NaN or -100 where missing)"
+            )
+
     def unreduced_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return one loss per row; rows without a label give an arbitrary finite value.
 
@@ -161,15 +215,15 @@ class Task:
             return self.loss_function(output, target)
         if self.kind == "regression":
             filled = _filled(target).to(output.dtype)
-            errors = functional.mse_loss(output.view(filled.shape), filled, reduction="none")
+            errors = functional.mse_loss(output.reshape(filled.shape), filled, reduction="none")
             return errors if errors.ndim == 1 else errors.flatten(1).mean(1)
         if self.kind == "binary":
             return functional.binary_cross_entropy_with_logits(
-                output.squeeze(-1), _filled(target).to(output.dtype).view(-1), reduction="none"
+                output.squeeze(-1), _filled(target).to(output.dtype).reshape(-1), reduction="none"
             )
         if self.kind == "multiclass":
             return functional.cross_entropy(
-                output, _filled(target).long().view(-1), reduction="none"
+                output, _filled(target).long().reshape(-1), reduction="none"
             )
         if self.kind == "multilabel":
             present = _present(target)
@@ -177,10 +231,12 @@ class Task:
                 output, _filled(target).to(output.dtype), reduction="none"
             )
             return (per_label * present).sum(1) / present.sum(1).clamp_min(1)
+        target = _standard(target, "sequence")
         per_position = functional.cross_entropy(
-            output.transpose(1, -1), target.long(), ignore_index=IGNORED, reduction="none"
+            output.movedim(-1, 1), target, ignore_index=IGNORED, reduction="none"
         )
-        return per_position.sum(1) / (target != IGNORED).sum(1).clamp_min(1)
+        count = (target != IGNORED).flatten(1).sum(1)
+        return per_position.flatten(1).sum(1) / count.clamp_min(1)
 
     def loss(self, output: Tensor, target: Tensor, *, complete: bool = False) -> Tensor:
         """Return the mean loss over the labelled rows, a scalar; zero if no row has a label.
@@ -225,11 +281,14 @@ class Task:
         """Return the task's metrics over the labelled rows, by name.
 
         Shape:
-            prediction: as `predict` gives it. target: [b] or [b, ...].
+            prediction: as `predict` gives it. target: [b] or [b, ...]. The metrics see multilabel
+            targets as numbers (missing: NaN), sequences as integers (missing: -100), and a target
+            of one column as a vector.
         """
         labelled = self.labelled(target)
         assert self.metrics is not None
-        return compute_metrics(self.metrics, prediction[labelled], target[labelled])
+        target = _standard(target[labelled], self.kind)
+        return compute_metrics(self.metrics, prediction[labelled], target)
 
 
 def _labels(classes: int | Sequence[Label]) -> tuple[Label, ...]:
@@ -238,6 +297,19 @@ def _labels(classes: int | Sequence[Label]) -> tuple[Label, ...]:
 
 def _present(target: Tensor) -> Tensor:
     return ~target.isnan() if target.is_floating_point() else target != IGNORED
+
+
+def _standard(target: Tensor, kind: str) -> Tensor:
+    """Return the target in the one form that the metrics of its kind take."""
+    if kind == "sequence" and target.is_floating_point():
+        return target.nan_to_num(nan=IGNORED).long()
+    if kind == "sequence":
+        return target.long()
+    if kind == "multilabel" and not target.is_floating_point():
+        return target.double().masked_fill(target == IGNORED, math.nan)
+    if kind in ("regression", "binary", "multiclass") and target.shape[1:] == (1,):
+        return target[:, 0]
+    return target
 
 
 def _filled(target: Tensor) -> Tensor:

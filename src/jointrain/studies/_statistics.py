@@ -84,20 +84,24 @@ def relative_changes(
     """Return each pair's difference over the baseline's mean, in percent, positive is better.
 
     The mean, not each pair's own baseline, is the denominator: a fold in which the baseline happens
-    to be near zero would otherwise outweigh all others. Pairs with an undefined value are dropped.
+    to be near zero would otherwise outweigh all others. A pair with an undefined value is NaN and
+    keeps its place, so that the changes of several tasks stay in step.
 
     Shape:
-        values, baseline: [J]. returns: [J'], J' <= J.
+        values, baseline: [J]. returns: [J].
     """
     defined = np.isfinite(values) & np.isfinite(baseline)
+    changes = np.full(len(values), np.nan)
+    if not defined.any():
+        return changes
     values, baseline = values[defined], baseline[defined]
-    if not len(values):
-        return np.empty(0)
     scale = abs(float(baseline.mean()))
     sign = 1.0 if higher_is_better else -1.0
     if scale < 1e-12:
-        return np.where(values == baseline, 0.0, np.nan)
-    return 100 * sign * (values - baseline) / scale
+        changes[defined] = np.where(values == baseline, 0.0, np.nan)
+    else:
+        changes[defined] = 100 * sign * (values - baseline) / scale
+    return changes
 
 
 def compare_changes(
@@ -106,7 +110,7 @@ def compare_changes(
     """Return the comparison of each task, p-values corrected for the number of tasks.
 
     Args:
-        changes: Relative changes in percent by task, [J] each.
+        changes: Relative changes in percent by task, [J] each; NaN where undefined.
         test_over_train: Test rows over training rows of a fold.
     """
     tests = {
@@ -130,17 +134,16 @@ def delta_m(changes: Mapping[str, np.ndarray], test_over_train: float) -> Compar
 
     Args:
         changes: Relative changes in percent by task, [J] each, in the same order of folds and
-            seeds; tasks whose length differs (undefined folds) enter with their mean.
+            seeds; where a task's change is undefined (NaN), its mean stands in.
         test_over_train: Test rows over training rows of a fold.
 
     Source: Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, eq. 4.
     """
-    longest = max((len(values) for values in changes.values()), default=0)
     rows = [
-        values if len(values) == longest else np.full(longest, values.mean())
+        np.where(np.isfinite(values), values, values[np.isfinite(values)].mean())
         for values in changes.values()
-        if len(values)
+        if np.isfinite(values).any()
     ]
     if not rows:
         return Comparison(math.nan, math.nan, math.nan, 1.0, "no evidence")
-    return compare_changes({"all": np.nanmean(np.stack(rows), axis=0)}, test_over_train)["all"]
+    return compare_changes({"all": np.stack(rows).mean(axis=0)}, test_over_train)["all"]

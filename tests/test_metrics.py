@@ -1,0 +1,158 @@
+"""Metrics against scikit-learn, and where they are undefined."""
+
+import math
+
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+import torch
+import torchmetrics
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jointrain import Metric, Task
+from jointrain.metrics import (
+    DEFAULT_METRICS,
+    accuracy,
+    binary_log_loss,
+    compute_metrics,
+    log_loss,
+    macro_f1,
+    r2,
+    roc_auc,
+    root_mean_squared_error,
+)
+
+seeds = st.integers(0, 10_000)
+counts = st.integers(2, 60)
+
+
+def _generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@given(seeds, counts, st.sampled_from([1e-6, 1e-3, 1.0, 1e6]), st.sampled_from([0.0, 1.0, 1e4]))
+def test_regression_metrics_equal_scikit_learn(seed, n, scale, offset):
+    target = scale * (torch.randn(n, generator=_generator(seed), dtype=torch.float64) + offset)
+    prediction = target + 0.3 * scale * torch.randn(
+        n, generator=_generator(seed + 1), dtype=torch.float64
+    )
+    expected = reference.root_mean_squared_error(target, prediction)
+    assert root_mean_squared_error(prediction, target) == pytest.approx(expected, rel=1e-9)
+    assert r2(prediction, target) == pytest.approx(reference.r2_score(target, prediction), rel=1e-6)
+
+
+def test_r2_of_a_target_in_tiny_units():
+    # squares below 1e-4 must not count as zero
+    target = 1e-4 * torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert r2(torch.full((4,), 2.5e-4), target) == pytest.approx(0.0, abs=1e-6)
+    assert r2(target.flip(0), target) == pytest.approx(-3.0, abs=1e-5)
+
+
+def test_r2_of_a_target_far_from_zero():
+    target = 1e7 + 1e-2 * torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    assert r2(target.flip(0), target) == pytest.approx(-3.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("target", [[], [1.0], [3.0, 3.0, 3.0]])
+def test_r2_is_undefined_for_few_rows_and_constant_targets(target):
+    assert math.isnan(r2(torch.zeros(len(target)), torch.tensor(target)))
+
+
+@given(seeds, st.integers(4, 60))
+def test_binary_metrics_equal_scikit_learn(seed, n):
+    target = torch.randint(0, 2, (n,), generator=_generator(seed))
+    target[:2] = torch.tensor([0, 1])
+    # rounding makes ties, which count one half
+    prediction = torch.rand(n, generator=_generator(seed + 1)).mul(8).round().div(10).add(0.05)
+    assert roc_auc(prediction, target) == pytest.approx(
+        reference.roc_auc_score(target, prediction), abs=1e-6
+    )
+    assert binary_log_loss(prediction, target) == pytest.approx(
+        reference.log_loss(target, prediction.double()), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("target", [[], [1.0], [0.0, 0.0], [1.0, 1.0, 1.0]])
+def test_roc_auc_is_undefined_when_a_class_is_absent(target):
+    assert math.isnan(roc_auc(torch.linspace(0.1, 0.9, len(target)), torch.tensor(target)))
+
+
+def test_log_loss_of_a_certain_mistake_is_finite():
+    assert binary_log_loss(torch.tensor([0.0]), torch.tensor([1.0])) == pytest.approx(
+        -math.log(1e-7)
+    )
+    assert log_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([0])) == pytest.approx(-math.log(1e-7))
+
+
+@given(seeds, counts, st.integers(2, 6))
+def test_multiclass_metrics_equal_scikit_learn(seed, n, classes):
+    target = torch.randint(0, classes, (n,), generator=_generator(seed))
+    prediction = (
+        torch.randn(n, classes, generator=_generator(seed + 1), dtype=torch.float64)
+    ).softmax(1)
+    label = prediction.argmax(1)
+    assert accuracy(prediction, target) == pytest.approx(reference.accuracy_score(target, label))
+    assert macro_f1(prediction, target) == pytest.approx(
+        reference.f1_score(target, label, average="macro"), abs=1e-6
+    )
+    assert log_loss(prediction, target) == pytest.approx(
+        reference.log_loss(target, prediction, labels=list(range(classes))), rel=1e-6
+    )
+
+
+def test_macro_f1_of_one_class_that_is_always_right():
+    assert macro_f1(torch.tensor([[0.9, 0.1, 0.0]] * 3), torch.zeros(3)) == pytest.approx(1.0)
+
+
+def test_multilabel_metrics_average_over_labels_that_have_both_classes():
+    prediction = torch.tensor([[0.1, 0.4, 0.5], [0.8, 0.6, 0.5], [0.7, 0.3, 0.5]])
+    nan = math.nan
+    target = torch.tensor([[0.0, 1.0, 1.0], [1.0, nan, 1.0], [nan, 0.0, 1.0]])
+    values = compute_metrics(DEFAULT_METRICS["multilabel"], prediction, target)
+    # label 0: ranked right; label 1: 0.4 above 0.3, right; label 2: one class, left out
+    assert values["ROC-AUC"] == pytest.approx(1.0)
+    expected = np.mean(
+        [
+            reference.log_loss([0, 1], prediction[[0, 1], 0].double(), labels=[0, 1]),
+            reference.log_loss([1, 0], prediction[[0, 2], 1].double(), labels=[0, 1]),
+            reference.log_loss([1, 1, 1], prediction[:, 2].double(), labels=[0, 1]),
+        ]
+    )
+    assert values["log-loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_multilabel_metrics_skip_missing_integer_labels():
+    prediction = torch.tensor([[0.1, 0.4], [0.8, 0.6], [0.7, 0.3]])
+    integers = torch.tensor([[0, 1], [1, -100], [-100, 0]])
+    floats = integers.double().masked_fill(integers == -100, math.nan)
+    task = Task.multilabel("tags", 2)
+    assert task.evaluate(prediction, integers) == task.evaluate(prediction, floats)
+
+
+def test_sequence_metrics_count_labelled_positions():
+    prediction = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.5, 0.5]]])
+    target = torch.tensor([[0, 0], [1, -100]])
+    values = compute_metrics(DEFAULT_METRICS["sequence"], prediction, target)
+    assert values["accuracy"] == pytest.approx(1 / 3)
+    assert values["log-loss"] == pytest.approx(-(math.log(0.9) + math.log(0.2) + math.log(0.4)) / 3)
+
+
+@pytest.mark.parametrize("kind", sorted(DEFAULT_METRICS))
+def test_no_rows_give_nan_for_every_metric(kind):
+    values = compute_metrics(DEFAULT_METRICS[kind], torch.empty(0, 3), torch.empty(0))
+    assert list(values) == [metric.name for metric in DEFAULT_METRICS[kind]]
+    assert all(math.isnan(value) for value in values.values())
+
+
+def test_a_torchmetrics_metric_is_reset_at_every_call():
+    metric = Metric.of(torchmetrics.MeanAbsoluteError(), "MAE")
+    assert (metric.name, metric.higher_is_better) == ("MAE", False)
+    assert metric.compute(torch.tensor([1.0]), torch.tensor([3.0])) == pytest.approx(2.0)
+    assert metric.compute(torch.tensor([1.0]), torch.tensor([2.0])) == pytest.approx(1.0)
+    assert Metric.of(torchmetrics.R2Score()).name == "R2Score"
+
+
+def test_a_torchmetrics_metric_without_a_direction_is_refused():
+    with pytest.raises(ValueError, match="MeanMetric does not say whether higher is better"):
+        Metric.of(torchmetrics.MeanMetric())
