@@ -498,7 +498,7 @@ def _quantile(ordered: np.ndarray, known: np.ndarray, level: float) -> np.ndarra
     above = np.minimum(below + 1, np.maximum(known - 1, 0))
     columns = np.arange(ordered.shape[1])
     low, high = ordered[below, columns], ordered[above, columns]
-    return low + (high - low) * (position - below)
+    return np.asarray(low + (high - low) * (position - below))
 
 
 def _squashed(values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 
-TRUSTED_TYPES = ("builtins.dict", "builtins.str", "numpy.ndarray")
+TRUSTED_TYPES = ("builtins.dict", "builtins.list", "builtins.str", "numpy.ndarray")
 """All that an encoder file may hold. No class of any library, so that reading constructs nothing
 that could run code; skops itself would trust several hundred types."""
 
-_LOADERS = {"builtins.dict": "DictNode", "builtins.str": "JsonNode", "numpy.ndarray": "NdArrayNode"}
+_LOADERS = {
+    "builtins.dict": ("DictNode",),
+    "builtins.list": ("ListNode",),  # only of the types of a dict's keys
+    "builtins.str": ("JsonNode", "TypeNode"),
+    "numpy.ndarray": ("NdArrayNode",),
+}
 _SCHEMA = "schema.json"
 _YEAR_ONE = (1980, 1, 1, 0, 0, 0)
 
@@ -100,7 +105,7 @@ def _check_node(node: Mapping[str, Any]) -> None:
     name = f"{node.get('__module__')}.{node.get('__class__')}"
     if name not in TRUSTED_TYPES:
         raise DamagedError(f"it holds a {name}, and an encoder file holds arrays and text only")
-    if node.get("__loader__") != _LOADERS[name]:
+    if node.get("__loader__") not in _LOADERS[name]:
         raise DamagedError(f"it holds a {name} of an unknown form")
     if name == "numpy.ndarray" and node.get("type") != "numpy":
         raise DamagedError("it holds an array of objects")

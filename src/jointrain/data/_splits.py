@@ -13,6 +13,7 @@ in every training part.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def validation_split(
 
 
 def _present(labels: np.ndarray) -> np.ndarray:
-    return ~np.isnan(labels)
+    return np.asarray(~np.isnan(labels))
 
 
 def _indicators(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
@@ -277,7 +278,8 @@ def _grouped_parts(
         fold_of_group[group] = fold
         used[fold] = True
         wanted[:, fold] -= counts[group]
-    return fold_of_group[members.ravel()]
+    folds_of_rows: np.ndarray = fold_of_group[members.ravel()]
+    return folds_of_rows
 
 
 def _group_counts(indicators: np.ndarray, members: np.ndarray, number: int) -> np.ndarray:
@@ -343,12 +345,12 @@ def _forward_folds(time: np.ndarray, folds: int) -> list[Split]:
             np.flatnonzero(ranks < start),
             np.flatnonzero((ranks >= start) & (ranks < end)),
         )
-        for start, end in zip(cuts[1:-1], cuts[2:], strict=True)
+        for start, end in pairwise(cuts[1:])
     ]
 
 
 def _latest(time: np.ndarray, wanted: int) -> np.ndarray:
-    """Return which rows are the latest, [n] of bool: about `wanted`, none if all are of one time."""
+    """Return which rows are the latest, [n] of bool: about `wanted`, none if there is one time."""
     values, counts = np.unique(time, return_counts=True)
     if len(values) < 2:
         return np.zeros(len(time), dtype=bool)
