@@ -3,38 +3,126 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "InvalidInputError": "jointrain.errors",
-    "JointrainError": "jointrain.errors",
-    "MissingDependencyError": "jointrain.errors",
-    "NotFittedError": "jointrain.errors",
-    "Metric": "jointrain.metrics",
-    "Task": "jointrain.task",
-    "TensorData": "jointrain.data._tensor_data",
-    "MLP": "jointrain.networks",
-    "HardSharing": "jointrain.networks",
-    "Network": "jointrain.networks",
-    "Alternating": "jointrain.training",
-    "Callback": "jointrain.training",
-    "EpochRecord": "jointrain.training",
-    "Joint": "jointrain.training",
-    "OptimizerSettings": "jointrain.training",
-    "Separate": "jointrain.training",
-    "Trainer": "jointrain.training",
-}
-"""Where each public name lives; a room is imported when its first name is used."""
+if TYPE_CHECKING:
+    from jointrain.bundle import load_bundle, save_bundle
+    from jointrain.data import SupervisedTable, TensorData, load_penguins, read_table
+    from jointrain.errors import (
+        InvalidInputError,
+        JointrainError,
+        MissingDependencyError,
+        NotFittedError,
+    )
+    from jointrain.estimators import JointClassifier, JointRegressor
+    from jointrain.metrics import Metric
+    from jointrain.networks import MLP, HardSharing, Network
+    from jointrain.studies import Study, StudyResult, default_recipes
+    from jointrain.task import Task
+    from jointrain.training import (
+        Alternating,
+        Callback,
+        EpochRecord,
+        Joint,
+        OptimizerSettings,
+        Recipe,
+        Separate,
+        TableModel,
+        Trainer,
+        fit_table,
+    )
 
-__all__ = sorted([*_HOMES, "__version__"])
+_ROOMS = {
+    "bundle": (
+        "load_bundle",
+        "save_bundle",
+    ),
+    "data": (
+        "SupervisedTable",
+        "TensorData",
+        "load_penguins",
+        "read_table",
+    ),
+    "errors": (
+        "InvalidInputError",
+        "JointrainError",
+        "MissingDependencyError",
+        "NotFittedError",
+    ),
+    "estimators": (
+        "JointClassifier",
+        "JointRegressor",
+    ),
+    "metrics": ("Metric",),
+    "networks": (
+        "MLP",
+        "HardSharing",
+        "Network",
+    ),
+    "studies": (
+        "Study",
+        "StudyResult",
+        "default_recipes",
+    ),
+    "task": ("Task",),
+    "training": (
+        "Alternating",
+        "Callback",
+        "EpochRecord",
+        "Joint",
+        "OptimizerSettings",
+        "Recipe",
+        "Separate",
+        "TableModel",
+        "Trainer",
+        "fit_table",
+    ),
+}
+"""The public names of each room, which is imported when one of them is first used."""
+
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "MLP",
+    "Alternating",
+    "Callback",
+    "EpochRecord",
+    "HardSharing",
+    "InvalidInputError",
+    "Joint",
+    "JointClassifier",
+    "JointRegressor",
+    "JointrainError",
+    "Metric",
+    "MissingDependencyError",
+    "Network",
+    "NotFittedError",
+    "OptimizerSettings",
+    "Recipe",
+    "Separate",
+    "Study",
+    "StudyResult",
+    "SupervisedTable",
+    "TableModel",
+    "Task",
+    "TensorData",
+    "Trainer",
+    "__version__",
+    "default_recipes",
+    "fit_table",
+    "load_bundle",
+    "load_penguins",
+    "read_table",
+    "save_bundle",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'jointrain' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    value = getattr(importlib.import_module(f"jointrain.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

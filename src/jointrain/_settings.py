@@ -125,15 +125,15 @@ class TableSettings(_Settings):
 
         order: Any = self.order.replace("-", "_")
         chances = None if self.probabilities is None else tuple(self.probabilities.items())
-        schedules = {
-            "joint": Joint,
-            "separate": Separate,
-            "alternating": lambda: Alternating(order, chances),
+        schedules: dict[str, Joint | Alternating | Separate] = {
+            "joint": Joint(),
+            "separate": Separate(),
+            "alternating": Alternating(order, chances),
         }
         layout: Any = self.optimizers.replace("-", "_")
         return Recipe(
             name=name or schedule,
-            schedule=schedules[schedule](),
+            schedule=schedules[schedule],
             weights=self.weights if isinstance(self.weights, str) else tuple(self.weights.items()),
             width=self.width,
             depth=self.depth,

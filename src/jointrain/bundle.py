@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,7 +26,7 @@ from safetensors.torch import save as save_weights
 
 from jointrain.data import Column, TableEncoder
 from jointrain.errors import InvalidInputError, JointrainError
-from jointrain.task import Task
+from jointrain.task import Kind, Task
 from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import Part, TableModel, build_network
 
@@ -43,7 +43,7 @@ class _Strict(BaseModel):
 
 class _TaskEntry(_Strict):
     name: str
-    kind: Literal["regression", "binary", "multiclass"]
+    kind: Kind
     classes: list[bool | int | float | str]
     mean: float | None = None
     deviation: float | None = None

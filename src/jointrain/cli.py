@@ -36,6 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C stopped."""
+
 _JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 
@@ -47,20 +50,18 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        app(list(arguments), prog_name="jointrain", standalone_mode=False)
+        code = app(list(arguments), prog_name="jointrain", standalone_mode=False)
     except JointrainError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        print("stopped: what was unfinished is gone, nothing else was touched", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 0
     except Exception as error:
-        # usage errors of typer carry their exit code; anything else is a fault of jointrain's own
+        # usage errors of typer can word themselves; anything else is a fault of jointrain's own
         if not hasattr(error, "format_message"):
             raise
         return _fail(error.format_message().rstrip("."))
-    return 0
+    if code == _INTERRUPTED:
+        message = "stopped: nothing was written, and what was there before is as it was"
+        print(message, file=sys.stderr)
+    return code or 0
 
 
 def _fail(message: str) -> int:

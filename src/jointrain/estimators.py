@@ -197,7 +197,7 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         labels = pl.DataFrame(
             {name: pl.Series(values[:, i]).fill_nan(None) for i, name in enumerate(names)}
         )
-        self._one_dimensional = np.ndim(y) == 1
+        self._one_dimensional = np.asarray(y).ndim == 1
         self.model_ = self._fit(features, labels, [Task.regression(name) for name in names])
         return self
 
@@ -271,7 +271,7 @@ class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
             indices = tuple(range(len(classes)))
             make = Task.binary if len(classes) == 2 else Task.multiclass
             tasks.append(make(name, indices))
-        self._one_dimensional = np.ndim(y) == 1
+        self._one_dimensional = np.asarray(y).ndim == 1
         self.classes_ = self._classes[0] if self._one_dimensional else self._classes
         self.model_ = self._fit(features, pl.DataFrame(columns), tasks)
         return self
@@ -331,7 +331,7 @@ def _check_rows(features: pl.DataFrame, values: np.ndarray) -> None:
 
 def _is_missing(column: np.ndarray) -> np.ndarray:
     if column.dtype.kind == "f":
-        return np.isnan(column)
+        return np.asarray(np.isnan(column))
     if column.dtype.kind == "O":
         # NaN is the value that differs from itself
         return np.array([value is None or value != value for value in column], dtype=bool)

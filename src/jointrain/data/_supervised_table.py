@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+
 from jointrain.data._columns import Column, infer_columns
 from jointrain.data._tables import as_table
 from jointrain.data._targets import encode_targets, infer_tasks
-
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Task
 

@@ -87,6 +87,7 @@ def answer(result: StudyResult) -> list[str]:
     sentences = []
     if best.name == SEPARATE:
         sentences.append("Train the targets separately: training them together was no better.")
+        sentences += _cheaper_alternatives(result)
     else:
         overall = result.delta_m[best.name]
         way = {"joint": "jointly", "alternating": "in alternation"}.get(
@@ -114,6 +115,22 @@ def answer(result: StudyResult) -> list[str]:
         ]
         if worse:
             sentences.append(f"Beware: {name} did better than {best.name} on {_listed(worse)}.")
+    return sentences
+
+
+def _cheaper_alternatives(result: StudyResult) -> list[str]:
+    """Name the recipes that cost less than separate models and show no difference from them."""
+    sentences = []
+    for recipe in result.study.recipes:
+        if recipe.name == SEPARATE or result.delta_m[recipe.name].verdict != "no evidence":
+            continue
+        ratio = result.seconds[recipe.name] / result.seconds[SEPARATE]
+        if ratio < 0.8:
+            change = change_and_interval(result.delta_m[recipe.name])
+            sentences.append(
+                f"The data show no difference of {recipe.name} from it (Delta-m {change}), and "
+                f"{recipe.name} took {ratio:.2f} times its time."
+            )
     return sentences
 
 

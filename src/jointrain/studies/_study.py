@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,7 +29,7 @@ from jointrain.studies._statistics import (
     relative_changes,
 )
 from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating, Joint, Separate
+from jointrain.training._schedule import Alternating, AnySchedule, Joint, Separate
 from jointrain.training._table_model import (
     evaluate_predictions,
     fit_parts,
@@ -49,21 +49,21 @@ def default_recipes(base: Recipe | None = None) -> list[Recipe]:
         base: Settings that all three share; default `Recipe()`. Its schedule is kept for the recipe
             of the same kind.
     """
-    from dataclasses import replace
-
     base = base or Recipe()
-    schedules = {"separate": Separate(), "joint": Joint(), "alternating": Alternating()}
-    if base.schedule.kind in schedules:
-        schedules[base.schedule.kind] = base.schedule
-    return [
-        replace(base, name=name, schedule=schedule, layout=_layout(base, schedule))
-        for name, schedule in schedules.items()
-    ]
-
-
-def _layout(base: Recipe, schedule: Joint | Alternating | Separate) -> str:
+    schedules: dict[str, AnySchedule] = {
+        "separate": Separate(),
+        "joint": Joint(),
+        "alternating": Alternating(),
+    }
+    schedules[base.schedule.kind] = base.schedule
+    recipes = [replace(base, name=name, schedule=schedule) for name, schedule in schedules.items()]
     # an optimiser per task can't take joint steps over a shared trunk
-    return "one" if base.layout == "per_task" and isinstance(schedule, Joint) else base.layout
+    return [
+        replace(recipe, layout="one")
+        if recipe.layout == "per_task" and recipe.name == "joint"
+        else recipe
+        for recipe in recipes
+    ]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from jointrain.training._callback import Callback, EpochRecord
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
+from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Alternating, Joint, Schedule, Separate
+from jointrain.training._table_model import TableModel, fit_table
 from jointrain.training._trainer import Trainer, resolve_device
 
 __all__ = [
@@ -12,8 +14,11 @@ __all__ = [
     "Joint",
     "OptimizerSettings",
     "Optimizers",
+    "Recipe",
     "Schedule",
     "Separate",
+    "TableModel",
     "Trainer",
+    "fit_table",
     "resolve_device",
 ]
