@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -213,10 +214,16 @@ def _read_separated(path: Path, ending: str) -> pl.DataFrame:
     _check_names(names, f"the header of {path}")
     table = _parse(path, data, separator, names, skipped_lines)
     frame = pl.DataFrame(pl.from_arrow(table))
-    return frame.with_columns(
+    schema = frame.schema
+    frame = frame.with_columns(
         _refined(frame[name], decimal_comma=separator == ";")
-        for name, dtype in frame.schema.items()
-        if dtype == pl.String or dtype.is_temporal()
+        for name, dtype in schema.items()
+        if dtype == pl.String
+    )
+    return frame.with_columns(
+        pl.col(name).cast(pl.Datetime("us", dtype.time_zone))
+        for name, dtype in schema.items()
+        if isinstance(dtype, pl.Datetime)
     )
 
 
@@ -226,15 +233,9 @@ def _file_bytes(path: Path, *, compressed: bool) -> bytes:
         return data
     try:
         return gzip.decompress(data)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInputError(
             f"{path} is no whole gzip file ({error}); fetch or write it again"
-        ) from None
-    except Exception as error:  # zlib.error is no subclass of the above
-        if type(error).__module__ != "zlib":
-            raise
-        raise InvalidInputError(
-            f"{path} is a damaged gzip file ({error}); fetch or write it again"
         ) from None
 
 
@@ -284,6 +285,8 @@ def _parse(
     rest = data[body.tell() :]
     if not rest.strip(b"\r\n"):
         raise InvalidInputError(f"{path} has a header but no rows; it needs at least one row")
+    if rest.count(b'"') % 2:
+        _check_quotes(path, data, separator)
     try:
         return arrow_csv.read_csv(
             pa.BufferReader(rest),
@@ -306,6 +309,21 @@ def _parse(
         _explain(path, data, separator, len(names), str(error).splitlines()[0])
 
 
+def _check_quotes(path: Path, data: bytes, separator: str) -> None:
+    """Refuse a quote that does not close; the fast parser would take the rest as one field."""
+    text = io.StringIO(_text(path, data), newline="")
+    csv.field_size_limit(max(csv.field_size_limit(), len(data)))
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    line = 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error:
+        raise InvalidInputError(
+            f"{path} has a quote in line {line} that does not close; close or remove it"
+        ) from None
+
+
 def _explain(path: Path, data: bytes, separator: str, expected: int, reason: str) -> NoReturn:
     """Find the line that can't be read, and raise."""
     reader = csv.reader(io.StringIO(_text(path, data), newline=""), delimiter=separator)
@@ -323,12 +341,6 @@ def _explain(path: Path, data: bytes, separator: str, expected: int, reason: str
 
 def _refined(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
     """Find missing values, booleans, numbers and times that the fast parser leaves as text."""
-    if column.dtype.is_temporal():
-        return (
-            column.cast(pl.Datetime("us", column.dtype.time_zone))
-            if isinstance(column.dtype, pl.Datetime)
-            else column
-        )
     text = column.str.strip_chars()
     text = text.set(text.is_in(MISSING_TOKENS), None)
     known = text.drop_nulls()
@@ -495,8 +507,8 @@ def _from_foreign(frame: Any) -> pl.DataFrame:
         if not isinstance(known, nw.DataFrame):
             raise TypeError
     except TypeError:
-        if hasattr(frame, "__arrow_c_stream__"):
-            return pl.DataFrame(frame)
+        if (stream := _arrow_table(frame)) is not None:
+            return _from_arrow(stream, "the table")
         raise InvalidInputError(
             "the table must be a Polars, pandas or Arrow table, or a mapping of column names to "
             f"arrays, got {type(frame).__module__}.{type(frame).__qualname__}"
@@ -513,6 +525,16 @@ def _from_foreign(frame: Any) -> pl.DataFrame:
                     "of one type"
                 ) from None
         raise InvalidInputError(f"the table can't be used ({str(whole).splitlines()[0]})") from None
+
+
+def _arrow_table(frame: Any) -> pa.Table | None:
+    """Return what speaks Arrow's table interface but is unknown to narwhals; None for the rest."""
+    import pyarrow as pa
+
+    try:
+        return pa.RecordBatchReader.from_stream(frame).read_all()
+    except (TypeError, pa.ArrowInvalid):
+        return None
 
 
 @contextmanager
