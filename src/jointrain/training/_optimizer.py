@@ -27,10 +27,11 @@ class OptimizerSettings:
         name: ``adamw`` (default), ``adam`` or ``sgd``.
         learning_rate: Peak learning rate, > 0; default 1e-3.
         weight_decay: Decay of the weights (decoupled for adamw), >= 0; default 0.
-        momentum: Momentum of sgd, in [0, 1); default 0.
+        momentum: Momentum, with sgd only, in [0, 1); default 0.
 
     Raises:
-        InvalidInputError: A value lies outside its range, or the name is unknown.
+        InvalidInputError: A value lies outside its range, the name is unknown, or there is momentum
+            without sgd.
     """
 
     name: str = "adamw"
@@ -50,6 +51,8 @@ class OptimizerSettings:
             raise InvalidInputError(f"`weight_decay` must be at least 0, got {self.weight_decay}")
         if not 0 <= self.momentum < 1:
             raise InvalidInputError(f"`momentum` must lie in [0, 1), got {self.momentum}")
+        if self.momentum and self.name != "sgd":
+            raise InvalidInputError(f"`momentum` goes with optimizer 'sgd', not {self.name!r}")
 
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return the optimiser of the given parameters."""

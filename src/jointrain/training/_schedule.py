@@ -30,11 +30,13 @@ class Schedule(ABC):
         """
 
     @abstractmethod
-    def steps_per_epoch(self, batches: Mapping[str, int]) -> int:
+    def steps_per_epoch(self, batches: Mapping[str, int], together: int) -> int:
         """Return after how many steps the tasks have (on average) seen their rows once.
 
         Args:
             batches: How many batches each task's labelled rows make, in task order.
+            together: How many batches the rows with a label of any task make; of the largest data
+                set where tasks have their own.
         """
 
 
@@ -57,9 +59,13 @@ class Joint(Schedule):
         while True:
             yield everything
 
-    def steps_per_epoch(self, batches: Mapping[str, int]) -> int:
-        """Return the number of batches of the task with the most rows."""
-        return max(batches.values())
+    def steps_per_epoch(
+        self,
+        batches: Mapping[str, int],  # noqa: ARG002
+        together: int,
+    ) -> int:
+        """Return the number of batches of the rows with any label."""
+        return together
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,11 @@ class Alternating(Schedule):
             for index in drawn.tolist():
                 yield tasks[index]
 
-    def steps_per_epoch(self, batches: Mapping[str, int]) -> int:
+    def steps_per_epoch(
+        self,
+        batches: Mapping[str, int],
+        together: int,  # noqa: ARG002
+    ) -> int:
         """Return the number of batches of all tasks together."""
         return sum(batches.values())
 
@@ -164,9 +174,13 @@ class Separate(Schedule):
             )
         return cycle([tuple(labels)])
 
-    def steps_per_epoch(self, batches: Mapping[str, int]) -> int:
+    def steps_per_epoch(
+        self,
+        batches: Mapping[str, int],  # noqa: ARG002
+        together: int,
+    ) -> int:
         """Return the number of batches of the one task."""
-        return sum(batches.values())
+        return together
 
 
 AnySchedule = Joint | Alternating | Separate

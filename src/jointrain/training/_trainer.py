@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -180,13 +181,18 @@ class Trainer:
             A record for each epoch, also kept as `history`.
 
         Raises:
-            InvalidInputError: A task has no data or no label, or a loss is not finite.
+            InvalidInputError: A task has no data or no label, its target or its head's output do
+                not fit it, a loss or a weight is not finite, or there is `patience` without
+                validation data.
         """
+        if self.patience is not None and validation is None:
+            raise InvalidInputError(
+                "`patience` needs validation data; give fit() some, or leave patience out"
+            )
         sources = self._sources(train, "training")
         checks = None if validation is None else self._sources(validation, "validation")
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self.seed)
+        self._check_outputs(sources)
+        with _seeded(self.seed, self.device):
             self._fit(sources, checks)
         return self.history
 
@@ -198,7 +204,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.seed)
         labels = self._count_labels(sources)
         batches = {name: math.ceil(count / self.batch_size) for name, count in labels.items()}
-        epoch_steps = self.schedule.steps_per_epoch(batches)
+        together = max(math.ceil(count / self.batch_size) for count in self._count_rows(sources))
+        epoch_steps = self.schedule.steps_per_epoch(batches, together)
         total = self.epochs * epoch_steps if self.steps is None else self.steps
         samplers: dict[tuple[int, tuple[str, ...]], _Sampler] = {}
         self.history = []
@@ -211,9 +218,10 @@ class Trainer:
         for step, tasks in zip(range(total), self.schedule.steps(labels, generator), strict=False):
             self.optimizers.check_step(tasks)
             drawn = self._draw(sources, samplers, tasks, generator)
-            self.optimizers.scale_learning_rate(
-                learning_rate_factor(step, total, self.warm_up, self.decay)
-            )
+            if self.warm_up or self.decay != "none":
+                self.optimizers.scale_learning_rate(
+                    learning_rate_factor(step, total, self.warm_up, self.decay)
+                )
             losses = self.training_step(drawn)
             seen.append(losses)
             for callback in self.callbacks:
@@ -226,6 +234,7 @@ class Trainer:
                 if self.patience is not None and best.epochs_since >= self.patience:
                     break
         best.restore(self.network)
+        self._check_weights()
         self.network.eval()
         for callback in self.callbacks:
             callback.on_fit_end(self)
@@ -293,18 +302,27 @@ class Trainer:
 
         Shape:
             returns: as `Task.predict`, first dimension n, on the CPU.
+
+        Raises:
+            InvalidInputError: A name is no task of the trainer.
         """
-        wanted = [self.tasks[name] for name in (self.tasks if tasks is None else tasks)]
+        names = tuple(self.tasks) if tasks is None else tuple(tasks)
+        for name in names:
+            if name not in self.tasks:
+                raise InvalidInputError(
+                    f"{name!r} is no task of the trainer{closest(name, self.tasks)}"
+                )
+        wanted = [self.tasks[name] for name in names]
         return predict(self.network, wanted, inputs, device=self.device, logits=logits)
 
     def evaluate(self, data: TensorData | Mapping[str, TensorData]) -> dict[str, dict[str, float]]:
         """Return each task's metrics over its labelled rows, by task and metric name.
 
         Raises:
-            InvalidInputError: A task has no data.
+            InvalidInputError: A task has no data, or a target does not fit its task.
         """
         results = {}
-        for source, names in self._sources(data, "evaluation", labels_needed=False):
+        for source, names in self._sources(data, "evaluation"):
             predictions = self.predict(source.inputs, names)
             for name in names:
                 results[name] = self.tasks[name].evaluate(
@@ -312,27 +330,9 @@ class Trainer:
                 )
         return {name: results[name] for name in self.tasks}
 
-    def _sources(
-        self,
-        data: TensorData | Mapping[str, TensorData],
-        purpose: str,
-        *,
-        labels_needed: bool = True,
-    ) -> list[_Source]:
+    def _sources(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[_Source]:
         """Return the data sets on the device with the tasks that each serves."""
-        if isinstance(data, TensorData):
-            sources = [(data, tuple(self.tasks))]
-        else:
-            for name in data:
-                if name not in self.tasks:
-                    raise InvalidInputError(
-                        f"there are {purpose} data for {name!r}, which is no task of the trainer"
-                        f"{closest(name, self.tasks)}"
-                    )
-            for name in self.tasks:
-                if name not in data:
-                    raise InvalidInputError(f"task {name!r} has no {purpose} data")
-            sources = [(data[name], (name,)) for name in self.tasks]
+        sources = self._assigned(data, purpose)
         for source, names in sources:
             for name in names:
                 if name not in source.targets:
@@ -340,13 +340,65 @@ class Trainer:
                         f"the {purpose} data have no target of task {name!r}"
                         f"{closest(name, source.targets)}"
                     )
-                if (
-                    labels_needed
-                    and purpose == "training"
-                    and not bool(self.tasks[name].labelled(source.targets[name]).any())
-                ):
+                task, target = self.tasks[name], source.targets[name]
+                task.check_target(target)
+                if purpose == "training" and not bool(task.labelled(target).any()):
                     raise InvalidInputError(f"task {name!r} has no label in the {purpose} data")
         return [(source.to(self.device), names) for source, names in sources]
+
+    def _assigned(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[_Source]:
+        """Return the data sets with the tasks that each serves: all, or the one it is for."""
+        if isinstance(data, TensorData):
+            return [(data, tuple(self.tasks))]
+        if not (
+            isinstance(data, Mapping)
+            and all(isinstance(source, TensorData) for source in data.values())
+        ):
+            raise InvalidInputError(
+                f"the {purpose} data must be TensorData, or TensorData by task name, got "
+                f"{type(data).__name__}"
+            )
+        for name in data:
+            if name not in self.tasks:
+                raise InvalidInputError(
+                    f"there are {purpose} data for {name!r}, which is no task of the trainer"
+                    f"{closest(name, self.tasks)}"
+                )
+        for name in self.tasks:
+            if name not in data:
+                raise InvalidInputError(f"task {name!r} has no {purpose} data")
+        return [(data[name], (name,)) for name in self.tasks]
+
+    @torch.no_grad()
+    def _check_outputs(self, sources: list[_Source]) -> None:
+        """Refuse a head whose output does not fit its task."""
+        self.network.eval()
+        for data, names in sources:
+            outputs = self.network(data.inputs[:1], names)
+            for name in names:
+                task, output = self.tasks[name], outputs[name]
+                width = output.shape[-1] if task.kind == "sequence" else output.numel()
+                if task.loss_function is None and width != task.output_size:
+                    raise InvalidInputError(
+                        f"the head of {task.kind} task {name!r} must give {task.output_size} "
+                        f"numbers, got {width}"
+                    )
+
+    def _check_weights(self) -> None:
+        """Refuse to end with weights that a last bad step has spoilt."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self._parameters):
+            raise InvalidInputError(
+                "the weights are not finite after the last step; lower the learning rate or clip "
+                "the gradient"
+            )
+
+    def _count_rows(self, sources: list[_Source]) -> list[int]:
+        """Return for each data set how many rows have any label."""
+        counts = []
+        for data, names in sources:
+            labelled = [self.tasks[name].labelled(data.targets[name]) for name in names]
+            counts.append(int(torch.stack(labelled).any(0).sum()))
+        return counts
 
     def _count_labels(self, sources: list[_Source]) -> dict[str, int]:
         counts = {
@@ -450,6 +502,19 @@ class _BestWeights:
             network.load_state_dict(self._copy)
 
 
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed dropout on the CPU and `device` inside the block; leave the random states as found."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        # torch.manual_seed would also seed the GPUs that are not ours to touch
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device; ``auto`` is a GPU if there is one.
 
@@ -462,8 +527,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError:
         raise InvalidInputError(f"`device` must be auto, cpu or cuda, got {device!r}") from None
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidInputError("device 'cuda' was asked for, but torch finds no GPU; use 'cpu'")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise InvalidInputError(
+            f"device {str(resolved)!r} was asked for, but torch finds {torch.cuda.device_count()} "
+            f"GPUs; use 'auto' or 'cpu'"
+        )
     return resolved
 
 

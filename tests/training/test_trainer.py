@@ -1,0 +1,714 @@
+"""Trainer: its steps against hand-written loops, early stopping, determinism, and bad input."""
+
+import copy
+import itertools
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from jointrain import (
+    Alternating,
+    Callback,
+    HardSharing,
+    InvalidInputError,
+    Joint,
+    Network,
+    Separate,
+    Task,
+    TensorData,
+    Trainer,
+)
+from jointrain.training import Schedule, resolve_device
+from jointrain.training._trainer import _Sampler
+
+NAN = math.nan
+SGD = partial(torch.optim.SGD, lr=0.1)
+NUMBER, KIND = Task.regression("number"), Task.multiclass("kind", 3)
+
+
+def _network(dropout=0.0, dtype=torch.float64):
+    trunk = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout))
+    return HardSharing(trunk, {"number": nn.Linear(8, 1), "kind": nn.Linear(8, 3)}).to(dtype)
+
+
+def _data(n=32, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 4, generator=generator, dtype=dtype)
+    kind = torch.randint(0, 3, (n,), generator=generator)
+    return TensorData(x, {"number": x.sum(1) + kind, "kind": kind})
+
+
+def _trainer(network=None, **settings):
+    settings = {"optimizer": SGD, "epochs": 1, "device": "cpu"} | settings
+    return Trainer(network or _network(), [NUMBER, KIND], **settings)
+
+
+def _losses(network, data):
+    outputs = network(data.inputs)
+    return {
+        "number": functional.mse_loss(outputs["number"][:, 0], data.targets["number"]),
+        "kind": functional.cross_entropy(outputs["kind"], data.targets["kind"]),
+    }
+
+
+def _weights(network):
+    return [p.detach().clone() for p in network.parameters()]
+
+
+def _assert_same_bits(ours, theirs):
+    for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+class _KeepGradients(Callback):
+    def __init__(self):
+        self.gradients = []
+
+    def on_step_end(self, trainer, step, losses):
+        self.gradients.append(
+            [None if p.grad is None else p.grad.clone() for p in trainer.network.parameters()]
+        )
+
+
+def _gradients(data, network=None, **settings):
+    """Return the gradients that one full-batch step of the trainer sees."""
+    seen = _KeepGradients()
+    _trainer(network, steps=1, callbacks=[seen], **settings).fit(data)
+    return seen.gradients[0]
+
+
+# --- gradients -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [None, {"number": 0.3, "kind": 2.0}, {"kind": 0.5}])
+def test_the_joint_gradient_is_that_of_the_weighted_sum(weights):
+    network, data = _network(), _data()
+    by_hand = copy.deepcopy(network)
+    losses = _losses(by_hand, data)
+    total = sum((weights or {}).get(name, 1.0) * loss for name, loss in losses.items())
+    expected = torch.autograd.grad(total, list(by_hand.parameters()))
+    for ours, theirs in zip(_gradients(data, network, weights=weights), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("l1, l2", [(0.1, 0.0), (0.0, 0.2), (0.1, 0.2)])
+def test_penalties_have_the_gradient_of_the_penalised_loss(l1, l2):
+    network, data = _network(), _data()
+    by_hand = copy.deepcopy(network)
+    matrices = [p for p in by_hand.parameters() if p.ndim > 1]
+    total = sum(_losses(by_hand, data).values())
+    total = total + l1 * sum(p.abs().sum() for p in matrices)
+    total = total + l2 * sum(p.square().sum() for p in matrices)
+    expected = torch.autograd.grad(total, list(by_hand.parameters()))
+    for ours, theirs in zip(_gradients(data, network, l1=l1, l2=l2), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_a_penalty_leaves_out_what_the_step_does_not_reach():
+    network = _network()
+    before = _weights(network.heads[1])
+    schedule = Alternating("random", {"number": 1.0, "kind": 0.0})
+    _trainer(network, schedule=schedule, l1=0.1, l2=0.1, steps=3).fit(_data())
+    assert all(map(torch.equal, before, network.heads[1].parameters()))
+
+
+def test_the_gradient_is_clipped_to_its_whole_norm():
+    network, data = _network(), _data()
+    free = _gradients(data, copy.deepcopy(network))
+    norm = torch.cat([g.flatten() for g in free]).norm()
+    clipped = _gradients(data, copy.deepcopy(network), gradient_clip=float(norm) / 4)
+    for ours, theirs in zip(clipped, free, strict=True):
+        torch.testing.assert_close(ours, theirs / 4, rtol=1e-5, atol=1e-9)
+    untouched = _gradients(data, network, gradient_clip=float(norm) * 2)
+    for ours, theirs in zip(untouched, free, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_rows_without_a_label_do_not_train_their_task():
+    network, data = _network(), _data(20)
+    number, kind = data.targets["number"].clone(), data.targets["kind"].clone()
+    number[5:12] = NAN
+    kind[10:] = -100
+    by_hand = copy.deepcopy(network)
+    outputs = by_hand(data.inputs)
+    kept = ~number.isnan()
+    total = functional.mse_loss(outputs["number"][kept, 0], number[kept])
+    total = total + functional.cross_entropy(outputs["kind"][:10], kind[:10])
+    expected = torch.autograd.grad(total, list(by_hand.parameters()))
+    masked = TensorData(data.inputs, {"number": number, "kind": kind})
+    for ours, theirs in zip(_gradients(masked, network), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 100))
+def test_rows_without_any_label_change_nothing(extra, batch_size, seed):
+    data = _data(15, seed)
+    unlabelled = TensorData(
+        torch.cat([data.inputs, torch.randn(extra, 4, dtype=torch.float64)]),
+        {
+            "number": torch.cat([data.targets["number"], torch.full((extra,), NAN)]),
+            "kind": torch.cat([data.targets["kind"], torch.full((extra,), -100)]),
+        },
+    )
+    for schedule in (Joint(), Alternating("round_robin")):
+        torch.manual_seed(seed)
+        network = _network()
+        other = copy.deepcopy(network)
+        settings = {"schedule": schedule, "batch_size": batch_size, "epochs": 2}
+        left = _trainer(network, **settings).fit(data)
+        right = _trainer(other, **settings).fit(unlabelled)
+        assert left == right
+        _assert_same_bits(network, other)
+
+
+# --- schedules and layouts against hand-written loops --------------------------------------------
+
+
+def test_joint_training_equals_a_loop_by_hand_to_the_bit():
+    network, data = _network(), _data()
+    by_hand = copy.deepcopy(network)
+    _trainer(network, optimizer=torch.optim.AdamW, steps=20).fit(data)
+    optimizer = torch.optim.AdamW(by_hand.parameters())
+    for _ in range(20):
+        losses = _losses(by_hand, data)
+        optimizer.zero_grad()
+        (losses["number"] + losses["kind"]).backward()
+        optimizer.step()
+    _assert_same_bits(network, by_hand)
+
+
+@pytest.mark.parametrize("layout", ["one", "per_task", "per_group"])
+def test_alternating_training_equals_a_loop_by_hand_to_the_bit(layout):
+    network, data = _network(), _data()
+    by_hand = copy.deepcopy(network)
+    _trainer(
+        network,
+        schedule=Alternating("round_robin"),
+        optimizer=partial(torch.optim.Adam, lr=0.01),
+        layout=layout,
+        steps=21,
+    ).fit(data)
+    trunk = list(by_hand.trunk.parameters())
+    heads = [list(head.parameters()) for head in by_hand.heads]
+    adam = partial(torch.optim.Adam, lr=0.01)
+    if layout == "one":
+        optimizers = [[adam(by_hand.parameters())]] * 2
+    elif layout == "per_task":
+        optimizers = [[adam(trunk + head)] for head in heads]
+    else:
+        shared = adam(trunk)
+        optimizers = [[shared, adam(head)] for head in heads]
+    for step in range(21):
+        by_hand.zero_grad()
+        _losses(by_hand, data)[("number", "kind")[step % 2]].backward()
+        for optimizer in optimizers[step % 2]:
+            optimizer.step()
+    _assert_same_bits(network, by_hand)
+
+
+def test_a_task_alone_trains_like_a_network_of_its_own():
+    network, data = _network(), _data()
+    by_hand = copy.deepcopy(network)
+    trainer = Trainer(network, [KIND], schedule=Separate(), optimizer=SGD, steps=5, device="cpu")
+    trainer.fit(TensorData(data.inputs, {"kind": data.targets["kind"]}))
+    optimizer = SGD(by_hand.parameters())
+    for _ in range(5):
+        optimizer.zero_grad()
+        _losses(by_hand, data)["kind"].backward()
+        optimizer.step()
+    _assert_same_bits(network, by_hand)
+
+
+def test_each_task_may_have_a_data_set_of_its_own():
+    network, first, second = _network(), _data(20, 1), _data(30, 2)
+    by_hand = copy.deepcopy(network)
+    sources = {
+        "kind": TensorData(second.inputs, {"kind": second.targets["kind"]}),
+        "number": TensorData(first.inputs, {"number": first.targets["number"]}),
+    }
+    trainer = _trainer(network, steps=4)
+    trainer.fit(sources, sources)
+    optimizer = SGD(by_hand.parameters())
+    for _ in range(4):
+        optimizer.zero_grad()
+        (_losses(by_hand, first)["number"] + _losses(by_hand, second)["kind"]).backward()
+        optimizer.step()
+    for ours, theirs in zip(network.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+    results = trainer.evaluate(sources)
+    assert list(results) == ["number", "kind"]
+    with torch.no_grad():
+        accuracy = (network(second.inputs)["kind"].argmax(1) == second.targets["kind"]).double()
+    assert results["kind"]["accuracy"] == pytest.approx(accuracy.mean().item())
+
+
+class _Subsets(Schedule):
+    """Trains the two tasks together, then one of them."""
+
+    def steps(self, labels, generator):
+        return itertools.cycle([("number", "kind"), ("kind",)])
+
+    def steps_per_epoch(self, batches, together):
+        return together
+
+
+def test_a_schedule_may_name_any_subset_of_the_tasks():
+    class Keep(Callback):
+        def __init__(self):
+            self.trained = []
+
+        def on_step_end(self, trainer, step, losses):
+            self.trained.append(tuple(losses))
+
+    keep = Keep()
+    _trainer(schedule=_Subsets(), steps=3, callbacks=[keep]).fit(_data())
+    assert keep.trained == [("number", "kind"), ("kind",), ("number", "kind")]
+
+
+def test_a_head_that_is_not_trained_stays_as_it_was():
+    network, data = _network(), _data()
+    before = _weights(network.heads[0])
+    trainer = Trainer(network, [KIND], weights={"kind": 2.0}, epochs=2, device="cpu")
+    trainer.fit(data)
+    assert all(map(torch.equal, before, network.heads[0].parameters()))
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 70), st.integers(1, 80), st.integers(0, 100))
+def test_batches_show_every_row_once_in_an_epoch(n, batch_size, seed):
+    x = torch.arange(n, dtype=torch.float64)[:, None]
+    data = TensorData(x, {"number": x[:, 0]})
+    sampler = _Sampler(data, [NUMBER], batch_size, torch.Generator().manual_seed(seed))
+    for _ in range(2):
+        seen = [sampler.draw().data for _ in range(math.ceil(n / batch_size))]
+        assert sorted(torch.cat([part.inputs[:, 0] for part in seen]).tolist()) == list(range(n))
+        sizes = [len(part) for part in seen]
+        assert max(sizes) <= batch_size
+        assert max(sizes) - min(sizes) <= 1
+        assert all(torch.equal(part.inputs[:, 0], part.targets["number"]) for part in seen)
+
+
+class _CountRows(Network):
+    """Counts how often each row goes through; the output is a parameter."""
+
+    def __init__(self, names, rows):
+        super().__init__(names)
+        self.outputs = nn.ParameterDict({name: torch.zeros(()) for name in names})
+        self.counts = {name: torch.zeros(rows, dtype=torch.long) for name in names}
+
+    def forward(self, inputs, tasks=None):
+        names = self.task_names if tasks is None else tasks
+        for name in names if self.training else ():
+            self.counts[name][inputs[:, 0].long()] += 1
+        return {name: self.outputs[name].expand(len(inputs), 1) for name in names}
+
+    def task_parameters(self, task):
+        return [self.outputs[task]]
+
+
+@given(st.integers(1, 40), st.integers(1, 20), st.data())
+def test_an_epoch_shows_each_labelled_row_once(n, batch_size, draw):
+    flags = st.lists(st.booleans(), min_size=n, max_size=n).filter(any)
+    labelled = {name: torch.tensor(draw.draw(flags)) for name in "ab"}
+    targets = {name: torch.zeros(n).masked_fill(~rows, NAN) for name, rows in labelled.items()}
+    data = TensorData(torch.arange(n, dtype=torch.float32)[:, None], targets)
+    tasks = [Task.regression(name) for name in "ab"]
+    for schedule in (Joint(), Alternating("round_robin")):
+        network = _CountRows("ab", n)
+        record = Trainer(
+            network, tasks, schedule=schedule, batch_size=batch_size, epochs=1, device="cpu"
+        ).fit(data)
+        if isinstance(schedule, Joint):
+            either = labelled["a"] | labelled["b"]
+            assert torch.equal(network.counts["a"], either.long())
+            assert record[-1].step == math.ceil(int(either.sum()) / batch_size)
+        else:
+            steps = [math.ceil(int(labelled[name].sum()) / batch_size) for name in "ab"]
+            assert record[-1].step == sum(steps)
+            if steps[0] == steps[1]:
+                assert all(torch.equal(network.counts[k], labelled[k].long()) for k in "ab")
+
+
+# --- learning rate, stopping, records ------------------------------------------------------------
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
+    class Rates(Callback):
+        def __init__(self):
+            self.rates = []
+
+        def on_step_end(self, trainer, step, losses):
+            self.rates.append(trainer.optimizers.all[0].param_groups[0]["lr"])
+
+    rates = Rates()
+    _trainer(steps=20, warm_up=0.2, decay="cosine", callbacks=[rates]).fit(_data())
+    assert rates.rates[:4] == pytest.approx([0.1 * (i + 1) / 5 for i in range(4)])
+    assert rates.rates[4:] == pytest.approx(
+        [0.05 * (1 + math.cos(math.pi * i / 16)) for i in range(16)]
+    )
+
+
+def test_a_callback_may_set_a_constant_learning_rate():
+    class Halve(Callback):
+        def on_step_end(self, trainer, step, losses):
+            for group in trainer.optimizers.all[0].param_groups:
+                group["lr"] /= 2
+
+    trainer = _trainer(steps=3, callbacks=[Halve()])
+    trainer.fit(_data())
+    assert trainer.optimizers.all[0].param_groups[0]["lr"] == pytest.approx(0.0125)
+
+
+class _KeepWeights(Callback):
+    def __init__(self):
+        self.weights = []
+
+    def on_epoch_end(self, trainer, record):
+        self.weights.append(copy.deepcopy(trainer.network.state_dict()))
+
+
+def test_early_stopping_restores_the_best_weights():
+    # random targets: the network learns them by heart, and validation gets worse
+    data = _data(24)
+    noise = torch.randn(48, dtype=torch.float64)
+    train = TensorData(data.inputs, {"number": noise[:24], "kind": data.targets["kind"]})
+    other = _data(24, 5)
+    check = TensorData(other.inputs, {"number": noise[24:], "kind": other.targets["kind"]})
+    keep = _KeepWeights()
+    network = _network()
+    trainer = _trainer(network, epochs=400, patience=15, callbacks=[keep])
+    history = trainer.fit(train, check)
+    scores = [record.score for record in history]
+    best = min(range(len(scores)), key=scores.__getitem__)
+    assert len(history) == best + 1 + 15 < 400
+    assert [record.epoch for record in history if record.best][-1] == best + 1
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, keep.weights[best][name])
+    assert not network.training
+    losses = _losses(network, check)
+    for name, loss in history[best].validation.items():
+        assert loss == pytest.approx(losses[name].item(), rel=1e-9)
+
+
+def test_the_score_is_the_mean_of_the_losses_relative_to_before_training():
+    network, data = _network(), _data()
+    with torch.no_grad():
+        before = {name: float(loss) for name, loss in _losses(network, data).items()}
+    (record,) = _trainer(network).fit(data, data)
+    expected = sum(record.validation[name] / before[name] for name in before) / 2
+    assert record.score == pytest.approx(expected)
+
+
+def test_without_validation_the_last_weights_stay():
+    keep = _KeepWeights()
+    network = _network()
+    history = _trainer(network, epochs=3, callbacks=[keep]).fit(_data())
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, keep.weights[-1][name])
+    assert all(record.score is None and not record.best for record in history)
+    assert all(record.validation == {} for record in history)
+
+
+def test_a_task_without_validation_labels_is_left_out_of_the_score():
+    data = _data()
+    targets = {"number": data.targets["number"], "kind": torch.full((32,), -100)}
+    history = _trainer(epochs=2).fit(data, TensorData(data.inputs, targets))
+    assert [list(record.validation) for record in history] == [["number"], ["number"]]
+    assert all(math.isfinite(record.score) for record in history)
+    nothing = {"number": torch.full((32,), NAN), "kind": torch.full((32,), -100)}
+    history = _trainer(epochs=2).fit(data, TensorData(data.inputs, nothing))
+    assert [record.score for record in history] == [None, None]
+
+
+def test_validation_in_parts_equals_validation_at_once(monkeypatch):
+    network, data = _network(), _data(30)
+    data.targets["number"][7:15] = NAN
+    trainer = _trainer(network)
+    sources = trainer._sources(data, "validation")
+    at_once = trainer._mean_losses(sources)
+    monkeypatch.setattr("jointrain.training._trainer.EVALUATION_ROWS", 4)
+    assert trainer._mean_losses(sources) == pytest.approx(at_once, rel=1e-12)
+
+
+def test_the_record_of_an_epoch_holds_the_mean_training_losses():
+    network, data = _network(), _data()
+    with torch.no_grad():
+        expected = {name: float(loss) for name, loss in _losses(network, data).items()}
+    (record,) = _trainer(network).fit(data)
+    assert record.training == pytest.approx(expected)
+    assert (record.epoch, record.step) == (1, 1)
+
+
+def test_steps_override_epochs_and_a_cut_epoch_is_recorded():
+    trainer = _trainer(batch_size=8, steps=10, epochs=1)
+    history = trainer.fit(_data(32))
+    assert [(record.epoch, record.step) for record in history] == [(1, 4), (2, 8), (3, 10)]
+    assert trainer.history == history
+
+
+def test_callbacks_run_in_order():
+    log = []
+
+    class Log(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_fit_start(self, trainer):
+            log.append((self.name, "start"))
+
+        def on_step_end(self, trainer, step, losses):
+            assert all(not loss.requires_grad for loss in losses.values())
+            log.append((self.name, "step", step))
+
+        def on_epoch_end(self, trainer, record):
+            assert trainer.history[-1] is record
+            log.append((self.name, "epoch", record.epoch))
+
+        def on_fit_end(self, trainer):
+            assert not trainer.network.training
+            log.append((self.name, "end"))
+
+    _trainer(batch_size=16, epochs=2, callbacks=[Log("a"), Log("b"), Callback()]).fit(_data(32))
+    events = [
+        ("start",), ("step", 1), ("step", 2), ("epoch", 1),
+        ("step", 3), ("step", 4), ("epoch", 2), ("end",),
+    ]  # fmt: skip
+    assert log == [(name, *event) for event in events for name in "ab"]
+
+
+# --- determinism ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", [Joint(), Alternating(), Alternating("proportional")])
+def test_the_same_seed_gives_the_same_bits_and_another_differs(schedule):
+    start = _network(dropout=0.5)
+
+    def run(seed, noise):
+        network = copy.deepcopy(start)
+        torch.manual_seed(noise)  # must not matter
+        trainer = _trainer(network, schedule=schedule, batch_size=8, epochs=3, seed=seed)
+        history = trainer.fit(_data(), _data(10, 1))
+        return network, history
+
+    first, history = run(1, noise=5)
+    second, same_history = run(1, noise=6)
+    assert history == same_history
+    _assert_same_bits(first, second)
+    other, _ = run(2, noise=5)
+    assert any(not torch.equal(a, b) for a, b in zip(_weights(first), _weights(other), strict=True))
+
+
+def test_training_leaves_the_global_random_state_alone():
+    trainer = _trainer(_network(dropout=0.5), batch_size=8)
+    before = torch.get_rng_state()
+    trainer.fit(_data())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_training_leaves_the_random_state_of_the_gpu_alone(device):
+    trainer = _trainer(_network(dropout=0.5), device=device)
+    torch.rand(3, device="cuda")
+    before = torch.cuda.get_rng_state()
+    trainer.fit(_data())
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_dropout_is_on_in_training_only():
+    network, data = _network(dropout=0.9), _data()
+    trainer = _trainer(network, epochs=2)
+    trainer.fit(data, data)
+    first = trainer.predict(data.inputs)
+    assert torch.equal(first["number"], trainer.predict(data.inputs)["number"])
+
+    class Training(Callback):
+        def on_step_end(self, trainer, step, losses):
+            assert trainer.network.training
+
+    _trainer(network, epochs=3, callbacks=[Training()]).fit(data, data)
+
+
+# --- devices -------------------------------------------------------------------------------------
+
+
+def test_training_runs_on_the_device_under_test(device):
+    network, data = _network(dropout=0.1, dtype=torch.float32), _data(64, dtype=torch.float32)
+    trainer = _trainer(network, device=device, batch_size=16, epochs=20, optimizer=SGD)
+    history = trainer.fit(data, data)
+    assert history[-1].score < 0.7
+    assert {p.device.type for p in network.parameters()} == {device.type}
+    assert trainer.predict(data.inputs)["kind"].device.type == "cpu"
+    assert trainer.evaluate(data)["number"]["R2"] > 0.3
+
+
+def test_auto_takes_a_gpu_if_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InvalidInputError, match="'cuda' was asked for, but torch finds 0 GPUs"):
+        resolve_device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(InvalidInputError, match="'cuda:2' was asked for, but torch finds 2 GPUs"):
+        resolve_device("cuda:2")
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(InvalidInputError, match="`device` must be auto, cpu or cuda, got 'gpu'"):
+        resolve_device("gpu")
+
+
+# --- predict and evaluate ------------------------------------------------------------------------
+
+
+def test_predictions_and_metrics_of_labelled_rows():
+    network, data = _network(), _data()
+    trainer = _trainer(network)
+    predictions = trainer.predict(data.inputs)
+    with torch.no_grad():
+        outputs = network(data.inputs)
+    torch.testing.assert_close(predictions["number"], outputs["number"][:, 0])
+    torch.testing.assert_close(predictions["kind"], outputs["kind"].softmax(1))
+    torch.testing.assert_close(trainer.predict(data.inputs, logits=True), dict(outputs))
+    assert list(trainer.predict(data.inputs, ["kind"])) == ["kind"]
+
+    data.targets["number"][10:] = NAN
+    results = trainer.evaluate(data)
+    errors = (outputs["number"][:10, 0] - data.targets["number"][:10]).square().mean().sqrt()
+    assert results["number"]["RMSE"] == pytest.approx(errors.item())
+    assert list(results["kind"]) == ["accuracy", "macro-F1", "log-loss"]
+
+
+def test_an_unknown_task_is_refused_at_prediction():
+    with pytest.raises(InvalidInputError, match="'kidn' is no task of the trainer; did you mean"):
+        _trainer().predict(_data().inputs, ["kidn"])
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"warm_up": 1.5}, r"`warm_up` must lie in \[0, 1\], got 1.5"),
+        ({"decay": "linear"}, "`decay` must be 'cosine' or 'none', got 'linear'"),
+        ({"gradient_clip": 0.0}, "`gradient_clip` must be positive, got 0.0"),
+        ({"l1": -1.0}, "`l1` must be at least 0, got -1.0"),
+        ({"l2": NAN}, "`l2` must be at least 0, got nan"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
+        ({"steps": 0}, "`steps` must be at least 1, got 0"),
+        ({"patience": 0}, "`patience` must be at least 1, got 0"),
+        ({"weights": {"knid": 1.0}}, "`weights` names 'knid', which is no task; did you mean"),
+        ({"weights": {"kind": -1.0}}, "weight of task 'kind' must be >= 0, got -1.0"),
+        ({"weights": {"kind": NAN}}, "weight of task 'kind' must be >= 0, got nan"),
+        ({"weights": {"kind": 0.0, "number": 0.0}}, "at least one task must have a weight above 0"),
+        ({"layout": "two"}, "`layout` must be one of one, per_task, per_group, got 'two'"),
+        ({"device": "gpu"}, "`device` must be auto, cpu or cuda, got 'gpu'"),
+    ],
+)
+def test_a_bad_setting_is_refused(settings, message):
+    with pytest.raises(InvalidInputError, match=message):
+        _trainer(**settings)
+
+
+@pytest.mark.parametrize(
+    "tasks, message",
+    [
+        ([], "needs at least one task"),
+        ([KIND, KIND], "must have different names"),
+        ([Task.regression("kin")], "the network has no task 'kin'; did you mean 'kind'"),
+    ],
+)
+def test_tasks_that_do_not_fit_the_network_are_refused(tasks, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Trainer(_network(), tasks, device="cpu")
+
+
+def _with(**targets):
+    data = _data()
+    return TensorData(data.inputs, dict(data.targets) | targets)
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (
+            {"number": _data(), "kidn": _data()},
+            "training data for 'kidn', which is no task of the trainer; did you mean 'kind'",
+        ),
+        ({"number": _data()}, "task 'kind' has no training data"),
+        (
+            TensorData(_data().inputs, {"numbr": _data().targets["number"]}),
+            "training data have no target of task 'number'; did you mean 'numbr'",
+        ),
+        (_with(number=torch.full((32,), NAN)), "'number' has no label in the training data"),
+        (_with(kind=torch.full((32,), 3)), "target of task 'kind' holds 3"),
+        (_with(number=torch.zeros(32, 2)), "target of task 'number' must hold 1 value a row"),
+        ((_data().inputs, _data().targets), "must be TensorData, or TensorData by task name, got"),
+        ({"number": _data().inputs}, "must be TensorData, or TensorData by task name, got dict"),
+    ],
+)
+def test_data_that_do_not_fit_the_tasks_are_refused(data, message):
+    with pytest.raises(InvalidInputError, match=message):
+        _trainer().fit(data)
+
+
+def test_validation_and_evaluation_data_are_checked_too():
+    with pytest.raises(InvalidInputError, match="task 'kind' has no validation data"):
+        _trainer().fit(_data(), {"number": _data()})
+    with pytest.raises(InvalidInputError, match="task 'kind' has no evaluation data"):
+        _trainer().evaluate({"number": _data()})
+
+
+def test_a_head_of_the_wrong_width_is_refused():
+    heads = {"number": nn.Linear(4, 1), "kind": nn.Linear(4, 2)}
+    trainer = _trainer(HardSharing(nn.Identity(), heads).double())
+    with pytest.raises(InvalidInputError, match="task 'kind' must give 3 numbers, got 2"):
+        trainer.fit(_data())
+
+
+def test_patience_without_validation_data_is_refused():
+    with pytest.raises(InvalidInputError, match="`patience` needs validation data"):
+        _trainer(patience=3).fit(_data())
+
+
+def test_joint_steps_with_optimisers_per_task_are_refused_where_something_is_shared():
+    with pytest.raises(InvalidInputError, match="optimisers per task need steps of one task each"):
+        _trainer(layout="per_task").fit(_data())
+
+
+def test_separate_training_of_several_tasks_is_refused():
+    with pytest.raises(InvalidInputError, match=r"Separate\(\) trains one task to a network"):
+        _trainer(schedule=Separate()).fit(_data())
+
+
+def test_a_loss_that_is_not_finite_is_refused():
+    optimizer = partial(torch.optim.SGD, lr=1e30)
+    with pytest.raises(InvalidInputError, match=r"loss of task 'number' is not finite by step \d+"):
+        _trainer(optimizer=optimizer, epochs=50).fit(_data())
+    data = _data()
+    data.inputs[3, 1] = NAN
+    with pytest.raises(InvalidInputError, match="loss of task 'number' is not finite by step 1;"):
+        _trainer().fit(data)
+
+
+def test_weights_that_a_last_step_has_spoilt_are_refused():
+    optimizer = partial(torch.optim.SGD, lr=math.inf)
+    with pytest.raises(InvalidInputError, match="the weights are not finite after the last step"):
+        _trainer(optimizer=optimizer, steps=1).fit(_data())
