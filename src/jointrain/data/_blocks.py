@@ -260,9 +260,10 @@ class TextBlock(Block):
 
     Args:
         names: The table's columns.
-        weights: Inverse document frequency of each bucket times the projection, [4096, k] a column.
+        frequencies: Inverse document frequency of each bucket, [4096], by column.
+        directions: What the weights are projected on, [4096, k], by column.
         missing: Whether fitting saw missing values, [c].
-        numeric_text: Columns some of whose values are numbers.
+        numeric_text: Columns some of whose values can be read as numbers.
     """
 
     kind = "text"
@@ -311,8 +312,8 @@ class TextBlock(Block):
             width = direction.shape[1]
             encoded = np.zeros((len(distinct) + 1, width), dtype=np.float32)  # last: missing
             for first in range(0, len(distinct), _TEXT_SAMPLE):
-                counted = _weighted(distinct[first : first + _TEXT_SAMPLE], frequency)
-                encoded[first : first + counted.shape[0]] = counted @ direction
+                counts = _counted(distinct[first : first + _TEXT_SAMPLE])
+                encoded[first : first + counts.shape[0]] = _weighted(counts, frequency) @ direction
             positions = text.replace_strict(
                 distinct, pl.Series(range(len(distinct)), dtype=pl.Int64),
                 default=len(distinct), return_dtype=pl.Int64,
@@ -550,13 +551,14 @@ def _text_directions(distinct: pl.Series, seed: int) -> tuple[np.ndarray, np.nda
     """Return inverse document frequencies, [4096], and directions, [4096, k]."""
     from sklearn.utils.extmath import randomized_svd
 
-    ones = np.ones(_TEXT_BUCKETS, dtype=np.float32)
     if not len(distinct):
-        return ones, np.zeros((_TEXT_BUCKETS, 0), dtype=np.float32)
-    counted = _weighted(distinct, ones)
-    documents = np.diff(counted.tocsc().indptr)
+        return np.ones(_TEXT_BUCKETS, dtype=np.float32), np.zeros(
+            (_TEXT_BUCKETS, 0), dtype=np.float32
+        )
+    counts = _counted(distinct)
+    documents = np.diff(counts.tocsc().indptr)
     frequency = (np.log((1 + len(distinct)) / (1 + documents)) + 1).astype(np.float32)
-    weighted = _weighted(distinct, frequency)
+    weighted = _weighted(counts, frequency)
     width = min(TEXT_FEATURES, len(distinct))
     _, strengths, directions = randomized_svd(weighted, width, n_iter=4, random_state=seed)
     # the squares of a row's outputs sum to their number, on average
@@ -564,17 +566,22 @@ def _text_directions(distinct: pl.Series, seed: int) -> tuple[np.ndarray, np.nda
     return frequency, np.ascontiguousarray(directions.T / max(spread, 1e-12), dtype=np.float32)
 
 
-def _weighted(distinct: pl.Series, frequency: np.ndarray) -> Any:
-    """Return TF-IDF weights of hashed 3- and 4-grams, sparse [n, 4096], rows of length 1."""
-    from scipy import sparse
+def _counted(distinct: pl.Series) -> Any:
+    """Return how often each hashed 3- or 4-gram stands in each text, sparse [n, 4096]."""
     from sklearn.feature_extraction.text import HashingVectorizer
-    from sklearn.preprocessing import normalize
 
     hashing = HashingVectorizer(
         analyzer="char_wb", ngram_range=(3, 4), n_features=_TEXT_BUCKETS, norm=None,
         alternate_sign=False, dtype=np.float32,
     )  # fmt: skip
-    counts = hashing.transform(distinct.str.slice(0, _TEXT_LENGTH).to_list())
+    return hashing.transform(distinct.str.slice(0, _TEXT_LENGTH).to_list())
+
+
+def _weighted(counts: Any, frequency: np.ndarray) -> Any:
+    """Return TF-IDF weights, sparse [n, 4096], rows of length 1."""
+    from scipy import sparse
+    from sklearn.preprocessing import normalize
+
     return normalize(counts @ sparse.diags(frequency, format="csr"), copy=False)
 
 

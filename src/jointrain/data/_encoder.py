@@ -66,14 +66,20 @@ class TableEncoder:
             seed: Seed of the decomposition of text; default 0.
 
         Raises:
-            InvalidInputError: A column is missing, of another type than its kind says, or holds an
-                infinite value.
+            InvalidInputError: A column is missing, of unknown kind, of another type than its kind
+                says, or holds an infinite value.
         """
         if not columns or frame.height == 0:
             raise InvalidInputError(
                 f"an encoder needs at least one column and one row, got {len(columns)} columns and "
                 f"{frame.height} rows"
             )
+        for column in columns:
+            if column.kind not in BLOCKS:
+                raise InvalidInputError(
+                    f"column {column.name!r} has unknown kind {column.kind!r}"
+                    f"{closest(column.kind, BLOCKS)}; known are {', '.join(BLOCKS)}"
+                )
         _check_columns(frame, columns)
         blocks = []
         for kind, block in BLOCKS.items():
@@ -224,8 +230,8 @@ def _check_columns(
     Args:
         frame: The table.
         columns: What it must have.
-        numeric_text: Strings columns among whose values were numbers, so that a table may by
-            accident hold numbers only; None accepts them everywhere.
+        numeric_text: Columns of strings some of which can be read as numbers, so that a table may
+            happen to hold numbers only; None accepts numbers in all columns of strings.
     """
     schema = frame.schema
     for column in columns:

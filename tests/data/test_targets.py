@@ -1,0 +1,171 @@
+import datetime as dt
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jointrain.data import check_class_counts, encode_targets, infer_tasks, load_penguins
+from jointrain.errors import InvalidInputError
+from jointrain.task import Task
+
+
+def test_penguins():
+    frame = load_penguins()
+    tasks = infer_tasks(frame, ["species", "sex", "body_mass_g"])
+    assert tasks == [
+        Task.multiclass("species", ["Adelie", "Chinstrap", "Gentoo"]),
+        Task.binary("sex", ["female", "male"]),
+        Task.regression("body_mass_g"),
+    ]
+    labels = encode_targets(frame, tasks)
+    assert labels.shape == (344, 3)
+    np.testing.assert_array_equal(np.isnan(labels).sum(0), [0, 11, 2])
+    assert labels[0].tolist() == [0, 1, 3750]
+
+
+@pytest.mark.parametrize(
+    "values, kind, classes",
+    [
+        ([0, 1, None], "binary", (0, 1)),
+        ([2.0, 1.0, math.nan], "binary", (1, 2)),
+        ([0.5, 1.5, 0.5], "binary", (0.5, 1.5)),
+        ([True, False, None], "binary", (False, True)),
+        (["b", "a", None], "binary", ("a", "b")),
+        (["b", "a", "c"], "multiclass", ("a", "b", "c")),
+        (pl.Series(["b", "a", "c"], dtype=pl.Categorical), "multiclass", ("a", "b", "c")),
+        (pl.Series(["b", "a", "c"], dtype=pl.Enum(["c", "b", "a"])), "multiclass", ("a", "b", "c")),
+        ([0, 1, 2], "regression", ()),
+        ([0.5, 1, 2], "regression", ()),
+    ],
+)
+def test_kind_is_inferred(values, kind, classes):
+    (task,) = infer_tasks(pl.DataFrame({"y": values}), ["y"])
+    assert (task.kind, task.classes) == (kind, classes)
+    assert [type(label) for label in task.classes] == [type(label) for label in classes]
+
+
+@pytest.mark.parametrize(
+    "values, kind, classes, encoded",
+    [
+        ([3, 1, None, 2], "multiclass", (1, 2, 3), [2, 0, math.nan, 1]),
+        ([3.0, 1.0, math.nan, 2.0], "multiclass", (1, 2, 3), [2, 0, math.nan, 1]),
+        ([0, 1, None], "regression", (), [0, 1, math.nan]),
+        ([True, False, None], "regression", (), [1, 0, math.nan]),
+        ([" 1.5", "2", None], "regression", (), [1.5, 2, math.nan]),
+        (["x", "y", None], "multiclass", ("x", "y"), [0, 1, math.nan]),
+    ],
+)
+def test_kind_can_be_given(values, kind, classes, encoded):
+    frame = pl.DataFrame({"y": values})
+    (task,) = infer_tasks(frame, ["y"], {"y": kind})
+    assert (task.kind, task.classes) == (kind, classes)
+    np.testing.assert_array_equal(encode_targets(frame, [task])[:, 0], encoded)
+
+
+@pytest.mark.parametrize(
+    "fitted, given, encoded",
+    [
+        (["1", "2", "x"], [1, 2], [0, 1]),
+        (["1", "2", "x"], [1.0, None], [0, math.nan]),
+        ([1, 2], ["1", "2"], [0, 1]),
+        ([1, 2], [2.0, math.nan], [1, math.nan]),
+        ([True, False], [1, 0], [1, 0]),
+        ([True, False], ["true", "False"], [1, 0]),
+        (["a", "b"], pl.Series([None, None], dtype=pl.Null), [math.nan, math.nan]),
+        ([1, 2], pl.Series([None, None], dtype=pl.Null), [math.nan, math.nan]),
+        ([1.5, 2.5, 3.5], pl.Series([None, None], dtype=pl.Null), [math.nan, math.nan]),
+        ([1.5, 2.5, 3.5], [1, 2], [1, 2]),
+    ],
+)
+def test_labels_of_another_table(fitted, given, encoded):
+    tasks = infer_tasks(pl.DataFrame({"y": fitted}), ["y"])
+    labels = encode_targets(pl.DataFrame({"y": given}), tasks)
+    np.testing.assert_array_equal(labels[:, 0], encoded)
+
+
+def test_large_values_are_not_rounded():
+    frame = pl.DataFrame({"y": [1234567890.5, 1234567891.5, 3.0]})
+    labels = encode_targets(frame, infer_tasks(frame, ["y"]))
+    assert labels[0, 0] == 1234567890.5
+
+
+@pytest.mark.parametrize(
+    "values, kinds, message",
+    [
+        ([None, None], None, "all labels of target 'y' are missing"),
+        ([math.nan, None], None, "all labels of target 'y' are missing"),
+        ([1, 1, None], None, "target 'y' has one value only, 1"),
+        (["a", "a"], None, "target 'y' has one value only, 'a'"),
+        ([1.0, math.inf, 2.0], None, "target 'y' holds inf in row 2"),
+        (["1", "inf", "2"], {"y": "regression"}, "target 'y' holds inf in row 2"),
+        (["1", "2", "old"], {"y": "regression"}, "'y' holds the text 'old' in row 3; put a"),
+        ([*map(str, range(30)), "x"], None, "mostly numbers but holds 'x' in row 31; mend it"),
+        ([1, 2, 3], {"y": "binary"}, r"'y' has 3 distinct values \(1, 2, 3\)"),
+        ([1, 2, 2.5], {"y": "multiclass"}, r"'y' holds 2\.5 in row 3, which is no class"),
+        ([1, 2], {"y": "regresion"}, "unknown kind 'regresion'; did you mean 'regression'"),
+        ([1, 2], {"z": "binary"}, "a kind is given for 'z', which is no target"),
+        ([[1], [2]], None, r"target 'y' has the type List.*, which can't be predicted"),
+        ([dt.date(2020, 1, 1)] * 2, None, "target 'y' has the type Date"),
+    ],
+)
+def test_columns_that_are_no_target(values, kinds, message):
+    with pytest.raises(InvalidInputError, match=message):
+        infer_tasks(pl.DataFrame({"y": values}, strict=False), ["y"], kinds)
+
+
+def test_targets_are_named_once_and_exist():
+    frame = load_penguins()
+    with pytest.raises(InvalidInputError, match="'sexx' is not in the table; did you mean 'sex'"):
+        infer_tasks(frame, ["sexx"])
+    with pytest.raises(InvalidInputError, match="target 'sex' is named 2 times"):
+        infer_tasks(frame, ["sex", "year", "sex"])
+    with pytest.raises(InvalidInputError, match="no target is named"):
+        infer_tasks(frame, [])
+
+
+@pytest.mark.parametrize(
+    "fitted, given, message",
+    [
+        (
+            ["a", "b"],
+            ["a", "c"],
+            "target 'y' holds 'c' in row 2, which is none of its classes a, b",
+        ),
+        ([1, 2], [1, 3], "target 'y' holds 3 in row 2"),
+        ([1, 2], ["1", "x"], "target 'y' holds 'x' in row 2"),
+        ([1.5, 2.5, 3.5], ["1", "x"], "regression target 'y' holds the text 'x' in row 2"),
+        ([1.5, 2.5, 3.5], [1.0, math.inf], "target 'y' holds inf in row 2"),
+    ],
+)
+def test_labels_that_do_not_fit(fitted, given, message):
+    tasks = infer_tasks(pl.DataFrame({"y": fitted}), ["y"])
+    with pytest.raises(InvalidInputError, match=message):
+        encode_targets(pl.DataFrame({"y": given}), tasks)
+
+
+def test_missing_target_column():
+    with pytest.raises(InvalidInputError, match="'y' is not in the table"):
+        encode_targets(pl.DataFrame({"x": [1]}), [Task.regression("y")])
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        ([0, 0, 0, 1, 1], "class 'no' of target 'y' has 2 rows, fewer than the 3 folds; use at"),
+        (
+            [0, 0, 0, 1, math.nan],
+            "class 'no' of target 'y' has 1 row, fewer .*; leave its rows out",
+        ),
+        ([0, 0, 0, 0], "class 'no' of target 'y' has 0 rows"),
+    ],
+)
+def test_class_with_fewer_rows_than_folds(labels, message):
+    task = Task.binary("y", ["yes", "no"])
+    with pytest.raises(InvalidInputError, match=message):
+        check_class_counts(np.array(labels)[:, None], [task], 3)
+
+
+def test_classes_with_enough_rows():
+    labels = np.array([[0, 1.5], [0, math.nan], [1, 2], [1, 2]])
+    check_class_counts(labels, [Task.binary("a"), Task.regression("b")], 2)
