@@ -44,6 +44,9 @@ class Recipe:
         InvalidInputError: A value lies outside its range or a name is unknown.
     """
 
+    # unknown keys in stored recipes are errors
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
     name: str = "joint"
     schedule: AnySchedule = field(default_factory=Joint)
     weights: str | tuple[tuple[str, float], ...] = "equal"

@@ -1,0 +1,108 @@
+"""Recipes: values that go to JSON and back, and what they choose by the number of rows."""
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jointrain import Alternating, InvalidInputError, Joint, OptimizerSettings, Separate
+from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
+
+RECIPES = [
+    Recipe(),
+    Recipe(name="apart", schedule=Separate(), gradient_clip=None),
+    Recipe(
+        schedule=Alternating("random", {"a b": 0.25, "ü": 0.75}),
+        weights={"a b": 1, "ü": 0.3},
+        optimizer=OptimizerSettings(name="sgd", learning_rate=0.1, momentum=0.9),
+        layout="per_task",
+        decay="none",
+        batch_size=7,
+        epochs=3,
+        patience=2,
+        l1=0.1,
+    ),
+    Recipe(schedule=Alternating("proportional"), weights="difficulty"),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_survives_json(recipe):
+    import json
+
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_recipes_are_values():
+    assert Recipe() == Recipe()
+    assert hash(Recipe(weights={"a": 1})) == hash(Recipe(weights=(("a", 1.0),)))
+    assert Recipe(l1=0.1) != Recipe()
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"width": "wide"}, "recipe: width: "),
+        ({"schedule": {"kind": "jiont"}}, "recipe: schedule"),
+        ({"decay": "linear"}, "recipe: decay: "),
+        ({"weights": "eqal"}, "`weights` must be equal, size, difficulty .*did you mean 'equal'"),
+        ({"colour": 1}, "recipe: colour: "),
+    ],
+)
+def test_json_that_is_no_recipe_is_refused(values, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Recipe.from_json(Recipe().to_json() | values)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, math.nan])
+def test_a_validation_fraction_outside_its_range_is_refused(fraction):
+    with pytest.raises(InvalidInputError, match=r"`validation_fraction` must lie in \(0, 1\)"):
+        Recipe(validation_fraction=fraction)
+
+
+def test_an_unknown_rule_of_weights_is_refused():
+    with pytest.raises(InvalidInputError, match="got 'sizes'; did you mean 'size'"):
+        Recipe(weights="sizes")
+
+
+def test_groups_say_which_tasks_share_a_network():
+    assert Recipe().groups(["a", "b"]) == [("a", "b")]
+    assert Recipe(schedule=Alternating()).groups(["a", "b"]) == [("a", "b")]
+    assert Recipe(schedule=Separate()).groups(["a", "b"]) == [("a",), ("b",)]
+
+
+def test_given_settings_are_kept():
+    recipe = Recipe(batch_size=5, epochs=6, patience=7)
+    chosen = [recipe.chosen_batch_size(99), recipe.chosen_epochs(99), recipe.chosen_patience(99)]
+    assert chosen == [5, 6, 7]
+
+
+@given(st.integers(1, 10**7))
+def test_chosen_settings_stay_within_their_bounds(rows):
+    recipe = Recipe(schedule=Joint())
+    assert 32 <= recipe.chosen_batch_size(rows) <= 1024
+    assert 20 <= recipe.chosen_epochs(rows) <= 300
+    assert 8 <= recipe.chosen_patience(rows) <= recipe.chosen_epochs(rows)
+
+
+def test_more_rows_mean_larger_batches_and_fewer_passes():
+    recipe, sizes = Recipe(), [10, 100, 1000, 10_000, 100_000, 1_000_000]
+    batches = [recipe.chosen_batch_size(rows) for rows in sizes]
+    epochs = [recipe.chosen_epochs(rows) for rows in sizes]
+    assert all(a <= b for a, b in pairwise(batches))
+    assert all(a >= b for a, b in pairwise(epochs))
+
+
+def test_weights_by_number_must_name_tasks():
+    assert Recipe().given_weights(["a"]) is None
+    assert Recipe(weights={"a": 2}).given_weights(["a", "b"]) == {"a": 2.0}
+    with pytest.raises(InvalidInputError, match="names 'aa', which is no task; did you mean 'a'"):
+        Recipe(weights={"aa": 2}).given_weights(["a", "b"])
+
+
+def test_weights_by_size_and_difficulty_have_mean_one():
+    assert size_weights({"a": 100, "b": 300}) == pytest.approx({"a": 0.5, "b": 1.5})
+    assert difficulty_weights({"a": 0.2, "b": 0.6}) == pytest.approx({"a": 0.5, "b": 1.5})
+    assert difficulty_weights({"a": 0.0, "b": 0.0}) == pytest.approx({"a": 1.0, "b": 1.0})
