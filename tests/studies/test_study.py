@@ -1,0 +1,163 @@
+"""Studies: same folds for all, nothing of the test rows seen in training, honest verdicts."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jointrain import InvalidInputError, Recipe, Study, SupervisedTable, default_recipes
+from jointrain.studies import SEPARATE
+from jointrain.training import Alternating, Joint, Separate
+
+QUICK = Recipe(width=16, epochs=40)
+
+
+def related_table(rows: int = 90, seed: int = 0) -> SupervisedTable:
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(rows, 3))
+    z = np.tanh(x @ generator.normal(size=3))
+    frame = pl.DataFrame(
+        {
+            "a": x[:, 0], "b": x[:, 1], "c": x[:, 2],
+            "y1": 100 + 10 * z + generator.normal(size=rows),
+            "y2": z - 0.1 * generator.normal(size=rows),
+            "sign": np.where(z > 0, "plus", "minus"),
+        }
+    )  # fmt: skip
+    holes = pl.int_range(pl.len()) % 7 == 0
+    frame = frame.with_columns(y2=pl.when(holes).then(None).otherwise("y2"))
+    return SupervisedTable.prepare(frame, ["y1", "y2", "sign"])
+
+
+@pytest.fixture(scope="module")
+def result():
+    return Study(related_table(), default_recipes(QUICK), folds=3, seeds=2).run(workers=1)
+
+
+def test_every_recipe_task_metric_fold_and_seed_has_a_row(result):
+    assert len(result.table) == 5 * (2 + 2 + 2) * 3 * 2
+    assert set(result.table["recipe"]) == {
+        "separate", "joint", "alternating", "constant", "extra trees",
+    }  # fmt: skip
+    counts = result.table.group_by("recipe", "task", "metric").len()["len"]
+    assert set(counts) == {6}
+
+
+def test_all_recipes_see_the_same_rows(result):
+    per_fold = result.table.group_by("task", "fold", "seed").agg(
+        pl.col("test_rows").n_unique(), pl.col("train_rows").n_unique()
+    )
+    assert set(per_fold["test_rows"]) == {1}
+    assert set(per_fold["train_rows"]) == {1}
+
+
+def test_test_rows_count_labels_only(result):
+    per_task = result.table.filter(pl.col("recipe") == "joint", pl.col("seed") == 0).group_by(
+        "task"
+    )
+    totals = {
+        task: frame.unique(["fold"])["test_rows"].sum()
+        for (task,), frame in ((key, group) for key, group in per_task)
+    }
+    assert totals == {"y1": 90, "y2": 90 - 13, "sign": 90}
+
+
+def test_metrics_are_in_the_targets_unit(result):
+    rmse = np.nanmean(result.values("constant", "y1", "RMSE"))
+    expected = related_table().frame["y1"].std()
+    assert rmse == pytest.approx(expected, rel=0.15)
+
+
+def test_networks_beat_the_constant(result):
+    for task, metric in (("y1", "R2"), ("y2", "R2")):
+        for recipe in ("separate", "joint", "alternating"):
+            assert np.nanmean(result.values(recipe, task, metric)) > 0.2, (recipe, task)
+
+
+def test_comparisons_and_best(result):
+    assert set(result.comparisons) == {"joint", "alternating", "constant", "extra trees"}
+    assert result.comparisons["constant"]["y1"].verdict == "hurts"
+    assert result.delta_m["constant"].change < result.delta_m["joint"].change
+    best = result.best().name
+    changes = {name: result.delta_m[name].change for name in ("joint", "alternating")}
+    if best == SEPARATE:
+        assert max(changes.values()) <= 0
+    else:
+        assert changes[best] == max(changes.values()) > 0
+
+
+def test_same_study_same_figures_whatever_the_workers(result):
+    again = Study(related_table(), default_recipes(QUICK), folds=3, seeds=2).run(workers=2)
+    assert again.table.equals(result.table)
+
+
+def test_a_leak_on_the_test_rows_is_not_seen():
+    """A column that equals the target on test rows only must not change what is learned."""
+    table = related_table()
+    study = Study(table, default_recipes(QUICK), folds=3, seeds=1)
+    from jointrain.data import outer_folds
+    from jointrain.studies._study import _run_fold
+
+    train, test = outer_folds(table.labels(), list(table.tasks), 3, 0)[0]
+    noise = np.random.default_rng(1).normal(size=90)
+    leaking = noise.copy()
+    leaking[test] = table.frame["y1"].to_numpy()[test]
+
+    def error(column: np.ndarray) -> float:
+        frame = table.frame.with_columns(extra=column)
+        changed = SupervisedTable.prepare(frame, ["y1", "y2", "sign"])
+        rows, _ = _run_fold(Study(changed, study.recipes, study.baselines, 3, 1), 0, 0, train, test)
+        return next(
+            row["value"]
+            for row in rows
+            if (row["recipe"], row["task"], row["metric"]) == ("joint", "y1", "RMSE")
+        )
+
+    # the encoder squashes values far from those it was fitted on, so the leak is only noise
+    assert error(leaking) > 0.8 * error(noise)
+
+
+def test_undefined_folds_do_not_spoil_the_verdict():
+    frame = pl.DataFrame(
+        {
+            "x": np.arange(40.0),
+            "rare": [1] * 6 + [0] * 34,
+            "y": np.arange(40.0) * 2,
+            "patient": np.repeat(np.arange(8), 5),
+        }
+    )
+    table = SupervisedTable.prepare(frame, ["rare", "y"], group_column="patient")
+    result = Study(table, default_recipes(QUICK), folds=4, seeds=1).run(workers=1)
+    values = result.values("joint", "rare", "ROC-AUC")
+    assert np.isnan(values).any()
+    assert result.comparisons["joint"]["rare"].verdict in ("helps", "hurts", "no evidence")
+    assert np.isfinite(result.delta_m["joint"].change)
+
+
+def test_default_recipes_keep_the_given_schedule_and_settings():
+    recipes = default_recipes(Recipe(schedule=Alternating("proportional"), width=7))
+    assert [recipe.name for recipe in recipes] == ["separate", "joint", "alternating"]
+    assert [recipe.schedule for recipe in recipes] == [
+        Separate(),
+        Joint(),
+        Alternating("proportional"),
+    ]
+    assert {recipe.width for recipe in recipes} == {7}
+    per_task = default_recipes(Recipe(schedule=Alternating(), layout="per_task"))
+    assert [recipe.layout for recipe in per_task] == ["per_task", "one", "per_task"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"folds": 1}, "`folds` must be at least 2"),
+        ({"seeds": 0}, "`seeds` must be at least 1"),
+        ({"recipes": [Recipe(name="joint")]}, "must be named 'separate'"),
+        ({"baselines": ["xgboost"]}, "unknown baseline 'xgboost'"),
+        ({"recipes": [Recipe(name="a"), Recipe(name="a")]}, "different names"),
+        ({"recipes": [Recipe(name="separate", weights={"y3": 1.0})]}, "'y3'"),
+        ({"folds": 91}, "91"),
+    ],
+)
+def test_bad_studies(arguments, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Study(related_table(), **arguments).run(workers=1)

@@ -1,0 +1,156 @@
+"""Bundles come back as they were saved, and loading one runs no foreign code."""
+
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jointrain import (
+    InvalidInputError,
+    Recipe,
+    SupervisedTable,
+    fit_table,
+    load_bundle,
+    load_penguins,
+    save_bundle,
+)
+from jointrain.bundle import describe_bundle, new_folder
+from jointrain.training import Alternating, Separate
+
+
+@pytest.fixture(scope="module", params=["separate", "alternating"])
+def model(request):
+    schedules = {"separate": Separate(), "alternating": Alternating("proportional")}
+    table = SupervisedTable.prepare(load_penguins(), ["species", "sex", "body_mass_g"])
+    recipe = Recipe(
+        name=request.param, schedule=schedules[request.param], width=16, epochs=3,
+        weights={"sex": 0.5},
+    )  # fmt: skip
+    return fit_table(table, recipe, seed=3)
+
+
+def test_round_trip(model, tmp_path):
+    path = save_bundle(
+        model, tmp_path / "model", metrics={"sex": {"ROC-AUC": float("nan"), "log-loss": 0.5}}
+    )
+    again = load_bundle(path)
+    assert again.tasks == model.tasks
+    assert again.columns == model.columns
+    assert again.recipe == model.recipe
+    assert again.scaling == model.scaling
+    assert again.seed == 3
+    assert [part.tasks for part in again.parts] == [part.tasks for part in model.parts]
+    before, after = model.predict(load_penguins()), again.predict(load_penguins())
+    for task in before:
+        np.testing.assert_array_equal(before[task], after[task])
+    assert describe_bundle(path)["metrics"] == {"sex": {"ROC-AUC": None, "log-loss": 0.5}}
+
+
+def test_saving_twice_gives_the_same_bytes(model, tmp_path):
+    one, two = save_bundle(model, tmp_path / "one"), save_bundle(model, tmp_path / "two")
+    for name in ("bundle.json", "weights.safetensors", "encoder.skops"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_description_is_complete(model, tmp_path):
+    content = describe_bundle(save_bundle(model, tmp_path / "model"))
+    assert content["schema_version"] == 1
+    assert [task["name"] for task in content["tasks"]] == ["species", "sex", "body_mass_g"]
+    assert content["tasks"][2]["mean"] == pytest.approx(4201.75, abs=0.1)
+    columns = {column["name"]: column for column in content["columns"]}
+    assert set(columns["island"]["categories"]) >= {"Biscoe", "Dream", "Torgersen"}
+    assert columns["bill_length_mm"]["dtype"]
+    assert set(content["packages"]) >= {"jointrain", "torch"}
+
+
+def test_predict_table_of_rows_with_missing_features(model):
+    rows = pl.DataFrame(
+        {
+            "island": [None, "Atlantis"], "bill_length_mm": [None, 40.0],
+            "bill_depth_mm": [None, 18], "flipper_length_mm": [None, 190], "year": [2007, None],
+        }
+    )  # fmt: skip
+    predictions = model.predict_table(rows)
+    assert len(predictions) == 2
+    assert predictions.null_count().sum_horizontal().item() == 0
+
+
+class _Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path("bomb-went-off"),))
+
+
+def _rewritten(folder: Path) -> None:
+    """Make the digests of a changed bundle right, as an attacker would."""
+    import hashlib
+
+    content = json.loads((folder / "bundle.json").read_text())
+    content.pop("digest")
+    for name in content["digests"]:
+        content["digests"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    content["digest"] = hashlib.sha256(canonical).hexdigest()
+    (folder / "bundle.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "encoder.skops"])
+def test_a_strangers_pickle_is_never_run(model, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    folder = save_bundle(model, tmp_path / "model")
+    (folder / name).write_bytes(pickle.dumps(_Bomb()))
+    _rewritten(folder)
+    with pytest.raises(InvalidInputError):
+        load_bundle(folder)
+    assert not Path("bomb-went-off").exists()
+
+
+def test_an_encoder_of_other_types_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    import skops.io
+
+    folder = save_bundle(model, tmp_path / "model")
+    from sklearn.preprocessing import FunctionTransformer
+
+    (folder / "encoder.skops").write_bytes(skops.io.dumps(FunctionTransformer(eval)))
+    _rewritten(folder)
+    with pytest.raises(InvalidInputError):
+        load_bundle(folder)
+    archive = zipfile.ZipFile(io.BytesIO((folder / "encoder.skops").read_bytes()))
+    assert archive.namelist()
+
+
+def test_a_description_with_absurd_sizes_is_refused(model, tmp_path):
+    folder = save_bundle(model, tmp_path / "model")
+    content = json.loads((folder / "bundle.json").read_text())
+    content["inputs"] = 3
+    (folder / "bundle.json").write_text(json.dumps(content))
+    _rewritten(folder)
+    with pytest.raises(InvalidInputError, match="damaged"):
+        load_bundle(folder)
+
+
+def test_new_folder_is_whole_or_absent(tmp_path):
+    target = tmp_path / "deep" / "folder"
+
+    def fail() -> None:
+        with new_folder(target) as folder:
+            (folder / "half").write_text("written")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list((tmp_path / "deep").iterdir()) == []
+    with new_folder(target) as folder:
+        (folder / "bundle.json").write_text("{}")
+    assert [path.name for path in target.iterdir()] == ["bundle.json"]
+    with pytest.raises(InvalidInputError, match="exists"), new_folder(target):
+        pass
+    with new_folder(target, force=True) as folder:
+        (folder / "other").write_text("")
+    assert [path.name for path in target.iterdir()] == ["other"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["folder"]
