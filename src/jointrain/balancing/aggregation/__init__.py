@@ -1,0 +1,5 @@
+"""Methods that make the update from the tasks' gradients: their Gramian or the Jacobian itself."""
+
+from jointrain.balancing.aggregation._mgda import MGDA
+
+__all__ = ["MGDA"]

@@ -1,0 +1,3 @@
+"""Methods that choose the weights of the training losses by held-out losses."""
+
+__all__: list[str] = []
