@@ -1,0 +1,196 @@
+"""Metrics: one figure for how good a task's predictions are."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    import torchmetrics
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named figure computed from predictions and targets of labelled rows.
+
+    Args:
+        name: What reports and result tables call it.
+        compute: Maps (prediction, target) to one number, NaN where the figure is undefined (for
+            example ROC-AUC when only one class is present).
+        higher_is_better: Which direction is an improvement.
+    """
+
+    name: str
+    compute: Callable[[Tensor, Tensor], float]
+    higher_is_better: bool
+
+    @classmethod
+    def of(cls, metric: torchmetrics.Metric, name: str | None = None) -> Metric:
+        """Wrap a torchmetrics metric that says which direction is better.
+
+        Args:
+            metric: Any `torchmetrics.Metric` with a scalar result. It is reset at every call.
+            name: Name in reports; default the class name.
+        """
+
+        def compute(prediction: Tensor, target: Tensor) -> float:
+            metric.reset()
+            metric.update(prediction, target)
+            return float(metric.compute())
+
+        return cls(name or type(metric).__name__, compute, bool(metric.higher_is_better))
+
+
+def root_mean_squared_error(prediction: Tensor, target: Tensor) -> float:
+    """Return the root mean squared error, in the target's unit.
+
+    Shape:
+        prediction, target: [b].
+    """
+    from torchmetrics.functional import mean_squared_error
+
+    return float(mean_squared_error(prediction.double(), target.double(), squared=False))
+
+
+def r2(prediction: Tensor, target: Tensor) -> float:
+    """Return the coefficient of determination; NaN for fewer than two rows or a constant target.
+
+    Shape:
+        prediction, target: [b].
+    """
+    from torchmetrics.functional import r2_score
+
+    if len(target) < 2 or bool((target == target[0]).all()):
+        return float("nan")
+    return float(r2_score(prediction.double(), target.double()))
+
+
+def roc_auc(prediction: Tensor, target: Tensor) -> float:
+    """Return the area under the ROC curve; NaN if a class is absent.
+
+    Shape:
+        prediction: [b], probability of the second class. target: [b], 0 or 1.
+    """
+    from torchmetrics.functional.classification import binary_auroc
+
+    if len(target) == 0 or bool((target == target[0]).all()):
+        return float("nan")
+    return float(binary_auroc(prediction.double(), target.long(), validate_args=False))
+
+
+def binary_log_loss(prediction: Tensor, target: Tensor) -> float:
+    """Return the mean negative log-likelihood, in nats; probabilities are kept 1e-7 off 0 and 1.
+
+    Shape:
+        prediction: [b], probability of the second class. target: [b], 0 or 1.
+    """
+    probability = prediction.double().clamp(1e-7, 1 - 1e-7)
+    return float(functional.binary_cross_entropy(probability, target.double()))
+
+
+def log_loss(prediction: Tensor, target: Tensor) -> float:
+    """Return the mean negative log-likelihood, in nats; probabilities are kept above 1e-7.
+
+    Shape:
+        prediction: [b, c], probabilities. target: [b], class indices.
+    """
+    return float(functional.nll_loss(prediction.double().clamp_min(1e-7).log(), target.long()))
+
+
+def accuracy(prediction: Tensor, target: Tensor) -> float:
+    """Return the share of rows whose most probable class is the target's.
+
+    Shape:
+        prediction: [b, ..., c], probabilities. target: [b, ...], class indices.
+    """
+    return float((prediction.argmax(-1) == target.long()).double().mean())
+
+
+def macro_f1(prediction: Tensor, target: Tensor) -> float:
+    """Return F1 averaged over the classes that occur in the target or the prediction.
+
+    Shape:
+        prediction: [b, c], probabilities. target: [b], class indices.
+    """
+    from torchmetrics.functional.classification import multiclass_f1_score
+
+    return float(
+        multiclass_f1_score(
+            prediction.argmax(-1), target.long(), prediction.shape[-1], average="macro"
+        )
+    )
+
+
+def _mean_over_labels(
+    metric: Callable[[Tensor, Tensor], float],
+) -> Callable[[Tensor, Tensor], float]:
+    """Average a one-label metric over the labels that have it; missing labels are NaN."""
+
+    def compute(prediction: Tensor, target: Tensor) -> float:
+        values = []
+        for label in range(target.shape[1]):
+            labelled = ~target[:, label].isnan()
+            values.append(metric(prediction[labelled, label], target[labelled, label]))
+        return float(torch.tensor(values, dtype=torch.float64).nanmean())
+
+    return compute
+
+
+def _sequence_log_loss(prediction: Tensor, target: Tensor) -> float:
+    probabilities = prediction.flatten(0, -2)
+    kept = target.flatten() != -100
+    return log_loss(probabilities[kept], target.flatten()[kept])
+
+
+def _sequence_accuracy(prediction: Tensor, target: Tensor) -> float:
+    kept = target != -100
+    return accuracy(prediction[kept], target[kept])
+
+
+DEFAULT_METRICS: dict[str, tuple[Metric, ...]] = {
+    "regression": (
+        Metric("RMSE", root_mean_squared_error, higher_is_better=False),
+        Metric("R2", r2, higher_is_better=True),
+    ),
+    "binary": (
+        Metric("ROC-AUC", roc_auc, higher_is_better=True),
+        Metric("log-loss", binary_log_loss, higher_is_better=False),
+    ),
+    "multiclass": (
+        Metric("accuracy", accuracy, higher_is_better=True),
+        Metric("macro-F1", macro_f1, higher_is_better=True),
+        Metric("log-loss", log_loss, higher_is_better=False),
+    ),
+    "multilabel": (
+        Metric("ROC-AUC", _mean_over_labels(roc_auc), higher_is_better=True),
+        Metric("log-loss", _mean_over_labels(binary_log_loss), higher_is_better=False),
+    ),
+    "sequence": (
+        Metric("accuracy", _sequence_accuracy, higher_is_better=True),
+        Metric("log-loss", _sequence_log_loss, higher_is_better=False),
+    ),
+    "custom": (),
+}
+"""Metrics of each kind of task; the first one is the one that verdicts are about."""
+
+
+def compute_metrics(
+    metrics: tuple[Metric, ...], prediction: Tensor, target: Tensor
+) -> dict[str, float]:
+    """Return every metric by name; NaN for all where no row is left.
+
+    Shape:
+        prediction: [b] or [b, ...]. target: [b] or [b, ...], labelled rows only.
+    """
+    if len(target) == 0:
+        return {metric.name: float("nan") for metric in metrics}
+    with warnings.catch_warnings():
+        # torchmetrics warns about classes absent from a fold; NaN already says so
+        warnings.simplefilter("ignore")
+        return {metric.name: metric.compute(prediction, target) for metric in metrics}

@@ -1,0 +1,247 @@
+"""Task: one thing to predict, with its loss, its metrics and the size of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jointrain.errors import InvalidInputError, closest
+from jointrain.metrics import DEFAULT_METRICS, Metric, compute_metrics
+
+Kind = Literal["regression", "binary", "multiclass", "multilabel", "sequence", "custom"]
+Label = str | int | float | bool
+
+IGNORED = -100
+"""The integer that marks a missing label in targets that hold class indices."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to predict.
+
+    A target is a tensor with a row per sample. A missing label is NaN in floating-point targets and
+    -100 in integer targets; rows without a label never touch the loss or the metrics.
+
+    Args:
+        name: What the task is called everywhere, for example the target's column name.
+        kind: ``regression`` (one real number), ``binary`` (one of two classes), ``multiclass``
+            (one of several), ``multilabel`` (several yes/no labels at once), ``sequence`` (a class
+            per position) or ``custom`` (`loss_function` and `size` say what it is).
+        classes: The class labels in the order of the class indices; for ``multilabel`` the labels'
+            names. Empty for the other kinds.
+        loss_function: Maps (output, target) to one loss per row, [b]. Default: squared error for
+            regression, cross-entropy (nats) for the kinds with classes.
+        metrics: What `evaluate` reports; the first is the one that verdicts are about. Default:
+            RMSE and R2; ROC-AUC and log-loss; accuracy, macro-F1 and log-loss.
+        size: Width of the head's output; default from the kind and the classes.
+
+    Raises:
+        InvalidInputError: The name is empty, the kind is unknown, the classes do not fit the kind,
+            or a custom task has no loss function or no size.
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[Label, ...] = ()
+    loss_function: Callable[[Tensor, Tensor], Tensor] | None = None
+    metrics: tuple[Metric, ...] | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InvalidInputError("a task's name must not be empty; name it after its target")
+        kinds = get_args(Kind)
+        if self.kind not in kinds:
+            raise InvalidInputError(
+                f"task {self.name!r} has unknown kind {self.kind!r}{closest(self.kind, kinds)}; "
+                f"known are {', '.join(kinds)}"
+            )
+        if self.kind == "custom" and (self.loss_function is None or self.size is None):
+            raise InvalidInputError(f"custom task {self.name!r} needs loss_function= and size=")
+        object.__setattr__(self, "classes", self._checked_classes())
+        if self.size is None:
+            default = 1 if self.kind in ("regression", "binary") else len(self.classes)
+            object.__setattr__(self, "size", default)
+        if self.metrics is None:
+            # the default metrics of a regression task are those of one number a row
+            plain = self.kind != "regression" or self.size == 1
+            object.__setattr__(self, "metrics", DEFAULT_METRICS[self.kind] if plain else ())
+
+    def _checked_classes(self) -> tuple[Label, ...]:
+        classes = tuple(self.classes)
+        if self.kind == "binary":
+            classes = classes or (0, 1)
+            if len(classes) != 2:
+                raise InvalidInputError(
+                    f"binary task {self.name!r} must have two classes, got {len(classes)}"
+                )
+        elif self.kind in ("multiclass", "multilabel", "sequence"):
+            classes = classes or tuple(range(self.size or 0))
+            if not classes:
+                raise InvalidInputError(
+                    f"{self.kind} task {self.name!r} needs its classes (or size=their number)"
+                )
+        elif classes:
+            raise InvalidInputError(f"{self.kind} task {self.name!r} can't have classes")
+        if len(set(classes)) != len(classes):
+            raise InvalidInputError(
+                f"the classes of task {self.name!r} must differ from each other"
+            )
+        return classes
+
+    @classmethod
+    def regression(cls, name: str, size: int = 1) -> Task:
+        """Return a task that predicts a real number (or `size` numbers, such as a box's corners)."""
+        return cls(name, "regression", size=size)
+
+    @classmethod
+    def binary(cls, name: str, classes: Sequence[Label] = (0, 1)) -> Task:
+        """Return a task that predicts one of two classes."""
+        return cls(name, "binary", tuple(classes))
+
+    @classmethod
+    def multiclass(cls, name: str, classes: int | Sequence[Label]) -> Task:
+        """Return a task that predicts one of several classes (their number, or their labels)."""
+        return cls(name, "multiclass", _labels(classes))
+
+    @classmethod
+    def multilabel(cls, name: str, classes: int | Sequence[Label]) -> Task:
+        """Return a task that predicts several yes/no labels at once."""
+        return cls(name, "multilabel", _labels(classes))
+
+    @classmethod
+    def sequence(cls, name: str, classes: int | Sequence[Label]) -> Task:
+        """Return a task that predicts a class at every position of a sequence."""
+        return cls(name, "sequence", _labels(classes))
+
+    @property
+    def output_size(self) -> int:
+        """Width of the head's output: 1 for regression and binary, else the number of classes."""
+        assert self.size is not None
+        return self.size
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each row's target is one class (binary or multiclass)."""
+        return self.kind in ("binary", "multiclass")
+
+    @property
+    def primary_metric(self) -> Metric:
+        """The metric that verdicts are about: the first one."""
+        if not self.metrics:
+            raise InvalidInputError(f"task {self.name!r} has no metrics; give it metrics=(...)")
+        return self.metrics[0]
+
+    def labelled(self, target: Tensor) -> Tensor:
+        """Return which rows have a label, [b] of bool.
+
+        A row with several values has one when all are there; for the kinds ``multilabel`` and
+        ``sequence``, when any is there.
+        """
+        present = _present(target)
+        if present.ndim == 1:
+            return present
+        flat = present.flatten(1)
+        return flat.any(1) if self.kind in ("multilabel", "sequence") else flat.all(1)
+
+    def unreduced_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return one loss per row; rows without a label give an arbitrary finite value.
+
+        Shape:
+            output: [b, o] ([b, s, c] for sequences), as the head gives it: values or logits.
+            target: [b], or [b, m] for multilabel, [b, s] for sequences.
+            returns: [b].
+        """
+        if self.loss_function is not None:
+            return self.loss_function(output, target)
+        if self.kind == "regression":
+            filled = _filled(target).to(output.dtype)
+            errors = functional.mse_loss(output.view(filled.shape), filled, reduction="none")
+            return errors if errors.ndim == 1 else errors.flatten(1).mean(1)
+        if self.kind == "binary":
+            return functional.binary_cross_entropy_with_logits(
+                output.squeeze(-1), _filled(target).to(output.dtype).view(-1), reduction="none"
+            )
+        if self.kind == "multiclass":
+            return functional.cross_entropy(
+                output, _filled(target).long().view(-1), reduction="none"
+            )
+        if self.kind == "multilabel":
+            present = _present(target)
+            per_label = functional.binary_cross_entropy_with_logits(
+                output, _filled(target).to(output.dtype), reduction="none"
+            )
+            return (per_label * present).sum(1) / present.sum(1).clamp_min(1)
+        per_position = functional.cross_entropy(
+            output.transpose(1, -1), target.long(), ignore_index=IGNORED, reduction="none"
+        )
+        return per_position.sum(1) / (target != IGNORED).sum(1).clamp_min(1)
+
+    def loss(self, output: Tensor, target: Tensor, *, complete: bool = False) -> Tensor:
+        """Return the mean loss over the labelled rows, a scalar; zero if no row has a label.
+
+        Args:
+            output: What the head gave.
+            target: The targets, missing labels marked.
+            complete: Promise that every row has a label, which saves the mask.
+
+        Shape:
+            output: [b, o] ([b, s, c] for sequences). target: [b] or [b, ...]. returns: [].
+        """
+        if complete:
+            return self.unreduced_loss(output, target).mean()
+        labelled = self.labelled(target)
+        if self.loss_function is not None:
+            # a user's loss never sees a row without a label
+            if not bool(labelled.any()):
+                return output.sum() * 0.0
+            return self.loss_function(output[labelled], target[labelled]).mean()
+        losses = self.unreduced_loss(output, target)
+        return torch.where(labelled, losses, 0.0).sum() / labelled.sum().clamp_min(1)
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Turn a head's output into predictions: values, or probabilities.
+
+        Shape:
+            output: [b, o]. returns: [b] for regression, [b] for binary (probability of the second
+            class), [b, c] for multiclass and multilabel, [b, s, c] for sequences, else as given.
+        """
+        if self.kind == "regression":
+            return output.squeeze(-1) if self.output_size == 1 else output
+        if self.kind == "binary":
+            return output.squeeze(-1).sigmoid()
+        if self.kind == "multilabel":
+            return output.sigmoid()
+        if self.kind in ("multiclass", "sequence"):
+            return output.softmax(-1)
+        return output
+
+    def evaluate(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
+        """Return the task's metrics over the labelled rows, by name.
+
+        Shape:
+            prediction: as `predict` gives it. target: [b] or [b, ...].
+        """
+        labelled = self.labelled(target)
+        assert self.metrics is not None
+        return compute_metrics(self.metrics, prediction[labelled], target[labelled])
+
+
+def _labels(classes: int | Sequence[Label]) -> tuple[Label, ...]:
+    return tuple(range(classes)) if isinstance(classes, int) else tuple(classes)
+
+
+def _present(target: Tensor) -> Tensor:
+    return ~target.isnan() if target.is_floating_point() else target != IGNORED
+
+
+def _filled(target: Tensor) -> Tensor:
+    """Put 0 where a label is missing, so that no NaN enters the graph."""
+    if target.is_floating_point():
+        return target.nan_to_num(nan=0.0)
+    return target.masked_fill(target == IGNORED, 0)
