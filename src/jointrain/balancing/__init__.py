@@ -30,6 +30,4 @@ __all__ = [
     "Needs",
     "balancer_from_name",
 ]
-__all__ += _weighting
-__all__ += _aggregation
-__all__ += _bilevel
+__all__ += [*_weighting, *_aggregation, *_bilevel]

@@ -210,7 +210,7 @@ class Balancer(nn.Module, ABC):
             self.register_parameter(name, nn.Parameter(value.clone()))
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.task_state and self.task_names is not None:
             names = json.dumps(self.task_names).encode()
             destination[prefix + _TASKS_KEY] = torch.tensor(list(names), dtype=torch.uint8)
@@ -230,7 +230,7 @@ class Balancer(nn.Module, ABC):
             name = key[len(prefix) :]
             if key.startswith(prefix) and name.startswith("kept_"):
                 self.register_buffer(name, torch.empty_like(value))
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """List the hyper-parameters: the public attributes that are plain values."""
