@@ -13,6 +13,7 @@ from jointrain.balancing._balancer import (
 from jointrain.balancing._names import BALANCERS, balancer_from_name
 from jointrain.balancing.aggregation import *  # noqa: F403
 from jointrain.balancing.aggregation import __all__ as _aggregation
+from jointrain.balancing.backward import BalancedStep, backward
 from jointrain.balancing.bilevel import *  # noqa: F403
 from jointrain.balancing.bilevel import __all__ as _bilevel
 from jointrain.balancing.weighting import *  # noqa: F403
@@ -20,6 +21,7 @@ from jointrain.balancing.weighting import __all__ as _weighting
 
 __all__ = [
     "BALANCERS",
+    "BalancedStep",
     "Balancer",
     "BilevelProblem",
     "BilevelWeighting",
@@ -28,6 +30,7 @@ __all__ = [
     "JacobianAggregation",
     "LossWeighting",
     "Needs",
+    "backward",
     "balancer_from_name",
 ]
 __all__ += [*_weighting, *_aggregation, *_bilevel]

@@ -412,15 +412,15 @@ class BilevelProblem:
     def shifted(self, direction: Sequence[Tensor], step: float) -> Iterator[None]:
         """Within the block the parameters are moved by ``step * direction``, then set back."""
         before = [p.detach().clone() for p in self.parameters]
-        with torch.no_grad():
-            for p, d in zip(self.parameters, direction, strict=True):
-                p.add_(d, alpha=step)
+        # `.data` on purpose: the values are restored bit by bit, so that the graph of `losses`
+        # stays valid, which writing to the parameters openly would deny
+        for p, d in zip(self.parameters, direction, strict=True):
+            p.data.add_(d, alpha=step)
         try:
             yield
         finally:
-            with torch.no_grad():
-                for p, b in zip(self.parameters, before, strict=True):
-                    p.copy_(b)
+            for p, b in zip(self.parameters, before, strict=True):
+                p.data.copy_(b)
 
     def add_gradient(self, direction: Sequence[Tensor]) -> None:
         """Add `direction` (a tensor per parameter) to what the weighted losses' gradient gives."""
@@ -444,7 +444,6 @@ class BilevelWeighting(Balancer):
     def weights(self, problem: BilevelProblem) -> Tensor:
         """Return the weights of the step's tasks, [t]; called once a step, state may move.
 
-        ``problem.losses`` keeps its graph: differentiate it only with ``retain_graph=True``.
-        Shifting the parameters and back is done with ``problem.shifted``; as that writes to the
-        parameters, the engine runs the weighted pass on fresh losses afterwards if need be.
+        ``problem.losses`` keeps its graph: differentiate it only with ``retain_graph=True``. Move
+        the parameters only with ``problem.shifted``, which sets them back.
         """
