@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing import (
+    MGDA,
     Direction,
     Equal,
     GramianWeighting,
     JacobianAggregation,
-    MGDA,
     Uncertainty,
     backward,
 )
@@ -169,7 +169,7 @@ def test_named_shared_parameters_give_the_same(kind):
 
 def test_the_plain_loss_weighting_moves_its_own_parameters():
     torch.manual_seed(1)
-    net, losses = NETWORKS["mlp"]()
+    _, losses = NETWORKS["mlp"]()
     balancer = Uncertainty(["task 0", "task 1", "task 2"])
     step = backward(losses(), balancer=balancer)
     assert torch.allclose(step.weights, torch.full((3,), 0.5, dtype=torch.float64))

@@ -18,7 +18,7 @@ from jointrain.balancing._balancer import (
     LossWeighting,
 )
 from jointrain.balancing._checks import check_choice, check_count
-from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, boundary_cotangents
+from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, no_gradients
 from jointrain.balancing.engine._step import WAYS, Step, prepare
 from jointrain.balancing.weighting import Equal
 from jointrain.errors import InvalidInputError
@@ -156,14 +156,19 @@ def backward(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
     names, values = _named(losses)
-    detached = _check_losses(names, values)
-    names, values, skipped = _finite(names, values, detached, non_finite)
-    if not values:
-        return BalancedStep((), None, detached[:0], way="all skipped", skipped=skipped)
+    values, vector = _check_losses(names, values)
+    fine = torch.isfinite(vector.detach())
+    skipped: tuple[str, ...] = ()
+    if not bool(fine.all()):
+        names, values, skipped = _finite(names, values, fine.tolist(), non_finite)
+        if not values:
+            return BalancedStep((), None, torch.zeros(0), way="all skipped", skipped=skipped)
+        vector = _stacked(values)
     call = _Call(
         balancer=balancer,
         names=names,
         values=values,
+        vector=vector,
         skipped=skipped,
         shared=_parameters(shared, "shared"),
         own=_parameters(own, "own"),
@@ -199,6 +204,7 @@ class _Call:
     balancer: Balancer
     names: tuple[str, ...]
     values: list[Tensor]
+    vector: Tensor
     skipped: tuple[str, ...]
     shared: list[Tensor] | None
     own: list[Tensor] | None
@@ -221,6 +227,7 @@ class _Call:
         changed = vars(self) | {
             "names": tuple(self.names[k] for k in keep),
             "values": [self.values[k] for k in keep],
+            "vector": _stacked([self.values[k] for k in keep]),
             "skipped": self.skipped + tuple(self.names[k] for k in bad),
         }
         return _Call(**changed)
@@ -238,7 +245,7 @@ class _Call:
 
 
 def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
-    vector = _stacked(call.values)
+    vector = call.vector
     vector.retain_grad()
     objective = balancer.objective(vector)
     start = torch.full_like(objective, call.scale) if call.scaled else None
@@ -261,17 +268,33 @@ def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
         return _by_cross_gramian(call, balancer, step, losses)
     if call.at == "features":
         return _at_features(call, balancer, step, losses)
-    layerwise = step.too_large()
-    partial = call.at == "last_shared_layer"
-    if layerwise and not partial:
-        total: list[Tensor] = []
-        mine = step.by_layer(lambda rows: total.append(rows.gramian()))
-        gramian, rows = torch.stack(total).sum(0), None
-    else:
-        rows, mine = step.rows(step.last_layer() if partial else None, again=partial)
-        gramian = rows.gramian()
-    took = "last_shared_layer" if partial else step.took
-    return _finish(call, balancer, step, losses, gramian, None if partial else rows, mine, took)
+    if call.at == "last_shared_layer":
+        rows, mine = step.rows(step.last_layer(), again=True)
+        return _finish(call, balancer, step, losses, rows.gramian(), mine, None, call.at)
+    if step.too_large():
+        parts: list[Tensor] = []
+        mine = step.by_layer(lambda rows: parts.append(rows.gramian()))
+        total = torch.stack(parts).sum(0)
+        return _finish(call, balancer, step, losses, total, mine, None, step.took)
+    rows, mine = step.rows()
+    return _finish(call, balancer, step, losses, rows.gramian(), mine, rows.combine, step.took)
+
+
+def _at_features(
+    call: _Call, balancer: GramianWeighting, step: Step, losses: Tensor
+) -> BalancedStep:
+    heads = step.heads(dense=True)
+    if heads is None:
+        raise InvalidInputError(
+            'No tensors were found that all tasks\' own parts start from, as `at="features"` '
+            "needs. Name them with `features=`."
+        )
+    boundary, cotangents, mine = heads
+
+    def combine(weights: Tensor) -> Gradients:
+        return step.from_boundary(boundary, cotangents, weights)
+
+    return _finish(call, balancer, step, losses, cotangents.gramian(), mine, combine, call.at)
 
 
 def _finish(
@@ -280,11 +303,11 @@ def _finish(
     step: Step,
     losses: Tensor,
     gramian: Tensor,
-    rows: Rows | None,
     mine: Gradients,
+    combine: Callable[[Tensor], Gradients] | None,
     took: str,
 ) -> BalancedStep:
-    """Ask for the weights and write the update: from the rows, or by one weighted pass."""
+    """Ask for the weights and write the update, by `combine` or else by one weighted pass."""
     gramian = gramian / call.scale**2
     bad = _not_finite(call, gramian)
     if bad is not None and not call.scaled:
@@ -293,7 +316,7 @@ def _finish(
         weights = _weights(balancer, gramian, losses, call)
     else:
         weights = torch.ones(step.t, dtype=torch.float64)
-    shared = rows.combine(weights) if rows is not None else step.weighted(weights, own=False)
+    shared = step.weighted(weights, own=False) if combine is None else combine(weights)
     _write(balancer, step, shared, mine, weights)
     return call.result(
         losses,
@@ -303,33 +326,6 @@ def _finish(
         ghost_layers=step.ghost_layers,
         overflow=bad is not None,
     )
-
-
-def _at_features(
-    call: _Call, balancer: GramianWeighting, step: Step, losses: Tensor
-) -> BalancedStep:
-    boundary = step.boundary()
-    if boundary is None:
-        raise InvalidInputError(
-            'No tensors were found that all tasks\' own parts start from, as `at="features"` '
-            "needs. Name them with `features=`."
-        )
-    cotangents, mine = boundary_cotangents(boundary, step.losses, step.factors, step.own)
-    total = torch.zeros(step.t, step.t, dtype=torch.float64)
-    for c in cotangents:
-        flat = c.flatten(1)
-        total += (flat @ flat.T).double().cpu()
-    gramian = (total + total.T) / 2 / call.scale**2
-    bad = _not_finite(call, gramian)
-    if bad is not None and not call.scaled:
-        return _by_gramian(call.without(bad), balancer)
-    weights = (
-        _weights(balancer, gramian, losses, call)
-        if bad is None
-        else torch.ones(step.t, dtype=torch.float64)
-    )
-    _write(balancer, step, step.from_boundary(boundary, cotangents, weights), mine, weights)
-    return call.result(losses, weights, gramian=gramian, way="features", overflow=bad is not None)
 
 
 def _by_cross_gramian(
@@ -364,7 +360,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     if not step.shared:
         add_to_grad(step.weighted(torch.ones(step.t), own=True))
         return call.result(losses, torch.ones(step.t), way="nothing shared")
-    shared = Gradients([], [])
+    shared = no_gradients()
     weights: list[Tensor | None] = []
     finite: list[Tensor] = []
 
@@ -376,8 +372,8 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
         blocks = [rows_of if not call.scaled else rows_of / call.scale for _, rows_of in pairs]
         direction = balancer.aggregate(blocks, losses)
         weights.append(direction.weights)
-        shared.tensors.extend(tensor for tensor, _ in pairs)
-        shared.values.extend(d * call.scale if call.scaled else d for d in direction.blocks)
+        values = [d * call.scale if call.scaled else d for d in direction.blocks]
+        shared.extend(Gradients.of([tensor for tensor, _ in pairs], values))
 
     if balancer.blockwise and step.too_large():
         mine = step.by_layer(see)
@@ -408,8 +404,8 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
         )
     train, held_out = call.train, call.held_out
     step = prepare(call.values, shared=call.shared, own=call.own, features=call.features)
-    vector = _stacked(call.values)
-    step.factors = [torch.full_like(v.detach(), call.scale) for v in call.values]
+    vector = call.vector
+    step.factors = _constant_factors(call)
     step.retain_graph = call.retain_graph
     leaves = [leaf for leaf in step.graph.leaves if not _is_outside(leaf.tensor, call)]
     problem = BilevelProblem(
@@ -422,7 +418,7 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
     add_to_grad(step.weighted(weights, own=True, weigh_own=True), foreign=step.factors)
     if problem.added is not None:
         added = [value * call.scale for value in problem.added]
-        add_to_grad(Gradients(list(problem.parameters), added))
+        add_to_grad(Gradients.of(problem.parameters, added))
     return call.result(vector, weights, way="held out")
 
 
@@ -439,22 +435,27 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
     )
     step.way, step.memory_limit = call.way, call.memory_limit
     step.retain_graph = call.retain_graph
-    vector = torch.stack([v.detach() for v in call.values])
-    if vector.dtype in (torch.float16, torch.bfloat16):
-        vector = vector.float()
-    leaf = vector.requires_grad_()
+    leaf = call.vector.detach().requires_grad_()
     changed = balancer.transform(leaf)
     if changed is leaf:
-        step.factors = [torch.full_like(v.detach(), call.scale) for v in call.values]
+        step.factors = _constant_factors(call)
     else:
         learned = [p for p in balancer.parameters() if p.requires_grad]
         slope, *mine = torch.autograd.grad(changed.sum(), [leaf, *learned], allow_unused=True)
         found = [(p, g * call.scale) for p, g in zip(learned, mine, strict=True) if g is not None]
-        add_to_grad(Gradients([p for p, _ in found], [g for _, g in found]))
+        add_to_grad(Gradients.of([p for p, _ in found], [g for _, g in found]))
         step.factors = [
             (s * call.scale).to(v.dtype) for s, v in zip(slope, call.values, strict=True)
         ]
     return step, changed.detach().to("cpu", torch.float64)
+
+
+def _constant_factors(call: _Call) -> list[Tensor]:
+    """Return the gradient scaling's factor for each loss, [t] scalars."""
+    by_dtype = {
+        v.dtype: torch.full((), call.scale, dtype=v.dtype, device=v.device) for v in call.values
+    }
+    return [by_dtype[v.dtype] for v in call.values]
 
 
 def _weights(balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: _Call) -> Tensor:
@@ -491,15 +492,7 @@ def _write(
 ) -> None:
     """Write the gradients of the shared and of the tasks' own parameters to `.grad`."""
     if balancer.weighs_task_parameters and weights is not None:
-        number = {
-            id(leaf.tensor): float(w)
-            for leaves, w in zip(step.own, weights, strict=True)
-            for leaf in leaves
-        }
-        mine = Gradients(
-            mine.tensors,
-            [g * number[id(x)] for x, g in zip(mine.tensors, mine.values, strict=True)],
-        )
+        mine = mine.weighted(weights)
     add_to_grad(shared)
     add_to_grad(mine, foreign=step.factors)
 
@@ -553,11 +546,10 @@ def _named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
     return tuple(str(k) for k in range(len(losses))), losses
 
 
-def _check_losses(names: Sequence[str], values: Sequence[Tensor]) -> Tensor:
-    """Return the losses [t] without graph, after checking that they can be differentiated."""
+def _check_losses(names: Sequence[str], values: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Return the losses as scalars and as a vector [t], after checking that they have gradients."""
     if not values:
         raise InvalidInputError("`losses` must hold at least one loss, got none. Skip the step.")
-    device = None
     for name, value in zip(names, values, strict=True):
         if not isinstance(value, Tensor) or value.numel() != 1 or value.ndim > 1:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -575,31 +567,28 @@ def _check_losses(names: Sequence[str], values: Sequence[Tensor]) -> Tensor:
                 f"The loss of task {name!r} has no graph, so it has no gradient. Compute it "
                 "outside `torch.no_grad()` and without `.detach()` or `.item()`."
             )
-        if device is not None and value.device != device:
+        if value.device != values[0].device:
             raise InvalidInputError(
-                f"The losses must be on one device, that of task {names[0]!r} is on {device}, that "
-                f"of task {name!r} on {value.device}. Move them with `.to(...)`."
+                f"The losses must be on one device, that of task {names[0]!r} is on "
+                f"{values[0].device}, that of task {name!r} on {value.device}. "
+                "Move them with `.to(...)`."
             )
-        device = value.device
-    return torch.stack([v.detach().reshape(()).float() for v in values])
+    values = [v if v.ndim == 0 else v.reshape(()) for v in values]
+    return values, _stacked(values)
 
 
 def _finite(
-    names: tuple[str, ...], values: list[Tensor], detached: Tensor, policy: str
+    names: tuple[str, ...], values: list[Tensor], fine: list[bool], policy: str
 ) -> tuple[tuple[str, ...], list[Tensor], tuple[str, ...]]:
     """Return the tasks with finite losses and the names of the others."""
-    values = [v if v.ndim == 0 else v.reshape(()) for v in values]
-    if bool(torch.isfinite(detached).all()):
-        return names, values, ()
-    fine = torch.isfinite(detached).tolist()
-    bad = tuple(name for name, ok in zip(names, fine, strict=True) if not ok)
     if policy == "raise":
-        first = names.index(bad[0])
+        first = fine.index(False)
         raise InvalidInputError(
-            f"The loss of task {bad[0]!r} is {float(detached[first])}. Lower the learning rate or "
-            'look at its data, or pass `non_finite="skip"` to leave such tasks out of the step.'
+            f"The loss of task {names[first]!r} is {float(values[first])}. Lower the learning rate "
+            'or look at its data, or pass `non_finite="skip"` to leave such tasks out of the step.'
         )
     kept = [k for k, ok in enumerate(fine) if ok]
+    bad = tuple(name for name, ok in zip(names, fine, strict=True) if not ok)
     return tuple(names[k] for k in kept), [values[k] for k in kept], bad
 
 
@@ -615,8 +604,7 @@ def _again(call: _Call, closure: Callable[[], Losses], name: str) -> list[Tensor
             "the step, in the same form as `losses`."
         )
     picked = [found[task] for task in call.names]
-    _check_losses(call.names, picked)
-    return [v.reshape(()) for v in picked]
+    return _check_losses(call.names, picked)[0]
 
 
 def _stacked(values: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from jointrain.balancing.engine._ghost import GhostLayer, gram
-from jointrain.balancing.engine._graph import Boundary, Leaf
+from jointrain.balancing.engine._graph import Leaf
 
 
 class Block(NamedTuple):
@@ -30,10 +30,55 @@ class Block(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Parameters and what is to be added to their `.grad`."""
+    """Parameters and what is to be added to their `.grad`; of which task, where it is one's own."""
 
     tensors: list[Tensor]
     values: list[Tensor]
+    tasks: list[int]
+
+    @staticmethod
+    def of(tensors: Sequence[Tensor], values: Sequence[Tensor | None], task: int = -1) -> Gradients:
+        """Pair parameters with their gradients, without those that have none."""
+        pairs = [(x, g) for x, g in zip(tensors, values, strict=True) if g is not None]
+        return Gradients([x for x, _ in pairs], [g for _, g in pairs], [task] * len(pairs))
+
+    def extend(self, other: Gradients) -> None:
+        """Take in the entries of `other`."""
+        self.tensors.extend(other.tensors)
+        self.values.extend(other.values)
+        self.tasks.extend(other.tasks)
+
+    def weighted(self, weights: Tensor) -> Gradients:
+        """Return them times the weights [t] of their tasks."""
+        numbers = weights.tolist()
+        values = [g * numbers[k] for g, k in zip(self.values, self.tasks, strict=True)]
+        return Gradients(self.tensors, values, self.tasks)
+
+
+def no_gradients() -> Gradients:
+    """Return an empty collection."""
+    return Gradients([], [], [])
+
+
+def grad(
+    outputs: Sequence[Tensor | GradientEdge],
+    inputs: Sequence[Tensor | GradientEdge],
+    cotangents: Sequence[Tensor],
+    *,
+    retain: bool,
+    batched: bool = False,
+) -> Sequence[Tensor | None]:
+    """Return the gradients of the outputs, started with the cotangents, None where unreached."""
+    if not inputs:
+        return ()
+    return torch.autograd.grad(
+        outputs,  # type: ignore[arg-type]
+        inputs,  # type: ignore[arg-type]
+        cotangents,
+        retain_graph=retain,
+        allow_unused=True,
+        is_grads_batched=batched,
+    )
 
 
 class Rows:
@@ -61,7 +106,13 @@ class Rows:
 
     # --- collecting ------------------------------------------------------------------------------
 
-    def collect_per_task(
+    def _begin(self) -> None:
+        self.blocks = []
+        for group in self.groups:
+            size = sum(leaf.tensor.numel() for leaf in group)
+            self.blocks.append(Block(group[0].tensor.new_empty(self.t, size), group))
+
+    def collect_from_losses(
         self,
         losses: Sequence[Tensor],
         factors: Sequence[Tensor],
@@ -69,30 +120,34 @@ class Rows:
         retain: bool,
         retain_last: bool,
     ) -> Gradients:
-        """Fill the rows by one pass per task; return the gradients of the tasks' own parameters."""
-        self.blocks = [
-            Block(
-                group[0].tensor.new_empty(self.t, sum(leaf.tensor.numel() for leaf in group)), group
-            )
-            for group in self.groups
-        ]
+        """Fill the rows by one pass per loss; return the gradients of the tasks' own parameters."""
+        self._begin()
         leaves = self.ordered()
         edges = [layer.edge for layer in self.layers]
-        mine = Gradients([], [])
+        mine = no_gradients()
         for k, (loss, factor) in enumerate(zip(losses, factors, strict=True)):
             reached = [leaf for leaf in leaves if leaf.mask >> k & 1]
             inputs = [leaf.tensor for leaf in reached]
             own_tensors = [leaf.tensor for leaf in own[k]]
-            wanted: list[Tensor | GradientEdge] = [*inputs, *edges, *own_tensors]
             keep = retain and (retain_last or k + 1 < self.t)
-            found = _grad(loss, wanted, factor, keep)
+            found = grad([loss], [*inputs, *edges, *own_tensors], [factor], retain=keep)
             self._fill(k, reached, found[: len(inputs)])
             self._fill_outputs(k, found[len(inputs) : len(inputs) + len(edges)])
-            for tensor, value in zip(own_tensors, found[len(inputs) + len(edges) :], strict=True):
-                if value is not None:
-                    mine.tensors.append(tensor)
-                    mine.values.append(value)
+            mine.extend(Gradients.of(own_tensors, found[len(inputs) + len(edges) :], k))
         return mine
+
+    def collect_from_boundary(
+        self, edges: Sequence[GradientEdge], cotangents: Callable[[int], list[Tensor]], retain: bool
+    ) -> None:
+        """Fill the rows by one pass per task from the boundary on, with the task's cotangents."""
+        self._begin()
+        leaves = self.ordered()
+        inputs: list[Tensor | GradientEdge] = [leaf.tensor for leaf in leaves]
+        inputs.extend(layer.edge for layer in self.layers)
+        for k in range(self.t):
+            found = grad(edges, inputs, cotangents(k), retain=retain or k + 1 < self.t)
+            self._fill(k, leaves, found[: len(leaves)])
+            self._fill_outputs(k, found[len(leaves) :])
 
     def _fill(self, k: int, reached: list[Leaf], found: Sequence[Tensor | None]) -> None:
         rows: Sequence[Tensor | None] = found
@@ -118,26 +173,20 @@ class Rows:
             else:
                 output[k].copy_(g)
 
-    def collect_batched(self, boundary: Boundary, cotangents: Sequence[Tensor], chunk: int) -> None:
-        """Fill the rows by passes with `chunk` tasks at once, from the boundary on.
-
-        Shape:
-            cotangents: [t, *edge] for each edge of the boundary.
-        """
+    def collect_batched(
+        self,
+        edges: Sequence[GradientEdge],
+        cotangents: Callable[[int, int], list[Tensor]],
+        chunk: int,
+    ) -> None:
+        """Fill the rows by passes with `chunk` tasks at once, from the boundary on."""
         leaves = self.ordered()
         inputs: list[Tensor | GradientEdge] = [leaf.tensor for leaf in leaves]
         inputs.extend(layer.edge for layer in self.layers)
         pieces: list[list[Tensor]] = [[] for _ in inputs]
         for start in range(0, self.t, chunk):
-            part = [c[start : start + chunk] for c in cotangents]
-            found = torch.autograd.grad(
-                boundary.edges,
-                inputs,  # type: ignore[arg-type]
-                part,
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=True,
-            )
+            part = cotangents(start, min(start + chunk, self.t))
+            found = grad(edges, inputs, part, retain=True, batched=True)
             for i, g in enumerate(found):
                 if g is None:
                     g = leaves[i].tensor.new_zeros(len(part[0]), *leaves[i].tensor.shape)
@@ -166,15 +215,13 @@ class Rows:
 
     def combine(self, weights: Tensor) -> Gradients:
         """Return the gradients of the parameters for the weights [t]: the rows' weighted sum."""
-        result = Gradients([], [])
+        result = no_gradients()
         for block in self.blocks:
             update = weights.to(block.matrix) @ block.matrix
-            result.tensors.extend(leaf.tensor for leaf in block.leaves)
-            result.values.extend(block.split(update))
+            result.extend(Gradients.of([x.tensor for x in block.leaves], block.split(update)))
         for layer, output in zip(self.layers, self.outputs, strict=True):
             mixed = torch.tensordot(weights.to(output), output, 1)
-            result.tensors.extend(leaf.tensor for leaf in layer.leaves)
-            result.values.extend(layer.combine(mixed))
+            result.extend(Gradients.of([x.tensor for x in layer.leaves], layer.combine(mixed)))
         return result
 
     def finite(self) -> Tensor:
@@ -193,57 +240,10 @@ class Rows:
         ]
 
 
-def _grad(
-    loss: Tensor, inputs: Sequence[Tensor | GradientEdge], factor: Tensor, retain: bool
-) -> Sequence[Tensor | None]:
-    if not inputs:
-        return ()
-    return torch.autograd.grad(
-        [loss],
-        inputs,  # type: ignore[arg-type]
-        [factor],
-        retain_graph=retain,
-        allow_unused=True,
-    )
-
-
 def _flat(gradient: Tensor | None, like: Tensor) -> Tensor:
     if gradient is None:
         return like.new_zeros(like.numel())
     return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
-
-
-def boundary_cotangents(
-    boundary: Boundary,
-    losses: Sequence[Tensor],
-    factors: Sequence[Tensor],
-    own: Sequence[Sequence[Leaf]],
-) -> tuple[list[Tensor], Gradients]:
-    """Return the gradients at the boundary, [t, *edge] per edge, and of the own parameters.
-
-    Each pass stops at the boundary, so that the trunk is not entered.
-    """
-    t = len(losses)
-    found_by_task = []
-    mine = Gradients([], [])
-    for k, (loss, factor) in enumerate(zip(losses, factors, strict=True)):
-        pairs = zip(boundary.edges, boundary.users, strict=True)
-        used = [edge for edge, users in pairs if users >> k & 1]
-        tensors = [leaf.tensor for leaf in own[k]]
-        found = _grad(loss, [*used, *tensors], factor, retain=True)
-        found_by_task.append(list(found[: len(used)]))
-        for tensor, value in zip(tensors, found[len(used) :], strict=True):
-            if value is not None:
-                mine.tensors.append(tensor)
-                mine.values.append(value)
-    cotangents = []
-    for users in boundary.users:
-        rows = [found_by_task[k].pop(0) if users >> k & 1 else None for k in range(t)]
-        model = next(row for row in rows if row is not None)
-        cotangents.append(
-            torch.stack([torch.zeros_like(model) if row is None else row for row in rows])
-        )
-    return cotangents, mine
 
 
 def add_to_grad(gradients: Gradients, foreign: Sequence[Tensor] = ()) -> None:
@@ -267,7 +267,7 @@ def add_to_grad(gradients: Gradients, foreign: Sequence[Tensor] = ()) -> None:
     with torch.no_grad():
         for grad, value in zip(old, new, strict=True):
             grad.add_(value)
-        for tensor in gradients.tensors:
+        for tensor in {id(x): x for x in gradients.tensors}.values():
             hooks = getattr(tensor, "_post_accumulate_grad_hooks", None)
             for hook in tuple(hooks.values()) if hooks else ():
                 hook(tensor)

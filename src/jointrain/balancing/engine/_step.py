@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from jointrain.balancing.engine._cotangents import (
+    Cotangents,
+    dense_cotangents,
+    linear_cotangents,
+)
 from jointrain.balancing.engine._ghost import GhostLayer, find_layers
 from jointrain.balancing.engine._graph import (
     Boundary,
@@ -19,7 +24,7 @@ from jointrain.balancing.engine._graph import (
     last_layer,
     walk,
 )
-from jointrain.balancing.engine._rows import Gradients, Rows, boundary_cotangents
+from jointrain.balancing.engine._rows import Gradients, Rows, grad, no_gradients
 from jointrain.errors import InvalidInputError
 
 WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
@@ -85,16 +90,47 @@ class Step:
         inside = {leaf.node for layer in layers for leaf in layer.leaves}
         rows = Rows(self.t, [leaf for leaf in leaves if leaf.node not in inside], layers)
         self.ghost_layers = len(layers)
-        if self._batched_pays():
-            mine = self._batched(rows)
-            if mine is not None:
-                self.took = "batched"
-                return rows, mine
-        retain = self.graph.shares_nodes()
         keep = again or self.retain_graph
-        self.took = "per_task" if retain else "per_task, a graph of its own for each"
-        mine = rows.collect_per_task(self.losses, self.factors, self.own, retain or keep, keep)
+        batched = self._batched_pays()
+        heads = self.heads(dense=batched)
+        if heads is None:
+            retain = self.graph.shares_nodes()
+            self.took = "per_task" if retain else "per_task, a graph of its own for each"
+            return rows, rows.collect_from_losses(
+                self.losses, self.factors, self.own, retain or keep, keep
+            )
+        boundary, cotangents, mine = heads
+        if batched:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK)
+            except RuntimeError:  # an operation without a batching rule
+                batched = False
+        if not batched:
+            rows.collect_from_boundary(boundary.edges, cotangents.of_task, keep)
+        self.took = "batched" if batched else "per_task"
         return rows, mine
+
+    def heads(self, *, dense: bool) -> tuple[Boundary, Cotangents, Gradients] | None:
+        """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
+
+        Args:
+            dense: Whether a pass per task may be spent on them; if not, None where one pass for all
+                tasks doesn't do.
+        """
+        if self.t < 2 or not self.graph.shares_nodes():
+            return None
+        boundary = self.boundary()
+        if boundary is None:
+            return None
+        losses, factors, own = self.losses, self.factors, self.own
+        found = linear_cotangents(self.graph, boundary, losses, factors, own)
+        if found is not None:
+            return boundary, *found
+        if not dense:
+            return None
+        return boundary, *dense_cotangents(boundary, losses, factors, own)
 
     def plain_rows(self, tensors: Sequence[Tensor]) -> Rows:
         """Return the tasks' gradients of these parameters in this order, by one pass per task."""
@@ -102,7 +138,7 @@ class Step:
         leaves = [by_id.get(id(x), Leaf(x, None, 0)) for x in tensors]
         rows = Rows(self.t, leaves)
         nothing: list[list[Leaf]] = [[] for _ in self.losses]
-        rows.collect_per_task(self.losses, self.factors, nothing, True, True)
+        rows.collect_from_losses(self.losses, self.factors, nothing, True, True)
         return rows
 
     def _layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
@@ -121,20 +157,6 @@ class Step:
         boundary = self.boundary()
         return boundary is not None and _numbers(boundary) <= _SMALL
 
-    def _batched(self, rows: Rows) -> Gradients | None:
-        """Try batched passes; None where the graph has no boundary or an operation no batching."""
-        boundary = self.boundary()
-        if boundary is None:
-            return None
-        cotangents, mine = boundary_cotangents(boundary, self.losses, self.factors, self.own)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                rows.collect_batched(boundary, cotangents, _CHUNK)
-        except RuntimeError:
-            return None
-        return mine
-
     def groups(self) -> list[list[Leaf]]:
         """Cut the shared parameters into runs about as large as the largest of them."""
         limit = 1.05 * max(leaf.tensor.numel() for leaf in self.shared)
@@ -150,11 +172,11 @@ class Step:
 
     def by_layer(self, see: Callable[[Rows], None]) -> Gradients:
         """Show `see` the gradients run by run, keeping none; return the tasks' own gradients."""
-        mine = Gradients([], [])
+        mine = no_gradients()
         for i, run in enumerate(self.groups()):
             rows = Rows(self.t, run)
             own: list[list[Leaf]] = self.own if i == 0 else [[] for _ in self.losses]
-            found = rows.collect_per_task(self.losses, self.factors, own, True, True)
+            found = rows.collect_from_losses(self.losses, self.factors, own, True, True)
             if i == 0:
                 mine = found
             see(rows)
@@ -172,77 +194,73 @@ class Step:
         return size > 2**28 and size > _free_bytes(self.losses[0].device) // 4
 
     def weighted(self, weights: Tensor, *, own: bool, weigh_own: bool = False) -> Gradients:
-        """Return the gradients of the weighted losses by one pass.
+        """Return the gradients of the weighted losses by one pass over the shared part.
 
         Args:
             weights: [t], the weights of the losses.
             own: Whether the gradients of the tasks' own parameters are wanted, too.
-            weigh_own: Whether those are to be weighted; if not, the weight is divided out again,
-                and tasks of weight zero get a pass over their own part.
+            weigh_own: Whether those are to be weighted.
         """
-        numbers = [float(w) for w in weights]
-        result = Gradients([], [])
-        alone: list[int] = []
-        if own and not weigh_own:
-            largest = max((abs(w) for w in numbers), default=0.0)
-            alone = [k for k, w in enumerate(numbers) if abs(w) <= 1e-3 * largest or w == 0.0]
-            tasks_of = _count(leaf for leaves in self.own for leaf in leaves)
-            for k, leaves in enumerate(self.own):
-                if any(tasks_of[leaf.node] > 1 for leaf in leaves):
-                    alone.append(k)
-            alone = sorted(set(alone))
-            self._plain(alone, result)
-        together = [k for k in range(self.t) if own and k not in alone]
-        owners = [(leaf, k) for k in together for leaf in self.own[k]]
-        tensors = [leaf.tensor for leaf in self.shared] + [leaf.tensor for leaf, _ in owners]
-        seen: dict[int, int] = {}
-        unique = [x for x in tensors if seen.setdefault(id(x), len(seen)) == len(seen) - 1]
-        found = torch.autograd.grad(
-            self.losses,
-            unique,
-            [f * w for f, w in zip(self.factors, numbers, strict=True)],
-            retain_graph=self.retain_graph,
-            allow_unused=True,
-        )
-        divide = {} if weigh_own else {id(leaf.tensor): numbers[k] for leaf, k in owners}
-        for tensor, value in zip(unique, found, strict=True):
-            if value is None:
-                continue
-            weight = divide.get(id(tensor), 1.0)
-            result.tensors.append(tensor)
-            result.values.append(value if weight == 1.0 else value / weight)
+        result = no_gradients()
+        heads = self.heads(dense=False) if own else None
+        if heads is not None:
+            boundary, cotangents, mine = heads
+            result.extend(mine.weighted(weights) if weigh_own else mine)
+            result.extend(self.from_boundary(boundary, cotangents, weights))
+            return result
+        numbers = weights.tolist()
+        divisors: dict[int, float] = {}
+        if own:
+            divisors = {} if weigh_own else self._divisors(numbers)
+            alone = {
+                id(leaf.tensor): leaf.tensor
+                for leaves in self.own
+                for leaf in leaves
+                if not weigh_own and id(leaf.tensor) not in divisors
+            }
+            result.extend(self._of_the_sum(list(alone.values()), [1.0] * self.t, retain=True))
+        tensors = {id(leaf.tensor): leaf.tensor for leaf in self.shared}
+        if own:
+            wanted = [leaf for leaves in self.own for leaf in leaves]
+            tensors |= {
+                id(leaf.tensor): leaf.tensor
+                for leaf in wanted
+                if weigh_own or id(leaf.tensor) in divisors
+            }
+        found = self._of_the_sum(list(tensors.values()), numbers, retain=self.retain_graph)
+        for i, tensor in enumerate(found.tensors):
+            if id(tensor) in divisors:
+                found.values[i] = found.values[i] / divisors[id(tensor)]
+        result.extend(found)
         return result
 
-    def _plain(self, tasks: Sequence[int], result: Gradients) -> None:
-        tensors = list({id(x.tensor): x.tensor for k in tasks for x in self.own[k]}.values())
-        if not tensors:
-            return
-        found = torch.autograd.grad(
-            [self.losses[k] for k in tasks],
-            tensors,
-            [self.factors[k] for k in tasks],
-            retain_graph=True,
-            allow_unused=True,
-        )
-        for tensor, value in zip(tensors, found, strict=True):
-            if value is not None:
-                result.tensors.append(tensor)
-                result.values.append(value)
+    def _divisors(self, weights: Sequence[float]) -> dict[int, float]:
+        """Return by what the weighted gradient of an own parameter is to be divided to be plain.
+
+        For parameters of a single task whose weight isn't so small that precision would go.
+        """
+        least = 1e-3 * max(abs(w) for w in weights)
+        return {
+            id(leaf.tensor): weights[k]
+            for k, leaves in enumerate(self.own)
+            for leaf in leaves
+            if not leaf.mask & (leaf.mask - 1) and abs(weights[k]) > least
+        }
+
+    def _of_the_sum(
+        self, tensors: Sequence[Tensor], weights: Sequence[float], *, retain: bool
+    ) -> Gradients:
+        starts = [f * w for f, w in zip(self.factors, weights, strict=True)]
+        return Gradients.of(tensors, grad(self.losses, tensors, starts, retain=retain))
 
     def from_boundary(
-        self, boundary: Boundary, cotangents: Sequence[Tensor], weights: Tensor
+        self, boundary: Boundary, cotangents: Cotangents, weights: Tensor
     ) -> Gradients:
         """Return the shared parameters' gradients by one pass from weighted cotangents."""
         tensors = [leaf.tensor for leaf in self.shared]
-        found = torch.autograd.grad(
-            boundary.edges,
-            tensors,
-            [torch.tensordot(weights.to(c), c, 1) for c in cotangents],
-            retain_graph=self.retain_graph,
-            allow_unused=True,
-        )
-        pairs = [(x, g) for x, g in zip(tensors, found, strict=True) if g is not None]
-        return Gradients([x for x, _ in pairs], [g for _, g in pairs])
+        start = cotangents.weighted(weights)
+        found = grad(boundary.edges, tensors, start, retain=self.retain_graph)
+        return Gradients.of(tensors, found)
 
     def last_layer(self) -> list[Leaf]:
         """Return the shared parameters of the layer next to the losses."""
@@ -296,9 +314,10 @@ def prepare(
     for leaf in graph.leaves:
         if leaf.node in taken or (allowed is not None and id(leaf.tensor) not in allowed):
             continue
-        for k in range(len(losses)):
-            if leaf.mask >> k & 1:
-                by_task[k].append(leaf)
+        mask = leaf.mask
+        while mask:
+            by_task[(mask & -mask).bit_length() - 1].append(leaf)
+            mask &= mask - 1
     return Step(losses, [], graph, picked, by_task, features)
 
 
@@ -329,13 +348,6 @@ def _numbers(boundary: Boundary) -> int:
             size *= int(length)
         total += size
     return total
-
-
-def _count(leaves: Iterable[Leaf]) -> dict[object, int]:
-    counts: dict[object, int] = {}
-    for leaf in leaves:
-        counts[leaf.node] = counts.get(leaf.node, 0) + 1
-    return counts
 
 
 def _free_bytes(device: torch.device) -> int:
