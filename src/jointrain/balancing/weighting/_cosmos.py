@@ -110,4 +110,4 @@ class COSMOS(LossWeighting):
         scaled = losses / unit.where(unit > 0, 1.0)
         length: Tensor = torch.linalg.vector_norm(scaled) * torch.linalg.vector_norm(preference)
         cosine: Tensor = (preference * scaled).sum() / length.where(length > 0, 1.0)
-        return (preference * losses).sum() - self.penalty * cosine
+        return (preference * losses).sum() - self.penalty * (length.detach() > 0) * cosine

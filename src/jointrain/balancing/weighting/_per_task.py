@@ -88,8 +88,9 @@ def require_at_least(losses: Tensor, low: Tensor | float, balancer: Balancer) ->
     if balancer.task_names is not None:
         task = balancer.task_names[int(balancer.present(len(losses))[i])]
     bound = float(low[i] if isinstance(low, Tensor) else low)
+    value = float(losses.detach()[i])
     message = f"`losses` must be at least {bound:g} for balancer {balancer.name!r}, got"
     raise InvalidInputError(
-        f"{message} {float(losses[i]):g} for task {task!r}. Shift that loss so that it can't go "
-        "below its bound, or choose a balancer that takes any loss."
+        f"{message} {value:g} for task {task!r}. Shift that loss so that it can't go below "
+        "its bound, or choose a balancer that takes any loss."
     )
