@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv, dpotrf
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _SMALL = 80
 

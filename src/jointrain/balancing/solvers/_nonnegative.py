@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jointrain.balancing.solvers._dense import Array, product, smallest_pivot, solve_positive
+from jointrain.balancing.solvers._dense import Array, Mask, product, smallest_pivot, solve_positive
 
 _RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 _BATCHED_UP_TO = 16
@@ -28,7 +28,7 @@ def equilibrate(gramian: Array) -> tuple[Array, Array]:
     return cosines, scale
 
 
-def nonnegative_quadratic(matrix: Array, rights: Array, start: Array | None = None) -> Array:
+def nonnegative_quadratic(matrix: Array, rights: Array, start: Mask | None = None) -> Array:
     r"""Minimise :math:`\tfrac12 x^\top M x - b^\top x` over :math:`x \ge 0`, for each b.
 
     By block principal pivoting: guess which entries are free, solve for these, swap all that
@@ -50,7 +50,7 @@ def nonnegative_quadratic(matrix: Array, rights: Array, start: Array | None = No
     n, t = rights.shape
     size = np.abs(rights).max(axis=1, keepdims=True)
     b = rights / np.where(size > 0.0, size, 1.0)
-    free = b > 0.0 if start is None else start.copy()
+    free: Mask = b > 0.0 if start is None else start.copy()
     x = np.zeros_like(b)
     todo = np.arange(n)
     fewest = np.full(n, t + 1)
@@ -72,7 +72,7 @@ def nonnegative_quadratic(matrix: Array, rights: Array, start: Array | None = No
             x[row] = _active_set(matrix, b[row])
         free[todo] = now ^ wrong
         todo = todo[(count > 0) & (tries[todo] >= 0)]
-    return np.maximum(x, 0.0) * size
+    return np.asarray(np.maximum(x, 0.0) * size)
 
 
 def _active_set(matrix: Array, right: Array) -> Array:
@@ -106,7 +106,7 @@ def _active_set(matrix: Array, right: Array) -> Array:
     return x
 
 
-def _solve_free(matrix: Array, rights: Array, free: Array) -> Array:
+def _solve_free(matrix: Array, rights: Array, free: Mask) -> Array:
     """Solve each system restricted to its free entries; the others are 0."""
     n, t = rights.shape
     if n > 1 and t <= _BATCHED_UP_TO:

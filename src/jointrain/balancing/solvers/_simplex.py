@@ -19,4 +19,4 @@ def project_onto_simplex(point: Array) -> Array:
     ordered = ordered - ordered[0]
     levels = (np.cumsum(ordered) - 1.0) / np.arange(1, len(point) + 1)
     level = levels[np.flatnonzero(ordered > levels)[-1]]
-    return np.maximum(point - point.max() - level, 0.0)
+    return np.asarray(np.maximum(point - point.max() - level, 0.0))
