@@ -52,9 +52,9 @@ class FORUM(BilevelWeighting):
         as in the authors' code. Written anew.
     Differs from the source: the quadratic problem is the exact dual of "descend with :math:`\langle
         \nabla q, d \rangle \le -\rho \lVert \nabla q \rVert^2`", whose reward of :math:`\nu` the
-        authors' code has halved. Gradient descent to :math:`\tilde\theta` stops at the first
-        gradient that isn't finite. Of absent tasks the shares stay, those of the present ones are
-        scaled to sum to 1.
+        authors' code has halved. The descent to :math:`\tilde\theta` ends before a step that
+        leaves the weighted training loss above where it began (the authors: above 1e5). Of absent
+        tasks the shares stay, those of the present ones are scaled to sum to 1.
 
     Example:
         >>> import torch
@@ -134,16 +134,20 @@ class FORUM(BilevelWeighting):
     def _losses_below(self, problem: BilevelProblem, share: Tensor) -> Tensor:
         """Return the training losses [t] after the inner steps of gradient descent."""
         moved = [torch.zeros_like(p) for p in problem.parameters]
-        for _ in range(self.inner_steps):
-            with problem.shifted(moved, 1.0):
+        after, start = problem.losses.detach(), torch.inf
+        for k in range(self.inner_steps + 1):
+            with problem.shifted(moved, 1.0), torch.set_grad_enabled(k < self.inner_steps):
                 losses = problem.train()
-                step = problem.gradient((share.to(losses) * losses).sum())
-            if not all(bool(s.isfinite().all()) for s in step):
-                break
-            moved = [m - self.inner_step_size * s for m, s in zip(moved, step, strict=True)]
-        with problem.shifted(moved, 1.0), torch.no_grad():
-            after = problem.train()
-        return after.where(after.isfinite(), problem.losses.detach())
+                loss = (share.to(losses) * losses).sum()
+                value = float(loss.detach())
+                if not value <= start:
+                    break
+                start = value if k == 0 else start
+                after = losses.detach()
+                if k < self.inner_steps:
+                    step = problem.gradient(loss)
+                    moved = [m - self.inner_step_size * s for m, s in zip(moved, step, strict=True)]
+        return after
 
     def _multipliers(self, gramian: Tensor, present: Tensor) -> tuple[Tensor, float]:
         """Return the averaged shares of the held-out gradients, [t], and the constraint's nu."""

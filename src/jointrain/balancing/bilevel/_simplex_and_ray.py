@@ -13,7 +13,8 @@ def simplex_and_ray_weights(gramian: Tensor, reward: float) -> Tensor:
 
     .. math:: \min_{x \ge 0,\ x_1 + \dots + x_t = 1} \tfrac12 x^\top G x - c\, x_{t+1}
 
-    By an active-set method, exact after finitely many small solves.
+    By an active-set method, exact after finitely many small solves; a reward so large that the
+    squares hardly count is lowered to where they are a millionth of it, to keep the solves sound.
 
     Shape:
         gramian: [t + 1, t + 1], float64, positive semi-definite up to rounding, the last diagonal
@@ -28,8 +29,9 @@ def simplex_and_ray_weights(gramian: Tensor, reward: float) -> Tensor:
     unit[:-1] /= scale
     unit[-1] /= np.sqrt(g[-1, -1])
     g = g * np.outer(unit, unit)
+    pull = reward * float(unit[-1]) / float(scale)
     gain = np.zeros(n)
-    gain[-1] = reward * unit[-1] / scale
+    gain[-1] = min(pull, 1e6)
     g[-1, :-1] = g[:-1, -1] = np.clip(g[:-1, -1], -1.0, 1.0)
     x = np.zeros(n)
     x[int(np.argmin(np.diagonal(g)[:-1]))] = 1.0
@@ -44,7 +46,7 @@ def simplex_and_ray_weights(gramian: Tensor, reward: float) -> Tensor:
             break
         active[worst] = True
     x[:-1] /= x[:-1].sum()
-    x[-1] *= scale * unit[-1]
+    x[-1] = max(pull - float(g[-1, :-1] @ x[:-1]), 0.0) * scale * unit[-1]
     return torch.from_numpy(x)
 
 
