@@ -1,0 +1,36 @@
+"""Balancing: from several task losses to one update. Usable alone in a loop of one's own."""
+
+from jointrain.balancing._balancer import (
+    Balancer,
+    BilevelProblem,
+    BilevelWeighting,
+    Direction,
+    GramianWeighting,
+    JacobianAggregation,
+    LossWeighting,
+    Needs,
+)
+from jointrain.balancing._names import BALANCERS, balancer_from_name
+from jointrain.balancing.aggregation import *  # noqa: F403
+from jointrain.balancing.aggregation import __all__ as _aggregation
+from jointrain.balancing.backward import BalancedStep, backward
+from jointrain.balancing.bilevel import *  # noqa: F403
+from jointrain.balancing.bilevel import __all__ as _bilevel
+from jointrain.balancing.weighting import *  # noqa: F403
+from jointrain.balancing.weighting import __all__ as _weighting
+
+__all__ = [
+    "BALANCERS",
+    "BalancedStep",
+    "Balancer",
+    "BilevelProblem",
+    "BilevelWeighting",
+    "Direction",
+    "GramianWeighting",
+    "JacobianAggregation",
+    "LossWeighting",
+    "Needs",
+    "backward",
+    "balancer_from_name",
+]
+__all__ += [*_weighting, *_aggregation, *_bilevel]

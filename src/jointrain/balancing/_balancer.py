@@ -1,0 +1,449 @@
+"""What a balancing method is: the interfaces that every method fills and the engine reads.
+
+Letters: t tasks of the step at hand, T all tasks the balancer knows, p shared parameters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from jointrain.errors import InvalidInputError, closest
+
+_TASKS_KEY = "tasks"
+_RNG_KEY = "rng"
+
+
+class Needs(enum.Enum):
+    """The smallest thing that a balancer has to see in order to choose its update."""
+
+    LOSSES = "losses"
+    GRAMIAN = "gramian"
+    JACOBIAN = "jacobian"
+    HELD_OUT = "held-out losses"
+
+
+class Balancer(nn.Module, ABC):
+    """Turn several task losses into one update; the root of all methods.
+
+    A method derives from one of the four kinds below, never from this class itself. It declares
+    what it needs and what it promises as class attributes; callers read those and never a name.
+
+    Per-task state. A method that remembers something per task sets ``task_state = True``, ends its
+    constructor with ``self.bind(tasks)`` and creates its buffers (or parameters) of length T in
+    :meth:`allocate`. Tasks may be absent from a step: what the method is handed has an entry for
+    each of the t tasks that are present, and ``self.present(t)`` gives their positions in the
+    state, [t]. So the pattern is ``self.state[self.present(len(losses))]``.
+
+    Attributes:
+        name: What the command line calls the method.
+        needs: The smallest thing the method has to see.
+        task_state: Whether something is remembered per task (buffers or parameters of length T).
+        random: Whether numbers are drawn, from ``self.generator``, whose state is saved.
+        extra_batches: How many further batches of losses are needed at each step; the gradients
+            of these give the Gramian (see :class:`GramianWeighting`).
+        wants_after_step: Whether :meth:`after_step` is to be called with the losses of the same
+            batch after the optimiser's step.
+        wants_end_epoch: Whether :meth:`end_epoch` is to be called after each epoch.
+        non_conflicting: Promise: the update increases no loss to first order, ``G w >= 0``.
+        equivariant: Promise: reordering the tasks reorders the weights and nothing else.
+        plain_for_one_task: Promise: with one task, the update is the plain gradient.
+        non_negative: Promise: no weight is below zero.
+        scale_free: Promise: a common factor on all gradients leaves the weights as they are.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[Needs]
+    task_state: ClassVar[bool] = False
+    random: ClassVar[bool] = False
+    extra_batches: ClassVar[int] = 0
+    wants_after_step: ClassVar[bool] = False
+    wants_end_epoch: ClassVar[bool] = False
+    non_conflicting: ClassVar[bool] = False
+    equivariant: ClassVar[bool] = True
+    plain_for_one_task: ClassVar[bool] = True
+    non_negative: ClassVar[bool] = True
+    scale_free: ClassVar[bool] = True
+
+    def __init__(self, *, seed: int = 0) -> None:
+        super().__init__()
+        self.task_names: tuple[str, ...] | None = None
+        self._positions: Tensor | None = None
+        self.seed = seed
+        if self.random:
+            self.generator = torch.Generator().manual_seed(seed)
+
+    # --- tasks -----------------------------------------------------------------------------------
+
+    def bind(self, tasks: int | Sequence[str] | None) -> None:
+        """Fix the tasks that the balancer knows and create the state for them.
+
+        Called by the constructor, by the Trainer, or at the first step. Nothing happens for None
+        or when the same tasks are bound already.
+
+        Args:
+            tasks: The number of tasks or their names, in the order of the state.
+
+        Raises:
+            InvalidInputError: There is no task, a name occurs twice, or other tasks are bound.
+        """
+        if tasks is None:
+            return
+        names = tuple(str(i) for i in range(tasks)) if isinstance(tasks, int) else tuple(tasks)
+        if not names or len(set(names)) != len(names):
+            message = f"`tasks` must name at least one task, each once, got {tasks!r}."
+            raise InvalidInputError(f"{message} Pass their number or their names.")
+        if names == self.task_names:
+            return
+        if self.task_names is not None:
+            message = f"The balancer is bound to the tasks {list(self.task_names)}"
+            raise InvalidInputError(
+                f"{message}, it can't be bound to {list(names)}. Build a new balancer for them."
+            )
+        self.task_names = names
+        self.allocate(len(names))
+
+    def allocate(self, n_tasks: int) -> None:
+        """Create, or set back to the start, the buffers and parameters of length `n_tasks`."""
+
+    def positions_of(self, names: Sequence[str]) -> Tensor:
+        """Return the positions of the named tasks in the state, [t], binding them at first.
+
+        Raises:
+            InvalidInputError: A name is unknown to a balancer that keeps per-task state.
+        """
+        if not self.task_state:
+            return torch.arange(len(names))
+        if self.task_names is None:
+            self.bind(tuple(names))
+        known = {name: i for i, name in enumerate(self.task_names or ())}
+        for name in names:
+            if name not in known:
+                message = f"Task {name!r} is unknown to the balancer, which knows {list(known)}"
+                raise InvalidInputError(
+                    f"{message}{closest(name, known)}. Name all tasks before the first step with "
+                    "`balancer.bind([...])`."
+                )
+        return torch.tensor([known[name] for name in names])
+
+    @contextlib.contextmanager
+    def taking_part(self, positions: Tensor) -> Iterator[None]:
+        """Within the block, :meth:`present` gives `positions`, [t]."""
+        before, self._positions = self._positions, positions
+        try:
+            yield
+        finally:
+            self._positions = before
+
+    def present(self, n_tasks: int) -> Tensor:
+        """Return the positions of the step's tasks in the state, [t]; by default 0, ..., t - 1.
+
+        A method used by itself, without the engine, binds that many tasks at its first call.
+
+        Raises:
+            InvalidInputError: There are more tasks than the state has places for.
+        """
+        if self._positions is not None:
+            return self._positions
+        self.bind(n_tasks if self.task_names is None else None)
+        if n_tasks != len(self.task_names or ()):
+            message = f"Got {n_tasks} tasks, the balancer knows {list(self.task_names or ())}."
+            raise InvalidInputError(f"{message} Say which take part: `losses={{name: loss}}`.")
+        return torch.arange(n_tasks)
+
+    # --- hooks of the training loop --------------------------------------------------------------
+
+    def after_step(self, losses: Tensor) -> None:
+        """Learn from the losses [t] of the same batch after the optimiser's step; by default not.
+
+        Takes no part of a graph. Callers call it if ``wants_after_step``.
+        """
+
+    def end_epoch(self) -> None:
+        """Learn that an epoch is over; callers call it if ``wants_end_epoch``."""
+
+    def reset(self) -> None:
+        """Set all state back to what it was after construction: buffers, parameters, generator."""
+        if self.random:
+            self.generator.manual_seed(self.seed)
+        for name in self._remembered():
+            delattr(self, name)
+        if self.task_names is not None:
+            with torch.no_grad():
+                self.allocate(len(self.task_names))
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def remember(self, name: str, value: Tensor) -> Tensor:
+        """Keep `value` as buffer ``self.<name>``, created at its first use, saved, and dropped by
+        :meth:`reset`; for state whose shape is only known at a step. `name` must begin with
+        ``kept_``.
+        """  # noqa: D205
+        assert name.startswith("kept_"), name
+        if name in self._buffers:
+            self._buffers[name] = value.detach()
+        else:
+            self.register_buffer(name, value.detach())
+        return value
+
+    def recall(self, name: str) -> Tensor | None:
+        """Return what was kept under `name`, or None."""
+        return self._buffers.get(name)
+
+    def _remembered(self) -> list[str]:
+        return [name for name in self._buffers if name.startswith("kept_")]
+
+    def set_parameter(self, name: str, value: Tensor) -> None:
+        """Create parameter `name`, or overwrite its values in place so that optimisers keep it."""
+        if name in self._parameters and self._parameters[name] is not None:
+            with torch.no_grad():
+                getattr(self, name).copy_(value)
+                getattr(self, name).grad = None
+        else:
+            self.register_parameter(name, nn.Parameter(value.clone()))
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.task_state and self.task_names is not None:
+            names = json.dumps(self.task_names).encode()
+            destination[prefix + _TASKS_KEY] = torch.tensor(list(names), dtype=torch.uint8)
+        if self.random:
+            destination[prefix + _RNG_KEY] = self.generator.get_state()
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        names = state_dict.pop(prefix + _TASKS_KEY, None)
+        if names is not None:
+            self.bind(json.loads(bytes(names.cpu().tolist()).decode()))
+        rng = state_dict.pop(prefix + _RNG_KEY, None)
+        if rng is not None and self.random:
+            self.generator.set_state(rng.cpu())
+        for name in self._remembered():
+            delattr(self, name)
+        for key, value in state_dict.items():
+            name = key[len(prefix) :]
+            if key.startswith(prefix) and name.startswith("kept_"):
+                self.register_buffer(name, torch.empty_like(value))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        """List the hyper-parameters: the public attributes that are plain values."""
+        skip = {"training", "task_names", "seed"} - ({"seed"} if self.random else set())
+        shown = {
+            name: value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and name not in skip
+            if isinstance(value, (bool, int, float, str, tuple, type(None)))
+        }
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the one line that says what the method does."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+class LossWeighting(Balancer):
+    """Weigh losses by their values alone: one backward pass of a scalar made of the losses.
+
+    The weights that are reported are the gradient of the objective by the losses. Task-specific
+    parameters and the method's own parameters get the gradient of the objective, too.
+    """
+
+    needs = Needs.LOSSES
+
+    @abstractmethod
+    def objective(self, losses: Tensor) -> Tensor:
+        """Return the scalar to be minimised, differentiable in `losses`.
+
+        Called once a step, so state may move here (use ``losses.detach()`` for it).
+
+        Shape:
+            losses: [t], the present tasks' losses, with their graph, in float32 or float64, on the
+                losses' device; use ``state.to(losses)``.
+            returns: scalar.
+        """
+
+
+class _Float64OnCpu(Balancer):
+    """K x K work: state stays on the CPU in float64, whatever `.to(...)` asks for."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Float64OnCpu:  # noqa: ARG002
+        return self
+
+
+class GramianWeighting(_Float64OnCpu):
+    r"""Weigh tasks by the Gramian of their gradients; the update is :math:`J^\top w`.
+
+    The engine hands over the Gramian on the CPU in float64 whatever the network's device and
+    dtype, so a method is pure float64 linear algebra there.
+
+    Attributes:
+        weighs_task_parameters: Whether the weights scale the gradients of the task-specific
+            parameters as well (as in GradNorm); if not, those get their own loss's gradient.
+    """
+
+    needs = Needs.GRAMIAN
+    weighs_task_parameters: ClassVar[bool] = False
+
+    @abstractmethod
+    def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        """Return the weights of the step's tasks.
+
+        Called once for each new Gramian, so state may move here. Never NaN for finite input.
+
+        Shape:
+            gramian: [t, t], float64 on the CPU. Without extra batches ``J @ J.T``, symmetric and
+                positive semi-definite up to rounding; with ``extra_batches = 1``
+                ``J @ J1.T``, with 2 ``J1 @ J2.T``, Ji the Jacobian of the i-th extra batch.
+            losses: [t], float64 on the CPU, without graph, after :meth:`transform`.
+            returns: [t], float64.
+        """
+
+    def transform(self, losses: Tensor) -> Tensor:
+        """Return the losses to be balanced in place of the given ones; by default the same.
+
+        Elementwise and differentiable, e.g. the logarithm. Jacobian, Gramian and the gradients of
+        the task-specific parameters are those of the transformed losses. Parameters of the method
+        that take part get their gradient from the sum of the transformed losses.
+
+        Shape:
+            losses: [t], with graph, on the losses' device, in float32 or float64.
+            returns: [t].
+        """
+        return losses
+
+    def parameter_loss(self, gramian: Tensor, losses: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Return a scalar whose gradient the method's own parameters get; by default None.
+
+        Called after :meth:`weights`, with the same arguments. Only the balancer's parameters may
+        be in its graph.
+        """
+        return None
+
+
+class Direction(NamedTuple):
+    """An update of the shared parameters: a tensor per block, and the weights if it has such."""
+
+    blocks: list[Tensor]
+    weights: Tensor | None = None
+
+
+class JacobianAggregation(Balancer):
+    """Make the update from the tasks' gradients themselves, block by block.
+
+    For methods whose update is no weighted sum of this step's gradients, or that keep gradients:
+    coordinate-wise ones and those with momentum on the Jacobian.
+
+    Attributes:
+        blockwise: Promise: aggregating block by block in separate calls gives the same; the engine
+            then never keeps the whole Jacobian.
+        weighs_task_parameters: As for :class:`GramianWeighting`, with `Direction.weights`.
+    """
+
+    needs = Needs.JACOBIAN
+    blockwise: ClassVar[bool] = False
+    weighs_task_parameters: ClassVar[bool] = False
+
+    @abstractmethod
+    def aggregate(self, blocks: Sequence[Tensor], losses: Tensor) -> Direction:
+        """Return the update of the shared parameters.
+
+        Called once a step (once a block if ``blockwise``). The blocks may be overwritten.
+        Use ``self.remember("kept_...", tensor)`` for state of the blocks' shapes.
+
+        Shape:
+            blocks: one tensor [t, *shape] per shared parameter, on its device, in its dtype; a row
+                is zero where the task doesn't reach the parameter.
+            losses: [t], without graph, after :meth:`transform`.
+            returns: `blocks` of shape [*shape] each; `weights` [t] or None.
+        """
+
+    def transform(self, losses: Tensor) -> Tensor:
+        """Return the losses to be balanced; as :meth:`GramianWeighting.transform`."""
+        return losses
+
+
+class BilevelProblem:
+    """What a bilevel method may ask for: losses at the parameters, here or nearby, on two data.
+
+    Attributes:
+        losses: [t], the training losses of the step, with their graph.
+        parameters: Everything that is trained: shared and task-specific parameters.
+    """
+
+    def __init__(
+        self,
+        losses: Tensor,
+        parameters: Sequence[Tensor],
+        train: Callable[[], Tensor],
+        held_out: Callable[[], Tensor],
+    ) -> None:
+        self.losses = losses
+        self.parameters = tuple(parameters)
+        self._train, self._held_out = train, held_out
+        self.added: list[Tensor] | None = None
+
+    def train(self) -> Tensor:
+        """Return the losses [t] on the step's training batch at the parameters as they are now."""
+        return self._train()
+
+    def held_out(self) -> Tensor:
+        """Return the losses [t] on a held-out batch (the same one throughout the step)."""
+        return self._held_out()
+
+    def gradient(self, scalar: Tensor, *, retain_graph: bool = False) -> list[Tensor]:
+        """Return the gradient of `scalar` by all parameters, zeros where it doesn't reach."""
+        found = torch.autograd.grad(
+            scalar, self.parameters, retain_graph=retain_graph, allow_unused=True
+        )
+        return [
+            torch.zeros_like(p) if g is None else g
+            for p, g in zip(self.parameters, found, strict=True)
+        ]
+
+    @contextlib.contextmanager
+    def shifted(self, direction: Sequence[Tensor], step: float) -> Iterator[None]:
+        """Within the block the parameters are moved by ``step * direction``, then set back."""
+        before = [p.detach().clone() for p in self.parameters]
+        # `.data` on purpose: the values are restored bit by bit, so that the graph of `losses`
+        # stays valid, which writing to the parameters openly would deny
+        for p, d in zip(self.parameters, direction, strict=True):
+            p.data.add_(d, alpha=step)
+        try:
+            yield
+        finally:
+            for p, b in zip(self.parameters, before, strict=True):
+                p.data.copy_(b)
+
+    def add_gradient(self, direction: Sequence[Tensor]) -> None:
+        """Add `direction` (a tensor per parameter) to what the weighted losses' gradient gives."""
+        if self.added is None:
+            self.added = [d.detach().clone() for d in direction]
+        else:
+            for a, d in zip(self.added, direction, strict=True):
+                a.add_(d)
+
+
+class BilevelWeighting(Balancer):
+    """Choose the weights so that a step on the training losses lowers held-out losses.
+
+    The update of all parameters is the gradient of ``weights @ losses``, plus what the method has
+    put into `problem.add_gradient`.
+    """
+
+    needs = Needs.HELD_OUT
+
+    @abstractmethod
+    def weights(self, problem: BilevelProblem) -> Tensor:
+        """Return the weights of the step's tasks, [t]; called once a step, state may move.
+
+        ``problem.losses`` keeps its graph: differentiate it only with ``retain_graph=True``. Move
+        the parameters only with ``problem.shifted``, which sets them back.
+        """

@@ -1,0 +1,55 @@
+"""Methods that make the update from the tasks' gradients: their Gramian or the Jacobian itself."""
+
+from jointrain.balancing.aggregation._aligned_mtl import AlignedMTL
+from jointrain.balancing.aggregation._cagrad import CAGrad
+from jointrain.balancing.aggregation._config import ConFIG
+from jointrain.balancing.aggregation._cr_mogm import CRMOGM
+from jointrain.balancing.aggregation._db_mtl import DBMTL
+from jointrain.balancing.aggregation._dual_proj import DualProj
+from jointrain.balancing.aggregation._excess_mtl import ExcessMTL
+from jointrain.balancing.aggregation._fairgrad import FairGrad
+from jointrain.balancing.aggregation._grad_drop import GradDrop
+from jointrain.balancing.aggregation._grad_norm import GradNorm
+from jointrain.balancing.aggregation._gradvac import GradVac
+from jointrain.balancing.aggregation._imtl import IMTL
+from jointrain.balancing.aggregation._imtl_g import IMTLG
+from jointrain.balancing.aggregation._krum import Krum
+from jointrain.balancing.aggregation._mgda import MGDA
+from jointrain.balancing.aggregation._moco import MoCo
+from jointrain.balancing.aggregation._modo import MoDo
+from jointrain.balancing.aggregation._nash_mtl import NashMTL
+from jointrain.balancing.aggregation._pcd import PCD
+from jointrain.balancing.aggregation._pcgrad import PCGrad
+from jointrain.balancing.aggregation._rgw import RGW
+from jointrain.balancing.aggregation._rotograd_scale import RotoGradScale
+from jointrain.balancing.aggregation._sdmgrad import SDMGrad
+from jointrain.balancing.aggregation._trimmed_mean import TrimmedMean
+from jointrain.balancing.aggregation._upgrad import UPGrad
+
+__all__ = [
+    "CRMOGM",
+    "DBMTL",
+    "IMTL",
+    "IMTLG",
+    "MGDA",
+    "PCD",
+    "RGW",
+    "AlignedMTL",
+    "CAGrad",
+    "ConFIG",
+    "DualProj",
+    "ExcessMTL",
+    "FairGrad",
+    "GradDrop",
+    "GradNorm",
+    "GradVac",
+    "Krum",
+    "MoCo",
+    "MoDo",
+    "NashMTL",
+    "PCGrad",
+    "RotoGradScale",
+    "SDMGrad",
+    "TrimmedMean",
+    "UPGrad",
+]

@@ -1,0 +1,647 @@
+"""The one call: in place of ``loss.backward()``, for several losses and any balancer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing._balancer import (
+    Balancer,
+    BilevelProblem,
+    BilevelWeighting,
+    GramianWeighting,
+    JacobianAggregation,
+    LossWeighting,
+)
+from jointrain.balancing._checks import check_choice, check_count
+from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, no_gradients
+from jointrain.balancing.engine._step import WAYS, Step, prepare
+from jointrain.balancing.weighting import Equal
+from jointrain.errors import InvalidInputError
+
+Losses = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
+"""Task losses: by name, or in order, or as one vector."""
+
+PLACES = ("shared", "features", "last_shared_layer")
+
+
+@dataclass(frozen=True)
+class BalancedStep:
+    """What a step did.
+
+    Attributes:
+        tasks: The tasks that took part, in order; positions as names if they had none.
+        weights: [t], float64 on the CPU: what each task's gradient was multiplied by, or None if
+            the method's update is no weighted sum.
+        losses: [t], float64 on the CPU: the losses.
+        gramian: [t, t], float64 on the CPU: the inner products of the tasks' gradients, if they
+            were computed at this step.
+        way: How the gradients were got: ``"one pass"``, ``"per_task"``, ``"batched"``,
+            ``"layerwise"``, ``"features"``, ``"reused"``, ...
+        ghost_layers: For how many layers output gradients stood for weight gradients.
+        skipped: The tasks that were left out since their loss or gradient wasn't finite.
+        overflow: Whether scaled gradients overflowed; the scaler then skips the step, and the
+            balancer has learned nothing from it.
+    """
+
+    tasks: tuple[str, ...]
+    weights: Tensor | None
+    losses: Tensor
+    gramian: Tensor | None = None
+    way: str = "one pass"
+    ghost_layers: int = 0
+    skipped: tuple[str, ...] = ()
+    overflow: bool = False
+    _conflicts: list[tuple[str, str]] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def conflicts(self) -> list[tuple[str, str]] | None:
+        """The pairs of tasks whose gradients point away from each other; None if not known."""
+        if self.gramian is None:
+            return None
+        t = len(self.tasks)
+        negative = (self.gramian < 0).tolist()
+        return [
+            (self.tasks[i], self.tasks[j])
+            for i in range(t)
+            for j in range(i + 1, t)
+            if negative[i][j]
+        ]
+
+    def weight_of(self, task: str) -> float:
+        """Return the weight of the named task, 0 if it was skipped.
+
+        Raises:
+            InvalidInputError: There is no such task, or the method has no weights.
+        """
+        if self.weights is None:
+            raise InvalidInputError("The method's update is no weighted sum, it has no weights.")
+        if task in self.skipped:
+            return 0.0
+        if task not in self.tasks:
+            raise InvalidInputError(f"Task {task!r} took no part; those that did: {self.tasks}.")
+        return float(self.weights[self.tasks.index(task)])
+
+
+def backward(
+    losses: Losses,
+    balancer: Balancer | None = None,
+    *,
+    shared: Iterable[Tensor] | None = None,
+    own: Iterable[Tensor] | None = None,
+    features: Tensor | Iterable[Tensor] | None = None,
+    at: str = "shared",
+    refresh_every: int = 1,
+    way: str = "auto",
+    non_finite: str = "raise",
+    scaler: Any = None,
+    extra: Callable[[], Losses] | None = None,
+    train: Callable[[], Losses] | None = None,
+    held_out: Callable[[], Losses] | None = None,
+    retain_graph: bool = False,
+    memory_limit: int | None = None,
+) -> BalancedStep:
+    """Fill `.grad` of all parameters with the balanced update of several losses.
+
+    Stands where ``loss.backward()`` stood, and adds to `.grad` as that does. Shared parameters
+    get the balancer's update; each task's own parameters get the gradient of its loss (weighted,
+    if the balancer is one that says so).
+
+    Args:
+        losses: One scalar per task: ``{name: loss}``, a sequence, or a vector. Tasks may be
+            absent from a step; name them then.
+        balancer: The method; by default the plain sum.
+        shared: The shared parameters; by default those that two or more losses reach.
+        own: The task-specific parameters that are to get a gradient; by default all the others.
+        features: The tensors that the tasks' own parts start from (the trunk's output); shared are
+            then the parameters they were computed from.
+        at: Where gradients are compared, for methods that need their Gramian. ``"shared"``: all
+            shared parameters, exact. ``"features"``: the gradients at the trunk's output, and
+            ``"last_shared_layer"``: those of the last shared layer; both are other, cheaper
+            methods, not the same result faster.
+        refresh_every: Compute new weights every so many steps and reuse them in between; 1 is
+            exact. For methods that need the Gramian.
+        way: How the tasks' gradients are got: ``"batched"`` passes from the features on,
+            ``"per_task"``, ``"ghost"`` (from layer inputs and output gradients), ``"layerwise"``
+            (little memory, then one weighted pass), or ``"auto"``, by size. The result is the same.
+        non_finite: What to do with a loss that is NaN or infinite: ``"raise"``, or ``"skip"`` that
+            task at this step.
+        scaler: A ``torch.amp.GradScaler``: `.grad` is scaled as ``scaler.scale(loss).backward()``
+            would leave it.
+        extra: Returns losses of a fresh training batch at each call; for balancers with
+            ``extra_batches``.
+        train: Returns the losses of this batch, computed anew; for bilevel balancers.
+        held_out: Returns the losses of a held-out batch; for bilevel balancers.
+        retain_graph: Whether the losses are to be differentiated again afterwards.
+        memory_limit: Bytes that all tasks' gradients may take before ``"auto"`` goes layer by
+            layer; by default a quarter of the free memory.
+
+    Returns:
+        The weights and what else was done.
+
+    Raises:
+        InvalidInputError: An argument can't be used; the message says what to do.
+    """
+    check_choice(way, "way", WAYS)
+    check_choice(at, "at", PLACES)
+    check_choice(non_finite, "non_finite", ("raise", "skip"))
+    check_count(refresh_every, "refresh_every")
+    balancer = Equal() if balancer is None else balancer
+    if not isinstance(balancer, Balancer):
+        raise InvalidInputError(
+            f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
+        )
+    names, values = _named(losses)
+    values, vector = _check_losses(names, values)
+    fine = torch.isfinite(vector.detach())
+    skipped: tuple[str, ...] = ()
+    if not bool(fine.all()):
+        names, values, skipped = _finite(names, values, fine.tolist(), non_finite)
+        if not values:
+            return BalancedStep((), None, torch.zeros(0), way="all skipped", skipped=skipped)
+        vector = _stacked(values)
+    call = _Call(
+        balancer=balancer,
+        names=names,
+        values=values,
+        vector=vector,
+        skipped=skipped,
+        shared=_parameters(shared, "shared"),
+        own=_parameters(own, "own"),
+        features=[features] if isinstance(features, Tensor) else _listed(features),
+        at=at,
+        refresh_every=refresh_every,
+        way=way,
+        non_finite=non_finite,
+        scale=float(scaler.get_scale()) if scaler is not None and scaler.is_enabled() else 1.0,
+        scaled=scaler is not None and scaler.is_enabled(),
+        extra=extra,
+        train=train,
+        held_out=held_out,
+        retain_graph=retain_graph,
+        memory_limit=memory_limit,
+    )
+    _check_overlap(call.shared, call.own)
+    with balancer.taking_part(balancer.positions_of(names)):
+        if isinstance(balancer, LossWeighting):
+            return _by_losses(call, balancer)
+        if isinstance(balancer, GramianWeighting):
+            return _by_gramian(call, balancer)
+        if isinstance(balancer, JacobianAggregation):
+            return _by_jacobian(call, balancer)
+        assert isinstance(balancer, BilevelWeighting), type(balancer)
+        return _by_held_out(call, balancer)
+
+
+@dataclass
+class _Call:
+    """The arguments of a call to :func:`backward`, checked."""
+
+    balancer: Balancer
+    names: tuple[str, ...]
+    values: list[Tensor]
+    vector: Tensor
+    skipped: tuple[str, ...]
+    shared: list[Tensor] | None
+    own: list[Tensor] | None
+    features: list[Tensor] | None
+    at: str
+    refresh_every: int
+    way: str
+    non_finite: str
+    scale: float
+    scaled: bool
+    extra: Callable[[], Losses] | None
+    train: Callable[[], Losses] | None
+    held_out: Callable[[], Losses] | None
+    retain_graph: bool
+    memory_limit: int | None
+
+    def without(self, bad: Sequence[int]) -> _Call:
+        """Return the call without the tasks at these positions."""
+        keep = [k for k in range(len(self.names)) if k not in bad]
+        changed = vars(self) | {
+            "names": tuple(self.names[k] for k in keep),
+            "values": [self.values[k] for k in keep],
+            "vector": _stacked([self.values[k] for k in keep]),
+            "skipped": self.skipped + tuple(self.names[k] for k in bad),
+        }
+        return _Call(**changed)
+
+    def result(self, losses: Tensor, weights: Tensor | None, **more: Any) -> BalancedStep:
+        """Return what the step did."""
+        if weights is not None:
+            weights = weights.detach().double().cpu()
+        return BalancedStep(
+            self.names, weights, losses.detach().double().cpu(), skipped=self.skipped, **more
+        )
+
+
+# --- the four kinds of balancers -----------------------------------------------------------------
+
+
+def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
+    vector = call.vector
+    vector.retain_grad()
+    objective = balancer.objective(vector)
+    start = torch.full_like(objective, call.scale) if call.scaled else None
+    torch.autograd.backward(objective, start, retain_graph=call.retain_graph)
+    assert vector.grad is not None, "the objective must depend on the losses"
+    return call.result(vector, vector.grad / call.scale)
+
+
+def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
+    step, losses = _prepared(call, balancer)
+    if not step.shared:
+        add_to_grad(step.weighted(torch.ones(step.t), own=True))
+        return call.result(losses, torch.ones(step.t), way="nothing shared")
+    reused = _reusable(call, balancer)
+    if reused is not None:
+        weigh_own = balancer.weighs_task_parameters
+        add_to_grad(step.weighted(reused, own=True, weigh_own=weigh_own))
+        return call.result(losses, reused, way="reused")
+    if balancer.extra_batches:
+        return _by_cross_gramian(call, balancer, step, losses)
+    if call.at == "features":
+        return _at_features(call, balancer, step, losses)
+    if call.at == "last_shared_layer":
+        rows, mine = step.rows(step.last_layer(), again=True)
+        return _finish(call, balancer, step, losses, rows.gramian(), mine, None, call.at)
+    if step.too_large():
+        parts: list[Tensor] = []
+        mine = step.by_layer(lambda rows: parts.append(rows.gramian()))
+        total = torch.stack(parts).sum(0)
+        return _finish(call, balancer, step, losses, total, mine, None, step.took)
+    rows, mine = step.rows()
+    return _finish(call, balancer, step, losses, rows.gramian(), mine, rows.combine, step.took)
+
+
+def _at_features(
+    call: _Call, balancer: GramianWeighting, step: Step, losses: Tensor
+) -> BalancedStep:
+    heads = step.heads(dense=True)
+    if heads is None:
+        raise InvalidInputError(
+            'No tensors were found that all tasks\' own parts start from, as `at="features"` '
+            "needs. Name them with `features=`."
+        )
+    boundary, cotangents, mine = heads
+
+    def combine(weights: Tensor) -> Gradients:
+        return step.from_boundary(boundary, cotangents, weights)
+
+    return _finish(call, balancer, step, losses, cotangents.gramian(), mine, combine, call.at)
+
+
+def _finish(
+    call: _Call,
+    balancer: GramianWeighting,
+    step: Step,
+    losses: Tensor,
+    gramian: Tensor,
+    mine: Gradients,
+    combine: Callable[[Tensor], Gradients] | None,
+    took: str,
+) -> BalancedStep:
+    """Ask for the weights and write the update, by `combine` or else by one weighted pass."""
+    gramian = gramian / call.scale**2
+    bad = _not_finite(call, gramian)
+    if bad is not None and not call.scaled:
+        return _by_gramian(call.without(bad), balancer)
+    if bad is None:
+        weights = _weights(balancer, gramian, losses, call)
+    else:
+        weights = torch.ones(step.t, dtype=torch.float64)
+    shared = step.weighted(weights, own=False) if combine is None else combine(weights)
+    _write(balancer, step, shared, mine, weights)
+    return call.result(
+        losses,
+        weights,
+        gramian=gramian,
+        way=took,
+        ghost_layers=step.ghost_layers,
+        overflow=bad is not None,
+    )
+
+
+def _by_cross_gramian(
+    call: _Call, balancer: GramianWeighting, step: Step, losses: Tensor
+) -> BalancedStep:
+    """Weigh by the Gramian of two batches, then take one weighted pass over this one."""
+    if call.extra is None:
+        raise InvalidInputError(
+            f"{type(balancer).__name__} needs {balancer.extra_batches} more batch(es) at each "
+            "step. Pass `extra=`, a function that returns the losses of a fresh training batch."
+        )
+    batches = [_rows_of_extra(call, step) for _ in range(balancer.extra_batches)]
+    if balancer.extra_batches == 1:
+        batches.insert(0, step.plain_rows([leaf.tensor for leaf in step.shared]))
+    gramian = batches[0].cross(batches[1])
+    weights = _weights(balancer, gramian, losses, call)
+    weigh_own = balancer.weighs_task_parameters
+    add_to_grad(step.weighted(weights, own=True, weigh_own=weigh_own))
+    return call.result(losses, weights, gramian=gramian, way="two batches")
+
+
+def _rows_of_extra(call: _Call, step: Step) -> Rows:
+    assert call.extra is not None
+    values = _again(call, call.extra, "extra")
+    other = prepare(values, shared=[leaf.tensor for leaf in step.shared], own=[])
+    other.factors = step.factors
+    return other.plain_rows([leaf.tensor for leaf in step.shared])
+
+
+def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
+    step, losses = _prepared(call, balancer)
+    if not step.shared:
+        add_to_grad(step.weighted(torch.ones(step.t), own=True))
+        return call.result(losses, torch.ones(step.t), way="nothing shared")
+    shared = no_gradients()
+    weights: list[Tensor | None] = []
+    finite: list[Tensor] = []
+
+    def see(rows: Rows) -> None:
+        finite.append(rows.finite())
+        if not bool(finite[-1].all()):
+            return
+        pairs = rows.per_parameter()
+        blocks = [rows_of if not call.scaled else rows_of / call.scale for _, rows_of in pairs]
+        direction = balancer.aggregate(blocks, losses)
+        weights.append(direction.weights)
+        values = [d * call.scale if call.scaled else d for d in direction.blocks]
+        shared.extend(Gradients.of([tensor for tensor, _ in pairs], values))
+
+    if balancer.blockwise and step.too_large():
+        mine = step.by_layer(see)
+    else:
+        rows, mine = step.rows(ghost=False)
+        see(rows)
+    bad = [k for k, ok in enumerate(torch.stack(finite).all(0).tolist()) if not ok]
+    if bad and not call.scaled:
+        _raise_if_asked(call, bad)
+        return _by_jacobian(call.without(bad), balancer)
+    if bad:
+        ones = torch.ones(step.t)
+        add_to_grad(step.weighted(ones, own=True), foreign=step.factors)
+        return call.result(losses, None, way=step.took, overflow=True)
+    found = weights[0] if weights else None
+    if found is not None:
+        found = found.detach().double().cpu()
+    _write(balancer, step, shared, mine, found)
+    return call.result(losses, found, way=step.took)
+
+
+def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
+    if call.held_out is None or call.train is None:
+        raise InvalidInputError(
+            f"{type(balancer).__name__} chooses weights by held-out losses. Pass `held_out=`, a "
+            "function that returns losses of a held-out batch, and `train=`, one that computes "
+            "the losses of this batch anew."
+        )
+    train, held_out = call.train, call.held_out
+    step = prepare(call.values, shared=call.shared, own=call.own, features=call.features)
+    vector = call.vector
+    step.factors = _constant_factors(call)
+    step.retain_graph = call.retain_graph
+    leaves = [leaf for leaf in step.graph.leaves if not _is_outside(leaf.tensor, call)]
+    problem = BilevelProblem(
+        vector,
+        [leaf.tensor for leaf in leaves],
+        lambda: _stacked(_again(call, train, "train")),
+        lambda: _stacked(_again(call, held_out, "held_out")),
+    )
+    weights = balancer.weights(problem).detach().double().cpu()
+    add_to_grad(step.weighted(weights, own=True, weigh_own=True), foreign=step.factors)
+    if problem.added is not None:
+        added = [value * call.scale for value in problem.added]
+        add_to_grad(Gradients.of(problem.parameters, added))
+    return call.result(vector, weights, way="held out")
+
+
+# --- what they have in common --------------------------------------------------------------------
+
+
+def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> tuple[Step, Tensor]:
+    """Return the step, and the (transformed) losses [t] in float64 on the CPU."""
+    step = prepare(
+        call.values,
+        shared=None if call.shared is None else call.shared,
+        own=call.own,
+        features=call.features,
+    )
+    step.way, step.memory_limit = call.way, call.memory_limit
+    step.retain_graph = call.retain_graph
+    leaf = call.vector.detach().requires_grad_()
+    changed = balancer.transform(leaf)
+    if changed is leaf:
+        step.factors = _constant_factors(call)
+    else:
+        learned = [p for p in balancer.parameters() if p.requires_grad]
+        slope, *mine = torch.autograd.grad(changed.sum(), [leaf, *learned], allow_unused=True)
+        found = [(p, g * call.scale) for p, g in zip(learned, mine, strict=True) if g is not None]
+        add_to_grad(Gradients.of([p for p, _ in found], [g for _, g in found]))
+        step.factors = [
+            (s * call.scale).to(v.dtype) for s, v in zip(slope, call.values, strict=True)
+        ]
+    return step, changed.detach().to("cpu", torch.float64)
+
+
+def _constant_factors(call: _Call) -> list[Tensor]:
+    """Return the gradient scaling's factor for each loss, [t] scalars."""
+    by_dtype = {
+        v.dtype: torch.full((), call.scale, dtype=v.dtype, device=v.device) for v in call.values
+    }
+    return [by_dtype[v.dtype] for v in call.values]
+
+
+def _weights(balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: _Call) -> Tensor:
+    """Return the balancer's weights [t], and give its own parameters their gradient."""
+    weights = balancer.weights(gramian, losses).detach()
+    own_loss = balancer.parameter_loss(gramian, losses)
+    if own_loss is not None:
+        torch.autograd.backward(own_loss * call.scale)
+    if call.refresh_every > 1:
+        balancer.remember("kept_weights", weights)
+        balancer.remember("kept_positions", balancer.positions_of(call.names))
+        balancer.remember("kept_age", torch.tensor(0))
+    return weights
+
+
+def _reusable(call: _Call, balancer: GramianWeighting) -> Tensor | None:
+    """Return the weights of an earlier step if they are for the same tasks and young enough."""
+    weights = balancer.recall("kept_weights")
+    positions, age = balancer.recall("kept_positions"), balancer.recall("kept_age")
+    if call.refresh_every == 1 or weights is None or positions is None or age is None:
+        return None
+    if not torch.equal(positions, balancer.positions_of(call.names)):
+        return None
+    balancer.remember("kept_age", age + 1)
+    return weights if int(age) + 1 < call.refresh_every else None
+
+
+def _write(
+    balancer: GramianWeighting | JacobianAggregation,
+    step: Step,
+    shared: Gradients,
+    mine: Gradients,
+    weights: Tensor | None,
+) -> None:
+    """Write the gradients of the shared and of the tasks' own parameters to `.grad`."""
+    if balancer.weighs_task_parameters and weights is not None:
+        mine = mine.weighted(weights)
+    add_to_grad(shared)
+    add_to_grad(mine, foreign=step.factors)
+
+
+def _not_finite(call: _Call, gramian: Tensor) -> list[int] | None:
+    """Return the tasks whose gradient isn't finite, None if there is none.
+
+    Raises:
+        InvalidInputError: There is one, and the policy is to raise.
+    """
+    if bool(torch.isfinite(gramian).all()):
+        return None
+    bad = [k for k, ok in enumerate(torch.isfinite(gramian.diagonal()).tolist()) if not ok]
+    bad = bad or list(range(len(gramian)))
+    if not call.scaled:
+        _raise_if_asked(call, bad)
+    return bad
+
+
+def _raise_if_asked(call: _Call, bad: Sequence[int]) -> None:
+    if call.non_finite == "raise" or len(bad) == len(call.names):
+        names = [call.names[k] for k in bad]
+        raise InvalidInputError(
+            f"The gradients of the tasks {names} are NaN or infinite though the losses are finite. "
+            'Look for a root or a logarithm of zero, or pass `non_finite="skip"` to leave such '
+            "tasks out of the step."
+        )
+
+
+def _is_outside(tensor: Tensor, call: _Call) -> bool:
+    if call.own is None:
+        return False
+    known = {id(x) for x in (*call.own, *(call.shared or ()))}
+    return call.shared is not None and id(tensor) not in known
+
+
+# --- the arguments -------------------------------------------------------------------------------
+
+
+def _named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
+    if isinstance(losses, Mapping):
+        return tuple(str(name) for name in losses), list(losses.values())
+    if isinstance(losses, Tensor):
+        if losses.ndim != 1:
+            raise InvalidInputError(
+                "`losses` as one tensor must be a vector with one loss per task, got shape "
+                f"{tuple(losses.shape)}. Reduce each task's loss to a scalar."
+            )
+        losses = list(losses.unbind())
+    losses = list(losses)
+    return tuple(str(k) for k in range(len(losses))), losses
+
+
+def _check_losses(names: Sequence[str], values: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Return the losses as scalars and as a vector [t], after checking that they have gradients."""
+    if not values:
+        raise InvalidInputError("`losses` must hold at least one loss, got none. Skip the step.")
+    for name, value in zip(names, values, strict=True):
+        if not isinstance(value, Tensor) or value.numel() != 1 or value.ndim > 1:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise InvalidInputError(
+                f"The loss of task {name!r} must be a scalar tensor, got {got}. "
+                "Take its mean or sum first."
+            )
+        if not value.is_floating_point():
+            raise InvalidInputError(
+                f"The loss of task {name!r} must be a floating-point number, got {value.dtype}."
+                " Take a loss of the network's real-valued output."
+            )
+        if not value.requires_grad:
+            raise InvalidInputError(
+                f"The loss of task {name!r} has no graph, so it has no gradient. Compute it "
+                "outside `torch.no_grad()` and without `.detach()` or `.item()`."
+            )
+        if value.device != values[0].device:
+            raise InvalidInputError(
+                f"The losses must be on one device, that of task {names[0]!r} is on "
+                f"{values[0].device}, that of task {name!r} on {value.device}. "
+                "Move them with `.to(...)`."
+            )
+    values = [v if v.ndim == 0 else v.reshape(()) for v in values]
+    return values, _stacked(values)
+
+
+def _finite(
+    names: tuple[str, ...], values: list[Tensor], fine: list[bool], policy: str
+) -> tuple[tuple[str, ...], list[Tensor], tuple[str, ...]]:
+    """Return the tasks with finite losses and the names of the others."""
+    if policy == "raise":
+        first = fine.index(False)
+        raise InvalidInputError(
+            f"The loss of task {names[first]!r} is {float(values[first])}. Lower the learning rate "
+            'or look at its data, or pass `non_finite="skip"` to leave such tasks out of the step.'
+        )
+    kept = [k for k, ok in enumerate(fine) if ok]
+    bad = tuple(name for name, ok in zip(names, fine, strict=True) if not ok)
+    return tuple(names[k] for k in kept), [values[k] for k in kept], bad
+
+
+def _again(call: _Call, closure: Callable[[], Losses], name: str) -> list[Tensor]:
+    """Return the closure's losses for the step's tasks, in their order."""
+    with torch.enable_grad():
+        names, values = _named(closure())
+    found = dict(zip(names, values, strict=True))
+    missing = [task for task in call.names if task not in found]
+    if missing:
+        raise InvalidInputError(
+            f"`{name}` returned no loss for the tasks {missing}. Return the losses of all tasks of "
+            "the step, in the same form as `losses`."
+        )
+    picked = [found[task] for task in call.names]
+    return _check_losses(call.names, picked)[0]
+
+
+def _stacked(values: Sequence[Tensor]) -> Tensor:
+    """Return the losses as a vector [t] with graph, in single precision at least."""
+    vector = torch.stack(list(values))
+    half = vector.dtype in (torch.float16, torch.bfloat16)
+    return vector.float() if half else vector
+
+
+def _listed(tensors: Iterable[Tensor] | None) -> list[Tensor] | None:
+    return None if tensors is None else list(tensors)
+
+
+def _parameters(tensors: Iterable[Tensor] | None, name: str) -> list[Tensor] | None:
+    if tensors is None:
+        return None
+    found = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    for tensor in found:
+        if not isinstance(tensor, Tensor):
+            raise InvalidInputError(
+                f"`{name}` must hold parameters, got {type(tensor).__name__}. "
+                "Pass `module.parameters()`."
+            )
+        if not tensor.is_leaf:
+            raise InvalidInputError(
+                f"`{name}` must hold parameters, got a tensor that was computed from others, of "
+                f"shape {tuple(tensor.shape)}. Pass `module.parameters()`; outputs of the trunk go "
+                "to `features`."
+            )
+    return [x for x in found if x.requires_grad]
+
+
+def _check_overlap(shared: list[Tensor] | None, own: list[Tensor] | None) -> None:
+    both = {id(x) for x in shared or ()} & {id(x) for x in own or ()}
+    if both:
+        shape = next(tuple(x.shape) for x in shared or () if id(x) in both)
+        raise InvalidInputError(
+            f"A parameter of shape {shape} is named as shared and as a task's own. Take it out of "
+            "`own`."
+        )

@@ -1,0 +1,185 @@
+"""What the autograd graph says about a step: who reaches which parameter, and where heads begin."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from jointrain.errors import InvalidInputError
+
+Node = Any
+"""A node of the autograd graph; its Python object stays the same as long as it is referred to."""
+
+
+class Leaf(NamedTuple):
+    """A parameter, its node in the graph, and the tasks that reach it as bits of an integer."""
+
+    tensor: Tensor
+    node: Node
+    mask: int
+
+
+@dataclass
+class Graph:
+    """The union of the losses' graphs.
+
+    Attributes:
+        roots: The node and output number of each loss, [t].
+        children: Each node's ``next_functions``, in topological order from the losses.
+        masks: For each node the tasks whose losses reach it, as bits.
+        leaves: The parameters.
+    """
+
+    roots: list[tuple[Node, int]]
+    children: dict[Node, tuple[tuple[Node, int], ...]] = field(default_factory=dict)
+    masks: dict[Node, int] = field(default_factory=dict)
+    leaves: list[Leaf] = field(default_factory=list)
+
+    def shares_nodes(self) -> bool:
+        """Return whether two losses share more than leaves, so that one pass may not free it."""
+        masks, children = self.masks, self.children
+        return any(m & (m - 1) and children[node] for node, m in masks.items())
+
+    def below(self, edges: Sequence[GradientEdge]) -> set[Node]:
+        """Return the nodes strictly below the edges' nodes."""
+        found: set[Node] = set()
+        stack = [edge.node for edge in edges]
+        while stack:
+            for child, _ in self.children.get(stack.pop(), ()):
+                if child is not None and child not in found:
+                    found.add(child)
+                    stack.append(child)
+        return found
+
+
+def walk(losses: Sequence[Tensor]) -> Graph:
+    """Walk the graph of the losses [t] once: O(nodes + edges), no tensor work.
+
+    Raises:
+        InvalidInputError: The graph hides parameters behind reentrant checkpointing.
+    """
+    roots = []
+    for loss in losses:
+        edge = get_gradient_edge(loss)
+        roots.append((edge.node, edge.output_nr))
+    graph = Graph(roots)
+    order = _postorder([node for node, _ in roots], graph.children)
+    masks = dict.fromkeys(reversed(order), 0)
+    for k, (node, _) in enumerate(roots):
+        masks[node] |= 1 << k
+    children = graph.children
+    for node, mask in masks.items():
+        below = children[node]
+        if not below:
+            tensor = getattr(node, "variable", None)
+            if tensor is not None:
+                graph.leaves.append(Leaf(tensor, node, mask))
+        for child, _ in below:
+            if child is not None:
+                masks[child] |= mask
+    graph.masks = masks
+    return graph
+
+
+def _postorder(
+    roots: Sequence[Node], children: dict[Node, tuple[tuple[Node, int], ...]]
+) -> list[Node]:
+    """Return the nodes so that each comes after those it leads to; fill `children`."""
+    order: list[Node] = []
+    finished: set[Node] = set()
+    for root in roots:
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if node in finished:
+                stack.pop()
+            elif node in children:
+                stack.pop()
+                finished.add(node)
+                order.append(node)
+            else:
+                below = children[node] = node.next_functions
+                if node.name() == "CheckpointFunctionBackward":
+                    raise InvalidInputError(
+                        "The losses' graph has a reentrant checkpoint, which hides its parameters. "
+                        "Pass `use_reentrant=False` to torch.utils.checkpoint.checkpoint."
+                    )
+                stack.extend(c for c, _ in below if c is not None and c not in children)
+    return order
+
+
+class Boundary(NamedTuple):
+    """Where the tasks' own parts of the graph end and what they share begins.
+
+    Attributes:
+        edges: The tensors that the tasks' own parts take from the shared part, as edges.
+        users: For each edge, the tasks that use it directly, as bits.
+    """
+
+    edges: list[GradientEdge]
+    users: list[int]
+
+
+def find_boundary(graph: Graph, features: Sequence[Tensor] | None = None) -> Boundary | None:
+    """Return the boundary, or None where the graph has none that passes can stop at.
+
+    It has none if one edge of it lies below another (a skip connection around a part of the
+    trunk into a head, a weight used in both): gradients by both would count a path twice.
+
+    Args:
+        graph: The graph of the losses.
+        features: The tensors at the boundary, if known; found otherwise.
+    """
+    if features is not None:
+        edges = [get_gradient_edge(z) for z in features]
+        users = [graph.masks.get(edge.node, 0) for edge in edges]
+    else:
+        edges, users = _found_edges(graph)
+    nodes = {edge.node for edge in edges}
+    if not edges or nodes & graph.below(edges):
+        return None
+    return Boundary(edges, users)
+
+
+def _found_edges(graph: Graph) -> tuple[list[GradientEdge], list[int]]:
+    masks = graph.masks
+    users: dict[tuple[Node, int], int] = {}
+    for k, root in enumerate(graph.roots):
+        if masks[root[0]] & (masks[root[0]] - 1):
+            users[root] = users.get(root, 0) | 1 << k
+    for node, below in graph.children.items():
+        mask = masks[node]
+        if mask & (mask - 1):
+            continue
+        for child, number in below:
+            if child is not None and masks[child] & (masks[child] - 1):
+                key = (child, number)
+                users[key] = users.get(key, 0) | mask
+    return [GradientEdge(node, nr) for node, nr in users], list(users.values())
+
+
+def last_layer(graph: Graph, shared: Collection[Leaf]) -> list[Leaf]:
+    """Return the shared leaves of the layer that is closest to the losses."""
+    by_node = {leaf.node: leaf for leaf in shared}
+    for node, mask in graph.masks.items():
+        if not mask & (mask - 1):
+            continue
+        found = []
+        for child, _ in graph.children[node]:
+            inner = child
+            while inner is not None and inner not in by_node and len(graph.children[inner]) == 1:
+                if inner.name() not in _CASTS:
+                    break
+                inner = graph.children[inner][0][0]
+            if inner in by_node:
+                found.append(by_node[inner])
+        if found:
+            return found
+    return list(shared)
+
+
+_CASTS = frozenset({"TBackward0", "ToCopyBackward0", "TransposeBackward0"})

@@ -1,0 +1,273 @@
+"""The tasks' gradients of one step: how they are collected, multiplied and combined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from jointrain.balancing.engine._ghost import GhostLayer, gram
+from jointrain.balancing.engine._graph import Leaf
+
+
+class Block(NamedTuple):
+    """Gradients [t, n] of some parameters that lie next to each other in its rows."""
+
+    matrix: Tensor
+    leaves: list[Leaf]
+
+    def split(self, row: Tensor) -> list[Tensor]:
+        """Cut a row [n], or rows [t, n], into the parameters' shapes."""
+        sizes = [leaf.tensor.numel() for leaf in self.leaves]
+        lead = row.shape[:-1]
+        return [
+            part.view(*lead, *leaf.tensor.shape)
+            for part, leaf in zip(torch.split(row, sizes, dim=-1), self.leaves, strict=True)
+        ]
+
+
+class Gradients(NamedTuple):
+    """Parameters and what is to be added to their `.grad`; of which task, where it is one's own."""
+
+    tensors: list[Tensor]
+    values: list[Tensor]
+    tasks: list[int]
+
+    @staticmethod
+    def of(tensors: Sequence[Tensor], values: Sequence[Tensor | None], task: int = -1) -> Gradients:
+        """Pair parameters with their gradients, without those that have none."""
+        pairs = [(x, g) for x, g in zip(tensors, values, strict=True) if g is not None]
+        return Gradients([x for x, _ in pairs], [g for _, g in pairs], [task] * len(pairs))
+
+    def extend(self, other: Gradients) -> None:
+        """Take in the entries of `other`."""
+        self.tensors.extend(other.tensors)
+        self.values.extend(other.values)
+        self.tasks.extend(other.tasks)
+
+    def weighted(self, weights: Tensor) -> Gradients:
+        """Return them times the weights [t] of their tasks."""
+        numbers = weights.tolist()
+        values = [g * numbers[k] for g, k in zip(self.values, self.tasks, strict=True)]
+        return Gradients(self.tensors, values, self.tasks)
+
+
+def no_gradients() -> Gradients:
+    """Return an empty collection."""
+    return Gradients([], [], [])
+
+
+def grad(
+    outputs: Sequence[Tensor | GradientEdge],
+    inputs: Sequence[Tensor | GradientEdge],
+    cotangents: Sequence[Tensor],
+    *,
+    retain: bool,
+    batched: bool = False,
+) -> Sequence[Tensor | None]:
+    """Return the gradients of the outputs, started with the cotangents, None where unreached."""
+    if not inputs:
+        return ()
+    return torch.autograd.grad(
+        outputs,  # type: ignore[arg-type]
+        inputs,  # type: ignore[arg-type]
+        cotangents,
+        retain_graph=retain,
+        allow_unused=True,
+        is_grads_batched=batched,
+    )
+
+
+class Rows:
+    """The tasks' gradients of some shared parameters, as far as they are kept.
+
+    Args:
+        t: Number of tasks.
+        leaves: The parameters whose weight gradients are kept.
+        layers: The layers whose output gradients are kept instead.
+    """
+
+    def __init__(self, t: int, leaves: Sequence[Leaf], layers: Sequence[GhostLayer] = ()) -> None:
+        self.t = t
+        groups: dict[tuple[torch.device, torch.dtype], list[Leaf]] = {}
+        for leaf in leaves:
+            groups.setdefault((leaf.tensor.device, leaf.tensor.dtype), []).append(leaf)
+        self.groups = list(groups.values())
+        self.layers = list(layers)
+        self.blocks: list[Block] = []
+        self.outputs: list[Tensor] = []  # one [t, *output] per layer
+
+    def ordered(self) -> list[Leaf]:
+        """Return the directly kept leaves in the order of the blocks."""
+        return [leaf for group in self.groups for leaf in group]
+
+    # --- collecting ------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self.blocks = []
+        for group in self.groups:
+            size = sum(leaf.tensor.numel() for leaf in group)
+            self.blocks.append(Block(group[0].tensor.new_empty(self.t, size), group))
+
+    def collect_from_losses(
+        self,
+        losses: Sequence[Tensor],
+        factors: Sequence[Tensor],
+        own: Sequence[Sequence[Leaf]],
+        retain: bool,
+        retain_last: bool,
+    ) -> Gradients:
+        """Fill the rows by one pass per loss; return the gradients of the tasks' own parameters."""
+        self._begin()
+        leaves = self.ordered()
+        edges = [layer.edge for layer in self.layers]
+        mine = no_gradients()
+        for k, (loss, factor) in enumerate(zip(losses, factors, strict=True)):
+            reached = [leaf for leaf in leaves if leaf.mask >> k & 1]
+            inputs = [leaf.tensor for leaf in reached]
+            own_tensors = [leaf.tensor for leaf in own[k]]
+            keep = retain and (retain_last or k + 1 < self.t)
+            found = grad([loss], [*inputs, *edges, *own_tensors], [factor], retain=keep)
+            self._fill(k, reached, found[: len(inputs)])
+            self._fill_outputs(k, found[len(inputs) : len(inputs) + len(edges)])
+            mine.extend(Gradients.of(own_tensors, found[len(inputs) + len(edges) :], k))
+        return mine
+
+    def collect_from_boundary(
+        self, edges: Sequence[GradientEdge], cotangents: Callable[[int], list[Tensor]], retain: bool
+    ) -> None:
+        """Fill the rows by one pass per task from the boundary on, with the task's cotangents."""
+        self._begin()
+        leaves = self.ordered()
+        inputs: list[Tensor | GradientEdge] = [leaf.tensor for leaf in leaves]
+        inputs.extend(layer.edge for layer in self.layers)
+        for k in range(self.t):
+            found = grad(edges, inputs, cotangents(k), retain=retain or k + 1 < self.t)
+            self._fill(k, leaves, found[: len(leaves)])
+            self._fill_outputs(k, found[len(leaves) :])
+
+    def _fill(self, k: int, reached: list[Leaf], found: Sequence[Tensor | None]) -> None:
+        rows: Sequence[Tensor | None] = found
+        if len(reached) < sum(len(b.leaves) for b in self.blocks):
+            by_id = {id(leaf.tensor): g for leaf, g in zip(reached, found, strict=True)}
+            rows = [by_id.get(id(leaf.tensor)) for leaf in self.ordered()]
+        start = 0
+        for block in self.blocks:
+            stop = start + len(block.leaves)
+            parts = [
+                _flat(g, leaf.tensor)
+                for g, leaf in zip(rows[start:stop], block.leaves, strict=True)
+            ]
+            torch.cat(parts, out=block.matrix[k])
+            start = stop
+
+    def _fill_outputs(self, k: int, found: Sequence[Tensor | None]) -> None:
+        if not self.outputs:
+            self.outputs = [g.new_empty(self.t, *g.shape) for g in found if g is not None]
+        for output, g in zip(self.outputs, found, strict=True):
+            if g is None:
+                output[k].zero_()
+            else:
+                output[k].copy_(g)
+
+    def collect_batched(
+        self,
+        edges: Sequence[GradientEdge],
+        cotangents: Callable[[int, int], list[Tensor]],
+        chunk: int,
+    ) -> None:
+        """Fill the rows by passes with `chunk` tasks at once, from the boundary on."""
+        leaves = self.ordered()
+        inputs: list[Tensor | GradientEdge] = [leaf.tensor for leaf in leaves]
+        inputs.extend(layer.edge for layer in self.layers)
+        pieces: list[list[Tensor]] = [[] for _ in inputs]
+        for start in range(0, self.t, chunk):
+            part = cotangents(start, min(start + chunk, self.t))
+            found = grad(edges, inputs, part, retain=True, batched=True)
+            for i, g in enumerate(found):
+                if g is None:
+                    g = leaves[i].tensor.new_zeros(len(part[0]), *leaves[i].tensor.shape)
+                pieces[i].append(g)
+        whole = [p[0] if len(p) == 1 else torch.cat(p) for p in pieces]
+        self.blocks = [Block(whole[i].reshape(self.t, -1), [leaf]) for i, leaf in enumerate(leaves)]
+        self.outputs = whole[len(leaves) :]
+
+    # --- using -----------------------------------------------------------------------------------
+
+    def gramian(self) -> Tensor:
+        """Return the Gramian [t, t] in float64 on the CPU."""
+        total = torch.zeros(self.t, self.t, dtype=torch.float64)
+        for block in self.blocks:
+            total += gram(block.matrix).cpu()
+        for layer, output in zip(self.layers, self.outputs, strict=True):
+            total += layer.gramian(output).cpu()
+        return (total + total.T) / 2
+
+    def cross(self, other: Rows) -> Tensor:
+        """Return the inner products [t, t'] with the rows of `other` (same leaves), float64."""
+        total = torch.zeros(self.t, other.t, dtype=torch.float64)
+        for mine, theirs in zip(self.blocks, other.blocks, strict=True):
+            total += (mine.matrix @ theirs.matrix.T).double().cpu()
+        return total
+
+    def combine(self, weights: Tensor) -> Gradients:
+        """Return the gradients of the parameters for the weights [t]: the rows' weighted sum."""
+        result = no_gradients()
+        for block in self.blocks:
+            update = weights.to(block.matrix) @ block.matrix
+            result.extend(Gradients.of([x.tensor for x in block.leaves], block.split(update)))
+        for layer, output in zip(self.layers, self.outputs, strict=True):
+            mixed = torch.tensordot(weights.to(output), output, 1)
+            result.extend(Gradients.of([x.tensor for x in layer.leaves], layer.combine(mixed)))
+        return result
+
+    def finite(self) -> Tensor:
+        """Return for each task whether all its gradients are finite, [t], on the CPU."""
+        ok = torch.ones(self.t, dtype=torch.bool)
+        for block in self.blocks:
+            ok &= torch.isfinite(block.matrix).all(1).cpu()
+        return ok
+
+    def per_parameter(self) -> list[tuple[Tensor, Tensor]]:
+        """Return each directly kept parameter with its gradients [t, *shape]."""
+        return [
+            (leaf.tensor, part)
+            for block in self.blocks
+            for leaf, part in zip(block.leaves, block.split(block.matrix), strict=True)
+        ]
+
+
+def _flat(gradient: Tensor | None, like: Tensor) -> Tensor:
+    if gradient is None:
+        return like.new_zeros(like.numel())
+    return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
+
+
+def add_to_grad(gradients: Gradients, foreign: Sequence[Tensor] = ()) -> None:
+    """Add the values to `.grad` as a backward pass does: in place where there is one already.
+
+    A value that is no dense tensor of its own (one tensor for two parameters, an expanded one, or
+    one of `foreign`) is copied, since optimisers write to `.grad`.
+    """
+    seen = {tensor.data_ptr() for tensor in foreign}
+    old, new = [], []
+    for tensor, value in zip(gradients.tensors, gradients.values, strict=True):
+        if tensor.grad is not None:
+            old.append(tensor.grad)
+            new.append(value)
+            continue
+        pointer = value.data_ptr()
+        if pointer in seen or not value.is_contiguous():
+            value = value.clone(memory_format=torch.contiguous_format)
+        seen.add(pointer)
+        tensor.grad = value
+    with torch.no_grad():
+        for grad, value in zip(old, new, strict=True):
+            grad.add_(value)
+        for tensor in {id(x): x for x in gradients.tensors}.values():
+            hooks = getattr(tensor, "_post_accumulate_grad_hooks", None)
+            for hook in tuple(hooks.values()) if hooks else ():
+                hook(tensor)

@@ -1,0 +1,359 @@
+"""One step as the engine sees it: the losses, their graph, who owns what, and the passes."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing.engine._cotangents import (
+    Cotangents,
+    dense_cotangents,
+    linear_cotangents,
+)
+from jointrain.balancing.engine._ghost import GhostLayer, find_layers
+from jointrain.balancing.engine._graph import (
+    Boundary,
+    Graph,
+    Leaf,
+    find_boundary,
+    last_layer,
+    walk,
+)
+from jointrain.balancing.engine._rows import Gradients, Rows, grad, no_gradients
+from jointrain.errors import InvalidInputError
+
+WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
+_CHUNK = 32  # tasks per batched pass: bounds the memory of its intermediate gradients
+_SMALL = 16_384  # numbers at the boundary per task below which a CPU pass is mostly overhead
+
+
+@dataclass
+class Step:
+    """The losses of a step with all that is known of their graph.
+
+    Attributes:
+        losses: [t] scalars with graph.
+        factors: [t] scalars: what each loss's gradient is multiplied by (gradient scaling and the
+            derivative of a transform of the loss).
+        shared: The parameters whose gradients are balanced.
+        own: For each task the other parameters that it reaches.
+        features: The tensors at the boundary, if the caller named them.
+        way: How the gradients are to be got, one of `WAYS`.
+        memory_limit: Bytes that the tasks' gradients may take, or None for a quarter of what is
+            free.
+    """
+
+    losses: list[Tensor]
+    factors: list[Tensor]
+    graph: Graph
+    shared: list[Leaf]
+    own: list[list[Leaf]]
+    features: list[Tensor] | None = None
+    way: str = "auto"
+    memory_limit: int | None = None
+    retain_graph: bool = False
+    took: str = ""
+    ghost_layers: int = 0
+    _boundary: list[Boundary | None] = field(default_factory=list)
+
+    @property
+    def t(self) -> int:
+        """Number of tasks that take part."""
+        return len(self.losses)
+
+    def boundary(self) -> Boundary | None:
+        """Return where the tasks' own parts begin, found once."""
+        if not self._boundary:
+            self._boundary.append(find_boundary(self.graph, self.features))
+        return self._boundary[0]
+
+    # --- passes ----------------------------------------------------------------------------------
+
+    def rows(
+        self, leaves: Sequence[Leaf] | None = None, *, ghost: bool = True, again: bool = False
+    ) -> tuple[Rows, Gradients]:
+        """Return the tasks' gradients of `leaves` (all shared ones) and of their own parameters.
+
+        Args:
+            leaves: The parameters whose gradients are wanted.
+            ghost: Whether output gradients may stand for weight gradients.
+            again: Whether the graph is needed afterwards.
+        """
+        partial = leaves is not None
+        leaves = self.shared if leaves is None else leaves
+        layers = self._layers(leaves) if ghost and not partial else []
+        inside = {leaf.node for layer in layers for leaf in layer.leaves}
+        rows = Rows(self.t, [leaf for leaf in leaves if leaf.node not in inside], layers)
+        self.ghost_layers = len(layers)
+        keep = again or self.retain_graph
+        batched = self._batched_pays()
+        heads = self.heads(dense=batched)
+        if heads is None:
+            retain = self.graph.shares_nodes()
+            self.took = "per_task" if retain else "per_task, a graph of its own for each"
+            return rows, rows.collect_from_losses(
+                self.losses, self.factors, self.own, retain or keep, keep
+            )
+        boundary, cotangents, mine = heads
+        if batched:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK)
+            except RuntimeError:  # an operation without a batching rule
+                batched = False
+        if not batched:
+            rows.collect_from_boundary(boundary.edges, cotangents.of_task, keep)
+        self.took = "batched" if batched else "per_task"
+        return rows, mine
+
+    def heads(self, *, dense: bool) -> tuple[Boundary, Cotangents, Gradients] | None:
+        """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
+
+        Args:
+            dense: Whether a pass per task may be spent on them; if not, None where one pass for all
+                tasks doesn't do.
+        """
+        if self.t < 2 or not self.graph.shares_nodes():
+            return None
+        boundary = self.boundary()
+        if boundary is None:
+            return None
+        losses, factors, own = self.losses, self.factors, self.own
+        found = linear_cotangents(self.graph, boundary, losses, factors, own)
+        if found is not None:
+            return boundary, *found
+        if not dense:
+            return None
+        return boundary, *dense_cotangents(boundary, losses, factors, own)
+
+    def plain_rows(self, tensors: Sequence[Tensor]) -> Rows:
+        """Return the tasks' gradients of these parameters in this order, by one pass per task."""
+        by_id = {id(leaf.tensor): leaf for leaf in self.graph.leaves}
+        leaves = [by_id.get(id(x), Leaf(x, None, 0)) for x in tensors]
+        rows = Rows(self.t, leaves)
+        nothing: list[list[Leaf]] = [[] for _ in self.losses]
+        rows.collect_from_losses(self.losses, self.factors, nothing, True, True)
+        return rows
+
+    def _layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
+        if self.way not in ("auto", "ghost") or not self.graph.shares_nodes():
+            return []
+        layers = find_layers(self.graph, leaves, (1 << self.t) - 1)
+        return layers if self.way == "ghost" else [x for x in layers if x.pays(self.t)]
+
+    def _batched_pays(self) -> bool:
+        if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes():
+            return False
+        if self.way == "batched":
+            return True
+        if self.losses[0].device.type != "cpu":
+            return True
+        boundary = self.boundary()
+        return boundary is not None and _numbers(boundary) <= _SMALL
+
+    def groups(self) -> list[list[Leaf]]:
+        """Cut the shared parameters into runs about as large as the largest of them."""
+        limit = 1.05 * max(leaf.tensor.numel() for leaf in self.shared)
+        runs: list[list[Leaf]] = [[]]
+        size = 0
+        for leaf in self.shared:
+            size += leaf.tensor.numel()
+            if size > limit and runs[-1]:
+                runs.append([])
+                size = leaf.tensor.numel()
+            runs[-1].append(leaf)
+        return runs
+
+    def by_layer(self, see: Callable[[Rows], None]) -> Gradients:
+        """Show `see` the gradients run by run, keeping none; return the tasks' own gradients."""
+        mine = no_gradients()
+        for i, run in enumerate(self.groups()):
+            rows = Rows(self.t, run)
+            own: list[list[Leaf]] = self.own if i == 0 else [[] for _ in self.losses]
+            found = rows.collect_from_losses(self.losses, self.factors, own, True, True)
+            if i == 0:
+                mine = found
+            see(rows)
+        self.took = "layerwise"
+        return mine
+
+    def too_large(self) -> bool:
+        """Return whether keeping all the tasks' gradients would take more memory than allowed."""
+        if self.way != "auto":
+            return self.way == "layerwise"
+        size = sum(leaf.tensor.numel() * leaf.tensor.element_size() for leaf in self.shared)
+        size *= self.t
+        if self.memory_limit is not None:
+            return size > self.memory_limit
+        return size > 2**28 and size > _free_bytes(self.losses[0].device) // 4
+
+    def weighted(self, weights: Tensor, *, own: bool, weigh_own: bool = False) -> Gradients:
+        """Return the gradients of the weighted losses by one pass over the shared part.
+
+        Args:
+            weights: [t], the weights of the losses.
+            own: Whether the gradients of the tasks' own parameters are wanted, too.
+            weigh_own: Whether those are to be weighted.
+        """
+        result = no_gradients()
+        heads = self.heads(dense=False) if own else None
+        if heads is not None:
+            boundary, cotangents, mine = heads
+            result.extend(mine.weighted(weights) if weigh_own else mine)
+            result.extend(self.from_boundary(boundary, cotangents, weights))
+            return result
+        numbers = weights.tolist()
+        divisors: dict[int, float] = {}
+        if own:
+            divisors = {} if weigh_own else self._divisors(numbers)
+            alone = {
+                id(leaf.tensor): leaf.tensor
+                for leaves in self.own
+                for leaf in leaves
+                if not weigh_own and id(leaf.tensor) not in divisors
+            }
+            result.extend(self._of_the_sum(list(alone.values()), [1.0] * self.t, retain=True))
+        tensors = {id(leaf.tensor): leaf.tensor for leaf in self.shared}
+        if own:
+            wanted = [leaf for leaves in self.own for leaf in leaves]
+            tensors |= {
+                id(leaf.tensor): leaf.tensor
+                for leaf in wanted
+                if weigh_own or id(leaf.tensor) in divisors
+            }
+        found = self._of_the_sum(list(tensors.values()), numbers, retain=self.retain_graph)
+        for i, tensor in enumerate(found.tensors):
+            if id(tensor) in divisors:
+                found.values[i] = found.values[i] / divisors[id(tensor)]
+        result.extend(found)
+        return result
+
+    def _divisors(self, weights: Sequence[float]) -> dict[int, float]:
+        """Return by what the weighted gradient of an own parameter is to be divided to be plain.
+
+        For parameters of a single task whose weight isn't so small that precision would go.
+        """
+        least = 1e-3 * max(abs(w) for w in weights)
+        return {
+            id(leaf.tensor): weights[k]
+            for k, leaves in enumerate(self.own)
+            for leaf in leaves
+            if not leaf.mask & (leaf.mask - 1) and abs(weights[k]) > least
+        }
+
+    def _of_the_sum(
+        self, tensors: Sequence[Tensor], weights: Sequence[float], *, retain: bool
+    ) -> Gradients:
+        starts = [f * w for f, w in zip(self.factors, weights, strict=True)]
+        return Gradients.of(tensors, grad(self.losses, tensors, starts, retain=retain))
+
+    def from_boundary(
+        self, boundary: Boundary, cotangents: Cotangents, weights: Tensor
+    ) -> Gradients:
+        """Return the shared parameters' gradients by one pass from weighted cotangents."""
+        tensors = [leaf.tensor for leaf in self.shared]
+        start = cotangents.weighted(weights)
+        found = grad(boundary.edges, tensors, start, retain=self.retain_graph)
+        return Gradients.of(tensors, found)
+
+    def last_layer(self) -> list[Leaf]:
+        """Return the shared parameters of the layer next to the losses."""
+        return last_layer(self.graph, self.shared)
+
+
+def prepare(
+    losses: list[Tensor],
+    *,
+    shared: list[Tensor] | None = None,
+    own: list[Tensor] | None = None,
+    features: list[Tensor] | None = None,
+) -> Step:
+    """Walk the losses' graph and sort the parameters into shared and own.
+
+    Args:
+        losses: [t] scalars with graph.
+        shared: The shared parameters; by default those below `features`, or those that two or
+            more losses reach.
+        own: The task-specific parameters that are to get a gradient; by default all others.
+        features: The tensors that the tasks' own parts start from.
+
+    Raises:
+        InvalidInputError: No loss reaches the shared parameters, or a loss not the features.
+    """
+    graph = walk(losses)
+    if features is not None:
+        _check_features(graph, features, len(losses))
+    if shared is not None:
+        wanted = {id(x) for x in shared}
+        picked = [leaf for leaf in graph.leaves if id(leaf.tensor) in wanted]
+        if not picked:
+            raise InvalidInputError(
+                "No loss reaches any of the parameters in `shared`. Pass the parameters of the "
+                "part of the network that the losses were computed with."
+            )
+    elif features is not None:
+        boundary = find_boundary(graph, features)
+        if boundary is None:
+            raise InvalidInputError(
+                "One of `features` is computed from another one of them. Pass only those that the "
+                "tasks' own parts start from."
+            )
+        below = graph.below(boundary.edges)
+        picked = [leaf for leaf in graph.leaves if leaf.node in below]
+    else:
+        picked = [leaf for leaf in graph.leaves if leaf.mask & (leaf.mask - 1)]
+    taken = {leaf.node for leaf in picked}
+    allowed = None if own is None else {id(x) for x in own}
+    by_task: list[list[Leaf]] = [[] for _ in losses]
+    for leaf in graph.leaves:
+        if leaf.node in taken or (allowed is not None and id(leaf.tensor) not in allowed):
+            continue
+        mask = leaf.mask
+        while mask:
+            by_task[(mask & -mask).bit_length() - 1].append(leaf)
+            mask &= mask - 1
+    return Step(losses, [], graph, picked, by_task, features)
+
+
+def _check_features(graph: Graph, features: Sequence[Tensor], t: int) -> None:
+    everyone = 0
+    for z in features:
+        if z.grad_fn is None:
+            raise InvalidInputError(
+                "`features` must be computed from the shared parameters, got a tensor without "
+                "graph. Pass the trunk's output itself, not a detached copy."
+            )
+        everyone |= graph.masks.get(z.grad_fn, 0)
+    for k in range(t):
+        if not everyone >> k & 1:
+            raise InvalidInputError(
+                f"Loss {k} doesn't depend on `features`. Leave `features` out, and the shared "
+                "parameters are found by themselves."
+            )
+
+
+def _numbers(boundary: Boundary) -> int:
+    """Return how many numbers one task's gradient at the boundary has."""
+    total = 0
+    for edge in boundary.edges:
+        metadata = edge.node._input_metadata[edge.output_nr]
+        size = 1
+        for length in metadata.shape:
+            size *= int(length)
+        total += size
+    return total
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 2**32

@@ -1,0 +1,23 @@
+"""Small dense problems of size K x K, on the CPU in float64, exact without a general solver."""
+
+from jointrain.balancing.solvers._bargaining import bargaining_weights
+from jointrain.balancing.solvers._conflict_averse import conflict_averse_weights
+from jointrain.balancing.solvers._dense import Array, eigen
+from jointrain.balancing.solvers._dual_cone import dual_cone_weights
+from jointrain.balancing.solvers._equal_projection import equal_cosine_weights
+from jointrain.balancing.solvers._min_norm import min_norm_weights
+from jointrain.balancing.solvers._nonnegative import equilibrate, nonnegative_quadratic
+from jointrain.balancing.solvers._simplex import project_onto_simplex
+
+__all__ = [
+    "Array",
+    "bargaining_weights",
+    "conflict_averse_weights",
+    "dual_cone_weights",
+    "eigen",
+    "equal_cosine_weights",
+    "equilibrate",
+    "min_norm_weights",
+    "nonnegative_quadratic",
+    "project_onto_simplex",
+]

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import numpy as np
+
+from jointrain.balancing.solvers._dense import Array
+
+
+def project_onto_simplex(point: Array) -> Array:
+    r"""Return the point of the simplex :math:`w \ge 0,\ \sum_i w_i = 1` nearest to `point`.
+
+    Shape:
+        point: [t], float64, finite; returns [t].
+
+    Source: Held, Wolfe, Crowder, "Validation of subgradient optimization", Mathematical
+        Programming 1974. Written from the paper.
+    """
+    ordered = np.sort(point)[::-1]
+    # relative to the largest entry, so that entries of 1e150 leave the 1 its weight
+    ordered = ordered - ordered[0]
+    levels = (np.cumsum(ordered) - 1.0) / np.arange(1, len(point) + 1)
+    level = levels[np.flatnonzero(ordered > levels)[-1]]
+    return np.asarray(np.maximum(point - point.max() - level, 0.0))

@@ -1,0 +1,35 @@
+"""Methods that weigh the losses by their values: one backward pass."""
+
+from jointrain.balancing.weighting._cosmos import COSMOS
+from jointrain.balancing.weighting._difficulty import ByDifficulty
+from jointrain.balancing.weighting._dwa import DWA
+from jointrain.balancing.weighting._equal import Equal
+from jointrain.balancing.weighting._famo import FAMO
+from jointrain.balancing.weighting._gls import GLS
+from jointrain.balancing.weighting._imtl_l import IMTLL
+from jointrain.balancing.weighting._log_transform import LogTransform
+from jointrain.balancing.weighting._pbi import PBI
+from jointrain.balancing.weighting._rlw import RLW
+from jointrain.balancing.weighting._size import BySize
+from jointrain.balancing.weighting._static import Static
+from jointrain.balancing.weighting._stch import STCH
+from jointrain.balancing.weighting._uncertainty import Uncertainty
+from jointrain.balancing.weighting._uw_so import UWSO
+
+__all__ = [
+    "COSMOS",
+    "DWA",
+    "FAMO",
+    "GLS",
+    "IMTLL",
+    "PBI",
+    "RLW",
+    "STCH",
+    "UWSO",
+    "ByDifficulty",
+    "BySize",
+    "Equal",
+    "LogTransform",
+    "Static",
+    "Uncertainty",
+]

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._checks import check_number, check_positive
+from jointrain.balancing.weighting._per_task import (
+    PerTask,
+    check_per_task,
+    check_some_positive,
+    per_task_vector,
+)
+from jointrain.errors import InvalidInputError
+
+
+class COSMOS(LossWeighting):
+    r"""Add up the losses by a preference and reward losses that lie along that preference.
+
+    With :meth:`draw` a new preference is drawn for each step; a network that gets it as a further
+    input then learns the whole Pareto front in one training. With a fixed preference, one point.
+
+    .. math:: \sum_i r_i L_i - \lambda \frac{\sum_i r_i L_i}{\lVert r \rVert \lVert L \rVert}
+
+    Args:
+        tasks: Number or names of the tasks; by default fixed at `bind` or at the first step.
+        preference: :math:`r`, >= 0, until the first `draw`, by name or in the order of the tasks,
+            used as it is. None means 1 for every task.
+        penalty: :math:`\lambda`, >= 0, in the unit of the losses. The paper's value for
+            Multi-MNIST, 2; it ranges from 0.01 to 8 over its data sets.
+        concentration: Parameter of the symmetric Dirichlet distribution of `draw`, > 0: below 1
+            the corners are likelier. The paper's value for Multi-MNIST, 1.2.
+        seed: Seed of the balancer's own generator.
+
+    Shape:
+        losses: [t]; returns a scalar. The weights of losses that are too small against the
+            preference's direction can be negative: that loss is let go for the others.
+
+    Raises:
+        InvalidInputError: A hyper-parameter is out of range or doesn't fit the tasks, or `draw` is
+            called before the tasks are bound.
+
+    State: buffer `task_preference`, [T], set by `draw`, and the generator; `reset` sets both back.
+        Cost: one backward pass.
+    Source: Ruchte, Grabocka, "Scalable Pareto front approximation for deep multi-objective
+        learning", ICDM 2021, https://arxiv.org/abs/2103.13392, Eq. (5). Written from the paper.
+    Differs from the source: the loss only; feeding the preference to the network is the caller's
+        part. A fixed preference unless `draw` is called. With tasks absent, the sums and lengths
+        are over the present ones; if all their losses are 0, the cosine counts as 0.
+
+    Example:
+        >>> import torch
+        >>> cosmos = COSMOS(2, penalty=1.0)
+        >>> round(float(cosmos.objective(torch.tensor([3.0, 4.0]))), 4)
+        6.0101
+        >>> round(float(cosmos.draw().sum()), 4)
+        1.0
+    """
+
+    name = "cosmos"
+    task_state = True
+    random = True
+    non_negative = False
+    task_preference: Tensor
+
+    def __init__(
+        self,
+        tasks: int | Sequence[str] | None = None,
+        *,
+        preference: PerTask = None,
+        penalty: float = 2.0,
+        concentration: float = 1.2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed=seed)
+        checked = check_per_task(preference, "preference", low=0.0)
+        self.preference = check_some_positive(checked, "preference")
+        self.penalty = check_number(penalty, "penalty", low=0.0)
+        self.concentration = check_positive(concentration, "concentration")
+        self.bind(tasks)
+
+    def allocate(self, n_tasks: int) -> None:  # noqa: ARG002
+        """Set the preference back to the one given."""
+        preference = per_task_vector(self.preference, "preference", self.task_names or (), 1.0)
+        self.register_buffer("task_preference", preference)
+
+    def draw(self) -> Tensor:
+        """Draw a preference on the simplex, [T], which holds until the next call; return it.
+
+        Raises:
+            InvalidInputError: The tasks aren't known yet.
+        """
+        if self.task_names is None:
+            message = "`draw` must be called with the tasks known, got a balancer without tasks."
+            raise InvalidInputError(f"{message} Pass `tasks` or call `bind` before.")
+        seed = int(torch.randint(2**62, (1,), generator=self.generator))
+        share = np.random.default_rng(seed).dirichlet([self.concentration] * len(self.task_names))
+        self.task_preference = torch.from_numpy(share).to(self.task_preference)
+        return self.task_preference.clone()
+
+    def objective(self, losses: Tensor) -> Tensor:
+        """Return the scalarisation of the losses [t]."""
+        present = self.present(len(losses))
+        preference = self.task_preference[present].to(losses)
+        # the cosine doesn't change with the unit of the losses; with this one it can't overflow
+        unit = losses.detach().abs().max()
+        scaled = losses / unit.where(unit > 0, 1.0)
+        length: Tensor = torch.linalg.vector_norm(scaled) * torch.linalg.vector_norm(preference)
+        cosine: Tensor = (preference * scaled).sum() / length.where(length > 0, 1.0)
+        return (preference * losses).sum() - self.penalty * (length.detach() > 0) * cosine

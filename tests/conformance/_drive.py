@@ -1,0 +1,41 @@
+"""One way to call a method of any kind on a Jacobian: what it would make of the step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing import BilevelProblem, Needs
+
+
+def drive(balancer, matrix: Tensor, losses: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the update [p] and the weights [t] (or None) for the Jacobian [t, p]."""
+    if balancer.needs is Needs.LOSSES:
+        leaf = losses.clone().requires_grad_()
+        (weights,) = torch.autograd.grad(balancer.objective(leaf), leaf)
+        return matrix.T @ weights, weights
+    if balancer.needs is Needs.HELD_OUT:
+        return _bilevel(balancer, matrix, losses)
+    leaf = losses.clone().requires_grad_()
+    changed = balancer.transform(leaf)
+    (factor,) = torch.autograd.grad(changed.sum(), leaf)
+    matrix = factor.detach()[:, None] * matrix
+    if balancer.needs is Needs.GRAMIAN:
+        weights = balancer.weights(matrix @ matrix.T, changed.detach())
+        return matrix.T @ weights, weights
+    half = matrix.shape[1] // 2
+    blocks = [matrix[:, :half].clone(), matrix[:, half:].reshape(len(matrix), 2, -1).clone()]
+    blocks, weights = balancer.aggregate(blocks, changed.detach())
+    return torch.cat([b.flatten() for b in blocks]), weights
+
+
+def _bilevel(balancer, matrix: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+    theta = torch.zeros(matrix.shape[1], dtype=matrix.dtype, requires_grad=True)
+
+    def train() -> Tensor:
+        return losses + matrix @ theta + 0.5 * theta.square().sum()
+
+    problem = BilevelProblem(train(), [theta], train, train)
+    weights = balancer.weights(problem)
+    update = matrix.T @ weights.to(matrix)
+    return update if problem.added is None else update + problem.added[0], weights
