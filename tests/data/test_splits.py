@@ -76,9 +76,9 @@ def test_validation_split_partitions_rows(labels, fraction, seed, kind):
     assert len(train)
     if fraction == 0:
         assert not len(validation)
+    assert not np.isnan(labels[train]).all(0).any()
     if kind != "time":
         assert classes(labels[train]) == classes(labels)
-        assert not np.isnan(labels[train]).all(0).any()
     if groups is not None:
         assert not set(groups[train]) & set(groups[validation])
     if time is not None and len(validation):
@@ -213,6 +213,22 @@ def test_validation_takes_the_latest():
     time = np.array([3, 1, 2, 3, 0, 1])
     _, validation = validation_split(np.zeros((6, 1)), [TASKS[2]], 0.3, 0, time=time)
     assert validation.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(
+    "present, held_out",
+    [
+        ([0, 1, 1, 1, 1, 1, 1, 1, 1, 1], [8, 9]),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 1, 1], [9]),
+        ([1, 1, 1, 1, 1, 1, 0, 0, 0, 0], [5, 6, 7, 8, 9]),
+        ([0, 0, 0, 1, 0, 0, 0, 0, 0, 0], [8, 9]),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0, 1], []),
+    ],
+)
+def test_validation_by_time_leaves_labels_on_both_sides(present, held_out):
+    labels = np.where(np.array(present, dtype=bool), 1.0, math.nan)[:, None]
+    _, validation = validation_split(labels, [TASKS[2]], 0.2, 0, time=np.arange(10))
+    assert validation.tolist() == held_out
 
 
 @pytest.mark.parametrize(

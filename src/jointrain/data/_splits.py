@@ -113,7 +113,7 @@ def validation_split(
         return everything, everything[:0]
     rng = np.random.default_rng([seed, rows])
     if time is not None:
-        held_out = _latest(np.asarray(time), wanted)
+        held_out = _latest(np.asarray(time), _present(labels), wanted)
     elif groups is not None:
         held_out = _held_out_groups(
             _indicators(labels, tasks), _present(labels), np.asarray(groups), wanted, rng
@@ -349,14 +349,25 @@ def _forward_folds(time: np.ndarray, folds: int) -> list[Split]:
     ]
 
 
-def _latest(time: np.ndarray, wanted: int) -> np.ndarray:
-    """Return which rows are the latest, [n] of bool: about `wanted`, none if there is one time."""
-    values, counts = np.unique(time, return_counts=True)
-    if len(values) < 2:
+def _latest(time: np.ndarray, present: np.ndarray, wanted: int) -> np.ndarray:
+    """Return which rows are the latest, [n] of bool: about `wanted`.
+
+    All tasks have labels before, and if possible after; where the former is impossible, or all rows
+    are of one time, no row is held out.
+    """
+    values, ranks, counts = np.unique(time, return_inverse=True, return_counts=True)
+    ranks = ranks.ravel()
+    labelled = [ranks[column] for column in present.T if column.any()]
+    # the first value held out lies after each task's first label, and not after its last
+    lowest = 1 + max((int(known.min()) for known in labelled), default=0)
+    highest = min((int(known.max()) for known in labelled), default=len(values) - 1)
+    if highest < lowest:
+        highest = len(values) - 1
+    if highest < lowest:
         return np.zeros(len(time), dtype=bool)
     later = np.cumsum(counts[::-1])[::-1]  # rows at or after each value
-    first = 1 + int(np.abs(later[1:] - wanted).argmin())
-    return np.asarray(time >= values[first])
+    first = lowest + int(np.abs(later[lowest : highest + 1] - wanted).argmin())
+    return np.asarray(ranks >= first)
 
 
 def _check_labelled(labels: np.ndarray, tasks: Sequence[Task], splits: Sequence[Split]) -> None:

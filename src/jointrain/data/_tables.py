@@ -122,7 +122,7 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
         if ending in _SEPARATORS:
             data = _to_separated(frame, _SEPARATORS[ending], str(path))
             if ending.endswith(".gz"):
-                data = gzip.compress(data, mtime=0)
+                data = gzip.compress(data, compresslevel=6, mtime=0)
             temporary.write_bytes(data)
         elif ending == ".parquet":
             frame.write_parquet(temporary)
