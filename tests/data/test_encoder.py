@@ -126,6 +126,14 @@ def test_numbers_as_categories():
     assert encoder.transform(pl.DataFrame({"c": [2, 1]})).tolist() == [[0, 1], [1, 0]]
 
 
+def test_nan_is_a_missing_category():
+    frame = pl.DataFrame({"c": [1.0, 2.0, math.nan, 1.0, 2.0]})
+    encoder = TableEncoder().fit(frame, [Column("c", "category", "Float64")])
+    assert encoder.feature_names == ["c=1", "c=2", "c missing"]
+    assert encoder.transform(frame)[2].tolist() == [0, 0, 1]
+    assert encoder.unseen(frame) == {}
+
+
 @pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["x", "y", "z"])])
 def test_polars_categories_equal_strings(dtype):
     frame = pl.DataFrame({"c": ["x", "y", None, "x", "y"]})

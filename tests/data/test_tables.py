@@ -337,6 +337,17 @@ def test_as_table_makes_names_strings():
     assert as_table({0: [1]}).columns == ["0"]
 
 
+def test_as_table_takes_numpy_dates_and_durations():
+    frame = as_table(
+        {
+            "date": np.array(["2024-01-31", "NaT"], dtype="datetime64[D]"),
+            "span": np.array([1, 60], dtype="timedelta64[m]"),
+        }
+    )
+    assert frame["date"].to_list() == [dt.datetime(2024, 1, 31), None]
+    assert frame["span"].to_list() == [dt.timedelta(minutes=1), dt.timedelta(hours=1)]
+
+
 def test_as_table_takes_numpy_columns_of_pandas_with_an_index():
     frame = pandas.DataFrame({"a": [1, 2]}, index=[5, 7])
     assert as_table(frame).to_dict(as_series=False) == {"a": [1, 2]}
@@ -350,6 +361,7 @@ def test_as_table_takes_numpy_columns_of_pandas_with_an_index():
         (pl.Series([1]), "must be a Polars, pandas or Arrow table"),
         (None, "must be a Polars, pandas or Arrow table"),
         ({"a": np.zeros((2, 2))}, "column 'a' must be one-dimensional, got 2 dimensions"),
+        ({"a": [[1], [2, 3]]}, "column 'a' holds lists of unequal length"),
         ({"a": 3}, "column 'a' must be one-dimensional, got 0 dimensions"),
         ({"a": [1, 2], "b": [1]}, "column 'b' has 1 rows, column 'a' has 2"),
         ({"a": [1, "x"]}, "column 'a' can't be used"),

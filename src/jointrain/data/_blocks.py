@@ -206,9 +206,9 @@ class CategoryBlock(Block):
         """
         least = min(20, max(2, round(0.001 * frame.height)))
         frequent, rare, missing = {}, {}, {}
-        for column in frame:
+        for column in map(as_text, frame):
             name = column.name
-            counts = as_text(column).drop_nulls().value_counts(name="rows of category")
+            counts = column.drop_nulls().value_counts(name="rows of category")
             # most frequent first, equals by name
             ordered = counts.sort(["rows of category", name], descending=[True, False])
             enough = ordered["rows of category"] >= least
@@ -225,13 +225,13 @@ class CategoryBlock(Block):
         out[:] = 0
         rows = np.arange(frame.height)
         start = 0
-        for column in frame:
+        for column in map(as_text, frame):
             name = column.name
             number = len(self.frequent[name])
             # a category that fitting never saw counts as rare; without a rare one, as none
             rare = number if self.rare[name] else -1
             absent = number + (rare >= 0) if self.missing[name] else rare
-            positions = as_text(column).replace_strict(
+            positions = column.replace_strict(
                 pl.Series(self.frequent[name], dtype=pl.String),
                 pl.Series(range(number), dtype=pl.Int64),
                 default=rare,
@@ -290,15 +290,16 @@ class TextBlock(Block):
     def fit(cls, frame: pl.DataFrame, seed: int) -> Self:
         """Learn the directions on at most 10,000 distinct values of each column."""
         frequencies, directions = [], []
-        for column in frame:
-            distinct = as_text(column).drop_nulls().unique().sort()
+        texts = [as_text(column) for column in frame]
+        for column in texts:
+            distinct = column.drop_nulls().unique().sort()
             if len(distinct) > _TEXT_SAMPLE:
                 distinct = distinct.sample(_TEXT_SAMPLE, seed=seed)
             frequency, direction = _text_directions(distinct, seed)
             frequencies.append(frequency)
             directions.append(direction)
-        values = {column.name: as_text(column).drop_nulls().unique().to_list() for column in frame}
-        missing = np.array([column.has_nulls() for column in frame], dtype=bool)
+        values = {column.name: column.drop_nulls().unique().to_list() for column in texts}
+        missing = np.array([column.has_nulls() for column in texts], dtype=bool)
         return cls(frame.columns, frequencies, directions, missing, _with_numbers(values))
 
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
@@ -320,7 +321,7 @@ class TextBlock(Block):
             )  # fmt: skip
             out[:, start : start + width] = encoded[positions.fill_null(len(distinct)).to_numpy()]
             if flag:
-                out[:, start + width] = column.is_null().to_numpy()
+                out[:, start + width] = text.is_null().to_numpy()
             start += width + int(flag)
 
     def state(self) -> State:

@@ -451,10 +451,15 @@ def _from_mapping(columns: Mapping[Any, Any]) -> pl.DataFrame:
     _check_names(names, "the table")
     series = []
     for name, values in zip(names, columns.values(), strict=True):
-        array = np.asarray(values) if hasattr(values, "__array__") else values
-        if np.ndim(array) != 1 and not isinstance(array, pl.Series):
+        try:
+            dimensions = 1 if isinstance(values, pl.Series) else np.ndim(values)
+        except ValueError:
             raise InvalidInputError(
-                f"column {name!r} must be one-dimensional, got {np.ndim(array)} dimensions"
+                f"column {name!r} holds lists of unequal length; give one value per row"
+            ) from None
+        if dimensions != 1:
+            raise InvalidInputError(
+                f"column {name!r} must be one-dimensional, got {dimensions} dimensions"
             )
         try:
             series.append(_series(name, values))
@@ -477,6 +482,8 @@ def _series(name: str, values: Any) -> pl.Series:
     if isinstance(values, np.ndarray) and values.dtype == object:
         # NaN and None both stand for missing in arrays of objects
         values = [None if value is None or value != value else value for value in values]
+    elif isinstance(values, np.ndarray) and values.dtype.kind in "mM":
+        values = values.astype(f"{values.dtype.kind}8[us]")
     if hasattr(values, "__array__") and not isinstance(values, np.ndarray):
         values = _from_foreign_column(values)
     return pl.Series(name, values, nan_to_null=True)

@@ -126,8 +126,9 @@ def check_class_counts(labels: np.ndarray, tasks: Sequence[Task], folds: int) ->
 
 
 def as_text(column: pl.Series) -> pl.Series:
-    """Return values as text; numbers without fraction are written without one."""
+    """Return values as text, null for NaN; numbers without fraction are written without one."""
     if column.dtype.is_float():
+        column = column.fill_nan(None)
         whole = column.drop_nulls()
         if (whole == whole.round()).all() and (whole.abs() < 2.0**63).all():
             column = column.cast(pl.Int64)
