@@ -27,7 +27,7 @@ class PrintParameters(Callback):
         """Print a line for this step if it is its turn."""
         if step == 1 or step % self.every == 0:
             models = "   ".join(
-                f"{name} = [{values[0]:.4f}, {values[1]:.4f}] x + {values[2]:.4f}"
+                f"{name} = [{values[0]:.4f}, {values[1]:.4f}] x {values[2]:+.4f}"
                 for name, values in parameters(trainer.network).items()
             )
             print(f"step {step:4d}  trained {'+'.join(losses):5s}  {models}")

@@ -34,7 +34,7 @@ def test_the_script_prints_how_the_parameters_approach_the_truth(capsys):
     assert [text.split()[0] for text in sections] == ["In", "Jointly:"]
     pattern = re.compile(
         r"step +(\d+)  trained (y1|y2|y1\+y2) +"
-        r"y1 = \[(.*), (.*)\] x \+ (\S+)   y2 = \[(.*), (.*)\] x \+ (\S+)"
+        r"y1 = \[(.*), (.*)\] x ([+-]\S+)   y2 = \[(.*), (.*)\] x ([+-]\S+)"
     )
     truth = TRUTH["y1"] + TRUTH["y2"]
     trained = []

@@ -506,6 +506,20 @@ def test_the_same_seed_gives_the_same_bits_and_another_differs(schedule):
     assert any(not torch.equal(a, b) for a, b in zip(_weights(first), _weights(other), strict=True))
 
 
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 8}, {"schedule": Alternating()}], ids=["batches", "order of tasks"]
+)
+def test_the_seed_chooses(settings):
+    start = _network()
+    outcomes = []
+    for seed in (1, 1, 2):
+        network = copy.deepcopy(start)
+        _trainer(network, epochs=10, seed=seed, **settings).fit(_data())
+        outcomes.append(network.trunk[0].weight.detach())
+    assert torch.equal(outcomes[0], outcomes[1])
+    assert not torch.equal(outcomes[0], outcomes[2])
+
+
 def test_training_leaves_the_global_random_state_alone():
     trainer = _trainer(_network(dropout=0.5), batch_size=8)
     before = torch.get_rng_state()

@@ -1,0 +1,35 @@
+"""Data in tensors: rows taken together, and data that do not fit."""
+
+import pytest
+import torch
+
+from jointrain import InvalidInputError, TensorData
+
+
+def _data():
+    x = torch.arange(8.0).view(4, 2)
+    return TensorData(x, {"a": x[:, 0], "b": torch.tensor([0, 1, -100, 1])})
+
+
+def test_rows_are_taken_from_inputs_and_targets_alike():
+    taken = _data().take(torch.tensor([2, 0, 2]))
+    assert len(taken) == 3
+    assert taken.inputs.tolist() == [[4.0, 5.0], [0.0, 1.0], [4.0, 5.0]]
+    assert taken.targets["a"].tolist() == [4.0, 0.0, 4.0]
+    assert taken.targets["b"].tolist() == [-100, 0, -100]
+
+
+def test_data_move_to_a_device(device):
+    moved = _data().to(device)
+    tensors = [moved.inputs, *moved.targets.values()]
+    assert {tensor.device.type for tensor in tensors} == {device.type}
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(InvalidInputError, match="the data have no rows"):
+        TensorData(torch.empty(0, 2), {})
+
+
+def test_a_target_of_another_length_is_refused():
+    with pytest.raises(InvalidInputError, match="task 'y' has 3 rows, the inputs have 4"):
+        TensorData(torch.zeros(4, 2), {"y": torch.zeros(3)})
