@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -48,6 +49,23 @@ def _pairs(value: Any) -> Any:
     return value
 
 
+def _options(value: Any) -> Any:
+    """Read ``a=x`` pairs whose values are numbers, true, false or text."""
+    pairs = _pairs(value)
+    if not isinstance(pairs, dict):
+        return pairs
+    return {name: _number(item) if isinstance(item, str) else item for name, item in pairs.items()}
+
+
+def _number(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
 def _rule_or_pairs(value: Any) -> Any:
     return _pairs(value) if isinstance(value, str) and "=" in value else value
 
@@ -55,6 +73,7 @@ def _rule_or_pairs(value: Any) -> Any:
 Names = Annotated[list[str], BeforeValidator(_listed)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
+Options = Annotated[dict[str, bool | int | float | str], BeforeValidator(_options)]
 RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs)]
 
 
@@ -83,6 +102,15 @@ class TableSettings(_Settings):
     time: str | None = Field(None, description="Splits train on the past of this column.")
     weights: RuleOrNumbers = Field(
         "equal", description="Loss weights: equal, size, difficulty, or a=1,b=0.3."
+    )
+    balancer: str | None = Field(
+        None, description="Balancing method in place of the sum; see: jointrain balancers."
+    )
+    balancer_option: Options = Field(
+        {}, description="Hyper-parameter of the balancer: NAME=VALUE. Repeatable."
+    )
+    refresh_every: int = Field(
+        1, ge=1, description="Steps for which a Gramian balancer keeps its weights."
     )
     order: Literal["random", "round-robin", "proportional"] = Field(
         "random", description="Order of tasks in alternating training."
@@ -135,6 +163,9 @@ class TableSettings(_Settings):
             name=name or schedule,
             schedule=schedules[schedule],
             weights=self.weights if isinstance(self.weights, str) else tuple(self.weights.items()),
+            balancer=self.balancer,
+            balancer_options=tuple(self.balancer_option.items()),
+            refresh_every=self.refresh_every,
             width=self.width,
             depth=self.depth,
             dropout=self.dropout,

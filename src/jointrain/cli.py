@@ -348,6 +348,21 @@ def inspect_bundle(
     print(f"Seed: {described['seed']}\nWritten by: {packages}")
 
 
+@app.command()
+def balancers(json_output: _JSON = False) -> None:
+    """List the balancing methods that --balancer takes, with one line each."""
+    from jointrain.balancing import BALANCERS
+
+    summaries = {name: method.summary() for name, method in BALANCERS.items()}
+    if json_output:
+        print(json.dumps(summaries, ensure_ascii=False))
+        return
+    rows = [
+        [name, BALANCERS[name].needs.value, summary] for name, summary in sorted(summaries.items())
+    ]
+    _print_table(f"{len(rows)} balancers", ["name", "needs", "what it does"], rows)
+
+
 def _output_folder(settings: TableSettings) -> Path:
     return settings.out or Path(f"{settings.table.name.split('.')[0]}-answer")
 

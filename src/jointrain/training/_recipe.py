@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from jointrain.balancing import Balancer, balancer_from_name
 from jointrain.errors import InvalidInputError, closest
 from jointrain.training._optimizer import Layout, OptimizerSettings
 from jointrain.training._schedule import AnySchedule, Joint, Separate
@@ -25,6 +26,10 @@ class Recipe:
             ``difficulty`` (in proportion to each task's validation loss when trained alone, mean
             1); or pairs of (task, weight), where a mapping is accepted and 1 is the weight of tasks
             left out. Default ``equal``.
+        balancer: Name of a balancing method (`jointrain balancers` lists them), or None (default)
+            for the weighted sum.
+        balancer_options: Pairs of (hyper-parameter, value) of the method; a mapping is accepted.
+        refresh_every: Steps for which a method that needs the Gramian keeps its weights; default 1.
         width, depth, dropout: The trunk, see `jointrain.MLP`.
         optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
         layout: One optimiser, one per task or one per group; see `Optimizers`.
@@ -50,6 +55,9 @@ class Recipe:
     name: str = "joint"
     schedule: AnySchedule = field(default_factory=Joint)
     weights: str | tuple[tuple[str, float], ...] = "equal"
+    balancer: str | None = None
+    balancer_options: tuple[tuple[str, bool | int | float | str], ...] = ()
+    refresh_every: int = 1
     width: int = 128
     depth: int = 2
     dropout: float = 0.1
@@ -77,10 +85,24 @@ class Recipe:
         else:
             pairs = tuple((str(name), float(value)) for name, value in dict(self.weights).items())
             object.__setattr__(self, "weights", pairs)
+        object.__setattr__(self, "balancer_options", tuple(dict(self.balancer_options).items()))
+        if self.balancer is None and self.balancer_options:
+            raise InvalidInputError("`balancer_options` need a `balancer`; name one")
+        self.make_balancer()
         if not 0 < self.validation_fraction < 1:
             raise InvalidInputError(
                 f"`validation_fraction` must lie in (0, 1), got {self.validation_fraction}"
             )
+
+    def make_balancer(self) -> Balancer | None:
+        """Return the balancer, freshly made; None for the weighted sum.
+
+        Raises:
+            InvalidInputError: There is no such method, or it can't take the options.
+        """
+        if self.balancer is None:
+            return None
+        return balancer_from_name(self.balancer, **dict(self.balancer_options))
 
     def groups(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
         """Return which tasks share a network: each alone for `Separate`, else all together."""

@@ -252,6 +252,8 @@ def _fit_part(
         schedule=Separate() if alone else recipe.schedule,
         # the weight of a task that is trained alone would only change its learning rate
         weights=None if alone or weights is None else weights,
+        balancer=None if alone else recipe.make_balancer(),
+        refresh_every=recipe.refresh_every,
         optimizer=recipe.optimizer,
         layout=recipe.layout,
         warm_up=recipe.warm_up,

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from jointrain.balancing import BalancedStep, Balancer, Needs, backward
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
@@ -78,6 +79,38 @@ class _Sampler:
         return next(self._stream)
 
 
+class _Batches:
+    """Draws batches for any set of tasks from the data sets that serve them."""
+
+    def __init__(
+        self,
+        sources: list[_Source],
+        tasks: Mapping[str, Task],
+        batch_size: int,
+        generator: torch.Generator,
+    ) -> None:
+        self._sources = sources
+        self._tasks = tasks
+        self._batch_size = batch_size
+        self._generator = generator
+        self._samplers: dict[tuple[int, tuple[str, ...]], _Sampler] = {}
+
+    def draw(self, names: Sequence[str]) -> list[_Batch]:
+        """Draw a batch from every data set that serves one of the named tasks."""
+        drawn = []
+        for index, (data, source_tasks) in enumerate(self._sources):
+            active = tuple(name for name in source_tasks if name in names)
+            if not active:
+                continue
+            if (index, active) not in self._samplers:
+                tasks = [self._tasks[name] for name in active]
+                self._samplers[index, active] = _Sampler(
+                    data, tasks, self._batch_size, self._generator
+                )
+            drawn.append(self._samplers[index, active].draw())
+        return drawn
+
+
 class Trainer:
     r"""Trains a network on its tasks and keeps the best weights seen on validation data.
 
@@ -91,6 +124,11 @@ class Trainer:
         tasks: The tasks; each must be one of the network's.
         schedule: Which tasks take part in which step; default `Joint()`.
         weights: :math:`w_i` by task name, >= 0; default 1 for each.
+        balancer: Turns the weighted losses into one update in place of their sum; see
+            `jointrain.balancing`. Its own parameters, if it has any, are trained by Adam at the
+            network's learning rate. Default: the sum.
+        refresh_every: Steps for which a balancer that needs the Gramian keeps its weights;
+            default 1.
         optimizer: `OptimizerSettings`, or a function from a list of parameters to an optimiser,
             such as ``functools.partial(torch.optim.SGD, lr=0.5)``. Default AdamW with rate 1e-3.
         layout: How many optimisers: ``one`` (default), ``per_task`` or ``per_group``; see
@@ -120,6 +158,8 @@ class Trainer:
         *,
         schedule: Schedule | None = None,
         weights: Mapping[str, float] | None = None,
+        balancer: Balancer | None = None,
+        refresh_every: int = 1,
         optimizer: OptimizerFactory | None = None,
         layout: Layout = "one",
         warm_up: float = 0.0,
@@ -151,6 +191,18 @@ class Trainer:
         self.schedule = Joint() if schedule is None else schedule
         self.weights = _checked_weights(weights, tuple(self.tasks))
         self.optimizers = Optimizers(network, optimizer or OptimizerSettings(), layout)
+        self.balancer = balancer
+        self.refresh_every = refresh_every
+        self.balanced: BalancedStep | None = None
+        self._balancer_optimizer: torch.optim.Optimizer | None = None
+        if balancer is not None:
+            balancer.to(self.device)
+            if balancer.task_state:
+                balancer.bind(tuple(self.tasks))
+            learned = list(balancer.parameters())
+            if learned:
+                rate = self.optimizers.all[0].param_groups[0]["lr"]
+                self._balancer_optimizer = torch.optim.Adam(learned, lr=rate)
         self.warm_up = warm_up
         self.decay = decay
         self.gradient_clip = gradient_clip
@@ -189,6 +241,11 @@ class Trainer:
             raise InvalidInputError(
                 "`patience` needs validation data; give fit() some, or leave patience out"
             )
+        bilevel = self.balancer is not None and self.balancer.needs is Needs.HELD_OUT
+        if bilevel and validation is None:
+            raise InvalidInputError(
+                "the balancer learns from held-out losses; give fit() validation data"
+            )
         sources = self._sources(train, "training")
         checks = None if validation is None else self._sources(validation, "validation")
         self._check_outputs(sources)
@@ -207,7 +264,8 @@ class Trainer:
         together = max(math.ceil(count / self.batch_size) for count in self._count_rows(sources))
         epoch_steps = self.schedule.steps_per_epoch(batches, together)
         total = self.epochs * epoch_steps if self.steps is None else self.steps
-        samplers: dict[tuple[int, tuple[str, ...]], _Sampler] = {}
+        self._training = _Batches(sources, self.tasks, self.batch_size, generator)
+        self._held_out = _Batches(validation or [], self.tasks, self.batch_size, generator)
         self.history = []
         best = _BestWeights(self.network, validation is not None)
         initial = {} if validation is None else self._mean_losses(validation)
@@ -217,7 +275,7 @@ class Trainer:
         seen: list[dict[str, Tensor]] = []
         for step, tasks in zip(range(total), self.schedule.steps(labels, generator), strict=False):
             self.optimizers.check_step(tasks)
-            drawn = self._draw(sources, samplers, tasks, generator)
+            drawn = self._training.draw(tasks)
             if self.warm_up or self.decay != "none":
                 self.optimizers.scale_learning_rate(
                     learning_rate_factor(step, total, self.warm_up, self.decay)
@@ -239,35 +297,17 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_fit_end(self)
 
-    def _draw(
-        self,
-        sources: list[_Source],
-        samplers: dict[tuple[int, tuple[str, ...]], _Sampler],
-        tasks: Sequence[str],
-        generator: torch.Generator,
-    ) -> list[_Batch]:
-        """Draw a batch from every data set that serves one of the tasks."""
-        drawn = []
-        for index, (data, source_tasks) in enumerate(sources):
-            active = tuple(name for name in source_tasks if name in tasks)
-            if not active:
-                continue
-            if (index, active) not in samplers:
-                samplers[index, active] = _Sampler(
-                    data, [self.tasks[name] for name in active], self.batch_size, generator
-                )
-            drawn.append(samplers[index, active].draw())
-        return drawn
-
     def training_step(self, batches: Sequence[_Batch]) -> dict[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
         losses = self.compute_losses(batches)
         self.optimizers.zero_grad()
-        self.backward(losses)
+        self.backward(losses, batches)
         self._penalize()
         if self.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
         self.optimizers.step(tuple(losses))
+        if self.balancer is not None and self.balancer.wants_after_step:
+            self._learn_after_step(self.balancer, batches)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def compute_losses(self, batches: Sequence[_Batch]) -> dict[str, Tensor]:
@@ -281,14 +321,44 @@ class Trainer:
                 )
         return losses
 
-    def backward(self, losses: Mapping[str, Tensor]) -> None:
-        """Fill the gradients of the weighted sum of the losses."""
-        weighted = [
-            loss if self.weights[name] == 1 else loss * self.weights[name]
+    def backward(self, losses: Mapping[str, Tensor], batches: Sequence[_Batch]) -> None:
+        """Fill the gradients: of the weighted sum of the losses, or of the balancer's update."""
+        weighted = self._weighted(losses)
+        if self.balancer is None:
+            values = list(weighted.values())
+            total = values[0] if len(values) == 1 else torch.stack(values).sum()
+            total.backward()  # type: ignore[no-untyped-call]
+            return
+
+        def from_batches(drawn: Sequence[_Batch]) -> dict[str, Tensor]:
+            return self._weighted(self.compute_losses(drawn))
+
+        if self._balancer_optimizer is not None:
+            self._balancer_optimizer.zero_grad()
+        names = tuple(losses)
+        self.balanced = backward(
+            weighted,
+            self.balancer,
+            refresh_every=self.refresh_every,
+            extra=lambda: from_batches(self._training.draw(names)),
+            train=lambda: from_batches(batches),
+            held_out=lambda: from_batches(self._held_out.draw(names)),
+        )
+        if self._balancer_optimizer is not None:
+            self._balancer_optimizer.step()
+
+    @torch.no_grad()
+    def _learn_after_step(self, balancer: Balancer, batches: Sequence[_Batch]) -> None:
+        """Let the balancer see the losses of the same batch at the new weights."""
+        after = self._weighted(self.compute_losses(batches))
+        with balancer.taking_part(balancer.positions_of(tuple(after))):
+            balancer.after_step(torch.stack(list(after.values())))
+
+    def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            name: loss if self.weights[name] == 1 else loss * self.weights[name]
             for name, loss in losses.items()
-        ]
-        total = weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        }
 
     def predict(
         self, inputs: Tensor, tasks: Sequence[str] | None = None, *, logits: bool = False
@@ -472,6 +542,8 @@ class Trainer:
         improved = best.offer(self.network, score)
         record = EpochRecord(len(self.history) + 1, step, training, losses, score, improved)
         self.history.append(record)
+        if self.balancer is not None and self.balancer.wants_end_epoch:
+            self.balancer.end_epoch()
         return record
 
 
