@@ -232,7 +232,8 @@ def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | 
         name = str(first["loc"][0])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "missing":
-            raise InvalidInputError(f"{_flag(name)} is missing; name it") from None
+            named = "the TABLE" if name == "table" else _flag(name)
+            raise InvalidInputError(f"{named} is missing; see --help") from None
         source = f"{config}: {name}" if config is not None and name not in given else _flag(name)
         message = message[0].lower() + message[1:]
         raise InvalidInputError(f"{source}: {message}, got {first['input']!r}") from None

@@ -386,6 +386,8 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
             source = "as said" if task.name in said else "inferred"
             classes = f": {', '.join(map(str, task.classes))}" if task.classes else ""
             print(f"target {task.name}: {task.kind}{classes} ({source})", file=sys.stderr)
+        for name, reason in table.dropped.items():
+            print(f"note: column {name} is no feature: {reason}", file=sys.stderr)
         if table.unlabelled_rows:
             print(f"note: {table.unlabelled_rows} rows have no label at all", file=sys.stderr)
     return table

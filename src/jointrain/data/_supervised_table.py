@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from jointrain.data._columns import Column, infer_columns
+from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._tables import as_table
 from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.errors import InvalidInputError, closest
@@ -27,6 +27,7 @@ class SupervisedTable:
         groups: Number of each row's group, [n]; rows of a group stay on one side of every split.
         time: Rank of each row's time, [n]; splits train on the past and test on the future.
         unlabelled_rows: How many rows were left out because they have no label at all.
+        dropped: Why a column that could have been a feature is none, by its name.
     """
 
     frame: pl.DataFrame
@@ -35,6 +36,7 @@ class SupervisedTable:
     groups: np.ndarray | None = None
     time: np.ndarray | None = None
     unlabelled_rows: int = 0
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -90,22 +92,23 @@ class SupervisedTable:
             raise InvalidInputError("splits go by group or by time, not both; drop one of the two")
         tasks = infer_tasks(table, list(targets), kinds)
         labelled = np.isfinite(encode_targets(table, tasks)).any(1)
-        unlabelled = int((~labelled).sum())
-        if unlabelled:
-            table = table.filter(pl.Series(labelled))
-        columns = infer_columns(table, [name for name in table.columns if name not in roles])
+        features = [name for name in table.columns if name not in roles]
+        columns = infer_columns(table, features)
         if not columns:
             raise InvalidInputError(
                 "no feature column is left beside targets, ignored, id, group, time and constant "
                 "columns; the table needs at least one"
             )
+        groups = None if group_column is None else _numbered(table, group_column, "group")
+        time = None if time_column is None else _numbered(table, time_column, "time")
         return cls(
-            frame=table,
+            frame=table.filter(pl.Series(labelled)),
             tasks=tuple(tasks),
             columns=tuple(columns),
-            groups=None if group_column is None else _numbered(table, group_column, "group"),
-            time=None if time_column is None else _numbered(table, time_column, "time"),
-            unlabelled_rows=unlabelled,
+            groups=None if groups is None else groups[labelled],
+            time=None if time is None else time[labelled],
+            unlabelled_rows=int((~labelled).sum()),
+            dropped=dropped_columns(table, features),
         )
 
     def labels(self) -> np.ndarray:

@@ -47,7 +47,7 @@ def corrected_resampled_t_test(
         test_over_train: Test rows over training rows of a fold; 1 / (k - 1) for k folds.
 
     Returns:
-        The two-sided p-value and the bounds of the 95 % confidence interval of the mean; NaN bounds
+        The two-sided p-value (of the sign test where all differences are equal) and the bounds of the 95 % confidence interval of the mean; NaN bounds
         and p = 1 for fewer than two differences.
 
     Source: Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003,
@@ -59,7 +59,8 @@ def corrected_resampled_t_test(
     mean = float(differences.mean())
     error = math.sqrt((1 / count + test_over_train) * float(differences.var(ddof=1)))
     if error <= 1e-15 * max(1.0, abs(mean)):
-        return (1.0 if abs(mean) < 1e-12 else 0.0), mean, mean
+        # equal differences have no spread to test by; the sign test still counts them
+        return (1.0 if abs(mean) < 1e-12 else 2.0 * 0.5**count), mean, mean
     half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
     return float(2 * stats.t.sf(abs(mean / error), count - 1)), mean - half, mean + half
 

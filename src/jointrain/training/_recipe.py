@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jointrain.balancing import Balancer, balancer_from_name
+from jointrain.balancing import Balancer, ByDifficulty, BySize, balancer_from_name
 from jointrain.errors import InvalidInputError, closest
 from jointrain.training._optimizer import Layout, OptimizerSettings
 from jointrain.training._schedule import AnySchedule, Joint, Separate
@@ -46,7 +46,8 @@ class Recipe:
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
 
     Raises:
-        InvalidInputError: A value lies outside its range or a name is unknown.
+        InvalidInputError: A rule or a balancer is unknown, or the validation fraction lies outside
+            (0, 1). The other ranges are checked where the values are used.
     """
 
     # unknown keys in stored recipes are errors
@@ -168,14 +169,13 @@ class Recipe:
 
 def size_weights(labels: Mapping[str, int]) -> dict[str, float]:
     """Return weights in proportion to the number of labelled rows, with mean 1."""
-    return _with_mean_one({name: float(count) for name, count in labels.items()})
+    weights = BySize(dict(labels), tasks=list(labels)).task_weights
+    return dict(zip(labels, weights.tolist(), strict=True))
 
 
 def difficulty_weights(losses: Mapping[str, float]) -> dict[str, float]:
     """Return weights in proportion to the tasks' single-task validation losses, with mean 1."""
-    return _with_mean_one({name: max(loss, 1e-6) for name, loss in losses.items()})
-
-
-def _with_mean_one(values: Mapping[str, float]) -> dict[str, float]:
-    mean = sum(values.values()) / len(values)
-    return {name: value / mean for name, value in values.items()}
+    # a task that is learned perfectly keeps a weight, if a tiny one
+    floored = {name: max(loss, 1e-6) for name, loss in losses.items()}
+    weights = ByDifficulty(floored, tasks=list(losses)).task_weights
+    return dict(zip(losses, weights.tolist(), strict=True))
