@@ -32,17 +32,14 @@ class Graph:
         children: Each node's ``next_functions``, in topological order from the losses.
         masks: For each node the tasks whose losses reach it, as bits.
         leaves: The parameters.
+        shares_nodes: Whether two losses share more than leaves, so that a pass may not free it.
     """
 
     roots: list[tuple[Node, int]]
     children: dict[Node, tuple[tuple[Node, int], ...]] = field(default_factory=dict)
     masks: dict[Node, int] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
-
-    def shares_nodes(self) -> bool:
-        """Return whether two losses share more than leaves, so that one pass may not free it."""
-        masks, children = self.masks, self.children
-        return any(m & (m - 1) and children[node] for node, m in masks.items())
+    shares_nodes: bool = False
 
     def below(self, edges: Sequence[GradientEdge]) -> set[Node]:
         """Return the nodes strictly below the edges' nodes."""
@@ -78,6 +75,8 @@ def walk(losses: Sequence[Tensor]) -> Graph:
             tensor = getattr(node, "variable", None)
             if tensor is not None:
                 graph.leaves.append(Leaf(tensor, node, mask))
+        elif mask & (mask - 1):
+            graph.shares_nodes = True
         for child, _ in below:
             if child is not None:
                 masks[child] |= mask
@@ -103,7 +102,7 @@ def _postorder(
                 order.append(node)
             else:
                 below = children[node] = node.next_functions
-                if node.name() == "CheckpointFunctionBackward":
+                if type(node).__name__ == "CheckpointFunctionBackward":
                     raise InvalidInputError(
                         "The losses' graph has a reentrant checkpoint, which hides its parameters. "
                         "Pass `use_reentrant=False` to torch.utils.checkpoint.checkpoint."

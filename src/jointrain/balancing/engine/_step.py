@@ -57,6 +57,7 @@ class Step:
     way: str = "auto"
     memory_limit: int | None = None
     retain_graph: bool = False
+    workspace: dict[str, Tensor] | None = None
     took: str = ""
     ghost_layers: int = 0
     _boundary: list[Boundary | None] = field(default_factory=list)
@@ -88,13 +89,14 @@ class Step:
         leaves = self.shared if leaves is None else leaves
         layers = self._layers(leaves) if ghost and not partial else []
         inside = {leaf.node for layer in layers for leaf in layer.leaves}
-        rows = Rows(self.t, [leaf for leaf in leaves if leaf.node not in inside], layers)
+        direct = [leaf for leaf in leaves if leaf.node not in inside]
+        rows = Rows(self.t, direct, layers, self.workspace if ghost else None)
         self.ghost_layers = len(layers)
         keep = again or self.retain_graph
         batched = self._batched_pays()
         heads = self.heads(dense=batched)
         if heads is None:
-            retain = self.graph.shares_nodes()
+            retain = self.graph.shares_nodes
             self.took = "per_task" if retain else "per_task, a graph of its own for each"
             return rows, rows.collect_from_losses(
                 self.losses, self.factors, self.own, retain or keep, keep
@@ -104,7 +106,7 @@ class Step:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK)
+                    rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK, keep)
             except RuntimeError:  # an operation without a batching rule
                 batched = False
         if not batched:
@@ -119,7 +121,7 @@ class Step:
             dense: Whether a pass per task may be spent on them; if not, None where one pass for all
                 tasks doesn't do.
         """
-        if self.t < 2 or not self.graph.shares_nodes():
+        if self.t < 2 or not self.graph.shares_nodes:
             return None
         boundary = self.boundary()
         if boundary is None:
@@ -142,13 +144,13 @@ class Step:
         return rows
 
     def _layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
-        if self.way not in ("auto", "ghost") or not self.graph.shares_nodes():
+        if self.way not in ("auto", "ghost") or not self.graph.shares_nodes:
             return []
         layers = find_layers(self.graph, leaves, (1 << self.t) - 1)
         return layers if self.way == "ghost" else [x for x in layers if x.pays(self.t)]
 
     def _batched_pays(self) -> bool:
-        if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes():
+        if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:
             return False
         if self.way == "batched":
             return True
