@@ -39,9 +39,8 @@ def test_gradients_are_those_of_the_weighted_losses(cls):
         step = backward(losses_of(model, batch, names), balancer=balancer)
         twin = copy.deepcopy(model)
         twin.zero_grad()
-        sum(
-            w * loss for w, loss in zip(step.weights, losses_of(twin, batch, names).values())
-        ).backward()
+        losses = torch.stack(list(losses_of(twin, batch, names).values()))
+        torch.dot(step.weights, losses).backward()
         for p, q in zip(model.parameters(), twin.parameters(), strict=True):
             wanted = torch.zeros_like(p) if q.grad is None else q.grad
             found = torch.zeros_like(p) if p.grad is None else p.grad

@@ -34,9 +34,9 @@ class STCH(LossWeighting):
 
     Args:
         tasks: Number or names of the tasks; by default fixed at `bind` or at the first step.
-        mu: :math:`\mu`, > 0: towards 0 the maximum, towards infinity the sum. Authors' default 1.
+        mu: :math:`\mu`, > 0: towards 0 the maximum, towards infinity the sum. Default of LibMTL, 1.
         warmup_epochs: Epochs before the one whose mean losses become the nadir, >= 0, or None for
-            the second form. Authors' default 4.
+            the second form. Default of LibMTL, 4.
         preference: :math:`\lambda`, >= 0, by name or in the order of the tasks, used as it is.
             None means 1 for every task.
         ideal: :math:`z`, what each loss can at best be, likewise. None means zero.
