@@ -30,8 +30,8 @@ class FORUM(BilevelWeighting):
 
     Args:
         tasks: Number or names of the tasks; by default fixed at `bind` or at the first step.
-        rho: :math:`\rho`, > 0: how fast the constraint has to be approached. Default of LibMTL, by the same
-            authors, 0.1.
+        rho: :math:`\rho`, > 0: how fast the constraint has to be approached. Default of LibMTL,
+            whose author is one of the paper's, 0.1.
         step_size: Learning rate of Adam for :math:`\alpha`, > 0. Default of LibMTL, 0.001.
         inner_step_size: Step of the gradient descent to :math:`\tilde\theta`, > 0. Default of
             LibMTL, 0.1.
