@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from jointrain.errors import InvalidInputError
@@ -33,6 +34,8 @@ class Graph:
         masks: For each node the tasks whose losses reach it, as bits.
         leaves: The parameters.
         shares_nodes: Whether two losses share more than leaves, so that a pass may not free it.
+        custom: Whether there are operations defined in Python (compiled parts are such), which
+            may not take several tasks' gradients at once.
     """
 
     roots: list[tuple[Node, int]]
@@ -40,6 +43,7 @@ class Graph:
     masks: dict[Node, int] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
     shares_nodes: bool = False
+    custom: bool = False
 
     def below(self, edges: Sequence[GradientEdge]) -> set[Node]:
         """Return the nodes strictly below the edges' nodes."""
@@ -64,7 +68,7 @@ def walk(losses: Sequence[Tensor]) -> Graph:
         edge = get_gradient_edge(loss)
         roots.append((edge.node, edge.output_nr))
     graph = Graph(roots)
-    order = _postorder([node for node, _ in roots], graph.children)
+    order = _postorder(graph)
     masks = dict.fromkeys(reversed(order), 0)
     for k, (node, _) in enumerate(roots):
         masks[node] |= 1 << k
@@ -84,13 +88,12 @@ def walk(losses: Sequence[Tensor]) -> Graph:
     return graph
 
 
-def _postorder(
-    roots: Sequence[Node], children: dict[Node, tuple[tuple[Node, int], ...]]
-) -> list[Node]:
+def _postorder(graph: Graph) -> list[Node]:
     """Return the nodes so that each comes after those it leads to; fill `children`."""
+    children = graph.children
     order: list[Node] = []
     finished: set[Node] = set()
-    for root in roots:
+    for root, _ in graph.roots:
         stack = [root]
         while stack:
             node = stack[-1]
@@ -102,6 +105,8 @@ def _postorder(
                 order.append(node)
             else:
                 below = children[node] = node.next_functions
+                if isinstance(node, BackwardCFunction):
+                    graph.custom = True
                 if type(node).__name__ == "CheckpointFunctionBackward":
                     raise InvalidInputError(
                         "The losses' graph has a reentrant checkpoint, which hides its parameters. "

@@ -93,8 +93,9 @@ def grad(
             raise
         raise InvalidInputError(
             "The compiled part of the network can be differentiated only once a step, this way "
-            "takes a pass per task. Set `torch._functorch.config.donated_buffer = False` before "
-            'the network\'s first call, or choose `at="features"`.'
+            "takes a pass per task. Set `torch._functorch.config.donated_buffer = False` (after "
+            "`import torch._functorch.config`) before the network's first call, or choose "
+            '`at="features"`.'
         ) from error
 
 

@@ -103,16 +103,29 @@ class Step:
             )
         boundary, cotangents, mine = heads
         if batched:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK, keep)
-            except RuntimeError:  # an operation without a batching rule
-                batched = False
+            batched = self._collect_batched(rows, boundary, cotangents, keep)
         if not batched:
             rows.collect_from_boundary(boundary.edges, cotangents.of_task, keep)
         self.took = "batched" if batched else "per_task"
         return rows, mine
+
+    def _collect_batched(
+        self, rows: Rows, boundary: Boundary, cotangents: Cotangents, keep: bool
+    ) -> bool:
+        """Try batched passes; return False where an operation can't be batched."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                keep = keep or self.graph.custom
+                rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK, keep)
+        except RuntimeError as error:
+            if not self.graph.custom:
+                raise InvalidInputError(
+                    "An operation of the shared part can't take several tasks' gradients at once: "
+                    f'{error} Pass `way="per_task"`.'
+                ) from error
+            return False
+        return True
 
     def heads(self, *, dense: bool) -> tuple[Boundary, Cotangents, Gradients] | None:
         """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
@@ -152,8 +165,8 @@ class Step:
     def _batched_pays(self) -> bool:
         if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:
             return False
-        if self.way == "batched":
-            return True
+        if self.way == "batched" or self.graph.custom:
+            return self.way == "batched"
         if self.losses[0].device.type != "cpu":
             return True
         boundary = self.boundary()
