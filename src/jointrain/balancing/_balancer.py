@@ -76,6 +76,7 @@ class Balancer(nn.Module, ABC):
         super().__init__()
         self.task_names: tuple[str, ...] | None = None
         self._positions: Tensor | None = None
+        self.workspace: dict[str, Tensor] = {}
         self.seed = seed
         if self.random:
             self.generator = torch.Generator().manual_seed(seed)
@@ -180,6 +181,10 @@ class Balancer(nn.Module, ABC):
                 self.allocate(len(self.task_names))
 
     # --- state -----------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled and copied: all but the engine's workspace."""
+        return self.__dict__ | {"workspace": {}}
 
     def remember(self, name: str, value: Tensor) -> Tensor:
         """Keep `value` as buffer ``self.<name>``, created at its first use, saved, and dropped by

@@ -308,7 +308,7 @@ def _finish(
     took: str,
 ) -> BalancedStep:
     """Ask for the weights and write the update, by `combine` or else by one weighted pass."""
-    gramian = gramian / call.scale**2
+    gramian = gramian / call.scale / call.scale
     bad = _not_finite(call, gramian)
     if bad is not None and not call.scaled:
         return _by_gramian(call.without(bad), balancer)
@@ -367,6 +367,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     def see(rows: Rows) -> None:
         finite.append(rows.finite())
         if not bool(finite[-1].all()):
+            shared.extend(rows.combine(torch.ones(step.t)))
             return
         pairs = rows.per_parameter()
         blocks = [rows_of if not call.scaled else rows_of / call.scale for _, rows_of in pairs]
@@ -385,14 +386,12 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
         _raise_if_asked(call, bad)
         return _by_jacobian(call.without(bad), balancer)
     if bad:
-        ones = torch.ones(step.t)
-        add_to_grad(step.weighted(ones, own=True), foreign=step.factors)
-        return call.result(losses, None, way=step.took, overflow=True)
+        weights.clear()
     found = weights[0] if weights else None
     if found is not None:
         found = found.detach().double().cpu()
     _write(balancer, step, shared, mine, found)
-    return call.result(losses, found, way=step.took)
+    return call.result(losses, found, way=step.took, overflow=bool(bad))
 
 
 def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
@@ -434,7 +433,9 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
         features=call.features,
     )
     step.way, step.memory_limit = call.way, call.memory_limit
-    step.retain_graph = call.retain_graph
+    # a task that turns out to have no finite gradient is left out by a second try
+    step.retain_graph = call.retain_graph or call.non_finite == "skip"
+    step.workspace = balancer.workspace
     leaf = call.vector.detach().requires_grad_()
     changed = balancer.transform(leaf)
     if changed is leaf:
@@ -466,7 +467,7 @@ def _weights(balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: 
         torch.autograd.backward(own_loss * call.scale)
     if call.refresh_every > 1:
         balancer.remember("kept_weights", weights)
-        balancer.remember("kept_positions", balancer.positions_of(call.names))
+        balancer.remember("kept_tasks", _encoded(call.names))
         balancer.remember("kept_age", torch.tensor(0))
     return weights
 
@@ -474,13 +475,18 @@ def _weights(balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: 
 def _reusable(call: _Call, balancer: GramianWeighting) -> Tensor | None:
     """Return the weights of an earlier step if they are for the same tasks and young enough."""
     weights = balancer.recall("kept_weights")
-    positions, age = balancer.recall("kept_positions"), balancer.recall("kept_age")
-    if call.refresh_every == 1 or weights is None or positions is None or age is None:
+    tasks, age = balancer.recall("kept_tasks"), balancer.recall("kept_age")
+    if call.refresh_every == 1 or weights is None or tasks is None or age is None:
         return None
-    if not torch.equal(positions, balancer.positions_of(call.names)):
+    if not torch.equal(tasks, _encoded(call.names)):
         return None
     balancer.remember("kept_age", age + 1)
     return weights if int(age) + 1 < call.refresh_every else None
+
+
+def _encoded(names: Sequence[str]) -> Tensor:
+    """Return the tasks' names as bytes in a tensor, so that they can be saved as state."""
+    return torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
 
 
 def _write(
@@ -584,7 +590,7 @@ def _finite(
     if policy == "raise":
         first = fine.index(False)
         raise InvalidInputError(
-            f"The loss of task {names[first]!r} is {float(values[first])}. Lower the learning rate "
+            f"The loss of task {names[first]!r} is {values[first].item()}. Lower the learning rate "
             'or look at its data, or pass `non_finite="skip"` to leave such tasks out of the step.'
         )
     kept = [k for k, ok in enumerate(fine) if ok]

@@ -22,7 +22,7 @@ class ExcessMTL(JacobianAggregation):
 
     Args:
         tasks: Number or names of the tasks; by default fixed at `bind` or at the first step.
-        step_size: :math:`\eta`, > 0. The default of the authors' code, 0.01.
+        step_size: :math:`\eta`, > 0. Default of LibMTL, on which the authors built, 0.01.
         warmup_steps: Steps of a task, >= 1, over which :math:`E_i^0` is the mean and the weights
             stay equal. The authors' code has 1, the paper advises three epochs.
 

@@ -30,11 +30,12 @@ class FORUM(BilevelWeighting):
 
     Args:
         tasks: Number or names of the tasks; by default fixed at `bind` or at the first step.
-        rho: :math:`\rho`, > 0: how fast the constraint has to be approached. Authors' default 0.1.
-        step_size: Learning rate of Adam for :math:`\alpha`, > 0. Authors' default 0.001.
-        inner_step_size: Step of the gradient descent to :math:`\tilde\theta`, > 0. Authors' default
-            0.1.
-        inner_steps: Number of these steps, >= 1. Authors' default 5.
+        rho: :math:`\rho`, > 0: how fast the constraint has to be approached. Default of LibMTL,
+            whose author is one of the paper's, 0.1.
+        step_size: Learning rate of Adam for :math:`\alpha`, > 0. Default of LibMTL, 0.001.
+        inner_step_size: Step of the gradient descent to :math:`\tilde\theta`, > 0. Default of
+            LibMTL, 0.1.
+        inner_steps: Number of these steps, >= 1. Default of LibMTL, 5.
 
     Shape:
         returns: [t], :math:`\nu\, \mathrm{softmax}(\alpha)`, non-negative. The held-out losses'

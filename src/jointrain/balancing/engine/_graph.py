@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from jointrain.errors import InvalidInputError
@@ -32,17 +33,17 @@ class Graph:
         children: Each node's ``next_functions``, in topological order from the losses.
         masks: For each node the tasks whose losses reach it, as bits.
         leaves: The parameters.
+        shares_nodes: Whether two losses share more than leaves, so that a pass may not free it.
+        custom: Whether there are operations defined in Python (compiled parts are such), which
+            may not take several tasks' gradients at once.
     """
 
     roots: list[tuple[Node, int]]
     children: dict[Node, tuple[tuple[Node, int], ...]] = field(default_factory=dict)
     masks: dict[Node, int] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
-
-    def shares_nodes(self) -> bool:
-        """Return whether two losses share more than leaves, so that one pass may not free it."""
-        masks, children = self.masks, self.children
-        return any(m & (m - 1) and children[node] for node, m in masks.items())
+    shares_nodes: bool = False
+    custom: bool = False
 
     def below(self, edges: Sequence[GradientEdge]) -> set[Node]:
         """Return the nodes strictly below the edges' nodes."""
@@ -67,7 +68,7 @@ def walk(losses: Sequence[Tensor]) -> Graph:
         edge = get_gradient_edge(loss)
         roots.append((edge.node, edge.output_nr))
     graph = Graph(roots)
-    order = _postorder([node for node, _ in roots], graph.children)
+    order = _postorder(graph)
     masks = dict.fromkeys(reversed(order), 0)
     for k, (node, _) in enumerate(roots):
         masks[node] |= 1 << k
@@ -78,6 +79,8 @@ def walk(losses: Sequence[Tensor]) -> Graph:
             tensor = getattr(node, "variable", None)
             if tensor is not None:
                 graph.leaves.append(Leaf(tensor, node, mask))
+        elif mask & (mask - 1):
+            graph.shares_nodes = True
         for child, _ in below:
             if child is not None:
                 masks[child] |= mask
@@ -85,13 +88,12 @@ def walk(losses: Sequence[Tensor]) -> Graph:
     return graph
 
 
-def _postorder(
-    roots: Sequence[Node], children: dict[Node, tuple[tuple[Node, int], ...]]
-) -> list[Node]:
+def _postorder(graph: Graph) -> list[Node]:
     """Return the nodes so that each comes after those it leads to; fill `children`."""
+    children = graph.children
     order: list[Node] = []
     finished: set[Node] = set()
-    for root in roots:
+    for root, _ in graph.roots:
         stack = [root]
         while stack:
             node = stack[-1]
@@ -103,7 +105,9 @@ def _postorder(
                 order.append(node)
             else:
                 below = children[node] = node.next_functions
-                if node.name() == "CheckpointFunctionBackward":
+                if isinstance(node, BackwardCFunction):
+                    graph.custom = True
+                if type(node).__name__ == "CheckpointFunctionBackward":
                     raise InvalidInputError(
                         "The losses' graph has a reentrant checkpoint, which hides its parameters. "
                         "Pass `use_reentrant=False` to torch.utils.checkpoint.checkpoint."

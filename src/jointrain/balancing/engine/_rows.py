@@ -11,6 +11,10 @@ from torch.autograd.graph import GradientEdge
 
 from jointrain.balancing.engine._ghost import GhostLayer, gram
 from jointrain.balancing.engine._graph import Leaf
+from jointrain.errors import InvalidInputError
+
+_FRESH = 2**24  # bytes up to which fetching memory anew costs nothing to speak of
+_KEPT = 2**28  # bytes above which memory isn't held between steps
 
 
 class Block(NamedTuple):
@@ -68,17 +72,31 @@ def grad(
     retain: bool,
     batched: bool = False,
 ) -> Sequence[Tensor | None]:
-    """Return the gradients of the outputs, started with the cotangents, None where unreached."""
+    """Return the gradients of the outputs, started with the cotangents, None where unreached.
+
+    Raises:
+        InvalidInputError: A compiled part of the graph can be differentiated only once.
+    """
     if not inputs:
         return ()
-    return torch.autograd.grad(
-        outputs,  # type: ignore[arg-type]
-        inputs,  # type: ignore[arg-type]
-        cotangents,
-        retain_graph=retain,
-        allow_unused=True,
-        is_grads_batched=batched,
-    )
+    try:
+        return torch.autograd.grad(
+            outputs,  # type: ignore[arg-type]
+            inputs,  # type: ignore[arg-type]
+            cotangents,
+            retain_graph=retain,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+    except RuntimeError as error:
+        if "donated buffer" not in str(error):
+            raise
+        raise InvalidInputError(
+            "The compiled part of the network can be differentiated only once a step, this way "
+            "takes a pass per task. Set `torch._functorch.config.donated_buffer = False` (after "
+            "`import torch._functorch.config`) before the network's first call, or choose "
+            '`at="features"`.'
+        ) from error
 
 
 class Rows:
@@ -88,10 +106,19 @@ class Rows:
         t: Number of tasks.
         leaves: The parameters whose weight gradients are kept.
         layers: The layers whose output gradients are kept instead.
+        workspace: Where large buffers are kept from one step to the next, so that their memory
+            isn't asked of the system anew; None if the rows outlive the step.
     """
 
-    def __init__(self, t: int, leaves: Sequence[Leaf], layers: Sequence[GhostLayer] = ()) -> None:
+    def __init__(
+        self,
+        t: int,
+        leaves: Sequence[Leaf],
+        layers: Sequence[GhostLayer] = (),
+        workspace: dict[str, Tensor] | None = None,
+    ) -> None:
         self.t = t
+        self.workspace = workspace
         groups: dict[tuple[torch.device, torch.dtype], list[Leaf]] = {}
         for leaf in leaves:
             groups.setdefault((leaf.tensor.device, leaf.tensor.dtype), []).append(leaf)
@@ -110,7 +137,18 @@ class Rows:
         self.blocks = []
         for group in self.groups:
             size = sum(leaf.tensor.numel() for leaf in group)
-            self.blocks.append(Block(group[0].tensor.new_empty(self.t, size), group))
+            self.blocks.append(Block(self._empty(group[0].tensor, size), group))
+
+    def _empty(self, like: Tensor, size: int) -> Tensor:
+        """Return an unfilled [t, size] tensor."""
+        wanted = self.t * size * like.element_size()
+        if self.workspace is None or like.device.type != "cpu" or not _FRESH < wanted < _KEPT:
+            return like.new_empty(self.t, size)
+        key = f"rows {like.dtype}"
+        kept = self.workspace.get(key)
+        if kept is None or kept.numel() < self.t * size:
+            kept = self.workspace[key] = like.new_empty(self.t * size)
+        return kept[: self.t * size].view(self.t, size)
 
     def collect_from_losses(
         self,
@@ -178,6 +216,7 @@ class Rows:
         edges: Sequence[GradientEdge],
         cotangents: Callable[[int, int], list[Tensor]],
         chunk: int,
+        retain: bool,
     ) -> None:
         """Fill the rows by passes with `chunk` tasks at once, from the boundary on."""
         leaves = self.ordered()
@@ -186,7 +225,8 @@ class Rows:
         pieces: list[list[Tensor]] = [[] for _ in inputs]
         for start in range(0, self.t, chunk):
             part = cotangents(start, min(start + chunk, self.t))
-            found = grad(edges, inputs, part, retain=True, batched=True)
+            keep = retain or start + chunk < self.t
+            found = grad(edges, inputs, part, retain=keep, batched=True)
             for i, g in enumerate(found):
                 if g is None:
                     g = leaves[i].tensor.new_zeros(len(part[0]), *leaves[i].tensor.shape)

@@ -57,6 +57,7 @@ class Step:
     way: str = "auto"
     memory_limit: int | None = None
     retain_graph: bool = False
+    workspace: dict[str, Tensor] | None = None
     took: str = ""
     ghost_layers: int = 0
     _boundary: list[Boundary | None] = field(default_factory=list)
@@ -88,29 +89,43 @@ class Step:
         leaves = self.shared if leaves is None else leaves
         layers = self._layers(leaves) if ghost and not partial else []
         inside = {leaf.node for layer in layers for leaf in layer.leaves}
-        rows = Rows(self.t, [leaf for leaf in leaves if leaf.node not in inside], layers)
+        direct = [leaf for leaf in leaves if leaf.node not in inside]
+        rows = Rows(self.t, direct, layers, self.workspace if ghost else None)
         self.ghost_layers = len(layers)
         keep = again or self.retain_graph
         batched = self._batched_pays()
         heads = self.heads(dense=batched)
         if heads is None:
-            retain = self.graph.shares_nodes()
+            retain = self.graph.shares_nodes
             self.took = "per_task" if retain else "per_task, a graph of its own for each"
             return rows, rows.collect_from_losses(
                 self.losses, self.factors, self.own, retain or keep, keep
             )
         boundary, cotangents, mine = heads
         if batched:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK)
-            except RuntimeError:  # an operation without a batching rule
-                batched = False
+            batched = self._collect_batched(rows, boundary, cotangents, keep)
         if not batched:
             rows.collect_from_boundary(boundary.edges, cotangents.of_task, keep)
         self.took = "batched" if batched else "per_task"
         return rows, mine
+
+    def _collect_batched(
+        self, rows: Rows, boundary: Boundary, cotangents: Cotangents, keep: bool
+    ) -> bool:
+        """Try batched passes; return False where an operation can't be batched."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                keep = keep or self.graph.custom
+                rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK, keep)
+        except RuntimeError as error:
+            if not self.graph.custom:
+                raise InvalidInputError(
+                    "An operation of the shared part can't take several tasks' gradients at once: "
+                    f'{error} Pass `way="per_task"`.'
+                ) from error
+            return False
+        return True
 
     def heads(self, *, dense: bool) -> tuple[Boundary, Cotangents, Gradients] | None:
         """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
@@ -119,7 +134,7 @@ class Step:
             dense: Whether a pass per task may be spent on them; if not, None where one pass for all
                 tasks doesn't do.
         """
-        if self.t < 2 or not self.graph.shares_nodes():
+        if self.t < 2 or not self.graph.shares_nodes:
             return None
         boundary = self.boundary()
         if boundary is None:
@@ -142,16 +157,16 @@ class Step:
         return rows
 
     def _layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
-        if self.way not in ("auto", "ghost") or not self.graph.shares_nodes():
+        if self.way not in ("auto", "ghost") or not self.graph.shares_nodes:
             return []
         layers = find_layers(self.graph, leaves, (1 << self.t) - 1)
         return layers if self.way == "ghost" else [x for x in layers if x.pays(self.t)]
 
     def _batched_pays(self) -> bool:
-        if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes():
+        if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:
             return False
-        if self.way == "batched":
-            return True
+        if self.way == "batched" or self.graph.custom:
+            return self.way == "batched"
         if self.losses[0].device.type != "cpu":
             return True
         boundary = self.boundary()

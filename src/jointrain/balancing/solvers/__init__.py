@@ -2,7 +2,7 @@
 
 from jointrain.balancing.solvers._bargaining import bargaining_weights
 from jointrain.balancing.solvers._conflict_averse import conflict_averse_weights
-from jointrain.balancing.solvers._dense import Array, eigen
+from jointrain.balancing.solvers._dense import Array, cholesky, eigen
 from jointrain.balancing.solvers._dual_cone import dual_cone_weights
 from jointrain.balancing.solvers._equal_projection import equal_cosine_weights
 from jointrain.balancing.solvers._min_norm import min_norm_weights
@@ -12,6 +12,7 @@ from jointrain.balancing.solvers._simplex import project_onto_simplex
 __all__ = [
     "Array",
     "bargaining_weights",
+    "cholesky",
     "conflict_averse_weights",
     "dual_cone_weights",
     "eigen",

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing.solvers._dense import Array, solve_positive
-from jointrain.balancing.solvers._nonnegative import equilibrate
+from jointrain.balancing.solvers._nonnegative import equilibrate, nonnegative_quadratic
 
 _MOST_STEPS = 200
+_RIDGE = 1e-9  # where gradients cancel out
 
 
 def bargaining_weights(gramian: Tensor, power: float = 1.0) -> Tensor:
@@ -20,7 +21,8 @@ def bargaining_weights(gramian: Tensor, power: float = 1.0) -> Tensor:
 
     so a damped Newton method finds the one solution in a few t x t solves from a start that needs
     no memory of the last step. Where gradients cancel out exactly there is no solution; the ridge
-    of the scaled Gramian then bounds the weights, by about 1e6 times the usual ones for p = 1.
+    of the scaled Gramian then bounds the weights, by about 1e5 times the usual ones for p = 1, and
+    what they leave of conflict is projected out.
 
     Shape:
         gramian: [t, t], float64, symmetric positive semi-definite up to rounding.
@@ -38,17 +40,31 @@ def bargaining_weights(gramian: Tensor, power: float = 1.0) -> Tensor:
         return torch.zeros(len(g), dtype=torch.float64)
     if not alive.all():
         matrix, scale = matrix[np.ix_(alive, alive)], scale[alive]
+    z = _cosine_weights(matrix, scale, power)
+    slope = matrix @ z - (matrix[0, 0] - 1.0) * z
+    if (slope < 0.0).any():
+        # only the ridge has ended the growth of z: once more with one that leaves some digits,
+        # and from there to the nearest update that does no harm
+        ridge = max(_RIDGE, float(matrix[0, 0]) - 1.0)
+        matrix[np.diag_indices_from(matrix)] = 1.0 + ridge
+        z = _cosine_weights(matrix, scale, power)
+        slope = matrix @ z - ridge * z
+        z = z + nonnegative_quadratic(matrix, -slope[None])[0]
+    weights = np.zeros(len(g))
+    weights[alive] = z * scale
+    return torch.from_numpy(weights)
+
+
+def _cosine_weights(matrix: Array, scale: Array, power: float) -> Array:
+    """Return z, the weights of the unit gradients, w over `scale`."""
     # in the unknown v = w / own, where `own` solves the problem without the other tasks, this is
-    # A v = c v^-p with A = diag(c) times cosines, about 1 everywhere
+    # A v = c v^-p with A = diag(c) times cosines; a common factor of all gradients is taken out
     own_log = np.log(scale) * (2.0 / (1.0 + power))
-    own_log_shift = own_log.mean()
-    own = np.exp(own_log - own_log_shift)
+    own = np.exp(own_log - own_log.mean())
     ratio = own ** (1.0 - power)
     root = np.sqrt(ratio)
     v = _newton(matrix * root[:, None] * root, ratio, power)
-    weights = np.zeros(len(g))
-    weights[alive] = v * np.exp(own_log)
-    return torch.from_numpy(weights)
+    return np.asarray(v * np.exp(own_log - np.log(scale)))
 
 
 def _newton(a: Array, c: Array, power: float) -> Array:

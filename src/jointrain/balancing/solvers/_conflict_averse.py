@@ -55,6 +55,7 @@ class _Ball:
 
     def __init__(self, matrix: Array, scale: Array, mean_slope: Array, radius: float) -> None:
         self.matrix, self.scale, self.mean_slope = matrix, scale, mean_slope
+        self.ridge = float(matrix[0, 0]) - 1.0
         self.square = radius * radius
         self.low = float(mean_slope.min())
         lengths = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
@@ -92,12 +93,13 @@ class _Ball:
         if not need.max() > 0.0:
             return np.zeros_like(need), 0.0, True
         z = nonnegative_quadratic(self.matrix, need[None], self.free)[0]
-        slope = self.matrix @ z
         self.free = (z > 0.0)[None]
-        # a zero gradient can't gain anything
-        possible = gain <= 0.0 or bool((self.scale > 0.0).all())
-        feasible = possible and bool((slope - need).min() >= -1e-7 * np.abs(need).max())
-        feasible = feasible and float(z.max()) < 1e7 * float(np.abs(need).max())
+        slope = self.matrix @ z - self.ridge * z
+        short = need - slope
+        feasible = bool(short.max() <= 1e-7 * np.abs(need).max())
+        if gain > 0.0:
+            # a zero gradient can't gain, nor do others if the ridge alone makes it look so
+            feasible = feasible and bool((short < 0.01 * gain * self.scale).all())
         return z * self.scale, float(z @ slope), feasible
 
     def next_gain(self, otherwise: float | None = None) -> float:

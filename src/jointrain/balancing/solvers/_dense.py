@@ -27,13 +27,13 @@ def solve_positive(matrix: Array, right: Array) -> tuple[Array, bool]:
     return torch.cholesky_solve(columns, factor).numpy().reshape(right.shape), int(info) == 0
 
 
-def smallest_pivot(matrix: Array) -> float:
-    """Return the smallest diagonal entry of the Cholesky factor, 0 if there is no such factor."""
+def cholesky(matrix: Array) -> Array | None:
+    """Return the lower Cholesky factor, or None if `matrix` is not positive definite."""
     if len(matrix) <= _SMALL:
         factor, info = dpotrf(matrix, lower=1)
-        return 0.0 if info else float(factor.diagonal().min())
+        return None if info else factor
     torch_factor, torch_info = torch.linalg.cholesky_ex(torch.from_numpy(matrix))
-    return 0.0 if int(torch_info) else float(torch_factor.diagonal().min())
+    return None if int(torch_info) else torch_factor.numpy()
 
 
 def product(left: Array, right: Array) -> Array:

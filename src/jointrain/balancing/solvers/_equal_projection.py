@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jointrain.balancing.solvers._dense import Array, eigen, smallest_pivot, solve_positive
+from jointrain.balancing.solvers._dense import Array, cholesky, eigen, solve_positive
 
 
 def equal_cosine_weights(gramian: Array, lengths: Array) -> Array:
@@ -18,7 +18,8 @@ def equal_cosine_weights(gramian: Array, lengths: Array) -> Array:
     scale = np.divide(1.0, lengths, out=np.zeros(t), where=lengths > 0.0)
     if scale.all():
         cosines = gramian * scale[:, None] * scale
-        if smallest_pivot(cosines) > 1e-5:
+        factor = cholesky(cosines)
+        if factor is not None and factor.diagonal().min() > 1e-5:
             return solve_positive(cosines, np.ones(t))[0] * scale
     top = lengths.max()
     if top == 0.0:

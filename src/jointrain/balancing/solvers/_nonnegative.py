@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jointrain.balancing.solvers._dense import Array, Mask, product, smallest_pivot, solve_positive
+from jointrain.balancing.solvers._dense import Array, Mask, cholesky, product, solve_positive
 
 _RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 _BATCHED_UP_TO = 16
@@ -23,7 +23,7 @@ def equilibrate(gramian: Array) -> tuple[Array, Array]:
     diagonal = np.einsum("ii->i", cosines)
     for ridge in _RIDGES:
         diagonal[:] = 1.0 + ridge
-        if smallest_pivot(cosines) > 0.0:
+        if cholesky(cosines) is not None:
             break
     return cosines, scale
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from jointrain.balancing._balancer import LossWeighting
@@ -66,4 +67,4 @@ class ByDifficulty(LossWeighting):
     def objective(self, losses: Tensor) -> Tensor:
         """Return the weighted sum of the losses [t]."""
         present = self.present(len(losses))
-        return (self.task_weights[present].to(losses) * losses).sum()
+        return torch.dot(self.task_weights[present].to(losses), losses)

@@ -29,7 +29,8 @@ class DWA(LossWeighting):
         InvalidInputError: `temperature` is not above zero, or a loss is negative.
 
     State: buffers `total` and `count` of the running epoch and `averages`, [2, T], of the last two
-        (older first), rolled by `end_epoch`; not a number where unknown. Cost: one backward pass.
+        (older first; not a number where unknown), rolled by `end_epoch`, and `rates`, r, made of
+        these. Cost: one backward pass.
     Source: Liu, Johns, Davison, "End-to-end multi-task learning with attention", CVPR 2019,
         https://arxiv.org/abs/1803.10704, Eq. (7). Written from the paper.
     Differs from the source: a task that was absent for a whole epoch keeps its last two averages,
@@ -54,6 +55,7 @@ class DWA(LossWeighting):
     total: Tensor
     count: Tensor
     averages: Tensor
+    rates: Tensor
 
     def __init__(
         self, tasks: int | Sequence[str] | None = None, *, temperature: float = 2.0
@@ -68,6 +70,7 @@ class DWA(LossWeighting):
         self.register_buffer("count", torch.zeros(n_tasks, dtype=torch.float64))
         unknown = torch.full((2, n_tasks), torch.nan, dtype=torch.float64)
         self.register_buffer("averages", unknown)
+        self.register_buffer("rates", torch.ones(n_tasks, dtype=torch.float64))
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the weighted sum of the losses [t], which join the running epoch's average."""
@@ -75,11 +78,8 @@ class DWA(LossWeighting):
         present = self.present(len(losses))
         self.total[present] += losses.detach().to(self.total)
         self.count[present] += 1
-        older, newer = self.averages[:, present]
-        rate = newer / older
-        rate = rate.where(rate.isfinite(), 1.0)
-        weights = len(losses) * torch.softmax(rate / self.temperature, dim=0)
-        return (weights.to(losses) * losses).sum()
+        weights = len(losses) * torch.softmax(self.rates[present] / self.temperature, dim=0)
+        return torch.dot(weights.to(losses), losses)
 
     def end_epoch(self) -> None:
         """Turn the running sums into averages of the epoch that is over."""
@@ -88,5 +88,7 @@ class DWA(LossWeighting):
         seen = self.count > 0
         rolled = torch.stack([self.averages[1], self.total / self.count.clamp_min(1)])
         self.averages = torch.where(seen, rolled, self.averages)
+        rates = self.averages[1] / self.averages[0]
+        self.rates = rates.where(rates.isfinite(), 1.0)
         self.total.zero_()
         self.count.zero_()

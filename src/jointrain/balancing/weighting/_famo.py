@@ -106,7 +106,7 @@ class FAMO(LossWeighting):
         self.before[present] = shifted.detach().to(self.before)
         weights = torch.softmax(self.logits[present], dim=0).to(losses)
         scale = len(losses) / (weights / shifted.detach()).sum()
-        return (scale * weights * shifted.log()).sum()
+        return torch.dot(scale * weights, shifted.log())
 
     def after_step(self, losses: Tensor) -> None:
         """Move the logits by what the step did to the losses [t] of the same batch."""

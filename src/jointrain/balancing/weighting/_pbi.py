@@ -84,7 +84,9 @@ class PBI(LossWeighting):
         ray = self.task_preference[present].to(losses)
         length: Tensor = torch.linalg.vector_norm(ray)
         ray = ray / length.where(length > 0, 1.0)
-        above = losses - self.task_ideal[present].to(losses)
+        above = losses
+        if self.ideal is not None:
+            above = losses - self.task_ideal[present].to(losses)
         along: Tensor = above @ ray
         off = above - along * ray
         # distances below rounding are zero: their direction would be noise of full length

@@ -80,10 +80,10 @@ def require_at_least(losses: Tensor, low: Tensor | float, balancer: Balancer) ->
     Raises:
         InvalidInputError: A loss is below its bound or not a number.
     """
-    fine = losses.detach() >= low
-    if bool(fine.all()):
+    room = losses.detach() - low if isinstance(low, Tensor) or low else losses.detach()
+    if float(room.min()) >= 0:  # not so for a loss that isn't a number
         return
-    i = int(fine.logical_not().nonzero()[0])
+    i = int((room >= 0).logical_not().nonzero()[0])
     task = str(i)
     if balancer.task_names is not None:
         task = balancer.task_names[int(balancer.present(len(losses))[i])]

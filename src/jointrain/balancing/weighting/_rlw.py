@@ -56,4 +56,4 @@ class RLW(LossWeighting):
         else:
             drawn.exponential_(generator=self.generator)
             weights = drawn / drawn.sum()
-        return (len(losses) * weights.to(losses) * losses).sum()
+        return torch.dot((len(losses) * weights).to(losses), losses)

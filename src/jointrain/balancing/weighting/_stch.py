@@ -34,9 +34,9 @@ class STCH(LossWeighting):
 
     Args:
         tasks: Number or names of the tasks; by default fixed at `bind` or at the first step.
-        mu: :math:`\mu`, > 0: towards 0 the maximum, towards infinity the sum. Authors' default 1.
+        mu: :math:`\mu`, > 0: towards 0 the maximum, towards infinity the sum. Default of LibMTL, 1.
         warmup_epochs: Epochs before the one whose mean losses become the nadir, >= 0, or None for
-            the second form. Authors' default 4.
+            the second form. Default of LibMTL, 4.
         preference: :math:`\lambda`, >= 0, by name or in the order of the tasks, used as it is.
             None means 1 for every task.
         ideal: :math:`z`, what each loss can at best be, likewise. None means zero.
@@ -111,32 +111,43 @@ class STCH(LossWeighting):
     def objective(self, losses: Tensor) -> Tensor:
         """Return the smooth maximum of the losses [t], or the sum of logarithms in the warm-up."""
         present = self.present(len(losses))
-        preference = self.task_preference[present].to(losses)
-        ideal = self.task_ideal[present].to(losses)
+        ideal: Tensor | float = 0.0
+        above = losses
+        if self.ideal is not None:
+            ideal = self.task_ideal[present].to(losses)
+            above = losses - ideal
         if self.warmup_epochs is None:
-            return self._smooth_maximum(preference * (losses - ideal))
+            return self._smooth_maximum(above, present)
         require_at_least(losses, ideal, self)
-        above = losses - ideal
         epoch = int(self.epochs)
         if epoch <= self.warmup_epochs:
             if epoch == self.warmup_epochs:
                 self.total[present] += above.detach().to(self.total)
                 self.count[present] += 1
             return torch.log(above + _EPSILON).sum()
-        nadir = self.nadir[present]
-        nadir = nadir.where(nadir.isfinite(), above.detach().to(nadir)).clamp_min(_EPSILON)
-        self.nadir[present] = nadir
-        return self._smooth_maximum(preference * torch.log(above / nadir.to(losses) + _EPSILON))
+        nadir = self._nadir_of(above.detach(), present).to(losses)
+        return self._smooth_maximum(torch.log(above / nadir + _EPSILON), present)
 
     def end_epoch(self) -> None:
         """Count the epoch; after the last one of the warm-up, fix the nadir."""
         if self.task_names is None:
             return
         if int(self.epochs) == self.warmup_epochs:
-            self.nadir = self.total / self.count  # 0 / 0: a task that was absent stays unknown
+            mean = self.total / self.count  # 0 / 0: a task that was absent stays unknown
+            self.nadir = mean.clamp_min(_EPSILON)
         self.epochs += 1
 
-    def _smooth_maximum(self, values: Tensor) -> Tensor:
+    def _nadir_of(self, above: Tensor, present: Tensor) -> Tensor:
+        nadir = self.nadir[present]
+        unknown = nadir.isnan()
+        if bool(unknown.any()):
+            nadir = torch.where(unknown, above.to(nadir).clamp_min(_EPSILON), nadir)
+            self.nadir[present] = nadir
+        return nadir
+
+    def _smooth_maximum(self, values: Tensor, present: Tensor) -> Tensor:
+        if self.preference is not None:
+            values = self.task_preference[present].to(values) * values
         largest = values.detach().max()
         smooth = self.mu * torch.logsumexp((values - largest) / self.mu, dim=0) + largest
         return len(values) * smooth

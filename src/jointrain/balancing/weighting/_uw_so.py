@@ -57,4 +57,4 @@ class UWSO(LossWeighting):
         require_at_least(losses, 0.0, self)
         inverse = 1.0 / losses.detach().double().clamp_min(_SMALLEST)
         weights = torch.softmax(inverse / self.temperature, dim=0)
-        return (len(losses) * weights.to(losses) * losses).sum()
+        return torch.dot((len(losses) * weights).to(losses), losses)
