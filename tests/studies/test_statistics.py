@@ -60,8 +60,9 @@ def test_equal_recipes_show_nothing():
     assert corrected_resampled_t_test(np.zeros(10), 0.25) == (1.0, 0.0, 0.0)
 
 
-def test_the_same_change_everywhere_is_certain():
-    assert corrected_resampled_t_test(np.full(10, 0.1), 0.25) == pytest.approx((0.0, 0.1, 0.1))
+def test_the_same_change_everywhere_counts_by_its_signs():
+    expected = (2 * 0.5**10, 0.1, 0.1)
+    assert corrected_resampled_t_test(np.full(10, 0.1), 0.25) == pytest.approx(expected)
 
 
 def test_the_test_keeps_its_level_under_the_null():

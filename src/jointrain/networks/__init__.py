@@ -1,7 +1,50 @@
 """Networks: trunks, heads and the ways to share layers between tasks."""
 
+from jointrain.networks._cgc import CGC
+from jointrain.networks._cross_stitch import CrossStitch
+from jointrain.networks._dselect_k import DSelectK
 from jointrain.networks._hard_sharing import HardSharing
+from jointrain.networks._heads import GroupedLinear
+from jointrain.networks._layer_sharing import LayerSharing
+from jointrain.networks._learning_to_branch import LearningToBranch
+from jointrain.networks._low_rank_adapters import LowRankAdapters
 from jointrain.networks._mlp import MLP
-from jointrain.networks._network import Network
+from jointrain.networks._mmoe import MMoE
+from jointrain.networks._mtan import MTAN
+from jointrain.networks._network import Network, Part
+from jointrain.networks._numeric_embeddings import NumericEmbeddings
+from jointrain.networks._ple import PLE
+from jointrain.networks._registry import NETWORKS, TableNetwork, build_table_network
+from jointrain.networks._sluice import Sluice
+from jointrain.networks._soft_sharing import SoftSharing
+from jointrain.networks._stages import cut
+from jointrain.networks._tabm import TabM
+from jointrain.networks._wrappers import KerasTrunk, TransformerDecoder, TransformerTrunk
 
-__all__ = ["MLP", "HardSharing", "Network"]
+__all__ = [
+    "CGC",
+    "MLP",
+    "MTAN",
+    "NETWORKS",
+    "PLE",
+    "CrossStitch",
+    "DSelectK",
+    "GroupedLinear",
+    "HardSharing",
+    "KerasTrunk",
+    "LayerSharing",
+    "LearningToBranch",
+    "LowRankAdapters",
+    "MMoE",
+    "Network",
+    "NumericEmbeddings",
+    "Part",
+    "Sluice",
+    "SoftSharing",
+    "TabM",
+    "TableNetwork",
+    "TransformerDecoder",
+    "TransformerTrunk",
+    "build_table_network",
+    "cut",
+]

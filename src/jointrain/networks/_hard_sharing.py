@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from jointrain.networks._network import Network
+from jointrain.networks._heads import GROUP_FROM
+from jointrain.networks._network import Network, Part
+from jointrain.networks._stages import Trunk, copies, cut
 
 
 class HardSharing(Network):
@@ -15,16 +17,27 @@ class HardSharing(Network):
 
     The output of task i is :math:`h_i(f(x))` with the trunk f and the heads h. With
     ``nn.Identity()`` as the trunk nothing is shared: the tasks are separate models side by side.
+    With `split_at` the trunk's upper layers :math:`u_i` are each task's own, copies of the given
+    ones: :math:`h_i(u_i(f(x)))`.
 
     Args:
-        trunk: The shared layers; any module that takes the inputs.
+        trunk: The shared layers; any module that takes the inputs, or its stages as a list.
         heads: Each task's own layers by task name; they take what the trunk gives.
+        split_at: The layer with which the tasks part, such as ``layer3``; see `cut`. Default: all
+            of the trunk is shared. A list of two stages needs none.
+        reinitialize: Draw new weights for the copies of the upper layers; default False, as
+            pretrained layers want.
+        group_from: From how many linear heads of one size these become one `GroupedLinear`,
+            computed as one product with one masked loss; None never groups. Default 16: below,
+            it spares nothing.
 
     Shape:
         forward: inputs as the trunk takes them -> [b, o] for each task.
 
     Raises:
-        InvalidInputError: `heads` is empty.
+        InvalidInputError: `heads` is empty, or `split_at` names no layer.
+
+    Cost: one pass through the trunk for all tasks; the upper layers once a task.
 
     Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2.
     Differs from the source: nothing known.
@@ -38,23 +51,34 @@ class HardSharing(Network):
         {'price': (5, 1), 'kind': (5, 3)}
     """
 
-    def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
-        super().__init__(heads)
-        self.trunk = trunk
-        # a list, not a ModuleDict: task names are column names, which may hold dots or clash
-        self.heads = nn.ModuleList(heads.values())
+    def __init__(
+        self,
+        trunk: Trunk,
+        heads: Mapping[str, nn.Module],
+        *,
+        split_at: str | None = None,
+        reinitialize: bool = False,
+        group_from: int | None = GROUP_FROM,
+    ) -> None:
+        stages = cut(trunk, split_at)
+        split = len(stages) > 1
+        super().__init__(heads, beside=stages, group_from=None if split else group_from)
+        self.trunk = stages[0]
+        self.branches: nn.ModuleList | None = None
+        if split:
+            upper = stages[1] if len(stages) == 2 else nn.Sequential(*stages[1:])
+            self.branches = nn.ModuleList(copies(upper, len(heads), reinitialize=reinitialize))
 
-    def forward(self, inputs: Any, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the outputs of `tasks` (default: of all), computing no other head."""
-        features = self.trunk(inputs)
-        names = self.task_names if tasks is None else tasks
-        return {name: self.heads[self.index_of(name)](features) for name in names}
+    def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
+        """Return what the trunk gives, passed through each task's own upper layers if any."""
+        shared = self.trunk(inputs)
+        if self.branches is None:
+            return dict.fromkeys(tasks, shared)
+        return {name: self.branches[self.index_of(name)](shared) for name in tasks}
 
-    def task_parameters(self, task: str) -> list[nn.Parameter]:
-        """Return the parameters of the task's head that no other part of the network holds."""
-        index = self.index_of(task)
-        others = {id(p) for p in self.trunk.parameters()}
-        for other, head in enumerate(self.heads):
-            if other != index:
-                others.update(id(p) for p in head.parameters())
-        return [p for p in self.heads[index].parameters() if id(p) not in others]
+    def parts(self) -> list[Part]:
+        """Return the trunk, and each task's upper layers."""
+        parts = [Part(("trunk",), self.task_names, self.trunk)]
+        for name, branch in zip(self.task_names, self.branches or (), strict=False):
+            parts.append(Part(("branches", name), (name,), branch, own=True))
+        return parts

@@ -2,49 +2,289 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, overload
 
+import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from jointrain.errors import InvalidInputError, closest
+from jointrain.networks._heads import TaskHeads
+from jointrain.networks._masked_losses import masked_losses
+from jointrain.task import Task
+
+_SIBLINGS = 12
+"""How many siblings `describe` prints before it counts the rest."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a network, and the tasks whose outputs depend on it.
+
+    Args:
+        path: Where it hangs in the tree that `Network.describe` prints.
+        tasks: Every task whose loss reaches the piece.
+        module: The piece, where it is a module.
+        parameters: Its parameters; default those of the module.
+        own: Whether it is made for one task (also in a network that has only one).
+    """
+
+    path: tuple[str, ...]
+    tasks: tuple[str, ...]
+    module: nn.Module | None = None
+    parameters: tuple[nn.Parameter, ...] | None = None
+    own: bool = False
+
+    def all_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters of the piece."""
+        if self.parameters is not None:
+            return self.parameters
+        return () if self.module is None else self.module.parameters()
 
 
 class Network(nn.Module, ABC):
     """Maps inputs to ``{task: output}`` and knows which parameters are shared.
 
+    A new architecture writes two methods: `features`, which gives each task what its head takes,
+    and `parts`, which says which task reaches which piece. All else follows: outputs, ownership,
+    `describe`, `for_task`, losses.
+
     Args:
-        task_names: Names of the tasks, in the order of the outputs.
+        heads: Each task's own last layers by task name; the order is that of the outputs. A head
+            with ``takes_inputs = True`` is called with the features and the network's inputs.
+        beside: Modules of the network that may hold the same parameters as a head (tied weights).
+        group_from: From how many linear heads of one size on features that all tasks share the
+            heads become one `GroupedLinear`; None (default) groups none.
 
     Raises:
-        InvalidInputError: There is no task, or two tasks have the same name.
+        InvalidInputError: There is no task.
     """
 
-    def __init__(self, task_names: Iterable[str]) -> None:
+    def __init__(
+        self,
+        heads: Mapping[str, nn.Module],
+        *,
+        beside: Iterable[nn.Module] = (),
+        group_from: int | None = None,
+    ) -> None:
         super().__init__()
-        self.task_names = tuple(task_names)
+        self.task_names = tuple(heads)
         if not self.task_names:
-            raise InvalidInputError("a network needs at least one task")
-        if len(set(self.task_names)) != len(self.task_names):
-            raise InvalidInputError("the tasks of a network must have different names")
+            raise InvalidInputError("a network needs at least one task; give it a head for each")
+        self._position = {name: index for index, name in enumerate(self.task_names)}
+        self.heads = TaskHeads(heads, beside=beside, group_from=group_from)
 
     @abstractmethod
-    def forward(self, inputs: Any, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the outputs of `tasks` (default: of all), computing nothing for the others.
+    def features(self, inputs: Any, tasks: Sequence[str]) -> Mapping[str, Any]:
+        """Return what the head of each of `tasks` takes; the same object where it is shared."""
+
+    @abstractmethod
+    def parts(self) -> list[Part]:
+        """Return the pieces below the heads, each with the tasks whose losses reach it."""
+
+    @overload
+    def forward(
+        self, inputs: Any, tasks: Sequence[str] | None = None, *, grouped: Literal[False] = False
+    ) -> dict[str, Tensor]: ...
+    @overload
+    def forward(
+        self, inputs: Any, tasks: Sequence[str] | None = None, *, grouped: Literal[True]
+    ) -> dict[tuple[str, ...], Tensor]: ...
+    def forward(
+        self, inputs: Any, tasks: Sequence[str] | None = None, *, grouped: bool = False
+    ) -> dict[str, Tensor] | dict[tuple[str, ...], Tensor]:
+        """Return the outputs of `tasks` (default: of all), computing no head of the others.
+
+        Args:
+            inputs: What the network takes, first dimension b.
+            tasks: Names of the tasks wanted.
+            grouped: Return the outputs as the heads compute them, which spares a view per task:
+                the key of a group is the tuple of its tasks, the value their outputs stacked.
 
         Shape:
-            inputs: what the trunk takes, first dimension b. returns: [b, o] for each task.
-        """
+            returns: [b, o] for each task; if `grouped`, [b, t, o] for each key of t > 1 tasks.
 
-    @abstractmethod
+        Raises:
+            InvalidInputError: A task is unknown, or features do not fit a head.
+        """
+        names = self.task_names if tasks is None else tuple(tasks)
+        if tasks is not None:
+            for name in names:
+                self.index_of(name)
+        outputs = self.heads(self.features(inputs, names), names, inputs)
+        return outputs if grouped else ungroup(outputs)
+
+    def penalty(self, tasks: Sequence[str] | None = None) -> Tensor | None:
+        """Return what the network itself adds to the loss of a step, None where it adds nothing.
+
+        A training loop calls it once a step, between forward and the optimiser's step, and adds it
+        to the loss (or calls ``backward`` on it: its graph is its own). It is no task's loss, so
+        no balancer weighs it.
+
+        Args:
+            tasks: The tasks of the step; the other tasks' own parameters get no gradient from it.
+
+        Shape:
+            returns: [].
+        """
+        del tasks
+        return None
+
+    def loss(self, task: Task, output: Tensor, target: Tensor, *, complete: bool = False) -> Tensor:
+        """Return the task's mean loss over the labelled rows, a scalar.
+
+        Networks whose training output is not what `Task.loss` takes (ensembles) say here what
+        their loss is.
+
+        Args:
+            task: The task.
+            output: What the network gave for it.
+            target: The targets, missing labels marked.
+            complete: Promise that every row has a label, which saves the mask.
+        """
+        return task.loss(output, target, complete=complete)
+
+    def losses(
+        self,
+        tasks: Mapping[str, Task],
+        outputs: Mapping[tuple[str, ...], Tensor],
+        targets: Mapping[str, Tensor],
+    ) -> tuple[tuple[str, ...], Tensor]:
+        """Return the mean losses of all tasks at once: one masked loss for each group.
+
+        Args:
+            tasks: The tasks by name.
+            outputs: What the network gave with ``grouped=True``.
+            targets: Each task's targets, missing labels marked.
+
+        Shape:
+            returns: the names of the tasks, and their losses, [t], in the same order.
+        """
+        names: list[str] = []
+        losses: list[Tensor] = []
+        for members, output in outputs.items():
+            if len(members) == 1:
+                (name,) = members
+                names.append(name)
+                losses.append(self.loss(tasks[name], output, targets[name])[None])
+                continue
+            for found, loss in masked_losses([tasks[n] for n in members], output, targets):
+                names.extend(found)
+                losses.append(loss)
+        return tuple(names), losses[0] if len(losses) == 1 else torch.cat(losses)
+
+    def all_parts(self) -> list[Part]:
+        """Return all pieces, the heads included."""
+        return [
+            *self.parts(),
+            *(
+                Part(("heads", name), (name,), *self.heads.piece(name), own=True)
+                for name in self.task_names
+            ),
+        ]
+
+    def parameters_by_task(self) -> dict[str, list[nn.Parameter]]:
+        """Return each task's own parameters: those that no other task's loss reaches."""
+        own: dict[str, dict[int, nn.Parameter]] = {name: {} for name in self.task_names}
+        users: dict[int, set[str | None]] = {}
+        for part in self.all_parts():
+            for parameter in part.all_parameters():
+                users.setdefault(id(parameter), set()).update(part.tasks if part.own else (None,))
+                if part.own:
+                    own[part.tasks[0]][id(parameter)] = parameter
+        return {
+            name: [parameter for key, parameter in found.items() if users[key] == {name}]
+            for name, found in own.items()
+        }
+
     def task_parameters(self, task: str) -> list[nn.Parameter]:
-        """Return the parameters that belong to `task` alone."""
+        """Return the parameters that belong to `task` alone.
+
+        The parameters of a task in a group of heads are slices of the group's, see
+        `GroupedLinear`.
+
+        Raises:
+            InvalidInputError: The network has no such task.
+        """
+        self.index_of(task)
+        return self.parameters_by_task()[task]
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that belong to no single task."""
-        owned = {id(p) for name in self.task_names for p in self.task_parameters(name)}
+        owned = {id(p) for own in self.parameters_by_task().values() for p in own}
+        owned |= {id(p) for group in self.heads.groups for p in group.parameters()}
         return [p for p in self.parameters() if id(p) not in owned]
+
+    def for_task(self, task: str) -> nn.Module:
+        """Return a plain module for `task` alone, a copy without what only other tasks use.
+
+        It maps inputs to exactly what ``network(inputs, [task])[task]`` gives, to the bit.
+
+        Raises:
+            InvalidInputError: The network has no such task.
+        """
+        self.index_of(task)
+        network = copy.deepcopy(self)
+        network._prune(task)
+        return OneTask(network, task)
+
+    def _prune(self, task: str) -> None:
+        """Remove the pieces that the outputs of `task` do not depend on, in evaluation mode."""
+        unused = {
+            id(part.module)
+            for part in self.parts()
+            if part.module is not None and task not in part.tasks
+        }
+        remove(self, unused)
+        self.heads.prune(task)
+
+    def describe(self) -> str:
+        """Return a printable tree of the pieces: size, and which tasks share them.
+
+        Example:
+            >>> from torch import nn
+            >>> from jointrain.networks import HardSharing
+            >>> heads = {"price": nn.Linear(4, 1), "kind": nn.Linear(4, 3)}
+            >>> print(HardSharing(nn.Linear(8, 4), heads).describe())
+            HardSharing: 2 tasks, 56 parameters, 36 of them shared
+            ├─ trunk: Linear, 36 parameters, shared by all
+            └─ heads
+               ├─ price: Linear, 5 parameters, price alone
+               └─ kind: Linear, 15 parameters, kind alone
+        """
+        total = sum(p.numel() for p in self.parameters())
+        shared = sum(p.numel() for p in self.shared_parameters())
+        count = len(self.task_names)
+        lines = [
+            f"{type(self).__name__}: {count} task{'s' if count > 1 else ''}, {total:,} parameters, "
+            f"{shared:,} of them shared"
+        ]
+        root: dict[str, Any] = {}
+        for part in self.all_parts():
+            node = root
+            for step in part.path[:-1]:
+                node = node.setdefault(step, {})
+            node[part.path[-1]] = self._describe_part(part)
+        lines.extend(_tree(root, ""))
+        return "\n".join(lines)
+
+    def _describe_part(self, part: Part) -> str:
+        size = sum(p.numel() for p in part.all_parameters())
+        kind = f"{type(part.module).__name__}, " if part.module is not None else ""
+        if part.parameters is not None and part.module is not None:
+            kind = f"slice of {type(part.module).__name__}, "
+        if part.own:
+            users = f"{part.tasks[0]} alone"
+        elif set(part.tasks) == set(self.task_names):
+            users = "shared by all"
+        else:
+            users = f"shared by {', '.join(part.tasks)}"
+        return f"{kind}{size:,} parameter{'' if size == 1 else 's'}, {users}"
 
     def index_of(self, task: str) -> int:
         """Return the position of `task`.
@@ -52,9 +292,89 @@ class Network(nn.Module, ABC):
         Raises:
             InvalidInputError: The network has no such task.
         """
-        if task not in self.task_names:
+        if task not in self._position:
+            known = ", ".join(map(repr, self.task_names[:_SIBLINGS]))
+            more = ", ..." if len(self.task_names) > _SIBLINGS else ""
             raise InvalidInputError(
                 f"the network has no task {task!r}{closest(task, self.task_names)}; "
-                f"it has {', '.join(map(repr, self.task_names))}"
+                f"it has {known}{more}"
             )
-        return self.task_names.index(task)
+        return self._position[task]
+
+    @contextmanager
+    def others_kept(self, tasks: Sequence[str], optimizers: Iterable[Optimizer]) -> Iterator[None]:
+        """Keep the heads of all tasks but `tasks` as they are while optimisers step.
+
+        Grouped heads are one parameter, which an optimiser moves as a whole: its momentum and
+        weight decay would move the heads of tasks that are not in the step. Within this context
+        they, and the optimisers' state for them, stay as they were, as with separate heads.
+
+        Args:
+            tasks: The tasks of the step.
+            optimizers: Those that step within the context.
+        """
+        with self.heads.others_kept(tasks, list(optimizers)):
+            yield
+
+
+class OneTask(nn.Module):
+    """One task of a network: maps inputs to that task's output.
+
+    Args:
+        network: The network.
+        task: The task's name.
+    """
+
+    def __init__(self, network: Network, task: str) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+        self.train(network.training)
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Return the task's output, [b, o]."""
+        outputs: dict[str, Tensor] = self.network(inputs, (self.task,))
+        return outputs[self.task]
+
+
+class Unused(nn.Module):
+    """Stands where `Network.for_task` removed a piece."""
+
+
+def remove(network: nn.Module, unused: set[int]) -> None:
+    """Put `Unused` in the place of the modules with the given ids."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if id(child) in unused:
+                setattr(module, name, Unused())
+
+
+def ungroup(outputs: Mapping[tuple[str, ...], Tensor]) -> dict[str, Tensor]:
+    """Return the outputs by task, views of the groups' tensors.
+
+    Shape:
+        outputs: [b, t, o] for t > 1 tasks, [b, o] for one. returns: [b, o] each.
+    """
+    single: dict[str, Tensor] = {}
+    for names, output in outputs.items():
+        if len(names) == 1:
+            single[names[0]] = output
+        else:
+            single.update(zip(names, output.unbind(-2), strict=True))
+    return single
+
+
+def _tree(node: Mapping[str, Any], indent: str) -> list[str]:
+    lines = []
+    entries = list(node.items())
+    hidden = len(entries) - _SIBLINGS if len(entries) > _SIBLINGS + 1 else 0
+    if hidden:
+        entries = [*entries[:_SIBLINGS], ("...", f"{hidden} more of this kind")]
+    for position, (name, content) in enumerate(entries):
+        last = position + 1 == len(entries)
+        lines.append(f"{indent}{'└─' if last else '├─'} {name}")
+        if isinstance(content, str):
+            lines[-1] += f": {content}"
+        else:
+            lines.extend(_tree(content, indent + ("   " if last else "│  ")))
+    return lines

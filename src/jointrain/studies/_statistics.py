@@ -47,8 +47,9 @@ def corrected_resampled_t_test(
         test_over_train: Test rows over training rows of a fold; 1 / (k - 1) for k folds.
 
     Returns:
-        The two-sided p-value (of the sign test where all differences are equal) and the bounds of the 95 % confidence interval of the mean; NaN bounds
-        and p = 1 for fewer than two differences.
+        The two-sided p-value (of the sign test where all differences are equal) and the bounds of
+        the 95 % confidence interval of the mean; NaN bounds and p = 1 for fewer than two
+        differences.
 
     Source: Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003,
         section 3 (corrected resampled t-test); Bouckaert & Frank, PAKDD 2004, for repeated folds.

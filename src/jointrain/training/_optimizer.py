@@ -84,10 +84,11 @@ class Optimizers:
 
     def __init__(self, network: Network, factory: OptimizerFactory, layout: Layout = "one") -> None:
         shared = _trainable(network.shared_parameters())
-        own = {task: _trainable(network.task_parameters(task)) for task in network.task_names}
+        own = {task: _trainable(list(p)) for task, p in network.parameters_by_task().items()}
         every = _trainable(list(network.parameters()))
         if not every:
             raise InvalidInputError("the network has no parameter that requires a gradient")
+        self._network = network
         self._by_task: dict[str, list[Optimizer]]
         if layout == "one":
             self.all = [factory(every)]
@@ -135,7 +136,8 @@ class Optimizers:
     def step(self, tasks: Sequence[str]) -> None:
         """Let the optimisers of the trained tasks make their step, each once."""
         if len(self.all) == 1:
-            self.all[0].step()
+            with self._network.others_kept(tasks, self.all):
+                self.all[0].step()
             return
         done: set[int] = set()
         for task in tasks:

@@ -302,6 +302,7 @@ class Trainer:
         losses = self.compute_losses(batches)
         self.optimizers.zero_grad()
         self.backward(losses, batches)
+        self._add_network_penalty(tuple(losses))
         self._penalize()
         if self.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
@@ -312,12 +313,17 @@ class Trainer:
 
     def compute_losses(self, batches: Sequence[_Batch]) -> dict[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for batch in batches:
+            if len(self.network.heads.groups):
+                grouped = self.network(batch.data.inputs, batch.tasks, grouped=True)
+                names, values = self.network.losses(self.tasks, grouped, batch.data.targets)
+                losses.update(zip(names, values.unbind(), strict=True))
+                continue
             outputs = self.network(batch.data.inputs, batch.tasks)
             for name, complete in zip(batch.tasks, batch.complete, strict=True):
-                losses[name] = self.tasks[name].loss(
-                    outputs[name], batch.data.targets[name], complete=complete
+                losses[name] = self.network.loss(
+                    self.tasks[name], outputs[name], batch.data.targets[name], complete=complete
                 )
         return losses
 
@@ -477,6 +483,12 @@ class Trainer:
             for name in names
         }
         return {name: counts[name] for name in self.tasks}
+
+    def _add_network_penalty(self, tasks: Sequence[str]) -> None:
+        """Add the gradients of what the network itself adds to the loss."""
+        penalty = self.network.penalty(tasks)
+        if penalty is not None:
+            penalty.backward()  # type: ignore[no-untyped-call]
 
     def _penalize(self) -> None:
         """Add the gradients of the L1 and L2 penalties of the weights that the step reached."""

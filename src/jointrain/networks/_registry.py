@@ -1,0 +1,378 @@
+"""Networks by name, each with an MLP trunk for tables: what a recipe and the command line name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from torch import nn
+
+from jointrain.errors import InvalidInputError, closest
+from jointrain.networks._cgc import CGC
+from jointrain.networks._cross_stitch import CrossStitch
+from jointrain.networks._dselect_k import DSelectK
+from jointrain.networks._hard_sharing import HardSharing
+from jointrain.networks._learning_to_branch import LearningToBranch
+from jointrain.networks._low_rank_adapters import LowRankAdapters
+from jointrain.networks._mlp import MLP
+from jointrain.networks._mmoe import MMoE
+from jointrain.networks._mtan import MTAN
+from jointrain.networks._network import Network
+from jointrain.networks._numeric_embeddings import NumericEmbeddings
+from jointrain.networks._ple import PLE, Level
+from jointrain.networks._sluice import Sluice
+from jointrain.networks._soft_sharing import SoftSharing
+from jointrain.networks._tabm import TabM
+from jointrain.task import Task
+
+Embeddings = Literal["linear", "periodic"]
+
+
+@dataclass(frozen=True)
+class TableNetwork:
+    """An architecture as the command line offers it.
+
+    Args:
+        network: The class.
+        summary: One line on what it is.
+        build: Makes it from the number of features, the tasks and settings.
+    """
+
+    network: type[Network]
+    summary: str
+    build: Callable[..., Network]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that `build` takes, with their defaults."""
+        parameters = inspect.signature(self.build).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def build_table_network(
+    name: str, in_features: int, tasks: Sequence[Task], **settings: Any
+) -> Network:
+    """Return a network with an MLP trunk, freshly initialised from torch's random state.
+
+    Args:
+        name: One of `NETWORKS`.
+        in_features: Number of features of the table, d.
+        tasks: The tasks.
+        **settings: Plain values such as ``width``, ``depth``, ``dropout``, ``experts``; see
+            ``NETWORKS[name].settings`` for those of a network and their defaults.
+
+    Raises:
+        InvalidInputError: The name or a setting is unknown, there is no task, or a value can't be
+            used.
+
+    Example:
+        >>> tasks = [Task.regression("price"), Task.multiclass("kind", 3)]
+        >>> network = build_table_network("mmoe", 8, tasks, width=16, experts=2)
+        >>> network.task_names
+        ('price', 'kind')
+    """
+    if name not in NETWORKS:
+        raise InvalidInputError(
+            f"`network` must be one of {', '.join(NETWORKS)}, got {name!r}{closest(name, NETWORKS)}"
+        )
+    if not tasks:
+        raise InvalidInputError("`tasks` must hold at least one task")
+    entry = NETWORKS[name]
+    known = entry.settings
+    for setting in settings:
+        if setting not in known:
+            raise InvalidInputError(
+                f"network {name!r} has no setting {setting!r}{closest(setting, known)}; "
+                f"it has {', '.join(known)}"
+            )
+    return entry.build(in_features, tasks, **settings)
+
+
+def _heads(tasks: Sequence[Task], width: int) -> dict[str, nn.Module]:
+    return {task.name: nn.Linear(width, task.output_size) for task in tasks}
+
+
+def _trunk(
+    features: int, width: int, depth: int, dropout: float, embeddings: Embeddings | None
+) -> nn.Module:
+    if embeddings is None:
+        return MLP(features, width=width, depth=depth, dropout=dropout)
+    vectors = NumericEmbeddings(features, kind=embeddings)
+    return nn.Sequential(
+        vectors, MLP(vectors.out_features, width=width, depth=depth, dropout=dropout)
+    )
+
+
+def _stages(
+    features: int, width: int, depth: int, dropout: float, embeddings: Embeddings | None
+) -> list[nn.Module]:
+    if depth < 1:
+        raise InvalidInputError(f"`depth` must be at least 1, got {depth}")
+    return [
+        _trunk(features, width, 1, dropout, embeddings)
+        if level == 0
+        else MLP(width, width=width, depth=1, dropout=dropout)
+        for level in range(depth)
+    ]
+
+
+def _hard(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+) -> HardSharing:
+    return HardSharing(_trunk(features, width, depth, dropout, embeddings), _heads(tasks, width))
+
+
+def _soft(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    distance: Literal["l2", "trace"] = "l2",
+    strength: float = 1e-3,
+) -> SoftSharing:
+    return SoftSharing(
+        _trunk(features, width, depth, dropout, embeddings),
+        _heads(tasks, width),
+        distance=distance,
+        strength=strength,
+    )
+
+
+def _cross_stitch(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    self_weight: float = 0.9,
+) -> CrossStitch:
+    stages = _stages(features, width, depth, dropout, embeddings)
+    return CrossStitch(stages, _heads(tasks, width), self_weight=self_weight)
+
+
+def _sluice(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    subspaces: int = 2,
+    self_weight: float = 0.9,
+    strength: float = 0.01,
+) -> Sluice:
+    return Sluice(
+        _stages(features, width, depth, dropout, embeddings),
+        _heads(tasks, width),
+        subspaces=subspaces,
+        self_weight=self_weight,
+        strength=strength,
+    )
+
+
+def _mmoe(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    experts: int = 4,
+) -> MMoE:
+    chosen = [_trunk(features, width, depth, dropout, embeddings) for _ in range(experts)]
+    return MMoE(chosen, _heads(tasks, width), gate_features=features)
+
+
+def _level(
+    features: int,
+    tasks: Sequence[Task],
+    width: int,
+    depth: int,
+    dropout: float,
+    embeddings: Embeddings | None,
+    counts: tuple[int, int],
+) -> Level:
+    shared, own = counts
+
+    def experts(count: int) -> list[nn.Module]:
+        return [_trunk(features, width, depth, dropout, embeddings) for _ in range(count)]
+
+    return experts(shared), {task.name: experts(own) for task in tasks}
+
+
+def _cgc(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    shared_experts: int = 2,
+    task_experts: int = 1,
+) -> CGC:
+    counts = shared_experts, task_experts
+    shared, own = _level(features, tasks, width, depth, dropout, embeddings, counts)
+    return CGC(shared, own, _heads(tasks, width), gate_features=features)
+
+
+def _ple(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    shared_experts: int = 2,
+    task_experts: int = 1,
+) -> PLE:
+    """Levels of one layer, `depth` of them."""
+    counts = shared_experts, task_experts
+    levels = [
+        _level(features, tasks, width, 1, dropout, embeddings, counts)
+        if number == 0
+        else _level(width, tasks, width, 1, dropout, None, counts)
+        for number in range(depth)
+    ]
+    widths = [features, *[width] * (depth - 1)]
+    return PLE(levels, _heads(tasks, width), gate_features=widths)
+
+
+def _dselect_k(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    experts: int = 4,
+    selected: int = 2,
+    per_row: bool = False,
+    entropy: float = 1e-6,
+) -> DSelectK:
+    chosen = [_trunk(features, width, depth, dropout, embeddings) for _ in range(experts)]
+    return DSelectK(
+        chosen,
+        _heads(tasks, width),
+        selected=selected,
+        gate_features=features if per_row else None,
+        entropy=entropy,
+    )
+
+
+def _mtan(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+) -> MTAN:
+    stages = _stages(features, width, depth, dropout, embeddings)
+    example = next(stages[0].parameters()).new_zeros(1, features)
+    return MTAN(stages, _heads(tasks, width), example=example)
+
+
+def _branch(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    nodes: int | None = None,
+    anneal_steps: int = 1000,
+    warm_up: int = 100,
+) -> LearningToBranch:
+    return LearningToBranch(
+        _stages(features, width, depth, dropout, embeddings),
+        _heads(tasks, width),
+        nodes=nodes,
+        anneal_steps=anneal_steps,
+        warm_up=warm_up,
+    )
+
+
+def _low_rank(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    rank: int = 8,
+    scale: float = 16.0,
+) -> LowRankAdapters:
+    trunk = _trunk(features, width, depth, dropout, embeddings)
+    return LowRankAdapters(trunk, _heads(tasks, width), rank=rank, scale=scale)
+
+
+def _tabm(
+    features: int,
+    tasks: Sequence[Task],
+    *,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    embeddings: Embeddings | None = None,
+    members: int = 32,
+) -> TabM:
+    return TabM(
+        features,
+        tasks,
+        members=members,
+        width=width,
+        depth=depth,
+        dropout=dropout,
+        embeddings=embeddings,
+    )
+
+
+NETWORKS: Mapping[str, TableNetwork] = MappingProxyType(
+    {
+        "hard": TableNetwork(HardSharing, "one trunk for all tasks, a head for each", _hard),
+        "soft": TableNetwork(SoftSharing, "a trunk for each task, drawn to the others", _soft),
+        "cross-stitch": TableNetwork(
+            CrossStitch, "a trunk for each task, mixed after every layer", _cross_stitch
+        ),
+        "sluice": TableNetwork(
+            Sluice, "cross-stitch between halves of layers, and skipped layers", _sluice
+        ),
+        "mmoe": TableNetwork(MMoE, "shared experts, weighed by each task for each row", _mmoe),
+        "cgc": TableNetwork(CGC, "shared experts, and experts of each task's own", _cgc),
+        "ple": TableNetwork(PLE, "levels of shared and own experts", _ple),
+        "dselect-k": TableNetwork(
+            DSelectK, "shared experts, of which each task chooses few", _dselect_k
+        ),
+        "mtan": TableNetwork(MTAN, "one trunk, to whose layers each task attends", _mtan),
+        "branch": TableNetwork(
+            LearningToBranch, "a tree of layers, whose branches are learned", _branch
+        ),
+        "low-rank": TableNetwork(
+            LowRankAdapters, "one trunk, which each task changes by low rank", _low_rank
+        ),
+        "tabm": TableNetwork(TabM, "an ensemble of MLPs that share most weights", _tabm),
+    }
+)
+"""The networks that a table can be trained with, by the name that the command line knows."""

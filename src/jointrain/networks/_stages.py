@@ -1,0 +1,171 @@
+"""Cutting a trunk into stages, and copying it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from torch import fx, nn
+
+from jointrain.errors import InvalidInputError, closest
+from jointrain.networks._wrappers import KerasTrunk
+
+Trunk = nn.Module | Sequence[nn.Module]
+"""Layers below the heads: one module, or its stages in order."""
+
+
+def cut(trunk: Trunk, split_at: str | Sequence[str] | None = None) -> list[nn.Module]:
+    """Return consecutive stages of a trunk; together they compute what the trunk computes.
+
+    A list of modules is taken as the stages it holds. An ``nn.Sequential`` is sliced; a Keras model
+    is cut at its layers; any other module is traced by `torch.fx` down to the named layers (ResNets
+    of torchvision and timm can be), and must pass a single tensor from stage to stage.
+
+    Args:
+        trunk: The layers.
+        split_at: The name of the layer, or layers, with which a new stage begins, as in
+            ``trunk.named_modules()``; None (default) leaves a module in one piece.
+
+    Raises:
+        InvalidInputError: There is no stage, a layer is unknown, or the trunk can't be cut there.
+
+    Example:
+        >>> trunk = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> [len(stage) for stage in cut(trunk, split_at="2")]
+        [2, 1]
+    """
+    if not isinstance(trunk, nn.Module) or isinstance(trunk, nn.ModuleList):
+        stages = list(trunk)
+        if not stages or not all(isinstance(stage, nn.Module) for stage in stages):
+            raise InvalidInputError("`trunk` must be a torch module or a list of such (its stages)")
+        if split_at:
+            raise InvalidInputError("`split_at` names layers of one module; a list is cut already")
+        return stages
+    names = [split_at] if isinstance(split_at, str) else list(split_at or ())
+    if not names:
+        return [trunk]
+    if isinstance(trunk, KerasTrunk) or _is_keras(trunk):
+        model = trunk.model if isinstance(trunk, KerasTrunk) else trunk
+        return _cut_keras(model, names)
+    check_layers(trunk, names)
+    if isinstance(trunk, nn.Sequential) and not any("." in name for name in names):
+        return _cut_sequential(trunk, names)
+    return _cut_traced(trunk, names)
+
+
+def check_layers(module: nn.Module, names: Sequence[str], argument: str = "split_at") -> None:
+    """Refuse names of layers that a module does not have.
+
+    Raises:
+        InvalidInputError: A layer is unknown; the message names the closest ones.
+    """
+    known = [name for name, _ in module.named_modules() if name]
+    for name in names:
+        if name not in known:
+            top = ", ".join(child for child, _ in module.named_children())
+            raise InvalidInputError(
+                f"`{argument}` names {name!r}, which is no layer of "
+                f"{type(module).__name__}{closest(name, known)}; its first layers are {top}"
+            )
+
+
+def copies(module: nn.Module, count: int, *, reinitialize: bool) -> list[nn.Module]:
+    """Return `count` modules: the given one and copies of it.
+
+    Args:
+        module: What to copy; it is the first of the result.
+        count: How many.
+        reinitialize: Draw new initial weights for the copies, by ``reset_parameters`` of the
+            layers that have it; else they start from the module's weights, as pretrained ones must.
+    """
+    result = [module]
+    for _ in range(count - 1):
+        twin = copy.deepcopy(module)
+        if reinitialize:
+            for layer in twin.modules():
+                reset: Callable[[], object] | None = getattr(layer, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+        result.append(twin)
+    return result
+
+
+def _cut_sequential(trunk: nn.Sequential, names: Sequence[str]) -> list[nn.Module]:
+    children = list(trunk.named_children())
+    order = [name for name, _ in children]
+    starts = sorted(order.index(name) for name in names)
+    if starts[0] == 0:
+        raise InvalidInputError(
+            f"`split_at` names {order[0]!r}, the trunk's first layer: nothing would come before; "
+            f"name a later layer"
+        )
+    bounds = [0, *starts, len(children)]
+    return [
+        nn.Sequential(*(child for _, child in children[start:end]))
+        for start, end in pairwise(bounds)
+    ]
+
+
+def _cut_traced(trunk: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    from torch.fx.passes.split_module import split_module
+
+    class _Tracer(fx.Tracer):
+        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+            del m
+            return not any(name.startswith(module_qualified_name + ".") for name in names)
+
+    kind = type(trunk).__name__
+    try:
+        graph = _Tracer().trace(trunk)
+    except Exception as error:  # whatever the user's forward raises when traced
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidInputError(
+            f"{kind} can't be cut by tracing it ({reason}); give its stages as a list of modules"
+        ) from error
+    stage_of: dict[fx.Node, int] = {}
+    stage, begun = 0, set[str]()
+    for node in graph.nodes:
+        target = str(node.target)
+        started = [n for n in names if target == n or target.startswith(n + ".")]
+        if node.op == "call_module" and started and started[0] not in begun:
+            begun.add(started[0])
+            stage += 1
+        stage_of[node] = stage
+    if len(begun) < len(names):
+        missing = next(name for name in names if name not in begun)
+        raise InvalidInputError(
+            f"{kind} can't be cut at {missing!r}: its forward does not call that layer by itself; "
+            f"name the layer that holds it"
+        )
+    traced = fx.GraphModule(trunk, graph)
+    whole: Any = split_module(traced, trunk, lambda node: stage_of[node])
+    pieces = [piece for name, piece in whole.named_children() if name.startswith("submod_")]
+    for number, piece in enumerate(pieces):
+        inputs = [node.name for node in piece.graph.nodes if node.op == "placeholder"]
+        if len(inputs) != 1:
+            raise InvalidInputError(
+                f"{kind} can't be cut before stage {number}: {len(inputs)} tensors pass there "
+                f"({', '.join(inputs)}); cut where one passes, such as between blocks"
+            )
+    return pieces
+
+
+def _is_keras(module: nn.Module) -> bool:
+    return any(kind.__module__.startswith("keras.") for kind in type(module).__mro__)
+
+
+def _cut_keras(model: Any, names: Sequence[str]) -> list[nn.Module]:
+    import keras
+
+    known = [layer.name for layer in model.layers]
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"`split_at` names {name!r}, which is no layer of the Keras model"
+                f"{closest(name, known)}; its layers are {', '.join(known)}"
+            )
+    order = sorted(names, key=known.index)
+    tensors = [model.inputs[0], *(model.get_layer(name).input for name in order), model.outputs[0]]
+    return [KerasTrunk(keras.Model(a, b)) for a, b in pairwise(tensors)]
