@@ -16,13 +16,13 @@ from torch import Tensor
 
 from jointrain.balancing import (
     MGDA,
+    RLW,
     Balancer,
     CAGrad,
     Equal,
     FairGrad,
     NashMTL,
     PCGrad,
-    RLW,
     UPGrad,
     backward,
 )

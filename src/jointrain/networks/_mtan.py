@@ -57,8 +57,8 @@ class MTAN(Network):
         a_i^j = h_i^j(g_i^j([u^j; f_i^j(\hat a_i^{j-1})]))
 
     where f (3 x 3), g and h (1 x 1) are convolution and batch normalisation, followed by ReLU,
-    ReLU and sigmoid. The head takes the features of the last stage. For trunks without channels ([b, d]
-    or [b, s, d]) the three are linear layers with layer normalisation: the general form.
+    ReLU and sigmoid. The head takes the features of the last stage. For trunks without channels
+    ([b, d] or [b, s, d]) the three are linear layers with layer normalisation: the general form.
 
     Args:
         trunk: The shared trunk, or its stages as a list. A stage may be a pair (inner, outer) of
