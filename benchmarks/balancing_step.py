@@ -10,6 +10,7 @@ Peers: ``pip install torchjd==0.18.0 qpsolvers quadprog cvxpy ecos``; missing on
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
 import warnings
@@ -135,7 +136,9 @@ def ours(name: str, **options: Any) -> Step:
     made: dict[int, balancing.Balancer] = {}
 
     def step(case: Case) -> None:
-        balancer = made.setdefault(id(case), balancing.balancer_from_name(name))
+        if id(case) not in made:
+            made[id(case)] = balancing.balancer_from_name(name)
+        balancer = made[id(case)]
         case.optimizer.zero_grad()
         balancing.backward(case.losses()[1], balancer=balancer, **options)
         case.optimizer.step()
@@ -194,11 +197,13 @@ GRADIENT_QUICK = ["imtl-g", "upgrad", "mgda", "pcgrad", "cagrad", "nash-mtl", "f
 def measure(
     steps: dict[str, Step], make: Callable[[], Any], rounds: int, device: str
 ) -> dict[str, list[float]]:
-    """Run every step in turn, round after round, each on a case of its own; return seconds."""
+    """Run every step in each round, each on a case of its own; return seconds."""
     cases = {name: make() for name in steps}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
+    order = random.Random(0)
     for turn in range(rounds + 2):
-        for name, step in steps.items():
+        # in an order of its own each round, so that nobody always runs behind the same one
+        for name, step in order.sample(list(steps.items()), len(steps)):
             if seconds[name] and seconds[name][0] < 0:
                 continue
             start = time.perf_counter()

@@ -93,20 +93,14 @@ class Step:
         rows = Rows(self.t, direct, layers, self.workspace if ghost else None)
         self.ghost_layers = len(layers)
         keep = again or self.retain_graph
-        batched = self._batched_pays()
-        heads = self.heads(dense=batched)
-        if heads is None:
-            retain = self.graph.shares_nodes
-            self.took = "per_task" if retain else "per_task, a graph of its own for each"
-            return rows, rows.collect_from_losses(
-                self.losses, self.factors, self.own, retain or keep, keep
-            )
-        boundary, cotangents, mine = heads
-        if batched:
-            batched = self._collect_batched(rows, boundary, cotangents, keep)
-        if not batched:
-            rows.collect_from_boundary(boundary.edges, cotangents.of_task, keep)
-        self.took = "batched" if batched else "per_task"
+        if self._batched_pays():
+            heads = self.heads()
+            if heads is not None and self._collect_batched(rows, heads[0], heads[1], keep):
+                self.took = "batched"
+                return rows, heads[2]
+        retain = self.graph.shares_nodes
+        self.took = "per_task" if retain else "per_task, a graph of its own for each"
+        mine = rows.collect_from_losses(self.losses, self.factors, self.own, retain or keep, keep)
         return rows, mine
 
     def _collect_batched(
@@ -127,7 +121,7 @@ class Step:
             return False
         return True
 
-    def heads(self, *, dense: bool) -> tuple[Boundary, Cotangents, Gradients] | None:
+    def heads(self, *, dense: bool = True) -> tuple[Boundary, Cotangents, Gradients] | None:
         """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
 
         Args:
