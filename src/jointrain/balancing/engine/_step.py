@@ -153,8 +153,7 @@ class Step:
     def _layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
         if self.way not in ("auto", "ghost") or not self.graph.shares_nodes:
             return []
-        layers = find_layers(self.graph, leaves, (1 << self.t) - 1)
-        return layers if self.way == "ghost" else [x for x in layers if x.pays(self.t)]
+        return find_layers(self.graph, leaves, self.t, that_pay=self.way == "auto")
 
     def _batched_pays(self) -> bool:
         if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:

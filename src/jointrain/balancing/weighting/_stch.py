@@ -110,6 +110,7 @@ class STCH(LossWeighting):
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the smooth maximum of the losses [t], or the sum of logarithms in the warm-up."""
+        self.present(len(losses))  # binds the tasks if they aren't yet
         ideal: Tensor | float = 0.0
         above = losses
         if self.ideal is not None:
