@@ -107,9 +107,12 @@ def test_losses_may_be_a_vector_a_list_or_a_mapping():
 
 
 def test_the_way_is_reported_and_small_limits_lead_layer_by_layer():
-    torch.manual_seed(0)
-    _, losses = mlp()
+    _, losses = mlp(t=4)
     assert backward(losses(), MGDA()).way == "batched"
+    _, losses = mlp(t=4, n=4000)
+    assert backward(losses(), MGDA()).way == "per_task"
+    _, losses = mlp()
+    assert backward(losses(), MGDA()).way == "per_task"
     assert backward(losses(), MGDA(), way="per_task").way == "per_task"
     assert backward(losses(), MGDA(), way="ghost").ghost_layers == 2
     assert backward(losses(), MGDA(), memory_limit=100).way == "layerwise"
@@ -178,8 +181,8 @@ def test_reused_weights_are_renewed_when_other_tasks_come():
         found = losses()
         backward_step = backward({n: found[n] for n in names}, balancer, refresh_every=10)
         ways.append(backward_step.way)
-    assert ways[:2] == ["batched", "reused"]
-    assert ways[2] == "batched"
+    assert ways[:2] == ["per_task", "reused"]
+    assert ways[2] == "per_task"
 
 
 # --- in a training loop --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -44,6 +45,15 @@ class Graph:
     leaves: list[Leaf] = field(default_factory=list)
     shares_nodes: bool = False
     custom: bool = False
+
+    def shared_numbers(self) -> int:
+        """Return how many numbers the operations put out that two or more losses reach."""
+        return sum(
+            math.prod(output.shape)
+            for node, mask in self.masks.items()
+            if mask & (mask - 1) and self.children[node]
+            for output in node._input_metadata
+        )
 
     def below(self, edges: Sequence[GradientEdge]) -> set[Node]:
         """Return the nodes strictly below the edges' nodes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,7 +30,9 @@ from jointrain.errors import InvalidInputError
 
 WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
 _CHUNK = 32  # tasks per batched pass: bounds the memory of its intermediate gradients
-_SMALL = 16_384  # numbers at the boundary per task below which a CPU pass is mostly overhead
+# on a CPU a batched pass is the faster one for as many tasks and as few numbers per task, at the
+# boundary and at all outputs of the shared part: larger ones fall out of its caches
+_MANY, _FEW_AT_BOUNDARY, _FEW = 4, 2**14, 2**18
 
 
 @dataclass
@@ -162,8 +165,15 @@ class Step:
             return self.way == "batched"
         if self.losses[0].device.type != "cpu":
             return True
+        if self.t < _MANY:
+            return False
         boundary = self.boundary()
-        return boundary is not None and _numbers(boundary) <= _SMALL
+        if boundary is None:
+            return False
+        at_boundary = [edge.node._input_metadata[edge.output_nr].shape for edge in boundary.edges]
+        if sum(map(math.prod, at_boundary)) > _FEW_AT_BOUNDARY:
+            return False
+        return self.graph.shared_numbers() <= _FEW
 
     def groups(self) -> list[list[Leaf]]:
         """Cut the shared parameters into runs about as large as the largest of them."""
@@ -344,18 +354,6 @@ def _check_features(graph: Graph, features: Sequence[Tensor], t: int) -> None:
                 f"Loss {k} doesn't depend on `features`. Leave `features` out, and the shared "
                 "parameters are found by themselves."
             )
-
-
-def _numbers(boundary: Boundary) -> int:
-    """Return how many numbers one task's gradient at the boundary has."""
-    total = 0
-    for edge in boundary.edges:
-        metadata = edge.node._input_metadata[edge.output_nr]
-        size = 1
-        for length in metadata.shape:
-            size *= int(length)
-        total += size
-    return total
 
 
 def _free_bytes(device: torch.device) -> int:
