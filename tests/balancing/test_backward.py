@@ -188,17 +188,8 @@ def test_reused_weights_are_renewed_when_other_tasks_come():
 # --- in a training loop --------------------------------------------------------------------------
 
 
-class FakeScaler:
-    """What `backward` asks of a GradScaler, on a machine without the device for one."""
-
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
-
-    def is_enabled(self) -> bool:
-        return True
-
-    def get_scale(self) -> float:
-        return self.scale
+def scaler_with(scale: float) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", init_scale=scale)
 
 
 @pytest.mark.parametrize("balancer", [Equal(), Lengths(), MGDA(), Halves()])
@@ -209,7 +200,7 @@ def test_gradients_are_scaled_as_the_scaler_would(balancer, options):
     plain = backward(losses(), balancer, **options)
     wanted = gradients(net)
     net.zero_grad()
-    step = backward(losses(), balancer, scaler=FakeScaler(1024.0), **options)
+    step = backward(losses(), balancer, scaler=scaler_with(1024.0), **options)
     assert_same(net, wanted, 1024.0)
     torch.testing.assert_close(step.weights, plain.weights)
     if step.gramian is not None:
@@ -223,7 +214,8 @@ def test_an_overflow_of_scaled_gradients_is_left_to_the_scaler(balancer):
     net.trunk.register_forward_hook(lambda _m, _i, out: out.double())
     net.trunk.register_forward_pre_hook(lambda _m, args: (args[0].float(),))
     net.heads.double()
-    step = backward(losses(), balancer, scaler=FakeScaler(1e200))
+    large = {name: 1e3 * loss for name, loss in losses().items()}
+    step = backward(large, balancer, scaler=scaler_with(3e38))
     assert step.overflow
     assert not all(torch.isfinite(p.grad).all() for p in net.parameters())
 

@@ -181,7 +181,7 @@ def backward(
         refresh_every=refresh_every,
         way=way,
         non_finite=non_finite,
-        scale=float(scaler.get_scale()) if scaler is not None and scaler.is_enabled() else 1.0,
+        scale=_scale(scaler, vector.device),
         scaled=scaler is not None and scaler.is_enabled(),
         extra=extra,
         train=train,
@@ -617,6 +617,13 @@ def _again(call: _Call, closure: Callable[[], Losses], name: str) -> list[Tensor
         )
     picked = [found[task] for task in call.names]
     return _check_losses(call.names, picked)[0]
+
+
+def _scale(scaler: Any, device: torch.device) -> float:
+    """Return what the scaler multiplies losses by; its first use of `scale` also prepares it."""
+    if scaler is None or not scaler.is_enabled():
+        return 1.0
+    return float(scaler.scale(torch.ones((), device=device)))
 
 
 def _on_cpu(tensor: Tensor) -> Tensor:
