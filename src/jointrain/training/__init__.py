@@ -1,6 +1,8 @@
 """Training: schedules, optimisers and the loop."""
 
 from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._losses import compute_losses
+from jointrain.training._mixture import Mixture, MixturePlan
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Alternating, Joint, Schedule, Separate
@@ -12,6 +14,8 @@ __all__ = [
     "Callback",
     "EpochRecord",
     "Joint",
+    "Mixture",
+    "MixturePlan",
     "OptimizerSettings",
     "Optimizers",
     "Recipe",
@@ -19,6 +23,7 @@ __all__ = [
     "Separate",
     "TableModel",
     "Trainer",
+    "compute_losses",
     "fit_table",
     "resolve_device",
 ]
