@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def derived_seed(seed: int, *labels: object) -> int:
@@ -39,28 +40,28 @@ class RandomNumbers:
     """
 
     def __init__(self) -> None:
-        self._state: tuple[Any, ...] | None = None
+        # torch's and Python's states are copied; numpy's is put in place, as copying takes 0.2 ms
+        self._states: tuple[Tensor, Any] | None = None
+        self._numpy = np.random.MT19937(0)
 
     @contextmanager
     def active(self, seed: int | None = None) -> Iterator[None]:
         """Use the state inside the block, or a fresh one from `seed`."""
-        outside = _states()
+        outside = torch.get_rng_state(), random.getstate()
+        outside_numpy = np.random.get_bit_generator()
+        np.random.set_bit_generator(self._numpy)
         if seed is not None:
             seed_all(seed)
-        elif self._state is not None:
-            _restore(self._state)
+        elif self._states is not None:
+            _restore(self._states)
         try:
             yield
         finally:
-            self._state = _states()
+            self._states = torch.get_rng_state(), random.getstate()
             _restore(outside)
+            np.random.set_bit_generator(outside_numpy)
 
 
-def _states() -> tuple[Any, ...]:
-    return torch.get_rng_state(), np.random.get_state(), random.getstate()
-
-
-def _restore(states: tuple[Any, ...]) -> None:
+def _restore(states: tuple[Tensor, Any]) -> None:
     torch.set_rng_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
+    random.setstate(states[1])

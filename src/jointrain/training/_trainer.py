@@ -206,6 +206,8 @@ class Trainer:
                 if self.patience is not None and best.epochs_since >= self.patience:
                     break
         sets.close()
+        if validation is not None:
+            validation.close()
         best.restore(self.network)
         self._check_weights()
         self.network.eval()
