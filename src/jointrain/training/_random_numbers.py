@@ -48,8 +48,8 @@ class RandomNumbers:
     def active(self, seed: int | None = None) -> Iterator[None]:
         """Use the state inside the block, or a fresh one from `seed`."""
         outside = torch.get_rng_state(), random.getstate()
-        outside_numpy = np.random.get_bit_generator()
-        np.random.set_bit_generator(self._numpy)
+        outside_numpy = np.random.get_bit_generator()  # type: ignore[attr-defined]
+        np.random.set_bit_generator(self._numpy)  # type: ignore[attr-defined]
         if seed is not None:
             seed_all(seed)
         elif self._states is not None:
@@ -59,7 +59,7 @@ class RandomNumbers:
         finally:
             self._states = torch.get_rng_state(), random.getstate()
             _restore(outside)
-            np.random.set_bit_generator(outside_numpy)
+            np.random.set_bit_generator(outside_numpy)  # type: ignore[attr-defined]
 
 
 def _restore(states: tuple[Tensor, Any]) -> None:
