@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from jointrain.data._data_source import DataSource
+from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 from jointrain.training._batches import Batch, RowSampler
@@ -42,6 +43,7 @@ class LoaderBatches:
         self._numbers = RandomNumbers()
         self._stream: Iterator[Any] | None = None
         self._ahead: list[Any] = []
+        self._seen = False
 
     @property
     def what(self) -> str:
@@ -50,31 +52,35 @@ class LoaderBatches:
 
     def draw(self, tasks: tuple[str, ...]) -> Batch:
         """Return the next batch with the targets of the given tasks."""
-        return self._batch(self._ahead.pop() if self._ahead else self._next(), tasks)
+        raw = self._ahead.pop() if self._ahead else self._next()
+        return self._batch(raw, tasks, check=not self._seen)
 
     def first(self) -> Batch:
         """Return the batch that will be drawn next, all tasks."""
         if not self._ahead:
             self._ahead.append(self._next())
-        return self._batch(self._ahead[0], tuple(self._tasks))
+        return self._batch(self._ahead[0], tuple(self._tasks), check=True)
 
     def once(self) -> Iterator[Batch]:
         """Yield the batches of one pass, rows in the loader's order or else in their own."""
         for raw in one_pass(self._source, self._batch_size, self._seed):
-            yield self._batch(raw, tuple(self._tasks))
+            yield self._batch(raw, tuple(self._tasks), check=True)
 
     def close(self) -> None:
         """End the worker processes; the next draw starts anew."""
         self._stream = None
         self._ahead = []
 
-    def _batch(self, raw: Any, tasks: tuple[str, ...]) -> Batch:
+    def _batch(self, raw: Any, tasks: tuple[str, ...], *, check: bool) -> Batch:
+        everything = tuple(self._tasks)
         try:
-            data = self._source.read(raw, tuple(self._tasks), tasks)
+            data = self._source.read(raw, everything, everything if check else tasks)
         except InvalidInputError as error:
             raise InvalidInputError(f"{self.what}: {error}") from None
-        for name in tasks:
-            self._tasks[name].check_target(data.targets[name])
+        if check:
+            for name, task in self._tasks.items():
+                task.check_target(data.targets[name])
+            data = TensorData(data.inputs, {name: data.targets[name] for name in tasks})
         return Batch(data.to(self._device), tasks, (False,) * len(tasks))
 
     def _next(self) -> Any:
@@ -92,10 +98,13 @@ class LoaderBatches:
             loader = _loader_of_rows(self._source, _numbered(rows), self._seed)
             with self._numbers.active(derived_seed(self._seed, "loader")):
                 batches = iter(loader)
+            left = self._source.batches(self._batch_size) or 0
             while True:
                 with self._numbers.active():
                     batch = next(batches)
                 yield batch
+                left -= 1
+                self._seen = left <= 0
         number = 0
         while True:
             empty = True
@@ -108,6 +117,8 @@ class LoaderBatches:
                     f"and give them anew each time it is gone through"
                 )
             number += 1
+            # the targets of one pass are checked, a later one has the same
+            self._seen = True
 
 
 def one_pass(source: DataSource, batch_size: int, seed: int) -> Iterator[Any]:
