@@ -282,11 +282,18 @@ def _alike(
 
 
 def _check_fit(task: str, head: nn.Module, features: Any) -> None:
-    if not isinstance(head, (nn.Linear, GroupedLinear)) or not isinstance(features, Tensor):
+    first = head
+    while isinstance(first, nn.Sequential) and len(first):
+        first = first[0]
+    if not isinstance(first, (nn.Linear, GroupedLinear)) or not isinstance(features, Tensor):
         return
-    if features.shape[-1] != head.in_features:
-        shape = ", ".join(["b", *map(str, features.shape[1:])])
+    if features.shape[-1] != first.in_features:
         raise InvalidInputError(
-            f"the head of task {task!r} takes [b, {head.in_features}], but the layers below it "
-            f"give [{shape}]; make the head's in_features {features.shape[-1]}"
+            f"the head of task {task!r} takes [b, {first.in_features}], but the layers below it "
+            f"give {described(features)}; make the head's in_features {features.shape[-1]}"
         )
+
+
+def described(tensor: Tensor) -> str:
+    """Return a batch's shape in words: ``[b, 3, 8]``."""
+    return f"[{', '.join(['b', *map(str, tensor.shape[1:])])}]"

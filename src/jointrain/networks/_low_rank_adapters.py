@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,10 +16,10 @@ from jointrain.networks._stages import check_layers
 
 
 class _Active:
-    """Which task the trunk is computed for; one object for all layers of a network."""
+    """Which task the trunk is computed for, if it is; one object for all layers of a network."""
 
     def __init__(self) -> None:
-        self.task = 0
+        self.task: int | None = None
 
 
 class AdaptedLinear(nn.Module):
@@ -51,10 +52,33 @@ class AdaptedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output for the task that is computed."""
-        task = self.active.task
-        change = functional.linear(functional.linear(x, self.down[task]), self.up[task])
+        down, up = self._factors()
+        change = functional.linear(functional.linear(x, down), up)
         output: Tensor = self.layer(x) + self.factor * change
         return output
+
+    @property
+    def weight(self) -> Tensor:
+        """The changed weight, for modules that take it past `forward` (attention of torch.nn)."""
+        down, up = self._factors()
+        weight: Tensor = self.layer.weight + self.factor * up @ down
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's bias."""
+        bias: Tensor | None = self.layer.bias
+        return bias
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        task = self.active.task
+        if task is None:
+            raise InvalidInputError(
+                "a layer with low-rank adapters is computed outside its network, which says for "
+                "which task; call the network, and leave out activation checkpointing, which "
+                "computes layers again when the network is through"
+            )
+        return self.down[task], self.up[task]
 
 
 class LowRankAdapters(Network):
@@ -67,7 +91,7 @@ class LowRankAdapters(Network):
     frozen, each task costs few parameters; not frozen, the trunk learns what tasks have in common.
 
     Args:
-        trunk: Any module with ``nn.Linear`` layers; they are replaced in place by adapted ones.
+        trunk: Any module with ``nn.Linear`` layers. The network holds its weights, not copies.
         heads: Each task's head.
         layers: Names of linear layers, or of modules all of whose linear layers are meant; None
             (default): all.
@@ -118,7 +142,9 @@ class LowRankAdapters(Network):
             trunk.requires_grad_(False)
         self.active = _Active()
         holder = nn.Module()
-        holder.trunk = trunk
+        # the caller's trunk keeps its layers; the weights are the same ones
+        kept = {id(tensor): tensor for tensor in (*trunk.parameters(), *trunk.buffers())}
+        holder.trunk = copy.deepcopy(trunk, dict[int, Any](kept))
         found = [
             name
             for name, module in holder.named_modules()
@@ -142,17 +168,16 @@ class LowRankAdapters(Network):
                 )
             setattr(holder.get_submodule(path), last, adapted[id(layer)])
         self.trunk: nn.Module = holder.trunk
-        self._names = {
-            id(layer): name.removeprefix("trunk").lstrip(".") or "trunk"
-            for name, layer in zip(found, adapted.values(), strict=False)
-        }
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the trunk gives with each task's changes."""
         result = {}
-        for name in tasks:
-            self.active.task = self.index_of(name)
-            result[name] = self.trunk(inputs)
+        try:
+            for name in tasks:
+                self.active.task = self.index_of(name)
+                result[name] = self.trunk(inputs)
+        finally:
+            self.active.task = None
         return result
 
     def parts(self) -> list[Part]:

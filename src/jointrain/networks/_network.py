@@ -264,22 +264,26 @@ class Network(nn.Module, ABC):
             f"{type(self).__name__}: {count} task{'s' if count > 1 else ''}, {total:,} parameters, "
             f"{shared:,} of them shared"
         ]
+        common = {id(p) for p in self.shared_parameters()}
         root: dict[str, Any] = {}
         for part in self.all_parts():
             node = root
             for step in part.path[:-1]:
                 node = node.setdefault(step, {})
-            node[part.path[-1]] = self._describe_part(part)
+            node[part.path[-1]] = self._describe_part(part, common)
         lines.extend(_tree(root, ""))
         return "\n".join(lines)
 
-    def _describe_part(self, part: Part) -> str:
+    def _describe_part(self, part: Part, common: set[int]) -> str:
         size = sum(p.numel() for p in part.all_parameters())
         kind = f"{type(part.module).__name__}, " if part.module is not None else ""
         if part.parameters is not None and part.module is not None:
             kind = f"slice of {type(part.module).__name__}, "
         if part.own:
             users = f"{part.tasks[0]} alone"
+            tied = sum(p.numel() for p in part.all_parameters() if id(p) in common)
+            if tied:
+                users += f" but for {tied:,}"
         elif set(part.tasks) == set(self.task_names):
             users = "shared by all"
         else:
