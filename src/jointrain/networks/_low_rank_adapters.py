@@ -191,16 +191,6 @@ class LowRankAdapters(Network):
             parts.append(Part(("adapters", name), (name,), parameters=own, own=True))
         return parts
 
-    def _prune(self, task: str) -> None:
-        index = self.index_of(task)
-        for layer in self.trunk.modules():
-            if isinstance(layer, AdaptedLinear):
-                for factors in (layer.down, layer.up):
-                    for other in range(len(factors)):
-                        if other != index:
-                            factors[other] = nn.Parameter(factors[other].new_empty(0))
-        super()._prune(task)
-
 
 def _meant(name: str, layers: Sequence[str] | None) -> bool:
     return layers is None or any(name == layer or name.startswith(layer + ".") for layer in layers)

@@ -116,8 +116,13 @@ class Network(nn.Module, ABC):
         if tasks is not None:
             for name in names:
                 self.index_of(name)
-        outputs = self.heads(self.features(inputs, names), names, inputs)
-        return outputs if grouped else ungroup(outputs)
+        outputs: dict[tuple[str, ...], Tensor] = self.heads(
+            self.features(inputs, names), names, inputs
+        )
+        if grouped:
+            return outputs
+        single = ungroup(outputs)
+        return {name: single[name] for name in names}
 
     def penalty(self, tasks: Sequence[str] | None = None) -> Tensor | None:
         """Return what the network itself adds to the loss of a step, None where it adds nothing.
@@ -235,11 +240,11 @@ class Network(nn.Module, ABC):
 
     def _prune(self, task: str) -> None:
         """Remove the pieces that the outputs of `task` do not depend on, in evaluation mode."""
-        unused = {
-            id(part.module)
-            for part in self.parts()
-            if part.module is not None and task not in part.tasks
-        }
+        unused: set[int] = set()
+        for part in self.parts():
+            if task not in part.tasks:
+                pieces = part.all_parameters() if part.module is None else (part.module,)
+                unused.update(map(id, pieces))
         remove(self, unused)
         self.heads.prune(task)
 
@@ -346,11 +351,14 @@ class Unused(nn.Module):
 
 
 def remove(network: nn.Module, unused: set[int]) -> None:
-    """Put `Unused` in the place of the modules with the given ids."""
+    """Put `Unused` in the place of the modules, and nothing in that of the parameters, by id."""
     for module in list(network.modules()):
-        for name, child in list(module.named_children()):
+        for name, child in list(module._modules.items()):
             if id(child) in unused:
-                setattr(module, name, Unused())
+                module._modules[name] = Unused()
+        for name, parameter in list(module._parameters.items()):
+            if id(parameter) in unused:
+                module._parameters[name] = nn.Parameter(torch.empty(0))
 
 
 def ungroup(outputs: Mapping[tuple[str, ...], Tensor]) -> dict[str, Tensor]:

@@ -169,4 +169,3 @@ def _last_weight(stage: nn.Module) -> Tensor | None:
         if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
     ]
     return weights[-1] if weights else None
-
