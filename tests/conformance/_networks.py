@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,11 @@ def _pooled(tasks: Sequence[Task]) -> dict[str, nn.Module]:
     }
 
 
+def _table(name: str, tasks: Sequence[Task]) -> Network:
+    more = {"members": 3} if name == "tabm" else {}
+    return build_table_network(name, FEATURES, tasks, width=6, dropout=0.0, **more)
+
+
 BUILDERS: dict[str, Builder] = {
     "hard": lambda tasks: HardSharing(_trunk(), _heads(tasks)),
     "hard, split": lambda tasks: HardSharing(_trunk(), _heads(tasks), split_at="2"),
@@ -113,17 +119,7 @@ BUILDERS: dict[str, Builder] = {
     ),
     "low-rank": lambda tasks: LowRankAdapters(_trunk(), _heads(tasks), rank=2),
     "layers": lambda tasks: LayerSharing(_trunk(), _heads(tasks), share=["0", "4"]),
-    **{
-        f"{name}, table": lambda tasks, name=name: build_table_network(
-            name,
-            FEATURES,
-            tasks,
-            width=6,
-            dropout=0.0,
-            **({"members": 3} if name == "tabm" else {}),
-        )
-        for name in NETWORKS
-    },
+    **{f"{name}, table": partial(_table, name) for name in NETWORKS},
 }
 
 

@@ -147,7 +147,7 @@ class LowRankAdapters(Network):
         holder.trunk = copy.deepcopy(trunk, dict[int, Any](kept))
         found = [
             name
-            for name, module in holder.named_modules()
+            for name, module in holder.named_modules(remove_duplicate=False)
             if isinstance(module, nn.Linear)
             and _meant(name.removeprefix("trunk").lstrip("."), layers)
         ]
