@@ -66,7 +66,9 @@ def test_training_with_entropy_leaves_at_most_k_experts(count):
     for _ in range(150):
         optimizer.zero_grad()
         outputs = network(x)
-        loss = (outputs["a"] - x[:, :1]).square().mean() + (outputs["b"] + x[:, 1:2]).square().mean()
+        loss = (outputs["a"] - x[:, :1]).square().mean() + (
+            outputs["b"] + x[:, 1:2]
+        ).square().mean()
         (loss + network.penalty()).backward()
         optimizer.step()
     for name in "ab":

@@ -44,7 +44,9 @@ def run(stages, x):
     return x
 
 
-@pytest.mark.parametrize("names", [["layer2"], ["layer1", "layer2"], ["layer2", "layer1"]])
+@pytest.mark.parametrize(
+    "names", [["layer2"], ["layer3"], ["layer1", "layer2"], ["layer2", "layer1"]]
+)
 def test_a_traced_trunk_is_cut_before_the_named_layers(names):
     trunk = Residual().eval()
     stages = cut(trunk, names)
@@ -80,6 +82,17 @@ def test_tracing_leaves_the_mode_of_every_layer():
     before = [module.training for module in trunk.modules()]
     cut(trunk, "layer2")
     assert [module.training for module in trunk.modules()] == before
+
+
+def test_other_arguments_keep_their_defaults():
+    class Masked(Residual):
+        def forward(self, x, mask=None, scale=2.0):
+            x = self.layer1(self.stem(x)) * scale
+            return self.layer2(x if mask is None else x * mask)
+
+    trunk = Masked().eval()
+    x = torch.randn(5, 8)
+    torch.testing.assert_close(run(cut(trunk, "layer2"), x), trunk(x))
 
 
 def test_many_stages_stay_in_order():
@@ -130,6 +143,12 @@ def test_a_list_is_its_stages_and_no_name_is_one_stage():
     assert len(cut(nn.Sequential(*layers), ["1", "1"])) == 2
 
 
+class Skips(Residual):
+    def forward(self, x):
+        x = self.stem(x)
+        return self.layer2(self.layer1(x)) + x
+
+
 class Asks(nn.Module):
     def __init__(self, how):
         super().__init__()
@@ -159,7 +178,7 @@ def test_a_forward_that_asks_whether_it_trains_is_refused_as_a_graph_would_forge
         (Residual(), "layer4", "`split_at` names 'layer4', .* no layer of Residual; did you mean"),
         (Residual(), "layer1.7", r"names 'layer1.7', .* did you mean 'layer1.[01]'.* first layers "
          "are stem, layer1, layer2, layer3"),
-        (Residual(), "layer3", "can't be cut .* 2 tensors pass there"),
+        (Skips(), "layer2", r"Skips can't be cut before stage 1: more than one .* \(also .*stem"),
         (nn.Sequential(nn.Linear(4, 4), nn.Tanh()), "0", "'0', the trunk's first layer: nothing"),
         (Asks("none"), "one", "'one', the trunk's first layer: nothing would come before"),
         (Asks("value"), "two", "Asks can't be cut by tracing it .* give its stages as a list"),

@@ -19,7 +19,7 @@ def test_the_outputs_are_those_of_the_package():
         start_scaling_init="random-signs",
     ).eval()  # fmt: skip
     theirs.load_state_dict(
-        {**{key: value for key, value in network.trunk.state_dict().items()},
+        {**network.trunk.state_dict(),
          **{f"output.{key}": value
             for key, value in network.heads.layers[0].layer.state_dict().items()}}
     )  # fmt: skip

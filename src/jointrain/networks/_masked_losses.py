@@ -28,7 +28,8 @@ def masked_losses(
         targets: Each task's targets, missing labels marked.
 
     Shape:
-        outputs: [b, t, o]. targets: [b], [b, 1] or [b, ...] for each task.
+        outputs: [b, t, o], or [b, s, t, o] for sequences.
+        targets: [b], [b, 1] or [b, ...] for each task.
         yields: names, and their losses, [n]; every task once.
     """
     alike: dict[object, list[int]] = {}
@@ -47,7 +48,7 @@ def masked_losses(
         names = tuple(tasks[index].name for index in members)
         if not isinstance(key, tuple):
             (index,) = members
-            yield names, tasks[index].loss(outputs[:, index], targets[names[0]])[None]
+            yield names, tasks[index].loss(outputs.select(-2, index), targets[names[0]])[None]
             continue
         whole = len(members) == len(tasks)
         chosen = outputs if whole else outputs[:, members]

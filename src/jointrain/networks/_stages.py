@@ -117,54 +117,107 @@ def _nothing_before(name: str) -> InvalidInputError:
     )
 
 
+class _OneInput(nn.Module):
+    """Calls a trunk with one input, so that tracing sees its other arguments at their defaults."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, inputs: Any) -> Any:
+        """Return what the trunk gives."""
+        return self.trunk(inputs)
+
+
 def _cut_traced(trunk: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    from torch.fx.passes.split_module import split_module
-
     kind = type(trunk).__name__
-    graph = _trace(trunk, names)
-    stage_of: dict[fx.Node, int] = {}
-    stage, begun = 0, set[str]()
+    root = _OneInput(trunk)
+    graph = _trace(root, names)
+    stages: list[list[fx.Node]] = [[]]
+    begun: set[str] = set()
     for node in graph.nodes:
-        target = str(node.target)
-        started = [n for n in names if target == n or target.startswith(n + ".")]
-        if node.op == "call_module" and started and started[0] not in begun:
-            begun.add(started[0])
-            stage += 1
-        stage_of[node] = stage
-    if len(begun) < len(names):
-        missing = next(name for name in names if name not in begun)
-        raise InvalidInputError(
-            f"{kind} can't be cut at {missing!r}: its forward does not call that layer by itself; "
-            f"name the layer that holds it"
-        )
-    computed = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-    if stage_of[computed[0]]:
-        raise _nothing_before(str(computed[0].target))
-    traced = fx.GraphModule(trunk, graph)
-    whole: Any = split_module(traced, trunk, lambda node: stage_of[node])
-    pieces = [piece for name, piece in whole.named_children() if name.startswith("submod_")]
-    for number, piece in enumerate(pieces):
-        inputs = [node.name for node in piece.graph.nodes if node.op == "placeholder"]
-        if len(inputs) != 1:
+        if node.op in ("placeholder", "get_attr"):
+            continue
+        target = str(node.target).removeprefix("trunk.")
+        for name in names:
+            if node.op == "call_module" and name not in begun and _within(target, name):
+                begun.add(name)
+                stages.append([])
+                break
+        stages[-1].append(node)
+    for name in names:
+        if name not in begun:
             raise InvalidInputError(
-                f"{kind} can't be cut before stage {number}: {len(inputs)} tensors pass there "
-                f"({', '.join(inputs)}); cut where one passes, such as between blocks"
+                f"{kind} can't be cut at {name!r}: its forward does not call that layer by itself; "
+                f"name the layer that holds it"
             )
-    return pieces
+    if not stages[0]:
+        raise _nothing_before(str(stages[1][0].target).removeprefix("trunk."))
+    entries = [_entry(nodes, kind, number) for number, nodes in enumerate(stages)]
+    for number, (before, entry) in enumerate(zip(stages, entries[1:], strict=False), 1):
+        if entry not in before:
+            raise _several(kind, number, [entry.name])
+    leaving: list[fx.Node | None] = [*entries[1:], None]
+    return [
+        _piece(root, nodes, entry, leave)
+        for nodes, entry, leave in zip(stages, entries, leaving, strict=True)
+    ]
 
 
-def _trace(trunk: nn.Module, names: Sequence[str]) -> fx.Graph:
+def _within(layer: str, name: str) -> bool:
+    return layer == name or layer.startswith(name + ".")
+
+
+def _entry(nodes: Sequence[fx.Node], kind: str, stage: int) -> fx.Node:
+    """Return the one value that a stage takes from those below."""
+    sources = {
+        source: None
+        for node in nodes
+        for source in node.all_input_nodes
+        if source not in nodes and source.op != "get_attr"
+    }
+    if len(sources) != 1:
+        raise _several(kind, stage, [source.name for source in sources])
+    return next(iter(sources))
+
+
+def _several(kind: str, stage: int, names: Sequence[str]) -> InvalidInputError:
+    return InvalidInputError(
+        f"{kind} can't be cut before stage {stage}: more than one tensor passes there (also "
+        f"{', '.join(names)}); cut where one passes, such as between blocks"
+    )
+
+
+def _piece(
+    root: nn.Module, nodes: Sequence[fx.Node], entry: fx.Node, leave: fx.Node | None
+) -> nn.Module:
+    """Return a module of the given nodes, with the parameters that they use."""
+    graph = fx.Graph()
+    made = {entry: graph.placeholder("inputs")}
+    for node in nodes:
+        for source in node.all_input_nodes:
+            if source.op == "get_attr" and source not in made:
+                made[source] = graph.node_copy(source)
+        made[node] = graph.node_copy(node, lambda old: made[old])
+    if leave is not None:
+        graph.output(made[leave])
+    return fx.GraphModule(root, graph)
+
+
+def _trace(root: _OneInput, names: Sequence[str]) -> fx.Graph:
     """Return the graph of a trunk's forward, with the named layers as calls of modules."""
 
     class _Tracer(fx.Tracer):
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             del m
-            return not any(name.startswith(module_qualified_name + ".") for name in names)
+            return module_qualified_name != "trunk" and not any(
+                f"trunk.{name}".startswith(module_qualified_name + ".") for name in names
+            )
 
-    kind = type(trunk).__name__
-    modes = [(module, module.training) for module in trunk.modules()]
+    kind = type(root.trunk).__name__
+    modes = [(module, module.training) for module in root.trunk.modules()]
     try:
-        graphs = [_Tracer().trace(trunk.train(mode)) for mode in (True, False)]
+        graphs = [_Tracer().trace(root.train(mode)) for mode in (True, False)]
     except Exception as error:  # whatever the user's forward raises when traced
         reason = shorten(str(error) or type(error).__name__, 100)
         raise InvalidInputError(
