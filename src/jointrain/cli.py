@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -197,13 +199,25 @@ def compare(settings: CompareSettings) -> None:
         (folder / "bundle").mkdir()
         write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
         result.table.write_parquet(folder / "results.parquet")
-        report = write_markdown(result, f"{settings.table.name}: together or apart?")
+        picture = find_spec("matplotlib") is not None
+        if picture:
+            result.plot().savefig(folder / "changes.png", dpi=110)
+        report = write_markdown(
+            result,
+            f"{settings.table.name}: together or apart?",
+            picture="changes.png" if picture else None,
+        )
         (folder / "report.md").write_text(report, encoding="utf-8")
     if settings.json_output:
         print(json.dumps({**result_to_json(result), "out": str(out)}, ensure_ascii=False))
         return
     print_result(result, _console())
-    print(f"\nSaved: {out / 'bundle'} (the model), results.parquet and report.md beside it.")
+    beside = (
+        "results.parquet, report.md and changes.png"
+        if picture
+        else ("results.parquet and report.md")
+    )
+    print(f"\nSaved: {out / 'bundle'} (the model); {beside} beside it.")
     print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
 
 
@@ -427,7 +441,8 @@ def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None
 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
+        figures = all(re.match(r"[-+]?\d|nan|$", row[index]) for row in rows)
+        table.add_column(heading, justify="right" if figures else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = _console()

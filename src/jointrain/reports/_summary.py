@@ -107,14 +107,25 @@ def answer(result: StudyResult) -> list[str]:
             if names:
                 phrase = {"helps": "It helps", "hurts": "It hurts"}.get(word, "No evidence for")
                 sentences.append(f"{phrase} {_listed(names)}.")
+    return sentences + _against_baselines(result)
+
+
+def _against_baselines(result: StudyResult) -> list[str]:
+    """Name the tasks on which a baseline beats the best recipe, or a constant is not beaten."""
+    best = result.best().name
+    sentences = []
     for name in result.study.baselines:
-        worse = [
-            task.name
-            for task in result.study.table.tasks
-            if _baseline_lead(result, best.name, name, task) > 0
-        ]
-        if worse:
-            sentences.append(f"Beware: {name} did better than {best.name} on {_listed(worse)}.")
+        verdicts = {task: c.verdict for task, c in result.compare(best, name).items()}
+        beaten = [task for task, word in verdicts.items() if word == "hurts"]
+        even = [task for task, word in verdicts.items() if word == "no evidence"]
+        if beaten:
+            sentences.append(f"Beware: {name} did better than {best} on {_listed(beaten)}.")
+        if even and name == "constant":
+            sentences.append(
+                f"Beware: the data do not show that {best} beats a constant on {_listed(even)}."
+            )
+        elif even:
+            sentences.append(f"No evidence that {best} differs from {name} on {_listed(even)}.")
     return sentences
 
 
@@ -198,13 +209,6 @@ def verdict(recipe: str, comparison: Comparison, result: StudyResult) -> str:
     if recipe in result.study.baselines:
         return "better" if comparison.verdict == "helps" else "worse"
     return f"{recipe} {comparison.verdict}"
-
-
-def _baseline_lead(result: StudyResult, recipe: str, baseline: str, task: Task) -> float:
-    metric = task.primary_metric
-    ours = np.nanmean(result.values(recipe, task.name, metric.name))
-    theirs = np.nanmean(result.values(baseline, task.name, metric.name))
-    return float(theirs - ours) if metric.higher_is_better else float(ours - theirs)
 
 
 def _comparison_to_json(comparison: Comparison) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -287,11 +288,14 @@ def predict_parts(
     """
     by_name = {task.name: task for task in tasks}
     predictions = {}
+    inputs = inputs.double()
     for part in parts:
         part_tasks = [by_name[name] for name in part.tasks]
-        for name, prediction in predict(part.network, part_tasks, inputs).items():
+        # in float64 the rounding of a row does not depend on the rows beside it
+        network = copy.deepcopy(part.network).double()
+        for name, prediction in predict(network, part_tasks, inputs).items():
             mean, deviation = scaling.get(name, (0.0, 1.0))
-            values = prediction.double().numpy()
+            values = prediction.numpy()
             predictions[name] = values * deviation + mean if name in scaling else values
     return {task.name: predictions[task.name] for task in tasks}
 

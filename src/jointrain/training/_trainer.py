@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,6 +15,7 @@ from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
+from jointrain.training._batches import Batch, Batches, Source
 from jointrain.training._callback import Callback, EpochRecord
 from jointrain.training._optimizer import (
     Layout,
@@ -26,89 +26,6 @@ from jointrain.training._optimizer import (
 )
 from jointrain.training._prediction import EVALUATION_ROWS, predict
 from jointrain.training._schedule import Joint, Schedule
-
-_Source = tuple[TensorData, tuple[str, ...]]
-"""A data set and the tasks that it serves."""
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Rows of one data set, the tasks that they train, and whether each label is there."""
-
-    data: TensorData
-    tasks: tuple[str, ...]
-    complete: tuple[bool, ...]
-
-
-class _Sampler:
-    """Draws batches of one data set without end; every row once before any row twice."""
-
-    def __init__(
-        self,
-        data: TensorData,
-        tasks: Sequence[Task],
-        batch_size: int,
-        generator: torch.Generator,
-    ) -> None:
-        labelled = torch.stack([task.labelled(data.targets[task.name]) for task in tasks])
-        rows = labelled.any(0).nonzero().squeeze(1)
-        used = {task.name: data.targets[task.name] for task in tasks}
-        self._data = TensorData(data.inputs, used)
-        if len(rows) < len(data):
-            self._data = self._data.take(rows)
-        self._tasks = tuple(used)
-        self._complete = tuple(bool(labelled[i][rows].all()) for i in range(len(tasks)))
-        self._generator = generator
-        count = len(rows)
-        # batches of nearly equal size: a last batch of two rows would be noise
-        batches = math.ceil(count / batch_size)
-        self._bounds = [round(count * i / batches) for i in range(batches + 1)]
-        self._stream = self._batches()
-
-    def _batches(self) -> Iterator[_Batch]:
-        if len(self._bounds) == 2:
-            while True:
-                yield _Batch(self._data, self._tasks, self._complete)
-        device = self._data.inputs.device
-        while True:
-            order = torch.randperm(len(self._data), generator=self._generator).to(device)
-            for start, end in zip(self._bounds, self._bounds[1:], strict=False):
-                yield _Batch(self._data.take(order[start:end]), self._tasks, self._complete)
-
-    def draw(self) -> _Batch:
-        return next(self._stream)
-
-
-class _Batches:
-    """Draws batches for any set of tasks from the data sets that serve them."""
-
-    def __init__(
-        self,
-        sources: list[_Source],
-        tasks: Mapping[str, Task],
-        batch_size: int,
-        generator: torch.Generator,
-    ) -> None:
-        self._sources = sources
-        self._tasks = tasks
-        self._batch_size = batch_size
-        self._generator = generator
-        self._samplers: dict[tuple[int, tuple[str, ...]], _Sampler] = {}
-
-    def draw(self, names: Sequence[str]) -> list[_Batch]:
-        """Draw a batch from every data set that serves one of the named tasks."""
-        drawn = []
-        for index, (data, source_tasks) in enumerate(self._sources):
-            active = tuple(name for name in source_tasks if name in names)
-            if not active:
-                continue
-            if (index, active) not in self._samplers:
-                tasks = [self._tasks[name] for name in active]
-                self._samplers[index, active] = _Sampler(
-                    data, tasks, self._batch_size, self._generator
-                )
-            drawn.append(self._samplers[index, active].draw())
-        return drawn
 
 
 class Trainer:
@@ -255,8 +172,8 @@ class Trainer:
 
     def _fit(
         self,
-        sources: list[_Source],
-        validation: list[_Source] | None,
+        sources: list[Source],
+        validation: list[Source] | None,
     ) -> None:
         generator = torch.Generator().manual_seed(self.seed)
         labels = self._count_labels(sources)
@@ -264,8 +181,8 @@ class Trainer:
         together = max(math.ceil(count / self.batch_size) for count in self._count_rows(sources))
         epoch_steps = self.schedule.steps_per_epoch(batches, together)
         total = self.epochs * epoch_steps if self.steps is None else self.steps
-        self._training = _Batches(sources, self.tasks, self.batch_size, generator)
-        self._held_out = _Batches(validation or [], self.tasks, self.batch_size, generator)
+        self._training = Batches(sources, self.tasks, self.batch_size, generator)
+        self._held_out = Batches(validation or [], self.tasks, self.batch_size, generator)
         self.history = []
         best = _BestWeights(self.network, validation is not None)
         initial = {} if validation is None else self._mean_losses(validation)
@@ -297,7 +214,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_fit_end(self)
 
-    def training_step(self, batches: Sequence[_Batch]) -> dict[str, Tensor]:
+    def training_step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
         losses = self.compute_losses(batches)
         self.optimizers.zero_grad()
@@ -311,7 +228,7 @@ class Trainer:
             self._learn_after_step(self.balancer, batches)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def compute_losses(self, batches: Sequence[_Batch]) -> dict[str, Tensor]:
+    def compute_losses(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
         losses: dict[str, Tensor] = {}
         for batch in batches:
@@ -327,7 +244,7 @@ class Trainer:
                 )
         return losses
 
-    def backward(self, losses: Mapping[str, Tensor], batches: Sequence[_Batch]) -> None:
+    def backward(self, losses: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
         """Fill the gradients: of the weighted sum of the losses, or of the balancer's update."""
         weighted = self._weighted(losses)
         if self.balancer is None:
@@ -336,7 +253,7 @@ class Trainer:
             total.backward()  # type: ignore[no-untyped-call]
             return
 
-        def from_batches(drawn: Sequence[_Batch]) -> dict[str, Tensor]:
+        def from_batches(drawn: Sequence[Batch]) -> dict[str, Tensor]:
             return self._weighted(self.compute_losses(drawn))
 
         if self._balancer_optimizer is not None:
@@ -354,7 +271,7 @@ class Trainer:
             self._balancer_optimizer.step()
 
     @torch.no_grad()
-    def _learn_after_step(self, balancer: Balancer, batches: Sequence[_Batch]) -> None:
+    def _learn_after_step(self, balancer: Balancer, batches: Sequence[Batch]) -> None:
         """Let the balancer see the losses of the same batch at the new weights."""
         after = self._weighted(self.compute_losses(batches))
         with balancer.taking_part(balancer.positions_of(tuple(after))):
@@ -406,7 +323,7 @@ class Trainer:
                 )
         return {name: results[name] for name in self.tasks}
 
-    def _sources(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[_Source]:
+    def _sources(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[Source]:
         """Return the data sets on the device with the tasks that each serves."""
         sources = self._assigned(data, purpose)
         for source, names in sources:
@@ -422,7 +339,7 @@ class Trainer:
                     raise InvalidInputError(f"task {name!r} has no label in the {purpose} data")
         return [(source.to(self.device), names) for source, names in sources]
 
-    def _assigned(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[_Source]:
+    def _assigned(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[Source]:
         """Return the data sets with the tasks that each serves: all, or the one it is for."""
         if isinstance(data, TensorData):
             return [(data, tuple(self.tasks))]
@@ -446,7 +363,7 @@ class Trainer:
         return [(data[name], (name,)) for name in self.tasks]
 
     @torch.no_grad()
-    def _check_outputs(self, sources: list[_Source]) -> None:
+    def _check_outputs(self, sources: list[Source]) -> None:
         """Refuse a head whose output does not fit its task."""
         self.network.eval()
         for data, names in sources:
@@ -468,7 +385,7 @@ class Trainer:
                 "the gradient"
             )
 
-    def _count_rows(self, sources: list[_Source]) -> list[int]:
+    def _count_rows(self, sources: list[Source]) -> list[int]:
         """Return for each data set how many rows have any label."""
         counts = []
         for data, names in sources:
@@ -476,7 +393,7 @@ class Trainer:
             counts.append(int(torch.stack(labelled).any(0).sum()))
         return counts
 
-    def _count_labels(self, sources: list[_Source]) -> dict[str, int]:
+    def _count_labels(self, sources: list[Source]) -> dict[str, int]:
         counts = {
             name: int(self.tasks[name].labelled(data.targets[name]).sum())
             for data, names in sources
@@ -504,7 +421,7 @@ class Trainer:
                     parameter.grad.add_(parameter, alpha=2 * self.l2)
 
     @torch.no_grad()
-    def _mean_losses(self, sources: list[_Source]) -> dict[str, float]:
+    def _mean_losses(self, sources: list[Source]) -> dict[str, float]:
         """Return each task's loss over all labelled rows; tasks without any are left out."""
         self.network.eval()
         sums: dict[str, list[Tensor]] = {}
@@ -532,7 +449,7 @@ class Trainer:
         self,
         step: int,
         seen: list[dict[str, Tensor]],
-        validation: list[_Source] | None,
+        validation: list[Source] | None,
         initial: Mapping[str, float],
         best: _BestWeights,
     ) -> EpochRecord:
