@@ -20,10 +20,12 @@ from torch import nn
 
 from jointrain import HardSharing, Joint, Task, TensorData, Trainer
 from jointrain.balancing import DWA, Balancer, Uncertainty
+from jointrain.training import Callback
 
 COUNTS = (10, 100, 1000)
-ROWS = 1024
+ROWS = 2048
 BATCH = 256
+STEPS = 1 + 2 * ROWS // BATCH
 BALANCERS: dict[str, Callable[[], Balancer | None]] = {
     "equal": lambda: None,
     "uncertainty": Uncertainty,
@@ -45,46 +47,37 @@ def make_trainer(names: list[str], weights: str, *, grouped: bool) -> Trainer:
     torch.manual_seed(0)
     trunk = nn.Sequential(nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU())
     heads = {name: nn.Linear(256, 1) for name in names}
-    settings = {} if grouped else {"group_from": None}
+    network = HardSharing(trunk, heads) if grouped else HardSharing(trunk, heads, group_from=None)
     return Trainer(
-        HardSharing(trunk, heads, **settings),
+        network,
         [Task.regression(name) for name in names],
         schedule=Joint(),
         balancer=BALANCERS[weights](),
         batch_size=BATCH,
-        steps=12,
+        steps=STEPS,
         device="cpu",
+        callbacks=[Clock()],
     )
 
 
-class _Clock:
-    """Times the steps within a fit, so that what is done once a fit does not count."""
+class Clock(Callback):
+    """Notes when each step of a fit ends, so that what is done once a fit does not count."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.times: list[float] = []
-        step, draw = trainer.training_step, None
-        del draw
-        self._last = 0.0
+    def __init__(self) -> None:
+        self.ends: list[float] = []
 
-        def timed(batches: object) -> object:
-            losses = step(batches)  # type: ignore[arg-type]
-            now = time.perf_counter()
-            if self._last:
-                self.times.append(now - self._last)
-            self._last = now
-            return losses
-
-        trainer.training_step = timed  # type: ignore[assignment, method-assign]
-
-    def reset(self) -> None:
-        self.times, self._last = [], 0.0
+    def on_step_end(self, *_: object) -> None:
+        """Note the time."""
+        self.ends.append(time.perf_counter())
 
 
-def milliseconds(trainer: Trainer, clock: _Clock, data: TensorData) -> float:
-    """Return the median time of a step, the drawing of its batch and the loop's own work in it."""
-    clock.reset()
+def milliseconds(trainer: Trainer, data: TensorData) -> float:
+    """Return the mean time of a step: drawing its batch, training, and an epoch's end by share."""
+    (clock,) = trainer.callbacks
+    assert isinstance(clock, Clock)
+    clock.ends.clear()
     trainer.fit(data)
-    return 1000 * statistics.median(clock.times)
+    return 1000 * (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
 
 
 def main() -> None:
@@ -105,12 +98,11 @@ def main() -> None:
         for grouped in (True, False) if options.separate else (True,):
             runs = {}
             for count in COUNTS:
-                trainer = make_trainer(list(data[count].targets), weights, grouped=grouped)
-                runs[count] = (trainer, _Clock(trainer))
+                runs[count] = make_trainer(list(data[count].targets), weights, grouped=grouped)
             times: dict[int, list[float]] = {count: [] for count in COUNTS}
             for turn in range(options.rounds + 1):
                 for count in COUNTS:
-                    elapsed = milliseconds(*runs[count], data[count])
+                    elapsed = milliseconds(runs[count], data[count])
                     if turn:
                         times[count].append(elapsed)
             pairs = zip(times[COUNTS[-1]], times[COUNTS[0]], strict=True)

@@ -243,7 +243,10 @@ class TaskHeads(nn.Module):
         """Return the outputs of `tasks`: [b, o] under a key of one name, [b, t, o] under t."""
         outputs: dict[tuple[str, ...], Tensor] = {}
         wanted: dict[int, list[str]] = {}
-        for name in tasks:
+        everyone = len(self.groups) == 1 and self._members[0] == tuple(tasks)
+        if everyone:
+            wanted[0] = list(tasks)
+        for name in () if everyone else tasks:
             if name in self._single:
                 head = self.layers[self._single[name]]
                 _check_fit(name, head, features[name])

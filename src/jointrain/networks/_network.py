@@ -113,7 +113,7 @@ class Network(nn.Module, ABC):
             InvalidInputError: A task is unknown, or features do not fit a head.
         """
         names = self.task_names if tasks is None else tuple(tasks)
-        if tasks is not None:
+        if names != self.task_names:
             for name in names:
                 self.index_of(name)
         outputs: dict[tuple[str, ...], Tensor] = self.heads(
