@@ -52,7 +52,7 @@ def test_a_loss_that_is_not_finite_is_skipped_by_name():
     losses = TaskLosses(NAMES, torch.stack([x, x * math.nan, 2 * x]))
     step = backward(losses, DWA(["a", "b", "c"]), non_finite="skip")
     assert (step.tasks, step.skipped) == (("a", "c"), ("b",))
-    assert torch.isfinite(x.grad)
+    assert step.losses.tolist() == [1, 2]
 
 
 def test_means_are_over_the_steps_that_trained_a_task():

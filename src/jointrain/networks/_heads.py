@@ -76,7 +76,8 @@ class GroupedLinear(nn.Module):
 
     Differs from separate layers: an optimiser with momentum or weight decay moves all tasks' heads,
         also those without a gradient (`Network.others_kept` prevents it); freezing one task's
-        slice by ``requires_grad_(False)`` has no effect.
+        slice by ``requires_grad_(False)`` has no effect; a loss that is not finite spoils the
+        gradients of the whole group, also if the balancer skips the task.
     """
 
     def __init__(self, heads: Sequence[nn.Linear]) -> None:
