@@ -1,6 +1,10 @@
 """Studies: many runs on the same folds and seeds, and what they show."""
 
+from jointrain.studies._affinity import Affinity, AffinityTrainer, measure_affinity
 from jointrain.studies._baselines import BASELINES
+from jointrain.studies._candidates import Candidates
+from jointrain.studies._group import GroupResult, search_groups
+from jointrain.studies._partition import best_partition
 from jointrain.studies._statistics import (
     Comparison,
     corrected_resampled_t_test,
@@ -9,16 +13,26 @@ from jointrain.studies._statistics import (
     relative_changes,
 )
 from jointrain.studies._study import SEPARATE, Study, StudyResult, default_recipes
+from jointrain.studies._weigh import WeighResult, search_weights
 
 __all__ = [
     "BASELINES",
     "SEPARATE",
+    "Affinity",
+    "AffinityTrainer",
+    "Candidates",
     "Comparison",
+    "GroupResult",
     "Study",
     "StudyResult",
+    "WeighResult",
+    "best_partition",
     "corrected_resampled_t_test",
     "default_recipes",
     "delta_m",
     "holm",
+    "measure_affinity",
     "relative_changes",
+    "search_groups",
+    "search_weights",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -37,6 +38,7 @@ def best_partition(
     """
     check_models(models, count)
     limit = count if models is None else models
+    value = functools.cache(value)
     if count <= EXACT_TASKS:
         return _exact(count, value, limit)
     return _improved(_beam(count, value, limit), value, limit)
@@ -100,13 +102,6 @@ def _members(subset: int) -> Iterator[int]:
 
 
 def _beam(count: int, value: Callable[[Group], float], limit: int) -> list[Group]:
-    worth: dict[Group, float] = {}
-
-    def known(group: Group) -> float:
-        if group not in worth:
-            worth[group] = value(group)
-        return worth[group]
-
     states: list[list[Group]] = [[]]
     for task in range(count):
         grown: dict[frozenset[Group], list[Group]] = {}
@@ -117,7 +112,7 @@ def _beam(count: int, value: Callable[[Group], float], limit: int) -> list[Group
             if len(groups) < limit:
                 options.append([*groups, frozenset({task})])
             grown.update((frozenset(option), option) for option in options)
-        states = sorted(grown.values(), key=lambda groups: (-sum(map(known, groups)), len(groups)))
+        states = sorted(grown.values(), key=lambda groups: (-sum(map(value, groups)), len(groups)))
         states = states[:BEAM]
     return states[0]
 
