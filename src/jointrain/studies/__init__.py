@@ -5,6 +5,7 @@ from jointrain.studies._baselines import BASELINES
 from jointrain.studies._candidates import Candidates
 from jointrain.studies._group import GroupResult, search_groups
 from jointrain.studies._partition import best_partition
+from jointrain.studies._share import ShareResult, search_shared_depth, search_split
 from jointrain.studies._statistics import (
     Comparison,
     corrected_resampled_t_test,
@@ -23,6 +24,7 @@ __all__ = [
     "Candidates",
     "Comparison",
     "GroupResult",
+    "ShareResult",
     "Study",
     "StudyResult",
     "WeighResult",
@@ -34,5 +36,7 @@ __all__ = [
     "measure_affinity",
     "relative_changes",
     "search_groups",
+    "search_shared_depth",
+    "search_split",
     "search_weights",
 ]

@@ -176,7 +176,7 @@ class AffinityTrainer(Trainer):
         return super().training_step(batches)
 
     def _measure(self, batches: Sequence[Batch], checked: Sequence[Batch]) -> Tensor:
-        """Return the affinity of each task (row) onto each (column), [t, t], NaN where undefined."""
+        """Return the affinity of each task (row) onto each (column), [t, t]; NaN: undefined."""
         self.network.eval()
         gradients = self._gradients(batches)
         rate = float(self.optimizers.all[0].param_groups[0]["lr"])
@@ -260,7 +260,8 @@ def measure_affinity(
         measure: ``lookahead`` (default) or ``gradient``, see `AffinityTrainer`.
         rows: ``training`` (default) or ``held-out``, see `AffinityTrainer`.
         every: Measure at every so many-th step; default 1.
-        folds, seeds: A run each; default 5 folds x 1 seed.
+        folds: Each gives a run; default 5.
+        seeds: Repetitions of the folds; default 1.
         seed: Seed of the first repetition.
         workers: Processes; default one for each core.
         progress: Called with the number of finished runs and of all.

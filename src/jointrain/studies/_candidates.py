@@ -146,7 +146,7 @@ class Candidates:
             best = max(
                 self.choices,
                 key=lambda name: self._score(
-                    {task: _nanmean(values[others]) for task, values in changes[name].items()}  # noqa: B023
+                    {task: _nanmean(values[others]) for task, values in changes[name].items()}
                 ),
             )
             for task, values in gains.items():
@@ -189,7 +189,9 @@ class Evaluator:
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         if budget is not None and not budget > 0:
-            raise InvalidInputError(f"the budget must be a positive number of seconds, got {budget}")
+            raise InvalidInputError(
+                f"the budget must be a positive number of seconds, got {budget}"
+            )
         if len(table.tasks) < 2:
             raise InvalidInputError(
                 f"there is one task, {table.tasks[0].name!r}; name two targets or more"
@@ -226,7 +228,7 @@ class Evaluator:
         if needed > self.budget:
             raise InvalidInputError(
                 f"a budget of {self.budget:g} s is too small: one recipe on {self.folds} folds "
-                f"took {self._pace:.3g} s, and {len(recipes)} of them ({what}) are the least; give "
+                f"took {self._pace:.3g} s, and {len(recipes)} are needed ({what}); give "
                 f"{math.ceil(1.2 * needed)} s or more, or use fewer folds or epochs"
             )
         self.run(recipes[1:])
@@ -282,7 +284,7 @@ class Evaluator:
             baseline: The candidate that Delta-m is relative to.
             reference: The candidate that is kept unless another one is shown to be better.
             importance: How much a task's change counts, by task.
-            choices: What may be chosen, the preferred of equals first; default all that was measured.
+            choices: What may be chosen, the preferred of equals first; default everything.
         """
         given = dict(importance or {})
         check_importance(given, [task.name for task in self.table.tasks])

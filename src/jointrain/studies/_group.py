@@ -103,7 +103,8 @@ def search_groups(
         models: Largest number of networks; None (default) is no limit.
         measure: How affinity is measured, see `AffinityTrainer`; default ``gradient``.
         trials: Number of partitions to measure beside separate and together; default 12.
-        folds, seeds: The folds on which all candidates are measured; default 5 folds x 2 seeds.
+        folds: Folds on which all candidates are measured; default 5.
+        seeds: Repetitions of the folds; default 2.
         seed: Seed of the first repetition and of the proposals.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
         budget: Seconds for everything; None (default) is no limit. With one, the result depends on

@@ -100,7 +100,8 @@ def search_weights(
         table: The rows; all of them are inner rows, so keep a test set out of them.
         recipe: What to train, but for the weights; default `Recipe()`, joint training.
         trials: Number of searched weight vectors; default 24.
-        folds, seeds: The folds on which all candidates are measured; default 5 folds x 2 seeds.
+        folds: Folds on which all candidates are measured; default 5.
+        seeds: Repetitions of the folds; default 2.
         seed: Seed of the first repetition and of the search.
         pareto: Look for the front of all tasks' changes, instead of the best Delta-m.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
