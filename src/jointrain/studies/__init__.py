@@ -3,6 +3,7 @@
 from jointrain.studies._affinity import Affinity, AffinityTrainer, measure_affinity
 from jointrain.studies._baselines import BASELINES
 from jointrain.studies._candidates import Candidates
+from jointrain.studies._flags import groups_text, pairs_text
 from jointrain.studies._group import GroupResult, search_groups
 from jointrain.studies._partition import best_partition
 from jointrain.studies._share import ShareResult, search_shared_depth, search_split
@@ -32,8 +33,10 @@ __all__ = [
     "corrected_resampled_t_test",
     "default_recipes",
     "delta_m",
+    "groups_text",
     "holm",
     "measure_affinity",
+    "pairs_text",
     "relative_changes",
     "search_groups",
     "search_shared_depth",

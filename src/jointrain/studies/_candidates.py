@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +17,6 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._statistics import (
     Comparison,
     compare_changes,
-    delta_m,
     relative_changes,
 )
 from jointrain.studies._study import SEPARATE, Study
@@ -49,10 +50,14 @@ class Candidates:
 
     def values(self, name: str, task: str, metric: str) -> np.ndarray:
         """Return a metric of a candidate over seeds and folds, [J], NaN where it is undefined."""
-        chosen = self.table.filter(
-            (pl.col("recipe") == name) & (pl.col("task") == task) & (pl.col("metric") == metric)
-        ).sort("seed", "fold")
-        return chosen["value"].to_numpy()
+        return self._values[name, task, metric]
+
+    @cached_property
+    def _values(self) -> dict[tuple[Any, ...], np.ndarray]:
+        parts = self.table.sort("seed", "fold").partition_by(
+            "recipe", "task", "metric", as_dict=True, maintain_order=True
+        )
+        return {key: part["value"].to_numpy() for key, part in parts.items()}
 
     def changes(self, name: str, against: str | None = None) -> dict[str, np.ndarray]:
         """Return the relative changes of the first metric in percent by task, [J] each.
@@ -106,30 +111,21 @@ class Candidates:
         """The chosen candidate if choosing is shown to pay, else the reference."""
         return self.chosen if self.gain_of_choosing.verdict == "helps" else self.reference
 
-    def compare(self, name: str, against: str | None = None) -> dict[str, Comparison]:
-        """Return how a candidate compares with another one (default the reference), by task.
-
-        For a candidate that was chosen by these figures, they flatter it: see `gain_of_choosing`.
-        """
-        against = self.reference if against is None else against
-        return compare_changes(self.changes(name, against), self.test_over_train)
-
-    def delta_m(self, name: str, against: str | None = None) -> Comparison:
-        """Return Delta-m of a candidate, all tasks alike, with its interval and test."""
-        return delta_m(self.changes(name, against), self.test_over_train)
-
     @property
     def test_over_train(self) -> float:
         """Test rows over training rows of a fold."""
         return float((self.table["test_rows"] / self.table["train_rows"]).mean())  # type: ignore[arg-type]
 
-    @property
-    def gain_of_choosing(self) -> Comparison:
-        """What choosing the best candidate gains over the reference, free of the choice's luck.
+    @cached_property
+    def gains_of_choosing(self) -> dict[str, np.ndarray]:
+        """What choosing the best candidate changes against the reference, free of its luck.
 
         On each fold, the candidate is taken that is best on the other folds of the same seed, and
-        its Delta-m is compared with the reference's on the fold, which had no say. The best of many
-        candidates by the same figures would look better than it is.
+        compared with the reference on the fold, which had no say. The best of many candidates by
+        the same figures would look better than it is.
+
+        Shape:
+            returns: [J] for each task, in percent, NaN where undefined.
 
         Source: Varma & Simon, "Bias in error estimation when using cross-validation for model
             selection", BMC Bioinformatics 7, 2006; Tsamardinos et al., "Bootstrapping the
@@ -138,27 +134,35 @@ class Candidates:
         """
         order = self.table.select("seed", "fold").unique().sort("seed", "fold")
         seeds, folds = order["seed"].to_numpy(), order["fold"].to_numpy()
+        gains = {task.name: np.full(len(order), np.nan) for task in self.tasks}
         changes = {name: self.changes(name) for name in self.choices}
         against = {name: self.changes(name, self.reference) for name in self.choices}
-        gains = {task.name: np.full(len(order), np.nan) for task in self.tasks}
         for position, (seed, fold) in enumerate(zip(seeds, folds, strict=True)):
             others = (seeds == seed) & (folds != fold)
-            best = max(
-                self.choices,
-                key=lambda name: self._score(
-                    {task: _nanmean(values[others]) for task, values in changes[name].items()}
-                ),
-            )
+            scores = {
+                name: self._score({task: _nanmean(v[others]) for task, v in changes[name].items()})
+                for name in self.choices
+            }
+            best = max(self.choices, key=scores.__getitem__)
             for task, values in gains.items():
                 values[position] = against[best][task][position]
-        weighted = np.array(
-            [
-                self._score({task: float(values[position]) for task, values in gains.items()})
-                for position in range(len(order))
-            ]
+        return gains
+
+    @property
+    def gain_of_choosing(self) -> Comparison:
+        """Delta-m, by importance, of `gains_of_choosing`, with its interval and test."""
+        gains = self.gains_of_choosing
+        count = len(next(iter(gains.values())))
+        scores = np.array(
+            [self._score({task: float(v[i]) for task, v in gains.items()}) for i in range(count)]
         )
-        weighted[~np.isfinite(weighted)] = np.nan
-        return compare_changes({"all": weighted}, self.test_over_train)["all"]
+        scores[~np.isfinite(scores)] = np.nan
+        return compare_changes({"all": scores}, self.test_over_train)["all"]
+
+    @property
+    def gain_of_choosing_by_task(self) -> dict[str, Comparison]:
+        """`gains_of_choosing` of each task with its interval and test, corrected over tasks."""
+        return compare_changes(self.gains_of_choosing, self.test_over_train)
 
 
 class Evaluator:

@@ -58,7 +58,9 @@ class GainPredictor:
                 members = np.array([self._members(measured[i][0], task) for i in rows])
                 self._corrections[task] = RidgeCV(_STRENGTHS).fit(members, left[rows])
         predicted = np.array([self.gain(group, task) for group, task, _ in measured])
-        self.error = float(np.sqrt(np.mean((predicted - y) ** 2))) if len(y) else 1.0
+        # few gains are fitted almost exactly, which says nothing of those that were not measured
+        fitted = float(np.sqrt(np.mean((predicted - y) ** 2))) if len(y) else 1.0
+        self.error = max(fitted, float(y.std()) / 2) if len(y) else 1.0
 
     def affinity_in(self, group: Group, task: int) -> float:
         """Return the mean affinity of a group's other members onto a task."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +11,7 @@ from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.studies._affinity import Affinity, Measure, measure_affinity
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
+from jointrain.studies._flags import groups_text
 from jointrain.studies._gain_predictor import GainPredictor
 from jointrain.studies._partition import Group, Partition, best_partition, check_models
 from jointrain.studies._study import SEPARATE
@@ -186,16 +185,6 @@ def search_groups(
         measure_partitions(proposed)
         done += len(proposed)
     return GroupResult(figures(), {r.name: r for r in made.values()}, affinity, models)
-
-
-def groups_text(groups: Sequence[Sequence[str]]) -> str:
-    """Return groups as ``a,b;c``, the way the command line takes them."""
-    parts = []
-    for group in groups:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="").writerow(group)
-        parts.append(text.getvalue())
-    return ";".join(parts)
 
 
 def pair_partitions(count: int) -> list[Partition]:
