@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from jointrain.data._target_columns import TargetColumns
 from jointrain.errors import InvalidInputError
 
 
@@ -33,7 +34,10 @@ class TensorData:
         rows = count_rows(self.inputs)
         if rows == 0:
             raise InvalidInputError("the data have no rows")
-        for name, target in self.targets.items():
+        targets = self.targets
+        if isinstance(targets, TargetColumns):
+            targets = {targets.names[0]: targets.values_together}
+        for name, target in targets.items():
             if len(target) != rows:
                 raise InvalidInputError(
                     f"the target of task {name!r} has {len(target)} rows, the inputs have "
@@ -51,23 +55,37 @@ class TensorData:
 
     def take(self, rows: Tensor) -> TensorData:
         """Return the data of the given row numbers."""
-        return TensorData(
-            map_tensors(lambda x: x.index_select(0, rows), self.inputs),
-            {name: target.index_select(0, rows) for name, target in self.targets.items()},
-        )
+        targets: Mapping[str, Tensor]
+        if isinstance(self.targets, TargetColumns):
+            targets = self.targets.take(rows)
+        else:
+            targets = {name: y.index_select(0, rows) for name, y in self.targets.items()}
+        return TensorData(map_tensors(lambda x: x.index_select(0, rows), self.inputs), targets)
+
+    def only(self, tasks: Sequence[str]) -> TensorData:
+        """Return the data with the targets of the named tasks alone."""
+        if isinstance(self.targets, TargetColumns):
+            return TensorData(self.inputs, self.targets.only(tasks))
+        return TensorData(self.inputs, {name: self.targets[name] for name in tasks})
 
     def part(self, start: int, end: int) -> TensorData:
         """Return the rows from `start` to before `end`, views of the same memory."""
-        return TensorData(
-            map_tensors(lambda x: x[start:end], self.inputs),
-            {name: target[start:end] for name, target in self.targets.items()},
-        )
+        targets: Mapping[str, Tensor]
+        if isinstance(self.targets, TargetColumns):
+            targets = self.targets.part(start, end)
+        else:
+            targets = {name: y[start:end] for name, y in self.targets.items()}
+        return TensorData(map_tensors(lambda x: x[start:end], self.inputs), targets)
 
     def to(self, device: torch.device) -> TensorData:
-        """Return the data on `device`."""
+        """Return the data on `device`; many alike targets lie side by side there."""
+        targets = TargetColumns.of(self.targets)
+        if isinstance(targets, TargetColumns):
+            inputs = map_tensors(lambda x: x.to(device), self.inputs)
+            return TensorData(inputs, targets.to(device))
         return TensorData(
             map_tensors(lambda x: x.to(device), self.inputs),
-            {name: y.to(device) for name, y in self.targets.items()},
+            {name: y.to(device) for name, y in targets.items()},
         )
 
 

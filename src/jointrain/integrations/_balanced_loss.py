@@ -85,7 +85,7 @@ class BalancedLoss:
             return total
         # the node of this leaf is all of the scalar's graph: the losses keep their own
         anchor = total.clone().requires_grad_()
-        scalar: Tensor = _Carry.apply(anchor, _Carried(self, dict(losses), penalty))  # type: ignore[no-untyped-call]
+        scalar: Tensor = _Carry.apply(anchor, _Carried(self, losses, penalty))  # type: ignore[no-untyped-call]
         return scalar
 
     def backward(self, losses: Mapping[str, Tensor], penalty: Tensor | None, scale: float) -> None:
@@ -146,7 +146,7 @@ class _Carried:
     """What the backward pass of the scalar needs."""
 
     owner: BalancedLoss
-    losses: dict[str, Tensor]
+    losses: Mapping[str, Tensor]
     penalty: Tensor | None
 
 

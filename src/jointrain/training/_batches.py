@@ -129,7 +129,7 @@ class TensorBatches:
         if tasks not in self._views:
             sampler = self._rows.sampler(tasks)
             complete = tuple(bool(self._labelled[name][sampler.rows].all()) for name in tasks)
-            data = TensorData(self._data.inputs, {name: self._data.targets[name] for name in tasks})
+            data = self._data.only(tasks)
             whole = None
             if sampler.whole:
                 all_rows = len(sampler.rows) == len(data)

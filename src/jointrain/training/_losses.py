@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._batches import Batch
@@ -13,7 +14,7 @@ from jointrain.training._batches import Batch
 
 def compute_losses(
     network: Network, tasks: Mapping[str, Task], batches: Sequence[Batch]
-) -> dict[str, Tensor]:
+) -> Mapping[str, Tensor]:
     """Return the loss of each task on the given batches, by name.
 
     Args:
@@ -29,7 +30,10 @@ def compute_losses(
         if len(network.heads.groups):
             grouped = network(batch.data.inputs, batch.tasks, grouped=True)
             names, values = network.losses(tasks, grouped, batch.data.targets)
-            losses.update(zip(names, values.unbind(), strict=True))
+            together = TaskLosses(names, values)
+            if len(batches) == 1:
+                return together
+            losses.update(together)
             continue
         outputs = network(batch.data.inputs, batch.tasks)
         for name, complete in zip(batch.tasks, batch.complete, strict=True):

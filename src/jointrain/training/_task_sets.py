@@ -108,8 +108,9 @@ class TaskSets:
     def draw(self, names: Sequence[str]) -> list[Batch]:
         """Draw a batch from every data set that serves one of the named tasks."""
         drawn = []
+        wanted = frozenset(names)
         for served, batches in self._sets:
-            active = tuple(name for name in served if name in names)
+            active = tuple(name for name in served if name in wanted)
             if active:
                 drawn.append(batches.draw(active))
         mixed = self._mixture is not None and self._mixture.mixed and len(drawn) > 1

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.balancing import BalancedStep, Balancer, Needs, backward
+from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
@@ -178,7 +179,8 @@ class Trainer:
         schedule = sets.schedule(self.schedule)
         epoch_steps = schedule.steps_per_epoch(sets.batches, sets.together)
         total = self.epochs * epoch_steps if self.steps is None else self.steps
-        self._training, self._held_out = sets, validation
+        self._training = sets
+        self._held_out = validation or TaskSets((), {}, {}, 0)
         self._loss_weights = sets.loss_weights(self.weights)
         self.history = []
         best = _BestWeights(self.network, validation is not None)
@@ -186,7 +188,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_fit_start(self)
         self.network.train()
-        seen: list[dict[str, Tensor]] = []
+        seen: list[Mapping[str, Tensor]] = []
         for step, tasks in zip(range(total), schedule.steps(sets.labels, generator), strict=False):
             self.optimizers.check_step(tasks)
             drawn = self._training.draw(tasks)
@@ -205,16 +207,15 @@ class Trainer:
                     callback.on_epoch_end(self, record)
                 if self.patience is not None and best.epochs_since >= self.patience:
                     break
-        sets.close()
-        if validation is not None:
-            validation.close()
+        for opened in (self._training, self._held_out):
+            opened.close()
         best.restore(self.network)
         self._check_weights()
         self.network.eval()
         for callback in self.callbacks:
             callback.on_fit_end(self)
 
-    def training_step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
         losses = self.compute_losses(batches)
         self.optimizers.zero_grad()
@@ -226,9 +227,11 @@ class Trainer:
         self.optimizers.step(tuple(losses))
         if self.balancer is not None and self.balancer.wants_after_step:
             self._learn_after_step(self.balancer, batches)
+        if isinstance(losses, TaskLosses):
+            return losses.detach()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def compute_losses(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
         return compute_losses(self.network, self.tasks, batches)
 
@@ -236,12 +239,15 @@ class Trainer:
         """Fill the gradients: of the weighted sum of the losses, or of the balancer's update."""
         weighted = self._weighted(losses)
         if self.balancer is None:
-            values = list(weighted.values())
-            total = values[0] if len(values) == 1 else torch.stack(values).sum()
+            if isinstance(weighted, TaskLosses):
+                total = weighted.together.sum()
+            else:
+                values = list(weighted.values())
+                total = values[0] if len(values) == 1 else torch.stack(values).sum()
             total.backward()  # type: ignore[no-untyped-call]
             return
 
-        def from_batches(drawn: Sequence[Batch]) -> dict[str, Tensor]:
+        def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
             return self._weighted(self.compute_losses(drawn))
 
         if self._balancer_optimizer is not None:
@@ -253,7 +259,7 @@ class Trainer:
             refresh_every=self.refresh_every,
             extra=lambda: from_batches(self._training.draw(names)),
             train=lambda: from_batches(batches),
-            held_out=lambda: from_batches(self._held_out.draw(names) if self._held_out else ()),
+            held_out=lambda: from_batches(self._held_out.draw(names)),
         )
         if self._balancer_optimizer is not None:
             self._balancer_optimizer.step()
@@ -265,7 +271,9 @@ class Trainer:
         with balancer.taking_part(balancer.positions_of(tuple(after))):
             balancer.after_step(torch.stack(list(after.values())))
 
-    def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if isinstance(losses, TaskLosses):
+            return losses.weighted(self._loss_weights)
         return {
             name: loss if self._loss_weights[name] == 1 else loss * self._loss_weights[name]
             for name, loss in losses.items()
@@ -402,21 +410,19 @@ class Trainer:
     def _end_epoch(
         self,
         step: int,
-        seen: list[dict[str, Tensor]],
+        seen: list[Mapping[str, Tensor]],
         validation: TaskSets | None,
         initial: Mapping[str, float],
         best: _BestWeights,
     ) -> EpochRecord:
-        training = {}
-        for name in self.tasks:
-            values = [losses[name] for losses in seen if name in losses]
-            if values:
-                training[name] = float(torch.stack(values).double().mean())
-                if not math.isfinite(training[name]):
-                    raise InvalidInputError(
-                        f"the loss of task {name!r} is not finite by step {step}; lower the "
-                        f"learning rate, clip the gradient or check its targets"
-                    )
+        means = mean_losses(seen)
+        training = {name: means[name] for name in self.tasks if name in means}
+        for name, mean in training.items():
+            if not math.isfinite(mean):
+                raise InvalidInputError(
+                    f"the loss of task {name!r} is not finite by step {step}; lower the "
+                    f"learning rate, clip the gradient or check its targets"
+                )
         losses = {} if validation is None else self._mean_losses(validation)
         score = None
         if losses:
