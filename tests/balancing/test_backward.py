@@ -28,6 +28,7 @@ from jointrain.balancing._checks import (
     check_positive,
     check_vector,
 )
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.errors import InvalidInputError
 from tests.balancing._networks import NETWORKS, mlp
 
@@ -306,6 +307,14 @@ def test_post_accumulate_hooks_run_once_a_step():
     weight.register_post_accumulate_grad_hook(lambda p: calls.append(p.grad is not None))
     backward(losses(), MGDA())
     assert calls == [True]
+
+
+def test_weights_are_reported_anew_where_the_losses_are_used_again():
+    x = nn.Parameter(torch.ones(2))
+    losses = TaskLosses(["a", "b"], x * 2)
+    for _ in range(2):
+        step = backward(losses, Equal(), retain_graph=True)
+        assert step.weights.tolist() == [1.0, 1.0]
 
 
 def test_no_gradient_shares_memory_with_another():

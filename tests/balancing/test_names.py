@@ -9,10 +9,51 @@ import pytest
 from jointrain.balancing import BALANCERS, balancer_from_name
 from jointrain.errors import InvalidInputError
 
-METHODS = """equal static rlw uncertainty uw-so dwa gls imtl-l famo stch cosmos pbi log size difficulty
-    mgda pcgrad gradvac gradnorm graddrop imtl-g imtl cagrad nash-mtl moco modo sdmgrad aligned-mtl
-    fairgrad db-mtl excess-mtl upgrad dualproj config pcd cr-mogm rotograd-scale krum trimmed-mean
-    rgw auto-lambda moml forum""".split()
+METHODS = [
+    "equal",
+    "static",
+    "rlw",
+    "uncertainty",
+    "uw-so",
+    "dwa",
+    "gls",
+    "imtl-l",
+    "famo",
+    "stch",
+    "cosmos",
+    "pbi",
+    "log",
+    "size",
+    "difficulty",
+    "mgda",
+    "pcgrad",
+    "gradvac",
+    "gradnorm",
+    "graddrop",
+    "imtl-g",
+    "imtl",
+    "cagrad",
+    "nash-mtl",
+    "moco",
+    "modo",
+    "sdmgrad",
+    "aligned-mtl",
+    "fairgrad",
+    "db-mtl",
+    "excess-mtl",
+    "upgrad",
+    "dualproj",
+    "config",
+    "pcd",
+    "cr-mogm",
+    "rotograd-scale",
+    "krum",
+    "trimmed-mean",
+    "rgw",
+    "auto-lambda",
+    "moml",
+    "forum",
+]
 NUMBERS = [
     (name, parameter.name)
     for name, cls in BALANCERS.items()
@@ -96,7 +137,9 @@ def test_a_number_must_be_a_number(name, parameter, wrong):
 
 @pytest.mark.parametrize("name, parameter", CHOICES)
 def test_a_choice_must_be_one_of_those_listed(name, parameter):
-    with pytest.raises(InvalidInputError, match=f"`{parameter}` must be one of .*got 'none of them'"):
+    with pytest.raises(
+        InvalidInputError, match=f"`{parameter}` must be one of .*got 'none of them'"
+    ):
         balancer_from_name(name, **(example(name) | {parameter: "none of them"}))
 
 

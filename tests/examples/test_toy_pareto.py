@@ -25,7 +25,9 @@ def test_the_front_is_where_no_convex_combination_can_be_improved():
     """On its height the gradients are opposite, between the minima of the two quadratics."""
     for x in (-6.9, 0.0, 5.0):
         point = torch.tensor([x, EXAMPLE["FRONT_HEIGHT"]], dtype=torch.float64, requires_grad=True)
-        rows = [torch.autograd.grad(v, point, retain_graph=True)[0] for v in EXAMPLE["losses"](point)]
+        rows = [
+            torch.autograd.grad(v, point, retain_graph=True)[0] for v in EXAMPLE["losses"](point)
+        ]
         cosine = torch.dot(*rows) / rows[0].norm() / rows[1].norm()
         assert float(cosine) < -0.99
         assert rows[0][0] < 0 < rows[1][0]

@@ -76,7 +76,7 @@ class TestTrainingCommands:
         fails(capsys, [*command, "dta.csv", "--targets", "price"], "dta.csv", "data.csv")
 
     def test_no_table(self, folder, capsys, command):
-        fails(capsys, [*command, "--targets", "price"], "table")
+        fails(capsys, [*command, "--targets", "price"], "TABLE")
 
     def test_no_targets(self, folder, capsys, command):
         fails(capsys, [*command, "data.csv"], "--targets")

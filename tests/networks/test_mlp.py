@@ -6,11 +6,12 @@ from torch import nn
 from torch.nn import functional
 
 from jointrain import MLP, InvalidInputError
+from jointrain.networks._dropout import Dropout
 
 
 def test_layers_of_a_block():
     kinds = [type(layer) for layer in MLP(3, width=8, depth=2, dropout=0.2)]
-    assert kinds == 2 * [nn.Linear, nn.LayerNorm, nn.ReLU, nn.Dropout]
+    assert kinds == 2 * [nn.Linear, nn.LayerNorm, nn.ReLU, Dropout]
     bare = [type(layer) for layer in MLP(3, width=8, depth=1, dropout=0, normalize=False)]
     assert bare == [nn.Linear, nn.ReLU]
 

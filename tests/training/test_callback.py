@@ -14,7 +14,7 @@ def test_a_bare_callback_changes_nothing():
         torch.manual_seed(1)
         network = HardSharing(nn.Identity(), {"y": nn.Linear(2, 1)})
         Trainer(network, [Task.regression("y")], steps=3, callbacks=callbacks).fit(data)
-        weights.append(network.heads[0].weight)
+        weights.append(network.task_parameters("y")[0])
     assert torch.equal(*weights)
 
 

@@ -25,7 +25,6 @@ from jointrain import (
     Trainer,
 )
 from jointrain.training import Schedule, resolve_device
-from jointrain.training._trainer import _Sampler
 
 NAN = math.nan
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -55,6 +54,10 @@ def _losses(network, data):
         "number": functional.mse_loss(outputs["number"][:, 0], data.targets["number"]),
         "kind": functional.cross_entropy(outputs["kind"], data.targets["kind"]),
     }
+
+
+def _copies(parameters):
+    return [parameter.detach().clone() for parameter in parameters]
 
 
 def _weights(network):
@@ -112,10 +115,10 @@ def test_penalties_have_the_gradient_of_the_penalised_loss(l1, l2):
 
 def test_a_penalty_leaves_out_what_the_step_does_not_reach():
     network = _network()
-    before = _weights(network.heads[1])
+    before = _copies(network.task_parameters("kind"))
     schedule = Alternating("random", {"number": 1.0, "kind": 0.0})
     _trainer(network, schedule=schedule, l1=0.1, l2=0.1, steps=3).fit(_data())
-    assert all(map(torch.equal, before, network.heads[1].parameters()))
+    assert all(map(torch.equal, before, network.task_parameters("kind")))
 
 
 def test_the_gradient_is_clipped_to_its_whole_norm():
@@ -195,7 +198,7 @@ def test_alternating_training_equals_a_loop_by_hand_to_the_bit(layout):
         steps=21,
     ).fit(data)
     trunk = list(by_hand.trunk.parameters())
-    heads = [list(head.parameters()) for head in by_hand.heads]
+    heads = [by_hand.task_parameters(name) for name in ("number", "kind")]
     adam = partial(torch.optim.Adam, lr=0.01)
     if layout == "one":
         optimizers = [[adam(by_hand.parameters())]] * 2
@@ -273,45 +276,29 @@ def test_a_schedule_may_name_any_subset_of_the_tasks():
 
 def test_a_head_that_is_not_trained_stays_as_it_was():
     network, data = _network(), _data()
-    before = _weights(network.heads[0])
+    before = _copies(network.task_parameters("number"))
     trainer = Trainer(network, [KIND], weights={"kind": 2.0}, epochs=2, device="cpu")
     trainer.fit(data)
-    assert all(map(torch.equal, before, network.heads[0].parameters()))
+    assert all(map(torch.equal, before, network.task_parameters("number")))
 
 
 # --- batches -------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 70), st.integers(1, 80), st.integers(0, 100))
-def test_batches_show_every_row_once_in_an_epoch(n, batch_size, seed):
-    x = torch.arange(n, dtype=torch.float64)[:, None]
-    data = TensorData(x, {"number": x[:, 0]})
-    sampler = _Sampler(data, [NUMBER], batch_size, torch.Generator().manual_seed(seed))
-    for _ in range(2):
-        seen = [sampler.draw().data for _ in range(math.ceil(n / batch_size))]
-        assert sorted(torch.cat([part.inputs[:, 0] for part in seen]).tolist()) == list(range(n))
-        sizes = [len(part) for part in seen]
-        assert max(sizes) <= batch_size
-        assert max(sizes) - min(sizes) <= 1
-        assert all(torch.equal(part.inputs[:, 0], part.targets["number"]) for part in seen)
 
 
 class _CountRows(Network):
     """Counts how often each row goes through; the output is a parameter."""
 
     def __init__(self, names, rows):
-        super().__init__(names)
-        self.outputs = nn.ParameterDict({name: torch.zeros(()) for name in names})
+        super().__init__({name: nn.Linear(1, 1) for name in names})
         self.counts = {name: torch.zeros(rows, dtype=torch.long) for name in names}
 
-    def forward(self, inputs, tasks=None):
-        names = self.task_names if tasks is None else tasks
-        for name in names if self.training else ():
+    def features(self, inputs, tasks):
+        for name in tasks if self.training else ():
             self.counts[name][inputs[:, 0].long()] += 1
-        return {name: self.outputs[name].expand(len(inputs), 1) for name in names}
+        return dict.fromkeys(tasks, torch.zeros_like(inputs))
 
-    def task_parameters(self, task):
-        return [self.outputs[task]]
+    def parts(self):
+        return []
 
 
 @given(st.integers(1, 40), st.integers(1, 20), st.data())
@@ -432,9 +419,9 @@ def test_validation_in_parts_equals_validation_at_once(monkeypatch):
     network, data = _network(), _data(30)
     data.targets["number"][7:15] = NAN
     trainer = _trainer(network)
-    sources = trainer._sources(data, "validation")
+    sources = trainer._sets(data, "validation")
     at_once = trainer._mean_losses(sources)
-    monkeypatch.setattr("jointrain.training._trainer.EVALUATION_ROWS", 4)
+    monkeypatch.setattr("jointrain.training._batches.EVALUATION_ROWS", 4)
     assert trainer._mean_losses(sources) == pytest.approx(at_once, rel=1e-12)
 
 
@@ -674,8 +661,8 @@ def _with(**targets):
         (_with(number=torch.full((32,), NAN)), "'number' has no label in the training data"),
         (_with(kind=torch.full((32,), 3)), "target of task 'kind' holds 3"),
         (_with(number=torch.zeros(32, 2)), "target of task 'number' must hold 1 value a row"),
-        ((_data().inputs, _data().targets), "must be TensorData, or TensorData by task name, got"),
-        ({"number": _data().inputs}, "must be TensorData, or TensorData by task name, got dict"),
+        ((_data().inputs, _data().targets), "training data must be TensorData, .* got tuple"),
+        ({"number": _data(), "kind": _data().inputs}, "data set of kind: .*got Tensor; give Tens"),
     ],
 )
 def test_data_that_do_not_fit_the_tasks_are_refused(data, message):

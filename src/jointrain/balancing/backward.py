@@ -19,6 +19,7 @@ from jointrain.balancing._balancer import (
     LossWeighting,
 )
 from jointrain.balancing._checks import check_choice, check_count
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, no_gradients
 from jointrain.balancing.engine._step import WAYS, Step, prepare
 from jointrain.balancing.weighting import Equal
@@ -156,8 +157,7 @@ def backward(
         raise InvalidInputError(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
-    names, values = _named(losses)
-    values, vector = _check_losses(names, values)
+    names, values, vector = _checked(losses)
     numbers = _on_cpu(vector)
     skipped: tuple[str, ...] = ()
     fine = [math.isfinite(x) for x in numbers.tolist()]
@@ -250,6 +250,7 @@ class _Call:
 def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
     vector = call.vector
     vector.retain_grad()
+    vector.grad = None  # of an earlier call, if the caller keeps the vector
     objective = balancer.objective(vector)
     start = torch.full_like(objective, call.scale) if call.scaled else None
     torch.autograd.backward(objective, start, retain_graph=call.retain_graph)
@@ -464,7 +465,6 @@ def _constant_factors(call: _Call) -> list[Tensor]:
     return [by_dtype[v.dtype] for v in call.values]
 
 
-
 def _weights(balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: _Call) -> Tensor:
     """Return the balancer's weights [t], and give its own parameters their gradient."""
     weights = balancer.weights(gramian, losses).detach()
@@ -556,6 +556,16 @@ def _named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
         losses = list(losses.unbind())
     losses = list(losses)
     return tuple(str(k) for k in range(len(losses))), losses
+
+
+def _checked(losses: Losses) -> tuple[tuple[str, ...], list[Tensor], Tensor]:
+    """Return the names of the tasks, and their losses as scalars and as a vector [t]."""
+    if isinstance(losses, TaskLosses) and losses.together.requires_grad:
+        values = list(losses.values())
+        half = losses.together.dtype in (torch.float16, torch.bfloat16)
+        return losses.names, values, losses.together.float() if half else losses.together
+    names, values = _named(losses)
+    return names, *_check_losses(names, values)
 
 
 def _check_losses(names: Sequence[str], values: list[Tensor]) -> tuple[list[Tensor], Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from jointrain.errors import InvalidInputError
+from jointrain.networks._dropout import Dropout
 
 
 class MLP(nn.Sequential):
@@ -50,6 +51,6 @@ class MLP(nn.Sequential):
                 layers.append(nn.LayerNorm(width))
             layers.append(nn.ReLU())
             if dropout:
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
         super().__init__(*layers)
         self.out_features = width

@@ -9,7 +9,8 @@ LOSSES = torch.tensor([1.0, 8.0], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
-    "normalization, divisors", [("none", (1, 1)), ("l2", (2, 4)), ("loss", (1, 8)), ("loss+", (2, 32))]
+    "normalization, divisors",
+    [("none", (1, 1)), ("l2", (2, 4)), ("loss", (1, 8)), ("loss+", (2, 32))],
 )
 def test_each_normalization_worked_by_hand(normalization, divisors):
     """Orthogonal gradients of lengths l: the shortest point of the hull has weights ~ 1 / l^2."""

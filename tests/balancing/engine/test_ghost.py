@@ -13,7 +13,10 @@ LAYERS = {
     "linear": (lambda: nn.Linear(6, 4), lambda: torch.randn(3, 6)),
     "linear without bias": (lambda: nn.Linear(6, 4, bias=False), lambda: torch.randn(3, 6)),
     "convolution": (lambda: nn.Conv2d(2, 3, 3, padding=1), lambda: torch.randn(2, 2, 5, 4)),
-    "strided": (lambda: nn.Conv2d(2, 3, (3, 2), stride=2, dilation=2), lambda: torch.randn(2, 2, 9, 8)),
+    "strided": (
+        lambda: nn.Conv2d(2, 3, (3, 2), stride=2, dilation=2),
+        lambda: torch.randn(2, 2, 9, 8),
+    ),
     "embedding": (lambda: nn.Embedding(9, 4, padding_idx=0), lambda: torch.randint(0, 9, (2, 5))),
 }
 
@@ -33,7 +36,9 @@ def test_gramian_and_update_are_those_of_weight_gradients(kind):
         given = outputs.flatten(1, -2)
     rows = torch.stack(
         [
-            torch.cat([g.flatten() for g in torch.autograd.grad(x, leaves(found), retain_graph=True)])
+            torch.cat(
+                [g.flatten() for g in torch.autograd.grad(x, leaves(found), retain_graph=True)]
+            )
             for x in losses
         ]
     )

