@@ -31,24 +31,29 @@ class RowSampler:
         self._generator = generator
         batches = math.ceil(len(rows) / batch_size)
         self._bounds = [round(len(rows) * i / batches) for i in range(batches + 1)]
-        self._stream = self._batches()
+        self._stream = self._slices()
 
     @property
     def whole(self) -> bool:
         """Whether every batch holds all rows, in their order."""
         return len(self._bounds) == 2
 
-    def _batches(self) -> Iterator[Tensor]:
+    def _slices(self) -> Iterator[tuple[Tensor, int, int]]:
         while self.whole:
-            yield self.rows
+            yield self.rows, 0, len(self.rows)
         while True:
             order = self.rows[torch.randperm(len(self.rows), generator=self._generator)]
             for start, end in zip(self._bounds, self._bounds[1:], strict=False):
-                yield order[start:end]
+                yield order, start, end
+
+    def draw_slice(self) -> tuple[Tensor, int, int]:
+        """Return the next batch as a slice of a pass: row numbers in order, start and end."""
+        return next(self._stream)
 
     def draw(self) -> Tensor:
         """Return the row numbers of the next batch."""
-        return next(self._stream)
+        order, start, end = self.draw_slice()
+        return order[start:end]
 
 
 class StepRows:

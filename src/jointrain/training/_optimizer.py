@@ -110,6 +110,7 @@ class Optimizers:
                 f"`layout` must be one of {', '.join(known)}, got {layout!r}"
                 f"{closest(layout, known)}"
             )
+        self.layout = layout
         self._one_task_at_a_time = layout == "per_task" and bool(shared)
         self._base_rates = [
             [group["lr"] for group in optimizer.param_groups] for optimizer in self.all

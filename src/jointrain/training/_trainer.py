@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -154,6 +155,21 @@ class Trainer:
                 not fit it, a loss or a weight is not finite, or there is `patience` without
                 validation data.
         """
+        sources, checks = self.check_data(train, validation)
+        with _seeded(self.seed, self.device):
+            self._fit(sources, checks)
+        return self.history
+
+    def check_data(
+        self,
+        train: TensorData | Mapping[str, TensorData],
+        validation: TensorData | Mapping[str, TensorData] | None,
+    ) -> tuple[list[Source], list[Source] | None]:
+        """Return training and validation data on the device, with the tasks that each set serves.
+
+        Raises:
+            InvalidInputError: As in `fit`.
+        """
         if self.patience is not None and validation is None:
             raise InvalidInputError(
                 "`patience` needs validation data; give fit() some, or leave patience out"
@@ -166,9 +182,16 @@ class Trainer:
         sources = self._sources(train, "training")
         checks = None if validation is None else self._sources(validation, "validation")
         self._check_outputs(sources)
-        with _seeded(self.seed, self.device):
-            self._fit(sources, checks)
-        return self.history
+        return sources, checks
+
+    def plan(self, sources: list[Source]) -> Plan:
+        """Return how long training takes on the given data."""
+        labels = self._count_labels(sources)
+        batches = {name: math.ceil(count / self.batch_size) for name, count in labels.items()}
+        together = max(math.ceil(count / self.batch_size) for count in self._count_rows(sources))
+        epoch_steps = self.schedule.steps_per_epoch(batches, together)
+        total = self.epochs * epoch_steps if self.steps is None else self.steps
+        return Plan(labels, epoch_steps, total)
 
     def _fit(
         self,
@@ -176,11 +199,8 @@ class Trainer:
         validation: list[Source] | None,
     ) -> None:
         generator = torch.Generator().manual_seed(self.seed)
-        labels = self._count_labels(sources)
-        batches = {name: math.ceil(count / self.batch_size) for name, count in labels.items()}
-        together = max(math.ceil(count / self.batch_size) for count in self._count_rows(sources))
-        epoch_steps = self.schedule.steps_per_epoch(batches, together)
-        total = self.epochs * epoch_steps if self.steps is None else self.steps
+        plan = self.plan(sources)
+        total = plan.steps
         self._training = Batches(sources, self.tasks, self.batch_size, generator)
         self._held_out = Batches(validation or [], self.tasks, self.batch_size, generator)
         self.history = []
@@ -190,7 +210,8 @@ class Trainer:
             callback.on_fit_start(self)
         self.network.train()
         seen: list[dict[str, Tensor]] = []
-        for step, tasks in zip(range(total), self.schedule.steps(labels, generator), strict=False):
+        tasks_of_steps = self.schedule.steps(plan.labels, generator)
+        for step, tasks in zip(range(total), tasks_of_steps, strict=False):
             self.optimizers.check_step(tasks)
             drawn = self._training.draw(tasks)
             if self.warm_up or self.decay != "none":
@@ -201,7 +222,7 @@ class Trainer:
             seen.append(losses)
             for callback in self.callbacks:
                 callback.on_step_end(self, step + 1, losses)
-            if (step + 1) % epoch_steps == 0 or step + 1 == total:
+            if (step + 1) % plan.epoch_steps == 0 or step + 1 == total:
                 record = self._end_epoch(step + 1, seen, validation, initial, best)
                 seen = []
                 for callback in self.callbacks:
@@ -209,7 +230,7 @@ class Trainer:
                 if self.patience is not None and best.epochs_since >= self.patience:
                     break
         best.restore(self.network)
-        self._check_weights()
+        self.check_weights()
         self.network.eval()
         for callback in self.callbacks:
             callback.on_fit_end(self)
@@ -377,7 +398,7 @@ class Trainer:
                         f"numbers, got {width}"
                     )
 
-    def _check_weights(self) -> None:
+    def check_weights(self) -> None:
         """Refuse to end with weights that a last bad step has spoilt."""
         if not all(bool(parameter.isfinite().all()) for parameter in self._parameters):
             raise InvalidInputError(
@@ -458,48 +479,100 @@ class Trainer:
             values = [losses[name] for losses in seen if name in losses]
             if values:
                 training[name] = float(torch.stack(values).double().mean())
-                if not math.isfinite(training[name]):
-                    raise InvalidInputError(
-                        f"the loss of task {name!r} is not finite by step {step}; lower the "
-                        f"learning rate, clip the gradient or check its targets"
-                    )
         losses = {} if validation is None else self._mean_losses(validation)
+        return self.record_epoch(
+            step, training, losses, initial, lambda score: best.offer_weights(self.network, score)
+        )
+
+    def record_epoch(
+        self,
+        step: int,
+        training: Mapping[str, float],
+        validation: Mapping[str, float],
+        initial: Mapping[str, float],
+        offer: Callable[[float | None], bool],
+    ) -> EpochRecord:
+        """Record an epoch in `history`, and tell the balancer that it is over.
+
+        Args:
+            step: Number of steps made so far.
+            training: Mean training loss of each task that was trained in the epoch.
+            validation: Validation loss of each task that has validation labels.
+            initial: The same before training.
+            offer: Takes the score (None without validation) and says whether it is the best.
+
+        Raises:
+            InvalidInputError: A training loss is not finite.
+        """
+        for name, loss in training.items():
+            if not math.isfinite(loss):
+                raise InvalidInputError(
+                    f"the loss of task {name!r} is not finite by step {step}; lower the "
+                    f"learning rate, clip the gradient or check its targets"
+                )
         score = None
-        if losses:
-            relative = [losses[name] / max(initial[name], 1e-12) for name in losses]
+        if validation:
+            relative = [loss / max(initial[name], 1e-12) for name, loss in validation.items()]
             score = sum(relative) / len(relative)
-        improved = best.offer(self.network, score)
-        record = EpochRecord(len(self.history) + 1, step, training, losses, score, improved)
+        number = len(self.history) + 1
+        record = EpochRecord(number, step, training, validation, score, offer(score))
         self.history.append(record)
         if self.balancer is not None and self.balancer.wants_end_epoch:
             self.balancer.end_epoch()
         return record
 
 
-class _BestWeights:
-    """Keeps a copy of the weights with the lowest score."""
+@dataclass(frozen=True)
+class Plan:
+    """How long a run takes.
 
-    def __init__(self, network: nn.Module, active: bool) -> None:
-        self._copy = (
-            {name: value.clone() for name, value in network.state_dict().items()} if active else {}
-        )
-        self._score = math.inf
+    Args:
+        labels: Number of labelled training rows of each task.
+        epoch_steps: Steps in an epoch.
+        steps: Steps in all, if nothing stops them early.
+    """
+
+    labels: Mapping[str, int]
+    epoch_steps: int
+    steps: int
+
+
+class BestScore:
+    """Keeps the lowest score, and counts the epochs since it was seen."""
+
+    def __init__(self) -> None:
+        self.value = math.inf
         self.epochs_since = 0
 
-    def offer(self, network: nn.Module, score: float | None) -> bool:
-        if score is None or not self._copy:
+    def offer(self, score: float | None) -> bool:
+        """Return whether the score is the lowest so far; None counts for nothing."""
+        if score is None:
             return False
-        if score < self._score:
-            self._score = score
-            self.epochs_since = 0
-            for name, value in network.state_dict().items():
-                self._copy[name].copy_(value)
+        if score < self.value:
+            self.value, self.epochs_since = score, 0
             return True
         self.epochs_since += 1
         return False
 
+
+class _BestWeights(BestScore):
+    """Keeps a copy of the weights with the lowest score."""
+
+    def __init__(self, network: nn.Module, active: bool) -> None:
+        super().__init__()
+        self._copy = (
+            {name: value.clone() for name, value in network.state_dict().items()} if active else {}
+        )
+
+    def offer_weights(self, network: nn.Module, score: float | None) -> bool:
+        improved = self.offer(score)
+        if improved:
+            for name, value in network.state_dict().items():
+                self._copy[name].copy_(value)
+        return improved
+
     def restore(self, network: nn.Module) -> None:
-        if self._score < math.inf:
+        if self.value < math.inf:
             network.load_state_dict(self._copy)
 
 
