@@ -161,6 +161,35 @@ def make_data(
     return TensorData(inputs, targets)
 
 
+@dataclass(frozen=True)
+class Run:
+    """A trainer and the data that it is to be fitted to; gives a part of a table model.
+
+    Args:
+        trainer: Not fitted yet.
+        train: Rows to train on.
+        validation: Rows for early stopping, None for none.
+    """
+
+    trainer: Trainer
+    train: TensorData
+    validation: TensorData | None
+
+    def fit(self) -> Part:
+        """Train, and return the part."""
+        self.trainer.fit(self.train, self.validation)
+        return self.part()
+
+    def part(self) -> Part:
+        """Return the part that the fitted trainer made."""
+        trainer = self.trainer
+        history = trainer.history
+        kept = next((record for record in reversed(history) if record.best), history[-1])
+        network = trainer.network.to("cpu")
+        names = tuple(trainer.tasks)
+        return Part(names, network, trainer.weights, kept.validation, (len(history), kept.epoch))
+
+
 def fit_parts(
     recipe: Recipe,
     data: TensorData,
@@ -187,45 +216,86 @@ def fit_parts(
     Raises:
         InvalidInputError: A task has no label in the training rows, or a loss is not finite.
     """
-    names = [task.name for task in tasks]
     train = data.take(torch.from_numpy(train_rows))
     validation = data.take(torch.from_numpy(validation_rows)) if len(validation_rows) else None
-    given = recipe.given_weights(names)
+
+    def fit(chosen: Recipe, losses: Mapping[str, float] | None) -> tuple[Part, ...]:
+        runs = prepare_runs(
+            chosen, train, validation, tasks, losses, seed=seed, device=device, callbacks=callbacks
+        )
+        return tuple(run.fit() for run in runs)
+
+    first = runs_before(recipe)
+    if first is None:
+        return fit(recipe, None)
+    return fit(recipe, single_task_losses(fit(first, None), tasks))
+
+
+def runs_before(recipe: Recipe) -> Recipe | None:
+    """Return the recipe whose validation losses another one needs to know: the difficulty rule's.
+
+    None if it needs none.
+    """
+    if recipe.weights != "difficulty" or isinstance(recipe.schedule, Separate):
+        return None
+    return replace(recipe, schedule=Separate(), weights="equal", name="separate")
+
+
+def single_task_losses(parts: Sequence[Part], tasks: Sequence[Task]) -> dict[str, float] | None:
+    """Return the validation losses of tasks that were trained alone; None if one has none."""
+    measured = {name: loss for part in parts for name, loss in part.validation.items()}
+    return measured if len(measured) == len(tasks) else None
+
+
+def prepare_runs(
+    recipe: Recipe,
+    train: TensorData,
+    validation: TensorData | None,
+    tasks: Sequence[Task],
+    losses: Mapping[str, float] | None = None,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    callbacks: Sequence[Callback] = (),
+) -> list[Run]:
+    """Return the runs of a recipe, one for each network, ready to be fitted.
+
+    Args:
+        recipe: What to train.
+        train: Rows to train on.
+        validation: Rows for early stopping, None for none.
+        tasks: The tasks.
+        losses: Their validation losses when trained alone, for the difficulty rule; None weighs
+            all tasks alike.
+        seed: Seed of the initial weights, batches, task order and dropout.
+        device: Where to train.
+        callbacks: Hooks of the trainers.
+    """
+    names = [task.name for task in tasks]
+    weights = recipe.given_weights(names)
     if recipe.weights == "size":
-        given = size_weights(
+        weights = size_weights(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
         )
-    elif recipe.weights == "difficulty" and not isinstance(recipe.schedule, Separate):
-        alone = replace(recipe, schedule=Separate(), weights="equal", name="separate")
-        parts = fit_parts(
-            alone,
-            data,
-            tasks,
-            train_rows,
-            validation_rows,
-            seed=seed,
-            device=device,
-            callbacks=callbacks,
-        )
-        measured = {name: loss for part in parts for name, loss in part.validation.items()}
-        given = difficulty_weights(measured) if len(measured) == len(names) else None
+    elif recipe.weights == "difficulty" and losses is not None:
+        weights = difficulty_weights(losses)
     by_name = {task.name: task for task in tasks}
-    return tuple(
-        _fit_part(
+    return [
+        _prepare_run(
             recipe,
             train,
             validation,
             [by_name[name] for name in group],
-            given,
+            weights,
             seed,
             device,
             callbacks,
         )
         for group in recipe.groups(names)
-    )
+    ]
 
 
-def _fit_part(
+def _prepare_run(
     recipe: Recipe,
     train: TensorData,
     validation: TensorData | None,
@@ -234,8 +304,7 @@ def _fit_part(
     seed: int,
     device: str | torch.device,
     callbacks: Sequence[Callback],
-) -> Part:
-    names = tuple(task.name for task in tasks)
+) -> Run:
     rows = int(
         torch.stack([task.labelled(train.targets[task.name]) for task in tasks]).any(0).sum()
     )
@@ -269,10 +338,7 @@ def _fit_part(
         device=device,
         callbacks=callbacks,
     )
-    history = trainer.fit(train, validation)
-    kept = next((record for record in reversed(history) if record.best), history[-1])
-    network.to("cpu")
-    return Part(names, network, trainer.weights, kept.validation, (len(history), kept.epoch))
+    return Run(trainer, train, validation)
 
 
 def predict_parts(
