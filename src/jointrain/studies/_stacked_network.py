@@ -95,9 +95,17 @@ Views = tuple[Tensor, ...]
 
 
 class _Layer(ABC):
-    """A layer of all members."""
+    """A layer of all members.
+
+    Large results are written to the same memory at each step: fresh memory has to be cleared by
+    the system first, which can take longer than a small product.
+    """
 
     shapes: tuple[tuple[int, ...], ...] = ()
+    training = True
+
+    def __init__(self) -> None:
+        self._memory: dict[str, Tensor] = {}
 
     @abstractmethod
     def forward(self, inputs: Tensor, weights: Views) -> tuple[Tensor, Any]:
@@ -107,52 +115,72 @@ class _Layer(ABC):
     def backward(
         self, slope: Tensor, kept: Any, weights: Views, gradients: Views, first: bool
     ) -> Tensor:
-        """Write the weights' gradients; return the slope of the inputs (of no use if `first`)."""
+        """Write the weights' gradients; return the slope of the inputs (of no use if `first`).
+
+        `slope` is overwritten.
+        """
+
+    def _room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor | None:
+        """Return memory for a result; None, for fresh memory, while evaluating."""
+        if not self.training:
+            return None
+        size = prod(shape)
+        memory = self._memory.get(name)
+        if memory is None or len(memory) < size:
+            memory = self._memory[name] = like.new_empty(size)
+        return memory[:size].view(shape)
 
 
 class _Linear(_Layer):
     def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
         self.shapes = ((outputs, inputs), (outputs,))
 
     def forward(self, inputs: Tensor, weights: Views) -> tuple[Tensor, Any]:
         weight, bias = weights
-        return torch.baddbmm(bias, inputs, weight.mT), inputs
+        room = self._room("outputs", (*inputs.shape[:2], self.shapes[0][0]), inputs)
+        return torch.baddbmm(bias, inputs, weight.mT, out=room), inputs
 
     def backward(
         self, slope: Tensor, kept: Any, weights: Views, gradients: Views, first: bool
     ) -> Tensor:
         # a product written straight into rows that are apart takes three times as long
-        gradients[0].copy_(torch.bmm(slope.mT, kept))
+        room = self._room("gradient", gradients[0].shape, slope)
+        gradients[0].copy_(torch.bmm(slope.mT, kept, out=room))
         torch.sum(slope, 1, keepdim=True, out=gradients[1])
-        return slope if first else torch.bmm(slope, weights[0])
+        if first:
+            return slope
+        return torch.bmm(slope, weights[0], out=self._room("slope", kept.shape, slope))
 
 
 class _LayerNorm(_Layer):
     def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
         self.shapes = ((width,), (width,))
         self._epsilon = epsilon
 
     def forward(self, inputs: Tensor, weights: Views) -> tuple[Tensor, Any]:
         # by hand: twice as fast as torch's on rows of 64 to 128
         mean = inputs.mean(-1, keepdim=True)
-        unit = inputs - mean
+        unit = inputs.sub_(mean)
         length = torch.linalg.vector_norm(unit, dim=-1, keepdim=True)
         inverse = length.square_().div_(inputs.shape[-1]).add_(self._epsilon).rsqrt_()
         unit.mul_(inverse)
-        return torch.addcmul(weights[1], unit, weights[0]), (inputs, mean, inverse, unit)
+        room = self._room("outputs", inputs.shape, inputs)
+        return torch.addcmul(weights[1], unit, weights[0], out=room), (unit, inverse)
 
     def backward(
         self, slope: Tensor, kept: Any, weights: Views, gradients: Views, first: bool
     ) -> Tensor:
         del first
-        inputs, mean, inverse, unit = kept
-        torch.sum(unit.mul_(slope), 1, keepdim=True, out=gradients[0])
+        unit, inverse = kept
+        product = torch.mul(slope, unit, out=self._room("product", slope.shape, slope))
+        torch.sum(product, 1, keepdim=True, out=gradients[0])
         torch.sum(slope, 1, keepdim=True, out=gradients[1])
-        before: Tensor = torch.ops.aten.native_layer_norm_backward(
-            slope.mul_(weights[0]), inputs, inputs.shape[-1:], mean, inverse, None, None,
-            [True, False, False],
-        )[0]  # fmt: skip
-        return before
+        along = product.mul_(weights[0]).mean(-1, keepdim=True)
+        slope.mul_(weights[0])
+        slope.sub_(slope.mean(-1, keepdim=True))
+        return slope.sub_(unit.mul_(along)).mul_(inverse)
 
 
 class _ReLU(_Layer):
@@ -166,7 +194,9 @@ class _ReLU(_Layer):
     ) -> Tensor:
         # dropout that has zeroed some of the outputs since has zeroed their slopes, too
         del weights, gradients, first
-        before: Tensor = torch.ops.aten.threshold_backward(slope, kept, 0)
+        before: Tensor = torch.ops.aten.threshold_backward.grad_input(
+            slope, kept, 0, grad_input=slope
+        )
         return before
 
 
@@ -176,6 +206,7 @@ class _Dropout(_Layer):
     keep: Tensor | None = None
 
     def __init__(self, width: int) -> None:
+        super().__init__()
         self.width = width
 
     def forward(self, inputs: Tensor, weights: Views) -> tuple[Tensor, Any]:
@@ -274,18 +305,20 @@ class StackedNetwork:
         return [tuple(next(taken) for _ in layer.shapes) for layer in self._layers]
 
     def forward(
-        self, inputs: Tensor, views: Sequence[Views], keep: Sequence[Tensor | None] | None = None
+        self, inputs: Tensor, views: Sequence[Views], keep: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, list[Any]]:
         """Return the outputs of all heads, and what `backward` needs.
 
         Args:
-            inputs: Rows for each member; not kept as they are.
+            inputs: Rows for each member; may be overwritten.
             views: What `views` gave.
-            keep: Factors of each dropout layer, [s, b, o]; None switches dropout off.
+            keep: Factors of each dropout layer, [s, b, o]; None evaluates.
 
         Shape:
             inputs: [s, b, i]. returns: [s, b, c].
         """
+        for layer in self._layers:
+            layer.training = keep is not None
         for number, dropout in enumerate(self.dropouts):
             dropout.keep = None if keep is None else keep[number]
         kept = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,71 +67,95 @@ class Piece(NamedTuple):
     step: Tensor
 
 
+Pieces = list[list[Tensor]]
+"""Pieces by what they hold: all that move, their gradients, ..."""
+
+
 class StackedOptimizer:
     """Moves the rows of a weight matrix, each by its own optimiser.
 
     An optimiser's step is in proportion to the learning rate. So torch's fused kernels make a step
     of rate 1 on a copy, and each member goes its own rate's share of the way there.
 
-    A member moves as a whole (piece 0), or in pieces: the trunk (1) and the heads of some tasks
-    (2, 3, ...); each piece counts its own steps, as torch's parameters do.
+    A member moves as a whole, or its trunk and the heads of some tasks; each of these counts its
+    own steps, as torch's parameters do.
 
     Args:
         weights, gradients: [s, p].
-        pieces: The stretches of a row that pieces 1, 2, ... are; of several slices each.
+        trunk: Where the weights of the trunk are in a row.
+        heads: Where weight and bias of each head are.
     """
 
     def __init__(
-        self, weights: Tensor, gradients: Tensor, pieces: Sequence[Sequence[slice]]
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        trunk: slice,
+        heads: Sequence[tuple[slice, slice]],
     ) -> None:
         self._weights = weights
         self._moved = torch.empty_like(weights)
         self._first = torch.zeros_like(weights)
         self._second = torch.zeros_like(weights)
-        # a count for each slice, since torch's kernels take one for each tensor
-        self._slices = [slice(None), *(part for piece in pieces for part in piece)]
-        self._steps = torch.zeros(len(weights), len(self._slices), dtype=torch.float32)
-        ends = [1]
-        for piece in pieces:
-            ends.append(ends[-1] + len(piece))
-        self._members = [range(1), *(range(a, b) for a, b in zip(ends, ends[1:], strict=False))]
+        stretches = [slice(None), trunk, *(part for head in heads for part in head)]
+        self._steps = torch.zeros(len(weights), len(stretches), dtype=torch.float32)
         matrices = (self._moved, gradients, self._first, self._second)
         self._pieces = [
             [
                 Piece(*(matrix[row, part] for matrix in matrices), self._steps[row, number])
-                for number, part in enumerate(self._slices)
+                for number, part in enumerate(stretches)
             ]
             for row in range(len(weights))
         ]
 
     def clear(self, row: int) -> None:
         """Forget what was learned about a row."""
-        self._first[row].zero_()
-        self._second[row].zero_()
-        self._steps[row].zero_()
+        for state in (self._first, self._second, self._steps):
+            state[row] = 0
 
     def copy(self, source: int, target: int) -> None:
         """Give one row the state of another."""
         for state in (self._first, self._second, self._steps):
             state[target] = state[source]
 
-    def pieces(self, row: int, numbers: Sequence[int]) -> list[Piece]:
-        """Return the pieces of a row with the given numbers."""
-        return [self._pieces[row][part] for number in numbers for part in self._members[number]]
+    def pieces(self, moving: Iterable[tuple[int, Sequence[int] | None]]) -> Pieces:
+        """Return the pieces of rows that move: trunk and the given heads; None for the whole."""
+        chosen: list[Piece] = []
+        for row, heads in moving:
+            pieces = self._pieces[row]
+            if heads is None:
+                chosen.append(pieces[0])
+                continue
+            chosen.append(pieces[1])
+            for head in heads:
+                chosen += pieces[2 + 2 * head : 4 + 2 * head]
+        return [list(part) for part in zip(*chosen, strict=True)]
 
     def step(
-        self, moving: Sequence[tuple[OptimizerKind, Sequence[Piece]]], rates: Tensor
+        self,
+        moving: Sequence[tuple[OptimizerKind, Pieces]],
+        rates: Tensor,
+        active: Tensor | None = None,
     ) -> None:
         """Move the given pieces of the first rows, by kind of optimiser.
 
+        Args:
+            moving: What `pieces` gave.
+            rates: Learning rates.
+            active: 1 for each head that moves; None if all members move as a whole.
+
         Shape:
-            rates: [s, 1].
+            rates: [s, 1]. active: [s, t].
         """
         count = len(rates)
         weights, moved = self._weights[:count], self._moved[:count]
         moved.copy_(weights)
-        for kind, pieces in moving:
-            copies, gradients, first, second, steps = map(list, zip(*pieces, strict=True))
+        if active is None:
+            self._steps[:count, 0] += 1
+        else:
+            self._steps[:count, :2] += 1
+            self._steps[:count, 2:] += active.repeat_interleave(2, 1)
+        for kind, (copies, gradients, first, second, steps) in moving:
             if kind.name == "sgd":
                 # with momentum's buffer at zero, the first step is like any other
                 torch._fused_sgd_(
@@ -140,7 +164,6 @@ class StackedOptimizer:
                     nesterov=False, maximize=False, is_first_step=False,
                 )  # fmt: skip
                 continue
-            torch._foreach_add_(steps, 1)
             fused = torch._fused_adamw_ if kind.name == "adamw" else torch._fused_adam_
             fused(
                 copies, gradients, first, second, [], steps, lr=1.0, beta1=kind.beta1,

@@ -35,7 +35,7 @@ from jointrain.studies._stacked_network import (
 )
 from jointrain.studies._stacked_optimizer import (
     OptimizerKind,
-    Piece,
+    Pieces,
     StackedOptimizer,
     optimizer_kind,
 )
@@ -115,6 +115,11 @@ def population_size(bytes_per_member: int) -> int:
         bytes_per_member: What a step of one member touches.
     """
     return max(1, min(_LARGEST, _CACHE // bytes_per_member))
+
+
+def member_bytes(run: Run) -> int:
+    """Return the memory that a run takes in a population, its data not counted."""
+    return _Stack([_Member(run)], 1).bytes_per_member
 
 
 _LARGEST = 32
@@ -268,7 +273,7 @@ class _Stack:
         self._gradients = torch.zeros_like(self._weights)
         self._best = torch.zeros_like(self._weights)
         self._optimizer = StackedOptimizer(
-            self._weights, self._gradients, [(network.trunk,), *network.heads]
+            self._weights, self._gradients, network.trunk, network.heads
         )
         self._task_weights = torch.zeros(count, tasks_at_most, dtype=dtype)
         self._seen = torch.zeros(2, count, tasks_at_most, dtype=torch.float64)
@@ -343,6 +348,9 @@ class _Stack:
         for name, slot in slots.items():
             self._task_weights[row, slot] = trainer.weights[name]
         self._seen[:, row] = 0
+        self._active[:, row] = 0
+        if member.whole:
+            self._active[:, row, list(slots.values())] = 1
         self._clip[row] = torch.inf if trainer.gradient_clip is None else trainer.gradient_clip
         self._penalties[0, row], self._penalties[1, row] = trainer.l1, 2 * trainer.l2
         for layer, dropout in enumerate(member.dropouts):
@@ -379,11 +387,13 @@ class _Stack:
         self._balanced = [
             row for row, member in enumerate(self._members) if member.trainer.balancer is not None
         ]
-        kinds = sorted({member.optimizer for member in self._members})
-        self._rows_of_kind = [
-            (kind, [row for row, m in enumerate(self._members) if m.optimizer == kind])
-            for kind in kinds
-        ]
+        kinds: dict[OptimizerKind, list[int]] = {}
+        for row, member in enumerate(self._members):
+            kinds.setdefault(member.optimizer, []).append(row)
+        self._rows_of_kind = list(kinds.items())
+        # where all move as a whole, the same pieces move at every step
+        self._all_whole = all(member.whole for member in self._members)
+        self._pieces = self._moving(0) if self._all_whole else []
 
     # --- drawing ---------------------------------------------------------------------------------
 
@@ -402,11 +412,11 @@ class _Stack:
         rates = factors[member.step : member.step + count] * member.rate
         self._rates[steps, row][: len(rates), 0] = rates.to(self._rates.dtype)
         self._tasks[row] = [()] * self._drawn + drawn.tasks
-        active = self._active[:, row]
-        active[steps] = 0
-        for step, tasks in enumerate(drawn.tasks, start=self._drawn):
-            for name in tasks:
-                active[step, slots[name]] = 1
+        if not member.whole:
+            named = [[float(name in tasks) for name in slots] for tasks in drawn.tasks]
+            self._active[steps, row, list(slots.values())] = torch.tensor(
+                named, dtype=self._active.dtype
+            )
         if self._network.dropouts:
             units = [dropout.width for dropout in self._network.dropouts]
             words, first = member.draws.noise(drawn.sizes, units)
@@ -442,8 +452,8 @@ class _Stack:
     def _step(self, step: int) -> None:
         count = len(self._members)
         shape = (count, self._batch, -1)
-        inputs = self._inputs.index_select(0, self._input_rows[step, :count].flatten())
-        table = self._targets.index_select(0, self._target_rows[step, :count].flatten())
+        inputs = self._inputs.index_select(0, self._input_rows[step, :count].view(-1))
+        table = self._targets.index_select(0, self._target_rows[step, :count].view(-1))
         outputs, kept = self._network.forward(
             inputs.view(shape), self._weight_views, self._keep_factors(step)
         )
@@ -465,20 +475,24 @@ class _Stack:
         if self._clips:
             norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
             gradients.mul_((self._clip[:count] / norms.add_(1e-6)).clamp_max_(1))
-        moving = [
-            (kind, [piece for row in rows for piece in self._moving(row, step)])
+        if self._all_whole:
+            self._optimizer.step(self._pieces, self._rates[step, :count])
+        else:
+            self._optimizer.step(self._moving(step), self._rates[step, :count], active)
+
+    def _moving(self, step: int) -> list[tuple[OptimizerKind, Pieces]]:
+        """Return what moves: whole members, or their trunks and the heads of the step's tasks."""
+        return [
+            (kind, self._optimizer.pieces((row, self._moving_heads(row, step)) for row in rows))
             for kind, rows in self._rows_of_kind
         ]
-        self._optimizer.step(moving, self._rates[step, :count])
 
-    def _moving(self, row: int, step: int) -> list[Piece]:
-        """Return the pieces of a member that move: all, or trunk and heads of the step's tasks."""
+    def _moving_heads(self, row: int, step: int) -> list[int] | None:
         member = self._members[row]
         if member.whole:
-            return self._optimizer.pieces(row, (0,))
+            return None
         slots = self._slots[id(member)]
-        heads = [2 + slots[name] for name in self._tasks[row][step]]
-        return self._optimizer.pieces(row, (1, *heads))
+        return [slots[name] for name in self._tasks[row][step]]
 
     @torch.enable_grad()
     def _balance(self, row: int, step: int, losses: Tensor, factors: Tensor) -> None:

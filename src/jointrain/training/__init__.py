@@ -4,7 +4,7 @@ from jointrain.training._callback import Callback, EpochRecord
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Alternating, Joint, Schedule, Separate
-from jointrain.training._table_model import TableModel, fit_table
+from jointrain.training._table_model import Run, TableModel, fit_table
 from jointrain.training._trainer import Trainer, resolve_device
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "OptimizerSettings",
     "Optimizers",
     "Recipe",
+    "Run",
     "Schedule",
     "Separate",
     "TableModel",
