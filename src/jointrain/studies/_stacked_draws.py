@@ -17,12 +17,14 @@ class DrawnSteps(NamedTuple):
     """What the next steps of a run are made on.
 
     Args:
-        rows: [k, b], row numbers of the training data; -1 where a batch has fewer than b rows.
+        rows: [k, b], row numbers of the training data.
+        missing: [k, b], where a batch has fewer than b rows; None if all have b.
         sizes: Rows of each batch.
         tasks: The tasks of each step.
     """
 
     rows: Tensor
+    missing: Tensor | None
     sizes: list[int]
     tasks: list[tuple[str, ...]]
 
@@ -72,9 +74,9 @@ class Draws:
         column = torch.arange(width)
         places = torch.tensor(begins)[:, None] + column
         rows = torch.cat(orders)[places.clamp_max_(length - 1)]
-        if min(sizes) < width:
-            rows = rows.where(column < torch.tensor(sizes)[:, None], -1)
-        return DrawnSteps(rows, sizes, tasks)
+        whole = min(sizes) == width
+        missing = None if whole else column >= torch.tensor(sizes)[:, None]
+        return DrawnSteps(rows, missing, sizes, tasks)
 
     def noise(self, sizes: Sequence[int], units: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Draw the noise of the dropout layers for steps of the given numbers of rows.

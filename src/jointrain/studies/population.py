@@ -45,9 +45,6 @@ from jointrain.training._optimizer import learning_rate_factor
 from jointrain.training._table_model import Run
 from jointrain.training._trainer import BestScore
 
-STEPS_DRAWN = 16
-"""For how many steps rows and noise are drawn at once."""
-
 
 def why_not_stacked(run: Run) -> str | None:
     """Return why a run can't be part of a population, None if it can."""
@@ -123,13 +120,15 @@ def member_bytes(run: Run) -> int:
 
 
 _LARGEST = 32
-_CACHE = 16 * 2**20
+_CACHE = 10 * 2**20
+_DRAWN_BYTES = 4 * 2**20
 
 
 @lru_cache(maxsize=64)
 def _rate_factors(steps: int, warm_up: float, decay: str) -> Tensor:
     """Return the learning rate of each step as a share of its peak, [steps]."""
-    return torch.tensor([learning_rate_factor(i, steps, warm_up, decay) for i in range(steps)])
+    factors = [learning_rate_factor(step, steps, warm_up, decay) for step in range(steps)]
+    return torch.tensor(factors, dtype=torch.float64)
 
 
 class _Member:
@@ -145,7 +144,6 @@ class _Member:
         kind = optimizer_kind(trainer.optimizers, trainer.network)
         assert isinstance(kind, OptimizerKind), kind
         self.optimizer = kind
-        self.rate: float = trainer.optimizers.all[0].param_groups[0]["lr"]
         self.dropouts = [m for m in trunk_layers(trainer.network) if isinstance(m, Dropout)]
         # all heads move at every step, so the weights can move as one piece
         self.whole = isinstance(trainer.schedule, (Joint, Separate))
@@ -166,6 +164,8 @@ class _Member:
         self.draws = Draws(
             trainer.schedule, self.plan.labels, labelled, trainer.batch_size, trainer.seed
         )
+        factors = _rate_factors(self.plan.steps, trainer.warm_up, trainer.decay)
+        self.rates = factors * trainer.optimizers.all[0].param_groups[0]["lr"]
 
     def steps_to_go(self) -> int:
         """Return the number of steps until the epoch or the run ends."""
@@ -283,18 +283,18 @@ class _Stack:
         self._thresholds = torch.zeros(layers, count, 1, 1, dtype=torch.uint8)
         self._scales = torch.zeros(layers, count, 1, 1, dtype=dtype)
         # what was drawn for the next steps
-        drawn = (STEPS_DRAWN, count)
+        units = [dropout.width for dropout in network.dropouts]
+        words = sum((self._batch * width + 7) // 8 for width in units)
+        self._block = max(8, min(64, _DRAWN_BYTES // (8 * count * (2 * self._batch + words))))
+        self._drawn = self._block
+        drawn = (self._block, count)
         self._input_rows = torch.zeros(*drawn, self._batch, dtype=torch.int64)
         self._target_rows = torch.zeros(*drawn, self._batch, dtype=torch.int64)
         self._active = torch.zeros(*drawn, tasks_at_most, dtype=dtype)
         self._rates = torch.zeros(*drawn, 1, dtype=dtype)
         self._tasks: list[list[tuple[str, ...]]] = [[] for _ in range(count)]
-        units = [dropout.width for dropout in network.dropouts]
-        self._words = torch.zeros(
-            count, sum((self._batch * u + 7) // 8 for u in units) * STEPS_DRAWN, dtype=torch.int64
-        )
+        self._words = torch.zeros(count, words * self._block, dtype=torch.int64)
         self._first_words = torch.zeros(layers, *drawn, dtype=torch.int64)
-        self._drawn = STEPS_DRAWN
 
     @property
     def bytes_per_member(self) -> int:
@@ -307,12 +307,12 @@ class _Stack:
         """Train all members; yield each when it is done."""
         self._admit(len(self._weights))
         while self._members:
-            if self._drawn == STEPS_DRAWN:
+            if self._drawn == self._block:
                 self._drawn = 0
                 for row in range(len(self._members)):
                     self._draw(row)
             steps = min(member.steps_to_go() for member in self._members)
-            steps = min(steps, STEPS_DRAWN - self._drawn)
+            steps = min(steps, self._block - self._drawn)
             for _ in range(steps):
                 self._step(self._drawn)
                 self._drawn += 1
@@ -356,7 +356,7 @@ class _Stack:
         for layer, dropout in enumerate(member.dropouts):
             self._thresholds[layer, row] = dropout.threshold
             self._scales[layer, row] = dropout.scale
-        if self._drawn < STEPS_DRAWN:
+        if self._drawn < self._block:
             self._draw(row)
 
     def _remove(self, row: int) -> None:
@@ -401,16 +401,19 @@ class _Stack:
         """Draw what a member needs for the steps that the others have left."""
         member = self._members[row]
         slots = self._slots[id(member)]
-        steps = slice(self._drawn, STEPS_DRAWN)
-        count = STEPS_DRAWN - self._drawn
+        steps = slice(self._drawn, self._block)
+        count = self._block - self._drawn
         drawn = member.draws.steps(count, self._batch)
         first_input, first_target = self._first_rows[id(member)][0]
-        there = drawn.rows >= 0
-        self._input_rows[steps, row] = (drawn.rows + first_input).where(there, 0)
-        self._target_rows[steps, row] = (drawn.rows + first_target).where(there, 0)
-        factors = _rate_factors(member.plan.steps, member.trainer.warm_up, member.trainer.decay)
-        rates = factors[member.step : member.step + count] * member.rate
-        self._rates[steps, row][: len(rates), 0] = rates.to(self._rates.dtype)
+        for rows, first in (
+            (self._input_rows[steps, row], first_input),
+            (self._target_rows[steps, row], first_target),
+        ):
+            torch.add(drawn.rows, first, out=rows)
+            if drawn.missing is not None:
+                rows.masked_fill_(drawn.missing, 0)
+        rates = member.rates[member.step : member.step + count]
+        self._rates[self._drawn : self._drawn + len(rates), row, 0] = rates
         self._tasks[row] = [()] * self._drawn + drawn.tasks
         if not member.whole:
             named = [[float(name in tasks) for name in slots] for tasks in drawn.tasks]
