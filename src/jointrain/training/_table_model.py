@@ -24,6 +24,7 @@ from jointrain.data._tensor_data import TensorData
 from jointrain.networks import MLP, HardSharing, Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
+from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._prediction import predict
 from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
 from jointrain.training._schedule import Separate
@@ -123,7 +124,14 @@ def build_network(recipe: Recipe, in_features: int, tasks: Sequence[Task]) -> Ne
     """Return the network of a recipe, freshly initialised from torch's random state."""
     trunk = MLP(in_features, width=recipe.width, depth=recipe.depth, dropout=recipe.dropout)
     heads = {task.name: nn.Linear(trunk.out_features, task.output_size) for task in tasks}
-    return HardSharing(trunk, heads)
+    shared = recipe.depth if recipe.shared_depth is None else recipe.shared_depth
+    if shared == recipe.depth or len(tasks) == 1:
+        return HardSharing(trunk, heads)
+    layers = list(trunk)
+    first = shared * len(layers) // recipe.depth
+    # an empty nn.Sequential passes its inputs on
+    stages = [nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])]
+    return HardSharing(stages, heads, reinitialize=True)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -238,7 +246,7 @@ def runs_before(recipe: Recipe) -> Recipe | None:
     """
     if recipe.weights != "difficulty" or isinstance(recipe.schedule, Separate):
         return None
-    return replace(recipe, schedule=Separate(), weights="equal", name="separate")
+    return replace(recipe, schedule=Separate(), weights="equal", partition=None, name="separate")
 
 
 def single_task_losses(parts: Sequence[Part], tasks: Sequence[Task]) -> dict[str, float] | None:
@@ -279,6 +287,8 @@ def prepare_runs(
         )
     elif recipe.weights == "difficulty" and losses is not None:
         weights = difficulty_weights(losses)
+    elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
+        weights = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}
     return [
         _prepare_run(
@@ -293,6 +303,28 @@ def prepare_runs(
         )
         for group in recipe.groups(names)
     ]
+
+
+def _explored_weights(
+    recipe: Recipe, train: TensorData, tasks: Sequence[Task], seed: int, device: str | torch.device
+) -> dict[str, float]:
+    """Return the rule ``gradients``' weights: group by group, from a part of a joint run."""
+    by_name = {task.name: task for task in tasks}
+    weights: dict[str, float] = {}
+    for group in recipe.groups(list(by_name)):
+        members = [by_name[name] for name in group]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build_network(recipe, train.inputs.shape[1], members)
+        weights |= gradient_weights(
+            network,
+            members,
+            train,
+            **recipe.trainer_settings(len(train)),
+            seed=seed,
+            device=device,
+        )
+    return weights
 
 
 def _prepare_run(
@@ -324,15 +356,7 @@ def _prepare_run(
         weights=None if alone or weights is None else weights,
         balancer=None if alone else recipe.make_balancer(),
         refresh_every=recipe.refresh_every,
-        optimizer=recipe.optimizer,
-        layout=recipe.layout,
-        warm_up=recipe.warm_up,
-        decay=recipe.decay,
-        gradient_clip=recipe.gradient_clip,
-        l1=recipe.l1,
-        l2=recipe.l2,
-        batch_size=recipe.chosen_batch_size(rows),
-        epochs=recipe.chosen_epochs(rows),
+        **recipe.trainer_settings(rows),
         patience=None if validation is None else recipe.chosen_patience(rows),
         seed=seed,
         device=device,
@@ -406,7 +430,9 @@ def fit_table(
         InvalidInputError: The table or the recipe can't be used as they are.
     """
     tasks, labels = table.tasks, table.labels()
-    recipe.given_weights([task.name for task in tasks])
+    names = [task.name for task in tasks]
+    recipe.given_weights(names)
+    recipe.groups(names)
     encoder = TableEncoder().fit(table.frame, list(table.columns), seed)
     scaling = target_scaling(labels, tasks)
     data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.balancing import BalancedStep, Balancer, Needs, backward
+from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
@@ -209,7 +210,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_fit_start(self)
         self.network.train()
-        seen: list[dict[str, Tensor]] = []
+        seen: list[Mapping[str, Tensor]] = []
         tasks_of_steps = self.schedule.steps(plan.labels, generator)
         for step, tasks in zip(range(total), tasks_of_steps, strict=False):
             self.optimizers.check_step(tasks)
@@ -235,7 +236,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_fit_end(self)
 
-    def training_step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
         losses = self.compute_losses(batches)
         self.optimizers.zero_grad()
@@ -247,16 +248,21 @@ class Trainer:
         self.optimizers.step(tuple(losses))
         if self.balancer is not None and self.balancer.wants_after_step:
             self._learn_after_step(self.balancer, batches)
+        if isinstance(losses, TaskLosses):
+            return losses.detach()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def compute_losses(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
         losses: dict[str, Tensor] = {}
         for batch in batches:
             if len(self.network.heads.groups):
                 grouped = self.network(batch.data.inputs, batch.tasks, grouped=True)
                 names, values = self.network.losses(self.tasks, grouped, batch.data.targets)
-                losses.update(zip(names, values.unbind(), strict=True))
+                together = TaskLosses(names, values)
+                if len(batches) == 1:
+                    return together
+                losses.update(together)
                 continue
             outputs = self.network(batch.data.inputs, batch.tasks)
             for name, complete in zip(batch.tasks, batch.complete, strict=True):
@@ -269,12 +275,15 @@ class Trainer:
         """Fill the gradients: of the weighted sum of the losses, or of the balancer's update."""
         weighted = self._weighted(losses)
         if self.balancer is None:
-            values = list(weighted.values())
-            total = values[0] if len(values) == 1 else torch.stack(values).sum()
+            if isinstance(weighted, TaskLosses):
+                total = weighted.together.sum()
+            else:
+                values = list(weighted.values())
+                total = values[0] if len(values) == 1 else torch.stack(values).sum()
             total.backward()  # type: ignore[no-untyped-call]
             return
 
-        def from_batches(drawn: Sequence[Batch]) -> dict[str, Tensor]:
+        def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
             return self._weighted(self.compute_losses(drawn))
 
         if self._balancer_optimizer is not None:
@@ -298,7 +307,9 @@ class Trainer:
         with balancer.taking_part(balancer.positions_of(tuple(after))):
             balancer.after_step(torch.stack(list(after.values())))
 
-    def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if isinstance(losses, TaskLosses):
+            return losses.weighted(self.weights)
         return {
             name: loss if self.weights[name] == 1 else loss * self.weights[name]
             for name, loss in losses.items()
@@ -469,16 +480,13 @@ class Trainer:
     def _end_epoch(
         self,
         step: int,
-        seen: list[dict[str, Tensor]],
+        seen: list[Mapping[str, Tensor]],
         validation: list[Source] | None,
         initial: Mapping[str, float],
         best: _BestWeights,
     ) -> EpochRecord:
-        training = {}
-        for name in self.tasks:
-            values = [losses[name] for losses in seen if name in losses]
-            if values:
-                training[name] = float(torch.stack(values).double().mean())
+        means = mean_losses(seen)
+        training = {name: means[name] for name in self.tasks if name in means}
         losses = {} if validation is None else self._mean_losses(validation)
         return self.record_epoch(
             step, training, losses, initial, lambda score: best.offer_weights(self.network, score)
