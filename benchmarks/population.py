@@ -117,9 +117,7 @@ def main() -> None:
             order = (0, 1, 2) if turn % 2 else (2, 1, 0)
             measured = {number: seconds(ways[number], clock) for number in order}
             if turn:
-                times.append(
-                    [measured[0] / members, measured[1] / single, measured[2] / single]
-                )
+                times.append([measured[0] / members, measured[1] / single, measured[2] / single])
         rates = [1 / statistics.median(column) for column in zip(*times, strict=True)]
         over_hand = statistics.median(row[1] / row[0] for row in times)
         over_trainer = statistics.median(row[2] / row[0] for row in times)

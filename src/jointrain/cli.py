@@ -185,7 +185,7 @@ def compare(settings: CompareSettings) -> None:
         seeds=settings.seeds,
         seed=settings.seed,
     )
-    with _progress("folds") as advance:
+    with _progress("runs") as advance:
         result = study.run(workers=settings.workers, progress=advance)
     best = result.best()
     with _epochs(f"training {best.name} on all rows") as callbacks:
