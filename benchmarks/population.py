@@ -14,6 +14,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,31 +34,48 @@ def layers(width: int) -> list[nn.Module]:
     return [nn.Linear(FEATURES, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
 
 
-def by_hand(x: Tensor, y: Tensor, width: int, batch: int, steps: int, members: int) -> None:
+class Setting(NamedTuple):
+    """Width of the layers, rows in a batch, steps of a run."""
+
+    width: int
+    batch: int
+    steps: int
+
+
+def by_hand(x: Tensor, y: Tensor, setting: Setting, members: int) -> None:
     for seed in range(members):
         torch.manual_seed(seed)
-        network = nn.Sequential(*layers(width), nn.Linear(width, TASKS))
+        network = nn.Sequential(*layers(setting.width), nn.Linear(setting.width, TASKS))
         optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-        for _ in range(steps):
-            rows = torch.randint(0, len(x), (batch,))
+        for _ in range(setting.steps):
+            rows = torch.randint(0, len(x), (setting.batch,))
             optimizer.zero_grad()
             functional.mse_loss(network(x[rows]), y[rows]).backward()
             optimizer.step()
 
 
-def make_runs(data: TensorData, width: int, batch: int, steps: int, members: int) -> list[Run]:
+def by_trainer(data: TensorData, setting: Setting, members: int) -> None:
+    for run in make_runs(data, setting, members):
+        run.fit()
+
+
+def together(data: TensorData, setting: Setting, members: int, size: int | None) -> None:
+    fit_population(make_runs(data, setting, members), size=size)
+
+
+def make_runs(data: TensorData, setting: Setting, members: int) -> list[Run]:
     tasks = [Task.regression(name) for name in data.targets]
     runs = []
     for seed in range(members):
         torch.manual_seed(seed)
-        heads = {task.name: nn.Linear(width, 1) for task in tasks}
+        heads = {task.name: nn.Linear(setting.width, 1) for task in tasks}
         trainer = Trainer(
-            HardSharing(nn.Sequential(*layers(width)), heads),
+            HardSharing(nn.Sequential(*layers(setting.width)), heads),
             tasks,
             schedule=Joint(),
             optimizer=OptimizerSettings(name="adam", learning_rate=1e-3),
-            batch_size=batch,
-            steps=steps,
+            batch_size=setting.batch,
+            steps=setting.steps,
             seed=seed,
             device="cpu",
         )
@@ -96,24 +115,18 @@ def main() -> None:
         f"{'by hand':>8s} {'Trainer':>8s} {'x by hand':>9s} {'x Trainer':>9s}"
     )
     for width, batch in SETTINGS:
-        # large networks take long one after the other: fewer of them, each for fewer steps
+        # large networks take long: fewer steps of them
         steps = max(10, min(options.steps, options.steps * 64 * 64 // (width * width)))
-        members = options.members
-        single = max(1, members // 16)
-
-        def many() -> None:
-            fit_population(make_runs(data, width, batch, steps, members), size=options.size)
-
-        def hand() -> None:
-            by_hand(x, y, width, batch, steps, single)
-
-        def trainer() -> None:
-            for run in make_runs(data, width, batch, steps, single):
-                run.fit()
-
-        ways = (many, hand, trainer)
+        setting = Setting(width, batch, steps)
+        members, single = options.members, max(1, options.members // 16)
+        ways: tuple[Callable[[], object], ...] = (
+            partial(together, data, setting, members, options.size),
+            partial(by_hand, x, y, setting, single),
+            partial(by_trainer, data, setting, single),
+        )
         times: list[list[float]] = []
         for turn in range(options.rounds + 1):
+            # whoever goes first changes every round, so that no one always has the warm cache
             order = (0, 1, 2) if turn % 2 else (2, 1, 0)
             measured = {number: seconds(ways[number], clock) for number in order}
             if turn:
@@ -121,7 +134,7 @@ def main() -> None:
         rates = [1 / statistics.median(column) for column in zip(*times, strict=True)]
         over_hand = statistics.median(row[1] / row[0] for row in times)
         over_trainer = statistics.median(row[2] / row[0] for row in times)
-        memory = member_bytes(make_runs(data, width, batch, steps, 1)[0])
+        memory = member_bytes(make_runs(data, setting, 1)[0])
         size = min(members, options.size or population_size(memory))
         print(
             f"{width:5d} {batch:5d} {size:9d} {memory / 1024:10.0f} {rates[0]:8.2f} "

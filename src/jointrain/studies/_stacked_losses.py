@@ -57,7 +57,7 @@ class _Group(NamedTuple):
     """Slots of one kind, which lie side by side."""
 
     slot: Slot
-    count: int
+    places: int
     outputs: slice
     targets: slice
 
@@ -112,7 +112,7 @@ class StackedLosses:
         number = start = 0
         for group in self._groups:
             width = 1 if group.slot.form == "softmax" else group.slot.width
-            for _ in range(group.count):
+            for _ in range(group.places):
                 if number in tasks:
                     task, target = tasks[number]
                     labelled = task.labelled(target)
@@ -139,7 +139,7 @@ class StackedLosses:
             output = outputs[..., group.outputs]
             target, share = targets[..., group.targets], shares[..., group.targets]
             if group.slot.form == "softmax":
-                output = output.unflatten(-1, (group.count, group.slot.width))
+                output = torch.unflatten(output, -1, (group.places, group.slot.width))
                 log_chances = torch.log_softmax(output, -1)
                 index = target.long().unsqueeze(-1)
                 losses = -log_chances.gather(-1, index).squeeze(-1) * share
@@ -169,6 +169,6 @@ class StackedLosses:
 
     @staticmethod
     def _by_slot(values: Tensor, group: _Group) -> Tensor:
-        if values.shape[1] == group.count:
+        if values.shape[1] == group.places:
             return values
-        return values.unflatten(1, (group.count, -1)).sum(-1)
+        return torch.unflatten(values, 1, (group.places, -1)).sum(-1)

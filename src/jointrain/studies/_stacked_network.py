@@ -68,20 +68,27 @@ def why_not_stackable(network: Network) -> str | None:
     if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
         return "its network has hooks"
     layers = trunk_layers(network)
-    for module in [*layers, *network.heads.layers]:
-        if type(module) not in (nn.Linear, nn.LayerNorm, nn.ReLU, Dropout):
-            return f"its network has a layer {type(module).__name__}"
-        if isinstance(module, (nn.Linear, nn.LayerNorm)) and module.bias is None:
-            return f"a layer {type(module).__name__} of its network has no bias"
-        if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
-            return "its network normalises over several dimensions"
     if not layers or not isinstance(layers[0], nn.Linear):
         return "its trunk does not begin with a linear layer"
+    reasons = (_why_not_layer(layer) for layer in (*layers, *network.heads.layers))
+    return next(filter(None, reasons), None) or _why_not_parameters(network)
+
+
+def _why_not_layer(layer: nn.Module) -> str | None:
+    if type(layer) not in (nn.Linear, nn.LayerNorm, nn.ReLU, Dropout):
+        return f"its network has a layer {type(layer).__name__}"
+    if isinstance(layer, (nn.Linear, nn.LayerNorm)) and layer.bias is None:
+        return f"a layer {type(layer).__name__} of its network has no bias"
+    if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
+        return "its network normalises over several dimensions"
+    return None
+
+
+def _why_not_parameters(network: Network) -> str | None:
+    holders = [*trunk_layers(network), *network.heads.layers, *network.heads.groups]
+    held = [parameter for layer in holders for parameter in layer.parameters()]
     parameters = list(network.parameters())
-    held = [p for module in layers for p in module.parameters()]
-    if len({id(p) for p in held}) < len(held) or len(parameters) != len(held) + sum(
-        1 for module in (*network.heads.layers, *network.heads.groups) for _ in module.parameters()
-    ):
+    if len({id(parameter) for parameter in held}) < len(held) or len(held) != len(parameters):
         return "layers of its network share weights"
     if not all(parameter.requires_grad for parameter in parameters):
         return "weights of its network are frozen"
@@ -300,7 +307,7 @@ class StackedNetwork:
         views = []
         for shape, (start, end) in zip(self._shapes, self._ranges, strict=True):
             part = rows[:, start:end]
-            views.append(part.unflatten(1, shape) if len(shape) == 2 else part.unsqueeze(1))
+            views.append(torch.unflatten(part, 1, shape) if len(shape) == 2 else part.unsqueeze(1))
         taken = iter(views)
         return [tuple(next(taken) for _ in layer.shapes) for layer in self._layers]
 

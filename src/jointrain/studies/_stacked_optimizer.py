@@ -51,7 +51,8 @@ def _kind(optimizer: Optimizer) -> OptimizerKind | None:
     if type(optimizer) in (Adam, AdamW):
         decoupled = type(optimizer) is AdamW or group.get("decoupled_weight_decay", False)
         name = "adamw" if decoupled else "adam"
-        return OptimizerKind(name, decay, *group["betas"], group["eps"])
+        beta1, beta2 = group["betas"]
+        return OptimizerKind(name, decay, beta1, beta2, group["eps"])
     if type(optimizer) is SGD:
         return OptimizerKind("sgd", decay, momentum=group["momentum"])
     return None
@@ -99,10 +100,15 @@ class StackedOptimizer:
         self._second = torch.zeros_like(weights)
         stretches = [slice(None), trunk, *(part for head in heads for part in head)]
         self._steps = torch.zeros(len(weights), len(stretches), dtype=torch.float32)
-        matrices = (self._moved, gradients, self._first, self._second)
         self._pieces = [
             [
-                Piece(*(matrix[row, part] for matrix in matrices), self._steps[row, number])
+                Piece(
+                    self._moved[row, part],
+                    gradients[row, part],
+                    self._first[row, part],
+                    self._second[row, part],
+                    self._steps[row, number],
+                )
                 for number, part in enumerate(stretches)
             ]
             for row in range(len(weights))

@@ -328,7 +328,7 @@ class _Stack:
 
     def _admit(self, count: int) -> None:
         """Let waiting members in, at rows after those of the members that are there."""
-        new = []
+        new: list[int] = []
         while self._waiting and len(new) < count:
             new.append(len(self._members))
             self._members.append(self._waiting.popleft())
@@ -422,9 +422,9 @@ class _Stack:
             )
         if self._network.dropouts:
             units = [dropout.width for dropout in self._network.dropouts]
-            words, first = member.draws.noise(drawn.sizes, units)
+            words, starts = member.draws.noise(drawn.sizes, units)
             self._words[row, : len(words)] = words
-            self._first_words[:, steps, row] = first.T
+            self._first_words[:, steps, row] = starts.T
 
     def _keep_factors(self, step: int) -> list[Tensor]:
         """Return the factors of each dropout layer, [s, b, o]."""
