@@ -58,7 +58,9 @@ class OptimizerSettings:
         """Return the optimiser of the given parameters."""
         rate, decay = self.learning_rate, self.weight_decay
         if self.name == "sgd":
-            return SGD(parameters, rate, self.momentum, weight_decay=decay, fused=True)
+            # torch's fused kernel fails if some parameters have momentum and others not yet
+            fused = not self.momentum
+            return SGD(parameters, rate, self.momentum, weight_decay=decay, fused=fused)
         kind = AdamW if self.name == "adamw" else Adam
         return kind(parameters, rate, weight_decay=decay, fused=True)
 
