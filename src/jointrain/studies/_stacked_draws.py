@@ -34,22 +34,17 @@ class Draws:
 
     Args:
         schedule: Names the tasks of each step.
-        labels: Number of labelled rows of each task.
-        labelled: Whether each row has the label, by task, [n].
+        labelled: Whether each row has the label, [n], by task in task order.
         batch_size: Rows in a batch at most.
         seed: Of rows and tasks, and of the noise.
     """
 
     def __init__(
-        self,
-        schedule: Schedule,
-        labels: Mapping[str, int],
-        labelled: Mapping[str, Tensor],
-        batch_size: int,
-        seed: int,
+        self, schedule: Schedule, labelled: Mapping[str, Tensor], batch_size: int, seed: int
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         self._noise = torch.Generator().manual_seed(seed)
+        labels = {name: int(rows.sum()) for name, rows in labelled.items()}
         self._steps = schedule.steps(labels, generator)
         self._rows = StepRows(labelled, batch_size, generator)
 

@@ -113,6 +113,7 @@ class _Layer(ABC):
 
     def __init__(self) -> None:
         self._memory: dict[str, Tensor] = {}
+        self._rooms: dict[tuple[str | int, ...], Tensor] = {}
 
     @abstractmethod
     def forward(self, inputs: Tensor, weights: Views) -> tuple[Tensor, Any]:
@@ -127,15 +128,18 @@ class _Layer(ABC):
         `slope` is overwritten.
         """
 
-    def _room(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor | None:
+    def _room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor | None:
         """Return memory for a result; None, for fresh memory, while evaluating."""
         if not self.training:
             return None
-        size = prod(shape)
-        memory = self._memory.get(name)
-        if memory is None or len(memory) < size:
-            memory = self._memory[name] = like.new_empty(size)
-        return memory[:size].view(shape)
+        room = self._rooms.get((name, *shape))
+        if room is None:
+            size = prod(shape)
+            memory = self._memory.get(name)
+            if memory is None or memory.numel() < size:
+                memory = self._memory[name] = like.new_empty(size)
+            room = self._rooms[name, *shape] = memory[:size].view(shape)
+        return room
 
 
 class _Linear(_Layer):

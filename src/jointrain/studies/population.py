@@ -137,8 +137,7 @@ class _Member:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.trainer = trainer = run.trainer
-        trainer.check_data(run.train, run.validation)
-        self.plan = trainer.plan([(run.train, tuple(trainer.tasks))])
+        self.plan = trainer.begin(run.train, run.validation)
         self.best = BestScore()
         self.initial: dict[str, float] = {}
         kind = optimizer_kind(trainer.optimizers, trainer.network)
@@ -157,13 +156,10 @@ class _Member:
 
     def start(self) -> None:
         trainer, train = self.trainer, self.run.train
-        trainer.history = []
         labelled = {
             name: task.labelled(train.targets[name]) for name, task in trainer.tasks.items()
         }
-        self.draws = Draws(
-            trainer.schedule, self.plan.labels, labelled, trainer.batch_size, trainer.seed
-        )
+        self.draws = Draws(trainer.schedule, labelled, trainer.batch_size, trainer.seed)
         factors = _rate_factors(self.plan.steps, trainer.warm_up, trainer.decay)
         self.rates = factors * trainer.optimizers.all[0].param_groups[0]["lr"]
 
@@ -294,7 +290,9 @@ class _Stack:
         self._rates = torch.zeros(*drawn, 1, dtype=dtype)
         self._tasks: list[list[tuple[str, ...]]] = [[] for _ in range(count)]
         self._words = torch.zeros(count, words * self._block, dtype=torch.int64)
-        self._first_words = torch.zeros(layers, *drawn, dtype=torch.int64)
+        self._first_words = torch.zeros(layers, *drawn, 1, dtype=torch.int64)
+        rows = torch.arange(count)[:, None] * self._words.shape[1]
+        self._word_index = [rows + torch.arange((self._batch * w + 7) // 8) for w in units]
 
     @property
     def bytes_per_member(self) -> int:
@@ -424,25 +422,21 @@ class _Stack:
             units = [dropout.width for dropout in self._network.dropouts]
             words, starts = member.draws.noise(drawn.sizes, units)
             self._words[row, : len(words)] = words
-            self._first_words[:, steps, row] = starts.T
+            self._first_words[:, steps, row, 0] = starts.T
 
     def _keep_factors(self, step: int) -> list[Tensor]:
         """Return the factors of each dropout layer, [s, b, o]."""
         count = len(self._members)
-        length = self._words.shape[1]
-        begin = torch.arange(count) * length
+        words = self._words.view(-1)
         factors = []
         for layer, dropout in enumerate(self._network.dropouts):
+            # a layer's noise is never beyond its member's row: that has room for full batches
+            index = self._word_index[layer][:count] + self._first_words[layer, step, :count]
+            noise = words.index_select(0, index.view(-1)).view(torch.uint8).view(count, -1)
             size = self._batch * dropout.width
-            first = begin + self._first_words[layer, step, :count]
-            index = first[:, None] + torch.arange((size + 7) // 8)
-            # a batch with fewer rows may be the last one that is drawn
-            index.clamp_max_(self._words.numel() - 1)
-            words = self._words.view(-1).index_select(0, index.view(-1)).view(index.shape)
-            noise = words.view(torch.uint8)[:, :size].reshape(count, self._batch, dropout.width)
             factors.append(
                 keep_factors(
-                    noise,
+                    noise[:, :size].view(count, self._batch, dropout.width),
                     self._thresholds[layer, :count],
                     self._scales[layer, :count],
                     self._scales.dtype,
