@@ -25,6 +25,7 @@ from jointrain import (
     Trainer,
 )
 from jointrain.training import Schedule, resolve_device
+from jointrain.training._prediction import mean_losses
 
 NAN = math.nan
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -420,9 +421,10 @@ def test_validation_in_parts_equals_validation_at_once(monkeypatch):
     data.targets["number"][7:15] = NAN
     trainer = _trainer(network)
     sources = trainer._sources(data, "validation")
-    at_once = trainer._mean_losses(sources)
-    monkeypatch.setattr("jointrain.training._trainer.EVALUATION_ROWS", 4)
-    assert trainer._mean_losses(sources) == pytest.approx(at_once, rel=1e-12)
+    at_once = mean_losses(network, trainer.tasks, sources)
+    monkeypatch.setattr("jointrain.training._prediction.EVALUATION_ROWS", 4)
+    in_parts = mean_losses(network, trainer.tasks, sources)
+    assert in_parts == pytest.approx(at_once, rel=1e-12)
 
 
 def test_the_record_of_an_epoch_holds_the_mean_training_losses():

@@ -1,24 +1,34 @@
 """Training: schedules, optimisers and the loop."""
 
 from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._device import resolve_device
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
+from jointrain.training._phases import Phase, Phases
 from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating, Joint, Schedule, Separate
+from jointrain.training._schedule import Alternating, Course, Joint, Schedule, Separate
 from jointrain.training._table_model import TableModel, fit_table
-from jointrain.training._trainer import Trainer, resolve_device
+from jointrain.training._trainer import Trainer
+from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures, pretrain
 
 __all__ = [
     "Alternating",
     "Callback",
+    "Contrastive",
+    "Course",
+    "Denoising",
     "EpochRecord",
     "Joint",
+    "MaskedFeatures",
     "OptimizerSettings",
     "Optimizers",
+    "Phase",
+    "Phases",
     "Recipe",
     "Schedule",
     "Separate",
     "TableModel",
     "Trainer",
     "fit_table",
+    "pretrain",
     "resolve_device",
 ]

@@ -78,11 +78,19 @@ class StepRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one data set, the tasks that they train, and whether each label is there."""
+    """Rows of one data set and the tasks that they train.
+
+    Args:
+        data: Inputs and targets.
+        tasks: The tasks.
+        complete: For each task whether every row has its label.
+        present: For each task whether any row has its label, [t] booleans; None if all have one.
+    """
 
     data: TensorData
     tasks: tuple[str, ...]
     complete: tuple[bool, ...]
+    present: Tensor | None = None
 
 
 class _SourceBatches:
@@ -99,6 +107,7 @@ class _SourceBatches:
         self._views: dict[
             tuple[str, ...], tuple[TensorData, tuple[bool, ...], TensorData | None]
         ] = {}
+        self._matrices: dict[tuple[str, ...], Tensor] = {}
 
     def _view(
         self, tasks: tuple[str, ...]
@@ -119,7 +128,14 @@ class _SourceBatches:
         if whole is not None:
             return Batch(whole, tasks, complete)
         rows = self._rows.sampler(tasks).draw()
-        return Batch(data.take(rows.to(data.inputs.device)), tasks, complete)
+        present = None if all(complete) else self._matrix(tasks)[rows].any(0)
+        return Batch(data.take(rows.to(data.inputs.device)), tasks, complete, present)
+
+    def _matrix(self, tasks: tuple[str, ...]) -> Tensor:
+        """Return which rows have which task's label, [n, t]."""
+        if tasks not in self._matrices:
+            self._matrices[tasks] = torch.stack([self._labelled[name] for name in tasks], 1)
+        return self._matrices[tasks]
 
 
 class Batches:

@@ -15,9 +15,7 @@ from torch import Tensor
 from jointrain.errors import InvalidInputError, closest
 from jointrain.training._learning_progress import LearningProgress
 
-NamedOrder = Literal[
-    "random", "round_robin", "proportional", "temperature", "annealed", "progress"
-]
+NamedOrder = Literal["random", "round_robin", "proportional", "temperature", "annealed", "progress"]
 Order = NamedOrder | Callable[[int], str | Sequence[str]]
 
 _DRAWN_AHEAD = 1024
@@ -75,7 +73,8 @@ class Schedule(ABC):
         """Yield as `steps`, for a schedule that also depends on how the run goes.
 
         Args:
-            labels, generator: As for `steps`.
+            labels: Number of labelled training rows of each task, in task order.
+            generator: Source of all random choices.
             course: What the run is, and the losses seen in it.
         """
         return self.steps(labels, generator)
@@ -143,8 +142,9 @@ class Alternating(Schedule):
             to 1. A mapping is accepted.
         block: Steps on a task before the next one is chosen, at least 1; default 1.
         temperature: T > 0, with ``temperature``: 1 is proportional, and large is uniform. Default
-            2, which served T5 best; multilingual BERT smooths with T = 1 / 0.7, and Arivazhagan et
-            al. ("Massively Multilingual Neural Machine Translation in the Wild", 2019) with T = 5.
+            2, the best of T5's 2, 4 and 8; multilingual BERT smooths with T = 1 / 0.7, and
+            Arivazhagan et al. ("Massively Multilingual Neural Machine Translation in the Wild",
+            2019) with T = 5.
 
     Raises:
         InvalidInputError: The order is unknown, a number lies outside its range, `probabilities`
@@ -155,7 +155,7 @@ class Alternating(Schedule):
         section 4 (random choice of the task at each step). Temperature: Raffel et al., "Exploring
         the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 2020, section
         3.5.2; Devlin et al., multilingual BERT, 2018. Annealed: Stickland & Murray, "BERT and
-        PALs", ICML 2019, section 4.2.
+        PALs", ICML 2019 (annealed sampling).
     Differs from the source: T5 also limits the number of rows that count; blocks are our addition.
     """
 
