@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -13,7 +13,8 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.training._freezing import FROM_TOP, parameters_of, stages
 from jointrain.training._optimizer import OptimizerSettings
-from jointrain.training._schedule import Alternating, Joint
+from jointrain.training._plain_values import from_plain
+from jointrain.training._schedule import Alternating, Joint, Separate
 from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures
 
 
@@ -56,6 +57,9 @@ class Phase:
     Source: gradual unfreezing: Howard & Ruder, "Universal Language Model Fine-tuning for Text
         Classification", ACL 2018, section 3.3 (one layer an epoch, from the last).
     """
+
+    # unknown keys in stored values are errors
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     name: str
     epochs: int | None = None
@@ -175,6 +179,9 @@ class Phases:
         ['pretrain', 'joint', 'fine-tune']
     """
 
+    # unknown keys in stored values are errors
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
     phases: tuple[Phase, ...]
     kind: Literal["phases"] = "phases"
 
@@ -195,6 +202,15 @@ class Phases:
                     f"phase {phase.name!r} can't follow {before.name!r}, which trains each task by "
                     f"itself; only phases with each_task=True can"
                 )
+
+    @classmethod
+    def from_plain(cls, phases: Sequence[Mapping[str, Any]]) -> Phases:
+        """Return phases from plain values, as a config file holds them.
+
+        Raises:
+            InvalidInputError: A key is unknown or a value can't be used.
+        """
+        return from_plain(cls, {"phases": list(phases)}, "")
 
     def check(self, network: Network, tasks: Sequence[str], auxiliary: Collection[str]) -> None:
         """Refuse phases that do not fit the network and its tasks.
@@ -229,3 +245,7 @@ class Phases:
                         f"no later phase trains that: its predictions would be spoilt; use "
                         f"each_task=True or freeze='shared', or make {task!r} auxiliary"
                     )
+
+
+AnySchedule = Joint | Alternating | Separate | Phases
+"""The schedules that a recipe can hold."""

@@ -159,6 +159,9 @@ class Alternating(Schedule):
     Differs from the source: T5 also limits the number of rows that count; blocks are our addition.
     """
 
+    # unknown keys in stored values are errors
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
     order: Order = "random"
     probabilities: tuple[tuple[str, float], ...] | None = None
     block: int = 1
@@ -354,7 +357,3 @@ class Separate(Schedule):
     ) -> int:
         """Return the number of batches of the one task."""
         return together
-
-
-AnySchedule = Joint | Alternating | Separate
-"""The schedules that a recipe can hold."""

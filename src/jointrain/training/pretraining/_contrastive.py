@@ -39,6 +39,9 @@ class Contrastive(Objective):
         the constant log b; g is linear, ReLU, linear of the trunk's width (theirs 256).
     """
 
+    # unknown keys in stored values are errors
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
     rate: float = 0.6
     temperature: float = 1.0
     part: str = "trunk"

@@ -36,6 +36,9 @@ class Denoising(Objective):
         of each column's deviation.
     """
 
+    # unknown keys in stored values are errors
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
     noise: float = 0.3
     part: str = "trunk"
     kind: Literal["denoising"] = "denoising"

@@ -35,6 +35,9 @@ class MaskedFeatures(Objective):
         :math:`\sigma` is that of all rows, not of the batch; any trunk.
     """
 
+    # unknown keys in stored values are errors
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
     rate: float = 0.3
     part: str = "trunk"
     kind: Literal["masked_features"] = "masked_features"
