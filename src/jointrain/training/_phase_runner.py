@@ -61,9 +61,6 @@ class PhaseRunner:
         sources: The training data.
         validation: The validation data, if any.
         unlabelled: More inputs for phases that pretrain.
-
-    Raises:
-        InvalidInputError: There are unlabelled inputs but no phase that pretrains.
     """
 
     def __init__(

@@ -203,6 +203,11 @@ class Phases:
                     f"itself; only phases with each_task=True can"
                 )
 
+    @property
+    def pretrains(self) -> bool:
+        """Whether any phase pretrains."""
+        return any(phase.pretraining is not None for phase in self.phases)
+
     @classmethod
     def from_plain(cls, phases: Sequence[Mapping[str, Any]]) -> Phases:
         """Return phases from plain values, as a config file holds them.

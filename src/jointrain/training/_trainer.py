@@ -208,6 +208,11 @@ class Trainer:
                 raise InvalidInputError(
                     f"`{argument}` needs validation data; give fit() some, or leave {argument} out"
                 )
+        pretrains = isinstance(self.schedule, Phases) and self.schedule.pretrains
+        if unlabelled is not None and not pretrains:
+            raise InvalidInputError(
+                "`unlabelled` rows serve phases that pretrain; leave them out, or add such a phase"
+            )
         sources = self._sources(train, "training")
         checks = None if validation is None else self._sources(validation, "validation")
         self._check_held_out(checks)
