@@ -33,8 +33,8 @@ def test_the_loss_on_new_rows_falls(objective):
         epochs=25,
     )  # fmt: skip
     first, last = history[0].score, history[-1].score
-    # InfoNCE starts at log 64 and can't fall by much where 60 % of the values are replaced
-    assert last < (0.9 if objective.kind == "contrastive" else 0.6) * first
+    # InfoNCE over 64 rows starts near log 64, and with cosines over 1 it can fall by 2 at most
+    assert last < (first - 0.3 if objective.kind == "contrastive" else 0.6 * first)
     assert history[-1].validation == {objective.kind: last}
 
 
