@@ -417,7 +417,7 @@ class Trainer:
         for name in wanted:
             self.network_for(name)
         results = {}
-        for source, names in self._sources(data, "evaluation", wanted):
+        for source, names in serving(self._sources(data, "evaluation", wanted), wanted):
             predictions = self.predict(source.inputs, names)
             for name in names:
                 results[name] = self.tasks[name].evaluate(
