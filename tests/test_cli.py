@@ -40,6 +40,7 @@ def test_compare_prints_an_answer_and_saves_model_results_and_report(penguins, c
     # 5 recipes, 3 folds, metrics 3 + 2 + 2
     assert len(results) == 5 * 3 * 7
     assert "## All tasks" in Path("answer/report.md").read_text()
+    assert Path("answer/changes.png").read_bytes().startswith(b"\x89PNG")
     model = load_bundle("answer/bundle")
     assert [task.kind for task in model.tasks] == ["multiclass", "binary", "regression"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from jointrain.balancing import BalancedStep, Balancer, backward
     from jointrain.bundle import load_bundle, save_bundle
     from jointrain.data import SupervisedTable, TensorData, load_penguins, read_table
     from jointrain.errors import (
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
         fit_table,
     )
 
+
 _ROOMS = {
+    "balancing": (
+        "BalancedStep",
+        "Balancer",
+        "backward",
+    ),
     "bundle": (
         "load_bundle",
         "save_bundle",
@@ -57,8 +64,8 @@ _ROOMS = {
     ),
     "metrics": ("Metric",),
     "networks": (
-        "MLP",
         "HardSharing",
+        "MLP",
         "Network",
     ),
     "studies": (
@@ -87,6 +94,8 @@ _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "MLP",
     "Alternating",
+    "BalancedStep",
+    "Balancer",
     "Callback",
     "EpochRecord",
     "HardSharing",
@@ -110,6 +119,7 @@ __all__ = [
     "TensorData",
     "Trainer",
     "__version__",
+    "backward",
     "default_recipes",
     "fit_table",
     "load_bundle",

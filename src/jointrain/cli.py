@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -19,13 +21,19 @@ from jointrain import __version__
 from jointrain._settings import (
     CompareSettings,
     FitSettings,
+    GroupSettings,
+    SearchSettings,
+    ShareSettings,
     TableSettings,
+    WeighSettings,
     load_settings,
 )
 from jointrain.errors import InvalidInputError, JointrainError
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
+    from jointrain.reports import SearchReport
+    from jointrain.studies import Affinity, Candidates
     from jointrain.training import Callback, TableModel
 
 app = typer.Typer(
@@ -144,6 +152,8 @@ def _flag_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [part for part in get_args(annotation) if part is not type(None)]
         return _flag_type(inner[0])
+    if get_origin(annotation) is Annotated:
+        return _flag_type(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return str, get_args(annotation)
     if get_origin(annotation) in (list, dict):
@@ -197,14 +207,125 @@ def compare(settings: CompareSettings) -> None:
         (folder / "bundle").mkdir()
         write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
         result.table.write_parquet(folder / "results.parquet")
-        report = write_markdown(result, f"{settings.table.name}: together or apart?")
+        picture = find_spec("matplotlib") is not None
+        if picture:
+            result.plot().savefig(folder / "changes.png", dpi=110)
+        report = write_markdown(
+            result,
+            f"{settings.table.name}: together or apart?",
+            picture="changes.png" if picture else None,
+        )
         (folder / "report.md").write_text(report, encoding="utf-8")
     if settings.json_output:
         print(json.dumps({**result_to_json(result), "out": str(out)}, ensure_ascii=False))
         return
     print_result(result, _console())
-    print(f"\nSaved: {out / 'bundle'} (the model), results.parquet and report.md beside it.")
+    beside = (
+        "results.parquet, report.md and changes.png"
+        if picture
+        else ("results.parquet and report.md")
+    )
+    print(f"\nSaved: {out / 'bundle'} (the model); {beside} beside it.")
     print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
+
+
+@app.command()
+@_flags_of(WeighSettings)
+def weigh(settings: WeighSettings) -> None:
+    """Search for the task weights with the best cross-validated metrics."""
+    from jointrain.reports import report_weights
+    from jointrain.studies import search_weights
+
+    if settings.weights != "equal":
+        raise InvalidInputError("weigh searches for the weights; leave --weights out")
+    table = _prepare_search(settings)
+    with _progress("weights") as advance:
+        result = search_weights(
+            table,
+            settings.recipe(settings.schedule),
+            trials=settings.trials,
+            pareto=settings.pareto,
+            progress=advance,
+            **settings.search,
+        )
+    _answer(settings, report_weights(result), result.candidates, "with which weights?")
+
+
+@app.command()
+@_flags_of(GroupSettings)
+def group(settings: GroupSettings) -> None:
+    """Say which targets to train together, and who helps whom."""
+    from jointrain.reports import report_groups
+    from jointrain.studies import search_groups
+
+    table = _prepare_search(settings)
+    with _progress("groups") as advance:
+        result = search_groups(
+            table,
+            settings.recipe(settings.schedule),
+            models=settings.models,
+            measure=settings.measure,
+            trials=settings.trials,
+            progress=advance,
+            **settings.search,
+        )
+    _answer(settings, report_groups(result), result.candidates, "which together?", result.affinity)
+
+
+@app.command()
+@_flags_of(ShareSettings)
+def share(settings: ShareSettings) -> None:
+    """Say how many layers of the trunk the targets should share."""
+    from jointrain.reports import report_shared_depth
+    from jointrain.studies import search_shared_depth
+
+    if settings.shared_depth is not None:
+        raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
+    table = _prepare_search(settings)
+    with _progress("split points") as advance:
+        result = search_shared_depth(
+            table, settings.recipe(settings.schedule), progress=advance, **settings.search
+        )
+    _answer(settings, report_shared_depth(result), result.candidates, "how many shared layers?")
+
+
+def _prepare_search(settings: SearchSettings) -> SupervisedTable:
+    from jointrain.bundle import check_new_folder
+
+    if settings.out is not None:
+        check_new_folder(settings.out, force=settings.force)
+    return _prepare(settings)
+
+
+def _answer(
+    settings: SearchSettings,
+    report: SearchReport,
+    candidates: Candidates,
+    question: str,
+    affinity: Affinity | None = None,
+) -> None:
+    """Print what a search found; write it to the folder if one is named."""
+    from jointrain.bundle import ANSWER, new_folder
+
+    if settings.out is not None:
+        with new_folder(settings.out, force=settings.force) as folder:
+            candidates.table.write_parquet(folder / "results.parquet")
+            picture = None
+            if affinity is not None:
+                affinity.table().write_parquet(folder / "affinity.parquet")
+                if find_spec("matplotlib") is not None:
+                    picture = "affinity.png"
+                    affinity.plot().savefig(folder / picture, dpi=110)
+            page = report.markdown(f"{settings.table.name}: {question}", picture=picture)
+            (folder / "report.md").write_text(page, encoding="utf-8")
+            text = json.dumps(report.json, indent=1, ensure_ascii=False)
+            (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
+    if settings.json_output:
+        print(json.dumps(report.json, ensure_ascii=False))
+        return
+    report.print(_console())
+    if settings.out is not None:
+        print(f"\nSaved: {settings.out}")
 
 
 @app.command()
@@ -427,7 +548,8 @@ def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None
 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
+        figures = all(re.match(r"[-+]?\d|nan|$", row[index]) for row in rows)
+        table.add_column(heading, justify="right" if figures else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = _console()

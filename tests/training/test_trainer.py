@@ -26,7 +26,7 @@ from jointrain import (
 )
 from jointrain.balancing import balancer_from_name
 from jointrain.training import Schedule, resolve_device
-from jointrain.training._prediction import mean_losses
+from jointrain.training._prediction import validation_losses
 
 NAN = math.nan
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -422,9 +422,9 @@ def test_validation_in_parts_equals_validation_at_once(monkeypatch):
     data.targets["number"][7:15] = NAN
     trainer = _trainer(network)
     sources = trainer._sources(data, "validation")
-    at_once = mean_losses(network, trainer.tasks, sources)
+    at_once = validation_losses(network, trainer.tasks, sources)
     monkeypatch.setattr("jointrain.training._prediction.EVALUATION_ROWS", 4)
-    in_parts = mean_losses(network, trainer.tasks, sources)
+    in_parts = validation_losses(network, trainer.tasks, sources)
     assert in_parts == pytest.approx(at_once, rel=1e-12)
 
 

@@ -8,14 +8,22 @@ from jointrain.reports._summary import answer, summarize_recipes, summarize_task
 from jointrain.studies import StudyResult
 
 
-def write_markdown(result: StudyResult, title: str) -> str:
-    """Return the report: answer, a table for each task, all tasks, and how it was measured."""
+def write_markdown(result: StudyResult, title: str, *, picture: str | None = None) -> str:
+    """Return the report: answer, a table for each task, all tasks, and how it was measured.
+
+    Args:
+        result: What to report.
+        title: The heading.
+        picture: File name of the picture of the changes, shown below the answer.
+    """
     study = result.study
     table = study.table
     lines = [f"# {title}", "", " ".join(answer(result)), ""]
+    if picture is not None:
+        lines += [f"![Change of each recipe against separate models]({picture})", ""]
     for summary in summarize_tasks(result):
-        lines += [f"## {summary.heading}", "", *_table(summary.columns, summary.rows), ""]
-    lines += ["## All tasks", "", *_table(*summarize_recipes(result)), ""]
+        lines += [f"## {summary.heading}", "", *markdown_table(summary.columns, summary.rows), ""]
+    lines += ["## All tasks", "", *markdown_table(*summarize_recipes(result)), ""]
     lines += [
         "## How it was measured",
         "",
@@ -55,7 +63,9 @@ def _split_words(result: StudyResult) -> str:
     return f"{repeats}, shuffled and stratified by the class targets"
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -38,6 +39,9 @@ from jointrain.training._table_model import (
     predict_parts,
     target_scaling,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SEPARATE = "separate"
 """Name of the recipe that all others are compared with."""
@@ -287,29 +291,37 @@ class StudyResult:
     def _test_over_train(self) -> float:
         return float((self.table["test_rows"] / self.table["train_rows"]).mean())  # type: ignore[arg-type]
 
-    def _changes(self, recipe: str) -> dict[str, np.ndarray]:
+    def _changes(self, recipe: str, reference: str = SEPARATE) -> dict[str, np.ndarray]:
         changes = {}
         for task in self.study.table.tasks:
             metric = task.primary_metric
             changes[task.name] = relative_changes(
                 self.values(recipe, task.name, metric.name),
-                self.values(SEPARATE, task.name, metric.name),
+                self.values(reference, task.name, metric.name),
                 higher_is_better=metric.higher_is_better,
             )
         return changes
 
-    @cached_property
-    def comparisons(self) -> dict[str, dict[str, Comparison]]:
-        """How each recipe compares with separate training, by recipe and task.
+    def compare(self, recipe: str, reference: str = SEPARATE) -> dict[str, Comparison]:
+        """Return how a recipe or baseline compares with another one, by task.
 
         The primary metric of each task is compared by the corrected resampled t-test over folds x
         seeds; p-values are corrected for the number of tasks (Holm).
+
+        Raises:
+            InvalidInputError: The study holds no such recipe.
         """
-        return {
-            recipe: compare_changes(self._changes(recipe), self._test_over_train)
-            for recipe in self.recipe_names
-            if recipe != SEPARATE
-        }
+        for name in (recipe, reference):
+            if name not in self.recipe_names:
+                raise InvalidInputError(
+                    f"the study has no recipe {name!r}{closest(name, self.recipe_names)}"
+                )
+        return compare_changes(self._changes(recipe, reference), self._test_over_train)
+
+    @cached_property
+    def comparisons(self) -> dict[str, dict[str, Comparison]]:
+        """How each recipe compares with separate training, by recipe and task."""
+        return {name: self.compare(name) for name in self.recipe_names if name != SEPARATE}
 
     @cached_property
     def delta_m(self) -> dict[str, Comparison]:
@@ -319,6 +331,16 @@ class StudyResult:
             for recipe in self.recipe_names
             if recipe != SEPARATE
         }
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure of the changes against separate training, task by task.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
+        """
+        from jointrain.studies._plot import plot_changes
+
+        return plot_changes(self)
 
     def best(self) -> Recipe:
         """Return the recipe with the highest Delta-m; separate if no other is above zero."""

@@ -115,7 +115,7 @@ class _SourceBatches:
         if tasks not in self._views:
             sampler = self._rows.sampler(tasks)
             complete = tuple(bool(self._labelled[name][sampler.rows].all()) for name in tasks)
-            data = TensorData(self._data.inputs, {name: self._data.targets[name] for name in tasks})
+            data = self._data.only(tasks)
             whole = None
             if sampler.whole:
                 all_rows = len(sampler.rows) == len(data)
@@ -163,8 +163,9 @@ class Batches:
     def draw(self, names: Sequence[str]) -> list[Batch]:
         """Draw a batch from every data set that serves one of the named tasks."""
         drawn = []
+        wanted = frozenset(names)
         for source_tasks, batches in self._sources:
-            active = tuple(name for name in source_tasks if name in names)
+            active = tuple(name for name in source_tasks if name in wanted)
             if active:
                 drawn.append(batches.draw(active))
         return drawn

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.errors import InvalidInputError
 from jointrain.training._batches import Batch
 
@@ -37,26 +38,47 @@ class EpochLosses:
         Raises:
             InvalidInputError: A mean is not finite.
         """
+        means = self._means()
+        self._seen, self._present = [], []
+        for name, mean in means.items():
+            if not math.isfinite(mean):
+                raise InvalidInputError(
+                    f"the loss of task {name!r} is not finite by step {step}; lower the "
+                    f"learning rate, clip the gradient or check its targets"
+                )
+        return {name: means[name] for name in tasks if name in means}
+
+    def _means(self) -> dict[str, float]:
+        if not self._present:
+            return mean_losses(self._seen)
+        together = [losses for losses in self._seen if isinstance(losses, TaskLosses)]
+        if len(together) == len(self._seen) and len({losses.names for losses in together}) == 1:
+            return self._means_together(together)
         absent = {
             (index, name)
             for index, names, present in self._present
             for name, there in zip(names, present.tolist(), strict=True)
             if not there
         }
-        means = {}
-        for name in tasks:
-            values = [
-                losses[name]
-                for index, losses in enumerate(self._seen)
-                if name in losses and (index, name) not in absent
-            ]
-            if not values:
-                continue
-            means[name] = float(torch.stack(values).double().mean())
-            if not math.isfinite(means[name]):
-                raise InvalidInputError(
-                    f"the loss of task {name!r} is not finite by step {step}; lower the "
-                    f"learning rate, clip the gradient or check its targets"
-                )
-        self._seen, self._present = [], []
-        return means
+        kept = [
+            {name: loss for name, loss in losses.items() if (index, name) not in absent}
+            for index, losses in enumerate(self._seen)
+        ]
+        return mean_losses(kept)
+
+    def _means_together(self, steps: Sequence[TaskLosses]) -> dict[str, float]:
+        """Return the means of steps whose losses are vectors of the same tasks."""
+        names = steps[0].names
+        losses = torch.stack([step.together for step in steps]).double()  # [s, t]
+        there = torch.ones(losses.shape, dtype=torch.bool)
+        position = {name: index for index, name in enumerate(names)}
+        for index, members, present in self._present:
+            if members == names:
+                there[index] = present
+            else:
+                there[index, [position[name] for name in members]] = present
+        there = there.to(losses.device)
+        counts = there.sum(0)
+        means = torch.where(there, losses, 0.0).sum(0) / counts
+        found = zip(names, means.tolist(), counts.tolist(), strict=True)
+        return {name: mean for name, mean, count in found if count}

@@ -10,7 +10,7 @@ from jointrain.training._callback import EpochRecord
 from jointrain.training._early_stopping import BestWeights, ConvergedTasks
 from jointrain.training._epoch_losses import EpochLosses
 from jointrain.training._phase_runner import Stretch
-from jointrain.training._prediction import mean_losses
+from jointrain.training._prediction import validation_losses
 from jointrain.training._sources import serving
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Epochs:
         return all_out or (patience is not None and self.best.epochs_since >= patience)
 
     def _validate(self) -> dict[str, float]:
-        return mean_losses(self._trainer.network, self._trainer.tasks, self._validation)
+        return validation_losses(self._trainer.network, self._trainer.tasks, self._validation)
 
     def _score(self, losses: Mapping[str, float]) -> float | None:
         """Return the mean over scored tasks of the loss over that before training."""

@@ -54,7 +54,7 @@ def predict(
 
 
 @torch.no_grad()
-def mean_losses(
+def validation_losses(
     network: Network, tasks: Mapping[str, Task], sources: Sequence[Source]
 ) -> dict[str, float]:
     """Return each task's loss over all labelled rows; tasks without any are left out.

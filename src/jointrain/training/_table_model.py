@@ -24,6 +24,7 @@ from jointrain.data._tensor_data import TensorData
 from jointrain.networks import MLP, HardSharing, Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
+from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._phases import Phases
 from jointrain.training._prediction import predict
 from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
@@ -132,7 +133,14 @@ def build_network(recipe: Recipe, in_features: int, tasks: Sequence[Task]) -> Ne
     """Return the network of a recipe, freshly initialised from torch's random state."""
     trunk = MLP(in_features, width=recipe.width, depth=recipe.depth, dropout=recipe.dropout)
     heads = {task.name: nn.Linear(trunk.out_features, task.output_size) for task in tasks}
-    return HardSharing(trunk, heads)
+    shared = recipe.depth if recipe.shared_depth is None else recipe.shared_depth
+    if shared == recipe.depth or len(tasks) == 1:
+        return HardSharing(trunk, heads)
+    layers = list(trunk)
+    first = shared * len(layers) // recipe.depth
+    # an empty nn.Sequential passes its inputs on
+    stages = [nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])]
+    return HardSharing(stages, heads, reinitialize=True)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -206,7 +214,9 @@ def fit_parts(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
         )
     elif recipe.weights == "difficulty" and not isinstance(recipe.schedule, Separate):
-        alone = replace(recipe, schedule=Separate(), weights="equal", name="separate")
+        alone = replace(
+            recipe, schedule=Separate(), weights="equal", partition=None, name="separate"
+        )
         parts = fit_parts(
             alone,
             data,
@@ -219,6 +229,8 @@ def fit_parts(
         )
         measured = {name: loss for part in parts for name, loss in part.validation.items()}
         given = difficulty_weights(measured) if len(measured) == len(names) else None
+    elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
+        given = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}
     return tuple(
         part
@@ -234,6 +246,28 @@ def fit_parts(
             callbacks,
         )
     )
+
+
+def _explored_weights(
+    recipe: Recipe, train: TensorData, tasks: Sequence[Task], seed: int, device: str | torch.device
+) -> dict[str, float]:
+    """Return the rule ``gradients``' weights: group by group, from a part of a joint run."""
+    by_name = {task.name: task for task in tasks}
+    weights: dict[str, float] = {}
+    for group in recipe.groups(list(by_name)):
+        members = [by_name[name] for name in group]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build_network(recipe, train.inputs.shape[1], members)
+        weights |= gradient_weights(
+            network,
+            members,
+            train,
+            **recipe.trainer_settings(len(train)),
+            seed=seed,
+            device=device,
+        )
+    return weights
 
 
 def _fit_group(
@@ -252,7 +286,9 @@ def _fit_group(
         torch.stack([task.labelled(train.targets[task.name]) for task in tasks]).any(0).sum()
     )
     alone = len(tasks) == 1
-    auxiliary = () if alone else recipe.auxiliary
+    helping = tuple(name for name in names if name in recipe.auxiliary)
+    # a group of tasks that only help others has none to help
+    auxiliary = () if len(helping) == len(names) else helping
     if validation is not None and not any(
         bool(task.labelled(validation.targets[task.name]).any())
         for task in tasks
@@ -272,15 +308,7 @@ def _fit_group(
         weights=None if alone or weights is None else weights,
         balancer=None if alone else recipe.make_balancer(),
         refresh_every=recipe.refresh_every,
-        optimizer=recipe.optimizer,
-        layout=recipe.layout,
-        warm_up=recipe.warm_up,
-        decay=recipe.decay,
-        gradient_clip=recipe.gradient_clip,
-        l1=recipe.l1,
-        l2=recipe.l2,
-        batch_size=recipe.chosen_batch_size(rows),
-        epochs=recipe.chosen_epochs(rows),
+        **recipe.trainer_settings(rows),
         patience=None if validation is None else recipe.chosen_patience(rows),
         when_converged="go_on" if validation is None else recipe.when_converged,
         task_patience=None if validation is None else recipe.task_patience,
@@ -380,8 +408,10 @@ def fit_table(
         InvalidInputError: The table or the recipe can't be used as they are.
     """
     tasks, labels = table.tasks, table.labels()
-    recipe.given_weights([task.name for task in tasks])
-    recipe.auxiliary_among([task.name for task in tasks])
+    names = [task.name for task in tasks]
+    recipe.given_weights(names)
+    recipe.groups(names)
+    recipe.auxiliary_among(names)
     encoder = TableEncoder().fit(table.frame, list(table.columns), seed)
     scaling = target_scaling(labels, tasks)
     data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.balancing import BalancedStep, Balancer, Needs, backward
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
@@ -29,7 +30,7 @@ from jointrain.training._optimizer import (
 )
 from jointrain.training._phase_runner import PhaseRunner, Stretch
 from jointrain.training._phases import Phases
-from jointrain.training._prediction import mean_losses, predict
+from jointrain.training._prediction import predict, validation_losses
 from jointrain.training._schedule import Course, Joint, Schedule
 from jointrain.training._settings_checks import (
     check_convergence,
@@ -232,7 +233,7 @@ class Trainer:
         self._held_out = Batches(validation or [], self.tasks, self.batch_size, self._generator)
         self._current_weights = dict(self.weights)
         self.history, self.own_networks = [], {}
-        initial = mean_losses(self.network, self.tasks, validation or [])
+        initial = validation_losses(self.network, self.tasks, validation or [])
         self._initial = {name: max(loss, 1e-12) for name, loss in initial.items()}
         for callback in self.callbacks:
             callback.on_fit_start(self)
@@ -287,7 +288,7 @@ class Trainer:
         self._check_weights()
         self.network.eval()
 
-    def training_step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
         losses = self.compute_losses(batches)
         self.optimizers.zero_grad()
@@ -299,16 +300,21 @@ class Trainer:
         self.optimizers.step(tuple(losses))
         if self.balancer is not None and self.balancer.wants_after_step:
             self._learn_after_step(self.balancer, batches)
+        if isinstance(losses, TaskLosses):
+            return losses.detach()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def compute_losses(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
         losses: dict[str, Tensor] = {}
         for batch in batches:
             if len(self.network.heads.groups):
                 grouped = self.network(batch.data.inputs, batch.tasks, grouped=True)
                 names, values = self.network.losses(self.tasks, grouped, batch.data.targets)
-                losses.update(zip(names, values.unbind(), strict=True))
+                together = TaskLosses(names, values)
+                if len(batches) == 1:
+                    return together
+                losses.update(together)
                 continue
             outputs = self.network(batch.data.inputs, batch.tasks)
             for name, complete in zip(batch.tasks, batch.complete, strict=True):
@@ -321,12 +327,15 @@ class Trainer:
         """Fill the gradients: of the weighted sum of the losses, or of the balancer's update."""
         weighted = self._weighted(losses)
         if self.balancer is None:
-            values = list(weighted.values())
-            total = values[0] if len(values) == 1 else torch.stack(values).sum()
+            if isinstance(weighted, TaskLosses):
+                total = weighted.together.sum()
+            else:
+                values = list(weighted.values())
+                total = values[0] if len(values) == 1 else torch.stack(values).sum()
             total.backward()  # type: ignore[no-untyped-call]
             return
 
-        def from_batches(drawn: Sequence[Batch]) -> dict[str, Tensor]:
+        def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
             return self._weighted(self.compute_losses(drawn))
 
         if self._balancer_optimizer is not None:
@@ -350,8 +359,10 @@ class Trainer:
         with balancer.taking_part(balancer.positions_of(tuple(after))):
             balancer.after_step(torch.stack(list(after.values())))
 
-    def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         weights = self._current_weights
+        if isinstance(losses, TaskLosses):
+            return losses.weighted(weights)
         return {
             name: loss if weights[name] == 1 else loss * weights[name]
             for name, loss in losses.items()
