@@ -1,9 +1,11 @@
 """The training losses of an epoch, and batches without a label."""
 
+import pytest
 import torch
 from torch import nn
 
-from jointrain import HardSharing, Task, TensorData, Trainer
+from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.training._batches import Batch
 from jointrain.training._epoch_losses import EpochLosses
 
@@ -41,3 +43,29 @@ def test_records_do_not_count_batches_without_labels_as_losses_of_zero():
         batch_size=4, epochs=3, device="cpu",
     )  # fmt: skip
     assert [record.training["y"] for record in trainer.fit(data)] == [1.0, 1.0, 1.0]
+
+
+def test_losses_in_one_vector_give_the_means_of_single_ones():
+    generator = torch.Generator().manual_seed(0)
+    names = tuple("abc")
+    vectors, singles = EpochLosses(), EpochLosses()
+    for step in range(6):
+        values = torch.randn(3, generator=generator)
+        # c never has a label; in the last step all is there but c's flag comes in another order
+        present = torch.tensor([step % 2 == 0, step > 1, False])
+        batch = Batch(None, names, (False,) * 3, present)
+        if step == 5:
+            batch = Batch(None, ("c", "a", "b"), (False,) * 3, present[[2, 0, 1]])
+        vectors.see(TaskLosses(names, values), [batch])
+        singles.see(dict(zip(names, values, strict=True)), [batch])
+    means = vectors.means(names, 6)
+    assert list(means) == ["a", "b"]
+    assert means == pytest.approx(singles.means(names, 6))
+
+
+def test_a_loss_that_is_not_finite_shows_in_the_mean_of_a_vector():
+    losses = EpochLosses()
+    batch = Batch(None, ("a", "b"), (False, False), torch.tensor([True, False]))
+    losses.see(TaskLosses(("a", "b"), torch.tensor([NAN, 1.0])), [batch])
+    with pytest.raises(InvalidInputError, match="the loss of task 'a' is not finite by step 7"):
+        losses.means(("a", "b"), 7)
