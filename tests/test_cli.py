@@ -10,6 +10,7 @@ import pytest
 from jointrain.bundle import load_bundle
 from jointrain.cli import run
 from jointrain.data import load_penguins
+from jointrain.training import Alternating, Contrastive
 
 QUICK = ["--epochs", "4", "--width", "16", "--device", "cpu"]
 
@@ -173,3 +174,66 @@ def test_version(capsys):
 
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"jointrain {__version__}"
+
+
+def test_schedules_by_flags_and_in_the_bundle(penguins, capsys):
+    arguments = ["fit", "penguins.csv", "--targets", "species,sex,island", *QUICK, "--out", "model"]
+    assert run(
+        [
+            *arguments, "--schedule", "alternating", "--order", "temperature",
+            "--temperature", "3", "--block", "10", "--auxiliary", "island",
+            "--when-converged", "freeze", "--task-patience", "2",
+        ]
+    ) == 0  # fmt: skip
+    recipe = load_bundle("model").recipe
+    assert recipe.schedule == Alternating("temperature", block=10, temperature=3.0)
+    assert recipe.auxiliary == ("island",)
+    assert (recipe.when_converged, recipe.task_patience) == ("freeze", 2)
+    capsys.readouterr()
+    assert run(["predict", "model", "penguins.csv", "--out", "-"]) == 0
+    assert "island" not in capsys.readouterr().out.splitlines()[0]
+
+
+PHASES = """
+targets = ["species", "sex"]
+schedule = "phases"
+width = 16
+out = "model"
+
+[[phases]]
+name = "pretrain"
+epochs = 2
+pretraining = {kind = "contrastive", rate = 0.5}
+
+[[phases]]
+name = "joint"
+epochs = 3
+schedule = {kind = "alternating", order = "annealed"}
+
+[[phases]]
+name = "fine-tune"
+epochs = 2
+each_task = true
+freeze = ["shared"]
+"""
+
+
+def test_phases_from_a_config_file(penguins, capsys):
+    Path("run.toml").write_text(PHASES)
+    assert run(["fit", "penguins.csv", "--config", "run.toml", "--device", "cpu"]) == 0
+    model = load_bundle("model")
+    assert [phase.name for phase in model.recipe.schedule.phases] == [
+        "pretrain", "joint", "fine-tune",
+    ]  # fmt: skip
+    assert model.recipe.schedule.phases[0].pretraining == Contrastive(rate=0.5)
+    assert run(["inspect", "model"]) == 0
+    assert "phases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("order", ["annealed", "progress"])
+def test_orders_that_depend_on_the_run(penguins, capsys, order):
+    assert run(
+        ["fit", "penguins.csv", "--targets", "species,sex", "--schedule", "alternating",
+         "--order", order, "--out", "model", *QUICK]
+    ) == 0  # fmt: skip
+    assert load_bundle("model").recipe.schedule.order == order

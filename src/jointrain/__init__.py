@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     )
     from jointrain.estimators import JointClassifier, JointRegressor
     from jointrain.metrics import Metric
-    from jointrain.networks import HardSharing, MLP, Network
+    from jointrain.networks import MLP, HardSharing, Network
     from jointrain.studies import Study, StudyResult, default_recipes
     from jointrain.task import Task
     from jointrain.training import (
         Alternating,
-        CSVLogger,
         Callback,
         ConsoleLogger,
+        CSVLogger,
         EpochRecord,
         Joint,
         Logger,
-        MLflowLogger,
         Mixture,
         MixtureLoader,
         MixturePlan,
+        MLflowLogger,
         OptimizerSettings,
         Recipe,
         Separate,
@@ -109,6 +109,7 @@ _ROOMS = {
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "MLP",
     "Alternating",
     "BalancedStep",
     "Balancer",
@@ -124,7 +125,6 @@ __all__ = [
     "JointRegressor",
     "JointrainError",
     "Logger",
-    "MLP",
     "MLflowLogger",
     "Metric",
     "MissingDependencyError",

@@ -60,6 +60,7 @@ class _ColumnEntry(_Strict):
 
 class _PartEntry(_Strict):
     tasks: list[str]
+    network_tasks: list[str]
     weights: dict[str, float]
     validation: dict[str, float]
     epochs: tuple[int, int]
@@ -147,6 +148,7 @@ def write_bundle(
         parts=[
             _PartEntry(
                 tasks=list(part.tasks),
+                network_tasks=list(part.network.task_names),
                 weights=dict(part.weights),
                 validation=dict(part.validation),
                 epochs=part.epochs,
@@ -195,7 +197,7 @@ def load_bundle(path: str | Path) -> TableModel:
         for index, entry in enumerate(described.parts):
             with torch.random.fork_rng(devices=[]):
                 network = build_network(
-                    recipe, described.inputs, [by_name[name] for name in entry.tasks]
+                    recipe, described.inputs, [by_name[name] for name in entry.network_tasks]
                 )
             prefix = f"{index}."
             network.load_state_dict(

@@ -116,7 +116,7 @@ def _flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callabl
             ),
         ]
         for name, field in model.model_fields.items():
-            if name == "table":
+            if name == "table" or field.json_schema_extra == {"in_file_only": True}:
                 continue
             flag = field.alias or name
             shown, choices = _flag_type(field.annotation)

@@ -47,7 +47,7 @@ def test_recipes_are_values():
         ({"width": "wide"}, "recipe: width: "),
         ({"schedule": {"kind": "jiont"}}, "recipe: schedule"),
         ({"decay": "linear"}, "recipe: decay: "),
-        ({"weights": "eqal"}, "`weights` must be equal, size, difficulty .*did you mean 'equal'"),
+        ({"weights": "eqal"}, "`weights` must be equal, size, difficulty.*did you mean 'equal'"),
         ({"colour": 1}, "recipe: colour: "),
     ],
 )

@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 from jointrain.balancing import Balancer, ByDifficulty, BySize, balancer_from_name
 from jointrain.errors import InvalidInputError, closest
+from jointrain.training._early_stopping import WhenConverged
 from jointrain.training._optimizer import Layout, OptimizerSettings
-from jointrain.training._schedule import AnySchedule, Joint, Separate
+from jointrain.training._phases import AnySchedule, Phases
+from jointrain.training._plain_values import from_plain
+from jointrain.training._schedule import Alternating, Joint, Separate
+from jointrain.training._settings_checks import checked_auxiliary
 
 WEIGHT_RULES = ("equal", "size", "difficulty", "gradients")
 
@@ -21,7 +25,9 @@ class Recipe:
 
     Args:
         name: What results and reports call it.
-        schedule: `Joint`, `Alternating` or `Separate`; default `Joint()`.
+        schedule: `Joint`, `Alternating`, `Separate` or `Phases`; default `Joint()`. The phases'
+            lengths take the place of `epochs`.
+        auxiliary: Names of tasks that only help to train the others and are not predicted.
         weights: ``equal``; ``size`` (in proportion to each task's labelled rows, mean 1);
             ``difficulty`` (in proportion to each task's validation loss when trained alone, mean
             1); ``gradients`` (so that the tasks' gradients of the shared layers are of one length,
@@ -48,6 +54,11 @@ class Recipe:
             seen, at least 20 and at most 300 passes.
         patience: Epochs without a better validation score before stopping; None (default) is a
             sixth of the epochs, at least 8.
+        when_converged: What becomes of a task that no longer gets better: ``go_on`` (default),
+            ``freeze`` or ``lower``; see `Trainer`.
+        task_patience: Epochs without a better validation loss of a task, with ``freeze`` and
+            ``lower``.
+        converged_weight: Factor of the weight with ``lower``; default 0.1.
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
 
     Raises:
@@ -61,6 +72,7 @@ class Recipe:
 
     name: str = "joint"
     schedule: AnySchedule = field(default_factory=Joint)
+    auxiliary: tuple[str, ...] = ()
     weights: str | tuple[tuple[str, float], ...] = "equal"
     partition: tuple[tuple[str, ...], ...] | None = None
     balancer: str | None = None
@@ -82,6 +94,9 @@ class Recipe:
     batch_size: int | None = None
     epochs: int | None = None
     patience: int | None = None
+    when_converged: WhenConverged = "go_on"
+    task_patience: int | None = None
+    converged_weight: float = 0.1
     validation_fraction: float = 0.15
 
     def __post_init__(self) -> None:
@@ -95,6 +110,9 @@ class Recipe:
             pairs = tuple((str(name), float(value)) for name, value in dict(self.weights).items())
             object.__setattr__(self, "weights", pairs)
         object.__setattr__(self, "balancer_options", tuple(dict(self.balancer_options).items()))
+        auxiliary = self.auxiliary
+        names = (auxiliary,) if isinstance(auxiliary, str) else tuple(auxiliary)
+        object.__setattr__(self, "auxiliary", names)
         if self.balancer is None and self.balancer_options:
             raise InvalidInputError("`balancer_options` need a `balancer`; name one")
         self.make_balancer()
@@ -206,9 +224,34 @@ class Recipe:
                 )
         return dict(self.weights)
 
+    def auxiliary_among(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Return which of all tasks of a table are auxiliary.
+
+        Raises:
+            InvalidInputError: A name is no task, or all tasks are auxiliary.
+        """
+        checked_auxiliary(self.auxiliary, tuple(tasks))
+        return self.auxiliary
+
     def to_json(self) -> dict[str, Any]:
-        """Return the recipe as values that JSON can hold."""
+        """Return the recipe as values that JSON can hold.
+
+        Raises:
+            InvalidInputError: The order of alternating training is a function.
+        """
         from pydantic import TypeAdapter
+
+        schedule = self.schedule
+        stretches = (
+            [phase.schedule for phase in schedule.phases]
+            if isinstance(schedule, Phases)
+            else [schedule]
+        )
+        if any(isinstance(one, Alternating) and callable(one.order) for one in stretches):
+            raise InvalidInputError(
+                f"recipe {self.name!r} can't be stored: the order of Alternating() is a function, "
+                f"which no file can hold; use an order that has a name"
+            )
 
         result: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
         return result
@@ -220,14 +263,7 @@ class Recipe:
         Raises:
             InvalidInputError: A value is missing or of the wrong type.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            return TypeAdapter(Recipe).validate_python(dict(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InvalidInputError(f"recipe: {where}: {first['msg']}") from None
+        return from_plain(cls, dict(values), "recipe")
 
 
 def size_weights(labels: Mapping[str, int]) -> dict[str, float]:
