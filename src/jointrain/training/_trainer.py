@@ -178,6 +178,7 @@ class Trainer:
         self.callbacks = tuple(callbacks)
         self.history: list[EpochRecord] = []
         self.own_networks: dict[str, Network] = {}
+        self._generator = torch.Generator()
         self._parameters = [p for p in network.parameters() if p.requires_grad]
 
     def fit(
