@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     )
     from jointrain.estimators import JointClassifier, JointRegressor
     from jointrain.metrics import Metric
-    from jointrain.networks import HardSharing, MLP, Network
+    from jointrain.networks import MLP, HardSharing, Network
     from jointrain.studies import Study, StudyResult, default_recipes
     from jointrain.task import Task
     from jointrain.training import (
         Alternating,
-        CSVLogger,
         Callback,
         ConsoleLogger,
         Contrastive,
         Course,
+        CSVLogger,
         Denoising,
         EpochRecord,
         Joint,
         Logger,
-        MLflowLogger,
         MaskedFeatures,
         Mixture,
         MixtureLoader,
         MixturePlan,
+        MLflowLogger,
         OptimizerSettings,
         Phase,
         Phases,
@@ -123,6 +123,7 @@ _ROOMS = {
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "MLP",
     "Alternating",
     "BalancedStep",
     "Balancer",
@@ -141,7 +142,6 @@ __all__ = [
     "JointRegressor",
     "JointrainError",
     "Logger",
-    "MLP",
     "MLflowLogger",
     "MaskedFeatures",
     "Metric",
