@@ -118,8 +118,12 @@ class TableSettings(_Settings):
     probabilities: Numbers | None = Field(
         None, description="With order random: a=0.7,b=0.3; default all equal."
     )
-    width: int = Field(128, ge=1, description="Units of each trunk layer.")
-    depth: int = Field(2, ge=1, description="Number of trunk layers.")
+    network: str = Field("hard", description="How layers are shared; see: jointrain networks.")
+    network_option: Options = Field(
+        {}, description="Setting of the network: NAME=VALUE. Repeatable."
+    )
+    width: int = Field(128, ge=1, description="Units of each layer.")
+    depth: int = Field(2, ge=1, description="Number of layers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout probability.")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="The optimiser.")
     optimizers: Literal["one", "per-task", "per-group"] = Field(
@@ -166,6 +170,8 @@ class TableSettings(_Settings):
             balancer=self.balancer,
             balancer_options=tuple(self.balancer_option.items()),
             refresh_every=self.refresh_every,
+            network=self.network,
+            network_options=tuple(self.network_option.items()),
             width=self.width,
             depth=self.depth,
             dropout=self.dropout,

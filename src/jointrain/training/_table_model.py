@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jointrain.data import (
     Column,
@@ -21,7 +21,7 @@ from jointrain.data import (
     validation_split,
 )
 from jointrain.data._tensor_data import TensorData
-from jointrain.networks import MLP, HardSharing, Network
+from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
 from jointrain.training._prediction import predict
@@ -117,13 +117,6 @@ class TableModel:
         table = as_table(frame)
         labels = encode_targets(table, list(self.tasks))
         return evaluate_predictions(self.tasks, self.predict(table), labels)
-
-
-def build_network(recipe: Recipe, in_features: int, tasks: Sequence[Task]) -> Network:
-    """Return the network of a recipe, freshly initialised from torch's random state."""
-    trunk = MLP(in_features, width=recipe.width, depth=recipe.depth, dropout=recipe.dropout)
-    heads = {task.name: nn.Linear(trunk.out_features, task.output_size) for task in tasks}
-    return HardSharing(trunk, heads)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -245,7 +238,7 @@ def _fit_part(
         validation = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(recipe, train.inputs.shape[1], tasks)
+        network = recipe.make_network(train.inputs.shape[1], tasks)
     alone = len(tasks) == 1
     trainer = Trainer(
         network,
