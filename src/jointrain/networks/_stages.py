@@ -189,7 +189,7 @@ def _several(kind: str, stage: int, names: Sequence[str]) -> InvalidInputError:
 
 
 def _piece(
-    root: nn.Module, nodes: Sequence[fx.Node], entry: fx.Node, leave: fx.Node | None
+    root: _OneInput, nodes: Sequence[fx.Node], entry: fx.Node, leave: fx.Node | None
 ) -> nn.Module:
     """Return a module of the given nodes, with the parameters that they use."""
     graph = fx.Graph()
@@ -201,7 +201,7 @@ def _piece(
         made[node] = graph.node_copy(node, lambda old: made[old])
     if leave is not None:
         graph.output(made[leave])
-    return fx.GraphModule(root, graph)
+    return fx.GraphModule(root, graph, type(root.trunk).__name__)
 
 
 def _trace(root: _OneInput, names: Sequence[str]) -> fx.Graph:
