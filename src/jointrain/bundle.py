@@ -32,6 +32,8 @@ from jointrain.training._table_model import Part, TableModel
 
 SCHEMA_VERSION = 1
 _JSON = "bundle.json"
+ANSWER = "jointrain-answer.json"
+"""Name of the file that marks the folder of a search as jointrain's own."""
 _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
 _PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
@@ -304,9 +306,8 @@ def check_new_folder(path: str | Path, *, force: bool = False) -> None:
         raise InvalidInputError(f"{target} exists; choose another --out or replace it with --force")
     if not target.is_dir():
         raise InvalidInputError(f"{target} is a file; choose another --out")
-    if any(target.iterdir()) and not any(
-        (folder / _JSON).exists() for folder in (target, target / "bundle")
-    ):
+    marks = (target / _JSON, target / "bundle" / _JSON, target / ANSWER)
+    if any(target.iterdir()) and not any(mark.exists() for mark in marks):
         raise InvalidInputError(
             f"{target} is a folder that jointrain did not write; choose another --out"
         )

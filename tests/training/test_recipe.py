@@ -57,7 +57,7 @@ def test_recipes_are_values():
         ({"width": "wide"}, "recipe: width: "),
         ({"schedule": {"kind": "jiont"}}, "recipe: schedule"),
         ({"decay": "linear"}, "recipe: decay: "),
-        ({"weights": "eqal"}, "`weights` must be equal, size, difficulty .*did you mean 'equal'"),
+        ({"weights": "eqal"}, "`weights` must be equal, size, difficulty.*did you mean 'equal'"),
         ({"colour": 1}, "recipe: colour: "),
         ({"network": "mmeo"}, "`network` must be one of hard, .* did you mean 'mmoe'"),
     ],
@@ -141,3 +141,8 @@ def test_a_recipe_makes_the_network_that_it_names():
 def test_options_that_the_network_does_not_take_are_refused(options, message):
     with pytest.raises(InvalidInputError, match=message):
         Recipe(network="mmoe", network_options=options)
+
+
+def test_a_shared_depth_goes_with_hard_sharing():
+    with pytest.raises(InvalidInputError, match="goes with network 'hard', not 'mmoe'"):
+        Recipe(network="mmoe", shared_depth=1)

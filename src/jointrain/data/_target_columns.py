@@ -70,6 +70,10 @@ class TargetColumns(Mapping[str, Tensor]):
         """Return the given rows."""
         return self._with(self.values_together.index_select(0, rows))
 
+    def part(self, start: int, end: int) -> TargetColumns:
+        """Return the rows from `start` to before `end`, a view."""
+        return self._with(self.values_together[start:end])
+
     def only(self, names: Sequence[str]) -> Mapping[str, Tensor]:
         """Return the targets of the named tasks."""
         if tuple(names) == self.names:

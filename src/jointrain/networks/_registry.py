@@ -115,7 +115,7 @@ def _heads(tasks: Sequence[Task], width: int) -> dict[str, nn.Module]:
 
 def _trunk(
     features: int, width: int, depth: int, dropout: float, embeddings: Embeddings | None
-) -> nn.Module:
+) -> nn.Sequential:
     if embeddings is None:
         return MLP(features, width=width, depth=depth, dropout=dropout)
     vectors = NumericEmbeddings(features, kind=embeddings)
@@ -145,8 +145,27 @@ def _hard(
     depth: int = 2,
     dropout: float = 0.1,
     embeddings: Embeddings | None = None,
+    shared_depth: int | None = None,
 ) -> HardSharing:
-    return HardSharing(_trunk(features, width, depth, dropout, embeddings), _heads(tasks, width))
+    """The first `shared_depth` blocks are shared, the others each task's own."""
+    trunk = _trunk(features, width, depth, dropout, embeddings)
+    heads = _heads(tasks, width)
+    shared = depth if shared_depth is None else shared_depth
+    if not 0 <= shared <= depth:
+        raise InvalidInputError(
+            f"`shared_depth` must lie between 0 and the depth, {depth}, got {shared_depth}"
+        )
+    if shared == depth or len(tasks) == 1:
+        return HardSharing(trunk, heads)
+    blocks = trunk if isinstance(trunk, MLP) else trunk[1]
+    assert isinstance(blocks, MLP)
+    before = [] if blocks is trunk else [trunk[0]]
+    layers = list(blocks)
+    first = shared * len(layers) // depth
+    # an empty nn.Sequential passes its inputs on
+    lower, upper = layers[:first], layers[first:]
+    stages = [[*before, *lower], upper] if shared else [[], [*before, *upper]]
+    return HardSharing([nn.Sequential(*stage) for stage in stages], heads, reinitialize=True)
 
 
 def _soft(

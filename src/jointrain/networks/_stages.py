@@ -201,7 +201,7 @@ def _piece(
         made[node] = graph.node_copy(node, lambda old: made[old])
     if leave is not None:
         graph.output(made[leave])
-    return fx.GraphModule(root, graph, type(root.trunk).__name__)
+    return fx.GraphModule(root, graph)
 
 
 def _trace(root: _OneInput, names: Sequence[str]) -> fx.Graph:

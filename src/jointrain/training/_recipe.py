@@ -15,7 +15,7 @@ from jointrain.task import Task
 from jointrain.training._optimizer import Layout, OptimizerSettings
 from jointrain.training._schedule import AnySchedule, Joint, Separate
 
-WEIGHT_RULES = ("equal", "size", "difficulty")
+WEIGHT_RULES = ("equal", "size", "difficulty", "gradients")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,11 @@ class Recipe:
         schedule: `Joint`, `Alternating` or `Separate`; default `Joint()`.
         weights: ``equal``; ``size`` (in proportion to each task's labelled rows, mean 1);
             ``difficulty`` (in proportion to each task's validation loss when trained alone, mean
-            1); or pairs of (task, weight), where a mapping is accepted and 1 is the weight of tasks
-            left out. Default ``equal``.
+            1); ``gradients`` (so that the tasks' gradients of the shared layers are of one length,
+            see `gradient_weights`); or pairs of (task, weight), where a mapping is accepted and 1
+            is the weight of tasks left out. Default ``equal``.
+        partition: Which tasks share a network: groups that hold each task once. None (default) is
+            one group of all tasks, or each alone for `Separate`.
         balancer: Name of a balancing method (`jointrain balancers` lists them), or None (default)
             for the weighted sum.
         balancer_options: Pairs of (hyper-parameter, value) of the method; a mapping is accepted.
@@ -38,6 +41,9 @@ class Recipe:
         network_options: Pairs of (setting, value) of the network, such as ("experts", 4); a
             mapping is accepted.
         width, depth, dropout: The network's layers, see `jointrain.MLP`.
+        shared_depth: With network ``hard``: how many of the trunk's blocks, from the first on, the
+            tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
+            (default) shares all.
         optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
         layout: One optimiser, one per task or one per group; see `Optimizers`.
         warm_up: Share of the steps with rising learning rate; default 0.05.
@@ -53,8 +59,9 @@ class Recipe:
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
 
     Raises:
-        InvalidInputError: A rule, a balancer or a network is unknown, or the validation fraction
-            lies outside (0, 1). The other ranges are checked where the values are used.
+        InvalidInputError: A rule, a balancer or a network is unknown, a group of the partition is
+            empty, or the validation fraction or the shared depth lies outside its range. The other
+            ranges are checked where the values are used.
     """
 
     # unknown keys in stored recipes are errors
@@ -63,6 +70,7 @@ class Recipe:
     name: str = "joint"
     schedule: AnySchedule = field(default_factory=Joint)
     weights: str | tuple[tuple[str, float], ...] = "equal"
+    partition: tuple[tuple[str, ...], ...] | None = None
     balancer: str | None = None
     balancer_options: tuple[tuple[str, bool | int | float | str], ...] = ()
     refresh_every: int = 1
@@ -71,6 +79,7 @@ class Recipe:
     width: int = 128
     depth: int = 2
     dropout: float = 0.1
+    shared_depth: int | None = None
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=2e-3, weight_decay=1e-2)
     )
@@ -101,15 +110,43 @@ class Recipe:
         self.make_balancer()
         object.__setattr__(self, "network_options", tuple(dict(self.network_options).items()))
         check_settings(self.network, dict(self.network_options))
-        for name in ("width", "depth", "dropout"):
+        for name in ("width", "depth", "dropout", "shared_depth"):
             if name in dict(self.network_options):
                 raise InvalidInputError(
                     f"`network_options` names {name!r}, which the recipe has itself; set `{name}`"
                 )
+        self._check_partition()
+        if self.shared_depth is not None and not 0 <= self.shared_depth <= self.depth:
+            raise InvalidInputError(
+                f"`shared_depth` must lie between 0 and the depth, {self.depth}, got "
+                f"{self.shared_depth}"
+            )
+        if self.shared_depth is not None and self.network != "hard":
+            raise InvalidInputError(
+                f"`shared_depth` goes with network 'hard', not {self.network!r}; leave one of them "
+                f"out"
+            )
         if not 0 < self.validation_fraction < 1:
             raise InvalidInputError(
                 f"`validation_fraction` must lie in (0, 1), got {self.validation_fraction}"
             )
+
+    def _check_partition(self) -> None:
+        if self.partition is None:
+            return
+        groups = tuple(tuple(str(name) for name in group) for group in self.partition)
+        object.__setattr__(self, "partition", groups)
+        if not groups or not all(groups):
+            raise InvalidInputError(f"every group of `partition` must name a task, got {groups}")
+        if isinstance(self.schedule, Separate) and any(len(group) > 1 for group in groups):
+            raise InvalidInputError(
+                "schedule Separate() trains each task by itself; use Joint() or Alternating() for "
+                "the groups of `partition`"
+            )
+        names = [name for group in groups for name in group]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidInputError(f"`partition` names task {name!r} twice; name it once")
 
     def make_balancer(self) -> Balancer | None:
         """Return the balancer, freshly made; None for the weighted sum.
@@ -131,6 +168,9 @@ class Recipe:
         Raises:
             InvalidInputError: A setting of the network is out of range.
         """
+        settings: dict[str, Any] = dict(self.network_options)
+        if self.shared_depth is not None:
+            settings["shared_depth"] = self.shared_depth
         return build_table_network(
             self.network,
             in_features,
@@ -138,11 +178,29 @@ class Recipe:
             width=self.width,
             depth=self.depth,
             dropout=self.dropout,
-            **dict(self.network_options),
+            **settings,
         )
 
     def groups(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return which tasks share a network: each alone for `Separate`, else all together."""
+        """Return which tasks share a network: as `partition` says, else all (or each alone).
+
+        Raises:
+            InvalidInputError: The partition names something that is no task, or leaves one out.
+        """
+        if self.partition is not None:
+            named = [name for group in self.partition for name in group]
+            for name in named:
+                if name not in tasks:
+                    raise InvalidInputError(
+                        f"`partition` names {name!r}, which is no task{closest(name, tasks)}"
+                    )
+            missing = [name for name in tasks if name not in named]
+            if missing:
+                raise InvalidInputError(
+                    f"`partition` says nothing about task {missing[0]!r}; name it in a group, or "
+                    f"in one of its own"
+                )
+            return [tuple(group) for group in self.partition]
         if isinstance(self.schedule, Separate):
             return [(name,) for name in tasks]
         return [tuple(tasks)]
@@ -163,6 +221,20 @@ class Recipe:
     def chosen_patience(self, rows: int) -> int:
         """Return after how many epochs without a better score training stops."""
         return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
+
+    def trainer_settings(self, rows: int) -> dict[str, Any]:
+        """Return what `Trainer` is told of the optimisation, for `rows` training rows."""
+        return {
+            "optimizer": self.optimizer,
+            "layout": self.layout,
+            "warm_up": self.warm_up,
+            "decay": self.decay,
+            "gradient_clip": self.gradient_clip,
+            "l1": self.l1,
+            "l2": self.l2,
+            "batch_size": self.chosen_batch_size(rows),
+            "epochs": self.chosen_epochs(rows),
+        }
 
     def given_weights(self, tasks: Sequence[str]) -> Mapping[str, float] | None:
         """Return the weights that were given by number, None if a rule makes them.

@@ -24,6 +24,7 @@ from jointrain.data._tensor_data import TensorData
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
+from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._prediction import predict
 from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
 from jointrain.training._schedule import Separate
@@ -189,7 +190,9 @@ def fit_parts(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
         )
     elif recipe.weights == "difficulty" and not isinstance(recipe.schedule, Separate):
-        alone = replace(recipe, schedule=Separate(), weights="equal", name="separate")
+        alone = replace(
+            recipe, schedule=Separate(), weights="equal", partition=None, name="separate"
+        )
         parts = fit_parts(
             alone,
             data,
@@ -202,6 +205,8 @@ def fit_parts(
         )
         measured = {name: loss for part in parts for name, loss in part.validation.items()}
         given = difficulty_weights(measured) if len(measured) == len(names) else None
+    elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
+        given = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}
     return tuple(
         _fit_part(
@@ -216,6 +221,28 @@ def fit_parts(
         )
         for group in recipe.groups(names)
     )
+
+
+def _explored_weights(
+    recipe: Recipe, train: TensorData, tasks: Sequence[Task], seed: int, device: str | torch.device
+) -> dict[str, float]:
+    """Return the rule ``gradients``' weights: group by group, from a part of a joint run."""
+    by_name = {task.name: task for task in tasks}
+    weights: dict[str, float] = {}
+    for group in recipe.groups(list(by_name)):
+        members = [by_name[name] for name in group]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = recipe.make_network(train.inputs.shape[1], members)
+        weights |= gradient_weights(
+            network,
+            members,
+            train,
+            **recipe.trainer_settings(len(train)),
+            seed=seed,
+            device=device,
+        )
+    return weights
 
 
 def _fit_part(
@@ -248,15 +275,7 @@ def _fit_part(
         weights=None if alone or weights is None else weights,
         balancer=None if alone else recipe.make_balancer(),
         refresh_every=recipe.refresh_every,
-        optimizer=recipe.optimizer,
-        layout=recipe.layout,
-        warm_up=recipe.warm_up,
-        decay=recipe.decay,
-        gradient_clip=recipe.gradient_clip,
-        l1=recipe.l1,
-        l2=recipe.l2,
-        batch_size=recipe.chosen_batch_size(rows),
-        epochs=recipe.chosen_epochs(rows),
+        **recipe.trainer_settings(rows),
         patience=None if validation is None else recipe.chosen_patience(rows),
         seed=seed,
         device=device,
@@ -333,7 +352,9 @@ def fit_table(
         InvalidInputError: The table or the recipe can't be used as they are.
     """
     tasks, labels = table.tasks, table.labels()
-    recipe.given_weights([task.name for task in tasks])
+    names = [task.name for task in tasks]
+    recipe.given_weights(names)
+    recipe.groups(names)
     encoder = TableEncoder().fit(table.frame, list(table.columns), seed)
     scaling = target_scaling(labels, tasks)
     data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)
