@@ -151,8 +151,12 @@ class TableSettings(_Settings):
         None, gt=0, description="With order temperature: 1 is proportional, large is uniform."
     )
     block: int = Field(1, ge=1, description="Steps on a task before the next, when alternating.")
-    width: int = Field(128, ge=1, description="Units of each trunk layer.")
-    depth: int = Field(2, ge=1, description="Number of trunk layers.")
+    network: str = Field("hard", description="How layers are shared; see: jointrain networks.")
+    network_option: Options = Field(
+        {}, description="Setting of the network: NAME=VALUE. Repeatable."
+    )
+    width: int = Field(128, ge=1, description="Units of each layer.")
+    depth: int = Field(2, ge=1, description="Number of layers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout probability.")
     shared_depth: int | None = Field(
         None, ge=0, description="Trunk layers, from the first, that tasks share; default all."
@@ -212,6 +216,8 @@ class TableSettings(_Settings):
             balancer=self.balancer,
             balancer_options=tuple(self.balancer_option.items()),
             refresh_every=self.refresh_every,
+            network=self.network,
+            network_options=tuple(self.network_option.items()),
             width=self.width,
             depth=self.depth,
             dropout=self.dropout,

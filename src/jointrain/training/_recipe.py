@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from jointrain.balancing import Balancer, ByDifficulty, BySize, balancer_from_name
 from jointrain.errors import InvalidInputError, closest
+from jointrain.networks import Network, build_table_network
+from jointrain.networks._registry import check_settings
+from jointrain.task import Task
 from jointrain.training._early_stopping import WhenConverged
 from jointrain.training._optimizer import Layout, OptimizerSettings
 from jointrain.training._phases import AnySchedule, Phases
@@ -39,9 +42,14 @@ class Recipe:
             for the weighted sum.
         balancer_options: Pairs of (hyper-parameter, value) of the method; a mapping is accepted.
         refresh_every: Steps for which a method that needs the Gramian keeps its weights; default 1.
-        width, depth, dropout: The trunk, see `jointrain.MLP`.
-        shared_depth: How many of the trunk's blocks, from the first on, the tasks of a group share;
-            the others are each task's own. 0 is a trunk for each task; None (default) shares all.
+        network: Name of the way to share layers (`jointrain networks` lists them); default
+            ``hard``. A task that is trained alone has the same network to itself.
+        network_options: Pairs of (setting, value) of the network, such as ("experts", 4); a
+            mapping is accepted.
+        width, depth, dropout: The network's layers, see `jointrain.MLP`.
+        shared_depth: With network ``hard``: how many of the trunk's blocks, from the first on, the
+            tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
+            (default) shares all.
         optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
         layout: One optimiser, one per task or one per group; see `Optimizers`.
         warm_up: Share of the steps with rising learning rate; default 0.05.
@@ -62,9 +70,9 @@ class Recipe:
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
 
     Raises:
-        InvalidInputError: A rule or a balancer is unknown, a group of the partition is empty, or
-            the validation fraction or the shared depth lies outside its range. The other ranges are
-            checked where the values are used.
+        InvalidInputError: A rule, a balancer or a network is unknown, a group of the partition is
+            empty, or the validation fraction or the shared depth lies outside its range. The other
+            ranges are checked where the values are used.
     """
 
     # unknown keys in stored recipes are errors
@@ -78,6 +86,8 @@ class Recipe:
     balancer: str | None = None
     balancer_options: tuple[tuple[str, bool | int | float | str], ...] = ()
     refresh_every: int = 1
+    network: str = "hard"
+    network_options: tuple[tuple[str, bool | int | float | str], ...] = ()
     width: int = 128
     depth: int = 2
     dropout: float = 0.1
@@ -116,11 +126,23 @@ class Recipe:
         if self.balancer is None and self.balancer_options:
             raise InvalidInputError("`balancer_options` need a `balancer`; name one")
         self.make_balancer()
+        object.__setattr__(self, "network_options", tuple(dict(self.network_options).items()))
+        check_settings(self.network, dict(self.network_options))
+        for name in ("width", "depth", "dropout", "shared_depth"):
+            if name in dict(self.network_options):
+                raise InvalidInputError(
+                    f"`network_options` names {name!r}, which the recipe has itself; set `{name}`"
+                )
         self._check_partition()
         if self.shared_depth is not None and not 0 <= self.shared_depth <= self.depth:
             raise InvalidInputError(
                 f"`shared_depth` must lie between 0 and the depth, {self.depth}, got "
                 f"{self.shared_depth}"
+            )
+        if self.shared_depth is not None and self.network != "hard":
+            raise InvalidInputError(
+                f"`shared_depth` goes with network 'hard', not {self.network!r}; leave one of them "
+                f"out"
             )
         if not 0 < self.validation_fraction < 1:
             raise InvalidInputError(
@@ -153,6 +175,29 @@ class Recipe:
         if self.balancer is None:
             return None
         return balancer_from_name(self.balancer, **dict(self.balancer_options))
+
+    def make_network(self, in_features: int, tasks: Sequence[Task]) -> Network:
+        """Return the network, freshly initialised from torch's random state.
+
+        Args:
+            in_features: Number of inputs.
+            tasks: The tasks that it predicts.
+
+        Raises:
+            InvalidInputError: A setting of the network is out of range.
+        """
+        settings: dict[str, Any] = dict(self.network_options)
+        if self.shared_depth is not None:
+            settings["shared_depth"] = self.shared_depth
+        return build_table_network(
+            self.network,
+            in_features,
+            tasks,
+            width=self.width,
+            depth=self.depth,
+            dropout=self.dropout,
+            **settings,
+        )
 
     def groups(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
         """Return which tasks share a network: as `partition` says, else all (or each alone).

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jointrain.data import (
     Column,
@@ -21,7 +21,7 @@ from jointrain.data import (
     validation_split,
 )
 from jointrain.data._tensor_data import TensorData
-from jointrain.networks import MLP, HardSharing, Network
+from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
 from jointrain.training._gradient_weights import gradient_weights
@@ -127,20 +127,6 @@ class TableModel:
         tasks = self.predicted_tasks
         labels = encode_targets(table, list(tasks))
         return evaluate_predictions(tasks, self.predict(table), labels)
-
-
-def build_network(recipe: Recipe, in_features: int, tasks: Sequence[Task]) -> Network:
-    """Return the network of a recipe, freshly initialised from torch's random state."""
-    trunk = MLP(in_features, width=recipe.width, depth=recipe.depth, dropout=recipe.dropout)
-    heads = {task.name: nn.Linear(trunk.out_features, task.output_size) for task in tasks}
-    shared = recipe.depth if recipe.shared_depth is None else recipe.shared_depth
-    if shared == recipe.depth or len(tasks) == 1:
-        return HardSharing(trunk, heads)
-    layers = list(trunk)
-    first = shared * len(layers) // recipe.depth
-    # an empty nn.Sequential passes its inputs on
-    stages = [nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])]
-    return HardSharing(stages, heads, reinitialize=True)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -258,7 +244,7 @@ def _explored_weights(
         members = [by_name[name] for name in group]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = build_network(recipe, train.inputs.shape[1], members)
+            network = recipe.make_network(train.inputs.shape[1], members)
         weights |= gradient_weights(
             network,
             members,
@@ -297,7 +283,7 @@ def _fit_group(
         validation = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(recipe, train.inputs.shape[1], tasks)
+        network = recipe.make_network(train.inputs.shape[1], tasks)
     phased = isinstance(recipe.schedule, Phases)
     trainer = Trainer(
         network,
