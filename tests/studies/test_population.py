@@ -23,6 +23,8 @@ from jointrain.training import (
     Callback,
     Joint,
     OptimizerSettings,
+    Phase,
+    Phases,
     Run,
     Separate,
     Trainer,
@@ -184,7 +186,7 @@ def test_early_stopping_stops_members_at_epochs_of_their_own(together):
     stopped = together["patience"].trainer.history
     assert stopped[-1].step < 200
     assert together["joint"].trainer.history[-1].step == 200
-    assert together["patience"].part().epochs == (len(stopped), len(stopped) - 2)
+    assert together["patience"].parts()[0].epochs == (len(stopped), len(stopped) - 2)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_a_recipe_of_table_networks():
         for run, other in zip(
             together, prepare_runs(recipe, train, check, tasks, seed=5), strict=True
         ):
-            part, expected = run.part(), other.fit()
+            (part,), (expected,) = run.parts(), other.fit()
             assert part.validation == pytest.approx(expected.validation, rel=1e-3)
             assert part.weights == expected.weights
 
@@ -383,8 +385,22 @@ def test_settings_of_the_trainer_are_known_to_the_population():
     assert set(inspect.signature(Trainer).parameters) == {
         "network", "tasks", "schedule", "weights", "balancer", "refresh_every", "optimizer",
         "layout", "warm_up", "decay", "gradient_clip", "l1", "l2", "batch_size", "epochs", "steps",
-        "patience", "seed", "device", "callbacks",
+        "patience", "seed", "device", "callbacks", "auxiliary", "when_converged",
+        "task_patience", "converged_weight",
     }  # fmt: skip
+
+
+def test_what_depends_on_the_course_of_training_is_not_stacked():
+    data, names = make_data(60, seed=0), ("price", "sold")
+    network = HardSharing(nn.Linear(4, 8), {name: nn.Linear(8, 1) for name in names}).double()
+    for setting in (
+        {"schedule": Alternating("annealed")},
+        {"schedule": Phases([Phase("all", epochs=1)])},
+        {"auxiliary": ("sold",)},
+        {"when_converged": "freeze", "task_patience": 2},
+    ):
+        trainer = Trainer(network, [BY_NAME[name] for name in names], device="cpu", **setting)
+        assert why_not_stacked(Run(trainer, data.only(names), None)), setting
 
 
 def test_size_follows_memory():

@@ -34,8 +34,9 @@ from jointrain.studies._statistics import (
 )
 from jointrain.studies.population import fit_population, why_not_stacked
 from jointrain.task import Task
+from jointrain.training._phases import AnySchedule
 from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating, AnySchedule, Joint, Separate
+from jointrain.training._schedule import Alternating, Joint, Separate
 from jointrain.training._table_model import (
     Part,
     Run,
@@ -301,8 +302,10 @@ class _EncodedFold:
         losses = None
         first = runs_before(recipe)
         if first is not None:
-            losses = single_task_losses([run.fit() for run in self.runs(first)], self.tasks)
-        parts = [run.fit() for run in self.runs(recipe, losses)]
+            losses = single_task_losses(
+                [part for run in self.runs(first) for part in run.fit()], self.tasks
+            )
+        parts = [part for run in self.runs(recipe, losses) for part in run.fit()]
         rows = self.measure(recipe.name, self.predict(parts))
         return recipe.name, (rows, time.perf_counter() - start)
 
@@ -367,14 +370,18 @@ def _run_stacked(recipes: Sequence[Recipe], folds: Sequence[_EncodedFold]) -> li
 
     before = [(recipe, runs_before(recipe)) for recipe in recipes]
     for name, number, runs in fit([(first, recipe.name) for recipe, first in before if first]):
-        losses[name, number] = single_task_losses([run.part() for run in runs], folds[0].tasks)
+        losses[name, number] = single_task_losses(_parts(runs), folds[0].tasks)
     for name, number, runs in fit([(recipe, recipe.name) for recipe in recipes]):
         start = time.perf_counter()
         fold = folds[number]
-        rows = fold.measure(name, fold.predict([run.part() for run in runs]))
+        rows = fold.measure(name, fold.predict(_parts(runs)))
         spent = seconds[name, number] + time.perf_counter() - start
         results.append((name, (rows, spent)))
     return results
+
+
+def _parts(runs: Sequence[Run]) -> list[Part]:
+    return [part for run in runs for part in run.parts()]
 
 
 @contextmanager

@@ -40,24 +40,21 @@ from jointrain.studies._stacked_optimizer import (
     optimizer_kind,
 )
 from jointrain.task import Task
-from jointrain.training import Joint, Separate, Trainer
+from jointrain.training import Joint, Phases, Separate, Trainer
+from jointrain.training._callback import EpochRecord
+from jointrain.training._early_stopping import BestScore
+from jointrain.training._epoch_losses import check_finite
+from jointrain.training._epochs import relative_score
 from jointrain.training._optimizer import learning_rate_factor
 from jointrain.training._table_model import Run
-from jointrain.training._trainer import BestScore
 
 
 def why_not_stacked(run: Run) -> str | None:
     """Return why a run can't be part of a population, None if it can."""
     trainer = run.trainer
-    if type(trainer) is not Trainer or trainer.callbacks:
-        return "its trainer has methods or callbacks of its own"
-    if trainer.device.type != "cpu":
-        return "it is not trained on the CPU"
-    balancer = trainer.balancer
-    if balancer is not None and (
-        not isinstance(balancer, LossWeighting) or balancer.wants_after_step
-    ):
-        return "its balancer needs more than the losses of the step"
+    reason = _why_not_plain(trainer)
+    if reason is not None:
+        return reason
     if any(slot_of(task) is None for task in trainer.tasks.values()):
         return "a task has a loss of its own or is a sequence"
     reason = why_not_stackable(trainer.network)
@@ -72,6 +69,24 @@ def why_not_stacked(run: Run) -> str | None:
         return "its data are not one matrix of inputs"
     if run.train.inputs.dtype != next(trainer.network.parameters()).dtype:
         return "its inputs are of another type than its weights"
+    return None
+
+
+def _why_not_plain(trainer: Trainer) -> str | None:
+    """Return what a trainer's loop does that a population's does not."""
+    if type(trainer) is not Trainer or trainer.callbacks:
+        return "its trainer has methods or callbacks of its own"
+    schedule, balancer = trainer.schedule, trainer.balancer
+    if isinstance(schedule, Phases) or schedule.follows_course:
+        return "its schedule depends on how the training goes"
+    if trainer.auxiliary or trainer.task_patience is not None:
+        return "it has auxiliary tasks, or stops tasks one by one"
+    if trainer.device.type != "cpu":
+        return "it is not trained on the CPU"
+    if balancer is not None and (
+        not isinstance(balancer, LossWeighting) or balancer.wants_after_step
+    ):
+        return "its balancer needs more than the losses of the step"
     return None
 
 
@@ -137,7 +152,9 @@ class _Member:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.trainer = trainer = run.trainer
-        self.plan = trainer.begin(run.train, run.validation)
+        sets, _ = trainer.begin(run.train, run.validation)
+        self.stretch = trainer.whole_run()
+        self.epoch_steps, self.steps = self.stretch.lengths(sets)
         self.best = BestScore()
         self.initial: dict[str, float] = {}
         kind = optimizer_kind(trainer.optimizers, trainer.network)
@@ -145,7 +162,7 @@ class _Member:
         self.optimizer = kind
         self.dropouts = [m for m in trunk_layers(trainer.network) if isinstance(m, Dropout)]
         # all heads move at every step, so the weights can move as one piece
-        self.whole = isinstance(trainer.schedule, (Joint, Separate))
+        self.whole = isinstance(self.stretch.schedule, (Joint, Separate))
         self.step = 0
 
     @property
@@ -159,14 +176,14 @@ class _Member:
         labelled = {
             name: task.labelled(train.targets[name]) for name, task in trainer.tasks.items()
         }
-        self.draws = Draws(trainer.schedule, labelled, trainer.batch_size, trainer.seed)
-        factors = _rate_factors(self.plan.steps, trainer.warm_up, trainer.decay)
+        self.draws = Draws(self.stretch.schedule, labelled, trainer.batch_size, trainer.seed)
+        factors = _rate_factors(self.steps, trainer.warm_up, trainer.decay)
         self.rates = factors * trainer.optimizers.all[0].param_groups[0]["lr"]
 
     def steps_to_go(self) -> int:
         """Return the number of steps until the epoch or the run ends."""
-        epoch = self.plan.epoch_steps
-        return min(epoch - self.step % epoch, self.plan.steps - self.step)
+        epoch = self.epoch_steps
+        return min(epoch - self.step % epoch, self.steps - self.step)
 
 
 def _alike(members: Sequence[_Member]) -> list[list[_Member]]:
@@ -174,7 +191,7 @@ def _alike(members: Sequence[_Member]) -> list[list[_Member]]:
     groups: dict[object, list[_Member]] = {}
     for member in members:
         groups.setdefault(member.structure, []).append(member)
-    return [sorted(group, key=lambda member: -member.plan.steps) for group in groups.values()]
+    return [sorted(group, key=lambda member: -member.steps) for group in groups.values()]
 
 
 class _Tables:
@@ -317,7 +334,7 @@ class _Stack:
             ended = []
             for row, member in enumerate(self._members):
                 member.step += steps
-                if not member.step % member.plan.epoch_steps or member.step == member.plan.steps:
+                if not member.step % member.epoch_steps or member.step == member.steps:
                     ended.append(row)
             if ended:
                 yield from self._end_epochs(ended)
@@ -531,13 +548,17 @@ class _Stack:
                 for name, slot in self._slots[id(member)].items()
                 if number[slot]
             }
-            record = trainer.record_epoch(
-                member.step, training, losses, member.initial, member.best.offer
-            )
-            if record.best:
+            check_finite(training, member.step)
+            score = relative_score(losses, member.initial, losses)
+            improved = member.best.offer(score)
+            if improved:
                 self._best[row] = self._weights[row]
+            number = len(trainer.history) + 1
+            trainer.record(EpochRecord(number, member.step, training, losses, score, improved))
+            if trainer.balancer is not None and trainer.balancer.wants_end_epoch:
+                trainer.balancer.end_epoch()
             patience = trainer.patience
-            if member.step == member.plan.steps or (
+            if member.step == member.steps or (
                 patience is not None and member.best.epochs_since >= patience
             ):
                 done.append(row)
