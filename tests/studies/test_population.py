@@ -395,7 +395,7 @@ def test_what_depends_on_the_course_of_training_is_not_stacked():
     network = HardSharing(nn.Linear(4, 8), {name: nn.Linear(8, 1) for name in names}).double()
     for setting in (
         {"schedule": Alternating("annealed")},
-        {"schedule": Phases([Phase("all", epochs=1)])},
+        {"schedule": Phases([Phase(name="all", epochs=1)])},
         {"auxiliary": ("sold",)},
         {"when_converged": "freeze", "task_patience": 2},
     ):
