@@ -67,7 +67,7 @@ def test_the_beam_search_keeps_the_limit_and_is_no_worse_than_its_start(problem)
 
 
 def test_beyond_twelve_tasks_planted_groups_are_found():
-    planted = [frozenset(range(0, 5)), frozenset(range(5, 9)), frozenset(range(9, 15))]
+    planted = [frozenset(range(5)), frozenset(range(5, 9)), frozenset(range(9, 15))]
 
     def value(group):
         together = sum(group <= one for one in planted) * len(group) ** 2

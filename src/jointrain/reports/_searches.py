@@ -291,9 +291,10 @@ def _notes(candidates: Candidates) -> list[str]:
     folds = candidates.table["fold"].n_unique()
     seeds = runs // folds
     return [
-        f"Means over {folds} inner folds x {seeds} seed{'s' if seeds > 1 else ''}; ↑ higher is better, ↓ lower. "
-        f"Delta-m: mean change of the targets' metrics against {candidates.baseline} in percent, "
-        f"positive is better; the best row's own is flattered by having been chosen."
+        f"Means over {folds} inner folds x {seeds} seed{'s' if seeds > 1 else ''}; ↑ higher is "
+        f"better, ↓ lower. Delta-m: mean change of the targets' metrics against "
+        f"{candidates.baseline} in percent, positive is better; the best row's own is flattered by "
+        f"having been chosen."
     ]
 
 
