@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from jointrain.balancing import BalancedStep, Balancer, backward
     from jointrain.bundle import load_bundle, save_bundle
-    from jointrain.data import SupervisedTable, TensorData, load_penguins, read_table
+    from jointrain.data import DataSource, SupervisedTable, TensorData, load_penguins, read_table
     from jointrain.errors import (
         InvalidInputError,
         JointrainError,
@@ -18,28 +19,43 @@ if TYPE_CHECKING:
     )
     from jointrain.estimators import JointClassifier, JointRegressor
     from jointrain.metrics import Metric
-    from jointrain.networks import MLP, HardSharing, Network
+    from jointrain.networks import HardSharing, MLP, Network
     from jointrain.studies import Study, StudyResult, default_recipes
     from jointrain.task import Task
     from jointrain.training import (
         Alternating,
+        CSVLogger,
         Callback,
+        ConsoleLogger,
         EpochRecord,
         Joint,
+        Logger,
+        MLflowLogger,
+        Mixture,
+        MixtureLoader,
+        MixturePlan,
         OptimizerSettings,
         Recipe,
         Separate,
         TableModel,
+        TensorBoardLogger,
         Trainer,
         fit_table,
     )
 
+
 _ROOMS = {
+    "balancing": (
+        "BalancedStep",
+        "Balancer",
+        "backward",
+    ),
     "bundle": (
         "load_bundle",
         "save_bundle",
     ),
     "data": (
+        "DataSource",
         "SupervisedTable",
         "TensorData",
         "load_penguins",
@@ -57,8 +73,8 @@ _ROOMS = {
     ),
     "metrics": ("Metric",),
     "networks": (
-        "MLP",
         "HardSharing",
+        "MLP",
         "Network",
     ),
     "studies": (
@@ -69,13 +85,21 @@ _ROOMS = {
     "task": ("Task",),
     "training": (
         "Alternating",
+        "CSVLogger",
         "Callback",
+        "ConsoleLogger",
         "EpochRecord",
         "Joint",
+        "Logger",
+        "MLflowLogger",
+        "Mixture",
+        "MixtureLoader",
+        "MixturePlan",
         "OptimizerSettings",
         "Recipe",
         "Separate",
         "TableModel",
+        "TensorBoardLogger",
         "Trainer",
         "fit_table",
     ),
@@ -85,9 +109,13 @@ _ROOMS = {
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
-    "MLP",
     "Alternating",
+    "BalancedStep",
+    "Balancer",
+    "CSVLogger",
     "Callback",
+    "ConsoleLogger",
+    "DataSource",
     "EpochRecord",
     "HardSharing",
     "InvalidInputError",
@@ -95,8 +123,14 @@ __all__ = [
     "JointClassifier",
     "JointRegressor",
     "JointrainError",
+    "Logger",
+    "MLP",
+    "MLflowLogger",
     "Metric",
     "MissingDependencyError",
+    "Mixture",
+    "MixtureLoader",
+    "MixturePlan",
     "Network",
     "NotFittedError",
     "OptimizerSettings",
@@ -107,9 +141,11 @@ __all__ = [
     "SupervisedTable",
     "TableModel",
     "Task",
+    "TensorBoardLogger",
     "TensorData",
     "Trainer",
     "__version__",
+    "backward",
     "default_recipes",
     "fit_table",
     "load_bundle",

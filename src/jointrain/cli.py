@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -547,7 +548,8 @@ def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None
 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
+        figures = all(re.match(r"[-+]?\d|nan|$", row[index]) for row in rows)
+        table.add_column(heading, justify="right" if figures else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = _console()

@@ -419,9 +419,9 @@ def test_validation_in_parts_equals_validation_at_once(monkeypatch):
     network, data = _network(), _data(30)
     data.targets["number"][7:15] = NAN
     trainer = _trainer(network)
-    sources = trainer._sources(data, "validation")
+    sources = trainer._sets(data, "validation")
     at_once = trainer._mean_losses(sources)
-    monkeypatch.setattr("jointrain.training._trainer.EVALUATION_ROWS", 4)
+    monkeypatch.setattr("jointrain.training._batches.EVALUATION_ROWS", 4)
     assert trainer._mean_losses(sources) == pytest.approx(at_once, rel=1e-12)
 
 
@@ -661,8 +661,8 @@ def _with(**targets):
         (_with(number=torch.full((32,), NAN)), "'number' has no label in the training data"),
         (_with(kind=torch.full((32,), 3)), "target of task 'kind' holds 3"),
         (_with(number=torch.zeros(32, 2)), "target of task 'number' must hold 1 value a row"),
-        ((_data().inputs, _data().targets), "must be TensorData, or TensorData by task name, got"),
-        ({"number": _data().inputs}, "must be TensorData, or TensorData by task name, got dict"),
+        ((_data().inputs, _data().targets), "training data must be TensorData, .* got tuple"),
+        ({"number": _data(), "kind": _data().inputs}, "data set of kind: .*got Tensor; give Tens"),
     ],
 )
 def test_data_that_do_not_fit_the_tasks_are_refused(data, message):

@@ -18,6 +18,7 @@ from jointrain.balancing._balancer import (
     LossWeighting,
 )
 from jointrain.balancing._checks import check_choice, check_count
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, no_gradients
 from jointrain.balancing.engine._step import WAYS, Step, prepare
 from jointrain.balancing.weighting import Equal
@@ -155,8 +156,7 @@ def backward(
         raise InvalidInputError(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
-    names, values = _named(losses)
-    values, vector = _check_losses(names, values)
+    names, values, vector = _checked(losses)
     fine = torch.isfinite(vector.detach())
     skipped: tuple[str, ...] = ()
     if not bool(fine.all()):
@@ -550,6 +550,16 @@ def _named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
         losses = list(losses.unbind())
     losses = list(losses)
     return tuple(str(k) for k in range(len(losses))), losses
+
+
+def _checked(losses: Losses) -> tuple[tuple[str, ...], list[Tensor], Tensor]:
+    """Return the names of the tasks, and their losses as scalars and as a vector [t]."""
+    if isinstance(losses, TaskLosses) and losses.together.requires_grad:
+        values = list(losses.values())
+        half = losses.together.dtype in (torch.float16, torch.bfloat16)
+        return losses.names, values, losses.together.float() if half else losses.together
+    names, values = _named(losses)
+    return names, *_check_losses(names, values)
 
 
 def _check_losses(names: Sequence[str], values: list[Tensor]) -> tuple[list[Tensor], Tensor]:

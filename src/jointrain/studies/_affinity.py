@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -162,7 +162,7 @@ class AffinityTrainer(Trainer):
         mean = torch.stack(self._measured).nanmean(0)
         return Affinity(tuple(self.tasks), mean.numpy()[None], self.measure)
 
-    def training_step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Measure, then make the step."""
         if self._steps % self.every == 0:
             names = tuple(self.tasks)

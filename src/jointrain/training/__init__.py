@@ -1,6 +1,17 @@
 """Training: schedules, optimisers and the loop."""
 
+from jointrain.training._batches import Batch
 from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._logging import (
+    ConsoleLogger,
+    CSVLogger,
+    Logger,
+    MLflowLogger,
+    TensorBoardLogger,
+)
+from jointrain.training._losses import compute_losses
+from jointrain.training._mixture import Mixture, MixturePlan
+from jointrain.training._mixture_loader import MixtureLoader
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Alternating, Joint, Schedule, Separate
@@ -9,16 +20,26 @@ from jointrain.training._trainer import Trainer, resolve_device
 
 __all__ = [
     "Alternating",
+    "Batch",
+    "CSVLogger",
     "Callback",
+    "ConsoleLogger",
     "EpochRecord",
     "Joint",
+    "Logger",
+    "MLflowLogger",
+    "Mixture",
+    "MixtureLoader",
+    "MixturePlan",
     "OptimizerSettings",
     "Optimizers",
     "Recipe",
     "Schedule",
     "Separate",
     "TableModel",
+    "TensorBoardLogger",
     "Trainer",
+    "compute_losses",
     "fit_table",
     "resolve_device",
 ]

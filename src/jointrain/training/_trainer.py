@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from jointrain.balancing import BalancedStep, Balancer, Needs, backward
-from jointrain.data._tensor_data import TensorData
+from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training._batches import Batch, Batches, Source
+from jointrain.training._batches import Batch
 from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._losses import compute_losses
 from jointrain.training._optimizer import (
     Layout,
     OptimizerFactory,
@@ -24,8 +25,9 @@ from jointrain.training._optimizer import (
     OptimizerSettings,
     learning_rate_factor,
 )
-from jointrain.training._prediction import EVALUATION_ROWS, predict
+from jointrain.training._prediction import joined, predict
 from jointrain.training._schedule import Joint, Schedule
+from jointrain.training._task_sets import Data, TaskSets, input_batches
 
 
 class Trainer:
@@ -134,16 +136,13 @@ class Trainer:
         self.history: list[EpochRecord] = []
         self._parameters = [p for p in network.parameters() if p.requires_grad]
 
-    def fit(
-        self,
-        train: TensorData | Mapping[str, TensorData],
-        validation: TensorData | Mapping[str, TensorData] | None = None,
-    ) -> list[EpochRecord]:
+    def fit(self, train: Data, validation: Data | None = None) -> list[EpochRecord]:
         """Train, and restore the best weights if there is validation data.
 
         Args:
-            train: One data set with the targets of all tasks (missing labels allowed), or a data
-                set for each task by name.
+            train: One data set with the targets of all tasks (missing labels allowed), a data set
+                for each task by name, or a `Mixture`. A data set is `TensorData`, a torch
+                DataLoader or Dataset, or a `DataSource`.
             validation: Likewise; a task without validation labels is left out of the score.
 
         Returns:
@@ -163,34 +162,34 @@ class Trainer:
             raise InvalidInputError(
                 "the balancer learns from held-out losses; give fit() validation data"
             )
-        sources = self._sources(train, "training")
-        checks = None if validation is None else self._sources(validation, "validation")
-        self._check_outputs(sources)
+        generator = torch.Generator().manual_seed(self.seed)
+        sets = self._sets(train, "training", generator)
+        checks = None if validation is None else self._sets(validation, "validation", generator)
+        self._check_outputs(sets)
         with _seeded(self.seed, self.device):
-            self._fit(sources, checks)
+            self._fit(sets, checks, generator)
         return self.history
 
     def _fit(
         self,
-        sources: list[Source],
-        validation: list[Source] | None,
+        sets: TaskSets,
+        validation: TaskSets | None,
+        generator: torch.Generator,
     ) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
-        labels = self._count_labels(sources)
-        batches = {name: math.ceil(count / self.batch_size) for name, count in labels.items()}
-        together = max(math.ceil(count / self.batch_size) for count in self._count_rows(sources))
-        epoch_steps = self.schedule.steps_per_epoch(batches, together)
+        schedule = sets.schedule(self.schedule)
+        epoch_steps = schedule.steps_per_epoch(sets.batches, sets.together)
         total = self.epochs * epoch_steps if self.steps is None else self.steps
-        self._training = Batches(sources, self.tasks, self.batch_size, generator)
-        self._held_out = Batches(validation or [], self.tasks, self.batch_size, generator)
+        self._training = sets
+        self._held_out = validation or TaskSets((), {}, {}, 0)
+        self._loss_weights = sets.loss_weights(self.weights)
         self.history = []
         best = _BestWeights(self.network, validation is not None)
         initial = {} if validation is None else self._mean_losses(validation)
         for callback in self.callbacks:
             callback.on_fit_start(self)
         self.network.train()
-        seen: list[dict[str, Tensor]] = []
-        for step, tasks in zip(range(total), self.schedule.steps(labels, generator), strict=False):
+        seen: list[Mapping[str, Tensor]] = []
+        for step, tasks in zip(range(total), schedule.steps(sets.labels, generator), strict=False):
             self.optimizers.check_step(tasks)
             drawn = self._training.draw(tasks)
             if self.warm_up or self.decay != "none":
@@ -208,13 +207,15 @@ class Trainer:
                     callback.on_epoch_end(self, record)
                 if self.patience is not None and best.epochs_since >= self.patience:
                     break
+        for opened in (self._training, self._held_out):
+            opened.close()
         best.restore(self.network)
         self._check_weights()
         self.network.eval()
         for callback in self.callbacks:
             callback.on_fit_end(self)
 
-    def training_step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
         losses = self.compute_losses(batches)
         self.optimizers.zero_grad()
@@ -226,34 +227,27 @@ class Trainer:
         self.optimizers.step(tuple(losses))
         if self.balancer is not None and self.balancer.wants_after_step:
             self._learn_after_step(self.balancer, batches)
+        if isinstance(losses, TaskLosses):
+            return losses.detach()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def compute_losses(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
-        losses: dict[str, Tensor] = {}
-        for batch in batches:
-            if len(self.network.heads.groups):
-                grouped = self.network(batch.data.inputs, batch.tasks, grouped=True)
-                names, values = self.network.losses(self.tasks, grouped, batch.data.targets)
-                losses.update(zip(names, values.unbind(), strict=True))
-                continue
-            outputs = self.network(batch.data.inputs, batch.tasks)
-            for name, complete in zip(batch.tasks, batch.complete, strict=True):
-                losses[name] = self.network.loss(
-                    self.tasks[name], outputs[name], batch.data.targets[name], complete=complete
-                )
-        return losses
+        return compute_losses(self.network, self.tasks, batches)
 
     def backward(self, losses: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
         """Fill the gradients: of the weighted sum of the losses, or of the balancer's update."""
         weighted = self._weighted(losses)
         if self.balancer is None:
-            values = list(weighted.values())
-            total = values[0] if len(values) == 1 else torch.stack(values).sum()
+            if isinstance(weighted, TaskLosses):
+                total = weighted.together.sum()
+            else:
+                values = list(weighted.values())
+                total = values[0] if len(values) == 1 else torch.stack(values).sum()
             total.backward()  # type: ignore[no-untyped-call]
             return
 
-        def from_batches(drawn: Sequence[Batch]) -> dict[str, Tensor]:
+        def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
             return self._weighted(self.compute_losses(drawn))
 
         if self._balancer_optimizer is not None:
@@ -277,19 +271,22 @@ class Trainer:
         with balancer.taking_part(balancer.positions_of(tuple(after))):
             balancer.after_step(torch.stack(list(after.values())))
 
-    def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if isinstance(losses, TaskLosses):
+            return losses.weighted(self._loss_weights)
         return {
-            name: loss if self.weights[name] == 1 else loss * self.weights[name]
+            name: loss if self._loss_weights[name] == 1 else loss * self._loss_weights[name]
             for name, loss in losses.items()
         }
 
     def predict(
-        self, inputs: Tensor, tasks: Sequence[str] | None = None, *, logits: bool = False
+        self, inputs: Any, tasks: Sequence[str] | None = None, *, logits: bool = False
     ) -> dict[str, Tensor]:
         """Return the predictions of each task: values, or probabilities of classes.
 
         Args:
-            inputs: What the network takes; first dimension n.
+            inputs: What the network takes, first dimension n; or a DataLoader, a data set or a
+                `DataSource` of it, with or without targets.
             tasks: Which tasks; default all.
             logits: Return the heads' outputs as they are.
 
@@ -306,70 +303,53 @@ class Trainer:
                     f"{name!r} is no task of the trainer{closest(name, self.tasks)}"
                 )
         wanted = [self.tasks[name] for name in names]
-        return predict(self.network, wanted, inputs, device=self.device, logits=logits)
+        parts = [
+            predict(self.network, wanted, part, device=self.device, logits=logits)
+            for part in input_batches(inputs, tuple(self.tasks), self.batch_size)
+        ]
+        return {task.name: joined(task, [part[task.name] for part in parts]) for task in wanted}
 
-    def evaluate(self, data: TensorData | Mapping[str, TensorData]) -> dict[str, dict[str, float]]:
+    def evaluate(self, data: Data) -> dict[str, dict[str, float]]:
         """Return each task's metrics over its labelled rows, by task and metric name.
+
+        Args:
+            data: As `fit` takes them; a mixture's sets are gone through once.
 
         Raises:
             InvalidInputError: A task has no data, or a target does not fit its task.
         """
-        results = {}
-        for source, names in self._sources(data, "evaluation"):
-            predictions = self.predict(source.inputs, names)
-            for name in names:
-                results[name] = self.tasks[name].evaluate(
-                    predictions[name], source.targets[name].cpu()
-                )
-        return {name: results[name] for name in self.tasks}
+        predictions: dict[str, list[Tensor]] = {name: [] for name in self.tasks}
+        targets: dict[str, list[Tensor]] = {name: [] for name in self.tasks}
+        for batch in self._sets(data, "evaluation").once():
+            found = self.predict(batch.data.inputs, batch.tasks)
+            for name in batch.tasks:
+                predictions[name].append(found[name])
+                targets[name].append(batch.data.targets[name].cpu())
+        return {
+            name: task.evaluate(joined(task, predictions[name]), joined(task, targets[name]))
+            for name, task in self.tasks.items()
+        }
 
-    def _sources(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[Source]:
+    def _sets(self, data: Data, purpose: str, generator: torch.Generator | None = None) -> TaskSets:
         """Return the data sets on the device with the tasks that each serves."""
-        sources = self._assigned(data, purpose)
-        for source, names in sources:
-            for name in names:
-                if name not in source.targets:
-                    raise InvalidInputError(
-                        f"the {purpose} data have no target of task {name!r}"
-                        f"{closest(name, source.targets)}"
-                    )
-                task, target = self.tasks[name], source.targets[name]
-                task.check_target(target)
-                if purpose == "training" and not bool(task.labelled(target).any()):
-                    raise InvalidInputError(f"task {name!r} has no label in the {purpose} data")
-        return [(source.to(self.device), names) for source, names in sources]
-
-    def _assigned(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[Source]:
-        """Return the data sets with the tasks that each serves: all, or the one it is for."""
-        if isinstance(data, TensorData):
-            return [(data, tuple(self.tasks))]
-        if not (
-            isinstance(data, Mapping)
-            and all(isinstance(source, TensorData) for source in data.values())
-        ):
-            raise InvalidInputError(
-                f"the {purpose} data must be TensorData, or TensorData by task name, got "
-                f"{type(data).__name__}"
-            )
-        for name in data:
-            if name not in self.tasks:
-                raise InvalidInputError(
-                    f"there are {purpose} data for {name!r}, which is no task of the trainer"
-                    f"{closest(name, self.tasks)}"
-                )
-        for name in self.tasks:
-            if name not in data:
-                raise InvalidInputError(f"task {name!r} has no {purpose} data")
-        return [(data[name], (name,)) for name in self.tasks]
+        return TaskSets.of(
+            data,
+            self.tasks,
+            purpose,
+            batch_size=self.batch_size,
+            device=self.device,
+            generator=generator,
+            seed=self.seed,
+        )
 
     @torch.no_grad()
-    def _check_outputs(self, sources: list[Source]) -> None:
+    def _check_outputs(self, sets: TaskSets) -> None:
         """Refuse a head whose output does not fit its task."""
         self.network.eval()
-        for data, names in sources:
-            outputs = self.network(data.inputs[:1], names)
-            for name in names:
-                task, output = self.tasks[name], outputs[name]
+        for batch in sets.first():
+            outputs = self.network(batch.data.inputs, batch.tasks)
+            for name in batch.tasks:
+                task, output = self.tasks[name], outputs[name][:1]
                 width = output.shape[-1] if task.kind == "sequence" else output.numel()
                 if task.loss_function is None and width != task.output_size:
                     raise InvalidInputError(
@@ -384,22 +364,6 @@ class Trainer:
                 "the weights are not finite after the last step; lower the learning rate or clip "
                 "the gradient"
             )
-
-    def _count_rows(self, sources: list[Source]) -> list[int]:
-        """Return for each data set how many rows have any label."""
-        counts = []
-        for data, names in sources:
-            labelled = [self.tasks[name].labelled(data.targets[name]) for name in names]
-            counts.append(int(torch.stack(labelled).any(0).sum()))
-        return counts
-
-    def _count_labels(self, sources: list[Source]) -> dict[str, int]:
-        counts = {
-            name: int(self.tasks[name].labelled(data.targets[name]).sum())
-            for data, names in sources
-            for name in names
-        }
-        return {name: counts[name] for name in self.tasks}
 
     def _add_network_penalty(self, tasks: Sequence[str]) -> None:
         """Add the gradients of what the network itself adds to the loss."""
@@ -421,22 +385,20 @@ class Trainer:
                     parameter.grad.add_(parameter, alpha=2 * self.l2)
 
     @torch.no_grad()
-    def _mean_losses(self, sources: list[Source]) -> dict[str, float]:
+    def _mean_losses(self, sets: TaskSets) -> dict[str, float]:
         """Return each task's loss over all labelled rows; tasks without any are left out."""
         self.network.eval()
         sums: dict[str, list[Tensor]] = {}
         counts: dict[str, list[Tensor]] = {}
-        for data, names in sources:
-            for start in range(0, len(data), EVALUATION_ROWS):
-                part = slice(start, start + EVALUATION_ROWS)
-                outputs = self.network(data.inputs[part], names)
-                for name in names:
-                    target = data.targets[name][part]
-                    count = self.tasks[name].labelled(target).sum()
-                    sums.setdefault(name, []).append(
-                        self.tasks[name].loss(outputs[name], target).double() * count
-                    )
-                    counts.setdefault(name, []).append(count)
+        for batch in sets.once():
+            outputs = self.network(batch.data.inputs, batch.tasks)
+            for name in batch.tasks:
+                target = batch.data.targets[name]
+                count = self.tasks[name].labelled(target).sum()
+                sums.setdefault(name, []).append(
+                    self.tasks[name].loss(outputs[name], target).double() * count
+                )
+                counts.setdefault(name, []).append(count)
         self.network.train()
         means = {}
         for name in sums:
@@ -448,21 +410,19 @@ class Trainer:
     def _end_epoch(
         self,
         step: int,
-        seen: list[dict[str, Tensor]],
-        validation: list[Source] | None,
+        seen: list[Mapping[str, Tensor]],
+        validation: TaskSets | None,
         initial: Mapping[str, float],
         best: _BestWeights,
     ) -> EpochRecord:
-        training = {}
-        for name in self.tasks:
-            values = [losses[name] for losses in seen if name in losses]
-            if values:
-                training[name] = float(torch.stack(values).double().mean())
-                if not math.isfinite(training[name]):
-                    raise InvalidInputError(
-                        f"the loss of task {name!r} is not finite by step {step}; lower the "
-                        f"learning rate, clip the gradient or check its targets"
-                    )
+        means = mean_losses(seen)
+        training = {name: means[name] for name in self.tasks if name in means}
+        for name, mean in training.items():
+            if not math.isfinite(mean):
+                raise InvalidInputError(
+                    f"the loss of task {name!r} is not finite by step {step}; lower the "
+                    f"learning rate, clip the gradient or check its targets"
+                )
         losses = {} if validation is None else self._mean_losses(validation)
         score = None
         if losses:
