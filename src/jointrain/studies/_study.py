@@ -29,8 +29,9 @@ from jointrain.studies._statistics import (
     delta_m,
     relative_changes,
 )
+from jointrain.training._phases import AnySchedule
 from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating, AnySchedule, Joint, Separate
+from jointrain.training._schedule import Alternating, Joint, Separate
 from jointrain.training._table_model import (
     evaluate_predictions,
     fit_parts,

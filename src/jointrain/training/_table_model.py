@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jointrain.data import (
     Column,
@@ -21,10 +21,11 @@ from jointrain.data import (
     validation_split,
 )
 from jointrain.data._tensor_data import TensorData
-from jointrain.networks import MLP, HardSharing, Network
+from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
 from jointrain.training._gradient_weights import gradient_weights
+from jointrain.training._phases import Phases
 from jointrain.training._prediction import predict
 from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
 from jointrain.training._schedule import Separate
@@ -37,7 +38,7 @@ class Part:
 
     Args:
         tasks: Names of the tasks.
-        network: Predicts standardised targets and logits.
+        network: Predicts standardised targets and logits; it may have heads of more tasks.
         weights: The loss weights with which it was trained.
         validation: Loss of each task on the validation rows, at the restored weights.
         epochs: Epochs made, and the epoch whose weights were kept.
@@ -72,12 +73,18 @@ class TableModel:
     recipe: Recipe
     seed: int
 
-    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+    @property
+    def predicted_tasks(self) -> tuple[Task, ...]:
+        """The tasks that are not auxiliary."""
+        return tuple(task for task in self.tasks if task.name not in self.recipe.auxiliary)
+
+    def predict(self, frame: Any, *, auxiliary: bool = False) -> dict[str, np.ndarray]:
         """Return the predictions of each task.
 
         Args:
             frame: A table with the feature columns (Polars, pandas, Arrow); other columns are
                 not looked at.
+            auxiliary: Predict auxiliary tasks, too.
 
         Shape:
             returns: [n] for regression (in the target's unit), [n] for binary (probability of the
@@ -87,7 +94,8 @@ class TableModel:
             InvalidInputError: A feature column is missing or of another type.
         """
         inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
-        return predict_parts(self.parts, self.tasks, self.scaling, inputs)
+        tasks = self.tasks if auxiliary else self.predicted_tasks
+        return predict_parts(self.parts, tasks, self.scaling, inputs)
 
     def predict_table(self, frame: Any) -> pl.DataFrame:
         """Return the predictions as a table, a row for each row of `frame`.
@@ -97,7 +105,7 @@ class TableModel:
         """
         predictions = self.predict(frame)
         columns: dict[str, Any] = {}
-        for task in self.tasks:
+        for task in self.predicted_tasks:
             prediction = predictions[task.name]
             if not task.has_classes:
                 columns[task.name] = prediction
@@ -116,22 +124,9 @@ class TableModel:
             InvalidInputError: A feature or target column is missing or of another type.
         """
         table = as_table(frame)
-        labels = encode_targets(table, list(self.tasks))
-        return evaluate_predictions(self.tasks, self.predict(table), labels)
-
-
-def build_network(recipe: Recipe, in_features: int, tasks: Sequence[Task]) -> Network:
-    """Return the network of a recipe, freshly initialised from torch's random state."""
-    trunk = MLP(in_features, width=recipe.width, depth=recipe.depth, dropout=recipe.dropout)
-    heads = {task.name: nn.Linear(trunk.out_features, task.output_size) for task in tasks}
-    shared = recipe.depth if recipe.shared_depth is None else recipe.shared_depth
-    if shared == recipe.depth or len(tasks) == 1:
-        return HardSharing(trunk, heads)
-    layers = list(trunk)
-    first = shared * len(layers) // recipe.depth
-    # an empty nn.Sequential passes its inputs on
-    stages = [nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])]
-    return HardSharing(stages, heads, reinitialize=True)
+        tasks = self.predicted_tasks
+        labels = encode_targets(table, list(tasks))
+        return evaluate_predictions(tasks, self.predict(table), labels)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -199,6 +194,7 @@ def fit_parts(
     train = data.take(torch.from_numpy(train_rows))
     validation = data.take(torch.from_numpy(validation_rows)) if len(validation_rows) else None
     given = recipe.given_weights(names)
+    recipe.auxiliary_among(names)
     if recipe.weights == "size":
         given = size_weights(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
@@ -223,7 +219,9 @@ def fit_parts(
         given = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}
     return tuple(
-        _fit_part(
+        part
+        for group in recipe.groups(names)
+        for part in _fit_group(
             recipe,
             train,
             validation,
@@ -233,7 +231,6 @@ def fit_parts(
             device,
             callbacks,
         )
-        for group in recipe.groups(names)
     )
 
 
@@ -247,7 +244,7 @@ def _explored_weights(
         members = [by_name[name] for name in group]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = build_network(recipe, train.inputs.shape[1], members)
+            network = recipe.make_network(train.inputs.shape[1], members)
         weights |= gradient_weights(
             network,
             members,
@@ -259,7 +256,7 @@ def _explored_weights(
     return weights
 
 
-def _fit_part(
+def _fit_group(
     recipe: Recipe,
     train: TensorData,
     validation: TensorData | None,
@@ -268,37 +265,68 @@ def _fit_part(
     seed: int,
     device: str | torch.device,
     callbacks: Sequence[Callback],
-) -> Part:
+) -> list[Part]:
+    """Train tasks that share a network; return it, and those that phases made for single tasks."""
     names = tuple(task.name for task in tasks)
     rows = int(
         torch.stack([task.labelled(train.targets[task.name]) for task in tasks]).any(0).sum()
     )
+    alone = len(tasks) == 1
+    helping = tuple(name for name in names if name in recipe.auxiliary)
+    # a group of tasks that only help others has none to help
+    auxiliary = () if len(helping) == len(names) else helping
     if validation is not None and not any(
-        bool(task.labelled(validation.targets[task.name]).any()) for task in tasks
+        bool(task.labelled(validation.targets[task.name]).any())
+        for task in tasks
+        if task.name not in auxiliary
     ):
         validation = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(recipe, train.inputs.shape[1], tasks)
-    alone = len(tasks) == 1
+        network = recipe.make_network(train.inputs.shape[1], tasks)
+    phased = isinstance(recipe.schedule, Phases)
     trainer = Trainer(
         network,
         tasks,
-        schedule=Separate() if alone else recipe.schedule,
+        schedule=Separate() if alone and not phased else recipe.schedule,
+        auxiliary=auxiliary,
         # the weight of a task that is trained alone would only change its learning rate
         weights=None if alone or weights is None else weights,
         balancer=None if alone else recipe.make_balancer(),
         refresh_every=recipe.refresh_every,
         **recipe.trainer_settings(rows),
         patience=None if validation is None else recipe.chosen_patience(rows),
+        when_converged="go_on" if validation is None else recipe.when_converged,
+        task_patience=None if validation is None else recipe.task_patience,
+        converged_weight=recipe.converged_weight,
         seed=seed,
         device=device,
         callbacks=callbacks,
     )
     history = trainer.fit(train, validation)
-    kept = next((record for record in reversed(history) if record.best), history[-1])
     network.to("cpu")
-    return Part(names, network, trainer.weights, kept.validation, (len(history), kept.epoch))
+    common = tuple(name for name in names if name not in trainer.own_networks)
+    groups = [(name,) for name in trainer.own_networks] + ([common] if common else [])
+    parts = []
+    for group in groups:
+        # the last record that was the best tells of the weights that were kept
+        best = {
+            name: next((r for r in reversed(history) if r.best and name in r.validation), None)
+            for name in group
+        }
+        found = {name: record for name, record in best.items() if record is not None}
+        epoch = max((record.epoch for record in found.values()), default=history[-1].epoch)
+        own = trainer.network_for(group[0]).to("cpu")
+        parts.append(
+            Part(
+                group,
+                own,
+                {name: trainer.weights[name] for name in group},
+                {name: record.validation[name] for name, record in found.items()},
+                (len(history), epoch),
+            )
+        )
+    return parts
 
 
 def predict_parts(
@@ -316,7 +344,7 @@ def predict_parts(
     predictions = {}
     inputs = inputs.double()
     for part in parts:
-        part_tasks = [by_name[name] for name in part.tasks]
+        part_tasks = [by_name[name] for name in part.tasks if name in by_name]
         # in float64 the rounding of a row does not depend on the rows beside it
         network = copy.deepcopy(part.network).double()
         for name, prediction in predict(network, part_tasks, inputs).items():
@@ -369,6 +397,7 @@ def fit_table(
     names = [task.name for task in tasks]
     recipe.given_weights(names)
     recipe.groups(names)
+    recipe.auxiliary_among(names)
     encoder = TableEncoder().fit(table.frame, list(table.columns), seed)
     scaling = target_scaling(labels, tasks)
     data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)
