@@ -241,6 +241,66 @@ def test_version(capsys):
     assert capsys.readouterr().out.strip() == f"jointrain {__version__}"
 
 
+def search(command: str, *more: str) -> int:
+    arguments = ["penguins.csv", "--targets", "species,sex,body_mass_g", "--ignore", "year"]
+    few = ["--folds", "2", "--seeds", "1", "--workers", "1", "--epochs", "2", "--width", "8"]
+    return run([command, *arguments, *few, *more])
+
+
+def test_weigh_prints_weights_and_the_flag_that_fit_takes(penguins, capsys):
+    assert search("weigh", "--trials", "2", "--pareto", "--out", "weights") == 0
+    printed = capsys.readouterr().out
+    for part in ("difficulty", "gradients", "separate models", "Pareto front", "Delta-m"):
+        assert part in printed
+    assert "Train with: jointrain fit TABLE ... --weights " in printed
+    results = pl.read_parquet("weights/results.parquet")
+    # separate models, four rules and two vectors; 7 metrics, 2 folds
+    assert len(results) == 7 * 7 * 2
+    assert "## Pareto front" in Path("weights/report.md").read_text()
+    saved = json.loads(Path("weights/jointrain-answer.json").read_text())
+    vector = next(c["weights"] for c in saved["candidates"] if c["name"] == "search 1")
+    flag = ",".join(f"{name}={value:g}" for name, value in vector.items())
+    quick = ["--targets", "species,sex,body_mass_g", *QUICK]
+    assert run(["fit", "penguins.csv", *quick, "--weights", flag, "--out", "model"]) == 0
+    assert dict(load_bundle("model").recipe.weights) == vector
+
+
+def test_group_prints_who_helps_whom_and_fit_takes_the_groups(penguins, capsys):
+    assert search("group", "--trials", "2", "--models", "2", "--json", "--out", "groups") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert 1 <= len(result["groups"]) <= 2
+    assert [len(row) for row in result["affinity"]["mean"]] == [3, 3, 3]
+    assert result["flag"].startswith("--groups ")
+    assert len(pl.read_parquet("groups/affinity.parquet")) == 9
+    assert Path("groups/affinity.png").read_bytes().startswith(b"\x89PNG")
+    assert "![Who helps whom](affinity.png)" in Path("groups/report.md").read_text()
+    assert search("group", "--trials", "1", "--measure", "lookahead") == 0
+    assert "... helps sex" in capsys.readouterr().out
+    quick = ["--targets", "species,sex,body_mass_g", *QUICK]
+    groups = ["--groups", "species,body_mass_g;sex", "--shared-depth", "1"]
+    assert run(["fit", "penguins.csv", *quick, *groups, "--out", "model"]) == 0
+    model = load_bundle("model")
+    assert [part.tasks for part in model.parts] == [("species", "body_mass_g"), ("sex",)]
+    again = model.predict(load_penguins())
+    assert list(again) == ["species", "sex", "body_mass_g"]
+
+
+def test_share_prints_every_split_point(penguins, capsys):
+    assert search("share", "--depth", "1") == 0
+    printed = capsys.readouterr().out
+    assert "1 of 1 shared" in printed
+    assert "0 of 1 shared" in printed
+    assert "--shared-depth" in printed
+    assert not Path("penguins-answer").exists()
+
+
+def test_a_search_replaces_its_own_folder_only_when_told(penguins, capsys):
+    quick = ("--depth", "1", "--out", "answer")
+    assert search("share", *quick) == 0
+    assert search("share", *quick) == 2
+    assert search("share", *quick, "--force") == 0
+
+
 def test_schedules_by_flags_and_in_the_bundle(penguins, capsys):
     arguments = ["fit", "penguins.csv", "--targets", "species,sex,island", *QUICK, "--out", "model"]
     assert run(

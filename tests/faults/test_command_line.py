@@ -324,6 +324,53 @@ def test_help_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
 
 
+class TestSearches:
+    @pytest.mark.parametrize("command", ["weigh", "group", "share"])
+    def test_one_target(self, folder, capsys, command):
+        fails(capsys, [command, "data.csv", "--targets", "price"], "there is one task, 'price'")
+
+    @pytest.mark.parametrize("command", ["weigh", "group", "share"])
+    @pytest.mark.parametrize("budget", ["soon", "-1s", "0m", "nan"])
+    def test_budgets_that_are_no_duration(self, folder, capsys, command, budget):
+        arguments = [command, "data.csv", "--targets", "price,sold", "--budget", budget]
+        fails(capsys, arguments, "--budget: expected a duration such as 60s", budget)
+
+    def test_a_budget_that_is_too_small(self, folder, capsys):
+        few = ["--folds", "2", "--workers", "1", "--budget", "0.001s", *QUICK]
+        arguments = ["share", "data.csv", "--targets", "price,sold", *few]
+        fails(capsys, arguments, "a budget of 0.001 s is too small", "give")
+
+    def test_more_models_than_targets(self, folder, capsys):
+        arguments = ["group", "data.csv", "--targets", "price,sold", "--models", "3"]
+        fails(capsys, arguments, "between 1 and the number of tasks, 2, got 3")
+
+    def test_what_is_searched_for_is_not_given(self, folder, capsys):
+        targets = ["data.csv", "--targets", "price,sold"]
+        fails(capsys, ["weigh", *targets, "--weights", "size"], "leave --weights out")
+        fails(capsys, ["share", *targets, "--shared-depth", "1"], "leave --shared-depth out")
+
+    def test_importance_of_what_is_no_target(self, folder, capsys):
+        arguments = ["weigh", "data.csv", "--targets", "price,sold", "--importance", "prise=2"]
+        fails(capsys, arguments, "'prise', which is no task; did you mean 'price'?")
+
+    def test_an_output_folder_that_exists(self, folder, capsys):
+        Path("there").mkdir()
+        arguments = ["share", "data.csv", "--targets", "price,sold", "--out", "there"]
+        fails(capsys, arguments, "there exists", "--force")
+
+    def test_groups_with_an_unknown_target(self, folder, capsys):
+        arguments = ["fit", "data.csv", "--targets", "price,sold", "--groups", "prise;sold"]
+        fails(capsys, arguments, "'prise', which is no task; did you mean 'price'?")
+
+    def test_groups_that_leave_a_target_out(self, folder, capsys):
+        arguments = ["fit", "data.csv", "--targets", "price,sold", "--groups", "price"]
+        fails(capsys, arguments, "says nothing about task 'sold'")
+
+    def test_more_shared_layers_than_there_are(self, folder, capsys):
+        arguments = ["fit", "data.csv", "--targets", "price,sold", "--shared-depth", "3"]
+        fails(capsys, arguments, "between 0 and the depth, 2, got 3")
+
+
 class TestSchedules:
     FIT = ("fit", "data.csv", "--targets", "price,sold")
 

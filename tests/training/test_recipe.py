@@ -34,6 +34,7 @@ RECIPES = [
         l1=0.1,
     ),
     Recipe(schedule=Alternating("proportional"), weights="difficulty"),
+    Recipe(partition=(("a b", "ü"), ("c",)), shared_depth=1, weights="gradients"),
     Recipe(network="soft", network_options={"distance": "trace", "strength": 0.5}),
 ]
 
@@ -117,6 +118,38 @@ def test_weights_by_size_and_difficulty_have_mean_one():
     assert size_weights({"a": 100, "b": 300}) == pytest.approx({"a": 0.5, "b": 1.5})
     assert difficulty_weights({"a": 0.2, "b": 0.6}) == pytest.approx({"a": 0.5, "b": 1.5})
     assert difficulty_weights({"a": 0.0, "b": 0.0}) == pytest.approx({"a": 1.0, "b": 1.0})
+
+
+def test_a_partition_says_which_tasks_share_a_network():
+    recipe = Recipe(partition=[["a", "c"], ["b"]])
+    assert recipe.groups(["a", "b", "c"]) == [("a", "c"), ("b",)]
+    assert hash(recipe) == hash(Recipe(partition=(("a", "c"), ("b",))))
+
+
+@pytest.mark.parametrize(
+    "partition, message",
+    [
+        ([["alpha", "beta"], ["gama"]], "names 'gama', which is no task; did you mean 'gamma'"),
+        ([["alpha", "beta"]], "says nothing about task 'gamma'"),
+        ([["alpha", "beta"], ["gamma", "alpha"]], "names task 'alpha' twice"),
+        ([["alpha"], []], "every group of `partition` must name a task"),
+        ([], "every group of `partition` must name a task"),
+    ],
+)
+def test_a_partition_holds_each_task_once(partition, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Recipe(partition=partition).groups(["alpha", "beta", "gamma"])
+
+
+def test_separate_training_has_no_groups():
+    with pytest.raises(InvalidInputError, match="trains each task by itself"):
+        Recipe(schedule=Separate(), partition=[["a", "b"]])
+
+
+@pytest.mark.parametrize("depth", [-1, 3])
+def test_no_more_blocks_can_be_shared_than_there_are(depth):
+    with pytest.raises(InvalidInputError, match="`shared_depth` must lie between 0 and the depth"):
+        Recipe(shared_depth=depth)
 
 
 def test_a_recipe_makes_the_network_that_it_names():
