@@ -1,11 +1,17 @@
-"""Do affinities from a joint run tell what pairs of tasks gain? Against training all pairs.
+"""Do affinities from a joint run tell what pairs of targets gain? Against training all pairs.
 
 For each table, every pair of targets is trained together and every target alone, on the same folds
 and seeds; the change of a target's metric is what its partner gives it. The affinities come from
 joint runs on the training rows of the folds. Printed are Spearman's rank correlations over all
-ordered pairs, and the mean of those within each target (which partner is best for it?).
+ordered pairs, and the mean of those within each target (which partner is best for it?):
 
-    python benchmarks/affinity.py DIR --tables slump:SLUMP_cm,FLOW_cm andro wq:25400,29600
+- of the gains of the first half of the seeds with those of the second: no estimate can be expected
+  to do much better than the measurement agrees with itself;
+- of the affinities with the gains;
+- of the gains that the predictor of `jointrain group` gives for the pairs of one round of the
+  tournament, having seen the pairs of the other rounds, with the gains.
+
+    python benchmarks/affinity.py DIR --tables slump andro wq:25400,29600,30400
 
 DIR holds NAME.csv and index.json with the targets of each table by name.
 """
@@ -15,33 +21,58 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from jointrain import Recipe, SupervisedTable, read_table
-from jointrain.studies import AffinityTrainer, measure_affinity, search_groups  # noqa: F401
+from jointrain.studies import Affinity, groups_text, measure_affinity
 from jointrain.studies._candidates import Evaluator
-from jointrain.studies._group import _measured_gains, groups_text, pair_partitions
+from jointrain.studies._gain_predictor import GainPredictor
+from jointrain.studies._group import measured_gains, pair_partitions
+
+Pair = tuple[frozenset[int], int]
 
 
-def pair_gains(table: SupervisedTable, recipe: Recipe, folds: int, seeds: int) -> np.ndarray:
-    """Return the change of each task (column) by each partner (row) in percent, [t, t]."""
-    from dataclasses import replace
-
+def pair_gains(
+    table: SupervisedTable, recipe: Recipe, folds: int, seeds: range
+) -> dict[Pair, float]:
+    """Return the change of each task in each pair in percent."""
     names = [task.name for task in table.tasks]
-    evaluator = Evaluator(table, folds=folds, seeds=seeds)
+    evaluator = Evaluator(table, folds=folds, seeds=len(seeds), seed=seeds.start)
     recipes = {"separate": replace(recipe, name="separate", partition=tuple((n,) for n in names))}
     for partition in pair_partitions(len(names)):
         groups = tuple(tuple(names[task] for task in group) for group in partition)
         recipes[groups_text(groups)] = replace(recipe, name=groups_text(groups), partition=groups)
     evaluator.run(list(recipes.values()))
-    gains = np.full((len(names), len(names)), np.nan)
-    for group, task, gain in _measured_gains(evaluator.candidates("separate", "separate"), recipes):
+    found = measured_gains(evaluator.candidates("separate", "separate"), recipes)
+    return {(group, task): gain for group, task, gain in found}
+
+
+def matrix(gains: dict[Pair, float], count: int) -> np.ndarray:
+    """Return gains as [t, t]: the change of each task (column) by each partner (row)."""
+    result = np.full((count, count), np.nan)
+    for (group, task), gain in gains.items():
         (other,) = group - {task}
-        gains[other, task] = gain
-    return gains
+        result[other, task] = gain
+    return result
+
+
+def predicted_gains(affinity: Affinity, gains: dict[Pair, float], count: int) -> np.ndarray:
+    """Return each pair's gain as predicted from the pairs of the other rounds, [t, t]."""
+    predicted: dict[Pair, float] = {}
+    for partition in pair_partitions(count):
+        held_out = {frozenset(group) for group in partition}
+        seen = [
+            (group, task, gain) for (group, task), gain in gains.items() if group not in held_out
+        ]
+        predictor = GainPredictor(affinity, seen)
+        for group, task in gains:
+            if group in held_out:
+                predicted[group, task] = predictor.gain(group, task)
+    return matrix(predicted, count)
 
 
 def rank_correlations(estimate: np.ndarray, gains: np.ndarray) -> tuple[float, float]:
@@ -76,15 +107,21 @@ def main() -> None:
             wanted,
             ignore=[t for t in targets if t not in wanted],
         )
+        count, half = len(wanted), arguments.seeds // 2
         start = time.perf_counter()
-        gains = pair_gains(table, recipe, arguments.folds, arguments.seeds)
+        halves = [
+            pair_gains(table, recipe, arguments.folds, seeds)
+            for seeds in (range(half), range(half, arguments.seeds))
+        ]
         spent = time.perf_counter() - start
-        half = pair_gains_noise = None  # noqa: F841
+        measured = {pair: (halves[0][pair] + halves[1][pair]) / 2 for pair in halves[0]}
+        gains = matrix(measured, count)
         print(
-            f"\n{name}: {len(table.frame)} rows, {len(wanted)} targets, "
-            f"{len(wanted) * (len(wanted) - 1)} ordered pairs; all pairs took {spent:.0f} s; "
-            f"gains from {np.nanmin(gains):+.1f} % to {np.nanmax(gains):+.1f} %"
+            f"\n{name}: {len(table.frame)} rows, {count} targets, {len(measured)} ordered pairs; "
+            f"gains from {np.nanmin(gains):+.1f} % to {np.nanmax(gains):+.1f} %, "
+            f"mean {np.nanmean(gains):+.1f} %; all pairs took {spent:.0f} s"
         )
+        line("gains, half of the seeds", rank_correlations(*(matrix(h, count) for h in halves)), "")
         for measure in ("lookahead", "gradient"):
             for rows in ("training", "held-out"):
                 start = time.perf_counter()
@@ -92,11 +129,22 @@ def main() -> None:
                     table, recipe, measure=measure, rows=rows, folds=arguments.folds
                 )
                 spent = time.perf_counter() - start
-                overall, within = rank_correlations(affinity.mean, gains)
-                print(
-                    f"  {measure:9} on {rows:8} rows: rank correlation {overall:+.2f} over all "
-                    f"pairs, {within:+.2f} within targets ({spent:.1f} s)"
+                line(
+                    f"{measure}, {rows} rows",
+                    rank_correlations(affinity.mean, gains),
+                    f"{spent:.1f} s",
                 )
+                if measure == "gradient":
+                    predicted = predicted_gains(affinity, measured, count)
+                    line("  and other pairs' gains", rank_correlations(predicted, gains), "")
+
+
+def line(what: str, correlations: tuple[float, float], note: str) -> None:
+    """Print a row of the table."""
+    overall, within = correlations
+    print(
+        f"  {what:28} all pairs {overall:+.2f}   within targets {within:+.2f}   {note}", flush=True
+    )
 
 
 if __name__ == "__main__":

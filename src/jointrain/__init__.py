@@ -19,28 +19,35 @@ if TYPE_CHECKING:
     )
     from jointrain.estimators import JointClassifier, JointRegressor
     from jointrain.metrics import Metric
-    from jointrain.networks import HardSharing, MLP, Network
+    from jointrain.networks import MLP, HardSharing, Network
     from jointrain.studies import Study, StudyResult, default_recipes
     from jointrain.task import Task
     from jointrain.training import (
         Alternating,
-        CSVLogger,
         Callback,
         ConsoleLogger,
+        Contrastive,
+        Course,
+        CSVLogger,
+        Denoising,
         EpochRecord,
         Joint,
         Logger,
-        MLflowLogger,
+        MaskedFeatures,
         Mixture,
         MixtureLoader,
         MixturePlan,
+        MLflowLogger,
         OptimizerSettings,
+        Phase,
+        Phases,
         Recipe,
         Separate,
         TableModel,
         TensorBoardLogger,
         Trainer,
         fit_table,
+        pretrain,
     )
 
 
@@ -88,20 +95,27 @@ _ROOMS = {
         "CSVLogger",
         "Callback",
         "ConsoleLogger",
+        "Contrastive",
+        "Course",
+        "Denoising",
         "EpochRecord",
         "Joint",
         "Logger",
         "MLflowLogger",
+        "MaskedFeatures",
         "Mixture",
         "MixtureLoader",
         "MixturePlan",
         "OptimizerSettings",
+        "Phase",
+        "Phases",
         "Recipe",
         "Separate",
         "TableModel",
         "TensorBoardLogger",
         "Trainer",
         "fit_table",
+        "pretrain",
     ),
 }
 """The public names of each room, which is imported when one of them is first used."""
@@ -109,13 +123,17 @@ _ROOMS = {
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "MLP",
     "Alternating",
     "BalancedStep",
     "Balancer",
     "CSVLogger",
     "Callback",
     "ConsoleLogger",
+    "Contrastive",
+    "Course",
     "DataSource",
+    "Denoising",
     "EpochRecord",
     "HardSharing",
     "InvalidInputError",
@@ -124,8 +142,8 @@ __all__ = [
     "JointRegressor",
     "JointrainError",
     "Logger",
-    "MLP",
     "MLflowLogger",
+    "MaskedFeatures",
     "Metric",
     "MissingDependencyError",
     "Mixture",
@@ -134,6 +152,8 @@ __all__ = [
     "Network",
     "NotFittedError",
     "OptimizerSettings",
+    "Phase",
+    "Phases",
     "Recipe",
     "Separate",
     "Study",
@@ -150,6 +170,7 @@ __all__ = [
     "fit_table",
     "load_bundle",
     "load_penguins",
+    "pretrain",
     "read_table",
     "save_bundle",
 ]

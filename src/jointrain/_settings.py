@@ -141,14 +141,22 @@ class TableSettings(_Settings):
     refresh_every: int = Field(
         1, ge=1, description="Steps for which a Gramian balancer keeps its weights."
     )
-    order: Literal["random", "round-robin", "proportional"] = Field(
-        "random", description="Order of tasks in alternating training."
-    )
+    order: Literal[
+        "random", "round-robin", "proportional", "temperature", "annealed", "progress"
+    ] = Field("random", description="Order of tasks in alternating training.")
     probabilities: Numbers | None = Field(
         None, description="With order random: a=0.7,b=0.3; default all equal."
     )
-    width: int = Field(128, ge=1, description="Units of each trunk layer.")
-    depth: int = Field(2, ge=1, description="Number of trunk layers.")
+    temperature: float | None = Field(
+        None, gt=0, description="With order temperature: 1 is proportional, large is uniform."
+    )
+    block: int = Field(1, ge=1, description="Steps on a task before the next, when alternating.")
+    network: str = Field("hard", description="How layers are shared; see: jointrain networks.")
+    network_option: Options = Field(
+        {}, description="Setting of the network: NAME=VALUE. Repeatable."
+    )
+    width: int = Field(128, ge=1, description="Units of each layer.")
+    depth: int = Field(2, ge=1, description="Number of layers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout probability.")
     shared_depth: int | None = Field(
         None, ge=0, description="Trunk layers, from the first, that tasks share; default all."
@@ -172,6 +180,15 @@ class TableSettings(_Settings):
     patience: int | None = Field(
         None, ge=1, description="Epochs without progress before stopping; default by epochs."
     )
+    when_converged: Literal["go-on", "freeze", "lower"] = Field(
+        "go-on", description="What becomes of a target that no longer gets better."
+    )
+    task_patience: int | None = Field(
+        None, ge=1, description="Epochs without progress of a target, with freeze and lower."
+    )
+    converged_weight: float = Field(
+        0.1, gt=0, lt=1, description="Factor of the weight of a converged target, with lower."
+    )
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of rows kept for early stopping."
     )
@@ -184,11 +201,12 @@ class TableSettings(_Settings):
         from jointrain.training import Alternating, Joint, OptimizerSettings, Recipe, Separate
 
         order: Any = self.order.replace("-", "_")
+        converged: Any = self.when_converged.replace("-", "_")
         chances = None if self.probabilities is None else tuple(self.probabilities.items())
         schedules: dict[str, Joint | Alternating | Separate] = {
             "joint": Joint(),
             "separate": Separate(),
-            "alternating": Alternating(order, chances),
+            "alternating": Alternating(order, chances, self.block, self.temperature),
         }
         layout: Any = self.optimizers.replace("-", "_")
         return Recipe(
@@ -198,6 +216,8 @@ class TableSettings(_Settings):
             balancer=self.balancer,
             balancer_options=tuple(self.balancer_option.items()),
             refresh_every=self.refresh_every,
+            network=self.network,
+            network_options=tuple(self.network_option.items()),
             width=self.width,
             depth=self.depth,
             dropout=self.dropout,
@@ -217,6 +237,9 @@ class TableSettings(_Settings):
             batch_size=self.batch_size,
             epochs=self.epochs,
             patience=self.patience,
+            when_converged=converged,
+            task_patience=self.task_patience,
+            converged_weight=self.converged_weight,
             validation_fraction=self.validation_fraction,
         )
 
@@ -232,19 +255,35 @@ class CompareSettings(TableSettings):
 class FitSettings(TableSettings):
     """Settings of ``jointrain fit``."""
 
-    schedule: Literal["joint", "alternating", "separate"] = Field(
-        "joint", description="How the tasks take turns."
+    schedule: Literal["joint", "alternating", "separate", "phases"] = Field(
+        "joint", description="How the tasks take turns; phases are written in the config file."
     )
+    phases: list[dict[str, Any]] = Field(
+        [], description="With schedule phases.", json_schema_extra={"in_file_only": True}
+    )
+    auxiliary: Names = Field(
+        [], description="Targets that only help to train the others. Repeatable."
+    )
+
     groups: Groups | None = Field(
         None, description="Targets that share a network: 'a,b;c'; default all of them."
     )
 
     def recipe(self, schedule: str, name: str | None = None) -> Recipe:
-        """Return the recipe that the settings describe, groups included."""
-        recipe = super().recipe(schedule, name)
-        if self.groups is None:
-            return recipe
-        return replace(recipe, partition=tuple(tuple(group) for group in self.groups))
+        """Return the recipe that the settings describe."""
+        from jointrain.training import Phases
+
+        if (schedule == "phases") != bool(self.phases):
+            raise InvalidInputError(
+                "schedule 'phases' and [[phases]] in the config file go together; give both or "
+                "neither"
+            )
+        recipe = super().recipe("joint" if self.phases else schedule, name or schedule)
+        if self.phases:
+            recipe = replace(recipe, schedule=Phases.from_plain(self.phases))
+        groups = self.groups
+        partition = None if groups is None else tuple(tuple(group) for group in groups)
+        return replace(recipe, auxiliary=tuple(self.auxiliary), partition=partition)
 
 
 class SearchSettings(TableSettings):

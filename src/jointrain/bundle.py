@@ -28,7 +28,7 @@ from jointrain.data import Column, TableEncoder
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.task import Kind, Task
 from jointrain.training._recipe import Recipe
-from jointrain.training._table_model import Part, TableModel, build_network
+from jointrain.training._table_model import Part, TableModel
 
 SCHEMA_VERSION = 1
 _JSON = "bundle.json"
@@ -60,6 +60,7 @@ class _ColumnEntry(_Strict):
 
 class _PartEntry(_Strict):
     tasks: list[str]
+    network_tasks: list[str]
     weights: dict[str, float]
     validation: dict[str, float]
     epochs: tuple[int, int]
@@ -147,6 +148,7 @@ def write_bundle(
         parts=[
             _PartEntry(
                 tasks=list(part.tasks),
+                network_tasks=list(part.network.task_names),
                 weights=dict(part.weights),
                 validation=dict(part.validation),
                 epochs=part.epochs,
@@ -194,8 +196,8 @@ def load_bundle(path: str | Path) -> TableModel:
         parts = []
         for index, entry in enumerate(described.parts):
             with torch.random.fork_rng(devices=[]):
-                network = build_network(
-                    recipe, described.inputs, [by_name[name] for name in entry.tasks]
+                network = recipe.make_network(
+                    described.inputs, [by_name[name] for name in entry.network_tasks]
                 )
             prefix = f"{index}."
             network.load_state_dict(

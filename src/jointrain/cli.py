@@ -116,7 +116,7 @@ def _flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callabl
             ),
         ]
         for name, field in model.model_fields.items():
-            if name == "table":
+            if name == "table" or field.json_schema_extra == {"in_file_only": True}:
                 continue
             flag = field.alias or name
             shown, choices = _flag_type(field.annotation)
@@ -185,7 +185,7 @@ def compare(settings: CompareSettings) -> None:
         seeds=settings.seeds,
         seed=settings.seed,
     )
-    with _progress("folds") as advance:
+    with _progress("runs") as advance:
         result = study.run(workers=settings.workers, progress=advance)
     best = result.best()
     with _epochs(f"training {best.name} on all rows") as callbacks:
@@ -482,6 +482,30 @@ def balancers(json_output: _JSON = False) -> None:
         [name, BALANCERS[name].needs.value, summary] for name, summary in sorted(summaries.items())
     ]
     _print_table(f"{len(rows)} balancers", ["name", "needs", "what it does"], rows)
+
+
+@app.command()
+def networks(json_output: _JSON = False) -> None:
+    """List the networks that --network takes, with one line each and their settings."""
+    from jointrain.networks import NETWORKS
+
+    common = ("width", "depth", "dropout", "shared_depth")
+    options = {
+        name: {key: value for key, value in entry.settings.items() if key not in common}
+        for name, entry in NETWORKS.items()
+    }
+    if json_output:
+        listed = {
+            name: {"summary": entry.summary, "options": options[name]}
+            for name, entry in NETWORKS.items()
+        }
+        print(json.dumps(listed, ensure_ascii=False))
+        return
+    rows = []
+    for name, entry in NETWORKS.items():
+        defaults = [f"{k}={'none' if v is None else v}" for k, v in options[name].items()]
+        rows.append([name, entry.summary, ", ".join(defaults)])
+    _print_table(f"{len(rows)} networks", ["name", "what it is", "options"], rows)
 
 
 def _output_folder(settings: TableSettings) -> Path:

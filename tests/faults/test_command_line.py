@@ -322,3 +322,93 @@ def test_help_does_not_import_torch():
         "sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+class TestSearches:
+    @pytest.mark.parametrize("command", ["weigh", "group", "share"])
+    def test_one_target(self, folder, capsys, command):
+        fails(capsys, [command, "data.csv", "--targets", "price"], "there is one task, 'price'")
+
+    @pytest.mark.parametrize("command", ["weigh", "group", "share"])
+    @pytest.mark.parametrize("budget", ["soon", "-1s", "0m", "nan"])
+    def test_budgets_that_are_no_duration(self, folder, capsys, command, budget):
+        arguments = [command, "data.csv", "--targets", "price,sold", "--budget", budget]
+        fails(capsys, arguments, "--budget: expected a duration such as 60s", budget)
+
+    def test_a_budget_that_is_too_small(self, folder, capsys):
+        few = ["--folds", "2", "--workers", "1", "--budget", "0.001s", *QUICK]
+        arguments = ["share", "data.csv", "--targets", "price,sold", *few]
+        fails(capsys, arguments, "a budget of 0.001 s is too small", "give")
+
+    def test_more_models_than_targets(self, folder, capsys):
+        arguments = ["group", "data.csv", "--targets", "price,sold", "--models", "3"]
+        fails(capsys, arguments, "between 1 and the number of tasks, 2, got 3")
+
+    def test_what_is_searched_for_is_not_given(self, folder, capsys):
+        targets = ["data.csv", "--targets", "price,sold"]
+        fails(capsys, ["weigh", *targets, "--weights", "size"], "leave --weights out")
+        fails(capsys, ["share", *targets, "--shared-depth", "1"], "leave --shared-depth out")
+
+    def test_importance_of_what_is_no_target(self, folder, capsys):
+        arguments = ["weigh", "data.csv", "--targets", "price,sold", "--importance", "prise=2"]
+        fails(capsys, arguments, "'prise', which is no task; did you mean 'price'?")
+
+    def test_an_output_folder_that_exists(self, folder, capsys):
+        Path("there").mkdir()
+        arguments = ["share", "data.csv", "--targets", "price,sold", "--out", "there"]
+        fails(capsys, arguments, "there exists", "--force")
+
+    def test_groups_with_an_unknown_target(self, folder, capsys):
+        arguments = ["fit", "data.csv", "--targets", "price,sold", "--groups", "prise;sold"]
+        fails(capsys, arguments, "'prise', which is no task; did you mean 'price'?")
+
+    def test_groups_that_leave_a_target_out(self, folder, capsys):
+        arguments = ["fit", "data.csv", "--targets", "price,sold", "--groups", "price"]
+        fails(capsys, arguments, "says nothing about task 'sold'")
+
+    def test_more_shared_layers_than_there_are(self, folder, capsys):
+        arguments = ["fit", "data.csv", "--targets", "price,sold", "--shared-depth", "3"]
+        fails(capsys, arguments, "between 0 and the depth, 2, got 3")
+
+
+class TestSchedules:
+    FIT = ("fit", "data.csv", "--targets", "price,sold")
+
+    def test_unknown_order(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--order", "anneal"], "--order", "'annealed'")
+
+    def test_block_below_one(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--block", "0"], "--block", "greater than or equal to 1")
+
+    def test_temperature_without_its_order(self, folder, capsys):
+        arguments = ["--schedule", "alternating", "--temperature", "2"]
+        fails(capsys, [*self.FIT, *arguments], "`temperature` goes with order 'temperature'")
+
+    def test_probabilities_that_do_not_sum_to_one(self, folder, capsys):
+        arguments = ["--schedule", "alternating", "--probabilities", "price=0.5,sold=0.4"]
+        fails(capsys, [*self.FIT, *arguments], "`probabilities` must sum to 1")
+
+    def test_unknown_auxiliary_target_names_the_closest(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--auxiliary", "solt"], "'solt'", "did you mean 'sold'")
+
+    def test_nothing_but_auxiliary_targets(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--auxiliary", "price,sold"], "all tasks are auxiliary")
+
+    def test_freezing_without_patience(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--when-converged", "freeze"], "`task_patience` go together")
+
+    def test_phases_without_any(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--schedule", "phases"], "[[phases]]", "go together")
+
+    @pytest.mark.parametrize(
+        "phase, parts",
+        [
+            ('name = "x"', ("phases.0", "needs a length")),
+            ('name = "x"\nepoch = 2', ("phases.0.epoch", "Unexpected")),
+            ('name = "x"\nepochs = 2\nfreeze = ["trnk"]', ("'trnk'", "did you mean 'trunk'")),
+            ('name = "x"\nepochs = 2\ntasks = ["prize"]', ("'prize'", "did you mean 'price'")),
+        ],
+    )
+    def test_a_phase_that_can_not_be(self, folder, capsys, phase, parts):
+        Path("run.toml").write_text(f'schedule = "phases"\n[[phases]]\n{phase}\n')
+        fails(capsys, [*self.FIT, "--config", "run.toml", *QUICK], *parts)

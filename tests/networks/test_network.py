@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from jointrain import HardSharing, InvalidInputError, Network, Task
+from jointrain import HardSharing, InvalidInputError, Network, Task, TensorData, Trainer
 from jointrain.networks import Part
 
 
@@ -120,3 +120,16 @@ def test_losses_of_separate_heads_are_those_of_the_tasks():
     plain = network(x)
     for task, loss in zip(tasks, losses, strict=True):
         torch.testing.assert_close(loss, task.loss(plain[task.name], targets[task.name]))
+
+
+def test_a_trainer_refuses_a_task_without_a_head():
+    network = HardSharing(nn.Identity(), {"price": nn.Linear(2, 1)})
+    with pytest.raises(InvalidInputError, match=r"no task 'prices'; did you mean 'price'.* it has"):
+        Trainer(network, [Task.regression("price"), Task.regression("prices")])
+
+
+def test_a_trainer_refuses_a_head_of_another_size_than_its_task():
+    network = HardSharing(nn.Identity(), {"a": nn.Linear(2, 3)})
+    data = TensorData(torch.zeros(4, 2), {"a": torch.zeros(4)})
+    with pytest.raises(InvalidInputError, match="regression task 'a' must give 1 numbers, got 3"):
+        Trainer(network, [Task.regression("a")], device="cpu").fit(data)

@@ -51,7 +51,7 @@ def test_settings_reach_the_network():
     [
         ("mmmoe", {}, "`network` must be one of hard, soft, .* got 'mmmoe'; did you mean 'mmoe'"),
         ("mmoe", {"expert": 3}, "'mmoe' has no setting 'expert'; did you mean 'experts'.* it has"),
-        ("hard", {"embeddings": "period"}, "must be one of linear, periodic"),
+        ("hard", {"embeddings": "period"}, "input should be 'linear' or 'periodic', got 'period'"),
         ("cross-stitch", {"depth": 0}, "`depth` must be at least 1"),
         ("mmoe", {"experts": 0}, "`experts` must hold at least one"),
     ],
@@ -69,3 +69,21 @@ def test_no_task_is_refused():
 def test_the_table_can_t_be_changed():
     with pytest.raises(TypeError):
         NETWORKS["mine"] = NETWORKS["hard"]
+
+
+@pytest.mark.parametrize("embeddings", [None, "linear"])
+@pytest.mark.parametrize("shared_depth", [0, 1, 2, 3])
+def test_hard_sharing_may_share_the_first_blocks_alone(shared_depth, embeddings):
+    network = build_table_network(
+        "hard", 5, TASKS, width=8, depth=3, shared_depth=shared_depth, embeddings=embeddings
+    )
+    assert network(torch.randn(3, 5))["b"].shape == (3, 3)
+    linear = [p for p in network.shared_parameters() if p.ndim == 2 and p.shape[0] == 8]
+    assert len(linear) == shared_depth
+    single = build_table_network("hard", 5, TASKS[:1], width=8, shared_depth=0)
+    assert single.branches is None
+
+
+def test_a_shared_depth_outside_the_depth_is_refused():
+    with pytest.raises(InvalidInputError, match="`shared_depth` must lie between 0 and the depth"):
+        build_table_network("hard", 5, TASKS, depth=2, shared_depth=3)

@@ -36,7 +36,7 @@ def mixed_table(rows: int = 60, seed: int = 0) -> SupervisedTable:
 
 
 def two_pairs(rows: int = 300, seed: int = 3) -> SupervisedTable:
-    """Return four tasks, a1 like a2 and b1 like b2, labelled on different rows for the most part."""
+    """Return four tasks, a1 like a2 and b1 like b2, labelled on different rows."""
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(rows, 6))
     a = np.tanh(x[:, 0] + x[:, 1] - x[:, 2])

@@ -189,7 +189,7 @@ def _several(kind: str, stage: int, names: Sequence[str]) -> InvalidInputError:
 
 
 def _piece(
-    root: nn.Module, nodes: Sequence[fx.Node], entry: fx.Node, leave: fx.Node | None
+    root: _OneInput, nodes: Sequence[fx.Node], entry: fx.Node, leave: fx.Node | None
 ) -> nn.Module:
     """Return a module of the given nodes, with the parameters that they use."""
     graph = fx.Graph()

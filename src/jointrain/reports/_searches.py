@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class SearchReport:
         tables: Title, headings and rows of each table.
         notes: How to read the tables.
         json: All figures as values that JSON can hold.
+        always: First cells of the rows that the terminal shows in any case.
     """
 
     answer: list[str]
@@ -52,18 +53,21 @@ class SearchReport:
     tables: list[tuple[str, list[str], list[list[str]]]]
     notes: list[str]
     json: dict[str, Any]
+    always: tuple[str, ...] = ()
 
     def print(self, console: Console) -> None:
         """Print the tables, the notes and the answer."""
         for title, headings, rows in self.tables:
-            shown = rows[:SHOWN]
+            shown = rows[:SHOWN] + [row for row in rows[SHOWN:] if row[0] in self.always]
             if len(rows) > len(shown):
-                title = f"{title} (the best {len(shown)} of {len(rows)})"
+                title = f"{title} ({len(shown)} of {len(rows)})"
             print_table(console, title, headings, shown)
         console.print(" ".join(self.notes), style="dim", soft_wrap=True, markup=False)
         console.print()
         console.print(" ".join(self.answer), style="bold", soft_wrap=True, markup=False)
-        console.print(f"Train with: jointrain fit TABLE ... {self.flag}", soft_wrap=True)
+        console.print(
+            f"Train with: jointrain fit TABLE ... {self.flag}", soft_wrap=True, markup=False
+        )
 
     def markdown(self, title: str, *, picture: str | None = None) -> str:
         """Return the report as a page.
@@ -127,7 +131,9 @@ def report_weights(result: WeighResult) -> SearchReport:
         "weights": result.weights(),
         "pareto_front": front,
     }
-    return _report(answer, flag(result.recommended), tables, notes, json)
+    report = _report(answer, flag(result.recommended), tables, notes, json)
+    rules = [weights(name) for name in candidates.names if not name.startswith("search ")]
+    return replace(report, always=tuple(rules))
 
 
 def report_groups(result: GroupResult) -> SearchReport:
@@ -291,9 +297,10 @@ def _notes(candidates: Candidates) -> list[str]:
     folds = candidates.table["fold"].n_unique()
     seeds = runs // folds
     return [
-        f"Means over {folds} inner folds x {seeds} seed{'s' if seeds > 1 else ''}; ↑ higher is better, ↓ lower. "
-        f"Delta-m: mean change of the targets' metrics against {candidates.baseline} in percent, "
-        f"positive is better; the best row's own is flattered by having been chosen."
+        f"Means over {folds} inner folds x {seeds} seed{'s' if seeds > 1 else ''}; ↑ higher is "
+        f"better, ↓ lower. Delta-m: mean change of the targets' metrics against "
+        f"{candidates.baseline} in percent, positive is better; the best row's own is flattered by "
+        f"having been chosen."
     ]
 
 

@@ -18,7 +18,7 @@ from jointrain.studies._study import _one_thread as one_thread
 from jointrain.task import Task
 from jointrain.training._batches import Batch
 from jointrain.training._recipe import Recipe
-from jointrain.training._table_model import build_network, make_data, target_scaling
+from jointrain.training._table_model import make_data, target_scaling
 from jointrain.training._trainer import Trainer
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def _run(
     with one_thread():
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = build_network(recipe, data.inputs.shape[1], tasks)
+            network = recipe.make_network(data.inputs.shape[1], tasks)
         trainer = AffinityTrainer(
             network,
             tasks,

@@ -45,7 +45,8 @@ def plot_affinity(affinity: Affinity) -> Figure:
                 text = f"{values[i, j]:+.2g}"
                 if len(affinity.runs) > 1:
                     text += f"\n± {100 * affinity.spread[i, j]:.1g}"
-                axes.text(j, i, text, ha="center", va="center", fontsize=9)
+                colour = "white" if abs(values[i, j]) > 0.7 * limit else "black"
+                axes.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks(range(count), affinity.tasks, rotation=30, ha="right")
     axes.set_yticks(range(count), affinity.tasks)
     axes.set_xlabel("... changes the loss of this target")

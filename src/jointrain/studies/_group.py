@@ -67,7 +67,7 @@ class GroupResult:
         """
         names = [task.name for task in self.candidates.tasks]
         gains = np.full((len(names), len(names)), np.nan)
-        for group, task, gain in _measured_gains(self.candidates, self.recipes):
+        for group, task, gain in measured_gains(self.candidates, self.recipes):
             if len(group) == 2:
                 (other,) = group - {task}
                 gains[other, task] = gain
@@ -178,7 +178,7 @@ def search_groups(
         measure_partitions(rounds[:done])
     while done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
         by_name = {made_recipe.name: made_recipe for made_recipe in made.values()}
-        predictor = GainPredictor(affinity, _measured_gains(figures(), by_name))
+        predictor = GainPredictor(affinity, measured_gains(figures(), by_name))
         proposed = _propose(predictor, made, count, models, importance, names, generator)
         if not proposed:
             break
@@ -203,7 +203,7 @@ def pair_partitions(count: int) -> list[Partition]:
     return rounds
 
 
-def _measured_gains(
+def measured_gains(
     candidates: Candidates, recipes: Mapping[str, Recipe]
 ) -> list[tuple[Group, int, float]]:
     """Return group, task and the task's mean change against separate training, in percent."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import helmert
 
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 LARGEST_RATIO = 64.0
-"""Largest ratio of two task weights that the search looks at."""
+"""Largest ratio of the weights of two tasks that the search looks at."""
 
 BATCH = 8
 """Weight vectors that are drawn, and measured, at once."""
@@ -88,13 +89,12 @@ def search_weights(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> WeighResult:
-    r"""Search for the task weights with the best cross-validated metrics.
+    """Search for the task weights with the best cross-validated metrics.
 
     Equal weights, the rules ``size`` (where tasks differ in labels), ``difficulty`` and
     ``gradients``, and as many searched vectors as `trials` says are measured on the same folds and
-    seeds with the same training, so that none has more to spend than another. The vectors are
-    :math:`w_i = t \exp(z_i) / \sum_j \exp(z_j)` for t tasks, with the log-ratios z drawn by a
-    tree-structured Parzen estimator, eight at a time.
+    seeds with the same training, so that none has more to spend than another. The vectors have mean
+    1; a tree-structured Parzen estimator draws their isometric log-ratios, eight vectors at a time.
 
     Args:
         table: The rows; all of them are inner rows, so keep a test set out of them.
@@ -117,7 +117,9 @@ def search_weights(
     Source: Xin et al., "Do Current Multi-Task Optimization Methods in Deep Learning Even Help?",
         NeurIPS 2022, and Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task
         Learning", NeurIPS 2022 (tuned static weights match special optimisers); Bergstra et al.,
-        "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011 (the estimator), as in Optuna.
+        "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011 (the estimator), as in Optuna;
+        Egozcue et al., "Isometric Logratio Transformations for Compositional Data Analysis",
+        Mathematical Geology 35, 2003 (the log-ratios, with Helmert contrasts).
     """
     recipe = recipe or Recipe()
     if isinstance(recipe.schedule, Separate):
@@ -181,9 +183,12 @@ class _Sampler:
 
         self._tasks = list(tasks)
         self._pareto = pareto
-        bound = math.log(LARGEST_RATIO) / 2
+        # contrasts of log-weights: every point is another weighting, and none is favoured
+        self._basis = helmert(len(self._tasks))  # [t - 1, t], orthonormal
+        bound = math.log(LARGEST_RATIO) / math.sqrt(2)
         self._ranges = {
-            task: optuna.distributions.FloatDistribution(-bound, bound) for task in tasks
+            f"contrast {index}": optuna.distributions.FloatDistribution(-bound, bound)
+            for index in range(len(self._basis))
         }
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -203,10 +208,15 @@ class _Sampler:
         self._asked = [self._study.ask(dict(self._ranges)) for _ in range(count)]
         drawn = []
         for trial in self._asked:
-            raw = {task: math.exp(trial.params[task]) for task in self._tasks}
-            mean = sum(raw.values()) / len(raw)
+            contrasts = np.array([trial.params[name] for name in self._ranges])
+            raw = np.exp(contrasts @ self._basis)
             # the digits that are printed are those that are measured
-            drawn.append({task: float(f"{value / mean:.3g}") for task, value in raw.items()})
+            drawn.append(
+                {
+                    task: float(f"{value:.3g}")
+                    for task, value in zip(self._tasks, raw / raw.mean(), strict=True)
+                }
+            )
         return drawn
 
     def tell(self, names: Sequence[str], figures: Candidates) -> None:
@@ -227,10 +237,11 @@ class _Sampler:
         values = self._objectives(figures, name)
         if values is None:
             return
-        logs = {task: math.log(weights[task]) for task in self._tasks}
-        middle = (max(logs.values()) + min(logs.values())) / 2
-        bound = self._ranges[self._tasks[0]].high
-        params = {task: min(bound, max(-bound, log - middle)) for task, log in logs.items()}
+        contrasts = self._basis @ np.log([weights[task] for task in self._tasks])
+        params = {
+            name: float(np.clip(contrast, limits.low, limits.high))
+            for (name, limits), contrast in zip(self._ranges.items(), contrasts, strict=True)
+        }
         self._study.add_trial(
             optuna.trial.create_trial(
                 params=params, distributions=dict(self._ranges), values=values

@@ -2,6 +2,7 @@
 
 from jointrain.training._batches import Batch
 from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._device import resolve_device
 from jointrain.training._logging import (
     ConsoleLogger,
     CSVLogger,
@@ -13,10 +14,12 @@ from jointrain.training._losses import compute_losses
 from jointrain.training._mixture import Mixture, MixturePlan
 from jointrain.training._mixture_loader import MixtureLoader
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
+from jointrain.training._phases import Phase, Phases
 from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating, Joint, Schedule, Separate
-from jointrain.training._table_model import TableModel, fit_table
-from jointrain.training._trainer import Trainer, resolve_device
+from jointrain.training._schedule import Alternating, Course, Joint, Schedule, Separate
+from jointrain.training._table_model import Run, TableModel, fit_table
+from jointrain.training._trainer import Trainer
+from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures, pretrain
 
 __all__ = [
     "Alternating",
@@ -24,16 +27,23 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "ConsoleLogger",
+    "Contrastive",
+    "Course",
+    "Denoising",
     "EpochRecord",
     "Joint",
     "Logger",
     "MLflowLogger",
+    "MaskedFeatures",
     "Mixture",
     "MixtureLoader",
     "MixturePlan",
     "OptimizerSettings",
     "Optimizers",
+    "Phase",
+    "Phases",
     "Recipe",
+    "Run",
     "Schedule",
     "Separate",
     "TableModel",
@@ -41,5 +51,6 @@ __all__ = [
     "Trainer",
     "compute_losses",
     "fit_table",
+    "pretrain",
     "resolve_device",
 ]

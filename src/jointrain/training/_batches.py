@@ -31,24 +31,34 @@ class RowSampler:
         self._generator = generator
         batches = math.ceil(len(rows) / batch_size)
         self._bounds = [round(len(rows) * i / batches) for i in range(batches + 1)]
-        self._stream = self._batches()
+        self._stream = self._slices()
+
+    @property
+    def count(self) -> int:
+        """How many batches a pass makes."""
+        return len(self._bounds) - 1
 
     @property
     def whole(self) -> bool:
         """Whether every batch holds all rows, in their order."""
         return len(self._bounds) == 2
 
-    def _batches(self) -> Iterator[Tensor]:
+    def _slices(self) -> Iterator[tuple[Tensor, int, int]]:
         while self.whole:
-            yield self.rows
+            yield self.rows, 0, len(self.rows)
         while True:
             order = self.rows[torch.randperm(len(self.rows), generator=self._generator)]
             for start, end in zip(self._bounds, self._bounds[1:], strict=False):
-                yield order[start:end]
+                yield order, start, end
+
+    def draw_slice(self) -> tuple[Tensor, int, int]:
+        """Return the next batch as a slice of a pass: row numbers in order, start and end."""
+        return next(self._stream)
 
     def draw(self) -> Tensor:
         """Return the row numbers of the next batch."""
-        return next(self._stream)
+        order, start, end = self.draw_slice()
+        return order[start:end]
 
 
 class StepRows:
@@ -78,11 +88,19 @@ class StepRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one data set, the tasks that they train, and whether each label is there."""
+    """Rows of one data set and the tasks that they train.
+
+    Args:
+        data: Inputs and targets.
+        tasks: The tasks.
+        complete: For each task whether every row has its label.
+        present: For each task whether any row has its label, [t] booleans; None if all have one.
+    """
 
     data: TensorData
     tasks: tuple[str, ...]
     complete: tuple[bool, ...]
+    present: Tensor | None = None
 
 
 class SetBatches(Protocol):
@@ -90,6 +108,9 @@ class SetBatches(Protocol):
 
     def draw(self, tasks: tuple[str, ...]) -> Batch:
         """Return the next batch with the targets of the given tasks."""
+
+    def count(self, tasks: tuple[str, ...]) -> int:
+        """Return how many batches the rows with a label of any of the tasks make."""
 
     def first(self) -> Batch:
         """Return a batch of few rows with all targets; draws nothing."""
@@ -122,6 +143,7 @@ class TensorBatches:
         self._views: dict[
             tuple[str, ...], tuple[TensorData, tuple[bool, ...], TensorData | None]
         ] = {}
+        self._matrices: dict[tuple[str, ...], Tensor] = {}
 
     def _view(
         self, tasks: tuple[str, ...]
@@ -143,7 +165,18 @@ class TensorBatches:
         if whole is not None:
             return Batch(whole, tasks, complete)
         rows = self._rows.sampler(tasks).draw()
-        return Batch(data.take(rows.to(data.device)), tasks, complete)
+        present = None if all(complete) else self._matrix(tasks)[rows].any(0)
+        return Batch(data.take(rows.to(data.device)), tasks, complete, present)
+
+    def _matrix(self, tasks: tuple[str, ...]) -> Tensor:
+        """Return which rows have which task's label, [n, t]."""
+        if tasks not in self._matrices:
+            self._matrices[tasks] = torch.stack([self._labelled[name] for name in tasks], 1)
+        return self._matrices[tasks]
+
+    def count(self, tasks: tuple[str, ...]) -> int:
+        """Return how many batches the rows with a label of any of the tasks make."""
+        return self._rows.sampler(tasks).count
 
     def first(self) -> Batch:
         """Return the first row with all targets."""

@@ -55,6 +55,10 @@ class LoaderBatches:
         raw = self._ahead.pop() if self._ahead else self._next()
         return self._batch(raw, tasks, check=not self._seen)
 
+    def count(self, tasks: tuple[str, ...]) -> int:  # noqa: ARG002
+        """Return how many batches a pass makes, whatever the tasks; 0 if it is not known."""
+        return self._source.batches(self._batch_size) or 0
+
     def first(self) -> Batch:
         """Return the batch that will be drawn next, all tasks."""
         if not self._ahead:

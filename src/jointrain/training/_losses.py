@@ -1,9 +1,10 @@
-"""The losses of a step: of whatever batches it has drawn."""
+"""The losses of a step, of whatever batches it has drawn, and those over all rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from jointrain.balancing._task_losses import TaskLosses
@@ -41,3 +42,34 @@ def compute_losses(
                 tasks[name], outputs[name], batch.data.targets[name], complete=complete
             )
     return losses
+
+
+@torch.no_grad()
+def validation_losses(
+    network: Network, tasks: Mapping[str, Task], batches: Iterable[Batch]
+) -> dict[str, float]:
+    """Return each task's loss over all labelled rows; tasks without any are left out.
+
+    Args:
+        network: Maps inputs to outputs by task; left in evaluation mode.
+        tasks: The tasks by name.
+        batches: All rows, once.
+    """
+    network.eval()
+    sums: dict[str, list[Tensor]] = {}
+    counts: dict[str, list[Tensor]] = {}
+    for batch in batches:
+        outputs = network(batch.data.inputs, batch.tasks)
+        for name in batch.tasks:
+            target = batch.data.targets[name]
+            count = tasks[name].labelled(target).sum()
+            sums.setdefault(name, []).append(
+                tasks[name].loss(outputs[name], target).double() * count
+            )
+            counts.setdefault(name, []).append(count)
+    means = {}
+    for name in sums:
+        total = int(torch.stack(counts[name]).sum())
+        if total:
+            means[name] = float(torch.stack(sums[name]).sum()) / total
+    return means

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ class TaskSets:
         device: torch.device,
         generator: torch.Generator | None = None,
         seed: int = 0,
+        needed: Sequence[str] | None = None,
     ) -> TaskSets:
         """Return the data sets on the device, checked.
 
@@ -69,19 +71,23 @@ class TaskSets:
             device: Where the batches are wanted.
             generator: Source of the order of rows, unless there is a mixture.
             seed: Seed of a mixture's order and of the random numbers of loaders.
+            needed: Tasks that must have data; default all. The others are left out if they have
+                none.
 
         Raises:
             InvalidInputError: The data are of no known kind, a task has no data or no label, or a
                 target does not fit its task.
         """
         everything = tuple(tasks)
+        needed = everything if needed is None else needed
         if isinstance(data, TensorData):
-            return _in_memory([(data, everything)], tasks, purpose, batch_size, device, generator)
+            served = tuple(name for name in tasks if name in needed or name in data.targets)
+            return _in_memory([(data, served)], tasks, purpose, batch_size, device, generator)
         if isinstance(data, Mapping):
-            _check_served([tasks_of(key) for key in data], tasks, purpose)
+            _check_served([tasks_of(key) for key in data], tasks, purpose, needed)
             plain = all(isinstance(name, str) for name in data)
             if plain and all(isinstance(source, TensorData) for source in data.values()):
-                pairs = [(data[name], (name,)) for name in everything]
+                pairs = [(data[name], (name,)) for name in everything if name in data]
                 return _in_memory(pairs, tasks, purpose, batch_size, device, generator)
             data = Mixture(data, batch_size=batch_size)
         elif not isinstance(data, Mixture):
@@ -91,7 +97,7 @@ class TaskSets:
                     f"or a data set for each task by its name, got {type(data).__name__}"
                 )
             data = Mixture({everything: data}, batch_size=batch_size)
-        _check_served(list(data.sources), tasks, purpose)
+        _check_served(list(data.sources), tasks, purpose, needed)
         return _mixed(data, tasks, purpose, device, derived_seed(seed, purpose))
 
     def schedule(self, given: Schedule) -> Schedule:
@@ -122,8 +128,23 @@ class TaskSets:
 
     def once(self) -> Iterator[Batch]:
         """Yield all rows of all sets once."""
-        for _, batches in self._sets:
-            yield from batches.once()
+        for served, batches in self._sets:
+            for batch in batches.once():
+                yield replace(batch, tasks=served, complete=(False,) * len(served))
+
+    def serving(self, tasks: Sequence[str]) -> TaskSets:
+        """Return the same sets for some of their tasks alone.
+
+        They share the order of rows with these ones. A mixture chooses no sets for them.
+        """
+        if all(name in tasks for name in self.labels):
+            return self
+        labels = {name: count for name, count in self.labels.items() if name in tasks}
+        batches = {name: self.batches[name] for name in labels}
+        sets = [(tuple(name for name in served if name in labels), s) for served, s in self._sets]
+        kept = [(served, s) for served, s in sets if served]
+        together = max((s.count(served) for served, s in kept), default=0)
+        return TaskSets(kept, labels, batches, together)
 
     def close(self) -> None:
         """End the worker processes of the loaders."""
@@ -159,7 +180,12 @@ def input_batches(data: Any, tasks: Sequence[str], batch_size: int) -> Iterator[
         yield data
 
 
-def _check_served(keys: Sequence[tuple[str, ...]], tasks: Mapping[str, Task], purpose: str) -> None:
+def _check_served(
+    keys: Sequence[tuple[str, ...]],
+    tasks: Mapping[str, Task],
+    purpose: str,
+    needed: Sequence[str],
+) -> None:
     served = [name for key in keys for name in key]
     for name in served:
         if name not in tasks:
@@ -167,7 +193,7 @@ def _check_served(keys: Sequence[tuple[str, ...]], tasks: Mapping[str, Task], pu
                 f"there are {purpose} data for {name!r}, which is no task of the trainer"
                 f"{closest(name, tasks)}"
             )
-    for name in tasks:
+    for name in needed:
         if name not in served:
             raise InvalidInputError(f"task {name!r} has no {purpose} data")
 
@@ -205,8 +231,9 @@ def _in_memory(
         served = [tasks[name] for name in names]
         order = torch.Generator() if generator is None else generator
         sets.append((names, TensorBatches(data.to(device), served, batch_size, order)))
-    batches = {name: math.ceil(labels[name] / batch_size) for name in tasks}
-    return TaskSets(sets, {name: labels[name] for name in tasks}, batches, together)
+    labels = {name: labels[name] for name in tasks if name in labels}
+    batches = {name: math.ceil(count / batch_size) for name, count in labels.items()}
+    return TaskSets(sets, labels, batches, together)
 
 
 def _mixed(
