@@ -51,3 +51,12 @@ def test_adding_copies_what_others_may_write_to():
     add_to_grad(Gradients.of([x], [value]))
     assert x.grad.tolist() == [2.0, 2.0]
     assert y.grad.tolist() == [1.0, 1.0]
+
+
+def test_finite_looks_closer_where_a_sum_overflows():
+    rows, x, _ = collected()
+    block = next(b for b in rows.blocks if b.leaves[0].tensor is x)
+    block.matrix[0] = 3e38
+    assert rows.finite().tolist() == [True] * 3
+    block.matrix[1, 0] = float("nan")
+    assert rows.finite().tolist() == [True, False, True]

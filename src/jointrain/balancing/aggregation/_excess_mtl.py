@@ -90,6 +90,7 @@ class ExcessMTL(JacobianAggregation):
         """Add the squared gradients to the state and return the excess risks, [t]."""
         excess = torch.zeros(len(present), dtype=torch.float64)
         n_tasks = len(self.log_weights)
+        everyone = torch.equal(present, torch.arange(n_tasks))
         for i, block in enumerate(blocks):
             square = block.to(torch.promote_types(block.dtype, torch.float32)).square()
             kept = self.recall(f"kept_squares_{i}")
@@ -97,10 +98,13 @@ class ExcessMTL(JacobianAggregation):
                 kept = self.remember(
                     f"kept_squares_{i}", square.new_zeros(n_tasks, *block.shape[1:])
                 )
-            index = present.to(kept.device)
-            total = kept[index] + square
-            kept[index] = total
-            part = square / (total + _EPSILON).sqrt()
+            if everyone:
+                total = kept.add_(square)
+            else:
+                index = present.to(kept.device)
+                total = kept[index] + square
+                kept[index] = total
+            part = square.div_((total + _EPSILON).sqrt_())
             excess += part.flatten(1).sum(1, dtype=torch.float64).to(excess)
         return excess.to(self.log_weights)
 
