@@ -90,7 +90,7 @@ def draw(inputs: Tensor, captions: Tensor, fits: Tensor, path: str) -> None:
     for row, number in zip(axes, (23, 0, 10, 24), strict=True):
         row[0].set_ylabel(CAPTIONS[number], rotation=0, ha="right", va="center")
         for axis, i in zip(row, fits[:, number].topk(8).indices.tolist(), strict=True):
-            axis.imshow(inputs[i, :64].reshape(8, 8), cmap="gray_r")
+            axis.imshow(inputs[i, :64].reshape(8, 8).numpy(), cmap="gray_r")
             axis.set_title(CAPTIONS[captions[i]], color="g" if captions[i] == number else "r")
     figure.tight_layout()
     figure.savefig(path, dpi=110)

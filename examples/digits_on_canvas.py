@@ -83,7 +83,7 @@ def draw(trainer: Trainer, test: TensorData, path: str) -> None:
     found = trainer.predict(test.inputs) | {"true": test.targets["box"]}
     figure, axes = plt.subplots(2, 5, figsize=(8, 3.9), subplot_kw={"xticks": [], "yticks": []})
     for row, axis in zip(range(0, 30, 3), axes.flat, strict=True):
-        axis.imshow(test.inputs[row, 0], cmap="gray_r")
+        axis.imshow(test.inputs[row, 0].numpy(), cmap="gray_r")
         for name, color, style in (("true", "tab:green", "--"), ("box", "tab:red", "-")):
             x, y, *size = (SIDE * found[name][row]).tolist()
             axis.add_patch(plt.Rectangle((x - 0.5, y - 0.5), *size, fill=False, ec=color, ls=style))

@@ -57,8 +57,7 @@ def diagnoses(seed: int, epochs: int) -> tuple[np.ndarray, dict[str, np.ndarray]
     held_out, test = frame[200:300], frame[300:]
     found = {}
     for way, targets in (("alone", CANCER[:1]), ("joint", CANCER)):
-        others = [name for name in CANCER if name not in targets]
-        table = SupervisedTable.prepare(train, targets, ignore=others)
+        table = SupervisedTable.prepare(train, targets, ignore=set(CANCER) - set(targets))
         model = fit_table(table, Recipe(epochs=epochs, width=32), seed=seed)
         p = [model.predict(rows)["malignant"].clip(1e-6, 1 - 1e-6) for rows in (held_out, test)]
         logits = [np.log(q / (1 - q))[:, None] for q in p]
@@ -68,7 +67,7 @@ def diagnoses(seed: int, epochs: int) -> tuple[np.ndarray, dict[str, np.ndarray]
 
 
 def ece(true: np.ndarray, p: np.ndarray) -> float:
-    """Return the gap between probability and frequency over ten bins (expected calibration error)."""
+    """Return the expected calibration error, over ten bins."""
     index = np.minimum((p * 10).astype(int), 9)
     return sum(abs((p - true)[index == i].sum()) for i in range(10)) / len(p)
 
