@@ -1,15 +1,16 @@
 """Time and memory of one balanced training step, beside TorchJD and a plain loop.
 
-    python benchmarks/balancing_step.py [--quick] [--tasks 2,8,32] [--networks mlp,lenet,resnet]
+    python benchmarks/balancing_step.py [--tables speed] [--networks mlp] [--tasks 2,8]
 
-Everything is measured in turn in this one process, on one thread; a row's number is the ratio of
-its time to the plain joint step of the same network. With a GPU, ``--device cuda``.
+Everything is measured in turn in this one process, on one thread; a number is the ratio of a
+step's time to the plain joint step of the same network. With a GPU, ``--device cuda``.
 Peers: ``pip install torchjd==0.18.0 qpsolvers quadprog cvxpy ecos``; missing ones are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
 import warnings
@@ -135,7 +136,9 @@ def ours(name: str, **options: Any) -> Step:
     made: dict[int, balancing.Balancer] = {}
 
     def step(case: Case) -> None:
-        balancer = made.setdefault(id(case), balancing.balancer_from_name(name))
+        if id(case) not in made:
+            made[id(case)] = balancing.balancer_from_name(name)
+        balancer = made[id(case)]
         case.optimizer.zero_grad()
         balancing.backward(case.losses()[1], balancer=balancer, **options)
         case.optimizer.step()
@@ -144,13 +147,19 @@ def ours(name: str, **options: Any) -> Step:
 
 
 def torchjd_steps(tasks: int, wanted: list[str]) -> dict[str, Step]:
-    """Return the peer's steps for the methods that it has and that can be built here."""
+    """Return the peer's steps, by our names, for the methods that it has and that can be built."""
     try:
         import torchjd.aggregation as aggregation
         from torchjd.autojac import jac_to_grad, mtl_backward
     except ImportError:
         return {}
-    arguments: dict[str, dict[str, Any]] = {"CAGrad": {"c": 0.4}, "NashMTL": {"n_tasks": tasks}}
+    arguments: dict[str, dict[str, Any]] = {
+        "CAGrad": {"c": 0.5},
+        "FairGrad": {"alpha": 2.0},
+        "NashMTL": {"n_tasks": tasks},
+        "Krum": {"n_byzantine": 1},
+        "TrimmedMean": {"trim_number": 1 if tasks > 2 else 0},
+    }
 
     def stepper(aggregator: Any) -> Step:
         def step(case: Case) -> None:
@@ -167,16 +176,16 @@ def torchjd_steps(tasks: int, wanted: list[str]) -> dict[str, Step]:
         if ours_name not in wanted:
             continue
         try:
-            aggregator = getattr(aggregation, name)(**arguments.get(name, {}))
-        except (AttributeError, ImportError, TypeError):
-            continue
-        found[f"torchjd {name}"] = stepper(aggregator)
+            found[ours_name] = stepper(getattr(aggregation, name)(**arguments.get(name, {})))
+        except (AttributeError, ImportError, ValueError) as error:
+            print(f"   torchjd {name} is left out: {str(error)[:90]}")
     return found
 
 
 PEERS = {
     "mgda": "MGDA",
     "pcgrad": "PCGrad",
+    "gradvac": "GradVac",
     "graddrop": "GradDrop",
     "imtl-g": "IMTLG",
     "cagrad": "CAGrad",
@@ -186,22 +195,33 @@ PEERS = {
     "upgrad": "UPGrad",
     "dualproj": "DualProj",
     "config": "ConFIG",
-    "cr-mogm": "CRMOGMWeighting",
+    "pcd": "PCD",
+    "excess-mtl": "ExcessMTL",
+    "krum": "Krum",
+    "trimmed-mean": "TrimmedMean",
+    "rgw": "Random",
 }
-GRADIENT_QUICK = ["imtl-g", "upgrad", "mgda", "pcgrad", "cagrad", "nash-mtl", "fairgrad"]
+USUAL = "imtl-g"
+BARGAINERS = ("nash-mtl", "cagrad", "fairgrad", "pcgrad")
 
 
 def measure(
     steps: dict[str, Step], make: Callable[[], Any], rounds: int, device: str
 ) -> dict[str, list[float]]:
-    """Run every step in turn, round after round, each on a case of its own; return seconds."""
+    """Run every step in each round, each on a case of its own; return seconds.
+
+    On the CPU, seconds of this process's work, so that others on the machine disturb little.
+    """
+    clock = time.process_time if device == "cpu" else time.perf_counter
     cases = {name: make() for name in steps}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
+    order = random.Random(0)
     for turn in range(rounds + 2):
-        for name, step in steps.items():
+        # in an order of its own each round, so that nobody always runs behind the same one
+        for name, step in order.sample(list(steps.items()), len(steps)):
             if seconds[name] and seconds[name][0] < 0:
                 continue
-            start = time.perf_counter()
+            start = clock()
             try:
                 step(cases[name])
             except Exception as error:
@@ -211,19 +231,25 @@ def measure(
             if device != "cpu":
                 torch.cuda.synchronize()
             if turn >= 2:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
-def show(title: str, seconds: dict[str, list[float]]) -> None:
+def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Return each row's median over the plain step's."""
     base = statistics.median(seconds["plain"])
-    least = min(seconds["plain"])
-    print(f"\n{title}: the plain step takes {base * 1e3:.2f} ms")
-    print(f"   {'':34s} {'median':>8s} {'best':>8s}")
-    for name, found in seconds.items():
-        if found[0] >= 0:
-            ratio = statistics.median(found) / base
-            print(f"   {name:34s} {ratio:7.2f}x {min(found) / least:7.2f}x", flush=True)
+    return {
+        name: statistics.median(found) / base for name, found in seconds.items() if min(found) >= 0
+    }
+
+
+def show(title: str, seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Print one row each; return the ratios."""
+    print(f"\n{title}: the plain step takes {statistics.median(seconds['plain']) * 1e3:.2f} ms")
+    found = ratios(seconds)
+    for name, ratio in found.items():
+        print(f"   {name:40s} {ratio:7.2f}x", flush=True)
+    return found
 
 
 class MultiInput(Case):
@@ -254,67 +280,88 @@ def loss_methods() -> list[str]:
     ]
 
 
-def speed(
-    network: str, tasks: int, device: str, quick: bool, every: bool, batch: int | None
-) -> None:
-    known = gramian_methods()
-    methods = known if every else [m for m in GRADIENT_QUICK if m in known]
-    rounds = (5 if network == "mlp" else 2) if quick else (15 if tasks <= 8 else 7)
-    if network == "resnet":
-        rounds = 2 if quick else 4
-    steps: dict[str, Step] = {"plain": plain, "plain loop (IMTL-G)": plain_loop}
-    steps |= torchjd_steps(tasks, methods)
-    losses = loss_methods() if every else ["equal", "uncertainty", "famo"]
-    steps |= {f"jointrain {m}": ours(m) for m in losses if m in balancing.BALANCERS}
+def speed(network: str, tasks: int, methods: list[str], options: argparse.Namespace) -> None:
+    """Print the gradient methods' table, torchjd beside ours."""
+    rounds = options.rounds or {"mlp": 15, "lenet": 5, "resnet": 3}[network]
+    peers = torchjd_steps(tasks, methods)
+    steps: dict[str, Step] = {"plain": plain, "loop": plain_loop}
+    steps |= {f"torchjd {m}": step for m, step in peers.items()}
     steps |= {f"jointrain {m}": ours(m) for m in methods}
-    usual = "imtl-g" if "imtl-g" in known else "mgda"
-    steps |= {
-        f"jointrain {usual} {label}": ours(usual, **options)
-        for label, options in {
-            "refresh_every=8": {"refresh_every": 8},
-            'at="features"': {"at": "features"},
-            'at="last_shared_layer"': {"at": "last_shared_layer"},
-            'way="layerwise"': {"way": "layerwise"},
-        }.items()
+
+    def make() -> Case:
+        return Case(network, tasks, options.device, options.batch)
+
+    seconds = measure(steps, make, rounds, options.device)
+    found = ratios(seconds)
+    print(f"\n{network}, {tasks} tasks: the plain step takes", end=" ")
+    print(f"{statistics.median(seconds['plain']) * 1e3:.2f} ms")
+    print(f"   a plain loop with IMTL-G {found['loop']:.2f}x")
+    print(f"   {'method':18s} {'torchjd':>9s} {'jointrain':>10s}")
+    for m in methods:
+        theirs = found.get(f"torchjd {m}")
+        shown = f"{theirs:8.2f}x" if theirs else "        -"
+        print(f"   {m:18s} {shown} {found[f'jointrain {m}']:9.2f}x", flush=True)
+    usual = found.get(f"jointrain {USUAL}")
+    if usual:
+        print(f"   {USUAL} over the plain loop: {usual / found['loop']:.3f}")
+        for m in set(BARGAINERS) & set(methods):
+            print(f"   {m} over {USUAL}: {found[f'jointrain {m}'] / usual:.3f}")
+
+
+def cheaper(tasks: int, options: argparse.Namespace) -> None:
+    """Print what the options cost that are cheaper by choice."""
+    choices = {
+        "exact": {},
+        "refresh_every=8": {"refresh_every": 8},
+        'at="features"': {"at": "features"},
+        'at="last_shared_layer"': {"at": "last_shared_layer"},
+        'way="layerwise"': {"way": "layerwise"},
     }
-    found = measure(steps, lambda: Case(network, tasks, device, batch), rounds, device)
-    show(f"{network}, {tasks} tasks, batch {batch or NETWORKS[network][2]}", found)
-    refreshed = found.get(f"jointrain {usual} refresh_every=8")
-    exact = found.get(f"jointrain {usual}")
-    if refreshed and exact and refreshed[0] > 0:
-        mean = (7 * statistics.median(refreshed) + statistics.median(exact)) / 8
-        ratio = mean / statistics.median(found["plain"])
-        print(f"   {usual + ' refresh_every=8, mean of 8 steps':34s} {ratio:7.2f}x")
+    steps: dict[str, Step] = {"plain": plain}
+    steps |= {name: ours(USUAL, **arguments) for name, arguments in choices.items()}
+    rounds = 8 * max(1, (options.rounds or 24) // 8) + 6  # whole cycles of eight after the warm-up
+    seconds = measure(steps, lambda: Case("mlp", tasks, options.device), rounds, options.device)
+    found = show(f"mlp, {tasks} tasks, {USUAL}, cheaper by choice (median of the steps)", seconds)
+    mean = (7 * found["refresh_every=8"] + found["exact"]) / 8
+    print(f"   {'refresh_every=8, mean over a cycle':40s} {mean:7.2f}x")
 
 
-def several_inputs(tasks: int, device: str, quick: bool) -> None:
-    usual = "imtl-g" if "imtl-g" in balancing.BALANCERS else "mgda"
-    steps: dict[str, Step] = {"plain": plain, f"jointrain {usual}": ours(usual)}
-    rounds = 9 if quick else 25
-    batch = 64 * tasks
-    found = measure(steps, lambda: MultiInput("mlp", tasks, device, batch), rounds, device)
-    show(f"mlp, {tasks} tasks, each a batch of its own of 64", found)
+def weightings(tasks: int, methods: list[str], options: argparse.Namespace) -> None:
+    steps: dict[str, Step] = {"plain": plain} | {m: ours(m) for m in methods}
+    rounds = options.rounds or 60
+    seconds = measure(steps, lambda: Case("mlp", tasks, options.device), rounds, options.device)
+    show(f"mlp, {tasks} tasks, loss weightings", seconds)
+
+
+def several_inputs(tasks: int, rows: int, options: argparse.Namespace) -> None:
+    steps: dict[str, Step] = {"plain": plain, USUAL: ours(USUAL)}
+
+    def make() -> Case:
+        return MultiInput("mlp", tasks, options.device, rows * tasks)
+
+    seconds = measure(steps, make, options.rounds or 25, options.device)
+    show(f"mlp, {tasks} tasks, each a batch of its own of {rows} rows", seconds)
 
 
 def memory(tasks: int = 32) -> None:
     """Print the peak memory of a step beyond that of the plain step."""
-    usual = "imtl-g" if "imtl-g" in balancing.BALANCERS else "mgda"
     layer = 4 * (256 * 256 + 256)
-    print(f"\nmlp, {tasks} tasks: peak memory beyond the plain step, in tasks x largest layer")
     base = _peak(plain, tasks)
-    rows = {"plain loop (IMTL-G)": plain_loop, **torchjd_steps(tasks, ["imtl-g"])}
-    rows |= {f'jointrain way="{w}"': ours(usual, way=w) for w in ("per_task", "layerwise")}
-    for name, step in rows.items():
-        extra = _peak(step, tasks) - base
+    rows: dict[str, Step] = {"a plain loop": plain_loop}
+    rows |= {f"torchjd {m}": step for m, step in torchjd_steps(tasks, [USUAL]).items()}
+    rows |= {f'jointrain way="{w}"': ours(USUAL, way=w) for w in ("per_task", "layerwise")}
+    found = {name: _peak(step, tasks) - base for name, step in rows.items()}
+    print(f"\nmlp, {tasks} tasks: peak memory beyond the plain step, in tasks x largest layer")
+    for name, extra in found.items():
         print(
-            f"   {name:34s} {extra / 2**20:8.1f} MiB = {extra / (tasks * layer):5.2f}", flush=True
+            f"   {name:40s} {extra / 2**20:6.1f} MiB = {extra / (tasks * layer):5.2f}", flush=True
         )
 
 
 def _peak(step: Step, tasks: int) -> int:
-    """Return the most bytes that tensors took at once in a step, by the profiler's account."""
+    """Return the most bytes that tensors took at once in a first step, as the profiler says."""
     case = Case("mlp", tasks, "cpu")
-    step(case)
+    plain(case)
     with torch.profiler.profile(profile_memory=True) as profile:
         step(case)
     now = most = 0
@@ -325,29 +372,37 @@ def _peak(step: Step, tasks: int) -> int:
     return most
 
 
+TABLES = ("speed", "weightings", "cheaper", "inputs", "memory")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes")
-    parser.add_argument("--all", action="store_true", help="every method")
-    parser.add_argument("--tasks", default="")
-    parser.add_argument("--networks", default="")
+    parser.add_argument("--tables", default=",".join(TABLES))
+    parser.add_argument("--tasks", default="2,8,32,128")
+    parser.add_argument("--networks", default="mlp,lenet,resnet")
+    parser.add_argument("--methods", default="", help="names; by default all")
+    parser.add_argument("--rounds", type=int, default=None)
     parser.add_argument("--batch", type=int, default=None)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    tasks = [
-        int(k) for k in (options.tasks or ("2,8" if options.quick else "2,8,32,128")).split(",")
-    ]
-    networks = (options.networks or ("mlp" if options.quick else "mlp,lenet,resnet")).split(",")
-    for network in networks:
+    tables = options.tables.split(",")
+    tasks = [int(k) for k in options.tasks.split(",")]
+    asked = options.methods.split(",") if options.methods else list(balancing.BALANCERS)
+    for network in options.networks.split(",") if "speed" in tables else ():
         for k in tasks:
-            speed(network, k, options.device, options.quick, options.all, options.batch)
-    if "mlp" in networks:
-        for k in tasks[:2]:
-            several_inputs(k, options.device, options.quick)
-        if options.device == "cpu":
-            memory()
+            speed(network, k, [m for m in gramian_methods() if m in asked], options)
+    for k in tasks:
+        if "weightings" in tables:
+            weightings(k, [m for m in loss_methods() if m in asked], options)
+        if "cheaper" in tables:
+            cheaper(k, options)
+    for k in [k for k in tasks if k <= 8] if "inputs" in tables else ():
+        for rows in (64, 256):
+            several_inputs(k, rows, options)
+    if "memory" in tables and options.device == "cpu":
+        memory()
 
 
 if __name__ == "__main__":

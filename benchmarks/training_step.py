@@ -1,8 +1,10 @@
-"""One epoch of `Trainer` against the same network in a hand-written PyTorch loop.
+"""One `Trainer.fit` against the same training in a hand-written PyTorch loop, for every schedule.
 
-Both run in turn in this process, on the same data, from the same weights, with the same optimiser,
-for several rounds; the table shows medians. The trunk is 64 -> 256 -> 256 -> 256, the K heads are
-scalar regressions of equal weight, there is no validation.
+Both run in turn in this process, on the same data, from the same weights, with the same optimiser
+and the same turns of tasks, for several rounds; the table shows medians. The trunk is 64 -> 256 ->
+256 -> 256, the K heads are scalar regressions of equal weight, there is no validation. The loops by
+hand know their whole order of tasks before they start, but for order `progress`, where they draw
+evenly.
 
     python benchmarks/training_step.py --threads 1
 """
@@ -13,14 +15,14 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from jointrain import Alternating, HardSharing, Joint, Task, TensorData, Trainer
-from jointrain.training import OptimizerSettings
+from jointrain.training import MaskedFeatures, OptimizerSettings, Phase, Phases
 
 WARM_UP_ROUNDS = 2
 
@@ -31,17 +33,42 @@ def build_network(tasks: int) -> HardSharing:
         nn.Linear(256, 256), nn.ReLU(),
         nn.Linear(256, 256), nn.ReLU(),
     )  # fmt: skip
-    return HardSharing(trunk, {f"task {i}": nn.Linear(256, 1) for i in range(tasks)})
+    heads = {f"task {i}": nn.Linear(256, 1) for i in range(tasks)}
+    return HardSharing(trunk, heads, group_from=None)
 
 
-def trainer_epoch(
-    network: HardSharing, x: Tensor, y: Tensor, schedule: str, batch: int
+def schedules(per_pass: int, tasks: int) -> dict[str, tuple[Joint | Alternating | Phases, int]]:
+    """Return every schedule with its number of steps."""
+    orders = ("round_robin", "random", "proportional", "temperature", "annealed", "progress")
+    alternating = {order: (Alternating(order), per_pass * tasks) for order in orders}
+    turns = {f"task {i}": 1 / tasks for i in range(tasks)}
+    return {
+        "joint": (Joint(), per_pass),
+        **alternating,
+        "probabilities": (Alternating("random", turns), per_pass * tasks),
+        "block of 10": (Alternating("round_robin", block=10), per_pass * tasks),
+        "function": (Alternating(lambda step: f"task {step % tasks}"), per_pass * tasks),
+        "phases": (
+            Phases(
+                [
+                    Phase(name="pretrain", epochs=1, pretraining=MaskedFeatures()),
+                    Phase(name="joint", epochs=1),
+                    Phase(name="heads", epochs=1, freeze="shared"),
+                ]
+            ),
+            3 * per_pass,
+        ),
+    }
+
+
+def by_trainer(
+    network: HardSharing, x: Tensor, y: Tensor, schedule: Joint | Alternating | Phases, batch: int
 ) -> Callable[[], None]:
     names = network.task_names
     trainer = Trainer(
         network,
         [Task.regression(name) for name in names],
-        schedule=Joint() if schedule == "joint" else Alternating("round_robin"),
+        schedule=schedule,
         optimizer=OptimizerSettings(),
         batch_size=batch,
         epochs=1,
@@ -51,62 +78,110 @@ def trainer_epoch(
     return lambda: trainer.fit(data) and None
 
 
+def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0, fused=True)
+
+
+def joint_epoch(
+    network: HardSharing, x: Tensor, y: Tensor, batch: int, optimizer: torch.optim.Optimizer
+) -> None:
+    trunk, heads = network.trunk, network.heads.layers
+    network.train()
+    order = torch.randperm(len(x))
+    for start in range(0, len(x), batch):
+        rows = order[start : start + batch]
+        features, target = trunk(x[rows]), y[rows]
+        losses = [
+            functional.mse_loss(head(features).squeeze(1), target[:, i])
+            for i, head in enumerate(heads)
+        ]
+        optimizer.zero_grad()
+        torch.stack(losses).sum().backward()
+        optimizer.step()
+
+
 def joint_by_hand(network: HardSharing, x: Tensor, y: Tensor, batch: int) -> Callable[[], None]:
-    trunk, heads = network.trunk, network.heads
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
+    optimizer = adamw(network.parameters())
+    return lambda: joint_epoch(network, x, y, batch, optimizer)
+
+
+def alternating_by_hand(
+    network: HardSharing, x: Tensor, y: Tensor, batch: int, *, order: str
+) -> Callable[[], None]:
+    trunk, heads = network.trunk, network.heads.layers
+    optimizer = adamw(network.parameters())
+    targets = [y[:, i].contiguous() for i in range(len(heads))]
+    steps = len(heads) * -(-len(x) // batch)
+
+    def batches() -> Iterable[Tensor]:
+        while True:
+            yield from torch.randperm(len(x)).split(batch)
 
     def epoch() -> None:
         network.train()
-        order = torch.randperm(len(x))
-        for start in range(0, len(x), batch):
-            rows = order[start : start + batch]
-            features, target = trunk(x[rows]), y[rows]
-            losses = [
-                functional.mse_loss(head(features).squeeze(1), target[:, i])
-                for i, head in enumerate(heads)
-            ]
+        if order in ("round_robin", "function"):
+            turns = [step % len(heads) for step in range(steps)]
+        elif order == "block of 10":
+            turns = [step // 10 % len(heads) for step in range(steps)]
+        else:
+            turns = torch.randint(len(heads), (steps,)).tolist()
+        rows_of = [iter(batches()) for _ in heads]
+        for task in turns:
+            rows = next(rows_of[task])
+            loss = functional.mse_loss(heads[task](trunk(x[rows])).squeeze(1), targets[task][rows])
             optimizer.zero_grad()
-            torch.stack(losses).sum().backward()
+            loss.backward()
             optimizer.step()
 
     return epoch
 
 
-def alternating_by_hand(
-    network: HardSharing, x: Tensor, y: Tensor, batch: int
-) -> Callable[[], None]:
-    trunk, heads = network.trunk, network.heads
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
-    targets = [y[:, i].contiguous() for i in range(len(heads))]
+def phases_by_hand(network: HardSharing, x: Tensor, y: Tensor, batch: int) -> Callable[[], None]:
+    trunk, heads = network.trunk, network.heads.layers
 
-    def epoch() -> None:
-        network.train()
-        orders = [torch.randperm(len(x)) for _ in heads]
-        for start in range(0, len(x), batch):
-            for order, head, target in zip(orders, heads, targets, strict=True):
-                rows = order[start : start + batch]
-                loss = functional.mse_loss(head(trunk(x[rows])).squeeze(1), target[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+    def pretrain() -> None:
+        decoder = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, x.shape[1]))
+        optimizer = adamw([*trunk.parameters(), *decoder.parameters()])
+        mean, deviation = x.mean(0), x.std(0)
+        for rows in torch.randperm(len(x)).split(batch):
+            part = x[rows]
+            hidden = torch.rand(part.shape) < 0.3
+            errors = (decoder(trunk(torch.where(hidden, mean, part))) - part) / deviation
+            loss = torch.where(hidden, errors.square(), 0.0).sum() / hidden.sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
-    return epoch
+    def run() -> None:
+        pretrain()
+        joint_epoch(network, x, y, batch, adamw(network.parameters()))
+        trunk.requires_grad_(False)
+        joint_epoch(network, x, y, batch, adamw(heads.parameters()))
+        trunk.requires_grad_(True)
+
+    return run
 
 
-def seconds(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def seconds(run: Callable[[], None], clock: Callable[[], float]) -> float:
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time an epoch of Trainer and of a plain loop.")
+    parser = argparse.ArgumentParser(description="Time Trainer against a plain loop.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds (at least 7 for use)")
     parser.add_argument("--rows", type=int, default=25_600)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--tasks", type=int, default=4)
+    parser.add_argument(
+        "--cpu-time", action="store_true",
+        help="count the time on the processor, for a machine that others use, too",
+    )  # fmt: skip
+    parser.add_argument("--only", nargs="*", help="names of schedules; default all")
     options = parser.parse_args()
+    clock = time.process_time if options.cpu_time else time.perf_counter
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     x = torch.randn(options.rows, 64)
@@ -116,22 +191,27 @@ def main() -> None:
         f"batch {options.batch}, K = {options.tasks}, median of {options.rounds} rounds"
     )
     print(
-        f"{'schedule':12s} {'steps':>6s} {'Trainer ms':>11s} {'by hand ms':>11s} {'ratio':>6s} "
+        f"{'schedule':14s} {'steps':>6s} {'Trainer ms':>11s} {'by hand ms':>11s} {'ratio':>6s} "
         f"{'overhead/step ms':>17s}"
     )
     per_pass = -(-options.rows // options.batch)
-    for schedule, by_hand, steps in (
-        ("joint", joint_by_hand, per_pass),
-        ("alternating", alternating_by_hand, per_pass * options.tasks),
-    ):
+    for name, (schedule, steps) in schedules(per_pass, options.tasks).items():
+        if options.only and name not in options.only:
+            continue
         network = build_network(options.tasks)
-        ours = trainer_epoch(copy.deepcopy(network), x, y, schedule, options.batch)
-        theirs = by_hand(copy.deepcopy(network), x, y, options.batch)
+        ours = by_trainer(copy.deepcopy(network), x, y, schedule, options.batch)
+        plain = copy.deepcopy(network), x, y, options.batch
+        if isinstance(schedule, Joint):
+            theirs = joint_by_hand(*plain)
+        elif isinstance(schedule, Phases):
+            theirs = phases_by_hand(*plain)
+        else:
+            theirs = alternating_by_hand(*plain, order=name)
         times: tuple[list[float], list[float]] = ([], [])
         for turn in range(options.rounds + WARM_UP_ROUNDS):
             # whoever goes first changes every round, so that neither always has the warm cache
             for side in (0, 1) if turn % 2 else (1, 0):
-                elapsed = seconds((ours, theirs)[side])
+                elapsed = seconds((ours, theirs)[side], clock)
                 if turn >= WARM_UP_ROUNDS:
                     times[side].append(1000 * elapsed)
         trainer, hand = (statistics.median(side) for side in times)
@@ -139,9 +219,7 @@ def main() -> None:
         rounds = list(zip(*times, strict=True))
         ratio = statistics.median(a / b for a, b in rounds)
         overhead = statistics.median(a - b for a, b in rounds) / steps
-        print(
-            f"{schedule:12s} {steps:6d} {trainer:11.1f} {hand:11.1f} {ratio:6.3f} {overhead:17.4f}"
-        )
+        print(f"{name:14s} {steps:6d} {trainer:11.1f} {hand:11.1f} {ratio:6.3f} {overhead:17.4f}")
 
 
 if __name__ == "__main__":

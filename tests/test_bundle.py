@@ -20,7 +20,7 @@ from jointrain import (
     save_bundle,
 )
 from jointrain.bundle import describe_bundle, new_folder
-from jointrain.training import Alternating, Separate
+from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
 
 
 @pytest.fixture(scope="module", params=["separate", "alternating"])
@@ -49,6 +49,50 @@ def test_round_trip(model, tmp_path):
     for task in before:
         np.testing.assert_array_equal(before[task], after[task])
     assert describe_bundle(path)["metrics"] == {"sex": {"ROC-AUC": None, "log-loss": 0.5}}
+
+
+PHASES = Phases(
+    [
+        Phase(name="pretrain", epochs=2, pretraining=MaskedFeatures()),
+        Phase(name="joint", epochs=3, schedule=Alternating("temperature", block=2)),
+        Phase(name="fine-tune", epochs=2, each_task=True, tasks=("sex", "island")),
+    ]
+)
+
+
+def test_networks_of_a_tasks_own_and_auxiliary_targets_go_round(tmp_path):
+    table = SupervisedTable.prepare(load_penguins(), ["species", "sex", "island", "body_mass_g"])
+    recipe = Recipe(schedule=PHASES, auxiliary="island", width=16, batch_size=64)
+    model = fit_table(table, recipe, seed=3)
+    assert [part.tasks for part in model.parts] == [
+        ("sex",), ("island",), ("species", "body_mass_g"),
+    ]  # fmt: skip
+    # 2 + 3 epochs together, 2 each alone
+    assert all(part.epochs[0] == 9 for part in model.parts)
+    again = load_bundle(save_bundle(model, tmp_path / "model"))
+    assert again.recipe == recipe
+    frame = load_penguins().drop("island")
+    before, after = model.predict(load_penguins()), again.predict(frame)
+    assert list(before) == ["species", "sex", "body_mass_g"]
+    for task in before:
+        np.testing.assert_array_equal(before[task], after[task])
+    assert "island" in again.predict(frame, auxiliary=True)
+    assert "island" not in again.predict_table(frame).columns
+    # the auxiliary target need not be there
+    assert list(again.evaluate(frame)) == ["species", "sex", "body_mass_g"]
+    assert not np.array_equal(
+        again.parts[0].network.trunk[0].weight.detach(),
+        again.parts[2].network.trunk[0].weight.detach(),
+    )
+
+
+def test_a_function_as_order_is_refused_and_nothing_is_written(tmp_path):
+    table = SupervisedTable.prepare(load_penguins(), ["species", "sex"])
+    recipe = Recipe(schedule=Alternating(lambda step: "sex"), epochs=1, width=8)
+    model = fit_table(table, recipe)
+    with pytest.raises(InvalidInputError, match=r"the order of Alternating\(\) is a function"):
+        save_bundle(model, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_saving_twice_gives_the_same_bytes(model, tmp_path):

@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jointrain.bundle import load_bundle
+from jointrain.bundle import load_bundle, save_bundle
 from jointrain.cli import run
 from jointrain.data import load_penguins
+from jointrain.networks import NETWORKS
+from jointrain.training import Alternating, Contrastive
 
 QUICK = ["--epochs", "4", "--width", "16", "--device", "cpu"]
 
@@ -140,6 +142,70 @@ def test_every_training_flag_reaches_the_recipe(penguins, capsys):
     assert (recipe.patience, recipe.validation_fraction) == (2, 0.2)
 
 
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_any_network_is_fitted_stored_and_loaded(penguins, capsys, network):
+    command = ["fit", "penguins.csv", "--targets", "species,body_mass_g", "--out", "model"]
+    more = ["--epochs", "2", "--width", "4", "--device", "cpu", "--network", network]
+    if network == "tabm":
+        more += ["--network-option", "members=2,embeddings=linear"]
+    assert run([*command, *more]) == 0
+    model = load_bundle("model")
+    assert model.recipe.network == network
+    assert type(model.parts[0].network) is NETWORKS[network].network
+    first = model.predict(load_penguins())
+    again = fit_again(model, "copy")
+    for task, values in first.items():
+        np.testing.assert_array_equal(again.predict(load_penguins())[task], values)
+    if network == "tabm":
+        assert model.recipe.network_options == (("members", 2), ("embeddings", "linear"))
+
+
+def fit_again(model, folder):
+    """Save a loaded model and load it once more."""
+    save_bundle(model, folder)
+    return load_bundle(folder)
+
+
+def test_compare_takes_a_network(penguins, capsys):
+    command = ["compare", "penguins.csv", "--targets", "sex,body_mass_g", "--out", "answer"]
+    quick = ["--folds", "2", "--seeds", "1", "--epochs", "1", "--width", "4", "--device", "cpu"]
+    network = ["--network", "ple", "--network-option", "shared_experts=1"]
+    assert run([*command, *quick, *network]) == 0
+    assert load_bundle("answer/bundle").recipe.network == "ple"
+    capsys.readouterr()
+    assert run(["inspect", "answer"]) == 0
+    assert "network ple" in capsys.readouterr().out
+
+
+def test_networks_are_listed_with_a_line_each(capsys):
+    assert run(["networks"]) == 0
+    shown = capsys.readouterr().out
+    for name in NETWORKS:
+        assert name in shown
+    assert run(["networks", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["mmoe"]["options"] == {"embeddings": None, "experts": 4}
+    assert list(listed) == list(NETWORKS)
+
+
+@pytest.mark.parametrize(
+    "said, message",
+    [
+        (["--network", "mmmoe"], "got 'mmmoe'; did you mean 'mmoe'"),
+        (["--network", "ple", "--network-option", "experts=3"], "'ple' has no setting 'experts'"),
+        (["--network-option", "rank=3"], "network 'hard' has no setting 'rank'"),
+        (["--network", "mmoe", "--network-option", "experts=0"], "at least one module"),
+    ],
+)
+def test_a_network_that_there_is_not_is_one_line_of_error(penguins, capsys, said, message):
+    command = ["fit", "penguins.csv", "--targets", "sex", "--out", "model", *QUICK]
+    assert run([*command, *said]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+    assert not Path("model").exists()
+
+
 @pytest.mark.parametrize("weights", ["size", "difficulty"])
 def test_weight_rules(penguins, capsys, weights):
     command = ["fit", "penguins.csv", "--targets", "sex,body_mass_g", "--out", "model"]
@@ -173,3 +239,66 @@ def test_version(capsys):
 
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"jointrain {__version__}"
+
+
+def test_schedules_by_flags_and_in_the_bundle(penguins, capsys):
+    arguments = ["fit", "penguins.csv", "--targets", "species,sex,island", *QUICK, "--out", "model"]
+    assert run(
+        [
+            *arguments, "--schedule", "alternating", "--order", "temperature",
+            "--temperature", "3", "--block", "10", "--auxiliary", "island",
+            "--when-converged", "freeze", "--task-patience", "2",
+        ]
+    ) == 0  # fmt: skip
+    recipe = load_bundle("model").recipe
+    assert recipe.schedule == Alternating("temperature", block=10, temperature=3.0)
+    assert recipe.auxiliary == ("island",)
+    assert (recipe.when_converged, recipe.task_patience) == ("freeze", 2)
+    capsys.readouterr()
+    assert run(["predict", "model", "penguins.csv", "--out", "-"]) == 0
+    assert "island" not in capsys.readouterr().out.splitlines()[0]
+
+
+PHASES = """
+targets = ["species", "sex"]
+schedule = "phases"
+width = 16
+out = "model"
+
+[[phases]]
+name = "pretrain"
+epochs = 2
+pretraining = {kind = "contrastive", rate = 0.5}
+
+[[phases]]
+name = "joint"
+epochs = 3
+schedule = {kind = "alternating", order = "annealed"}
+
+[[phases]]
+name = "fine-tune"
+epochs = 2
+each_task = true
+freeze = ["shared"]
+"""
+
+
+def test_phases_from_a_config_file(penguins, capsys):
+    Path("run.toml").write_text(PHASES)
+    assert run(["fit", "penguins.csv", "--config", "run.toml", "--device", "cpu"]) == 0
+    model = load_bundle("model")
+    assert [phase.name for phase in model.recipe.schedule.phases] == [
+        "pretrain", "joint", "fine-tune",
+    ]  # fmt: skip
+    assert model.recipe.schedule.phases[0].pretraining == Contrastive(rate=0.5)
+    assert run(["inspect", "model"]) == 0
+    assert "phases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("order", ["annealed", "progress"])
+def test_orders_that_depend_on_the_run(penguins, capsys, order):
+    assert run(
+        ["fit", "penguins.csv", "--targets", "species,sex", "--schedule", "alternating",
+         "--order", order, "--out", "model", *QUICK]
+    ) == 0  # fmt: skip
+    assert load_bundle("model").recipe.schedule.order == order

@@ -156,3 +156,24 @@ def test_a_torchmetrics_metric_is_reset_at_every_call():
 def test_a_torchmetrics_metric_without_a_direction_is_refused():
     with pytest.raises(ValueError, match="MeanMetric does not say whether higher is better"):
         Metric.of(torchmetrics.MeanMetric())
+
+
+def test_classification_metrics_of_torchmetrics_take_the_targets_of_tables():
+    from torchmetrics import classification
+
+    from jointrain import Task
+
+    nan = float("nan")
+    prediction = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.1, 0.1, 0.8]])
+    kind = Task(
+        "kind", "multiclass", (0, 1, 2),
+        metrics=(Metric.of(classification.MulticlassAccuracy(3, average="micro")),),
+    )  # fmt: skip
+    target = torch.tensor([0.0, 1.0, nan])
+    assert kind.evaluate(prediction, target) == {"MulticlassAccuracy": 0.5}
+    metric = classification.MultilabelAccuracy(3, average="micro", ignore_index=-100)
+    labels = Task("labels", "multilabel", (0, 1, 2), metrics=(Metric.of(metric),))
+    # of four labels that are there, the one of 0.1 is wrong
+    target = torch.tensor([[1.0, 0.0, nan], [nan, nan, 1.0], [nan, nan, 1.0]])
+    metrics = labels.evaluate(prediction, target)
+    assert metrics == {"MultilabelAccuracy": 0.75}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -70,10 +72,36 @@ def _rule_or_pairs(value: Any) -> Any:
     return _pairs(value) if isinstance(value, str) and "=" in value else value
 
 
+def _duration(value: Any) -> Any:
+    """Check a duration such as ``90``, ``60s`` or ``2m``; it stays as it was written."""
+    if value is not None and _seconds(str(value)) is None:
+        raise ValueError("expected a duration such as 60s, 2m or 1h")
+    return None if value is None else str(value)
+
+
+def _seconds(text: str) -> float | None:
+    """Return the seconds of a duration, None if it is none."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < math.inf else None
+
+
+def _groups(value: Any) -> Any:
+    """Read ``a,b;c`` (or a list of lists) as groups of names."""
+    if isinstance(value, str):
+        return [_names(group) for group in value.split(";") if group.strip()]
+    return value
+
+
 Names = Annotated[list[str], BeforeValidator(_listed)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
 Options = Annotated[dict[str, bool | int | float | str], BeforeValidator(_options)]
+Duration = Annotated[str, BeforeValidator(_duration)]
+Groups = Annotated[str | list[list[str]], BeforeValidator(_groups)]
 RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs)]
 
 
@@ -101,7 +129,8 @@ class TableSettings(_Settings):
     )
     time: str | None = Field(None, description="Splits train on the past of this column.")
     weights: RuleOrNumbers = Field(
-        "equal", description="Loss weights: equal, size, difficulty, or a=1,b=0.3."
+        "equal",
+        description="Loss weights: equal, size, difficulty, gradients, or a=1,b=0.3.",
     )
     balancer: str | None = Field(
         None, description="Balancing method in place of the sum; see: jointrain balancers."
@@ -112,15 +141,26 @@ class TableSettings(_Settings):
     refresh_every: int = Field(
         1, ge=1, description="Steps for which a Gramian balancer keeps its weights."
     )
-    order: Literal["random", "round-robin", "proportional"] = Field(
-        "random", description="Order of tasks in alternating training."
-    )
+    order: Literal[
+        "random", "round-robin", "proportional", "temperature", "annealed", "progress"
+    ] = Field("random", description="Order of tasks in alternating training.")
     probabilities: Numbers | None = Field(
         None, description="With order random: a=0.7,b=0.3; default all equal."
     )
-    width: int = Field(128, ge=1, description="Units of each trunk layer.")
-    depth: int = Field(2, ge=1, description="Number of trunk layers.")
+    temperature: float | None = Field(
+        None, gt=0, description="With order temperature: 1 is proportional, large is uniform."
+    )
+    block: int = Field(1, ge=1, description="Steps on a task before the next, when alternating.")
+    network: str = Field("hard", description="How layers are shared; see: jointrain networks.")
+    network_option: Options = Field(
+        {}, description="Setting of the network: NAME=VALUE. Repeatable."
+    )
+    width: int = Field(128, ge=1, description="Units of each layer.")
+    depth: int = Field(2, ge=1, description="Number of layers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout probability.")
+    shared_depth: int | None = Field(
+        None, ge=0, description="Trunk layers, from the first, that tasks share; default all."
+    )
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="The optimiser.")
     optimizers: Literal["one", "per-task", "per-group"] = Field(
         "one", description="One optimiser, one per task, or one per parameter group."
@@ -140,6 +180,15 @@ class TableSettings(_Settings):
     patience: int | None = Field(
         None, ge=1, description="Epochs without progress before stopping; default by epochs."
     )
+    when_converged: Literal["go-on", "freeze", "lower"] = Field(
+        "go-on", description="What becomes of a target that no longer gets better."
+    )
+    task_patience: int | None = Field(
+        None, ge=1, description="Epochs without progress of a target, with freeze and lower."
+    )
+    converged_weight: float = Field(
+        0.1, gt=0, lt=1, description="Factor of the weight of a converged target, with lower."
+    )
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of rows kept for early stopping."
     )
@@ -152,11 +201,12 @@ class TableSettings(_Settings):
         from jointrain.training import Alternating, Joint, OptimizerSettings, Recipe, Separate
 
         order: Any = self.order.replace("-", "_")
+        converged: Any = self.when_converged.replace("-", "_")
         chances = None if self.probabilities is None else tuple(self.probabilities.items())
         schedules: dict[str, Joint | Alternating | Separate] = {
             "joint": Joint(),
             "separate": Separate(),
-            "alternating": Alternating(order, chances),
+            "alternating": Alternating(order, chances, self.block, self.temperature),
         }
         layout: Any = self.optimizers.replace("-", "_")
         return Recipe(
@@ -166,9 +216,12 @@ class TableSettings(_Settings):
             balancer=self.balancer,
             balancer_options=tuple(self.balancer_option.items()),
             refresh_every=self.refresh_every,
+            network=self.network,
+            network_options=tuple(self.network_option.items()),
             width=self.width,
             depth=self.depth,
             dropout=self.dropout,
+            shared_depth=self.shared_depth,
             optimizer=OptimizerSettings(
                 name=self.optimizer,
                 learning_rate=self.learning_rate,
@@ -184,6 +237,9 @@ class TableSettings(_Settings):
             batch_size=self.batch_size,
             epochs=self.epochs,
             patience=self.patience,
+            when_converged=converged,
+            task_patience=self.task_patience,
+            converged_weight=self.converged_weight,
             validation_fraction=self.validation_fraction,
         )
 
@@ -199,9 +255,86 @@ class CompareSettings(TableSettings):
 class FitSettings(TableSettings):
     """Settings of ``jointrain fit``."""
 
-    schedule: Literal["joint", "alternating", "separate"] = Field(
+    schedule: Literal["joint", "alternating", "separate", "phases"] = Field(
+        "joint", description="How the tasks take turns; phases are written in the config file."
+    )
+    phases: list[dict[str, Any]] = Field(
+        [], description="With schedule phases.", json_schema_extra={"in_file_only": True}
+    )
+    auxiliary: Names = Field(
+        [], description="Targets that only help to train the others. Repeatable."
+    )
+
+    groups: Groups | None = Field(
+        None, description="Targets that share a network: 'a,b;c'; default all of them."
+    )
+
+    def recipe(self, schedule: str, name: str | None = None) -> Recipe:
+        """Return the recipe that the settings describe."""
+        from jointrain.training import Phases
+
+        if (schedule == "phases") != bool(self.phases):
+            raise InvalidInputError(
+                "schedule 'phases' and [[phases]] in the config file go together; give both or "
+                "neither"
+            )
+        recipe = super().recipe("joint" if self.phases else schedule, name or schedule)
+        if self.phases:
+            recipe = replace(recipe, schedule=Phases.from_plain(self.phases))
+        groups = self.groups
+        partition = None if groups is None else tuple(tuple(group) for group in groups)
+        return replace(recipe, auxiliary=tuple(self.auxiliary), partition=partition)
+
+
+class SearchSettings(TableSettings):
+    """Settings that the searches have in common."""
+
+    schedule: Literal["joint", "alternating"] = Field(
         "joint", description="How the tasks take turns."
     )
+    folds: int = Field(5, ge=2, description="Number of inner folds.")
+    seeds: int = Field(2, ge=1, description="Number of repetitions of the folds.")
+    importance: Numbers = Field(
+        {}, description="How much a target counts: a=2,b=1; default 1 for each."
+    )
+    budget: Duration | None = Field(
+        None, description="Time for everything, such as 60s or 2m; default no limit."
+    )
+    workers: int | None = Field(None, ge=1, description="Processes; default one for each core.")
+    out: Path | None = Field(None, description="Folder to write; default none.")
+
+    @property
+    def search(self) -> dict[str, Any]:
+        """What all searches are told."""
+        return {
+            "folds": self.folds,
+            "seeds": self.seeds,
+            "seed": self.seed,
+            "importance": self.importance,
+            "budget": None if self.budget is None else _seconds(self.budget),
+            "workers": self.workers,
+        }
+
+
+class WeighSettings(SearchSettings):
+    """Settings of ``jointrain weigh``."""
+
+    trials: int = Field(24, ge=1, description="Number of searched weight vectors.")
+    pareto: bool = Field(False, description="Search the front of all targets' metrics.")
+
+
+class GroupSettings(SearchSettings):
+    """Settings of ``jointrain group``."""
+
+    trials: int = Field(12, ge=1, description="Number of partitions to measure.")
+    models: int | None = Field(None, ge=1, description="Largest number of networks.")
+    measure: Literal["gradient", "lookahead"] = Field(
+        "gradient", description="How affinity is measured."
+    )
+
+
+class ShareSettings(SearchSettings):
+    """Settings of ``jointrain share``."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -28,10 +28,12 @@ from jointrain.data import Column, TableEncoder
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.task import Kind, Task
 from jointrain.training._recipe import Recipe
-from jointrain.training._table_model import Part, TableModel, build_network
+from jointrain.training._table_model import Part, TableModel
 
 SCHEMA_VERSION = 1
 _JSON = "bundle.json"
+ANSWER = "jointrain-answer.json"
+"""Name of the file that marks the folder of a search as jointrain's own."""
 _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
 _PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
@@ -58,6 +60,7 @@ class _ColumnEntry(_Strict):
 
 class _PartEntry(_Strict):
     tasks: list[str]
+    network_tasks: list[str]
     weights: dict[str, float]
     validation: dict[str, float]
     epochs: tuple[int, int]
@@ -145,6 +148,7 @@ def write_bundle(
         parts=[
             _PartEntry(
                 tasks=list(part.tasks),
+                network_tasks=list(part.network.task_names),
                 weights=dict(part.weights),
                 validation=dict(part.validation),
                 epochs=part.epochs,
@@ -192,8 +196,8 @@ def load_bundle(path: str | Path) -> TableModel:
         parts = []
         for index, entry in enumerate(described.parts):
             with torch.random.fork_rng(devices=[]):
-                network = build_network(
-                    recipe, described.inputs, [by_name[name] for name in entry.tasks]
+                network = recipe.make_network(
+                    described.inputs, [by_name[name] for name in entry.network_tasks]
                 )
             prefix = f"{index}."
             network.load_state_dict(
@@ -304,9 +308,8 @@ def check_new_folder(path: str | Path, *, force: bool = False) -> None:
         raise InvalidInputError(f"{target} exists; choose another --out or replace it with --force")
     if not target.is_dir():
         raise InvalidInputError(f"{target} is a file; choose another --out")
-    if any(target.iterdir()) and not any(
-        (folder / _JSON).exists() for folder in (target, target / "bundle")
-    ):
+    marks = (target / _JSON, target / "bundle" / _JSON, target / ANSWER)
+    if any(target.iterdir()) and not any(mark.exists() for mark in marks):
         raise InvalidInputError(
             f"{target} is a folder that jointrain did not write; choose another --out"
         )

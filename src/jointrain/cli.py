@@ -21,13 +21,19 @@ from jointrain import __version__
 from jointrain._settings import (
     CompareSettings,
     FitSettings,
+    GroupSettings,
+    SearchSettings,
+    ShareSettings,
     TableSettings,
+    WeighSettings,
     load_settings,
 )
 from jointrain.errors import InvalidInputError, JointrainError
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
+    from jointrain.reports import SearchReport
+    from jointrain.studies import Affinity, Candidates
     from jointrain.training import Callback, TableModel
 
 app = typer.Typer(
@@ -110,7 +116,7 @@ def _flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callabl
             ),
         ]
         for name, field in model.model_fields.items():
-            if name == "table":
+            if name == "table" or field.json_schema_extra == {"in_file_only": True}:
                 continue
             flag = field.alias or name
             shown, choices = _flag_type(field.annotation)
@@ -146,6 +152,8 @@ def _flag_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [part for part in get_args(annotation) if part is not type(None)]
         return _flag_type(inner[0])
+    if get_origin(annotation) is Annotated:
+        return _flag_type(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return str, get_args(annotation)
     if get_origin(annotation) in (list, dict):
@@ -177,7 +185,7 @@ def compare(settings: CompareSettings) -> None:
         seeds=settings.seeds,
         seed=settings.seed,
     )
-    with _progress("folds") as advance:
+    with _progress("runs") as advance:
         result = study.run(workers=settings.workers, progress=advance)
     best = result.best()
     with _epochs(f"training {best.name} on all rows") as callbacks:
@@ -219,6 +227,105 @@ def compare(settings: CompareSettings) -> None:
     )
     print(f"\nSaved: {out / 'bundle'} (the model); {beside} beside it.")
     print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
+
+
+@app.command()
+@_flags_of(WeighSettings)
+def weigh(settings: WeighSettings) -> None:
+    """Search for the task weights with the best cross-validated metrics."""
+    from jointrain.reports import report_weights
+    from jointrain.studies import search_weights
+
+    if settings.weights != "equal":
+        raise InvalidInputError("weigh searches for the weights; leave --weights out")
+    table = _prepare_search(settings)
+    with _progress("weights") as advance:
+        result = search_weights(
+            table,
+            settings.recipe(settings.schedule),
+            trials=settings.trials,
+            pareto=settings.pareto,
+            progress=advance,
+            **settings.search,
+        )
+    _answer(settings, report_weights(result), result.candidates, "with which weights?")
+
+
+@app.command()
+@_flags_of(GroupSettings)
+def group(settings: GroupSettings) -> None:
+    """Say which targets to train together, and who helps whom."""
+    from jointrain.reports import report_groups
+    from jointrain.studies import search_groups
+
+    table = _prepare_search(settings)
+    with _progress("groups") as advance:
+        result = search_groups(
+            table,
+            settings.recipe(settings.schedule),
+            models=settings.models,
+            measure=settings.measure,
+            trials=settings.trials,
+            progress=advance,
+            **settings.search,
+        )
+    _answer(settings, report_groups(result), result.candidates, "which together?", result.affinity)
+
+
+@app.command()
+@_flags_of(ShareSettings)
+def share(settings: ShareSettings) -> None:
+    """Say how many layers of the trunk the targets should share."""
+    from jointrain.reports import report_shared_depth
+    from jointrain.studies import search_shared_depth
+
+    if settings.shared_depth is not None:
+        raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
+    table = _prepare_search(settings)
+    with _progress("split points") as advance:
+        result = search_shared_depth(
+            table, settings.recipe(settings.schedule), progress=advance, **settings.search
+        )
+    _answer(settings, report_shared_depth(result), result.candidates, "how many shared layers?")
+
+
+def _prepare_search(settings: SearchSettings) -> SupervisedTable:
+    from jointrain.bundle import check_new_folder
+
+    if settings.out is not None:
+        check_new_folder(settings.out, force=settings.force)
+    return _prepare(settings)
+
+
+def _answer(
+    settings: SearchSettings,
+    report: SearchReport,
+    candidates: Candidates,
+    question: str,
+    affinity: Affinity | None = None,
+) -> None:
+    """Print what a search found; write it to the folder if one is named."""
+    from jointrain.bundle import ANSWER, new_folder
+
+    if settings.out is not None:
+        with new_folder(settings.out, force=settings.force) as folder:
+            candidates.table.write_parquet(folder / "results.parquet")
+            picture = None
+            if affinity is not None:
+                affinity.table().write_parquet(folder / "affinity.parquet")
+                if find_spec("matplotlib") is not None:
+                    picture = "affinity.png"
+                    affinity.plot().savefig(folder / picture, dpi=110)
+            page = report.markdown(f"{settings.table.name}: {question}", picture=picture)
+            (folder / "report.md").write_text(page, encoding="utf-8")
+            text = json.dumps(report.json, indent=1, ensure_ascii=False)
+            (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
+    if settings.json_output:
+        print(json.dumps(report.json, ensure_ascii=False))
+        return
+    report.print(_console())
+    if settings.out is not None:
+        print(f"\nSaved: {settings.out}")
 
 
 @app.command()
@@ -375,6 +482,30 @@ def balancers(json_output: _JSON = False) -> None:
         [name, BALANCERS[name].needs.value, summary] for name, summary in sorted(summaries.items())
     ]
     _print_table(f"{len(rows)} balancers", ["name", "needs", "what it does"], rows)
+
+
+@app.command()
+def networks(json_output: _JSON = False) -> None:
+    """List the networks that --network takes, with one line each and their settings."""
+    from jointrain.networks import NETWORKS
+
+    common = ("width", "depth", "dropout", "shared_depth")
+    options = {
+        name: {key: value for key, value in entry.settings.items() if key not in common}
+        for name, entry in NETWORKS.items()
+    }
+    if json_output:
+        listed = {
+            name: {"summary": entry.summary, "options": options[name]}
+            for name, entry in NETWORKS.items()
+        }
+        print(json.dumps(listed, ensure_ascii=False))
+        return
+    rows = []
+    for name, entry in NETWORKS.items():
+        defaults = [f"{k}={'none' if v is None else v}" for k, v in options[name].items()]
+        rows.append([name, entry.summary, ", ".join(defaults)])
+    _print_table(f"{len(rows)} networks", ["name", "what it is", "options"], rows)
 
 
 def _output_folder(settings: TableSettings) -> Path:

@@ -37,7 +37,8 @@ class Metric:
         """Wrap a torchmetrics metric that says which direction is better.
 
         Args:
-            metric: Any `torchmetrics.Metric` with a scalar result. It is reset at every call.
+            metric: Any `torchmetrics.Metric` with a scalar result. It is reset at every call. For a
+                multilabel task with missing labels it needs ``ignore_index=-100``.
             name: Name in reports; default the class name.
 
         Raises:
@@ -49,7 +50,12 @@ class Metric:
                 f"with higher_is_better= yourself"
             )
 
+        # classification metrics take integer targets; tables hold them as floats, missing as NaN
+        classes = type(metric).__module__.startswith("torchmetrics.classification")
+
         def compute(prediction: Tensor, target: Tensor) -> float:
+            if classes and target.is_floating_point():
+                target = target.nan_to_num(nan=-100).long()
             metric.reset()
             metric.update(prediction, target)
             return float(metric.compute())

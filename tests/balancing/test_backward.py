@@ -28,6 +28,7 @@ from jointrain.balancing._checks import (
     check_positive,
     check_vector,
 )
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.errors import InvalidInputError
 from tests.balancing._networks import NETWORKS, mlp
 
@@ -107,9 +108,12 @@ def test_losses_may_be_a_vector_a_list_or_a_mapping():
 
 
 def test_the_way_is_reported_and_small_limits_lead_layer_by_layer():
-    torch.manual_seed(0)
-    _, losses = mlp()
+    _, losses = mlp(t=4)
     assert backward(losses(), MGDA()).way == "batched"
+    _, losses = mlp(t=4, n=4000)
+    assert backward(losses(), MGDA()).way == "per_task"
+    _, losses = mlp()
+    assert backward(losses(), MGDA()).way == "per_task"
     assert backward(losses(), MGDA(), way="per_task").way == "per_task"
     assert backward(losses(), MGDA(), way="ghost").ghost_layers == 2
     assert backward(losses(), MGDA(), memory_limit=100).way == "layerwise"
@@ -178,24 +182,15 @@ def test_reused_weights_are_renewed_when_other_tasks_come():
         found = losses()
         backward_step = backward({n: found[n] for n in names}, balancer, refresh_every=10)
         ways.append(backward_step.way)
-    assert ways[:2] == ["batched", "reused"]
-    assert ways[2] == "batched"
+    assert ways[:2] == ["per_task", "reused"]
+    assert ways[2] == "per_task"
 
 
 # --- in a training loop --------------------------------------------------------------------------
 
 
-class FakeScaler:
-    """What `backward` asks of a GradScaler, on a machine without the device for one."""
-
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
-
-    def is_enabled(self) -> bool:
-        return True
-
-    def get_scale(self) -> float:
-        return self.scale
+def scaler_with(scale: float) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", init_scale=scale)
 
 
 @pytest.mark.parametrize("balancer", [Equal(), Lengths(), MGDA(), Halves()])
@@ -206,7 +201,7 @@ def test_gradients_are_scaled_as_the_scaler_would(balancer, options):
     plain = backward(losses(), balancer, **options)
     wanted = gradients(net)
     net.zero_grad()
-    step = backward(losses(), balancer, scaler=FakeScaler(1024.0), **options)
+    step = backward(losses(), balancer, scaler=scaler_with(1024.0), **options)
     assert_same(net, wanted, 1024.0)
     torch.testing.assert_close(step.weights, plain.weights)
     if step.gramian is not None:
@@ -220,7 +215,8 @@ def test_an_overflow_of_scaled_gradients_is_left_to_the_scaler(balancer):
     net.trunk.register_forward_hook(lambda _m, _i, out: out.double())
     net.trunk.register_forward_pre_hook(lambda _m, args: (args[0].float(),))
     net.heads.double()
-    step = backward(losses(), balancer, scaler=FakeScaler(1e200))
+    large = {name: 1e3 * loss for name, loss in losses().items()}
+    step = backward(large, balancer, scaler=scaler_with(3e38))
     assert step.overflow
     assert not all(torch.isfinite(p.grad).all() for p in net.parameters())
 
@@ -311,6 +307,14 @@ def test_post_accumulate_hooks_run_once_a_step():
     weight.register_post_accumulate_grad_hook(lambda p: calls.append(p.grad is not None))
     backward(losses(), MGDA())
     assert calls == [True]
+
+
+def test_weights_are_reported_anew_where_the_losses_are_used_again():
+    x = nn.Parameter(torch.ones(2))
+    losses = TaskLosses(["a", "b"], x * 2)
+    for _ in range(2):
+        step = backward(losses, Equal(), retain_graph=True)
+        assert step.weights.tolist() == [1.0, 1.0]
 
 
 def test_no_gradient_shares_memory_with_another():

@@ -33,3 +33,27 @@ def test_no_rows_are_refused():
 def test_a_target_of_another_length_is_refused():
     with pytest.raises(InvalidInputError, match="task 'y' has 3 rows, the inputs have 4"):
         TensorData(torch.zeros(4, 2), {"y": torch.zeros(3)})
+
+
+# --- inputs that are no single tensor ------------------------------------------------------------
+
+
+def test_nested_inputs_are_taken_cut_and_moved_leaf_by_leaf(device):
+    x = torch.arange(6.0)
+    data = TensorData({"image": x[:, None], "text": (x, [x + 1])}, {"a": x})
+    assert len(data) == 6
+    assert data.device == x.device
+    taken = data.take(torch.tensor([4, 1]))
+    assert taken.inputs["image"][:, 0].tolist() == [4.0, 1.0]
+    assert taken.inputs["text"][1][0].tolist() == [5.0, 2.0]
+    part = data.part(2, 4)
+    assert part.inputs["text"][0].tolist() == part.targets["a"].tolist() == [2.0, 3.0]
+    moved = data.to(device)
+    assert moved.inputs["text"][1][0].device.type == device.type
+
+
+def test_rows_of_inputs_without_tensors_are_their_length():
+    assert len(TensorData(["one text", "another"], {"a": torch.zeros(2)})) == 2
+    assert len(TensorData({"text": ["one", "two", "three"]}, {})) == 3
+    with pytest.raises(InvalidInputError, match="no rows"):
+        TensorData({}, {})

@@ -322,3 +322,46 @@ def test_help_does_not_import_torch():
         "sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+class TestSchedules:
+    FIT = ("fit", "data.csv", "--targets", "price,sold")
+
+    def test_unknown_order(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--order", "anneal"], "--order", "'annealed'")
+
+    def test_block_below_one(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--block", "0"], "--block", "greater than or equal to 1")
+
+    def test_temperature_without_its_order(self, folder, capsys):
+        arguments = ["--schedule", "alternating", "--temperature", "2"]
+        fails(capsys, [*self.FIT, *arguments], "`temperature` goes with order 'temperature'")
+
+    def test_probabilities_that_do_not_sum_to_one(self, folder, capsys):
+        arguments = ["--schedule", "alternating", "--probabilities", "price=0.5,sold=0.4"]
+        fails(capsys, [*self.FIT, *arguments], "`probabilities` must sum to 1")
+
+    def test_unknown_auxiliary_target_names_the_closest(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--auxiliary", "solt"], "'solt'", "did you mean 'sold'")
+
+    def test_nothing_but_auxiliary_targets(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--auxiliary", "price,sold"], "all tasks are auxiliary")
+
+    def test_freezing_without_patience(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--when-converged", "freeze"], "`task_patience` go together")
+
+    def test_phases_without_any(self, folder, capsys):
+        fails(capsys, [*self.FIT, "--schedule", "phases"], "[[phases]]", "go together")
+
+    @pytest.mark.parametrize(
+        "phase, parts",
+        [
+            ('name = "x"', ("phases.0", "needs a length")),
+            ('name = "x"\nepoch = 2', ("phases.0.epoch", "Unexpected")),
+            ('name = "x"\nepochs = 2\nfreeze = ["trnk"]', ("'trnk'", "did you mean 'trunk'")),
+            ('name = "x"\nepochs = 2\ntasks = ["prize"]', ("'prize'", "did you mean 'price'")),
+        ],
+    )
+    def test_a_phase_that_can_not_be(self, folder, capsys, phase, parts):
+        Path("run.toml").write_text(f'schedule = "phases"\n[[phases]]\n{phase}\n')
+        fails(capsys, [*self.FIT, "--config", "run.toml", *QUICK], *parts)

@@ -35,7 +35,8 @@ def test_bytes_are_uniform():
 
 
 def test_factors_of_float64_stay_float64():
-    factors = keep_factors(torch.tensor([0, 127, 128, 255], dtype=torch.uint8), 128, torch.float64)
+    noise = torch.tensor([0, 127, 128, 255], dtype=torch.uint8)
+    factors = keep_factors(noise, 128, 2.0, torch.float64)
     assert factors.tolist() == [0, 0, 2, 2]
     assert factors.dtype == torch.float64
 

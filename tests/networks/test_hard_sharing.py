@@ -72,3 +72,26 @@ def test_an_unknown_task_is_refused_with_the_closest_name():
         network(torch.zeros(1, 2), ["prise"])
     with pytest.raises(InvalidInputError, match=message):
         network.task_parameters("prise")
+
+
+def test_split_at_gives_each_task_the_upper_layers_with_their_weights():
+    trunk = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    network = HardSharing(trunk, {"a": nn.Linear(3, 1), "b": nn.Linear(3, 2)}, split_at="2")
+    x = torch.randn(7, 5)
+    assert set(network.shared_parameters()) == set(trunk[0].parameters())
+    for name in "ab":
+        head = network.heads.layers[network.index_of(name)]
+        torch.testing.assert_close(network(x)[name], head(trunk(x)))
+    network(x)["a"].sum().backward()
+    assert [p.grad is None for p in network.branches[1].parameters()] == [True, True]
+
+
+def test_reinitialize_draws_new_weights_for_the_copies_only():
+    trunk = [nn.Linear(5, 4), nn.Linear(4, 3)]
+    given = trunk[1].weight.clone()
+    heads = {name: nn.Linear(3, 1) for name in "abc"}
+    network = HardSharing(trunk, heads, reinitialize=True)
+    weights = [branch.weight for branch in network.branches]
+    assert torch.equal(weights[0], given)
+    assert not torch.equal(weights[1], given)
+    assert not torch.equal(weights[1], weights[2])

@@ -174,3 +174,95 @@ def test_the_plain_loss_weighting_moves_its_own_parameters():
     step = backward(losses(), balancer=balancer)
     assert torch.allclose(step.weights, torch.full((3,), 0.5, dtype=torch.float64))
     assert balancer.log_variance.grad is not None
+
+
+def test_a_compiled_trunk_gives_the_naive_gradients():
+    torch.manual_seed(1)
+    net, losses = NETWORKS["conv"]()
+    wanted = naive(net, losses(), Peculiar())
+    torch.compiler.reset()
+    net.trunk.compile(backend="aot_eager")
+    with torch._functorch.config.patch(donated_buffer=False):
+        backward(losses(), balancer=Peculiar())
+    torch.compiler.reset()
+    check(net, wanted)
+
+
+def half_precision_losses(device: torch.device, dtype: torch.dtype):
+    """Return a float32 network and its losses under autocast, with their dtype float32 again."""
+    torch.manual_seed(1)
+    net, _ = NETWORKS["mlp"](n=16)
+    net.float().to(device)
+    x, y = torch.randn(16, 5, device=device), torch.randn(3, 16, device=device)
+
+    def losses() -> dict[str, Tensor]:
+        with torch.autocast(device.type, dtype):
+            z = net.trunk(x)
+            found = [head(z).squeeze(-1) for head in net.heads]
+        return {
+            f"task {k}": torch.nn.functional.mse_loss(o.float(), target)
+            for k, (o, target) in enumerate(zip(found, y, strict=True))
+        }
+
+    return net, losses
+
+
+@pytest.mark.parametrize("way", ["auto", "per_task", "layerwise"])
+def test_under_bf16_autocast_it_is_what_one_pass_per_task_gives(way, device):
+    net, losses = half_precision_losses(device, torch.bfloat16)
+    wanted = naive(net, losses(), Peculiar())
+    backward(losses(), balancer=Peculiar(), way=way)
+    # the same passes, but weights from a float32 Gramian; the weighted pass rounds once more
+    for name, parameter in net.named_parameters():
+        limit = 1e-5 if way == "per_task" else 2e-2
+        error = (parameter.grad - wanted[name]).norm() / wanted[name].norm()
+        assert float(error) < limit, name
+
+
+@pytest.mark.parametrize("balancer", [Peculiar, Middle, Equal])
+def test_with_fp16_and_a_grad_scaler_the_step_is_the_unscaled_one(balancer, device):
+    net, losses = half_precision_losses(device, torch.float16)
+    scaler = torch.amp.GradScaler(device.type, init_scale=2.0**12)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    start = {n: p.detach().clone() for n, p in net.named_parameters()}
+    wanted = plain_sum(net, losses()) if balancer is Equal else naive(net, losses(), balancer())
+    step = backward(losses(), balancer=balancer(), scaler=scaler)
+    assert not step.overflow
+    scaler.step(optimizer)
+    scaler.update()
+    for name, parameter in net.named_parameters():
+        moved = (start[name] - parameter.detach()) / 0.1
+        assert float((moved - wanted[name]).norm() / wanted[name].norm()) < 2e-2, name
+
+
+@pytest.mark.parametrize("balancer", [Peculiar, Middle, Equal])
+def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale(balancer, device):
+    net, losses = half_precision_losses(device, torch.float16)
+    scaler = torch.amp.GradScaler(device.type, init_scale=2.0**30)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    start = {n: p.detach().clone() for n, p in net.named_parameters()}
+    backward(losses(), balancer=balancer(), scaler=scaler)
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 2.0**29
+    for name, parameter in net.named_parameters():
+        assert torch.equal(parameter.detach(), start[name])
+
+
+def plain_sum(net, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    named = dict(net.named_parameters())
+    found = torch.autograd.grad(sum(losses.values()), list(named.values()))
+    return dict(zip(named, found, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "attention", "multi_input"])
+def test_micro_batches_with_other_tasks_accumulate(kind):
+    """Two micro-batches of the same data, the second without a task, gradients halved."""
+    torch.manual_seed(1)
+    net, losses = NETWORKS[kind]()
+    first = naive(net, {n: v / 2 for n, v in losses().items()}, MGDA())
+    some = {n: v / 2 for n, v in losses().items() if n != "task 2"}
+    second = naive(net, some, MGDA())
+    backward({n: v / 2 for n, v in losses().items()}, MGDA())
+    backward({n: v / 2 for n, v in losses().items() if n != "task 2"}, MGDA())
+    check(net, {n: g + second.get(n, 0.0) for n, g in first.items()})

@@ -93,9 +93,8 @@ def test_same_study_same_figures_whatever_the_workers(result):
 def test_a_leak_on_the_test_rows_is_not_seen():
     """A column that equals the target on test rows only must not change what is learned."""
     table = related_table()
-    study = Study(table, default_recipes(QUICK), folds=3, seeds=1)
     from jointrain.data import outer_folds
-    from jointrain.studies._study import _run_fold
+    from jointrain.studies._study import _Fold, _jobs
 
     train, test = outer_folds(table.labels(), list(table.tasks), 3, 0)[0]
     noise = np.random.default_rng(1).normal(size=90)
@@ -105,9 +104,12 @@ def test_a_leak_on_the_test_rows_is_not_seen():
     def error(column: np.ndarray) -> float:
         frame = table.frame.with_columns(extra=column)
         changed = SupervisedTable.prepare(frame, ["y1", "y2", "sign"])
-        rows, _ = _run_fold(Study(changed, study.recipes, study.baselines, 3, 1), 0, 0, train, test)
+        study = Study(changed, default_recipes(QUICK), folds=3, seeds=1)
+        jobs = _jobs(study, [_Fold(0, 0, train, test)])
         return next(
             row["value"]
+            for job in jobs
+            for _, (rows, _) in job.run()
             for row in rows
             if (row["recipe"], row["task"], row["metric"]) == ("joint", "y1", "RMSE")
         )

@@ -50,6 +50,19 @@ def test_a_bad_setting_is_refused(arguments, message):
         OptimizerSettings(**arguments)
 
 
+def test_momentum_of_heads_that_join_later():
+    shared, head, other = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    optimizer = OptimizerSettings(name="sgd", learning_rate=1.0, momentum=0.5)(
+        [shared, head, other]
+    )
+    for late in (head, other):
+        optimizer.zero_grad()
+        shared.grad, late.grad = torch.ones(2), torch.ones(2)
+        optimizer.step()
+    assert shared.tolist() == [-1.5, -1.5]
+    assert head.tolist() == other.tolist() == [0.0, 0.0]
+
+
 def test_layouts_divide_the_parameters():
     network = _network()
     shared = network.shared_parameters()

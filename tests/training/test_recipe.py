@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jointrain import Alternating, InvalidInputError, Joint, OptimizerSettings, Separate
+from jointrain import (
+    Alternating,
+    HardSharing,
+    InvalidInputError,
+    Joint,
+    OptimizerSettings,
+    Separate,
+    Task,
+)
+from jointrain.networks import MMoE
 from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
 
 RECIPES = [
@@ -25,6 +34,7 @@ RECIPES = [
         l1=0.1,
     ),
     Recipe(schedule=Alternating("proportional"), weights="difficulty"),
+    Recipe(network="soft", network_options={"distance": "trace", "strength": 0.5}),
 ]
 
 
@@ -47,8 +57,9 @@ def test_recipes_are_values():
         ({"width": "wide"}, "recipe: width: "),
         ({"schedule": {"kind": "jiont"}}, "recipe: schedule"),
         ({"decay": "linear"}, "recipe: decay: "),
-        ({"weights": "eqal"}, "`weights` must be equal, size, difficulty .*did you mean 'equal'"),
+        ({"weights": "eqal"}, "`weights` must be equal, size, difficulty.*did you mean 'equal'"),
         ({"colour": 1}, "recipe: colour: "),
+        ({"network": "mmeo"}, "`network` must be one of hard, .* did you mean 'mmoe'"),
     ],
 )
 def test_json_that_is_no_recipe_is_refused(values, message):
@@ -106,3 +117,32 @@ def test_weights_by_size_and_difficulty_have_mean_one():
     assert size_weights({"a": 100, "b": 300}) == pytest.approx({"a": 0.5, "b": 1.5})
     assert difficulty_weights({"a": 0.2, "b": 0.6}) == pytest.approx({"a": 0.5, "b": 1.5})
     assert difficulty_weights({"a": 0.0, "b": 0.0}) == pytest.approx({"a": 1.0, "b": 1.0})
+
+
+def test_a_recipe_makes_the_network_that_it_names():
+    tasks = [Task.regression("a"), Task.multiclass("b", 3)]
+    network = Recipe(network="mmoe", network_options={"experts": 3}, width=8).make_network(5, tasks)
+    assert isinstance(network, MMoE)
+    assert len(network.experts) == 3
+    assert type(Recipe(width=8).make_network(5, tasks)) is HardSharing
+    assert Recipe() == Recipe(network="hard", network_options=())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"expert": 3}, "'mmoe' has no setting 'expert'; did you mean 'experts'"),
+        ({"experts": "three"}, "`experts` of network 'mmoe': input should be a valid integer"),
+        ({"experts": True}, "`experts` of network 'mmoe': .*, got True"),
+        ({"embeddings": "sines"}, "`embeddings` of network 'mmoe': input should be 'linear' or"),
+        ({"width": 8}, "`network_options` names 'width', which the recipe has itself"),
+    ],
+)
+def test_options_that_the_network_does_not_take_are_refused(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Recipe(network="mmoe", network_options=options)
+
+
+def test_a_shared_depth_goes_with_hard_sharing():
+    with pytest.raises(InvalidInputError, match="goes with network 'hard', not 'mmoe'"):
+        Recipe(network="mmoe", shared_depth=1)

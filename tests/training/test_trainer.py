@@ -24,7 +24,9 @@ from jointrain import (
     TensorData,
     Trainer,
 )
+from jointrain.balancing import balancer_from_name
 from jointrain.training import Schedule, resolve_device
+from jointrain.training._losses import validation_losses
 
 NAN = math.nan
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -419,10 +421,11 @@ def test_validation_in_parts_equals_validation_at_once(monkeypatch):
     network, data = _network(), _data(30)
     data.targets["number"][7:15] = NAN
     trainer = _trainer(network)
-    sources = trainer._sources(data, "validation")
-    at_once = trainer._mean_losses(sources)
-    monkeypatch.setattr("jointrain.training._trainer.EVALUATION_ROWS", 4)
-    assert trainer._mean_losses(sources) == pytest.approx(at_once, rel=1e-12)
+    sets = trainer._sets(data, "validation")
+    at_once = validation_losses(network, trainer.tasks, sets.once())
+    monkeypatch.setattr("jointrain.training._batches.EVALUATION_ROWS", 4)
+    in_parts = validation_losses(network, trainer.tasks, sets.once())
+    assert in_parts == pytest.approx(at_once, rel=1e-12)
 
 
 def test_the_record_of_an_epoch_holds_the_mean_training_losses():
@@ -600,6 +603,98 @@ def test_an_unknown_task_is_refused_at_prediction():
         _trainer().predict(_data().inputs, ["kidn"])
 
 
+# --- auxiliary tasks -----------------------------------------------------------------------------
+
+
+def test_an_auxiliary_task_trains_like_the_others():
+    one, data = _network(), _data()
+    two = copy.deepcopy(one)
+    _trainer(one, epochs=5).fit(data)
+    _trainer(two, epochs=5, auxiliary=["kind"]).fit(data)
+    _assert_same_bits(one, two)
+
+
+def test_an_auxiliary_task_counts_in_no_score():
+    data = _data()
+    history = _trainer(epochs=3, auxiliary="kind").fit(data, data)
+    initial = history[0].validation["number"] / history[0].score
+    for record in history:
+        assert record.score == pytest.approx(record.validation["number"] / initial)
+        assert "kind" in record.validation
+
+
+def test_auxiliary_tasks_may_be_absent_from_validation_and_evaluation():
+    data = _data()
+    only = TensorData(data.inputs, {"number": data.targets["number"]})
+    trainer = _trainer(epochs=2, auxiliary=["kind"])
+    assert [list(r.validation) for r in trainer.fit(data, only)] == [["number"]] * 2
+    assert list(trainer.evaluate(only)) == ["number"]
+    assert [list(r.validation) for r in trainer.fit(data, {"number": only})] == [["number"]] * 2
+    with pytest.raises(InvalidInputError, match="training data have no target of task 'kind'"):
+        trainer.fit(only)
+    with pytest.raises(InvalidInputError, match="evaluation data have no target of task 'kind'"):
+        trainer.evaluate(only, ["kind"])
+
+
+def test_auxiliary_tasks_are_predicted_only_where_asked_for():
+    data, trainer = _data(), _trainer(auxiliary=["kind"])
+    assert list(trainer.predict(data.inputs)) == ["number"]
+    assert list(trainer.predict(data.inputs, ["kind", "number"])) == ["kind", "number"]
+    assert list(trainer.evaluate(data)) == ["number"]
+    assert list(trainer.evaluate(data, ["kind"])) == ["kind"]
+    with pytest.raises(InvalidInputError, match="'kidn' is no task of the trainer; did you mean"):
+        trainer.evaluate(data, ["kidn"])
+
+
+def test_a_balancer_with_held_out_losses_needs_those_of_auxiliary_tasks():
+    data = _data()
+    only = TensorData(data.inputs, {"number": data.targets["number"]})
+    balancer = balancer_from_name("auto_lambda")
+    trainer = _trainer(auxiliary=["kind"], balancer=balancer)
+    with pytest.raises(InvalidInputError, match="give task 'kind' validation data"):
+        trainer.fit(data, only)
+    with pytest.raises(InvalidInputError, match=r"held-out losses; give fit\(\) validation data"):
+        trainer.fit(data)
+
+
+# --- optimisers in alternation -------------------------------------------------------------------
+
+
+def test_one_optimiser_mixes_the_tasks_momenta_and_one_per_task_keeps_them_apart():
+    # one shared weight w; the loss of task i is (w - y_i)^2 / 2, so its gradient is w - y_i
+    class OneWeight(Network):
+        def __init__(self):
+            super().__init__({"a": nn.Identity(), "b": nn.Identity()})
+            self.w = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+        def features(self, inputs, tasks):
+            return dict.fromkeys(tasks, self.w.expand(len(inputs), 1))
+
+        def parts(self):
+            return []
+
+    def half_square(output, target):
+        return (output[:, 0] - target).square() / 2
+
+    tasks = [Task(name, "custom", loss_function=half_square, size=1) for name in ("a", "b")]
+    x = torch.ones(1, 1, dtype=torch.float64)
+    data = TensorData(x, {"a": x[:, 0], "b": -x[:, 0]})
+
+    def run(layout):
+        network = OneWeight()
+        Trainer(
+            network, tasks, schedule=Alternating("round_robin"), layout=layout, steps=3,
+            optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.5), device="cpu",
+        ).fit(data)  # fmt: skip
+        return network.w.item()
+
+    # by hand, w = 0; a: m = -1, w = 0.1; b: gradient 1.1; then a again
+    # one: m = -0.5 + 1.1 = 0.6, w = 0.04; a: m = 0.3 - 0.96 = -0.66, w = 0.106
+    assert run("one") == pytest.approx(0.106)
+    # per task: b: m = 1.1, w = -0.01; a: m = -0.5 - 1.01 = -1.51, w = 0.141
+    assert run("per_task") == pytest.approx(0.141)
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 
@@ -620,6 +715,8 @@ def test_an_unknown_task_is_refused_at_prediction():
         ({"weights": {"kind": NAN}}, "weight of task 'kind' must be >= 0, got nan"),
         ({"weights": {"kind": 0.0, "number": 0.0}}, "at least one task must have a weight above 0"),
         ({"layout": "two"}, "`layout` must be one of one, per_task, per_group, got 'two'"),
+        ({"auxiliary": ["kidn"]}, "`auxiliary` names 'kidn', which is no task; did you mean"),
+        ({"auxiliary": ["kind", "number"]}, "all tasks are auxiliary; at least one must not be"),
         ({"device": "gpu"}, "`device` must be auto, cpu or cuda, got 'gpu'"),
     ],
 )
@@ -661,8 +758,8 @@ def _with(**targets):
         (_with(number=torch.full((32,), NAN)), "'number' has no label in the training data"),
         (_with(kind=torch.full((32,), 3)), "target of task 'kind' holds 3"),
         (_with(number=torch.zeros(32, 2)), "target of task 'number' must hold 1 value a row"),
-        ((_data().inputs, _data().targets), "must be TensorData, or TensorData by task name, got"),
-        ({"number": _data().inputs}, "must be TensorData, or TensorData by task name, got dict"),
+        ((_data().inputs, _data().targets), "training data must be TensorData, .* got tuple"),
+        ({"number": _data(), "kind": _data().inputs}, "data set of kind: .*got Tensor; give Tens"),
     ],
 )
 def test_data_that_do_not_fit_the_tasks_are_refused(data, message):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +40,9 @@ class Balancer(nn.Module, ABC):
     Per-task state. A method that remembers something per task sets ``task_state = True``, ends its
     constructor with ``self.bind(tasks)`` and creates its buffers (or parameters) of length T in
     :meth:`allocate`. Tasks may be absent from a step: what the method is handed has an entry for
-    each of the t tasks that are present, and ``self.present(t)`` gives their positions in the
-    state, [t]. So the pattern is ``self.state[self.present(len(losses))]``.
+    each of the t tasks that are present. ``self.entries("state", t)`` reads their part of a state,
+    ``self.set_entries("state", values)`` writes it, and ``self.present(t)`` gives their positions
+    in it, [t].
 
     Attributes:
         name: What the command line calls the method.
@@ -121,9 +123,11 @@ class Balancer(nn.Module, ABC):
             InvalidInputError: A name is unknown to a balancer that keeps per-task state.
         """
         if not self.task_state:
-            return torch.arange(len(names))
+            return _first(len(names))
         if self.task_names is None:
             self.bind(tuple(names))
+        if tuple(names) == self.task_names:
+            return _first(len(names))
         known = {name: i for i, name in enumerate(self.task_names or ())}
         for name in names:
             if name not in known:
@@ -157,7 +161,26 @@ class Balancer(nn.Module, ABC):
         if n_tasks != len(self.task_names or ()):
             message = f"Got {n_tasks} tasks, the balancer knows {list(self.task_names or ())}."
             raise InvalidInputError(f"{message} Say which take part: `losses={{name: loss}}`.")
-        return torch.arange(n_tasks)
+        return _first(n_tasks)
+
+    def entries(self, name: str, n_tasks: int) -> Tensor:
+        """Return what the state ``self.<name>`` [T] holds for the step's tasks, [t], to be read.
+
+        The state itself where all tasks are present in its order: indexing costs more than most of
+        what methods that weigh losses do.
+        """
+        present = self.present(n_tasks)
+        state: Tensor = getattr(self, name)
+        return state if present is _first(len(state)) else state[present.to(state.device)]
+
+    def set_entries(self, name: str, values: Tensor) -> None:
+        """Write values [t] to the places that the state ``self.<name>`` [T] has for the tasks."""
+        present = self.present(len(values))
+        state: Tensor = getattr(self, name)
+        if present is _first(len(state)):
+            state.copy_(values)
+        else:
+            state[present] = values.to(state)
 
     # --- hooks of the training loop --------------------------------------------------------------
 
@@ -252,6 +275,12 @@ class Balancer(nn.Module, ABC):
     def summary(cls) -> str:
         """Return the one line that says what the method does."""
         return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+@functools.cache
+def _first(n: int) -> Tensor:
+    """Return the positions 0, ..., n - 1, always the same tensor."""
+    return torch.arange(n, device="cpu")
 
 
 class LossWeighting(Balancer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from jointrain.balancing._balancer import (
     LossWeighting,
 )
 from jointrain.balancing._checks import check_choice, check_count
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, no_gradients
 from jointrain.balancing.engine._step import WAYS, Step, prepare
 from jointrain.balancing.weighting import Equal
@@ -155,20 +157,22 @@ def backward(
         raise InvalidInputError(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
-    names, values = _named(losses)
-    values, vector = _check_losses(names, values)
-    fine = torch.isfinite(vector.detach())
+    names, values, vector = _checked(losses)
+    numbers = _on_cpu(vector)
     skipped: tuple[str, ...] = ()
-    if not bool(fine.all()):
-        names, values, skipped = _finite(names, values, fine.tolist(), non_finite)
+    fine = [math.isfinite(x) for x in numbers.tolist()]
+    if not all(fine):
+        names, values, skipped = _finite(names, values, fine, non_finite)
         if not values:
             return BalancedStep((), None, torch.zeros(0), way="all skipped", skipped=skipped)
         vector = _stacked(values)
+        numbers = _on_cpu(vector)
     call = _Call(
         balancer=balancer,
         names=names,
         values=values,
         vector=vector,
+        numbers=numbers,
         skipped=skipped,
         shared=_parameters(shared, "shared"),
         own=_parameters(own, "own"),
@@ -177,7 +181,7 @@ def backward(
         refresh_every=refresh_every,
         way=way,
         non_finite=non_finite,
-        scale=float(scaler.get_scale()) if scaler is not None and scaler.is_enabled() else 1.0,
+        scale=_scale(scaler, vector.device),
         scaled=scaler is not None and scaler.is_enabled(),
         extra=extra,
         train=train,
@@ -199,12 +203,13 @@ def backward(
 
 @dataclass
 class _Call:
-    """The arguments of a call to :func:`backward`, checked."""
+    """The arguments of a call to :func:`backward`, checked; `numbers`: the losses on the CPU."""
 
     balancer: Balancer
     names: tuple[str, ...]
     values: list[Tensor]
     vector: Tensor
+    numbers: Tensor
     skipped: tuple[str, ...]
     shared: list[Tensor] | None
     own: list[Tensor] | None
@@ -228,17 +233,15 @@ class _Call:
             "names": tuple(self.names[k] for k in keep),
             "values": [self.values[k] for k in keep],
             "vector": _stacked([self.values[k] for k in keep]),
+            "numbers": self.numbers[keep],
             "skipped": self.skipped + tuple(self.names[k] for k in bad),
         }
         return _Call(**changed)
 
     def result(self, losses: Tensor, weights: Tensor | None, **more: Any) -> BalancedStep:
         """Return what the step did."""
-        if weights is not None:
-            weights = weights.detach().double().cpu()
-        return BalancedStep(
-            self.names, weights, losses.detach().double().cpu(), skipped=self.skipped, **more
-        )
+        weights = None if weights is None else _on_cpu(weights)
+        return BalancedStep(self.names, weights, losses, skipped=self.skipped, **more)
 
 
 # --- the four kinds of balancers -----------------------------------------------------------------
@@ -247,11 +250,13 @@ class _Call:
 def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
     vector = call.vector
     vector.retain_grad()
+    vector.grad = None  # of an earlier call, if the caller keeps the vector
     objective = balancer.objective(vector)
     start = torch.full_like(objective, call.scale) if call.scaled else None
     torch.autograd.backward(objective, start, retain_graph=call.retain_graph)
     assert vector.grad is not None, "the objective must depend on the losses"
-    return call.result(vector, vector.grad / call.scale)
+    weights = vector.grad / call.scale if call.scaled else vector.grad
+    return call.result(call.numbers, weights)
 
 
 def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
@@ -308,7 +313,8 @@ def _finish(
     took: str,
 ) -> BalancedStep:
     """Ask for the weights and write the update, by `combine` or else by one weighted pass."""
-    gramian = gramian / call.scale / call.scale
+    if call.scaled:
+        gramian = gramian / call.scale / call.scale
     bad = _not_finite(call, gramian)
     if bad is not None and not call.scaled:
         return _by_gramian(call.without(bad), balancer)
@@ -389,7 +395,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
         weights.clear()
     found = weights[0] if weights else None
     if found is not None:
-        found = found.detach().double().cpu()
+        found = _on_cpu(found)
     _write(balancer, step, shared, mine, found)
     return call.result(losses, found, way=step.took, overflow=bool(bad))
 
@@ -413,12 +419,12 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
         lambda: _stacked(_again(call, train, "train")),
         lambda: _stacked(_again(call, held_out, "held_out")),
     )
-    weights = balancer.weights(problem).detach().double().cpu()
+    weights = _on_cpu(balancer.weights(problem))
     add_to_grad(step.weighted(weights, own=True, weigh_own=True), foreign=step.factors)
     if problem.added is not None:
         added = [value * call.scale for value in problem.added]
         add_to_grad(Gradients.of(problem.parameters, added))
-    return call.result(vector, weights, way="held out")
+    return call.result(call.numbers, weights, way="held out")
 
 
 # --- what they have in common --------------------------------------------------------------------
@@ -436,11 +442,10 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
     # a task that turns out to have no finite gradient is left out by a second try
     step.retain_graph = call.retain_graph or call.non_finite == "skip"
     step.workspace = balancer.workspace
+    step.factors = _constant_factors(call)
     leaf = call.vector.detach().requires_grad_()
     changed = balancer.transform(leaf)
-    if changed is leaf:
-        step.factors = _constant_factors(call)
-    else:
+    if changed is not leaf:
         learned = [p for p in balancer.parameters() if p.requires_grad]
         slope, *mine = torch.autograd.grad(changed.sum(), [leaf, *learned], allow_unused=True)
         found = [(p, g * call.scale) for p, g in zip(learned, mine, strict=True) if g is not None]
@@ -448,14 +453,15 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
         step.factors = [
             (s * call.scale).to(v.dtype) for s, v in zip(slope, call.values, strict=True)
         ]
-    return step, changed.detach().to("cpu", torch.float64)
+        return step, _on_cpu(changed)
+    return step, call.numbers
 
 
 def _constant_factors(call: _Call) -> list[Tensor]:
     """Return the gradient scaling's factor for each loss, [t] scalars."""
-    by_dtype = {
-        v.dtype: torch.full((), call.scale, dtype=v.dtype, device=v.device) for v in call.values
-    }
+    device = call.vector.device
+    kinds = {v.dtype for v in call.values}
+    by_dtype = {kind: torch.full((), call.scale, dtype=kind, device=device) for kind in kinds}
     return [by_dtype[v.dtype] for v in call.values]
 
 
@@ -509,9 +515,9 @@ def _not_finite(call: _Call, gramian: Tensor) -> list[int] | None:
     Raises:
         InvalidInputError: There is one, and the policy is to raise.
     """
-    if bool(torch.isfinite(gramian).all()):
+    if math.isfinite(float(gramian.sum())):
         return None
-    bad = [k for k, ok in enumerate(torch.isfinite(gramian.diagonal()).tolist()) if not ok]
+    bad = [k for k, x in enumerate(gramian.diagonal().tolist()) if not math.isfinite(x)]
     bad = bad or list(range(len(gramian)))
     if not call.scaled:
         _raise_if_asked(call, bad)
@@ -550,6 +556,16 @@ def _named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
         losses = list(losses.unbind())
     losses = list(losses)
     return tuple(str(k) for k in range(len(losses))), losses
+
+
+def _checked(losses: Losses) -> tuple[tuple[str, ...], list[Tensor], Tensor]:
+    """Return the names of the tasks, and their losses as scalars and as a vector [t]."""
+    if isinstance(losses, TaskLosses) and losses.together.requires_grad:
+        values = list(losses.values())
+        half = losses.together.dtype in (torch.float16, torch.bfloat16)
+        return losses.names, values, losses.together.float() if half else losses.together
+    names, values = _named(losses)
+    return names, *_check_losses(names, values)
 
 
 def _check_losses(names: Sequence[str], values: list[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -611,6 +627,18 @@ def _again(call: _Call, closure: Callable[[], Losses], name: str) -> list[Tensor
         )
     picked = [found[task] for task in call.names]
     return _check_losses(call.names, picked)[0]
+
+
+def _scale(scaler: Any, device: torch.device) -> float:
+    """Return what the scaler multiplies losses by; its first use of `scale` also prepares it."""
+    if scaler is None or not scaler.is_enabled():
+        return 1.0
+    return float(scaler.scale(torch.ones((), device=device)))
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    """Return the tensor's values in float64 on the CPU, without graph."""
+    return tensor.detach().to("cpu", torch.float64)
 
 
 def _stacked(values: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """From what the user has to batches: tables, columns, targets, splits and tensors."""
 
 from jointrain.data._columns import Column, dropped_columns, infer_columns
+from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TRUSTED_TYPES, TableEncoder
 from jointrain.data._splits import outer_folds, validation_split
 from jointrain.data._supervised_table import SupervisedTable
@@ -19,6 +20,7 @@ __all__ = [
     "MISSING_TOKENS",
     "TRUSTED_TYPES",
     "Column",
+    "DataSource",
     "SupervisedTable",
     "TableEncoder",
     "TensorData",

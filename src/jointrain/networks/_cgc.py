@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from jointrain.errors import InvalidInputError
-from jointrain.networks._mmoe import gate_weights, mix
+from jointrain.networks._mmoe import gate_weights, mix, stack
 from jointrain.networks._network import Network, Part
 from jointrain.networks._soft_sharing import check_names
 
@@ -69,11 +68,11 @@ class Extraction(nn.Module):
             if wanted is not None and index not in wanted:
                 continue
             weights = gate_weights(self.gates[index], route(x))
-            mixed[index] = mix(weights, torch.stack([*own, *shared]))
+            mixed[index] = mix(weights, stack([*own, *shared]))
         if self.shared_gate is None:
             return mixed, None
         weights = gate_weights(self.shared_gate, route(shared_input))
-        return mixed, mix(weights, torch.stack(everything))
+        return mixed, mix(weights, stack(everything))
 
     def parts(
         self, tasks: tuple[str, ...], level: tuple[str, ...], *, own_gates: bool = True
@@ -133,6 +132,7 @@ class CGC(Network):
     Differs from the source: gates have a bias; any module can be an expert.
 
     Example:
+        >>> import torch
         >>> heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}
         >>> own = {name: [nn.Linear(8, 4)] for name in heads}
         >>> network = CGC([nn.Linear(8, 4)], own, heads, gate_features=8)

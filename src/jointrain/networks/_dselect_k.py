@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
-from jointrain.networks._mmoe import mix
+from jointrain.networks._mmoe import mix, stack
 from jointrain.networks._network import Network, Part
 
 _TINY = 1e-6
@@ -140,7 +140,7 @@ class DSelectK(Network):
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return each task's mixture of its chosen experts."""
-        outputs = torch.stack([expert(inputs) for expert in self.experts])  # [e, b, ...]
+        outputs = stack([expert(inputs) for expert in self.experts])  # [e, b, ...]
         routed = self.gate_input(inputs) if self._conditional else outputs
         if self._conditional and self.training:
             self._routed = routed.detach()

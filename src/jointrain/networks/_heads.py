@@ -17,6 +17,10 @@ GROUP_FROM = 16
 """From how many alike heads one group is faster than separate ones, see `GroupedLinear`."""
 
 
+_ROW_STEPS = "row_steps"
+"""Under which name an optimiser's state holds the steps that each row of a group has made."""
+
+
 class TaskSlice(nn.Parameter):
     """One task's share of a parameter of a group: same memory, and the gradient's slice.
 
@@ -72,7 +76,8 @@ class GroupedLinear(nn.Module):
 
     Differs from separate layers: an optimiser with momentum or weight decay moves all tasks' heads,
         also those without a gradient (`Network.others_kept` prevents it); freezing one task's
-        slice by ``requires_grad_(False)`` has no effect.
+        slice by ``requires_grad_(False)`` has no effect; a loss that is not finite spoils the
+        gradients of the whole group, also if the balancer skips the task.
     """
 
     def __init__(self, heads: Sequence[nn.Linear]) -> None:
@@ -137,23 +142,58 @@ class GroupedLinear(nn.Module):
 
     @contextmanager
     def others_kept(self, rows: Sequence[int], optimizers: Sequence[Optimizer]) -> Iterator[None]:
-        """Keep all rows but the given ones, and the optimisers' state for them, as they are."""
-        absent = torch.ones(len(self.weight), dtype=torch.bool, device=self.weight.device)
-        absent[list(rows)] = False
-        saved: list[tuple[Tensor, Tensor]] = []
-        for parameter in self.parameters():
-            tensors = [parameter.data]
-            for optimizer in optimizers:
-                if parameter in optimizer.state:
-                    tensors.extend(
-                        value
-                        for value in optimizer.state[parameter].values()
-                        if isinstance(value, Tensor) and value.shape == parameter.shape
-                    )
-            saved.extend((tensor, tensor[absent]) for tensor in tensors)
+        """Keep all rows but the given ones, and the optimisers' state for them, as they are.
+
+        Optimisers of the Adam family correct their averages by the number of steps, of which each
+        row has its own; it is kept beside the optimiser's state. Rows of one step that have made
+        different numbers of steps are corrected by the smallest.
+        """
+        if not rows or all(parameter.grad is None for parameter in self.parameters()):
+            yield
+            return
+        states = self._states(optimizers)
+        if len(rows) == len(self.weight) and not any(_ROW_STEPS in state for _, state in states):
+            yield
+            return
+        for _, state in states:
+            if isinstance(state.get("step"), Tensor):
+                made = state["step"].detach().repeat(len(self.weight))
+                state["step"].copy_(state.setdefault(_ROW_STEPS, made)[list(rows)].amin())
+        before = {
+            id(tensor): tensor.clone()
+            for tensor in (*self.parameters(), *_of_rows(states))
+        }  # fmt: skip
         yield
-        for tensor, values in saved:
-            tensor[absent] = values
+        states = self._states(optimizers)
+        with torch.no_grad():
+            for tensor in (*self.parameters(), *_of_rows(states)):
+                # what the step itself has made begins with zeros
+                kept = before.get(id(tensor), torch.zeros_like(tensor))
+                kept[list(rows)] = tensor[list(rows)]
+                tensor.copy_(kept)
+        for _, state in states:
+            if isinstance(state.get("step"), Tensor):
+                none = torch.zeros_like(state["step"]).repeat(len(self.weight))
+                state.setdefault(_ROW_STEPS, none)[list(rows)] += 1
+
+    def _states(self, optimizers: Sequence[Optimizer]) -> list[tuple[Tensor, dict[str, Any]]]:
+        """Return what the optimisers hold of each parameter."""
+        return [
+            (parameter, optimizer.state[parameter])
+            for optimizer in optimizers
+            for parameter in self.parameters()
+            if parameter in optimizer.state
+        ]
+
+
+def _of_rows(states: Sequence[tuple[Tensor, dict[str, Any]]]) -> list[Tensor]:
+    """Return the tensors of an optimiser's state that have an entry for each weight."""
+    return [
+        value
+        for parameter, state in states
+        for value in state.values()
+        if isinstance(value, Tensor) and value.shape == parameter.shape
+    ]
 
 
 class TaskHeads(nn.Module):
@@ -204,7 +244,10 @@ class TaskHeads(nn.Module):
         """Return the outputs of `tasks`: [b, o] under a key of one name, [b, t, o] under t."""
         outputs: dict[tuple[str, ...], Tensor] = {}
         wanted: dict[int, list[str]] = {}
-        for name in tasks:
+        everyone = len(self.groups) == 1 and self._members[0] == tuple(tasks)
+        if everyone:
+            wanted[0] = list(tasks)
+        for name in () if everyone else tasks:
             if name in self._single:
                 head = self.layers[self._single[name]]
                 _check_fit(name, head, features[name])
@@ -251,9 +294,8 @@ class TaskHeads(nn.Module):
             present = set(tasks)
             for group, members in zip(self.groups, self._members, strict=True):
                 rows = [row for row, name in enumerate(members) if name in present]
-                if len(rows) < len(members):
-                    assert isinstance(group, GroupedLinear)
-                    stack.enter_context(group.others_kept(rows, optimizers))
+                assert isinstance(group, GroupedLinear)
+                stack.enter_context(group.others_kept(rows, optimizers))
             yield
 
 
@@ -282,11 +324,18 @@ def _alike(
 
 
 def _check_fit(task: str, head: nn.Module, features: Any) -> None:
-    if not isinstance(head, (nn.Linear, GroupedLinear)) or not isinstance(features, Tensor):
+    first = head
+    while isinstance(first, nn.Sequential) and len(first):
+        first = first[0]
+    if not isinstance(first, (nn.Linear, GroupedLinear)) or not isinstance(features, Tensor):
         return
-    if features.shape[-1] != head.in_features:
-        shape = ", ".join(["b", *map(str, features.shape[1:])])
+    if features.shape[-1] != first.in_features:
         raise InvalidInputError(
-            f"the head of task {task!r} takes [b, {head.in_features}], but the layers below it "
-            f"give [{shape}]; make the head's in_features {features.shape[-1]}"
+            f"the head of task {task!r} takes [b, {first.in_features}], but the layers below it "
+            f"give {described(features)}; make the head's in_features {features.shape[-1]}"
         )
+
+
+def described(tensor: Tensor) -> str:
+    """Return a batch's shape in words: ``[b, 3, 8]``."""
+    return f"[{', '.join(['b', *map(str, tensor.shape[1:])])}]"

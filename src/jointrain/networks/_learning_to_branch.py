@@ -109,11 +109,9 @@ class LearningToBranch(Network):
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the node chosen by each task gives."""
         wanted = [self.index_of(name) for name in tasks]
-        return (
-            dict(zip(tasks, self._draw(inputs, wanted), strict=True))
-            if self.training
-            else (self._follow(inputs, tasks))
-        )
+        if self.training:
+            return dict(zip(tasks, self._draw(inputs, wanted), strict=True))
+        return self._follow(inputs, tasks)
 
     def _draw(self, inputs: Any, wanted: Sequence[int]) -> list[Tensor]:
         activations: list[Any] | None = None
@@ -147,11 +145,9 @@ class LearningToBranch(Network):
     def _follow(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         outputs: dict[tuple[int, int], Any] = {}
         result = {}
-        for name, path in self.branches().items():
-            if name not in tasks:
-                continue
+        for name in tasks:
             x = inputs
-            for level, node in enumerate(path):
+            for level, node in enumerate(self._path(name)):
                 if (level, node) not in outputs:
                     row = self.nodes[level]
                     assert isinstance(row, nn.ModuleList)
@@ -162,16 +158,16 @@ class LearningToBranch(Network):
 
     def branches(self) -> dict[str, tuple[int, ...]]:
         """Return the learned tree: the node of each stage, from the first, on each task's path."""
-        paths = {}
-        for index, name in enumerate(self.task_names):
-            path: list[int] = []
-            child = index
-            for choices in reversed(self.choices):
-                assert isinstance(choices, nn.ParameterList)
-                child = int(choices[child].argmax())
-                path.append(child)
-            paths[name] = tuple(reversed(path))
-        return paths
+        return {name: self._path(name) for name in self.task_names}
+
+    def _path(self, task: str) -> tuple[int, ...]:
+        path: list[int] = []
+        child = self.index_of(task)
+        for choices in reversed(self.choices):
+            assert isinstance(choices, nn.ParameterList)
+            child = int(choices[child].argmax())
+            path.append(child)
+        return tuple(reversed(path))
 
     def parts(self) -> list[Part]:
         """Return the nodes and their choices, reached by all, and each head's choice."""
@@ -192,7 +188,7 @@ class LearningToBranch(Network):
         return parts
 
     def _prune(self, task: str) -> None:
-        path = self.branches()[task]
+        path = self._path(task)
         unused = {
             id(node)
             for level, row in enumerate(self.nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,10 +16,10 @@ from jointrain.networks._stages import check_layers
 
 
 class _Active:
-    """Which task the trunk is computed for; one object for all layers of a network."""
+    """Which task the trunk is computed for, if it is; one object for all layers of a network."""
 
     def __init__(self) -> None:
-        self.task = 0
+        self.task: int | None = None
 
 
 class AdaptedLinear(nn.Module):
@@ -51,10 +52,33 @@ class AdaptedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output for the task that is computed."""
-        task = self.active.task
-        change = functional.linear(functional.linear(x, self.down[task]), self.up[task])
+        down, up = self._factors()
+        change = functional.linear(functional.linear(x, down), up)
         output: Tensor = self.layer(x) + self.factor * change
         return output
+
+    @property
+    def weight(self) -> Tensor:
+        """The changed weight, for modules that take it past `forward` (attention of torch.nn)."""
+        down, up = self._factors()
+        weight: Tensor = self.layer.weight + self.factor * up @ down
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's bias."""
+        bias: Tensor | None = self.layer.bias
+        return bias
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        task = self.active.task
+        if task is None:
+            raise InvalidInputError(
+                "a layer with low-rank adapters is computed outside its network, which says for "
+                "which task; call the network, and leave out activation checkpointing, which "
+                "computes layers again when the network is through"
+            )
+        return self.down[task], self.up[task]
 
 
 class LowRankAdapters(Network):
@@ -67,7 +91,7 @@ class LowRankAdapters(Network):
     frozen, each task costs few parameters; not frozen, the trunk learns what tasks have in common.
 
     Args:
-        trunk: Any module with ``nn.Linear`` layers; they are replaced in place by adapted ones.
+        trunk: Any module with ``nn.Linear`` layers. The network holds its weights, not copies.
         heads: Each task's head.
         layers: Names of linear layers, or of modules all of whose linear layers are meant; None
             (default): all.
@@ -118,10 +142,12 @@ class LowRankAdapters(Network):
             trunk.requires_grad_(False)
         self.active = _Active()
         holder = nn.Module()
-        holder.trunk = trunk
+        # the caller's trunk keeps its layers; the weights are the same ones
+        kept = {id(tensor): tensor for tensor in (*trunk.parameters(), *trunk.buffers())}
+        holder.trunk = copy.deepcopy(trunk, dict[int, Any](kept))
         found = [
             name
-            for name, module in holder.named_modules()
+            for name, module in holder.named_modules(remove_duplicate=False)
             if isinstance(module, nn.Linear)
             and _meant(name.removeprefix("trunk").lstrip("."), layers)
         ]
@@ -142,17 +168,16 @@ class LowRankAdapters(Network):
                 )
             setattr(holder.get_submodule(path), last, adapted[id(layer)])
         self.trunk: nn.Module = holder.trunk
-        self._names = {
-            id(layer): name.removeprefix("trunk").lstrip(".") or "trunk"
-            for name, layer in zip(found, adapted.values(), strict=False)
-        }
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the trunk gives with each task's changes."""
         result = {}
-        for name in tasks:
-            self.active.task = self.index_of(name)
-            result[name] = self.trunk(inputs)
+        try:
+            for name in tasks:
+                self.active.task = self.index_of(name)
+                result[name] = self.trunk(inputs)
+        finally:
+            self.active.task = None
         return result
 
     def parts(self) -> list[Part]:
@@ -165,16 +190,6 @@ class LowRankAdapters(Network):
             own = tuple(p for layer in layers for p in (layer.down[index], layer.up[index]))
             parts.append(Part(("adapters", name), (name,), parameters=own, own=True))
         return parts
-
-    def _prune(self, task: str) -> None:
-        index = self.index_of(task)
-        for layer in self.trunk.modules():
-            if isinstance(layer, AdaptedLinear):
-                for factors in (layer.down, layer.up):
-                    for other in range(len(factors)):
-                        if other != index:
-                            factors[other] = nn.Parameter(factors[other].new_empty(0))
-        super()._prune(task)
 
 
 def _meant(name: str, layers: Sequence[str] | None) -> bool:

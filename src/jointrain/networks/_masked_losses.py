@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from jointrain.data._target_columns import TargetColumns
 from jointrain.task import IGNORED, Task
 
 _FAST = ("regression", "binary", "multiclass")
@@ -28,31 +29,42 @@ def masked_losses(
         targets: Each task's targets, missing labels marked.
 
     Shape:
-        outputs: [b, t, o]. targets: [b], [b, 1] or [b, ...] for each task.
+        outputs: [b, t, o], or [b, s, t, o] for sequences.
+        targets: [b], [b, 1] or [b, ...] for each task.
         yields: names, and their losses, [n]; every task once.
     """
     alike: dict[object, list[int]] = {}
+    columns = isinstance(targets, TargetColumns)
     for index, task in enumerate(tasks):
-        target = targets[task.name]
-        fast = (
-            task.loss_function is None
-            and task.kind in _FAST
-            and target.ndim == 1
-            and not (task.kind == "regression" and task.output_size > 1)
-            and outputs.ndim == 3
-        )
-        key: object = (task.kind, target.dtype) if fast else index
-        alike.setdefault(key, []).append(index)
+        key: object = index
+        if task.loss_function is None and task.kind in _FAST and outputs.ndim == 3:
+            if columns:
+                key = task.kind
+            else:
+                target = targets[task.name]
+                key = (task.kind, target.dtype) if target.ndim == 1 else index
+            if task.kind == "regression" and task.size != 1:
+                key = index
+        if key in alike:
+            alike[key].append(index)
+        else:
+            alike[key] = [index]
     for key, members in alike.items():
-        names = tuple(tasks[index].name for index in members)
-        if not isinstance(key, tuple):
+        names = tuple([tasks[index].name for index in members])
+        if isinstance(key, int):
             (index,) = members
-            yield names, tasks[index].loss(outputs[:, index], targets[names[0]])[None]
+            yield names, tasks[index].loss(outputs.select(-2, index), targets[names[0]])[None]
             continue
         whole = len(members) == len(tasks)
         chosen = outputs if whole else outputs[:, members]
-        target = torch.stack([targets[name] for name in names], 1)  # [b, n]
-        yield names, _masked_means(tasks[members[0]].kind, chosen, target)
+        yield names, _masked_means(tasks[members[0]].kind, chosen, _together(names, targets))
+
+
+def _together(names: Sequence[str], targets: Mapping[str, Tensor]) -> Tensor:
+    """Return the targets of the named tasks as columns, [b, n]."""
+    if isinstance(targets, TargetColumns):
+        return targets.together(names)
+    return torch.stack([targets[name] for name in names], 1)
 
 
 def _masked_means(kind: str, outputs: Tensor, target: Tensor) -> Tensor:
@@ -61,22 +73,20 @@ def _masked_means(kind: str, outputs: Tensor, target: Tensor) -> Tensor:
     Shape:
         outputs: [b, n, o]. target: [b, n]. returns: [n].
     """
-    if target.is_floating_point():
-        present = ~target.isnan()
-        filled = target.nan_to_num(nan=0.0)
-    else:
-        present = target != IGNORED
-        filled = target.masked_fill(~present, 0)
+    missing = target.isnan() if target.is_floating_point() else target == IGNORED
+    labelled = (len(target) - missing.sum(0)).clamp_min(1)
+    if kind == "regression":
+        values = outputs.squeeze(-1)
+        # where the target is the output itself, loss and gradient are 0
+        filled = torch.where(missing, values.detach(), target.to(values.dtype))
+        return functional.mse_loss(values, filled, reduction="none").sum(0) / labelled
+    filled = target.masked_fill(missing, 0)
     if kind == "multiclass":
         losses = functional.cross_entropy(
             outputs.movedim(-1, 1), filled.long(), reduction="none"
         )  # [b, n]
     else:
-        values = outputs.squeeze(-1)
-        function = (
-            functional.mse_loss
-            if kind == "regression"
-            else functional.binary_cross_entropy_with_logits
+        losses = functional.binary_cross_entropy_with_logits(
+            outputs.squeeze(-1), filled.to(outputs.dtype), reduction="none"
         )
-        losses = function(values, filled.to(values.dtype), reduction="none")
-    return torch.where(present, losses, 0.0).sum(0) / present.sum(0).clamp_min(1)
+    return losses.masked_fill(missing, 0).sum(0) / labelled

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
+from jointrain.networks._heads import described
 from jointrain.networks._network import Network, Part
 
 
@@ -65,7 +66,7 @@ class MMoE(Network):
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return each task's mixture of the experts."""
-        outputs = torch.stack([expert(inputs) for expert in self.experts])  # [e, b, ...]
+        outputs = stack([expert(inputs) for expert in self.experts])  # [e, b, ...]
         routed = self.gate_input(inputs)
         return {
             name: mix(gate_weights(self.gates[self.index_of(name)], routed), outputs)
@@ -93,11 +94,29 @@ def gate_weights(gate: nn.Module, routed: Tensor) -> Tensor:
     """
     if isinstance(gate, nn.Linear) and routed.shape[-1] != gate.in_features:
         raise InvalidInputError(
-            f"the gates take [b, {gate.in_features}], but their input is "
-            f"[b, {', '.join(map(str, routed.shape[1:]))}]; set `gate_features` to its width"
+            f"the gates take [b, {gate.in_features}], but their input is {described(routed)}; "
+            f"set `gate_features` to its width"
         )
     weights: Tensor = gate(routed)
     return weights.softmax(-1)
+
+
+def stack(outputs: Sequence[Tensor]) -> Tensor:
+    """Return the experts' outputs as one tensor.
+
+    Shape:
+        outputs: [b, ...] each. returns: [e, b, ...].
+
+    Raises:
+        InvalidInputError: The experts give different shapes.
+    """
+    for number, output in enumerate(outputs):
+        if output.shape != outputs[0].shape:
+            raise InvalidInputError(
+                f"experts that are mixed must give one shape, but expert 0 gives "
+                f"{described(outputs[0])} and expert {number} {described(output)}"
+            )
+    return torch.stack(list(outputs))
 
 
 def mix(weights: Tensor, outputs: Tensor) -> Tensor:

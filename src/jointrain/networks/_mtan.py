@@ -104,6 +104,7 @@ class MTAN(Network):
             ]
         else:
             pairs = [p if isinstance(p, tuple) else (p, nn.Identity()) for p in trunk]
+            cut([module for pair in pairs for module in pair], split_at)  # refuses what is no stage
         self.inner = nn.ModuleList(inner for inner, _ in pairs)
         self.outer = nn.ModuleList(outer for _, outer in pairs)
         shapes = self._shapes(example)

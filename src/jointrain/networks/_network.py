@@ -113,11 +113,16 @@ class Network(nn.Module, ABC):
             InvalidInputError: A task is unknown, or features do not fit a head.
         """
         names = self.task_names if tasks is None else tuple(tasks)
-        if tasks is not None:
+        if names != self.task_names:
             for name in names:
                 self.index_of(name)
-        outputs = self.heads(self.features(inputs, names), names, inputs)
-        return outputs if grouped else ungroup(outputs)
+        outputs: dict[tuple[str, ...], Tensor] = self.heads(
+            self.features(inputs, names), names, inputs
+        )
+        if grouped:
+            return outputs
+        single = ungroup(outputs)
+        return {name: single[name] for name in names}
 
     def penalty(self, tasks: Sequence[str] | None = None) -> Tensor | None:
         """Return what the network itself adds to the loss of a step, None where it adds nothing.
@@ -235,11 +240,11 @@ class Network(nn.Module, ABC):
 
     def _prune(self, task: str) -> None:
         """Remove the pieces that the outputs of `task` do not depend on, in evaluation mode."""
-        unused = {
-            id(part.module)
-            for part in self.parts()
-            if part.module is not None and task not in part.tasks
-        }
+        unused: set[int] = set()
+        for part in self.parts():
+            if task not in part.tasks:
+                pieces = part.all_parameters() if part.module is None else (part.module,)
+                unused.update(map(id, pieces))
         remove(self, unused)
         self.heads.prune(task)
 
@@ -264,22 +269,26 @@ class Network(nn.Module, ABC):
             f"{type(self).__name__}: {count} task{'s' if count > 1 else ''}, {total:,} parameters, "
             f"{shared:,} of them shared"
         ]
+        common = {id(p) for p in self.shared_parameters()}
         root: dict[str, Any] = {}
         for part in self.all_parts():
             node = root
             for step in part.path[:-1]:
                 node = node.setdefault(step, {})
-            node[part.path[-1]] = self._describe_part(part)
+            node[part.path[-1]] = self._describe_part(part, common)
         lines.extend(_tree(root, ""))
         return "\n".join(lines)
 
-    def _describe_part(self, part: Part) -> str:
+    def _describe_part(self, part: Part, common: set[int]) -> str:
         size = sum(p.numel() for p in part.all_parameters())
         kind = f"{type(part.module).__name__}, " if part.module is not None else ""
         if part.parameters is not None and part.module is not None:
             kind = f"slice of {type(part.module).__name__}, "
         if part.own:
             users = f"{part.tasks[0]} alone"
+            tied = sum(p.numel() for p in part.all_parameters() if id(p) in common)
+            if tied:
+                users += f" but for {tied:,}"
         elif set(part.tasks) == set(self.task_names):
             users = "shared by all"
         else:
@@ -342,11 +351,14 @@ class Unused(nn.Module):
 
 
 def remove(network: nn.Module, unused: set[int]) -> None:
-    """Put `Unused` in the place of the modules with the given ids."""
+    """Put `Unused` in the place of the modules, and nothing in that of the parameters, by id."""
     for module in list(network.modules()):
-        for name, child in list(module.named_children()):
+        for name, child in list(module._modules.items()):
             if id(child) in unused:
-                setattr(module, name, Unused())
+                module._modules[name] = Unused()
+        for name, parameter in list(module._parameters.items()):
+            if id(parameter) in unused:
+                module._parameters[name] = nn.Parameter(torch.empty(0))
 
 
 def ungroup(outputs: Mapping[tuple[str, ...], Tensor]) -> dict[str, Tensor]:

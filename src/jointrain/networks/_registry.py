@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from torch import nn
 
@@ -74,21 +74,39 @@ def build_table_network(
         >>> network.task_names
         ('price', 'kind')
     """
+    check_settings(name, settings)
+    if not tasks:
+        raise InvalidInputError("`tasks` must hold at least one task")
+    return NETWORKS[name].build(in_features, tasks, **settings)
+
+
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a network that is not known, and settings that it does not have.
+
+    Raises:
+        InvalidInputError: The name or a setting is unknown, or a value is of another type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
     if name not in NETWORKS:
         raise InvalidInputError(
             f"`network` must be one of {', '.join(NETWORKS)}, got {name!r}{closest(name, NETWORKS)}"
         )
-    if not tasks:
-        raise InvalidInputError("`tasks` must hold at least one task")
-    entry = NETWORKS[name]
-    known = entry.settings
-    for setting in settings:
+    known = NETWORKS[name].settings
+    types = get_type_hints(NETWORKS[name].build)
+    for setting, value in settings.items():
         if setting not in known:
             raise InvalidInputError(
                 f"network {name!r} has no setting {setting!r}{closest(setting, known)}; "
                 f"it has {', '.join(known)}"
             )
-    return entry.build(in_features, tasks, **settings)
+        try:
+            TypeAdapter(types[setting]).validate_python(value, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise InvalidInputError(
+                f"`{setting}` of network {name!r}: {reason[0].lower()}{reason[1:]}, got {value!r}"
+            ) from None
 
 
 def _heads(tasks: Sequence[Task], width: int) -> dict[str, nn.Module]:
@@ -97,7 +115,7 @@ def _heads(tasks: Sequence[Task], width: int) -> dict[str, nn.Module]:
 
 def _trunk(
     features: int, width: int, depth: int, dropout: float, embeddings: Embeddings | None
-) -> nn.Module:
+) -> nn.Sequential:
     if embeddings is None:
         return MLP(features, width=width, depth=depth, dropout=dropout)
     vectors = NumericEmbeddings(features, kind=embeddings)
@@ -127,8 +145,27 @@ def _hard(
     depth: int = 2,
     dropout: float = 0.1,
     embeddings: Embeddings | None = None,
+    shared_depth: int | None = None,
 ) -> HardSharing:
-    return HardSharing(_trunk(features, width, depth, dropout, embeddings), _heads(tasks, width))
+    """The first `shared_depth` blocks are shared, the others each task's own."""
+    trunk = _trunk(features, width, depth, dropout, embeddings)
+    heads = _heads(tasks, width)
+    shared = depth if shared_depth is None else shared_depth
+    if not 0 <= shared <= depth:
+        raise InvalidInputError(
+            f"`shared_depth` must lie between 0 and the depth, {depth}, got {shared_depth}"
+        )
+    if shared == depth or len(tasks) == 1:
+        return HardSharing(trunk, heads)
+    blocks = trunk if isinstance(trunk, MLP) else trunk[1]
+    assert isinstance(blocks, MLP)
+    before = [] if blocks is trunk else [trunk[0]]
+    layers = list(blocks)
+    first = shared * len(layers) // depth
+    # an empty nn.Sequential passes its inputs on
+    lower, upper = layers[:first], layers[first:]
+    stages = [[*before, *lower], upper] if shared else [[], [*before, *upper]]
+    return HardSharing([nn.Sequential(*stage) for stage in stages], heads, reinitialize=True)
 
 
 def _soft(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
+from jointrain.networks._heads import described
 from jointrain.networks._network import Network, Part
 from jointrain.networks._stages import Trunk, copies, cut
 
@@ -118,12 +119,12 @@ class Sluice(Network):
         if output.shape[1] % self.subspaces:
             raise InvalidInputError(
                 f"`subspaces` must divide the width of each stage, got {self.subspaces} for a "
-                f"stage that gives {_shape(output)}"
+                f"stage that gives {described(output)}"
             )
         if levels and levels[0][0].shape != output.shape:
             raise InvalidInputError(
                 f"all stages must give one shape, as the head takes a mixture of them; got "
-                f"{_shape(levels[0][0])} and {_shape(output)}"
+                f"{described(levels[0][0])} and {described(output)}"
             )
 
     def penalty(self, tasks: Sequence[str] | None = None) -> Tensor | None:
@@ -168,7 +169,3 @@ def _last_weight(stage: nn.Module) -> Tensor | None:
         if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
     ]
     return weights[-1] if weights else None
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"[{', '.join(['b', *map(str, tensor.shape[1:])])}]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from textwrap import shorten
 from typing import Any
 
 from torch import fx, nn
@@ -50,7 +51,12 @@ def cut(trunk: Trunk, split_at: str | Sequence[str] | None = None) -> list[nn.Mo
         model = trunk.model if isinstance(trunk, KerasTrunk) else trunk
         return _cut_keras(model, names)
     check_layers(trunk, names)
-    if isinstance(trunk, nn.Sequential) and not any("." in name for name in names):
+    # a subclass may do more in its forward than call its layers in turn
+    if (
+        isinstance(trunk, nn.Sequential)
+        and type(trunk).forward is nn.Sequential.forward
+        and not any("." in name for name in names)
+    ):
         return _cut_sequential(trunk, names)
     return _cut_traced(trunk, names)
 
@@ -61,7 +67,7 @@ def check_layers(module: nn.Module, names: Sequence[str], argument: str = "split
     Raises:
         InvalidInputError: A layer is unknown; the message names the closest ones.
     """
-    known = [name for name, _ in module.named_modules() if name]
+    known = [name for name, _ in module.named_modules(remove_duplicate=False) if name]
     for name in names:
         if name not in known:
             top = ", ".join(child for child, _ in module.named_children())
@@ -78,7 +84,8 @@ def copies(module: nn.Module, count: int, *, reinitialize: bool) -> list[nn.Modu
         module: What to copy; it is the first of the result.
         count: How many.
         reinitialize: Draw new initial weights for the copies, by ``reset_parameters`` of the
-            layers that have it; else they start from the module's weights, as pretrained ones must.
+            layers that have it (those of torch.nn; others keep the module's weights); else all
+            start from the module's weights, as pretrained ones must.
     """
     result = [module]
     for _ in range(count - 1):
@@ -93,63 +100,141 @@ def copies(module: nn.Module, count: int, *, reinitialize: bool) -> list[nn.Modu
 
 
 def _cut_sequential(trunk: nn.Sequential, names: Sequence[str]) -> list[nn.Module]:
-    children = list(trunk.named_children())
-    order = [name for name, _ in children]
-    starts = sorted(order.index(name) for name in names)
+    # named_children would leave out a layer that stands in two places
+    order = list(trunk._modules)
+    starts = sorted({order.index(name) for name in names})
     if starts[0] == 0:
-        raise InvalidInputError(
-            f"`split_at` names {order[0]!r}, the trunk's first layer: nothing would come before; "
-            f"name a later layer"
-        )
-    bounds = [0, *starts, len(children)]
-    return [
-        nn.Sequential(*(child for _, child in children[start:end]))
-        for start, end in pairwise(bounds)
-    ]
+        raise _nothing_before(order[0])
+    bounds = [0, *starts, len(order)]
+    layers = list(trunk)
+    return [nn.Sequential(*layers[start:end]) for start, end in pairwise(bounds)]
+
+
+def _nothing_before(name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"`split_at` names {name!r}, the trunk's first layer: nothing would come before; "
+        f"name a later layer"
+    )
+
+
+class _OneInput(nn.Module):
+    """Calls a trunk with one input, so that tracing sees its other arguments at their defaults."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, inputs: Any) -> Any:
+        """Return what the trunk gives."""
+        return self.trunk(inputs)
 
 
 def _cut_traced(trunk: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    from torch.fx.passes.split_module import split_module
+    kind = type(trunk).__name__
+    root = _OneInput(trunk)
+    graph = _trace(root, names)
+    stages: list[list[fx.Node]] = [[]]
+    begun: set[str] = set()
+    for node in graph.nodes:
+        if node.op in ("placeholder", "get_attr"):
+            continue
+        target = str(node.target).removeprefix("trunk.")
+        for name in names:
+            if node.op == "call_module" and name not in begun and _within(target, name):
+                begun.add(name)
+                stages.append([])
+                break
+        stages[-1].append(node)
+    for name in names:
+        if name not in begun:
+            raise InvalidInputError(
+                f"{kind} can't be cut at {name!r}: its forward does not call that layer by itself; "
+                f"name the layer that holds it"
+            )
+    if not stages[0]:
+        raise _nothing_before(str(stages[1][0].target).removeprefix("trunk."))
+    entries = [_entry(nodes, kind, number) for number, nodes in enumerate(stages)]
+    for number, (before, entry) in enumerate(zip(stages, entries[1:], strict=False), 1):
+        if entry not in before:
+            raise _several(kind, number, [entry.name])
+    leaving: list[fx.Node | None] = [*entries[1:], None]
+    return [
+        _piece(root, nodes, entry, leave)
+        for nodes, entry, leave in zip(stages, entries, leaving, strict=True)
+    ]
+
+
+def _within(layer: str, name: str) -> bool:
+    return layer == name or layer.startswith(name + ".")
+
+
+def _entry(nodes: Sequence[fx.Node], kind: str, stage: int) -> fx.Node:
+    """Return the one value that a stage takes from those below."""
+    sources = {
+        source: None
+        for node in nodes
+        for source in node.all_input_nodes
+        if source not in nodes and source.op != "get_attr"
+    }
+    if len(sources) != 1:
+        raise _several(kind, stage, [source.name for source in sources])
+    return next(iter(sources))
+
+
+def _several(kind: str, stage: int, names: Sequence[str]) -> InvalidInputError:
+    return InvalidInputError(
+        f"{kind} can't be cut before stage {stage}: more than one tensor passes there (also "
+        f"{', '.join(names)}); cut where one passes, such as between blocks"
+    )
+
+
+def _piece(
+    root: _OneInput, nodes: Sequence[fx.Node], entry: fx.Node, leave: fx.Node | None
+) -> nn.Module:
+    """Return a module of the given nodes, with the parameters that they use."""
+    graph = fx.Graph()
+    made = {entry: graph.placeholder("inputs")}
+    for node in nodes:
+        for source in node.all_input_nodes:
+            if source.op == "get_attr" and source not in made:
+                made[source] = graph.node_copy(source)
+        made[node] = graph.node_copy(node, lambda old: made[old])
+    if leave is not None:
+        graph.output(made[leave])
+    return fx.GraphModule(root, graph)
+
+
+def _trace(root: _OneInput, names: Sequence[str]) -> fx.Graph:
+    """Return the graph of a trunk's forward, with the named layers as calls of modules."""
 
     class _Tracer(fx.Tracer):
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             del m
-            return not any(name.startswith(module_qualified_name + ".") for name in names)
-
-    kind = type(trunk).__name__
-    try:
-        graph = _Tracer().trace(trunk)
-    except Exception as error:  # whatever the user's forward raises when traced
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidInputError(
-            f"{kind} can't be cut by tracing it ({reason}); give its stages as a list of modules"
-        ) from error
-    stage_of: dict[fx.Node, int] = {}
-    stage, begun = 0, set[str]()
-    for node in graph.nodes:
-        target = str(node.target)
-        started = [n for n in names if target == n or target.startswith(n + ".")]
-        if node.op == "call_module" and started and started[0] not in begun:
-            begun.add(started[0])
-            stage += 1
-        stage_of[node] = stage
-    if len(begun) < len(names):
-        missing = next(name for name in names if name not in begun)
-        raise InvalidInputError(
-            f"{kind} can't be cut at {missing!r}: its forward does not call that layer by itself; "
-            f"name the layer that holds it"
-        )
-    traced = fx.GraphModule(trunk, graph)
-    whole: Any = split_module(traced, trunk, lambda node: stage_of[node])
-    pieces = [piece for name, piece in whole.named_children() if name.startswith("submod_")]
-    for number, piece in enumerate(pieces):
-        inputs = [node.name for node in piece.graph.nodes if node.op == "placeholder"]
-        if len(inputs) != 1:
-            raise InvalidInputError(
-                f"{kind} can't be cut before stage {number}: {len(inputs)} tensors pass there "
-                f"({', '.join(inputs)}); cut where one passes, such as between blocks"
+            return module_qualified_name != "trunk" and not any(
+                f"trunk.{name}".startswith(module_qualified_name + ".") for name in names
             )
-    return pieces
+
+    kind = type(root.trunk).__name__
+    modes = [(module, module.training) for module in root.trunk.modules()]
+    try:
+        graphs = [_Tracer().trace(root.train(mode)) for mode in (True, False)]
+    except Exception as error:  # whatever the user's forward raises when traced
+        reason = shorten(str(error) or type(error).__name__, 100)
+        raise InvalidInputError(
+            f"{kind} can't be cut by tracing it ({reason}); give its stages as a list of modules, "
+            f"or name the layers to share with LayerSharing"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    # a graph is traced once and would stay in the mode it was traced in
+    if str(graphs[0]) != str(graphs[1]):
+        raise InvalidInputError(
+            f"{kind} can't be cut by tracing it (its forward asks whether it is training, such as "
+            f"functional.dropout with training=self.training); use layers such as nn.Dropout for "
+            f"that, or give its stages as a list of modules"
+        )
+    return graphs[0]
 
 
 def _is_keras(module: nn.Module) -> bool:
@@ -166,6 +251,14 @@ def _cut_keras(model: Any, names: Sequence[str]) -> list[nn.Module]:
                 f"`split_at` names {name!r}, which is no layer of the Keras model"
                 f"{closest(name, known)}; its layers are {', '.join(known)}"
             )
-    order = sorted(names, key=known.index)
+    order = sorted(set(names), key=known.index)
+    for name in order:
+        if isinstance(model.get_layer(name).input, (list, tuple)):
+            raise InvalidInputError(
+                f"the Keras model can't be cut at {name!r}, which takes several tensors; cut where "
+                f"one passes, such as between blocks"
+            )
     tensors = [model.inputs[0], *(model.get_layer(name).input for name in order), model.outputs[0]]
+    if tensors[1] is tensors[0]:
+        raise _nothing_before(order[0])
     return [KerasTrunk(keras.Model(a, b)) for a, b in pairwise(tensors)]

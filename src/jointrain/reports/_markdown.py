@@ -22,8 +22,8 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
     if picture is not None:
         lines += [f"![Change of each recipe against separate models]({picture})", ""]
     for summary in summarize_tasks(result):
-        lines += [f"## {summary.heading}", "", *_table(summary.columns, summary.rows), ""]
-    lines += ["## All tasks", "", *_table(*summarize_recipes(result)), ""]
+        lines += [f"## {summary.heading}", "", *markdown_table(summary.columns, summary.rows), ""]
+    lines += ["## All tasks", "", *markdown_table(*summarize_recipes(result)), ""]
     lines += [
         "## How it was measured",
         "",
@@ -63,7 +63,9 @@ def _split_words(result: StudyResult) -> str:
     return f"{repeats}, shuffled and stratified by the class targets"
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -99,14 +99,14 @@ def answer(result: StudyResult) -> list[str]:
             else "though the data do not show that it beats separate models"
         )
         sentences.append(
-            f"Train {_listed(tasks)} {way}: Delta-m {change_and_interval(overall)}, {strength}."
+            f"Train {listed(tasks)} {way}: Delta-m {change_and_interval(overall)}, {strength}."
         )
         comparisons = result.comparisons[best.name]
         for word in ("helps", "hurts", "no evidence"):
             names = [name for name in tasks if comparisons[name].verdict == word]
             if names:
                 phrase = {"helps": "It helps", "hurts": "It hurts"}.get(word, "No evidence for")
-                sentences.append(f"{phrase} {_listed(names)}.")
+                sentences.append(f"{phrase} {listed(names)}.")
     return sentences + _against_baselines(result)
 
 
@@ -119,13 +119,13 @@ def _against_baselines(result: StudyResult) -> list[str]:
         beaten = [task for task, word in verdicts.items() if word == "hurts"]
         even = [task for task, word in verdicts.items() if word == "no evidence"]
         if beaten:
-            sentences.append(f"Beware: {name} did better than {best} on {_listed(beaten)}.")
+            sentences.append(f"Beware: {name} did better than {best} on {listed(beaten)}.")
         if even and name == "constant":
             sentences.append(
-                f"Beware: the data do not show that {best} beats a constant on {_listed(even)}."
+                f"Beware: the data do not show that {best} beats a constant on {listed(even)}."
             )
         elif even:
-            sentences.append(f"No evidence that {best} differs from {name} on {_listed(even)}.")
+            sentences.append(f"No evidence that {best} differs from {name} on {listed(even)}.")
     return sentences
 
 
@@ -162,21 +162,21 @@ def result_to_json(result: StudyResult) -> dict[str, Any]:
                 "recipes": {
                     recipe: {
                         "metrics": {
-                            metric.name: _mean_and_deviation(
+                            metric.name: mean_and_deviation(
                                 result.values(recipe, task.name, metric.name)
                             )
                             for metric in task.metrics or ()
                         },
                         "against_separate": None
                         if recipe == SEPARATE
-                        else _comparison_to_json(result.comparisons[recipe][task.name]),
+                        else comparison_to_json(result.comparisons[recipe][task.name]),
                     }
                     for recipe in result.recipe_names
                 },
             }
             for task in study.table.tasks
         ],
-        "delta_m": {recipe: _comparison_to_json(value) for recipe, value in result.delta_m.items()},
+        "delta_m": {recipe: comparison_to_json(value) for recipe, value in result.delta_m.items()},
         "seconds": {name: round(spent, 3) for name, spent in result.seconds.items()},
     }
 
@@ -211,25 +211,28 @@ def verdict(recipe: str, comparison: Comparison, result: StudyResult) -> str:
     return f"{recipe} {comparison.verdict}"
 
 
-def _comparison_to_json(comparison: Comparison) -> dict[str, Any]:
+def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as values that JSON can hold."""
     return {
-        "change_percent": _finite(comparison.change),
-        "low": _finite(comparison.low),
-        "high": _finite(comparison.high),
-        "p_value": _finite(comparison.p_value),
+        "change_percent": finite(comparison.change),
+        "low": finite(comparison.low),
+        "high": finite(comparison.high),
+        "p_value": finite(comparison.p_value),
         "verdict": comparison.verdict,
     }
 
 
-def _mean_and_deviation(values: np.ndarray) -> dict[str, float | None]:
-    finite = values[np.isfinite(values)]
+def mean_and_deviation(values: np.ndarray) -> dict[str, float | None]:
+    """Return mean and standard deviation as values that JSON can hold."""
+    defined = values[np.isfinite(values)]
     return {
-        "mean": float(finite.mean()) if len(finite) else None,
-        "deviation": float(finite.std(ddof=1)) if len(finite) > 1 else None,
+        "mean": float(defined.mean()) if len(defined) else None,
+        "deviation": float(defined.std(ddof=1)) if len(defined) > 1 else None,
     }
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return a number, None if it is none that JSON can hold."""
     return value if math.isfinite(value) else None
 
 
@@ -241,7 +244,8 @@ def _digits(value: float, scale: float) -> str:
     return f"{value:.{decimals}f}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names as they are listed in a sentence, the first five of more than six."""
     if len(names) > 6:
         return f"{', '.join(names[:5])} and {len(names) - 5} more"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

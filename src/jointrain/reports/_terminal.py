@@ -15,9 +15,9 @@ def print_result(result: StudyResult, console: Console) -> None:
     """Print a table for each task, one over all tasks, and the answer in words."""
     study = result.study
     for summary in summarize_tasks(result):
-        _print_table(console, summary.heading, summary.columns, summary.rows)
+        print_table(console, summary.heading, summary.columns, summary.rows)
     headings, rows = summarize_recipes(result)
-    _print_table(console, "All tasks", headings, rows)
+    print_table(console, "All tasks", headings, rows)
     console.print(
         f"Means ± standard deviation over {study.folds} folds x {study.seeds} seeds; ↑ higher is "
         f"better, ↓ lower. Changes: mean with 95 % confidence interval, positive is better.",
@@ -28,7 +28,8 @@ def print_result(result: StudyResult, console: Console) -> None:
     console.print(" ".join(answer(result)), style="bold", markup=False)
 
 
-def _print_table(console: Console, title: str, headings: list[str], rows: list[list[str]]) -> None:
+def print_table(console: Console, title: str, headings: list[str], rows: list[list[str]]) -> None:
+    """Print a table, rows in the colour of their verdict."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)

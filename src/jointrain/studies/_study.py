@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,6 +23,7 @@ from jointrain.data import (
     outer_folds,
     validation_split,
 )
+from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._baselines import BASELINES, predict_with_baseline
 from jointrain.studies._statistics import (
@@ -29,13 +32,20 @@ from jointrain.studies._statistics import (
     delta_m,
     relative_changes,
 )
+from jointrain.studies.population import fit_population, why_not_stacked
+from jointrain.task import Task
+from jointrain.training._phases import AnySchedule
 from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating, AnySchedule, Joint, Separate
+from jointrain.training._schedule import Alternating, Joint, Separate
 from jointrain.training._table_model import (
+    Part,
+    Run,
     evaluate_predictions,
-    fit_parts,
     make_data,
     predict_parts,
+    prepare_runs,
+    runs_before,
+    single_task_losses,
     target_scaling,
 )
 
@@ -126,14 +136,15 @@ class Study:
 
         Args:
             workers: Processes to run folds in; default one for each core.
-            progress: Called with the number of finished folds and of all.
+            progress: Called with how often a recipe or baseline was run on a fold so far, and in
+                all; runs that are trained together are counted when all are done.
         """
         labels = self.table.labels()
         tasks = list(self.table.tasks)
         if self.table.time is None and self.table.groups is None:
             check_class_counts(labels, tasks, self.folds)
-        jobs = [
-            (fold, self.seed + repetition, train, test)
+        folds = [
+            _Fold(fold, self.seed + repetition, train, test)
             for repetition in range(self.seeds)
             for fold, (train, test) in enumerate(
                 outer_folds(
@@ -146,93 +157,231 @@ class Study:
                 )
             )
         ]
-        total = len(jobs)
+        total = len(folds) * (len(self.recipes) + len(self.baselines))
         rows: list[dict[str, object]] = []
         seconds: dict[str, float] = {}
-        for done, (fold_rows, fold_seconds) in enumerate(self._results(jobs, workers), start=1):
-            rows += fold_rows
-            for name, spent in fold_seconds.items():
+        done = 0
+        for results in self._results(_jobs(self, folds), workers):
+            for name, (result_rows, spent) in results:
+                rows += result_rows
                 seconds[name] = seconds.get(name, 0.0) + spent
+                done += 1
             if progress is not None:
                 progress(done, total)
         return StudyResult(self, _sorted_results(rows, self), seconds)
 
-    def _results(
-        self, jobs: list[tuple[int, int, np.ndarray, np.ndarray]], workers: int | None
-    ) -> Iterator[tuple[list[dict[str, object]], dict[str, float]]]:
+    def _results(self, jobs: list[_Job], workers: int | None) -> Iterator[list[_Result]]:
         count = min(workers or os.cpu_count() or 1, len(jobs))
         if count == 1:
-            return (_run_fold(self, *job) for job in jobs)
+            return (job.run() for job in jobs)
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=count, return_as="generator_unordered")
-        results: Iterator[tuple[list[dict[str, object]], dict[str, float]]] = parallel(
-            delayed(_run_fold)(self, *job) for job in jobs
-        )
+        results: Iterator[list[_Result]] = parallel(delayed(_Job.run)(job) for job in jobs)
         return results
 
 
-def _run_fold(
-    study: Study, fold: int, seed: int, train_rows: np.ndarray, test_rows: np.ndarray
-) -> tuple[list[dict[str, object]], dict[str, float]]:
-    """Run every recipe and baseline on one fold; return result rows and seconds by recipe."""
-    table, tasks = study.table, study.table.tasks
-    labels = table.labels()
-    train_labels = labels[train_rows]
-    encoder = TableEncoder().fit(table.frame[train_rows], list(table.columns), seed)
-    inputs = encoder.transform(table.frame)
-    scaling = target_scaling(train_labels, tasks)
-    data = make_data(torch.from_numpy(inputs), labels, tasks, scaling)
-    rows: list[dict[str, object]] = []
-    seconds: dict[str, float] = {}
+_Rows = list[dict[str, object]]
+_Result = tuple[str, tuple[_Rows, float]]
+"""A recipe or baseline on one fold: its name, the rows of the table, and the seconds spent."""
 
-    def record(recipe: str, predictions: dict[str, np.ndarray], spent: float) -> None:
-        seconds[recipe] = spent
-        metrics = evaluate_predictions(tasks, predictions, labels[test_rows])
-        for index, task in enumerate(tasks):
-            labelled = int(np.isfinite(labels[test_rows, index]).sum())
-            rows.extend(
-                {
-                    "recipe": recipe,
-                    "task": task.name,
-                    "metric": metric,
-                    "fold": fold,
-                    "seed": seed,
-                    "value": value,
-                    "train_rows": len(train_rows),
-                    "test_rows": labelled,
-                }
-                for metric, value in metrics[task.name].items()
-            )
+_RUNS_TOGETHER = 16
+"""Fewest runs that a population of a study holds, where there are so many."""
 
-    with _one_thread():
-        for recipe in study.recipes:
-            start = time.perf_counter()
-            inner_train, inner_validation = validation_split(
-                train_labels,
-                list(tasks),
-                recipe.validation_fraction,
-                seed,
-                groups=None if table.groups is None else table.groups[train_rows],
-                time=None if table.time is None else table.time[train_rows],
+
+class _Fold(NamedTuple):
+    """Which rows a fold trains and tests on."""
+
+    number: int
+    seed: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one process does at a time: some recipes and baselines on some folds.
+
+    Args:
+        study: Of which it is a part.
+        folds: The folds.
+        stacked: Recipes whose runs are trained as one population.
+        single: Recipes whose runs are trained one after the other.
+        baselines: What is fitted beside them.
+    """
+
+    study: Study
+    folds: list[_Fold]
+    stacked: list[Recipe] = field(default_factory=list)
+    single: list[Recipe] = field(default_factory=list)
+    baselines: list[str] = field(default_factory=list)
+
+    def run(self) -> list[_Result]:
+        """Return what was measured, recipe by recipe and fold by fold."""
+        with _one_thread():
+            folds = [_EncodedFold(self.study, fold) for fold in self.folds]
+            results = _run_stacked(self.stacked, folds) if self.stacked else []
+            for fold in folds:
+                results += [fold.run_single(recipe) for recipe in self.single]
+                results += [fold.run_baseline(name) for name in self.baselines]
+        return results
+
+
+def _jobs(study: Study, folds: list[_Fold]) -> list[_Job]:
+    """Return the parts of a study: the same whatever the number of workers.
+
+    Populations come first: they take longest. How many folds go into one depends on the study
+    alone, since the size of a population may change the last bits of its results.
+    """
+    tasks = study.table.tasks
+    names = [task.name for task in tasks]
+    stacked = [recipe for recipe in study.recipes if _stackable(recipe, tasks)]
+    single = [recipe for recipe in study.recipes if recipe not in stacked]
+    jobs = []
+    if stacked:
+        runs = sum(len(recipe.groups(names)) for recipe in stacked)
+        together = math.ceil(_RUNS_TOGETHER / runs)
+        count = math.ceil(len(folds) / together)
+        bounds = [round(len(folds) * i / count) for i in range(count + 1)]
+        jobs = [_Job(study, folds[a:b], stacked=stacked) for a, b in pairwise(bounds)]
+    if single or study.baselines:
+        rest = list(study.baselines)
+        jobs += [_Job(study, [fold], single=single, baselines=rest) for fold in folds]
+    return jobs
+
+
+def _stackable(recipe: Recipe, tasks: Sequence[Task]) -> bool:
+    """Return whether all runs of a recipe can be part of a population."""
+    targets = {task.name: torch.zeros(1) for task in tasks}
+    # rules that need other runs first come to weights that are numbers
+    plain = recipe if recipe.weights == "size" else replace(recipe, weights="equal")
+    runs = prepare_runs(plain, TensorData(torch.zeros(1, 1), targets), None, tasks, seed=0)
+    return all(why_not_stacked(run) is None for run in runs)
+
+
+class _EncodedFold:
+    """A fold with its data as numbers: encoder and scales learned from the training rows."""
+
+    def __init__(self, study: Study, fold: _Fold) -> None:
+        table = study.table
+        self.study, self.fold, self.tasks = study, fold, table.tasks
+        self.labels = table.labels()
+        self.train_labels = self.labels[fold.train]
+        encoder = TableEncoder().fit(table.frame[fold.train], list(table.columns), fold.seed)
+        self.inputs = encoder.transform(table.frame)
+        self.scaling = target_scaling(self.train_labels, self.tasks)
+        self.data = make_data(torch.from_numpy(self.inputs), self.labels, self.tasks, self.scaling)
+        self._splits: dict[float, tuple[TensorData, TensorData | None]] = {}
+
+    def split(self, fraction: float) -> tuple[TensorData, TensorData | None]:
+        """Return the rows to train on and those for early stopping."""
+        if fraction not in self._splits:
+            table, rows = self.study.table, self.fold.train
+            train, validation = validation_split(
+                self.train_labels,
+                list(self.tasks),
+                fraction,
+                self.fold.seed,
+                groups=None if table.groups is None else table.groups[rows],
+                time=None if table.time is None else table.time[rows],
             )
-            parts = fit_parts(
-                recipe,
-                data,
-                tasks,
-                train_rows[inner_train],
-                train_rows[inner_validation],
-                seed=seed,
+            self._splits[fraction] = (
+                self.data.take(torch.from_numpy(rows[train])),
+                self.data.take(torch.from_numpy(rows[validation])) if len(validation) else None,
             )
-            predictions = predict_parts(parts, tasks, scaling, data.inputs[test_rows])
-            record(recipe.name, predictions, time.perf_counter() - start)
-        for name in study.baselines:
-            start = time.perf_counter()
-            predictions = predict_with_baseline(
-                name, inputs[train_rows], train_labels, inputs[test_rows], tasks, seed
+        return self._splits[fraction]
+
+    def runs(self, recipe: Recipe, losses: Mapping[str, float] | None = None) -> list[Run]:
+        """Return the runs of a recipe."""
+        train, validation = self.split(recipe.validation_fraction)
+        return prepare_runs(recipe, train, validation, self.tasks, losses, seed=self.fold.seed)
+
+    def run_single(self, recipe: Recipe) -> _Result:
+        """Train a recipe's networks one after the other and measure it."""
+        start = time.perf_counter()
+        losses = None
+        first = runs_before(recipe)
+        if first is not None:
+            losses = single_task_losses(
+                [part for run in self.runs(first) for part in run.fit()], self.tasks
             )
-            record(name, predictions, time.perf_counter() - start)
-    return rows, seconds
+        parts = [part for run in self.runs(recipe, losses) for part in run.fit()]
+        rows = self.measure(recipe.name, self.predict(parts))
+        return recipe.name, (rows, time.perf_counter() - start)
+
+    def run_baseline(self, name: str) -> _Result:
+        """Fit a baseline and measure it."""
+        start = time.perf_counter()
+        train, test = self.fold.train, self.fold.test
+        predictions = predict_with_baseline(
+            name, self.inputs[train], self.train_labels, self.inputs[test], self.tasks,
+            self.fold.seed,
+        )  # fmt: skip
+        return name, (self.measure(name, predictions), time.perf_counter() - start)
+
+    def predict(self, parts: Sequence[Part]) -> dict[str, np.ndarray]:
+        """Return the predictions of the test rows."""
+        return predict_parts(parts, self.tasks, self.scaling, self.data.inputs[self.fold.test])
+
+    def measure(self, name: str, predictions: dict[str, np.ndarray]) -> _Rows:
+        """Return the rows of the result table."""
+        fold = self.fold
+        labels = self.labels[fold.test]
+        metrics = evaluate_predictions(self.tasks, predictions, labels)
+        return [
+            {
+                "recipe": name,
+                "task": task.name,
+                "metric": metric,
+                "fold": fold.number,
+                "seed": fold.seed,
+                "value": value,
+                "train_rows": len(fold.train),
+                "test_rows": int(np.isfinite(labels[:, index]).sum()),
+            }
+            for index, task in enumerate(self.tasks)
+            for metric, value in metrics[task.name].items()
+        ]
+
+
+def _run_stacked(recipes: Sequence[Recipe], folds: Sequence[_EncodedFold]) -> list[_Result]:
+    """Train all runs of the recipes on the folds as populations, and measure them.
+
+    The seconds of a population are shared out among its runs by the steps that they made.
+    """
+    seconds: dict[tuple[str, int], float] = {}
+    losses: dict[tuple[str, int], dict[str, float] | None] = {}
+    results: list[_Result] = []
+
+    def fit(chosen: Sequence[tuple[Recipe, str]]) -> Iterator[tuple[str, int, list[Run]]]:
+        """Yield the fitted runs of each recipe on each fold, under the given name."""
+        start = time.perf_counter()
+        prepared = [
+            (name, number, fold.runs(recipe, losses.get((name, number))))
+            for number, fold in enumerate(folds)
+            for recipe, name in chosen
+        ]
+        fit_population([run for _, _, runs in prepared for run in runs])
+        steps = [sum(run.trainer.history[-1].step for run in runs) for _, _, runs in prepared]
+        each = (time.perf_counter() - start) / max(sum(steps), 1)
+        for (name, number, runs), made in zip(prepared, steps, strict=True):
+            seconds[name, number] = seconds.get((name, number), 0.0) + each * made
+            yield name, number, runs
+
+    before = [(recipe, runs_before(recipe)) for recipe in recipes]
+    for name, number, runs in fit([(first, recipe.name) for recipe, first in before if first]):
+        losses[name, number] = single_task_losses(_parts(runs), folds[0].tasks)
+    for name, number, runs in fit([(recipe, recipe.name) for recipe in recipes]):
+        start = time.perf_counter()
+        fold = folds[number]
+        rows = fold.measure(name, fold.predict(_parts(runs)))
+        spent = seconds[name, number] + time.perf_counter() - start
+        results.append((name, (rows, spent)))
+    return results
+
+
+def _parts(runs: Sequence[Run]) -> list[Part]:
+    return [part for run in runs for part in run.parts()]
 
 
 @contextmanager
@@ -267,7 +416,8 @@ class StudyResult:
     Args:
         study: What was run.
         table: A row for each recipe, task, metric, fold and seed, with its value.
-        seconds: Time spent on each recipe over all folds and seeds.
+        seconds: Time spent on each recipe over all folds and seeds. The time of runs that were
+            trained together is shared out among them by the steps that they made.
     """
 
     study: Study

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from jointrain.data._tensor_data import TensorData
-from jointrain.task import Task
-
-Source = tuple[TensorData, tuple[str, ...]]
-"""A data set and the tasks that it serves."""
+from jointrain.errors import InvalidInputError
+from jointrain.task import IGNORED, Task
+from jointrain.training._prediction import EVALUATION_ROWS
 
 
 class RowSampler:
@@ -31,24 +31,34 @@ class RowSampler:
         self._generator = generator
         batches = math.ceil(len(rows) / batch_size)
         self._bounds = [round(len(rows) * i / batches) for i in range(batches + 1)]
-        self._stream = self._batches()
+        self._stream = self._slices()
+
+    @property
+    def count(self) -> int:
+        """How many batches a pass makes."""
+        return len(self._bounds) - 1
 
     @property
     def whole(self) -> bool:
         """Whether every batch holds all rows, in their order."""
         return len(self._bounds) == 2
 
-    def _batches(self) -> Iterator[Tensor]:
+    def _slices(self) -> Iterator[tuple[Tensor, int, int]]:
         while self.whole:
-            yield self.rows
+            yield self.rows, 0, len(self.rows)
         while True:
             order = self.rows[torch.randperm(len(self.rows), generator=self._generator)]
             for start, end in zip(self._bounds, self._bounds[1:], strict=False):
-                yield order[start:end]
+                yield order, start, end
+
+    def draw_slice(self) -> tuple[Tensor, int, int]:
+        """Return the next batch as a slice of a pass: row numbers in order, start and end."""
+        return next(self._stream)
 
     def draw(self) -> Tensor:
         """Return the row numbers of the next batch."""
-        return next(self._stream)
+        order, start, end = self.draw_slice()
+        return order[start:end]
 
 
 class StepRows:
@@ -78,15 +88,49 @@ class StepRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one data set, the tasks that they train, and whether each label is there."""
+    """Rows of one data set and the tasks that they train.
+
+    Args:
+        data: Inputs and targets.
+        tasks: The tasks.
+        complete: For each task whether every row has its label.
+        present: For each task whether any row has its label, [t] booleans; None if all have one.
+    """
 
     data: TensorData
     tasks: tuple[str, ...]
     complete: tuple[bool, ...]
+    present: Tensor | None = None
 
 
-class _SourceBatches:
+class SetBatches(Protocol):
     """Draws batches of one data set."""
+
+    def draw(self, tasks: tuple[str, ...]) -> Batch:
+        """Return the next batch with the targets of the given tasks."""
+
+    def count(self, tasks: tuple[str, ...]) -> int:
+        """Return how many batches the rows with a label of any of the tasks make."""
+
+    def first(self) -> Batch:
+        """Return a batch of few rows with all targets; draws nothing."""
+
+    def once(self) -> Iterator[Batch]:
+        """Yield all rows once with all targets, in no random order."""
+
+    def close(self) -> None:
+        """Free what drawing has opened."""
+
+
+class TensorBatches:
+    """Draws batches of one data set in memory: rows that have a label of one of the step's tasks.
+
+    Args:
+        data: The data set.
+        tasks: The tasks that it serves.
+        batch_size: Rows in a batch at most.
+        generator: Source of the order of the rows.
+    """
 
     def __init__(
         self, data: TensorData, tasks: Sequence[Task], batch_size: int, generator: torch.Generator
@@ -99,6 +143,7 @@ class _SourceBatches:
         self._views: dict[
             tuple[str, ...], tuple[TensorData, tuple[bool, ...], TensorData | None]
         ] = {}
+        self._matrices: dict[tuple[str, ...], Tensor] = {}
 
     def _view(
         self, tasks: tuple[str, ...]
@@ -106,49 +151,104 @@ class _SourceBatches:
         if tasks not in self._views:
             sampler = self._rows.sampler(tasks)
             complete = tuple(bool(self._labelled[name][sampler.rows].all()) for name in tasks)
-            data = TensorData(self._data.inputs, {name: self._data.targets[name] for name in tasks})
+            data = self._data.only(tasks)
             whole = None
             if sampler.whole:
                 all_rows = len(sampler.rows) == len(data)
-                whole = data if all_rows else data.take(sampler.rows.to(data.inputs.device))
+                whole = data if all_rows else data.take(sampler.rows.to(data.device))
             self._views[tasks] = data, complete, whole
         return self._views[tasks]
 
     def draw(self, tasks: tuple[str, ...]) -> Batch:
+        """Return the next batch with the targets of the given tasks."""
         data, complete, whole = self._view(tasks)
         if whole is not None:
             return Batch(whole, tasks, complete)
         rows = self._rows.sampler(tasks).draw()
-        return Batch(data.take(rows.to(data.inputs.device)), tasks, complete)
+        present = None if all(complete) else self._matrix(tasks)[rows].any(0)
+        return Batch(data.take(rows.to(data.device)), tasks, complete, present)
+
+    def _matrix(self, tasks: tuple[str, ...]) -> Tensor:
+        """Return which rows have which task's label, [n, t]."""
+        if tasks not in self._matrices:
+            self._matrices[tasks] = torch.stack([self._labelled[name] for name in tasks], 1)
+        return self._matrices[tasks]
+
+    def count(self, tasks: tuple[str, ...]) -> int:
+        """Return how many batches the rows with a label of any of the tasks make."""
+        return self._rows.sampler(tasks).count
+
+    def first(self) -> Batch:
+        """Return the first row with all targets."""
+        return self._part(0, 1)
+
+    def once(self) -> Iterator[Batch]:
+        """Yield all rows in order."""
+        for start in range(0, len(self._data), EVALUATION_ROWS):
+            yield self._part(start, start + EVALUATION_ROWS)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _part(self, start: int, end: int) -> Batch:
+        names = tuple(self._labelled)
+        return Batch(self._data.part(start, end), names, (False,) * len(names))
 
 
-class Batches:
-    """Draws batches for any set of tasks from the data sets that serve them.
+def mix(batches: Sequence[Batch]) -> Batch:
+    """Put the rows of several batches into one, their missing labels marked.
 
-    Args:
-        sources: The data sets, each with the tasks that it serves.
-        tasks: The tasks by name.
-        batch_size: Rows in a batch at most.
-        generator: Source of the order of the rows.
+    Raises:
+        InvalidInputError: The batches' inputs are not of one form and size.
     """
+    sizes = [len(batch.data) for batch in batches]
+    targets: dict[str, Tensor] = {}
+    for position, batch in enumerate(batches):
+        before, after = sum(sizes[:position]), sum(sizes[position + 1 :])
+        for name, target in batch.data.targets.items():
+            if not target.is_floating_point():
+                target = target.long()
+            missing = math.nan if target.is_floating_point() else IGNORED
+            targets[name] = torch.cat(
+                [
+                    target.new_full((before, *target.shape[1:]), missing),
+                    target,
+                    target.new_full((after, *target.shape[1:]), missing),
+                ]
+            )
+    inputs = _joined([batch.data.inputs for batch in batches])
+    names = tuple(targets)
+    return Batch(TensorData(inputs, targets), names, (False,) * len(names))
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        tasks: Mapping[str, Task],
-        batch_size: int,
-        generator: torch.Generator,
-    ) -> None:
-        self._sources = [
-            (names, _SourceBatches(data, [tasks[name] for name in names], batch_size, generator))
-            for data, names in sources
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Concatenate tensors in nested dictionaries, tuples and lists of the same form."""
+    first = parts[0]
+    if all(isinstance(part, Tensor) for part in parts):
+        if len({(part.shape[1:], part.dtype) for part in parts}) == 1:
+            return torch.cat(list(parts))
+        raise _not_joined([f"{part.dtype} {list(part.shape)}" for part in parts])
+    if isinstance(first, Mapping) and all(
+        isinstance(part, Mapping) and part.keys() == first.keys() for part in parts
+    ):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, (tuple, list)) and all(
+        type(part) is type(first) and len(part) == len(first) for part in parts
+    ):
+        items = [_joined(entries) for entries in zip(*parts, strict=True)]
+        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
+    raise _not_joined(
+        [
+            f"{type(part).__name__} of {', '.join(map(str, part))}"
+            if isinstance(part, Mapping)
+            else type(part).__name__
+            for part in parts
         ]
+    )
 
-    def draw(self, names: Sequence[str]) -> list[Batch]:
-        """Draw a batch from every data set that serves one of the named tasks."""
-        drawn = []
-        for source_tasks, batches in self._sources:
-            active = tuple(name for name in source_tasks if name in names)
-            if active:
-                drawn.append(batches.draw(active))
-        return drawn
+
+def _not_joined(forms: Sequence[str]) -> InvalidInputError:
+    return InvalidInputError(
+        f"the inputs of the data sets do not go into one batch: {' and '.join(forms)}; leave out "
+        f"mixed=True, and each set has batches of its own"
+    )

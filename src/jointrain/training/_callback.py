@@ -19,10 +19,14 @@ class EpochRecord:
     Args:
         epoch: Number of the epoch, from 1.
         step: Number of steps made so far.
-        training: Mean training loss of each task that was trained in the epoch.
+        training: Mean training loss of each task that was trained in the epoch, over the batches
+            that had a label of it; in a phase that pretrains, of the objective by its kind.
         validation: Validation loss of each task; empty without validation data.
         score: What early stopping looks at (lower is better); None without validation data.
-        best: Whether the score is the best so far.
+        best: Whether the score is the best so far; in phases, of the phase.
+        phase: Name of the phase; None without phases. With `each_task` also the task:
+            ``fine-tune: price``.
+        converged: Tasks that have converged with this epoch, see `Trainer`.
     """
 
     epoch: int
@@ -31,6 +35,8 @@ class EpochRecord:
     validation: Mapping[str, float]
     score: float | None
     best: bool
+    phase: str | None = None
+    converged: tuple[str, ...] = ()
 
 
 class Callback:
@@ -40,7 +46,7 @@ class Callback:
         """Run before the first step."""
 
     def on_step_end(self, trainer: Trainer, step: int, losses: Mapping[str, Tensor]) -> None:
-        """Run after each step (from 1) with the detached losses of the tasks that it trained."""
+        """Run after each step (from 1) with the detached losses of what it trained."""
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         """Run after each epoch."""

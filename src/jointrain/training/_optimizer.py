@@ -58,7 +58,9 @@ class OptimizerSettings:
         """Return the optimiser of the given parameters."""
         rate, decay = self.learning_rate, self.weight_decay
         if self.name == "sgd":
-            return SGD(parameters, rate, self.momentum, weight_decay=decay, fused=True)
+            # torch's fused kernel fails if some parameters have momentum and others not yet
+            fused = not self.momentum
+            return SGD(parameters, rate, self.momentum, weight_decay=decay, fused=fused)
         kind = AdamW if self.name == "adamw" else Adam
         return kind(parameters, rate, weight_decay=decay, fused=True)
 
@@ -67,7 +69,8 @@ class Optimizers:
     """The optimisers of a network: one, one for each task, or one for each group of parameters.
 
     - ``one``: all parameters in one optimiser. A step moves the parameters that have a gradient;
-      momentum of shared parameters mixes the tasks.
+      the momentum of shared parameters mixes the tasks, so in alternating training a task's step
+      goes on in part in the direction of the tasks before it.
     - ``per_task``: each task has an optimiser over the shared parameters and its own, so the shared
       parameters have a momentum for each task (the classic form of alternating training). It is
       for steps that train one task; a step of several tasks needs that nothing is shared.
@@ -84,7 +87,8 @@ class Optimizers:
 
     def __init__(self, network: Network, factory: OptimizerFactory, layout: Layout = "one") -> None:
         shared = _trainable(network.shared_parameters())
-        own = {task: _trainable(list(p)) for task, p in network.parameters_by_task().items()}
+        self._own = network.parameters_by_task()
+        own = {task: _trainable(parameters) for task, parameters in self._own.items()}
         every = _trainable(list(network.parameters()))
         if not every:
             raise InvalidInputError("the network has no parameter that requires a gradient")
@@ -110,10 +114,21 @@ class Optimizers:
                 f"`layout` must be one of {', '.join(known)}, got {layout!r}"
                 f"{closest(layout, known)}"
             )
+        self.layout = layout
         self._one_task_at_a_time = layout == "per_task" and bool(shared)
+        self.notice_frozen()
         self._base_rates = [
             [group["lr"] for group in optimizer.param_groups] for optimizer in self.all
         ]
+
+    def notice_frozen(self) -> None:
+        """Take in which tasks' own parameters require no gradient at the moment.
+
+        The head of a task may be a slice of a parameter that moves, see `GroupedLinear`.
+        """
+        self._frozen_tasks = {
+            task for task, own in self._own.items() if not any(p.requires_grad for p in own)
+        }
 
     def check_step(self, tasks: Sequence[str]) -> None:
         """Refuse a step that the layout can't take.
@@ -136,7 +151,8 @@ class Optimizers:
     def step(self, tasks: Sequence[str]) -> None:
         """Let the optimisers of the trained tasks make their step, each once."""
         if len(self.all) == 1:
-            with self._network.others_kept(tasks, self.all):
+            moved = [task for task in tasks if task not in self._frozen_tasks]
+            with self._network.others_kept(moved, self.all):
                 self.all[0].step()
             return
         done: set[int] = set()

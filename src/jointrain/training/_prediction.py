@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from jointrain.data._tensor_data import count_rows, map_tensors
 from jointrain.networks import Network
-from jointrain.task import Task
+from jointrain.task import IGNORED, Task
 
 EVALUATION_ROWS = 8192
 """How many rows go through the network at once where no gradient is needed."""
@@ -18,7 +20,7 @@ EVALUATION_ROWS = 8192
 def predict(
     network: Network,
     tasks: Sequence[Task],
-    inputs: Tensor,
+    inputs: Any,
     *,
     device: str | torch.device = "cpu",
     logits: bool = False,
@@ -39,8 +41,9 @@ def predict(
     names = [task.name for task in tasks]
     parts: list[dict[str, Tensor]] = []
     # at least one pass, so that no rows give empty predictions of the right shape
-    for start in range(0, max(len(inputs), 1), EVALUATION_ROWS):
-        outputs = network(inputs[start : start + EVALUATION_ROWS].to(device), names)
+    for start in range(0, max(count_rows(inputs), 1), EVALUATION_ROWS):
+        part = map_tensors(lambda x, i=start: x[i : i + EVALUATION_ROWS].to(device), inputs)  # type: ignore[misc]
+        outputs = network(part, names)
         parts.append(
             {
                 task.name: (
@@ -50,3 +53,26 @@ def predict(
             }
         )
     return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+
+def joined(task: Task, parts: Sequence[Tensor]) -> Tensor:
+    """Put predictions or targets of batches together; sequences are filled up to the longest.
+
+    Shape:
+        parts: [b, ...] each. returns: [n, ...]; targets of positions that are not there are
+        missing, predictions 0.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if task.kind == "sequence" and len({part.shape[1] for part in parts}) > 1:
+        longest = max(part.shape[1] for part in parts)
+        target = parts[0].ndim == 2
+        whole = parts[0].new_full(
+            (sum(map(len, parts)), longest, *parts[0].shape[2:]), IGNORED if target else 0
+        )
+        start = 0
+        for part in parts:
+            whole[start : start + len(part), : part.shape[1]] = part
+            start += len(part)
+        return whole
+    return torch.cat(list(parts))

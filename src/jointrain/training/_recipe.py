@@ -9,10 +9,17 @@ from typing import Any, Literal
 
 from jointrain.balancing import Balancer, ByDifficulty, BySize, balancer_from_name
 from jointrain.errors import InvalidInputError, closest
+from jointrain.networks import Network, build_table_network
+from jointrain.networks._registry import check_settings
+from jointrain.task import Task
+from jointrain.training._early_stopping import WhenConverged
 from jointrain.training._optimizer import Layout, OptimizerSettings
-from jointrain.training._schedule import AnySchedule, Joint, Separate
+from jointrain.training._phases import AnySchedule, Phases
+from jointrain.training._plain_values import from_plain
+from jointrain.training._schedule import Alternating, Joint, Separate
+from jointrain.training._settings_checks import checked_auxiliary
 
-WEIGHT_RULES = ("equal", "size", "difficulty")
+WEIGHT_RULES = ("equal", "size", "difficulty", "gradients")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +28,28 @@ class Recipe:
 
     Args:
         name: What results and reports call it.
-        schedule: `Joint`, `Alternating` or `Separate`; default `Joint()`.
+        schedule: `Joint`, `Alternating`, `Separate` or `Phases`; default `Joint()`. The phases'
+            lengths take the place of `epochs`.
+        auxiliary: Names of tasks that only help to train the others and are not predicted.
         weights: ``equal``; ``size`` (in proportion to each task's labelled rows, mean 1);
             ``difficulty`` (in proportion to each task's validation loss when trained alone, mean
-            1); or pairs of (task, weight), where a mapping is accepted and 1 is the weight of tasks
-            left out. Default ``equal``.
+            1); ``gradients`` (so that the tasks' gradients of the shared layers are of one length,
+            see `gradient_weights`); or pairs of (task, weight), where a mapping is accepted and 1
+            is the weight of tasks left out. Default ``equal``.
+        partition: Which tasks share a network: groups that hold each task once. None (default) is
+            one group of all tasks, or each alone for `Separate`.
         balancer: Name of a balancing method (`jointrain balancers` lists them), or None (default)
             for the weighted sum.
         balancer_options: Pairs of (hyper-parameter, value) of the method; a mapping is accepted.
         refresh_every: Steps for which a method that needs the Gramian keeps its weights; default 1.
-        width, depth, dropout: The trunk, see `jointrain.MLP`.
+        network: Name of the way to share layers (`jointrain networks` lists them); default
+            ``hard``. A task that is trained alone has the same network to itself.
+        network_options: Pairs of (setting, value) of the network, such as ("experts", 4); a
+            mapping is accepted.
+        width, depth, dropout: The network's layers, see `jointrain.MLP`.
+        shared_depth: With network ``hard``: how many of the trunk's blocks, from the first on, the
+            tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
+            (default) shares all.
         optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
         layout: One optimiser, one per task or one per group; see `Optimizers`.
         warm_up: Share of the steps with rising learning rate; default 0.05.
@@ -43,11 +62,17 @@ class Recipe:
             seen, at least 20 and at most 300 passes.
         patience: Epochs without a better validation score before stopping; None (default) is a
             sixth of the epochs, at least 8.
+        when_converged: What becomes of a task that no longer gets better: ``go_on`` (default),
+            ``freeze`` or ``lower``; see `Trainer`.
+        task_patience: Epochs without a better validation loss of a task, with ``freeze`` and
+            ``lower``.
+        converged_weight: Factor of the weight with ``lower``; default 0.1.
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
 
     Raises:
-        InvalidInputError: A rule or a balancer is unknown, or the validation fraction lies outside
-            (0, 1). The other ranges are checked where the values are used.
+        InvalidInputError: A rule, a balancer or a network is unknown, a group of the partition is
+            empty, or the validation fraction or the shared depth lies outside its range. The other
+            ranges are checked where the values are used.
     """
 
     # unknown keys in stored recipes are errors
@@ -55,13 +80,18 @@ class Recipe:
 
     name: str = "joint"
     schedule: AnySchedule = field(default_factory=Joint)
+    auxiliary: tuple[str, ...] = ()
     weights: str | tuple[tuple[str, float], ...] = "equal"
+    partition: tuple[tuple[str, ...], ...] | None = None
     balancer: str | None = None
     balancer_options: tuple[tuple[str, bool | int | float | str], ...] = ()
     refresh_every: int = 1
+    network: str = "hard"
+    network_options: tuple[tuple[str, bool | int | float | str], ...] = ()
     width: int = 128
     depth: int = 2
     dropout: float = 0.1
+    shared_depth: int | None = None
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=2e-3, weight_decay=1e-2)
     )
@@ -74,6 +104,9 @@ class Recipe:
     batch_size: int | None = None
     epochs: int | None = None
     patience: int | None = None
+    when_converged: WhenConverged = "go_on"
+    task_patience: int | None = None
+    converged_weight: float = 0.1
     validation_fraction: float = 0.15
 
     def __post_init__(self) -> None:
@@ -87,13 +120,51 @@ class Recipe:
             pairs = tuple((str(name), float(value)) for name, value in dict(self.weights).items())
             object.__setattr__(self, "weights", pairs)
         object.__setattr__(self, "balancer_options", tuple(dict(self.balancer_options).items()))
+        auxiliary = self.auxiliary
+        names = (auxiliary,) if isinstance(auxiliary, str) else tuple(auxiliary)
+        object.__setattr__(self, "auxiliary", names)
         if self.balancer is None and self.balancer_options:
             raise InvalidInputError("`balancer_options` need a `balancer`; name one")
         self.make_balancer()
+        object.__setattr__(self, "network_options", tuple(dict(self.network_options).items()))
+        check_settings(self.network, dict(self.network_options))
+        for name in ("width", "depth", "dropout", "shared_depth"):
+            if name in dict(self.network_options):
+                raise InvalidInputError(
+                    f"`network_options` names {name!r}, which the recipe has itself; set `{name}`"
+                )
+        self._check_partition()
+        if self.shared_depth is not None and not 0 <= self.shared_depth <= self.depth:
+            raise InvalidInputError(
+                f"`shared_depth` must lie between 0 and the depth, {self.depth}, got "
+                f"{self.shared_depth}"
+            )
+        if self.shared_depth is not None and self.network != "hard":
+            raise InvalidInputError(
+                f"`shared_depth` goes with network 'hard', not {self.network!r}; leave one of them "
+                f"out"
+            )
         if not 0 < self.validation_fraction < 1:
             raise InvalidInputError(
                 f"`validation_fraction` must lie in (0, 1), got {self.validation_fraction}"
             )
+
+    def _check_partition(self) -> None:
+        if self.partition is None:
+            return
+        groups = tuple(tuple(str(name) for name in group) for group in self.partition)
+        object.__setattr__(self, "partition", groups)
+        if not groups or not all(groups):
+            raise InvalidInputError(f"every group of `partition` must name a task, got {groups}")
+        if isinstance(self.schedule, Separate) and any(len(group) > 1 for group in groups):
+            raise InvalidInputError(
+                "schedule Separate() trains each task by itself; use Joint() or Alternating() for "
+                "the groups of `partition`"
+            )
+        names = [name for group in groups for name in group]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidInputError(f"`partition` names task {name!r} twice; name it once")
 
     def make_balancer(self) -> Balancer | None:
         """Return the balancer, freshly made; None for the weighted sum.
@@ -105,8 +176,49 @@ class Recipe:
             return None
         return balancer_from_name(self.balancer, **dict(self.balancer_options))
 
+    def make_network(self, in_features: int, tasks: Sequence[Task]) -> Network:
+        """Return the network, freshly initialised from torch's random state.
+
+        Args:
+            in_features: Number of inputs.
+            tasks: The tasks that it predicts.
+
+        Raises:
+            InvalidInputError: A setting of the network is out of range.
+        """
+        settings: dict[str, Any] = dict(self.network_options)
+        if self.shared_depth is not None:
+            settings["shared_depth"] = self.shared_depth
+        return build_table_network(
+            self.network,
+            in_features,
+            tasks,
+            width=self.width,
+            depth=self.depth,
+            dropout=self.dropout,
+            **settings,
+        )
+
     def groups(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return which tasks share a network: each alone for `Separate`, else all together."""
+        """Return which tasks share a network: as `partition` says, else all (or each alone).
+
+        Raises:
+            InvalidInputError: The partition names something that is no task, or leaves one out.
+        """
+        if self.partition is not None:
+            named = [name for group in self.partition for name in group]
+            for name in named:
+                if name not in tasks:
+                    raise InvalidInputError(
+                        f"`partition` names {name!r}, which is no task{closest(name, tasks)}"
+                    )
+            missing = [name for name in tasks if name not in named]
+            if missing:
+                raise InvalidInputError(
+                    f"`partition` says nothing about task {missing[0]!r}; name it in a group, or "
+                    f"in one of its own"
+                )
+            return [tuple(group) for group in self.partition]
         if isinstance(self.schedule, Separate):
             return [(name,) for name in tasks]
         return [tuple(tasks)]
@@ -128,6 +240,20 @@ class Recipe:
         """Return after how many epochs without a better score training stops."""
         return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
 
+    def trainer_settings(self, rows: int) -> dict[str, Any]:
+        """Return what `Trainer` is told of the optimisation, for `rows` training rows."""
+        return {
+            "optimizer": self.optimizer,
+            "layout": self.layout,
+            "warm_up": self.warm_up,
+            "decay": self.decay,
+            "gradient_clip": self.gradient_clip,
+            "l1": self.l1,
+            "l2": self.l2,
+            "batch_size": self.chosen_batch_size(rows),
+            "epochs": self.chosen_epochs(rows),
+        }
+
     def given_weights(self, tasks: Sequence[str]) -> Mapping[str, float] | None:
         """Return the weights that were given by number, None if a rule makes them.
 
@@ -143,9 +269,34 @@ class Recipe:
                 )
         return dict(self.weights)
 
+    def auxiliary_among(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Return which of all tasks of a table are auxiliary.
+
+        Raises:
+            InvalidInputError: A name is no task, or all tasks are auxiliary.
+        """
+        checked_auxiliary(self.auxiliary, tuple(tasks))
+        return self.auxiliary
+
     def to_json(self) -> dict[str, Any]:
-        """Return the recipe as values that JSON can hold."""
+        """Return the recipe as values that JSON can hold.
+
+        Raises:
+            InvalidInputError: The order of alternating training is a function.
+        """
         from pydantic import TypeAdapter
+
+        schedule = self.schedule
+        stretches = (
+            [phase.schedule for phase in schedule.phases]
+            if isinstance(schedule, Phases)
+            else [schedule]
+        )
+        if any(isinstance(one, Alternating) and callable(one.order) for one in stretches):
+            raise InvalidInputError(
+                f"recipe {self.name!r} can't be stored: the order of Alternating() is a function, "
+                f"which no file can hold; use an order that has a name"
+            )
 
         result: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
         return result
@@ -157,14 +308,7 @@ class Recipe:
         Raises:
             InvalidInputError: A value is missing or of the wrong type.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            return TypeAdapter(Recipe).validate_python(dict(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InvalidInputError(f"recipe: {where}: {first['msg']}") from None
+        return from_plain(cls, dict(values), "recipe")
 
 
 def size_weights(labels: Mapping[str, int]) -> dict[str, float]:

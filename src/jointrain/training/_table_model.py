@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jointrain.data import (
     Column,
@@ -21,9 +21,11 @@ from jointrain.data import (
     validation_split,
 )
 from jointrain.data._tensor_data import TensorData
-from jointrain.networks import MLP, HardSharing, Network
+from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
+from jointrain.training._gradient_weights import gradient_weights
+from jointrain.training._phases import Phases
 from jointrain.training._prediction import predict
 from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
 from jointrain.training._schedule import Separate
@@ -36,7 +38,7 @@ class Part:
 
     Args:
         tasks: Names of the tasks.
-        network: Predicts standardised targets and logits.
+        network: Predicts standardised targets and logits; it may have heads of more tasks.
         weights: The loss weights with which it was trained.
         validation: Loss of each task on the validation rows, at the restored weights.
         epochs: Epochs made, and the epoch whose weights were kept.
@@ -71,12 +73,18 @@ class TableModel:
     recipe: Recipe
     seed: int
 
-    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+    @property
+    def predicted_tasks(self) -> tuple[Task, ...]:
+        """The tasks that are not auxiliary."""
+        return tuple(task for task in self.tasks if task.name not in self.recipe.auxiliary)
+
+    def predict(self, frame: Any, *, auxiliary: bool = False) -> dict[str, np.ndarray]:
         """Return the predictions of each task.
 
         Args:
             frame: A table with the feature columns (Polars, pandas, Arrow); other columns are
                 not looked at.
+            auxiliary: Predict auxiliary tasks, too.
 
         Shape:
             returns: [n] for regression (in the target's unit), [n] for binary (probability of the
@@ -86,7 +94,8 @@ class TableModel:
             InvalidInputError: A feature column is missing or of another type.
         """
         inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
-        return predict_parts(self.parts, self.tasks, self.scaling, inputs)
+        tasks = self.tasks if auxiliary else self.predicted_tasks
+        return predict_parts(self.parts, tasks, self.scaling, inputs)
 
     def predict_table(self, frame: Any) -> pl.DataFrame:
         """Return the predictions as a table, a row for each row of `frame`.
@@ -96,7 +105,7 @@ class TableModel:
         """
         predictions = self.predict(frame)
         columns: dict[str, Any] = {}
-        for task in self.tasks:
+        for task in self.predicted_tasks:
             prediction = predictions[task.name]
             if not task.has_classes:
                 columns[task.name] = prediction
@@ -115,15 +124,9 @@ class TableModel:
             InvalidInputError: A feature or target column is missing or of another type.
         """
         table = as_table(frame)
-        labels = encode_targets(table, list(self.tasks))
-        return evaluate_predictions(self.tasks, self.predict(table), labels)
-
-
-def build_network(recipe: Recipe, in_features: int, tasks: Sequence[Task]) -> Network:
-    """Return the network of a recipe, freshly initialised from torch's random state."""
-    trunk = MLP(in_features, width=recipe.width, depth=recipe.depth, dropout=recipe.dropout)
-    heads = {task.name: nn.Linear(trunk.out_features, task.output_size) for task in tasks}
-    return HardSharing(trunk, heads)
+        tasks = self.predicted_tasks
+        labels = encode_targets(table, list(tasks))
+        return evaluate_predictions(tasks, self.predict(table), labels)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -161,6 +164,53 @@ def make_data(
     return TensorData(inputs, targets)
 
 
+@dataclass(frozen=True)
+class Run:
+    """A trainer and the data that it is to be fitted to; gives a part of a table model.
+
+    Args:
+        trainer: Not fitted yet.
+        train: Rows to train on.
+        validation: Rows for early stopping, None for none.
+    """
+
+    trainer: Trainer
+    train: TensorData
+    validation: TensorData | None
+
+    def fit(self) -> list[Part]:
+        """Train, and return the parts."""
+        self.trainer.fit(self.train, self.validation)
+        return self.parts()
+
+    def parts(self) -> list[Part]:
+        """Return what the fitted trainer made: its network, and those of tasks tuned alone."""
+        trainer = self.trainer
+        names, history = tuple(trainer.tasks), trainer.history
+        common = tuple(name for name in names if name not in trainer.own_networks)
+        groups = [(name,) for name in trainer.own_networks] + ([common] if common else [])
+        parts = []
+        for group in groups:
+            # the last record that was the best tells of the weights that were kept
+            best = {
+                name: next((r for r in reversed(history) if r.best and name in r.validation), None)
+                for name in group
+            }
+            found = {name: record for name, record in best.items() if record is not None}
+            epoch = max((record.epoch for record in found.values()), default=history[-1].epoch)
+            own = trainer.network_for(group[0]).to("cpu")
+            parts.append(
+                Part(
+                    group,
+                    own,
+                    {name: trainer.weights[name] for name in group},
+                    {name: record.validation[name] for name, record in found.items()},
+                    (len(history), epoch),
+                )
+            )
+        return parts
+
+
 def fit_parts(
     recipe: Recipe,
     data: TensorData,
@@ -187,45 +237,111 @@ def fit_parts(
     Raises:
         InvalidInputError: A task has no label in the training rows, or a loss is not finite.
     """
-    names = [task.name for task in tasks]
     train = data.take(torch.from_numpy(train_rows))
     validation = data.take(torch.from_numpy(validation_rows)) if len(validation_rows) else None
-    given = recipe.given_weights(names)
+
+    def fit(chosen: Recipe, losses: Mapping[str, float] | None) -> tuple[Part, ...]:
+        runs = prepare_runs(
+            chosen, train, validation, tasks, losses, seed=seed, device=device, callbacks=callbacks
+        )
+        return tuple(part for run in runs for part in run.fit())
+
+    first = runs_before(recipe)
+    if first is None:
+        return fit(recipe, None)
+    return fit(recipe, single_task_losses(fit(first, None), tasks))
+
+
+def runs_before(recipe: Recipe) -> Recipe | None:
+    """Return the recipe whose validation losses another one needs to know: the difficulty rule's.
+
+    None if it needs none.
+    """
+    if recipe.weights != "difficulty" or isinstance(recipe.schedule, Separate):
+        return None
+    return replace(recipe, schedule=Separate(), weights="equal", partition=None, name="separate")
+
+
+def single_task_losses(parts: Sequence[Part], tasks: Sequence[Task]) -> dict[str, float] | None:
+    """Return the validation losses of tasks that were trained alone; None if one has none."""
+    measured = {name: loss for part in parts for name, loss in part.validation.items()}
+    return measured if len(measured) == len(tasks) else None
+
+
+def prepare_runs(
+    recipe: Recipe,
+    train: TensorData,
+    validation: TensorData | None,
+    tasks: Sequence[Task],
+    losses: Mapping[str, float] | None = None,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    callbacks: Sequence[Callback] = (),
+) -> list[Run]:
+    """Return the runs of a recipe, one for each network, ready to be fitted.
+
+    Args:
+        recipe: What to train.
+        train: Rows to train on.
+        validation: Rows for early stopping, None for none.
+        tasks: The tasks.
+        losses: Their validation losses when trained alone, for the difficulty rule; None weighs
+            all tasks alike.
+        seed: Seed of the initial weights, batches, task order and dropout.
+        device: Where to train.
+        callbacks: Hooks of the trainers.
+    """
+    names = [task.name for task in tasks]
+    weights = recipe.given_weights(names)
+    recipe.auxiliary_among(names)
     if recipe.weights == "size":
-        given = size_weights(
+        weights = size_weights(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
         )
-    elif recipe.weights == "difficulty" and not isinstance(recipe.schedule, Separate):
-        alone = replace(recipe, schedule=Separate(), weights="equal", name="separate")
-        parts = fit_parts(
-            alone,
-            data,
-            tasks,
-            train_rows,
-            validation_rows,
-            seed=seed,
-            device=device,
-            callbacks=callbacks,
-        )
-        measured = {name: loss for part in parts for name, loss in part.validation.items()}
-        given = difficulty_weights(measured) if len(measured) == len(names) else None
+    elif recipe.weights == "difficulty" and losses is not None:
+        weights = difficulty_weights(losses)
+    elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
+        weights = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}
-    return tuple(
-        _fit_part(
+    return [
+        _prepare_run(
             recipe,
             train,
             validation,
             [by_name[name] for name in group],
-            given,
+            weights,
             seed,
             device,
             callbacks,
         )
         for group in recipe.groups(names)
-    )
+    ]
 
 
-def _fit_part(
+def _explored_weights(
+    recipe: Recipe, train: TensorData, tasks: Sequence[Task], seed: int, device: str | torch.device
+) -> dict[str, float]:
+    """Return the rule ``gradients``' weights: group by group, from a part of a joint run."""
+    by_name = {task.name: task for task in tasks}
+    weights: dict[str, float] = {}
+    for group in recipe.groups(list(by_name)):
+        members = [by_name[name] for name in group]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = recipe.make_network(train.inputs.shape[1], members)
+        weights |= gradient_weights(
+            network,
+            members,
+            train,
+            **recipe.trainer_settings(len(train)),
+            seed=seed,
+            device=device,
+        )
+    return weights
+
+
+def _prepare_run(
     recipe: Recipe,
     train: TensorData,
     validation: TensorData | None,
@@ -234,45 +350,45 @@ def _fit_part(
     seed: int,
     device: str | torch.device,
     callbacks: Sequence[Callback],
-) -> Part:
+) -> Run:
+    """Return the run of tasks that share a network."""
     names = tuple(task.name for task in tasks)
     rows = int(
         torch.stack([task.labelled(train.targets[task.name]) for task in tasks]).any(0).sum()
     )
+    alone = len(tasks) == 1
+    helping = tuple(name for name in names if name in recipe.auxiliary)
+    # a group of tasks that only help others has none to help
+    auxiliary = () if len(helping) == len(names) else helping
     if validation is not None and not any(
-        bool(task.labelled(validation.targets[task.name]).any()) for task in tasks
+        bool(task.labelled(validation.targets[task.name]).any())
+        for task in tasks
+        if task.name not in auxiliary
     ):
         validation = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(recipe, train.inputs.shape[1], tasks)
-    alone = len(tasks) == 1
+        network = recipe.make_network(train.inputs.shape[1], tasks)
+    phased = isinstance(recipe.schedule, Phases)
     trainer = Trainer(
         network,
         tasks,
-        schedule=Separate() if alone else recipe.schedule,
+        schedule=Separate() if alone and not phased else recipe.schedule,
+        auxiliary=auxiliary,
         # the weight of a task that is trained alone would only change its learning rate
         weights=None if alone or weights is None else weights,
         balancer=None if alone else recipe.make_balancer(),
         refresh_every=recipe.refresh_every,
-        optimizer=recipe.optimizer,
-        layout=recipe.layout,
-        warm_up=recipe.warm_up,
-        decay=recipe.decay,
-        gradient_clip=recipe.gradient_clip,
-        l1=recipe.l1,
-        l2=recipe.l2,
-        batch_size=recipe.chosen_batch_size(rows),
-        epochs=recipe.chosen_epochs(rows),
+        **recipe.trainer_settings(rows),
         patience=None if validation is None else recipe.chosen_patience(rows),
+        when_converged="go_on" if validation is None else recipe.when_converged,
+        task_patience=None if validation is None else recipe.task_patience,
+        converged_weight=recipe.converged_weight,
         seed=seed,
         device=device,
         callbacks=callbacks,
     )
-    history = trainer.fit(train, validation)
-    kept = next((record for record in reversed(history) if record.best), history[-1])
-    network.to("cpu")
-    return Part(names, network, trainer.weights, kept.validation, (len(history), kept.epoch))
+    return Run(trainer, train, validation)
 
 
 def predict_parts(
@@ -290,7 +406,7 @@ def predict_parts(
     predictions = {}
     inputs = inputs.double()
     for part in parts:
-        part_tasks = [by_name[name] for name in part.tasks]
+        part_tasks = [by_name[name] for name in part.tasks if name in by_name]
         # in float64 the rounding of a row does not depend on the rows beside it
         network = copy.deepcopy(part.network).double()
         for name, prediction in predict(network, part_tasks, inputs).items():
@@ -340,7 +456,10 @@ def fit_table(
         InvalidInputError: The table or the recipe can't be used as they are.
     """
     tasks, labels = table.tasks, table.labels()
-    recipe.given_weights([task.name for task in tasks])
+    names = [task.name for task in tasks]
+    recipe.given_weights(names)
+    recipe.groups(names)
+    recipe.auxiliary_among(names)
     encoder = TableEncoder().fit(table.frame, list(table.columns), seed)
     scaling = target_scaling(labels, tasks)
     data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)

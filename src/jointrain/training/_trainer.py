@@ -1,22 +1,25 @@
-"""Trainer: trains the tasks of a network together, in alternation, or one alone."""
+"""Trainer: trains the tasks of a network together, in alternation, in phases, or one alone."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from jointrain.balancing import BalancedStep, Balancer, Needs, backward
-from jointrain.data._tensor_data import TensorData
+from jointrain.balancing._task_losses import TaskLosses
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training._batches import Batch, Batches, Source
+from jointrain.training._batches import Batch
 from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._device import resolve_device, seeded
+from jointrain.training._early_stopping import WhenConverged
+from jointrain.training._epochs import Epochs
+from jointrain.training._freezing import keep_running_statistics
+from jointrain.training._losses import compute_losses, validation_losses
 from jointrain.training._optimizer import (
     Layout,
     OptimizerFactory,
@@ -24,8 +27,18 @@ from jointrain.training._optimizer import (
     OptimizerSettings,
     learning_rate_factor,
 )
-from jointrain.training._prediction import EVALUATION_ROWS, predict
-from jointrain.training._schedule import Joint, Schedule
+from jointrain.training._phase_runner import PhaseRunner, Stretch
+from jointrain.training._phases import Phases
+from jointrain.training._prediction import joined, predict
+from jointrain.training._schedule import Course, Joint, Schedule
+from jointrain.training._settings_checks import (
+    check_convergence,
+    check_outputs,
+    check_ranges,
+    checked_auxiliary,
+    checked_weights,
+)
+from jointrain.training._task_sets import Data, TaskSets, input_batches
 
 
 class Trainer:
@@ -39,7 +52,10 @@ class Trainer:
     Args:
         network: Maps inputs to ``{task: output}``.
         tasks: The tasks; each must be one of the network's.
-        schedule: Which tasks take part in which step; default `Joint()`.
+        schedule: Which tasks take part in which step; default `Joint()`. Or `Phases`, which have
+            lengths of their own.
+        auxiliary: Names of tasks that only help: they train like the others, but count in no
+            score, and `predict` and `evaluate` leave them out unless asked.
         weights: :math:`w_i` by task name, >= 0; default 1 for each.
         balancer: Turns the weighted losses into one update in place of their sum; see
             `jointrain.balancing`. Its own parameters, if it has any, are trained by Adam at the
@@ -60,12 +76,24 @@ class Trainer:
         patience: Stop after so many epochs without a better validation score; None (default) never
             stops early. The score is the mean over tasks of validation loss over the loss before
             training. The best weights are restored either way.
+        when_converged: What becomes of a task whose own validation loss has not fallen for
+            `task_patience` epochs. ``go_on`` (default): nothing. ``freeze``: its own parameters
+            return to where its loss was lowest, and its loss is left out from then on (a step for
+            it alone is passed over); training ends when all tasks are frozen. The shared layers go
+            on moving, and its validation loss with them. ``lower``: its weight is multiplied by
+            `converged_weight`, which changes nothing for a balancer that looks at directions only.
+        task_patience: Epochs, see `when_converged`.
+        converged_weight: Factor in (0, 1); default 0.1.
         seed: Seed of batches, task order and dropout; default 0.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or a `torch.device`.
         callbacks: Hooks, called in this order.
 
+    Attributes:
+        history: A record for each epoch of the last `fit`.
+        own_networks: Networks of their own by task, where phases made some; see `network_for`.
+
     Raises:
-        InvalidInputError: A value lies outside its range, or tasks and network do not fit.
+        InvalidInputError: A value lies outside its range, or tasks, network and phases do not fit.
     """
 
     def __init__(
@@ -73,7 +101,8 @@ class Trainer:
         network: Network,
         tasks: Sequence[Task],
         *,
-        schedule: Schedule | None = None,
+        schedule: Schedule | Phases | None = None,
+        auxiliary: Sequence[str] = (),
         weights: Mapping[str, float] | None = None,
         balancer: Balancer | None = None,
         refresh_every: int = 1,
@@ -88,14 +117,19 @@ class Trainer:
         epochs: int = 100,
         steps: int | None = None,
         patience: int | None = None,
+        when_converged: WhenConverged = "go_on",
+        task_patience: int | None = None,
+        converged_weight: float = 0.1,
         seed: int = 0,
         device: str | torch.device = "auto",
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        _check_ranges(
+        check_ranges(
             warm_up=warm_up, decay=decay, gradient_clip=gradient_clip, l1=l1, l2=l2,
             batch_size=batch_size, epochs=epochs, steps=steps, patience=patience,
+            task_patience=task_patience,
         )  # fmt: skip
+        check_convergence(when_converged, task_patience, converged_weight)
         self.device = resolve_device(device)
         self.network = network.to(self.device)
         self.tasks = {task.name: task for task in tasks}
@@ -105,9 +139,17 @@ class Trainer:
             raise InvalidInputError("the tasks of a trainer must have different names")
         for name in self.tasks:
             network.index_of(name)
+        self.auxiliary = checked_auxiliary(auxiliary, tuple(self.tasks))
         self.schedule = Joint() if schedule is None else schedule
-        self.weights = _checked_weights(weights, tuple(self.tasks))
-        self.optimizers = Optimizers(network, optimizer or OptimizerSettings(), layout)
+        if isinstance(self.schedule, Phases):
+            if steps is not None:
+                raise InvalidInputError("phases have lengths of their own; leave `steps` out")
+            self.schedule.check(network, tuple(self.tasks), self.auxiliary)
+        self.weights = checked_weights(weights, tuple(self.tasks))
+        self._current_weights = dict(self.weights)
+        self.optimizer = optimizer or OptimizerSettings()
+        self.layout = layout
+        self.optimizers = Optimizers(network, self.optimizer, layout)
         self.balancer = balancer
         self.refresh_every = refresh_every
         self.balanced: BalancedStep | None = None
@@ -129,92 +171,142 @@ class Trainer:
         self.epochs = epochs
         self.steps = steps
         self.patience = patience
+        self.when_converged = when_converged
+        self.task_patience = task_patience
+        self.converged_weight = converged_weight
         self.seed = seed
         self.callbacks = tuple(callbacks)
         self.history: list[EpochRecord] = []
+        self.own_networks: dict[str, Network] = {}
+        self._generator = torch.Generator()
         self._parameters = [p for p in network.parameters() if p.requires_grad]
 
     def fit(
         self,
-        train: TensorData | Mapping[str, TensorData],
-        validation: TensorData | Mapping[str, TensorData] | None = None,
+        train: Data,
+        validation: Data | None = None,
+        *,
+        unlabelled: Tensor | None = None,
     ) -> list[EpochRecord]:
         """Train, and restore the best weights if there is validation data.
 
         Args:
-            train: One data set with the targets of all tasks (missing labels allowed), or a data
-                set for each task by name.
-            validation: Likewise; a task without validation labels is left out of the score.
+            train: One data set with the targets of all tasks (missing labels allowed), a data set
+                for each task by name, or a `Mixture`. A data set is `TensorData`, a torch
+                DataLoader or Dataset, or a `DataSource`.
+            validation: Likewise; a task without validation labels is left out of the score, and an
+                auxiliary task may be left out of the data.
+            unlabelled: More inputs for phases that pretrain, [n, d].
 
         Returns:
             A record for each epoch, also kept as `history`.
 
         Raises:
             InvalidInputError: A task has no data or no label, its target or its head's output do
-                not fit it, a loss or a weight is not finite, or there is `patience` without
-                validation data.
+                not fit it, a loss or a weight is not finite, or there is `patience` or
+                `task_patience` without validation data.
         """
-        if self.patience is not None and validation is None:
+        pretrains = isinstance(self.schedule, Phases) and self.schedule.pretrains
+        if unlabelled is not None and not pretrains:
             raise InvalidInputError(
-                "`patience` needs validation data; give fit() some, or leave patience out"
+                "`unlabelled` rows serve phases that pretrain; leave them out, or add such a phase"
             )
-        bilevel = self.balancer is not None and self.balancer.needs is Needs.HELD_OUT
-        if bilevel and validation is None:
-            raise InvalidInputError(
-                "the balancer learns from held-out losses; give fit() validation data"
-            )
-        sources = self._sources(train, "training")
-        checks = None if validation is None else self._sources(validation, "validation")
-        self._check_outputs(sources)
-        with _seeded(self.seed, self.device):
-            self._fit(sources, checks)
+        sets, checks = self.begin(train, validation)
+        with seeded(self.seed, self.device):
+            try:
+                self._fit(sets, checks, unlabelled)
+            finally:
+                for opened in (sets, checks):
+                    if opened is not None:
+                        opened.close()
         return self.history
+
+    def begin(self, train: Data, validation: Data | None) -> tuple[TaskSets, TaskSets | None]:
+        """Check and open the data, and forget earlier epochs.
+
+        Raises:
+            InvalidInputError: As in `fit`.
+        """
+        for argument in ("patience", "task_patience"):
+            if validation is None and getattr(self, argument) is not None:
+                raise InvalidInputError(
+                    f"`{argument}` needs validation data; give fit() some, or leave {argument} out"
+                )
+        self._generator = torch.Generator().manual_seed(self.seed)
+        sets = self._sets(train, "training")
+        checks = None if validation is None else self._sets(validation, "validation")
+        self._check_held_out(checks)
+        check_outputs(self.network, sets.first(), self.tasks)
+        self._training = sets
+        self._held_out = TaskSets((), {}, {}, 0) if checks is None else checks
+        self._current_weights = sets.loss_weights(self.weights)
+        self.history, self.own_networks = [], {}
+        return sets, checks
+
+    def whole_run(self) -> Stretch:
+        """Return what is trained from start to end, if there are no phases.
+
+        Raises:
+            InvalidInputError: There are phases.
+        """
+        if isinstance(self.schedule, Phases):
+            raise InvalidInputError("phases are several runs, one after the other")
+        return Stretch(
+            tuple(self.tasks), self.schedule, epochs=self.epochs, steps=self.steps,
+            warm_up=self.warm_up, decay=self.decay, patience=self.patience,
+        )  # fmt: skip
 
     def _fit(
         self,
-        sources: list[Source],
-        validation: list[Source] | None,
+        sets: TaskSets,
+        validation: TaskSets | None,
+        unlabelled: Tensor | None,
     ) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
-        labels = self._count_labels(sources)
-        batches = {name: math.ceil(count / self.batch_size) for name, count in labels.items()}
-        together = max(math.ceil(count / self.batch_size) for count in self._count_rows(sources))
-        epoch_steps = self.schedule.steps_per_epoch(batches, together)
-        total = self.epochs * epoch_steps if self.steps is None else self.steps
-        self._training = Batches(sources, self.tasks, self.batch_size, generator)
-        self._held_out = Batches(validation or [], self.tasks, self.batch_size, generator)
-        self.history = []
-        best = _BestWeights(self.network, validation is not None)
-        initial = {} if validation is None else self._mean_losses(validation)
+        self._initial = validation_losses(self.network, self.tasks, self._held_out.once())
         for callback in self.callbacks:
             callback.on_fit_start(self)
-        self.network.train()
-        seen: list[dict[str, Tensor]] = []
-        for step, tasks in zip(range(total), self.schedule.steps(labels, generator), strict=False):
-            self.optimizers.check_step(tasks)
-            drawn = self._training.draw(tasks)
-            if self.warm_up or self.decay != "none":
-                self.optimizers.scale_learning_rate(
-                    learning_rate_factor(step, total, self.warm_up, self.decay)
-                )
-            losses = self.training_step(drawn)
-            seen.append(losses)
-            for callback in self.callbacks:
-                callback.on_step_end(self, step + 1, losses)
-            if (step + 1) % epoch_steps == 0 or step + 1 == total:
-                record = self._end_epoch(step + 1, seen, validation, initial, best)
-                seen = []
-                for callback in self.callbacks:
-                    callback.on_epoch_end(self, record)
-                if self.patience is not None and best.epochs_since >= self.patience:
-                    break
-        best.restore(self.network)
-        self._check_weights()
+        if isinstance(self.schedule, Phases):
+            PhaseRunner(self, sets, validation, unlabelled).run(self.schedule)
+        else:
+            self._train(self.whole_run(), sets, validation)
         self.network.eval()
         for callback in self.callbacks:
             callback.on_fit_end(self)
 
-    def training_step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def _train(self, stretch: Stretch, sets: TaskSets, validation: TaskSets | None) -> None:
+        """Make the steps of a stretch, and restore its best weights."""
+        sets = sets.serving(stretch.tasks)
+        schedule = sets.schedule(stretch.schedule)
+        epoch_steps, total = stretch.lengths(sets)
+        course = Course(total, epoch_steps)
+        chosen = schedule.follow(sets.labels, self._generator, course)
+        epochs = Epochs(self, stretch, validation)
+        before = self.history[-1].step if self.history else 0
+        out = epochs.left_out
+        self._train_mode()
+        for step, tasks in zip(range(1, total + 1), chosen, strict=False):
+            if out:
+                tasks = tuple(name for name in tasks if name not in out)
+            if tasks:
+                self.optimizers.check_step(tasks)
+                drawn = self._training.draw(tasks)
+                if stretch.warm_up or stretch.decay != "none":
+                    self.optimizers.scale_learning_rate(
+                        learning_rate_factor(step - 1, total, stretch.warm_up, stretch.decay)
+                    )
+                losses = self.training_step(drawn)
+                epochs.losses.see(losses, drawn)
+                if course.losses is not None:
+                    course.losses.append(losses)
+                for callback in self.callbacks:
+                    callback.on_step_end(self, before + step, losses)
+            if (step % epoch_steps == 0 or step == total) and epochs.end(before + step):
+                break
+        epochs.best.restore()
+        self.check_weights()
+        self.network.eval()
+
+    def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
         losses = self.compute_losses(batches)
         self.optimizers.zero_grad()
@@ -226,34 +318,27 @@ class Trainer:
         self.optimizers.step(tuple(losses))
         if self.balancer is not None and self.balancer.wants_after_step:
             self._learn_after_step(self.balancer, batches)
+        if isinstance(losses, TaskLosses):
+            return losses.detach()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def compute_losses(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
-        losses: dict[str, Tensor] = {}
-        for batch in batches:
-            if len(self.network.heads.groups):
-                grouped = self.network(batch.data.inputs, batch.tasks, grouped=True)
-                names, values = self.network.losses(self.tasks, grouped, batch.data.targets)
-                losses.update(zip(names, values.unbind(), strict=True))
-                continue
-            outputs = self.network(batch.data.inputs, batch.tasks)
-            for name, complete in zip(batch.tasks, batch.complete, strict=True):
-                losses[name] = self.network.loss(
-                    self.tasks[name], outputs[name], batch.data.targets[name], complete=complete
-                )
-        return losses
+        return compute_losses(self.network, self.tasks, batches)
 
     def backward(self, losses: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
         """Fill the gradients: of the weighted sum of the losses, or of the balancer's update."""
         weighted = self._weighted(losses)
         if self.balancer is None:
-            values = list(weighted.values())
-            total = values[0] if len(values) == 1 else torch.stack(values).sum()
+            if isinstance(weighted, TaskLosses):
+                total = weighted.together.sum()
+            else:
+                values = list(weighted.values())
+                total = values[0] if len(values) == 1 else torch.stack(values).sum()
             total.backward()  # type: ignore[no-untyped-call]
             return
 
-        def from_batches(drawn: Sequence[Batch]) -> dict[str, Tensor]:
+        def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
             return self._weighted(self.compute_losses(drawn))
 
         if self._balancer_optimizer is not None:
@@ -277,20 +362,41 @@ class Trainer:
         with balancer.taking_part(balancer.positions_of(tuple(after))):
             balancer.after_step(torch.stack(list(after.values())))
 
-    def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        weights = self._current_weights
+        if isinstance(losses, TaskLosses):
+            return losses.weighted(weights)
         return {
-            name: loss if self.weights[name] == 1 else loss * self.weights[name]
+            name: loss if weights[name] == 1 else loss * weights[name]
             for name, loss in losses.items()
         }
 
+    def network_for(self, task: str) -> Network:
+        """Return the network that predicts a task: its own if a phase gave it one.
+
+        Raises:
+            InvalidInputError: The name is no task of the trainer.
+        """
+        if task not in self.tasks:
+            raise InvalidInputError(
+                f"{task!r} is no task of the trainer{closest(task, self.tasks)}"
+            )
+        return self.own_networks.get(task, self.network)
+
+    @property
+    def main_tasks(self) -> tuple[str, ...]:
+        """The names of the tasks that are not auxiliary."""
+        return tuple(name for name in self.tasks if name not in self.auxiliary)
+
     def predict(
-        self, inputs: Tensor, tasks: Sequence[str] | None = None, *, logits: bool = False
+        self, inputs: Any, tasks: Sequence[str] | None = None, *, logits: bool = False
     ) -> dict[str, Tensor]:
         """Return the predictions of each task: values, or probabilities of classes.
 
         Args:
-            inputs: What the network takes; first dimension n.
-            tasks: Which tasks; default all.
+            inputs: What the network takes, first dimension n; or a DataLoader, a data set or a
+                `DataSource` of it, with or without targets.
+            tasks: Which tasks; default all that are not auxiliary.
             logits: Return the heads' outputs as they are.
 
         Shape:
@@ -299,85 +405,81 @@ class Trainer:
         Raises:
             InvalidInputError: A name is no task of the trainer.
         """
-        names = tuple(self.tasks) if tasks is None else tuple(tasks)
+        names = self.main_tasks if tasks is None else tuple(tasks)
+        together: dict[Network, list[Task]] = {}
         for name in names:
-            if name not in self.tasks:
-                raise InvalidInputError(
-                    f"{name!r} is no task of the trainer{closest(name, self.tasks)}"
-                )
-        wanted = [self.tasks[name] for name in names]
-        return predict(self.network, wanted, inputs, device=self.device, logits=logits)
+            together.setdefault(self.network_for(name), []).append(self.tasks[name])
+        parts: dict[str, list[Tensor]] = {name: [] for name in names}
+        for part in input_batches(inputs, tuple(self.tasks), self.batch_size):
+            for network, wanted in together.items():
+                found = predict(network, wanted, part, device=self.device, logits=logits)
+                for name, prediction in found.items():
+                    parts[name].append(prediction)
+        return {name: joined(self.tasks[name], parts[name]) for name in names}
 
-    def evaluate(self, data: TensorData | Mapping[str, TensorData]) -> dict[str, dict[str, float]]:
+    def evaluate(
+        self, data: Data, tasks: Sequence[str] | None = None
+    ) -> dict[str, dict[str, float]]:
         """Return each task's metrics over its labelled rows, by task and metric name.
+
+        Args:
+            data: As `fit` takes them; a mixture's sets are gone through once.
+            tasks: Which tasks; default all that are not auxiliary.
 
         Raises:
             InvalidInputError: A task has no data, or a target does not fit its task.
         """
-        results = {}
-        for source, names in self._sources(data, "evaluation"):
-            predictions = self.predict(source.inputs, names)
-            for name in names:
-                results[name] = self.tasks[name].evaluate(
-                    predictions[name], source.targets[name].cpu()
-                )
-        return {name: results[name] for name in self.tasks}
-
-    def _sources(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[Source]:
-        """Return the data sets on the device with the tasks that each serves."""
-        sources = self._assigned(data, purpose)
-        for source, names in sources:
-            for name in names:
-                if name not in source.targets:
-                    raise InvalidInputError(
-                        f"the {purpose} data have no target of task {name!r}"
-                        f"{closest(name, source.targets)}"
-                    )
-                task, target = self.tasks[name], source.targets[name]
-                task.check_target(target)
-                if purpose == "training" and not bool(task.labelled(target).any()):
-                    raise InvalidInputError(f"task {name!r} has no label in the {purpose} data")
-        return [(source.to(self.device), names) for source, names in sources]
-
-    def _assigned(self, data: TensorData | Mapping[str, TensorData], purpose: str) -> list[Source]:
-        """Return the data sets with the tasks that each serves: all, or the one it is for."""
-        if isinstance(data, TensorData):
-            return [(data, tuple(self.tasks))]
-        if not (
-            isinstance(data, Mapping)
-            and all(isinstance(source, TensorData) for source in data.values())
-        ):
-            raise InvalidInputError(
-                f"the {purpose} data must be TensorData, or TensorData by task name, got "
-                f"{type(data).__name__}"
+        wanted = self.main_tasks if tasks is None else tuple(tasks)
+        for name in wanted:
+            self.network_for(name)
+        predictions: dict[str, list[Tensor]] = {name: [] for name in wanted}
+        targets: dict[str, list[Tensor]] = {name: [] for name in wanted}
+        for batch in self._sets(data, "evaluation", wanted).serving(wanted).once():
+            found = self.predict(batch.data.inputs, batch.tasks)
+            for name in batch.tasks:
+                predictions[name].append(found[name])
+                targets[name].append(batch.data.targets[name].cpu())
+        return {
+            name: self.tasks[name].evaluate(
+                joined(self.tasks[name], predictions[name]),
+                joined(self.tasks[name], targets[name]),
             )
-        for name in data:
-            if name not in self.tasks:
-                raise InvalidInputError(
-                    f"there are {purpose} data for {name!r}, which is no task of the trainer"
-                    f"{closest(name, self.tasks)}"
-                )
+            for name in wanted
+        }
+
+    def _sets(self, data: Data, purpose: str, needed: Sequence[str] | None = None) -> TaskSets:
+        """Return the data sets on the device with the tasks that each serves.
+
+        Tasks that are not `needed` (default: all in training, else the main ones) may lack data.
+        """
+        if needed is None:
+            needed = tuple(self.tasks) if purpose == "training" else self.main_tasks
+        return TaskSets.of(
+            data,
+            self.tasks,
+            purpose,
+            batch_size=self.batch_size,
+            device=self.device,
+            generator=None if purpose == "evaluation" else self._generator,
+            seed=self.seed,
+            needed=needed,
+        )
+
+    def _check_held_out(self, validation: TaskSets | None) -> None:
+        """Refuse a balancer that learns from held-out losses which some task does not have."""
+        if self.balancer is None or self.balancer.needs is not Needs.HELD_OUT:
+            return
+        if validation is None:
+            raise InvalidInputError(
+                "the balancer learns from held-out losses; give fit() validation data"
+            )
         for name in self.tasks:
-            if name not in data:
-                raise InvalidInputError(f"task {name!r} has no {purpose} data")
-        return [(data[name], (name,)) for name in self.tasks]
+            if name not in validation.labels:
+                raise InvalidInputError(
+                    f"the balancer learns from held-out losses; give task {name!r} validation data"
+                )
 
-    @torch.no_grad()
-    def _check_outputs(self, sources: list[Source]) -> None:
-        """Refuse a head whose output does not fit its task."""
-        self.network.eval()
-        for data, names in sources:
-            outputs = self.network(data.inputs[:1], names)
-            for name in names:
-                task, output = self.tasks[name], outputs[name]
-                width = output.shape[-1] if task.kind == "sequence" else output.numel()
-                if task.loss_function is None and width != task.output_size:
-                    raise InvalidInputError(
-                        f"the head of {task.kind} task {name!r} must give {task.output_size} "
-                        f"numbers, got {width}"
-                    )
-
-    def _check_weights(self) -> None:
+    def check_weights(self) -> None:
         """Refuse to end with weights that a last bad step has spoilt."""
         if not all(bool(parameter.isfinite().all()) for parameter in self._parameters):
             raise InvalidInputError(
@@ -385,26 +487,15 @@ class Trainer:
                 "the gradient"
             )
 
-    def _count_rows(self, sources: list[Source]) -> list[int]:
-        """Return for each data set how many rows have any label."""
-        counts = []
-        for data, names in sources:
-            labelled = [self.tasks[name].labelled(data.targets[name]) for name in names]
-            counts.append(int(torch.stack(labelled).any(0).sum()))
-        return counts
-
-    def _count_labels(self, sources: list[Source]) -> dict[str, int]:
-        counts = {
-            name: int(self.tasks[name].labelled(data.targets[name]).sum())
-            for data, names in sources
-            for name in names
-        }
-        return {name: counts[name] for name in self.tasks}
+    def _train_mode(self) -> None:
+        self.network.train()
+        if isinstance(self.schedule, Phases):
+            keep_running_statistics(self.network)
 
     def _add_network_penalty(self, tasks: Sequence[str]) -> None:
         """Add the gradients of what the network itself adds to the loss."""
         penalty = self.network.penalty(tasks)
-        if penalty is not None:
+        if penalty is not None and penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
 
     def _penalize(self) -> None:
@@ -420,161 +511,8 @@ class Trainer:
                 if self.l2:
                     parameter.grad.add_(parameter, alpha=2 * self.l2)
 
-    @torch.no_grad()
-    def _mean_losses(self, sources: list[Source]) -> dict[str, float]:
-        """Return each task's loss over all labelled rows; tasks without any are left out."""
-        self.network.eval()
-        sums: dict[str, list[Tensor]] = {}
-        counts: dict[str, list[Tensor]] = {}
-        for data, names in sources:
-            for start in range(0, len(data), EVALUATION_ROWS):
-                part = slice(start, start + EVALUATION_ROWS)
-                outputs = self.network(data.inputs[part], names)
-                for name in names:
-                    target = data.targets[name][part]
-                    count = self.tasks[name].labelled(target).sum()
-                    sums.setdefault(name, []).append(
-                        self.tasks[name].loss(outputs[name], target).double() * count
-                    )
-                    counts.setdefault(name, []).append(count)
-        self.network.train()
-        means = {}
-        for name in sums:
-            total = int(torch.stack(counts[name]).sum())
-            if total:
-                means[name] = float(torch.stack(sums[name]).sum()) / total
-        return means
-
-    def _end_epoch(
-        self,
-        step: int,
-        seen: list[dict[str, Tensor]],
-        validation: list[Source] | None,
-        initial: Mapping[str, float],
-        best: _BestWeights,
-    ) -> EpochRecord:
-        training = {}
-        for name in self.tasks:
-            values = [losses[name] for losses in seen if name in losses]
-            if values:
-                training[name] = float(torch.stack(values).double().mean())
-                if not math.isfinite(training[name]):
-                    raise InvalidInputError(
-                        f"the loss of task {name!r} is not finite by step {step}; lower the "
-                        f"learning rate, clip the gradient or check its targets"
-                    )
-        losses = {} if validation is None else self._mean_losses(validation)
-        score = None
-        if losses:
-            relative = [losses[name] / max(initial[name], 1e-12) for name in losses]
-            score = sum(relative) / len(relative)
-        improved = best.offer(self.network, score)
-        record = EpochRecord(len(self.history) + 1, step, training, losses, score, improved)
+    def record(self, record: EpochRecord) -> None:
+        """Add a record to the history and show it to the callbacks."""
         self.history.append(record)
-        if self.balancer is not None and self.balancer.wants_end_epoch:
-            self.balancer.end_epoch()
-        return record
-
-
-class _BestWeights:
-    """Keeps a copy of the weights with the lowest score."""
-
-    def __init__(self, network: nn.Module, active: bool) -> None:
-        self._copy = (
-            {name: value.clone() for name, value in network.state_dict().items()} if active else {}
-        )
-        self._score = math.inf
-        self.epochs_since = 0
-
-    def offer(self, network: nn.Module, score: float | None) -> bool:
-        if score is None or not self._copy:
-            return False
-        if score < self._score:
-            self._score = score
-            self.epochs_since = 0
-            for name, value in network.state_dict().items():
-                self._copy[name].copy_(value)
-            return True
-        self.epochs_since += 1
-        return False
-
-    def restore(self, network: nn.Module) -> None:
-        if self._score < math.inf:
-            network.load_state_dict(self._copy)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed dropout on the CPU and `device` inside the block; leave the random states as found."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        # torch.manual_seed would also seed the GPUs that are not ours to touch
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the torch device; ``auto`` is a GPU if there is one.
-
-    Raises:
-        InvalidInputError: The device is unknown or not on this machine.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        raise InvalidInputError(f"`device` must be auto, cpu or cuda, got {device!r}") from None
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise InvalidInputError(
-            f"device {str(resolved)!r} was asked for, but torch finds {torch.cuda.device_count()} "
-            f"GPUs; use 'auto' or 'cpu'"
-        )
-    return resolved
-
-
-def _checked_weights(
-    weights: Mapping[str, float] | None, names: tuple[str, ...]
-) -> dict[str, float]:
-    given = {} if weights is None else dict(weights)
-    for name, weight in given.items():
-        if name not in names:
-            raise InvalidInputError(
-                f"`weights` names {name!r}, which is no task{closest(name, names)}"
-            )
-        if not 0 <= weight < math.inf:
-            raise InvalidInputError(f"the weight of task {name!r} must be >= 0, got {weight}")
-    if given and not any(given.get(name, 1.0) for name in names):
-        raise InvalidInputError("at least one task must have a weight above 0")
-    return {name: float(given.get(name, 1.0)) for name in names}
-
-
-def _check_ranges(
-    *,
-    warm_up: float,
-    decay: str,
-    gradient_clip: float | None,
-    l1: float,
-    l2: float,
-    batch_size: int,
-    epochs: int,
-    steps: int | None,
-    patience: int | None,
-) -> None:
-    if not 0 <= warm_up <= 1:
-        raise InvalidInputError(f"`warm_up` must lie in [0, 1], got {warm_up}")
-    if decay not in ("cosine", "none"):
-        raise InvalidInputError(f"`decay` must be 'cosine' or 'none', got {decay!r}")
-    if gradient_clip is not None and not gradient_clip > 0:
-        raise InvalidInputError(f"`gradient_clip` must be positive, got {gradient_clip}")
-    for name, factor in (("l1", l1), ("l2", l2)):
-        if not 0 <= factor < math.inf:
-            raise InvalidInputError(f"`{name}` must be at least 0, got {factor}")
-    for name, count in (
-        ("batch_size", batch_size), ("epochs", epochs), ("steps", steps), ("patience", patience),
-    ):  # fmt: skip
-        if count is not None and count < 1:
-            raise InvalidInputError(f"`{name}` must be at least 1, got {count}")
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, record)

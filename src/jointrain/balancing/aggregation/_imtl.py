@@ -51,7 +51,7 @@ class IMTL(GramianWeighting):
 
     def transform(self, losses: Tensor) -> Tensor:
         """Return the scaled losses [t], from which the scales are learned, too."""
-        log_scale = self.log_scale[self.present(len(losses))].to(losses)
+        log_scale = self.entries("log_scale", len(losses)).to(losses)
         return torch.exp(log_scale) * losses - log_scale
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:  # noqa: ARG002

@@ -162,24 +162,32 @@ def _ghost_pays(n: int, i: int, o: int, t: int) -> bool:
     return ghost < 0.9 * weights
 
 
-def find_layers(graph: Graph, shared: Collection[Leaf], everyone: int) -> list[GhostLayer]:
-    """Return the recognised layers all of whose parameters are shared by all and used once."""
+def find_layers(
+    graph: Graph, shared: Collection[Leaf], t: int, *, that_pay: bool
+) -> list[GhostLayer]:
+    """Return the recognised layers all of whose parameters are shared by all t and used once.
+
+    Args:
+        graph: The graph of the losses.
+        shared: The parameters whose gradients are wanted.
+        t: Number of tasks.
+        that_pay: Only those for which this way is the cheaper one.
+    """
+    everyone = (1 << t) - 1
     by_node = {leaf.node: leaf for leaf in shared if leaf.mask == everyone}
+    found = []
+    for node, mask in graph.masks.items():
+        build = _BUILDERS.get(node.name()) if mask == everyone else None
+        layer = None if build is None else build(node, graph, by_node)
+        if layer is not None and (layer.pays(t) or not that_pay):
+            found.append((layer, node))
+    if not found:
+        return []
     uses: dict[Node, int] = {}
     for below in graph.children.values():
         for child, _ in below:
             uses[child] = uses.get(child, 0) + 1
-    layers = []
-    for node, mask in graph.masks.items():
-        if mask != everyone:
-            continue
-        build = _BUILDERS.get(node.name())
-        if build is None:
-            continue
-        layer = build(node, graph, by_node)
-        if layer is not None and _used_once(layer, node, graph, uses):
-            layers.append(layer)
-    return layers
+    return [layer for layer, node in found if _used_once(layer, node, graph, uses)]
 
 
 def _used_once(layer: GhostLayer, node: Node, graph: Graph, uses: dict[Node, int]) -> bool:

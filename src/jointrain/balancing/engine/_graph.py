@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -45,6 +46,15 @@ class Graph:
     shares_nodes: bool = False
     custom: bool = False
 
+    def shared_numbers(self) -> int:
+        """Return how many numbers the operations put out that two or more losses reach."""
+        return sum(
+            math.prod(output.shape)
+            for node, mask in self.masks.items()
+            if mask & (mask - 1) and self.children[node]
+            for output in node._input_metadata
+        )
+
     def below(self, edges: Sequence[GradientEdge]) -> set[Node]:
         """Return the nodes strictly below the edges' nodes."""
         found: set[Node] = set()
@@ -63,57 +73,71 @@ def walk(losses: Sequence[Tensor]) -> Graph:
     Raises:
         InvalidInputError: The graph hides parameters behind reentrant checkpointing.
     """
-    roots = []
-    for loss in losses:
-        edge = get_gradient_edge(loss)
-        roots.append((edge.node, edge.output_nr))
-    graph = Graph(roots)
-    order = _postorder(graph)
-    masks = dict.fromkeys(reversed(order), 0)
-    for k, (node, _) in enumerate(roots):
+    graph = Graph([_root(loss) for loss in losses])
+    order = _topological(graph)
+    masks = dict.fromkeys(order, 0)
+    for k, (node, _) in enumerate(graph.roots):
         masks[node] |= 1 << k
-    children = graph.children
-    for node, mask in masks.items():
+    children, leaves = graph.children, graph.leaves
+    for node in order:
+        mask = masks[node]
         below = children[node]
-        if not below:
+        if below:
+            if mask & (mask - 1):
+                graph.shares_nodes = True
+            for child, _ in below:
+                if child is not None:
+                    masks[child] |= mask
+        else:
             tensor = getattr(node, "variable", None)
             if tensor is not None:
-                graph.leaves.append(Leaf(tensor, node, mask))
-        elif mask & (mask - 1):
-            graph.shares_nodes = True
-        for child, _ in below:
-            if child is not None:
-                masks[child] |= mask
+                leaves.append(Leaf(tensor, node, mask))
     graph.masks = masks
     return graph
 
 
-def _postorder(graph: Graph) -> list[Node]:
-    """Return the nodes so that each comes after those it leads to; fill `children`."""
+def _root(loss: Tensor) -> tuple[Node, int]:
+    if loss.grad_fn is not None:
+        return loss.grad_fn, loss.output_nr
+    edge = get_gradient_edge(loss)
+    return edge.node, edge.output_nr
+
+
+def _topological(graph: Graph) -> list[Node]:
+    """Return the nodes so that each comes before those it leads to; fill `children`."""
     children = graph.children
     order: list[Node] = []
     finished: set[Node] = set()
     for root, _ in graph.roots:
+        if root in children:
+            continue
         stack = [root]
         while stack:
             node = stack[-1]
-            if node in finished:
-                stack.pop()
-            elif node in children:
-                stack.pop()
-                finished.add(node)
-                order.append(node)
-            else:
+            below = children.get(node)
+            if below is None:
                 below = children[node] = node.next_functions
                 if isinstance(node, BackwardCFunction):
+                    _check_custom(node)
                     graph.custom = True
-                if type(node).__name__ == "CheckpointFunctionBackward":
-                    raise InvalidInputError(
-                        "The losses' graph has a reentrant checkpoint, which hides its parameters. "
-                        "Pass `use_reentrant=False` to torch.utils.checkpoint.checkpoint."
-                    )
-                stack.extend(c for c, _ in below if c is not None and c not in children)
+                for child, _ in below:
+                    if child is not None and child not in children:
+                        stack.append(child)
+            else:
+                stack.pop()
+                if node not in finished:
+                    finished.add(node)
+                    order.append(node)
+    order.reverse()
     return order
+
+
+def _check_custom(node: Node) -> None:
+    if type(node).__name__ == "CheckpointFunctionBackward":
+        raise InvalidInputError(
+            "The losses' graph has a reentrant checkpoint, which hides its parameters. "
+            "Pass `use_reentrant=False` to torch.utils.checkpoint.checkpoint."
+        )
 
 
 class Boundary(NamedTuple):

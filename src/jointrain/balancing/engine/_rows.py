@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
@@ -239,12 +240,10 @@ class Rows:
 
     def gramian(self) -> Tensor:
         """Return the Gramian [t, t] in float64 on the CPU."""
-        total = torch.zeros(self.t, self.t, dtype=torch.float64)
-        for block in self.blocks:
-            total += gram(block.matrix).cpu()
-        for layer, output in zip(self.layers, self.outputs, strict=True):
-            total += layer.gramian(output).cpu()
-        return (total + total.T) / 2
+        parts = [gram(block.matrix) for block in self.blocks]
+        parts += [x.gramian(output) for x, output in zip(self.layers, self.outputs, strict=True)]
+        total = np.sum([part.cpu().numpy() for part in parts], axis=0)
+        return torch.from_numpy((total + total.T) / 2)
 
     def cross(self, other: Rows) -> Tensor:
         """Return the inner products [t, t'] with the rows of `other` (same leaves), float64."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,7 +30,9 @@ from jointrain.errors import InvalidInputError
 
 WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
 _CHUNK = 32  # tasks per batched pass: bounds the memory of its intermediate gradients
-_SMALL = 16_384  # numbers at the boundary per task below which a CPU pass is mostly overhead
+# on a CPU a batched pass is the faster one for as many tasks and as few numbers per task, at the
+# boundary and at all outputs of the shared part: larger ones fall out of its caches
+_MANY, _FEW_AT_BOUNDARY, _FEW = 4, 2**14, 2**18
 
 
 @dataclass
@@ -93,20 +96,14 @@ class Step:
         rows = Rows(self.t, direct, layers, self.workspace if ghost else None)
         self.ghost_layers = len(layers)
         keep = again or self.retain_graph
-        batched = self._batched_pays()
-        heads = self.heads(dense=batched)
-        if heads is None:
-            retain = self.graph.shares_nodes
-            self.took = "per_task" if retain else "per_task, a graph of its own for each"
-            return rows, rows.collect_from_losses(
-                self.losses, self.factors, self.own, retain or keep, keep
-            )
-        boundary, cotangents, mine = heads
-        if batched:
-            batched = self._collect_batched(rows, boundary, cotangents, keep)
-        if not batched:
-            rows.collect_from_boundary(boundary.edges, cotangents.of_task, keep)
-        self.took = "batched" if batched else "per_task"
+        if self._batched_pays():
+            heads = self.heads()
+            if heads is not None and self._collect_batched(rows, heads[0], heads[1], keep):
+                self.took = "batched"
+                return rows, heads[2]
+        retain = self.graph.shares_nodes
+        self.took = "per_task" if retain else "per_task, a graph of its own for each"
+        mine = rows.collect_from_losses(self.losses, self.factors, self.own, retain or keep, keep)
         return rows, mine
 
     def _collect_batched(
@@ -127,7 +124,7 @@ class Step:
             return False
         return True
 
-    def heads(self, *, dense: bool) -> tuple[Boundary, Cotangents, Gradients] | None:
+    def heads(self, *, dense: bool = True) -> tuple[Boundary, Cotangents, Gradients] | None:
         """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
 
         Args:
@@ -159,8 +156,7 @@ class Step:
     def _layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
         if self.way not in ("auto", "ghost") or not self.graph.shares_nodes:
             return []
-        layers = find_layers(self.graph, leaves, (1 << self.t) - 1)
-        return layers if self.way == "ghost" else [x for x in layers if x.pays(self.t)]
+        return find_layers(self.graph, leaves, self.t, that_pay=self.way == "auto")
 
     def _batched_pays(self) -> bool:
         if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:
@@ -169,8 +165,15 @@ class Step:
             return self.way == "batched"
         if self.losses[0].device.type != "cpu":
             return True
+        if self.t < _MANY:
+            return False
         boundary = self.boundary()
-        return boundary is not None and _numbers(boundary) <= _SMALL
+        if boundary is None:
+            return False
+        at_boundary = [edge.node._input_metadata[edge.output_nr].shape for edge in boundary.edges]
+        if sum(map(math.prod, at_boundary)) > _FEW_AT_BOUNDARY:
+            return False
+        return self.graph.shared_numbers() <= _FEW
 
     def groups(self) -> list[list[Leaf]]:
         """Cut the shared parameters into runs about as large as the largest of them."""
@@ -351,18 +354,6 @@ def _check_features(graph: Graph, features: Sequence[Tensor], t: int) -> None:
                 f"Loss {k} doesn't depend on `features`. Leave `features` out, and the shared "
                 "parameters are found by themselves."
             )
-
-
-def _numbers(boundary: Boundary) -> int:
-    """Return how many numbers one task's gradient at the boundary has."""
-    total = 0
-    for edge in boundary.edges:
-        metadata = edge.node._input_metadata[edge.output_nr]
-        size = 1
-        for length in metadata.shape:
-            size *= int(length)
-        total += size
-    return total
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -15,6 +15,10 @@ def equal_cosine_weights(gramian: Array, lengths: Array) -> Array:
         gramian: [t, t], float64; lengths: [t], its diagonal's square root; returns [t].
     """
     t = len(lengths)
+    if t == 2 and lengths.all():
+        cosine = gramian[0, 1] / lengths[0] / lengths[1]
+        if abs(cosine) < 1.0 - 1e-10:
+            return np.asarray(1.0 / (lengths * (1.0 + cosine)))
     scale = np.divide(1.0, lengths, out=np.zeros(t), where=lengths > 0.0)
     if scale.all():
         cosines = gramian * scale[:, None] * scale

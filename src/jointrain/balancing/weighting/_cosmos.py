@@ -103,8 +103,7 @@ class COSMOS(LossWeighting):
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the scalarisation of the losses [t]."""
-        present = self.present(len(losses))
-        preference = self.task_preference[present].to(losses)
+        preference = self.entries("task_preference", len(losses)).to(losses)
         # the cosine doesn't change with the unit of the losses; with this one it can't overflow
         unit = losses.detach().abs().max()
         scaled = losses / unit.where(unit > 0, 1.0)

@@ -78,7 +78,8 @@ class DWA(LossWeighting):
         present = self.present(len(losses))
         self.total[present] += losses.detach().to(self.total)
         self.count[present] += 1
-        weights = len(losses) * torch.softmax(self.rates[present] / self.temperature, dim=0)
+        rates = self.entries("rates", len(losses))
+        weights = len(losses) * torch.softmax(rates / self.temperature, dim=0)
         return torch.dot(weights.to(losses), losses)
 
     def end_epoch(self) -> None:

@@ -101,10 +101,9 @@ class FAMO(LossWeighting):
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the weighted sum of the logarithms of the losses [t], and keep the losses."""
-        present = self.present(len(losses))
-        shifted = self._shifted(losses, present)
-        self.before[present] = shifted.detach().to(self.before)
-        weights = torch.softmax(self.logits[present], dim=0).to(losses)
+        shifted = self._shifted(losses)
+        self.set_entries("before", shifted.detach())
+        weights = torch.softmax(self.entries("logits", len(losses)), dim=0).to(losses)
         scale = len(losses) / (weights / shifted.detach()).sum()
         return torch.dot(scale * weights, shifted.log())
 
@@ -118,7 +117,7 @@ class FAMO(LossWeighting):
                 f"{message} a task whose loss before the step isn't known. Call it once after "
                 "each optimiser's step."
             )
-        after = self._shifted(losses.detach(), present).to(before)
+        after = self._shifted(losses.detach()).to(before)
         self.before[present] = torch.nan
         fell = before.log() - after.log()
         if not bool(fell.isfinite().all()):
@@ -134,7 +133,10 @@ class FAMO(LossWeighting):
             weight_decay=self.weight_decay,
         )
 
-    def _shifted(self, losses: Tensor, present: Tensor) -> Tensor:
-        lowest = self.lowest[present].to(losses)
+    def _shifted(self, losses: Tensor) -> Tensor:
+        if self.min_losses is None:
+            require_at_least(losses, 0.0, self)
+            return losses + _EPSILON
+        lowest = self.entries("lowest", len(losses)).to(losses)
         require_at_least(losses, lowest, self)
         return losses - lowest + _EPSILON

@@ -61,6 +61,5 @@ class IMTLL(LossWeighting):
     def objective(self, losses: Tensor) -> Tensor:
         """Return the scaled losses minus the log-scales, a scalar, for losses [t]."""
         require_at_least(losses, 0.0, self)
-        present = self.present(len(losses))
-        log_scale = self.log_scale[present.to(self.log_scale.device)].to(losses)
+        log_scale = self.entries("log_scale", len(losses)).to(losses)
         return (torch.exp(log_scale) * losses - log_scale).sum()

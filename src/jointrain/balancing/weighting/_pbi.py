@@ -80,13 +80,12 @@ class PBI(LossWeighting):
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the distance along the ray plus the penalised one to it, for losses [t]."""
-        present = self.present(len(losses))
-        ray = self.task_preference[present].to(losses)
+        ray = self.entries("task_preference", len(losses)).to(losses)
         length: Tensor = torch.linalg.vector_norm(ray)
         ray = ray / length.where(length > 0, 1.0)
         above = losses
         if self.ideal is not None:
-            above = losses - self.task_ideal[present].to(losses)
+            above = losses - self.entries("task_ideal", len(losses)).to(losses)
         along: Tensor = above @ ray
         off = above - along * ray
         # distances below rounding are zero: their direction would be noise of full length

@@ -81,9 +81,10 @@ def require_at_least(losses: Tensor, low: Tensor | float, balancer: Balancer) ->
         InvalidInputError: A loss is below its bound or not a number.
     """
     room = losses.detach() - low if isinstance(low, Tensor) or low else losses.detach()
-    if float(room.min()) >= 0:  # not so for a loss that isn't a number
+    fine = [x >= 0 for x in room.tolist()]  # not so for a loss that isn't a number
+    if all(fine):
         return
-    i = int((room >= 0).logical_not().nonzero()[0])
+    i = fine.index(False)
     task = str(i)
     if balancer.task_names is not None:
         task = balancer.task_names[int(balancer.present(len(losses))[i])]

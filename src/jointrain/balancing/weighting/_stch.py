@@ -110,23 +110,24 @@ class STCH(LossWeighting):
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the smooth maximum of the losses [t], or the sum of logarithms in the warm-up."""
-        present = self.present(len(losses))
+        self.present(len(losses))  # binds the tasks if they aren't yet
         ideal: Tensor | float = 0.0
         above = losses
         if self.ideal is not None:
-            ideal = self.task_ideal[present].to(losses)
+            ideal = self.entries("task_ideal", len(losses)).to(losses)
             above = losses - ideal
         if self.warmup_epochs is None:
-            return self._smooth_maximum(above, present)
+            return self._smooth_maximum(above)
         require_at_least(losses, ideal, self)
         epoch = int(self.epochs)
         if epoch <= self.warmup_epochs:
             if epoch == self.warmup_epochs:
+                present = self.present(len(losses))
                 self.total[present] += above.detach().to(self.total)
                 self.count[present] += 1
             return torch.log(above + _EPSILON).sum()
-        nadir = self._nadir_of(above.detach(), present).to(losses)
-        return self._smooth_maximum(torch.log(above / nadir + _EPSILON), present)
+        nadir = self._nadir_of(above.detach()).to(losses)
+        return self._smooth_maximum(torch.log(above / nadir + _EPSILON))
 
     def end_epoch(self) -> None:
         """Count the epoch; after the last one of the warm-up, fix the nadir."""
@@ -137,17 +138,17 @@ class STCH(LossWeighting):
             self.nadir = mean.clamp_min(_EPSILON)
         self.epochs += 1
 
-    def _nadir_of(self, above: Tensor, present: Tensor) -> Tensor:
-        nadir = self.nadir[present]
+    def _nadir_of(self, above: Tensor) -> Tensor:
+        nadir = self.entries("nadir", len(above))
         unknown = nadir.isnan()
         if bool(unknown.any()):
             nadir = torch.where(unknown, above.to(nadir).clamp_min(_EPSILON), nadir)
-            self.nadir[present] = nadir
+            self.set_entries("nadir", nadir)
         return nadir
 
-    def _smooth_maximum(self, values: Tensor, present: Tensor) -> Tensor:
+    def _smooth_maximum(self, values: Tensor) -> Tensor:
         if self.preference is not None:
-            values = self.task_preference[present].to(values) * values
+            values = self.entries("task_preference", len(values)).to(values) * values
         largest = values.detach().max()
         smooth = self.mu * torch.logsumexp((values - largest) / self.mu, dim=0) + largest
         return len(values) * smooth

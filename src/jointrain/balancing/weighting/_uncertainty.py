@@ -59,6 +59,5 @@ class Uncertainty(LossWeighting):
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the weighted losses plus half the log-variances, a scalar, for losses [t]."""
-        present = self.present(len(losses))
-        log_variance = self.log_variance[present.to(self.log_variance.device)].to(losses)
+        log_variance = self.entries("log_variance", len(losses)).to(losses)
         return 0.5 * (torch.exp(-log_variance) * losses + log_variance).sum()

@@ -1,0 +1,181 @@
+"""BalancedLoss: several losses as one scalar whose backward pass is the balanced one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing import BalancedStep, Balancer, backward
+from jointrain.errors import InvalidInputError
+
+
+class BalancedLoss:
+    """Turns the losses of a step into one scalar; its ``backward()`` fills balanced gradients.
+
+    Where a framework computes a loss here and calls ``backward`` on it there, this carries the
+    losses from here to there. The scalar's value is the sum of the losses. What the framework does
+    to it in between, such as division by the number of accumulated batches or gradient scaling,
+    reaches the gradients, and the balancer sees the losses as they were.
+
+    Args:
+        balancer: The method; default the plain sum.
+        tasks: Names of all tasks, for a balancer that remembers something of each; default those
+            of the first step, which will do where every step trains all of them.
+        learning_rate: Learning rate of the balancer's own parameters, if it has any, which Adam
+            trains at each backward pass; default 1e-3.
+        options: More arguments of `jointrain.balancing.backward`, such as ``refresh_every``.
+
+    Attributes:
+        last: What the last backward pass did; None before the first.
+
+    Raises:
+        InvalidInputError: The balancer is none.
+    """
+
+    def __init__(
+        self,
+        balancer: Balancer | None = None,
+        *,
+        tasks: Sequence[str] | None = None,
+        learning_rate: float = 1e-3,
+        **options: Any,
+    ) -> None:
+        if not isinstance(balancer, Balancer | None):
+            raise InvalidInputError(
+                f"`balancer` must be a Balancer, got {balancer!r}; `balancer_from_name` builds one"
+            )
+        self.balancer = balancer
+        self.last: BalancedStep | None = None
+        self._options = options
+        self._learning_rate = learning_rate
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._bound = False
+        if tasks is not None:
+            self._bind(tasks)
+
+    def _bind(self, tasks: Sequence[str]) -> None:
+        """Let the balancer know the tasks, and make the optimiser of its own parameters."""
+        self._bound = True
+        if self.balancer is None:
+            return
+        if self.balancer.task_state:
+            self.balancer.bind(tuple(tasks))
+        learned = list(self.balancer.parameters())
+        if learned:
+            self._optimizer = torch.optim.Adam(learned, lr=self._learning_rate)
+
+    def __call__(self, losses: Mapping[str, Tensor], *, penalty: Tensor | None = None) -> Tensor:
+        """Return the scalar.
+
+        Args:
+            losses: The loss of each task that takes part in the step.
+            penalty: What the network itself adds to the loss, see `Network.penalty`; no balancer
+                weighs it.
+
+        Shape:
+            losses: [] each. returns: [].
+        """
+        values = [*losses.values(), *([] if penalty is None else [penalty])]
+        total = torch.stack([value.detach() for value in values]).sum()
+        if not torch.is_grad_enabled() or not any(value.requires_grad for value in values):
+            return total
+        # the node of this leaf is all of the scalar's graph: the losses keep their own
+        anchor = total.clone().requires_grad_()
+        scalar: Tensor = _Carry.apply(anchor, _Carried(self, losses, penalty))  # type: ignore[no-untyped-call]
+        return scalar
+
+    def backward(self, losses: Mapping[str, Tensor], penalty: Tensor | None, scale: float) -> None:
+        """Fill the gradients, multiplied by `scale`; the scalar's backward pass calls it."""
+        if not self._bound:
+            known = None if self.balancer is None else self.balancer.task_names
+            self._bind(known or tuple(losses))
+        if self._optimizer is not None:
+            self._optimizer.zero_grad()
+        scaler = None if scale == 1 else _Scale(scale)
+        self.last = backward(losses, self.balancer, scaler=scaler, **self._options)
+        if penalty is not None and penalty.requires_grad:
+            (scale * penalty).backward()  # type: ignore[no-untyped-call]
+        if self._optimizer is not None:
+            for group in self._optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None and scale != 1:
+                        parameter.grad.div_(scale)
+            self._optimizer.step()
+
+    @property
+    def wants_after_step(self) -> bool:
+        """Whether `after_step` is to be called."""
+        return self.balancer is not None and self.balancer.wants_after_step
+
+    @torch.no_grad()
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Show the balancer the losses of the same batch at the new weights."""
+        if self.balancer is not None:
+            with self.balancer.taking_part(self.balancer.positions_of(tuple(losses))):
+                self.balancer.after_step(torch.stack(list(losses.values())))
+
+    def end_epoch(self) -> None:
+        """Tell the balancer that an epoch is over."""
+        if self.balancer is not None and self.balancer.wants_end_epoch:
+            self.balancer.end_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the balancer and of its optimiser, and the tasks."""
+        return {
+            "tasks": None if self.balancer is None else self.balancer.task_names,
+            "balancer": {} if self.balancer is None else self.balancer.state_dict(),
+            "optimizer": {} if self._optimizer is None else self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the state to what `state_dict` gave."""
+        if self.balancer is not None:
+            if state["tasks"] is not None:
+                self._bind(state["tasks"])
+            self.balancer.load_state_dict(state["balancer"])
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass
+class _Carried:
+    """What the backward pass of the scalar needs."""
+
+    owner: BalancedLoss
+    losses: Mapping[str, Tensor]
+    penalty: Tensor | None
+
+
+class _Carry(torch.autograd.Function):
+    """A scalar whose backward pass is that of the losses."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, carried: _Carried) -> Tensor:
+        ctx.carried = carried
+        return anchor.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
+        carried = ctx.carried
+        with torch.enable_grad():
+            carried.owner.backward(carried.losses, carried.penalty, float(gradients[0]))
+        return None, None
+
+
+class _Scale:
+    """Says by what the gradients are to be multiplied, as a ``GradScaler`` does."""
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+
+    def get_scale(self) -> float:
+        """Return the factor."""
+        return self._scale
+
+    def is_enabled(self) -> bool:
+        """Return whether there is a factor."""
+        return True

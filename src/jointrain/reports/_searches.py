@@ -1,0 +1,339 @@
+"""What the searches for weights, groups and shared layers found: in words, tables and JSON."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from jointrain.reports._markdown import markdown_table
+from jointrain.reports._summary import (
+    change_and_interval,
+    comparison_to_json,
+    finite,
+    listed,
+    mean_and_deviation,
+    mean_and_spread,
+)
+from jointrain.reports._terminal import print_table
+from jointrain.studies import (
+    SEPARATE,
+    Candidates,
+    GroupResult,
+    ShareResult,
+    WeighResult,
+    groups_text,
+    pairs_text,
+)
+
+SHOWN = 10
+"""How many candidates the terminal shows; the Markdown page has them all."""
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """The answer of a search, rounded and worded once for all kinds of report.
+
+    Args:
+        answer: Sentences that need no knowledge of statistics.
+        flag: What the command line is given to train with what is recommended.
+        tables: Title, headings and rows of each table.
+        notes: How to read the tables.
+        json: All figures as values that JSON can hold.
+    """
+
+    answer: list[str]
+    flag: str
+    tables: list[tuple[str, list[str], list[list[str]]]]
+    notes: list[str]
+    json: dict[str, Any]
+
+    def print(self, console: Console) -> None:
+        """Print the tables, the notes and the answer."""
+        for title, headings, rows in self.tables:
+            shown = rows[:SHOWN]
+            if len(rows) > len(shown):
+                title = f"{title} (the best {len(shown)} of {len(rows)})"
+            print_table(console, title, headings, shown)
+        console.print(" ".join(self.notes), style="dim", soft_wrap=True, markup=False)
+        console.print()
+        console.print(" ".join(self.answer), style="bold", soft_wrap=True, markup=False)
+        console.print(f"Train with: jointrain fit TABLE ... {self.flag}", soft_wrap=True)
+
+    def markdown(self, title: str, *, picture: str | None = None) -> str:
+        """Return the report as a page.
+
+        Args:
+            title: The heading.
+            picture: File name of a picture shown below the answer.
+        """
+        lines = [f"# {title}", "", " ".join(self.answer), ""]
+        lines += [f"Train with `jointrain fit TABLE ... {self.flag}`.", ""]
+        if picture is not None:
+            lines += [f"![Who helps whom]({picture})", ""]
+        for heading, headings, rows in self.tables:
+            lines += [f"## {heading}", "", *markdown_table(headings, rows), ""]
+        return "\n".join([*lines, *(f"- {note}" for note in self.notes), ""])
+
+
+def report_weights(result: WeighResult) -> SearchReport:
+    """Return the report of a search for task weights."""
+    candidates = result.candidates
+
+    def weights(name: str) -> str:
+        if name == SEPARATE:
+            return "separate models"
+        given = result.weights(name)
+        return given if isinstance(given, str) else pairs_text(given)
+
+    def flag(name: str) -> str:
+        return f"--weights {shlex.quote(weights(name))}"
+
+    tried = len(candidates.choices)
+    answer = _answer(
+        candidates,
+        chosen=f"Of {tried} weightings, {weights(result.chosen)} is the best",
+        reference="equal weights",
+        best_is_reference=f"Of {tried} weightings, equal weights are the best.",
+        keep="Keep equal weights",
+    )
+    tables = [("Weights", *_candidates_table(candidates, "weights", weights))]
+    front = result.pareto_front()
+    if result.pareto:
+        headings = ["to choose it", *(task.name for task in candidates.tasks), "Delta-m"]
+        rows = []
+        for name in front:
+            changes = candidates.mean_changes(name)
+            rows.append(
+                [flag(name), *map(_percent, changes.values()), _percent(candidates.score(name))]
+            )
+        tables.append(("Pareto front: changes against separate models", headings, rows))
+    notes = _notes(candidates)
+    if result.pareto:
+        notes.append(
+            "Pareto front: no other weights are as good or better on every target. The first has "
+            "the highest Delta-m; take the flag of another row to choose it, or say with "
+            "--importance how much each target counts."
+        )
+    json = {
+        **_candidates_to_json(
+            candidates, lambda name: {} if name == SEPARATE else {"weights": result.weights(name)}
+        ),
+        "weights": result.weights(),
+        "pareto_front": front,
+    }
+    return _report(answer, flag(result.recommended), tables, notes, json)
+
+
+def report_groups(result: GroupResult) -> SearchReport:
+    """Return the report of a search for groups of tasks."""
+    candidates = result.candidates
+    tasks = [task.name for task in candidates.tasks]
+
+    def groups(name: str) -> str:
+        return groups_text(result.groups(name))
+
+    def flag(name: str) -> str:
+        return f"--groups {shlex.quote(groups(name))}"
+
+    tried = len(candidates.choices)
+    phrase = _grouping(result.groups())
+    separate = candidates.reference == SEPARATE
+    answer = _answer(
+        candidates,
+        chosen=f"Of {tried} groupings, the best is {phrase}",
+        reference="separate models" if separate else "one model for all",
+        best_is_reference=f"Of {tried} groupings, "
+        + ("separate models are the best." if separate else "one model for all is the best."),
+        keep="Train the targets separately" if separate else "Train all targets together",
+    )
+    affinity = result.affinity
+    spread = len(affinity.runs) > 1
+
+    def cell(i: int, j: int) -> str:
+        if i == j:
+            return ""
+        text = f"{100 * affinity.mean[i, j]:+.2g}"
+        return f"{text} ± {100 * affinity.spread[i, j]:.1g}" if spread else text
+
+    headings = ["a step for ...", *(f"... helps {name}" for name in tasks)]
+    rows = [[name, *(cell(i, j) for j in range(len(tasks)))] for i, name in enumerate(tasks)]
+    tables = [("Affinity, in % of the loss a step", headings, rows)]
+    gains = result.pair_gains()
+    if np.isfinite(gains).any():
+        headings = ["trained with ...", *(f"... {name} gains" for name in tasks)]
+        rows = [
+            [name, *(_percent(gains[i, j]) if i != j else "" for j in range(len(tasks)))]
+            for i, name in enumerate(tasks)
+        ]
+        tables.append(("Pairs that were trained: change against separate models", headings, rows))
+    tables.append(("Groupings", *_candidates_table(candidates, "groups", groups)))
+    runs = f"{len(affinity.runs)} joint runs" if spread else "one joint run"
+    notes = [
+        f"Affinity: how much of a target's training loss a step for another target takes away, "
+        f"mean over training{' ± standard deviation over' if spread else ' of'} {runs}; below 0 it "
+        f"adds to it.",
+        *_notes(candidates),
+    ]
+    json = {
+        **_candidates_to_json(candidates, lambda name: {"groups": result.groups(name)}),
+        "groups": result.groups(),
+        "affinity": {
+            "measure": affinity.measure,
+            "tasks": list(affinity.tasks),
+            "mean": [[finite(value) for value in row] for row in affinity.mean.tolist()],
+            "spread": [[finite(value) for value in row] for row in affinity.spread.tolist()],
+        },
+        "pair_gains": [[finite(value) for value in row] for row in gains.tolist()],
+    }
+    return _report(answer, flag(result.recommended), tables, notes, json)
+
+
+def report_shared_depth(result: ShareResult) -> SearchReport:
+    """Return the report of a search for the number of shared layers."""
+    candidates = result.candidates
+    depth = max(result.depths.values())
+    answer = _answer(
+        candidates,
+        chosen=f"Sharing {result.chosen} of {depth} layers is the best",
+        reference=f"sharing all {depth}",
+        best_is_reference=f"Sharing all {depth} layers is the best.",
+        keep=f"Share all {depth} layers",
+    )
+    tables = [("Shared layers", *_candidates_table(candidates, "layers", str))]
+    json = {
+        **_candidates_to_json(candidates, lambda name: {"shared": result.depths.get(name)}),
+        "shared_depth": result.chosen,
+    }
+    flag = f"--depth {depth} --shared-depth {result.recommended}"
+    return _report(answer, flag, tables, _notes(candidates), json)
+
+
+def _report(
+    answer: list[str],
+    flag: str,
+    tables: list[tuple[str, list[str], list[list[str]]]],
+    notes: list[str],
+    json: dict[str, Any],
+) -> SearchReport:
+    return SearchReport(
+        answer, flag, tables, notes, {"answer": " ".join(answer), "flag": flag, **json}
+    )
+
+
+def _answer(
+    candidates: Candidates, *, chosen: str, reference: str, best_is_reference: str, keep: str
+) -> list[str]:
+    """Return what the figures say of the chosen candidate against the reference."""
+    if candidates.chosen == candidates.reference:
+        return [best_is_reference]
+    gain = candidates.gain_of_choosing
+    measured = f"choosing changes Delta-m by {change_and_interval(gain)} against {reference}"
+    if gain.verdict != "helps":
+        return [
+            f"{keep}: the data do not show that anything else is better.",
+            f"{chosen} on the folds that chose it, but on folds that had no say {measured}.",
+        ]
+    sentences = [f"{chosen}: on folds that had no say in the choice, {measured}."]
+    by_task = candidates.gain_of_choosing_by_task
+    for word, phrase in (
+        ("helps", "It helps"),
+        ("hurts", "It hurts"),
+        ("no evidence", "No evidence for"),
+    ):
+        names = [name for name, comparison in by_task.items() if comparison.verdict == word]
+        if names:
+            sentences.append(f"{phrase} {listed(names)}.")
+    return sentences
+
+
+def _grouping(groups: Sequence[Sequence[str]]) -> str:
+    if len(groups) == 1:
+        return "one model for all"
+    together = [" + ".join(group) for group in groups if len(group) > 1]
+    alone = [group[0] for group in groups if len(group) == 1]
+    if not together:
+        return "separate models"
+    return listed(together) + (f", with {listed(alone)} alone" if alone else "")
+
+
+def _candidates_table(
+    candidates: Candidates, what: str, text: Callable[[str], str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return headings and a row for each candidate, the best one first."""
+    metrics = [task.primary_metric for task in candidates.tasks]
+    headings = [
+        what,
+        *(
+            f"{task.name}: {metric.name} {'↑' if metric.higher_is_better else '↓'}"
+            for task, metric in zip(candidates.tasks, metrics, strict=True)
+        ),
+        "Delta-m",
+    ]
+    rows = []
+    for name in sorted(candidates.names, key=candidates.score, reverse=True):
+        cells = [
+            mean_and_spread(candidates.values(name, task.name, metric.name), spread=False)
+            for task, metric in zip(candidates.tasks, metrics, strict=True)
+        ]
+        base = name == candidates.baseline
+        rows.append([text(name), *cells, "" if base else _percent(candidates.score(name))])
+    return headings, rows
+
+
+def _notes(candidates: Candidates) -> list[str]:
+    runs = candidates.table.select("seed", "fold").n_unique()
+    folds = candidates.table["fold"].n_unique()
+    seeds = runs // folds
+    return [
+        f"Means over {folds} inner folds x {seeds} seed{'s' if seeds > 1 else ''}; ↑ higher is "
+        f"better, ↓ lower. "
+        f"Delta-m: mean change of the targets' metrics against {candidates.baseline} in percent, "
+        f"positive is better; the best row's own is flattered by having been chosen."
+    ]
+
+
+def _candidates_to_json(
+    candidates: Candidates, more: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "chosen": candidates.chosen,
+        "recommended": candidates.recommended,
+        "reference": candidates.reference,
+        "gain_of_choosing": comparison_to_json(candidates.gain_of_choosing),
+        "gain_of_choosing_by_task": {
+            task: comparison_to_json(comparison)
+            for task, comparison in candidates.gain_of_choosing_by_task.items()
+        },
+        "importance": dict(candidates.importance),
+        "candidates": [
+            {
+                "name": name,
+                **more(name),
+                "metrics": {
+                    task.name: {
+                        metric.name: mean_and_deviation(
+                            candidates.values(name, task.name, metric.name)
+                        )
+                        for metric in task.metrics or ()
+                    }
+                    for task in candidates.tasks
+                },
+                "change_percent": {
+                    task: finite(change) for task, change in candidates.mean_changes(name).items()
+                },
+                "delta_m": finite(candidates.score(name)),
+                "seconds": round(candidates.seconds.get(name, 0.0), 3),
+            }
+            for name in candidates.names
+        ],
+    }
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.1f} %" if math.isfinite(value) else "-"

@@ -1,0 +1,345 @@
+"""Affinity: how much a step for one task helps another, measured while all are trained jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from jointrain.data import SupervisedTable, TableEncoder, outer_folds, validation_split
+from jointrain.errors import InvalidInputError, closest
+from jointrain.networks import Network
+from jointrain.studies._study import _one_thread as one_thread
+from jointrain.task import Task
+from jointrain.training._batches import Batch
+from jointrain.training._recipe import Recipe
+from jointrain.training._table_model import make_data, target_scaling
+from jointrain.training._trainer import Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Measure = Literal["lookahead", "gradient"]
+Rows = Literal["training", "held-out"]
+
+
+@dataclass(frozen=True)
+class Affinity:
+    """Who helps whom, by one or more runs.
+
+    Args:
+        tasks: Names of the tasks.
+        runs: [r, t, t]: entry (i, j) of a run is the mean affinity of task i onto task j.
+        measure: ``lookahead`` or ``gradient``.
+    """
+
+    tasks: tuple[str, ...]
+    runs: np.ndarray
+    measure: Measure
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean over runs, [t, t]: row i helps column j."""
+        return np.asarray(self.runs.mean(0))
+
+    @property
+    def spread(self) -> np.ndarray:
+        """The standard deviation over runs, [t, t]; NaN for one run."""
+        if len(self.runs) < 2:
+            return np.full(self.runs.shape[1:], np.nan)
+        return np.asarray(self.runs.std(0, ddof=1))
+
+    def onto(self, task: int, others: Sequence[int]) -> float:
+        """Return the mean affinity of other tasks onto a task; 0 if there are none.
+
+        Source: the extension of both measures to groups, as in Fifty et al. (2021), section 4.2.
+        """
+        return float(self.mean[list(others), task].mean()) if len(others) else 0.0
+
+    def table(self) -> pl.DataFrame:
+        """Return a row for each ordered pair: source, target, affinity, spread, runs."""
+        return pl.DataFrame(
+            [
+                {
+                    "source": source,
+                    "target": target,
+                    "affinity": float(self.mean[i, j]),
+                    "spread": float(self.spread[i, j]),
+                    "runs": len(self.runs),
+                }
+                for i, source in enumerate(self.tasks)
+                for j, target in enumerate(self.tasks)
+            ]
+        )
+
+    def plot(self) -> Figure:
+        """Return a heat map: rows help columns.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
+        """
+        from jointrain.studies._affinity_plot import plot_affinity
+
+        return plot_affinity(self)
+
+
+class AffinityTrainer(Trainer):
+    r"""A trainer that measures, while it trains, how each task's steps change the others' losses.
+
+    At a step with shared parameters :math:`\theta`, task i's affinity onto task j is, by
+    ``lookahead``, :math:`Z_{i \to j} = 1 - L_j(\theta - \eta g_i) / L_j(\theta)`, the share of j's
+    loss that a gradient step for i alone would take away; ``gradient`` is its first-order estimate
+    :math:`\eta\, g_i \cdot g_j / L_j`, which needs no further forward passes. Dropout is off in the
+    measurement, and training itself goes on as if there were none.
+
+    Args:
+        network: As for `Trainer`; its shared parameters are the ones stepped on.
+        tasks: As for `Trainer`.
+        measure: ``lookahead`` or ``gradient``.
+        rows: Whose losses :math:`L_j` are: the ``training`` batch's, as in the papers (default), or
+            a ``held-out`` batch's, of the validation data.
+        every: Measure at every so many-th step; default 1.
+        **settings: What else `Trainer` takes.
+
+    Raises:
+        InvalidInputError: The measure is unknown, there is one task, nothing is shared, or rows are
+            ``held-out`` and `fit` is given no validation data.
+
+    Source: Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS
+        2021, eq. 1 and 2 (lookahead, its mean over training); Ayman et al., "Ensemble Prediction of
+        Task Affinity for Efficient Multi-Task Learning", ICLR 2026 (gradient).
+    Differs from the source: the step is the plain gradient's, whatever the optimiser (both papers
+        train with momentum); dropout is off; ``gradient`` is not divided by the learning rate, so
+        that both measures are of one unit.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tasks: Sequence[Task],
+        *,
+        measure: Measure = "lookahead",
+        rows: Rows = "training",
+        every: int = 1,
+        **settings: Any,
+    ) -> None:
+        super().__init__(network, tasks, **settings)
+        for name, value, known in (("measure", measure, Measure), ("rows", rows, Rows)):
+            if value not in get_args(known):
+                raise InvalidInputError(
+                    f"`{name}` must be one of {', '.join(get_args(known))}, got {value!r}"
+                    f"{closest(value, get_args(known))}"
+                )
+        if len(tasks) < 2:
+            raise InvalidInputError("affinity is between tasks; give two or more")
+        if every < 1:
+            raise InvalidInputError(f"`every` must be at least 1, got {every}")
+        self.measure = measure
+        self.rows = rows
+        self.every = every
+        self._shared = network.shared_parameters()
+        if not self._shared:
+            raise InvalidInputError("the network shares no parameters; affinity needs some")
+        self._steps = 0
+        self._measured: list[Tensor] = []
+
+    @property
+    def affinity(self) -> Affinity:
+        """The mean over the steps measured so far, as one run.
+
+        Raises:
+            NotFittedError: `fit` has not run.
+        """
+        from jointrain.errors import NotFittedError
+
+        if not self._measured:
+            raise NotFittedError("nothing has been measured yet; call fit() first")
+        mean = torch.stack(self._measured).nanmean(0)
+        return Affinity(tuple(self.tasks), mean.numpy()[None], self.measure)
+
+    def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
+        """Measure, then make the step."""
+        if self._steps % self.every == 0:
+            names = tuple(self.tasks)
+            checked = batches
+            if self.rows == "held-out":
+                checked = self._held_out.draw(names)
+                if not checked:
+                    raise InvalidInputError("rows 'held-out' need validation data; give fit() some")
+            self._measured.append(self._measure(batches, checked))
+        self._steps += 1
+        return super().training_step(batches)
+
+    def _measure(self, batches: Sequence[Batch], checked: Sequence[Batch]) -> Tensor:
+        """Return the affinity of each task (row) onto each (column), [t, t]; NaN: undefined."""
+        self.network.eval()
+        gradients = self._gradients(batches)
+        rate = float(self.optimizers.all[0].param_groups[0]["lr"])
+        if checked is batches:
+            before_gradients = gradients
+        elif self.measure == "gradient":
+            before_gradients = self._gradients(checked)
+        with torch.no_grad():
+            before = self._losses(checked)
+            if self.measure == "gradient":
+                flat = [
+                    {name: _flat(grads) for name, grads in found.items()}
+                    for found in (gradients, before_gradients)
+                ]
+                result = torch.full((len(self.tasks), len(self.tasks)), torch.nan).double()
+                for i, source in enumerate(self.tasks):
+                    for j, target in enumerate(self.tasks):
+                        if source in flat[0] and target in flat[1]:
+                            result[i, j] = rate * flat[0][source].dot(flat[1][target])
+                result /= before
+            else:
+                rows = [self._after_step(gradients.get(name), rate, checked) for name in self.tasks]
+                result = 1 - torch.stack(rows) / before
+        self.network.train()
+        result[~result.isfinite()] = torch.nan
+        return result
+
+    def _gradients(self, batches: Sequence[Batch]) -> dict[str, list[Tensor]]:
+        losses = self.compute_losses(batches)
+        return {
+            name: list(
+                torch.autograd.grad(
+                    loss, self._shared, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+            )
+            for name, loss in losses.items()
+        }
+
+    def _losses(self, batches: Sequence[Batch]) -> Tensor:
+        """Return each task's loss, [t], NaN for tasks that are not in the batches."""
+        losses = self.compute_losses(batches)
+        nothing = torch.tensor(torch.nan)
+        return torch.stack([losses.get(name, nothing).double().cpu() for name in self.tasks])
+
+    def _after_step(
+        self, gradients: list[Tensor] | None, rate: float, batches: Sequence[Batch]
+    ) -> Tensor:
+        if gradients is None:
+            return torch.full((len(self.tasks),), torch.nan, dtype=torch.float64)
+        kept = [parameter.clone() for parameter in self._shared]
+        for parameter, gradient in zip(self._shared, gradients, strict=True):
+            parameter.sub_(gradient, alpha=rate)
+        after = self._losses(batches)
+        for parameter, value in zip(self._shared, kept, strict=True):
+            parameter.copy_(value)
+        return after
+
+
+def _flat(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients]).double().cpu()
+
+
+def measure_affinity(
+    table: SupervisedTable,
+    recipe: Recipe | None = None,
+    *,
+    measure: Measure = "lookahead",
+    rows: Rows = "training",
+    every: int = 1,
+    folds: int = 5,
+    seeds: int = 1,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Affinity:
+    """Measure who helps whom on a table, by a joint run on the training rows of each fold.
+
+    Args:
+        table: The rows.
+        recipe: What to train; its schedule is taken as joint, its weights as given or equal.
+        measure: ``lookahead`` (default) or ``gradient``, see `AffinityTrainer`.
+        rows: ``training`` (default) or ``held-out``, see `AffinityTrainer`.
+        every: Measure at every so many-th step; default 1.
+        folds: Each gives a run; default 5.
+        seeds: Repetitions of the folds; default 1.
+        seed: Seed of the first repetition.
+        workers: Processes; default one for each core.
+        progress: Called with the number of finished runs and of all.
+
+    Raises:
+        InvalidInputError: There is one task, or the table can't be split into so many folds.
+    """
+    recipe = recipe or Recipe()
+    if len(table.tasks) < 2:
+        raise InvalidInputError(
+            f"affinity is between tasks, and there is one, {table.tasks[0].name!r}; name two "
+            f"targets or more"
+        )
+    from joblib import Parallel, delayed
+
+    labels = table.labels()
+    jobs = [
+        (seed + repetition, train)
+        for repetition in range(seeds)
+        for train, _ in outer_folds(
+            labels,
+            list(table.tasks),
+            folds,
+            seed + repetition,
+            groups=table.groups,
+            time=table.time,
+        )
+    ]
+    runs: list[np.ndarray] = []
+    settings = {"measure": measure, "rows": rows, "every": every}
+    for run in Parallel(n_jobs=workers or -1, return_as="generator")(
+        delayed(_run)(table, recipe, job_seed, train, settings) for job_seed, train in jobs
+    ):
+        runs.append(run)
+        if progress is not None:
+            progress(len(runs), len(jobs))
+    return Affinity(tuple(task.name for task in table.tasks), np.stack(runs), measure)
+
+
+def _run(
+    table: SupervisedTable,
+    recipe: Recipe,
+    seed: int,
+    rows: np.ndarray,
+    settings: dict[str, Any],
+) -> np.ndarray:
+    """Return the affinities of one joint run on the given rows, [t, t]."""
+    tasks, labels = list(table.tasks), table.labels()
+    encoder = TableEncoder().fit(table.frame[rows], list(table.columns), seed)
+    data = make_data(
+        torch.from_numpy(encoder.transform(table.frame)),
+        labels,
+        tasks,
+        target_scaling(labels[rows], tasks),
+    )
+    train, validation = validation_split(
+        labels[rows],
+        tasks,
+        recipe.validation_fraction,
+        seed,
+        groups=None if table.groups is None else table.groups[rows],
+        time=None if table.time is None else table.time[rows],
+    )
+    with one_thread():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = recipe.make_network(data.inputs.shape[1], tasks)
+        trainer = AffinityTrainer(
+            network,
+            tasks,
+            weights=recipe.given_weights([task.name for task in tasks]),
+            **recipe.trainer_settings(len(train)),
+            patience=recipe.chosen_patience(len(train)),
+            seed=seed,
+            device="cpu",
+            **settings,
+        )
+        trainer.fit(
+            data.take(torch.from_numpy(rows[train])), data.take(torch.from_numpy(rows[validation]))
+        )
+    return np.asarray(trainer.affinity.runs[0])

@@ -1,0 +1,326 @@
+"""Candidates: recipes measured on the same inner folds, and an honest choice among them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from jointrain.data import SupervisedTable
+from jointrain.errors import InvalidInputError, closest
+from jointrain.studies._statistics import (
+    Comparison,
+    compare_changes,
+    relative_changes,
+)
+from jointrain.studies._study import SEPARATE, Study
+from jointrain.task import Task
+from jointrain.training._recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What was measured of each candidate on the folds, and which one it speaks for.
+
+    Args:
+        tasks: The tasks.
+        names: All that was measured.
+        choices: Those of them that may be chosen; the earlier of two that are equally good is.
+        table: A row for each recipe, task, metric, fold and seed, with its value.
+        baseline: The candidate that Delta-m is relative to.
+        reference: The candidate that is kept unless another one is shown to be better.
+        importance: How much a task's change counts in Delta-m, by task; 1 for tasks left out.
+        seconds: Time spent on each candidate.
+    """
+
+    tasks: tuple[Task, ...]
+    names: tuple[str, ...]
+    choices: tuple[str, ...]
+    table: pl.DataFrame
+    baseline: str
+    reference: str
+    importance: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def values(self, name: str, task: str, metric: str) -> np.ndarray:
+        """Return a metric of a candidate over seeds and folds, [J], NaN where it is undefined."""
+        return self._values[name, task, metric]
+
+    @cached_property
+    def _values(self) -> dict[tuple[Any, ...], np.ndarray]:
+        parts = self.table.sort("seed", "fold").partition_by(
+            "recipe", "task", "metric", as_dict=True, maintain_order=True
+        )
+        return {key: part["value"].to_numpy() for key, part in parts.items()}
+
+    def changes(self, name: str, against: str | None = None) -> dict[str, np.ndarray]:
+        """Return the relative changes of the first metric in percent by task, [J] each.
+
+        Args:
+            name: A candidate.
+            against: Another one; default the baseline.
+
+        Raises:
+            InvalidInputError: There is no such candidate.
+        """
+        against = self.baseline if against is None else against
+        for given in (name, against):
+            if given not in self.names:
+                raise InvalidInputError(
+                    f"there is no candidate {given!r}{closest(given, self.names)}"
+                )
+        return {
+            task.name: relative_changes(
+                self.values(name, task.name, task.primary_metric.name),
+                self.values(against, task.name, task.primary_metric.name),
+                higher_is_better=task.primary_metric.higher_is_better,
+            )
+            for task in self.tasks
+        }
+
+    def mean_changes(self, name: str) -> dict[str, float]:
+        """Return each task's mean change against the baseline, in percent; NaN where undefined."""
+        return {task: _nanmean(values) for task, values in self.changes(name).items()}
+
+    def score(self, name: str) -> float:
+        """Return Delta-m against the baseline in percent: the mean change, by importance."""
+        return self._score(self.mean_changes(name))
+
+    def _score(self, changes: Mapping[str, float]) -> float:
+        pairs = [
+            (self.importance.get(task, 1.0), change)
+            for task, change in changes.items()
+            if math.isfinite(change)
+        ]
+        total = sum(weight for weight, _ in pairs)
+        return sum(weight * change for weight, change in pairs) / total if total else -math.inf
+
+    @property
+    def chosen(self) -> str:
+        """The candidate with the highest Delta-m on all folds."""
+        return max(self.choices, key=self.score)
+
+    @property
+    def recommended(self) -> str:
+        """The chosen candidate if choosing is shown to pay, else the reference."""
+        return self.chosen if self.gain_of_choosing.verdict == "helps" else self.reference
+
+    @property
+    def test_over_train(self) -> float:
+        """Test rows over training rows of a fold."""
+        return float((self.table["test_rows"] / self.table["train_rows"]).mean())  # type: ignore[arg-type]
+
+    @cached_property
+    def gains_of_choosing(self) -> dict[str, np.ndarray]:
+        """What choosing the best candidate changes against the reference, free of its luck.
+
+        On each fold, the candidate is taken that is best on the other folds of the same seed, and
+        compared with the reference on the fold, which had no say. The best of many candidates by
+        the same figures would look better than it is.
+
+        Shape:
+            returns: [J] for each task, in percent, NaN where undefined.
+
+        Source: Varma & Simon, "Bias in error estimation when using cross-validation for model
+            selection", BMC Bioinformatics 7, 2006; Tsamardinos et al., "Bootstrapping the
+            out-of-sample predictions for efficient and accurate cross-validation", Machine Learning
+            107, 2018 (on folds that are there already).
+        """
+        order = self.table.select("seed", "fold").unique().sort("seed", "fold")
+        seeds, folds = order["seed"].to_numpy(), order["fold"].to_numpy()
+        gains = {task.name: np.full(len(order), np.nan) for task in self.tasks}
+        changes = {name: self.changes(name) for name in self.choices}
+        against = {name: self.changes(name, self.reference) for name in self.choices}
+        for position, (seed, fold) in enumerate(zip(seeds, folds, strict=True)):
+            others = (seeds == seed) & (folds != fold)
+            scores = {
+                name: self._score({task: _nanmean(v[others]) for task, v in changes[name].items()})
+                for name in self.choices
+            }
+            best = max(self.choices, key=scores.__getitem__)
+            for task, values in gains.items():
+                values[position] = against[best][task][position]
+        return gains
+
+    @property
+    def gain_of_choosing(self) -> Comparison:
+        """Delta-m, by importance, of `gains_of_choosing`, with its interval and test."""
+        gains = self.gains_of_choosing
+        count = len(next(iter(gains.values())))
+        scores = np.array(
+            [self._score({task: float(v[i]) for task, v in gains.items()}) for i in range(count)]
+        )
+        scores[~np.isfinite(scores)] = np.nan
+        return compare_changes({"all": scores}, self.test_over_train)["all"]
+
+    @property
+    def gain_of_choosing_by_task(self) -> dict[str, Comparison]:
+        """`gains_of_choosing` of each task with its interval and test, corrected over tasks."""
+        return compare_changes(self.gains_of_choosing, self.test_over_train)
+
+
+class Evaluator:
+    """Measures recipes on the inner folds of a table, within a budget of seconds.
+
+    Args:
+        table: The rows.
+        folds: Number of folds.
+        seeds: Number of repetitions, each with folds and initial weights of its own.
+        seed: The first repetition's seed.
+        workers: Processes; default one for each core.
+        budget: Seconds that all measurements may take, by the pace of those made; None is no limit.
+        progress: Called with the number of finished folds and of all, of each round.
+
+    Raises:
+        InvalidInputError: The budget is not positive.
+    """
+
+    def __init__(
+        self,
+        table: SupervisedTable,
+        *,
+        folds: int,
+        seeds: int,
+        seed: int = 0,
+        workers: int | None = None,
+        budget: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        if budget is not None and not budget > 0:
+            raise InvalidInputError(
+                f"the budget must be a positive number of seconds, got {budget}"
+            )
+        if len(table.tasks) < 2:
+            raise InvalidInputError(
+                f"there is one task, {table.tasks[0].name!r}; name two targets or more"
+            )
+        self.table = table
+        self.folds = folds
+        self.seeds = seeds
+        self.seed = seed
+        self.workers = workers
+        self.budget = budget
+        self.progress = progress
+        self.names: list[str] = []
+        self.frames: list[pl.DataFrame] = []
+        self.seconds: dict[str, float] = {}
+        self._start = time.monotonic()
+        self._pace = 0.0
+
+    def run_first(self, recipes: Sequence[Recipe], what: str) -> None:
+        """Measure the recipes without which there is no answer; fewer seeds if they must be.
+
+        Args:
+            recipes: What to measure; the first is measured alone at first, to learn the pace.
+            what: What they are, for the error message.
+
+        Raises:
+            InvalidInputError: The budget is too small for them with one seed.
+        """
+        if self.budget is None:
+            self.run(recipes)
+            return
+        seeds, self.seeds = self.seeds, 1
+        self.run(recipes[:1])
+        needed = self._pace * len(recipes)
+        if needed > self.budget:
+            raise InvalidInputError(
+                f"a budget of {self.budget:g} s is too small: one recipe on {self.folds} folds "
+                f"took {self._pace:.3g} s, and {len(recipes)} are needed ({what}); give "
+                f"{math.ceil(1.2 * needed)} s or more, or use fewer folds or epochs"
+            )
+        self.run(recipes[1:])
+        # half of the budget is for the search itself
+        affordable = 1 + int((self.budget / 2 - self._spent()) / (self._pace * len(recipes)))
+        self.seeds = max(1, min(seeds, affordable))
+        if self.seeds > 1:
+            self._measure(recipes, range(self.seed + 1, self.seed + self.seeds))
+
+    def run(self, recipes: Sequence[Recipe]) -> None:
+        """Measure recipes, all at once."""
+        self.names += [recipe.name for recipe in recipes]
+        self._measure(recipes, range(self.seed, self.seed + self.seeds))
+
+    def _measure(self, recipes: Sequence[Recipe], seeds: range) -> None:
+        if not recipes:
+            return
+        # a study wants one recipe of this name as its own reference; any will do here
+        names = [SEPARATE, *(f"candidate {index}" for index in range(1, len(recipes)))]
+        named = [replace(recipe, name=name) for recipe, name in zip(recipes, names, strict=True)]
+        start = time.monotonic()
+        result = Study(
+            self.table, named, (), folds=self.folds, seeds=len(seeds), seed=seeds.start
+        ).run(workers=self.workers, progress=self.progress)
+        self._pace = (time.monotonic() - start) / (len(recipes) * len(seeds))
+        given = dict(zip(names, (recipe.name for recipe in recipes), strict=True))
+        self.frames.append(
+            result.table.with_columns(pl.col("recipe").replace_strict(given).cast(pl.String))
+        )
+        for name, spent in result.seconds.items():
+            self.seconds[given[name]] = self.seconds.get(given[name], 0.0) + spent
+
+    def _spent(self) -> float:
+        return time.monotonic() - self._start
+
+    def affordable(self, wanted: int) -> int:
+        """Return how many of the wanted recipes the rest of the budget pays for."""
+        if self.budget is None:
+            return wanted
+        left = self.budget - self._spent()
+        return max(0, min(wanted, int(left / (self._pace * self.seeds))))
+
+    def candidates(
+        self,
+        baseline: str,
+        reference: str,
+        importance: Mapping[str, float] | None = None,
+        choices: Sequence[str] | None = None,
+    ) -> Candidates:
+        """Return what has been measured so far.
+
+        Args:
+            baseline: The candidate that Delta-m is relative to.
+            reference: The candidate that is kept unless another one is shown to be better.
+            importance: How much a task's change counts, by task.
+            choices: What may be chosen, the preferred of equals first; default everything.
+        """
+        given = dict(importance or {})
+        check_importance(given, [task.name for task in self.table.tasks])
+        return Candidates(
+            self.table.tasks,
+            tuple(self.names),
+            tuple(self.names if choices is None else choices),
+            pl.concat(self.frames),
+            baseline,
+            reference,
+            given,
+            dict(self.seconds),
+        )
+
+
+def check_importance(importance: Mapping[str, float], tasks: Sequence[str]) -> None:
+    """Refuse importances of what is no task, or that are negative.
+
+    Raises:
+        InvalidInputError: One of both.
+    """
+    for name, value in importance.items():
+        if name not in tasks:
+            raise InvalidInputError(
+                f"`importance` names {name!r}, which is no task{closest(name, tasks)}"
+            )
+        if not 0 <= value < math.inf:
+            raise InvalidInputError(f"the importance of task {name!r} must be >= 0, got {value}")
+    if importance and not any(importance.get(name, 1.0) for name in tasks):
+        raise InvalidInputError("at least one task must have an importance above 0")
+
+
+def _nanmean(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else math.nan

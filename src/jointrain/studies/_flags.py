@@ -1,0 +1,24 @@
+"""Groups and weights in the words of the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+
+def groups_text(groups: Sequence[Sequence[str]]) -> str:
+    """Return groups as ``a,b;c``."""
+    return ";".join(_line(group) for group in groups)
+
+
+def pairs_text(pairs: Mapping[str, float]) -> str:
+    """Return names and numbers as ``a=1,b=0.3``."""
+    return _line([f"{name}={value:g}" for name, value in pairs.items()])
+
+
+def _line(items: Sequence[str]) -> str:
+    """Return items separated by commas, in quotes where they hold one."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(items)
+    return text.getvalue()

@@ -1,0 +1,255 @@
+"""Share: how many layers the tasks should share."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+
+from jointrain.data import SupervisedTable, outer_folds, validation_split
+from jointrain.data._tensor_data import TensorData
+from jointrain.errors import InvalidInputError
+from jointrain.networks import HardSharing
+from jointrain.studies._candidates import Candidates, Evaluator, check_importance
+from jointrain.studies._study import SEPARATE
+from jointrain.studies._study import _one_thread as one_thread
+from jointrain.task import Task
+from jointrain.training._recipe import Recipe
+from jointrain.training._schedule import Separate
+from jointrain.training._trainer import Trainer
+
+
+@dataclass(frozen=True)
+class ShareResult:
+    """What a search for the split point found.
+
+    Args:
+        candidates: The figures of all split points.
+        depths: How many layers each candidate shares, by its name; separate models are not in it.
+    """
+
+    candidates: Candidates
+    depths: Mapping[str, int]
+
+    @property
+    def chosen(self) -> int:
+        """The number of shared layers with the highest Delta-m; of equals the largest one."""
+        return self.depths[self.candidates.chosen]
+
+    @property
+    def recommended(self) -> int:
+        """The chosen number if choosing is shown to beat sharing all layers, else all."""
+        return self.depths[self.candidates.recommended]
+
+
+def search_shared_depth(
+    table: SupervisedTable,
+    recipe: Recipe | None = None,
+    *,
+    folds: int = 5,
+    seeds: int = 2,
+    seed: int = 0,
+    importance: Mapping[str, float] | None = None,
+    budget: float | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ShareResult:
+    """Search for the number of trunk blocks that the tasks of a table should share.
+
+    Every number from 0 (a trunk for each task, trained with the others) to the recipe's depth (one
+    trunk for all) is measured on the same folds and seeds, beside separate models.
+
+    Args:
+        table: The rows; all of them are inner rows, so keep a test set out of them.
+        recipe: What to train, but for the shared depth; default `Recipe()`, joint training.
+        folds: Folds on which all candidates are measured; default 5.
+        seeds: Repetitions of the folds; default 2.
+        seed: Seed of the first repetition.
+        importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        budget: Seconds for everything, at the cost of seeds; None (default) is no limit.
+        workers: Processes; default one for each core.
+        progress: Called with the number of finished folds and of all.
+
+    Raises:
+        InvalidInputError: There is one task, the recipe trains tasks separately, a number lies
+            outside its range, or the budget is too small.
+
+    Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2 (sharing lower
+        layers).
+    """
+    recipe = recipe or Recipe()
+    if isinstance(recipe.schedule, Separate):
+        raise InvalidInputError(
+            "nothing is shared where each task is trained separately; give a recipe with schedule "
+            "Joint() or Alternating()"
+        )
+    names = [task.name for task in table.tasks]
+    check_importance(importance or {}, names)
+    evaluator = Evaluator(
+        table,
+        folds=folds,
+        seeds=seeds,
+        seed=seed,
+        workers=workers,
+        budget=budget,
+        progress=progress,
+    )
+    depths = {depth_text(depth, recipe.depth): depth for depth in range(recipe.depth, -1, -1)}
+    recipes = [
+        replace(
+            recipe, name=SEPARATE, schedule=Separate(), weights="equal", partition=None,
+            balancer=None, balancer_options=(),
+        ),
+        *(replace(recipe, name=name, shared_depth=depth) for name, depth in depths.items()),
+    ]  # fmt: skip
+    evaluator.run_first(recipes, "separate models and each split point")
+    candidates = evaluator.candidates(
+        SEPARATE, depth_text(recipe.depth, recipe.depth), importance, list(depths)
+    )
+    return ShareResult(candidates, depths)
+
+
+def depth_text(shared: int, depth: int) -> str:
+    """Return what a split point is called."""
+    return f"{shared} of {depth} shared"
+
+
+def search_split(
+    blocks: Sequence[nn.Module],
+    heads: Mapping[str, nn.Module],
+    tasks: Sequence[Task],
+    data: TensorData,
+    *,
+    folds: int = 5,
+    seeds: int = 1,
+    seed: int = 0,
+    reinitialize: bool = True,
+    validation_fraction: float = 0.15,
+    importance: Mapping[str, float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> ShareResult:
+    """Search for the number of a user's own blocks that the tasks should share.
+
+    Every number from 0 (all blocks are each task's own) to all blocks is trained on the same folds
+    and seeds; the blocks and heads that are given stay as they are.
+
+    Args:
+        blocks: The trunk, in order; each takes what the one before gives.
+        heads: Each task's last layers by task name.
+        tasks: The tasks; each needs a metric.
+        data: The rows; all of them are inner rows, so keep a test set out of them.
+        folds: Folds on which all split points are measured; default 5.
+        seeds: Repetitions of the folds; default 1.
+        seed: Seed of the first repetition.
+        reinitialize: Draw new weights for every run, by ``reset_parameters`` of the layers that
+            have it (default). False starts every run from the weights given, as pretrained layers
+            want.
+        validation_fraction: Share of a fold's training rows kept for early stopping.
+        importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        progress: Called with the number of finished runs and of all.
+        **settings: What `Trainer` takes.
+
+    Raises:
+        InvalidInputError: There is no block, one task only, a task without a head or a metric, or
+            too few rows.
+    """
+    if not blocks:
+        raise InvalidInputError("`blocks` is empty; give the trunk's layers in order")
+    if len(tasks) < 2:
+        raise InvalidInputError("sharing is between tasks; give two or more")
+    check_importance(importance or {}, [task.name for task in tasks])
+    depth = len(blocks)
+    depths = {depth_text(shared, depth): shared for shared in range(depth, -1, -1)}
+    labels = np.stack([_labels(task, data) for task in tasks], axis=1)
+    # what is no class of a table is spread by the presence of its labels
+    spread = [task if task.has_classes else Task.regression(task.name) for task in tasks]
+    splits = [
+        (fold, seed + repetition, train, test)
+        for repetition in range(seeds)
+        for fold, (train, test) in enumerate(outer_folds(labels, spread, folds, seed + repetition))
+    ]
+    rows: list[dict[str, object]] = []
+    seconds = dict.fromkeys(depths, 0.0)
+    done = 0
+    for fold, run_seed, train_rows, test_rows in splits:
+        inner, held_out = validation_split(
+            labels[train_rows], spread, validation_fraction, run_seed
+        )
+        train = data.take(torch.from_numpy(train_rows[inner]))
+        validation = data.take(torch.from_numpy(train_rows[held_out])) if len(held_out) else None
+        test = data.take(torch.from_numpy(test_rows))
+        for name, shared in depths.items():
+            start = time.perf_counter()
+            with torch.random.fork_rng(devices=[]), one_thread():
+                torch.manual_seed(run_seed)
+                network = _split_network(blocks, heads, shared, reinitialize)
+                trainer = Trainer(network, tasks, seed=run_seed, **settings)
+                trainer.fit(train, validation)
+                metrics = trainer.evaluate(test)
+            seconds[name] += time.perf_counter() - start
+            rows += [
+                {
+                    "recipe": name,
+                    "task": task.name,
+                    "metric": metric,
+                    "fold": fold,
+                    "seed": run_seed,
+                    "value": value,
+                    "train_rows": len(train_rows),
+                    "test_rows": len(test_rows),
+                }
+                for task in tasks
+                for metric, value in metrics[task.name].items()
+            ]
+            done += 1
+            if progress is not None:
+                progress(done, len(splits) * len(depths))
+    names = tuple(depths)
+    candidates = Candidates(
+        tuple(tasks),
+        names,
+        names,
+        pl.DataFrame(rows),
+        baseline=depth_text(0, depth),
+        reference=depth_text(depth, depth),
+        importance=dict(importance or {}),
+        seconds=seconds,
+    )
+    return ShareResult(candidates, depths)
+
+
+def _labels(task: Task, data: TensorData) -> np.ndarray:
+    """Return the labels that rows are spread over folds by, [n], NaN where one is missing."""
+    target = data.targets[task.name]
+    labelled = task.labelled(target)
+    values = target.double() if task.has_classes and target.ndim == 1 else labelled.double()
+    return np.asarray(torch.where(labelled, values, torch.nan).cpu().numpy())
+
+
+def _split_network(
+    blocks: Sequence[nn.Module], heads: Mapping[str, nn.Module], shared: int, reinitialize: bool
+) -> HardSharing:
+    own = copy.deepcopy(list(blocks))
+    own_heads = {name: copy.deepcopy(head) for name, head in heads.items()}
+    if reinitialize:
+        for module in [*own, *own_heads.values()]:
+            _reset(module)
+    if shared == len(own):
+        return HardSharing(nn.Sequential(*own), own_heads)
+    stages = [nn.Sequential(*own[:shared]), nn.Sequential(*own[shared:])]
+    return HardSharing(stages, own_heads, reinitialize=reinitialize)
+
+
+def _reset(module: nn.Module) -> None:
+    for layer in module.modules():
+        reset = getattr(layer, "reset_parameters", None)
+        if callable(reset):
+            reset()

@@ -1,0 +1,174 @@
+"""Losses of many networks at once, and their slopes: regression, binary, classes, labels.
+
+Letters: s members, b rows of a batch, t slots, c columns of the outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jointrain.task import IGNORED, Task
+
+
+class Slot(NamedTuple):
+    """A place for a task's outputs: the form of its loss, and how many numbers a row has."""
+
+    form: Literal["squared", "logistic", "softmax"]
+    width: int
+
+
+def slot_of(task: Task) -> Slot | None:
+    """Return the slot that a task fits into, None if its loss has no such form."""
+    if task.loss_function is not None:
+        return None
+    if task.kind == "regression":
+        return Slot("squared", task.output_size)
+    if task.kind in ("binary", "multilabel"):
+        return Slot("logistic", task.output_size)
+    return Slot("softmax", task.output_size) if task.kind == "multiclass" else None
+
+
+def common_slots(members: Iterable[Sequence[Slot]]) -> list[Slot]:
+    """Return the fewest slots that hold the tasks of each member, alike ones side by side."""
+    needed: dict[Slot, int] = {}
+    for slots in members:
+        for slot in slots:
+            needed[slot] = max(needed.get(slot, 0), slots.count(slot))
+    return [slot for slot in sorted(needed) for _ in range(needed[slot])]
+
+
+def places(tasks: Sequence[Slot], slots: Sequence[Slot]) -> list[int]:
+    """Return the number of the slot that each of a member's tasks gets."""
+    free = list(range(len(slots)))
+    chosen = []
+    for wanted in tasks:
+        number = next(index for index in free if slots[index] == wanted)
+        free.remove(number)
+        chosen.append(number)
+    return chosen
+
+
+class _Group(NamedTuple):
+    """Slots of one kind, which lie side by side."""
+
+    slot: Slot
+    places: int
+    outputs: slice
+    targets: slice
+
+
+class StackedLosses:
+    """Mean losses over labelled rows of all members and slots, and their slopes.
+
+    Args:
+        slots: As `common_slots` gives them.
+    """
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self.slots = tuple(slots)
+        self._groups: list[_Group] = []
+        output = target = 0
+        self.columns: list[slice] = []
+        for slot in dict.fromkeys(slots):
+            count = self.slots.count(slot)
+            wide = 1 if slot.form == "softmax" else slot.width
+            self._groups.append(
+                _Group(
+                    slot,
+                    count,
+                    slice(output, output + count * slot.width),
+                    slice(target, target + count * wide),
+                )
+            )
+            self.columns += [
+                slice(output + i * slot.width, output + (i + 1) * slot.width) for i in range(count)
+            ]
+            output, target = output + count * slot.width, target + count * wide
+        self.outputs, self.targets = output, target
+        widths = torch.tensor([slot.width for slot in slots])
+        self._slot_of_column = torch.arange(len(slots)).repeat_interleave(widths)
+        self._one_column_each = output == len(slots)
+
+    def table(
+        self, rows: int, tasks: Mapping[int, tuple[Task, Tensor]], dtype: torch.dtype
+    ) -> Tensor:
+        """Return what the losses need of each row: targets, and the share of each in its loss.
+
+        Args:
+            rows: Number of rows, n.
+            tasks: The task and its targets by number of the slot.
+            dtype: Of the networks.
+
+        Shape:
+            returns: [n, 2 c], targets before shares; both 0 where there is no label.
+        """
+        targets = torch.zeros(rows, self.targets, dtype=dtype)
+        shares = torch.zeros(rows, self.targets, dtype=dtype)
+        number = start = 0
+        for group in self._groups:
+            width = 1 if group.slot.form == "softmax" else group.slot.width
+            for _ in range(group.places):
+                if number in tasks:
+                    task, target = tasks[number]
+                    labelled = task.labelled(target)
+                    values = target.reshape(rows, width)
+                    present = (
+                        ~values.isnan() if values.is_floating_point() else values != IGNORED
+                    ) & labelled[:, None]
+                    columns = slice(start, start + width)
+                    targets[:, columns] = values.where(present, 0).to(dtype)
+                    shares[:, columns] = present / present.sum(1, keepdim=True).clamp_min(1)
+                number, start = number + 1, start + width
+        return torch.cat([targets, shares], 1)
+
+    def __call__(self, outputs: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sum of the losses, the number of labelled rows, and the slope of the sum.
+
+        Shape:
+            outputs: [s, b, c]. table: [s, b, 2 c'], rows of what `table` gave.
+            returns: sum [s, t], number [s, t], slope [s, b, c].
+        """
+        targets, shares = table[..., : self.targets], table[..., self.targets :]
+        sums, counts, slopes = [], [], []
+        for group in self._groups:
+            output = outputs[..., group.outputs]
+            target, share = targets[..., group.targets], shares[..., group.targets]
+            if group.slot.form == "softmax":
+                output = torch.unflatten(output, -1, (group.places, group.slot.width))
+                log_chances = torch.log_softmax(output, -1)
+                index = target.long().unsqueeze(-1)
+                losses = -log_chances.gather(-1, index).squeeze(-1) * share
+                slope = log_chances.exp_()
+                slope.scatter_add_(-1, index, torch.full_like(target, -1).unsqueeze(-1))
+                slope = slope.mul_(share.unsqueeze(-1)).flatten(-2)
+            elif group.slot.form == "squared":
+                error = output - target
+                slope = error * share
+                losses = error.mul_(slope)
+                slope = slope * 2
+            else:
+                losses = functional.binary_cross_entropy_with_logits(
+                    output, target, share, reduction="none"
+                )
+                slope = output.sigmoid().sub_(target).mul_(share)
+            sums.append(self._by_slot(losses.sum(1), group))
+            counts.append(self._by_slot(share.sum(1), group))
+            slopes.append(slope)
+        if len(self._groups) == 1:
+            return sums[0], counts[0], slopes[0]
+        return torch.cat(sums, 1), torch.cat(counts, 1), torch.cat(slopes, 2)
+
+    def by_column(self, values: Tensor) -> Tensor:
+        """Return each slot's value at each of its columns: [s, t] -> [s, c]."""
+        return values if self._one_column_each else values[:, self._slot_of_column]
+
+    @staticmethod
+    def _by_slot(values: Tensor, group: _Group) -> Tensor:
+        if values.shape[1] == group.places:
+            return values
+        return torch.unflatten(values, 1, (group.places, -1)).sum(-1)

@@ -1,0 +1,111 @@
+"""Early stopping: the best weights of a network, and of each task that has converged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jointrain.networks import Network
+
+WhenConverged = Literal["go_on", "freeze", "lower"]
+
+
+class BestScore:
+    """Keeps the lowest score, and counts the epochs since it was seen."""
+
+    def __init__(self) -> None:
+        self.value = math.inf
+        self.epochs_since = 0
+
+    def offer(self, score: float | None) -> bool:
+        """Return whether the score is the lowest so far; None counts for nothing."""
+        if score is None:
+            return False
+        if score < self.value:
+            self.value, self.epochs_since = score, 0
+            return True
+        self.epochs_since += 1
+        return False
+
+
+class BestWeights(BestScore):
+    """Keeps a copy of the weights with the lowest score.
+
+    Args:
+        module: Whose weights, with its buffers.
+        active: Whether to keep any; without validation data there is no score.
+    """
+
+    def __init__(self, module: nn.Module, active: bool) -> None:
+        super().__init__()
+        self._module = module
+        self._copy = (
+            {name: value.clone() for name, value in module.state_dict().items()} if active else {}
+        )
+
+    def offer(self, score: float | None) -> bool:
+        """Keep the weights if the score is the lowest so far; return whether it is."""
+        improved = bool(self._copy) and super().offer(score)
+        if improved:
+            for name, value in self._module.state_dict().items():
+                self._copy[name].copy_(value)
+        return improved
+
+    def restore(self) -> None:
+        """Put back the best weights, if any was offered."""
+        if self.value < math.inf:
+            self._module.load_state_dict(self._copy)
+
+
+class ConvergedTasks:
+    """Notices tasks whose validation loss no longer falls, each by itself.
+
+    Args:
+        network: Whose tasks.
+        tasks: Names of those that are watched.
+        patience: Epochs without a lower validation loss after which a task has converged.
+
+    Attributes:
+        names: The converged tasks, in the order in which they converged.
+    """
+
+    def __init__(self, network: Network, tasks: Sequence[str], patience: int) -> None:
+        self._patience = patience
+        own = network.parameters_by_task()
+        self._own: dict[str, list[Tensor]] = {name: [*own[name]] for name in tasks}
+        for part in network.all_parts():
+            if part.own and part.parameters is None and part.module is not None:
+                (name,) = part.tasks
+                if name in self._own:
+                    self._own[name].extend(part.module.buffers())
+        self._best: dict[str, tuple[float, list[Tensor]]] = {}
+        self._epochs_since = dict.fromkeys(tasks, 0)
+        self.names: list[str] = []
+
+    @torch.no_grad()
+    def offer(self, losses: Mapping[str, float]) -> list[str]:
+        """Take in the validation losses of an epoch; return the tasks that have just converged."""
+        found = []
+        for name, loss in losses.items():
+            if name not in self._own or name in self.names:
+                continue
+            if name not in self._best or loss < self._best[name][0]:
+                copies = [tensor.detach().clone() for tensor in self._own[name]]
+                self._best[name] = loss, copies
+                self._epochs_since[name] = 0
+                continue
+            self._epochs_since[name] += 1
+            if self._epochs_since[name] >= self._patience:
+                found.append(name)
+        self.names.extend(found)
+        return found
+
+    @torch.no_grad()
+    def restore(self, task: str) -> None:
+        """Put a task's own parameters and buffers back to where its loss was lowest."""
+        for tensor, copy in zip(self._own[task], self._best[task][1], strict=True):
+            tensor.copy_(copy)

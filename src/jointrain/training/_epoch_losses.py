@@ -1,0 +1,93 @@
+"""The training losses of an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing._task_losses import TaskLosses, mean_losses
+from jointrain.errors import InvalidInputError
+from jointrain.training._batches import Batch
+
+
+class EpochLosses:
+    """Gathers the losses of an epoch's steps; a batch without a task's label says nothing of it."""
+
+    def __init__(self) -> None:
+        self._seen: list[Mapping[str, Tensor]] = []
+        # the number of the step, the tasks of a batch, and which of them had a label
+        self._present: list[tuple[int, tuple[str, ...], Tensor]] = []
+
+    def see(self, losses: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
+        """Take in the detached losses of a step on the batches."""
+        for batch in batches:
+            if batch.present is not None:
+                self._present.append((len(self._seen), batch.tasks, batch.present))
+        self._seen.append(losses)
+
+    def means(self, tasks: Iterable[str], step: int) -> dict[str, float]:
+        """Return the mean loss of each task over the steps that trained it, and start anew.
+
+        Args:
+            tasks: The names, in the order wanted.
+            step: Number of the last step, for the message.
+
+        Raises:
+            InvalidInputError: A mean is not finite.
+        """
+        means = self._means()
+        self._seen, self._present = [], []
+        check_finite(means, step)
+        return {name: means[name] for name in tasks if name in means}
+
+    def _means(self) -> dict[str, float]:
+        if not self._present:
+            return mean_losses(self._seen)
+        together = [losses for losses in self._seen if isinstance(losses, TaskLosses)]
+        if len(together) == len(self._seen) and len({losses.names for losses in together}) == 1:
+            return self._means_together(together)
+        absent = {
+            (index, name)
+            for index, names, present in self._present
+            for name, there in zip(names, present.tolist(), strict=True)
+            if not there
+        }
+        kept = [
+            {name: loss for name, loss in losses.items() if (index, name) not in absent}
+            for index, losses in enumerate(self._seen)
+        ]
+        return mean_losses(kept)
+
+    def _means_together(self, steps: Sequence[TaskLosses]) -> dict[str, float]:
+        """Return the means of steps whose losses are vectors of the same tasks."""
+        names = steps[0].names
+        losses = torch.stack([step.together for step in steps]).double()  # [s, t]
+        there = torch.ones(losses.shape, dtype=torch.bool)
+        position = {name: index for index, name in enumerate(names)}
+        for index, members, present in self._present:
+            if members == names:
+                there[index] = present
+            else:
+                there[index, [position[name] for name in members]] = present
+        there = there.to(losses.device)
+        counts = there.sum(0)
+        means = torch.where(there, losses, 0.0).sum(0) / counts
+        found = zip(names, means.tolist(), counts.tolist(), strict=True)
+        return {name: mean for name, mean, count in found if count}
+
+
+def check_finite(means: Mapping[str, float], step: int) -> None:
+    """Refuse training losses that are not finite by a step.
+
+    Raises:
+        InvalidInputError: One is not.
+    """
+    for name, mean in means.items():
+        if not math.isfinite(mean):
+            raise InvalidInputError(
+                f"the loss of task {name!r} is not finite by step {step}; lower the "
+                f"learning rate, clip the gradient or check its targets"
+            )

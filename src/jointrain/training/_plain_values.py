@@ -1,0 +1,43 @@
+"""Values such as recipes from plain ones, as JSON and config files hold them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from jointrain.errors import InvalidInputError
+
+_Value = TypeVar("_Value")
+
+
+def from_plain(kind: type[_Value], values: Any, what: str) -> _Value:
+    """Return a dataclass made of plain values.
+
+    Args:
+        kind: The dataclass.
+        values: Its fields, as JSON can hold them.
+        what: What messages call it; may be empty.
+
+    Raises:
+        InvalidInputError: A key is unknown or missing, or a value can't be used.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        faults = error.errors()
+        # where several kinds are possible, only the one that was meant can tell what is wrong
+        other_kinds = [
+            fault["loc"][:-1]
+            for fault in faults
+            if fault["loc"] and fault["loc"][-1] == "kind" and fault["type"] == "literal_error"
+        ]
+        meant = [
+            fault
+            for fault in faults
+            if not any(fault["loc"][: len(other)] == other for other in other_kinds)
+        ]
+        first = (meant or faults)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        where = [what, ".".join(str(part) for part in first["loc"]), message]
+        raise InvalidInputError(": ".join(part for part in where if part)) from None

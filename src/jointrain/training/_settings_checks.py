@@ -1,0 +1,115 @@
+"""Checks of a trainer's settings, and of its network's outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
+
+import torch
+
+from jointrain.errors import InvalidInputError, closest
+from jointrain.networks import Network
+from jointrain.task import Task
+from jointrain.training._batches import Batch
+from jointrain.training._early_stopping import WhenConverged
+
+
+def checked_weights(
+    weights: Mapping[str, float] | None, names: tuple[str, ...]
+) -> dict[str, float]:
+    """Return the weight of each task, 1 where none is given."""
+    given = {} if weights is None else dict(weights)
+    for name, weight in given.items():
+        if name not in names:
+            raise InvalidInputError(
+                f"`weights` names {name!r}, which is no task{closest(name, names)}"
+            )
+        if not 0 <= weight < math.inf:
+            raise InvalidInputError(f"the weight of task {name!r} must be >= 0, got {weight}")
+    if given and not any(given.get(name, 1.0) for name in names):
+        raise InvalidInputError("at least one task must have a weight above 0")
+    return {name: float(given.get(name, 1.0)) for name in names}
+
+
+def check_ranges(
+    *,
+    warm_up: float,
+    decay: str,
+    gradient_clip: float | None,
+    l1: float,
+    l2: float,
+    batch_size: int,
+    epochs: int,
+    steps: int | None,
+    patience: int | None,
+    task_patience: int | None,
+) -> None:
+    """Refuse a setting outside its range."""
+    if not 0 <= warm_up <= 1:
+        raise InvalidInputError(f"`warm_up` must lie in [0, 1], got {warm_up}")
+    if decay not in ("cosine", "none"):
+        raise InvalidInputError(f"`decay` must be 'cosine' or 'none', got {decay!r}")
+    if gradient_clip is not None and not gradient_clip > 0:
+        raise InvalidInputError(f"`gradient_clip` must be positive, got {gradient_clip}")
+    for name, factor in (("l1", l1), ("l2", l2)):
+        if not 0 <= factor < math.inf:
+            raise InvalidInputError(f"`{name}` must be at least 0, got {factor}")
+    for name, count in (
+        ("batch_size", batch_size), ("epochs", epochs), ("steps", steps), ("patience", patience),
+        ("task_patience", task_patience),
+    ):  # fmt: skip
+        if count is not None and count < 1:
+            raise InvalidInputError(f"`{name}` must be at least 1, got {count}")
+
+
+def check_convergence(
+    when_converged: str, task_patience: int | None, converged_weight: float
+) -> None:
+    """Refuse settings of early stopping per task that are unknown or do not go together."""
+    choices = get_args(WhenConverged)
+    if when_converged not in choices:
+        raise InvalidInputError(
+            f"`when_converged` must be one of {', '.join(choices)}, got {when_converged!r}"
+            f"{closest(when_converged, choices)}"
+        )
+    if (when_converged == "go_on") != (task_patience is None):
+        raise InvalidInputError(
+            "`when_converged` 'freeze' or 'lower' and `task_patience` go together; give both or "
+            "neither"
+        )
+    if not 0 < converged_weight < 1:
+        raise InvalidInputError(f"`converged_weight` must lie in (0, 1), got {converged_weight}")
+
+
+def checked_auxiliary(auxiliary: Sequence[str], names: tuple[str, ...]) -> frozenset[str]:
+    """Return the names of the auxiliary tasks."""
+    given = (auxiliary,) if isinstance(auxiliary, str) else tuple(auxiliary)
+    for name in given:
+        if name not in names:
+            raise InvalidInputError(
+                f"`auxiliary` names {name!r}, which is no task{closest(name, names)}"
+            )
+    if set(given) == set(names):
+        raise InvalidInputError("all tasks are auxiliary; at least one must not be")
+    return frozenset(given)
+
+
+@torch.no_grad()
+def check_outputs(network: Network, batches: Iterable[Batch], tasks: Mapping[str, Task]) -> None:
+    """Refuse a head whose output does not fit its task.
+
+    Raises:
+        InvalidInputError: A head has the wrong width.
+    """
+    network.eval()
+    for batch in batches:
+        outputs = network(batch.data.inputs, batch.tasks)
+        for name in batch.tasks:
+            task, output = tasks[name], outputs[name][:1]
+            width = output.shape[-1] if task.kind == "sequence" else output.numel()
+            if task.loss_function is None and width != task.output_size:
+                raise InvalidInputError(
+                    f"the head of {task.kind} task {name!r} must give {task.output_size} "
+                    f"numbers, got {width}"
+                )

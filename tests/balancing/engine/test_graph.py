@@ -1,0 +1,72 @@
+"""What the walk over the losses' graph finds, on graphs small enough to see through."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from jointrain.balancing.engine._graph import find_boundary, last_layer, walk
+
+
+def leaves(graph, named):
+    by_id = {id(tensor): name for name, tensor in named.items()}
+    return {by_id[id(leaf.tensor)]: leaf.mask for leaf in graph.leaves}
+
+
+def test_leaves_know_the_tasks_that_reach_them():
+    a, b, c = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    graph = walk([(a * b).sum(), (a * c).sum(), a.sum()])
+    assert leaves(graph, {"a": a, "b": b, "c": c}) == {"a": 0b111, "b": 0b001, "c": 0b010}
+    assert not graph.shares_nodes  # only the leaf is shared
+
+
+def test_every_node_comes_before_those_it_leads_to():
+    x = nn.Parameter(torch.ones(2))
+    z = torch.tanh(x) + x
+    graph = walk([z.sum(), (z * z).sum(), x.prod()])
+    order = {node: i for i, node in enumerate(graph.masks)}
+    for node, below in graph.children.items():
+        assert all(order[node] < order[child] for child, _ in below if child is not None)
+    assert graph.shares_nodes
+
+
+def test_a_parameter_may_itself_be_a_loss():
+    x = nn.Parameter(torch.ones(()))
+    graph = walk([x, x * 2])
+    assert leaves(graph, {"x": x}) == {"x": 0b11}
+
+
+def test_the_boundary_is_where_own_parts_begin():
+    trunk, heads = nn.Linear(3, 4), [nn.Linear(4, 1) for _ in range(2)]
+    z = trunk(torch.ones(5, 3))
+    graph = walk([head(z).sum() for head in heads])
+    boundary = find_boundary(graph)
+    assert [edge.node for edge in boundary.edges] == [z.grad_fn]
+    assert boundary.users == [0b11]
+    assert find_boundary(graph, [z]) == boundary
+
+
+def test_there_is_no_boundary_where_an_edge_lies_below_another():
+    x = nn.Parameter(torch.ones(3))
+    low = torch.tanh(x)
+    high = torch.sin(low)
+    assert find_boundary(walk([high.sum(), (low + high).prod()])) is None
+
+
+def test_the_last_shared_layer_is_the_one_next_to_the_losses():
+    trunk = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4))
+    heads = [nn.Linear(4, 1) for _ in range(2)]
+    z = trunk(torch.ones(5, 3))
+    graph = walk([head(z).sum() for head in heads])
+    shared = [leaf for leaf in graph.leaves if leaf.mask == 0b11]
+    found = {id(leaf.tensor) for leaf in last_layer(graph, shared)}
+    assert found == {id(trunk[2].weight), id(trunk[2].bias)}
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_counts_what_shared_operations_put_out(n):
+    weight = nn.Parameter(torch.ones(3, 4))
+    z = torch.tanh(torch.ones(n, 3) @ weight)  # [n, 4] twice
+    graph = walk([z.sum(), z.prod()])
+    assert graph.shared_numbers() == 2 * 4 * n

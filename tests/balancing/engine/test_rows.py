@@ -1,0 +1,53 @@
+"""How rows are kept and added to `.grad`."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from jointrain.balancing.engine import _rows
+from jointrain.balancing.engine._graph import walk
+from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad
+
+
+def collected(workspace=None):
+    x, y = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2, dtype=torch.float64))
+    losses = [x.sum() * 2.0, (x.square().sum() + y.sum()).double(), y.square().sum()]
+    graph = walk(losses)
+    rows = Rows(3, graph.leaves, (), workspace)
+    ones = [torch.ones((), dtype=loss.dtype) for loss in losses]
+    rows.collect_from_losses(losses, ones, [[], [], []], True, False)
+    return rows, x, y
+
+
+def test_rows_of_two_dtypes_and_of_tasks_that_miss_a_parameter():
+    rows, x, y = collected()
+    by_tensor = {id(tensor): found for tensor, found in rows.per_parameter()}
+    assert by_tensor[id(x)][:, 0, 0].tolist() == [2.0, 2.0, 0.0]
+    assert by_tensor[id(y)][:, 0].tolist() == [0.0, 1.0, 2.0]
+    # six entries of x, two of y
+    assert rows.gramian().tolist() == [[24, 24, 0], [24, 26, 4], [0, 4, 8]]
+    update = rows.combine(torch.tensor([1.0, 0.0, 0.5], dtype=torch.float64))
+    assert {v.dtype for v in update.values} == {torch.float32, torch.float64}
+    assert rows.finite().tolist() == [True] * 3
+
+
+def test_large_rows_are_kept_in_the_workspace(monkeypatch):
+    monkeypatch.setattr(_rows, "_FRESH", 0)
+    workspace: dict[str, torch.Tensor] = {}
+    first, *_ = collected(workspace)
+    place = {block.matrix.data_ptr() for block in first.blocks}
+    second, *_ = collected(workspace)
+    assert {block.matrix.data_ptr() for block in second.blocks} == place
+    assert len(workspace) == 2
+
+
+def test_adding_copies_what_others_may_write_to():
+    x, y, z = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+    value = torch.ones(2)
+    add_to_grad(Gradients.of([x, y, z], [value, value, torch.ones(()).expand(2)]))
+    assert x.grad.data_ptr() != y.grad.data_ptr()
+    assert z.grad.is_contiguous()
+    add_to_grad(Gradients.of([x], [value]))
+    assert x.grad.tolist() == [2.0, 2.0]
+    assert y.grad.tolist() == [1.0, 1.0]

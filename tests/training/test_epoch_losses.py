@@ -1,0 +1,71 @@
+"""The training losses of an epoch, and batches without a label."""
+
+import pytest
+import torch
+from torch import nn
+
+from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
+from jointrain.balancing._task_losses import TaskLosses
+from jointrain.training._batches import Batch
+from jointrain.training._epoch_losses import EpochLosses
+
+NAN = float("nan")
+
+
+def _batch(present):
+    return Batch(None, ("a", "b"), (False, False), present)
+
+
+def test_a_batch_without_labels_of_a_task_says_nothing_of_it():
+    losses = EpochLosses()
+    one, two = torch.tensor([True, False]), torch.tensor([True, True])
+    losses.see({"a": torch.tensor(2.0), "b": torch.tensor(0.0)}, [_batch(one)])
+    losses.see({"a": torch.tensor(4.0), "b": torch.tensor(5.0)}, [_batch(two)])
+    losses.see({"a": torch.tensor(6.0), "b": torch.tensor(7.0)}, [_batch(None)])
+    assert losses.means(["a", "b"], 3) == {"a": 4.0, "b": 6.0}
+    assert losses.means(["a", "b"], 3) == {}
+
+
+def test_records_do_not_count_batches_without_labels_as_losses_of_zero():
+    # y is constant and the rate is 0, so every labelled batch has loss (1 - 0)^2
+    network = HardSharing(nn.Identity(), {"y": nn.Linear(1, 1), "z": nn.Linear(1, 1)})
+    nn.init.zeros_(network.heads.layers[0].weight)
+    nn.init.zeros_(network.heads.layers[0].bias)
+    y = torch.full((64,), NAN)
+    y[:2] = 1.0
+    data = TensorData(torch.randn(64, 1), {"y": y, "z": torch.zeros(64)})
+
+    def frozen(parameters):
+        return torch.optim.SGD(parameters, lr=0.0)
+
+    trainer = Trainer(
+        network, [Task.regression("y"), Task.regression("z")], optimizer=frozen,
+        batch_size=4, epochs=3, device="cpu",
+    )  # fmt: skip
+    assert [record.training["y"] for record in trainer.fit(data)] == [1.0, 1.0, 1.0]
+
+
+def test_losses_in_one_vector_give_the_means_of_single_ones():
+    generator = torch.Generator().manual_seed(0)
+    names = tuple("abc")
+    vectors, singles = EpochLosses(), EpochLosses()
+    for step in range(6):
+        values = torch.randn(3, generator=generator)
+        # c never has a label; in the last step all is there but c's flag comes in another order
+        present = torch.tensor([step % 2 == 0, step > 1, False])
+        batch = Batch(None, names, (False,) * 3, present)
+        if step == 5:
+            batch = Batch(None, ("c", "a", "b"), (False,) * 3, present[[2, 0, 1]])
+        vectors.see(TaskLosses(names, values), [batch])
+        singles.see(dict(zip(names, values, strict=True)), [batch])
+    means = vectors.means(names, 6)
+    assert list(means) == ["a", "b"]
+    assert means == pytest.approx(singles.means(names, 6))
+
+
+def test_a_loss_that_is_not_finite_shows_in_the_mean_of_a_vector():
+    losses = EpochLosses()
+    batch = Batch(None, ("a", "b"), (False, False), torch.tensor([True, False]))
+    losses.see(TaskLosses(("a", "b"), torch.tensor([NAN, 1.0])), [batch])
+    with pytest.raises(InvalidInputError, match="the loss of task 'a' is not finite by step 7"):
+        losses.means(("a", "b"), 7)
