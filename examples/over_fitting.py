@@ -40,9 +40,8 @@ class Curves(Callback):
         self.errors.append(torch.tensor(errors).mean(1).tolist())
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:  # noqa: ARG002
-        """Measure, and switch on again the dropout that predicting has switched off."""
+        """Measure at the end of the epoch."""
         self.measure(trainer)
-        trainer.network.train()
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """Measure the weights that training ends with; with early stopping, the best ones."""
