@@ -109,7 +109,6 @@ class _Layer(ABC):
     """
 
     shapes: tuple[tuple[int, ...], ...] = ()
-    training = True
 
     def __init__(self) -> None:
         self._memory: dict[str, Tensor] = {}
@@ -128,10 +127,8 @@ class _Layer(ABC):
         `slope` is overwritten.
         """
 
-    def _room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor | None:
-        """Return memory for a result; None, for fresh memory, while evaluating."""
-        if not self.training:
-            return None
+    def _room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return memory for a result, which holds until the next result of the same name."""
         room = self._rooms.get((name, *shape))
         if room is None:
             size = prod(shape)
@@ -318,7 +315,7 @@ class StackedNetwork:
     def forward(
         self, inputs: Tensor, views: Sequence[Views], keep: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, list[Any]]:
-        """Return the outputs of all heads, and what `backward` needs.
+        """Return the outputs of all heads, and what `backward` needs, until the next call.
 
         Args:
             inputs: Rows for each member; may be overwritten.
@@ -328,8 +325,6 @@ class StackedNetwork:
         Shape:
             inputs: [s, b, i]. returns: [s, b, c].
         """
-        for layer in self._layers:
-            layer.training = keep is not None
         for number, dropout in enumerate(self.dropouts):
             dropout.keep = None if keep is None else keep[number]
         kept = []

@@ -61,7 +61,8 @@ def _kind(optimizer: Optimizer) -> OptimizerKind | None:
 class Piece(NamedTuple):
     """A stretch of one member's weights that moves as one, and the state that goes with it."""
 
-    moved: Tensor
+    weights: Tensor
+    copy: Tensor
     gradient: Tensor
     first: Tensor
     second: Tensor
@@ -69,14 +70,15 @@ class Piece(NamedTuple):
 
 
 Pieces = list[list[Tensor]]
-"""Pieces by what they hold: all that move, their gradients, ..."""
+"""Pieces by what they hold: all weights, all copies, all gradients, ..."""
 
 
 class StackedOptimizer:
     """Moves the rows of a weight matrix, each by its own optimiser.
 
-    An optimiser's step is in proportion to the learning rate. So torch's fused kernels make a step
-    of rate 1 on a copy, and each member goes its own rate's share of the way there.
+    Torch's fused kernels take one learning rate. Where the members' rates differ, the kernels make
+    a step of rate 1 on a copy, and each member goes its own rate's share of the way there: a step
+    is in proportion to the rate.
 
     A member moves as a whole, or its trunk and the heads of some tasks; each of these counts its
     own steps, as torch's parameters do.
@@ -95,7 +97,7 @@ class StackedOptimizer:
         heads: Sequence[tuple[slice, slice]],
     ) -> None:
         self._weights = weights
-        self._moved = torch.empty_like(weights)
+        self._copy = torch.empty_like(weights)
         self._first = torch.zeros_like(weights)
         self._second = torch.zeros_like(weights)
         stretches = [slice(None), trunk, *(part for head in heads for part in head)]
@@ -103,7 +105,8 @@ class StackedOptimizer:
         self._pieces = [
             [
                 Piece(
-                    self._moved[row, part],
+                    weights[row, part],
+                    self._copy[row, part],
                     gradients[row, part],
                     self._first[row, part],
                     self._second[row, part],
@@ -154,26 +157,41 @@ class StackedOptimizer:
             rates: [s, 1]. active: [s, t].
         """
         count = len(rates)
-        weights, moved = self._weights[:count], self._moved[:count]
-        moved.copy_(weights)
         if active is None:
             self._steps[:count, 0] += 1
         else:
             self._steps[:count, :2] += 1
             self._steps[:count, 2:] += active.repeat_interleave(2, 1)
-        for kind, (copies, gradients, first, second, steps) in moving:
-            if kind.name == "sgd":
-                # with momentum's buffer at zero, the first step is like any other
-                torch._fused_sgd_(
-                    copies, gradients, first if kind.momentum else [],
-                    weight_decay=kind.weight_decay, momentum=kind.momentum, lr=1.0, dampening=0.0,
-                    nesterov=False, maximize=False, is_first_step=False,
-                )  # fmt: skip
-                continue
-            fused = torch._fused_adamw_ if kind.name == "adamw" else torch._fused_adam_
-            fused(
-                copies, gradients, first, second, [], steps, lr=1.0, beta1=kind.beta1,
-                beta2=kind.beta2, weight_decay=kind.weight_decay, eps=kind.epsilon,
-                amsgrad=False, maximize=False,
-            )  # fmt: skip
-        weights.lerp_(moved, rates)
+        rate = float(rates[0])
+        if bool((rates == rate).all()):
+            for kind, (weights, _, *state) in moving:
+                _fused_step(kind, rate, weights, *state)
+            return
+        self._copy[:count].copy_(self._weights[:count])
+        for kind, (_, copies, *state) in moving:
+            _fused_step(kind, 1.0, copies, *state)
+        self._weights[:count].lerp_(self._copy[:count], rates)
+
+
+def _fused_step(
+    kind: OptimizerKind,
+    rate: float,
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    steps: list[Tensor],
+) -> None:
+    if kind.name == "sgd":
+        # with momentum's buffer at zero, the first step is like any other
+        torch._fused_sgd_(
+            weights, gradients, first if kind.momentum else [], weight_decay=kind.weight_decay,
+            momentum=kind.momentum, lr=rate, dampening=0.0, nesterov=False, maximize=False,
+            is_first_step=False,
+        )  # fmt: skip
+        return
+    fused = torch._fused_adamw_ if kind.name == "adamw" else torch._fused_adam_
+    fused(
+        weights, gradients, first, second, [], steps, lr=rate, beta1=kind.beta1, beta2=kind.beta2,
+        weight_decay=kind.weight_decay, eps=kind.epsilon, amsgrad=False, maximize=False,
+    )  # fmt: skip

@@ -185,7 +185,7 @@ _Rows = list[dict[str, object]]
 _Result = tuple[str, tuple[_Rows, float]]
 """A recipe or baseline on one fold: its name, the rows of the table, and the seconds spent."""
 
-_RUNS_TOGETHER = 16
+_RUNS_TOGETHER = 32
 """Fewest runs that a population of a study holds, where there are so many."""
 
 

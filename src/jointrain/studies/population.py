@@ -488,7 +488,9 @@ class _Stack:
             self._penalize(gradients, active)
         if self._clips:
             norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-            gradients.mul_((self._clip[:count] / norms.add_(1e-6)).clamp_max_(1))
+            shares = self._clip[:count] / norms.add_(1e-6)
+            if bool((shares < 1).any()):
+                gradients.mul_(shares.clamp_max_(1))
         if self._all_whole:
             self._optimizer.step(self._pieces, self._rates[step, :count])
         else:
