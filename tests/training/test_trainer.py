@@ -810,3 +810,25 @@ def test_weights_that_a_last_step_has_spoilt_are_refused():
     optimizer = partial(torch.optim.SGD, lr=math.inf)
     with pytest.raises(InvalidInputError, match="the weights are not finite after the last step"):
         _trainer(optimizer=optimizer, steps=1).fit(_data())
+
+
+@pytest.mark.parametrize("name", ["upgrad", "pcgrad", "graddrop"])
+def test_a_gradient_balancer_treats_grouped_heads_as_separate_ones(name):
+    names = [f"t{i}" for i in range(6)]
+    tasks = [Task.regression(task) for task in names]
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    data = TensorData(x, {task: x[:, i % 4] ** (i + 1) for i, task in enumerate(names)})
+    weights = []
+    for group_from in (None, 2):
+        torch.manual_seed(0)
+        heads = {task: nn.Linear(8, 1) for task in names}
+        trunk = nn.Sequential(nn.Linear(4, 8), nn.Tanh())
+        network = HardSharing(trunk, heads, group_from=group_from).double()
+        balancer = balancer_from_name(name)
+        Trainer(network, tasks, balancer=balancer, optimizer=SGD, steps=5, device="cpu").fit(data)
+        weights.append(
+            [p.detach().clone() for p in network.shared_parameters()]
+            + [p.detach().clone() for task in names for p in network.task_parameters(task)]
+        )
+    for separate, grouped in zip(*weights, strict=True):
+        torch.testing.assert_close(grouped, separate, rtol=1e-9, atol=1e-12)

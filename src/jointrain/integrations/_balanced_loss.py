@@ -172,9 +172,9 @@ class _Scale:
     def __init__(self, scale: float) -> None:
         self._scale = scale
 
-    def get_scale(self) -> float:
-        """Return the factor."""
-        return self._scale
+    def scale(self, losses: Tensor) -> Tensor:
+        """Return the losses, multiplied."""
+        return losses * self._scale
 
     def is_enabled(self) -> bool:
         """Return whether there is a factor."""

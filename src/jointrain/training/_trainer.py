@@ -344,9 +344,12 @@ class Trainer:
         if self._balancer_optimizer is not None:
             self._balancer_optimizer.zero_grad()
         names = tuple(losses)
+        # losses of grouped heads come as one tensor, whose graph says nothing of who owns which head
+        grouped = isinstance(weighted, TaskLosses)
         self.balanced = backward(
             weighted,
             self.balancer,
+            shared=self.network.shared_parameters() if grouped else None,
             refresh_every=self.refresh_every,
             extra=lambda: from_batches(self._training.draw(names)),
             train=lambda: from_batches(batches),
