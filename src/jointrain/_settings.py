@@ -192,6 +192,12 @@ class TableSettings(_Settings):
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of rows kept for early stopping."
     )
+    bins: int | None = Field(
+        None, ge=0, description="Pieces that each number is cut into; default by their number."
+    )
+    ensemble: int = Field(
+        1, ge=0, description="Networks in place of each, averaged; 0 chooses by the rows."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     out: Path | None = Field(None, description="Folder to write; default TABLE-answer.")
     force: bool = Field(False, description="Replace the folder if jointrain wrote it.")
@@ -241,6 +247,8 @@ class TableSettings(_Settings):
             task_patience=self.task_patience,
             converged_weight=self.converged_weight,
             validation_fraction=self.validation_fraction,
+            bins=self.bins,
+            ensemble=self.ensemble or None,
         )
 
 
@@ -265,6 +273,9 @@ class FitSettings(TableSettings):
         [], description="Targets that only help to train the others. Repeatable."
     )
 
+    ensemble: int = Field(
+        0, ge=0, description="Networks in place of each, averaged; 0 chooses by the rows."
+    )
     groups: Groups | None = Field(
         None, description="Targets that share a network: 'a,b;c'; default all of them."
     )

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
     from jointrain.reports import SearchReport
     from jointrain.studies import Affinity, Candidates
-    from jointrain.training import Callback, TableModel
+    from jointrain.training import Callback, Recipe, TableModel
+    from jointrain.training._table_model import Part
 
 app = typer.Typer(
     name="jointrain",
@@ -172,7 +173,7 @@ def compare(settings: CompareSettings) -> None:
     from jointrain.bundle import check_new_folder, new_folder, write_bundle
     from jointrain.reports import print_result, result_to_json, write_markdown
     from jointrain.studies import Study, default_recipes
-    from jointrain.training import fit_table, resolve_device
+    from jointrain.training import resolve_device
 
     out = _output_folder(settings)
     check_new_folder(out, force=settings.force)
@@ -188,10 +189,7 @@ def compare(settings: CompareSettings) -> None:
     with _progress("runs") as advance:
         result = study.run(workers=settings.workers, progress=advance)
     best = result.best()
-    with _epochs(f"training {best.name} on all rows") as callbacks:
-        model = fit_table(
-            table, best, seed=settings.seed, device=settings.device, callbacks=callbacks
-        )
+    model = _fit(table, best, settings)
     metrics = {
         task.name: {
             metric.name: float(_nanmean(result.values(best.name, task.name, metric.name)))
@@ -333,34 +331,25 @@ def _answer(
 def fit(settings: FitSettings) -> None:
     """Fit one model for all targets and save it as a bundle."""
     from jointrain.bundle import check_new_folder, save_bundle
-    from jointrain.training import fit_table, resolve_device
+    from jointrain.training import resolve_device
 
     out = _output_folder(settings)
     check_new_folder(out, force=settings.force)
     resolve_device(settings.device)
     table = _prepare(settings)
-    recipe = settings.recipe(settings.schedule)
-    with _epochs(f"training {recipe.name}") as callbacks:
-        model = fit_table(
-            table, recipe, seed=settings.seed, device=settings.device, callbacks=callbacks
-        )
+    model = _fit(table, settings.recipe(settings.schedule), settings)
     save_bundle(model, out, notes={"id": settings.id}, force=settings.force)
-    validation = {name: loss for part in model.parts for name, loss in part.validation.items()}
+    validation = model.validation
     if settings.json_output:
         print(json.dumps({"out": str(out), "validation_loss": validation}, ensure_ascii=False))
         return
-    rows = [
-        [
-            name,
-            f"{part.epochs[0]}",
-            f"{part.epochs[1]}",
-            f"{validation.get(name, float('nan')):.4g}",
-        ]
-        for part in model.parts
-        for name in part.tasks
-    ]
-    headings = ["task", "epochs", "epoch kept", "validation loss"]
-    _print_table(f"{recipe.name}: {len(table.frame)} rows", headings, rows)
+    rows = []
+    for name, parts in _by_task(model.parts).items():
+        made, kept = zip(*(part.epochs for part in parts), strict=True)
+        loss = f"{validation.get(name, float('nan')):.4g}"
+        rows.append([name, f"{len(parts)}", _range(made), _range(kept), loss])
+    headings = ["task", "networks", "epochs", "epoch kept", "validation loss"]
+    _print_table(f"{model.recipe.name}: {len(table.frame)} rows", headings, rows)
     print(f"Saved: {out}")
 
 
@@ -455,13 +444,16 @@ def inspect_bundle(
         f"Feature columns ({described['inputs']} inputs)", ["column", "kind", "type"], rows
     )
     rows = []
-    for part in model.parts:
-        shared = sum(p.numel() for p in part.network.shared_parameters())
-        for name in part.tasks:
-            own = sum(p.numel() for p in part.network.task_parameters(name))
-            weight = part.weights.get(name, 1.0)
-            rows.append([name, f"{shared:,}", f"{own:,}", f"{weight:.3g}", f"{part.epochs[1]}"])
-    headings = ["task", "trunk parameters", "head parameters", "loss weight", "epoch kept"]
+    for name, parts in _by_task(model.parts).items():
+        network = parts[0].network
+        shared = sum(p.numel() for p in network.shared_parameters())
+        own = sum(p.numel() for p in network.task_parameters(name))
+        weight = parts[0].weights.get(name, 1.0)
+        kept = _range([part.epochs[1] for part in parts])
+        rows.append([name, f"{len(parts)}", f"{shared:,}", f"{own:,}", f"{weight:.3g}", kept])
+    headings = [
+        "task", "networks", "trunk parameters", "head parameters", "loss weight", "epoch kept"
+    ]  # fmt: skip
     _print_table(f"Networks ({len(model.parts)})", headings, rows)
     recipe = {name: value for name, value in described["recipe"].items() if value is not None}
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
@@ -591,6 +583,40 @@ def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
     ) as bar:
         line = bar.add_task(unit, total=None)
         yield lambda done, total: bar.update(line, completed=done, total=total)
+
+
+def _by_task(parts: Sequence[Part]) -> dict[str, list[Part]]:
+    """Return the networks that predict each task."""
+    found: dict[str, list[Part]] = {}
+    for part in parts:
+        for name in part.tasks:
+            found.setdefault(name, []).append(part)
+    return found
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _fit(table: SupervisedTable, recipe: Recipe, settings: TableSettings) -> TableModel:
+    """Train a recipe on all rows, with a progress bar: of networks if many, else of epochs."""
+    from functools import partial
+
+    from jointrain.studies.population import fit_together
+    from jointrain.training import fit_table
+
+    title = f"training {recipe.name} on all rows"
+    if recipe.chosen_ensemble(len(table.frame)) > 1:
+        with _progress(title) as advance:
+            fit_runs = partial(fit_together, progress=advance)
+            return fit_table(
+                table, recipe, seed=settings.seed, device=settings.device, fit_runs=fit_runs
+            )
+    with _epochs(title) as callbacks:
+        return fit_table(
+            table, recipe, seed=settings.seed, device=settings.device, callbacks=callbacks
+        )
 
 
 @contextmanager

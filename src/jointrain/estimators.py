@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jointrain.data import SupervisedTable, as_table, infer_columns
 from jointrain.errors import InvalidInputError
+from jointrain.studies.population import fit_together
 from jointrain.task import Task
 from jointrain.training._optimizer import OptimizerSettings
 from jointrain.training._recipe import Recipe
@@ -42,6 +43,8 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         epochs: int | None = None,
         patience: int | None = None,
         validation_fraction: float = 0.15,
+        bins: int | None = None,
+        ensemble: int | None = None,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -58,6 +61,8 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         self.epochs = epochs
         self.patience = patience
         self.validation_fraction = validation_fraction
+        self.bins = bins
+        self.ensemble = ensemble
         self.device = device
         self.random_state = random_state
 
@@ -95,6 +100,8 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
             epochs=self.epochs,
             patience=self.patience,
             validation_fraction=self.validation_fraction,
+            bins=self.bins,
+            ensemble=self.ensemble,
         )
 
     def _frame(self, X: Any, *, reset: bool) -> pl.DataFrame:
@@ -128,7 +135,9 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
             else int(check_random_state(random_state).randint(2**31 - 1))
         )
         table = SupervisedTable(frame, tuple(tasks), tuple(columns))
-        return fit_table(table, self._recipe(), seed=seed, device=self.device)
+        return fit_table(
+            table, self._recipe(), seed=seed, device=self.device, fit_runs=fit_together
+        )
 
     def _predict(self, X: Any) -> list[NDArray[np.float64]]:
         check_is_fitted(self)

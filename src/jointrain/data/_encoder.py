@@ -13,6 +13,7 @@ import polars as pl
 from jointrain.data import _encoder_file
 from jointrain.data._blocks import BLOCKS, Block, known_values
 from jointrain.data._columns import Column, check_finite
+from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
 from jointrain.errors import InvalidInputError, NotFittedError, closest
 
 TRUSTED_TYPES = _encoder_file.TRUSTED_TYPES
@@ -39,7 +40,12 @@ class TableEncoder:
       circle where they vary. Time: seconds since midnight, likewise.
 
     Missing values are filled with the centre, and marked in a column of their own if fitting saw
-    any in that column.
+    any in that column. With `bins`, numbers of more than two values are also given piece by piece:
+    `PiecewiseLinearEncoding`, behind all other output columns.
+
+    Args:
+        bins: Bins of a number at most; None chooses by how many numbers there are; 0 (default) for
+            none.
 
     Built on numpy, with scikit-learn for the text alone, and not on skrub's TableVectorizer: that
     took 12 s to fit 2000 x 5000 numbers (this: under one), 1.2 s to import, and 25 types to trust
@@ -53,9 +59,11 @@ class TableEncoder:
         (344, 5)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bins: int | None = 0) -> None:
         self._columns: tuple[Column, ...] | None = None
         self._blocks: list[Block] = []
+        self._bins = bins
+        self._pieces: PiecewiseLinearEncoding | None = None
 
     def fit(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int = 0) -> TableEncoder:
         """Learn the encoding.
@@ -87,6 +95,9 @@ class TableEncoder:
             if names:
                 blocks.append(block.fit(frame.select(names), seed))
         self._columns, self._blocks = tuple(columns), blocks
+        self._pieces = None
+        if self._bins != 0:
+            self._pieces = PiecewiseLinearEncoding.fit(self._transform_blocks(frame), self._bins)
         return self
 
     def transform(self, frame: pl.DataFrame) -> np.ndarray:
@@ -104,7 +115,13 @@ class TableEncoder:
             NotFittedError: `fit` was not called.
         """
         self._check_types(frame)
-        inputs = np.empty((frame.height, len(self.feature_names)), dtype=np.float32)
+        inputs = self._transform_blocks(frame)
+        if self._pieces is None:
+            return inputs
+        return np.concatenate([inputs, self._pieces.transform(inputs)], axis=1)
+
+    def _transform_blocks(self, frame: pl.DataFrame) -> np.ndarray:
+        inputs = np.empty((frame.height, self.base_width), dtype=np.float32)
         start = 0
         for block in self._blocks:
             end = start + len(block.features)
@@ -143,12 +160,27 @@ class TableEncoder:
     @property
     def feature_names(self) -> list[str]:
         """Name of each output column, such as ``island=Biscoe``."""
-        return [name for block in self._blocks for name, _ in block.features]
+        names = [name for block in self._blocks for name, _ in block.features]
+        if self._pieces is None:
+            return names
+        lower, upper = self._pieces.edges
+        return names + [
+            f"{names[index]} from {low:.4g} to {high:.4g}"
+            for index, low, high in zip(self._pieces.column, lower, upper, strict=True)
+        ]
+
+    @property
+    def base_width(self) -> int:
+        """Number of output columns before those of the bins."""
+        return sum(len(block.features) for block in self._blocks)
 
     @property
     def source_columns(self) -> list[str]:
         """Name of the table's column that each output column comes from."""
-        return [source for block in self._blocks for _, source in block.features]
+        sources = [source for block in self._blocks for _, source in block.features]
+        if self._pieces is None:
+            return sources
+        return sources + [sources[index] for index in self._pieces.column]
 
     @property
     def categories(self) -> dict[str, list[str]]:
@@ -174,6 +206,8 @@ class TableEncoder:
             settings, block_arrays = block.state()
             description["blocks"].append([block.kind, settings])
             arrays |= {f"{block.kind}.{name}": array for name, array in block_arrays.items()}
+        if self._pieces is not None:
+            arrays |= {f"pieces.{name}": array for name, array in self._pieces.state().items()}
         text = json.dumps(description, ensure_ascii=False)
         Path(path).write_bytes(_encoder_file.to_bytes(text, arrays))
 
@@ -211,6 +245,15 @@ class TableEncoder:
                 if name.startswith(f"{kind}.")
             }
             encoder._blocks.append(BLOCKS[kind].from_state(settings, own))
+        pieces = {
+            name.removeprefix("pieces."): array
+            for name, array in arrays.items()
+            if name.startswith("pieces.")
+        }
+        if pieces:
+            encoder._pieces = PiecewiseLinearEncoding.from_state(pieces)
+            if (encoder._pieces.column >= encoder.base_width).any():
+                raise ValueError("bins of a column that is not there")
         kinds = {column.name: column.kind for column in encoder._columns}
         named = {name: block.kind for block in encoder._blocks for name in block.names}
         if kinds != named:

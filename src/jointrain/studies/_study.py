@@ -21,7 +21,6 @@ from jointrain.data import (
     TableEncoder,
     check_class_counts,
     outer_folds,
-    validation_split,
 )
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError, closest
@@ -41,7 +40,9 @@ from jointrain.training._table_model import (
     Part,
     Run,
     evaluate_predictions,
+    inner_splits,
     make_data,
+    member_seed,
     predict_parts,
     prepare_runs,
     runs_before,
@@ -239,7 +240,8 @@ def _jobs(study: Study, folds: list[_Fold]) -> list[_Job]:
     single = [recipe for recipe in study.recipes if recipe not in stacked]
     jobs = []
     if stacked:
-        runs = sum(len(recipe.groups(names)) for recipe in stacked)
+        rows = len(study.table.frame)
+        runs = sum(len(recipe.groups(names)) * recipe.chosen_ensemble(rows) for recipe in stacked)
         together = math.ceil(_RUNS_TOGETHER / runs)
         count = math.ceil(len(folds) / together)
         bounds = [round(len(folds) * i / count) for i in range(count + 1)]
@@ -267,34 +269,55 @@ class _EncodedFold:
         self.study, self.fold, self.tasks = study, fold, table.tasks
         self.labels = table.labels()
         self.train_labels = self.labels[fold.train]
-        encoder = TableEncoder().fit(table.frame[fold.train], list(table.columns), fold.seed)
-        self.inputs = encoder.transform(table.frame)
         self.scaling = target_scaling(self.train_labels, self.tasks)
-        self.data = make_data(torch.from_numpy(self.inputs), self.labels, self.tasks, self.scaling)
-        self._splits: dict[float, tuple[TensorData, TensorData | None]] = {}
+        self._inputs: dict[int | None, TensorData] = {}
+        self._splits: dict[object, list[tuple[TensorData, TensorData | None]]] = {}
 
-    def split(self, fraction: float) -> tuple[TensorData, TensorData | None]:
-        """Return the rows to train on and those for early stopping."""
-        if fraction not in self._splits:
+    def data(self, bins: int | None) -> TensorData:
+        """Return all rows, encoded with so many bins."""
+        if bins not in self._inputs:
             table, rows = self.study.table, self.fold.train
-            train, validation = validation_split(
-                self.train_labels,
-                list(self.tasks),
-                fraction,
-                self.fold.seed,
-                groups=None if table.groups is None else table.groups[rows],
-                time=None if table.time is None else table.time[rows],
-            )
-            self._splits[fraction] = (
-                self.data.take(torch.from_numpy(rows[train])),
-                self.data.take(torch.from_numpy(rows[validation])) if len(validation) else None,
-            )
-        return self._splits[fraction]
+            encoder = TableEncoder(bins).fit(table.frame[rows], list(table.columns), self.fold.seed)
+            inputs = torch.from_numpy(encoder.transform(table.frame))
+            self._inputs[bins] = make_data(inputs, self.labels, self.tasks, self.scaling)
+        return self._inputs[bins]
+
+    def splits(self, recipe: Recipe) -> list[tuple[TensorData, TensorData | None]]:
+        """Return the rows to train on and those for early stopping, of each ensemble member."""
+        key = (recipe.bins, recipe.ensemble, recipe.validation_fraction)
+        if key not in self._splits:
+            table, rows = self.study.table, self.fold.train
+            data = self.data(recipe.bins)
+            self._splits[key] = [
+                (
+                    data.take(torch.from_numpy(rows[train])),
+                    data.take(torch.from_numpy(rows[validation])) if len(validation) else None,
+                )
+                for train, validation in inner_splits(
+                    recipe,
+                    self.train_labels,
+                    self.tasks,
+                    self.fold.seed,
+                    None if table.groups is None else table.groups[rows],
+                    None if table.time is None else table.time[rows],
+                )
+            ]
+        return self._splits[key]
 
     def runs(self, recipe: Recipe, losses: Mapping[str, float] | None = None) -> list[Run]:
         """Return the runs of a recipe."""
-        train, validation = self.split(recipe.validation_fraction)
-        return prepare_runs(recipe, train, validation, self.tasks, losses, seed=self.fold.seed)
+        return [
+            run
+            for member, (train, validation) in enumerate(self.splits(recipe))
+            for run in prepare_runs(
+                recipe,
+                train,
+                validation,
+                self.tasks,
+                losses,
+                seed=member_seed(self.fold.seed, member),
+            )
+        ]
 
     def run_single(self, recipe: Recipe) -> _Result:
         """Train a recipe's networks one after the other and measure it."""
@@ -306,22 +329,23 @@ class _EncodedFold:
                 [part for run in self.runs(first) for part in run.fit()], self.tasks
             )
         parts = [part for run in self.runs(recipe, losses) for part in run.fit()]
-        rows = self.measure(recipe.name, self.predict(parts))
+        rows = self.measure(recipe.name, self.predict(recipe, parts))
         return recipe.name, (rows, time.perf_counter() - start)
 
     def run_baseline(self, name: str) -> _Result:
         """Fit a baseline and measure it."""
         start = time.perf_counter()
         train, test = self.fold.train, self.fold.test
+        inputs = self.data(0).inputs.numpy()
         predictions = predict_with_baseline(
-            name, self.inputs[train], self.train_labels, self.inputs[test], self.tasks,
-            self.fold.seed,
-        )  # fmt: skip
+            name, inputs[train], self.train_labels, inputs[test], self.tasks, self.fold.seed
+        )
         return name, (self.measure(name, predictions), time.perf_counter() - start)
 
-    def predict(self, parts: Sequence[Part]) -> dict[str, np.ndarray]:
+    def predict(self, recipe: Recipe, parts: Sequence[Part]) -> dict[str, np.ndarray]:
         """Return the predictions of the test rows."""
-        return predict_parts(parts, self.tasks, self.scaling, self.data.inputs[self.fold.test])
+        inputs = self.data(recipe.bins).inputs[self.fold.test]
+        return predict_parts(parts, self.tasks, self.scaling, inputs)
 
     def measure(self, name: str, predictions: dict[str, np.ndarray]) -> _Rows:
         """Return the rows of the result table."""
@@ -368,13 +392,14 @@ def _run_stacked(recipes: Sequence[Recipe], folds: Sequence[_EncodedFold]) -> li
             seconds[name, number] = seconds.get((name, number), 0.0) + each * made
             yield name, number, runs
 
+    by_name = {recipe.name: recipe for recipe in recipes}
     before = [(recipe, runs_before(recipe)) for recipe in recipes]
     for name, number, runs in fit([(first, recipe.name) for recipe, first in before if first]):
         losses[name, number] = single_task_losses(_parts(runs), folds[0].tasks)
     for name, number, runs in fit([(recipe, recipe.name) for recipe in recipes]):
         start = time.perf_counter()
         fold = folds[number]
-        rows = fold.measure(name, fold.predict(_parts(runs)))
+        rows = fold.measure(name, fold.predict(by_name[name], _parts(runs)))
         spent = seconds[name, number] + time.perf_counter() - start
         results.append((name, (rows, spent)))
     return results

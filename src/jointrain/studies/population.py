@@ -46,7 +46,7 @@ from jointrain.training._early_stopping import BestScore
 from jointrain.training._epoch_losses import check_finite
 from jointrain.training._epochs import relative_score
 from jointrain.training._optimizer import learning_rate_factor
-from jointrain.training._table_model import Run
+from jointrain.training._table_model import Run, fit_one_by_one
 
 
 def why_not_stacked(run: Run) -> str | None:
@@ -118,6 +118,29 @@ def fit_population(
             done += 1
             if progress is not None:
                 progress(done, len(members))
+
+
+def fit_together(
+    runs: Sequence[Run], *, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Fit the trainers of all runs: as populations where they can be, the others one by one.
+
+    Args:
+        runs: Any runs.
+        progress: Called with the number of finished runs and of all.
+    """
+    stacked = [run for run in runs if why_not_stacked(run) is None]
+
+    def advance(done: int, _: int) -> None:
+        if progress is not None:
+            progress(done, len(runs))
+
+    fit_population(stacked, progress=advance)
+    ids = set(map(id, stacked))
+    single = [run for run in runs if id(run) not in ids]
+    for number, run in enumerate(single, start=len(stacked) + 1):
+        fit_one_by_one([run])
+        advance(number, 0)
 
 
 def population_size(bytes_per_member: int) -> int:

@@ -68,6 +68,13 @@ class Recipe:
             ``lower``.
         converged_weight: Factor of the weight with ``lower``; default 0.1.
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
+        bins: Pieces that each number is cut into for the network, see
+            `PiecewiseLinearEncoding`; None (default) chooses by how many numbers there are; 0 for
+            none.
+        ensemble: How many networks are trained in place of each, their predictions averaged. Each
+            stops early by a part of the rows of its own, so that every row is trained on by all but
+            one. Default 1; None chooses by the number of rows: 8 up to 5,000, 4 up to 20,000, else
+            1.
 
     Raises:
         InvalidInputError: A rule, a balancer or a network is unknown, a group of the partition is
@@ -108,6 +115,8 @@ class Recipe:
     task_patience: int | None = None
     converged_weight: float = 0.1
     validation_fraction: float = 0.15
+    bins: int | None = None
+    ensemble: int | None = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.weights, str):
@@ -144,6 +153,13 @@ class Recipe:
                 f"`shared_depth` goes with network 'hard', not {self.network!r}; leave one of them "
                 f"out"
             )
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        for name, least in (("bins", 0), ("ensemble", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InvalidInputError(f"`{name}` must be at least {least}, got {value}")
         if not 0 < self.validation_fraction < 1:
             raise InvalidInputError(
                 f"`validation_fraction` must lie in (0, 1), got {self.validation_fraction}"
@@ -222,6 +238,12 @@ class Recipe:
         if isinstance(self.schedule, Separate):
             return [(name,) for name in tasks]
         return [tuple(tasks)]
+
+    def chosen_ensemble(self, rows: int) -> int:
+        """Return the number of networks in place of each, for `rows` labelled rows."""
+        if self.ensemble is not None:
+            return self.ensemble
+        return 8 if rows <= 5_000 else 4 if rows <= 20_000 else 1
 
     def chosen_batch_size(self, rows: int) -> int:
         """Return the number of rows in a batch for `rows` training rows."""

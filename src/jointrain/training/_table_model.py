@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,15 +19,18 @@ from jointrain.data import (
     TableEncoder,
     as_table,
     encode_targets,
+    outer_folds,
     validation_split,
 )
 from jointrain.data._tensor_data import TensorData
+from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
 from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._phases import Phases
 from jointrain.training._prediction import predict
+from jointrain.training._random_numbers import derived_seed
 from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
 from jointrain.training._schedule import Separate
 from jointrain.training._trainer import Trainer
@@ -72,6 +76,11 @@ class TableModel:
     parts: tuple[Part, ...]
     recipe: Recipe
     seed: int
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Validation loss of each task, the mean over the networks that predict it."""
+        return mean_validation(self.parts)
 
     @property
     def predicted_tasks(self) -> tuple[Task, ...]:
@@ -211,16 +220,61 @@ class Run:
         return parts
 
 
+FitRuns = Callable[[Sequence[Run]], None]
+"""Fits the trainers of runs, one after the other or in whatever way gives the same."""
+
+
+def fit_one_by_one(runs: Sequence[Run]) -> None:
+    """Fit the trainers of runs, one after the other."""
+    for run in runs:
+        run.trainer.fit(run.train, run.validation)
+
+
+def inner_splits(
+    recipe: Recipe,
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    seed: int,
+    groups: np.ndarray | None = None,
+    time: np.ndarray | None = None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the rows to train on and those for early stopping, of each member of the ensemble.
+
+    A single network keeps `Recipe.validation_fraction` of the rows. The members of an ensemble keep
+    the folds of a cross-validation in turn; by time, or where a task has too few labels for that,
+    they keep parts like the single network's.
+
+    Shape:
+        labels: [n, t], NaN where a label is missing. groups, time: [n].
+    """
+    count = min(recipe.chosen_ensemble(len(labels)), max(1, len(labels) // 2))
+    if count > 1 and time is None:
+        # fewer groups than members, or a task without a label on one side
+        with suppress(InvalidInputError):
+            return outer_folds(labels, tasks, count, seed, groups=groups)
+    return [
+        validation_split(
+            labels, tasks, recipe.validation_fraction, member_seed(seed, member), groups, time
+        )
+        for member in range(count)
+    ]
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of a member of an ensemble; the first has the ensemble's own."""
+    return seed if member == 0 else derived_seed(seed, f"member {member}")
+
+
 def fit_parts(
     recipe: Recipe,
     data: TensorData,
     tasks: Sequence[Task],
-    train_rows: np.ndarray,
-    validation_rows: np.ndarray,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
     *,
     seed: int,
     device: str | torch.device = "cpu",
     callbacks: Sequence[Callback] = (),
+    fit_runs: FitRuns = fit_one_by_one,
 ) -> tuple[Part, ...]:
     """Train the networks of a recipe.
 
@@ -228,23 +282,34 @@ def fit_parts(
         recipe: What to train.
         data: Inputs and standardised targets of all rows.
         tasks: The tasks.
-        train_rows: Row numbers to train on.
-        validation_rows: Row numbers for early stopping; may be empty.
+        splits: For each member of the ensemble the rows to train on and those for early stopping,
+            which may be none.
         seed: Seed of the initial weights, batches, task order and dropout.
         device: Where to train.
         callbacks: Hooks of the trainers.
+        fit_runs: Fits the trainers.
 
     Raises:
         InvalidInputError: A task has no label in the training rows, or a loss is not finite.
     """
-    train = data.take(torch.from_numpy(train_rows))
-    validation = data.take(torch.from_numpy(validation_rows)) if len(validation_rows) else None
 
     def fit(chosen: Recipe, losses: Mapping[str, float] | None) -> tuple[Part, ...]:
-        runs = prepare_runs(
-            chosen, train, validation, tasks, losses, seed=seed, device=device, callbacks=callbacks
-        )
-        return tuple(part for run in runs for part in run.fit())
+        runs = [
+            run
+            for member, (train, validation) in enumerate(splits)
+            for run in prepare_runs(
+                chosen,
+                data.take(torch.from_numpy(train)),
+                data.take(torch.from_numpy(validation)) if len(validation) else None,
+                tasks,
+                losses,
+                seed=member_seed(seed, member),
+                device=device,
+                callbacks=callbacks,
+            )
+        ]
+        fit_runs(runs)
+        return tuple(part for run in runs for part in run.parts())
 
     first = runs_before(recipe)
     if first is None:
@@ -264,8 +329,17 @@ def runs_before(recipe: Recipe) -> Recipe | None:
 
 def single_task_losses(parts: Sequence[Part], tasks: Sequence[Task]) -> dict[str, float] | None:
     """Return the validation losses of tasks that were trained alone; None if one has none."""
-    measured = {name: loss for part in parts for name, loss in part.validation.items()}
+    measured = mean_validation(parts)
     return measured if len(measured) == len(tasks) else None
+
+
+def mean_validation(parts: Sequence[Part]) -> dict[str, float]:
+    """Return the validation loss of each task, the mean over the parts that predict it."""
+    measured: dict[str, list[float]] = {}
+    for part in parts:
+        for name, loss in part.validation.items():
+            measured.setdefault(name, []).append(loss)
+    return {name: sum(losses) / len(losses) for name, losses in measured.items()}
 
 
 def prepare_runs(
@@ -399,11 +473,13 @@ def predict_parts(
 ) -> dict[str, np.ndarray]:
     """Return the predictions of each task, regression in the target's unit.
 
+    Where several parts predict a task, the mean of their values or probabilities.
+
     Shape:
         inputs: [n, d]. returns: as `TableModel.predict`.
     """
     by_name = {task.name: task for task in tasks}
-    predictions = {}
+    found: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
     inputs = inputs.double()
     for part in parts:
         part_tasks = [by_name[name] for name in part.tasks if name in by_name]
@@ -412,8 +488,8 @@ def predict_parts(
         for name, prediction in predict(network, part_tasks, inputs).items():
             mean, deviation = scaling.get(name, (0.0, 1.0))
             values = prediction.numpy()
-            predictions[name] = values * deviation + mean if name in scaling else values
-    return {task.name: predictions[task.name] for task in tasks}
+            found[name].append(values * deviation + mean if name in scaling else values)
+    return {name: np.mean(values, axis=0) for name, values in found.items()}
 
 
 def evaluate_predictions(
@@ -440,10 +516,12 @@ def fit_table(
     seed: int = 0,
     device: str | torch.device = "auto",
     callbacks: Sequence[Callback] = (),
+    fit_runs: FitRuns = fit_one_by_one,
 ) -> TableModel:
     """Fit a recipe on all rows of a table.
 
-    Part of the rows (`Recipe.validation_fraction`) is used for early stopping and not trained on.
+    A part of the rows is used for early stopping and not trained on, a different one by each member
+    of an ensemble; see `inner_splits`.
 
     Args:
         table: The rows, with tasks and feature columns.
@@ -451,6 +529,8 @@ def fit_table(
         seed: Seed of all random choices.
         device: Where to train: auto, cpu or cuda.
         callbacks: Hooks of the trainers.
+        fit_runs: Fits the trainers; default one after the other. `jointrain.studies.fit_together`
+            is faster for small networks.
 
     Raises:
         InvalidInputError: The table or the recipe can't be used as they are.
@@ -460,20 +540,18 @@ def fit_table(
     recipe.given_weights(names)
     recipe.groups(names)
     recipe.auxiliary_among(names)
-    encoder = TableEncoder().fit(table.frame, list(table.columns), seed)
+    encoder = TableEncoder(recipe.bins).fit(table.frame, list(table.columns), seed)
     scaling = target_scaling(labels, tasks)
     data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)
-    train_rows, validation_rows = validation_split(
-        labels, list(tasks), recipe.validation_fraction, seed, groups=table.groups, time=table.time
-    )
+    splits = inner_splits(recipe, labels, tasks, seed, table.groups, table.time)
     parts = fit_parts(
         recipe,
         data,
         tasks,
-        train_rows,
-        validation_rows,
+        splits,
         seed=seed,
         device=device,
         callbacks=callbacks,
+        fit_runs=fit_runs,
     )
     return TableModel(tasks, table.columns, encoder, scaling, parts, recipe, seed)
