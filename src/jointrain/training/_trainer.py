@@ -344,7 +344,7 @@ class Trainer:
         if self._balancer_optimizer is not None:
             self._balancer_optimizer.zero_grad()
         names = tuple(losses)
-        # losses of grouped heads come as one tensor, whose graph says nothing of who owns which head
+        # the losses of grouped heads come as one tensor, whose graph knows no owners of heads
         grouped = isinstance(weighted, TaskLosses)
         self.balanced = backward(
             weighted,
