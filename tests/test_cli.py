@@ -278,7 +278,8 @@ def test_group_prints_who_helps_whom_and_fit_takes_the_groups(penguins, capsys):
     assert "... helps sex" in capsys.readouterr().out
     quick = ["--targets", "species,sex,body_mass_g", *QUICK]
     groups = ["--groups", "species,body_mass_g;sex", "--shared-depth", "1"]
-    assert run(["fit", "penguins.csv", *quick, *groups, "--out", "model"]) == 0
+    command = ["fit", "penguins.csv", *quick, *groups, "--ensemble", "1", "--out", "model"]
+    assert run(command) == 0
     model = load_bundle("model")
     assert [part.tasks for part in model.parts] == [("species", "body_mass_g"), ("sex",)]
     again = model.predict(load_penguins())

@@ -164,7 +164,11 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         learning_rate, weight_decay: Of AdamW: 2e-3 and 1e-2.
         l1, l2: Factors of the penalties of the weights: 0.
         batch_size, epochs, patience: None (default) chooses by the number of rows, see `Recipe`.
-        validation_fraction: Share of the rows kept for early stopping: 0.15.
+        validation_fraction: Share of the rows kept for early stopping by a single network: 0.15.
+        bins: Pieces that each number is cut into for the network; None (default) chooses by how
+            many numbers there are; 0 for none.
+        ensemble: How many networks are averaged, each stopped early by another part of the rows;
+            None (default) chooses by the number of rows: 8 up to 5,000, 4 up to 20,000, else 1.
         device: cpu (default), cuda or auto.
         random_state: Seed; None draws one.
 

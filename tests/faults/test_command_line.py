@@ -288,14 +288,17 @@ class TestBundles:
         assert names == ["bundle.json", "encoder.skops", "weights.safetensors"]
 
 
-def test_interrupt_leaves_nothing(folder, capsys, monkeypatch):
+@pytest.mark.parametrize("ensemble", ["1", "4"])
+def test_interrupt_leaves_nothing(folder, capsys, monkeypatch, ensemble):
     import jointrain.training._trainer as trainer
 
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer.Trainer, "training_step", stop)
-    assert run(["fit", "data.csv", "--targets", "price", "--out", "model", *QUICK]) == 130
+    # what a network alone and networks together both do at the end of an epoch
+    monkeypatch.setattr(trainer.Trainer, "record", stop)
+    command = ["fit", "data.csv", "--targets", "price", "--out", "model", *QUICK]
+    assert run([*command, "--ensemble", ensemble]) == 130
     assert "stopped" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["data.csv"]
 

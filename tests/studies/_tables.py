@@ -5,9 +5,10 @@ import polars as pl
 
 from jointrain import OptimizerSettings, Recipe, SupervisedTable
 
-QUICK = Recipe(width=8, depth=1, dropout=0.0, epochs=3)
+QUICK = Recipe(width=8, depth=1, dropout=0.0, epochs=3, bins=0)
 
 NARROW = Recipe(
+    bins=0,
     width=3,
     depth=1,
     dropout=0.0,
