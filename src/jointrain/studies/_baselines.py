@@ -24,7 +24,7 @@ def predict_with_baseline(
 
     Args:
         name: ``constant`` (mean, or the classes' shares) or ``extra trees`` (scikit-learn's
-            ExtraTrees, 300 trees, defaults otherwise).
+            ExtraTrees with its defaults).
         inputs: [n, d], encoded features of the training rows.
         labels: [n, t], NaN where a label is missing.
         test_inputs: [m, d].
@@ -55,7 +55,7 @@ def _values(
         return np.full(len(test_inputs), target.mean(dtype=np.float64))
     from sklearn.ensemble import ExtraTreesRegressor
 
-    trees = ExtraTreesRegressor(n_estimators=300, random_state=seed)
+    trees = ExtraTreesRegressor(random_state=seed)
     return np.asarray(trees.fit(inputs, target).predict(test_inputs), dtype=np.float64)
 
 
@@ -73,7 +73,7 @@ def _probabilities(
         return np.tile(shares / shares.sum(), (len(test_inputs), 1))
     from sklearn.ensemble import ExtraTreesClassifier
 
-    trees: Any = ExtraTreesClassifier(n_estimators=300, random_state=seed).fit(inputs, target)
+    trees: Any = ExtraTreesClassifier(random_state=seed).fit(inputs, target)
     probabilities = np.zeros((len(test_inputs), classes))
     probabilities[:, trees.classes_] = trees.predict_proba(test_inputs)
     return probabilities
