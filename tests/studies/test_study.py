@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from jointrain import InvalidInputError, Recipe, Study, SupervisedTable, default_recipes
+from jointrain.data import outer_folds
 from jointrain.studies import SEPARATE
 from jointrain.training import Alternating, Joint, Separate
 
@@ -163,3 +164,23 @@ def test_default_recipes_keep_the_given_schedule_and_settings():
 def test_bad_studies(arguments, message):
     with pytest.raises(InvalidInputError, match=message):
         Study(related_table(), **arguments).run(workers=1)
+
+
+def test_a_column_that_equals_the_target_on_test_rows_only_helps_nobody():
+    """Were test rows seen in fitting, encoding, early stopping or choosing, the leak would show."""
+    generator = np.random.default_rng(0)
+    rows = 100
+    frame = pl.DataFrame({"x": generator.normal(size=rows), "y": generator.normal(size=rows)})
+    plain = SupervisedTable.prepare(frame, ["y"])
+    (_train, test), *_ = outer_folds(plain.labels(), list(plain.tasks), 2, 0)
+    leak = generator.normal(size=rows)
+    leak[test] = frame["y"].to_numpy()[test]
+    table = SupervisedTable.prepare(frame.with_columns(leak=leak), ["y"])
+    result = Study(table, default_recipes(QUICK), folds=2, seeds=1).run(workers=1)
+    first = result.table.filter(pl.col("fold") == 0, pl.col("metric") == "R2")
+    # the column is noise where the first fold learns, so nothing there tells of the target
+    assert first["value"].max() < 0.1
+    other = result.table.filter(
+        pl.col("fold") == 1, pl.col("metric") == "R2", pl.col("recipe") != "constant"
+    )
+    assert other["value"].max() < 0.1
