@@ -68,7 +68,9 @@ class ScaledTargets:
 
 
 def network() -> MLPRegressor:
-    return MLPRegressor((128, 128), early_stopping=True, max_iter=500, random_state=0)
+    return MLPRegressor(
+        hidden_layer_sizes=(128, 128), early_stopping=True, max_iter=500, random_state=0
+    )
 
 
 MODELS: dict[str, Callable[[], Any]] = {
