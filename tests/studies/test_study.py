@@ -1,5 +1,7 @@
 """Studies: same folds for all, nothing of the test rows seen in training, honest verdicts."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -184,3 +186,10 @@ def test_a_column_that_equals_the_target_on_test_rows_only_helps_nobody():
         pl.col("fold") == 1, pl.col("metric") == "R2", pl.col("recipe") != "constant"
     )
     assert other["value"].max() < 0.1
+
+
+def test_a_partition_that_names_no_task_is_refused_before_anything_runs():
+    table = related_table()
+    recipes = [*default_recipes(QUICK), replace(QUICK, name="groups", partition=(("y1", "yy"),))]
+    with pytest.raises(InvalidInputError, match="'yy'"):
+        Study(table, recipes)

@@ -129,6 +129,7 @@ class Study:
         tasks = [task.name for task in self.table.tasks]
         for recipe in self.recipes:
             recipe.given_weights(tasks)
+            recipe.groups(tasks)
 
     def run(
         self, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
