@@ -30,8 +30,8 @@ def balancer_from_name(name: str, **hyperparameters: Any) -> Balancer:
     key = name.lower().replace("_", "-")
     if key not in BALANCERS:
         raise InvalidInputError(
-            f"There is no balancer {name!r}{closest(key, BALANCERS)}. "
-            "`jointrain balancers` lists all names."
+            f"there is no balancer {name!r}{closest(key, BALANCERS)} (`jointrain balancers` lists "
+            f"all names)"
         )
     cls = BALANCERS[key]
     known = [p for p in inspect.signature(cls).parameters if p != "self"]

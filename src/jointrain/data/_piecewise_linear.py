@@ -27,7 +27,9 @@ class PiecewiseLinearEncoding:
 
     Source: Gorishniy, Rubachev & Babenko, "On Embeddings for Numerical Features in Tabular Deep
         Learning", NeurIPS 2022, section 3.1, eq. (1); quantiles as in section 3.1.1.
-    Differs from the source: the features themselves stay beside their bins.
+    Differs from the source: the features themselves stay beside their bins. The authors' package
+        (``rtdl_num_embeddings``) has the same as a torch layer; here it is arrays, which an encoder
+        file can hold.
     """
 
     def __init__(self, column: np.ndarray, edges: np.ndarray, ends: np.ndarray) -> None:
