@@ -344,8 +344,9 @@ class Trainer:
         if self._balancer_optimizer is not None:
             self._balancer_optimizer.zero_grad()
         names = tuple(losses)
-        # the losses of grouped heads come as one tensor, whose graph knows no owners of heads
-        grouped = isinstance(weighted, TaskLosses)
+        # the losses of grouped heads come as one tensor, whose graph knows no owners of heads; it
+        # need not where one pass over the weighted sum is all
+        grouped = isinstance(weighted, TaskLosses) and self.balancer.needs is not Needs.LOSSES
         self.balanced = backward(
             weighted,
             self.balancer,
