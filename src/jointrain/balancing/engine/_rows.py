@@ -348,12 +348,15 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _pairwise(rows: Sequence[Sequence[Tensor]]) -> Tensor:
     """Return the inner products [t, t] of few rows, each of a tensor per parameter."""
-    flat = [[g.reshape(-1) for g in row] for row in rows]
     numbers = [[0.0] * len(rows) for _ in rows]
-    for i, left in enumerate(flat):
-        for j, right in enumerate(flat[: i + 1]):
-            products = [torch.dot(x, y).item() for x, y in zip(left, right, strict=True)]
-            numbers[i][j] = numbers[j][i] = sum(products)
+    for gradients in zip(*rows, strict=True):  # all pairs of one parameter while it is in a cache
+        flat = [g.reshape(-1) for g in gradients]
+        for i, left in enumerate(flat):
+            for j in range(i + 1):
+                numbers[i][j] += torch.dot(left, flat[j]).item()
+    for i in range(len(rows)):
+        for j in range(i):
+            numbers[j][i] = numbers[i][j]
     return torch.tensor(numbers, dtype=torch.float64)
 
 
