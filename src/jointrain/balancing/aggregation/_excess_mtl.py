@@ -92,20 +92,17 @@ class ExcessMTL(JacobianAggregation):
         n_tasks = len(self.log_weights)
         everyone = torch.equal(present, torch.arange(n_tasks))
         for i, block in enumerate(blocks):
-            square = block.to(torch.promote_types(block.dtype, torch.float32)).square()
+            rows = block.to(torch.promote_types(block.dtype, torch.float32))
             kept = self.recall(f"kept_squares_{i}")
             if kept is None:
-                kept = self.remember(
-                    f"kept_squares_{i}", square.new_zeros(n_tasks, *block.shape[1:])
-                )
-            if everyone:
-                total = kept.add_(square)
-            else:
-                index = present.to(kept.device)
-                total = kept[index] + square
-                kept[index] = total
-            part = square.div_((total + _EPSILON).sqrt_())
-            excess += part.flatten(1).sum(1, dtype=torch.float64).to(excess)
+                kept = self.remember(f"kept_squares_{i}", rows.new_zeros(n_tasks, *rows.shape[1:]))
+            total = kept if everyone else kept[present.to(kept.device)]
+            total.addcmul_(rows, rows)
+            if not everyone:
+                kept[present.to(kept.device)] = total
+            # as few passes over memory as there can be: they take longer than the numbers in them
+            part = (total + _EPSILON).rsqrt_().mul_(rows)
+            excess += _dots(part, rows).to(excess)
         return excess.to(self.log_weights)
 
     def _relative_excess(self, excess: Tensor, present: Tensor) -> Tensor:
@@ -117,3 +114,8 @@ class ExcessMTL(JacobianAggregation):
         self.start[present], self.steps[present] = start, steps + 1
         relative = excess / start.where(start > 0, 1.0)
         return relative.where(~learning, 0.0)
+
+
+def _dots(left: Tensor, right: Tensor) -> Tensor:
+    """Return the inner product of each row of `left` with that of `right`, both [t, *shape]."""
+    return torch.bmm(left.flatten(1).unsqueeze(1), right.flatten(1).unsqueeze(2)).flatten()
