@@ -69,14 +69,13 @@ def summarize_tasks(result: StudyResult) -> list[TaskSummary]:
 
 def summarize_recipes(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows of the table over all tasks: Delta-m and time."""
-    runs = result.study.folds * result.study.seeds
     rows = []
     for recipe in result.recipe_names:
         comparison = result.delta_m.get(recipe)
         cells = ["", ""] if comparison is None else [
             change_and_interval(comparison), verdict(recipe, comparison, result)
         ]  # fmt: skip
-        rows.append([recipe, *cells, f"{result.seconds[recipe] / runs:.2f} s"])
+        rows.append([recipe, *cells, f"{result.seconds[recipe] / result.runs(recipe):.2f} s"])
     return ["recipe", "Delta-m", "verdict", "time per fold"], rows
 
 

@@ -14,12 +14,14 @@ from jointrain.studies._statistics import (
     holm,
     relative_changes,
 )
-from jointrain.studies._study import SEPARATE, Study, StudyResult, default_recipes
+from jointrain.studies._study import Study, default_recipes
+from jointrain.studies._study_result import SEPARATE, SHIPPED, StudyResult
 from jointrain.studies._weigh import WeighResult, search_weights
 
 __all__ = [
     "BASELINES",
     "SEPARATE",
+    "SHIPPED",
     "Affinity",
     "AffinityTrainer",
     "Candidates",

@@ -14,7 +14,7 @@ from torch import Tensor
 from jointrain.data import SupervisedTable, TableEncoder, outer_folds, validation_split
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
-from jointrain.studies._study import _one_thread as one_thread
+from jointrain.studies._fold_runs import one_thread
 from jointrain.task import Task
 from jointrain.training._batches import Batch
 from jointrain.training._recipe import Recipe

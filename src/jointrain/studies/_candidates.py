@@ -19,7 +19,8 @@ from jointrain.studies._statistics import (
     compare_changes,
     relative_changes,
 )
-from jointrain.studies._study import SEPARATE, Study
+from jointrain.studies._study import Study
+from jointrain.studies._study_result import SEPARATE
 from jointrain.task import Task
 from jointrain.training._recipe import Recipe
 
