@@ -7,7 +7,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,18 +24,17 @@ from jointrain.studies.population import fit_population, why_not_stacked
 from jointrain.task import Task
 from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import (
-    Part,
     Run,
     evaluate_predictions,
+    fit_one_by_one,
     inner_splits,
     make_data,
     member_seed,
     predict_parts,
     prepare_runs,
-    runs_before,
-    single_task_losses,
     target_scaling,
 )
+from jointrain.training._weight_rules import Members, rounds
 
 RUNS_TOGETHER = 32
 """Fewest runs that a population of a study holds, where there are so many."""
@@ -120,9 +119,10 @@ class FoldJob:
         """Return what was measured, recipe by recipe and fold by fold, as `FoldResult` fields."""
         with one_thread():
             folds = [_EncodedFold(self.table, fold) for fold in self.folds]
-            results = _run_stacked(self.stacked, folds) if self.stacked else []
+            results = _run_recipes(self.stacked, folds, fit_population) if self.stacked else []
             for fold in folds:
-                results += [fold.run_single(recipe) for recipe in self.single]
+                for recipe in self.single:
+                    results += _run_recipes([recipe], [fold], fit_one_by_one)
                 results += [fold.run_baseline(name, self.reference) for name in self.baselines]
         return [vars(result) for result in results]
 
@@ -176,7 +176,7 @@ def _stackable(recipe: Recipe, tasks: Sequence[Task]) -> bool:
     """Return whether all runs of a recipe can be part of a population."""
     targets = {task.name: torch.zeros(1) for task in tasks}
     # rules that need other runs first come to weights that are numbers
-    plain = recipe if recipe.weights == "size" else replace(recipe, weights="equal")
+    plain = replace(recipe, weights="size" if recipe.weights == "size" else "equal")
     runs = prepare_runs(plain, TensorData(torch.zeros(1, 1), targets), None, tasks, seed=0)
     return all(why_not_stacked(run) is None for run in runs)
 
@@ -236,7 +236,7 @@ class _EncodedFold:
             ]
         return self._splits[key]
 
-    def runs(self, recipe: Recipe, losses: Mapping[str, float] | None = None) -> list[list[Run]]:
+    def runs(self, recipe: Recipe) -> list[list[Run]]:
         """Return the runs of a recipe, member by member of the ensemble."""
         return [
             prepare_runs(
@@ -244,28 +244,12 @@ class _EncodedFold:
                 split.train,
                 split.validation,
                 self.tasks,
-                losses,
                 seed=member_seed(self.fold.seed, member),
             )
             for member, split in enumerate(self.splits(recipe))
         ]
 
-    def run_single(self, recipe: Recipe) -> FoldResult:
-        """Train a recipe's networks one after the other and measure it."""
-        start = time.perf_counter()
-        losses = None
-        first = runs_before(recipe)
-        if first is not None:
-            before = [part for runs in self.runs(first) for run in runs for part in run.fit()]
-            losses = single_task_losses(before, self.tasks)
-        members = [
-            [part for run in runs for part in run.fit()] for runs in self.runs(recipe, losses)
-        ]
-        return self.result_of(recipe, members, time.perf_counter() - start)
-
-    def result_of(
-        self, recipe: Recipe, members: Sequence[Sequence[Part]], seconds: float
-    ) -> FoldResult:
+    def result_of(self, recipe: Recipe, members: Members, seconds: float) -> FoldResult:
         """Measure the fitted networks of a recipe, given member by member of its ensemble."""
         start = time.perf_counter()
         inputs = self.data(recipe.bins).inputs
@@ -370,44 +354,67 @@ def measured_rows(
     ]
 
 
-def _run_stacked(recipes: Sequence[Recipe], folds: Sequence[_EncodedFold]) -> list[FoldResult]:
-    """Train all runs of the recipes on the folds as populations, and measure them.
+def _run_recipes(
+    recipes: Sequence[Recipe],
+    folds: Sequence[_EncodedFold],
+    fit_runs: Callable[[Sequence[Run]], None],
+) -> list[FoldResult]:
+    """Train all runs of the recipes on the folds, all at once, and measure them.
 
-    The seconds of a population are shared out among its runs by the steps that they made.
+    Recipes that ask for the same run share it. The seconds are shared out among the runs by the
+    steps that they made; a shared run is charged to each.
     """
-    seconds: dict[tuple[str, int], float] = {}
-    losses: dict[tuple[str, int], dict[str, float] | None] = {}
-
-    def fit(
-        chosen: Sequence[tuple[Recipe, str]],
-    ) -> Iterator[tuple[str, int, list[list[Part]]]]:
-        """Yield the parts of each recipe on each fold, member by member, under the given name."""
+    wanted = {
+        (recipe.name, number): rounds(recipe, fold.tasks)
+        for number, fold in enumerate(folds)
+        for recipe in recipes
+    }
+    requests = {key: next(generator) for key, generator in wanted.items()}
+    seconds = dict.fromkeys(wanted, 0.0)
+    members: dict[tuple[str, int], Members] = {}
+    while requests:
         start = time.perf_counter()
-        prepared = [
-            (name, number, fold.runs(recipe, losses.get((name, number))))
-            for number, fold in enumerate(folds)
-            for recipe, name in chosen
-        ]
-        fit_population([run for _, _, members in prepared for runs in members for run in runs])
-        steps = [
-            sum(run.trainer.history[-1].step for runs in members for run in runs)
-            for _, _, members in prepared
-        ]
-        each = (time.perf_counter() - start) / max(sum(steps), 1)
-        for (name, number, members), made in zip(prepared, steps, strict=True):
-            seconds[name, number] = seconds.get((name, number), 0.0) + each * made
-            parts = [[part for run in runs for part in run.parts()] for runs in members]
-            yield name, number, parts
-
+        prepared: dict[tuple[Recipe, int], list[list[Run]]] = {}
+        for (_, number), asked in requests.items():
+            for recipe in asked:
+                key = (_nameless(recipe), number)
+                if key not in prepared:
+                    prepared[key] = folds[number].runs(recipe)
+        runs = [run for of_one in prepared.values() for of_member in of_one for run in of_member]
+        fit_runs(runs)
+        fitted: dict[tuple[Recipe, int], Members] = {
+            key: [[part for run in of_member for part in run.parts()] for of_member in of_one]
+            for key, of_one in prepared.items()
+        }
+        each = (time.perf_counter() - start) / max(_steps(prepared.values()), 1)
+        following = {}
+        for (name, number), asked in requests.items():
+            keys = [(_nameless(recipe), number) for recipe in asked]
+            seconds[name, number] += each * _steps(prepared[key] for key in keys)
+            try:
+                following[name, number] = wanted[name, number].send([fitted[key] for key in keys])
+            except StopIteration as end:
+                members[name, number] = end.value
+        requests = following
     by_name = {recipe.name: recipe for recipe in recipes}
-    before = [(recipe, runs_before(recipe)) for recipe in recipes]
-    for name, number, members in fit([(first, recipe.name) for recipe, first in before if first]):
-        parts = [part for of_member in members for part in of_member]
-        losses[name, number] = single_task_losses(parts, folds[0].tasks)
     return [
-        folds[number].result_of(by_name[name], members, seconds[name, number])
-        for name, number, members in fit([(recipe, recipe.name) for recipe in recipes])
+        folds[number].result_of(by_name[name], members[name, number], seconds[name, number])
+        for name, number in wanted
     ]
+
+
+def _nameless(recipe: Recipe) -> Recipe:
+    return replace(recipe, name="")
+
+
+def _steps(prepared: Iterable[list[list[Run]]]) -> int:
+    """Return the steps that fitted runs have made."""
+    return sum(
+        run.trainer.history[-1].step
+        for of_one in prepared
+        for of_member in of_one
+        for run in of_member
+    )
 
 
 @contextmanager
