@@ -179,7 +179,7 @@ class AffinityTrainer(Trainer):
         """Return the affinity of each task (row) onto each (column), [t, t]; NaN: undefined."""
         self.network.eval()
         gradients = self._gradients(batches)
-        rate = float(self.optimizers.all[0].param_groups[0]["lr"])
+        rate = self.optimizers.learning_rate
         if checked is batches:
             before_gradients = gradients
         elif self.measure == "gradient":

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 Verdict = Literal["helps", "hurts", "no evidence"]
 
@@ -62,8 +61,10 @@ def corrected_resampled_t_test(
     if error <= 1e-15 * max(1.0, abs(mean)):
         # equal differences have no spread to test by; the sign test still counts them
         return (1.0 if abs(mean) < 1e-12 else 2.0 * 0.5**count), mean, mean
-    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
-    return float(2 * stats.t.sf(abs(mean / error), count - 1)), mean - half, mean + half
+    from scipy.special import stdtr, stdtrit
+
+    half = float(stdtrit(count - 1, 1 - LEVEL / 2)) * error
+    return float(2 * stdtr(count - 1, -abs(mean / error))), mean - half, mean + half
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import helmert
 
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
@@ -180,6 +179,7 @@ class _Sampler:
 
     def __init__(self, tasks: Sequence[str], pareto: bool, seed: int) -> None:
         import optuna
+        from scipy.linalg import helmert
 
         self._tasks = list(tasks)
         self._pareto = pareto
