@@ -19,6 +19,7 @@ import torch
 
 from jointrain.data import SupervisedTable, TableEncoder
 from jointrain.data._tensor_data import TensorData
+from jointrain.errors import InvalidInputError
 from jointrain.studies._baselines import predict_with_baseline
 from jointrain.studies.population import fit_population, why_not_stacked
 from jointrain.task import Task
@@ -91,6 +92,7 @@ class FoldJob:
         single: Recipes whose runs are trained one after the other.
         baselines: What is fitted beside them.
         reference: The recipe whose inner rows the baselines are seen on.
+        data: `table_digest` of the table.
     """
 
     table: SupervisedTable
@@ -99,19 +101,20 @@ class FoldJob:
     single: Sequence[Recipe]
     baselines: Sequence[str]
     reference: Recipe
+    data: str
 
     @cached_property
     def key(self) -> str:
         """A hash of data, recipes and seeds: equal keys have equal results."""
         plain = {
-            "table": table_digest(self.table),
+            "data": self.data,
             "folds": [
                 [fold.number, fold.seed, _digest(fold.train), _digest(fold.test)]
                 for fold in self.folds
             ],
-            "recipes": [recipe.to_json() for recipe in (*self.stacked, *self.single)],
+            "recipes": [_words(recipe) for recipe in (*self.stacked, *self.single)],
             "baselines": list(self.baselines),
-            "reference": self.reference.to_json() if self.baselines else None,
+            "reference": _words(self.reference) if self.baselines else None,
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -144,12 +147,21 @@ def _digest(values: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _words(recipe: Recipe) -> object:
+    """Return a recipe as JSON, or in the words of Python where its order is a function."""
+    try:
+        return recipe.to_json()
+    except InvalidInputError:
+        return repr(recipe)
+
+
 def fold_jobs(
     table: SupervisedTable,
     folds: Sequence[Fold],
     recipes: Sequence[Recipe],
     baselines: Sequence[str],
     reference: Recipe,
+    data: str = "",
 ) -> list[FoldJob]:
     """Return the parts of a study: the same whatever the number of workers.
 
@@ -166,9 +178,12 @@ def fold_jobs(
         together = math.ceil(RUNS_TOGETHER / runs)
         count = math.ceil(len(folds) / together)
         bounds = [round(len(folds) * i / count) for i in range(count + 1)]
-        jobs = [FoldJob(table, folds[a:b], stacked, (), (), reference) for a, b in pairwise(bounds)]
+        jobs = [
+            FoldJob(table, folds[a:b], stacked, (), (), reference, data)
+            for a, b in pairwise(bounds)
+        ]
     if single or baselines:
-        jobs += [FoldJob(table, [fold], (), single, baselines, reference) for fold in folds]
+        jobs += [FoldJob(table, [fold], (), single, baselines, reference, data) for fold in folds]
     return jobs
 
 

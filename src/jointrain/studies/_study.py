@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -12,35 +12,12 @@ import polars as pl
 from jointrain.data import SupervisedTable, check_class_counts, outer_folds
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._baselines import BASELINES
-from jointrain.studies._fold_runs import Fold, FoldJob, FoldResult, fold_jobs
-from jointrain.studies._study_result import SEPARATE, StudyResult
-from jointrain.training._phases import AnySchedule
+from jointrain.studies._catalogue import SEPARATE, default_recipes
+from jointrain.studies._fold_runs import Fold, FoldResult, fold_jobs, table_digest
+from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._run_store import RunStore
+from jointrain.studies._study_result import StudyResult
 from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating, Joint, Separate
-
-
-def default_recipes(base: Recipe | None = None) -> list[Recipe]:
-    """Return the recipes that `compare` runs: separate, joint and alternating.
-
-    Args:
-        base: Settings that all three share; default `Recipe()`. Its schedule is kept for the recipe
-            of the same kind.
-    """
-    base = base or Recipe()
-    schedules: dict[str, AnySchedule] = {
-        "separate": Separate(),
-        "joint": Joint(),
-        "alternating": Alternating(),
-    }
-    schedules[base.schedule.kind] = base.schedule
-    recipes = [replace(base, name=name, schedule=schedule) for name, schedule in schedules.items()]
-    # an optimiser per task can't take joint steps over a shared trunk
-    return [
-        replace(recipe, layout="one")
-        if recipe.layout == "per_task" and recipe.name == "joint"
-        else recipe
-        for recipe in recipes
-    ]
 
 
 @dataclass(frozen=True)
@@ -102,18 +79,31 @@ class Study:
         self,
         *,
         workers: int | None = None,
+        store: str | Path | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> StudyResult:
         """Run everything; the result is the same whatever the number of workers.
 
         Args:
             workers: Processes to run folds in; default one for each core.
+            store: A folder, or the URL of a database such as ``postgresql://user@host/name``, that
+                keeps finished runs. A study that was stopped goes on from there, and several
+                machines that name the same place share the work; each gets the whole result.
             progress: Called with how often a recipe or baseline was run on a fold so far, and in
                 all; runs that are trained together are counted when all are done.
+
+        Raises:
+            InvalidInputError: The table can't be split into so many folds, or the store can't be
+                reached or holds another study.
+            WorkerDiedError: Processes died again and again, most often for want of memory.
         """
-        measurements = Measurements(self, workers=workers, progress=progress)
+        measurements = Measurements(self, workers=workers, store=store, progress=progress)
         measurements.run(self.recipes, self.baselines, range(self.seed, self.seed + self.seeds))
         return measurements.result()
+
+
+FREE = ("seeds", "baselines")
+"""What may differ from the study that a store was made with: more of it is more runs."""
 
 
 class Measurements:
@@ -121,7 +111,8 @@ class Measurements:
 
     Args:
         study: The table, the number of folds, and what may be shipped.
-        workers: Processes to run folds in; default one for each core.
+        workers: As in `Study.run`.
+        store: As in `Study.run`.
         progress: As in `Study.run`.
     """
 
@@ -130,15 +121,30 @@ class Measurements:
         study: Study,
         *,
         workers: int | None = None,
+        store: str | Path | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.study = study
-        self.workers = workers or os.cpu_count() or 1
+        self.workers = workers
+        self.data = table_digest(study.table)
+        self.store = None if store is None else RunStore.open(store, self._description(), free=FREE)
         self.progress = progress
         self._folds: dict[int, list[Fold]] = {}
         self._results: dict[tuple[str, int, int], FoldResult] = {}
         self._recipes: dict[str, Recipe] = {}
         self._baselines: list[str] = []
+
+    def _description(self) -> dict[str, object]:
+        study = self.study
+        return {
+            "data": self.data,
+            "targets": [task.name for task in study.table.tasks],
+            "folds": study.folds,
+            "seed": study.seed,
+            "seeds": study.seeds,
+            "recipes": {recipe.name: recipe.to_json() for recipe in study.recipes},
+            "baselines": list(study.baselines),
+        }
 
     def folds(self, seed: int) -> list[Fold]:
         """Return the folds of a repetition."""
@@ -153,18 +159,47 @@ class Measurements:
             ]
         return self._folds[seed]
 
+    @property
+    def recipes(self) -> list[Recipe]:
+        """The recipes that were measured."""
+        return list(self._recipes.values())
+
+    @property
+    def baselines(self) -> list[str]:
+        """The baselines that were measured."""
+        return list(self._baselines)
+
+    def seconds_of_a_fold(self) -> dict[str, float]:
+        """Return the mean seconds of each recipe and baseline on a fold."""
+        spent: dict[str, list[float]] = {}
+        for result in self._results.values():
+            spent.setdefault(result.name, []).append(result.seconds)
+        return {name: sum(seconds) / len(seconds) for name, seconds in spent.items()}
+
     def run(
-        self, recipes: Sequence[Recipe], baselines: Sequence[str], seeds: Iterable[int]
+        self,
+        recipes: Sequence[Recipe],
+        baselines: Sequence[str],
+        seeds: Iterable[int],
+        *,
+        folds: int | None = None,
     ) -> None:
-        """Measure recipes and baselines on the folds of some seeds."""
-        folds = [fold for seed in seeds for fold in self.folds(seed)]
+        """Measure recipes and baselines on the folds of some seeds.
+
+        Args:
+            recipes: What to train.
+            baselines: What to fit beside them.
+            seeds: Seeds of the repetitions.
+            folds: How many folds of each seed; default all.
+        """
+        chosen = [fold for seed in seeds for fold in self.folds(seed)[:folds]]
         reference = next(recipe for recipe in self.study.recipes if recipe.name == SEPARATE)
-        jobs = fold_jobs(self.study.table, folds, recipes, baselines, reference)
-        total = len(folds) * (len(recipes) + len(baselines))
+        jobs = fold_jobs(self.study.table, chosen, recipes, baselines, reference, self.data)
+        total = len(chosen) * (len(recipes) + len(baselines))
         self._recipes |= {recipe.name: recipe for recipe in recipes}
         self._baselines += [name for name in baselines if name not in self._baselines]
         done = 0
-        for results in _run_jobs(jobs, self.workers):
+        for _, results in run_jobs(jobs, workers=self.workers, store=self.store):
             for fields in results:
                 result = FoldResult(**fields)
                 self._results[result.name, result.seed, result.fold] = result
@@ -191,17 +226,6 @@ class Measurements:
             [fold for seed in sorted(self._folds) for fold in self._folds[seed]],
             dict(self._results),
         )
-
-
-def _run_jobs(jobs: Sequence[FoldJob], workers: int) -> Iterator[list[dict[str, Any]]]:
-    count = min(workers, len(jobs))
-    if count == 1:
-        return (job.run() for job in jobs)
-    from joblib import Parallel, delayed
-
-    parallel = Parallel(n_jobs=count, return_as="generator_unordered")
-    results: Iterator[list[dict[str, Any]]] = parallel(delayed(FoldJob.run)(job) for job in jobs)
-    return results
 
 
 def _sorted_rows(

@@ -12,6 +12,7 @@ import polars as pl
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._blend import Blend, blended, choose_blend
+from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._fold_runs import Fold, FoldResult, measured_rows
 from jointrain.studies._statistics import (
     LEVEL,
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from jointrain.studies._study import Study
-
-SEPARATE = "separate"
-"""Name of the recipe that all others are compared with."""
 
 SHIPPED = "shipped model"
 """Name, in reports, of the model that is put together from the best recipes."""
@@ -61,7 +59,8 @@ class StudyResult:
 
     def values(self, recipe: str, task: str, metric: str) -> np.ndarray:
         """Return a metric over seeds and folds, [J], NaN where it is undefined or was not run."""
-        return self._values.get((recipe, task, metric), np.full(len(self._order), np.nan))
+        known = self._shipped_values if recipe == SHIPPED else self._values
+        return known.get((recipe, task, metric), np.full(len(self._order), np.nan))
 
     def runs(self, recipe: str) -> int:
         """Return on how many folds, of all seeds, a recipe or baseline was run."""
@@ -74,21 +73,27 @@ class StudyResult:
 
     @cached_property
     def _values(self) -> dict[tuple[object, ...], np.ndarray]:
-        parts = self.table.partition_by("recipe", "task", "metric", as_dict=True)
+        return self._by_fold(self.table)
+
+    @cached_property
+    def _shipped_values(self) -> dict[tuple[object, ...], np.ndarray]:
+        return self._by_fold(self.shipped_table)
+
+    def _by_fold(self, table: pl.DataFrame) -> dict[tuple[object, ...], np.ndarray]:
+        parts = table.partition_by("recipe", "task", "metric", as_dict=True)
+        keys = ["seed", "fold"]
         return {
-            key: self._order.join(
-                part, on=["seed", "fold"], how="left", maintain_order="left"
-            )["value"].fill_null(np.nan).to_numpy()
+            key: self._order.join(part, on=keys, how="left", maintain_order="left")["value"]
+            .fill_null(np.nan)
+            .to_numpy()
             for key, part in parts.items()
-        }  # fmt: skip
+        }
 
     @cached_property
     def _test_over_train(self) -> float:
         return float((self.table["test_rows"] / self.table["train_rows"]).mean())  # type: ignore[arg-type]
 
     def _changes(self, recipe: str, reference: str = SEPARATE) -> dict[str, np.ndarray]:
-        if recipe == SHIPPED:
-            return self._shipped_changes
         changes = {}
         for task in self.study.table.tasks:
             metric = task.primary_metric
@@ -204,7 +209,7 @@ class StudyResult:
     def components(self) -> list[str]:
         """What the shipped model may be put together from."""
         recipes = [recipe.name for recipe in self.study.recipes]
-        return recipes + (list(self.study.baselines) if self.study.ship == "any" else [])
+        return recipes if self.study.ship == "networks" else recipes + list(self.study.baselines)
 
     @cached_property
     def blends(self) -> dict[str, Blend]:
@@ -266,27 +271,14 @@ class StudyResult:
         return pl.DataFrame(rows)
 
     @cached_property
-    def _shipped_changes(self) -> dict[str, np.ndarray]:
-        shipped = replace(self, table=pl.concat([self.table, self.shipped_table]))
-        changes = {}
-        for task in self.study.table.tasks:
-            metric = task.primary_metric
-            changes[task.name] = relative_changes(
-                shipped.values(SHIPPED, task.name, metric.name),
-                self.values(SEPARATE, task.name, metric.name),
-                higher_is_better=metric.higher_is_better,
-            )
-        return changes
-
-    @cached_property
     def shipped_delta_m(self) -> Comparison:
         """Delta-m of the shipped model, from nested cross-validation."""
-        return delta_m(self._shipped_changes, self._test_over_train)
+        return delta_m(self._changes(SHIPPED), self._test_over_train)
 
     @cached_property
     def shipped_comparisons(self) -> dict[str, Comparison]:
         """How the shipped model compares with separate training, by task; nested."""
-        return compare_changes(self._shipped_changes, self._test_over_train)
+        return compare_changes(self._changes(SHIPPED), self._test_over_train)
 
 
 def _common_rows(results: Sequence[FoldResult]) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
-from jointrain.studies._study_result import SEPARATE
+from jointrain.studies._catalogue import SEPARATE
 from jointrain.training._recipe import Recipe, size_weights
 from jointrain.training._schedule import Separate
 
