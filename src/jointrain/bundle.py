@@ -27,6 +27,7 @@ from safetensors.torch import save as save_weights
 from jointrain.data import Column, TableEncoder
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.task import Kind, Task
+from jointrain.training._calibration import Calibration, Residuals
 from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import Part, TableModel
 
@@ -36,6 +37,8 @@ ANSWER = "jointrain-answer.json"
 """Name of the file that marks the folder of a search as jointrain's own."""
 _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
+_RESIDUALS = "residuals of "
+"""What the names of residuals begin with among the weights."""
 _PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
 
 
@@ -49,6 +52,8 @@ class _TaskEntry(_Strict):
     classes: list[bool | int | float | str]
     mean: float | None = None
     deviation: float | None = None
+    temperature: float | None = None
+    unseen_rows: int | None = None
 
 
 class _ColumnEntry(_Strict):
@@ -120,6 +125,9 @@ def write_bundle(
         for index, part in enumerate(model.parts)
         for name, value in part.network.state_dict().items()
     }
+    calibration = model.calibration
+    for name, residuals in calibration.residuals.items():
+        weights[f"{_RESIDUALS}{name}"] = torch.from_numpy(residuals.sizes)
     (folder / _WEIGHTS).write_bytes(save_weights(weights))
     model.encoder.save(folder / _ENCODER)
     scaling = model.scaling
@@ -132,6 +140,12 @@ def write_bundle(
                 classes=list(task.classes),
                 mean=scaling[task.name][0] if task.name in scaling else None,
                 deviation=scaling[task.name][1] if task.name in scaling else None,
+                temperature=calibration.temperatures.get(task.name),
+                unseen_rows=(
+                    calibration.residuals[task.name].rows
+                    if task.name in calibration.residuals
+                    else None
+                ),
             )
             for task in model.tasks
         ],
@@ -207,6 +221,11 @@ def load_bundle(path: str | Path) -> TableModel:
             parts.append(
                 Part(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
             )
+        residuals = {
+            entry.name: Residuals(entry.unseen_rows, weights[_RESIDUALS + entry.name].numpy())
+            for entry in described.tasks
+            if entry.unseen_rows is not None
+        }
     except OSError as error:
         raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
     except (ValidationError, SafetensorError, RuntimeError, KeyError) as error:
@@ -224,6 +243,10 @@ def load_bundle(path: str | Path) -> TableModel:
         parts=tuple(parts),
         recipe=recipe,
         seed=described.seed,
+        calibration=Calibration(
+            {e.name: e.temperature for e in described.tasks if e.temperature is not None},
+            residuals,
+        ),
     )
 
 
