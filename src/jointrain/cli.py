@@ -399,6 +399,10 @@ def predict(
         str, typer.Option(help="File to write, kind by its ending; - is standard output (CSV).")
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    intervals: Annotated[
+        float | None,
+        typer.Option(help="Share of the numbers that intervals are to hold, such as 0.9."),
+    ] = None,
 ) -> None:
     """Predict all targets for the rows of a table."""
     from jointrain.bundle import describe_bundle, load_bundle
@@ -413,7 +417,7 @@ def predict(
     model = load_bundle(bundle)
     frame = read_table(table)
     _warn_unseen(model, frame)
-    predictions = model.predict_table(frame)
+    predictions = model.predict_table(frame, intervals)
     name = describe_bundle(bundle)["notes"].get("id")
     if name in frame.columns and name not in predictions.columns:
         predictions = predictions.insert_column(0, frame[name])
@@ -472,10 +476,11 @@ def inspect_bundle(
                 for name, value in metrics.get(task.name, {}).items()
             )
             or "-",
+            _calibration_text(model, task.name),
         ]
         for task in model.tasks
     ]
-    _print_table("Tasks", ["task", "kind", "classes", "metrics"], rows)
+    _print_table("Tasks", ["task", "kind", "classes", "metrics", "calibration"], rows)
     if "metrics" in described["notes"]:
         print(f"Metrics: {described['notes']['metrics']}.\n")
     rows = [[column.name, column.kind, column.dtype] for column in model.columns]
@@ -514,6 +519,15 @@ def _print_networks(model: TableModel) -> None:
     recipe = {name: value for name, value in model.recipe.to_json().items() if value is not None}
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
     print(f"Seed: {model.seed}")
+
+
+def _calibration_text(model: TableModel | BlendedModel, task: str) -> str:
+    calibration = model.calibration
+    if task in calibration.temperatures:
+        return f"temperature {calibration.temperatures[task]:.3g}"
+    if task in calibration.residuals:
+        return f"90 % within ±{calibration.radius(task, 0.9):.4g}"
+    return "-"
 
 
 @app.command()
