@@ -161,6 +161,9 @@ CASES = {
         )
     },
     "balancer uncertainty in turn": {"balancer": "uncertainty", "schedule": Alternating()},
+    "balancer uncertainty warmed up": {
+        "balancer": "uncertainty", "warm_up": 0.5, "decay": "cosine", "weights": {"price": 2.0},
+    },
     "balancer dwa in turn": {"balancer": "dwa", "schedule": Alternating(), "weights": {"age": 2.0}},
 }  # fmt: skip
 
@@ -326,6 +329,10 @@ def test_no_runs_are_no_fault():
     ("case", "message"),
     [
         ({"optimizer": OptimizerSettings(name="sgd", learning_rate=1e30)}, "not finite"),
+        (
+            {"optimizer": OptimizerSettings(name="sgd", learning_rate=1e30), "balancer": "dwa"},
+            "is inf|not finite",
+        ),
         ({"patience": 2, "validated": False}, "`patience` needs validation data"),
     ],
 )

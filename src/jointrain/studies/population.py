@@ -19,6 +19,7 @@ from torch import Tensor
 from jointrain.balancing import LossWeighting
 from jointrain.data._tensor_data import TensorData
 from jointrain.networks._dropout import Dropout, keep_factors
+from jointrain.studies._stacked_balancers import MemberBalancer, balance
 from jointrain.studies._stacked_draws import Draws
 from jointrain.studies._stacked_losses import (
     Slot,
@@ -194,6 +195,11 @@ def _rate_factors(steps: int, warm_up: float, decay: str) -> Tensor:
     return torch.tensor(factors, dtype=torch.float64)
 
 
+@lru_cache(maxsize=256)
+def _index(places: tuple[int, ...]) -> Tensor:
+    return torch.tensor(places)
+
+
 class _Member:
     """A run, and how far it has got."""
 
@@ -212,6 +218,10 @@ class _Member:
         # all heads move at every step, so the weights can move as one piece
         self.whole = isinstance(self.stretch.schedule, (Joint, Separate))
         self.step = 0
+        self.balancer: MemberBalancer | None = None
+        if trainer.balancer is not None:
+            assert isinstance(trainer.balancer, LossWeighting), trainer.balancer
+            self.balancer = MemberBalancer(trainer.balancer, trainer.optimizers.learning_rate)
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -456,7 +466,9 @@ class _Stack:
         self._clips = bool(self._clip[:count].isfinite().any())
         self._penalises = bool(self._penalties[:, :count].any())
         self._balanced = [
-            row for row, member in enumerate(self._members) if member.trainer.balancer is not None
+            (row, member.balancer)
+            for row, member in enumerate(self._members)
+            if member.balancer is not None
         ]
         kinds: dict[OptimizerKind, list[int]] = {}
         for row, member in enumerate(self._members):
@@ -534,8 +546,8 @@ class _Stack:
         self._seen[0, :count] += means
         self._seen[1, :count] += active
         factors = self._task_weights[:count] * active
-        for row in self._balanced:
-            self._balance(row, step, means[row], factors[row])
+        if self._balanced:
+            self._balance(step, means, factors)
         factors.div_(labelled)
         slope.mul_(self._losses.by_column(factors).unsqueeze(1))
         self._network.backward(slope, kept, self._weight_views, self._gradient_views)
@@ -566,18 +578,24 @@ class _Stack:
         slots = self._slots[id(member)]
         return [slots[name] for name in self._tasks[row][step]]
 
-    @torch.enable_grad()
-    def _balance(self, row: int, step: int, losses: Tensor, factors: Tensor) -> None:
-        """Ask a member's own balancer for the weights of the step."""
-        member = self._members[row]
-        slots = self._slots[id(member)]
-        leaves = {
-            name: losses[slots[name]].clone().requires_grad_() for name in self._tasks[row][step]
-        }
-        member.trainer.backward(leaves, ())
-        for name, leaf in leaves.items():
-            assert leaf.grad is not None
-            factors[slots[name]] = leaf.grad
+    def _balance(self, step: int, losses: Tensor, factors: Tensor) -> None:
+        """Ask the members' balancers for the weights of the step."""
+        rows = [row for row, _ in self._balanced]
+        tasks = [self._tasks[row][step] for row in rows]
+        chosen = losses[rows]
+        if not bool(chosen.isfinite().all()):
+            for row, names in zip(rows, tasks, strict=True):
+                slots = self._slots[id(self._members[row])]
+                found = {name: float(losses[row, slots[name]]) for name in names}
+                check_finite(found, self._members[row].step)
+        places = [self._places(row, names) for row, names in zip(rows, tasks, strict=True)]
+        balancers = [balancer for _, balancer in self._balanced]
+        factors[rows] = balance(balancers, tasks, places, chosen, self._task_weights[rows])
+
+    def _places(self, row: int, names: tuple[str, ...]) -> Tensor:
+        """Return the slots of a member's tasks, [t]."""
+        slots = self._slots[id(self._members[row])]
+        return _index(tuple(slots[name] for name in names))
 
     def _penalize(self, gradients: Tensor, active: Tensor) -> None:
         """Add the gradients of the L1 and L2 penalties of the weight matrices in the step."""
