@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
     from jointrain.reports import SearchReport
     from jointrain.studies import Affinity, BlendedModel, Candidates, Study, StudyResult
-    from jointrain.training import Callback, Recipe, TableModel
+    from jointrain.training import Recipe, TableModel
     from jointrain.training._table_part import Part
 
 app = typer.Typer(
@@ -643,7 +643,7 @@ def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None
 
 
 @contextmanager
-def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(unit: str) -> Iterator[Callable[[float, int], None]]:
     """Give a function of (done, all) that moves a progress bar on standard error."""
     from rich.progress import Progress
 
@@ -669,35 +669,18 @@ def _range(counts: Sequence[int]) -> str:
 
 
 def _fit(table: SupervisedTable, recipe: Recipe, settings: TableSettings) -> TableModel:
-    """Train a recipe on all rows, with a progress bar: of networks if many, else of epochs."""
+    """Train a recipe on all rows, with a progress bar."""
     from jointrain.studies.population import fit_together
     from jointrain.training import fit_table
 
-    title = f"training {recipe.name} on all rows"
-    if recipe.chosen_ensemble(len(table.frame)) > 1:
-        with _progress(title) as advance:
-            fit_runs = partial(fit_together, progress=advance)
-            return fit_table(
-                table, recipe, seed=settings.seed, device=settings.device, fit_runs=fit_runs
-            )
-    with _epochs(title) as callbacks:
+    with _progress(f"training {recipe.name} on all rows") as advance:
         return fit_table(
-            table, recipe, seed=settings.seed, device=settings.device, callbacks=callbacks
+            table,
+            recipe,
+            seed=settings.seed,
+            device=settings.device,
+            fit_runs=partial(fit_together, progress=advance),
         )
-
-
-@contextmanager
-def _epochs(title: str) -> Iterator[list[Callback]]:
-    """Give callbacks that move a progress bar by the epochs of each network."""
-    from jointrain.training import Callback, EpochRecord, Trainer
-
-    with _progress(title) as advance:
-
-        class _Bar(Callback):
-            def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-                advance(record.epoch, trainer.epochs)
-
-        yield [_Bar()]
 
 
 if __name__ == "__main__":
