@@ -1,13 +1,13 @@
 """How often are the verdicts of a study right? Studies of made-up tables whose truth is known.
 
 Every study is `Study` with two recipes, five folds and three seeds, a small network and the default
-number of epochs, on a table of 240 rows with four tasks; each row has the label of one task only.
+number of epochs, on a table of 480 rows with four tasks; each row has the label of one task only.
 A task's truth is s tanh(1.5 (u - b)), with a sign s, an offset b and a direction u of its inputs,
 and noise of a tenth of its standard deviation. The designs differ in one thing each:
 
-- related: all tasks have one direction u of all twelve inputs, so what the tasks share is just what
-  is hard to learn from 60 labels. Joint training should be found to help.
-- unrelated: as before, but each task has a direction of three inputs of its own: what one task
+- related: all tasks have one direction u of all sixteen inputs, so what the tasks share is just what
+  is hard to learn from 120 labels. Joint training should be found to help.
+- unrelated: as before, but each task has a direction of four inputs of its own: what one task
   learns is of no use to another. That alone does not make joint training equal to separate
   training: it can hurt (tasks get into each other's way) or help (stopping early by the sum of four
   tasks' losses is steadier), so the mean change is printed too. A "helps" is called false here.
@@ -41,7 +41,7 @@ from jointrain import Recipe, SupervisedTable
 from jointrain.studies import Study, StudyResult, default_recipes
 from jointrain.training import OptimizerSettings
 
-ROWS, INPUTS, TASKS, NOISE = 240, 12, 4, 0.1
+ROWS, INPUTS, TASKS, NOISE = 480, 16, 4, 0.1
 NAMES = tuple(f"y{task}" for task in range(TASKS))
 DESIGNS = ("related", "unrelated", "other partners")
 NETWORK: dict[str, Any] = {
@@ -49,7 +49,7 @@ NETWORK: dict[str, Any] = {
     "width": 32,
     "depth": 1,
     "dropout": 0.0,
-    "batch_size": 64,
+    "batch_size": 128,
     "optimizer": OptimizerSettings(learning_rate=1e-2),
 }
 
