@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,39 +25,65 @@ from jointrain.data import (
 )
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
-from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._callback import Callback
 from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._phases import Phases
 from jointrain.training._prediction import predict
 from jointrain.training._random_numbers import derived_seed
-from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
+from jointrain.training._recipe import Recipe, size_weights
 from jointrain.training._schedule import Separate
+from jointrain.training._table_part import Part, mean_validation
 from jointrain.training._trainer import Trainer
+from jointrain.training._weight_rules import Members, rounds
+
+
+class TablePredictor(ABC):
+    """What predicts target columns: predictions as a table, and how good they are."""
+
+    @property
+    @abstractmethod
+    def predicted_tasks(self) -> tuple[Task, ...]:
+        """The tasks that it predicts."""
+
+    @abstractmethod
+    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+        """Return the predictions of each task."""
+
+    def predict_table(self, frame: Any) -> pl.DataFrame:
+        """Return the predictions as a table, a row for each row of `frame`.
+
+        A regression task gives a column of its name. A class task gives a column of its name with
+        the most probable class, and a column ``name=class`` with the probability of each class.
+        """
+        predictions = self.predict(frame)
+        columns: dict[str, Any] = {}
+        for task in self.predicted_tasks:
+            prediction = predictions[task.name]
+            if not task.has_classes:
+                columns[task.name] = prediction
+                continue
+            if task.kind == "binary":
+                prediction = np.stack([1 - prediction, prediction], axis=1)
+            columns[task.name] = [task.classes[i] for i in prediction.argmax(1)]
+            for index, label in enumerate(task.classes):
+                columns[f"{task.name}={label}"] = prediction[:, index]
+        return pl.DataFrame(columns)
+
+    def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
+        """Return each task's metrics over the rows of `frame` that have its label.
+
+        Raises:
+            InvalidInputError: A feature or target column is missing or of another type.
+        """
+        table = as_table(frame)
+        tasks = self.predicted_tasks
+        labels = encode_targets(table, list(tasks))
+        return evaluate_predictions(tasks, self.predict(table), labels)
 
 
 @dataclass(frozen=True)
-class Part:
-    """One network of a table model, and the tasks that it predicts.
-
-    Args:
-        tasks: Names of the tasks.
-        network: Predicts standardised targets and logits; it may have heads of more tasks.
-        weights: The loss weights with which it was trained.
-        validation: Loss of each task on the validation rows, at the restored weights.
-        epochs: Epochs made, and the epoch whose weights were kept.
-    """
-
-    tasks: tuple[str, ...]
-    network: Network
-    weights: Mapping[str, float]
-    validation: Mapping[str, float]
-    epochs: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class TableModel:
+class TableModel(TablePredictor):
     """A fitted model for the target columns of a table.
 
     Args:
@@ -105,37 +132,6 @@ class TableModel:
         inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
         tasks = self.tasks if auxiliary else self.predicted_tasks
         return predict_parts(self.parts, tasks, self.scaling, inputs)
-
-    def predict_table(self, frame: Any) -> pl.DataFrame:
-        """Return the predictions as a table, a row for each row of `frame`.
-
-        A regression task gives a column of its name. A class task gives a column of its name with
-        the most probable class, and a column ``name=class`` with the probability of each class.
-        """
-        predictions = self.predict(frame)
-        columns: dict[str, Any] = {}
-        for task in self.predicted_tasks:
-            prediction = predictions[task.name]
-            if not task.has_classes:
-                columns[task.name] = prediction
-                continue
-            if task.kind == "binary":
-                prediction = np.stack([1 - prediction, prediction], axis=1)
-            columns[task.name] = [task.classes[i] for i in prediction.argmax(1)]
-            for index, label in enumerate(task.classes):
-                columns[f"{task.name}={label}"] = prediction[:, index]
-        return pl.DataFrame(columns)
-
-    def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
-        """Return each task's metrics over the rows of `frame` that have its label.
-
-        Raises:
-            InvalidInputError: A feature or target column is missing or of another type.
-        """
-        table = as_table(frame)
-        tasks = self.predicted_tasks
-        labels = encode_targets(table, list(tasks))
-        return evaluate_predictions(tasks, self.predict(table), labels)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -293,53 +289,35 @@ def fit_parts(
         InvalidInputError: A task has no label in the training rows, or a loss is not finite.
     """
 
-    def fit(chosen: Recipe, losses: Mapping[str, float] | None) -> tuple[Part, ...]:
+    def fit(recipes: Sequence[Recipe]) -> list[Members]:
         runs = [
-            run
-            for member, (train, validation) in enumerate(splits)
-            for run in prepare_runs(
-                chosen,
-                data.take(torch.from_numpy(train)),
-                data.take(torch.from_numpy(validation)) if len(validation) else None,
-                tasks,
-                losses,
-                seed=member_seed(seed, member),
-                device=device,
-                callbacks=callbacks,
-            )
+            [
+                prepare_runs(
+                    chosen,
+                    data.take(torch.from_numpy(train)),
+                    data.take(torch.from_numpy(validation)) if len(validation) else None,
+                    tasks,
+                    seed=member_seed(seed, member),
+                    device=device,
+                    callbacks=callbacks,
+                )
+                for member, (train, validation) in enumerate(splits)
+            ]
+            for chosen in recipes
         ]
-        fit_runs(runs)
-        return tuple(part for run in runs for part in run.parts())
+        fit_runs([run for of_recipe in runs for of_member in of_recipe for run in of_member])
+        return [
+            [[part for run in of_member for part in run.parts()] for of_member in of_recipe]
+            for of_recipe in runs
+        ]
 
-    first = runs_before(recipe)
-    if first is None:
-        return fit(recipe, None)
-    return fit(recipe, single_task_losses(fit(first, None), tasks))
-
-
-def runs_before(recipe: Recipe) -> Recipe | None:
-    """Return the recipe whose validation losses another one needs to know: the difficulty rule's.
-
-    None if it needs none.
-    """
-    if recipe.weights != "difficulty" or isinstance(recipe.schedule, Separate):
-        return None
-    return replace(recipe, schedule=Separate(), weights="equal", partition=None, name="separate")
-
-
-def single_task_losses(parts: Sequence[Part], tasks: Sequence[Task]) -> dict[str, float] | None:
-    """Return the validation losses of tasks that were trained alone; None if one has none."""
-    measured = mean_validation(parts)
-    return measured if len(measured) == len(tasks) else None
-
-
-def mean_validation(parts: Sequence[Part]) -> dict[str, float]:
-    """Return the validation loss of each task, the mean over the parts that predict it."""
-    measured: dict[str, list[float]] = {}
-    for part in parts:
-        for name, loss in part.validation.items():
-            measured.setdefault(name, []).append(loss)
-    return {name: sum(losses) / len(losses) for name, losses in measured.items()}
+    wanted = rounds(recipe, tasks)
+    recipes = next(wanted)
+    while True:
+        try:
+            recipes = wanted.send(fit(recipes))
+        except StopIteration as end:
+            return tuple(part for parts in end.value for part in parts)
 
 
 def prepare_runs(
@@ -347,7 +325,6 @@ def prepare_runs(
     train: TensorData,
     validation: TensorData | None,
     tasks: Sequence[Task],
-    losses: Mapping[str, float] | None = None,
     *,
     seed: int,
     device: str | torch.device = "cpu",
@@ -356,12 +333,10 @@ def prepare_runs(
     """Return the runs of a recipe, one for each network, ready to be fitted.
 
     Args:
-        recipe: What to train.
+        recipe: What to train; a rule of weights that needs other runs is left to `rounds`.
         train: Rows to train on.
         validation: Rows for early stopping, None for none.
         tasks: The tasks.
-        losses: Their validation losses when trained alone, for the difficulty rule; None weighs
-            all tasks alike.
         seed: Seed of the initial weights, batches, task order and dropout.
         device: Where to train.
         callbacks: Hooks of the trainers.
@@ -373,8 +348,6 @@ def prepare_runs(
         weights = size_weights(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
         )
-    elif recipe.weights == "difficulty" and losses is not None:
-        weights = difficulty_weights(losses)
     elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
         weights = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}
