@@ -177,7 +177,6 @@ def compare(settings: CompareSettings) -> None:
     from jointrain.bundle import check_new_folder, new_folder, write_bundle
     from jointrain.reports import print_result, result_to_json, write_markdown
     from jointrain.studies import SHIPPED, Study, fit_shipped
-    from jointrain.studies.population import fit_together
     from jointrain.training import resolve_device
 
     started = time.monotonic()
@@ -196,8 +195,9 @@ def compare(settings: CompareSettings) -> None:
     )
     result = _run_study(study, settings, started)
     with _progress("training the model on all rows") as advance:
-        fit_runs = partial(fit_together, progress=advance)
-        model = fit_shipped(result, device=settings.device, fit_runs=fit_runs)
+        model = fit_shipped(
+            result, device=settings.device, workers=settings.workers, progress=advance
+        )
     metrics = {
         task.name: {
             metric.name: float(_nanmean(result.values(SHIPPED, task.name, metric.name)))

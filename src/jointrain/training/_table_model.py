@@ -40,17 +40,18 @@ from jointrain.training._weight_rules import Members, rounds
 
 
 class TablePredictor(ABC):
-    """What predicts target columns: predictions as a table, and how good they are."""
+    """What predicts target columns: predictions as a table, and how good they are.
+
+    Attributes:
+        calibration: What held-out rows tell of the predictions.
+    """
+
+    calibration: Calibration
 
     @property
     @abstractmethod
     def predicted_tasks(self) -> tuple[Task, ...]:
         """The tasks that it predicts."""
-
-    @property
-    @abstractmethod
-    def calibration(self) -> Calibration:
-        """What held-out rows tell of the predictions."""
 
     @abstractmethod
     def predict(self, frame: Any) -> dict[str, np.ndarray]:

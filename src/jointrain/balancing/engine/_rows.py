@@ -37,7 +37,7 @@ class Block(NamedTuple):
     def columns(self) -> list[Tensor]:
         """Cut all rows into the parameters' shapes, [t, *shape] each, without a copy."""
         sizes = [x.numel() for x in self.tensors()]
-        parts = self.matrix.split(sizes, dim=1)
+        parts = torch.split(self.matrix, sizes, dim=1)
         return [p.view(-1, *x.shape) for p, x in zip(parts, self.tensors(), strict=True)]
 
 
