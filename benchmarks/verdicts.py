@@ -3,10 +3,10 @@
 Every study is `Study` with two recipes, five folds and three seeds, a small network and the default
 number of epochs, on a table of 480 rows with four tasks; each row has the label of one task only.
 A task's truth is s tanh(1.5 (u - b)), with a sign s, an offset b and a direction u of its inputs,
-and noise of a tenth of its standard deviation. The designs differ in one thing each:
+and noise of a tenth of its standard deviation. The designs differ in what is shared:
 
-- related: all tasks have one direction u of all sixteen inputs, so what the tasks share is just what
-  is hard to learn from 120 labels. Joint training should be found to help.
+- related: all tasks have one direction u of all sixteen inputs, so what the tasks share is just
+  what is hard to learn from 120 labels. Joint training should be found to help.
 - unrelated: as before, but each task has a direction of four inputs of its own: what one task
   learns is of no use to another. That alone does not make joint training equal to separate
   training: it can hurt (tasks get into each other's way) or help (stopping early by the sum of four
