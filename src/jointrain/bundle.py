@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,7 @@ from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.studies._baselines import BaselineModel
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline
 from jointrain.task import Kind, Task
+from jointrain.training._calibration import Calibration, Residuals
 from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import TableModel
 from jointrain.training._table_part import Part
@@ -43,6 +44,8 @@ ANSWER = "jointrain-answer.json"
 _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
 _COMPONENTS = "components"
+_RESIDUALS = "residuals of "
+"""What the names of residuals begin with among the weights."""
 _PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
 
 
@@ -56,6 +59,8 @@ class _TaskEntry(_Strict):
     classes: list[bool | int | float | str]
     mean: float | None = None
     deviation: float | None = None
+    temperature: float | None = None
+    unseen_rows: int | None = None
 
 
 class _ColumnEntry(_Strict):
@@ -143,10 +148,8 @@ def write_bundle(
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of a bundle into an existing folder."""
-    if isinstance(model, BlendedModel):
-        description = _write_components(model, folder, metrics or {}, notes or {})
-    else:
-        description = _write_networks(model, folder, metrics or {}, notes or {})
+    write = _write_components if isinstance(model, BlendedModel) else _write_networks
+    description: _Strict = write(model, folder, metrics or {}, notes or {})  # type: ignore[arg-type]
     content = description.model_dump(mode="json")
     content["digest"] = _digest(_canonical(content))
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -173,32 +176,46 @@ def _write_components(
         entries.append(
             _ComponentEntry(name=name, kind="networks" if networks else "baseline", tasks=tasks)
         )
+    (folder / _WEIGHTS).write_bytes(save_weights(_residuals(model.calibration)))
     return _BlendDescription(
         schema_version=SCHEMA_VERSION,
-        tasks=[_task_entry(task, {}) for task in model.tasks],
+        tasks=[_task_entry(task, {}, model.calibration) for task in model.tasks],
         columns=_column_entries(model),
         components=entries,
         weights={task: dict(weights) for task, weights in model.weights.items()},
         packages={name: version(name) for name in _PACKAGES},
         metrics=_known_metrics(metrics),
         notes=dict(notes),
-        digests=_component_digests(folder),
+        digests=_blend_digests(folder),
     )
 
 
-def _component_digests(folder: Path) -> dict[str, str]:
+def _residuals(calibration: Calibration) -> dict[str, torch.Tensor]:
+    return {
+        f"{_RESIDUALS}{name}": torch.from_numpy(residuals.sizes)
+        for name, residuals in calibration.residuals.items()
+    }
+
+
+def _blend_digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in (folder / _COMPONENTS).rglob("*") if path.is_file())
+    files.append(folder / _WEIGHTS)
     return {path.relative_to(folder).as_posix(): _digest(path.read_bytes()) for path in files}
 
 
-def _task_entry(task: Task, scaling: Mapping[str, tuple[float, float]]) -> _TaskEntry:
+def _task_entry(
+    task: Task, scaling: Mapping[str, tuple[float, float]], calibration: Calibration
+) -> _TaskEntry:
     mean, deviation = scaling.get(task.name, (None, None))
+    residuals = calibration.residuals.get(task.name)
     return _TaskEntry(
         name=task.name,
         kind=task.kind,
         classes=list(task.classes),
         mean=mean,
         deviation=deviation,
+        temperature=calibration.temperatures.get(task.name),
+        unseen_rows=None if residuals is None else residuals.rows,
     )
 
 
@@ -234,11 +251,11 @@ def _write_networks(
         for index, part in enumerate(model.parts)
         for name, value in part.network.state_dict().items()
     }
-    (folder / _WEIGHTS).write_bytes(save_weights(weights))
+    (folder / _WEIGHTS).write_bytes(save_weights(weights | _residuals(model.calibration)))
     model.encoder.save(folder / _ENCODER)
     return _Description(
         schema_version=SCHEMA_VERSION,
-        tasks=[_task_entry(task, model.scaling) for task in model.tasks],
+        tasks=[_task_entry(task, model.scaling, model.calibration) for task in model.tasks],
         columns=_column_entries(model),
         inputs=len(model.encoder.feature_names),
         parts=[
@@ -276,8 +293,10 @@ def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
         described = _BlendDescription.model_validate(
             {name: value for name, value in content.items() if name != "digest"}
         )
-        if _component_digests(folder) != described.digests:
-            raise _damaged(folder, f"{_COMPONENTS} are not the files that were saved")
+        if _blend_digests(folder) != described.digests:
+            raise _damaged(folder, "its files are not those that were saved")
+        weights = load_weights((folder / _WEIGHTS).read_bytes())
+        calibration = _load_calibration(described.tasks, weights)
         components: dict[str, TableModel | FittedBaseline] = {}
         for index, entry in enumerate(described.components):
             inner = folder / _COMPONENTS / str(index)
@@ -287,18 +306,18 @@ def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
                 model = BaselineModel.load(inner)
                 encoder = TableEncoder.load(inner / _ENCODER)
                 components[entry.name] = FittedBaseline(model.tasks, encoder, model)
-        for weights in described.weights.values():
-            if not weights.keys() <= components.keys():
-                raise _damaged(folder, "a component is missing")
+        if any(not of_task.keys() <= components.keys() for of_task in described.weights.values()):
+            raise _damaged(folder, "a component is missing")
     except OSError as error:
         raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
-    except ValidationError as error:
+    except (ValidationError, SafetensorError, KeyError) as error:
         raise _damaged(folder, str(error).splitlines()[0]) from None
     return BlendedModel(
         tasks=tuple(Task(one.name, one.kind, tuple(one.classes)) for one in described.tasks),
         columns=tuple(Column(c.name, c.kind, c.dtype) for c in described.columns),
         components=components,
         weights=described.weights,
+        calibration=calibration,
     )
 
 
@@ -331,6 +350,7 @@ def _load_networks(folder: Path, content: dict[str, Any]) -> TableModel:
             parts.append(
                 Part(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
             )
+        calibration = _load_calibration(described.tasks, weights)
     except OSError as error:
         raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
     except (ValidationError, SafetensorError, RuntimeError, KeyError) as error:
@@ -348,6 +368,20 @@ def _load_networks(folder: Path, content: dict[str, Any]) -> TableModel:
         parts=tuple(parts),
         recipe=recipe,
         seed=described.seed,
+        calibration=calibration,
+    )
+
+
+def _load_calibration(
+    entries: Sequence[_TaskEntry], weights: Mapping[str, torch.Tensor]
+) -> Calibration:
+    return Calibration(
+        {entry.name: entry.temperature for entry in entries if entry.temperature is not None},
+        {
+            entry.name: Residuals(entry.unseen_rows, weights[_RESIDUALS + entry.name].numpy())
+            for entry in entries
+            if entry.unseen_rows is not None
+        },
     )
 
 

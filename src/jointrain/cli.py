@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
     from jointrain.reports import SearchReport
     from jointrain.studies import Affinity, BlendedModel, Candidates, Study, StudyResult
-    from jointrain.training import Callback, Recipe, TableModel
+    from jointrain.training import Recipe, TableModel
     from jointrain.training._table_part import Part
 
 app = typer.Typer(
@@ -399,6 +399,10 @@ def predict(
         str, typer.Option(help="File to write, kind by its ending; - is standard output (CSV).")
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    intervals: Annotated[
+        float | None,
+        typer.Option(help="Share of the numbers that intervals are to hold, such as 0.9."),
+    ] = None,
 ) -> None:
     """Predict all targets for the rows of a table."""
     from jointrain.bundle import describe_bundle, load_bundle
@@ -413,7 +417,7 @@ def predict(
     model = load_bundle(bundle)
     frame = read_table(table)
     _warn_unseen(model, frame)
-    predictions = model.predict_table(frame)
+    predictions = model.predict_table(frame, intervals)
     name = describe_bundle(bundle)["notes"].get("id")
     if name in frame.columns and name not in predictions.columns:
         predictions = predictions.insert_column(0, frame[name])
@@ -472,10 +476,11 @@ def inspect_bundle(
                 for name, value in metrics.get(task.name, {}).items()
             )
             or "-",
+            _calibration_text(model, task.name),
         ]
         for task in model.tasks
     ]
-    _print_table("Tasks", ["task", "kind", "classes", "metrics"], rows)
+    _print_table("Tasks", ["task", "kind", "classes", "metrics", "calibration"], rows)
     if "metrics" in described["notes"]:
         print(f"Metrics: {described['notes']['metrics']}.\n")
     rows = [[column.name, column.kind, column.dtype] for column in model.columns]
@@ -514,6 +519,15 @@ def _print_networks(model: TableModel) -> None:
     recipe = {name: value for name, value in model.recipe.to_json().items() if value is not None}
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
     print(f"Seed: {model.seed}")
+
+
+def _calibration_text(model: TableModel | BlendedModel, task: str) -> str:
+    calibration = model.calibration
+    if task in calibration.temperatures:
+        return f"temperature {calibration.temperatures[task]:.3g}"
+    if task in calibration.residuals:
+        return f"90 % within ±{calibration.radius(task, 0.9):.4g}"
+    return "-"
 
 
 @app.command()
@@ -629,7 +643,7 @@ def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None
 
 
 @contextmanager
-def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(unit: str) -> Iterator[Callable[[float, int], None]]:
     """Give a function of (done, all) that moves a progress bar on standard error."""
     from rich.progress import Progress
 
@@ -655,35 +669,18 @@ def _range(counts: Sequence[int]) -> str:
 
 
 def _fit(table: SupervisedTable, recipe: Recipe, settings: TableSettings) -> TableModel:
-    """Train a recipe on all rows, with a progress bar: of networks if many, else of epochs."""
+    """Train a recipe on all rows, with a progress bar."""
     from jointrain.studies.population import fit_together
     from jointrain.training import fit_table
 
-    title = f"training {recipe.name} on all rows"
-    if recipe.chosen_ensemble(len(table.frame)) > 1:
-        with _progress(title) as advance:
-            fit_runs = partial(fit_together, progress=advance)
-            return fit_table(
-                table, recipe, seed=settings.seed, device=settings.device, fit_runs=fit_runs
-            )
-    with _epochs(title) as callbacks:
+    with _progress(f"training {recipe.name} on all rows") as advance:
         return fit_table(
-            table, recipe, seed=settings.seed, device=settings.device, callbacks=callbacks
+            table,
+            recipe,
+            seed=settings.seed,
+            device=settings.device,
+            fit_runs=partial(fit_together, progress=advance),
         )
-
-
-@contextmanager
-def _epochs(title: str) -> Iterator[list[Callback]]:
-    """Give callbacks that move a progress bar by the epochs of each network."""
-    from jointrain.training import Callback, EpochRecord, Trainer
-
-    with _progress(title) as advance:
-
-        class _Bar(Callback):
-            def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-                advance(record.epoch, trainer.epochs)
-
-        yield [_Bar()]
 
 
 if __name__ == "__main__":

@@ -72,7 +72,11 @@ def test_predictions_are_the_means_of_the_members():
     model = fit_table(table, QUICK, device="cpu")
     assert len(model.parts) == 4
     inputs = torch.from_numpy(model.encoder.transform(table.frame))
-    single = [predict_parts([part], model.tasks, model.scaling, inputs) for part in model.parts]
+    temperatures = model.calibration.temperatures
+    single = [
+        predict_parts([part], model.tasks, model.scaling, inputs, temperatures)
+        for part in model.parts
+    ]
     for name, prediction in model.predict(table.frame).items():
         expected = np.mean([found[name] for found in single], axis=0)
         np.testing.assert_allclose(prediction, expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch
 
 from jointrain.data import Column, SupervisedTable, TableEncoder, as_table
 from jointrain.studies._baselines import BaselineModel, fit_baseline
-from jointrain.studies._blend import blended
+from jointrain.studies._blend import blend_predictions
 from jointrain.studies._study_result import StudyResult
 from jointrain.studies.population import fit_together
 from jointrain.task import Task
+from jointrain.training._calibration import Calibration, scale_probabilities
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Separate
 from jointrain.training._table_model import FitRuns, TableModel, TablePredictor, fit_table
@@ -48,12 +49,14 @@ class BlendedModel(TablePredictor):
         columns: The feature columns of the table it was fitted on.
         components: Fitted recipes and baselines, by name.
         weights: For each task the weight of the components that predict it; they sum to 1.
+        calibration: Temperatures and residuals of the blends, from held-out rows.
     """
 
     tasks: tuple[Task, ...]
     columns: tuple[Column, ...]
     components: Mapping[str, TableModel | FittedBaseline]
     weights: Mapping[str, Mapping[str, float]]
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def encoder(self) -> TableEncoder:
@@ -73,10 +76,18 @@ class BlendedModel(TablePredictor):
         """
         table = as_table(frame)
         found = {name: component.predict(table) for name, component in self.components.items()}
+        temperatures = self.calibration.temperatures
         return {
-            task.name: blended(
-                np.stack([found[name][task.name] for name in self.weights[task.name]], axis=1),
-                np.array(list(self.weights[task.name].values())),
+            task.name: scale_probabilities(
+                blend_predictions(
+                    {
+                        name: values[task.name]
+                        for name, values in found.items()
+                        if name in self.weights[task.name]
+                    },
+                    self.weights[task.name],
+                ),
+                temperatures.get(task.name, 1.0),
             )
             for task in self.tasks
         }
@@ -120,11 +131,18 @@ def fit_shipped(
             device=device,
             fit_runs=fit_runs,
         )
-    if len(components) == 1:
-        only = next(iter(components.values()))
-        if isinstance(only, TableModel):
-            return only
-    return BlendedModel(table.tasks, table.columns, components, weights)
+    only = next(iter(components.values()))
+    if len(components) == 1 and isinstance(only, TableModel):
+        return only
+    # the temperatures of the blends were found with those of the networks left out
+    plain = {
+        name: replace(component, calibration=Calibration())
+        if isinstance(component, TableModel)
+        else component
+        for name, component in components.items()
+    }
+    calibration = Calibration.fit(table.tasks, result.held_out_blends(), table.labels())
+    return BlendedModel(table.tasks, table.columns, plain, weights, calibration)
 
 
 def _as_shipped(recipe: Recipe) -> Recipe:

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from jointrain.data import (
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
+from jointrain.training._calibration import Calibration, scale_probabilities
 from jointrain.training._callback import Callback
 from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._phases import Phases
@@ -46,22 +47,75 @@ class TablePredictor(ABC):
     def predicted_tasks(self) -> tuple[Task, ...]:
         """The tasks that it predicts."""
 
+    @property
+    @abstractmethod
+    def calibration(self) -> Calibration:
+        """What held-out rows tell of the predictions."""
+
     @abstractmethod
     def predict(self, frame: Any) -> dict[str, np.ndarray]:
         """Return the predictions of each task."""
 
-    def predict_table(self, frame: Any) -> pl.DataFrame:
+    def predict_interval(self, frame: Any, coverage: float = 0.9) -> dict[str, np.ndarray]:
+        """Return intervals for the values of each regression task, centred on the predictions.
+
+        Their half width is the quantile of the absolute errors on rows that a network was not
+        trained on. With an ensemble these are errors of single networks, which are somewhat larger
+        than those of its mean, so the intervals are rather too wide than too narrow.
+
+        Args:
+            frame: As in `predict`.
+            coverage: Which share of the true values the intervals are to hold, in (0, 1); default
+                0.9. It holds over all rows together, not for each kind of row.
+
+        Shape:
+            returns: [n, 2], lower and upper end in the target's unit; infinite where there were too
+            few rows for such a coverage.
+
+        Raises:
+            InvalidInputError: No task is of kind regression, or as in `predict`.
+        """
+        tasks = [task for task in self.predicted_tasks if not task.has_classes]
+        if not tasks:
+            raise InvalidInputError("intervals are for numbers, and every task has classes")
+        radii = {task.name: self.calibration.radius(task.name, coverage) for task in tasks}
+        predictions = self.predict(frame)
+        return {
+            name: predictions[name][:, None] + radius * np.array([-1.0, 1.0])
+            for name, radius in radii.items()
+        }
+
+    def predict_table(self, frame: Any, intervals: float | None = None) -> pl.DataFrame:
         """Return the predictions as a table, a row for each row of `frame`.
 
         A regression task gives a column of its name. A class task gives a column of its name with
         the most probable class, and a column ``name=class`` with the probability of each class.
+
+        Args:
+            frame: As in `predict`.
+            intervals: Coverage of intervals of the regression tasks, in columns ``name_low`` and
+                ``name_high``; None (default) for none.
+
+        Raises:
+            InvalidInputError: As in `predict` and `predict_interval`, or a task has the name of
+                such a column.
         """
         predictions = self.predict(frame)
+        ends = {} if intervals is None else self.predict_interval(frame, intervals)
         columns: dict[str, Any] = {}
         for task in self.predicted_tasks:
             prediction = predictions[task.name]
             if not task.has_classes:
                 columns[task.name] = prediction
+                for side, end in enumerate(("low", "high")):
+                    if task.name in ends:
+                        name = f"{task.name}_{end}"
+                        if name in predictions:
+                            raise InvalidInputError(
+                                f"there is no column for the interval of {task.name!r}: a task is "
+                                f"named {name!r}"
+                            )
+                        columns[name] = ends[task.name][:, side]
                 continue
             if task.kind == "binary":
                 prediction = np.stack([1 - prediction, prediction], axis=1)
@@ -94,6 +148,7 @@ class TableModel(TablePredictor):
         parts: The networks.
         recipe: How they were trained.
         seed: The seed of all random choices.
+        calibration: What rows that a network was not trained on tell of its predictions.
     """
 
     tasks: tuple[Task, ...]
@@ -103,6 +158,7 @@ class TableModel(TablePredictor):
     parts: tuple[Part, ...]
     recipe: Recipe
     seed: int
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def validation(self) -> dict[str, float]:
@@ -124,14 +180,14 @@ class TableModel(TablePredictor):
 
         Shape:
             returns: [n] for regression (in the target's unit), [n] for binary (probability of the
-            second class), [n, c] for multiclass.
+            second class), [n, c] for multiclass. Class probabilities are calibrated.
 
         Raises:
             InvalidInputError: A feature column is missing or of another type.
         """
         inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
         tasks = self.tasks if auxiliary else self.predicted_tasks
-        return predict_parts(self.parts, tasks, self.scaling, inputs)
+        return predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -443,10 +499,18 @@ def predict_parts(
     tasks: Sequence[Task],
     scaling: Mapping[str, tuple[float, float]],
     inputs: Tensor,
+    temperatures: Mapping[str, float] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the predictions of each task, regression in the target's unit.
 
     Where several parts predict a task, the mean of their values or probabilities.
+
+    Args:
+        parts: The networks.
+        tasks: The tasks to predict.
+        scaling: Mean and standard deviation of each regression target.
+        inputs: Encoded features.
+        temperatures: Of class tasks; each part's probabilities are calibrated by it. Default 1.
 
     Shape:
         inputs: [n, d]. returns: as `TableModel.predict`.
@@ -461,8 +525,51 @@ def predict_parts(
         for name, prediction in predict(network, part_tasks, inputs).items():
             mean, deviation = scaling.get(name, (0.0, 1.0))
             values = prediction.numpy()
-            found[name].append(values * deviation + mean if name in scaling else values)
+            if name in scaling:
+                values = values * deviation + mean
+            found[name].append(scale_probabilities(values, (temperatures or {}).get(name, 1.0)))
     return {name: np.mean(values, axis=0) for name, values in found.items()}
+
+
+def predict_unseen(
+    parts: Sequence[Part],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    tasks: Sequence[Task],
+    scaling: Mapping[str, tuple[float, float]],
+    inputs: Tensor,
+) -> dict[str, np.ndarray]:
+    """Return predictions of each row by networks that were not trained on it; NaN if there is none.
+
+    Args:
+        parts: The networks, those of each member of the ensemble together.
+        splits: For each member the rows trained on and those for early stopping.
+        tasks: The tasks to predict.
+        scaling: Mean and standard deviation of each regression target.
+        inputs: Encoded features of all rows.
+
+    Shape:
+        inputs: [n, d]. returns: as `TableModel.predict`.
+    """
+    count = len(parts) // len(splits)
+    totals: dict[str, np.ndarray] = {}
+    times = np.zeros(len(inputs))
+    for member, (_, rows) in enumerate(splits):
+        if not len(rows):
+            continue
+        own = parts[member * count : (member + 1) * count]
+        times[rows] += 1
+        for name, values in predict_parts(
+            own, tasks, scaling, inputs[torch.from_numpy(rows)]
+        ).items():
+            total = totals.setdefault(name, np.zeros((len(inputs), *values.shape[1:])))
+            total[rows] += values
+    times[times == 0] = np.nan
+    if not totals:
+        shapes = {t.name: (len(t.classes),) if t.kind == "multiclass" else () for t in tasks}
+        return {name: np.full((len(inputs), *shape), np.nan) for name, shape in shapes.items()}
+    return {
+        name: total / times.reshape(-1, *[1] * (total.ndim - 1)) for name, total in totals.items()
+    }
 
 
 def evaluate_predictions(
@@ -527,4 +634,8 @@ def fit_table(
         callbacks=callbacks,
         fit_runs=fit_runs,
     )
-    return TableModel(tasks, table.columns, encoder, scaling, parts, recipe, seed)
+    predicted = [task for task in tasks if task.name not in recipe.auxiliary]
+    unseen = predict_unseen(parts, splits, predicted, scaling, data.inputs)
+    kept = [names.index(task.name) for task in predicted]
+    calibration = Calibration.fit(predicted, unseen, labels[:, kept])
+    return TableModel(tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration)
