@@ -130,7 +130,7 @@ class TableSettings(_Settings):
     time: str | None = Field(None, description="Splits train on the past of this column.")
     weights: RuleOrNumbers = Field(
         "equal",
-        description="Loss weights: equal, size, difficulty, gradients, or a=1,b=0.3.",
+        description="Loss weights: equal, size, difficulty, gradients, searched, or a=1,b=0.3.",
     )
     balancer: str | None = Field(
         None, description="Balancing method in place of the sum; see: jointrain balancers."

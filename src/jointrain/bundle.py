@@ -29,7 +29,8 @@ from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.task import Kind, Task
 from jointrain.training._calibration import Calibration, Residuals
 from jointrain.training._recipe import Recipe
-from jointrain.training._table_model import Part, TableModel
+from jointrain.training._table_model import TableModel
+from jointrain.training._table_part import Part
 
 SCHEMA_VERSION = 1
 _JSON = "bundle.json"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from jointrain.reports import SearchReport
     from jointrain.studies import Affinity, Candidates
     from jointrain.training import Callback, Recipe, TableModel
-    from jointrain.training._table_model import Part
+    from jointrain.training._table_part import Part
 
 app = typer.Typer(
     name="jointrain",

@@ -11,7 +11,7 @@ from torch import nn
 from jointrain import InvalidInputError, Recipe, Task, TensorData
 from jointrain.balancing import balancer_from_name
 from jointrain.networks import MLP, HardSharing
-from jointrain.studies import _study
+from jointrain.studies import _fold_runs
 from jointrain.studies.population import (
     fit_population,
     member_bytes,
@@ -416,6 +416,6 @@ def test_recipes_that_a_study_stacks():
         Recipe(weights="difficulty"), Recipe(weights="size"), Recipe(balancer="uncertainty"),
         Recipe(partition=(("price",), ("kind",))),
     )  # fmt: skip
-    assert all(_study._stackable(recipe, tasks) for recipe in stacked)
+    assert all(_fold_runs._stackable(recipe, tasks) for recipe in stacked)
     single = (Recipe(balancer="pcgrad"), Recipe(shared_depth=1))
-    assert not any(_study._stackable(recipe, tasks) for recipe in single)
+    assert not any(_fold_runs._stackable(recipe, tasks) for recipe in single)

@@ -97,7 +97,7 @@ def test_a_leak_on_the_test_rows_is_not_seen():
     """A column that equals the target on test rows only must not change what is learned."""
     table = related_table()
     from jointrain.data import outer_folds
-    from jointrain.studies._study import _Fold, _jobs
+    from jointrain.studies._fold_runs import Fold, fold_jobs
 
     train, test = outer_folds(table.labels(), list(table.tasks), 3, 0)[0]
     noise = np.random.default_rng(1).normal(size=90)
@@ -107,13 +107,13 @@ def test_a_leak_on_the_test_rows_is_not_seen():
     def error(column: np.ndarray) -> float:
         frame = table.frame.with_columns(extra=column)
         changed = SupervisedTable.prepare(frame, ["y1", "y2", "sign"])
-        study = Study(changed, default_recipes(QUICK), folds=3, seeds=1)
-        jobs = _jobs(study, [_Fold(0, 0, train, test)])
+        recipes = default_recipes(QUICK)
+        jobs = fold_jobs(changed, [Fold(0, 0, train, test)], recipes, (), recipes[0])
         return next(
             row["value"]
             for job in jobs
-            for _, (rows, _) in job.run()
-            for row in rows
+            for result in job.run()
+            for row in result["rows"]
             if (row["recipe"], row["task"], row["metric"]) == ("joint", "y1", "RMSE")
         )
 

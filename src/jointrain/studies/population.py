@@ -201,7 +201,7 @@ class _Member:
         }
         self.draws = Draws(self.stretch.schedule, labelled, trainer.batch_size, trainer.seed)
         factors = _rate_factors(self.steps, trainer.warm_up, trainer.decay)
-        self.rates = factors * trainer.optimizers.all[0].param_groups[0]["lr"]
+        self.rates = factors * trainer.optimizers.learning_rate
 
     def steps_to_go(self) -> int:
         """Return the number of steps until the epoch or the run ends."""

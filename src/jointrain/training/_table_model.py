@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from jointrain.data import (
 )
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
-from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._calibration import Calibration, scale_probabilities
 from jointrain.training._callback import Callback
@@ -32,82 +32,27 @@ from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._phases import Phases
 from jointrain.training._prediction import predict
 from jointrain.training._random_numbers import derived_seed
-from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
+from jointrain.training._recipe import Recipe, size_weights
 from jointrain.training._schedule import Separate
+from jointrain.training._table_part import Part, mean_validation
 from jointrain.training._trainer import Trainer
+from jointrain.training._weight_rules import Members, rounds
 
 
-@dataclass(frozen=True)
-class Part:
-    """One network of a table model, and the tasks that it predicts.
+class TablePredictor(ABC):
+    """What predicts target columns: predictions as a table, and how good they are."""
 
-    Args:
-        tasks: Names of the tasks.
-        network: Predicts standardised targets and logits; it may have heads of more tasks.
-        weights: The loss weights with which it was trained.
-        validation: Loss of each task on the validation rows, at the restored weights.
-        epochs: Epochs made, and the epoch whose weights were kept.
-    """
-
-    tasks: tuple[str, ...]
-    network: Network
-    weights: Mapping[str, float]
-    validation: Mapping[str, float]
-    epochs: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class TableModel:
-    """A fitted model for the target columns of a table.
-
-    Args:
-        tasks: What it predicts.
-        columns: The feature columns of the table it was fitted on.
-        encoder: Turns a table into network inputs.
-        scaling: Mean and standard deviation of each regression target, in the target's unit.
-        parts: The networks.
-        recipe: How they were trained.
-        seed: The seed of all random choices.
-        calibration: What rows that a network was not trained on tell of its predictions.
-    """
-
-    tasks: tuple[Task, ...]
-    columns: tuple[Column, ...]
-    encoder: TableEncoder
-    scaling: Mapping[str, tuple[float, float]]
-    parts: tuple[Part, ...]
-    recipe: Recipe
-    seed: int
-    calibration: Calibration = field(default_factory=Calibration)
+    calibration: Calibration = Calibration()
+    """What rows that a model was not trained on tell of its predictions; by default nothing."""
 
     @property
-    def validation(self) -> dict[str, float]:
-        """Validation loss of each task, the mean over the networks that predict it."""
-        return mean_validation(self.parts)
-
-    @property
+    @abstractmethod
     def predicted_tasks(self) -> tuple[Task, ...]:
-        """The tasks that are not auxiliary."""
-        return tuple(task for task in self.tasks if task.name not in self.recipe.auxiliary)
+        """The tasks that it predicts."""
 
-    def predict(self, frame: Any, *, auxiliary: bool = False) -> dict[str, np.ndarray]:
-        """Return the predictions of each task.
-
-        Args:
-            frame: A table with the feature columns (Polars, pandas, Arrow); other columns are
-                not looked at.
-            auxiliary: Predict auxiliary tasks, too.
-
-        Shape:
-            returns: [n] for regression (in the target's unit), [n] for binary (probability of the
-            second class), [n, c] for multiclass. Class probabilities are calibrated.
-
-        Raises:
-            InvalidInputError: A feature column is missing or of another type.
-        """
-        inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
-        tasks = self.tasks if auxiliary else self.predicted_tasks
-        return predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
+    @abstractmethod
+    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+        """Return the predictions of each task."""
 
     def predict_interval(self, frame: Any, coverage: float = 0.9) -> dict[str, np.ndarray]:
         """Return intervals for the values of each regression task, centred on the predictions.
@@ -187,6 +132,60 @@ class TableModel:
         tasks = self.predicted_tasks
         labels = encode_targets(table, list(tasks))
         return evaluate_predictions(tasks, self.predict(table), labels)
+
+
+@dataclass(frozen=True)
+class TableModel(TablePredictor):
+    """A fitted model for the target columns of a table.
+
+    Args:
+        tasks: What it predicts.
+        columns: The feature columns of the table it was fitted on.
+        encoder: Turns a table into network inputs.
+        scaling: Mean and standard deviation of each regression target, in the target's unit.
+        parts: The networks.
+        recipe: How they were trained.
+        seed: The seed of all random choices.
+        calibration: What rows that a network was not trained on tell of its predictions.
+    """
+
+    tasks: tuple[Task, ...]
+    columns: tuple[Column, ...]
+    encoder: TableEncoder
+    scaling: Mapping[str, tuple[float, float]]
+    parts: tuple[Part, ...]
+    recipe: Recipe
+    seed: int
+    calibration: Calibration = field(default_factory=Calibration)
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Validation loss of each task, the mean over the networks that predict it."""
+        return mean_validation(self.parts)
+
+    @property
+    def predicted_tasks(self) -> tuple[Task, ...]:
+        """The tasks that are not auxiliary."""
+        return tuple(task for task in self.tasks if task.name not in self.recipe.auxiliary)
+
+    def predict(self, frame: Any, *, auxiliary: bool = False) -> dict[str, np.ndarray]:
+        """Return the predictions of each task.
+
+        Args:
+            frame: A table with the feature columns (Polars, pandas, Arrow); other columns are
+                not looked at.
+            auxiliary: Predict auxiliary tasks, too.
+
+        Shape:
+            returns: [n] for regression (in the target's unit), [n] for binary (probability of the
+            second class), [n, c] for multiclass. Class probabilities are calibrated.
+
+        Raises:
+            InvalidInputError: A feature column is missing or of another type.
+        """
+        inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
+        tasks = self.tasks if auxiliary else self.predicted_tasks
+        return predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -344,53 +343,35 @@ def fit_parts(
         InvalidInputError: A task has no label in the training rows, or a loss is not finite.
     """
 
-    def fit(chosen: Recipe, losses: Mapping[str, float] | None) -> tuple[Part, ...]:
+    def fit(recipes: Sequence[Recipe]) -> list[Members]:
         runs = [
-            run
-            for member, (train, validation) in enumerate(splits)
-            for run in prepare_runs(
-                chosen,
-                data.take(torch.from_numpy(train)),
-                data.take(torch.from_numpy(validation)) if len(validation) else None,
-                tasks,
-                losses,
-                seed=member_seed(seed, member),
-                device=device,
-                callbacks=callbacks,
-            )
+            [
+                prepare_runs(
+                    chosen,
+                    data.take(torch.from_numpy(train)),
+                    data.take(torch.from_numpy(validation)) if len(validation) else None,
+                    tasks,
+                    seed=member_seed(seed, member),
+                    device=device,
+                    callbacks=callbacks,
+                )
+                for member, (train, validation) in enumerate(splits)
+            ]
+            for chosen in recipes
         ]
-        fit_runs(runs)
-        return tuple(part for run in runs for part in run.parts())
+        fit_runs([run for of_recipe in runs for of_member in of_recipe for run in of_member])
+        return [
+            [[part for run in of_member for part in run.parts()] for of_member in of_recipe]
+            for of_recipe in runs
+        ]
 
-    first = runs_before(recipe)
-    if first is None:
-        return fit(recipe, None)
-    return fit(recipe, single_task_losses(fit(first, None), tasks))
-
-
-def runs_before(recipe: Recipe) -> Recipe | None:
-    """Return the recipe whose validation losses another one needs to know: the difficulty rule's.
-
-    None if it needs none.
-    """
-    if recipe.weights != "difficulty" or isinstance(recipe.schedule, Separate):
-        return None
-    return replace(recipe, schedule=Separate(), weights="equal", partition=None, name="separate")
-
-
-def single_task_losses(parts: Sequence[Part], tasks: Sequence[Task]) -> dict[str, float] | None:
-    """Return the validation losses of tasks that were trained alone; None if one has none."""
-    measured = mean_validation(parts)
-    return measured if len(measured) == len(tasks) else None
-
-
-def mean_validation(parts: Sequence[Part]) -> dict[str, float]:
-    """Return the validation loss of each task, the mean over the parts that predict it."""
-    measured: dict[str, list[float]] = {}
-    for part in parts:
-        for name, loss in part.validation.items():
-            measured.setdefault(name, []).append(loss)
-    return {name: sum(losses) / len(losses) for name, losses in measured.items()}
+    wanted = rounds(recipe, tasks)
+    recipes = next(wanted)
+    while True:
+        try:
+            recipes = wanted.send(fit(recipes))
+        except StopIteration as end:
+            return tuple(part for parts in end.value for part in parts)
 
 
 def prepare_runs(
@@ -398,7 +379,6 @@ def prepare_runs(
     train: TensorData,
     validation: TensorData | None,
     tasks: Sequence[Task],
-    losses: Mapping[str, float] | None = None,
     *,
     seed: int,
     device: str | torch.device = "cpu",
@@ -407,12 +387,10 @@ def prepare_runs(
     """Return the runs of a recipe, one for each network, ready to be fitted.
 
     Args:
-        recipe: What to train.
+        recipe: What to train; a rule of weights that needs other runs is left to `rounds`.
         train: Rows to train on.
         validation: Rows for early stopping, None for none.
         tasks: The tasks.
-        losses: Their validation losses when trained alone, for the difficulty rule; None weighs
-            all tasks alike.
         seed: Seed of the initial weights, batches, task order and dropout.
         device: Where to train.
         callbacks: Hooks of the trainers.
@@ -424,8 +402,6 @@ def prepare_runs(
         weights = size_weights(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
         )
-    elif recipe.weights == "difficulty" and losses is not None:
-        weights = difficulty_weights(losses)
     elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
         weights = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}

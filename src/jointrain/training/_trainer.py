@@ -160,7 +160,7 @@ class Trainer:
                 balancer.bind(tuple(self.tasks))
             learned = list(balancer.parameters())
             if learned:
-                rate = self.optimizers.all[0].param_groups[0]["lr"]
+                rate = self.optimizers.learning_rate
                 self._balancer_optimizer = torch.optim.Adam(learned, lr=rate)
         self.warm_up = warm_up
         self.decay = decay
