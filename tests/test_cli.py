@@ -106,7 +106,16 @@ def test_fit_predict_evaluate_inspect(penguins, capsys, schedule):
     assert "RMSE" in capsys.readouterr().out
     assert run(["inspect", "model"]) == 0
     shown = capsys.readouterr().out
-    for word in ("bill_length_mm", "Gentoo", "trunk parameters", schedule, "temperature", "90 %"):
+    for word in (
+        "bill_length_mm",
+        "Gentoo",
+        "trunk parameters",
+        schedule,
+        "temperature",
+        "90 %",
+        "Importance",
+        "used by",
+    ):
         assert word in shown
     assert run(["inspect", "model", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["seed"] == 0

@@ -210,6 +210,7 @@ def compare(settings: CompareSettings) -> None:
         "metrics": f"mean over the test parts of {done.folds} folds x {done.seeds} seeds, which "
         "had no say in the model",
         "id": settings.id,
+        "importance": _importance(model, table),
     }
     with new_folder(out, force=settings.force) as folder:
         (folder / "bundle").mkdir()
@@ -376,7 +377,8 @@ def fit(settings: FitSettings) -> None:
     resolve_device(settings.device)
     table = _prepare(settings)
     model = _fit(table, settings.recipe(settings.schedule), settings)
-    save_bundle(model, out, notes={"id": settings.id}, force=settings.force)
+    notes = {"id": settings.id, "importance": _importance(model, table)}
+    save_bundle(model, out, notes=notes, force=settings.force)
     validation = model.validation
     if settings.json_output:
         print(json.dumps({"out": str(out), "validation_loss": validation}, ensure_ascii=False))
@@ -498,6 +500,8 @@ def inspect_bundle(
             if isinstance(component, TableModel):
                 print(f"Component {name}\n")
                 _print_networks(component)
+    if described["notes"].get("importance"):
+        _print_importance(described["notes"]["importance"])
     packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
     print(f"Written by: {packages}")
 
@@ -519,6 +523,76 @@ def _print_networks(model: TableModel) -> None:
     recipe = {name: value for name, value in model.recipe.to_json().items() if value is not None}
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
     print(f"Seed: {model.seed}")
+
+
+_MEASURED_COLUMNS = 200
+"""With more feature columns than this, their importance would take longer than the fit."""
+
+_SHOWN_COLUMNS = 30
+"""Columns that `inspect` shows the importance of at most."""
+
+
+def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dict[str, Any] | None:
+    """Return the importance of the columns on rows that a network left out, for the bundle.
+
+    Of a blend, each task's heaviest networks are measured; a task without any has no figures.
+    """
+    from jointrain.training import TableModel
+    from jointrain.training._importance import unseen_column_importance
+
+    if len(model.columns) > _MEASURED_COLUMNS:
+        return None
+    if isinstance(model, TableModel):
+        return unseen_column_importance(model, table).to_json()
+    found: dict[str, Any] = {}
+    weights = {
+        name: sum(of_task.get(name, 0.0) for of_task in model.weights.values())
+        for name in model.components
+    }
+    for name in sorted(weights, key=lambda name: -weights[name]):
+        component = model.components[name]
+        if isinstance(component, TableModel):
+            rows = table.only([task.name for task in component.tasks])
+            measured = unseen_column_importance(component, rows).to_json()
+            wanted = {task: of for task, of in measured["tasks"].items()
+                      if name in model.weights[task]}  # fmt: skip
+            found = {**measured, "tasks": {**wanted, **found.get("tasks", {})}}
+    return found or None
+
+
+def _print_importance(importance: dict[str, Any]) -> None:
+    tasks = importance["tasks"]
+
+    def largest(index: int) -> float:
+        """Return the largest share of a task's largest increase."""
+        shares = [0.0]
+        for task in tasks.values():
+            most = max((value or 0.0 for value in task["increase"]), default=0.0)
+            if most > 0:
+                shares.append((task["increase"][index] or 0.0) / most)
+        return max(shares)
+
+    order = sorted(range(len(importance["columns"])), key=largest, reverse=True)
+    rows = []
+    for index in order[:_SHOWN_COLUMNS]:
+        column = importance["columns"][index]
+        users = [name for name, task in tasks.items() if column in task["used"]]
+        figures = [
+            "-" if task["increase"][index] is None else f"{task['increase'][index]:.3g}"
+            for task in tasks.values()
+        ]
+        by = "all" if len(users) == len(tasks) > 1 else ", ".join(users) or "none"
+        rows.append([column, *figures, by])
+    headings = [
+        "column",
+        *(f"{name} ({task['metric']})" for name, task in tasks.items()),
+        "used by",
+    ]
+    _print_table(
+        "Importance: how much worse the metric is when the column's values change places",
+        headings,
+        rows,
+    )
 
 
 def _calibration_text(model: TableModel | BlendedModel, task: str) -> str:

@@ -140,10 +140,10 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _prepared(self, X: Any) -> pl.DataFrame:
-        check_is_fitted(self)
         return self._frame(X, reset=False).rename(self.names_, strict=False)
 
     def _predict(self, X: Any) -> list[NDArray[np.float64]]:
+        check_is_fitted(self)
         predictions = self.model_.predict(self._prepared(X))
         return [predictions[task.name] for task in self.model_.tasks]
 
@@ -226,6 +226,7 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
 
         See `TableModel.predict_interval`.
         """
+        check_is_fitted(self)
         intervals = self.model_.predict_interval(self._prepared(X), coverage)
         found = [intervals[task.name] for task in self.model_.tasks]
         return found[0] if self._one_dimensional else np.stack(found, axis=1)

@@ -64,6 +64,14 @@ def test_test_rows_count_labels_only(result):
     assert totals == {"y1": 90, "y2": 90 - 13, "sign": 90}
 
 
+def test_the_ratio_of_test_to_training_rows_counts_labels_only(result):
+    """y2 lacks a seventh of its labels on both sides; with all rows counted it would be lower."""
+    ratio = result.table.filter(pl.col("task") == "y2").select(
+        (pl.col("test_rows") / pl.col("train_rows")).mean()
+    )
+    assert ratio.item() == pytest.approx(1 / 2, rel=0.03)
+
+
 def test_metrics_are_in_the_targets_unit(result):
     rmse = np.nanmean(result.values("constant", "y1", "RMSE"))
     expected = related_table().frame["y1"].std()

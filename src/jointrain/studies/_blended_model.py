@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -175,10 +175,10 @@ class _ComponentJob:
         """Return the fitted component."""
         with one_thread():
             if self.recipe is None:
-                return _fit_baseline_to(self.key, _only(self.table, self.tasks), self.seed)
+                return _fit_baseline_to(self.key, self.table.only(self.tasks), self.seed)
             alone = isinstance(self.recipe.schedule, Separate)
             return fit_table(
-                _only(self.table, self.tasks) if alone else self.table,
+                self.table.only(self.tasks) if alone else self.table,
                 _as_shipped(self.recipe),
                 seed=self.seed,
                 device=self.device,
@@ -189,21 +189,6 @@ class _ComponentJob:
 def _as_shipped(recipe: Recipe) -> Recipe:
     """Return the recipe with an ensemble chosen by the rows where the study had single networks."""
     return replace(recipe, ensemble=None) if recipe.ensemble == 1 else recipe
-
-
-def _only(table: SupervisedTable, tasks: Sequence[str]) -> SupervisedTable:
-    """Return the table with some of its tasks, and the rows that have a label of them."""
-    kept = tuple(task for task in table.tasks if task.name in tasks)
-    if len(kept) == len(table.tasks):
-        return table
-    fewer = replace(table, tasks=kept)
-    labelled = np.isfinite(fewer.labels()).any(1)
-    return replace(
-        fewer,
-        frame=table.frame.filter(labelled),
-        groups=None if table.groups is None else table.groups[labelled],
-        time=None if table.time is None else table.time[labelled],
-    )
 
 
 def _fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:

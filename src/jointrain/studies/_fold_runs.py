@@ -307,7 +307,7 @@ class _EncodedFold:
     ) -> FoldResult:
         """Return the measured result."""
         fold = self.fold
-        rows = measured_rows(name, self.tasks, test, self.labels[fold.test], fold)
+        rows = measured_rows(name, self.tasks, test, self.labels, fold)
         inner_rows, inner_predictions = inner.mean()
         small = {task: values.astype(np.float32) for task, values in test.items()}
         return FoldResult(
@@ -353,9 +353,10 @@ def measured_rows(
     """Return rows of the result table: the metrics of predictions of the test rows.
 
     Shape:
-        labels: [n, t], NaN where one is missing.
+        labels: [n, t] of all rows, NaN where one is missing.
     """
-    metrics = evaluate_predictions(tasks, predictions, labels)
+    known = np.isfinite(labels)
+    metrics = evaluate_predictions(tasks, predictions, labels[fold.test])
     return [
         {
             "recipe": name,
@@ -364,8 +365,9 @@ def measured_rows(
             "fold": fold.number,
             "seed": fold.seed,
             "value": value,
-            "train_rows": len(fold.train),
-            "test_rows": int(np.isfinite(labels[:, index]).sum()),
+            # of labels, not of rows: their ratio is what the test corrects its variance by
+            "train_rows": int(known[fold.train, index].sum()),
+            "test_rows": int(known[fold.test, index].sum()),
         }
         for index, task in enumerate(tasks)
         for metric, value in metrics[task.name].items()

@@ -283,7 +283,7 @@ class StudyResult:
                 )
                 tests = {name: result.test[task.name] for name, result in results.items()}
                 predictions[task.name] = blend_predictions(tests, weights)
-            rows += measured_rows(SHIPPED, tasks, predictions, labels[fold.test], fold)
+            rows += measured_rows(SHIPPED, tasks, predictions, labels, fold)
         return pl.DataFrame(rows)
 
     @cached_property

@@ -30,7 +30,7 @@ from jointrain.training._calibration import Calibration, scale_probabilities
 from jointrain.training._callback import Callback
 from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._phases import Phases
-from jointrain.training._prediction import predict
+from jointrain.training._prediction import EVALUATION_ROWS, predict
 from jointrain.training._random_numbers import derived_seed
 from jointrain.training._recipe import Recipe, size_weights
 from jointrain.training._schedule import Separate
@@ -40,13 +40,10 @@ from jointrain.training._weight_rules import Members, rounds
 
 
 class TablePredictor(ABC):
-    """What predicts target columns: predictions as a table, and how good they are.
+    """What predicts target columns: predictions as a table, and how good they are."""
 
-    Attributes:
-        calibration: What held-out rows tell of the predictions.
-    """
-
-    calibration: Calibration
+    calibration: Calibration = Calibration()
+    """What rows that a model was not trained on tell of its predictions; by default nothing."""
 
     @property
     @abstractmethod
@@ -518,14 +515,16 @@ def predict_parts(
     """
     by_name = {task.name: task for task in tasks}
     found: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
-    inputs = inputs.double()
+    # a slice at a time: in float64, a large table would take twice its size
+    slices = torch.split(inputs, EVALUATION_ROWS)
     for part in parts:
         part_tasks = [by_name[name] for name in part.tasks if name in by_name]
         # in float64 the rounding of a row does not depend on the rows beside it
         network = copy.deepcopy(part.network).double()
-        for name, prediction in predict(network, part_tasks, inputs).items():
+        predictions = [predict(network, part_tasks, rows.double()) for rows in slices]
+        for name in predictions[0]:
             mean, deviation = scaling.get(name, (0.0, 1.0))
-            values = prediction.numpy()
+            values = torch.cat([rows[name] for rows in predictions]).numpy()
             if name in scaling:
                 values = values * deviation + mean
             found[name].append(scale_probabilities(values, (temperatures or {}).get(name, 1.0)))
