@@ -263,6 +263,13 @@ class MultiInput(Case):
         return found[0], found
 
 
+def separate(case: Case) -> None:
+    case.optimizer.zero_grad()
+    for loss in case.losses()[1]:
+        loss.backward()  # type: ignore[no-untyped-call]
+    case.optimizer.step()
+
+
 def gramian_methods() -> list[str]:
     needs = balancing.Needs
     return [
@@ -334,7 +341,7 @@ def weightings(tasks: int, methods: list[str], options: argparse.Namespace) -> N
 
 
 def several_inputs(tasks: int, rows: int, options: argparse.Namespace) -> None:
-    steps: dict[str, Step] = {"plain": plain, USUAL: ours(USUAL)}
+    steps: dict[str, Step] = {"plain": plain, "a pass per task": separate, USUAL: ours(USUAL)}
 
     def make() -> Case:
         return MultiInput("mlp", tasks, options.device, rows * tasks)
