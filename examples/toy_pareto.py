@@ -9,8 +9,6 @@ of the methods does less so. With two tasks UPGrad's update is half of PCGrad's.
     python examples/toy_pareto.py --out toy_pareto.png
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 from collections.abc import Callable

@@ -6,9 +6,11 @@ import inspect
 import json
 import re
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -33,8 +35,8 @@ from jointrain.errors import InvalidInputError, JointrainError
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
     from jointrain.reports import SearchReport
-    from jointrain.studies import Affinity, Candidates
-    from jointrain.training import Callback, Recipe, TableModel
+    from jointrain.studies import Affinity, BlendedModel, Candidates, Study, StudyResult
+    from jointrain.training import Recipe, TableModel
     from jointrain.training._table_part import Part
 
 app = typer.Typer(
@@ -168,43 +170,51 @@ def compare(settings: CompareSettings) -> None:
     """Say which way of training the targets is best, and keep the best model.
 
     Trains each target alone, all jointly and all in alternation on the same folds and seeds, beside
-    two baselines, and prints what the data show.
+    baselines, prints what the data show, and saves the model that they speak for.
     """
+    import polars as pl
+
     from jointrain.bundle import check_new_folder, new_folder, write_bundle
     from jointrain.reports import print_result, result_to_json, write_markdown
-    from jointrain.studies import Study, default_recipes
+    from jointrain.studies import SHIPPED, Study, fit_shipped
     from jointrain.training import resolve_device
 
+    started = time.monotonic()
     out = _output_folder(settings)
     check_new_folder(out, force=settings.force)
     resolve_device(settings.device)
     table = _prepare(settings)
     study = Study(
         table,
-        default_recipes(settings.recipe("alternating")),
+        settings.chosen_recipes(),
+        settings.chosen_baselines(),
         folds=settings.folds,
         seeds=settings.seeds,
         seed=settings.seed,
+        ship=settings.ship,
     )
-    with _progress("runs") as advance:
-        result = study.run(workers=settings.workers, progress=advance)
-    best = result.best()
-    model = _fit(table, best, settings)
+    result = _run_study(study, settings, started)
+    with _progress("training the model on all rows") as advance:
+        model = fit_shipped(
+            result, device=settings.device, workers=settings.workers, progress=advance
+        )
     metrics = {
         task.name: {
-            metric.name: float(_nanmean(result.values(best.name, task.name, metric.name)))
+            metric.name: float(_nanmean(result.values(SHIPPED, task.name, metric.name)))
             for metric in task.metrics or ()
         }
         for task in table.tasks
     }
+    done = result.study
     notes = {
-        "metrics": f"mean over {study.folds} folds x {study.seeds} seeds of recipe {best.name}",
+        "metrics": f"mean over the test parts of {done.folds} folds x {done.seeds} seeds, which "
+        "had no say in the model",
         "id": settings.id,
     }
     with new_folder(out, force=settings.force) as folder:
         (folder / "bundle").mkdir()
         write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
-        result.table.write_parquet(folder / "results.parquet")
+        pl.concat([result.table, result.shipped_table]).write_parquet(folder / "results.parquet")
         picture = find_spec("matplotlib") is not None
         if picture:
             result.plot().savefig(folder / "changes.png", dpi=110)
@@ -225,6 +235,34 @@ def compare(settings: CompareSettings) -> None:
     )
     print(f"\nSaved: {out / 'bundle'} (the model); {beside} beside it.")
     print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
+
+
+def _run_study(study: Study, settings: CompareSettings, started: float) -> StudyResult:
+    """Run a study, within its budget if it has one; say what is known while it goes on."""
+    from jointrain.reports import answer
+    from jointrain.studies import run_within_budget
+
+    seconds = settings.budget_seconds
+    with _progress("runs") as advance:
+        if seconds is None:
+            return study.run(workers=settings.workers, store=settings.study, progress=advance)
+
+        def on_answer(result: StudyResult, spent: float) -> None:
+            names = ", ".join(result.recipe_names)
+            text = f"after {spent:.0f} s ({names}): {answer(result)[0]}"
+            print(text, file=sys.stderr)
+
+        return run_within_budget(
+            study,
+            seconds,
+            base=settings.recipe("joint"),
+            further=not settings.recipes,
+            workers=settings.workers,
+            store=settings.study,
+            progress=advance,
+            on_answer=None if settings.json_output else on_answer,
+            started=started,
+        )
 
 
 @app.command()
@@ -421,6 +459,7 @@ def inspect_bundle(
 ) -> None:
     """Show what a bundle predicts, from which columns, how it was trained and how good it is."""
     from jointrain.bundle import describe_bundle, load_bundle
+    from jointrain.training import TableModel
 
     described = describe_bundle(bundle)
     if json_output:
@@ -446,9 +485,28 @@ def inspect_bundle(
     if "metrics" in described["notes"]:
         print(f"Metrics: {described['notes']['metrics']}.\n")
     rows = [[column.name, column.kind, column.dtype] for column in model.columns]
-    _print_table(
-        f"Feature columns ({described['inputs']} inputs)", ["column", "kind", "type"], rows
-    )
+    inputs = len(model.encoder.feature_names)
+    _print_table(f"Feature columns ({inputs} inputs)", ["column", "kind", "type"], rows)
+    if described["notes"].get("importance"):
+        _print_importance(described["notes"]["importance"])
+    if isinstance(model, TableModel):
+        _print_networks(model)
+    else:
+        rows = [
+            [task.name, *(f"{model.weights[task.name].get(c, 0):.2f}" for c in model.components)]
+            for task in model.tasks
+        ]
+        _print_table("How each task is predicted: weights", ["task", *model.components], rows)
+        for name, component in model.components.items():
+            if isinstance(component, TableModel):
+                print(f"Component {name}\n")
+                _print_networks(component)
+    packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
+    print(f"Written by: {packages}")
+
+
+def _print_networks(model: TableModel) -> None:
+    """Print the networks of a recipe's model, and the recipe."""
     rows = []
     for name, parts in _by_task(model.parts).items():
         network = parts[0].network
@@ -461,12 +519,9 @@ def inspect_bundle(
         "task", "networks", "trunk parameters", "head parameters", "loss weight", "epoch kept"
     ]  # fmt: skip
     _print_table(f"Networks ({len(model.parts)})", headings, rows)
-    if described["notes"].get("importance"):
-        _print_importance(described["notes"]["importance"])
-    recipe = {name: value for name, value in described["recipe"].items() if value is not None}
+    recipe = {name: value for name, value in model.recipe.to_json().items() if value is not None}
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
-    packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
-    print(f"Seed: {described['seed']}\nWritten by: {packages}")
+    print(f"Seed: {model.seed}")
 
 
 _MEASURED_COLUMNS = 200
@@ -520,7 +575,7 @@ def _print_importance(importance: dict[str, Any]) -> None:
     )
 
 
-def _calibration_text(model: TableModel, task: str) -> str:
+def _calibration_text(model: TableModel | BlendedModel, task: str) -> str:
     calibration = model.calibration
     if task in calibration.temperatures:
         return f"temperature {calibration.temperatures[task]:.3g}"
@@ -598,7 +653,7 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
     return table
 
 
-def _warn_unseen(model: TableModel, frame: Any) -> None:
+def _warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:
     for column, count in model.encoder.unseen(frame).items():
         rows = "row has" if count == 1 else "rows have"
         print(
@@ -642,7 +697,7 @@ def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None
 
 
 @contextmanager
-def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(unit: str) -> Iterator[Callable[[float, int], None]]:
     """Give a function of (done, all) that moves a progress bar on standard error."""
     from rich.progress import Progress
 
@@ -668,37 +723,18 @@ def _range(counts: Sequence[int]) -> str:
 
 
 def _fit(table: SupervisedTable, recipe: Recipe, settings: TableSettings) -> TableModel:
-    """Train a recipe on all rows, with a progress bar: of networks if many, else of epochs."""
-    from functools import partial
-
+    """Train a recipe on all rows, with a progress bar."""
     from jointrain.studies.population import fit_together
     from jointrain.training import fit_table
 
-    title = f"training {recipe.name} on all rows"
-    if recipe.chosen_ensemble(len(table.frame)) > 1:
-        with _progress(title) as advance:
-            fit_runs = partial(fit_together, progress=advance)
-            return fit_table(
-                table, recipe, seed=settings.seed, device=settings.device, fit_runs=fit_runs
-            )
-    with _epochs(title) as callbacks:
+    with _progress(f"training {recipe.name} on all rows") as advance:
         return fit_table(
-            table, recipe, seed=settings.seed, device=settings.device, callbacks=callbacks
+            table,
+            recipe,
+            seed=settings.seed,
+            device=settings.device,
+            fit_runs=partial(fit_together, progress=advance),
         )
-
-
-@contextmanager
-def _epochs(title: str) -> Iterator[list[Callback]]:
-    """Give callbacks that move a progress bar by the epochs of each network."""
-    from jointrain.training import Callback, EpochRecord, Trainer
-
-    with _progress(title) as advance:
-
-        class _Bar(Callback):
-            def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-                advance(record.epoch, trainer.epochs)
-
-        yield [_Bar()]
 
 
 if __name__ == "__main__":

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jointrain.studies._job_runner import run_jobs
-from jointrain.studies._run_store import RunStore
-
 DESCRIPTION = {"data": "a1b2", "folds": 5}
 
 
@@ -40,6 +37,16 @@ class TracedJob:
         return {"key": self.key, "weights": generator.normal(size=3), "pid": os.getpid()}
 
 
+@dataclass(frozen=True)
+class FaultyJob:
+    """Raises an error."""
+
+    key: str
+
+    def run(self):
+        raise ZeroDivisionError(self.key)
+
+
 def traced_jobs(folder, count, seconds=0.0):
     return [TracedJob(str(number), str(folder), seconds) for number in range(count)]
 
@@ -55,6 +62,10 @@ def lines(folder, kind):
 
 
 def main(place, folder, count, seconds):
+    # here, so that the processes that the jobs run in don't import torch
+    from jointrain.studies._job_runner import run_jobs
+    from jointrain.studies._run_store import RunStore
+
     store = RunStore.open(place, DESCRIPTION, timeout=2.0)
     jobs = traced_jobs(folder, int(count), float(seconds))
     results = dict(run_jobs(jobs, workers=1, store=store))

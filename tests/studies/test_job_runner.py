@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,9 @@ import pytest
 from jointrain.errors import WorkerDiedError
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._run_store import RunStore
-from tests.studies._shared_work import DESCRIPTION, TracedJob, lines, traced_jobs
+from tests.studies._shared_work import DESCRIPTION, FaultyJob, TracedJob, lines, traced_jobs
 
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class FaultyJob:
-    key: str
-
-    def run(self):
-        raise ZeroDivisionError(self.key)
 
 
 @pytest.fixture
@@ -112,10 +103,10 @@ def test_closed_generator_gives_its_claims_back(traces, tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "sqlite"])
 def test_two_programs_share_the_work_and_have_the_same_results(kind, traces, tmp_path):
     place = tmp_path / "store" if kind == "folder" else f"sqlite:///{tmp_path / 'runs.db'}"
-    programs = [start_program(place, traces, 12, 0.2) for _ in range(2)]
+    programs = [start_program(place, traces, 8, 0.1) for _ in range(2)]
     outputs = [json.loads(program.communicate(timeout=60)[0]) for program in programs]
     assert outputs[0] == outputs[1]
-    assert len(outputs[0]) == 12
+    assert len(outputs[0]) == 8
     assert all(len(started) == 1 for started in lines(traces, "start").values())
 
 

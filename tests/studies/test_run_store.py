@@ -1,7 +1,10 @@
 """The store of runs: claims, results bit for bit, and what is said when it can't be used."""
 
+import json
 import platform
 import shutil
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -40,7 +43,7 @@ def claimed_elsewhere(place, key, monkeypatch, timeout=60.0):
 )
 def test_arrays_come_back_bit_for_bit(values):
     text = _run_store._to_json({"values": values, "mean": np.float32(0.1), "count": np.int64(3)})
-    back = _run_store.json.loads(text, object_hook=_run_store._array_from_json)
+    back = json.loads(text, object_hook=_run_store._array_from_json)
     assert back["values"].dtype == values.dtype
     assert back["values"].shape == values.shape
     assert back["values"].tobytes() == values.tobytes()
@@ -57,8 +60,8 @@ def test_results_come_back_equal_from_another_opening(place):
     assert repr(back) == repr({"a": value})
 
 
-def test_value_that_cannot_be_kept_is_refused(place):
-    store = RunStore.open(place, DESCRIPTION)
+def test_value_that_cannot_be_kept_is_refused(tmp_path):
+    store = RunStore.open(tmp_path, DESCRIPTION)
     store.claim(["a"])
     with pytest.raises(TypeError, match="can't hold a value of type object"):
         store.finish("a", object())
@@ -76,6 +79,13 @@ def test_claims_of_many_are_given_to_one_each(place):
     assert sorted(claimed) == keys
 
 
+def test_new_place_is_opened_by_many_at_once(place):
+    with ThreadPoolExecutor(4) as threads:
+        stores = list(threads.map(lambda _: RunStore.open(place, DESCRIPTION), range(4)))
+    assert stores[0].claim(["a"]) == "a"
+    assert [store.claim(["a"]) for store in stores] == [None] * 4
+
+
 def test_claim_is_refused_while_another_one_lives(place, monkeypatch):
     claimed_elsewhere(place, "a", monkeypatch)
     store = RunStore.open(place, DESCRIPTION)
@@ -87,7 +97,7 @@ def test_claim_that_is_not_renewed_is_void_and_its_late_result_is_dropped(place,
     first = claimed_elsewhere(place, "a", monkeypatch)
     store = RunStore.open(place, DESCRIPTION, timeout=0.2)
     assert store.claim(["a"]) is None
-    _run_store.time.sleep(0.3)
+    time.sleep(0.3)
     assert store.claim(["a"]) == "a"
     first.finish("a", "late")
     assert store.finished(["a"]) == {}
@@ -95,24 +105,20 @@ def test_claim_that_is_not_renewed_is_void_and_its_late_result_is_dropped(place,
     assert first.finished(["a"]) == {"a": "in time"}
 
 
-def test_claim_that_is_renewed_stays(place, monkeypatch):
-    first = claimed_elsewhere(place, "a", monkeypatch, timeout=0.4)
-    store = RunStore.open(place, DESCRIPTION, timeout=0.8)
+def test_claim_that_is_renewed_stays(tmp_path, monkeypatch):
+    first = claimed_elsewhere(tmp_path, "a", monkeypatch, timeout=0.2)
+    store = RunStore.open(tmp_path, DESCRIPTION, timeout=1.0)
     with first.session():
-        for _ in range(8):
+        for _ in range(6):
             assert store.claim(["a"]) is None
-            _run_store.time.sleep(0.2)
+            time.sleep(0.25)
     # given back at the end of the session
     assert store.claim(["a"]) == "a"
 
 
 def test_other_description_is_refused_with_what_differs(place):
     RunStore.open(place, DESCRIPTION)
-    other = {
-        "data": "ffff",
-        "recipes": {"joint": {"epochs": 40, "width": 64}},
-        "seeds": 3,
-    }
+    other = {"data": "ffff", "recipes": {"joint": {"epochs": 40, "width": 64}}, "seeds": 3}
     with pytest.raises(InvalidInputError, match="holds the runs of another study") as raised:
         RunStore.open(place, other)
     message = str(raised.value)
@@ -124,15 +130,17 @@ def test_other_description_is_refused_with_what_differs(place):
     assert "choose another place" in message
 
 
-def test_free_keys_may_differ(place):
-    RunStore.open(place, {**DESCRIPTION, "budget": 20})
-    RunStore.open(place, {**DESCRIPTION, "budget": None, "workers": 2}, free=["budget", "workers"])
+def test_free_keys_may_differ(tmp_path):
+    RunStore.open(tmp_path, {**DESCRIPTION, "budget": 20})
+    RunStore.open(
+        tmp_path, {**DESCRIPTION, "budget": None, "workers": 2}, free=["budget", "workers"]
+    )
 
 
-def test_long_values_are_cut_in_the_message(place):
-    RunStore.open(place, {"data": "a" * 100})
+def test_long_values_are_cut_in_the_message(tmp_path):
+    RunStore.open(tmp_path, {"data": "a" * 100})
     with pytest.raises(InvalidInputError, match=r"data is 'a{36}\.\.\. there"):
-        RunStore.open(place, {"data": "b" * 100})
+        RunStore.open(tmp_path, {"data": "b" * 100})
 
 
 @pytest.mark.parametrize("cut", [1, 10, 60])
@@ -194,7 +202,7 @@ def test_file_that_is_no_database_is_refused(tmp_path):
 
 
 def test_missing_driver_is_named_with_the_line_that_installs_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[postgresql\]'"):
         RunStore.open("postgresql://user:secret@localhost/runs", DESCRIPTION)
 

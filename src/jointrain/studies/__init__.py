@@ -3,6 +3,7 @@
 from jointrain.studies._affinity import Affinity, AffinityTrainer, measure_affinity
 from jointrain.studies._baselines import BASELINES
 from jointrain.studies._blend import Blend
+from jointrain.studies._blended_model import BlendedModel, FittedBaseline, fit_shipped
 from jointrain.studies._budget import FIRST_BASELINES, run_within_budget
 from jointrain.studies._candidates import Candidates
 from jointrain.studies._catalogue import SEPARATE, default_recipes, named_recipes
@@ -29,8 +30,10 @@ __all__ = [
     "Affinity",
     "AffinityTrainer",
     "Blend",
+    "BlendedModel",
     "Candidates",
     "Comparison",
+    "FittedBaseline",
     "GroupResult",
     "ShareResult",
     "Study",
@@ -40,6 +43,7 @@ __all__ = [
     "corrected_resampled_t_test",
     "default_recipes",
     "delta_m",
+    "fit_shipped",
     "groups_text",
     "holm",
     "measure_affinity",

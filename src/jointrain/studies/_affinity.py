@@ -14,9 +14,9 @@ from torch import Tensor
 from jointrain.data import SupervisedTable, TableEncoder, outer_folds, validation_split
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
-from jointrain.studies._fold_runs import one_thread
 from jointrain.task import Task
 from jointrain.training._batches import Batch
+from jointrain.training._device import one_thread
 from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import make_data, target_scaling
 from jointrain.training._trainer import Trainer

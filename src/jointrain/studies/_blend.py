@@ -90,6 +90,18 @@ def choose_blend(
     return Blend({name: weight for name, weight in pairs if weight > 0}, change, p_value)
 
 
+def blend_predictions(
+    predictions: Mapping[str, np.ndarray], weights: Mapping[str, float]
+) -> np.ndarray:
+    """Return the weighted mean of the predictions that have a weight.
+
+    Shape:
+        predictions: [n] or [n, c] each. returns: the same.
+    """
+    stacked = np.stack([predictions[name] for name in weights], axis=1)
+    return blended(stacked.astype(np.float64), np.array(list(weights.values())))
+
+
 def blended(stacked: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the weighted mean over components.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,17 @@ import torch
 
 from jointrain.data import Column, SupervisedTable, TableEncoder, as_table
 from jointrain.studies._baselines import BaselineModel, fit_baseline
-from jointrain.studies._blend import blended
+from jointrain.studies._blend import blend_predictions
+from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._study_result import StudyResult
 from jointrain.studies.population import fit_together
 from jointrain.task import Task
+from jointrain.training import resolve_device
+from jointrain.training._calibration import Calibration, scale_probabilities
+from jointrain.training._device import one_thread
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Separate
-from jointrain.training._table_model import FitRuns, TableModel, TablePredictor, fit_table
+from jointrain.training._table_model import TableModel, TablePredictor, fit_table
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,14 @@ class BlendedModel(TablePredictor):
         columns: The feature columns of the table it was fitted on.
         components: Fitted recipes and baselines, by name.
         weights: For each task the weight of the components that predict it; they sum to 1.
+        calibration: Temperatures and residuals of the blends, from held-out rows.
     """
 
     tasks: tuple[Task, ...]
     columns: tuple[Column, ...]
     components: Mapping[str, TableModel | FittedBaseline]
     weights: Mapping[str, Mapping[str, float]]
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def encoder(self) -> TableEncoder:
@@ -73,10 +79,18 @@ class BlendedModel(TablePredictor):
         """
         table = as_table(frame)
         found = {name: component.predict(table) for name, component in self.components.items()}
+        temperatures = self.calibration.temperatures
         return {
-            task.name: blended(
-                np.stack([found[name][task.name] for name in self.weights[task.name]], axis=1),
-                np.array(list(self.weights[task.name].values())),
+            task.name: scale_probabilities(
+                blend_predictions(
+                    {
+                        name: values[task.name]
+                        for name, values in found.items()
+                        if name in self.weights[task.name]
+                    },
+                    self.weights[task.name],
+                ),
+                temperatures.get(task.name, 1.0),
             )
             for task in self.tasks
         }
@@ -86,7 +100,8 @@ def fit_shipped(
     result: StudyResult,
     *,
     device: str | torch.device = "auto",
-    fit_runs: FitRuns = fit_together,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TableModel | BlendedModel:
     """Fit the model that a study speaks for on all rows: the blend of each task.
 
@@ -96,7 +111,12 @@ def fit_shipped(
     Args:
         result: What the study measured.
         device: Where to train networks: auto, cpu or cuda.
-        fit_runs: Fits the trainers.
+        workers: Processes to fit components in, on a CPU; default one for each core.
+        progress: Called with the number of fitted components and of all.
+
+    Raises:
+        InvalidInputError: There is no such device.
+        WorkerDiedError: Processes died again and again, most often for want of memory.
     """
     study = result.study
     table = study.table
@@ -106,25 +126,64 @@ def fit_shipped(
         for name in of_task:
             needed.setdefault(name, []).append(task)
     recipes = {recipe.name: recipe for recipe in study.recipes}
-    components: dict[str, TableModel | FittedBaseline] = {}
-    for name, tasks in needed.items():
-        if name not in recipes:
-            components[name] = _fit_baseline_to(name, _only(table, tasks), study.seed)
-            continue
-        recipe = recipes[name]
-        alone = isinstance(recipe.schedule, Separate)
-        components[name] = fit_table(
-            _only(table, tasks) if alone else table,
-            _as_shipped(recipe),
-            seed=study.seed,
-            device=device,
-            fit_runs=fit_runs,
-        )
-    if len(components) == 1:
-        only = next(iter(components.values()))
-        if isinstance(only, TableModel):
-            return only
-    return BlendedModel(table.tasks, table.columns, components, weights)
+    chosen = resolve_device(device)
+    jobs = [
+        _ComponentJob(name, table, tuple(tasks), recipes.get(name), study.seed, str(chosen))
+        for name, tasks in needed.items()
+    ]
+    fitted: dict[str, TableModel | FittedBaseline] = {}
+    for name, component in run_jobs(jobs, workers=workers if chosen.type == "cpu" else 1):
+        fitted[name] = component
+        if progress is not None:
+            progress(len(fitted), len(jobs))
+    components = {name: fitted[name] for name in needed}
+    only = next(iter(components.values()))
+    if len(components) == 1 and isinstance(only, TableModel):
+        return only
+    # the temperatures of the blends were found with those of the networks left out
+    plain = {
+        name: replace(component, calibration=Calibration())
+        if isinstance(component, TableModel)
+        else component
+        for name, component in components.items()
+    }
+    calibration = Calibration.fit(table.tasks, result.held_out_blends(), table.labels())
+    return BlendedModel(table.tasks, table.columns, plain, weights, calibration)
+
+
+@dataclass(frozen=True)
+class _ComponentJob:
+    """The fit of one component on all rows.
+
+    Args:
+        key: Its name.
+        table: All rows.
+        tasks: The tasks that it is to predict.
+        recipe: How to train it; None for a baseline.
+        seed: Seed of all random choices.
+        device: Where to train.
+    """
+
+    key: str
+    table: SupervisedTable
+    tasks: tuple[str, ...]
+    recipe: Recipe | None
+    seed: int
+    device: str
+
+    def run(self) -> TableModel | FittedBaseline:
+        """Return the fitted component."""
+        with one_thread():
+            if self.recipe is None:
+                return _fit_baseline_to(self.key, _only(self.table, self.tasks), self.seed)
+            alone = isinstance(self.recipe.schedule, Separate)
+            return fit_table(
+                _only(self.table, self.tasks) if alone else self.table,
+                _as_shipped(self.recipe),
+                seed=self.seed,
+                device=self.device,
+                fit_runs=fit_together,
+            )
 
 
 def _as_shipped(recipe: Recipe) -> Recipe:
@@ -132,7 +191,7 @@ def _as_shipped(recipe: Recipe) -> Recipe:
     return replace(recipe, ensemble=None) if recipe.ensemble == 1 else recipe
 
 
-def _only(table: SupervisedTable, tasks: list[str]) -> SupervisedTable:
+def _only(table: SupervisedTable, tasks: Sequence[str]) -> SupervisedTable:
     """Return the table with some of its tasks, and the rows that have a label of them."""
     kept = tuple(task for task in table.tasks if task.name in tasks)
     if len(kept) == len(table.tasks):

@@ -7,8 +7,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -23,6 +22,7 @@ from jointrain.errors import InvalidInputError
 from jointrain.studies._baselines import predict_with_baseline
 from jointrain.studies.population import fit_population, why_not_stacked
 from jointrain.task import Task
+from jointrain.training._device import one_thread
 from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import (
     Run,
@@ -119,7 +119,10 @@ class FoldJob:
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     def run(self) -> list[dict[str, Any]]:
-        """Return what was measured, recipe by recipe and fold by fold, as `FoldResult` fields."""
+        """Return what was measured, recipe by recipe and fold by fold, as `FoldResult` fields.
+
+        Folds run side by side, and bits do not change with the number of threads: it is one.
+        """
         with one_thread():
             folds = [_EncodedFold(self.table, fold) for fold in self.folds]
             results = _run_recipes(self.stacked, folds, fit_population) if self.stacked else []
@@ -430,14 +433,3 @@ def _steps(prepared: Iterable[list[list[Run]]]) -> int:
         for of_member in of_one
         for run in of_member
     )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run small networks on one thread: folds run side by side, and bits do not change with it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -299,6 +299,7 @@ def _connect(place: str) -> BaseStorage:
     """Return Optuna's storage for a folder or the URL of a database."""
     from optuna.storages import JournalStorage, RDBStorage, get_storage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
     class CuttingLock(JournalFileOpenLock):
         """Lock of the journal; cuts off what a killed process had not written to the end."""
@@ -323,12 +324,13 @@ def _connect(place: str) -> BaseStorage:
         arguments = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
     elif url.startswith("sqlite"):
         arguments = {"connect_args": {"timeout": 60}}
-    for attempt in range(3):
+    for attempt in range(5):
         try:
             return get_storage(RDBStorage(url, arguments))
-        except Exception as error:
+        except SQLAlchemyError as error:
             # somebody else makes the same tables at this moment
-            if "already exists" not in str(error) or attempt == 2:
+            made = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if not made or attempt == 4:
                 raise
     raise AssertionError
 

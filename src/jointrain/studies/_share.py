@@ -19,8 +19,8 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks import HardSharing
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
 from jointrain.studies._catalogue import SEPARATE
-from jointrain.studies._fold_runs import one_thread
 from jointrain.task import Task
+from jointrain.training._device import one_thread
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Separate
 from jointrain.training._trainer import Trainer

@@ -175,15 +175,15 @@ class StackedOptimizer:
         rate = float(rates[0])
         if bool((rates == rate).all()):
             for kind, (weights, _, *state) in moving:
-                _fused_step(kind, rate, weights, *state)
+                fused_step(kind, rate, weights, *state)
             return
         self._copy[:count].copy_(self._weights[:count])
         for kind, (_, copies, *state) in moving:
-            _fused_step(kind, 1.0, copies, *state)
+            fused_step(kind, 1.0, copies, *state)
         self._weights[:count].lerp_(self._copy[:count], rates)
 
 
-def _fused_step(
+def fused_step(
     kind: OptimizerKind,
     rate: float,
     weights: list[Tensor],
@@ -192,6 +192,7 @@ def _fused_step(
     second: list[Tensor],
     steps: list[Tensor],
 ) -> None:
+    """Move weights at a learning rate; `steps` counts this one already."""
     if kind.name == "sgd":
         # with momentum's buffer at zero, the first step is like any other
         torch._fused_sgd_(

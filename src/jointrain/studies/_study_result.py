@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.errors import InvalidInputError, closest
-from jointrain.studies._blend import Blend, blended, choose_blend
+from jointrain.studies._blend import Blend, blend_predictions, choose_blend
 from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._fold_runs import Fold, FoldResult, measured_rows
 from jointrain.studies._statistics import (
@@ -212,15 +212,33 @@ class StudyResult:
         return recipes if self.study.ship == "networks" else recipes + list(self.study.baselines)
 
     @cached_property
-    def blends(self) -> dict[str, Blend]:
-        """Which components predict each task of the shipped model, by all held-out rows."""
-        labels = self.study.table.labels()
+    def _by_component(self) -> dict[str, dict[str, np.ndarray]]:
+        """Held-out predictions of what the shipped model may be put together from."""
         components = self.components
         # one that was run on more seeds would look better by their mean alone
         common = set.intersection(
             *({seed for given, seed, _ in self.fold_results if given == n} for n in components)
         )
-        by_component = {name: self.held_out_predictions(name, common) for name in components}
+        return {name: self.held_out_predictions(name, common) for name in components}
+
+    def held_out_blends(self) -> dict[str, np.ndarray]:
+        """Return predictions of all rows by the blends, whose networks were not trained on them.
+
+        Shape:
+            returns: as `held_out_predictions`.
+        """
+        return {
+            task: blend_predictions(
+                {name: values[task] for name, values in self._by_component.items()}, blend.weights
+            )
+            for task, blend in self.blends.items()
+        }
+
+    @cached_property
+    def blends(self) -> dict[str, Blend]:
+        """Which components predict each task of the shipped model, by all held-out rows."""
+        labels = self.study.table.labels()
+        by_component = self._by_component
         blends = {}
         for index, task in enumerate(self.study.table.tasks):
             predictions = {name: values[task.name] for name, values in by_component.items()}
@@ -263,10 +281,8 @@ class StudyResult:
                     if len(inner)
                     else {SEPARATE: 1.0}
                 )
-                stacked = np.stack([results[name].test[task.name] for name in weights], axis=1)
-                predictions[task.name] = blended(
-                    stacked.astype(np.float64), np.array(list(weights.values()))
-                )
+                tests = {name: result.test[task.name] for name, result in results.items()}
+                predictions[task.name] = blend_predictions(tests, weights)
             rows += measured_rows(SHIPPED, tasks, predictions, labels[fold.test], fold)
         return pl.DataFrame(rows)
 

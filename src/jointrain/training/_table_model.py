@@ -40,10 +40,13 @@ from jointrain.training._weight_rules import Members, rounds
 
 
 class TablePredictor(ABC):
-    """What predicts target columns: predictions as a table, and how good they are."""
+    """What predicts target columns: predictions as a table, and how good they are.
 
-    calibration: Calibration = Calibration()
-    """What rows that a model was not trained on tell of its predictions; by default nothing."""
+    Attributes:
+        calibration: What held-out rows tell of the predictions.
+    """
+
+    calibration: Calibration
 
     @property
     @abstractmethod

@@ -14,7 +14,7 @@ def collected(workspace=None):
     x, y = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2, dtype=torch.float64))
     losses = [x.sum() * 2.0, (x.square().sum() + y.sum()).double(), y.square().sum()]
     graph = walk(losses)
-    rows = Rows(3, graph.leaves, (), workspace)
+    rows = Rows(3, graph.leaves, workspace=workspace)
     ones = [torch.ones((), dtype=loss.dtype) for loss in losses]
     rows.collect_from_losses(losses, ones, [[], [], []], True, False)
     return rows, x, y

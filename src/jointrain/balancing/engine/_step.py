@@ -16,7 +16,7 @@ from jointrain.balancing.engine._cotangents import (
     dense_cotangents,
     linear_cotangents,
 )
-from jointrain.balancing.engine._ghost import GhostLayer, find_layers
+from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, find_layers
 from jointrain.balancing.engine._graph import (
     Boundary,
     Graph,
@@ -90,21 +90,47 @@ class Step:
         """
         partial = leaves is not None
         leaves = self.shared if leaves is None else leaves
-        layers = self._layers(leaves) if ghost and not partial else []
+        known = self._known_layers(leaves)
+        layers = self._ghosts(known[0]) if known and ghost and not partial else []
         inside = {leaf.node for layer in layers for leaf in layer.leaves}
         direct = [leaf for leaf in leaves if leaf.node not in inside]
-        rows = Rows(self.t, direct, layers, self.workspace if ghost else None)
         self.ghost_layers = len(layers)
         keep = again or self.retain_graph
+        workspace = self.workspace if ghost else None
         if self._batched_pays():
             heads = self.heads()
+            rows = Rows(self.t, direct, layers, workspace=workspace)
             if heads is not None and self._collect_batched(rows, heads[0], heads[1], keep):
                 self.took = "batched"
                 return rows, heads[2]
-        retain = self.graph.shares_nodes
-        self.took = "per_task" if retain else "per_task, a graph of its own for each"
-        mine = rows.collect_from_losses(self.losses, self.factors, self.own, retain or keep, keep)
-        return rows, mine
+        written = [
+            [x for x in found if isinstance(x, LinearLayer) and x.fits() and x not in layers]
+            for found in known
+        ]
+        rows = Rows(self.t, direct, layers, written, workspace)
+        if not self.graph.shares_nodes:
+            self.took = "per_task, a graph of its own for each"
+            mine = rows.collect_from_losses(self.losses, self.factors, self.own, keep, keep)
+            return rows, mine
+        self.took = "per_task"
+        linear = None if partial else self.heads(dense=False)
+        if linear is None:
+            mine = rows.collect_from_losses(self.losses, self.factors, self.own, True, keep)
+            return rows, mine
+        rows.collect_from_boundary(linear[0].edges, linear[1].of_task, keep)
+        return rows, linear[2]
+
+    def _known_layers(self, leaves: Sequence[Leaf]) -> list[list[GhostLayer]]:
+        """Return the recognised layers of the tasks' passes, [t], each for the same parameters.
+
+        Tasks that share operations share them, others have some of their own. None where the tasks
+        use other layers.
+        """
+        if self.graph.shares_nodes:
+            return [find_layers(self.graph, leaves, (1 << self.t) - 1)] * self.t
+        found = [find_layers(self.graph, leaves, 1 << k) for k in range(self.t)]
+        used = {tuple(leaf.node for x in layers for leaf in x.leaves) for layers in found}
+        return found if len(used) == 1 else []
 
     def _collect_batched(
         self, rows: Rows, boundary: Boundary, cotangents: Cotangents, keep: bool
@@ -153,10 +179,11 @@ class Step:
         rows.collect_from_losses(self.losses, self.factors, nothing, True, True)
         return rows
 
-    def _layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
+    def _ghosts(self, known: Sequence[GhostLayer]) -> list[GhostLayer]:
+        """Return those whose output gradients are to stand for weight gradients."""
         if self.way not in ("auto", "ghost") or not self.graph.shares_nodes:
             return []
-        return find_layers(self.graph, leaves, self.t, that_pay=self.way == "auto")
+        return [layer for layer in known if self.way == "ghost" or layer.pays(self.t)]
 
     def _batched_pays(self) -> bool:
         if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:
