@@ -3,7 +3,7 @@
 Every study is `Study` with two recipes, five folds and three seeds, a small network and the default
 number of epochs, on a table of 480 rows with four tasks; each row has the label of one task only.
 A task's truth is s tanh(1.5 (u - b)), with a sign s, an offset b and a direction u of its inputs,
-and noise of a tenth of its standard deviation. The designs differ in one thing each:
+and noise of a tenth of its standard deviation. The designs differ in what is shared:
 
 - related: all tasks have one direction u of all sixteen inputs, so what the tasks share is just
   what is hard to learn from 120 labels. Joint training should be found to help.

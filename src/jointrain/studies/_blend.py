@@ -74,11 +74,11 @@ def choose_blend(
         losses[rows] = row_losses(task, blended(stacked[rows], weights), target[rows])
     before = row_losses(task, stacked[:, 0], target)
     gains = before - losses
-    # equal predictions have equal losses; there is nothing to test
-    spread = gains.std(ddof=1)
-    if not spread > 0:
-        return alone
-    p_value = float(stats.t.sf(gains.mean() / (spread / np.sqrt(count)), count - 1))
+    error = gains.std(ddof=1) / np.sqrt(count)
+    # equal predictions have equal losses, and no gain
+    p_value = float(stats.t.sf(gains.mean() / error, count - 1)) if error > 0 else 1.0
+    if error == 0 and gains.mean() > 0:
+        p_value = 0.0
     if p_value >= LEVEL:
         return alone
     weights = blend_weights(task, stacked, target)

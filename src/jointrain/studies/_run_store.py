@@ -136,8 +136,6 @@ class RunStore:
 
     def claim(self, keys: Iterable[str]) -> str | None:
         """Claim the first of the runs that is neither finished nor claimed, and return its key."""
-        import optuna
-
         holders = self._holders()
         for key in keys:
             if key in holders:
@@ -148,8 +146,7 @@ class RunStore:
             if holders.get(key) == trial:
                 self._claims[key] = trial
                 return key
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):
-                self._end(trial, "FAIL")
+            self._end(trial, "FAIL")
         return None
 
     def finish(self, key: str, value: Any) -> None:
@@ -159,12 +156,12 @@ class RunStore:
             key: The run.
             value: What JSON can hold, and numpy arrays of numbers.
         """
-        import optuna
+        from optuna.exceptions import UpdateFinishedTrialError
 
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            with _one_line_errors(self.place):
-                self._storage.set_trial_user_attr(self._claims[key], "result", _to_json(value))
-            self._end(self._claims[key], "COMPLETE")
+        trial, text = self._claims[key], _to_json(value)
+        with suppress(UpdateFinishedTrialError), _one_line_errors(self.place):
+            self._storage.set_trial_user_attr(trial, "result", text)
+        self._end(trial, "COMPLETE")
         del self._claims[key]
 
     def _renew_claims(self, stopped: Event) -> None:
@@ -190,8 +187,6 @@ class RunStore:
 
         What counts is how long it is seen unchanged from here: clocks of machines differ.
         """
-        import optuna
-
         number, beat, now = trial._trial_id, trial.user_attrs["heartbeat"], time.monotonic()
         seen, since = self._beats.get(number, (None, now))
         if seen != beat:
@@ -200,8 +195,7 @@ class RunStore:
         silent = now - since > self.timeout or _has_ended(trial.user_attrs["worker"])
         if number in self._claims.values() or not silent:
             return False
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            self._end(number, "FAIL")
+        self._end(number, "FAIL")
         return True
 
     def _description(self, description: Mapping[str, object]) -> dict[str, Any]:
@@ -237,10 +231,12 @@ class RunStore:
             return self._storage.create_new_trial(self._study, trial)
 
     def _end(self, trial: int, state: str) -> None:
+        """Set the state of a claim, unless somebody has ended it."""
+        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         values = [0.0] if state == "COMPLETE" else None
-        with _one_line_errors(self.place):
+        with suppress(UpdateFinishedTrialError), _one_line_errors(self.place):
             self._storage.set_trial_state_values(trial, TrialState[state], values)
 
 

@@ -114,11 +114,12 @@ class Rows:
         t: Number of tasks.
         leaves: The parameters whose weight gradients are kept.
         layers: The layers whose output gradients are kept instead.
-        written: For each task linear layers of `leaves` whose weight gradients are to be written
-            straight to their rows, where autograd's own would have to be copied. The same layers'
-            parameters for each task.
+        written: Linear layers of `leaves` whose weight gradients are to be written straight to
+            their rows, where autograd's own would have to be copied.
         workspace: Where large buffers are kept from one step to the next, so that their memory
             isn't asked of the system anew; None if the rows outlive the step.
+        loose: Whether gradients may be kept as autograd gives them, for few tasks; only
+            :meth:`gramian` and :meth:`combine` are for such rows.
     """
 
     def __init__(
@@ -126,18 +127,22 @@ class Rows:
         t: int,
         leaves: Sequence[Leaf],
         layers: Sequence[GhostLayer] = (),
-        written: Sequence[Sequence[LinearLayer]] = (),
+        written: Sequence[LinearLayer] = (),
         workspace: dict[str, Tensor] | None = None,
+        *,
+        loose: bool = False,
     ) -> None:
         self.t = t
         self.workspace = workspace
-        self.written = written or [[] for _ in range(t)]
-        self._straight = {leaf.node for layer in self.written[0] for leaf in layer.leaves}
+        self.written = list(written)
+        self._straight = {leaf.node for layer in written for leaf in layer.leaves}
         groups: dict[tuple[torch.device, torch.dtype], list[Leaf]] = {}
         for leaf in leaves:
             groups.setdefault((leaf.tensor.device, leaf.tensor.dtype), []).append(leaf)
         self.groups = list(groups.values())
         self.layers = list(layers)
+        self.loose = loose and bool(leaves) and all(_is_plain(leaf.tensor) for leaf in leaves)
+        self.kept: list[list[Tensor]] = []  # of each task, if loose
         self.blocks: list[Block] = []
         self.outputs: list[Tensor] = []  # one [t, *output] per layer
 
@@ -148,8 +153,8 @@ class Rows:
     # --- collecting ------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.blocks = []
-        for group in self.groups:
+        self.kept, self.blocks = [], []
+        for group in () if self.loose else self.groups:
             size = sum(leaf.tensor.numel() for leaf in group)
             self.blocks.append(Block(self._empty(group[0].tensor, size), group))
         self._by_autograd = [x for x in self.ordered() if x.node not in self._straight]
@@ -202,11 +207,13 @@ class Rows:
         """Fill task k's row by a pass; return the gradients of `further` parameters."""
         reached = [leaf for leaf in self._by_autograd if leaf.mask >> k & 1]
         wanted: list[Tensor | GradientEdge] = [leaf.tensor for leaf in reached]
-        wanted += [layer.edge for layer in (*self.layers, *self.written[k])]
+        wanted += [layer.edge for layer in (*self.layers, *self.written)]
         found = grad(outputs, [*wanted, *further], cotangents, retain=retain)
-        start, stop = len(reached), len(wanted) - len(self.written[k])
+        start, stop = len(reached), len(wanted) - len(self.written)
         gradients = {leaf.node: g for leaf, g in zip(reached, found[:start], strict=True)}
-        if self._straight:
+        if self.loose:
+            self.kept.append([_dense(gradients.get(x.node), x) for x in self._by_autograd])
+        elif self._straight:
             self._write(k, gradients, found[stop : len(wanted)])
         else:
             self._copy(k, gradients)
@@ -230,7 +237,7 @@ class Rows:
         }
         for leaf in self._by_autograd:
             places[leaf.node].view(-1).copy_(_flat(gradients.get(leaf.node), leaf))
-        for layer, output in zip(self.written[k], outputs, strict=True):
+        for layer, output in zip(self.written, outputs, strict=True):
             own = [places[leaf.node] for leaf in layer.leaves]
             if output is not None:
                 layer.write(output, own)
@@ -276,6 +283,8 @@ class Rows:
     def gramian(self) -> Tensor:
         """Return the Gramian [t, t] in float64 on the CPU."""
         parts = [gram(block.matrix) for block in self.blocks]
+        if self.kept:
+            parts.append(_pairwise(self.kept))
         parts += [x.gramian(output) for x, output in zip(self.layers, self.outputs, strict=True)]
         total = functools.reduce(torch.add, [part.cpu() for part in parts])
         return (total + total.T) / 2
@@ -290,6 +299,12 @@ class Rows:
     def combine(self, weights: Tensor) -> Gradients:
         """Return the gradients of the parameters for the weights [t]: the rows' weighted sum."""
         result = no_gradients()
+        if self.kept:
+            numbers = weights.tolist()
+            total = torch._foreach_mul(self.kept[0], numbers[0])
+            for number, rows in zip(numbers[1:], self.kept[1:], strict=True):
+                torch._foreach_add_(total, rows, alpha=number)
+            result.extend(Gradients.of([x.tensor for x in self._by_autograd], total))
         for block in self.blocks:
             update = weights.to(block.matrix) @ block.matrix
             result.extend(Gradients.of(block.tensors(), block.split(update)))
@@ -316,10 +331,33 @@ class Rows:
         ]
 
 
-def _flat(gradient: Tensor | None, leaf: Leaf) -> Tensor:
+def _dense(gradient: Tensor | None, leaf: Leaf) -> Tensor:
     if gradient is None:
-        return leaf.tensor.new_zeros(leaf.tensor.numel())
-    return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
+        return torch.zeros_like(leaf.tensor)
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def _flat(gradient: Tensor | None, leaf: Leaf) -> Tensor:
+    return _dense(gradient, leaf).reshape(-1)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Return whether a sum of products may be taken of it, number by number, as it is."""
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+
+
+def _pairwise(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Return the inner products [t, t] of few rows, each of a tensor per parameter."""
+    numbers = [[0.0] * len(rows) for _ in rows]
+    for gradients in zip(*rows, strict=True):  # all pairs of one parameter while it is in a cache
+        flat = [g.reshape(-1) for g in gradients]
+        for i, left in enumerate(flat):
+            for j in range(i + 1):
+                numbers[i][j] += torch.dot(left, flat[j]).item()
+    for i in range(len(rows)):
+        for j in range(i):
+            numbers[j][i] = numbers[i][j]
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def add_to_grad(gradients: Gradients, foreign: Sequence[Tensor] = ()) -> None:
