@@ -42,6 +42,9 @@ from jointrain.training._weight_rules import Members, rounds
 class TablePredictor(ABC):
     """What predicts target columns: predictions as a table, and how good they are."""
 
+    calibration: Calibration = Calibration()
+    """What rows that a model was not trained on tell of its predictions; by default nothing."""
+
     @property
     @abstractmethod
     def predicted_tasks(self) -> tuple[Task, ...]:
