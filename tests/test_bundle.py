@@ -1,5 +1,6 @@
 """Bundles come back as they were saved, and loading one runs no foreign code."""
 
+import dataclasses
 import io
 import json
 import pickle
@@ -21,6 +22,7 @@ from jointrain import (
 )
 from jointrain.bundle import describe_bundle, new_folder
 from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
+from jointrain.training._calibration import Calibration
 
 
 @pytest.fixture(scope="module", params=["separate", "alternating"])
@@ -43,12 +45,24 @@ def test_round_trip(model, tmp_path):
     assert again.columns == model.columns
     assert again.recipe == model.recipe
     assert again.scaling == model.scaling
+    assert again.calibration.temperatures == model.calibration.temperatures
+    assert list(again.calibration.residuals) == ["body_mass_g"]
     assert again.seed == 3
     assert [part.tasks for part in again.parts] == [part.tasks for part in model.parts]
     before, after = model.predict(load_penguins()), again.predict(load_penguins())
     for task in before:
         np.testing.assert_array_equal(before[task], after[task])
+    before, after = (m.predict_interval(load_penguins(), 0.7) for m in (model, again))
+    np.testing.assert_array_equal(before["body_mass_g"], after["body_mass_g"])
     assert describe_bundle(path)["metrics"] == {"sex": {"ROC-AUC": None, "log-loss": 0.5}}
+
+
+def test_a_bundle_without_calibration(model, tmp_path):
+    path = save_bundle(dataclasses.replace(model, calibration=Calibration()), tmp_path / "model")
+    again = load_bundle(path)
+    assert again.predict(load_penguins())["species"].shape == (344, 3)
+    with pytest.raises(InvalidInputError, match="no residuals of task 'body_mass_g'"):
+        again.predict_interval(load_penguins())
 
 
 PHASES = Phases(

@@ -88,7 +88,14 @@ def test_fit_predict_evaluate_inspect(penguins, capsys, schedule):
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
     # in the target's own unit
     assert 2000 < predictions["body_mass_g"].mean() < 7000
+    wide = ["predict", "model", "new.parquet", "--out", "wide.parquet", "--intervals"]
+    assert run([*wide, "0.8"]) == 0
+    ends = pl.read_parquet("wide.parquet")
+    assert ends.columns[-3:] == ["body_mass_g", "body_mass_g_low", "body_mass_g_high"]
+    assert (ends["body_mass_g_high"] - ends["body_mass_g_low"]).min() > 0
     capsys.readouterr()
+    assert run([*wide, "80", "--force"]) == 2
+    assert "coverage must lie between 0 and 1" in capsys.readouterr().err
     assert run(["predict", "model", "penguins.csv", "--out", "-"]) == 0
     streamed = capsys.readouterr().out
     assert len(streamed.strip().splitlines()) == len(table) + 1
@@ -99,7 +106,16 @@ def test_fit_predict_evaluate_inspect(penguins, capsys, schedule):
     assert "RMSE" in capsys.readouterr().out
     assert run(["inspect", "model"]) == 0
     shown = capsys.readouterr().out
-    for word in ("bill_length_mm", "species", "Gentoo", "trunk parameters", schedule):
+    for word in (
+        "bill_length_mm",
+        "Gentoo",
+        "trunk parameters",
+        schedule,
+        "temperature",
+        "90 %",
+        "Importance",
+        "used by",
+    ):
         assert word in shown
     assert run(["inspect", "model", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["seed"] == 0

@@ -7,6 +7,7 @@ from jointrain.errors import (
     JointrainError,
     MissingDependencyError,
     NotFittedError,
+    WorkerDiedError,
     closest,
 )
 
@@ -17,6 +18,7 @@ from jointrain.errors import (
         (InvalidInputError, ValueError),
         (MissingDependencyError, ImportError),
         (NotFittedError, RuntimeError),
+        (WorkerDiedError, RuntimeError),
     ],
 )
 def test_every_error_is_a_jointrain_error_and_a_builtin_one(kind, builtin):

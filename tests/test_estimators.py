@@ -53,6 +53,18 @@ def test_missing_labels_and_features():
     model.fit(x, y)
 
 
+def test_intervals_of_one_and_several_targets():
+    x, y = two_targets(200)
+    model = JointRegressor(ensemble=4, **QUICK).fit(x[:120], y[:120])
+    intervals = model.predict_interval(x[120:], coverage=0.8)
+    assert intervals.shape == (80, 2, 2)
+    inside = (y[120:] >= intervals[..., 0]) & (y[120:] <= intervals[..., 1])
+    assert 0.65 < inside.mean() < 0.97
+    np.testing.assert_allclose(intervals.mean(-1), model.predict(x[120:]))
+    narrow = JointRegressor(**QUICK).fit(x[:120], y[:120, 0]).predict_interval(x[120:], 0.5)
+    assert narrow.shape == (80, 2)
+
+
 def test_a_missing_label_is_not_a_zero():
     x, y = two_targets()
     holes = y.copy()

@@ -78,6 +78,10 @@ def test_roc_auc_is_undefined_when_a_class_is_absent(target):
     assert math.isnan(roc_auc(torch.linspace(0.1, 0.9, len(target)), torch.tensor(target)))
 
 
+def test_roc_auc_is_undefined_for_an_undefined_prediction():
+    assert math.isnan(roc_auc(torch.tensor([0.1, math.nan]), torch.tensor([0.0, 1.0])))
+
+
 def test_log_loss_of_a_certain_mistake_is_finite():
     assert binary_log_loss(torch.tensor([0.0]), torch.tensor([1.0])) == pytest.approx(
         -math.log(1e-7)

@@ -130,7 +130,7 @@ class TableSettings(_Settings):
     time: str | None = Field(None, description="Splits train on the past of this column.")
     weights: RuleOrNumbers = Field(
         "equal",
-        description="Loss weights: equal, size, difficulty, gradients, or a=1,b=0.3.",
+        description="Loss weights: equal, size, difficulty, gradients, searched, or a=1,b=0.3.",
     )
     balancer: str | None = Field(
         None, description="Balancing method in place of the sum; see: jointrain balancers."
@@ -255,9 +255,54 @@ class TableSettings(_Settings):
 class CompareSettings(TableSettings):
     """Settings of ``jointrain compare``."""
 
+    recipes: Names = Field(
+        [],
+        description="What to compare: separate, joint, alternating, alternating-ORDER, "
+        "weights-RULE, balancer-NAME, network-NAME; default the first three, and more of them "
+        "within a budget.",
+    )
+    baselines: Names = Field(
+        [],
+        description="constant, linear, extra trees, random forest, gradient boosting, catboost, "
+        "lightgbm; default constant and extra trees, and more of them within a budget.",
+    )
+    budget: Duration | None = Field(
+        None, description="Time for everything, such as 60s or 2m; it decides how much is run."
+    )
+    ship: Literal["any", "networks"] = Field(
+        "any", description="What the saved model may hold: any recipe or baseline, or networks."
+    )
     folds: int = Field(5, ge=2, description="Number of outer folds.")
     seeds: int = Field(3, ge=1, description="Number of repetitions of the folds.")
+    study: str | None = Field(
+        None,
+        description="Folder or database URL that keeps finished runs: a stopped study goes on "
+        "there, and machines that name the same share the work.",
+    )
     workers: int | None = Field(None, ge=1, description="Processes; default one for each core.")
+
+    def chosen_recipes(self) -> list[Recipe]:
+        """Return the recipes to compare; separate models are always among them."""
+        from jointrain.studies import SEPARATE, default_recipes, named_recipes
+
+        base = self.recipe("alternating")
+        if not self.recipes:
+            return default_recipes(base)
+        names = self.recipes if SEPARATE in self.recipes else [SEPARATE, *self.recipes]
+        return named_recipes(names, base)
+
+    def chosen_baselines(self) -> list[str]:
+        """Return the baselines to fit beside them."""
+        from jointrain.studies import FIRST_BASELINES
+
+        if self.baselines:
+            return self.baselines
+        return list(FIRST_BASELINES) if self.budget else ["constant", "extra trees"]
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The budget in seconds."""
+        return None if self.budget is None else _seconds(self.budget)
 
 
 class FitSettings(TableSettings):

@@ -3,6 +3,9 @@
 A bundle holds ``bundle.json`` (what the model is), ``weights.safetensors`` (the networks) and
 ``encoder.skops`` (the fitted encoder, of known types only). Nothing in it is a pickle, so loading a
 bundle from a stranger runs no code of theirs.
+
+The bundle of a blend (`BlendedModel`) holds ``bundle.json`` with the weights of its components, and
+``components/0``, ``1``, ...: a bundle for each recipe, and the files of each baseline.
 """
 
 from __future__ import annotations
@@ -12,11 +15,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,9 +29,13 @@ from safetensors.torch import save as save_weights
 
 from jointrain.data import Column, TableEncoder
 from jointrain.errors import InvalidInputError, JointrainError
+from jointrain.studies._baselines import BaselineModel
+from jointrain.studies._blended_model import BlendedModel, FittedBaseline
 from jointrain.task import Kind, Task
+from jointrain.training._calibration import Calibration, Residuals
 from jointrain.training._recipe import Recipe
-from jointrain.training._table_model import Part, TableModel
+from jointrain.training._table_model import TableModel
+from jointrain.training._table_part import Part
 
 SCHEMA_VERSION = 1
 _JSON = "bundle.json"
@@ -36,6 +43,9 @@ ANSWER = "jointrain-answer.json"
 """Name of the file that marks the folder of a search as jointrain's own."""
 _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
+_COMPONENTS = "components"
+_RESIDUALS = "residuals of "
+"""What the names of residuals begin with among the weights."""
 _PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
 
 
@@ -49,6 +59,8 @@ class _TaskEntry(_Strict):
     classes: list[bool | int | float | str]
     mean: float | None = None
     deviation: float | None = None
+    temperature: float | None = None
+    unseen_rows: int | None = None
 
 
 class _ColumnEntry(_Strict):
@@ -64,6 +76,27 @@ class _PartEntry(_Strict):
     weights: dict[str, float]
     validation: dict[str, float]
     epochs: tuple[int, int]
+
+
+class _ComponentEntry(_Strict):
+    name: str
+    kind: Literal["networks", "baseline"]
+    tasks: list[str]
+
+
+class _BlendDescription(_Strict):
+    """The contents of a blend's ``bundle.json``, but for its own digest."""
+
+    schema_version: int
+    kind: Literal["blend"] = "blend"
+    tasks: list[_TaskEntry]
+    columns: list[_ColumnEntry]
+    components: list[_ComponentEntry]
+    weights: dict[str, dict[str, float]]
+    packages: dict[str, str]
+    metrics: dict[str, dict[str, float | None]]
+    notes: dict[str, Any]
+    digests: dict[str, str]
 
 
 class _Description(_Strict):
@@ -83,7 +116,7 @@ class _Description(_Strict):
 
 
 def save_bundle(
-    model: TableModel,
+    model: TableModel | BlendedModel,
     path: str | Path,
     *,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
@@ -108,42 +141,122 @@ def save_bundle(
 
 
 def write_bundle(
-    model: TableModel,
+    model: TableModel | BlendedModel,
     folder: Path,
     *,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of a bundle into an existing folder."""
+    write = _write_components if isinstance(model, BlendedModel) else _write_networks
+    description: _Strict = write(model, folder, metrics or {}, notes or {})  # type: ignore[arg-type]
+    content = description.model_dump(mode="json")
+    content["digest"] = _digest(_canonical(content))
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / _JSON).write_text(text + "\n", encoding="utf-8")
+
+
+def _write_components(
+    model: BlendedModel,
+    folder: Path,
+    metrics: Mapping[str, Mapping[str, float]],
+    notes: Mapping[str, Any],
+) -> _BlendDescription:
+    entries = []
+    for index, (name, component) in enumerate(model.components.items()):
+        inner = folder / _COMPONENTS / str(index)
+        inner.mkdir(parents=True)
+        networks = isinstance(component, TableModel)
+        if isinstance(component, TableModel):
+            write_bundle(component, inner)
+        else:
+            component.encoder.save(inner / _ENCODER)
+            component.model.save(inner)
+        tasks = [task.name for task in component.tasks]
+        entries.append(
+            _ComponentEntry(name=name, kind="networks" if networks else "baseline", tasks=tasks)
+        )
+    (folder / _WEIGHTS).write_bytes(save_weights(_residuals(model.calibration)))
+    return _BlendDescription(
+        schema_version=SCHEMA_VERSION,
+        tasks=[_task_entry(task, {}, model.calibration) for task in model.tasks],
+        columns=_column_entries(model),
+        components=entries,
+        weights={task: dict(weights) for task, weights in model.weights.items()},
+        packages={name: version(name) for name in _PACKAGES},
+        metrics=_known_metrics(metrics),
+        notes=dict(notes),
+        digests=_blend_digests(folder),
+    )
+
+
+def _residuals(calibration: Calibration) -> dict[str, torch.Tensor]:
+    return {
+        f"{_RESIDUALS}{name}": torch.from_numpy(residuals.sizes)
+        for name, residuals in calibration.residuals.items()
+    }
+
+
+def _blend_digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in (folder / _COMPONENTS).rglob("*") if path.is_file())
+    files.append(folder / _WEIGHTS)
+    return {path.relative_to(folder).as_posix(): _digest(path.read_bytes()) for path in files}
+
+
+def _task_entry(
+    task: Task, scaling: Mapping[str, tuple[float, float]], calibration: Calibration
+) -> _TaskEntry:
+    mean, deviation = scaling.get(task.name, (None, None))
+    residuals = calibration.residuals.get(task.name)
+    return _TaskEntry(
+        name=task.name,
+        kind=task.kind,
+        classes=list(task.classes),
+        mean=mean,
+        deviation=deviation,
+        temperature=calibration.temperatures.get(task.name),
+        unseen_rows=None if residuals is None else residuals.rows,
+    )
+
+
+def _column_entries(model: TableModel | BlendedModel) -> list[_ColumnEntry]:
+    return [
+        _ColumnEntry(
+            name=column.name,
+            kind=column.kind,
+            dtype=column.dtype,
+            categories=model.encoder.categories.get(column.name),
+        )
+        for column in model.columns
+    ]
+
+
+def _known_metrics(
+    metrics: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float | None]]:
+    return {
+        task: {name: None if value != value else value for name, value in values.items()}
+        for task, values in metrics.items()
+    }
+
+
+def _write_networks(
+    model: TableModel,
+    folder: Path,
+    metrics: Mapping[str, Mapping[str, float]],
+    notes: Mapping[str, Any],
+) -> _Description:
     weights = {
         f"{index}.{name}": value.contiguous()
         for index, part in enumerate(model.parts)
         for name, value in part.network.state_dict().items()
     }
-    (folder / _WEIGHTS).write_bytes(save_weights(weights))
+    (folder / _WEIGHTS).write_bytes(save_weights(weights | _residuals(model.calibration)))
     model.encoder.save(folder / _ENCODER)
-    scaling = model.scaling
-    description = _Description(
+    return _Description(
         schema_version=SCHEMA_VERSION,
-        tasks=[
-            _TaskEntry(
-                name=task.name,
-                kind=task.kind,
-                classes=list(task.classes),
-                mean=scaling[task.name][0] if task.name in scaling else None,
-                deviation=scaling[task.name][1] if task.name in scaling else None,
-            )
-            for task in model.tasks
-        ],
-        columns=[
-            _ColumnEntry(
-                name=column.name,
-                kind=column.kind,
-                dtype=column.dtype,
-                categories=model.encoder.categories.get(column.name),
-            )
-            for column in model.columns
-        ],
+        tasks=[_task_entry(task, model.scaling, model.calibration) for task in model.tasks],
+        columns=_column_entries(model),
         inputs=len(model.encoder.feature_names),
         parts=[
             _PartEntry(
@@ -158,20 +271,13 @@ def write_bundle(
         recipe=model.recipe.to_json(),
         seed=model.seed,
         packages={name: version(name) for name in _PACKAGES},
-        metrics={
-            task: {name: None if value != value else value for name, value in values.items()}
-            for task, values in (metrics or {}).items()
-        },
-        notes=dict(notes or {}),
+        metrics=_known_metrics(metrics),
+        notes=dict(notes),
         digests={name: _digest((folder / name).read_bytes()) for name in (_WEIGHTS, _ENCODER)},
     )
-    content = description.model_dump(mode="json")
-    content["digest"] = _digest(_canonical(content))
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / _JSON).write_text(text + "\n", encoding="utf-8")
 
 
-def load_bundle(path: str | Path) -> TableModel:
+def load_bundle(path: str | Path) -> TableModel | BlendedModel:
     """Load the model of a bundle.
 
     Raises:
@@ -179,6 +285,43 @@ def load_bundle(path: str | Path) -> TableModel:
     """
     folder = _bundle_folder(path)
     content = describe_bundle(folder)
+    return _load_blend(folder, content) if "kind" in content else _load_networks(folder, content)
+
+
+def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
+    try:
+        described = _BlendDescription.model_validate(
+            {name: value for name, value in content.items() if name != "digest"}
+        )
+        if _blend_digests(folder) != described.digests:
+            raise _damaged(folder, "its files are not those that were saved")
+        weights = load_weights((folder / _WEIGHTS).read_bytes())
+        calibration = _load_calibration(described.tasks, weights)
+        components: dict[str, TableModel | FittedBaseline] = {}
+        for index, entry in enumerate(described.components):
+            inner = folder / _COMPONENTS / str(index)
+            if entry.kind == "networks":
+                components[entry.name] = _load_networks(inner, describe_bundle(inner))
+            else:
+                model = BaselineModel.load(inner)
+                encoder = TableEncoder.load(inner / _ENCODER)
+                components[entry.name] = FittedBaseline(model.tasks, encoder, model)
+        if any(not of_task.keys() <= components.keys() for of_task in described.weights.values()):
+            raise _damaged(folder, "a component is missing")
+    except OSError as error:
+        raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
+    except (ValidationError, SafetensorError, KeyError) as error:
+        raise _damaged(folder, str(error).splitlines()[0]) from None
+    return BlendedModel(
+        tasks=tuple(Task(one.name, one.kind, tuple(one.classes)) for one in described.tasks),
+        columns=tuple(Column(c.name, c.kind, c.dtype) for c in described.columns),
+        components=components,
+        weights=described.weights,
+        calibration=calibration,
+    )
+
+
+def _load_networks(folder: Path, content: dict[str, Any]) -> TableModel:
     try:
         described = _Description.model_validate(
             {name: value for name, value in content.items() if name != "digest"}
@@ -207,6 +350,7 @@ def load_bundle(path: str | Path) -> TableModel:
             parts.append(
                 Part(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
             )
+        calibration = _load_calibration(described.tasks, weights)
     except OSError as error:
         raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
     except (ValidationError, SafetensorError, RuntimeError, KeyError) as error:
@@ -224,6 +368,20 @@ def load_bundle(path: str | Path) -> TableModel:
         parts=tuple(parts),
         recipe=recipe,
         seed=described.seed,
+        calibration=calibration,
+    )
+
+
+def _load_calibration(
+    entries: Sequence[_TaskEntry], weights: Mapping[str, torch.Tensor]
+) -> Calibration:
+    return Calibration(
+        {entry.name: entry.temperature for entry in entries if entry.temperature is not None},
+        {
+            entry.name: Residuals(entry.unseen_rows, weights[_RESIDUALS + entry.name].numpy())
+            for entry in entries
+            if entry.unseen_rows is not None
+        },
     )
 
 

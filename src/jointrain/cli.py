@@ -6,9 +6,11 @@ import inspect
 import json
 import re
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -33,9 +35,9 @@ from jointrain.errors import InvalidInputError, JointrainError
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
     from jointrain.reports import SearchReport
-    from jointrain.studies import Affinity, Candidates
-    from jointrain.training import Callback, Recipe, TableModel
-    from jointrain.training._table_model import Part
+    from jointrain.studies import Affinity, BlendedModel, Candidates, Study, StudyResult
+    from jointrain.training import Recipe, TableModel
+    from jointrain.training._table_part import Part
 
 app = typer.Typer(
     name="jointrain",
@@ -168,43 +170,52 @@ def compare(settings: CompareSettings) -> None:
     """Say which way of training the targets is best, and keep the best model.
 
     Trains each target alone, all jointly and all in alternation on the same folds and seeds, beside
-    two baselines, and prints what the data show.
+    baselines, prints what the data show, and saves the model that they speak for.
     """
+    import polars as pl
+
     from jointrain.bundle import check_new_folder, new_folder, write_bundle
     from jointrain.reports import print_result, result_to_json, write_markdown
-    from jointrain.studies import Study, default_recipes
+    from jointrain.studies import SHIPPED, Study, fit_shipped
     from jointrain.training import resolve_device
 
+    started = time.monotonic()
     out = _output_folder(settings)
     check_new_folder(out, force=settings.force)
     resolve_device(settings.device)
     table = _prepare(settings)
     study = Study(
         table,
-        default_recipes(settings.recipe("alternating")),
+        settings.chosen_recipes(),
+        settings.chosen_baselines(),
         folds=settings.folds,
         seeds=settings.seeds,
         seed=settings.seed,
+        ship=settings.ship,
     )
-    with _progress("runs") as advance:
-        result = study.run(workers=settings.workers, progress=advance)
-    best = result.best()
-    model = _fit(table, best, settings)
+    result = _run_study(study, settings, started)
+    with _progress("training the model on all rows") as advance:
+        model = fit_shipped(
+            result, device=settings.device, workers=settings.workers, progress=advance
+        )
     metrics = {
         task.name: {
-            metric.name: float(_nanmean(result.values(best.name, task.name, metric.name)))
+            metric.name: float(_nanmean(result.values(SHIPPED, task.name, metric.name)))
             for metric in task.metrics or ()
         }
         for task in table.tasks
     }
+    done = result.study
     notes = {
-        "metrics": f"mean over {study.folds} folds x {study.seeds} seeds of recipe {best.name}",
+        "metrics": f"mean over the test parts of {done.folds} folds x {done.seeds} seeds, which "
+        "had no say in the model",
         "id": settings.id,
+        "importance": _importance(model, table),
     }
     with new_folder(out, force=settings.force) as folder:
         (folder / "bundle").mkdir()
         write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
-        result.table.write_parquet(folder / "results.parquet")
+        pl.concat([result.table, result.shipped_table]).write_parquet(folder / "results.parquet")
         picture = find_spec("matplotlib") is not None
         if picture:
             result.plot().savefig(folder / "changes.png", dpi=110)
@@ -225,6 +236,34 @@ def compare(settings: CompareSettings) -> None:
     )
     print(f"\nSaved: {out / 'bundle'} (the model); {beside} beside it.")
     print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
+
+
+def _run_study(study: Study, settings: CompareSettings, started: float) -> StudyResult:
+    """Run a study, within its budget if it has one; say what is known while it goes on."""
+    from jointrain.reports import answer
+    from jointrain.studies import run_within_budget
+
+    seconds = settings.budget_seconds
+    with _progress("runs") as advance:
+        if seconds is None:
+            return study.run(workers=settings.workers, store=settings.study, progress=advance)
+
+        def on_answer(result: StudyResult, spent: float) -> None:
+            names = ", ".join(result.recipe_names)
+            text = f"after {spent:.0f} s ({names}): {answer(result)[0]}"
+            print(text, file=sys.stderr)
+
+        return run_within_budget(
+            study,
+            seconds,
+            base=settings.recipe("joint"),
+            further=not settings.recipes,
+            workers=settings.workers,
+            store=settings.study,
+            progress=advance,
+            on_answer=None if settings.json_output else on_answer,
+            started=started,
+        )
 
 
 @app.command()
@@ -338,7 +377,8 @@ def fit(settings: FitSettings) -> None:
     resolve_device(settings.device)
     table = _prepare(settings)
     model = _fit(table, settings.recipe(settings.schedule), settings)
-    save_bundle(model, out, notes={"id": settings.id}, force=settings.force)
+    notes = {"id": settings.id, "importance": _importance(model, table)}
+    save_bundle(model, out, notes=notes, force=settings.force)
     validation = model.validation
     if settings.json_output:
         print(json.dumps({"out": str(out), "validation_loss": validation}, ensure_ascii=False))
@@ -361,6 +401,10 @@ def predict(
         str, typer.Option(help="File to write, kind by its ending; - is standard output (CSV).")
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    intervals: Annotated[
+        float | None,
+        typer.Option(help="Share of the numbers that intervals are to hold, such as 0.9."),
+    ] = None,
 ) -> None:
     """Predict all targets for the rows of a table."""
     from jointrain.bundle import describe_bundle, load_bundle
@@ -375,7 +419,7 @@ def predict(
     model = load_bundle(bundle)
     frame = read_table(table)
     _warn_unseen(model, frame)
-    predictions = model.predict_table(frame)
+    predictions = model.predict_table(frame, intervals)
     name = describe_bundle(bundle)["notes"].get("id")
     if name in frame.columns and name not in predictions.columns:
         predictions = predictions.insert_column(0, frame[name])
@@ -416,6 +460,7 @@ def inspect_bundle(
 ) -> None:
     """Show what a bundle predicts, from which columns, how it was trained and how good it is."""
     from jointrain.bundle import describe_bundle, load_bundle
+    from jointrain.training import TableModel
 
     described = describe_bundle(bundle)
     if json_output:
@@ -433,16 +478,36 @@ def inspect_bundle(
                 for name, value in metrics.get(task.name, {}).items()
             )
             or "-",
+            _calibration_text(model, task.name),
         ]
         for task in model.tasks
     ]
-    _print_table("Tasks", ["task", "kind", "classes", "metrics"], rows)
+    _print_table("Tasks", ["task", "kind", "classes", "metrics", "calibration"], rows)
     if "metrics" in described["notes"]:
         print(f"Metrics: {described['notes']['metrics']}.\n")
     rows = [[column.name, column.kind, column.dtype] for column in model.columns]
-    _print_table(
-        f"Feature columns ({described['inputs']} inputs)", ["column", "kind", "type"], rows
-    )
+    inputs = len(model.encoder.feature_names)
+    _print_table(f"Feature columns ({inputs} inputs)", ["column", "kind", "type"], rows)
+    if isinstance(model, TableModel):
+        _print_networks(model)
+    else:
+        rows = [
+            [task.name, *(f"{model.weights[task.name].get(c, 0):.2f}" for c in model.components)]
+            for task in model.tasks
+        ]
+        _print_table("How each task is predicted: weights", ["task", *model.components], rows)
+        for name, component in model.components.items():
+            if isinstance(component, TableModel):
+                print(f"Component {name}\n")
+                _print_networks(component)
+    if described["notes"].get("importance"):
+        _print_importance(described["notes"]["importance"])
+    packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
+    print(f"Written by: {packages}")
+
+
+def _print_networks(model: TableModel) -> None:
+    """Print the networks of a recipe's model, and the recipe."""
     rows = []
     for name, parts in _by_task(model.parts).items():
         network = parts[0].network
@@ -455,10 +520,88 @@ def inspect_bundle(
         "task", "networks", "trunk parameters", "head parameters", "loss weight", "epoch kept"
     ]  # fmt: skip
     _print_table(f"Networks ({len(model.parts)})", headings, rows)
-    recipe = {name: value for name, value in described["recipe"].items() if value is not None}
+    recipe = {name: value for name, value in model.recipe.to_json().items() if value is not None}
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
-    packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
-    print(f"Seed: {described['seed']}\nWritten by: {packages}")
+    print(f"Seed: {model.seed}")
+
+
+_MEASURED_COLUMNS = 200
+"""With more feature columns than this, their importance would take longer than the fit."""
+
+_SHOWN_COLUMNS = 30
+"""Columns that `inspect` shows the importance of at most."""
+
+
+def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dict[str, Any] | None:
+    """Return the importance of the columns on rows that a network left out, for the bundle.
+
+    Of a blend, each task's heaviest networks are measured; a task without any has no figures.
+    """
+    from jointrain.training import TableModel
+    from jointrain.training._importance import unseen_column_importance
+
+    if len(model.columns) > _MEASURED_COLUMNS:
+        return None
+    if isinstance(model, TableModel):
+        return unseen_column_importance(model, table).to_json()
+    found: dict[str, Any] = {}
+    weights = {
+        name: sum(of_task.get(name, 0.0) for of_task in model.weights.values())
+        for name in model.components
+    }
+    for name in sorted(weights, key=lambda name: -weights[name]):
+        component = model.components[name]
+        if isinstance(component, TableModel):
+            rows = table.only([task.name for task in component.tasks])
+            measured = unseen_column_importance(component, rows).to_json()
+            wanted = {task: of for task, of in measured["tasks"].items()
+                      if name in model.weights[task]}  # fmt: skip
+            found = {**measured, "tasks": {**wanted, **found.get("tasks", {})}}
+    return found or None
+
+
+def _print_importance(importance: dict[str, Any]) -> None:
+    tasks = importance["tasks"]
+
+    def largest(index: int) -> float:
+        """Return the largest share of a task's largest increase."""
+        shares = [0.0]
+        for task in tasks.values():
+            most = max((value or 0.0 for value in task["increase"]), default=0.0)
+            if most > 0:
+                shares.append((task["increase"][index] or 0.0) / most)
+        return max(shares)
+
+    order = sorted(range(len(importance["columns"])), key=largest, reverse=True)
+    rows = []
+    for index in order[:_SHOWN_COLUMNS]:
+        column = importance["columns"][index]
+        users = [name for name, task in tasks.items() if column in task["used"]]
+        figures = [
+            "-" if task["increase"][index] is None else f"{task['increase'][index]:.3g}"
+            for task in tasks.values()
+        ]
+        by = "all" if len(users) == len(tasks) > 1 else ", ".join(users) or "none"
+        rows.append([column, *figures, by])
+    headings = [
+        "column",
+        *(f"{name} ({task['metric']})" for name, task in tasks.items()),
+        "used by",
+    ]
+    _print_table(
+        "Importance: how much worse the metric is when the column's values change places",
+        headings,
+        rows,
+    )
+
+
+def _calibration_text(model: TableModel | BlendedModel, task: str) -> str:
+    calibration = model.calibration
+    if task in calibration.temperatures:
+        return f"temperature {calibration.temperatures[task]:.3g}"
+    if task in calibration.residuals:
+        return f"90 % within ±{calibration.radius(task, 0.9):.4g}"
+    return "-"
 
 
 @app.command()
@@ -530,7 +673,7 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
     return table
 
 
-def _warn_unseen(model: TableModel, frame: Any) -> None:
+def _warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:
     for column, count in model.encoder.unseen(frame).items():
         rows = "row has" if count == 1 else "rows have"
         print(
@@ -574,7 +717,7 @@ def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None
 
 
 @contextmanager
-def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(unit: str) -> Iterator[Callable[[float, int], None]]:
     """Give a function of (done, all) that moves a progress bar on standard error."""
     from rich.progress import Progress
 
@@ -600,37 +743,18 @@ def _range(counts: Sequence[int]) -> str:
 
 
 def _fit(table: SupervisedTable, recipe: Recipe, settings: TableSettings) -> TableModel:
-    """Train a recipe on all rows, with a progress bar: of networks if many, else of epochs."""
-    from functools import partial
-
+    """Train a recipe on all rows, with a progress bar."""
     from jointrain.studies.population import fit_together
     from jointrain.training import fit_table
 
-    title = f"training {recipe.name} on all rows"
-    if recipe.chosen_ensemble(len(table.frame)) > 1:
-        with _progress(title) as advance:
-            fit_runs = partial(fit_together, progress=advance)
-            return fit_table(
-                table, recipe, seed=settings.seed, device=settings.device, fit_runs=fit_runs
-            )
-    with _epochs(title) as callbacks:
+    with _progress(f"training {recipe.name} on all rows") as advance:
         return fit_table(
-            table, recipe, seed=settings.seed, device=settings.device, callbacks=callbacks
+            table,
+            recipe,
+            seed=settings.seed,
+            device=settings.device,
+            fit_runs=partial(fit_together, progress=advance),
         )
-
-
-@contextmanager
-def _epochs(title: str) -> Iterator[list[Callback]]:
-    """Give callbacks that move a progress bar by the epochs of each network."""
-    from jointrain.training import Callback, EpochRecord, Trainer
-
-    with _progress(title) as advance:
-
-        class _Bar(Callback):
-            def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-                advance(record.epoch, trainer.epochs)
-
-        yield [_Bar()]
 
 
 if __name__ == "__main__":

@@ -139,10 +139,12 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
             table, self._recipe(), seed=seed, device=self.device, fit_runs=fit_together
         )
 
+    def _prepared(self, X: Any) -> pl.DataFrame:
+        return self._frame(X, reset=False).rename(self.names_, strict=False)
+
     def _predict(self, X: Any) -> list[NDArray[np.float64]]:
         check_is_fitted(self)
-        frame = self._frame(X, reset=False)
-        predictions = self.model_.predict(frame.rename(self.names_, strict=False))
+        predictions = self.model_.predict(self._prepared(X))
         return [predictions[task.name] for task in self.model_.tasks]
 
     def _target_names(self, y: Any, count: int) -> list[str]:
@@ -219,6 +221,16 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         predictions = self._predict(X)
         return predictions[0] if self._one_dimensional else np.stack(predictions, axis=1)
 
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> NDArray[np.float64]:
+        """Return intervals that hold the share `coverage` of the values, [n, 2] or [n, t, 2].
+
+        See `TableModel.predict_interval`.
+        """
+        check_is_fitted(self)
+        intervals = self.model_.predict_interval(self._prepared(X), coverage)
+        found = [intervals[task.name] for task in self.model_.tasks]
+        return found[0] if self._one_dimensional else np.stack(found, axis=1)
+
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return R2 averaged over the targets, each over its labelled rows."""
         from sklearn.metrics import r2_score
@@ -290,7 +302,7 @@ class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64] | list[NDArray[np.float64]]:
-        """Return the probability of each class, [n, c], a list of them if y was [n, t]."""
+        """Return calibrated probabilities of the classes, [n, c], a list if y was [n, t]."""
         probabilities = [
             np.stack([1 - p, p], axis=1) if p.ndim == 1 else p for p in self._predict(X)
         ]

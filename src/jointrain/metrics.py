@@ -69,9 +69,7 @@ def root_mean_squared_error(prediction: Tensor, target: Tensor) -> float:
     Shape:
         prediction, target: [b].
     """
-    from torchmetrics.functional import mean_squared_error
-
-    return float(mean_squared_error(prediction.double(), target.double(), squared=False))
+    return float((prediction.double() - target.double()).square().mean().sqrt())
 
 
 def r2(prediction: Tensor, target: Tensor) -> float:
@@ -89,16 +87,17 @@ def r2(prediction: Tensor, target: Tensor) -> float:
 
 
 def roc_auc(prediction: Tensor, target: Tensor) -> float:
-    """Return the area under the ROC curve; NaN if a class is absent.
+    """Return the area under the ROC curve; NaN if a class is absent or a prediction is NaN.
 
     Shape:
         prediction: [b], probability of the second class. target: [b], 0 or 1.
     """
-    from torchmetrics.functional.classification import binary_auroc
+    from sklearn.metrics import roc_auc_score
 
-    if len(target) == 0 or bool((target == target[0]).all()):
+    one_class = len(target) == 0 or bool((target == target[0]).all())
+    if one_class or bool(prediction.isnan().any()):
         return float("nan")
-    return float(binary_auroc(prediction.double(), target.long(), validate_args=False))
+    return float(roc_auc_score(target.long().cpu().numpy(), prediction.double().cpu().numpy()))
 
 
 def binary_log_loss(prediction: Tensor, target: Tensor) -> float:
@@ -135,13 +134,10 @@ def macro_f1(prediction: Tensor, target: Tensor) -> float:
     Shape:
         prediction: [b, c], probabilities. target: [b], class indices.
     """
-    from torchmetrics.functional.classification import multiclass_f1_score
+    from sklearn.metrics import f1_score
 
-    return float(
-        multiclass_f1_score(
-            prediction.argmax(-1), target.long(), prediction.shape[-1], average="macro"
-        )
-    )
+    labels = target.long().cpu().numpy()
+    return float(f1_score(labels, prediction.argmax(-1).cpu().numpy(), average="macro"))
 
 
 def _mean_over_labels(
@@ -208,6 +204,6 @@ def compute_metrics(
     if len(target) == 0:
         return {metric.name: float("nan") for metric in metrics}
     with warnings.catch_warnings():
-        # torchmetrics warns about classes absent from a fold; NaN already says so
+        # scikit-learn and torchmetrics warn about classes absent from a fold; NaN already says so
         warnings.simplefilter("ignore")
         return {metric.name: metric.compute(prediction, target) for metric in metrics}

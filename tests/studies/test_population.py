@@ -11,9 +11,10 @@ from torch import nn
 from jointrain import InvalidInputError, Recipe, Task, TensorData
 from jointrain.balancing import balancer_from_name
 from jointrain.networks import MLP, HardSharing
-from jointrain.studies import _study
+from jointrain.studies import _fold_runs
 from jointrain.studies.population import (
     fit_population,
+    fit_together,
     member_bytes,
     population_size,
     why_not_stacked,
@@ -160,6 +161,9 @@ CASES = {
         )
     },
     "balancer uncertainty in turn": {"balancer": "uncertainty", "schedule": Alternating()},
+    "balancer uncertainty warmed up": {
+        "balancer": "uncertainty", "warm_up": 0.5, "decay": "cosine", "weights": {"price": 2.0},
+    },
     "balancer dwa in turn": {"balancer": "dwa", "schedule": Alternating(), "weights": {"age": 2.0}},
 }  # fmt: skip
 
@@ -282,11 +286,39 @@ def test_a_recipe_of_table_networks():
             assert part.weights == expected.weights
 
 
-def test_progress_counts_finished_runs():
+def test_progress_counts_runs_and_parts_of_runs():
     calls = []
     runs = [make_run(steps=steps, seed=steps) for steps in (3, 9, 20)]
-    fit_population(runs, size=2, progress=lambda done, every: calls.append((done, every)))
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    fit_population(runs, size=2, progress=lambda *at: calls.append(at))
+    done, every = zip(*calls, strict=True)
+    assert set(every) == {3}
+    assert list(done) == sorted(done)
+    assert 0 < done[0] < 1
+    assert done[-1] == 3
+
+
+def test_progress_of_runs_of_which_some_are_trained_alone():
+    calls = []
+    runs = [make_run(), make_run(steps=None, epochs=2, balancer="mgda")]
+    runs += [make_run(steps=10, balancer="mgda")]
+    fit_together(runs, progress=lambda *at: calls.append(at))
+    assert [at for at in calls if at[0] >= 1] == [
+        (1, 3), (1.5, 3), (2, 3), (2, 3), (2.5, 3), (3, 3), (3, 3),
+    ]  # fmt: skip
+    assert runs[1].trainer.callbacks == ()
+
+
+def test_small_steps_are_made_on_one_thread():
+    threads = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for runs in ([make_run(steps=5)], [make_run(steps=5, balancer="mgda")]):
+            fit_together(runs, progress=lambda *_: threads.append(torch.get_num_threads()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads[:2] == [1, 1]
 
 
 def test_no_runs_are_no_fault():
@@ -297,6 +329,10 @@ def test_no_runs_are_no_fault():
     ("case", "message"),
     [
         ({"optimizer": OptimizerSettings(name="sgd", learning_rate=1e30)}, "not finite"),
+        (
+            {"optimizer": OptimizerSettings(name="sgd", learning_rate=1e30), "balancer": "dwa"},
+            "is inf|not finite",
+        ),
         ({"patience": 2, "validated": False}, "`patience` needs validation data"),
     ],
 )
@@ -416,6 +452,6 @@ def test_recipes_that_a_study_stacks():
         Recipe(weights="difficulty"), Recipe(weights="size"), Recipe(balancer="uncertainty"),
         Recipe(partition=(("price",), ("kind",))),
     )  # fmt: skip
-    assert all(_study._stackable(recipe, tasks) for recipe in stacked)
+    assert all(_fold_runs._stackable(recipe, tasks) for recipe in stacked)
     single = (Recipe(balancer="pcgrad"), Recipe(shared_depth=1))
-    assert not any(_study._stackable(recipe, tasks) for recipe in single)
+    assert not any(_fold_runs._stackable(recipe, tasks) for recipe in single)

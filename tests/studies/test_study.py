@@ -64,6 +64,14 @@ def test_test_rows_count_labels_only(result):
     assert totals == {"y1": 90, "y2": 90 - 13, "sign": 90}
 
 
+def test_the_ratio_of_test_to_training_rows_counts_labels_only(result):
+    """y2 lacks a seventh of its labels on both sides; with all rows counted it would be lower."""
+    ratio = result.table.filter(pl.col("task") == "y2").select(
+        (pl.col("test_rows") / pl.col("train_rows")).mean()
+    )
+    assert ratio.item() == pytest.approx(1 / 2, rel=0.03)
+
+
 def test_metrics_are_in_the_targets_unit(result):
     rmse = np.nanmean(result.values("constant", "y1", "RMSE"))
     expected = related_table().frame["y1"].std()
@@ -97,7 +105,7 @@ def test_a_leak_on_the_test_rows_is_not_seen():
     """A column that equals the target on test rows only must not change what is learned."""
     table = related_table()
     from jointrain.data import outer_folds
-    from jointrain.studies._study import _Fold, _jobs
+    from jointrain.studies._fold_runs import Fold, fold_jobs
 
     train, test = outer_folds(table.labels(), list(table.tasks), 3, 0)[0]
     noise = np.random.default_rng(1).normal(size=90)
@@ -107,13 +115,13 @@ def test_a_leak_on_the_test_rows_is_not_seen():
     def error(column: np.ndarray) -> float:
         frame = table.frame.with_columns(extra=column)
         changed = SupervisedTable.prepare(frame, ["y1", "y2", "sign"])
-        study = Study(changed, default_recipes(QUICK), folds=3, seeds=1)
-        jobs = _jobs(study, [_Fold(0, 0, train, test)])
+        recipes = default_recipes(QUICK)
+        jobs = fold_jobs(changed, [Fold(0, 0, train, test)], recipes, (), recipes[0])
         return next(
             row["value"]
             for job in jobs
-            for _, (rows, _) in job.run()
-            for row in rows
+            for result in job.run()
+            for row in result["rows"]
             if (row["recipe"], row["task"], row["metric"]) == ("joint", "y1", "RMSE")
         )
 

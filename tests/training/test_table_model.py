@@ -72,7 +72,11 @@ def test_predictions_are_the_means_of_the_members():
     model = fit_table(table, QUICK, device="cpu")
     assert len(model.parts) == 4
     inputs = torch.from_numpy(model.encoder.transform(table.frame))
-    single = [predict_parts([part], model.tasks, model.scaling, inputs) for part in model.parts]
+    temperatures = model.calibration.temperatures
+    single = [
+        predict_parts([part], model.tasks, model.scaling, inputs, temperatures)
+        for part in model.parts
+    ]
     for name, prediction in model.predict(table.frame).items():
         expected = np.mean([found[name] for found in single], axis=0)
         np.testing.assert_allclose(prediction, expected)
@@ -105,3 +109,14 @@ def test_bins_widen_what_networks_see():
         fit_table(table, Recipe(width=8, epochs=1, bins=bins), device="cpu") for bins in (0, 4)
     )
     assert len(cut.encoder.feature_names) > len(plain.encoder.feature_names)
+
+
+def test_many_and_no_rows_are_predicted_as_few():
+    table = penguins()
+    model = fit_table(table, QUICK, device="cpu")
+    many = pl.concat([table.frame] * 50)
+    assert len(many) > 8192
+    few, found = model.predict(table.frame), model.predict(many)
+    for name, values in few.items():
+        np.testing.assert_array_equal(found[name][-len(values) :], values)
+        assert model.predict(table.frame[:0])[name].shape == (0, *values.shape[1:])

@@ -138,14 +138,9 @@ class Balancer(nn.Module, ABC):
                 )
         return torch.tensor([known[name] for name in names])
 
-    @contextlib.contextmanager
-    def taking_part(self, positions: Tensor) -> Iterator[None]:
-        """Within the block, :meth:`present` gives `positions`, [t]."""
-        before, self._positions = self._positions, positions
-        try:
-            yield
-        finally:
-            self._positions = before
+    def taking_part(self, positions: Tensor) -> _TakingPart:
+        """Return a context within which :meth:`present` gives `positions`, [t]."""
+        return _TakingPart(self, positions)
 
     def present(self, n_tasks: int) -> Tensor:
         """Return the positions of the step's tasks in the state, [t]; by default 0, ..., t - 1.
@@ -181,6 +176,13 @@ class Balancer(nn.Module, ABC):
             state.copy_(values)
         else:
             state[present] = values.to(state)
+
+    def spread(self, values: Sequence[float]) -> Tensor:
+        """Return values [t] at the places of the step's tasks, among zeros for the others, [T]."""
+        numbers = [0.0] * len(self.task_names or ())
+        for place, value in zip(self.present(len(values)).tolist(), values, strict=True):
+            numbers[place] = value
+        return torch.tensor(numbers)
 
     # --- hooks of the training loop --------------------------------------------------------------
 
@@ -277,42 +279,89 @@ class Balancer(nn.Module, ABC):
         return (cls.__doc__ or "").strip().splitlines()[0]
 
 
+class _TakingPart:
+    """A context in which the tasks at given positions take part in a balancer's step."""
+
+    # written out, and past what a module does when an attribute is set: with those it takes as
+    # long as adding up the losses
+    def __init__(self, balancer: Balancer, positions: Tensor) -> None:
+        self._attributes = vars(balancer)
+        self._before, self._positions = balancer._positions, positions
+
+    def __enter__(self) -> None:
+        self._attributes["_positions"] = self._positions
+
+    def __exit__(self, *error: object) -> None:
+        self._attributes["_positions"] = self._before
+
+
 @functools.cache
 def _first(n: int) -> Tensor:
     """Return the positions 0, ..., n - 1, always the same tensor."""
     return torch.arange(n, device="cpu")
 
 
-class LossWeighting(Balancer):
-    """Weigh losses by their values alone: one backward pass of a scalar made of the losses.
+class _OnCpu(Balancer):
+    """Work on so few numbers that their state stays on the CPU, whatever `.to(...)` asks for."""
 
-    The weights that are reported are the gradient of the objective by the losses. Task-specific
-    parameters and the method's own parameters get the gradient of the objective, too.
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _OnCpu:  # noqa: ARG002
+        return self
+
+
+class Weighing(NamedTuple):
+    """What a loss weighting makes of a step's losses.
+
+    Attributes:
+        weights: [t].
+        value: What is minimised; None where it is ``weights @ losses``.
+        learned: The method's own parameters with the gradient of what is minimised.
+    """
+
+    weights: Sequence[float]
+    value: float | None = None
+    learned: Sequence[tuple[nn.Parameter, Tensor]] = ()
+
+
+class LossWeighting(_OnCpu):
+    """Weigh losses by their values alone: one backward pass with weights known before it.
+
+    A method gives :meth:`weigh`, the weights in closed form, or :meth:`objective`, the scalar that
+    is minimised, whose gradient by the losses the weights are; the other one follows. Shared and
+    task-specific parameters get the gradient of the weighted losses, the method's own parameters
+    that of the objective.
     """
 
     needs = Needs.LOSSES
 
-    @abstractmethod
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the scalar to be minimised, differentiable in `losses`.
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the weights of the step's tasks: the gradient of the objective by the losses.
 
-        Called once a step, so state may move here (use ``losses.detach()`` for it).
+        Either this or :meth:`objective` is called, once a step, so state may move here. A closed
+        form takes a few operations on t numbers; the one here differentiates the objective.
 
         Shape:
-            losses: [t], the present tasks' losses, with their graph, in float32 or float64, on the
-                losses' device; use ``state.to(losses)``.
+            losses: [t].
+        """
+        leaf = torch.tensor(losses, dtype=torch.float64, requires_grad=True)
+        own = [p for p in self.parameters() if p.requires_grad]
+        objective = self.objective(leaf)
+        weights, *found = torch.autograd.grad(objective, [leaf, *own], allow_unused=True)
+        learned = [(p, g) for p, g in zip(own, found, strict=True) if g is not None]
+        return Weighing(weights.tolist(), float(objective.detach()), learned)
+
+    def objective(self, losses: Tensor) -> Tensor:
+        """Return the scalar to be minimised, differentiable in `losses`, once.
+
+        Shape:
+            losses: [t], with or without graph, in float32 or float64.
             returns: scalar.
         """
+        weights, value, _ = self.weigh(losses.tolist())
+        product = torch.dot(losses.new_tensor(weights), losses)
+        return product if value is None else product + (value - product.detach())
 
 
-class _Float64OnCpu(Balancer):
-    """K x K work: state stays on the CPU in float64, whatever `.to(...)` asks for."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Float64OnCpu:  # noqa: ARG002
-        return self
-
-
-class GramianWeighting(_Float64OnCpu):
+class GramianWeighting(_OnCpu):
     r"""Weigh tasks by the Gramian of their gradients; the update is :math:`J^\top w`.
 
     The engine hands over the Gramian on the CPU in float64 whatever the network's device and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor
@@ -45,10 +45,10 @@ def check_count(value: int, name: str, *, low: int = 1) -> int:
     return value
 
 
-def check_choice(value: str, name: str, choices: Iterable[str]) -> str:
+def check_choice(value: str, name: str, choices: Collection[str]) -> str:
     """Return `value` if it is one of `choices`."""
-    known = list(choices)
-    if value not in known:
+    if value not in choices:
+        known = list(choices)
         hint = closest(str(value), known)
         raise InvalidInputError(f"`{name}` must be one of {known}, got {value!r}{hint}.")
     return value

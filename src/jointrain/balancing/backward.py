@@ -160,7 +160,7 @@ def backward(
     names, values, vector = _checked(losses)
     numbers = _on_cpu(vector)
     skipped: tuple[str, ...] = ()
-    fine = [math.isfinite(x) for x in numbers.tolist()]
+    fine = list(map(math.isfinite, numbers.tolist()))
     if not all(fine):
         names, values, skipped = _finite(names, values, fine, non_finite)
         if not values:
@@ -248,15 +248,21 @@ class _Call:
 
 
 def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
-    vector = call.vector
-    vector.retain_grad()
-    vector.grad = None  # of an earlier call, if the caller keeps the vector
-    objective = balancer.objective(vector)
-    start = torch.full_like(objective, call.scale) if call.scaled else None
-    torch.autograd.backward(objective, start, retain_graph=call.retain_graph)
-    assert vector.grad is not None, "the objective must depend on the losses"
-    weights = vector.grad / call.scale if call.scaled else vector.grad
-    return call.result(call.numbers, weights)
+    """Weigh the losses, then take one pass, last: it leaves the caches cold."""
+    numbers, _, learned = balancer.weigh(call.numbers.tolist())
+    weights = torch.tensor(numbers, dtype=torch.float64)
+    start = (weights * call.scale if call.scaled else weights).to(call.vector)
+    for parameter, gradient in learned:
+        found = gradient.to(parameter)
+        if call.scaled:
+            found = found * call.scale
+        if parameter.grad is None:
+            parameter.grad = found
+        else:
+            parameter.grad += found
+    result = call.result(call.numbers, weights)
+    torch.autograd.backward(call.vector, start, call.retain_graph)
+    return result
 
 
 def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
@@ -546,7 +552,7 @@ def _is_outside(tensor: Tensor, call: _Call) -> bool:
 
 def _named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
     if isinstance(losses, Mapping):
-        return tuple(str(name) for name in losses), list(losses.values())
+        return tuple(map(str, losses)), list(losses.values())
     if isinstance(losses, Tensor):
         if losses.ndim != 1:
             raise InvalidInputError(
@@ -555,7 +561,7 @@ def _named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
             )
         losses = list(losses.unbind())
     losses = list(losses)
-    return tuple(str(k) for k in range(len(losses))), losses
+    return tuple(map(str, range(len(losses)))), losses
 
 
 def _checked(losses: Losses) -> tuple[tuple[str, ...], list[Tensor], Tensor]:
@@ -572,7 +578,16 @@ def _check_losses(names: Sequence[str], values: list[Tensor]) -> tuple[list[Tens
     """Return the losses as scalars and as a vector [t], after checking that they have gradients."""
     if not values:
         raise InvalidInputError("`losses` must hold at least one loss, got none. Skip the step.")
+    device = values[0].device if isinstance(values[0], Tensor) else None
     for name, value in zip(names, values, strict=True):
+        if (
+            isinstance(value, Tensor)
+            and value.requires_grad
+            and not value.ndim
+            and value.is_floating_point()
+            and value.device == device
+        ):
+            continue  # fine, as nearly always: every look at a tensor costs
         if not isinstance(value, Tensor) or value.numel() != 1 or value.ndim > 1:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InvalidInputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,24 @@ class SupervisedTable:
             time=None if time is None else time[labelled],
             unlabelled_rows=int((~labelled).sum()),
             dropped=dropped_columns(table, features),
+        )
+
+    def only(self, tasks: Sequence[str]) -> SupervisedTable:
+        """Return the table with some of its tasks, and the rows that have a label of one of them.
+
+        Args:
+            tasks: Their names.
+        """
+        if {task.name for task in self.tasks} <= set(tasks):
+            return self
+        fewer = replace(self, tasks=tuple(task for task in self.tasks if task.name in tasks))
+        labelled = np.isfinite(fewer.labels()).any(1)
+        return replace(
+            fewer,
+            frame=self.frame.filter(pl.Series(labelled)),
+            groups=None if self.groups is None else self.groups[labelled],
+            time=None if self.time is None else self.time[labelled],
+            unlabelled_rows=self.unlabelled_rows + int((~labelled).sum()),
         )
 
     def labels(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.studies import SEPARATE, Comparison, StudyResult
+from jointrain.studies import SEPARATE, SHIPPED, Blend, Comparison, StudyResult
 from jointrain.task import Task
 
 
@@ -39,6 +39,10 @@ class TaskSummary:
 def summarize_tasks(result: StudyResult) -> list[TaskSummary]:
     """Return the figures of every task: metrics, change against separate training, verdict."""
     labels = np.isfinite(result.study.table.labels()).sum(0)
+    shipped = [SHIPPED] if result.fold_results else []
+    against = dict(result.comparisons)
+    if shipped:
+        against[SHIPPED] = result.shipped_comparisons
     summaries = []
     for task, count in zip(result.study.table.tasks, labels, strict=True):
         metrics = task.metrics or ()
@@ -49,7 +53,7 @@ def summarize_tasks(result: StudyResult) -> list[TaskSummary]:
             "verdict",
         ]
         rows = []
-        for recipe in result.recipe_names:
+        for recipe in [*result.recipe_names, *shipped]:
             cells = [recipe]
             for index, metric in enumerate(metrics):
                 cells.append(
@@ -60,7 +64,7 @@ def summarize_tasks(result: StudyResult) -> list[TaskSummary]:
             if recipe == SEPARATE:
                 cells += ["", ""]
             else:
-                comparison = result.comparisons[recipe][task.name]
+                comparison = against[recipe][task.name]
                 cells += [change_and_interval(comparison), verdict(recipe, comparison, result)]
             rows.append(cells)
         summaries.append(TaskSummary(task, int(count), columns, rows))
@@ -69,14 +73,17 @@ def summarize_tasks(result: StudyResult) -> list[TaskSummary]:
 
 def summarize_recipes(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows of the table over all tasks: Delta-m and time."""
-    runs = result.study.folds * result.study.seeds
     rows = []
     for recipe in result.recipe_names:
         comparison = result.delta_m.get(recipe)
         cells = ["", ""] if comparison is None else [
             change_and_interval(comparison), verdict(recipe, comparison, result)
         ]  # fmt: skip
-        rows.append([recipe, *cells, f"{result.seconds[recipe] / runs:.2f} s"])
+        rows.append([recipe, *cells, f"{result.seconds[recipe] / result.runs(recipe):.2f} s"])
+    if result.fold_results:
+        comparison = result.shipped_delta_m
+        words = verdict(SHIPPED, comparison, result)
+        rows.append([SHIPPED, change_and_interval(comparison), words, ""])
     return ["recipe", "Delta-m", "verdict", "time per fold"], rows
 
 
@@ -107,7 +114,38 @@ def answer(result: StudyResult) -> list[str]:
             if names:
                 phrase = {"helps": "It helps", "hurts": "It hurts"}.get(word, "No evidence for")
                 sentences.append(f"{phrase} {listed(names)}.")
-    return sentences + _against_baselines(result)
+    return sentences + _against_baselines(result) + shipped_sentences(result)
+
+
+def shipped_sentences(result: StudyResult) -> list[str]:
+    """Say how the saved model predicts each task, and what that was shown to be worth."""
+    if not result.fold_results:
+        return []
+    ways: dict[str, list[str]] = {}
+    for task, blend in result.blends.items():
+        ways.setdefault(blend_words(blend), []).append(task)
+    phrases = [f"{listed(tasks)} by {way}" for way, tasks in ways.items()]
+    if len(phrases) > 4:
+        phrases = [*phrases[:3], f"{len(phrases) - 3} more ways for the others"]
+    overall = result.shipped_delta_m
+    shown = {
+        "helps": "shown to be better than separate models",
+        "hurts": "shown to be worse than separate models",
+        "no evidence": "not shown to differ from separate models",
+    }[overall.verdict]
+    return [
+        f"The saved model predicts {'; '.join(phrases)}.",
+        f"On test folds that had no say in that choice: Delta-m {change_and_interval(overall)}, "
+        f"{shown}.",
+    ]
+
+
+def blend_words(blend: Blend) -> str:
+    """Return the components of a blend with their weights, the heaviest first."""
+    if len(blend.weights) == 1:
+        return next(iter(blend.weights))
+    ordered = sorted(blend.weights.items(), key=lambda pair: -pair[1])
+    return " + ".join(f"{weight:.2f} {name}" for name, weight in ordered)
 
 
 def _against_baselines(result: StudyResult) -> list[str]:
@@ -177,6 +215,16 @@ def result_to_json(result: StudyResult) -> dict[str, Any]:
             for task in study.table.tasks
         ],
         "delta_m": {recipe: comparison_to_json(value) for recipe, value in result.delta_m.items()},
+        "shipped": None
+        if not result.fold_results
+        else {
+            "weights": {task: dict(blend.weights) for task, blend in result.blends.items()},
+            "delta_m": comparison_to_json(result.shipped_delta_m),
+            "tasks": {
+                task: comparison_to_json(comparison)
+                for task, comparison in result.shipped_comparisons.items()
+            },
+        },
         "seconds": {name: round(spent, 3) for name, spent in result.seconds.items()},
     }
 
@@ -206,7 +254,7 @@ def verdict(recipe: str, comparison: Comparison, result: StudyResult) -> str:
     """Return the verdict in words: a recipe helps or hurts, a baseline is better or worse."""
     if comparison.verdict == "no evidence":
         return comparison.verdict
-    if recipe in result.study.baselines:
+    if recipe in (*result.study.baselines, SHIPPED):
         return "better" if comparison.verdict == "helps" else "worse"
     return f"{recipe} {comparison.verdict}"
 

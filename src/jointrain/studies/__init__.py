@@ -2,7 +2,11 @@
 
 from jointrain.studies._affinity import Affinity, AffinityTrainer, measure_affinity
 from jointrain.studies._baselines import BASELINES
+from jointrain.studies._blend import Blend
+from jointrain.studies._blended_model import BlendedModel, FittedBaseline, fit_shipped
+from jointrain.studies._budget import FIRST_BASELINES, run_within_budget
 from jointrain.studies._candidates import Candidates
+from jointrain.studies._catalogue import SEPARATE, default_recipes, named_recipes
 from jointrain.studies._flags import groups_text, pairs_text
 from jointrain.studies._group import GroupResult, search_groups
 from jointrain.studies._partition import best_partition
@@ -14,16 +18,22 @@ from jointrain.studies._statistics import (
     holm,
     relative_changes,
 )
-from jointrain.studies._study import SEPARATE, Study, StudyResult, default_recipes
+from jointrain.studies._study import Study
+from jointrain.studies._study_result import SHIPPED, StudyResult
 from jointrain.studies._weigh import WeighResult, search_weights
 
 __all__ = [
     "BASELINES",
+    "FIRST_BASELINES",
     "SEPARATE",
+    "SHIPPED",
     "Affinity",
     "AffinityTrainer",
+    "Blend",
+    "BlendedModel",
     "Candidates",
     "Comparison",
+    "FittedBaseline",
     "GroupResult",
     "ShareResult",
     "Study",
@@ -33,11 +43,14 @@ __all__ = [
     "corrected_resampled_t_test",
     "default_recipes",
     "delta_m",
+    "fit_shipped",
     "groups_text",
     "holm",
     "measure_affinity",
+    "named_recipes",
     "pairs_text",
     "relative_changes",
+    "run_within_budget",
     "search_groups",
     "search_shared_depth",
     "search_split",

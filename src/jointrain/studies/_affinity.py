@@ -14,9 +14,9 @@ from torch import Tensor
 from jointrain.data import SupervisedTable, TableEncoder, outer_folds, validation_split
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
-from jointrain.studies._study import _one_thread as one_thread
 from jointrain.task import Task
 from jointrain.training._batches import Batch
+from jointrain.training._device import one_thread
 from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import make_data, target_scaling
 from jointrain.training._trainer import Trainer
@@ -179,7 +179,7 @@ class AffinityTrainer(Trainer):
         """Return the affinity of each task (row) onto each (column), [t, t]; NaN: undefined."""
         self.network.eval()
         gradients = self._gradients(batches)
-        rate = float(self.optimizers.all[0].param_groups[0]["lr"])
+        rate = self.optimizers.learning_rate
         if checked is batches:
             before_gradients = gradients
         elif self.measure == "gradient":

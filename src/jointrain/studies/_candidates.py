@@ -14,12 +14,13 @@ import polars as pl
 
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
+from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._statistics import (
     Comparison,
     compare_changes,
     relative_changes,
 )
-from jointrain.studies._study import SEPARATE, Study
+from jointrain.studies._study import Study
 from jointrain.task import Task
 from jointrain.training._recipe import Recipe
 

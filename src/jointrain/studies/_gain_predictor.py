@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import SplineTransformer
 
 from jointrain.studies._affinity import Affinity
 from jointrain.studies._partition import Group
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import RidgeCV
 
 ENOUGH = 10
 """From how many measured gains on the relation to affinity is learned as a curve."""
@@ -39,6 +40,10 @@ class GainPredictor:
     """
 
     def __init__(self, affinity: Affinity, measured: Sequence[tuple[Group, int, float]]) -> None:
+        from sklearn.linear_model import RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import SplineTransformer
+
         self._affinity = affinity
         count = len(affinity.tasks)
         self._curve = None

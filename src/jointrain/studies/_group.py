@@ -11,10 +11,10 @@ from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.studies._affinity import Affinity, Measure, measure_affinity
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
+from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._flags import groups_text
 from jointrain.studies._gain_predictor import GainPredictor
 from jointrain.studies._partition import Group, Partition, best_partition, check_models
-from jointrain.studies._study import SEPARATE
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Joint, Separate
 

@@ -11,7 +11,7 @@ from jointrain.errors import MissingDependencyError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from jointrain.studies._study import StudyResult
+    from jointrain.studies._study_result import StudyResult
 
 _COLORS = {"helps": "#1b7837", "hurts": "#b2182b", "no evidence": "#666666"}
 

@@ -18,9 +18,9 @@ from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.networks import HardSharing
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
-from jointrain.studies._study import SEPARATE
-from jointrain.studies._study import _one_thread as one_thread
+from jointrain.studies._catalogue import SEPARATE
 from jointrain.task import Task
+from jointrain.training._device import one_thread
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Separate
 from jointrain.training._trainer import Trainer

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from jointrain.networks import Network
-from jointrain.training import Optimizers
+from jointrain.training import Optimizers, OptimizerSettings
 
 
 class OptimizerKind(NamedTuple):
@@ -28,6 +28,8 @@ def optimizer_kind(optimizers: Optimizers, network: Network) -> OptimizerKind | 
     """Return the settings of a network's optimisers, or why they can't be stacked."""
     if optimizers.layout == "per_task" and len(network.task_names) > 1:
         return "each task has an optimiser of its own"
+    if optimizers.settings is not None:
+        return _kind_of_settings(optimizers.settings)
     kinds = {_kind(optimizer) for optimizer in optimizers.all}
     rates = {group["lr"] for optimizer in optimizers.all for group in optimizer.param_groups}
     if len(kinds) > 1 or len(rates) > 1:
@@ -38,6 +40,14 @@ def optimizer_kind(optimizers: Optimizers, network: Network) -> OptimizerKind | 
     if any(optimizer.state for optimizer in optimizers.all):
         return "its optimiser has already made steps"
     return kind
+
+
+def _kind_of_settings(settings: OptimizerSettings) -> OptimizerKind:
+    """Return the kind of the optimisers that are made from settings, without making one."""
+    if settings.name == "sgd":
+        return OptimizerKind("sgd", settings.weight_decay, momentum=settings.momentum)
+    # torch's own defaults, which the settings leave alone
+    return OptimizerKind(settings.name, settings.weight_decay, 0.9, 0.999, 1e-8)
 
 
 def _kind(optimizer: Optimizer) -> OptimizerKind | None:
@@ -165,15 +175,15 @@ class StackedOptimizer:
         rate = float(rates[0])
         if bool((rates == rate).all()):
             for kind, (weights, _, *state) in moving:
-                _fused_step(kind, rate, weights, *state)
+                fused_step(kind, rate, weights, *state)
             return
         self._copy[:count].copy_(self._weights[:count])
         for kind, (_, copies, *state) in moving:
-            _fused_step(kind, 1.0, copies, *state)
+            fused_step(kind, 1.0, copies, *state)
         self._weights[:count].lerp_(self._copy[:count], rates)
 
 
-def _fused_step(
+def fused_step(
     kind: OptimizerKind,
     rate: float,
     weights: list[Tensor],
@@ -182,6 +192,7 @@ def _fused_step(
     second: list[Tensor],
     steps: list[Tensor],
 ) -> None:
+    """Move weights at a learning rate; `steps` counts this one already."""
     if kind.name == "sgd":
         # with momentum's buffer at zero, the first step is like any other
         torch._fused_sgd_(

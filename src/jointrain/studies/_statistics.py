@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 Verdict = Literal["helps", "hurts", "no evidence"]
 
@@ -62,8 +61,10 @@ def corrected_resampled_t_test(
     if error <= 1e-15 * max(1.0, abs(mean)):
         # equal differences have no spread to test by; the sign test still counts them
         return (1.0 if abs(mean) < 1e-12 else 2.0 * 0.5**count), mean, mean
-    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
-    return float(2 * stats.t.sf(abs(mean / error), count - 1)), mean - half, mean + half
+    from scipy.special import stdtr, stdtrit
+
+    half = float(stdtrit(count - 1, 1 - LEVEL / 2)) * error
+    return float(2 * stdtr(count - 1, -abs(mean / error))), mean - half, mean + half
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -136,16 +137,19 @@ def delta_m(changes: Mapping[str, np.ndarray], test_over_train: float) -> Compar
 
     Args:
         changes: Relative changes in percent by task, [J] each, in the same order of folds and
-            seeds; where a task's change is undefined (NaN), its mean stands in.
+            seeds; where a task's change is undefined (NaN), its mean stands in, and where that of
+            all tasks is, the pair is left out.
         test_over_train: Test rows over training rows of a fold.
 
     Source: Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, eq. 4.
     """
+    defined = [values for values in changes.values() if np.isfinite(values).any()]
+    if not defined:
+        return Comparison(math.nan, math.nan, math.nan, 1.0, "no evidence")
     rows = [
         np.where(np.isfinite(values), values, values[np.isfinite(values)].mean())
-        for values in changes.values()
-        if np.isfinite(values).any()
+        for values in defined
     ]
-    if not rows:
-        return Comparison(math.nan, math.nan, math.nan, 1.0, "no evidence")
-    return compare_changes({"all": np.stack(rows).mean(axis=0)}, test_over_train)["all"]
+    mean = np.stack(rows).mean(axis=0)
+    mean[~np.isfinite(defined).any(axis=0)] = np.nan
+    return compare_changes({"all": mean}, test_over_train)["all"]

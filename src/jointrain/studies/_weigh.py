@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import helmert
 
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
-from jointrain.studies._study import SEPARATE
+from jointrain.studies._catalogue import SEPARATE
 from jointrain.training._recipe import Recipe, size_weights
 from jointrain.training._schedule import Separate
 
@@ -180,6 +179,7 @@ class _Sampler:
 
     def __init__(self, tasks: Sequence[str], pareto: bool, seed: int) -> None:
         import optuna
+        from scipy.linalg import helmert
 
         self._tasks = list(tasks)
         self._pareto = pareto

@@ -19,6 +19,7 @@ from torch import Tensor
 from jointrain.balancing import LossWeighting
 from jointrain.data._tensor_data import TensorData
 from jointrain.networks._dropout import Dropout, keep_factors
+from jointrain.studies._stacked_balancers import MemberBalancer, balance
 from jointrain.studies._stacked_draws import Draws
 from jointrain.studies._stacked_losses import (
     Slot,
@@ -41,12 +42,16 @@ from jointrain.studies._stacked_optimizer import (
 )
 from jointrain.task import Task
 from jointrain.training import Joint, Phases, Separate, Trainer
-from jointrain.training._callback import EpochRecord
+from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._device import threads_for
 from jointrain.training._early_stopping import BestScore
 from jointrain.training._epoch_losses import check_finite
 from jointrain.training._epochs import relative_score
 from jointrain.training._optimizer import learning_rate_factor
 from jointrain.training._table_model import Run, fit_one_by_one
+
+Progress = Callable[[float, int], None]
+"""Told how many runs are done, with parts of those that are being trained, and of how many."""
 
 
 def why_not_stacked(run: Run) -> str | None:
@@ -94,7 +99,7 @@ def fit_population(
     runs: Sequence[Run],
     *,
     size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Fit the trainers of all runs, as ``run.fit()`` of each would.
 
@@ -105,42 +110,60 @@ def fit_population(
     Args:
         runs: Runs for which `why_not_stacked` gives None.
         size: How many to train at the same time; default `population_size` of each structure.
-        progress: Called with the number of finished runs and of all.
+        progress: Called after epochs.
 
     Raises:
         InvalidInputError: As in `Trainer.fit`.
     """
     members = [_Member(run) for run in runs]
-    done = 0
+    before = 0
     for group in _alike(members):
         stack = _Stack(group, size)
-        for _ in stack.fit():
-            done += 1
-            if progress is not None:
-                progress(done, len(members))
+        with threads_for(stack.multiplications):
+            for done in stack.fit():
+                if progress is not None:
+                    progress(before + done, len(members))
+        before += len(group)
 
 
-def fit_together(
-    runs: Sequence[Run], *, progress: Callable[[int, int], None] | None = None
-) -> None:
+def fit_together(runs: Sequence[Run], *, progress: Progress | None = None) -> None:
     """Fit the trainers of all runs: as populations where they can be, the others one by one.
 
     Args:
         runs: Any runs.
-        progress: Called with the number of finished runs and of all.
+        progress: Called after epochs.
     """
     stacked = [run for run in runs if why_not_stacked(run) is None]
 
-    def advance(done: int, _: int) -> None:
+    def advance(done: float, _: int) -> None:
         if progress is not None:
             progress(done, len(runs))
 
     fit_population(stacked, progress=advance)
     ids = set(map(id, stacked))
     single = [run for run in runs if id(run) not in ids]
-    for number, run in enumerate(single, start=len(stacked) + 1):
-        fit_one_by_one([run])
-        advance(number, 0)
+    for before, run in enumerate(single, start=len(stacked)):
+        trainer = run.trainer
+        callbacks = trainer.callbacks
+        trainer.callbacks = (*callbacks, _Advance(before, advance))
+        weights = sum(parameter.numel() for parameter in trainer.network.parameters())
+        with threads_for(_PASSES * trainer.batch_size * weights):
+            fit_one_by_one([run])
+        trainer.callbacks = callbacks
+        advance(before + 1, 0)
+
+
+class _Advance(Callback):
+    """Tells after each epoch how many runs are done, with the part of the one that is trained."""
+
+    def __init__(self, before: int, progress: Progress) -> None:
+        self._before, self._progress = before, progress
+
+    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+        steps, epochs = trainer.steps, trainer.epochs
+        share = record.epoch / epochs if steps is None else record.step / steps
+        # phases have lengths of their own
+        self._progress(self._before + min(1.0, share), 0)
 
 
 def population_size(bytes_per_member: int) -> int:
@@ -157,6 +180,9 @@ def member_bytes(run: Run) -> int:
     return _Stack([_Member(run)], 1).bytes_per_member
 
 
+_PASSES = 3
+"""Products with each weight for a row of a batch: one forward, two backward."""
+
 _LARGEST = 32
 _CACHE = 10 * 2**20
 _DRAWN_BYTES = 4 * 2**20
@@ -167,6 +193,11 @@ def _rate_factors(steps: int, warm_up: float, decay: str) -> Tensor:
     """Return the learning rate of each step as a share of its peak, [steps]."""
     factors = [learning_rate_factor(step, steps, warm_up, decay) for step in range(steps)]
     return torch.tensor(factors, dtype=torch.float64)
+
+
+@lru_cache(maxsize=256)
+def _index(places: tuple[int, ...]) -> Tensor:
+    return torch.tensor(places)
 
 
 class _Member:
@@ -187,6 +218,10 @@ class _Member:
         # all heads move at every step, so the weights can move as one piece
         self.whole = isinstance(self.stretch.schedule, (Joint, Separate))
         self.step = 0
+        self.balancer: MemberBalancer | None = None
+        if trainer.balancer is not None:
+            assert isinstance(trainer.balancer, LossWeighting), trainer.balancer
+            self.balancer = MemberBalancer(trainer.balancer, trainer.optimizers.learning_rate)
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -201,7 +236,7 @@ class _Member:
         }
         self.draws = Draws(self.stretch.schedule, labelled, trainer.batch_size, trainer.seed)
         factors = _rate_factors(self.steps, trainer.warm_up, trainer.decay)
-        self.rates = factors * trainer.optimizers.all[0].param_groups[0]["lr"]
+        self.rates = factors * trainer.optimizers.learning_rate
 
     def steps_to_go(self) -> int:
         """Return the number of steps until the epoch or the run ends."""
@@ -340,9 +375,15 @@ class _Stack:
         numbers = 7 * self._network.size + 4 * self._batch * self._network.units
         return numbers * self._network.structure.dtype.itemsize
 
+    @property
+    def multiplications(self) -> int:
+        """What a step of all members makes."""
+        return _PASSES * self._batch * self._weights.numel()
+
     @torch.no_grad()
-    def fit(self) -> Iterator[_Member]:
-        """Train all members; yield each when it is done."""
+    def fit(self) -> Iterator[float]:
+        """Train all members; yield after epochs how many are done, with parts of the others."""
+        every = len(self._waiting)
         self._admit(len(self._weights))
         while self._members:
             if self._drawn == self._block:
@@ -360,7 +401,9 @@ class _Stack:
                 if not member.step % member.epoch_steps or member.step == member.steps:
                     ended.append(row)
             if ended:
-                yield from self._end_epochs(ended)
+                self._end_epochs(ended)
+                begun = sum(member.step / member.steps for member in self._members)
+                yield every - len(self._waiting) - len(self._members) + begun
 
     # --- members come and go ---------------------------------------------------------------------
 
@@ -423,7 +466,9 @@ class _Stack:
         self._clips = bool(self._clip[:count].isfinite().any())
         self._penalises = bool(self._penalties[:, :count].any())
         self._balanced = [
-            row for row, member in enumerate(self._members) if member.trainer.balancer is not None
+            (row, member.balancer)
+            for row, member in enumerate(self._members)
+            if member.balancer is not None
         ]
         kinds: dict[OptimizerKind, list[int]] = {}
         for row, member in enumerate(self._members):
@@ -501,8 +546,8 @@ class _Stack:
         self._seen[0, :count] += means
         self._seen[1, :count] += active
         factors = self._task_weights[:count] * active
-        for row in self._balanced:
-            self._balance(row, step, means[row], factors[row])
+        if self._balanced:
+            self._balance(step, means, factors)
         factors.div_(labelled)
         slope.mul_(self._losses.by_column(factors).unsqueeze(1))
         self._network.backward(slope, kept, self._weight_views, self._gradient_views)
@@ -533,18 +578,24 @@ class _Stack:
         slots = self._slots[id(member)]
         return [slots[name] for name in self._tasks[row][step]]
 
-    @torch.enable_grad()
-    def _balance(self, row: int, step: int, losses: Tensor, factors: Tensor) -> None:
-        """Ask a member's own balancer for the weights of the step."""
-        member = self._members[row]
-        slots = self._slots[id(member)]
-        leaves = {
-            name: losses[slots[name]].clone().requires_grad_() for name in self._tasks[row][step]
-        }
-        member.trainer.backward(leaves, ())
-        for name, leaf in leaves.items():
-            assert leaf.grad is not None
-            factors[slots[name]] = leaf.grad
+    def _balance(self, step: int, losses: Tensor, factors: Tensor) -> None:
+        """Ask the members' balancers for the weights of the step."""
+        rows = [row for row, _ in self._balanced]
+        tasks = [self._tasks[row][step] for row in rows]
+        chosen = losses[rows]
+        if not bool(chosen.isfinite().all()):
+            for row, names in zip(rows, tasks, strict=True):
+                slots = self._slots[id(self._members[row])]
+                found = {name: float(losses[row, slots[name]]) for name in names}
+                check_finite(found, self._members[row].step)
+        places = [self._places(row, names) for row, names in zip(rows, tasks, strict=True)]
+        balancers = [balancer for _, balancer in self._balanced]
+        factors[rows] = balance(balancers, tasks, places, chosen, self._task_weights[rows])
+
+    def _places(self, row: int, names: tuple[str, ...]) -> Tensor:
+        """Return the slots of a member's tasks, [t]."""
+        slots = self._slots[id(self._members[row])]
+        return _index(tuple(slots[name] for name in names))
 
     def _penalize(self, gradients: Tensor, active: Tensor) -> None:
         """Add the gradients of the L1 and L2 penalties of the weight matrices in the step."""
@@ -560,8 +611,8 @@ class _Stack:
 
     # --- the end of an epoch ---------------------------------------------------------------------
 
-    def _end_epochs(self, rows: Sequence[int]) -> Iterator[_Member]:
-        """Record the epoch that is over at some rows; take out and yield members that are done."""
+    def _end_epochs(self, rows: Sequence[int]) -> None:
+        """Record the epoch that is over at some rows; take out members that are done."""
         validation = self._validate(rows)
         totals, counts = self._seen[:, torch.tensor(rows)].tolist()
         done = []
@@ -588,13 +639,11 @@ class _Stack:
             ):
                 done.append(row)
         self._seen[:, torch.tensor(rows)] = 0
-        finished = [self._members[row] for row in done]
         for row in reversed(done):
             self._hand_back(row)
             self._remove(row)
         if done:
             self._admit(len(done))
-        yield from finished
 
     def _hand_back(self, row: int) -> None:
         """Give a member's network its weights."""

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from jointrain.errors import InvalidInputError
+
+_WORTH_SHARING = 50e6
+"""Multiplications of a step from which several threads take less time than one."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run what is in the block on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def threads_for(multiplications: float) -> AbstractContextManager[None]:
+    """Return a context of one thread for small steps, of as many as there are for large ones.
+
+    Threads wait for each other at every product. That costs more than a small product, and many
+    times more on a machine that is busy with other things.
+
+    Args:
+        multiplications: How many a step makes on the CPU.
+    """
+    return one_thread() if multiplications < _WORTH_SHARING else nullcontext()
 
 
 @contextmanager

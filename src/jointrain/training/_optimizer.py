@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from torch import nn
@@ -93,21 +94,19 @@ class Optimizers:
         if not every:
             raise InvalidInputError("the network has no parameter that requires a gradient")
         self._network = network
-        self._by_task: dict[str, list[Optimizer]]
+        # what each optimiser moves, and the numbers of those of each task
+        self._moved: list[list[nn.Parameter]] = []
         if layout == "one":
-            self.all = [factory(every)]
-            self._by_task = dict.fromkeys(own, self.all)
+            self._by_task = dict.fromkeys(own, self._numbers_of(every))
         elif layout == "per_task":
             self._by_task = {
-                task: [factory(shared + parameters)] if shared + parameters else []
-                for task, parameters in own.items()
+                task: self._numbers_of(shared + parameters) for task, parameters in own.items()
             }
-            self.all = [optimizer for group in self._by_task.values() for optimizer in group]
         elif layout == "per_group":
-            first = [factory(shared)] if shared else []
-            heads = {task: [factory(group)] if group else [] for task, group in own.items()}
-            self._by_task = {task: first + group for task, group in heads.items()}
-            self.all = first + [optimizer for group in heads.values() for optimizer in group]
+            first = self._numbers_of(shared)
+            self._by_task = {
+                task: first + self._numbers_of(parameters) for task, parameters in own.items()
+            }
         else:
             known = ("one", "per_task", "per_group")
             raise InvalidInputError(
@@ -117,9 +116,41 @@ class Optimizers:
         self.layout = layout
         self._one_task_at_a_time = layout == "per_task" and bool(shared)
         self.notice_frozen()
-        self._base_rates = [
-            [group["lr"] for group in optimizer.param_groups] for optimizer in self.all
-        ]
+        self._factory = factory
+        if self.settings is None:
+            # a function of the caller's may fail, which is to be known at once
+            _ = self.all
+
+    def _numbers_of(self, parameters: list[nn.Parameter]) -> list[int]:
+        """Return the number of a new optimiser of the parameters; none of no parameters."""
+        if not parameters:
+            return []
+        self._moved.append(parameters)
+        return [len(self._moved) - 1]
+
+    @cached_property
+    def all(self) -> list[Optimizer]:
+        """All of them, made when they are first asked for.
+
+        The first optimiser of a process makes torch import its compiler, which takes a second that
+        runs with optimisers of their own (`jointrain.studies.population`) need not spend.
+        """
+        made = [self._factory(parameters) for parameters in self._moved]
+        self._base_rates = [[group["lr"] for group in one.param_groups] for one in made]
+        return made
+
+    @property
+    def settings(self) -> OptimizerSettings | None:
+        """What they will be made from; None if they are there, or if a function makes them."""
+        made = "all" in self.__dict__
+        return self._factory if isinstance(self._factory, OptimizerSettings) and not made else None
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the first one at the moment."""
+        if self.settings is not None:
+            return self.settings.learning_rate
+        return float(self.all[0].param_groups[0]["lr"])
 
     def notice_frozen(self) -> None:
         """Take in which tasks' own parameters require no gradient at the moment.
@@ -157,14 +188,15 @@ class Optimizers:
             return
         done: set[int] = set()
         for task in tasks:
-            for optimizer in self._by_task[task]:
-                if id(optimizer) not in done:
-                    done.add(id(optimizer))
-                    optimizer.step()
+            for number in self._by_task[task]:
+                if number not in done:
+                    done.add(number)
+                    self.all[number].step()
 
     def scale_learning_rate(self, factor: float) -> None:
         """Set every learning rate to `factor` times its value at the start."""
-        for optimizer, rates in zip(self.all, self._base_rates, strict=True):
+        optimizers = self.all
+        for optimizer, rates in zip(optimizers, self._base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
 

@@ -19,7 +19,7 @@ from jointrain.training._plain_values import from_plain
 from jointrain.training._schedule import Alternating, Joint, Separate
 from jointrain.training._settings_checks import checked_auxiliary
 
-WEIGHT_RULES = ("equal", "size", "difficulty", "gradients")
+WEIGHT_RULES = ("equal", "size", "difficulty", "gradients", "searched")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class Recipe:
         weights: ``equal``; ``size`` (in proportion to each task's labelled rows, mean 1);
             ``difficulty`` (in proportion to each task's validation loss when trained alone, mean
             1); ``gradients`` (so that the tasks' gradients of the shared layers are of one length,
-            see `gradient_weights`); or pairs of (task, weight), where a mapping is accepted and 1
-            is the weight of tasks left out. Default ``equal``.
+            see `gradient_weights`); ``searched`` (of eight vectors the one with the lowest
+            validation loss: eight times the work); or pairs of (task, weight), where a mapping is
+            accepted and 1 is the weight of tasks left out. Default ``equal``.
         partition: Which tasks share a network: groups that hold each task once. None (default) is
             one group of all tasks, or each alone for `Separate`.
         balancer: Name of a balancing method (`jointrain balancers` lists them), or None (default)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,39 +25,117 @@ from jointrain.data import (
 )
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
-from jointrain.networks import Network
 from jointrain.task import Task
+from jointrain.training._calibration import Calibration, scale_probabilities
 from jointrain.training._callback import Callback
 from jointrain.training._gradient_weights import gradient_weights
 from jointrain.training._phases import Phases
-from jointrain.training._prediction import predict
+from jointrain.training._prediction import EVALUATION_ROWS, predict
 from jointrain.training._random_numbers import derived_seed
-from jointrain.training._recipe import Recipe, difficulty_weights, size_weights
+from jointrain.training._recipe import Recipe, size_weights
 from jointrain.training._schedule import Separate
+from jointrain.training._table_part import Part, mean_validation
 from jointrain.training._trainer import Trainer
+from jointrain.training._weight_rules import Members, rounds
+
+
+class TablePredictor(ABC):
+    """What predicts target columns: predictions as a table, and how good they are."""
+
+    calibration: Calibration = Calibration()
+    """What rows that a model was not trained on tell of its predictions; by default nothing."""
+
+    @property
+    @abstractmethod
+    def predicted_tasks(self) -> tuple[Task, ...]:
+        """The tasks that it predicts."""
+
+    @abstractmethod
+    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+        """Return the predictions of each task."""
+
+    def predict_interval(self, frame: Any, coverage: float = 0.9) -> dict[str, np.ndarray]:
+        """Return intervals for the values of each regression task, centred on the predictions.
+
+        Their half width is the quantile of the absolute errors on rows that a network was not
+        trained on. With an ensemble these are errors of single networks, which are somewhat larger
+        than those of its mean, so the intervals are rather too wide than too narrow.
+
+        Args:
+            frame: As in `predict`.
+            coverage: Which share of the true values the intervals are to hold, in (0, 1); default
+                0.9. It holds over all rows together, not for each kind of row.
+
+        Shape:
+            returns: [n, 2], lower and upper end in the target's unit; infinite where there were too
+            few rows for such a coverage.
+
+        Raises:
+            InvalidInputError: No task is of kind regression, or as in `predict`.
+        """
+        tasks = [task for task in self.predicted_tasks if not task.has_classes]
+        if not tasks:
+            raise InvalidInputError("intervals are for numbers, and every task has classes")
+        radii = {task.name: self.calibration.radius(task.name, coverage) for task in tasks}
+        predictions = self.predict(frame)
+        return {
+            name: predictions[name][:, None] + radius * np.array([-1.0, 1.0])
+            for name, radius in radii.items()
+        }
+
+    def predict_table(self, frame: Any, intervals: float | None = None) -> pl.DataFrame:
+        """Return the predictions as a table, a row for each row of `frame`.
+
+        A regression task gives a column of its name. A class task gives a column of its name with
+        the most probable class, and a column ``name=class`` with the probability of each class.
+
+        Args:
+            frame: As in `predict`.
+            intervals: Coverage of intervals of the regression tasks, in columns ``name_low`` and
+                ``name_high``; None (default) for none.
+
+        Raises:
+            InvalidInputError: As in `predict` and `predict_interval`, or a task has the name of
+                such a column.
+        """
+        predictions = self.predict(frame)
+        ends = {} if intervals is None else self.predict_interval(frame, intervals)
+        columns: dict[str, Any] = {}
+        for task in self.predicted_tasks:
+            prediction = predictions[task.name]
+            if not task.has_classes:
+                columns[task.name] = prediction
+                for side, end in enumerate(("low", "high")):
+                    if task.name in ends:
+                        name = f"{task.name}_{end}"
+                        if name in predictions:
+                            raise InvalidInputError(
+                                f"there is no column for the interval of {task.name!r}: a task is "
+                                f"named {name!r}"
+                            )
+                        columns[name] = ends[task.name][:, side]
+                continue
+            if task.kind == "binary":
+                prediction = np.stack([1 - prediction, prediction], axis=1)
+            columns[task.name] = [task.classes[i] for i in prediction.argmax(1)]
+            for index, label in enumerate(task.classes):
+                columns[f"{task.name}={label}"] = prediction[:, index]
+        return pl.DataFrame(columns)
+
+    def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
+        """Return each task's metrics over the rows of `frame` that have its label.
+
+        Raises:
+            InvalidInputError: A feature or target column is missing or of another type.
+        """
+        table = as_table(frame)
+        tasks = self.predicted_tasks
+        labels = encode_targets(table, list(tasks))
+        return evaluate_predictions(tasks, self.predict(table), labels)
 
 
 @dataclass(frozen=True)
-class Part:
-    """One network of a table model, and the tasks that it predicts.
-
-    Args:
-        tasks: Names of the tasks.
-        network: Predicts standardised targets and logits; it may have heads of more tasks.
-        weights: The loss weights with which it was trained.
-        validation: Loss of each task on the validation rows, at the restored weights.
-        epochs: Epochs made, and the epoch whose weights were kept.
-    """
-
-    tasks: tuple[str, ...]
-    network: Network
-    weights: Mapping[str, float]
-    validation: Mapping[str, float]
-    epochs: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class TableModel:
+class TableModel(TablePredictor):
     """A fitted model for the target columns of a table.
 
     Args:
@@ -67,6 +146,7 @@ class TableModel:
         parts: The networks.
         recipe: How they were trained.
         seed: The seed of all random choices.
+        calibration: What rows that a network was not trained on tell of its predictions.
     """
 
     tasks: tuple[Task, ...]
@@ -76,6 +156,7 @@ class TableModel:
     parts: tuple[Part, ...]
     recipe: Recipe
     seed: int
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def validation(self) -> dict[str, float]:
@@ -97,45 +178,14 @@ class TableModel:
 
         Shape:
             returns: [n] for regression (in the target's unit), [n] for binary (probability of the
-            second class), [n, c] for multiclass.
+            second class), [n, c] for multiclass. Class probabilities are calibrated.
 
         Raises:
             InvalidInputError: A feature column is missing or of another type.
         """
         inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
         tasks = self.tasks if auxiliary else self.predicted_tasks
-        return predict_parts(self.parts, tasks, self.scaling, inputs)
-
-    def predict_table(self, frame: Any) -> pl.DataFrame:
-        """Return the predictions as a table, a row for each row of `frame`.
-
-        A regression task gives a column of its name. A class task gives a column of its name with
-        the most probable class, and a column ``name=class`` with the probability of each class.
-        """
-        predictions = self.predict(frame)
-        columns: dict[str, Any] = {}
-        for task in self.predicted_tasks:
-            prediction = predictions[task.name]
-            if not task.has_classes:
-                columns[task.name] = prediction
-                continue
-            if task.kind == "binary":
-                prediction = np.stack([1 - prediction, prediction], axis=1)
-            columns[task.name] = [task.classes[i] for i in prediction.argmax(1)]
-            for index, label in enumerate(task.classes):
-                columns[f"{task.name}={label}"] = prediction[:, index]
-        return pl.DataFrame(columns)
-
-    def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
-        """Return each task's metrics over the rows of `frame` that have its label.
-
-        Raises:
-            InvalidInputError: A feature or target column is missing or of another type.
-        """
-        table = as_table(frame)
-        tasks = self.predicted_tasks
-        labels = encode_targets(table, list(tasks))
-        return evaluate_predictions(tasks, self.predict(table), labels)
+        return predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
@@ -293,53 +343,35 @@ def fit_parts(
         InvalidInputError: A task has no label in the training rows, or a loss is not finite.
     """
 
-    def fit(chosen: Recipe, losses: Mapping[str, float] | None) -> tuple[Part, ...]:
+    def fit(recipes: Sequence[Recipe]) -> list[Members]:
         runs = [
-            run
-            for member, (train, validation) in enumerate(splits)
-            for run in prepare_runs(
-                chosen,
-                data.take(torch.from_numpy(train)),
-                data.take(torch.from_numpy(validation)) if len(validation) else None,
-                tasks,
-                losses,
-                seed=member_seed(seed, member),
-                device=device,
-                callbacks=callbacks,
-            )
+            [
+                prepare_runs(
+                    chosen,
+                    data.take(torch.from_numpy(train)),
+                    data.take(torch.from_numpy(validation)) if len(validation) else None,
+                    tasks,
+                    seed=member_seed(seed, member),
+                    device=device,
+                    callbacks=callbacks,
+                )
+                for member, (train, validation) in enumerate(splits)
+            ]
+            for chosen in recipes
         ]
-        fit_runs(runs)
-        return tuple(part for run in runs for part in run.parts())
+        fit_runs([run for of_recipe in runs for of_member in of_recipe for run in of_member])
+        return [
+            [[part for run in of_member for part in run.parts()] for of_member in of_recipe]
+            for of_recipe in runs
+        ]
 
-    first = runs_before(recipe)
-    if first is None:
-        return fit(recipe, None)
-    return fit(recipe, single_task_losses(fit(first, None), tasks))
-
-
-def runs_before(recipe: Recipe) -> Recipe | None:
-    """Return the recipe whose validation losses another one needs to know: the difficulty rule's.
-
-    None if it needs none.
-    """
-    if recipe.weights != "difficulty" or isinstance(recipe.schedule, Separate):
-        return None
-    return replace(recipe, schedule=Separate(), weights="equal", partition=None, name="separate")
-
-
-def single_task_losses(parts: Sequence[Part], tasks: Sequence[Task]) -> dict[str, float] | None:
-    """Return the validation losses of tasks that were trained alone; None if one has none."""
-    measured = mean_validation(parts)
-    return measured if len(measured) == len(tasks) else None
-
-
-def mean_validation(parts: Sequence[Part]) -> dict[str, float]:
-    """Return the validation loss of each task, the mean over the parts that predict it."""
-    measured: dict[str, list[float]] = {}
-    for part in parts:
-        for name, loss in part.validation.items():
-            measured.setdefault(name, []).append(loss)
-    return {name: sum(losses) / len(losses) for name, losses in measured.items()}
+    wanted = rounds(recipe, tasks)
+    recipes = next(wanted)
+    while True:
+        try:
+            recipes = wanted.send(fit(recipes))
+        except StopIteration as end:
+            return tuple(part for parts in end.value for part in parts)
 
 
 def prepare_runs(
@@ -347,7 +379,6 @@ def prepare_runs(
     train: TensorData,
     validation: TensorData | None,
     tasks: Sequence[Task],
-    losses: Mapping[str, float] | None = None,
     *,
     seed: int,
     device: str | torch.device = "cpu",
@@ -356,12 +387,10 @@ def prepare_runs(
     """Return the runs of a recipe, one for each network, ready to be fitted.
 
     Args:
-        recipe: What to train.
+        recipe: What to train; a rule of weights that needs other runs is left to `rounds`.
         train: Rows to train on.
         validation: Rows for early stopping, None for none.
         tasks: The tasks.
-        losses: Their validation losses when trained alone, for the difficulty rule; None weighs
-            all tasks alike.
         seed: Seed of the initial weights, batches, task order and dropout.
         device: Where to train.
         callbacks: Hooks of the trainers.
@@ -373,8 +402,6 @@ def prepare_runs(
         weights = size_weights(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
         )
-    elif recipe.weights == "difficulty" and losses is not None:
-        weights = difficulty_weights(losses)
     elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
         weights = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}
@@ -470,26 +497,79 @@ def predict_parts(
     tasks: Sequence[Task],
     scaling: Mapping[str, tuple[float, float]],
     inputs: Tensor,
+    temperatures: Mapping[str, float] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the predictions of each task, regression in the target's unit.
 
     Where several parts predict a task, the mean of their values or probabilities.
+
+    Args:
+        parts: The networks.
+        tasks: The tasks to predict.
+        scaling: Mean and standard deviation of each regression target.
+        inputs: Encoded features.
+        temperatures: Of class tasks; each part's probabilities are calibrated by it. Default 1.
 
     Shape:
         inputs: [n, d]. returns: as `TableModel.predict`.
     """
     by_name = {task.name: task for task in tasks}
     found: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
-    inputs = inputs.double()
+    # a slice at a time: in float64, a large table would take twice its size
+    slices = torch.split(inputs, EVALUATION_ROWS)
     for part in parts:
         part_tasks = [by_name[name] for name in part.tasks if name in by_name]
         # in float64 the rounding of a row does not depend on the rows beside it
         network = copy.deepcopy(part.network).double()
-        for name, prediction in predict(network, part_tasks, inputs).items():
+        predictions = [predict(network, part_tasks, rows.double()) for rows in slices]
+        for name in predictions[0]:
             mean, deviation = scaling.get(name, (0.0, 1.0))
-            values = prediction.numpy()
-            found[name].append(values * deviation + mean if name in scaling else values)
+            values = torch.cat([rows[name] for rows in predictions]).numpy()
+            if name in scaling:
+                values = values * deviation + mean
+            found[name].append(scale_probabilities(values, (temperatures or {}).get(name, 1.0)))
     return {name: np.mean(values, axis=0) for name, values in found.items()}
+
+
+def predict_unseen(
+    parts: Sequence[Part],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    tasks: Sequence[Task],
+    scaling: Mapping[str, tuple[float, float]],
+    inputs: Tensor,
+) -> dict[str, np.ndarray]:
+    """Return predictions of each row by networks that were not trained on it; NaN if there is none.
+
+    Args:
+        parts: The networks, those of each member of the ensemble together.
+        splits: For each member the rows trained on and those for early stopping.
+        tasks: The tasks to predict.
+        scaling: Mean and standard deviation of each regression target.
+        inputs: Encoded features of all rows.
+
+    Shape:
+        inputs: [n, d]. returns: as `TableModel.predict`.
+    """
+    count = len(parts) // len(splits)
+    totals: dict[str, np.ndarray] = {}
+    times = np.zeros(len(inputs))
+    for member, (_, rows) in enumerate(splits):
+        if not len(rows):
+            continue
+        own = parts[member * count : (member + 1) * count]
+        times[rows] += 1
+        for name, values in predict_parts(
+            own, tasks, scaling, inputs[torch.from_numpy(rows)]
+        ).items():
+            total = totals.setdefault(name, np.zeros((len(inputs), *values.shape[1:])))
+            total[rows] += values
+    times[times == 0] = np.nan
+    if not totals:
+        shapes = {t.name: (len(t.classes),) if t.kind == "multiclass" else () for t in tasks}
+        return {name: np.full((len(inputs), *shape), np.nan) for name, shape in shapes.items()}
+    return {
+        name: total / times.reshape(-1, *[1] * (total.ndim - 1)) for name, total in totals.items()
+    }
 
 
 def evaluate_predictions(
@@ -554,4 +634,8 @@ def fit_table(
         callbacks=callbacks,
         fit_runs=fit_runs,
     )
-    return TableModel(tasks, table.columns, encoder, scaling, parts, recipe, seed)
+    predicted = [task for task in tasks if task.name not in recipe.auxiliary]
+    unseen = predict_unseen(parts, splits, predicted, scaling, data.inputs)
+    kept = [names.index(task.name) for task in predicted]
+    calibration = Calibration.fit(predicted, unseen, labels[:, kept])
+    return TableModel(tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration)

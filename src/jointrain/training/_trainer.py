@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -151,17 +152,13 @@ class Trainer:
         self.layout = layout
         self.optimizers = Optimizers(network, self.optimizer, layout)
         self.balancer = balancer
+        self._balancer_rate = self.optimizers.learning_rate
         self.refresh_every = refresh_every
         self.balanced: BalancedStep | None = None
-        self._balancer_optimizer: torch.optim.Optimizer | None = None
         if balancer is not None:
             balancer.to(self.device)
             if balancer.task_state:
                 balancer.bind(tuple(self.tasks))
-            learned = list(balancer.parameters())
-            if learned:
-                rate = self.optimizers.all[0].param_groups[0]["lr"]
-                self._balancer_optimizer = torch.optim.Adam(learned, lr=rate)
         self.warm_up = warm_up
         self.decay = decay
         self.gradient_clip = gradient_clip
@@ -180,6 +177,12 @@ class Trainer:
         self.own_networks: dict[str, Network] = {}
         self._generator = torch.Generator()
         self._parameters = [p for p in network.parameters() if p.requires_grad]
+
+    @cached_property
+    def _balancer_optimizer(self) -> torch.optim.Optimizer | None:
+        """Moves the balancer's own parameters, if it has any."""
+        learned = [] if self.balancer is None else list(self.balancer.parameters())
+        return torch.optim.Adam(learned, lr=self._balancer_rate) if learned else None
 
     def fit(
         self,

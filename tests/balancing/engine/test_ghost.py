@@ -29,7 +29,7 @@ def test_gramian_and_update_are_those_of_weight_gradients(kind):
     out = layer(inputs)
     losses = [(out * torch.randn_like(out)).sum() for _ in range(3)]
     graph = walk(losses)
-    (found,) = find_layers(graph, graph.leaves, 3, that_pay=False)
+    (found,) = find_layers(graph, graph.leaves, 0b111)
     outputs = torch.stack([torch.autograd.grad(x, out, retain_graph=True)[0] for x in losses])
     given = outputs
     if kind == "linear without bias":
@@ -56,15 +56,16 @@ def test_a_weight_used_twice_is_left_to_the_direct_way():
     x = torch.randn(2, 4)
     losses = [layer(layer(x)).sum(), layer(layer(x)).prod()]
     graph = walk(losses)
-    assert find_layers(graph, graph.leaves, 2, that_pay=False) == []
+    assert find_layers(graph, graph.leaves, 0b11) == []
 
 
-def test_only_those_that_pay_are_asked_for():
+def test_pays_where_there_are_few_rows_for_the_width():
     narrow, wide = nn.Linear(4, 4), nn.Linear(300, 300)
     for layer, pays in ((narrow, False), (wide, True)):
         out = layer(torch.randn(8, layer.in_features))
         graph = walk([out.sum(), out.square().sum()])
-        assert bool(find_layers(graph, graph.leaves, 2, that_pay=True)) == pays
+        (found,) = find_layers(graph, graph.leaves, 0b11)
+        assert found.pays(2) == pays
 
 
 @pytest.mark.parametrize("t", [1, 4, 5, 12, 13, 64, 65])

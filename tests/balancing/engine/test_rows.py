@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from jointrain.balancing.engine import _rows
+from jointrain.balancing.engine._ghost import find_layers
 from jointrain.balancing.engine._graph import walk
 from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad
 
@@ -14,7 +15,7 @@ def collected(workspace=None):
     x, y = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2, dtype=torch.float64))
     losses = [x.sum() * 2.0, (x.square().sum() + y.sum()).double(), y.square().sum()]
     graph = walk(losses)
-    rows = Rows(3, graph.leaves, (), workspace)
+    rows = Rows(3, graph.leaves, workspace=workspace)
     ones = [torch.ones((), dtype=loss.dtype) for loss in losses]
     rows.collect_from_losses(losses, ones, [[], [], []], True, False)
     return rows, x, y
@@ -60,3 +61,41 @@ def test_finite_looks_closer_where_a_sum_overflows():
     assert rows.finite().tolist() == [True] * 3
     block.matrix[1, 0] = float("nan")
     assert rows.finite().tolist() == [True, False, True]
+
+
+def test_few_tasks_gradients_are_kept_as_they_come():
+    """Also where autograd gives one tensor for two parameters, and none for a third."""
+    x, y, z = (nn.Parameter(torch.tensor(v)) for v in ([1.0, 2.0], [3.0, 4.0], [5.0]))
+    losses = [(x + y).square().sum(), (x - y).sum() + z.sum()]
+    graph = walk(losses)
+    rows = Rows(2, graph.leaves, loose=True)
+    rows.collect_from_losses(losses, [torch.ones(())] * 2, [[], []], True, True)
+    assert rows.gramian().tolist() == [[2 * (64.0 + 144.0), 0.0], [0.0, 5.0]]
+    update = rows.combine(torch.tensor([0.5, 2.0], dtype=torch.float64))
+    found = {id(p): g.tolist() for p, g in zip(update.tensors, update.values, strict=True)}
+    assert found == {id(x): [6.0, 8.0], id(y): [2.0, 4.0], id(z): [2.0]}
+
+
+def test_weight_gradients_are_written_straight_to_the_rows():
+    torch.manual_seed(0)
+    first, second = nn.Linear(3, 4).double(), nn.Linear(4, 2, bias=False).double()
+    scale = nn.Parameter(torch.ones(4, dtype=torch.float64))
+    out = second(first(torch.randn(5, 3, dtype=torch.float64)).tanh() * scale)
+    losses = [out.square().mean(), out.sum(), out.prod()]
+    graph = walk(losses)
+    layers = find_layers(graph, graph.leaves, 0b111)
+    found = []
+    for written in (layers, []):
+        rows = Rows(3, graph.leaves, written=written)
+        rows.collect_from_losses(losses, [torch.ones(()).double()] * 3, [[]] * 3, True, True)
+        found.append(rows.blocks[0].matrix)
+    assert len(layers) == 2
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
+
+
+def test_a_parameter_with_a_hook_is_left_to_autograd():
+    layer = nn.Linear(3, 2)
+    layer.weight.register_hook(lambda g: 2 * g)
+    out = layer(torch.randn(4, 3))
+    graph = walk([out.sum(), out.square().sum()])
+    assert find_layers(graph, graph.leaves, 0b11) == []

@@ -52,3 +52,22 @@ def test_gradients_are_those_of_the_weighted_losses(cls):
                 balancer.after_step(after.detach())
         if balancer.wants_end_epoch:
             balancer.end_epoch()
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+@pytest.mark.parametrize("cls", [weighting.IMTLL, weighting.Uncertainty], ids=lambda c: c.name)
+def test_own_parameters_get_the_gradient_of_the_objective(cls, scale):
+    """By autograd, over two passes that add up, one of them without a task."""
+    model, balancer = network(), cls(NAMES)
+    (parameter,) = balancer.parameters()
+    with torch.no_grad():
+        parameter.copy_(torch.tensor([0.3, -0.7, 1.1]))
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1.0)
+    wanted = torch.zeros(3)
+    for names in (NAMES, ("c", "a")):
+        losses = losses_of(model, (torch.randn(16, 5).double(), torch.randn(3, 16)), names)
+        with balancer.taking_part(balancer.positions_of(names)):
+            objective = balancer.objective(torch.stack(list(losses.values())).detach())
+        wanted += scale * torch.autograd.grad(objective, parameter)[0]
+        backward(losses, balancer=balancer, scaler=scaler)
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-6, atol=1e-6)

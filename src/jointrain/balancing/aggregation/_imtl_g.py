@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +15,12 @@ def impartial_weights(gramian: Tensor) -> Tensor:
 
     All zero where no such weights exist (gradients that cancel out).
     """
+    if len(gramian) == 2:
+        (first, product), (_, second) = gramian.tolist()
+        first, second = math.sqrt(max(first, 0.0)), math.sqrt(max(second, 0.0))
+        if abs(product) < (1.0 - 1e-10) * first * second:  # both have a length and a direction
+            share = second / (first + second)
+            return torch.tensor([share, 1.0 - share], dtype=torch.float64)
     g = gramian.numpy()
     v = equal_cosine_weights(g, np.sqrt(np.maximum(np.diagonal(g), 0.0)))
     size = np.abs(v).max()

@@ -57,6 +57,18 @@ class LinearLayer(GhostLayer):
     def gramian(self, gradients: Tensor) -> Tensor:
         return _linear_gramian(self.inputs, gradients, self.has_bias)
 
+    def fits(self) -> bool:
+        """Return whether weight gradients are all in the parameters' precision and place."""
+        kinds = {(x.dtype, x.device) for x in (self.inputs, *(leaf.tensor for leaf in self.leaves))}
+        return len(kinds) == 1
+
+    def write(self, gradient: Tensor, places: list[Tensor]) -> None:
+        """Write the gradients of `leaves` for one output gradient to where they belong."""
+        left, right = (self.inputs, gradient) if self.turned else (gradient, self.inputs)
+        torch.mm(left.T, right, out=places[0])
+        if self.has_bias:
+            torch.sum(gradient, 0, out=places[1])
+
     def combine(self, gradient: Tensor) -> list[Tensor]:
         left, right = (self.inputs, gradient) if self.turned else (gradient, self.inputs)
         found = [left.T @ right]
@@ -162,31 +174,33 @@ def _ghost_pays(n: int, i: int, o: int, t: int) -> bool:
     return ghost < 0.9 * weights
 
 
-def find_layers(
-    graph: Graph, shared: Collection[Leaf], t: int, *, that_pay: bool
-) -> list[GhostLayer]:
-    """Return the recognised layers all of whose parameters are shared by all t and used once.
+def find_layers(graph: Graph, shared: Collection[Leaf], tasks: int) -> list[GhostLayer]:
+    """Return the recognised layers that just these tasks use, with parameters that they use once.
 
     Args:
         graph: The graph of the losses.
-        shared: The parameters whose gradients are wanted.
-        t: Number of tasks.
-        that_pay: Only those for which this way is the cheaper one.
+        shared: The parameters whose gradients are wanted. Those with hooks on their gradients are
+            left to autograd, which calls them.
+        tasks: The tasks, as bits.
     """
-    everyone = (1 << t) - 1
-    by_node = {leaf.node: leaf for leaf in shared if leaf.mask == everyone}
+    by_node = {
+        leaf.node: leaf
+        for leaf in shared
+        if leaf.mask & tasks == tasks and not leaf.tensor._backward_hooks
+    }
     found = []
     for node, mask in graph.masks.items():
-        build = _BUILDERS.get(node.name()) if mask == everyone else None
+        build = _BUILDERS.get(node.name()) if mask == tasks else None
         layer = None if build is None else build(node, graph, by_node)
-        if layer is not None and (layer.pays(t) or not that_pay):
+        if layer is not None:
             found.append((layer, node))
     if not found:
         return []
     uses: dict[Node, int] = {}
-    for below in graph.children.values():
-        for child, _ in below:
-            uses[child] = uses.get(child, 0) + 1
+    for node, below in graph.children.items():
+        if graph.masks[node] & tasks:
+            for child, _ in below:
+                uses[child] = uses.get(child, 0) + 1
     return [layer for layer, node in found if _used_once(layer, node, graph, uses)]
 
 

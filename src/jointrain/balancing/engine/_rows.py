@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
 from torch.autograd.graph import GradientEdge
 
-from jointrain.balancing.engine._ghost import GhostLayer, gram
-from jointrain.balancing.engine._graph import Leaf
+from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, gram
+from jointrain.balancing.engine._graph import Leaf, Node
 from jointrain.errors import InvalidInputError
 
 _FRESH = 2**24  # bytes up to which fetching memory anew costs nothing to speak of
@@ -24,14 +25,20 @@ class Block(NamedTuple):
     matrix: Tensor
     leaves: list[Leaf]
 
-    def split(self, row: Tensor) -> list[Tensor]:
-        """Cut a row [n], or rows [t, n], into the parameters' shapes."""
-        sizes = [leaf.tensor.numel() for leaf in self.leaves]
-        lead = row.shape[:-1]
-        return [
-            part.view(*lead, *leaf.tensor.shape)
-            for part, leaf in zip(torch.split(row, sizes, dim=-1), self.leaves, strict=True)
-        ]
+    def tensors(self) -> list[Tensor]:
+        """Return the parameters."""
+        return [leaf.tensor for leaf in self.leaves]
+
+    def split(self, row: Tensor) -> Sequence[Tensor]:
+        """Cut a row [n] into the parameters' shapes, without a copy."""
+        found: Sequence[Tensor] = _unflatten_dense_tensors(row, self.tensors())  # type: ignore[no-untyped-call]
+        return found
+
+    def columns(self) -> list[Tensor]:
+        """Cut all rows into the parameters' shapes, [t, *shape] each, without a copy."""
+        sizes = [x.numel() for x in self.tensors()]
+        parts = torch.split(self.matrix, sizes, dim=1)
+        return [p.view(-1, *x.shape) for p, x in zip(parts, self.tensors(), strict=True)]
 
 
 class Gradients(NamedTuple):
@@ -107,8 +114,12 @@ class Rows:
         t: Number of tasks.
         leaves: The parameters whose weight gradients are kept.
         layers: The layers whose output gradients are kept instead.
+        written: Linear layers of `leaves` whose weight gradients are to be written straight to
+            their rows, where autograd's own would have to be copied.
         workspace: Where large buffers are kept from one step to the next, so that their memory
             isn't asked of the system anew; None if the rows outlive the step.
+        loose: Whether gradients may be kept as autograd gives them, for few tasks; only
+            :meth:`gramian` and :meth:`combine` are for such rows.
     """
 
     def __init__(
@@ -116,15 +127,22 @@ class Rows:
         t: int,
         leaves: Sequence[Leaf],
         layers: Sequence[GhostLayer] = (),
+        written: Sequence[LinearLayer] = (),
         workspace: dict[str, Tensor] | None = None,
+        *,
+        loose: bool = False,
     ) -> None:
         self.t = t
         self.workspace = workspace
+        self.written = list(written)
+        self._straight = {leaf.node for layer in written for leaf in layer.leaves}
         groups: dict[tuple[torch.device, torch.dtype], list[Leaf]] = {}
         for leaf in leaves:
             groups.setdefault((leaf.tensor.device, leaf.tensor.dtype), []).append(leaf)
         self.groups = list(groups.values())
         self.layers = list(layers)
+        self.loose = loose and bool(leaves) and all(_is_plain(leaf.tensor) for leaf in leaves)
+        self.kept: list[list[Tensor]] = []  # of each task, if loose
         self.blocks: list[Block] = []
         self.outputs: list[Tensor] = []  # one [t, *output] per layer
 
@@ -135,10 +153,11 @@ class Rows:
     # --- collecting ------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.blocks = []
-        for group in self.groups:
+        self.kept, self.blocks = [], []
+        for group in () if self.loose else self.groups:
             size = sum(leaf.tensor.numel() for leaf in group)
             self.blocks.append(Block(self._empty(group[0].tensor, size), group))
+        self._by_autograd = [x for x in self.ordered() if x.node not in self._straight]
 
     def _empty(self, like: Tensor, size: int) -> Tensor:
         """Return an unfilled [t, size] tensor."""
@@ -161,18 +180,12 @@ class Rows:
     ) -> Gradients:
         """Fill the rows by one pass per loss; return the gradients of the tasks' own parameters."""
         self._begin()
-        leaves = self.ordered()
-        edges = [layer.edge for layer in self.layers]
         mine = no_gradients()
         for k, (loss, factor) in enumerate(zip(losses, factors, strict=True)):
-            reached = [leaf for leaf in leaves if leaf.mask >> k & 1]
-            inputs = [leaf.tensor for leaf in reached]
             own_tensors = [leaf.tensor for leaf in own[k]]
             keep = retain and (retain_last or k + 1 < self.t)
-            found = grad([loss], [*inputs, *edges, *own_tensors], [factor], retain=keep)
-            self._fill(k, reached, found[: len(inputs)])
-            self._fill_outputs(k, found[len(inputs) : len(inputs) + len(edges)])
-            mine.extend(Gradients.of(own_tensors, found[len(inputs) + len(edges) :], k))
+            found = self._pass(k, [loss], [factor], own_tensors, keep)
+            mine.extend(Gradients.of(own_tensors, found, k))
         return mine
 
     def collect_from_boundary(
@@ -180,28 +193,57 @@ class Rows:
     ) -> None:
         """Fill the rows by one pass per task from the boundary on, with the task's cotangents."""
         self._begin()
-        leaves = self.ordered()
-        inputs: list[Tensor | GradientEdge] = [leaf.tensor for leaf in leaves]
-        inputs.extend(layer.edge for layer in self.layers)
         for k in range(self.t):
-            found = grad(edges, inputs, cotangents(k), retain=retain or k + 1 < self.t)
-            self._fill(k, leaves, found[: len(leaves)])
-            self._fill_outputs(k, found[len(leaves) :])
+            self._pass(k, edges, cotangents(k), [], retain or k + 1 < self.t)
 
-    def _fill(self, k: int, reached: list[Leaf], found: Sequence[Tensor | None]) -> None:
-        rows: Sequence[Tensor | None] = found
-        if len(reached) < sum(len(b.leaves) for b in self.blocks):
-            by_id = {id(leaf.tensor): g for leaf, g in zip(reached, found, strict=True)}
-            rows = [by_id.get(id(leaf.tensor)) for leaf in self.ordered()]
-        start = 0
+    def _pass(
+        self,
+        k: int,
+        outputs: Sequence[Tensor | GradientEdge],
+        cotangents: Sequence[Tensor],
+        further: Sequence[Tensor],
+        retain: bool,
+    ) -> Sequence[Tensor | None]:
+        """Fill task k's row by a pass; return the gradients of `further` parameters."""
+        reached = [leaf for leaf in self._by_autograd if leaf.mask >> k & 1]
+        wanted: list[Tensor | GradientEdge] = [leaf.tensor for leaf in reached]
+        wanted += [layer.edge for layer in (*self.layers, *self.written)]
+        found = grad(outputs, [*wanted, *further], cotangents, retain=retain)
+        start, stop = len(reached), len(wanted) - len(self.written)
+        gradients = {leaf.node: g for leaf, g in zip(reached, found[:start], strict=True)}
+        if self.loose:
+            self.kept.append([_dense(gradients.get(x.node), x) for x in self._by_autograd])
+        elif self._straight:
+            self._write(k, gradients, found[stop : len(wanted)])
+        else:
+            self._copy(k, gradients)
+        self._fill_outputs(k, found[start:stop])
+        return found[len(wanted) :]
+
+    def _copy(self, k: int, gradients: Mapping[Node, Tensor | None]) -> None:
+        """Copy task k's gradients to its row."""
         for block in self.blocks:
-            stop = start + len(block.leaves)
-            parts = [
-                _flat(g, leaf.tensor)
-                for g, leaf in zip(rows[start:stop], block.leaves, strict=True)
-            ]
+            parts = [_flat(gradients.get(leaf.node), leaf) for leaf in block.leaves]
             torch.cat(parts, out=block.matrix[k])
-            start = stop
+
+    def _write(
+        self, k: int, gradients: Mapping[Node, Tensor | None], outputs: Sequence[Tensor | None]
+    ) -> None:
+        """Write weight gradients from output gradients to task k's row, and copy the others."""
+        places = {
+            leaf.node: place
+            for block in self.blocks
+            for leaf, place in zip(block.leaves, block.split(block.matrix[k]), strict=True)
+        }
+        for leaf in self._by_autograd:
+            places[leaf.node].view(-1).copy_(_flat(gradients.get(leaf.node), leaf))
+        for layer, output in zip(self.written, outputs, strict=True):
+            own = [places[leaf.node] for leaf in layer.leaves]
+            if output is not None:
+                layer.write(output, own)
+            else:
+                for place in own:
+                    place.zero_()
 
     def _fill_outputs(self, k: int, found: Sequence[Tensor | None]) -> None:
         if not self.outputs:
@@ -241,9 +283,11 @@ class Rows:
     def gramian(self) -> Tensor:
         """Return the Gramian [t, t] in float64 on the CPU."""
         parts = [gram(block.matrix) for block in self.blocks]
+        if self.kept:
+            parts.append(_pairwise(self.kept))
         parts += [x.gramian(output) for x, output in zip(self.layers, self.outputs, strict=True)]
-        total = np.sum([part.cpu().numpy() for part in parts], axis=0)
-        return torch.from_numpy((total + total.T) / 2)
+        total = functools.reduce(torch.add, [part.cpu() for part in parts])
+        return (total + total.T) / 2
 
     def cross(self, other: Rows) -> Tensor:
         """Return the inner products [t, t'] with the rows of `other` (same leaves), float64."""
@@ -255,9 +299,15 @@ class Rows:
     def combine(self, weights: Tensor) -> Gradients:
         """Return the gradients of the parameters for the weights [t]: the rows' weighted sum."""
         result = no_gradients()
+        if self.kept:
+            numbers = weights.tolist()
+            total = torch._foreach_mul(self.kept[0], numbers[0])
+            for number, rows in zip(numbers[1:], self.kept[1:], strict=True):
+                torch._foreach_add_(total, rows, alpha=number)
+            result.extend(Gradients.of([x.tensor for x in self._by_autograd], total))
         for block in self.blocks:
             update = weights.to(block.matrix) @ block.matrix
-            result.extend(Gradients.of([x.tensor for x in block.leaves], block.split(update)))
+            result.extend(Gradients.of(block.tensors(), block.split(update)))
         for layer, output in zip(self.layers, self.outputs, strict=True):
             mixed = torch.tensordot(weights.to(output), output, 1)
             result.extend(Gradients.of([x.tensor for x in layer.leaves], layer.combine(mixed)))
@@ -277,14 +327,37 @@ class Rows:
         return [
             (leaf.tensor, part)
             for block in self.blocks
-            for leaf, part in zip(block.leaves, block.split(block.matrix), strict=True)
+            for leaf, part in zip(block.leaves, block.columns(), strict=True)
         ]
 
 
-def _flat(gradient: Tensor | None, like: Tensor) -> Tensor:
+def _dense(gradient: Tensor | None, leaf: Leaf) -> Tensor:
     if gradient is None:
-        return like.new_zeros(like.numel())
-    return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
+        return torch.zeros_like(leaf.tensor)
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def _flat(gradient: Tensor | None, leaf: Leaf) -> Tensor:
+    return _dense(gradient, leaf).reshape(-1)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Return whether a sum of products may be taken of it, number by number, as it is."""
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+
+
+def _pairwise(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Return the inner products [t, t] of few rows, each of a tensor per parameter."""
+    numbers = [[0.0] * len(rows) for _ in rows]
+    for gradients in zip(*rows, strict=True):  # all pairs of one parameter while it is in a cache
+        flat = [g.reshape(-1) for g in gradients]
+        for i, left in enumerate(flat):
+            for j in range(i + 1):
+                numbers[i][j] += torch.dot(left, flat[j]).item()
+    for i in range(len(rows)):
+        for j in range(i):
+            numbers[j][i] = numbers[i][j]
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def add_to_grad(gradients: Gradients, foreign: Sequence[Tensor] = ()) -> None:

@@ -16,7 +16,7 @@ from jointrain.balancing.engine._cotangents import (
     dense_cotangents,
     linear_cotangents,
 )
-from jointrain.balancing.engine._ghost import GhostLayer, find_layers
+from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, find_layers
 from jointrain.balancing.engine._graph import (
     Boundary,
     Graph,
@@ -33,6 +33,9 @@ _CHUNK = 32  # tasks per batched pass: bounds the memory of its intermediate gra
 # on a CPU a batched pass is the faster one for as many tasks and as few numbers per task, at the
 # boundary and at all outputs of the shared part: larger ones fall out of its caches
 _MANY, _FEW_AT_BOUNDARY, _FEW = 4, 2**14, 2**18
+
+_SEVERAL = 8  # tasks from which on preparing their passes costs less than it saves
+_LOOSE = 3  # tasks whose gradients are not copied to rows: the pairs of them are still few
 
 
 @dataclass
@@ -90,21 +93,45 @@ class Step:
         """
         partial = leaves is not None
         leaves = self.shared if leaves is None else leaves
-        layers = self._layers(leaves) if ghost and not partial else []
+        known = self._known_layers(leaves)
+        layers = [x for x in known if self._ghost_pays(x)] if ghost and not partial else []
         inside = {leaf.node for layer in layers for leaf in layer.leaves}
         direct = [leaf for leaf in leaves if leaf.node not in inside]
-        rows = Rows(self.t, direct, layers, self.workspace if ghost else None)
         self.ghost_layers = len(layers)
         keep = again or self.retain_graph
+        several = self.t >= _SEVERAL
+        rows = Rows(
+            self.t,
+            direct,
+            layers,
+            [x for x in known if isinstance(x, LinearLayer) and x.fits() and x not in layers]
+            if several
+            else (),
+            self.workspace if ghost else None,
+            loose=ghost and self.t <= _LOOSE,
+        )
         if self._batched_pays():
             heads = self.heads()
             if heads is not None and self._collect_batched(rows, heads[0], heads[1], keep):
                 self.took = "batched"
                 return rows, heads[2]
-        retain = self.graph.shares_nodes
-        self.took = "per_task" if retain else "per_task, a graph of its own for each"
-        mine = rows.collect_from_losses(self.losses, self.factors, self.own, retain or keep, keep)
-        return rows, mine
+        if not self.graph.shares_nodes:
+            self.took = "per_task, a graph of its own for each"
+            mine = rows.collect_from_losses(self.losses, self.factors, self.own, keep, keep)
+            return rows, mine
+        self.took = "per_task"
+        linear = self.heads(dense=False) if several and not partial else None
+        if linear is None:
+            mine = rows.collect_from_losses(self.losses, self.factors, self.own, True, keep)
+            return rows, mine
+        rows.collect_from_boundary(linear[0].edges, linear[1].of_task, keep)
+        return rows, linear[2]
+
+    def _known_layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
+        """Return the recognised layers of the part that all tasks share."""
+        if not self.graph.shares_nodes:
+            return []
+        return find_layers(self.graph, leaves, (1 << self.t) - 1)
 
     def _collect_batched(
         self, rows: Rows, boundary: Boundary, cotangents: Cotangents, keep: bool
@@ -153,10 +180,9 @@ class Step:
         rows.collect_from_losses(self.losses, self.factors, nothing, True, True)
         return rows
 
-    def _layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
-        if self.way not in ("auto", "ghost") or not self.graph.shares_nodes:
-            return []
-        return find_layers(self.graph, leaves, self.t, that_pay=self.way == "auto")
+    def _ghost_pays(self, layer: GhostLayer) -> bool:
+        """Return whether the layer's output gradients are to stand for weight gradients."""
+        return self.way == "ghost" or (self.way == "auto" and layer.pays(self.t))
 
     def _batched_pays(self) -> bool:
         if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:

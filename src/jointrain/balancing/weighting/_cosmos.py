@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number, check_positive
 from jointrain.balancing.weighting._per_task import (
     PerTask,
     check_per_task,
     check_some_positive,
+    dot,
     per_task_vector,
 )
 from jointrain.errors import InvalidInputError
@@ -101,12 +103,22 @@ class COSMOS(LossWeighting):
         self.task_preference = torch.from_numpy(share).to(self.task_preference)
         return self.task_preference.clone()
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the scalarisation of the losses [t]."""
-        preference = self.entries("task_preference", len(losses)).to(losses)
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the gradient of the scalarisation of the losses [t], and its value."""
+        preference = self.entries("task_preference", len(losses)).tolist()
+        total = dot(preference, losses)
+        preferred = math.sqrt(dot(preference, preference))
+        unit = max(map(abs, losses))
+        if not unit or not preferred:
+            return Weighing(preference, total)
         # the cosine doesn't change with the unit of the losses; with this one it can't overflow
-        unit = losses.detach().abs().max()
-        scaled = losses / unit.where(unit > 0, 1.0)
-        length: Tensor = torch.linalg.vector_norm(scaled) * torch.linalg.vector_norm(preference)
-        cosine: Tensor = (preference * scaled).sum() / length.where(length > 0, 1.0)
-        return (preference * losses).sum() - self.penalty * (length.detach() > 0) * cosine
+        scaled = [x / unit for x in losses]
+        square = dot(scaled, scaled)
+        length = math.sqrt(square) * preferred
+        cosine = dot(preference, scaled) / length
+        push = self.penalty / unit
+        weights = [
+            r - push * (r / length - cosine / square * x)
+            for r, x in zip(preference, scaled, strict=True)
+        ]
+        return Weighing(weights, total - self.penalty * cosine)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_positive
-from jointrain.balancing.weighting._per_task import require_at_least
+from jointrain.balancing.weighting._per_task import add_to_average, require_at_least, softmax
 
 
 class DWA(LossWeighting):
@@ -72,15 +72,14 @@ class DWA(LossWeighting):
         self.register_buffer("averages", unknown)
         self.register_buffer("rates", torch.ones(n_tasks, dtype=torch.float64))
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the weighted sum of the losses [t], which join the running epoch's average."""
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the weights of the losses [t], which join the running epoch's average."""
         require_at_least(losses, 0.0, self)
-        present = self.present(len(losses))
-        self.total[present] += losses.detach().to(self.total)
-        self.count[present] += 1
-        rates = self.entries("rates", len(losses))
-        weights = len(losses) * torch.softmax(rates / self.temperature, dim=0)
-        return torch.dot(weights.to(losses), losses)
+        t = len(losses)
+        present = self.present(t)
+        add_to_average(self.total, self.count, present, losses)
+        shares = softmax([rate / self.temperature for rate in self.entries("rates", t).tolist()])
+        return Weighing([t * share for share in shares])
 
     def end_epoch(self) -> None:
         """Turn the running sums into averages of the epoch that is over."""

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 
 
 class Equal(LossWeighting):
@@ -27,6 +27,6 @@ class Equal(LossWeighting):
 
     name = "equal"
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the sum of the losses [t]."""
-        return losses.sum()
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return a one for each of the losses [t]."""
+        return Weighing([1.0] * len(losses))

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from jointrain.balancing._adam import adam_moments, adam_step
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number, check_positive
 from jointrain.balancing.weighting._per_task import (
     PerTask,
     check_per_task,
     per_task_vector,
     require_at_least,
+    softmax,
 )
 from jointrain.errors import InvalidInputError
 
@@ -99,13 +101,16 @@ class FAMO(LossWeighting):
         unknown = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
         self.register_buffer("before", unknown)
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the weighted sum of the logarithms of the losses [t], and keep the losses."""
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the weights of the losses [t], which are kept, and the weighted logarithms."""
+        t = len(losses)
         shifted = self._shifted(losses)
-        self.set_entries("before", shifted.detach())
-        weights = torch.softmax(self.entries("logits", len(losses)), dim=0).to(losses)
-        scale = len(losses) / (weights / shifted.detach()).sum()
-        return torch.dot(scale * weights, shifted.log())
+        self.set_entries("before", torch.tensor(shifted, dtype=torch.float64))
+        shares = softmax(self.entries("logits", t).tolist())
+        rates = [z / x for z, x in zip(shares, shifted, strict=True)]
+        scale = t / sum(rates)
+        value = scale * sum(z * math.log(x) for z, x in zip(shares, shifted, strict=True))
+        return Weighing([scale * rate for rate in rates], value)
 
     def after_step(self, losses: Tensor) -> None:
         """Move the logits by what the step did to the losses [t] of the same batch."""
@@ -117,7 +122,7 @@ class FAMO(LossWeighting):
                 f"{message} a task whose loss before the step isn't known. Call it once after "
                 "each optimiser's step."
             )
-        after = self._shifted(losses.detach()).to(before)
+        after = torch.tensor(self._shifted(losses.tolist()), dtype=torch.float64)
         self.before[present] = torch.nan
         fell = before.log() - after.log()
         if not bool(fell.isfinite().all()):
@@ -133,10 +138,10 @@ class FAMO(LossWeighting):
             weight_decay=self.weight_decay,
         )
 
-    def _shifted(self, losses: Tensor) -> Tensor:
+    def _shifted(self, losses: Sequence[float]) -> list[float]:
         if self.min_losses is None:
             require_at_least(losses, 0.0, self)
-            return losses + _EPSILON
-        lowest = self.entries("lowest", len(losses)).to(losses)
+            return [x + _EPSILON for x in losses]
+        lowest = self.entries("lowest", len(losses)).tolist()
         require_at_least(losses, lowest, self)
-        return losses - lowest + _EPSILON
+        return [x - low + _EPSILON for x, low in zip(losses, lowest, strict=True)]

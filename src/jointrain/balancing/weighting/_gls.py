@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from collections.abc import Sequence
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_positive
 from jointrain.balancing.weighting._per_task import require_at_least
 
@@ -43,7 +43,9 @@ class GLS(LossWeighting):
         super().__init__()
         self.smallest = check_positive(smallest, "smallest")
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the geometric mean of the losses [t]."""
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the gradient of the geometric mean of the losses [t], and that mean."""
         require_at_least(losses, 0.0, self)
-        return torch.exp(torch.log(losses.clamp_min(self.smallest)).mean())
+        t = len(losses)
+        mean = math.exp(sum(math.log(max(x, self.smallest)) for x in losses) / t)
+        return Weighing([mean / t / x if x >= self.smallest else 0.0 for x in losses], mean)

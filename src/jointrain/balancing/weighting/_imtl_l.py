@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number
-from jointrain.balancing.weighting._per_task import require_at_least
+from jointrain.balancing.weighting._per_task import LARGEST, require_at_least
 
 
 class IMTLL(LossWeighting):
@@ -58,8 +59,16 @@ class IMTLL(LossWeighting):
         """Create the log-scales, or set them back to their start."""
         self.set_parameter("log_scale", torch.full((n_tasks,), self.initial_log_scale))
 
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the scales as weights of the losses [t], and the log-scales' gradient."""
+        require_at_least(losses, 0.0, self)
+        log_scale = self.entries("log_scale", len(losses)).tolist()
+        scales = [math.exp(min(s, LARGEST)) for s in log_scale]
+        gradient = [scale * x - 1.0 for scale, x in zip(scales, losses, strict=True)]
+        return Weighing(scales, learned=[(self.log_scale, self.spread(gradient))])
+
     def objective(self, losses: Tensor) -> Tensor:
         """Return the scaled losses minus the log-scales, a scalar, for losses [t]."""
-        require_at_least(losses, 0.0, self)
+        require_at_least(losses.tolist(), 0.0, self)
         log_scale = self.entries("log_scale", len(losses)).to(losses)
         return (torch.exp(log_scale) * losses - log_scale).sum()

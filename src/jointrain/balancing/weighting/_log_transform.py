@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from collections.abc import Sequence
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_positive
 from jointrain.balancing.weighting._per_task import require_at_least
 
@@ -44,7 +44,8 @@ class LogTransform(LossWeighting):
         super().__init__()
         self.epsilon = check_positive(epsilon, "epsilon")
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the sum of the logarithms of the losses [t]."""
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the inverse of the losses [t], and the sum of their logarithms."""
         require_at_least(losses, 0.0, self)
-        return torch.log(losses + self.epsilon).sum()
+        shifted = [x + self.epsilon for x in losses]
+        return Weighing([1.0 / x for x in shifted], sum(map(math.log, shifted)))

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number
 from jointrain.balancing.weighting._per_task import (
     PerTask,
     check_per_task,
     check_some_positive,
+    dot,
     per_task_vector,
 )
+
+_ROUNDING = 2.0**-23  # relative, of losses in single precision, as they mostly are
 
 
 class PBI(LossWeighting):
@@ -78,20 +82,19 @@ class PBI(LossWeighting):
         self.register_buffer("task_preference", preference)
         self.register_buffer("task_ideal", per_task_vector(self.ideal, "ideal", names, 0.0))
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the distance along the ray plus the penalised one to it, for losses [t]."""
-        ray = self.entries("task_preference", len(losses)).to(losses)
-        length: Tensor = torch.linalg.vector_norm(ray)
-        ray = ray / length.where(length > 0, 1.0)
-        above = losses
-        if self.ideal is not None:
-            above = losses - self.entries("task_ideal", len(losses)).to(losses)
-        along: Tensor = above @ ray
-        off = above - along * ray
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the gradient by the losses [t] of the two distances' sum, and that sum."""
+        t = len(losses)
+        preference = self.entries("task_preference", t).tolist()
+        length = math.sqrt(dot(preference, preference)) or 1.0
+        ray = [r / length for r in preference]
+        ideal = self.entries("task_ideal", t).tolist()
+        above = [x - low for x, low in zip(losses, ideal, strict=True)]
+        along = dot(above, ray)
+        off = [x - along * r for x, r in zip(above, ray, strict=True)]
+        distance = math.sqrt(dot(off, off))
         # distances below rounding are zero: their direction would be noise of full length
-        unit = above.detach().abs().max()
-        noise = 4 * len(losses) * torch.finfo(losses.dtype).eps * unit
-        if bool(off.detach().abs().max() <= noise):
-            return along
-        distance: Tensor = unit * torch.linalg.vector_norm(off / unit)
-        return along + self.penalty * distance
+        if distance <= 4 * t * _ROUNDING * max(map(abs, above)):
+            return Weighing(ray, along)
+        weights = [r + self.penalty * x / distance for r, x in zip(ray, off, strict=True)]
+        return Weighing(weights, along + self.penalty * distance)

@@ -1,8 +1,9 @@
-"""Hyper-parameters with one number per task, and the check of the losses that some methods need."""
+"""What several loss weightings need: hyper-parameters per task, checks, small sums."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 from jointrain.balancing._balancer import Balancer
 from jointrain.balancing._checks import check_vector
 from jointrain.errors import InvalidInputError, closest
+
+LARGEST = 700.0
+"""The largest number whose exponential is asked for; from 710 on it isn't finite."""
 
 PerTask = Mapping[str, float] | Iterable[float] | Tensor | None
 """One number per task: by name, or in the order of the tasks; None for the method's default."""
@@ -71,7 +75,28 @@ def per_task_vector(
     return torch.tensor(value, dtype=torch.float64)
 
 
-def require_at_least(losses: Tensor, low: Tensor | float, balancer: Balancer) -> None:
+def dot(left: Sequence[float], right: Sequence[float]) -> float:
+    """Return the sum of the products."""
+    return sum(x * y for x, y in zip(left, right, strict=True))
+
+
+def softmax(values: Sequence[float]) -> list[float]:
+    """Return shares in proportion to the exponentials of `values` [t]."""
+    largest = max(values)
+    parts = [math.exp(x - largest) for x in values]
+    total = sum(parts)
+    return [part / total for part in parts]
+
+
+def add_to_average(total: Tensor, count: Tensor, present: Tensor, losses: Sequence[float]) -> None:
+    """Add losses [t] to the sums [T] and numbers [T] of which an epoch's means are made."""
+    total.index_add_(0, present, torch.tensor(losses, dtype=total.dtype))
+    count.index_add_(0, present, torch.ones(len(losses), dtype=count.dtype))
+
+
+def require_at_least(
+    losses: Sequence[float], low: Sequence[float] | float, balancer: Balancer
+) -> None:
     """Check that no loss is below `low`, as methods that take a logarithm, root or ratio need.
 
     Shape:
@@ -80,18 +105,17 @@ def require_at_least(losses: Tensor, low: Tensor | float, balancer: Balancer) ->
     Raises:
         InvalidInputError: A loss is below its bound or not a number.
     """
-    room = losses.detach() - low if isinstance(low, Tensor) or low else losses.detach()
-    fine = [x >= 0 for x in room.tolist()]  # not so for a loss that isn't a number
+    bounds = [low] * len(losses) if isinstance(low, float) else low
+    # not so for a loss that isn't a number
+    fine = [x >= bound for x, bound in zip(losses, bounds, strict=True)]
     if all(fine):
         return
     i = fine.index(False)
     task = str(i)
     if balancer.task_names is not None:
         task = balancer.task_names[int(balancer.present(len(losses))[i])]
-    bound = float(low[i] if isinstance(low, Tensor) else low)
-    value = float(losses.detach()[i])
-    message = f"`losses` must be at least {bound:g} for balancer {balancer.name!r}, got"
+    message = f"`losses` must be at least {bounds[i]:g} for balancer {balancer.name!r}, got"
     raise InvalidInputError(
-        f"{message} {value:g} for task {task!r}. Shift that loss so that it can't go below "
+        f"{message} {losses[i]:g} for task {task!r}. Shift that loss so that it can't go below "
         "its bound, or choose a balancer that takes any loss."
     )

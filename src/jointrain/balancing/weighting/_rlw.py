@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
 
-from jointrain.balancing._balancer import LossWeighting
+import torch
+
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_choice
+from jointrain.balancing.weighting._per_task import softmax
 
 
 class RLW(LossWeighting):
@@ -48,12 +50,12 @@ class RLW(LossWeighting):
         super().__init__(seed=seed)
         self.distribution = check_choice(distribution, "distribution", ("normal", "dirichlet"))
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the losses [t], weighted by fresh random numbers, as a scalar."""
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return fresh random weights of the losses [t]."""
         drawn = torch.empty(len(losses), dtype=torch.float64)
         if self.distribution == "normal":
-            weights = torch.softmax(drawn.normal_(generator=self.generator), dim=0)
+            shares = softmax(drawn.normal_(generator=self.generator).tolist())
         else:
             drawn.exponential_(generator=self.generator)
-            weights = drawn / drawn.sum()
-        return torch.dot((len(losses) * weights).to(losses), losses)
+            shares = (drawn / drawn.sum()).tolist()
+        return Weighing([len(losses) * share for share in shares])

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing.weighting._per_task import (
     PerTask,
     check_per_task,
@@ -59,6 +58,6 @@ class BySize(LossWeighting):
         sizes = per_task_vector(self.sizes, "sizes", self.task_names or (), 1.0)
         self.register_buffer("task_weights", sizes / sizes.mean())
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the weighted sum of the losses [t]."""
-        return torch.dot(self.entries("task_weights", len(losses)).to(losses), losses)
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the fixed weights of the losses [t]."""
+        return Weighing(self.entries("task_weights", len(losses)).tolist())

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_count, check_positive
 from jointrain.balancing.weighting._per_task import (
     PerTask,
+    add_to_average,
     check_per_task,
     check_some_positive,
     per_task_vector,
@@ -16,6 +20,7 @@ from jointrain.balancing.weighting._per_task import (
 )
 
 _EPSILON = 1e-20
+_Vector = NDArray[np.float64]
 
 
 class STCH(LossWeighting):
@@ -108,26 +113,27 @@ class STCH(LossWeighting):
         unknown = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
         self.register_buffer("nadir", unknown)
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the smooth maximum of the losses [t], or the sum of logarithms in the warm-up."""
-        self.present(len(losses))  # binds the tasks if they aren't yet
-        ideal: Tensor | float = 0.0
-        above = losses
-        if self.ideal is not None:
-            ideal = self.entries("task_ideal", len(losses)).to(losses)
-            above = losses - ideal
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the gradient by the losses [t] of the smooth maximum, and that maximum.
+
+        In the warm-up, those of the sum of logarithms.
+        """
+        t = len(losses)
+        ideal = self.entries("task_ideal", t).tolist()
+        above = [x - low for x, low in zip(losses, ideal, strict=True)]
         if self.warmup_epochs is None:
-            return self._smooth_maximum(above)
-        require_at_least(losses, ideal, self)
+            return self._smooth_maximum(above, [1.0] * t)
+        require_at_least(losses, 0.0 if self.ideal is None else ideal, self)
         epoch = int(self.epochs)
         if epoch <= self.warmup_epochs:
             if epoch == self.warmup_epochs:
-                present = self.present(len(losses))
-                self.total[present] += above.detach().to(self.total)
-                self.count[present] += 1
-            return torch.log(above + _EPSILON).sum()
-        nadir = self._nadir_of(above.detach()).to(losses)
-        return self._smooth_maximum(torch.log(above / nadir + _EPSILON))
+                add_to_average(self.total, self.count, self.present(t), above)
+            shifted = [x + _EPSILON for x in above]
+            return Weighing([1.0 / x for x in shifted], sum(map(math.log, shifted)))
+        nadir = self._nadir_of(above)
+        ratios = [x / n + _EPSILON for x, n in zip(above, nadir, strict=True)]
+        slopes = [1.0 / (n * ratio) for ratio, n in zip(ratios, nadir, strict=True)]
+        return self._smooth_maximum([math.log(ratio) for ratio in ratios], slopes)
 
     def end_epoch(self) -> None:
         """Count the epoch; after the last one of the warm-up, fix the nadir."""
@@ -138,17 +144,24 @@ class STCH(LossWeighting):
             self.nadir = mean.clamp_min(_EPSILON)
         self.epochs += 1
 
-    def _nadir_of(self, above: Tensor) -> Tensor:
-        nadir = self.entries("nadir", len(above))
-        unknown = nadir.isnan()
-        if bool(unknown.any()):
-            nadir = torch.where(unknown, above.to(nadir).clamp_min(_EPSILON), nadir)
-            self.set_entries("nadir", nadir)
+    def _nadir_of(self, above: Sequence[float]) -> list[float]:
+        nadir: list[float] = self.entries("nadir", len(above)).tolist()
+        if any(map(math.isnan, nadir)):
+            pairs = zip(above, nadir, strict=True)
+            nadir = [max(x, _EPSILON) if math.isnan(n) else n for x, n in pairs]
+            self.set_entries("nadir", torch.tensor(nadir, dtype=torch.float64))
         return nadir
 
-    def _smooth_maximum(self, values: Tensor) -> Tensor:
-        if self.preference is not None:
-            values = self.entries("task_preference", len(values)).to(values) * values
-        largest = values.detach().max()
-        smooth = self.mu * torch.logsumexp((values - largest) / self.mu, dim=0) + largest
-        return len(values) * smooth
+    def _smooth_maximum(self, values: Sequence[float], slopes: Sequence[float]) -> Weighing:
+        """Return the weights and the maximum for y before the preference, and dy / dL, [t]."""
+        t = len(values)
+        preference = self.entries("task_preference", t).tolist()
+        values = [r * y for r, y in zip(preference, values, strict=True)]
+        largest = max(values)
+        parts = [math.exp((y - largest) / self.mu) for y in values]
+        total = sum(parts)
+        weights = [
+            t * r * slope * part / total
+            for r, slope, part in zip(preference, slopes, parts, strict=True)
+        ]
+        return Weighing(weights, t * (self.mu * math.log(total) + largest))

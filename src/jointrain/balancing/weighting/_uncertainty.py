@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number
+from jointrain.balancing.weighting._per_task import LARGEST
 
 
 class Uncertainty(LossWeighting):
@@ -56,6 +58,13 @@ class Uncertainty(LossWeighting):
     def allocate(self, n_tasks: int) -> None:
         """Create the log-variances, or set them back to their start."""
         self.set_parameter("log_variance", torch.full((n_tasks,), self.initial_log_variance))
+
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return half the precisions as weights of the losses [t], and the variances' gradient."""
+        log_variance = self.entries("log_variance", len(losses)).tolist()
+        weights = [0.5 * math.exp(min(-s, LARGEST)) for s in log_variance]
+        gradient = [0.5 - w * x for w, x in zip(weights, losses, strict=True)]
+        return Weighing(weights, learned=[(self.log_variance, self.spread(gradient))])
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the weighted losses plus half the log-variances, a scalar, for losses [t]."""

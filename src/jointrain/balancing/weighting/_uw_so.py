@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
 
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_positive
-from jointrain.balancing.weighting._per_task import require_at_least
+from jointrain.balancing.weighting._per_task import require_at_least, softmax
 
 _SMALLEST = 1e-8
 
@@ -52,9 +51,8 @@ class UWSO(LossWeighting):
         super().__init__()
         self.temperature = check_positive(temperature, "temperature")
 
-    def objective(self, losses: Tensor) -> Tensor:
-        """Return the weighted sum of the losses [t]."""
+    def weigh(self, losses: Sequence[float]) -> Weighing:
+        """Return the softened inverse of the losses [t]."""
         require_at_least(losses, 0.0, self)
-        inverse = 1.0 / losses.detach().double().clamp_min(_SMALLEST)
-        weights = torch.softmax(inverse / self.temperature, dim=0)
-        return torch.dot((len(losses) * weights).to(losses), losses)
+        shares = softmax([1.0 / max(x, _SMALLEST) / self.temperature for x in losses])
+        return Weighing([len(losses) * share for share in shares])

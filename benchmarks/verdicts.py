@@ -1,0 +1,194 @@
+"""How often are the verdicts of a study right? Studies of made-up tables whose truth is known.
+
+Every study is `Study` with two recipes, five folds and three seeds, a small network and the default
+number of epochs, on a table of 480 rows with four tasks; each row has the label of one task only.
+A task's truth is s tanh(1.5 (u - b)), with a sign s, an offset b and a direction u of its inputs,
+and noise of a tenth of its standard deviation. The designs differ in what is shared:
+
+- related: all tasks have one direction u of all sixteen inputs, so what the tasks share is just
+  what is hard to learn from 120 labels. Joint training should be found to help.
+- unrelated: as before, but each task has a direction of four inputs of its own: what one task
+  learns is of no use to another. That alone does not make joint training equal to separate
+  training: it can hurt (tasks get into each other's way) or help (stopping early by the sum of four
+  tasks' losses is steadier), so the mean change is printed too. A "helps" is called false here.
+- other partners: unrelated tasks again, but both recipes train pairs, with partners swapped: {y0,
+  y1}, {y2, y3} against {y0, y2}, {y1, y3}. All tasks are drawn alike, so nothing can change in
+  expectation: an exact null hypothesis, with everything in it that makes figures scatter (initial
+  weights, batches, folds, the table). It tests the test.
+
+A study counts as "helps" if any task's verdict is, or the one over all tasks (Delta-m). Printed are
+the shares of the studies with 95 % intervals (Wilson), the mean change, and how much two
+differences of one study correlate: the test allows for 1 / 5 with five folds (test rows over all
+rows), and would claim too much if it were more.
+
+    python benchmarks/verdicts.py [--studies 200] [--designs related unrelated] [--workers 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from joblib import Parallel, delayed
+from scipy import stats
+
+from jointrain import Recipe, SupervisedTable
+from jointrain.studies import Study, StudyResult, default_recipes
+from jointrain.training import OptimizerSettings
+
+ROWS, INPUTS, TASKS, NOISE = 480, 16, 4, 0.1
+NAMES = tuple(f"y{task}" for task in range(TASKS))
+DESIGNS = ("related", "unrelated", "other partners")
+NETWORK: dict[str, Any] = {
+    "bins": 0,
+    "width": 32,
+    "depth": 1,
+    "dropout": 0.0,
+    "batch_size": 128,
+    "optimizer": OptimizerSettings(learning_rate=1e-2),
+}
+
+
+class Outcome(NamedTuple):
+    """What a study says about its second recipe.
+
+    Args:
+        tasks: The verdict on each task.
+        overall: The verdict on Delta-m.
+        change: Delta-m in percent.
+        differences: Mean relative change over tasks of each fold and seed.
+    """
+
+    tasks: tuple[str, ...]
+    overall: str
+    change: float
+    differences: tuple[float, ...]
+
+    def says(self, verdict: str) -> bool:
+        return verdict in (*self.tasks, self.overall)
+
+
+def make_truth(related: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs [n, d] and what the tasks are without noise [n, t], of standard deviation 1."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(ROWS, INPUTS))
+    if related:
+        direction = random.normal(size=INPUTS)
+        shared = inputs @ direction / np.linalg.norm(direction)
+        along = np.repeat(shared[:, None], TASKS, axis=1)
+    else:
+        directions = random.normal(size=(TASKS, INPUTS // TASKS))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        along = np.einsum("nti,ti->nt", inputs.reshape(ROWS, TASKS, -1), directions)
+    signs, offsets = random.choice([-1.0, 1.0], TASKS), random.uniform(-0.5, 0.5, TASKS)
+    truth = signs * np.tanh(1.5 * (along - offsets))
+    return inputs, truth / truth.std(0)
+
+
+def make_table(related: bool, seed: int) -> SupervisedTable:
+    """Return a table in which each row has the label of one task."""
+    inputs, truth = make_truth(related, seed)
+    labels = truth + NOISE * np.random.default_rng([seed, 1]).normal(size=truth.shape)
+    labels[np.arange(ROWS)[:, None] % TASKS != np.arange(TASKS)] = np.nan
+    columns = {f"x{i}": inputs[:, i] for i in range(INPUTS)}
+    columns |= dict(zip(NAMES, labels.T, strict=True))
+    return SupervisedTable.prepare(pl.DataFrame(columns).fill_nan(None), list(NAMES))
+
+
+def make_study(design: str, seed: int, **settings: Any) -> Study:
+    """Return the study of a design; settings are the network's."""
+    network = NETWORK | settings
+    recipes = default_recipes(Recipe(**network))[:2]
+    if design == "other partners":
+        # the study calls one of two equals its reference
+        recipes = [
+            Recipe(name="separate", partition=(("y0", "y1"), ("y2", "y3")), **network),
+            Recipe(name="joint", partition=(("y0", "y2"), ("y1", "y3")), **network),
+        ]
+    table = make_table(design == "related", seed)
+    return Study(table, recipes, (), folds=5, seeds=3, seed=seed)
+
+
+def outcome(result: StudyResult) -> Outcome:
+    """Return what is counted of a study."""
+    overall = result.delta_m["joint"]
+    changes = []
+    for task in result.study.table.tasks:
+        separate, joint = (
+            result.values(recipe, task.name, task.primary_metric.name)
+            for recipe in ("separate", "joint")
+        )
+        sign = 1 if task.primary_metric.higher_is_better else -1
+        changes.append(100 * sign * (joint - separate) / abs(separate.mean()))
+    return Outcome(
+        tuple(comparison.verdict for comparison in result.comparisons["joint"].values()),
+        overall.verdict,
+        overall.change,
+        tuple(np.mean(changes, axis=0)),
+    )
+
+
+def share_text(count: int, of: int) -> str:
+    """Return a share in percent with its 95 % interval (Wilson)."""
+    low, high = stats.binomtest(count, of).proportion_ci(method="wilson")
+    return f"{100 * count / of:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def correlation_within(differences: np.ndarray) -> float:
+    """Return the correlation of two differences of the same study.
+
+    Args:
+        differences: [s, J], one row for each study.
+
+    Source: the one-way intraclass correlation ICC(1), Shrout & Fleiss, "Intraclass Correlations:
+        Uses in Assessing Rater Reliability", Psychological Bulletin 86, 1979.
+    """
+    count = differences.shape[1]
+    between = count * differences.mean(1).var(ddof=1)
+    within = differences.var(axis=1, ddof=1).mean()
+    return float((between - within) / (between + (count - 1) * within))
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return a row of the table."""
+    of = len(outcomes)
+    changes = np.array([outcome.change for outcome in outcomes])
+    return [
+        share_text(sum(outcome.says("helps") for outcome in outcomes), of),
+        share_text(sum("helps" in outcome.tasks for outcome in outcomes), of),
+        share_text(sum(outcome.overall == "helps" for outcome in outcomes), of),
+        share_text(sum(outcome.says("hurts") for outcome in outcomes), of),
+        f"{changes.mean():+.2f} ± {1.96 * changes.std(ddof=1) / math.sqrt(of):.2f}",
+        f"{correlation_within(np.array([outcome.differences for outcome in outcomes])):.2f}",
+    ]
+
+
+def run(design: str, seed: int) -> Outcome:
+    return outcome(make_study(design, seed).run(workers=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--studies", type=int, default=200, help="studies of each design")
+    parser.add_argument("--designs", nargs="+", choices=DESIGNS, default=DESIGNS)
+    parser.add_argument("--workers", type=int, default=2, help="studies that run side by side")
+    arguments = parser.parse_args()
+    print("shares of studies in %, changes in %")
+    print("| design | helps | a task | Delta-m | hurts | mean change | correlation | seconds |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    for design in arguments.designs:
+        start = time.perf_counter()
+        outcomes = Parallel(n_jobs=arguments.workers)(
+            delayed(run)(design, seed) for seed in range(arguments.studies)
+        )
+        cells = [design, *summary(outcomes), f"{time.perf_counter() - start:.0f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""BlendedModel: each target predicted by the weighted mean of the components that suit it best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from jointrain.data import Column, SupervisedTable, TableEncoder, as_table
+from jointrain.studies._baselines import BaselineModel, fit_baseline
+from jointrain.studies._blend import blend_predictions
+from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._study_result import StudyResult
+from jointrain.studies.population import fit_together
+from jointrain.task import Task
+from jointrain.training import resolve_device
+from jointrain.training._calibration import Calibration, scale_probabilities
+from jointrain.training._device import one_thread
+from jointrain.training._recipe import Recipe
+from jointrain.training._schedule import Separate
+from jointrain.training._table_model import TableModel, TablePredictor, fit_table
+
+
+@dataclass(frozen=True)
+class FittedBaseline:
+    """A baseline fitted to a table.
+
+    Args:
+        tasks: What it predicts.
+        encoder: Turns a table into the baseline's inputs.
+        model: The fitted baseline.
+    """
+
+    tasks: tuple[Task, ...]
+    encoder: TableEncoder
+    model: BaselineModel
+
+    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+        """Return the predictions of each task, as `TableModel.predict`."""
+        return self.model.predict(self.encoder.transform(as_table(frame)))
+
+
+@dataclass(frozen=True)
+class BlendedModel(TablePredictor):
+    """Predicts each task by a weighted mean of fitted components.
+
+    Args:
+        tasks: What it predicts.
+        columns: The feature columns of the table it was fitted on.
+        components: Fitted recipes and baselines, by name.
+        weights: For each task the weight of the components that predict it; they sum to 1.
+        calibration: Temperatures and residuals of the blends, from held-out rows.
+    """
+
+    tasks: tuple[Task, ...]
+    columns: tuple[Column, ...]
+    components: Mapping[str, TableModel | FittedBaseline]
+    weights: Mapping[str, Mapping[str, float]]
+    calibration: Calibration = field(default_factory=Calibration)
+
+    @property
+    def encoder(self) -> TableEncoder:
+        """The encoder of the first component."""
+        return next(iter(self.components.values())).encoder
+
+    @property
+    def predicted_tasks(self) -> tuple[Task, ...]:
+        """All tasks."""
+        return self.tasks
+
+    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+        """Return the predictions of each task, as `TableModel.predict`.
+
+        Raises:
+            InvalidInputError: A feature column is missing or of another type.
+        """
+        table = as_table(frame)
+        found = {name: component.predict(table) for name, component in self.components.items()}
+        temperatures = self.calibration.temperatures
+        return {
+            task.name: scale_probabilities(
+                blend_predictions(
+                    {
+                        name: values[task.name]
+                        for name, values in found.items()
+                        if name in self.weights[task.name]
+                    },
+                    self.weights[task.name],
+                ),
+                temperatures.get(task.name, 1.0),
+            )
+            for task in self.tasks
+        }
+
+
+def fit_shipped(
+    result: StudyResult,
+    *,
+    device: str | torch.device = "auto",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TableModel | BlendedModel:
+    """Fit the model that a study speaks for on all rows: the blend of each task.
+
+    Components without weight are not fitted, nor are single-task networks of tasks that other
+    components predict. Where one recipe predicts all tasks alone, its own model is returned.
+
+    Args:
+        result: What the study measured.
+        device: Where to train networks: auto, cpu or cuda.
+        workers: Processes to fit components in, on a CPU; default one for each core.
+        progress: Called with the number of fitted components and of all.
+
+    Raises:
+        InvalidInputError: There is no such device.
+        WorkerDiedError: Processes died again and again, most often for want of memory.
+    """
+    study = result.study
+    table = study.table
+    weights = {name: dict(blend.weights) for name, blend in result.blends.items()}
+    needed: dict[str, list[str]] = {}
+    for task, of_task in weights.items():
+        for name in of_task:
+            needed.setdefault(name, []).append(task)
+    recipes = {recipe.name: recipe for recipe in study.recipes}
+    chosen = resolve_device(device)
+    jobs = [
+        _ComponentJob(name, table, tuple(tasks), recipes.get(name), study.seed, str(chosen))
+        for name, tasks in needed.items()
+    ]
+    fitted: dict[str, TableModel | FittedBaseline] = {}
+    for name, component in run_jobs(jobs, workers=workers if chosen.type == "cpu" else 1):
+        fitted[name] = component
+        if progress is not None:
+            progress(len(fitted), len(jobs))
+    components = {name: fitted[name] for name in needed}
+    only = next(iter(components.values()))
+    if len(components) == 1 and isinstance(only, TableModel):
+        return only
+    # the temperatures of the blends were found with those of the networks left out
+    plain = {
+        name: replace(component, calibration=Calibration())
+        if isinstance(component, TableModel)
+        else component
+        for name, component in components.items()
+    }
+    calibration = Calibration.fit(table.tasks, result.held_out_blends(), table.labels())
+    return BlendedModel(table.tasks, table.columns, plain, weights, calibration)
+
+
+@dataclass(frozen=True)
+class _ComponentJob:
+    """The fit of one component on all rows.
+
+    Args:
+        key: Its name.
+        table: All rows.
+        tasks: The tasks that it is to predict.
+        recipe: How to train it; None for a baseline.
+        seed: Seed of all random choices.
+        device: Where to train.
+    """
+
+    key: str
+    table: SupervisedTable
+    tasks: tuple[str, ...]
+    recipe: Recipe | None
+    seed: int
+    device: str
+
+    def run(self) -> TableModel | FittedBaseline:
+        """Return the fitted component."""
+        with one_thread():
+            if self.recipe is None:
+                return _fit_baseline_to(self.key, self.table.only(self.tasks), self.seed)
+            alone = isinstance(self.recipe.schedule, Separate)
+            return fit_table(
+                self.table.only(self.tasks) if alone else self.table,
+                _as_shipped(self.recipe),
+                seed=self.seed,
+                device=self.device,
+                fit_runs=fit_together,
+            )
+
+
+def _as_shipped(recipe: Recipe) -> Recipe:
+    """Return the recipe with an ensemble chosen by the rows where the study had single networks."""
+    return replace(recipe, ensemble=None) if recipe.ensemble == 1 else recipe
+
+
+def _fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:
+    encoder = TableEncoder(0).fit(table.frame, list(table.columns), seed)
+    model = fit_baseline(
+        name, encoder.transform(table.frame), table.labels(), list(table.tasks), seed
+    )
+    return FittedBaseline(table.tasks, encoder, model)

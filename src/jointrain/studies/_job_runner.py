@@ -1,0 +1,173 @@
+"""Runs the jobs of a study in processes of this machine, and shares them with other machines."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+from jointrain.errors import WorkerDiedError
+from jointrain.studies._run_store import RunStore
+
+ATTEMPTS = 3
+"""How often a job is given to a process that dies."""
+
+_IDLE_SECONDS = 300
+"""Seconds after which a process ends that has nothing to do."""
+
+_spare: list[Any] = []
+"""Pools of one process each that have nothing to do; a process takes seconds to import torch."""
+
+
+class Job(Protocol):
+    """A part of a study that any process can run; it can be pickled, and so can its result."""
+
+    @property
+    def key(self) -> str:
+        """A name that jobs of other data, settings or seeds don't have."""
+
+    def run(self) -> Any:
+        """Return what came out; with a store, what `RunStore.finish` can keep."""
+
+
+def run_jobs(
+    jobs: Iterable[Job], *, workers: int | None = None, store: RunStore | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Run jobs and yield the key and result of each as it is finished.
+
+    With a store, jobs that it has results of are not run, but yielded first. Those that other
+    processes or machines work on are waited for, so that all of them yield the same results.
+
+    Args:
+        jobs: What to run; of several with the same key, one is run.
+        workers: Processes; default one for each core. One worker, or one job, runs in this process.
+        store: Keeps the results, and shares the work.
+
+    Raises:
+        WorkerDiedError: A job's process died, and so did those that were given it again.
+        InvalidInputError: The store can't be reached.
+        Exception: What a job raised, as it is.
+    """
+    waiting = {job.key: job for job in jobs}
+    shared = store or _Unshared()
+    running: list[_Run] = []
+    with shared.session():
+        try:
+            while waiting:
+                for key, value in shared.finished(waiting).items():
+                    del waiting[key]
+                    yield key, value
+                count = min(workers or os.cpu_count() or 1, len(waiting))
+                if count == 1 and not running:
+                    _run_one_here(waiting, shared)
+                else:
+                    _run_in_processes(waiting, shared, running, count)
+        finally:
+            for run in running:
+                run.stop()
+
+
+def _run_one_here(waiting: Mapping[str, Job], shared: RunStore | _Unshared) -> None:
+    key = shared.claim(waiting)
+    if key is None:
+        time.sleep(shared.poll_seconds or 0)
+    else:
+        shared.finish(key, waiting[key].run())
+
+
+def _run_in_processes(
+    waiting: Mapping[str, Job], shared: RunStore | _Unshared, running: list[_Run], count: int
+) -> None:
+    """Start what there is room for, and wait until something may have been finished."""
+    while len(running) < count and (key := shared.claim(waiting)) is not None:
+        running.append(_Run(waiting[key]))
+    if not running:
+        time.sleep(shared.poll_seconds or 0)
+    wait([run.future for run in running], shared.poll_seconds, FIRST_COMPLETED)
+    for run in [run for run in running if run.future.done()]:
+        if run.died():
+            run.start_again()
+        else:
+            running.remove(run)
+            shared.finish(run.job.key, run.result())
+
+
+class _Unshared:
+    """What `RunStore` does, for one process that keeps nothing."""
+
+    poll_seconds: float | None = None
+    session = nullcontext
+
+    def __init__(self) -> None:
+        self._claimed: set[str] = set()
+        self._results: dict[str, Any] = {}
+
+    def finished(self, keys: Iterable[str]) -> dict[str, Any]:
+        return {key: self._results.pop(key) for key in keys if key in self._results}
+
+    def claim(self, keys: Iterable[str]) -> str | None:
+        key = next((key for key in keys if key not in self._claimed), None)
+        if key is not None:
+            self._claimed.add(key)
+        return key
+
+    def finish(self, key: str, value: Any) -> None:
+        self._results[key] = value
+
+
+class _Run:
+    """A run of a job in a pool of one process, so that its death ends no other run."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._deaths = 0
+        self._pool, self.future = _submit(job)
+
+    def died(self) -> bool:
+        """Return whether the process died before the run came to its end."""
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+        return isinstance(self.future.exception(), TerminatedWorkerError)
+
+    def start_again(self) -> None:
+        """Give the job to a new process."""
+        error = self.future.exception()
+        self.stop()
+        self._deaths += 1
+        if self._deaths == ATTEMPTS:
+            codes = re.search(r"\{(.*)\}", str(error))
+            raise WorkerDiedError(
+                f"{ATTEMPTS} processes died one after the other while they ran the part "
+                f"{self.job.key} of the study"
+                + (f" (exit code {codes[1]})" if codes else "")
+                + "; most often memory runs out: use fewer workers, or smaller networks"
+            ) from error
+        self._pool, self.future = _submit(self.job)
+
+    def result(self) -> Any:
+        """Return the result, or raise what the job raised."""
+        _spare.append(self._pool)
+        return self.future.result()
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self._pool.shutdown(wait=False, kill_workers=True)
+
+
+def _submit(job: Job) -> tuple[Any, Future[Any]]:
+    """Return a pool of one process, and what it will make of the job."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
+
+    while _spare:
+        pool = _spare.pop()
+        try:
+            return pool, pool.submit(job.run)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            pool.shutdown(wait=False, kill_workers=True)
+    one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+    pool = ProcessPoolExecutor(max_workers=1, timeout=_IDLE_SECONDS, env=one_thread)
+    return pool, pool.submit(job.run)

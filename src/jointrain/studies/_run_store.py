@@ -1,0 +1,381 @@
+"""Store of a study's finished runs, in a folder or a database, shared by all who work on it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import platform
+import re
+import time
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jointrain.errors import InvalidInputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial, TrialState
+
+_STUDY = "jointrain"
+
+
+class RunStore:
+    """Finished runs of one study and claims to those under way, each by its key.
+
+    A claim is an Optuna trial; of several claims to one run, the one with the lowest number counts.
+    It ends with the run's result, which never changes afterwards. Whoever holds a claim renews it
+    while `session` lasts; a claim that is not renewed any more is void, and the run is free again.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = RunStore.open(folder, {"folds": 5})
+        ...     with store.session():
+        ...         key = store.claim(["first", "second"])
+        ...         store.finish(key, [1.5])
+        ...     store.finished(["first", "second"])
+        {'first': [1.5]}
+    """
+
+    def __init__(self, place: str, storage: BaseStorage, study: int, timeout: float) -> None:
+        self.place = place
+        self.timeout = timeout
+        self._storage = storage
+        self._study = study
+        self._claims: dict[str, int] = {}
+        self._beats: dict[int, tuple[object, float]] = {}
+
+    @property
+    def poll_seconds(self) -> float:
+        """How often to look for what others have finished."""
+        return min(1.0, self.timeout / 4)
+
+    @classmethod
+    def open(
+        cls,
+        place: str | Path,
+        description: Mapping[str, object],
+        *,
+        free: Collection[str] = (),
+        timeout: float = 60.0,
+    ) -> RunStore:
+        """Open the store of a study, or make it.
+
+        Args:
+            place: A folder, or the URL of a database: ``postgresql://user:password@host/name``,
+                ``sqlite:///file``.
+            description: All that the results depend on (data, recipes, folds, seeds), as values
+                that JSON can hold; kept with the results.
+            free: Keys of the description that may differ from what the store was made with.
+            timeout: Seconds after which a claim that is not renewed is void; default 60.
+
+        Raises:
+            InvalidInputError: The place can't be reached or written, or holds another study.
+            MissingDependencyError: The package that talks to the database is not installed.
+        """
+        import optuna
+
+        name = _without_password(str(place))
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            with _one_line_errors(name, opening=True):
+                storage = _connect(str(place))
+                try:
+                    study = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], _STUDY)
+                except optuna.exceptions.DuplicatedStudyError:
+                    study = storage.get_study_id_from_name(_STUDY)
+                store = cls(name, storage, study, timeout)
+                there = store._description(description)
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+        kept, given = (
+            {key: value for key, value in content.items() if key not in free}
+            for content in (there, json.loads(_to_json(description)))
+        )
+        differences = list(_differences(kept, given))
+        if differences:
+            raise InvalidInputError(
+                f"{name} holds the runs of another study: {'; '.join(differences[:5])}; choose "
+                "another place, or give the data and settings that it was made with"
+            )
+        return store
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Renew the claims while the block runs, and give back at its end what is not finished."""
+        stopped = Event()
+        thread = Thread(target=self._renew_claims, args=(stopped,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+            for trial in self._claims.values():
+                # not worth an error: a claim that is not given back is void after a while
+                with suppress(Exception):
+                    self._end(trial, "FAIL")
+            self._claims.clear()
+
+    def finished(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the results of those of the runs that are finished."""
+        results = {t.user_attrs["key"]: t.user_attrs["result"] for t in self._trials() if _done(t)}
+        return {
+            key: json.loads(results[key], object_hook=_array_from_json)
+            for key in keys
+            if key in results
+        }
+
+    def claim(self, keys: Iterable[str]) -> str | None:
+        """Claim the first of the runs that is neither finished nor claimed, and return its key."""
+        holders = self._holders()
+        for key in keys:
+            if key in holders:
+                continue
+            worker = f"{platform.node()}:{os.getpid()}"
+            trial = self._add("RUNNING", {"key": key, "worker": worker, "heartbeat": 0})
+            holders = self._holders()
+            if holders.get(key) == trial:
+                self._claims[key] = trial
+                return key
+            self._end(trial, "FAIL")
+        return None
+
+    def finish(self, key: str, value: Any) -> None:
+        """Keep the result of a claimed run, unless the claim was found void in the meantime.
+
+        Args:
+            key: The run.
+            value: What JSON can hold, and numpy arrays of numbers.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        trial, text = self._claims[key], _to_json(value)
+        with suppress(UpdateFinishedTrialError), _one_line_errors(self.place):
+            self._storage.set_trial_user_attr(trial, "result", text)
+        self._end(trial, "COMPLETE")
+        del self._claims[key]
+
+    def _renew_claims(self, stopped: Event) -> None:
+        beat = 0
+        while not stopped.wait(self.timeout / 4):
+            beat += 1
+            for trial in list(self._claims.values()):
+                # finished by now, or no answer: then the thread that runs the study will see it
+                with suppress(Exception):
+                    self._storage.set_trial_user_attr(trial, "heartbeat", beat)
+
+    def _holders(self) -> dict[str, int]:
+        """Return the trial that finished each run, or holds the claim to it, by key."""
+        holders: dict[str, int] = {}
+        for trial in sorted(self._trials(), key=lambda trial: (not _done(trial), trial.number)):
+            key = trial.user_attrs["key"]
+            if key not in holders and (_done(trial) or not self._is_void(trial)):
+                holders[key] = trial._trial_id
+        return holders
+
+    def _is_void(self, trial: FrozenTrial) -> bool:
+        """Return whether nobody renews a claim, and end it then.
+
+        What counts is how long it is seen unchanged from here: clocks of machines differ.
+        """
+        number, beat, now = trial._trial_id, trial.user_attrs["heartbeat"], time.monotonic()
+        seen, since = self._beats.get(number, (None, now))
+        if seen != beat:
+            self._beats[number] = (beat, now)
+            since = now
+        silent = now - since > self.timeout or _has_ended(trial.user_attrs["worker"])
+        if number in self._claims.values() or not silent:
+            return False
+        self._end(number, "FAIL")
+        return True
+
+    def _description(self, description: Mapping[str, object]) -> dict[str, Any]:
+        """Return the description that the store was made with: the first one that was added.
+
+        It is a trial, not an attribute of the study: of two who make the store at the same time,
+        both see which one was first.
+        """
+        import optuna
+
+        for _ in range(2):
+            for trial in self._storage.get_all_trials(self._study, deepcopy=False):
+                if "description" in trial.user_attrs:
+                    return dict(json.loads(trial.user_attrs["description"]))
+            self._add("COMPLETE", {"description": _to_json(description)})
+        raise optuna.exceptions.StorageInternalError("what was written can't be read")
+
+    def _trials(self) -> list[FrozenTrial]:
+        from optuna.trial import TrialState
+
+        states = (TrialState.RUNNING, TrialState.COMPLETE)
+        with _one_line_errors(self.place):
+            trials = self._storage.get_all_trials(self._study, deepcopy=False, states=states)
+        return [trial for trial in trials if "key" in trial.user_attrs]
+
+    def _add(self, state: str, attributes: dict[str, Any]) -> int:
+        import optuna
+
+        kind: TrialState = optuna.trial.TrialState[state]
+        values = [0.0] if kind.is_finished() else None
+        trial = optuna.trial.create_trial(state=kind, values=values, user_attrs=attributes)
+        with _one_line_errors(self.place):
+            return self._storage.create_new_trial(self._study, trial)
+
+    def _end(self, trial: int, state: str) -> None:
+        """Set the state of a claim, unless somebody has ended it."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        values = [0.0] if state == "COMPLETE" else None
+        with suppress(UpdateFinishedTrialError), _one_line_errors(self.place):
+            self._storage.set_trial_state_values(trial, TrialState[state], values)
+
+
+def _done(trial: FrozenTrial) -> bool:
+    return trial.state.is_finished()
+
+
+def _has_ended(worker: str) -> bool:
+    """Return whether a worker was a process of this machine that is there no more."""
+    machine, _, process = worker.rpartition(":")
+    if os.name != "posix" or machine != platform.node():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, default=_array_to_json)
+
+
+def _array_to_json(value: Any) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+        raise TypeError(f"a run's result can't hold a value of type {type(value).__name__}")
+    content = base64.b64encode(zlib.compress(value.tobytes())).decode()
+    return {"array": content, "dtype": value.dtype.str, "shape": value.shape}
+
+
+def _array_from_json(value: dict[str, Any]) -> object:
+    if value.keys() != {"array", "dtype", "shape"}:
+        return value
+    content = bytearray(zlib.decompress(base64.b64decode(value["array"])))
+    return np.frombuffer(content, np.dtype(value["dtype"])).reshape(value["shape"])
+
+
+def _differences(there: object, here: object, name: str = "") -> Iterator[str]:
+    """Yield in words where two descriptions differ."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *(key for key in here if key not in there)]:
+            inner = f"{name}.{key}" if name else str(key)
+            yield from _differences(there.get(key), here.get(key), inner)
+    elif there != here:
+        shown = [
+            text if len(text) <= 40 else text[:37] + "..." for text in map(repr, (there, here))
+        ]
+        yield f"{name} is {shown[0]} there and {shown[1]} here"
+
+
+def _connect(place: str) -> BaseStorage:
+    """Return Optuna's storage for a folder or the URL of a database."""
+    from optuna.storages import JournalStorage, RDBStorage, get_storage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+    class CuttingLock(JournalFileOpenLock):
+        """Lock of the journal; cuts off what a killed process had not written to the end."""
+
+        def acquire(self) -> bool:
+            super().acquire()
+            with open(path, "r+b") as journal:
+                size = journal.seek(0, os.SEEK_END)
+                journal.seek(max(size - 1, 0))
+                if journal.read() not in (b"", b"\n"):
+                    journal.seek(0)
+                    journal.truncate(journal.read().rfind(b"\n") + 1)
+            return True
+
+    if "://" not in place:
+        Path(place).mkdir(parents=True, exist_ok=True)
+        path = str(Path(place) / "runs.jsonl")
+        return JournalStorage(JournalFileBackend(path, lock_obj=CuttingLock(path)))
+    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
+    arguments: dict[str, Any] = {}
+    if url.startswith("postgresql"):
+        arguments = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
+    elif url.startswith("sqlite"):
+        arguments = {"connect_args": {"timeout": 60}}
+    for attempt in range(5):
+        try:
+            return get_storage(RDBStorage(url, arguments))
+        except SQLAlchemyError as error:
+            # somebody else makes the same tables at this moment
+            made = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if not made or attempt == 4:
+                raise
+    raise AssertionError
+
+
+def _without_password(place: str) -> str:
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", place))
+
+
+@contextmanager
+def _one_line_errors(place: str, *, opening: bool = False) -> Iterator[None]:
+    """Say in one line what is wrong with a storage.
+
+    Args:
+        place: Its name, without the password.
+        opening: Whether it is being opened; what it holds may make no sense then.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    senseless = (ValueError, KeyError, AssertionError, RuntimeError) if opening else ()
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the database {place} needs a package that is not installed "
+            f"({_reason(error)}); for PostgreSQL: pip install 'jointrain[postgresql]'"
+        ) from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise InvalidInputError(
+            f"the database {place} does not answer as it should ({_reason(error)}); check its "
+            "address, name, user and password, and that it runs; finished runs are kept"
+        ) from error
+    except OSError as error:
+        raise InvalidInputError(
+            f"can't read or write the runs of the study in {place} ({_reason(error)}); choose a "
+            "folder that can be written"
+        ) from error
+    except senseless as error:
+        raise InvalidInputError(
+            f"{place} holds no runs that this version can read ({_reason(error)}); choose another "
+            "place, or remove it"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what the innermost library says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,304 @@
+"""StudyResult: what a study measured, what it shows, and which model it speaks for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from jointrain.errors import InvalidInputError, closest
+from jointrain.studies._blend import Blend, blend_predictions, choose_blend
+from jointrain.studies._catalogue import SEPARATE
+from jointrain.studies._fold_runs import Fold, FoldResult, measured_rows
+from jointrain.studies._statistics import (
+    LEVEL,
+    Comparison,
+    compare_changes,
+    delta_m,
+    holm,
+    relative_changes,
+)
+from jointrain.training._recipe import Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jointrain.studies._study import Study
+
+SHIPPED = "shipped model"
+"""Name, in reports, of the model that is put together from the best recipes."""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study measured, and what it shows.
+
+    Args:
+        study: What was run.
+        table: A row for each recipe, task, metric, fold and seed, with its value.
+        seconds: Time spent on each recipe over all folds and seeds. The time of runs that were
+            trained together is shared out among them by the steps that they made.
+        folds: The folds of all seeds.
+        fold_results: The predictions, by (recipe or baseline, seed, fold).
+    """
+
+    study: Study
+    table: pl.DataFrame
+    seconds: dict[str, float]
+    folds: Sequence[Fold] = ()
+    fold_results: Mapping[tuple[str, int, int], FoldResult] = field(default_factory=dict)
+
+    @property
+    def recipe_names(self) -> list[str]:
+        """Names of the recipes and, after them, of the baselines."""
+        return [recipe.name for recipe in self.study.recipes] + list(self.study.baselines)
+
+    def values(self, recipe: str, task: str, metric: str) -> np.ndarray:
+        """Return a metric over seeds and folds, [J], NaN where it is undefined or was not run."""
+        known = self._shipped_values if recipe == SHIPPED else self._values
+        return known.get((recipe, task, metric), np.full(len(self._order), np.nan))
+
+    def runs(self, recipe: str) -> int:
+        """Return on how many folds, of all seeds, a recipe or baseline was run."""
+        chosen = self.table.filter(pl.col("recipe") == recipe)
+        return len(chosen.select("seed", "fold").unique())
+
+    @cached_property
+    def _order(self) -> pl.DataFrame:
+        return self.table.select("seed", "fold").unique().sort("seed", "fold")
+
+    @cached_property
+    def _values(self) -> dict[tuple[object, ...], np.ndarray]:
+        return self._by_fold(self.table)
+
+    @cached_property
+    def _shipped_values(self) -> dict[tuple[object, ...], np.ndarray]:
+        return self._by_fold(self.shipped_table)
+
+    def _by_fold(self, table: pl.DataFrame) -> dict[tuple[object, ...], np.ndarray]:
+        parts = table.partition_by("recipe", "task", "metric", as_dict=True)
+        keys = ["seed", "fold"]
+        return {
+            key: self._order.join(part, on=keys, how="left", maintain_order="left")["value"]
+            .fill_null(np.nan)
+            .to_numpy()
+            for key, part in parts.items()
+        }
+
+    @cached_property
+    def _test_over_train(self) -> float:
+        return float((self.table["test_rows"] / self.table["train_rows"]).mean())  # type: ignore[arg-type]
+
+    def _changes(self, recipe: str, reference: str = SEPARATE) -> dict[str, np.ndarray]:
+        changes = {}
+        for task in self.study.table.tasks:
+            metric = task.primary_metric
+            changes[task.name] = relative_changes(
+                self.values(recipe, task.name, metric.name),
+                self.values(reference, task.name, metric.name),
+                higher_is_better=metric.higher_is_better,
+            )
+        return changes
+
+    def compare(self, recipe: str, reference: str = SEPARATE) -> dict[str, Comparison]:
+        """Return how a recipe or baseline compares with another one, by task.
+
+        The primary metric of each task is compared by the corrected resampled t-test over folds x
+        seeds; p-values are corrected for the number of tasks (Holm).
+
+        Raises:
+            InvalidInputError: The study holds no such recipe.
+        """
+        for name in (recipe, reference):
+            if name not in self.recipe_names:
+                raise InvalidInputError(
+                    f"the study has no recipe {name!r}{closest(name, self.recipe_names)}"
+                )
+        return compare_changes(self._changes(recipe, reference), self._test_over_train)
+
+    @cached_property
+    def comparisons(self) -> dict[str, dict[str, Comparison]]:
+        """How each recipe compares with separate training, by recipe and task."""
+        return {name: self.compare(name) for name in self.recipe_names if name != SEPARATE}
+
+    @cached_property
+    def delta_m(self) -> dict[str, Comparison]:
+        """Delta-m of each recipe over all tasks, by recipe.
+
+        The p-values of the recipes are corrected for their number (Holm): the best of many would
+        else look better than it is. Those of the baselines are corrected for theirs.
+        """
+        recipes = [recipe.name for recipe in self.study.recipes if recipe.name != SEPARATE]
+        found = {}
+        for names in (recipes, list(self.study.baselines)):
+            each = {name: delta_m(self._changes(name), self._test_over_train) for name in names}
+            corrected = holm([comparison.p_value for comparison in each.values()])
+            for (name, comparison), p_value in zip(each.items(), corrected, strict=True):
+                found[name] = replace(
+                    comparison,
+                    p_value=p_value,
+                    verdict=comparison.verdict if p_value < LEVEL else "no evidence",
+                )
+        return found
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure of the changes against separate training, task by task.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
+        """
+        from jointrain.studies._plot import plot_changes
+
+        return plot_changes(self)
+
+    def best(self) -> Recipe:
+        """Return the recipe with the highest Delta-m; separate if no other is above zero."""
+        best, highest = None, 0.0
+        for recipe in self.study.recipes:
+            if recipe.name == SEPARATE:
+                best = best or recipe
+            elif self.delta_m[recipe.name].change > highest:
+                best, highest = recipe, self.delta_m[recipe.name].change
+        assert best is not None
+        return best
+
+    def held_out_predictions(
+        self, recipe: str, seeds: Collection[int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return predictions of all rows by networks that were not trained on them.
+
+        The mean over seeds; NaN for rows that were in no test part.
+
+        Args:
+            recipe: A recipe or baseline.
+            seeds: Of which repetitions; default all.
+
+        Shape:
+            returns: by task, [n] or [n, c] as `TableModel.predict`, n rows of the table.
+
+        Raises:
+            InvalidInputError: The study holds no such recipe.
+        """
+        if recipe not in self.recipe_names:
+            raise InvalidInputError(
+                f"the study has no recipe {recipe!r}{closest(recipe, self.recipe_names)}"
+            )
+        count = len(self.study.table.frame)
+        total: dict[str, np.ndarray] = {}
+        seen = np.zeros(count)
+        for fold in self.folds:
+            result = self.fold_results.get((recipe, fold.seed, fold.number))
+            if result is None or not (seeds is None or fold.seed in seeds):
+                continue
+            seen[fold.test] += 1
+            for task, values in result.test.items():
+                if task not in total:
+                    total[task] = np.zeros((count, *values.shape[1:]))
+                total[task][fold.test] += values
+        with np.errstate(invalid="ignore"):
+            return {
+                task: values / seen.reshape(-1, *(1,) * (values.ndim - 1))
+                for task, values in total.items()
+            }
+
+    @property
+    def components(self) -> list[str]:
+        """What the shipped model may be put together from."""
+        recipes = [recipe.name for recipe in self.study.recipes]
+        return recipes if self.study.ship == "networks" else recipes + list(self.study.baselines)
+
+    @cached_property
+    def _by_component(self) -> dict[str, dict[str, np.ndarray]]:
+        """Held-out predictions of what the shipped model may be put together from."""
+        components = self.components
+        # one that was run on more seeds would look better by their mean alone
+        common = set.intersection(
+            *({seed for given, seed, _ in self.fold_results if given == n} for n in components)
+        )
+        return {name: self.held_out_predictions(name, common) for name in components}
+
+    def held_out_blends(self) -> dict[str, np.ndarray]:
+        """Return predictions of all rows by the blends, whose networks were not trained on them.
+
+        Shape:
+            returns: as `held_out_predictions`.
+        """
+        return {
+            task: blend_predictions(
+                {name: values[task] for name, values in self._by_component.items()}, blend.weights
+            )
+            for task, blend in self.blends.items()
+        }
+
+    @cached_property
+    def blends(self) -> dict[str, Blend]:
+        """Which components predict each task of the shipped model, by all held-out rows."""
+        labels = self.study.table.labels()
+        by_component = self._by_component
+        blends = {}
+        for index, task in enumerate(self.study.table.tasks):
+            predictions = {name: values[task.name] for name, values in by_component.items()}
+            unseen = np.zeros(len(labels), dtype=bool)
+            for given in predictions.values():
+                unseen |= np.isnan(given.reshape(len(given), -1)).any(1)
+            known = np.where(unseen, np.nan, labels[:, index])
+            blends[task.name] = choose_blend(task, predictions, known, SEPARATE)
+        return blends
+
+    @cached_property
+    def shipped_table(self) -> pl.DataFrame:
+        """The metrics of the shipped model, as `table`: nested cross-validation.
+
+        On each outer fold, the components and their weights are chosen by rows of the training part
+        that each network was not trained on (the inner folds), and scored on the test rows.
+        """
+        tasks = self.study.table.tasks
+        labels = self.study.table.labels()
+        components = self.components
+        rows = []
+        for fold in self.folds:
+            results = {
+                name: self.fold_results[name, fold.seed, fold.number]
+                for name in components
+                if (name, fold.seed, fold.number) in self.fold_results
+            }
+            if SEPARATE not in results:
+                continue
+            inner = _common_rows(list(results.values()))
+            predictions = {}
+            for index, task in enumerate(tasks):
+                seen = {
+                    name: result.inner[task.name][np.searchsorted(result.inner_rows, inner)]
+                    for name, result in results.items()
+                    if len(inner)
+                }
+                weights = (
+                    choose_blend(task, seen, labels[inner, index], SEPARATE).weights
+                    if len(inner)
+                    else {SEPARATE: 1.0}
+                )
+                tests = {name: result.test[task.name] for name, result in results.items()}
+                predictions[task.name] = blend_predictions(tests, weights)
+            rows += measured_rows(SHIPPED, tasks, predictions, labels, fold)
+        return pl.DataFrame(rows)
+
+    @cached_property
+    def shipped_delta_m(self) -> Comparison:
+        """Delta-m of the shipped model, from nested cross-validation."""
+        return delta_m(self._changes(SHIPPED), self._test_over_train)
+
+    @cached_property
+    def shipped_comparisons(self) -> dict[str, Comparison]:
+        """How the shipped model compares with separate training, by task; nested."""
+        return compare_changes(self._changes(SHIPPED), self._test_over_train)
+
+
+def _common_rows(results: Sequence[FoldResult]) -> np.ndarray:
+    rows = results[0].inner_rows
+    for result in results[1:]:
+        rows = np.intersect1d(rows, result.inner_rows)
+    return rows

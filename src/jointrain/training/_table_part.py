@@ -1,0 +1,36 @@
+"""Part: one network of a table model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jointrain.networks import Network
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a table model, and the tasks that it predicts.
+
+    Args:
+        tasks: Names of the tasks.
+        network: Predicts standardised targets and logits; it may have heads of more tasks.
+        weights: The loss weights with which it was trained.
+        validation: Loss of each task on the validation rows, at the restored weights.
+        epochs: Epochs made, and the epoch whose weights were kept.
+    """
+
+    tasks: tuple[str, ...]
+    network: Network
+    weights: Mapping[str, float]
+    validation: Mapping[str, float]
+    epochs: tuple[int, int]
+
+
+def mean_validation(parts: Sequence[Part]) -> dict[str, float]:
+    """Return the validation loss of each task, the mean over the parts that predict it."""
+    measured: dict[str, list[float]] = {}
+    for part in parts:
+        for name, loss in part.validation.items():
+            measured.setdefault(name, []).append(loss)
+    return {name: sum(losses) / len(losses) for name, losses in measured.items()}

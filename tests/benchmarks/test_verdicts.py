@@ -1,0 +1,94 @@
+"""The simulation of verdicts: tables are what they are said to be, and rates are counted right."""
+
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.linear_model import LinearRegression
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "verdicts.py"
+VERDICTS = runpy.run_path(str(SCRIPT))
+ROWS, TASKS, NOISE = VERDICTS["ROWS"], VERDICTS["TASKS"], VERDICTS["NOISE"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_related_tasks_order_the_rows_alike_and_unrelated_ones_do_not(seed):
+    _, related = VERDICTS["make_truth"](True, seed)
+    _, unrelated = VERDICTS["make_truth"](False, seed)
+    others = ~np.eye(TASKS, dtype=bool)
+    assert np.abs(stats.spearmanr(related).statistic)[others] == pytest.approx(1)
+    assert np.abs(stats.spearmanr(unrelated).statistic)[others].max() < 0.25
+    assert related.std(0) == pytest.approx(1)
+
+
+def test_unrelated_tasks_depend_on_their_own_inputs_only():
+    inputs, truth = VERDICTS["make_truth"](False, 0)
+    width = inputs.shape[1] // TASKS
+    for task in range(TASKS):
+        own = inputs[:, task * width : (task + 1) * width]
+        with_own = LinearRegression().fit(own, truth[:, task]).score(own, truth[:, task])
+        with_all = LinearRegression().fit(inputs, truth[:, task]).score(inputs, truth[:, task])
+        assert with_own > 0.8
+        assert with_all - with_own < 0.02
+
+
+def test_each_row_has_the_label_of_one_task_with_its_noise():
+    _, truth = VERDICTS["make_truth"](True, 3)
+    labels = VERDICTS["make_table"](True, 3).labels()
+    assert (np.isfinite(labels).sum(1) == 1).all()
+    assert (np.isfinite(labels).sum(0) == ROWS // TASKS).all()
+    assert np.nanstd(labels - truth) == pytest.approx(NOISE, rel=0.15)
+    np.testing.assert_array_equal(labels, VERDICTS["make_table"](True, 3).labels())
+    assert not np.array_equal(labels, VERDICTS["make_table"](True, 4).labels(), equal_nan=True)
+
+
+def test_partners_are_swapped_and_all_else_is_equal():
+    separate, joint = VERDICTS["make_study"]("other partners", 0).recipes
+    assert separate.partition == (("y0", "y1"), ("y2", "y3"))
+    assert joint.partition == (("y0", "y2"), ("y1", "y3"))
+    assert separate.schedule == joint.schedule
+
+
+def test_outcome_holds_what_the_study_says():
+    result = VERDICTS["make_study"]("related", 0, epochs=2).run(workers=1)
+    outcome = VERDICTS["outcome"](result)
+    assert len(outcome.differences) == 15
+    assert np.mean(outcome.differences) == pytest.approx(result.delta_m["joint"].change)
+    assert outcome.change == result.delta_m["joint"].change
+    assert outcome.overall == result.delta_m["joint"].verdict
+    assert outcome.tasks == tuple(c.verdict for c in result.comparisons["joint"].values())
+
+
+def test_rates_of_a_hand_made_set_of_studies():
+    outcome = VERDICTS["Outcome"]
+    nothing = ("no evidence",) * 4
+    outcomes = [
+        outcome(("helps", *nothing[1:]), "no evidence", 1.0, (0.0, 2.0)),
+        outcome(nothing, "helps", 2.0, (2.0, 2.0)),
+        outcome(("hurts", *nothing[1:]), "helps", 3.0, (3.0, 3.0)),
+        outcome(nothing, "no evidence", -2.0, (-2.0, -2.0)),
+    ]
+    cells = VERDICTS["summary"](outcomes)
+    shares = [float(cell.split()[0]) for cell in cells[:4]]
+    assert shares == [75.0, 25.0, 50.0, 25.0]
+    assert cells[4] == f"+1.00 ± {1.96 * math.sqrt(14 / 3) / 2:.2f}"
+
+
+def test_share_has_wilsons_interval():
+    # centre (k + z^2 / 2) / (n + z^2), half-width z sqrt(k (n - k) / n + z^2 / 4) / (n + z^2)
+    count, of, z = 5, 100, 1.959964
+    centre = (count + z**2 / 2) / (of + z**2)
+    half = z * math.sqrt(count * (of - count) / of + z**2 / 4) / (of + z**2)
+    expected = f"5.0 ({100 * (centre - half):.1f}-{100 * (centre + half):.1f})"
+    assert VERDICTS["share_text"](count, of) == expected == "5.0 (2.2-11.2)"
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.2, 0.6])
+def test_correlation_of_differences_is_found(correlation):
+    random = np.random.default_rng(0)
+    common, noise = random.normal(size=(4000, 1)), random.normal(size=(4000, 15))
+    differences = math.sqrt(correlation) * common + math.sqrt(1 - correlation) * noise
+    assert VERDICTS["correlation_within"](differences) == pytest.approx(correlation, abs=0.02)

@@ -1,0 +1,76 @@
+"""Jobs that leave a trace, and a program that runs them: `python -m tests.studies._shared_work`."""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+DESCRIPTION = {"data": "a1b2", "folds": 5}
+
+
+@dataclass(frozen=True)
+class TracedJob:
+    """Writes a line when it starts, another one when it ends."""
+
+    key: str
+    folder: str
+    seconds: float = 0.0
+    deaths: int = 0
+    """How many processes it kills first."""
+
+    def run(self):
+        trace = Path(self.folder) / self.key
+        starts = 1 + (trace.read_text().count("start") if trace.exists() else 0)
+        with trace.open("a") as file:
+            file.write(f"start {os.getpid()}\n")
+        if starts <= self.deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.seconds)
+        with trace.open("a") as file:
+            file.write(f"end {os.getpid()}\n")
+        generator = np.random.default_rng(int(self.key))
+        return {"key": self.key, "weights": generator.normal(size=3), "pid": os.getpid()}
+
+
+@dataclass(frozen=True)
+class FaultyJob:
+    """Raises an error."""
+
+    key: str
+
+    def run(self):
+        raise ZeroDivisionError(self.key)
+
+
+def traced_jobs(folder, count, seconds=0.0):
+    return [TracedJob(str(number), str(folder), seconds) for number in range(count)]
+
+
+def lines(folder, kind):
+    """Return the numbers of the processes that started or ended each job, by key."""
+    return {
+        trace.name: [
+            int(line.split()[1]) for line in trace.read_text().splitlines() if line.startswith(kind)
+        ]
+        for trace in sorted(Path(folder).iterdir())
+    }
+
+
+def main(place, folder, count, seconds):
+    # here, so that the processes that the jobs run in don't import torch
+    from jointrain.studies._job_runner import run_jobs
+    from jointrain.studies._run_store import RunStore
+
+    store = RunStore.open(place, DESCRIPTION, timeout=2.0)
+    jobs = traced_jobs(folder, int(count), float(seconds))
+    results = dict(run_jobs(jobs, workers=1, store=store))
+    print(json.dumps({key: [v["weights"].tobytes().hex(), v["pid"]] for key, v in results.items()}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

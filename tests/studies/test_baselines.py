@@ -1,0 +1,346 @@
+"""Baselines against scikit-learn, CatBoost and LightGBM used directly, and their files."""
+
+import json
+import shutil
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from jointrain.errors import InvalidInputError, MissingDependencyError
+from jointrain.studies._baseline_estimators import one_thread
+from jointrain.studies._baselines import (
+    BASELINES,
+    BaselineModel,
+    fit_baseline,
+    predict_with_baseline,
+)
+from jointrain.task import Task
+
+TASKS = (
+    Task.regression("value"),
+    Task.binary("flag", ("no", "yes")),
+    Task.multiclass("kind", ("a", "b", "c", "d")),
+)
+FIRST = TASKS[:1]
+FITTED = tuple(name for name in BASELINES if name != "constant")
+QUICK = ("linear", "gradient boosting", "catboost", "lightgbm")
+
+
+def _data(rows=120, seed=0):
+    """Return inputs and labels; class d of the third task never occurs, a seventh is missing."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(rows, 5)).astype(np.float32)
+    labels = np.stack(
+        [
+            3 * inputs[:, 0] + 0.1 * random.normal(size=rows) + 10,
+            inputs[:, 1] > 0,
+            np.digitize(inputs[:, 2], [-0.5, 0.5]),
+        ],
+        axis=1,
+    )
+    labels[random.random(labels.shape) < 1 / 7] = np.nan
+    return inputs, labels
+
+
+def _package(name):
+    if name in ("catboost", "lightgbm"):
+        pytest.importorskip(name)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Return each baseline, fitted once."""
+    models = {}
+
+    def get(name):
+        _package(name)
+        if name not in models:
+            models[name] = fit_baseline(name, *_data(), TASKS, seed=4)
+        return models[name]
+
+    return get
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_shapes_probabilities_and_skill(fitted, name):
+    inputs, labels = _data(60, seed=1)
+    found = fitted(name).predict(inputs)
+    assert found["value"].shape == found["flag"].shape == (60,)
+    assert found["kind"].shape == (60, 4)
+    np.testing.assert_allclose(found["kind"].sum(1), 1)
+    assert ((found["flag"] > 0) & (found["flag"] < 1)).mean() > 0.3
+    assert found["value"].dtype == found["kind"].dtype == np.float64
+    if name != "constant":
+        known = np.isfinite(labels[:, 0])
+        assert np.corrcoef(found["value"][known], labels[known, 0])[0, 1] > 0.85
+        known = np.isfinite(labels[:, 1])
+        assert ((found["flag"][known] > 0.5) == labels[known, 1]).mean() > 0.8
+        assert (found["kind"][:, 3] == 0).all()
+
+
+def test_constant_by_hand():
+    labels = np.array([[1.0, 0, 2], [np.nan, 0, 2], [5.0, 1, np.nan]])
+    found = predict_with_baseline("constant", np.eye(3), labels, np.zeros((2, 3)), TASKS, 0)
+    np.testing.assert_allclose(found["value"], [3, 3])
+    np.testing.assert_allclose(found["flag"], [2 / 5, 2 / 5])
+    np.testing.assert_allclose(found["kind"], [[1 / 6, 1 / 6, 3 / 6, 1 / 6]] * 2)
+
+
+def test_linear_equals_scikit_learn(fitted):
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+
+    inputs, labels = _data()
+    test = _data(30, seed=1)[0]
+    found = fitted("linear").predict(test)
+    known = np.isfinite(labels)
+    inputs = inputs.astype(np.float64)
+    ridge = RidgeCV(np.logspace(-3, 3, 13)).fit(inputs[known[:, 0]], labels[known[:, 0], 0])
+    np.testing.assert_allclose(found["value"], ridge.predict(test), rtol=1e-6)
+    logistic = LogisticRegression(max_iter=1000).fit(
+        inputs[known[:, 2]], labels[known[:, 2], 2].astype(int)
+    )
+    np.testing.assert_allclose(found["kind"][:, :3], logistic.predict_proba(test), atol=1e-6)
+
+
+def test_trees_equal_scikit_learn(fitted):
+    from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
+
+    inputs, labels = _data()
+    test = _data(30, seed=1)[0]
+    known = np.isfinite(labels)
+    trees = ExtraTreesRegressor(250, random_state=4).fit(
+        inputs[known[:, 0]], labels[known[:, 0], 0]
+    )
+    np.testing.assert_array_equal(fitted("extra trees").predict(test)["value"], trees.predict(test))
+    forest = RandomForestClassifier(250, random_state=4).fit(
+        inputs[known[:, 1]], labels[known[:, 1], 1]
+    )
+    np.testing.assert_array_equal(
+        fitted("random forest").predict(test)["flag"], forest.predict_proba(test)[:, 1]
+    )
+
+
+def test_lightgbm_equals_its_own_classifier(fitted):
+    lightgbm = pytest.importorskip("lightgbm")
+    inputs, labels = _data()
+    test = _data(30, seed=1)[0]
+    known = np.isfinite(labels[:, 1])
+    classifier = lightgbm.LGBMClassifier(
+        n_estimators=200, learning_rate=0.05, num_leaves=15, min_child_samples=2,
+        feature_fraction=0.5, random_state=4, deterministic=True, force_row_wise=True, n_jobs=1,
+        verbosity=-1,
+    )  # fmt: skip
+    classifier.fit(inputs[known], labels[known, 1])
+    found = fitted("lightgbm").predict(test)["flag"]
+    np.testing.assert_allclose(found, classifier.predict_proba(test)[:, 1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_missing_labels_are_rows_left_out(name):
+    _package(name)
+    inputs, labels = _data(40)
+    test = _data(10, seed=1)[0]
+    found = predict_with_baseline(name, inputs, labels[:, 1:2], test, TASKS[1:2], 0)
+    known = np.isfinite(labels[:, 1])
+    alone = predict_with_baseline(name, inputs[known], labels[known, 1:2], test, TASKS[1:2], 0)
+    np.testing.assert_array_equal(found["flag"], alone["flag"])
+
+
+@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_few_rows(name, rows):
+    _package(name)
+    inputs, labels = _data(200)
+    whole = np.flatnonzero(np.isfinite(labels).all(1))[:rows]
+    found = predict_with_baseline(name, inputs[whole], labels[whole], inputs[:3], TASKS, 0)
+    assert all(np.isfinite(values).all() for values in found.values())
+    np.testing.assert_allclose(found["kind"].sum(1), 1)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_one_class_constant_targets_and_constant_inputs(name):
+    _package(name)
+    inputs, labels = _data(30)
+    test = inputs[:3]
+    same = np.tile([7.5, 1, 2], (8, 1))
+    found = predict_with_baseline(name, inputs[:8], same, test, TASKS, 0)
+    np.testing.assert_array_equal(found["value"], [7.5] * 3)
+    np.testing.assert_allclose(found["flag"], 9 / 10)
+    np.testing.assert_allclose(found["kind"][:, 2], 9 / 12)
+    found = predict_with_baseline(name, np.ones((30, 5)), labels, test, TASKS, 0)
+    np.testing.assert_allclose(found["value"], np.nanmean(labels[:, 0]))
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_class_of_one_row(name):
+    _package(name)
+    inputs, labels = _data(60)
+    labels[:, 2] = 0
+    labels[:4, 2] = [2, 3, 1, 1]
+    found = predict_with_baseline(name, inputs, labels[:, 2:], inputs, TASKS[2:], 0)["kind"]
+    assert found.shape == (60, 4)
+    assert found[:, 0].mean() > 0.7
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_save_and_load_give_the_same_bits(fitted, name, tmp_path):
+    model = fitted(name)
+    model.save(tmp_path)
+    again = BaselineModel.load(tmp_path)
+    inputs = _data(50, seed=2)[0]
+    before, after = model.predict(inputs), again.predict(inputs)
+    assert again.tasks == TASKS
+    for task in before:
+        np.testing.assert_array_equal(before[task], after[task])
+
+
+@pytest.mark.parametrize("name", ["random forest", "lightgbm"])
+def test_the_same_seed_gives_the_same_files(name, tmp_path):
+    _package(name)
+    inputs, labels = _data(20)
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        fit_baseline(name, inputs, labels[:, :1], FIRST, seed=1).save(folder)
+        found.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert found[0] == found[1]
+
+
+def test_the_number_of_threads_does_not_matter(fitted):
+    from threadpoolctl import threadpool_info
+
+    inputs = _data(20, seed=1)[0]
+    before = threadpool_info()
+    fitted("gradient boosting").predict(inputs)
+    assert threadpool_info() == before
+    with one_thread():
+        assert all(library["num_threads"] == 1 for library in threadpool_info())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_changed_files_are_refused(fitted, name, tmp_path):
+    model = fitted(name)
+    model.save(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        for damaged in (b"", whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1])):
+            path.write_bytes(damaged)
+            if path.name == "baseline.json" and damaged and len(damaged) == len(whole):
+                continue  # another white space at the end of JSON
+            with pytest.raises(InvalidInputError, match="is no whole baseline"):
+                BaselineModel.load(tmp_path)
+        path.unlink()
+        with pytest.raises(InvalidInputError, match=r"is no whole baseline.*can't be read"):
+            BaselineModel.load(tmp_path)
+        path.write_bytes(whole)
+    BaselineModel.load(tmp_path)
+
+
+def _redescribe(folder, change):
+    """Change a saved model, and its digests with it, as a forger would."""
+    import hashlib
+
+    path = folder / "baseline.json"
+    described = json.loads(path.read_text())
+    change(described)
+    described["digests"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in described["digests"]
+        if (folder / name).is_file()
+    }
+    path.write_text(json.dumps(described))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(inputs=7),
+        lambda d: d.update(inputs="x"),
+        lambda d: d["tasks"].pop(),
+        lambda d: d["tasks"].insert(0, d["tasks"].pop()),
+        lambda d: d["tasks"][1].update(present=[0, 5]),
+        lambda d: d["tasks"][1].update(present=[1, 0]),
+        lambda d: d["tasks"][2].update(present=[0, 1, 2, 3]),
+        lambda d: d["tasks"][0].update(constant=[1.0, 2.0]),
+        lambda d: d["tasks"][0].update(kind="binary"),
+        lambda d: d.update(tasks=None),
+        lambda d: d.pop("name"),
+        lambda d: d["digests"].update({"../x": "0"}),
+    ],
+)
+def test_a_forged_description_is_refused(fitted, change, tmp_path):
+    fitted("linear").save(tmp_path)
+    path = tmp_path / "baseline.json"
+    described = json.loads(path.read_text())
+    change(described)
+    path.write_text(json.dumps(described))
+    if described.get("tasks") and len(described["tasks"]) == 2:
+        assert len(BaselineModel.load(tmp_path).tasks) == 2
+        return
+    with pytest.raises(InvalidInputError):
+        BaselineModel.load(tmp_path)
+
+
+def test_a_foreign_type_is_refused(fitted, tmp_path):
+    skops_io = pytest.importorskip("skops.io")
+    from sklearn.neighbors import KNeighborsRegressor
+
+    fitted("linear").save(tmp_path)
+    foreign = KNeighborsRegressor().fit(np.eye(5), np.arange(5))
+    (tmp_path / "baseline.skops").write_bytes(skops_io.dumps({"0": foreign}))
+    _redescribe(tmp_path, lambda described: None)
+    with pytest.raises(InvalidInputError, match="KNeighborsRegressor, which has no place"):
+        BaselineModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["extra trees", "gradient boosting"])
+def test_a_tree_that_points_outside_is_refused(name, tmp_path):
+    inputs, labels = _data(40)
+    model = fit_baseline(name, inputs, labels[:, :1], TASKS[:1], 0)
+    estimator = model.models[0].estimator
+    if name == "extra trees":
+        nodes = estimator[3].__getstate__()["nodes"]
+        nodes["left_child"][0] = 10_000
+    else:
+        estimator._predictors[3][0].nodes["left"][0] = 10_000
+    model.save(tmp_path)
+    with pytest.raises(InvalidInputError, match="do not form a tree"):
+        BaselineModel.load(tmp_path)
+
+
+def test_unknown_names_and_wrong_shapes(fitted):
+    inputs, labels = _data(20)
+    with pytest.raises(InvalidInputError, match=r"unknown baseline 'extra tree'.*'extra trees'"):
+        fit_baseline("extra tree", inputs, labels, TASKS, 0)
+    with pytest.raises(InvalidInputError, match="fitted to 5 inputs, got an array of shape"):
+        fitted("linear").predict(inputs[:, :3])
+    labels[:, 1] = np.nan
+    with pytest.raises(InvalidInputError, match="task 'flag' has no label"):
+        fit_baseline("linear", inputs, labels, TASKS, 0)
+
+
+@pytest.mark.parametrize("name", ["catboost", "lightgbm"])
+def test_missing_package(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    inputs, labels = _data(20)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[boosting\]'"):
+        fit_baseline(name, inputs, labels, TASKS, 0)
+
+
+def test_no_rows_to_predict(fitted):
+    found = fitted("linear").predict(np.zeros((0, 5)))
+    assert {task: values.shape for task, values in found.items()} == {
+        "value": (0,), "flag": (0,), "kind": (0, 4)
+    }  # fmt: skip
+
+
+def test_a_zip_without_a_schema_is_refused(fitted, tmp_path):
+    fitted("linear").save(tmp_path)
+    with zipfile.ZipFile(tmp_path / "new.skops", "w") as archive:
+        archive.writestr("0.npy", b"x")
+    shutil.move(tmp_path / "new.skops", tmp_path / "baseline.skops")
+    _redescribe(tmp_path, lambda described: None)
+    with pytest.raises(InvalidInputError, match="is no whole baseline"):
+        BaselineModel.load(tmp_path)

@@ -1,0 +1,163 @@
+"""Blends: weights against other solvers, and a choice that holds on rows it has not seen."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from jointrain import Task
+from jointrain.studies._blend import (
+    blend_predictions,
+    blend_weights,
+    blended,
+    choose_blend,
+    row_losses,
+)
+
+NUMBER = Task.regression("y")
+BINARY = Task.binary("y", (0, 1))
+THREE = Task.multiclass("y", (0, 1, 2))
+
+
+def lowest_on_simplex(loss, count):
+    """An independent solver: sequential quadratic programming."""
+    found = minimize(
+        loss,
+        np.full(count, 1 / count),
+        bounds=[(0, 1)] * count,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 500},
+    )
+    return found.fun
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6), st.sampled_from([1e-3, 1.0, 1e4]))
+@settings(max_examples=30, deadline=None)
+def test_regression_weights_have_the_lowest_squared_error_of_the_simplex(seed, count, scale):
+    generator = np.random.default_rng(seed)
+    target = scale * generator.normal(size=60)
+    errors = generator.normal(size=(60, count)) * generator.uniform(0.2, 2, size=count)
+    stacked = target[:, None] + scale * (errors + generator.normal(size=(60, 1)) * 0.3)
+    weights = blend_weights(NUMBER, stacked, target)
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1)
+
+    def loss(w):
+        return float((((stacked @ w - target) / scale) ** 2).mean())
+
+    assert loss(weights) <= lowest_on_simplex(loss, count) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("task", [BINARY, THREE])
+def test_class_weights_have_the_lowest_log_loss_of_the_simplex(task):
+    generator = np.random.default_rng(3)
+    classes = len(task.classes)
+    target = generator.integers(0, classes, 200).astype(float)
+    logits = generator.normal(size=(200, 3, classes))
+    logits[np.arange(200), :, target.astype(int)] += np.array([0.3, 1.0, 1.2])
+    probabilities = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
+    stacked = probabilities[:, :, 1] if classes == 2 else probabilities
+    weights = blend_weights(task, stacked, target)
+
+    def loss(w):
+        return float(row_losses(task, blended(stacked, w), target).mean())
+
+    assert weights.sum() == pytest.approx(1)
+    assert loss(weights) <= lowest_on_simplex(loss, 3) + 1e-4
+
+
+def test_row_losses_are_squared_error_and_negative_log_probability():
+    squared = row_losses(NUMBER, np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    np.testing.assert_allclose(squared, [0, 4])
+    logs = row_losses(BINARY, np.array([0.25, 0.25]), np.array([1.0, 0.0]))
+    np.testing.assert_allclose(logs, [-np.log(0.25), -np.log(0.75)])
+    logs = row_losses(THREE, np.array([[0.2, 0.5, 0.3]]), np.array([2.0]))
+    np.testing.assert_allclose(logs, [-np.log(0.3)])
+
+
+def two_components(rows: int, better: float, seed: int = 0):
+    """A reference with unit errors, and another component whose errors are `better` times that."""
+    generator = np.random.default_rng(seed)
+    target = generator.normal(size=rows) * 3
+    return target, {
+        "separate": target + generator.normal(size=rows),
+        "joint": target + better * generator.normal(size=rows),
+    }
+
+
+def test_a_clear_gain_is_taken_with_weights_by_inverse_error():
+    target, predictions = two_components(2000, 0.5)
+    blend = choose_blend(NUMBER, predictions, target, "separate")
+    # independent errors of variance 1 and 1/4: the best weights are 1/5 and 4/5
+    assert blend.weights["joint"] == pytest.approx(0.8, abs=0.04)
+    assert sum(blend.weights.values()) == pytest.approx(1)
+    assert blend.change == pytest.approx(80, abs=5)
+    assert blend.p_value < 1e-6
+
+
+def test_without_evidence_the_reference_is_kept():
+    target, predictions = two_components(400, 20.0)
+    blend = choose_blend(NUMBER, predictions, target, "separate")
+    assert dict(blend.weights) == {"separate": 1.0}
+    assert blend.change == 0
+
+
+def test_equal_components_give_the_reference():
+    target, predictions = two_components(100, 1.0)
+    predictions["joint"] = predictions["separate"]
+    assert dict(choose_blend(NUMBER, predictions, target, "separate").weights) == {"separate": 1.0}
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9])
+def test_too_few_rows_give_the_reference(rows):
+    target, predictions = two_components(rows, 0.1)
+    assert dict(choose_blend(NUMBER, predictions, target, "separate").weights) == {"separate": 1.0}
+
+
+def test_rows_without_a_label_have_no_say():
+    target, predictions = two_components(300, 0.5)
+    full = choose_blend(NUMBER, predictions, target, "separate")
+    more = {
+        name: np.concatenate([values, np.full(50, 1e6 if name == "joint" else 0.0)])
+        for name, values in predictions.items()
+    }
+    labels = np.concatenate([target, np.full(50, np.nan)])
+    assert choose_blend(NUMBER, more, labels, "separate") == full
+
+
+def test_the_choice_does_not_hang_on_the_order_of_the_others():
+    target, predictions = two_components(300, 0.5)
+    turned = dict(reversed(predictions.items()))
+    first = choose_blend(NUMBER, predictions, target, "separate")
+    second = choose_blend(NUMBER, turned, target, "separate")
+    assert dict(first.weights) == pytest.approx(dict(second.weights))
+
+
+def test_unrelated_noise_is_rarely_taken():
+    """Five components as good as the reference on average, wholly correlated but for noise."""
+    taken = 0
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        target = generator.normal(size=80)
+        common = target + generator.normal(size=80)
+        predictions = {
+            name: common + 0.5 * generator.normal(size=80) * (name != "separate")
+            for name in ("separate", "a", "b", "c")
+        }
+        taken += "separate" not in choose_blend(NUMBER, predictions, target, "separate").weights
+    assert taken <= 10
+
+
+def test_probabilities_of_zero_have_a_finite_loss():
+    target = np.array([0.0, 1.0] * 20)
+    predictions = {"separate": np.full(40, 0.5), "sure": target.copy()}
+    blend = choose_blend(BINARY, predictions, target, "separate")
+    assert blend.weights["sure"] > 0.9
+    assert np.isfinite(blend.change)
+
+
+def test_blend_predictions_is_the_weighted_mean_of_those_with_a_weight():
+    predictions = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 6.0]), "c": np.array([9.0, 9.0])}
+    np.testing.assert_allclose(blend_predictions(predictions, {"b": 0.25, "a": 0.75}), [1.5, 3.0])

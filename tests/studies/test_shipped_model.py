@@ -1,0 +1,204 @@
+"""The shipped model: components chosen by rows they have not seen, scored on folds with no say."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jointrain import InvalidInputError, Recipe, Study, SupervisedTable
+from jointrain.bundle import describe_bundle, load_bundle, save_bundle
+from jointrain.studies import (
+    SEPARATE,
+    SHIPPED,
+    BlendedModel,
+    FittedBaseline,
+    default_recipes,
+    fit_shipped,
+    named_recipes,
+)
+from jointrain.training import TableModel
+
+QUICK = Recipe(width=16, epochs=30)
+
+
+def stepped_table(rows: int = 240) -> SupervisedTable:
+    """Trees win on `steps`, a line on `line`, nothing on `noise`."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(rows, 3))
+    steps = 5.0 * ((x[:, 0] * x[:, 1] > 0) ^ (np.floor(3 * x[:, 2]) % 2 == 0))
+    line = x @ np.array([1.0, -2.0, 0.5])
+    frame = pl.DataFrame(
+        {
+            "a": x[:, 0], "b": x[:, 1], "c": x[:, 2],
+            "steps": steps + 0.1 * generator.normal(size=rows),
+            "line": line + 0.1 * generator.normal(size=rows),
+            "kind": np.where(line > 0, "up", "down"),
+        }
+    )  # fmt: skip
+    holes = pl.int_range(pl.len()) % 9 == 0
+    frame = frame.with_columns(line=pl.when(holes).then(None).otherwise("line"))
+    return SupervisedTable.prepare(frame, ["steps", "line", "kind"])
+
+
+@pytest.fixture(scope="module")
+def result():
+    study = Study(
+        stepped_table(),
+        default_recipes(QUICK)[:2],
+        ("constant", "linear", "extra trees"),
+        folds=3,
+        seeds=2,
+    )
+    return study.run(workers=1)
+
+
+@pytest.fixture(scope="module")
+def shipped(result):
+    return fit_shipped(result, device="cpu", workers=1)
+
+
+def test_each_task_is_predicted_by_what_suits_it(result):
+    assert result.blends["line"].weights["linear"] > 0.8
+    assert "constant" not in result.blends["line"].weights
+    assert result.blends["line"].change > 20
+    for blend in result.blends.values():
+        assert sum(blend.weights.values()) == pytest.approx(1)
+
+
+def test_the_score_is_of_test_rows_and_no_worse_than_separate_models(result):
+    rows = result.shipped_table
+    assert len(rows) == 3 * 2 * 6
+    assert set(rows["recipe"]) == {SHIPPED}
+    shipped = result.values(SHIPPED, "line", "RMSE")
+    assert shipped.mean() < 0.8 * result.values(SEPARATE, "line", "RMSE").mean()
+    assert result.shipped_comparisons["line"].change > 20
+    assert result.shipped_delta_m.change > 0
+
+
+def test_labels_of_test_rows_have_no_say_in_the_choice(result):
+    """The weights of an outer fold are the same when the test rows' labels are garbage."""
+    from dataclasses import replace
+
+    table = result.study.table
+    fold = result.folds[0]
+    garbage = table.frame.with_row_index("row").with_columns(
+        line=pl.when(pl.col("row").is_in(fold.test.tolist())).then(1e3).otherwise("line")
+    )
+    changed = replace(
+        result, study=replace(result.study, table=replace(table, frame=garbage.drop("row")))
+    )
+    first = result.shipped_table.filter(pl.col("seed") == fold.seed, pl.col("fold") == fold.number)
+    wrong = changed.shipped_table.filter(pl.col("seed") == fold.seed, pl.col("fold") == fold.number)
+    kind = pl.col("task") == "kind"
+    assert first.filter(kind).equals(wrong.filter(kind))
+    # the predictions are the same, so the error is that of the labels: about 1000
+    error = wrong.filter(pl.col("task") == "line", pl.col("metric") == "RMSE")["value"][0]
+    assert error == pytest.approx(1000, rel=0.02)
+
+
+def test_held_out_predictions_are_of_rows_the_networks_have_not_seen(result):
+    predictions = result.held_out_predictions("linear")
+    labels = result.study.table.labels()
+    assert predictions["line"].shape == (240,)
+    assert np.isfinite(predictions["line"]).all()
+    known = np.isfinite(labels[:, 1])
+    error = np.sqrt(((predictions["line"] - labels[:, 1])[known] ** 2).mean())
+    assert error == pytest.approx(result.values("linear", "line", "RMSE").mean(), rel=0.1)
+    with pytest.raises(InvalidInputError, match="no recipe 'lienar'; did you mean 'linear'"):
+        result.held_out_predictions("lienar")
+
+
+def test_the_fitted_blend_predicts_as_its_components_say(result, shipped):
+    assert isinstance(shipped, BlendedModel)
+    frame = result.study.table.frame.head(20)
+    predicted = shipped.predict(frame)
+    for task in ("steps", "line"):
+        by_hand = sum(
+            weight * shipped.components[name].predict(frame)[task]
+            for name, weight in shipped.weights[task].items()
+        )
+        np.testing.assert_allclose(predicted[task], by_hand)
+    assert ((predicted["kind"] >= 0) & (predicted["kind"] <= 1)).all()
+    used = {name for weights in shipped.weights.values() for name in weights}
+    assert set(shipped.components) == used
+    assert isinstance(shipped.components["linear"], FittedBaseline)
+
+
+def test_intervals_of_a_blend_come_from_held_out_rows(result, shipped):
+    frame = result.study.table.frame
+    intervals = shipped.predict_interval(frame, 0.9)
+    assert set(intervals) == {"steps", "line"}
+    held_out = result.held_out_blends()["line"]
+    width = (intervals["line"][:, 1] - intervals["line"][:, 0]) / 2
+    labels = result.study.table.labels()[:, 1]
+    inside = np.abs(held_out - labels) <= width
+    assert inside[np.isfinite(labels)].mean() == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_blends_bundle_predicts_the_same_bits(shipped, result, tmp_path):
+    frame = result.study.table.frame
+    save_bundle(shipped, tmp_path / "bundle", metrics={"line": {"RMSE": 0.1}}, notes={"id": "a"})
+    loaded = load_bundle(tmp_path / "bundle")
+    assert isinstance(loaded, BlendedModel)
+    for task, values in shipped.predict(frame).items():
+        np.testing.assert_array_equal(loaded.predict(frame)[task], values)
+    for task, values in shipped.predict_interval(frame, 0.8).items():
+        np.testing.assert_array_equal(loaded.predict_interval(frame, 0.8)[task], values)
+    described = describe_bundle(tmp_path / "bundle")
+    assert described["metrics"] == {"line": {"RMSE": 0.1}}
+    assert described["notes"] == {"id": "a"}
+    assert not list((tmp_path / "bundle").rglob("*.pkl"))
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "add"])
+def test_a_damaged_component_is_refused(shipped, tmp_path, damage):
+    folder = save_bundle(shipped, tmp_path / "bundle")
+    victim = next((folder / "components").rglob("encoder.skops"))
+    if damage == "change":
+        victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    elif damage == "remove":
+        victim.unlink()
+    else:
+        (victim.parent / "more.bin").write_bytes(b"x")
+    with pytest.raises(InvalidInputError, match="is damaged"):
+        load_bundle(folder)
+
+
+def test_networks_only_holds_no_baseline():
+    study = Study(
+        stepped_table(90),
+        default_recipes(QUICK)[:2],
+        ("linear",),
+        folds=2,
+        seeds=1,
+        ship="networks",
+    )
+    result = study.run(workers=1)
+    assert result.components == ["separate", "joint"]
+    model = fit_shipped(result, device="cpu", workers=1)
+    parts = model.components.values() if isinstance(model, BlendedModel) else [model]
+    assert all(isinstance(part, TableModel) for part in parts)
+
+
+def test_where_nothing_is_better_the_model_is_separate_training():
+    generator = np.random.default_rng(1)
+    frame = pl.DataFrame(
+        {
+            "a": generator.normal(size=60),
+            "y1": generator.normal(size=60),
+            "y2": generator.normal(size=60),
+        }
+    )
+    table = SupervisedTable.prepare(frame, ["y1", "y2"])
+    result = Study(table, named_recipes(["separate"], QUICK), (), folds=3, seeds=1).run(workers=1)
+    model = fit_shipped(result, device="cpu", workers=1)
+    assert isinstance(model, TableModel)
+    assert model.recipe.schedule.kind == "separate"
+    # single networks were compared; what is shipped is an ensemble
+    assert len(model.parts) == 2 * 8
+
+
+def test_components_are_the_same_whatever_the_workers(result, shipped):
+    again = fit_shipped(result, device="cpu", workers=2)
+    frame = result.study.table.frame.head(10)
+    for task, values in shipped.predict(frame).items():
+        np.testing.assert_array_equal(again.predict(frame)[task], values)

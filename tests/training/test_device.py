@@ -1,0 +1,20 @@
+"""Threads for small and large steps."""
+
+import pytest
+import torch
+
+from jointrain.training._device import threads_for
+
+
+@pytest.mark.parametrize("multiplications, threads", [(1e6, 1), (1e10, 3)])
+def test_large_steps_keep_their_threads(multiplications, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with threads_for(multiplications):
+            assert torch.get_num_threads() == threads
+        with pytest.raises(ValueError), threads_for(multiplications):  # noqa: PT011
+            raise ValueError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
