@@ -488,6 +488,8 @@ def inspect_bundle(
     rows = [[column.name, column.kind, column.dtype] for column in model.columns]
     inputs = len(model.encoder.feature_names)
     _print_table(f"Feature columns ({inputs} inputs)", ["column", "kind", "type"], rows)
+    if described["notes"].get("importance"):
+        _print_importance(described["notes"]["importance"])
     if isinstance(model, TableModel):
         _print_networks(model)
     else:
