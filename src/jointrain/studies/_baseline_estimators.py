@@ -136,7 +136,7 @@ class _Forest(Estimator):
 
         rows, columns = inputs.shape
         forest = getattr(ensemble, self._kind + ("Classifier" if classes else "Regressor"))(
-            n_estimators=250 if rows <= 5_000 else 100,
+            n_estimators=100,
             # trees down to single rows would be larger than a large table
             min_samples_leaf=max(1, rows // 5_000),
             max_features="sqrt" if classes else min(1.0, max(1 / 3, 100 / columns)),
