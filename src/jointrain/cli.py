@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import sys
 import time
@@ -172,6 +173,13 @@ def compare(settings: CompareSettings) -> None:
     Trains each target alone, all jointly and all in alternation on the same folds and seeds, beside
     baselines, prints what the data show, and saves the model that they speak for.
     """
+    from jointrain._worker_processes import warm_up
+
+    started = time.monotonic()
+    workers = settings.workers or os.cpu_count() or 1
+    if workers > 1:
+        warm_up(workers)
+
     import polars as pl
 
     from jointrain.bundle import check_new_folder, new_folder, write_bundle
@@ -179,7 +187,6 @@ def compare(settings: CompareSettings) -> None:
     from jointrain.studies import SHIPPED, Study, fit_shipped
     from jointrain.training import resolve_device
 
-    started = time.monotonic()
     out = _output_folder(settings)
     check_new_folder(out, force=settings.force)
     resolve_device(settings.device)

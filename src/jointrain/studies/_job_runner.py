@@ -6,21 +6,16 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import nullcontext
 from typing import Any, Protocol
 
+from jointrain._worker_processes import give_back, submit
 from jointrain.errors import WorkerDiedError
 from jointrain.studies._run_store import RunStore
 
 ATTEMPTS = 3
 """How often a job is given to a process that dies."""
-
-_IDLE_SECONDS = 300
-"""Seconds after which a process ends that has nothing to do."""
-
-_spare: list[Any] = []
-"""Pools of one process each that have nothing to do; a process takes seconds to import torch."""
 
 
 class Job(Protocol):
@@ -125,7 +120,7 @@ class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
         self._deaths = 0
-        self._pool, self.future = _submit(job)
+        self._pool, self.future = submit(job)
 
     def died(self) -> bool:
         """Return whether the process died before the run came to its end."""
@@ -146,28 +141,13 @@ class _Run:
                 + (f" (exit code {codes[1]})" if codes else "")
                 + "; most often memory runs out: use fewer workers, or smaller networks"
             ) from error
-        self._pool, self.future = _submit(self.job)
+        self._pool, self.future = submit(self.job)
 
     def result(self) -> Any:
         """Return the result, or raise what the job raised."""
-        _spare.append(self._pool)
+        give_back(self._pool)
         return self.future.result()
 
     def stop(self) -> None:
         """End the process, whatever it does."""
         self._pool.shutdown(wait=False, kill_workers=True)
-
-
-def _submit(job: Job) -> tuple[Any, Future[Any]]:
-    """Return a pool of one process, and what it will make of the job."""
-    from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
-
-    while _spare:
-        pool = _spare.pop()
-        try:
-            return pool, pool.submit(job.run)
-        except BrokenProcessPool:  # it died while it had nothing to do
-            pool.shutdown(wait=False, kill_workers=True)
-    one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
-    pool = ProcessPoolExecutor(max_workers=1, timeout=_IDLE_SECONDS, env=one_thread)
-    return pool, pool.submit(job.run)

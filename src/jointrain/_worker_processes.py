@@ -1,0 +1,58 @@
+"""Processes that wait for work: a process takes seconds to import torch, so none is wasted."""
+
+from __future__ import annotations
+
+import importlib
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+_IDLE_SECONDS = 300
+"""Seconds after which a process ends that has nothing to do."""
+
+_spare: list[Any] = []
+"""Pools of one process each that have nothing to do."""
+
+
+class Runnable(Protocol):
+    """What a process can be given; it can be pickled, and so can its result."""
+
+    def run(self) -> Any:
+        """Return what came out."""
+
+
+def submit(job: Runnable) -> tuple[Any, Future[Any]]:
+    """Return a pool of one process, so that its death ends no other run, and what it will make."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    while _spare:
+        pool = _spare.pop()
+        try:
+            return pool, pool.submit(job.run)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            pool.shutdown(wait=False, kill_workers=True)
+    pool = _new_pool()
+    return pool, pool.submit(job.run)
+
+
+def give_back(pool: Any) -> None:
+    """Keep a pool whose process has nothing to do any more."""
+    _spare.append(pool)
+
+
+def warm_up(count: int) -> None:
+    """Start processes that import what studies need, beside what this process does meanwhile."""
+    for _ in range(count):
+        pool = _new_pool()
+        pool.submit(_import_studies)
+        _spare.append(pool)
+
+
+def _import_studies() -> None:
+    importlib.import_module("jointrain.studies")
+
+
+def _new_pool() -> Any:
+    from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+    one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+    return ProcessPoolExecutor(max_workers=1, timeout=_IDLE_SECONDS, env=one_thread)
