@@ -16,15 +16,25 @@ if TYPE_CHECKING:
         JointrainError,
         MissingDependencyError,
         NotFittedError,
+        WorkerDiedError,
     )
     from jointrain.estimators import JointClassifier, JointRegressor
     from jointrain.metrics import Metric
     from jointrain.networks import MLP, HardSharing, Network
-    from jointrain.studies import Study, StudyResult, default_recipes
+    from jointrain.studies import (
+        BlendedModel,
+        Study,
+        StudyResult,
+        default_recipes,
+        fit_shipped,
+        named_recipes,
+        run_within_budget,
+    )
     from jointrain.task import Task
     from jointrain.training import (
         Alternating,
         Callback,
+        ColumnImportance,
         ConsoleLogger,
         Contrastive,
         Course,
@@ -46,8 +56,10 @@ if TYPE_CHECKING:
         TableModel,
         TensorBoardLogger,
         Trainer,
+        column_importance,
         fit_table,
         pretrain,
+        unseen_column_importance,
     )
 
 
@@ -73,6 +85,7 @@ _ROOMS = {
         "JointrainError",
         "MissingDependencyError",
         "NotFittedError",
+        "WorkerDiedError",
     ),
     "estimators": (
         "JointClassifier",
@@ -85,15 +98,20 @@ _ROOMS = {
         "Network",
     ),
     "studies": (
+        "BlendedModel",
         "Study",
         "StudyResult",
         "default_recipes",
+        "fit_shipped",
+        "named_recipes",
+        "run_within_budget",
     ),
     "task": ("Task",),
     "training": (
         "Alternating",
         "CSVLogger",
         "Callback",
+        "ColumnImportance",
         "ConsoleLogger",
         "Contrastive",
         "Course",
@@ -114,8 +132,10 @@ _ROOMS = {
         "TableModel",
         "TensorBoardLogger",
         "Trainer",
+        "column_importance",
         "fit_table",
         "pretrain",
+        "unseen_column_importance",
     ),
 }
 """The public names of each room, which is imported when one of them is first used."""
@@ -127,8 +147,10 @@ __all__ = [
     "Alternating",
     "BalancedStep",
     "Balancer",
+    "BlendedModel",
     "CSVLogger",
     "Callback",
+    "ColumnImportance",
     "ConsoleLogger",
     "Contrastive",
     "Course",
@@ -164,15 +186,21 @@ __all__ = [
     "TensorBoardLogger",
     "TensorData",
     "Trainer",
+    "WorkerDiedError",
     "__version__",
     "backward",
+    "column_importance",
     "default_recipes",
+    "fit_shipped",
     "fit_table",
     "load_bundle",
     "load_penguins",
+    "named_recipes",
     "pretrain",
     "read_table",
+    "run_within_budget",
     "save_bundle",
+    "unseen_column_importance",
 ]
 
 

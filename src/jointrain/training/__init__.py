@@ -1,8 +1,14 @@
 """Training: schedules, optimisers and the loop."""
 
 from jointrain.training._batches import Batch
+from jointrain.training._calibration import Calibration
 from jointrain.training._callback import Callback, EpochRecord
 from jointrain.training._device import resolve_device
+from jointrain.training._importance import (
+    ColumnImportance,
+    column_importance,
+    unseen_column_importance,
+)
 from jointrain.training._logging import (
     ConsoleLogger,
     CSVLogger,
@@ -25,7 +31,9 @@ __all__ = [
     "Alternating",
     "Batch",
     "CSVLogger",
+    "Calibration",
     "Callback",
+    "ColumnImportance",
     "ConsoleLogger",
     "Contrastive",
     "Course",
@@ -49,8 +57,10 @@ __all__ = [
     "TableModel",
     "TensorBoardLogger",
     "Trainer",
+    "column_importance",
     "compute_losses",
     "fit_table",
     "pretrain",
     "resolve_device",
+    "unseen_column_importance",
 ]
