@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -54,5 +55,7 @@ def _import_studies() -> None:
 def _new_pool() -> Any:
     from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
+    # a process whose memory has grown is replaced between two jobs; nothing is lost by it
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
     return ProcessPoolExecutor(max_workers=1, timeout=_IDLE_SECONDS, env=one_thread)

@@ -202,8 +202,14 @@ def compare(settings: CompareSettings) -> None:
     )
     result = _run_study(study, settings, started)
     with _progress("training the model on all rows") as advance:
+        budget = settings.budget_seconds
+        left = None if budget is None else max(budget - (time.monotonic() - started), 1.0)
         model = fit_shipped(
-            result, device=settings.device, workers=settings.workers, progress=advance
+            result,
+            device=settings.device,
+            workers=settings.workers,
+            seconds=left,
+            progress=advance,
         )
     metrics = {
         task.name: {

@@ -15,6 +15,7 @@ from jointrain.studies import (
     fit_shipped,
     named_recipes,
 )
+from jointrain.studies._blended_model import _affordable_size
 from jointrain.training import TableModel
 
 QUICK = Recipe(width=16, epochs=30)
@@ -195,6 +196,11 @@ def test_where_nothing_is_better_the_model_is_separate_training():
     assert model.recipe.schedule.kind == "separate"
     # single networks were compared; what is shipped is an ensemble
     assert len(model.parts) == 2 * 8
+
+
+def test_little_time_makes_the_ensemble_small(result):
+    size = {seconds: _affordable_size(result, ["joint"], seconds, 1) for seconds in (0.0, 1e6)}
+    assert size == {0.0: 1, 1e6: 8}
 
 
 def test_components_are_the_same_whatever_the_workers(result, shipped):

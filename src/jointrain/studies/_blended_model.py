@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,6 +102,7 @@ def fit_shipped(
     *,
     device: str | torch.device = "auto",
     workers: int | None = None,
+    seconds: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TableModel | BlendedModel:
     """Fit the model that a study speaks for on all rows: the blend of each task.
@@ -112,6 +114,9 @@ def fit_shipped(
         result: What the study measured.
         device: Where to train networks: auto, cpu or cuda.
         workers: Processes to fit components in, on a CPU; default one for each core.
+        seconds: What the fit may take, by what the study's runs took. Where the study had single
+            networks, it decides how large an ensemble takes their place; None (default) chooses by
+            the number of rows.
         progress: Called with the number of fitted components and of all.
 
     Raises:
@@ -127,8 +132,14 @@ def fit_shipped(
             needed.setdefault(name, []).append(task)
     recipes = {recipe.name: recipe for recipe in study.recipes}
     chosen = resolve_device(device)
+    singles = [name for name in needed if name in recipes and recipes[name].ensemble == 1]
+    size = None if seconds is None else _affordable_size(result, singles, seconds, workers)
+    shipped = {
+        name: replace(recipe, ensemble=size) if name in singles else recipe
+        for name, recipe in recipes.items()
+    }
     jobs = [
-        _ComponentJob(name, table, tuple(tasks), recipes.get(name), study.seed, str(chosen))
+        _ComponentJob(name, table, tuple(tasks), shipped.get(name), study.seed, str(chosen))
         for name, tasks in needed.items()
     ]
     fitted: dict[str, TableModel | FittedBaseline] = {}
@@ -179,16 +190,23 @@ class _ComponentJob:
             alone = isinstance(self.recipe.schedule, Separate)
             return fit_table(
                 self.table.only(self.tasks) if alone else self.table,
-                _as_shipped(self.recipe),
+                self.recipe,
                 seed=self.seed,
                 device=self.device,
                 fit_runs=fit_together,
             )
 
 
-def _as_shipped(recipe: Recipe) -> Recipe:
-    """Return the recipe with an ensemble chosen by the rows where the study had single networks."""
-    return replace(recipe, ensemble=None) if recipe.ensemble == 1 else recipe
+def _affordable_size(
+    result: StudyResult, names: Sequence[str], seconds: float, workers: int | None
+) -> int:
+    """Return how many networks may take the place of a single one."""
+    folds = result.study.folds
+    # from the training part of a fold to all rows
+    cost = sum(result.seconds[name] / result.runs(name) for name in names) * folds / (folds - 1)
+    available = seconds * min(workers or os.cpu_count() or 1, max(len(names), 1))
+    largest = Recipe(ensemble=None).chosen_ensemble(len(result.study.table.frame))
+    return next((n for n in (8, 4, 2) if n <= largest and n * cost <= available), 1)
 
 
 def _fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:

@@ -22,7 +22,7 @@ FIRST_BASELINES = ("constant", "linear", "extra trees")
 FURTHER_BASELINES = ("gradient boosting", "random forest")
 
 FIRST_ANSWER_SECONDS = 10.0
-"""A first answer that would take longer comes from single networks instead of ensembles."""
+"""A first answer that would take longer comes from single networks, and from fewer folds."""
 
 SHARE_OF_FIRST = 0.3
 """Share of the budget, at most, for the recipes without which there is no answer."""
@@ -81,7 +81,8 @@ def run_within_budget(
     study = replace(study, folds=folds, recipes=_sized(study.recipes, size))
     if size > 1 and plan.first_seconds(size, folds) > FIRST_ANSWER_SECONDS:
         quick = measurements(replace(trial, folds=folds))
-        quick.run(trial.recipes, study.baselines, [study.seed])
+        count = int(FIRST_ANSWER_SECONDS / max(plan.first_seconds(1, 1), 1e-9))
+        quick.run(trial.recipes, study.baselines, [study.seed], folds=min(max(count, 2), folds))
         plan.answer(quick, on_answer)
     measured = measurements(study)
     measured.run(_sized(first, size), study.baselines, [study.seed])
