@@ -220,7 +220,8 @@ def compare(settings: CompareSettings) -> None:
     }
     done = result.study
     notes = {
-        "metrics": f"mean over the test parts of {done.folds} folds x {done.seeds} seeds, which "
+        "metrics": f"mean over the test parts of {done.folds} folds x {done.seeds} "
+        f"seed{'s' if done.seeds > 1 else ''}, which "
         "had no say in the model",
         "id": settings.id,
         "importance": _importance(model, table),

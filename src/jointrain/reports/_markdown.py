@@ -40,7 +40,10 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         "(Holm).",
         "- Delta-m: mean of the changes over the tasks (Maninis et al., 2019).",
         "- The best recipe is the one with the highest Delta-m. It was chosen on the folds that "
-        "are shown, so its own figures flatter it slightly.",
+        "are shown, so its own figures flatter it slightly; the p-values of Delta-m are corrected "
+        "for the number of recipes (Holm).",
+        "- The shipped model is scored by nested cross-validation: on each fold it is chosen by "
+        "training rows that its networks left out, and measured on the test rows.",
         "",
         "## Recipes",
         "",
@@ -55,7 +58,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
 
 def _split_words(result: StudyResult) -> str:
     study = result.study
-    repeats = f"{study.folds} folds x {study.seeds} seeds"
+    repeats = f"{study.folds} folds x {study.seeds} seed{'s' if study.seeds > 1 else ''}"
     if study.table.time is not None:
         return f"{repeats}, forward in time (training rows come before test rows)"
     if study.table.groups is not None:

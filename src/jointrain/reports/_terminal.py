@@ -19,7 +19,8 @@ def print_result(result: StudyResult, console: Console) -> None:
     headings, rows = summarize_recipes(result)
     print_table(console, "All tasks", headings, rows)
     console.print(
-        f"Means ± standard deviation over {study.folds} folds x {study.seeds} seeds; ↑ higher is "
+        f"Means ± standard deviation over {study.folds} folds x {study.seeds} "
+        f"seed{'s' if study.seeds > 1 else ''}; ↑ higher is "
         f"better, ↓ lower. Changes: mean with 95 % confidence interval, positive is better.",
         style="dim",
         soft_wrap=True,
