@@ -685,7 +685,8 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
         for name, reason in table.dropped.items():
             print(f"note: column {name} is no feature: {reason}", file=sys.stderr)
         if table.unlabelled_rows:
-            print(f"note: {table.unlabelled_rows} rows have no label at all", file=sys.stderr)
+            rows = "row has" if table.unlabelled_rows == 1 else "rows have"
+            print(f"note: {table.unlabelled_rows} {rows} no label at all", file=sys.stderr)
     return table
 
 
