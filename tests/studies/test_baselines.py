@@ -110,11 +110,11 @@ def test_trees_equal_scikit_learn(fitted):
     inputs, labels = _data()
     test = _data(30, seed=1)[0]
     known = np.isfinite(labels)
-    trees = ExtraTreesRegressor(250, random_state=4).fit(
+    trees = ExtraTreesRegressor(100, random_state=4).fit(
         inputs[known[:, 0]], labels[known[:, 0], 0]
     )
     np.testing.assert_array_equal(fitted("extra trees").predict(test)["value"], trees.predict(test))
-    forest = RandomForestClassifier(250, random_state=4).fit(
+    forest = RandomForestClassifier(100, random_state=4).fit(
         inputs[known[:, 1]], labels[known[:, 1], 1]
     )
     np.testing.assert_array_equal(
