@@ -8,7 +8,7 @@ import pytest
 
 from jointrain import InvalidInputError, Recipe, Study, SupervisedTable, default_recipes
 from jointrain.data import outer_folds
-from jointrain.studies import SEPARATE
+from jointrain.studies import SEPARATE, delta_m
 from jointrain.training import Alternating, Joint, Separate
 
 QUICK = Recipe(width=16, epochs=40)
@@ -201,3 +201,12 @@ def test_a_partition_that_names_no_task_is_refused_before_anything_runs():
     recipes = [*default_recipes(QUICK), replace(QUICK, name="groups", partition=(("y1", "yy"),))]
     with pytest.raises(InvalidInputError, match="'yy'"):
         Study(table, recipes)
+
+
+def test_delta_m_is_corrected_for_the_number_of_recipes(result):
+    """The smallest p-value of two recipes is doubled, by Holm; a single one is left as it is."""
+    names = ("joint", "alternating")
+    test = {name: delta_m(result._changes(name), result._test_over_train) for name in names}
+    smaller = min(names, key=lambda name: test[name].p_value)
+    expected = min(1.0, 2 * test[smaller].p_value)
+    assert result.delta_m[smaller].p_value == pytest.approx(expected)
