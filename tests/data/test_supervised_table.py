@@ -15,7 +15,8 @@ def table() -> SupervisedTable:
             "y2": [None, 1.0, 2.0, None],
         }
     )
-    return SupervisedTable.prepare(frame, ["y1", "y2"], group_column="who")
+    kinds = {"y1": "regression", "y2": "regression"}
+    return SupervisedTable.prepare(frame, ["y1", "y2"], kinds=kinds, group_column="who")
 
 
 def test_only_keeps_the_rows_that_have_a_label_of_the_chosen_targets():
