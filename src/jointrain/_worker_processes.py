@@ -48,6 +48,12 @@ def warm_up(count: int) -> None:
         _spare.append(pool)
 
 
+def stop_spare() -> None:
+    """End the processes that have nothing to do, whatever they still import."""
+    while _spare:
+        _spare.pop().shutdown(wait=False, kill_workers=True)
+
+
 def _import_studies() -> None:
     importlib.import_module("jointrain.studies")
 

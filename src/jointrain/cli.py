@@ -31,6 +31,7 @@ from jointrain._settings import (
     WeighSettings,
     load_settings,
 )
+from jointrain._worker_processes import stop_spare, warm_up
 from jointrain.errors import InvalidInputError, JointrainError
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments), prog_name="jointrain", standalone_mode=False)
     except JointrainError as error:
+        # a command that fails at once does not wait for the processes that it has started
+        stop_spare()
         return _fail(str(error))
     except Exception as error:
         # usage errors of typer can word themselves; anything else is a fault of jointrain's own
@@ -173,11 +176,9 @@ def compare(settings: CompareSettings) -> None:
     Trains each target alone, all jointly and all in alternation on the same folds and seeds, beside
     baselines, prints what the data show, and saves the model that they speak for.
     """
-    from jointrain._worker_processes import warm_up
-
     started = time.monotonic()
     workers = settings.workers or os.cpu_count() or 1
-    if workers > 1:
+    if workers > 1 and settings.table.exists():
         warm_up(workers)
 
     import polars as pl
