@@ -203,6 +203,15 @@ def test_a_partition_that_names_no_task_is_refused_before_anything_runs():
         Study(table, recipes)
 
 
+def test_verdict_names_each_task_and_delta_m(result):
+    found = result.verdict("constant")
+    assert found["y1"] == result.comparisons["constant"]["y1"].verdict == "hurts"
+    assert found["Delta-m"] == result.delta_m["constant"].verdict
+    assert list(found) == ["y1", "y2", "sign", "Delta-m"]
+    with pytest.raises(InvalidInputError, match="no recipe 'jiont'; did you mean 'joint'"):
+        result.verdict("jiont")
+
+
 def test_delta_m_is_corrected_for_the_number_of_recipes(result):
     """The smallest p-value of two recipes is doubled, by Holm; a single one is left as it is."""
     names = ("joint", "alternating")

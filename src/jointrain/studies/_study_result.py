@@ -17,6 +17,7 @@ from jointrain.studies._fold_runs import Fold, FoldResult, measured_rows
 from jointrain.studies._statistics import (
     LEVEL,
     Comparison,
+    Verdict,
     compare_changes,
     delta_m,
     holm,
@@ -165,6 +166,24 @@ class StudyResult:
                 best, highest = recipe, self.delta_m[recipe.name].change
         assert best is not None
         return best
+
+    def verdict(self, recipe: str = "joint") -> dict[str, Verdict]:
+        """Return what the data show of a recipe against separate training.
+
+        Args:
+            recipe: A recipe or baseline; default ``joint``.
+
+        Returns:
+            ``helps``, ``hurts`` or ``no evidence`` for each task, and for ``Delta-m``.
+
+        Raises:
+            InvalidInputError: The study holds no such recipe.
+        """
+        tasks = self.compare(recipe)
+        found: dict[str, Verdict] = {name: one.verdict for name, one in tasks.items()}
+        if recipe in self.delta_m:
+            found["Delta-m"] = self.delta_m[recipe].verdict
+        return found
 
     def held_out_predictions(
         self, recipe: str, seeds: Collection[int] | None = None
