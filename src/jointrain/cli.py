@@ -545,6 +545,9 @@ def _print_networks(model: TableModel) -> None:
 _MEASURED_COLUMNS = 200
 """With more feature columns than this, their importance would take longer than the fit."""
 
+_MEASURED_PAIRS = 300
+"""With more pairs of column and task than these, fewer rows and repeats are measured."""
+
 _SHOWN_COLUMNS = 30
 """Columns that `inspect` shows the importance of at most."""
 
@@ -559,8 +562,11 @@ def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dic
 
     if len(model.columns) > _MEASURED_COLUMNS:
         return None
+    # what takes time are the metrics of each column and task
+    many = len(model.columns) * len(model.tasks) > _MEASURED_PAIRS
+    limits = {"repeats": 2, "rows": 500} if many else {}
     if isinstance(model, TableModel):
-        return unseen_column_importance(model, table).to_json()
+        return unseen_column_importance(model, table, **limits).to_json()
     found: dict[str, Any] = {}
     weights = {
         name: sum(of_task.get(name, 0.0) for of_task in model.weights.values())
@@ -570,7 +576,7 @@ def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dic
         component = model.components[name]
         if isinstance(component, TableModel):
             rows = table.only([task.name for task in component.tasks])
-            measured = unseen_column_importance(component, rows).to_json()
+            measured = unseen_column_importance(component, rows, **limits).to_json()
             wanted = {task: of for task, of in measured["tasks"].items()
                       if name in model.weights[task]}  # fmt: skip
             found = {**measured, "tasks": {**wanted, **found.get("tasks", {})}}
