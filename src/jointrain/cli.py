@@ -564,7 +564,7 @@ def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dic
         return None
     # what takes time are the metrics of each column and task
     many = len(model.columns) * len(model.tasks) > _MEASURED_PAIRS
-    limits = {"repeats": 2, "rows": 500} if many else {}
+    limits: dict[str, Any] = {"repeats": 2, "rows": 500} if many else {}
     if isinstance(model, TableModel):
         return unseen_column_importance(model, table, **limits).to_json()
     found: dict[str, Any] = {}
@@ -574,7 +574,8 @@ def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dic
     }
     for name in sorted(weights, key=lambda name: -weights[name]):
         component = model.components[name]
-        if isinstance(component, TableModel):
+        new = {task for task in model.weights if name in model.weights[task]}
+        if isinstance(component, TableModel) and new - found.get("tasks", {}).keys():
             rows = table.only([task.name for task in component.tasks])
             measured = unseen_column_importance(component, rows, **limits).to_json()
             wanted = {task: of for task, of in measured["tasks"].items()
