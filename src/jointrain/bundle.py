@@ -148,8 +148,11 @@ def write_bundle(
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of a bundle into an existing folder."""
-    write = _write_components if isinstance(model, BlendedModel) else _write_networks
-    description: _Strict = write(model, folder, metrics or {}, notes or {})  # type: ignore[arg-type]
+    description: _Strict
+    if isinstance(model, BlendedModel):
+        description = _write_components(model, folder, metrics or {}, notes or {})
+    else:
+        description = _write_networks(model, folder, metrics or {}, notes or {})
     content = description.model_dump(mode="json")
     content["digest"] = _digest(_canonical(content))
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)

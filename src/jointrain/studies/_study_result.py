@@ -275,35 +275,34 @@ class StudyResult:
         On each outer fold, the components and their weights are chosen by rows of the training part
         that each network was not trained on (the inner folds), and scored on the test rows.
         """
-        tasks = self.study.table.tasks
-        labels = self.study.table.labels()
-        components = self.components
+        tasks, labels = self.study.table.tasks, self.study.table.labels()
         rows = []
         for fold in self.folds:
-            results = {
-                name: self.fold_results[name, fold.seed, fold.number]
-                for name in components
-                if (name, fold.seed, fold.number) in self.fold_results
-            }
-            if SEPARATE not in results:
-                continue
-            inner = _common_rows(list(results.values()))
-            predictions = {}
-            for index, task in enumerate(tasks):
-                seen = {
-                    name: result.inner[task.name][np.searchsorted(result.inner_rows, inner)]
-                    for name, result in results.items()
-                    if len(inner)
-                }
-                weights = (
-                    choose_blend(task, seen, labels[inner, index], SEPARATE).weights
-                    if len(inner)
-                    else {SEPARATE: 1.0}
-                )
-                tests = {name: result.test[task.name] for name, result in results.items()}
-                predictions[task.name] = blend_predictions(tests, weights)
-            rows += measured_rows(SHIPPED, tasks, predictions, labels, fold)
+            if (SEPARATE, fold.seed, fold.number) in self.fold_results:
+                predictions = self._shipped_predictions(fold)
+                rows += measured_rows(SHIPPED, tasks, predictions, labels, fold)
         return pl.DataFrame(rows)
+
+    def _shipped_predictions(self, fold: Fold) -> dict[str, np.ndarray]:
+        """Return the predictions of a fold's test rows by blends chosen on its inner rows."""
+        labels = self.study.table.labels()
+        keys = {name: (name, fold.seed, fold.number) for name in self.components}
+        results = {
+            name: self.fold_results[key] for name, key in keys.items() if key in self.fold_results
+        }
+        inner = _common_rows(list(results.values()))
+        if not len(inner):
+            return results[SEPARATE].test
+        predictions = {}
+        for index, task in enumerate(self.study.table.tasks):
+            seen = {
+                name: result.inner[task.name][np.searchsorted(result.inner_rows, inner)]
+                for name, result in results.items()
+            }
+            blend = choose_blend(task, seen, labels[inner, index], SEPARATE)
+            tests = {name: result.test[task.name] for name, result in results.items()}
+            predictions[task.name] = blend_predictions(tests, blend.weights)
+        return predictions
 
     @cached_property
     def shipped_delta_m(self) -> Comparison:
