@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jointrain.data import outer_folds, validation_split
+from jointrain.data import outer_folds, validation_halves, validation_split
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 
@@ -103,6 +103,35 @@ def test_validation_split_of_a_handful_of_rows(cells, seed):
         train, validation = validation_split(labels, TASKS[:2], 0.3, seed, groups=groups)
         assert sorted([*train, *validation]) == list(range(len(labels)))
         assert classes(labels[train]) == classes(labels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels=labelled(), seed=st.integers(0, 5), kind=st.sampled_from(["rows", "groups", "time"]))
+def test_halves_partition_rows(labels, seed, kind):
+    marks = np.random.default_rng(seed).integers(0, 4, len(labels))
+    groups, time = (marks if kind == one else None for one in ("groups", "time"))
+    first, second = validation_halves(labels, TASKS, seed, groups, time)
+    assert sorted([*first, *second]) == list(range(len(labels)))
+    if kind == "rows":
+        assert abs(len(first) - len(second)) <= 1 + len(classes(labels))
+        for label, count in counts(labels).items():
+            if count >= 2:
+                assert label in classes(labels[first]) & classes(labels[second])
+    elif len(set(marks)) > 1:
+        assert len(first)
+        assert not set(marks[first]) & set(marks[second])
+        if kind == "time" and len(second):
+            assert marks[first].max() < marks[second].min()
+        if kind == "groups":
+            assert len(second)
+
+
+@pytest.mark.parametrize("marks", [{}, {"groups": np.zeros(3)}, {"time": np.zeros(3)}])
+def test_too_few_rows_have_no_halves(marks):
+    labels = np.zeros((3 if marks else 1, 3))
+    first, second = validation_halves(labels, TASKS, 0, **marks)
+    assert len(first) == len(labels)
+    assert not len(second)
 
 
 def test_same_seed_gives_the_same_split_and_another_seed_another():

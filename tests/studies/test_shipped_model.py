@@ -8,6 +8,7 @@ import pytest
 
 from jointrain import InvalidInputError, Recipe, Study, SupervisedTable
 from jointrain.bundle import describe_bundle, load_bundle, save_bundle
+from jointrain.data import validation_halves
 from jointrain.studies import (
     SEPARATE,
     SHIPPED,
@@ -18,7 +19,7 @@ from jointrain.studies import (
     named_recipes,
 )
 from jointrain.studies._blended_model import _affordable_size
-from jointrain.training import TableModel
+from jointrain.training import OptimizerSettings, Separate, TableModel
 
 QUICK = Recipe(width=16, epochs=30)
 
@@ -93,6 +94,42 @@ def test_labels_of_test_rows_have_no_say_in_the_choice(result):
     # while labels of training rows do have a say
     changed = with_garbage(fold.train[::2])
     assert not np.array_equal(changed["line"], expected["line"])
+
+
+@pytest.mark.parametrize("network", ["hard", "cross-stitch"])
+def test_a_half_of_the_inner_rows_does_not_choose_the_weights_that_predict_it(network):
+    """In a population ("hard") and run by run, as recipes are trained together or alone."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(90, 3))
+    y = np.sin(2 * x[:, :2]) + generator.normal(size=(90, 2))
+    optimizer = OptimizerSettings(learning_rate=0.03)
+    recipe = Recipe(
+        name="one",
+        network=network,
+        width=16,
+        epochs=20,
+        patience=20,
+        ensemble=1,
+        optimizer=optimizer,
+    )
+    separate = replace(recipe, name=SEPARATE, network="hard", schedule=Separate(), epochs=1)
+
+    def inner(y: np.ndarray) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        frame = pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "p": y[:, 0], "q": y[:, 1]})
+        table = SupervisedTable.prepare(frame, ["p", "q"])
+        study = Study(table, [separate, recipe], (), folds=2, seeds=1)
+        fold = study.run(workers=1).fold_results["one", 0, 0]
+        first, second = validation_halves(table.labels()[fold.inner_rows], table.tasks, 0)
+        halves = [fold.inner_rows[first], fold.inner_rows[second]]
+        return halves, {half: fold.inner["p"][rows] for half, rows in enumerate((first, second))}
+
+    (rows, _), before = inner(y)
+    other = y.copy()
+    # the same values in another order, so that the scale of the targets is as before
+    other[rows] = np.roll(y[rows], 1, axis=0)
+    _, after = inner(other)
+    np.testing.assert_allclose(after[0], before[0], atol=1e-4)
+    assert np.abs(after[1] - before[1]).max() > 1e-2
 
 
 def test_held_out_predictions_are_of_rows_the_networks_have_not_seen(result):

@@ -3,7 +3,7 @@
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TRUSTED_TYPES, TableEncoder
-from jointrain.data._splits import outer_folds, validation_split
+from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable
 from jointrain.data._tables import (
     MISSING_TOKENS,
@@ -34,6 +34,7 @@ __all__ = [
     "load_penguins",
     "outer_folds",
     "read_table",
+    "validation_halves",
     "validation_split",
     "write_table",
 ]

@@ -125,6 +125,39 @@ def validation_split(
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
+def validation_halves(
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    seed: int,
+    groups: np.ndarray | None = None,
+    time: np.ndarray | None = None,
+) -> Split:
+    """Return validation rows in two halves, classes and missing labels spread evenly.
+
+    Args:
+        labels: The labels, NaN where one is missing.
+        tasks: The tasks.
+        seed: Decides which rows go together; without effect with `time`.
+        groups: Group of each row; a group stays on one side.
+        time: Time of each row; the later rows are the second half.
+
+    Shape:
+        labels: [n, t]. groups, time: [n]. returns: two times int64, sorted; the second one is empty
+            where rows, groups or times are too few for halves.
+    """
+    rng = np.random.default_rng([seed, len(labels)])
+    second = np.zeros(len(labels), dtype=bool)
+    if len(labels) < 2 or (groups is not None and len(np.unique(groups)) < 2):
+        pass
+    elif time is not None:
+        second = _latest(np.asarray(time), _present(labels), len(labels) // 2)
+    elif groups is not None:
+        second = _grouped_parts(_indicators(labels, tasks), np.asarray(groups), 2, rng) == 1
+    else:
+        second = _stratify(labels, tasks, np.full(2, 0.5), rng) == 1
+    return np.flatnonzero(~second), np.flatnonzero(second)
+
+
 def _present(labels: np.ndarray) -> np.ndarray:
     return np.asarray(~np.isnan(labels))
 

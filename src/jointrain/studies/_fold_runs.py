@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from jointrain.data import SupervisedTable, TableEncoder
+from jointrain.data import SupervisedTable, TableEncoder, validation_halves
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.studies._baselines import predict_with_baseline
@@ -28,6 +28,7 @@ from jointrain.training._table_model import (
     Run,
     evaluate_predictions,
     fit_one_by_one,
+    in_double_precision,
     inner_splits,
     make_data,
     member_seed,
@@ -200,11 +201,15 @@ def _stackable(recipe: Recipe, tasks: Sequence[Task]) -> bool:
 
 
 class _Split(NamedTuple):
-    """The rows of a member of an ensemble, and the row numbers of its validation rows."""
+    """The rows of a member of an ensemble, and the row numbers of its validation rows.
+
+    The first `first_half` of the validation rows are one half of them, 0 if they have no halves.
+    """
 
     train: TensorData
     validation: TensorData | None
     held_out: np.ndarray
+    first_half: int
 
 
 class _EncodedFold:
@@ -236,23 +241,36 @@ class _EncodedFold:
         key = (recipe.bins, recipe.ensemble, recipe.validation_fraction)
         if key not in self._splits:
             table, rows = self.table, self.fold.train
-            data = self.data(recipe.bins)
+            found = inner_splits(
+                recipe,
+                self.train_labels,
+                self.tasks,
+                self.fold.seed,
+                None if table.groups is None else table.groups[rows],
+                None if table.time is None else table.time[rows],
+            )
             self._splits[key] = [
-                _Split(
-                    data.take(torch.from_numpy(rows[train])),
-                    data.take(torch.from_numpy(rows[validation])) if len(validation) else None,
-                    rows[validation],
-                )
-                for train, validation in inner_splits(
-                    recipe,
-                    self.train_labels,
-                    self.tasks,
-                    self.fold.seed,
-                    None if table.groups is None else table.groups[rows],
-                    None if table.time is None else table.time[rows],
-                )
+                self._split(self.data(recipe.bins), rows[train], rows[validation])
+                for train, validation in found
             ]
         return self._splits[key]
+
+    def _split(self, data: TensorData, train: np.ndarray, validation: np.ndarray) -> _Split:
+        groups, time = self.table.groups, self.table.time
+        first, second = validation_halves(
+            self.labels[validation],
+            self.tasks,
+            self.fold.seed,
+            None if groups is None else groups[validation],
+            None if time is None else time[validation],
+        )
+        held_out = validation[np.concatenate([first, second])]
+        return _Split(
+            data.take(torch.from_numpy(train)),
+            data.take(torch.from_numpy(held_out)) if len(held_out) else None,
+            held_out,
+            len(first) if len(second) else 0,
+        )
 
     def runs(self, recipe: Recipe) -> list[list[Run]]:
         """Return the runs of a recipe, member by member of the ensemble."""
@@ -263,6 +281,7 @@ class _EncodedFold:
                 split.validation,
                 self.tasks,
                 seed=member_seed(self.fold.seed, member),
+                first_half=split.first_half,
             )
             for member, split in enumerate(self.splits(recipe))
         ]
@@ -271,13 +290,23 @@ class _EncodedFold:
         """Measure the fitted networks of a recipe, given member by member of its ensemble."""
         start = time.perf_counter()
         inputs = self.data(recipe.bins).inputs
+        members = [
+            [replace(part, network=in_double_precision(part.network)) for part in parts]
+            for parts in members
+        ]
         everything = [part for parts in members for part in parts]
         test = predict_parts(everything, self.tasks, self.scaling, inputs[self.fold.test])
         inner = _InnerPredictions()
         for split, parts in zip(self.splits(recipe), members, strict=True):
-            rows = split.held_out[self._sampled[split.held_out]]
-            if len(rows):
-                inner.add(rows, predict_parts(parts, self.tasks, self.scaling, inputs[rows]))
+            halves = split.held_out[: split.first_half], split.held_out[split.first_half :]
+            for half, held_out in enumerate(halves):
+                rows = held_out[self._sampled[held_out]]
+                if len(rows):
+                    # early stopping flatters a network on the rows that it stops by
+                    for part in parts:
+                        if part.by_half is not None:
+                            part.network.load_state_dict(part.by_half[1 - half])
+                    inner.add(rows, predict_parts(parts, self.tasks, self.scaling, inputs[rows]))
         return self.result(recipe.name, test, inner, seconds + time.perf_counter() - start)
 
     def run_baseline(self, name: str, reference: Recipe) -> FoldResult:

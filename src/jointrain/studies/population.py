@@ -47,6 +47,7 @@ from jointrain.training._device import threads_for
 from jointrain.training._early_stopping import BestScore
 from jointrain.training._epoch_losses import check_finite
 from jointrain.training._epochs import relative_score
+from jointrain.training._halves import copy_state
 from jointrain.training._losses import TEMPERATURES, temperature_penalties
 from jointrain.training._optimizer import learning_rate_factor
 from jointrain.training._table_model import Run, fit_one_by_one
@@ -184,6 +185,9 @@ def member_bytes(run: Run) -> int:
 _PASSES = 3
 """Products with each weight for a row of a batch: one forward, two backward."""
 
+_KEPT = 3
+"""Sets of best weights of a member: by all its validation rows, and by either half of them."""
+
 _LARGEST = 32
 _CACHE = 10 * 2**20
 _DRAWN_BYTES = 4 * 2**20
@@ -210,8 +214,9 @@ class _Member:
         sets, _ = trainer.begin(run.train, run.validation)
         self.stretch = trainer.whole_run()
         self.epoch_steps, self.steps = self.stretch.lengths(sets)
-        self.best = BestScore()
-        self.initial: dict[str, float] = {}
+        # on all validation rows, and on either half of them if it has halves
+        self.best = [BestScore() for _ in range(1 if run.halves is None else _KEPT)]
+        self.initial: list[dict[str, float]] = []
         kind = optimizer_kind(trainer.optimizers, trainer.network)
         assert isinstance(kind, OptimizerKind), kind
         self.optimizer = kind
@@ -343,7 +348,7 @@ class _Stack:
         # a row for each member
         self._weights = torch.zeros(count, network.size, dtype=dtype)
         self._gradients = torch.zeros_like(self._weights)
-        self._best = torch.zeros_like(self._weights)
+        self._best = torch.zeros(_KEPT, *self._weights.shape, dtype=dtype)
         self._optimizer = StackedOptimizer(
             self._weights, self._gradients, network.trunk, network.heads
         )
@@ -450,10 +455,10 @@ class _Stack:
         self._members[row] = last
         self._optimizer.copy(end, row)
         self._tasks[row] = self._tasks[end]
-        for by_row in (self._weights, self._best, self._task_weights, self._clip, self._words):
+        for by_row in (self._weights, self._task_weights, self._clip, self._words):
             by_row[row] = by_row[end]
         for by_row in (
-            self._seen, self._penalties, self._thresholds, self._scales, self._active,
+            self._best, self._seen, self._penalties, self._thresholds, self._scales, self._active,
             self._input_rows, self._target_rows, self._rates,
         ):  # fmt: skip
             by_row[:, row] = by_row[:, end]
@@ -627,17 +632,24 @@ class _Stack:
                 if number[slot]
             }
             check_finite(training, member.step)
-            score = relative_score(losses, member.initial, losses)
-            improved = member.best.offer(score)
-            if improved:
-                self._best[row] = self._weights[row]
+            scores = [
+                relative_score(found, before, found)
+                for found, before, _ in zip(losses, member.initial, member.best, strict=False)
+            ]
+            improved = [best.offer(score) for best, score in zip(member.best, scores, strict=True)]
+            for kept, better in enumerate(improved):
+                # a half without labels chooses nothing
+                if better or (improved[0] and scores[kept] is None):
+                    self._best[kept, row] = self._weights[row]
             number = len(trainer.history) + 1
-            trainer.record(EpochRecord(number, member.step, training, losses, score, improved))
+            trainer.record(
+                EpochRecord(number, member.step, training, losses[0], scores[0], improved[0])
+            )
             if trainer.balancer is not None and trainer.balancer.wants_end_epoch:
                 trainer.balancer.end_epoch()
             patience = trainer.patience
             if member.step == member.steps or (
-                patience is not None and member.best.epochs_since >= patience
+                patience is not None and member.best[0].epochs_since >= patience
             ):
                 done.append(row)
         self._seen[:, torch.tensor(rows)] = 0
@@ -650,17 +662,27 @@ class _Stack:
     def _hand_back(self, row: int) -> None:
         """Give a member's network its weights."""
         member = self._members[row]
-        weights = self._best if member.best.value < torch.inf else self._weights
         network = member.trainer.network
-        self._network.write(weights[row], network, self._slots[id(member)])
+        scored = member.best[0].value < torch.inf
+        kept = self._best[:, row] if scored else self._weights[row].expand(_KEPT, -1)
+        if member.run.halves is not None:
+            states = []
+            for weights in kept[1:]:
+                self._network.write(weights, network, self._slots[id(member)])
+                states.append(copy_state(network))
+            member.run.halves.states = states[0], states[1]
+        self._network.write(kept[0], network, self._slots[id(member)])
         member.trainer.check_weights()
         network.eval()
 
-    def _validate(self, rows: Sequence[int]) -> list[dict[str, float]]:
-        """Return each task's loss over the labelled validation rows of the members at some rows."""
+    def _validate(self, rows: Sequence[int]) -> list[list[dict[str, float]]]:
+        """Return each task's loss over the labelled validation rows of the members at some rows.
+
+        First over all of them, then over either half; without halves, the first half is all rows.
+        """
         checked = [row for row in rows if self._members[row].run.validation is not None]
         if not checked:
-            return [{} for _ in rows]
+            return [[{}] * _KEPT for _ in rows]
         members = [self._members[row] for row in checked]
         everyone = checked == list(range(len(self._members)))
         views = (
@@ -668,41 +690,62 @@ class _Stack:
             if everyone
             else self._network.views(self._weights[torch.tensor(checked)])
         )
-        lengths = torch.tensor([len(m.run.validation or ()) for m in members])[:, None]
+        # the second half of a member lies below its first one, as if of a member of its own
+        every = torch.tensor([len(m.run.validation or ()) for m in members])
+        half = torch.tensor(
+            [
+                len(m.run.validation or ()) if m.run.halves is None else m.run.halves.first
+                for m in members
+            ]
+        )
+        lengths = torch.stack([half, every - half], 1).view(-1, 1)
         firsts = torch.tensor([self._first_rows[id(member)][1] for member in members])
+        firsts = torch.stack([firsts, firsts + half[:, None]], 1).view(-1, 2)
         calibrated = torch.tensor([[m.trainer.calibrated] for m in members])
         scaled = calibrated & torch.tensor([s.form != "squared" for s in self._losses.slots])
         temperatures = TEMPERATURES if bool(scaled.any()) else ()
-        size = len(members), len(self._losses.slots)
+        size = len(lengths), len(self._losses.slots)
         counts = torch.zeros(size, dtype=torch.float64)
         sums = torch.zeros(1 + len(temperatures), *size, dtype=torch.float64)
         longest = int(lengths.max())
-        width = min(longest, max(self._batch, 64))
+        width = min(longest, max(self._batch, 64) // 2)
         for start in range(0, longest, width):
             column = torch.arange(start, min(start + width, longest))
             there = column < lengths
-            shape = (len(members), len(column), -1)
+            shape = (len(members), 2 * len(column), -1)
             input_rows = (column + firsts[:, :1]).where(there, 0)
             target_rows = (column + firsts[:, 1:]).where(there, 0)
             outputs, _ = self._network.forward(
                 self._inputs[input_rows.flatten()].view(shape), views
             )
-            table = self._targets[target_rows.flatten()].view(shape)
+            outputs = outputs.view(len(lengths), len(column), -1)
+            table = self._targets[target_rows.flatten()].view(len(lengths), len(column), -1)
             for index, temperature in enumerate((1.0, *temperatures)):
                 total, count, _ = self._losses(outputs / temperature, table)
                 sums[index] += total
             counts += count
+        # [..., s, 3, t]: all rows, first half, second half
+        sums, counts = _with_total(sums), _with_total(counts)
         lowest = sums[0]
         if temperatures:
-            penalised = sums[1:] + temperature_penalties()[:, None, None]
-            lowest = penalised.amin(0).where(scaled, lowest)
+            penalised = sums[1:] + temperature_penalties()[:, None, None, None]
+            lowest = penalised.amin(0).where(scaled[:, None], lowest)
         means, numbers = (lowest / counts.clamp_min(1)).tolist(), counts.tolist()
         found = {
-            row: {
-                name: means[index][slot]
-                for name, slot in self._slots[id(self._members[row])].items()
-                if numbers[index][slot]
-            }
+            row: [
+                {
+                    name: means[index][kept][slot]
+                    for name, slot in self._slots[id(self._members[row])].items()
+                    if numbers[index][kept][slot]
+                }
+                for kept in range(_KEPT)
+            ]
             for index, row in enumerate(checked)
         }
-        return [found.get(row, {}) for row in rows]
+        return [found.get(row, [{}] * _KEPT) for row in rows]
+
+
+def _with_total(halves: Tensor) -> Tensor:
+    """Return the sum of two halves before them: [..., 2 s, t] -> [..., s, 3, t]."""
+    halves = torch.unflatten(halves, -2, (-1, 2))
+    return torch.cat([halves.sum(-2, keepdim=True), halves], -2)

@@ -25,10 +25,12 @@ from jointrain.data import (
 )
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
+from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._calibration import Calibration, scale_probabilities
 from jointrain.training._callback import Callback
 from jointrain.training._gradient_weights import gradient_weights
+from jointrain.training._halves import Halves
 from jointrain.training._phases import Phases
 from jointrain.training._prediction import EVALUATION_ROWS, predict
 from jointrain.training._random_numbers import derived_seed
@@ -231,15 +233,22 @@ class Run:
         trainer: Not fitted yet.
         train: Rows to train on.
         validation: Rows for early stopping, None for none.
+        halves: Keeps weights for either half of the validation rows, if that is wanted.
     """
 
     trainer: Trainer
     train: TensorData
     validation: TensorData | None
+    halves: Halves | None = None
 
     def fit(self) -> list[Part]:
         """Train, and return the parts."""
-        self.trainer.fit(self.train, self.validation)
+        trainer = self.trainer
+        callbacks = trainer.callbacks
+        if self.halves is not None:
+            trainer.callbacks = (*callbacks, self.halves)
+        trainer.fit(self.train, self.validation)
+        trainer.callbacks = callbacks
         return self.parts()
 
     def parts(self) -> list[Part]:
@@ -265,6 +274,7 @@ class Run:
                     {name: trainer.weights[name] for name in group},
                     {name: record.validation[name] for name, record in found.items()},
                     (len(history), epoch),
+                    None if self.halves is None else self.halves.states,
                 )
             )
         return parts
@@ -277,7 +287,7 @@ FitRuns = Callable[[Sequence[Run]], None]
 def fit_one_by_one(runs: Sequence[Run]) -> None:
     """Fit the trainers of runs, one after the other."""
     for run in runs:
-        run.trainer.fit(run.train, run.validation)
+        run.fit()
 
 
 def inner_splits(
@@ -383,6 +393,7 @@ def prepare_runs(
     seed: int,
     device: str | torch.device = "cpu",
     callbacks: Sequence[Callback] = (),
+    first_half: int = 0,
 ) -> list[Run]:
     """Return the runs of a recipe, one for each network, ready to be fitted.
 
@@ -394,6 +405,8 @@ def prepare_runs(
         seed: Seed of the initial weights, batches, task order and dropout.
         device: Where to train.
         callbacks: Hooks of the trainers.
+        first_half: How many of the validation rows, the first ones, are a half whose predictions
+            are to come from weights that the others have chosen, see `Halves`; 0 for no halves.
     """
     recipe = recipe.for_tasks(tasks)
     names = [task.name for task in tasks]
@@ -416,6 +429,7 @@ def prepare_runs(
             seed,
             device,
             callbacks,
+            first_half,
         )
         for group in recipe.groups(names)
     ]
@@ -452,6 +466,7 @@ def _prepare_run(
     seed: int,
     device: str | torch.device,
     callbacks: Sequence[Callback],
+    first_half: int,
 ) -> Run:
     """Return the run of tasks that share a network."""
     names = tuple(task.name for task in tasks)
@@ -490,7 +505,10 @@ def _prepare_run(
         device=device,
         callbacks=callbacks,
     )
-    return Run(trainer, train, validation)
+    # phases stop by rows of their own, and may end with several networks
+    if validation is None or phased or not first_half:
+        return Run(trainer, train, validation)
+    return Run(trainer, train, validation, Halves(validation, first_half))
 
 
 def predict_parts(
@@ -520,8 +538,7 @@ def predict_parts(
     slices = torch.split(inputs, EVALUATION_ROWS)
     for part in parts:
         part_tasks = [by_name[name] for name in part.tasks if name in by_name]
-        # in float64 the rounding of a row does not depend on the rows beside it
-        network = copy.deepcopy(part.network).double()
+        network = in_double_precision(part.network)
         predictions = [predict(network, part_tasks, rows.double()) for rows in slices]
         for name in predictions[0]:
             mean, deviation = scaling.get(name, (0.0, 1.0))
@@ -530,6 +547,16 @@ def predict_parts(
                 values = values * deviation + mean
             found[name].append(scale_probabilities(values, (temperatures or {}).get(name, 1.0)))
     return {name: np.mean(values, axis=0) for name, values in found.items()}
+
+
+def in_double_precision(network: Network) -> Network:
+    """Return a copy in float64, or the network itself if it is.
+
+    There the rounding of a row does not depend on the rows beside it.
+    """
+    if all(parameter.dtype == torch.float64 for parameter in network.parameters()):
+        return network
+    return copy.deepcopy(network).double()
 
 
 def predict_unseen(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jointrain.networks import Network
+from jointrain.training._halves import State
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Part:
         weights: The loss weights with which it was trained.
         validation: Loss of each task on the validation rows, at the restored weights.
         epochs: Epochs made, and the epoch whose weights were kept.
+        by_half: Weights that were best on the first half of the validation rows, and on the second
+            one, where these were cut in two; see `Halves`.
     """
 
     tasks: tuple[str, ...]
@@ -25,6 +28,7 @@ class Part:
     weights: Mapping[str, float]
     validation: Mapping[str, float]
     epochs: tuple[int, int]
+    by_half: tuple[State, State] | None = None
 
 
 def mean_validation(parts: Sequence[Part]) -> dict[str, float]:

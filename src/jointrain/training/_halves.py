@@ -1,0 +1,74 @@
+"""Halves: validation rows cut in two, each predicted by weights that the other one chose.
+
+Early stopping keeps the weights that suit the validation rows best, so what a network predicts of
+these rows looks better than it is, and the more so the fewer they are. Where such predictions are
+to be compared with those of models that stop by nothing, a half of the rows has no say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from jointrain.data._tensor_data import TensorData
+from jointrain.networks import Network
+from jointrain.training._callback import Callback, EpochRecord
+from jointrain.training._early_stopping import BestScore
+from jointrain.training._epochs import relative_score
+from jointrain.training._losses import validation_losses
+
+if TYPE_CHECKING:
+    from jointrain.training._trainer import Trainer
+
+State = dict[str, Tensor]
+
+
+def copy_state(network: Network) -> State:
+    """Return a copy of the weights and buffers of a network."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+class Halves(Callback):
+    """Keeps the weights that are best on either half of the validation rows.
+
+    When to stop is left to all of them together.
+
+    Args:
+        validation: The validation rows of a run.
+        first: How many of them, the first ones, are the first half.
+
+    Attributes:
+        states: Weights and buffers of the network that are best on the first half, and on the
+            second one; None before the fit.
+    """
+
+    def __init__(self, validation: TensorData, first: int) -> None:
+        self.first = first
+        self.states: tuple[State, State] | None = None
+        rows = torch.arange(len(validation))
+        self._data = validation.take(rows[:first]), validation.take(rows[first:])
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Measure both halves before the first step."""
+        self._best = BestScore(), BestScore()
+        self._initial = [self._losses(trainer, half) for half in self._data]
+        self.states = copy_state(trainer.network), copy_state(trainer.network)
+
+    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+        """Keep the weights for the half that they suit best."""
+        assert self.states is not None
+        for half, data in enumerate(self._data):
+            score = relative_score(
+                self._losses(trainer, data), self._initial[half], trainer.main_tasks
+            )
+            if self._best[half].offer(score) or (score is None and record.best):
+                for name, value in trainer.network.state_dict().items():
+                    self.states[half][name].copy_(value)
+
+    def _losses(self, trainer: Trainer, half: TensorData) -> dict[str, float]:
+        batches = trainer._sets(half, "evaluation", ()).once()
+        return validation_losses(
+            trainer.network, trainer.tasks, batches, calibrated=trainer.calibrated
+        )
