@@ -7,7 +7,13 @@ import polars as pl
 import pytest
 
 from jointrain import InvalidInputError, Recipe, Study, SupervisedTable
-from jointrain.studies import FIRST_BASELINES, default_recipes, named_recipes, run_within_budget
+from jointrain.studies import (
+    FIRST_BASELINES,
+    _budget,
+    default_recipes,
+    named_recipes,
+    run_within_budget,
+)
 from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
 
 QUICK = Recipe(width=8, epochs=3)
@@ -55,6 +61,22 @@ def test_a_large_budget_runs_recipes_baselines_and_seeds():
 def test_a_budget_that_is_too_small_says_what_would_do():
     with pytest.raises(InvalidInputError, match=r"budget of 0\.001 s is too small .* give \d+ s"):
         run_within_budget(study(), 0.001, workers=1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_slow_study_gives_a_first_answer_of_two_folds_and_single_networks(workers, monkeypatch):
+    monkeypatch.setattr(_budget, "FIRST_ANSWER_SECONDS", 0.0)
+    seen = []
+    run_within_budget(
+        study(),
+        300,
+        further=False,
+        workers=workers,
+        on_answer=lambda result, _: seen.append(result),
+    )
+    runs = [{result.runs(name) for name in result.recipe_names} for result in seen]
+    assert runs[:2] == [{2}, {3}]
+    assert [result.study.recipes[0].ensemble for result in seen[:2]] == [1, 8]
 
 
 def test_ensembles_and_folds_shrink_with_the_budget():

@@ -75,14 +75,20 @@ def run_within_budget(
     later = [recipe for recipe in study.recipes if recipe not in first]
     trial = replace(study, recipes=[replace(recipe, ensemble=1) for recipe in first])
     pilot = measurements(study)
-    pilot.run(trial.recipes, study.baselines, [study.seed], folds=1)
+    # a second fold takes a second process no longer
+    tried = min(2, plan.workers)
+    pilot.run(trial.recipes, study.baselines, [study.seed], folds=tried)
     plan.learn(pilot)
     size, folds = plan.affordable_size(first)
     study = replace(study, folds=folds, recipes=_sized(study.recipes, size))
-    if size > 1 and plan.first_seconds(size, folds) > FIRST_ANSWER_SECONDS:
-        quick = measurements(replace(trial, folds=folds))
+    if plan.first_seconds(size, folds) > FIRST_ANSWER_SECONDS:
         count = int(FIRST_ANSWER_SECONDS / max(plan.first_seconds(1, 1), 1e-9))
-        quick.run(trial.recipes, study.baselines, [study.seed], folds=min(max(count, 2), folds))
+        count = min(max(count, 2), folds)
+        quick = pilot
+        # where single networks are all that it pays for, most would be run twice
+        if tried < 2 or (size > 1 and count > tried):
+            quick = measurements(replace(trial, folds=folds))
+            quick.run(trial.recipes, study.baselines, [study.seed], folds=count)
         plan.answer(quick, on_answer)
     measured = measurements(study)
     measured.run(_sized(first, size), study.baselines, [study.seed])
