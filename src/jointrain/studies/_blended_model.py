@@ -186,7 +186,7 @@ class _ComponentJob:
         """Return the fitted component."""
         with one_thread():
             if self.recipe is None:
-                return _fit_baseline_to(self.key, self.table.only(self.tasks), self.seed)
+                return fit_baseline_to(self.key, self.table.only(self.tasks), self.seed)
             alone = isinstance(self.recipe.schedule, Separate)
             return fit_table(
                 self.table.only(self.tasks) if alone else self.table,
@@ -209,7 +209,8 @@ def _affordable_size(
     return next((n for n in (8, 4, 2) if n <= largest and n * cost <= available), 1)
 
 
-def _fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:
+def fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:
+    """Return a baseline fitted to all rows of a table."""
     encoder = TableEncoder(0).fit(table.frame, list(table.columns), seed)
     model = fit_baseline(
         name, encoder.transform(table.frame), table.labels(), list(table.tasks), seed

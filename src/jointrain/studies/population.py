@@ -678,7 +678,7 @@ class _Stack:
     def _validate(self, rows: Sequence[int]) -> list[list[dict[str, float]]]:
         """Return each task's loss over the labelled validation rows of the members at some rows.
 
-        First over all of them, then over either half; without halves, the first half is all rows.
+        First over all of them, then over either half; any halves will do where a run has none.
         """
         checked = [row for row in rows if self._members[row].run.validation is not None]
         if not checked:
@@ -691,14 +691,13 @@ class _Stack:
             else self._network.views(self._weights[torch.tensor(checked)])
         )
         # the second half of a member lies below its first one, as if of a member of its own
-        every = torch.tensor([len(m.run.validation or ()) for m in members])
-        half = torch.tensor(
-            [
-                len(m.run.validation or ()) if m.run.halves is None else m.run.halves.first
-                for m in members
-            ]
-        )
-        lengths = torch.stack([half, every - half], 1).view(-1, 1)
+        every = [len(m.run.validation or ()) for m in members]
+        halves = [
+            n // 2 if m.run.halves is None else m.run.halves.first
+            for m, n in zip(members, every, strict=True)
+        ]
+        half = torch.tensor(halves)
+        lengths = torch.stack([half, torch.tensor(every) - half], 1).view(-1, 1)
         firsts = torch.tensor([self._first_rows[id(member)][1] for member in members])
         firsts = torch.stack([firsts, firsts + half[:, None]], 1).view(-1, 2)
         calibrated = torch.tensor([[m.trainer.calibrated] for m in members])

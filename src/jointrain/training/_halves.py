@@ -47,11 +47,13 @@ class Halves(Callback):
     def __init__(self, validation: TensorData, first: int) -> None:
         self.first = first
         self.states: tuple[State, State] | None = None
-        rows = torch.arange(len(validation))
-        self._data = validation.take(rows[:first]), validation.take(rows[first:])
+        self._validation = validation
 
     def on_fit_start(self, trainer: Trainer) -> None:
         """Measure both halves before the first step."""
+        rows = torch.arange(len(self._validation))
+        # not before: many runs may share the rows, and wait for their turn
+        self._data = [self._validation.take(r) for r in (rows[: self.first], rows[self.first :])]
         self._best = BestScore(), BestScore()
         self._initial = [self._losses(trainer, half) for half in self._data]
         self.states = copy_state(trainer.network), copy_state(trainer.network)
