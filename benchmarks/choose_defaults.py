@@ -1,13 +1,13 @@
 """How the defaults of networks on tables were chosen: each table's choice made on the other tables.
 
     python benchmarks/choose_defaults.py [FOLDER] [--vary dropout bins ensemble width]
-        [--kinds class regression] [--folds 3]
+        [--kinds class regression] [--folds 3] [--rows 100]
 
 Tables with numbers to predict are those of FOLDER, as in `benchmarks/tables.py`. Tables with
 classes to predict are the penguins, three that come with scikit-learn (digits, wine, breast
 cancer), two generated ones with many 0/1 columns, and FOLDER's ``yeast``, if it is there. A score
 is the loss on the test rows (RMSE or log-loss) over that of a constant, averaged over targets and
-folds. What is not varied has its default.
+folds. What is not varied has its default. ``--rows`` leaves each table that many rows at most.
 
 "chosen on the others" is, for each table, the candidate that is best on the other tables of its
 kind, where every table counts by its score over the score of the first candidate. What it reaches
@@ -21,6 +21,7 @@ import argparse
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,12 @@ def score(table: SupervisedTable, settings: dict[str, Any], folds: int) -> float
     return float(np.mean(ratios))
 
 
+def sample(table: SupervisedTable, rows: int) -> SupervisedTable:
+    if rows >= len(table.frame):
+        return table
+    return replace(table, frame=table.frame.sample(rows, seed=0))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("folder", type=Path, nargs="?")
@@ -148,6 +155,7 @@ def main() -> None:
     parser.add_argument("--vary", nargs="*", choices=varied, default=varied)
     parser.add_argument("--kinds", nargs="*", choices=list(DROPOUTS), default=list(DROPOUTS))
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--rows", type=int)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     for kind in arguments.kinds:
@@ -155,6 +163,8 @@ def main() -> None:
         if len(found) < 2:
             print(f"{kind}: fewer than two tables\n")
             continue
+        if arguments.rows is not None:
+            found = {name: sample(table, arguments.rows) for name, table in found.items()}
         for one in arguments.vary:
             choose(f"{kind}, {one}", found, candidates(one, kind), arguments.folds)
 

@@ -204,7 +204,8 @@ def compare(settings: CompareSettings) -> None:
     result = _run_study(study, settings, started)
     with _progress("training the model on all rows") as advance:
         budget = settings.budget_seconds
-        left = None if budget is None else max(budget - (time.monotonic() - started), 1.0)
+        spent = time.monotonic() - started + _LAST_SECONDS
+        left = None if budget is None else max(budget - spent, 1.0)
         model = fit_shipped(
             result,
             device=settings.device,
@@ -255,7 +256,7 @@ def compare(settings: CompareSettings) -> None:
 
 def _run_study(study: Study, settings: CompareSettings, started: float) -> StudyResult:
     """Run a study, within its budget if it has one; say what is known while it goes on."""
-    from jointrain.reports import answer
+    from jointrain.reports import study_answer
     from jointrain.studies import run_within_budget
 
     seconds = settings.budget_seconds
@@ -265,7 +266,7 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
 
         def on_answer(result: StudyResult, spent: float) -> None:
             names = ", ".join(result.recipe_names)
-            text = f"after {spent:.0f} s ({names}): {answer(result)[0]}"
+            text = f"after {spent:.0f} s ({names}): {study_answer(result)[0]}"
             print(text, file=sys.stderr)
 
         return run_within_budget(
@@ -541,6 +542,9 @@ def _print_networks(model: TableModel) -> None:
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
     print(f"Seed: {model.seed}")
 
+
+_LAST_SECONDS = 5.0
+"""What is kept of a budget for column importance, files and pictures."""
 
 _MEASURED_COLUMNS = 200
 """With more feature columns than this, their importance would take longer than the fit."""

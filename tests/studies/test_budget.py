@@ -15,6 +15,8 @@ from jointrain.studies import (
     run_within_budget,
 )
 from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
+from jointrain.studies._fold_runs import FoldJob
+from jointrain.studies._study import Measurements
 
 QUICK = Recipe(width=8, epochs=3)
 
@@ -77,6 +79,36 @@ def test_a_slow_study_gives_a_first_answer_of_two_folds_and_single_networks(work
     runs = [{result.runs(name) for name in result.recipe_names} for result in seen]
     assert runs[:2] == [{2}, {3}]
     assert [result.study.recipes[0].ensemble for result in seen[:2]] == [1, 8]
+
+
+def test_single_networks_of_the_first_folds_are_not_trained_again(monkeypatch):
+    choose = _Plan.affordable_size
+    monkeypatch.setattr(_Plan, "affordable_size", lambda *given: choose(*given) and (1, 3))
+    runs, seen = [], []
+    measure = Measurements.run
+
+    def run(self, recipes, baselines, seeds, **settings):
+        before = len(self._results)
+        measure(self, recipes, baselines, seeds, **settings)
+        runs.append(len(self._results) - before)
+
+    monkeypatch.setattr(Measurements, "run", run)
+    for workers in (1, 2):
+        result = run_within_budget(study(seeds=1), 300, further=False, workers=workers)
+        seen.append(result.table)
+    # 2 recipes and 3 baselines on a fold with one worker, two folds with two; then the rest
+    assert [runs[:2], runs[3:5]] == [[5, 10], [10, 5]]
+    assert seen[0].equals(seen[1])
+
+
+@pytest.mark.parametrize("second", [300, 200])
+def test_a_stopped_study_goes_on_from_its_store(tmp_path, second, monkeypatch):
+    place = tmp_path / "runs"
+    expected = run_within_budget(study(), 300, further=False, workers=1, store=place)
+    # a job that is run again would fail
+    monkeypatch.setattr(FoldJob, "run", lambda job: 1 / 0)
+    result = run_within_budget(study(), second, further=False, workers=1, store=place)
+    assert result.table.equals(expected.table)
 
 
 def test_ensembles_and_folds_shrink_with_the_budget():

@@ -237,6 +237,10 @@ def test_where_nothing_is_better_the_model_is_separate_training():
 def test_little_time_makes_the_ensemble_small(result):
     size = {seconds: _affordable_size(result, ["joint"], seconds, 1) for seconds in (0.0, 1e6)}
     assert size == {0.0: 1, 1e6: 8}
+    # two components side by side take as long as the longer one
+    costs = [1.5 * result.seconds[name] / result.runs(name) for name in ("separate", "joint")]
+    for seconds, expected in ((2.1 * max(costs), 2), (1.9 * max(costs), 1), (4.1 * max(costs), 4)):
+        assert _affordable_size(result, ["separate", "joint"], seconds, 2) == expected
 
 
 def test_components_are_the_same_whatever_the_workers(result, shipped):

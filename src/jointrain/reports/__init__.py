@@ -7,7 +7,7 @@ from jointrain.reports._searches import (
     report_shared_depth,
     report_weights,
 )
-from jointrain.reports._summary import answer, result_to_json
+from jointrain.reports._summary import answer, result_to_json, study_answer
 from jointrain.reports._terminal import print_result
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "report_shared_depth",
     "report_weights",
     "result_to_json",
+    "study_answer",
     "write_markdown",
 ]

@@ -88,7 +88,12 @@ def summarize_recipes(result: StudyResult) -> tuple[list[str], list[list[str]]]:
 
 
 def answer(result: StudyResult) -> list[str]:
-    """Return the answer of a study in sentences that need no knowledge of statistics."""
+    """Return what a study says in sentences that need no knowledge of statistics."""
+    return study_answer(result) + shipped_sentences(result)
+
+
+def study_answer(result: StudyResult) -> list[str]:
+    """Return the answer of a study, and what it says against baselines; the first says most."""
     best = result.best()
     tasks = [task.name for task in result.study.table.tasks]
     sentences = []
@@ -114,7 +119,7 @@ def answer(result: StudyResult) -> list[str]:
             if names:
                 phrase = {"helps": "It helps", "hurts": "It hurts"}.get(word, "No evidence for")
                 sentences.append(f"{phrase} {listed(names)}.")
-    return sentences + _against_baselines(result) + shipped_sentences(result)
+    return sentences + _against_baselines(result)
 
 
 def shipped_sentences(result: StudyResult) -> list[str]:

@@ -194,8 +194,8 @@ def _most_likely(given: np.ndarray, common: np.ndarray | None = None) -> np.ndar
     # the log-loss is convex in the weights, and these steps never raise it
     weights = np.full(given.shape[1], 1 / given.shape[1])
     for _ in range(_MOST_STEPS):
-        shares = given * weights
-        updated = (shares / shares.sum(1, keepdims=True)).mean(0)
+        # the mean over rows of each component's share in the probability
+        updated = weights * (given.T @ (1 / (given @ weights))) / len(given)
         if common is not None:
             # as if there were more rows, whose shares are the common weights
             updated = (len(given) * updated + PULL * common) / (len(given) + PULL)

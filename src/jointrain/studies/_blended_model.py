@@ -203,10 +203,11 @@ def _affordable_size(
     """Return how many networks may take the place of a single one."""
     folds = result.study.folds
     # from the training part of a fold to all rows
-    cost = sum(result.seconds[name] / result.runs(name) for name in names) * folds / (folds - 1)
-    available = seconds * min(workers or os.cpu_count() or 1, max(len(names), 1))
+    costs = [result.seconds[name] / result.runs(name) * folds / (folds - 1) for name in names]
+    # components are fitted side by side, each in one process
+    cost = max(max(costs, default=0.0), sum(costs) / (workers or os.cpu_count() or 1))
     largest = Recipe(ensemble=None).chosen_ensemble(len(result.study.table.frame))
-    return next((n for n in (8, 4, 2) if n <= largest and n * cost <= available), 1)
+    return next((n for n in (8, 4, 2) if n <= largest and n * cost <= seconds), 1)
 
 
 def fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jointrain.errors import InvalidInputError
 from jointrain.studies._catalogue import FURTHER, SEPARATE, named_recipes
-from jointrain.studies._study import Measurements, Study
+from jointrain.studies._study import Measurements, Study, open_store
 from jointrain.studies._study_result import StudyResult
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Alternating
@@ -67,31 +67,34 @@ def run_within_budget(
         InvalidInputError: The budget is too small for the first recipes.
     """
     plan = _Plan(study, seconds, workers, time.monotonic() if started is None else started)
+    opened = open_store(study, store)
 
     def measurements(of: Study) -> Measurements:
-        return Measurements(of, workers=workers, store=store, progress=progress)
+        return Measurements(of, workers=workers, store=opened, progress=progress)
 
     first = [recipe for recipe in study.recipes if not isinstance(recipe.schedule, Alternating)]
     later = [recipe for recipe in study.recipes if recipe not in first]
     trial = replace(study, recipes=[replace(recipe, ensemble=1) for recipe in first])
-    pilot = measurements(study)
-    # a second fold takes a second process no longer
-    tried = min(2, plan.workers)
-    pilot.run(trial.recipes, study.baselines, [study.seed], folds=tried)
+    pilot = measurements(trial)
+
+    def try_out(count: int) -> None:
+        # one fold for each process: the first ones are done soon, and the others may follow
+        pilot.run(trial.recipes, study.baselines, [study.seed], folds=count, apart=True)
+
+    try_out(min(2, plan.workers))
     plan.learn(pilot)
     size, folds = plan.affordable_size(first)
-    study = replace(study, folds=folds, recipes=_sized(study.recipes, size))
     if plan.first_seconds(size, folds) > FIRST_ANSWER_SECONDS:
         count = int(FIRST_ANSWER_SECONDS / max(plan.first_seconds(1, 1), 1e-9))
-        count = min(max(count, 2), folds)
-        quick = pilot
-        # where single networks are all that it pays for, most would be run twice
-        if tried < 2 or (size > 1 and count > tried):
-            quick = measurements(replace(trial, folds=folds))
-            quick.run(trial.recipes, study.baselines, [study.seed], folds=count)
-        plan.answer(quick, on_answer)
-    measured = measurements(study)
-    measured.run(_sized(first, size), study.baselines, [study.seed])
+        try_out(min(max(count, 2), study.folds))
+        plan.answer(pilot, on_answer)
+    if (size, folds) == (1, study.folds):
+        try_out(folds)
+        measured = pilot
+    else:
+        study = replace(study, folds=folds, recipes=_sized(study.recipes, size))
+        measured = measurements(study)
+        measured.run(_sized(first, size), study.baselines, [study.seed])
     plan.learn(measured)
     plan.answer(measured, on_answer)
     queue: list[Recipe | str] = list(_sized(later, size))

@@ -166,20 +166,31 @@ def fold_jobs(
     baselines: Sequence[str],
     reference: Recipe,
     data: str = "",
+    *,
+    apart: bool = False,
 ) -> list[FoldJob]:
     """Return the parts of a study: the same whatever the number of workers.
 
     Populations come first: they take longest. How many folds go into one depends on what is to be
     run alone, since the size of a population may change the last bits of its results.
+
+    Args:
+        table: All rows.
+        folds: The folds.
+        recipes: What to train.
+        baselines: What to fit beside them.
+        reference: The recipe whose inner rows the baselines are seen on.
+        data: `table_digest` of the table.
+        apart: Whether each fold has jobs of its own, so that a few folds are done soon.
     """
     names = [task.name for task in table.tasks]
     stacked = [recipe for recipe in recipes if _stackable(recipe, table.tasks)]
     single = [recipe for recipe in recipes if recipe not in stacked]
     jobs = []
-    if stacked:
+    if stacked and folds:
         rows = len(table.frame)
         runs = sum(len(recipe.groups(names)) * recipe.chosen_ensemble(rows) for recipe in stacked)
-        together = math.ceil(RUNS_TOGETHER / runs)
+        together = 1 if apart else math.ceil(RUNS_TOGETHER / runs)
         count = math.ceil(len(folds) / together)
         bounds = [round(len(folds) * i / count) for i in range(count + 1)]
         jobs = [

@@ -97,7 +97,9 @@ class Study:
                 reached or holds another study.
             WorkerDiedError: Processes died again and again, most often for want of memory.
         """
-        measurements = Measurements(self, workers=workers, store=store, progress=progress)
+        measurements = Measurements(
+            self, workers=workers, store=open_store(self, store), progress=progress
+        )
         measurements.run(self.recipes, self.baselines, range(self.seed, self.seed + self.seeds))
         return measurements.result()
 
@@ -106,13 +108,33 @@ FREE = ("seeds", "baselines")
 """What may differ from the study that a store was made with: more of it is more runs."""
 
 
+def open_store(study: Study, place: str | Path | None) -> RunStore | None:
+    """Return the store of a study at a place as in `Study.run`, None for no place.
+
+    Raises:
+        InvalidInputError: The store can't be reached or holds another study.
+    """
+    if place is None:
+        return None
+    description = {
+        "data": table_digest(study.table),
+        "targets": [task.name for task in study.table.tasks],
+        "folds": study.folds,
+        "seed": study.seed,
+        "seeds": study.seeds,
+        "recipes": {recipe.name: recipe.to_json() for recipe in study.recipes},
+        "baselines": list(study.baselines),
+    }
+    return RunStore.open(place, description, free=FREE)
+
+
 class Measurements:
     """What was measured of a study so far, and the means to measure more.
 
     Args:
         study: The table, the number of folds, and what may be shipped.
         workers: As in `Study.run`.
-        store: As in `Study.run`.
+        store: Keeps finished runs.
         progress: As in `Study.run`.
     """
 
@@ -121,30 +143,18 @@ class Measurements:
         study: Study,
         *,
         workers: int | None = None,
-        store: str | Path | None = None,
+        store: RunStore | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.study = study
         self.workers = workers
         self.data = table_digest(study.table)
-        self.store = None if store is None else RunStore.open(store, self._description(), free=FREE)
+        self.store = store
         self.progress = progress
         self._folds: dict[int, list[Fold]] = {}
         self._results: dict[tuple[str, int, int], FoldResult] = {}
         self._recipes: dict[str, Recipe] = {}
         self._baselines: list[str] = []
-
-    def _description(self) -> dict[str, object]:
-        study = self.study
-        return {
-            "data": self.data,
-            "targets": [task.name for task in study.table.tasks],
-            "folds": study.folds,
-            "seed": study.seed,
-            "seeds": study.seeds,
-            "recipes": {recipe.name: recipe.to_json() for recipe in study.recipes},
-            "baselines": list(study.baselines),
-        }
 
     def folds(self, seed: int) -> list[Fold]:
         """Return the folds of a repetition."""
@@ -183,19 +193,29 @@ class Measurements:
         seeds: Iterable[int],
         *,
         folds: int | None = None,
+        apart: bool = False,
     ) -> None:
-        """Measure recipes and baselines on the folds of some seeds.
+        """Measure recipes and baselines on the folds of some seeds where they were not yet.
 
         Args:
             recipes: What to train.
             baselines: What to fit beside them.
             seeds: Seeds of the repetitions.
             folds: How many folds of each seed; default all.
+            apart: As in `fold_jobs`.
         """
-        chosen = [fold for seed in seeds for fold in self.folds(seed)[:folds]]
+        names = [*(recipe.name for recipe in recipes), *baselines]
+        chosen = [
+            fold
+            for seed in seeds
+            for fold in self.folds(seed)[:folds]
+            if any((name, seed, fold.number) not in self._results for name in names)
+        ]
         reference = next(recipe for recipe in self.study.recipes if recipe.name == SEPARATE)
-        jobs = fold_jobs(self.study.table, chosen, recipes, baselines, reference, self.data)
-        total = len(chosen) * (len(recipes) + len(baselines))
+        jobs = fold_jobs(
+            self.study.table, chosen, recipes, baselines, reference, self.data, apart=apart
+        )
+        total = len(chosen) * len(names)
         self._recipes |= {recipe.name: recipe for recipe in recipes}
         self._baselines += [name for name in baselines if name not in self._baselines]
         done = 0
