@@ -102,6 +102,21 @@ def test_a_clear_gain_is_taken_with_weights_by_inverse_error():
     assert blend.change == pytest.approx(80, abs=5)
 
 
+@pytest.mark.parametrize("outlier", [0.0, 40.0])
+def test_a_few_rows_far_out_do_not_decide_alone(outlier):
+    """By the plain mean, they would speak for a component that is worse on all others."""
+    generator = np.random.default_rng(0)
+    target = generator.normal(size=200)
+    error = generator.normal(size=200)
+    mine, other = error.copy(), 1.5 * error
+    far = [7, 50, 120]
+    mine[far], other[far] = outlier, 0.0
+    predictions = {"y": {"mine": target + mine, "other": target + other}}
+    blend = choose_blends([NUMBER], predictions, target[:, None], "mine")["y"]
+    assert blend.weights == {"mine": 1.0}
+    assert blend.change == 0.0
+
+
 def test_without_evidence_the_reference_is_kept():
     target, predictions = two_components(400, 20.0)
     blend = choose_blend(NUMBER, predictions, target, "separate")

@@ -19,6 +19,9 @@ PARTS = 5
 PULL = 40
 """How strongly a task's weights are drawn to those of all tasks: as by so many rows."""
 
+TRIMMED = 0.02
+"""Share of the rows at either end of the gains that has no say in whether a blend is kept."""
+
 _SMALLEST_PROBABILITY = 1e-6
 
 
@@ -29,7 +32,8 @@ class Blend:
     Args:
         weights: Weight of each component that takes part, by name; they sum to 1.
         change: Change of the mean loss against the reference on rows that had no part in the
-            weights, in percent, positive is better; 0 for the reference itself.
+            weights, in percent, positive is better; 0 for the reference itself. The means are
+            trimmed.
     """
 
     weights: Mapping[str, float]
@@ -70,8 +74,9 @@ def choose_blends(
 
     The weights of a task are those of the lowest squared error or log-loss of its rows, drawn to
     those that are best for all tasks of its kind together: a few rows tell little of one task. What
-    they gain is measured on parts of the rows in turn, with weights from the other parts. If the
-    mean loss is no lower there, the reference is kept.
+    they gain is measured on parts of the rows in turn, with weights from the other parts. If it is
+    nothing there, in the trimmed mean over rows, the reference is kept: by the plain mean, a few
+    rows far out would decide alone.
 
     Args:
         tasks: The tasks.
@@ -83,6 +88,8 @@ def choose_blends(
     Source: Wolpert, "Stacked Generalization", Neural Networks 5, 1992; Breiman, "Stacked
         Regressions", Machine Learning 24, 1996 (weights that are not negative).
     """
+    from scipy.stats import trim_mean
+
     given: list[_Given] = []
     for index, task in enumerate(tasks):
         components = predictions[task.name]
@@ -112,8 +119,8 @@ def choose_blends(
             blends[one.task.name] = Blend({reference: 1.0}, 0.0)
             if one.task.name not in losses:
                 continue
-            before = row_losses(one.task, one.stacked[:, 0], one.target).mean()
-            gain = float(before - losses[one.task.name].mean())
+            before = row_losses(one.task, one.stacked[:, 0], one.target)
+            gain = float(trim_mean(before - losses[one.task.name], TRIMMED))
             if gain > 0:
                 names = [reference, *(n for n in predictions[one.task.name] if n != reference)]
                 weights = _final_weights(one, enough)
@@ -122,7 +129,7 @@ def choose_blends(
                     for name, weight in zip(names, weights.tolist(), strict=True)
                     if weight > 0
                 }
-                blends[one.task.name] = Blend(chosen, 100 * gain / float(before))
+                blends[one.task.name] = Blend(chosen, 100 * gain / trim_mean(before, TRIMMED))
     return {task.name: blends[task.name] for task in tasks}
 
 
