@@ -73,6 +73,12 @@ def test_binary_metrics_equal_scikit_learn(seed, n):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64, torch.bool])
+def test_roc_auc_of_targets_of_any_type(dtype):
+    target = torch.tensor([0, 1, 0, 1]).to(dtype)
+    assert roc_auc(torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.bfloat16), target) == 0.75
+
+
 @pytest.mark.parametrize("target", [[], [1.0], [0.0, 0.0], [1.0, 1.0, 1.0]])
 def test_roc_auc_is_undefined_when_a_class_is_absent(target):
     assert math.isnan(roc_auc(torch.linspace(0.1, 0.9, len(target)), torch.tensor(target)))

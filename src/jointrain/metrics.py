@@ -101,7 +101,7 @@ def roc_auc(prediction: Tensor, target: Tensor) -> float:
     if one_class or bool(prediction.isnan().any()):
         return float("nan")
     # by ranks, as scikit-learn's checks of its arguments take 50 times as long on a few rows
-    positive = target.cpu().numpy() > 0.5
+    positive = (target > 0.5).cpu().numpy()
     ranks = rankdata(prediction.double().cpu().numpy())
     count = positive.sum()
     others = len(positive) - count

@@ -145,14 +145,14 @@ def validation_halves(
         labels: [n, t]. groups, time: [n]. returns: two times int64, sorted; the second one is empty
             where rows, groups or times are too few for halves.
     """
+    apart = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    if len(np.unique(apart)) < 2:
+        return np.arange(len(labels)), np.arange(0)
     rng = np.random.default_rng([seed, len(labels)])
-    second = np.zeros(len(labels), dtype=bool)
-    if len(labels) < 2 or (groups is not None and len(np.unique(groups)) < 2):
-        pass
-    elif time is not None:
+    if time is not None:
         second = _latest(np.asarray(time), _present(labels), len(labels) // 2)
     elif groups is not None:
-        second = _grouped_parts(_indicators(labels, tasks), np.asarray(groups), 2, rng) == 1
+        second = _grouped_parts(_indicators(labels, tasks), apart, 2, rng) == 1
     else:
         second = _stratify(labels, tasks, np.full(2, 0.5), rng) == 1
     return np.flatnonzero(~second), np.flatnonzero(second)
