@@ -50,8 +50,9 @@ def run_within_budget(
     A fold in each of two processes, with single networks, shows what things cost; where more would
     take long, they are the first answer. Then come the study's own recipes, on one seed; then, with
     `further`, recipes and baselines in a fixed order, as long as half of the budget is not spent;
-    then more seeds of all of them, up to the study's. What is run is decided by what it costs alone, never by what it shows, so that the
-    figures stay those of a study that was planned so. Part of the time is kept for the last fit.
+    then more seeds of all of them, up to the study's. What is run is decided by what it costs
+    alone, never by what it shows, so that the figures stay those of a study that was planned so.
+    Part of the time is kept for the last fit.
 
     Args:
         study: Its recipes and baselines are the first; its folds and seeds are the most.
