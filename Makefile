@@ -1,10 +1,10 @@
-# `make demo` and `make test` work on a fresh machine with Python 3.11, pip, venv and make.
+# `make demo`, `make test` and `make test-integration` work on a fresh machine with Python 3.11, pip, venv and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test check clean
+.PHONY: install demo test test-integration check clean
 
 install: $(INSTALLED)
 
@@ -18,7 +18,11 @@ demo: $(INSTALLED)
 		--out demo-answer --force
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not integration"
+
+# process groups beyond a few, servers, other environments: slow, and not needed for each change
+test-integration: $(INSTALLED)
+	$(BIN)/python -m pytest -n 1 -m integration
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
