@@ -10,13 +10,14 @@ and noise of a tenth of its standard deviation. The designs differ in what is sh
 - unrelated: as before, but each task has a direction of four inputs of its own: what one task
   learns is of no use to another. That alone does not make joint training equal to separate
   training: it can hurt (tasks get into each other's way) or help (stopping early by the sum of four
-  tasks' losses is steadier), so the mean change is printed too. A "helps" is called false here.
+  tasks' losses is steadier), so the mean change is printed too. A "better" is called false here.
 - other partners: unrelated tasks again, but both recipes train pairs, with partners swapped: {y0,
   y1}, {y2, y3} against {y0, y2}, {y1, y3}. All tasks are drawn alike, so nothing can change in
   expectation: an exact null hypothesis, with everything in it that makes figures scatter (initial
   weights, batches, folds, the table). It tests the test.
 
-A study counts as "helps" if any task's verdict is, or the one over all tasks (Delta-m). Printed are
+A study counts as "better" if any task's verdict is, or the one over all tasks (Delta-m). Printed
+are
 the shares of the studies with 95 % intervals (Wilson), the mean change, and how much two
 differences of one study correlate: the test allows for 1 / 5 with five folds (test rows over all
 rows), and would claim too much if it were more.
@@ -159,10 +160,10 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
     of = len(outcomes)
     changes = np.array([outcome.change for outcome in outcomes])
     return [
-        share_text(sum(outcome.says("helps") for outcome in outcomes), of),
-        share_text(sum("helps" in outcome.tasks for outcome in outcomes), of),
-        share_text(sum(outcome.overall == "helps" for outcome in outcomes), of),
-        share_text(sum(outcome.says("hurts") for outcome in outcomes), of),
+        share_text(sum(outcome.says("better") for outcome in outcomes), of),
+        share_text(sum("better" in outcome.tasks for outcome in outcomes), of),
+        share_text(sum(outcome.overall == "better" for outcome in outcomes), of),
+        share_text(sum(outcome.says("worse") for outcome in outcomes), of),
         f"{changes.mean():+.2f} ± {1.96 * changes.std(ddof=1) / math.sqrt(of):.2f}",
         f"{correlation_within(np.array([outcome.differences for outcome in outcomes])):.2f}",
     ]

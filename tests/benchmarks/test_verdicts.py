@@ -64,12 +64,12 @@ def test_outcome_holds_what_the_study_says():
 
 def test_rates_of_a_hand_made_set_of_studies():
     outcome = VERDICTS["Outcome"]
-    nothing = ("no evidence",) * 4
+    nothing = ("undecided",) * 4
     outcomes = [
-        outcome(("helps", *nothing[1:]), "no evidence", 1.0, (0.0, 2.0)),
-        outcome(nothing, "helps", 2.0, (2.0, 2.0)),
-        outcome(("hurts", *nothing[1:]), "helps", 3.0, (3.0, 3.0)),
-        outcome(nothing, "no evidence", -2.0, (-2.0, -2.0)),
+        outcome(("better", *nothing[1:]), "undecided", 1.0, (0.0, 2.0)),
+        outcome(nothing, "better", 2.0, (2.0, 2.0)),
+        outcome(("worse", *nothing[1:]), "better", 3.0, (3.0, 3.0)),
+        outcome(nothing, "undecided", -2.0, (-2.0, -2.0)),
     ]
     cells = VERDICTS["summary"](outcomes)
     shares = [float(cell.split()[0]) for cell in cells[:4]]

@@ -82,5 +82,5 @@ def test_compare_with_any_reference_turns_the_sign(name):
     result = make_result(both(joint=3))
     forward = result.compare(name, "constant")["a"]
     backward = result.compare("constant", name)["a"]
-    assert forward.verdict == "helps"
-    assert backward.verdict == "hurts"
+    assert forward.verdict == "better"
+    assert backward.verdict == "worse"

@@ -32,7 +32,7 @@ def test_the_best_of_many_equals_is_rarely_called_better():
     helps, flattered = 0, 0
     for _ in range(100):
         found = candidates({f"c{i}": 1 + 0.1 * generator.normal(size=10) for i in range(20)})
-        helps += found.gain_of_choosing.verdict == "helps"
+        helps += found.gain_of_choosing.verdict == "better"
         flattered += found.score(found.chosen) > 1
     # looked at on the folds that chose it, the best of 20 equals is nearly always 'better'
     assert flattered > 90
@@ -46,7 +46,7 @@ def test_a_candidate_that_is_better_is_found():
     found = candidates(values)
     assert found.chosen == found.recommended == "c7"
     assert found.gain_of_choosing.change == pytest.approx(30, abs=6)
-    assert found.gain_of_choosing_by_task["y"].verdict == "helps"
+    assert found.gain_of_choosing_by_task["y"].verdict == "better"
 
 
 def test_each_fold_is_judged_by_the_others_of_its_seed():
@@ -61,7 +61,7 @@ def test_each_fold_is_judged_by_the_others_of_its_seed():
 def test_of_equals_the_first_is_chosen_and_undefined_values_do_not_count():
     found = candidates({"a": np.ones(4), "b": np.ones(4)}, folds=2)
     assert found.chosen == "a"
-    assert found.gain_of_choosing.verdict == "no evidence"
+    assert found.gain_of_choosing.verdict == "undecided"
     holes = candidates({"a": np.ones(4), "b": np.array([np.nan, 0.5, 0.5, np.nan])}, folds=2)
     assert holes.chosen == "b"
     nothing = candidates({"a": np.ones(4), "b": np.full(4, np.nan)}, folds=2)

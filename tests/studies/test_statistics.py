@@ -140,10 +140,10 @@ def test_verdicts_of_tasks():
     }
     shown = compare_changes(changes, 0.25)
     assert {task: comparison.verdict for task, comparison in shown.items()} == {
-        "up": "helps",
-        "down": "hurts",
-        "level": "no evidence",
-        "undefined": "no evidence",
+        "up": "better",
+        "down": "worse",
+        "level": "undecided",
+        "undefined": "undecided",
     }
     up = shown["up"]
     assert up.change == pytest.approx(changes["up"].mean())
@@ -182,4 +182,4 @@ def test_delta_m_leaves_out_a_task_without_a_defined_fold():
 def test_delta_m_of_nothing_shows_nothing(changes):
     shown = delta_m(changes, 0.25)
     assert math.isnan(shown.change)
-    assert (shown.p_value, shown.verdict) == (1.0, "no evidence")
+    assert (shown.p_value, shown.verdict) == (1.0, "undecided")

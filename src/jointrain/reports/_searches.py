@@ -240,7 +240,7 @@ def _answer(
         return [best_is_reference]
     gain = candidates.gain_of_choosing
     measured = f"choosing changes Delta-m by {change_and_interval(gain)} against {reference}"
-    if gain.verdict != "helps":
+    if gain.verdict != "better":
         return [
             f"{keep}: the data do not show that anything else is better.",
             f"{chosen} on the folds that chose it, but on folds that had no say {measured}.",
@@ -248,9 +248,10 @@ def _answer(
     sentences = [f"{chosen}: on folds that had no say in the choice, {measured}."]
     by_task = candidates.gain_of_choosing_by_task
     for word, phrase in (
-        ("helps", "It helps"),
-        ("hurts", "It hurts"),
-        ("no evidence", "No evidence for"),
+        ("better", "It helps"),
+        ("worse", "It hurts"),
+        ("equivalent", "It does not matter for"),
+        ("undecided", "Undecided for"),
     ):
         names = [name for name, comparison in by_task.items() if comparison.verdict == word]
         if names:

@@ -65,7 +65,7 @@ def summarize_tasks(result: StudyResult) -> list[TaskSummary]:
                 cells += ["", ""]
             else:
                 comparison = against[recipe][task.name]
-                cells += [change_and_interval(comparison), verdict(recipe, comparison, result)]
+                cells += [change_and_interval(comparison), comparison.verdict]
             rows.append(cells)
         summaries.append(TaskSummary(task, int(count), columns, rows))
     return summaries
@@ -77,14 +77,21 @@ def summarize_recipes(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     for recipe in result.recipe_names:
         comparison = result.delta_m.get(recipe)
         cells = ["", ""] if comparison is None else [
-            change_and_interval(comparison), verdict(recipe, comparison, result)
+            change_and_interval(comparison), comparison.verdict
         ]  # fmt: skip
         rows.append([recipe, *cells, f"{result.seconds[recipe] / result.runs(recipe):.2f} s"])
     if result.fold_results:
         comparison = result.shipped_delta_m
-        words = verdict(SHIPPED, comparison, result)
-        rows.append([SHIPPED, change_and_interval(comparison), words, ""])
+        rows.append([SHIPPED, change_and_interval(comparison), comparison.verdict, ""])
     return ["recipe", "Delta-m", "verdict", "time per fold"], rows
+
+
+_PHRASES = {
+    "better": "It helps",
+    "worse": "It hurts",
+    "equivalent": "It does not matter for",
+    "undecided": "Undecided for",
+}
 
 
 def answer(result: StudyResult) -> list[str]:
@@ -107,17 +114,17 @@ def study_answer(result: StudyResult) -> list[str]:
         )
         strength = (
             "which the data show to be better than separate models"
-            if overall.verdict == "helps"
+            if overall.verdict == "better"
             else "though the data do not show that it beats separate models"
         )
         sentences.append(
             f"Train {listed(tasks)} {way}: Delta-m {change_and_interval(overall)}, {strength}."
         )
         comparisons = result.comparisons[best.name]
-        for word in ("helps", "hurts", "no evidence"):
+        for word in ("better", "worse", "equivalent", "undecided"):
             names = [name for name in tasks if comparisons[name].verdict == word]
             if names:
-                phrase = {"helps": "It helps", "hurts": "It hurts"}.get(word, "No evidence for")
+                phrase = _PHRASES[word]
                 sentences.append(f"{phrase} {listed(names)}.")
     return sentences + _against_baselines(result)
 
@@ -134,9 +141,10 @@ def shipped_sentences(result: StudyResult) -> list[str]:
         phrases = [*phrases[:3], f"{len(phrases) - 3} more ways for the others"]
     overall = result.shipped_delta_m
     shown = {
-        "helps": "shown to be better than separate models",
-        "hurts": "shown to be worse than separate models",
-        "no evidence": "not shown to differ from separate models",
+        "better": "shown to be better than separate models",
+        "worse": "shown to be worse than separate models",
+        "equivalent": "equivalent to separate models",
+        "undecided": "not shown to differ from separate models",
     }[overall.verdict]
     return [
         f"The saved model predicts {'; '.join(phrases)}.",
@@ -159,8 +167,8 @@ def _against_baselines(result: StudyResult) -> list[str]:
     sentences = []
     for name in result.study.baselines:
         verdicts = {task: c.verdict for task, c in result.compare(best, name).items()}
-        beaten = [task for task, word in verdicts.items() if word == "hurts"]
-        even = [task for task, word in verdicts.items() if word == "no evidence"]
+        beaten = [task for task, word in verdicts.items() if word == "worse"]
+        even = [task for task, word in verdicts.items() if word == "undecided"]
         if beaten:
             sentences.append(f"Beware: {name} did better than {best} on {listed(beaten)}.")
         if even and name == "constant":
@@ -176,7 +184,10 @@ def _cheaper_alternatives(result: StudyResult) -> list[str]:
     """Name the recipes that cost less than separate models and show no difference from them."""
     sentences = []
     for recipe in result.study.recipes:
-        if recipe.name == SEPARATE or result.delta_m[recipe.name].verdict != "no evidence":
+        if recipe.name == SEPARATE or result.delta_m[recipe.name].verdict not in (
+            "equivalent",
+            "undecided",
+        ):
             continue
         ratio = result.seconds[recipe.name] / result.seconds[SEPARATE]
         if ratio < 0.8:
@@ -255,23 +266,18 @@ def change_and_interval(comparison: Comparison) -> str:
     return f"{comparison.change:+.1f} % [{comparison.low:+.1f}, {comparison.high:+.1f}]"
 
 
-def verdict(recipe: str, comparison: Comparison, result: StudyResult) -> str:
-    """Return the verdict in words: a recipe helps or hurts, a baseline is better or worse."""
-    if comparison.verdict == "no evidence":
-        return comparison.verdict
-    if recipe in (*result.study.baselines, SHIPPED):
-        return "better" if comparison.verdict == "helps" else "worse"
-    return f"{recipe} {comparison.verdict}"
-
-
 def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
     """Return a comparison as values that JSON can hold."""
     return {
-        "change_percent": finite(comparison.change),
+        "change": finite(comparison.change),
         "low": finite(comparison.low),
         "high": finite(comparison.high),
+        "unit": comparison.unit,
+        "smallest_visible": finite(comparison.smallest_visible),
         "p_value": finite(comparison.p_value),
         "verdict": comparison.verdict,
+        "defined": comparison.defined,
+        "total": comparison.total,
     }
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from jointrain.reports._summary import answer, summarize_recipes, summarize_tasks
 from jointrain.studies import StudyResult
 
-_COLOURS = {"helps": "green", "hurts": "red", "better": "yellow", "worse": "dim"}
+_COLOURS = {"better": "green", "worse": "red", "equivalent": "blue"}
 
 
 def print_result(result: StudyResult, console: Console) -> None:

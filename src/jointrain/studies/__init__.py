@@ -13,6 +13,8 @@ from jointrain.studies._partition import best_partition
 from jointrain.studies._share import ShareResult, search_shared_depth, search_split
 from jointrain.studies._statistics import (
     Comparison,
+    Unit,
+    Verdict,
     corrected_resampled_t_test,
     delta_m,
     holm,
@@ -38,6 +40,8 @@ __all__ = [
     "ShareResult",
     "Study",
     "StudyResult",
+    "Unit",
+    "Verdict",
     "WeighResult",
     "best_partition",
     "corrected_resampled_t_test",

@@ -110,7 +110,7 @@ class Candidates:
     @property
     def recommended(self) -> str:
         """The chosen candidate if choosing is shown to pay, else the reference."""
-        return self.chosen if self.gain_of_choosing.verdict == "helps" else self.reference
+        return self.chosen if self.gain_of_choosing.verdict == "better" else self.reference
 
     @property
     def test_over_train(self) -> float:

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 _PANELS_ACROSS = 5
 
-_COLORS = {"helps": "#1b7837", "hurts": "#b2182b", "no evidence": "#666666"}
+_COLORS = {
+    "better": "#1b7837",
+    "worse": "#b2182b",
+    "equivalent": "#2166ac",
+    "undecided": "#666666",
+}
 
 
 def plot_changes(result: StudyResult, recipes: tuple[str, ...] = ()) -> Figure:
@@ -78,7 +83,7 @@ def plot_changes(result: StudyResult, recipes: tuple[str, ...] = ()) -> Figure:
         axes.grid(axis="x", alpha=0.3)
     figure.supxlabel(
         "change against separate models in %, with 95 % interval; right is better   "
-        "(green: helps, red: hurts, grey: no evidence)",
+        "(green: better, red: worse, grey: undecided, blue: equivalent)",
         fontsize=9,
     )
     return figure

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-Verdict = Literal["helps", "hurts", "no evidence"]
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
+Unit = Literal["percent", "difference"]
 
 LEVEL = 0.05
 """Below which corrected p-value a difference counts as shown."""
@@ -20,10 +21,12 @@ class Comparison:
     """How a recipe compares with single-task training on one task, or over all tasks.
 
     Args:
-        change: Mean relative change of the primary metric in percent, positive is better.
-        low, high: 95 % confidence interval of the change, in percent.
+        change: Mean change of the primary metric, positive is better, in `unit`.
+        low, high: 95 % confidence interval of the change, NaN where there is none.
         p_value: Of the corrected resampled t-test, two-sided; corrected over tasks by `holm`.
-        verdict: What the p-value shows.
+        verdict: What the interval shows; ``undecided`` where there is none.
+        unit: ``percent`` of the reference, or ``difference`` of the metric itself.
+        defined, total: In how many of how many folds x seeds the change could be computed.
     """
 
     change: float
@@ -31,6 +34,14 @@ class Comparison:
     high: float
     p_value: float
     verdict: Verdict
+    unit: Unit = "percent"
+    defined: int = 0
+    total: int = 0
+
+    @property
+    def smallest_visible(self) -> float:
+        """Half of the interval's width: smaller changes could not have been seen; NaN: none."""
+        return (self.high - self.low) / 2
 
 
 def corrected_resampled_t_test(
@@ -125,10 +136,12 @@ def compare_changes(
     for (task, (_, low, high)), p_value in zip(tests.items(), corrected, strict=True):
         finite = changes[task][np.isfinite(changes[task])]
         change = float(finite.mean()) if len(finite) else math.nan
-        verdict: Verdict = "no evidence"
+        verdict: Verdict = "undecided"
         if p_value < LEVEL:
-            verdict = "helps" if change > 0 else "hurts"
-        comparisons[task] = Comparison(change, low, high, p_value, verdict)
+            verdict = "better" if change > 0 else "worse"
+        comparisons[task] = Comparison(
+            change, low, high, p_value, verdict, "percent", len(finite), len(changes[task])
+        )
     return comparisons
 
 
@@ -145,7 +158,7 @@ def delta_m(changes: Mapping[str, np.ndarray], test_over_train: float) -> Compar
     """
     defined = [values for values in changes.values() if np.isfinite(values).any()]
     if not defined:
-        return Comparison(math.nan, math.nan, math.nan, 1.0, "no evidence")
+        return Comparison(math.nan, math.nan, math.nan, 1.0, "undecided")
     rows = [
         np.where(np.isfinite(values), values, values[np.isfinite(values)].mean())
         for values in defined

@@ -45,6 +45,8 @@ class StudyResult:
             trained together is shared out among them by the steps that they made.
         folds: The folds of all seeds.
         fold_results: The predictions, by (recipe or baseline, seed, fold).
+        margin: Changes up to this many percent do not matter; a recipe is ``equivalent`` where the
+            whole interval lies within. Default 1.
     """
 
     study: Study
@@ -52,6 +54,7 @@ class StudyResult:
     seconds: dict[str, float]
     folds: Sequence[Fold] = ()
     fold_results: Mapping[tuple[str, int, int], FoldResult] = field(default_factory=dict)
+    margin: float = 1.0
 
     @property
     def recipe_names(self) -> list[str]:
@@ -142,7 +145,7 @@ class StudyResult:
                 found[name] = replace(
                     comparison,
                     p_value=p_value,
-                    verdict=comparison.verdict if p_value < LEVEL else "no evidence",
+                    verdict=comparison.verdict if p_value < LEVEL else "undecided",
                 )
         return found
 
@@ -174,7 +177,8 @@ class StudyResult:
             recipe: A recipe or baseline; default ``joint``.
 
         Returns:
-            ``helps``, ``hurts`` or ``no evidence`` for each task, and for ``Delta-m``.
+            ``better``, ``worse``, ``equivalent`` or ``undecided`` for each task, and for
+            ``Delta-m``.
 
         Raises:
             InvalidInputError: The study holds no such recipe.
