@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import os
 import sys
-import zlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from jointrain.errors import InvalidInputError, closest
+from jointrain.data._arrow_files import from_arrow
+from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
+from jointrain.data._table_names import KNOWN_ENDINGS, SEPARATORS, check_names, ending_of
+from jointrain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,16 +24,14 @@ if TYPE_CHECKING:
 MISSING_TOKENS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
 """What counts as a missing value in CSV and TSV files, with or without spaces around it."""
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
-_ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
-_ENDINGS = (*_SEPARATORS, ".parquet", *_ARROW_ENDINGS)
+_DATE = r"^\d{4}-\d\d-\d\d$"
 _DATETIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?)?$"
 _ZONED_DATETIME = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s?(Z|[+-]\d\d:?\d\d)$"
 _TIME = r"^\d\d:\d\d(:\d\d([.,]\d{1,9})?)?$"
 _DECIMAL_COMMA = r"^[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?$"
 
 
-def read_table(path: str | Path) -> pl.DataFrame:
+def read_table(path: str | Path, options: ReadingOptions | None = None) -> pl.DataFrame:
     """Read a table from a file, by its ending.
 
     Known endings are ``.csv``, ``.tsv`` (both also with ``.gz``), ``.parquet``, ``.arrow``,
@@ -48,6 +45,7 @@ def read_table(path: str | Path) -> pl.DataFrame:
 
     Args:
         path: The file.
+        options: How to read it; default as the file shows.
 
     Returns:
         A table with at least one row.
@@ -56,24 +54,16 @@ def read_table(path: str | Path) -> pl.DataFrame:
         InvalidInputError: The file does not exist, has an unknown ending, is empty, has a header
             only, is damaged, is not UTF-8, has rows of unequal length or names a column twice.
     """
-    path = Path(path)
-    ending = _ending(path)
-    _check_is_file(path)
-    if ending is None:
-        raise InvalidInputError(
-            f"{path} has an ending that jointrain can't read; known are {', '.join(_ENDINGS)}"
+    return typed(read_raw(path, options))
+
+
+def typed(raw: RawTable) -> pl.DataFrame:
+    """Return a raw table with the type of each text column inferred over all its cells."""
+    frame = raw.frame
+    if raw.is_text:
+        frame = frame.select(
+            _refined(frame[name], decimal_comma=raw.separator == ";") for name in frame.columns
         )
-    try:
-        if path.stat().st_size == 0:
-            raise InvalidInputError(f"{path} is empty; it needs a header and at least one row")
-        if ending in _SEPARATORS:
-            frame = _read_separated(path, ending)
-        else:
-            frame = _read_arrow(path, parquet=ending == ".parquet")
-    except OSError as error:
-        raise InvalidInputError(f"{path} can't be read: {error.strerror or error}") from None
-    if frame.height == 0:
-        raise InvalidInputError(f"{path} has column names but no rows; it needs at least one row")
     return _without_nan(frame)
 
 
@@ -116,11 +106,11 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
         sys.stdout.write(_to_separated(frame, ",", "standard output").decode())
         return
     path = Path(path)
-    ending = _ending(path)
+    ending = ending_of(path)
     assert ending is not None
     with _replacing(path) as temporary:
-        if ending in _SEPARATORS:
-            data = _to_separated(frame, _SEPARATORS[ending], str(path))
+        if ending in SEPARATORS:
+            data = _to_separated(frame, SEPARATORS[ending], str(path))
             if ending.endswith(".gz"):
                 data = gzip.compress(data, compresslevel=6, mtime=0)
             temporary.write_bytes(data)
@@ -141,10 +131,10 @@ def check_writable_ending(path: str | Path) -> None:
     if str(path) == "-":
         return
     path = Path(path)
-    if _ending(path) is None:
+    if ending_of(path) is None:
         raise InvalidInputError(
-            f"{path} has an ending that jointrain can't write; known are {', '.join(_ENDINGS)}, "
-            "and - for standard output"
+            f"{path} has an ending that jointrain can't write; known are "
+            f"{', '.join(KNOWN_ENDINGS)}, and - for standard output"
         )
     if path.is_dir():
         raise InvalidInputError(f"{path} is a folder; name a file in it")
@@ -161,36 +151,6 @@ def load_penguins() -> pl.DataFrame:
     return read_table(Path(__file__).parent / "penguins.csv")
 
 
-def _ending(path: Path) -> str | None:
-    name = path.name.lower()
-    return next((ending for ending in _ENDINGS if name.endswith(ending)), None)
-
-
-def _check_is_file(path: Path) -> None:
-    if path.is_dir():
-        raise InvalidInputError(f"{path} is a folder; name a file in it")
-    if path.exists():
-        return
-    folder = path.parent
-    if not folder.is_dir():
-        raise InvalidInputError(f"{path} does not exist: there is no folder {folder}")
-    try:
-        hint = closest(path.name, [entry.name for entry in folder.iterdir() if entry.is_file()])
-    except OSError:
-        hint = ""
-    raise InvalidInputError(f"{path} does not exist{hint or '; check the name and the folder'}")
-
-
-def _check_names(names: Sequence[str], where: str) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        shown = ", ".join(repr(name) for name in repeated[:5])
-        more = f" and {len(repeated) - 5} more" if len(repeated) > 5 else ""
-        raise InvalidInputError(
-            f"{where} names column {shown}{more} more than once; give each column its own name"
-        )
-
-
 def _without_nan(frame: pl.DataFrame) -> pl.DataFrame:
     """Put null where a floating-point column has NaN."""
     floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
@@ -198,145 +158,6 @@ def _without_nan(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 # ---------------------------------------------------------------------------- separated text
-
-
-def _read_separated(path: Path, ending: str) -> pl.DataFrame:
-    data = _file_bytes(path, compressed=ending.endswith(".gz"))
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.strip():
-        raise InvalidInputError(f"{path} is empty; it needs a header and at least one row")
-    separator = _SEPARATORS[ending]
-    names, skipped_lines = _header(path, data, separator)
-    if ending.startswith(".csv") and len(names) == 1:
-        separator = next((other for other in ";\t" if other in names[0]), separator)
-        names, skipped_lines = _header(path, data, separator)
-    names = [name.strip() or f"unnamed_{i}" for i, name in enumerate(names, start=1)]
-    _check_names(names, f"the header of {path}")
-    table = _parse(path, data, separator, names, skipped_lines)
-    frame = pl.DataFrame(pl.from_arrow(table))
-    schema = frame.schema
-    frame = frame.with_columns(
-        _refined(frame[name], decimal_comma=separator == ";")
-        for name, dtype in schema.items()
-        if dtype == pl.String
-    )
-    return frame.with_columns(
-        pl.col(name).cast(pl.Datetime("us", dtype.time_zone))
-        for name, dtype in schema.items()
-        if isinstance(dtype, pl.Datetime)
-    )
-
-
-def _file_bytes(path: Path, *, compressed: bool) -> bytes:
-    data = path.read_bytes()
-    if not compressed:
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidInputError(
-            f"{path} is no whole gzip file ({error}); fetch or write it again"
-        ) from None
-
-
-def _text(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInputError(
-            f"{path} is not UTF-8: line {line} holds the byte 0x{data[error.start]:02x}; save it "
-            "with UTF-8 encoding"
-        ) from None
-
-
-def _header(path: Path, data: bytes, separator: str) -> tuple[list[str], int]:
-    """Return the names, and the number of lines that the header and blank lines above it take."""
-    start = 0
-    end = 0
-    while True:  # more of the file until the header, whose names may hold line breaks, is whole
-        end = min(len(data), max(2 * end, 1 << 16))
-        cut = data.rfind(b"\n", start, end) + 1 if end < len(data) else end
-        reader = csv.reader(
-            io.StringIO(_text(path, data[:cut]), newline=""), delimiter=separator, strict=True
-        )
-        try:
-            for fields in reader:
-                if fields:
-                    return fields, reader.line_num
-        except csv.Error:
-            if end == len(data):
-                raise InvalidInputError(
-                    f"the header of {path} has a quote that does not close; close or remove it"
-                ) from None
-        if end == len(data):
-            raise InvalidInputError(f"{path} is empty; it needs a header and at least one row")
-
-
-def _parse(
-    path: Path, data: bytes, separator: str, names: list[str], header_lines: int
-) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
-    body = io.BytesIO(data)
-    for _ in range(header_lines):
-        body.readline()
-    rest = data[body.tell() :]
-    if not rest.strip(b"\r\n"):
-        raise InvalidInputError(f"{path} has a header but no rows; it needs at least one row")
-    if rest.count(b'"') % 2:
-        _check_quotes(path, data, separator)
-    try:
-        return arrow_csv.read_csv(
-            pa.BufferReader(rest),
-            # one block for small files; a field must fit into a block
-            read_options=arrow_csv.ReadOptions(column_names=names, block_size=1 << 24),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=separator,
-                newlines_in_values=b'"' in rest,
-                # in a table of one column a blank line is a missing value
-                ignore_empty_lines=len(names) > 1,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                null_values=list(MISSING_TOKENS),
-                strings_can_be_null=True,
-                true_values=["true", "True", "TRUE"],
-                false_values=["false", "False", "FALSE"],
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        _explain(path, data, separator, len(names), str(error).splitlines()[0])
-
-
-def _check_quotes(path: Path, data: bytes, separator: str) -> None:
-    """Refuse a quote that does not close; the fast parser would take the rest as one field."""
-    text = io.StringIO(_text(path, data), newline="")
-    csv.field_size_limit(max(csv.field_size_limit(), len(data)))
-    reader = csv.reader(text, delimiter=separator, strict=True)
-    line = 1
-    try:
-        for _ in reader:
-            line = reader.line_num + 1
-    except csv.Error:
-        raise InvalidInputError(
-            f"{path} has a quote in line {line} that does not close; close or remove it"
-        ) from None
-
-
-def _explain(path: Path, data: bytes, separator: str, expected: int, reason: str) -> NoReturn:
-    """Find the line that can't be read, and raise."""
-    reader = csv.reader(io.StringIO(_text(path, data), newline=""), delimiter=separator)
-    line = 1
-    csv.field_size_limit(max(csv.field_size_limit(), len(data)))
-    for fields in reader:
-        if fields and len(fields) != expected:
-            raise InvalidInputError(
-                f"{path} has {len(fields)} fields in line {line} where the header has {expected}; "
-                "mend that line (a field with a separator in it needs quotes)"
-            )
-        line = reader.line_num + 1
-    raise InvalidInputError(f"{path} can't be read: {reason}; mend the file")
 
 
 def _refined(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
@@ -371,6 +192,8 @@ def _as_times(text: pl.Series) -> pl.Series | None:
     plain = text.str.replace(" ", "T", literal=True).str.replace(",", ".", literal=True)
     if known.str.contains(_TIME).all():
         return _with_seconds(plain).str.to_time("%H:%M:%S%.f", strict=False)
+    if known.str.contains(_DATE).all():
+        return text.str.to_date("%Y-%m-%d", strict=False)
     if known.str.contains(_DATETIME).all():
         whole = _with_seconds(plain).str.replace(r"^(.{10})$", "${1}T00:00:00")
         return whole.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
@@ -397,58 +220,12 @@ def _to_separated(frame: pl.DataFrame, separator: str, where: str) -> bytes:
     return frame.write_csv(separator=separator).encode()
 
 
-# ---------------------------------------------------------------------------- Parquet and Arrow
-
-
-def _read_arrow(path: Path, *, parquet: bool) -> pl.DataFrame:
-    import pyarrow as pa
-    from pyarrow import ipc
-    from pyarrow import parquet as pq
-
-    kind = "Parquet" if parquet else "Arrow"
-    try:
-        if parquet:
-            table = pq.ParquetFile(path).read()
-        else:
-            with pa.OSFile(str(path)) as file:
-                magic = file.read(6)
-                file.seek(0)
-                open_ = ipc.open_file if magic == b"ARROW1" else ipc.open_stream
-                table = open_(file).read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InvalidInputError(
-            f"{path} is no whole {kind} file ({reason}); fetch or write it again"
-        ) from None
-    _check_names(table.column_names, str(path))
-    return _from_arrow(table, str(path))
-
-
-def _from_arrow(table: pa.Table, where: str) -> pl.DataFrame:
-    try:
-        return pl.DataFrame(pl.from_arrow(table))
-    except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError):
-        columns: dict[str, pl.Series] = {}
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            try:
-                columns[name] = pl.Series(name, column)
-            except Exception:
-                raise InvalidInputError(
-                    f"column {name!r} of {where} has the type {column.type}, which jointrain can't "
-                    "use; remove it or give it another type"
-                ) from None
-        return pl.DataFrame(columns)
-
-
 # ---------------------------------------------------------------------------- other frames
 
 
 def _from_mapping(columns: Mapping[Any, Any]) -> pl.DataFrame:
     names = [str(name) for name in columns]
-    _check_names(names, "the table")
+    check_names(names, "the table")
     series = []
     for name, values in zip(names, columns.values(), strict=True):
         try:
@@ -504,7 +281,7 @@ def _from_foreign(frame: Any) -> pl.DataFrame:
     if not isinstance(frame, np.ndarray) and hasattr(frame, "columns"):
         named = getattr(frame, "column_names", frame.columns)
         names = [str(name) for name in named]
-        _check_names(names, "the table")
+        check_names(names, "the table")
         if type(frame).__module__.startswith("pandas") and list(named) != names:
             frame = frame.set_axis(names, axis="columns")
     try:
@@ -515,7 +292,7 @@ def _from_foreign(frame: Any) -> pl.DataFrame:
             raise TypeError
     except TypeError:
         if (stream := _arrow_table(frame)) is not None:
-            return _from_arrow(stream, "the table")
+            return from_arrow(stream, "the table")
         raise InvalidInputError(
             "the table must be a Polars, pandas or Arrow table, or a mapping of column names to "
             f"arrays, got {type(frame).__module__}.{type(frame).__qualname__}"

@@ -1,0 +1,59 @@
+"""Parquet, Arrow and Feather files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from jointrain.data._table_names import check_names
+from jointrain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read(path: Path, *, parquet: bool) -> pl.DataFrame:
+    """Read a file with types of its own."""
+    import pyarrow as pa
+    from pyarrow import ipc
+    from pyarrow import parquet as pq
+
+    kind = "Parquet" if parquet else "Arrow"
+    try:
+        if parquet:
+            table = pq.ParquetFile(path).read()
+        else:
+            with pa.OSFile(str(path)) as file:
+                magic = file.read(6)
+                file.seek(0)
+                open_ = ipc.open_file if magic == b"ARROW1" else ipc.open_stream
+                table = open_(file).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, PermissionError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InvalidInputError(
+            f"{path} is no whole {kind} file ({reason}); fetch or write it again"
+        ) from None
+    check_names(table.column_names, str(path))
+    return from_arrow(table, str(path))
+
+
+def from_arrow(table: pa.Table, where: str) -> pl.DataFrame:
+    """Return an Arrow table as a Polars table, naming the column that can't be one."""
+    try:
+        return pl.DataFrame(pl.from_arrow(table))
+    except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError):
+        columns: dict[str, pl.Series] = {}
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            try:
+                columns[name] = pl.Series(name, column)
+            except Exception:
+                raise InvalidInputError(
+                    f"column {name!r} of {where} has the type {column.type}, which jointrain can't "
+                    "use; remove it or give it another type"
+                ) from None
+        return pl.DataFrame(columns)

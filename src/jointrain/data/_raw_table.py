@@ -1,0 +1,104 @@
+"""Tables as they are written: every cell of a text file byte for byte, before any typing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from jointrain.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a table is to be read; None recognises what the file shows.
+
+    Args:
+        encoding: Encoding of a text file, by its Python name (``cp1252``, ``utf-16``).
+        separator: What stands between the fields of a text file, one character.
+        comment: What lines begin with that are no part of the table.
+        missing: Cells that mean a missing value, in every column.
+        decimal: What stands before the fraction of a number.
+        thousands: What stands between the thousands of a number.
+        date_format: Form of dates, as in `datetime.strptime`.
+        time_zone: Zone of dates, by its IANA name.
+    """
+
+    encoding: str | None = None
+    separator: str | None = None
+    comment: str | None = None
+    missing: tuple[str, ...] | None = None
+    decimal: Literal[".", ","] | None = None
+    thousands: str | None = None
+    date_format: str | None = None
+    time_zone: str | None = None
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table before any typing.
+
+    Args:
+        frame: The cells. Of a text file every column is text, each cell byte for byte as it is
+            written, with the spaces around it; an unquoted empty cell is null, a quoted one is
+            "". Other containers keep their types.
+        is_text: Whether the cells are text that must be typed.
+        where: What messages call the source.
+        quoted: Which cells of a column are in quotes, [n], for the columns in which some cell is
+            and in which it could matter: cells that look like a number or like a missing value.
+        row_to_line: The line of the file on which a row (from 0) begins, from 1.
+        separator: What stands between the fields, for text with separators.
+        notes: What was decided about the file, a sentence each.
+    """
+
+    frame: pl.DataFrame
+    is_text: bool
+    where: str
+    quoted: Mapping[str, pl.Series] = field(default_factory=dict)
+    row_to_line: Callable[[int], int] | None = None
+    separator: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def place(self, row: int) -> str:
+        """Return a row (from 0) in words for a message: its number, and its line if it has one."""
+        if self.row_to_line is None:
+            return f"row {row + 1}"
+        return f"row {row + 1} (line {self.row_to_line(row)})"
+
+
+def read_raw(source: str | Path, options: ReadingOptions | None = None) -> RawTable:
+    """Read a table from a file as it is written.
+
+    Args:
+        source: The file.
+        options: How to read it.
+
+    Raises:
+        InvalidInputError: It can't be read.
+    """
+    from jointrain.data import _arrow_files, _separated_text
+    from jointrain.data._table_names import KNOWN_ENDINGS, SEPARATORS, check_is_file, ending_of
+
+    options = options or ReadingOptions()
+    path = Path(source)
+    ending = ending_of(path)
+    check_is_file(path)
+    if ending is None:
+        raise InvalidInputError(
+            f"{path} has an ending that jointrain can't read; known are {', '.join(KNOWN_ENDINGS)}"
+        )
+    try:
+        if path.stat().st_size == 0:
+            raise InvalidInputError(f"{path} is empty; it needs a header and at least one row")
+        if ending in SEPARATORS:
+            raw = _separated_text.read(path, ending, options)
+        else:
+            raw = RawTable(_arrow_files.read(path, parquet=ending == ".parquet"), False, str(path))
+    except OSError as error:
+        raise InvalidInputError(f"{path} can't be read: {error.strerror or error}") from None
+    if raw.frame.height == 0:
+        raise InvalidInputError(f"{path} has column names but no rows; it needs at least one row")
+    return raw
