@@ -61,7 +61,7 @@ def test_a_bundle_without_calibration(model, tmp_path):
     path = save_bundle(dataclasses.replace(model, calibration=Calibration()), tmp_path / "model")
     again = load_bundle(path)
     assert again.predict(load_penguins())["species"].shape == (344, 3)
-    with pytest.raises(InvalidInputError, match="no residuals of task 'body_mass_g'"):
+    with pytest.raises(InvalidInputError, match="no interval for task 'body_mass_g'"):
         again.predict_interval(load_penguins())
 
 

@@ -153,10 +153,35 @@ def write_bundle(
         description = _write_components(model, folder, metrics or {}, notes or {})
     else:
         description = _write_networks(model, folder, metrics or {}, notes or {})
-    content = description.model_dump(mode="json")
-    content["digest"] = _digest(_canonical(content))
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / _JSON).write_text(text + "\n", encoding="utf-8")
+    (folder / _JSON).write_text(_with_digest(description.model_dump(mode="json")), encoding="utf-8")
+
+
+def add_notes(path: str | Path, notes: Mapping[str, Any]) -> None:
+    """Add to the notes of a bundle; its ``bundle.json`` is the old or the new one, whole.
+
+    Args:
+        path: The bundle, or the folder that `compare` wrote around it.
+        notes: What JSON can hold; notes of the same names are replaced.
+
+    Raises:
+        InvalidInputError: As in `describe_bundle`.
+    """
+    folder = _bundle_folder(path)
+    content = describe_bundle(folder)
+    del content["digest"]
+    content["notes"] = {**content["notes"], **notes}
+    temporary = folder / f".part.{_JSON}"
+    try:
+        temporary.write_text(_with_digest(content), encoding="utf-8")
+        os.replace(temporary, folder / _JSON)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _with_digest(content: dict[str, Any]) -> str:
+    """Return a description as the text of ``bundle.json``."""
+    whole = {**content, "digest": _digest(_canonical(content))}
+    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _write_components(

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from jointrain import __version__
+from jointrain._after_saving import add_importance, skippable, write_whole
 from jointrain._settings import (
     CompareSettings,
     FitSettings,
@@ -213,44 +214,48 @@ def compare(settings: CompareSettings) -> None:
             seconds=left,
             progress=advance,
         )
-    metrics = {
-        task.name: {
-            metric.name: float(_nanmean(result.values(SHIPPED, task.name, metric.name)))
-            for metric in task.metrics or ()
+    metrics: dict[str, dict[str, float]] = {}
+    with skippable("metrics of the saved model"):
+        metrics = {
+            task.name: {
+                metric.name: float(_nanmean(result.values(SHIPPED, task.name, metric.name)))
+                for metric in task.metrics or ()
+            }
+            for task in table.tasks
         }
-        for task in table.tasks
-    }
     done = result.study
     notes = {
         "metrics": f"mean over the test parts of {done.folds} folds x {done.seeds} "
         f"seed{'s' if done.seeds > 1 else ''}, which "
         "had no say in the model",
         "id": settings.id,
-        "importance": _importance(model, table),
     }
     with new_folder(out, force=settings.force) as folder:
         (folder / "bundle").mkdir()
         write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
-        pl.concat([result.table, result.shipped_table]).write_parquet(folder / "results.parquet")
-        picture = find_spec("matplotlib") is not None
-        if picture:
-            result.plot().savefig(folder / "changes.png", dpi=110)
+        with skippable("results.parquet"):
+            rows = pl.concat([result.table, result.shipped_table])
+            rows.write_parquet(folder / "results.parquet")
+    # from here on the model is safe: what fails is skipped
+    add_importance(model, table, out / "bundle")
+    picture = out / "changes.png"
+    if find_spec("matplotlib") is not None:
+        with skippable(picture.name):
+            write_whole(picture, lambda path: result.plot().savefig(path, dpi=110))
+    with skippable("report.md"):
         report = write_markdown(
             result,
             f"{settings.table.name}: together or apart?",
-            picture="changes.png" if picture else None,
+            picture=picture.name if picture.exists() else None,
         )
-        (folder / "report.md").write_text(report, encoding="utf-8")
+        write_whole(out / "report.md", lambda path: path.write_text(report, encoding="utf-8"))
     if settings.json_output:
         print(json.dumps({**result_to_json(result), "out": str(out)}, ensure_ascii=False))
         return
     print_result(result, _console())
-    beside = (
-        "results.parquet, report.md and changes.png"
-        if picture
-        else ("results.parquet and report.md")
-    )
-    print(f"\nSaved: {out / 'bundle'} (the model); {beside} beside it.")
+    names = [n for n in ("results.parquet", "report.md", picture.name) if (out / n).exists()]
+    beside = f" beside it: {', '.join(names)}." if names else ""
+    print(f"\nSaved: {out / 'bundle'} (the model);{beside}")
     print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
 
 
@@ -393,8 +398,8 @@ def fit(settings: FitSettings) -> None:
     resolve_device(settings.device)
     table = _prepare(settings)
     model = _fit(table, settings.recipe(settings.schedule), settings)
-    notes = {"id": settings.id, "importance": _importance(model, table)}
-    save_bundle(model, out, notes=notes, force=settings.force)
+    save_bundle(model, out, notes={"id": settings.id}, force=settings.force)
+    add_importance(model, table, out)
     validation = model.validation
     if settings.json_output:
         print(json.dumps({"out": str(out), "validation_loss": validation}, ensure_ascii=False))
@@ -546,46 +551,8 @@ def _print_networks(model: TableModel) -> None:
 _LAST_SECONDS = 5.0
 """What is kept of a budget for column importance, files and pictures."""
 
-_MEASURED_COLUMNS = 200
-"""With more feature columns than this, their importance would take longer than the fit."""
-
-_MEASURED_PAIRS = 300
-"""With more pairs of column and task than these, fewer rows and repeats are measured."""
-
 _SHOWN_COLUMNS = 30
 """Columns that `inspect` shows the importance of at most."""
-
-
-def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dict[str, Any] | None:
-    """Return the importance of the columns on rows that a network left out, for the bundle.
-
-    Of a blend, each task's heaviest networks are measured; a task without any has no figures.
-    """
-    from jointrain.training import TableModel
-    from jointrain.training._importance import unseen_column_importance
-
-    if len(model.columns) > _MEASURED_COLUMNS:
-        return None
-    # what takes time are the metrics of each column and task
-    many = len(model.columns) * len(model.tasks) > _MEASURED_PAIRS
-    limits: dict[str, Any] = {"repeats": 2, "rows": 500} if many else {}
-    if isinstance(model, TableModel):
-        return unseen_column_importance(model, table, **limits).to_json()
-    found: dict[str, Any] = {}
-    weights = {
-        name: sum(of_task.get(name, 0.0) for of_task in model.weights.values())
-        for name in model.components
-    }
-    for name in sorted(weights, key=lambda name: -weights[name]):
-        component = model.components[name]
-        new = {task for task in model.weights if name in model.weights[task]}
-        if isinstance(component, TableModel) and new - found.get("tasks", {}).keys():
-            rows = table.only([task.name for task in component.tasks])
-            measured = unseen_column_importance(component, rows, **limits).to_json()
-            wanted = {task: of for task, of in measured["tasks"].items()
-                      if name in model.weights[task]}  # fmt: skip
-            found = {**measured, "tasks": {**wanted, **found.get("tasks", {})}}
-    return found or None
 
 
 def _print_importance(importance: dict[str, Any]) -> None:

@@ -119,3 +119,22 @@ def test_wrong_arguments(fitted):
         column_importance(model, planted(), columns=["aa"])
     with pytest.raises(InvalidInputError, match="`repeats` must be at least 1, got 0"):
         column_importance(model, planted(), repeats=0)
+
+
+def test_a_model_that_has_seen_all_rows_is_refused_in_words():
+    frame = planted(20).with_columns(g=pl.lit("only"))
+    table = SupervisedTable.prepare(frame, ["y1", "y2"], group_column="g")
+    model = fit_table(table, Recipe(width=4, depth=1, epochs=1), device="cpu")
+    with pytest.raises(InvalidInputError, match="no row could be left out of training"):
+        unseen_column_importance(model, table, repeats=1)
+
+
+def test_a_task_without_label_in_the_rows_left_out_has_no_figures():
+    frame = planted(40).with_columns(g=pl.int_range(40) // 10)
+    frame = frame.with_columns(y1=pl.when(pl.col("g") == 1).then("y1"))
+    table = SupervisedTable.prepare(frame, ["y1", "y2"], group_column="g")
+    model = fit_table(table, Recipe(width=4, depth=1, epochs=1), device="cpu")
+    found = unseen_column_importance(model, table, repeats=1)
+    assert np.isnan(found.increase["y1"]).all()
+    assert np.isfinite(found.increase["y2"]).all()
+    assert found.used("y1") == ()

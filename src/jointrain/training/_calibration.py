@@ -105,7 +105,8 @@ class Calibration:
             raise InvalidInputError(f"the coverage must lie between 0 and 1, got {coverage}")
         if task not in self.residuals:
             raise InvalidInputError(
-                f"the model has no residuals of task {task!r} for intervals; fit it again"
+                f"there is no interval for task {task!r}: no row with its label was left out of "
+                "training; fit it to more rows, groups or times"
             )
         return self.residuals[task].radius(coverage)
 

@@ -197,7 +197,7 @@ def unseen_column_importance(
         seed: Seed of the drawing and the permutations.
 
     Raises:
-        InvalidInputError: As in `column_importance`.
+        InvalidInputError: As in `column_importance`, or no row was held out of training.
     """
     _check(repeats, rows)
     random = np.random.default_rng(seed)
@@ -205,6 +205,12 @@ def unseen_column_importance(
     splits = inner_splits(model.recipe, labels, table.tasks, model.seed, table.groups, table.time)
     count = len(model.parts) // len(splits)
     held_out = np.unique(np.concatenate([split[1] for split in splits]))
+    if not len(held_out):
+        raise InvalidInputError(
+            "no row could be left out of training (too few rows, groups, times or labels), so "
+            "there is none to measure columns on, to stop early by, or to calibrate by; use "
+            "`column_importance` with other rows"
+        )
     drawn = held_out[_drawn(len(held_out), rows, random)]
     inputs = torch.from_numpy(model.encoder.transform(table.frame[drawn]))
     place = {row: position for position, row in enumerate(drawn.tolist())}
