@@ -120,10 +120,13 @@ def backward(
         losses: One scalar per task: ``{name: loss}``, a sequence, or a vector. Tasks may be
             absent from a step; name them then.
         balancer: The method; by default the plain sum.
-        shared: The shared parameters; by default those that two or more losses reach.
+        shared: The shared parameters; by default those that two or more losses reach. Only
+            `nn.Parameter` counts without being named; other leaf tensors that require a gradient,
+            such as a network's input, get the gradient of the weighted losses. Where the losses
+            reach no `nn.Parameter` at all, plain leaf tensors count.
         own: The task-specific parameters that are to get a gradient; by default all the others.
         features: The tensors that the tasks' own parts start from (the trunk's output); shared are
-            then the parameters they were computed from.
+            then the parameters they were computed from. Paths around them are noticed and counted.
         at: Where gradients are compared, for methods that need their Gramian. ``"shared"``: all
             shared parameters, exact. ``"features"``: the gradients at the trunk's output, and
             ``"last_shared_layer"``: those of the last shared layer; both are other, cheaper
@@ -298,10 +301,12 @@ def _at_features(
     call: _Call, balancer: GramianWeighting, step: Step, losses: Tensor
 ) -> BalancedStep:
     heads = step.heads(dense=True)
+    if heads is None and step.t == 1:
+        rows, mine = step.rows()
+        return _finish(call, balancer, step, losses, rows.gramian(), mine, rows.combine, step.took)
     if heads is None:
         raise InvalidInputError(
-            'No tensors were found that all tasks\' own parts start from, as `at="features"` '
-            "needs. Name them with `features=`."
+            _NO_BOUNDARY if call.features is None else _NOT_CUT.format("`at`, or `features`")
         )
     boundary, cotangents, mine = heads
 
@@ -309,6 +314,17 @@ def _at_features(
         return step.from_boundary(boundary, cotangents, weights)
 
     return _finish(call, balancer, step, losses, cotangents.gramian(), mine, combine, call.at)
+
+
+_NO_BOUNDARY = (
+    'No tensors were found that all tasks\' own parts start from, as `at="features"` needs. Name '
+    "them with `features=`."
+)
+_NOT_CUT = (
+    "`features` doesn't hold all that the tasks' own parts take from the shared part: a path from "
+    "a loss leads around it to a shared parameter (a skip connection, a tied weight). Name all "
+    "such tensors, or leave out {}."
+)
 
 
 def _finish(
@@ -379,7 +395,11 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     weights: list[Tensor | None] = []
     finite: list[Tensor] = []
 
+    first: list[Rows] = []
+
     def see(rows: Rows) -> None:
+        if not first:
+            first.append(rows)
         finite.append(rows.finite())
         if not bool(finite[-1].all()):
             shared.extend(rows.combine(torch.ones(step.t)))
@@ -392,7 +412,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
         shared.extend(Gradients.of([tensor for tensor, _ in pairs], values))
 
     if balancer.blockwise and step.too_large():
-        mine = step.by_layer(see)
+        mine = step.by_layer(see, inputs=True)
     else:
         rows, mine = step.rows(ghost=False)
         see(rows)
@@ -405,6 +425,8 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     found = weights[0] if weights else None
     if found is not None:
         found = _on_cpu(found)
+    if not bad:
+        shared.extend(first[0].of_inputs(torch.ones(step.t) if found is None else found))
     _write(balancer, step, shared, mine, found)
     return call.result(losses, found, way=step.took, overflow=bool(bad))
 
@@ -421,7 +443,7 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
     vector = call.vector
     step.factors = _constant_factors(call)
     step.retain_graph = call.retain_graph
-    leaves = [leaf for leaf in step.graph.leaves if not _is_outside(leaf.tensor, call)]
+    leaves = [leaf for leaf in step.parameters if not _is_outside(leaf.tensor, call)]
     problem = BilevelProblem(
         vector,
         [leaf.tensor for leaf in leaves],

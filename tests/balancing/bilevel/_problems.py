@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointrain.balancing import BilevelProblem
 
@@ -17,8 +17,8 @@ class Quadratics:
         self.curvature = torch.ones(t, p) if curvature is None else curvature
         self.curvature = self.curvature.double()
         self.parameters = [
-            torch.zeros(1, dtype=torch.float64, requires_grad=True),
-            torch.zeros(p - 1, dtype=torch.float64, requires_grad=True),
+            nn.Parameter(torch.zeros(1, dtype=torch.float64)),
+            nn.Parameter(torch.zeros(p - 1, dtype=torch.float64)),
         ]
 
     def at(self, x: Tensor, which: str) -> Tensor:

@@ -14,6 +14,10 @@ def leaves(graph, named):
     return {by_id[id(leaf.tensor)]: leaf.mask for leaf in graph.leaves}
 
 
+def _shared(graph):
+    return [leaf for leaf in graph.leaves if leaf.mask & (leaf.mask - 1)]
+
+
 def test_leaves_know_the_tasks_that_reach_them():
     a, b, c = (nn.Parameter(torch.ones(2)) for _ in range(3))
     graph = walk([(a * b).sum(), (a * c).sum(), a.sum()])
@@ -41,17 +45,45 @@ def test_the_boundary_is_where_own_parts_begin():
     trunk, heads = nn.Linear(3, 4), [nn.Linear(4, 1) for _ in range(2)]
     z = trunk(torch.ones(5, 3))
     graph = walk([head(z).sum() for head in heads])
-    boundary = find_boundary(graph)
+    boundary = find_boundary(graph, _shared(graph))
     assert [edge.node for edge in boundary.edges] == [z.grad_fn]
     assert boundary.users == [0b11]
-    assert find_boundary(graph, [z]) == boundary
+    assert find_boundary(graph, _shared(graph), [z]) == boundary
 
 
 def test_there_is_no_boundary_where_an_edge_lies_below_another():
     x = nn.Parameter(torch.ones(3))
     low = torch.tanh(x)
     high = torch.sin(low)
-    assert find_boundary(walk([high.sum(), (low + high).prod()])) is None
+    graph = walk([high.sum(), (low + high).prod()])
+    assert find_boundary(graph, graph.leaves) is None
+
+
+def test_named_tensors_are_a_boundary_only_if_they_cut_off_the_parameters():
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    low = first(torch.ones(2, 3))
+    z = second(low)
+    graph = walk([(z + low).sum(), z.prod()])
+    of_second = [leaf for leaf in graph.leaves if leaf.tensor is second.weight]
+    assert find_boundary(graph, of_second, [z]) is not None
+    assert find_boundary(graph, _shared(graph), [z]) is None
+    tied = walk([(z @ second.weight).sum(), z.prod()])
+    assert find_boundary(tied, _shared(tied), [z]) is None
+
+
+def test_one_of_an_operations_outputs_does_not_cut_off_the_others():
+    lstm = nn.LSTM(3, 4)
+    z, (h, _) = lstm(torch.ones(2, 1, 3))
+    graph = walk([z.sum(), (z.sum() + h.sum())])
+    assert find_boundary(graph, _shared(graph), [z]) is None
+    assert find_boundary(graph, _shared(graph), [z, h]) is not None
+
+
+def test_a_parameter_of_one_task_that_counts_as_shared_lies_outside_of_the_found_boundary():
+    trunk, heads = nn.Linear(3, 4), [nn.Linear(4, 1) for _ in range(2)]
+    z = trunk(torch.ones(5, 3))
+    graph = walk([head(z).sum() for head in heads])
+    assert find_boundary(graph, graph.leaves) is None
 
 
 def test_the_last_shared_layer_is_the_one_next_to_the_losses():
@@ -62,6 +94,17 @@ def test_the_last_shared_layer_is_the_one_next_to_the_losses():
     shared = [leaf for leaf in graph.leaves if leaf.mask == 0b11]
     found = {id(leaf.tensor) for leaf in last_layer(graph, shared)}
     assert found == {id(trunk[2].weight), id(trunk[2].bias)}
+
+
+def test_a_layer_that_only_some_losses_reach_is_not_the_last_shared_one():
+    trunk, some = nn.Linear(3, 4), nn.Linear(4, 4)
+    z = trunk(torch.ones(5, 3))
+    y = some(z)
+    graph = walk([y.sum(), y.prod(), z.sum()])
+    found = {id(leaf.tensor) for leaf in last_layer(graph, _shared(graph))}
+    assert found == {id(trunk.weight), id(trunk.bias)}
+    apart = walk([trunk(torch.ones(1, 3)).sum() + y.sum(), y.prod(), some(torch.ones(1, 4)).sum()])
+    assert last_layer(apart, _shared(apart)) == []
 
 
 @pytest.mark.parametrize("n", [1, 5])

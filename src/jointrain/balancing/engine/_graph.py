@@ -18,7 +18,7 @@ Node = Any
 
 
 class Leaf(NamedTuple):
-    """A parameter, its node in the graph, and the tasks that reach it as bits of an integer."""
+    """A leaf tensor, its node in the graph, and the tasks that reach it as bits of an integer."""
 
     tensor: Tensor
     node: Node
@@ -33,7 +33,7 @@ class Graph:
         roots: The node and output number of each loss, [t].
         children: Each node's ``next_functions``, in topological order from the losses.
         masks: For each node the tasks whose losses reach it, as bits.
-        leaves: The parameters.
+        leaves: All leaf tensors that require a gradient.
         shares_nodes: Whether two losses share more than leaves, so that a pass may not free it.
         custom: Whether there are operations defined in Python (compiled parts are such), which
             may not take several tasks' gradients at once.
@@ -55,16 +55,31 @@ class Graph:
             for output in node._input_metadata
         )
 
-    def below(self, edges: Sequence[GradientEdge]) -> set[Node]:
-        """Return the nodes strictly below the edges' nodes."""
+    def around(self, edges: Sequence[GradientEdge]) -> set[Node]:
+        """Return the nodes that the losses reach without passing through one of the edges."""
+        blocked = {(edge.node, edge.output_nr) for edge in edges}
+        stack = [node for node, number in self.roots if (node, number) not in blocked]
+        found = set(stack)
+        while stack:
+            for child in self.children[stack.pop()]:
+                if child[0] is not None and child not in blocked and child[0] not in found:
+                    found.add(child[0])
+                    stack.append(child[0])
+        return found
+
+    def below(self, edges: Sequence[GradientEdge]) -> tuple[set[Node], bool]:
+        """Return the nodes below the edges, and whether one of the edges leads to another."""
+        ends = {(edge.node, edge.output_nr) for edge in edges}
         found: set[Node] = set()
+        nested = False
         stack = [edge.node for edge in edges]
         while stack:
-            for child, _ in self.children.get(stack.pop(), ()):
-                if child is not None and child not in found:
-                    found.add(child)
-                    stack.append(child)
-        return found
+            for child in self.children.get(stack.pop(), ()):
+                nested = nested or child in ends
+                if child[0] is not None and child[0] not in found:
+                    found.add(child[0])
+                    stack.append(child[0])
+        return found, nested
 
 
 def walk(losses: Sequence[Tensor]) -> Graph:
@@ -152,14 +167,19 @@ class Boundary(NamedTuple):
     users: list[int]
 
 
-def find_boundary(graph: Graph, features: Sequence[Tensor] | None = None) -> Boundary | None:
-    """Return the boundary, or None where the graph has none that passes can stop at.
+def find_boundary(
+    graph: Graph, leaves: Sequence[Leaf], features: Sequence[Tensor] | None = None
+) -> Boundary | None:
+    """Return the boundary, or None where the graph has none that passes can start from.
 
     It has none if one edge of it lies below another (a skip connection around a part of the
-    trunk into a head, a weight used in both): gradients by both would count a path twice.
+    trunk into a head, a weight used in both), since gradients by both would count a path twice.
+    It has none if a loss reaches one of `leaves` around all edges, since that path would not be
+    counted.
 
     Args:
         graph: The graph of the losses.
+        leaves: The leaf tensors whose gradients are wanted.
         features: The tensors at the boundary, if known; found otherwise.
     """
     if features is not None:
@@ -167,9 +187,14 @@ def find_boundary(graph: Graph, features: Sequence[Tensor] | None = None) -> Bou
         users = [graph.masks.get(edge.node, 0) for edge in edges]
     else:
         edges, users = _found_edges(graph)
-    nodes = {edge.node for edge in edges}
-    if not edges or nodes & graph.below(edges):
+    if not edges or graph.below(edges)[1]:
         return None
+    # the edges that were found cut off all that two or more losses reach
+    doubtful = leaves if features is not None else [x for x in leaves if not x.mask & (x.mask - 1)]
+    if doubtful:
+        around = graph.around(edges)
+        if any(leaf.node in around for leaf in doubtful):
+            return None
     return Boundary(edges, users)
 
 
@@ -191,10 +216,15 @@ def _found_edges(graph: Graph) -> tuple[list[GradientEdge], list[int]]:
 
 
 def last_layer(graph: Graph, shared: Collection[Leaf]) -> list[Leaf]:
-    """Return the shared leaves of the layer that is closest to the losses."""
+    """Return the shared leaves of the layer that is closest to the losses; none if it isn't found.
+
+    That is the first operation, from the losses on, that all of them reach and that takes shared
+    leaves as they are, cast or transposed.
+    """
+    everyone = (1 << len(graph.roots)) - 1
     by_node = {leaf.node: leaf for leaf in shared}
     for node, mask in graph.masks.items():
-        if not mask & (mask - 1):
+        if mask != everyone:
             continue
         found = []
         for child, _ in graph.children[node]:
@@ -207,7 +237,7 @@ def last_layer(graph: Graph, shared: Collection[Leaf]) -> list[Leaf]:
                 found.append(by_node[inner])
         if found:
             return found
-    return list(shared)
+    return []
 
 
 _CASTS = frozenset({"TBackward0", "ToCopyBackward0", "TransposeBackward0"})

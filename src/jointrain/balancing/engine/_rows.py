@@ -120,6 +120,8 @@ class Rows:
             isn't asked of the system anew; None if the rows outlive the step.
         loose: Whether gradients may be kept as autograd gives them, for few tasks; only
             :meth:`gramian` and :meth:`combine` are for such rows.
+        inputs: Leaf tensors that are no parameters: they get their gradient by :meth:`combine` or
+            :meth:`of_inputs`, and count in nothing else.
     """
 
     def __init__(
@@ -131,8 +133,10 @@ class Rows:
         workspace: dict[str, Tensor] | None = None,
         *,
         loose: bool = False,
+        inputs: Sequence[Leaf] = (),
     ) -> None:
         self.t = t
+        self.inputs = [leaf.tensor for leaf in inputs]
         self.workspace = workspace
         self.written = list(written)
         self._straight = {leaf.node for layer in written for leaf in layer.leaves}
@@ -145,6 +149,7 @@ class Rows:
         self.kept: list[list[Tensor]] = []  # of each task, if loose
         self.blocks: list[Block] = []
         self.outputs: list[Tensor] = []  # one [t, *output] per layer
+        self.at_inputs: list[list[Tensor | None]] = []  # of each task
 
     def ordered(self) -> list[Leaf]:
         """Return the directly kept leaves in the order of the blocks."""
@@ -153,7 +158,7 @@ class Rows:
     # --- collecting ------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.kept, self.blocks = [], []
+        self.kept, self.blocks, self.at_inputs = [], [], []
         for group in () if self.loose else self.groups:
             size = sum(leaf.tensor.numel() for leaf in group)
             self.blocks.append(Block(self._empty(group[0].tensor, size), group))
@@ -208,7 +213,9 @@ class Rows:
         reached = [leaf for leaf in self._by_autograd if leaf.mask >> k & 1]
         wanted: list[Tensor | GradientEdge] = [leaf.tensor for leaf in reached]
         wanted += [layer.edge for layer in (*self.layers, *self.written)]
-        found = grad(outputs, [*wanted, *further], cotangents, retain=retain)
+        found = grad(outputs, [*wanted, *self.inputs, *further], cotangents, retain=retain)
+        end = len(wanted) + len(self.inputs)
+        self.at_inputs.append(list(found[len(wanted) : end]))
         start, stop = len(reached), len(wanted) - len(self.written)
         gradients = {leaf.node: g for leaf, g in zip(reached, found[:start], strict=True)}
         if self.loose:
@@ -218,7 +225,7 @@ class Rows:
         else:
             self._copy(k, gradients)
         self._fill_outputs(k, found[start:stop])
-        return found[len(wanted) :]
+        return found[end:]
 
     def _copy(self, k: int, gradients: Mapping[Node, Tensor | None]) -> None:
         """Copy task k's gradients to its row."""
@@ -266,11 +273,15 @@ class Rows:
         inputs: list[Tensor | GradientEdge] = [leaf.tensor for leaf in leaves]
         inputs.extend(layer.edge for layer in self.layers)
         pieces: list[list[Tensor]] = [[] for _ in inputs]
+        inputs.extend(self.inputs)
+        self.at_inputs = []
         for start in range(0, self.t, chunk):
             part = cotangents(start, min(start + chunk, self.t))
             keep = retain or start + chunk < self.t
             found = grad(edges, inputs, part, retain=keep, batched=True)
-            for i, g in enumerate(found):
+            rows = [() if g is None else g.unbind() for g in found[len(pieces) :]]
+            self.at_inputs += [[r[k] if r else None for r in rows] for k in range(len(part[0]))]
+            for i, g in enumerate(found[: len(pieces)]):
                 if g is None:
                     g = leaves[i].tensor.new_zeros(len(part[0]), *leaves[i].tensor.shape)
                 pieces[i].append(g)
@@ -313,6 +324,17 @@ class Rows:
         for layer, output in zip(self.layers, self.outputs, strict=True):
             mixed = torch.tensordot(weights.to(output), output, 1)
             result.extend(Gradients.of([x.tensor for x in layer.leaves], layer.combine(mixed)))
+        result.extend(self.of_inputs(weights))
+        return result
+
+    def of_inputs(self, weights: Tensor) -> Gradients:
+        """Return the gradients of the leaf tensors that are no parameters for the weights [t]."""
+        result = no_gradients()
+        numbers = weights.tolist()
+        for tensor, *column in zip(self.inputs, *self.at_inputs, strict=True):
+            parts = [w * g for w, g in zip(numbers, column, strict=True) if g is not None]
+            if parts:
+                result.extend(Gradients.of([tensor], [sum(parts[1:], start=parts[0])]))
         return result
 
     def finite(self) -> Tensor:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from jointrain.balancing.engine._cotangents import (
     Cotangents,
@@ -21,6 +22,7 @@ from jointrain.balancing.engine._graph import (
     Boundary,
     Graph,
     Leaf,
+    Node,
     find_boundary,
     last_layer,
     walk,
@@ -35,6 +37,7 @@ _CHUNK = 32  # tasks per batched pass: bounds the memory of its intermediate gra
 _MANY, _FEW_AT_BOUNDARY, _FEW = 4, 2**14, 2**18
 
 _SEVERAL = 8  # tasks from which on preparing their passes costs less than it saves
+_OF_THE_CALLER = 6  # calls between a warning here and the user's call to `backward`
 _LOOSE = 4  # tasks whose gradients are not copied to rows: the pairs of them are still few
 
 
@@ -48,6 +51,9 @@ class Step:
             derivative of a transform of the loss).
         shared: The parameters whose gradients are balanced.
         own: For each task the other parameters that it reaches.
+        parameters: All parameters that the losses reach.
+        inputs: Leaf tensors that are no parameters (inputs that require a gradient) and that two
+            or more losses reach. They get the gradient of the weighted losses.
         features: The tensors at the boundary, if the caller named them.
         way: How the gradients are to be got, one of `WAYS`.
         memory_limit: Bytes that the tasks' gradients may take, or None for half of what is
@@ -59,6 +65,8 @@ class Step:
     graph: Graph
     shared: list[Leaf]
     own: list[list[Leaf]]
+    parameters: list[Leaf]
+    inputs: list[Leaf]
     features: list[Tensor] | None = None
     way: str = "auto"
     memory_limit: int | None = None
@@ -76,7 +84,8 @@ class Step:
     def boundary(self) -> Boundary | None:
         """Return where the tasks' own parts begin, found once."""
         if not self._boundary:
-            self._boundary.append(find_boundary(self.graph, self.features))
+            leaves = [*self.shared, *self.inputs]
+            self._boundary.append(find_boundary(self.graph, leaves, self.features))
         return self._boundary[0]
 
     # --- passes ----------------------------------------------------------------------------------
@@ -110,6 +119,7 @@ class Step:
             else (),
             self.workspace if ghost else None,
             loose=ghost and self.t <= _LOOSE,
+            inputs=() if partial else self.inputs,
         )
         if self._batched_pays():
             heads = self.heads()
@@ -159,7 +169,7 @@ class Step:
             dense: Whether a pass per task may be spent on them; if not, None where one pass for all
                 tasks doesn't do.
         """
-        if self.t < 2 or not self.graph.shares_nodes:
+        if self.features is None and not self.graph.shares_nodes:
             return None
         boundary = self.boundary()
         if boundary is None:
@@ -220,11 +230,16 @@ class Step:
             runs[-1].append(leaf)
         return runs
 
-    def by_layer(self, see: Callable[[Rows], None]) -> Gradients:
-        """Show `see` the gradients run by run, keeping none; return the tasks' own gradients."""
+    def by_layer(self, see: Callable[[Rows], None], *, inputs: bool = False) -> Gradients:
+        """Show `see` the gradients run by run, keeping none; return the tasks' own gradients.
+
+        Args:
+            see: Takes a run.
+            inputs: Whether the first run is to have the gradients of `self.inputs`.
+        """
         mine = no_gradients()
         for i, run in enumerate(self.groups()):
-            rows = Rows(self.t, run)
+            rows = Rows(self.t, run, inputs=self.inputs if inputs and i == 0 else ())
             own: list[list[Leaf]] = self.own if i == 0 else [[] for _ in self.losses]
             found = rows.collect_from_losses(self.losses, self.factors, own, True, True)
             if i == 0:
@@ -272,7 +287,7 @@ class Step:
                 if not weigh_own and id(leaf.tensor) not in divisors
             }
             result.extend(self._of_the_sum(list(alone.values()), [1.0] * self.t, retain=True))
-        tensors = {id(leaf.tensor): leaf.tensor for leaf in self.shared}
+        tensors = {id(leaf.tensor): leaf.tensor for leaf in (*self.shared, *self.inputs)}
         if own:
             wanted = [leaf for leaves in self.own for leaf in leaves]
             tensors |= {
@@ -310,14 +325,24 @@ class Step:
         self, boundary: Boundary, cotangents: Cotangents, weights: Tensor
     ) -> Gradients:
         """Return the shared parameters' gradients by one pass from weighted cotangents."""
-        tensors = [leaf.tensor for leaf in self.shared]
+        tensors = [leaf.tensor for leaf in (*self.shared, *self.inputs)]
         start = cotangents.weighted(weights)
         found = grad(boundary.edges, tensors, start, retain=self.retain_graph)
         return Gradients.of(tensors, found)
 
     def last_layer(self) -> list[Leaf]:
-        """Return the shared parameters of the layer next to the losses."""
-        return last_layer(self.graph, self.shared)
+        """Return the shared parameters of the layer next to the losses.
+
+        Raises:
+            InvalidInputError: There is no layer that all losses reach.
+        """
+        found = last_layer(self.graph, self.shared)
+        if not found:
+            raise InvalidInputError(
+                'No shared layer was found that all losses reach, as `at="last_shared_layer"` '
+                "needs. Leave `at` out, or name that layer's parameters with `shared=`."
+            )
+        return found
 
 
 def prepare(
@@ -329,6 +354,9 @@ def prepare(
 ) -> Step:
     """Walk the losses' graph and sort the parameters into shared and own.
 
+    Parameters are the leaf tensors that are `nn.Parameter` and those that the caller names. If
+    there is neither, all leaf tensors are.
+
     Args:
         losses: [t] scalars with graph.
         shared: The shared parameters; by default those below `features`, or those that two or
@@ -337,11 +365,13 @@ def prepare(
         features: The tensors that the tasks' own parts start from.
 
     Raises:
-        InvalidInputError: No loss reaches the shared parameters, or a loss not the features.
+        InvalidInputError: No loss reaches the shared parameters, or a loss not the features, or
+            it can't be told which leaf tensors are shared parameters.
     """
     graph = walk(losses)
     if features is not None:
         _check_features(graph, features, len(losses))
+    inputs = _plain_leaves(graph, [*(shared or ()), *(own or ())])
     if shared is not None:
         wanted = {id(x) for x in shared}
         picked = [leaf for leaf in graph.leaves if id(leaf.tensor) in wanted]
@@ -351,16 +381,18 @@ def prepare(
                 "part of the network that the losses were computed with."
             )
     elif features is not None:
-        boundary = find_boundary(graph, features)
-        if boundary is None:
-            raise InvalidInputError(
-                "One of `features` is computed from another one of them. Pass only those that the "
-                "tasks' own parts start from."
-            )
-        below = graph.below(boundary.edges)
-        picked = [leaf for leaf in graph.leaves if leaf.node in below]
+        below = _nodes_below(graph, features)
+        picked = [leaf for leaf in graph.leaves if leaf.node in below and leaf.node not in inputs]
     else:
-        picked = [leaf for leaf in graph.leaves if leaf.mask & (leaf.mask - 1)]
+        shared_leaves = [leaf for leaf in graph.leaves if leaf.mask & (leaf.mask - 1)]
+        picked = [leaf for leaf in shared_leaves if leaf.node not in inputs]
+        if not picked and shared_leaves:
+            raise InvalidInputError(
+                f"The losses share no nn.Parameter, only {len(shared_leaves)} plain tensor(s) that "
+                f"require a gradient, of shape {tuple(shared_leaves[0].tensor.shape)}. If those "
+                "are weights, name them with `shared=[...]`. If they are inputs, the tasks share "
+                "nothing that could be balanced: add up the losses."
+            )
     taken = {leaf.node for leaf in picked}
     allowed = None if own is None else {id(x) for x in own}
     by_task: list[list[Leaf]] = [[] for _ in losses]
@@ -368,10 +400,45 @@ def prepare(
         if leaf.node in taken or (allowed is not None and id(leaf.tensor) not in allowed):
             continue
         mask = leaf.mask
+        if leaf.node in inputs and mask & (mask - 1):
+            continue
         while mask:
             by_task[(mask & -mask).bit_length() - 1].append(leaf)
             mask &= mask - 1
-    return Step(losses, [], graph, picked, by_task, features)
+    common = [leaf for leaf in inputs.values() if leaf.mask & (leaf.mask - 1) and own is None]
+    counted = [leaf for leaf in graph.leaves if leaf.node not in inputs]
+    return Step(losses, [], graph, picked, by_task, counted, common, features)
+
+
+def _plain_leaves(graph: Graph, named: Sequence[Tensor]) -> dict[Node, Leaf]:
+    """Return the leaf tensors that are no parameters, by node."""
+    known = {id(x) for x in named}
+    plain = {
+        leaf.node: leaf
+        for leaf in graph.leaves
+        if not isinstance(leaf.tensor, nn.Parameter) and id(leaf.tensor) not in known
+    }
+    if len(plain) < len(graph.leaves) or named:
+        return plain
+    common = sum(1 for leaf in plain.values() if leaf.mask & (leaf.mask - 1))
+    if common > 1:
+        warnings.warn(
+            f"The losses reach no nn.Parameter, so all {common} tensors that they share and that "
+            "require a gradient count as shared parameters, inputs too. Name the parameters with "
+            "`shared=[...]`.",
+            stacklevel=_OF_THE_CALLER,
+        )
+    return {}
+
+
+def _nodes_below(graph: Graph, features: Sequence[Tensor]) -> set[Node]:
+    below, nested = graph.below([get_gradient_edge(z) for z in features])
+    if nested:
+        raise InvalidInputError(
+            "One of `features` is computed from another one of them. Pass only those that the "
+            "tasks' own parts start from."
+        )
+    return below
 
 
 def _check_features(graph: Graph, features: Sequence[Tensor], t: int) -> None:

@@ -1,0 +1,253 @@
+"""Which leaf tensors count as shared parameters, and what the others get."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jointrain.balancing import (
+    BilevelWeighting,
+    Equal,
+    GradDrop,
+    GramianWeighting,
+    TrimmedMean,
+    UPGrad,
+    backward,
+)
+from jointrain.errors import InvalidInputError
+
+WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
+
+
+class Fixed(GramianWeighting):
+    """Weigh by position, whatever the gradients are."""
+
+    name = "fixed"
+
+    def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        return torch.arange(1.0, len(losses) + 1, dtype=torch.float64)
+
+
+class Net(nn.Module):
+    """A trunk of two layers; the heads take what `skip` says."""
+
+    def __init__(self, t: int, *, skip: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 6)
+        self.heads = nn.ModuleList(nn.Linear(12 if skip == "input" else 6, 1) for _ in range(t))
+        self.skip = skip
+        self.double()
+
+    def losses(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        low = self.first(x).tanh()
+        z = self.second(low).tanh()
+        taken = {
+            "": lambda: z,
+            "input": lambda: torch.cat([z, low], 1),
+            "tied": lambda: z @ self.second.weight,
+        }[self.skip]()
+        return [(k + 1 - head(taken)).square().mean() for k, head in enumerate(self.heads)], z
+
+
+def expected(net: Net, x: Tensor, weights: Tensor, counted: list[Tensor]) -> dict[str, Tensor]:
+    """Return the gradients by plain passes: weighted for what counts and for x, else plain."""
+    losses, _ = net.losses(x)
+    named = {**dict(net.named_parameters()), "x": x}
+    wanted = {}
+    for name, tensor in named.items():
+        both = name == "x" or any(tensor is c for c in counted)
+        total = sum((w if both else 1.0) * v for w, v in zip(weights.tolist(), losses, strict=True))
+        if tensor.requires_grad:
+            wanted[name] = torch.autograd.grad(total, tensor, retain_graph=True)[0]
+    return wanted
+
+
+def gramian(losses: list[Tensor], parameters: list[Tensor]) -> Tensor:
+    rows = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(v, parameters, retain_graph=True)])
+        for v in losses
+    ]
+    jacobian = torch.stack(rows)
+    return jacobian @ jacobian.T
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("t", [2, 5])
+def test_an_input_that_requires_a_gradient_does_not_count_and_gets_the_weighted_losses_gradient(
+    t, way
+):
+    net = Net(t)
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    trunk = [*net.first.parameters(), *net.second.parameters()]
+    wanted_gramian = gramian(net.losses(x)[0], trunk)
+    weights = torch.arange(1.0, t + 1)
+    wanted = expected(net, x, weights, trunk)
+    step = backward(net.losses(x)[0], Fixed(), way=way)
+    torch.testing.assert_close(step.gramian, wanted_gramian)
+    torch.testing.assert_close(x.grad, wanted["x"])
+    for name, parameter in net.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name])
+
+
+@pytest.mark.parametrize("options", [{}, {"at": "features"}, {"at": "last_shared_layer"}])
+def test_an_input_gets_its_gradient_whatever_is_compared(options):
+    net = Net(3)
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    wanted = expected(net, x, torch.arange(1.0, 4), [])
+    balancer = Fixed()
+    for every in (1, 2):
+        for _ in range(2):
+            x.grad = None
+            backward(net.losses(x)[0], balancer, refresh_every=every, **options)
+            torch.testing.assert_close(x.grad, wanted["x"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_input_gets_the_weights_of_a_method_that_sees_the_gradients(way):
+    net = Net(3)
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    for balancer, weights in ((TrimmedMean(), torch.ones(3)), (GradDrop(), torch.ones(3))):
+        x.grad = None
+        step = backward(net.losses(x)[0], balancer, way=way)
+        weights = weights if step.weights is None else step.weights
+        torch.testing.assert_close(x.grad, expected(net, x, weights, [])["x"])
+
+
+def test_a_named_leaf_counts():
+    net = Net(2)
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    named = [x, net.first.weight]
+    wanted = gramian(net.losses(x)[0], named)
+    torch.testing.assert_close(backward(net.losses(x)[0], UPGrad(), shared=named).gramian, wanted)
+
+
+def test_plain_tensors_count_where_there_is_no_parameter():
+    a, b = (torch.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+
+    def losses() -> list[Tensor]:
+        return [(a * b).sum(), a.prod() + b.prod()]
+
+    with pytest.warns(UserWarning, match="all 2 tensors that they share"):
+        step = backward(losses(), UPGrad())
+    torch.testing.assert_close(step.gramian, gramian(losses(), [a, b]).double())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backward(losses(), UPGrad(), shared=[a, b])
+        backward([a.sum(), (a * b).sum()], UPGrad())  # only one of them can be meant
+
+
+def test_shared_plain_tensors_among_own_parameters_have_to_be_named():
+    net = Net(2)
+    weights = {k: v.detach().clone().requires_grad_() for k, v in net.first.named_parameters()}
+
+    def losses() -> list[Tensor]:
+        z = torch.func.functional_call(net.first, weights, (torch.ones(3, 4).double(),))
+        return [head(z).square().mean() for head in net.heads]
+
+    with pytest.raises(InvalidInputError, match=r"share no nn.Parameter, only 2 plain.*`shared="):
+        backward(losses(), UPGrad())
+    step = backward(losses(), UPGrad(), shared=weights.values())
+    torch.testing.assert_close(step.gramian, gramian(losses(), list(weights.values())))
+
+
+def test_a_bilevel_method_trains_no_inputs():
+    class Sees(BilevelWeighting):
+        name = "sees"
+
+        def weights(self, problem):
+            self.parameters_seen = problem.parameters
+            return torch.ones(2)
+
+    net = Net(2)
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    balancer = Sees()
+    backward(
+        net.losses(x)[0],
+        balancer,
+        train=lambda: net.losses(x)[0],
+        held_out=lambda: net.losses(x)[0],
+    )
+    assert {id(p) for p in balancer.parameters_seen} == {id(p) for p in net.parameters()}
+    torch.testing.assert_close(x.grad, expected(net, x, torch.ones(2), [])["x"])
+
+
+def test_a_loss_weighting_reaches_every_leaf():
+    net = Net(2)
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    backward(net.losses(x)[0], Equal())
+    torch.testing.assert_close(x.grad, expected(net, x, torch.ones(2), [])["x"])
+
+
+# --- features that are no whole cut --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("t", [2, 4, 9])
+@pytest.mark.parametrize("skip", ["input", "tied"])
+def test_a_path_around_the_features_is_counted(skip, t, way):
+    net = Net(t, skip=skip)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    trunk = [*net.first.parameters(), *net.second.parameters()]
+    wanted_gramian = gramian(net.losses(x)[0], trunk)
+    wanted = expected(net, x, torch.arange(1.0, t + 1), trunk)
+    losses, z = net.losses(x)
+    balancer = Fixed()
+    step = backward(losses, balancer, features=z, way=way, refresh_every=2)
+    torch.testing.assert_close(step.gramian, wanted_gramian)
+    for again in (False, True):
+        if again:
+            net.zero_grad()
+            losses, z = net.losses(x)
+            assert backward(losses, balancer, features=z, refresh_every=2).way == "reused"
+        for name, parameter in net.named_parameters():
+            torch.testing.assert_close(parameter.grad, wanted[name])
+
+
+@pytest.mark.parametrize("skip", ["input", "tied"])
+def test_comparing_at_features_with_a_path_around_them_is_refused(skip):
+    net = Net(2, skip=skip)
+    losses, z = net.losses(torch.ones(5, 4, dtype=torch.float64))
+    with pytest.raises(InvalidInputError, match="a path from a loss leads around it"):
+        backward(losses, UPGrad(), features=z, at="features")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_parameter_of_one_task_may_be_named_as_shared(way):
+    net = Net(5)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    shared = [*net.first.parameters(), net.heads[0].weight]
+    rows = []
+    losses, _ = net.losses(x)
+    for v in losses:
+        found = torch.autograd.grad(v, shared, retain_graph=True, allow_unused=True)
+        pairs = zip(shared, found, strict=True)
+        rows.append(torch.cat([(p * 0 if g is None else g).flatten() for p, g in pairs]))
+    jacobian = torch.stack(rows).detach()
+    step = backward(losses, Fixed(), shared=shared, way=way)
+    torch.testing.assert_close(step.gramian, jacobian @ jacobian.T)
+    torch.testing.assert_close(net.heads[0].weight.grad.flatten(), jacobian[0, -6:])
+
+
+def test_one_task_alone_may_be_compared_at_features():
+    net = Net(3)
+    losses, z = net.losses(torch.ones(5, 4, dtype=torch.float64))
+    step = backward({"a": losses[0]}, UPGrad(), features=z, at="features")
+    assert step.weights.tolist() == [1.0]
+    losses, _ = net.losses(torch.ones(5, 4, dtype=torch.float64))
+    backward({"a": losses[0]}, UPGrad(), shared=net.first.parameters(), at="features")
+
+
+def test_a_last_layer_that_a_loss_does_not_reach_is_refused():
+    trunk, some = nn.Linear(3, 4), nn.Linear(4, 4)
+    z = trunk(torch.ones(2, 3))
+    y = some(z)
+    step = backward([y.sum(), y.prod(), z.sum()], UPGrad(), at="last_shared_layer")
+    assert float(step.gramian[2, 2]) > 0  # the trunk's, which all reach
+    y = some(trunk(torch.ones(2, 3)))
+    other = nn.Linear(3, 4)(torch.ones(2, 3))
+    with pytest.raises(InvalidInputError, match="No shared layer was found that all losses reach"):
+        backward([y.sum(), y.prod(), other.sum()], UPGrad(), at="last_shared_layer")
