@@ -60,7 +60,8 @@ def test_intervals_of_one_and_several_targets():
     assert intervals.shape == (80, 2, 2)
     inside = (y[120:] >= intervals[..., 0]) & (y[120:] <= intervals[..., 1])
     assert 0.65 < inside.mean() < 0.97
-    np.testing.assert_allclose(intervals.mean(-1), model.predict(x[120:]))
+    predicted = model.predict(x[120:])
+    assert ((intervals[..., 0] < predicted) & (predicted < intervals[..., 1])).all()
     narrow = JointRegressor(**QUICK).fit(x[:120], y[:120, 0]).predict_interval(x[120:], 0.5)
     assert narrow.shape == (80, 2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,6 +47,8 @@ def _pairs(value: Any) -> Any:
             name, equals, what = item.rpartition("=")
             if not equals or not name.strip():
                 raise ValueError(f"expected name=value, got {item!r}")
+            if name.strip() in pairs:
+                raise ValueError(f"{name.strip()!r} is given twice")
             pairs[name.strip()] = what.strip()
         return pairs
     return value
@@ -90,10 +93,14 @@ def _seconds(text: str) -> float | None:
 
 
 def _groups(value: Any) -> Any:
-    """Read ``a,b;c`` (or a list of lists) as groups of names."""
+    """Read ``a,b;c`` (or a list of lists) as groups of names; quotes keep a semicolon whole."""
     if isinstance(value, str):
-        return [_names(group) for group in value.split(";") if group.strip()]
+        return [_names(group) for group in _BETWEEN_GROUPS.split(value) if group.strip()]
     return value
+
+
+_BETWEEN_GROUPS = re.compile(r';(?=(?:[^"]*"[^"]*")*[^"]*$)')
+"""A semicolon with an even number of quotes after it."""
 
 
 Names = Annotated[list[str], BeforeValidator(_listed)]
@@ -299,10 +306,10 @@ class CompareSettings(TableSettings):
 
     def chosen_baselines(self) -> list[str]:
         """Return the baselines to fit beside them."""
-        from jointrain.studies import FIRST_BASELINES
+        from jointrain.studies import FIRST_BASELINES, check_baseline
 
         if self.baselines:
-            return self.baselines
+            return [check_baseline(name) for name in self.baselines]
         return list(FIRST_BASELINES) if self.budget else ["constant", "extra trees"]
 
     @property
@@ -397,6 +404,42 @@ class GroupSettings(SearchSettings):
 
 class ShareSettings(SearchSettings):
     """Settings of ``jointrain share``."""
+
+
+EVERYDAY = "Everyday"
+PANELS: dict[str, tuple[str, ...]] = {
+    EVERYDAY: (
+        "targets", "ignore", "id", "group", "time", "task", "budget", "schedule", "out", "force",
+        "workers",
+    ),
+    "Data": (),
+    "Training": (
+        "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",
+        "temperature", "block", "groups", "auxiliary", "network", "network_option", "width",
+        "depth", "shared_depth", "bins", "ensemble", "epochs", "batch_size", "learning_rate",
+        "weight_decay", "dropout", "input_dropout", "l1", "l2", "gradient_clip", "optimizer",
+        "optimizers", "momentum", "warm_up", "decay", "patience", "when_converged",
+        "task_patience", "converged_weight", "validation_fraction", "device", "seed",
+    ),
+    "Study": (
+        "recipes", "baselines", "ship", "folds", "seeds", "trials", "models", "measure", "pareto",
+        "importance", "study",
+    ),
+    "Output": ("json", "config"),
+}  # fmt: skip
+"""Where `--help` shows each flag, in this order."""
+
+
+def panel_of(flag: str) -> tuple[int, int, str]:
+    """Return the place of a flag in `--help`: number of its panel, place in it, the panel's name.
+
+    Raises:
+        KeyError: No panel has the flag.
+    """
+    for number, (panel, flags) in enumerate(PANELS.items()):
+        if flag in flags:
+            return number, flags.index(flag), panel
+    raise KeyError(flag)
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

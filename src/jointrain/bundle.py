@@ -32,7 +32,8 @@ from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.studies._baselines import BaselineModel
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline
 from jointrain.task import Kind, Task
-from jointrain.training._calibration import Calibration, Residuals
+from jointrain.training._calibration import Calibration
+from jointrain.training._conformal import Residuals
 from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import TableModel
 from jointrain.training._table_part import Part
@@ -45,6 +46,8 @@ _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
 _COMPONENTS = "components"
 _RESIDUALS = "residuals of "
+"""Before intervals had two sides: sizes of errors."""
+_ERRORS = "errors of "
 """What the names of residuals begin with among the weights."""
 _PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
 
@@ -61,6 +64,8 @@ class _TaskEntry(_Strict):
     deviation: float | None = None
     temperature: float | None = None
     unseen_rows: int | None = None
+    interval_scale: Literal["linear", "log"] | None = None
+    lowest: float | None = None
 
 
 class _ColumnEntry(_Strict):
@@ -220,7 +225,7 @@ def _write_components(
 
 def _residuals(calibration: Calibration) -> dict[str, torch.Tensor]:
     return {
-        f"{_RESIDUALS}{name}": torch.from_numpy(residuals.sizes)
+        f"{_ERRORS}{name}": torch.from_numpy(residuals.errors)
         for name, residuals in calibration.residuals.items()
     }
 
@@ -244,6 +249,8 @@ def _task_entry(
         deviation=deviation,
         temperature=calibration.temperatures.get(task.name),
         unseen_rows=None if residuals is None else residuals.rows,
+        interval_scale=None if residuals is None else residuals.scale,
+        lowest=None if residuals is None else residuals.lowest,
     )
 
 
@@ -407,11 +414,19 @@ def _load_calibration(
     return Calibration(
         {entry.name: entry.temperature for entry in entries if entry.temperature is not None},
         {
-            entry.name: Residuals(entry.unseen_rows, weights[_RESIDUALS + entry.name].numpy())
+            entry.name: _load_residuals(entry, weights)
             for entry in entries
             if entry.unseen_rows is not None
         },
     )
+
+
+def _load_residuals(entry: _TaskEntry, weights: Mapping[str, torch.Tensor]) -> Residuals:
+    rows = entry.unseen_rows or 0
+    if entry.interval_scale is None:
+        return Residuals.symmetric(rows, weights[_RESIDUALS + entry.name].numpy())
+    errors = weights[_ERRORS + entry.name].numpy()
+    return Residuals(rows, errors, entry.interval_scale, entry.lowest)
 
 
 def describe_bundle(path: str | Path) -> dict[str, Any]:

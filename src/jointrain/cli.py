@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import re
 import sys
@@ -31,6 +32,7 @@ from jointrain._settings import (
     TableSettings,
     WeighSettings,
     load_settings,
+    panel_of,
 )
 from jointrain._worker_processes import stop_spare, warm_up
 from jointrain.errors import InvalidInputError, JointrainError
@@ -114,26 +116,23 @@ def _flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callabl
                     Path | None, typer.Argument(help="CSV, TSV, Parquet, Arrow or Feather file.")
                 ],
             ),
-            inspect.Parameter(
-                "config",
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[
-                    Path | None, typer.Option(help="TOML file with any of these; flags win.")
-                ],
-            ),
         ]
-        for name, field in model.model_fields.items():
-            if name == "table" or field.json_schema_extra == {"in_file_only": True}:
-                continue
-            flag = field.alias or name
+        fields = {
+            field.alias or name: field
+            for name, field in model.model_fields.items()
+            if name != "table" and field.json_schema_extra != {"in_file_only": True}
+        }
+        for flag in sorted(fields, key=panel_of):
+            field = fields[flag]
             shown, choices = _flag_type(field.annotation)
             help_text = field.description or ""
             if choices:
                 help_text += f" One of {', '.join(choices)}."
             if field.default not in (None, "", [], {}, False) and not field.is_required():
                 help_text += f" Default {field.default}."
-            option = typer.Option("--" + flag.replace("_", "-"), help=help_text)
+            option = typer.Option(
+                "--" + flag.replace("_", "-"), help=help_text, rich_help_panel=panel_of(flag)[2]
+            )
             parameters.append(
                 inspect.Parameter(
                     flag,
@@ -142,6 +141,21 @@ def _flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callabl
                     annotation=Annotated[shown if shown is bool else shown | None, option],
                 )
             )
+
+        parameters.append(
+            inspect.Parameter(
+                "config",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    Path | None,
+                    typer.Option(
+                        help="TOML file with any of these; flags win.",
+                        rich_help_panel=panel_of("config")[2],
+                    ),
+                ],
+            )
+        )
 
         def wrapper(**flags: Any) -> None:
             config = flags.pop("config")
@@ -169,7 +183,7 @@ def _flag_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     return annotation, ()
 
 
-@app.command()
+@app.command(epilog="Example: jointrain compare data.csv --targets price,demand --budget 2m")
 @_flags_of(CompareSettings)
 def compare(settings: CompareSettings) -> None:
     """Say which way of training the targets is best, and keep the best model.
@@ -192,11 +206,13 @@ def compare(settings: CompareSettings) -> None:
     out = _output_folder(settings)
     check_new_folder(out, force=settings.force)
     resolve_device(settings.device)
+    # what is wrong with them is said before a long table is read
+    recipes, baselines = settings.chosen_recipes(), settings.chosen_baselines()
     table = _prepare(settings)
     study = Study(
         table,
-        settings.chosen_recipes(),
-        settings.chosen_baselines(),
+        recipes,
+        baselines,
         folds=settings.folds,
         seeds=settings.seeds,
         seed=settings.seed,
@@ -287,7 +303,7 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
         )
 
 
-@app.command()
+@app.command(epilog="Example: jointrain weigh data.csv --targets price,demand --budget 2m")
 @_flags_of(WeighSettings)
 def weigh(settings: WeighSettings) -> None:
     """Search for the task weights with the best cross-validated metrics."""
@@ -296,11 +312,12 @@ def weigh(settings: WeighSettings) -> None:
 
     if settings.weights != "equal":
         raise InvalidInputError("weigh searches for the weights; leave --weights out")
+    recipe = settings.recipe(settings.schedule)
     table = _prepare_search(settings)
     with _progress("weights") as advance:
         result = search_weights(
             table,
-            settings.recipe(settings.schedule),
+            recipe,
             trials=settings.trials,
             pareto=settings.pareto,
             progress=advance,
@@ -309,18 +326,19 @@ def weigh(settings: WeighSettings) -> None:
     _answer(settings, report_weights(result), result.candidates, "with which weights?")
 
 
-@app.command()
+@app.command(epilog="Example: jointrain group data.csv --targets a,b,c,d --models 2")
 @_flags_of(GroupSettings)
 def group(settings: GroupSettings) -> None:
     """Say which targets to train together, and who helps whom."""
     from jointrain.reports import report_groups
     from jointrain.studies import search_groups
 
+    recipe = settings.recipe(settings.schedule)
     table = _prepare_search(settings)
     with _progress("groups") as advance:
         result = search_groups(
             table,
-            settings.recipe(settings.schedule),
+            recipe,
             models=settings.models,
             measure=settings.measure,
             trials=settings.trials,
@@ -330,7 +348,7 @@ def group(settings: GroupSettings) -> None:
     _answer(settings, report_groups(result), result.candidates, "which together?", result.affinity)
 
 
-@app.command()
+@app.command(epilog="Example: jointrain share data.csv --targets price,demand")
 @_flags_of(ShareSettings)
 def share(settings: ShareSettings) -> None:
     """Say how many layers of the trunk the targets should share."""
@@ -339,11 +357,10 @@ def share(settings: ShareSettings) -> None:
 
     if settings.shared_depth is not None:
         raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
+    recipe = settings.recipe(settings.schedule)
     table = _prepare_search(settings)
     with _progress("split points") as advance:
-        result = search_shared_depth(
-            table, settings.recipe(settings.schedule), progress=advance, **settings.search
-        )
+        result = search_shared_depth(table, recipe, progress=advance, **settings.search)
     _answer(settings, report_shared_depth(result), result.candidates, "how many shared layers?")
 
 
@@ -386,7 +403,7 @@ def _answer(
         print(f"\nSaved: {settings.out}")
 
 
-@app.command()
+@app.command(epilog="Example: jointrain fit data.csv --targets price,demand --out model")
 @_flags_of(FitSettings)
 def fit(settings: FitSettings) -> None:
     """Fit one model for all targets and save it as a bundle."""
@@ -396,8 +413,9 @@ def fit(settings: FitSettings) -> None:
     out = _output_folder(settings)
     check_new_folder(out, force=settings.force)
     resolve_device(settings.device)
+    recipe = settings.recipe(settings.schedule)
     table = _prepare(settings)
-    model = _fit(table, settings.recipe(settings.schedule), settings)
+    model = _fit(table, recipe, settings)
     save_bundle(model, out, notes={"id": settings.id}, force=settings.force)
     add_importance(model, table, out)
     validation = model.validation
@@ -523,8 +541,6 @@ def inspect_bundle(
             if isinstance(component, TableModel):
                 print(f"Component {name}\n")
                 _print_networks(component)
-    if described["notes"].get("importance"):
-        _print_importance(described["notes"]["importance"])
     packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
     print(f"Written by: {packages}")
 
@@ -595,7 +611,12 @@ def _calibration_text(model: TableModel | BlendedModel, task: str) -> str:
     if task in calibration.temperatures:
         return f"temperature {calibration.temperatures[task]:.3g}"
     if task in calibration.residuals:
-        return f"90 % within ±{calibration.radius(task, 0.9):.4g}"
+        residuals = calibration.residuals[task]
+        low, high = residuals.bounds(0.9)
+        if residuals.scale == "log":
+            low, high = (math.exp(min(end, 700.0)) for end in (low, high))
+            return f"90 % within {low:.3g} to {high:.3g} times"
+        return f"90 % within {low:+.4g} to {high:+.4g}"
     return "-"
 
 

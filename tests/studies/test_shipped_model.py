@@ -165,9 +165,10 @@ def test_intervals_of_a_blend_come_from_held_out_rows(result, shipped):
     intervals = shipped.predict_interval(frame, 0.9)
     assert set(intervals) == {"steps", "line"}
     held_out = result.held_out_blends()["line"]
-    width = (intervals["line"][:, 1] - intervals["line"][:, 0]) / 2
+    below, above = shipped.calibration.residuals["line"].bounds(0.9)
     labels = result.study.table.labels()[:, 1]
-    inside = np.abs(held_out - labels) <= width
+    inside = (held_out + below <= labels) & (labels <= held_out + above)
+    np.testing.assert_allclose(intervals["line"][:, 1] - intervals["line"][:, 0], above - below)
     assert inside[np.isfinite(labels)].mean() == pytest.approx(0.9, abs=0.02)
 
 

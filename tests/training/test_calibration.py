@@ -12,9 +12,7 @@ from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 from jointrain.training import Joint, Phase, Phases, Separate
 from jointrain.training._calibration import (
-    LARGEST_SAMPLE,
     Calibration,
-    Residuals,
     fit_temperature,
     scale_probabilities,
 )
@@ -88,37 +86,6 @@ def test_rows_without_prediction_or_label_are_left_out():
     assert fit_temperature(probabilities, labels) == pytest.approx(expected, abs=1e-6)
 
 
-def test_radius_by_hand():
-    residuals = Residuals.of(np.array([3.0, -1, 2, -4, math.nan]))
-    assert residuals.rows == 4
-    assert residuals.radius(0.8) == 4
-    assert residuals.radius(0.6) == 3
-    assert residuals.radius(0.5) == 3
-    assert residuals.radius(0.4) == 2
-    assert residuals.radius(0.9) == math.inf
-
-
-@pytest.mark.parametrize("rows", [999, 1000, 1001, 12_345])
-def test_quantiles_stand_for_all_residuals(rows):
-    errors = np.random.default_rng(0).normal(size=rows)
-    sizes = np.sort(np.abs(errors))
-    residuals = Residuals.of(errors)
-    assert len(residuals.sizes) == min(rows, LARGEST_SAMPLE)
-    for coverage in (0.01, 0.5, 0.9, 0.95, 0.995):
-        rank = math.ceil((rows + 1) * coverage)
-        above = min(rows, rank + math.ceil(rows / LARGEST_SAMPLE)) if rows > 1000 else rank
-        assert sizes[rank - 1] <= residuals.radius(coverage) <= sizes[above - 1]
-
-
-def test_intervals_cover_as_often_as_they_say():
-    random = np.random.default_rng(0)
-    covered = []
-    for _ in range(400):
-        radius = Residuals.of(random.standard_cauchy(99)).radius(0.9)
-        covered.append(np.mean(np.abs(random.standard_cauchy(200)) <= radius))
-    assert np.mean(covered) == pytest.approx(0.9, abs=0.01)
-
-
 def test_wrong_coverage_and_missing_residuals():
     calibration = Calibration.fit(
         [Task.regression("a"), Task.regression("b")],
@@ -126,9 +93,9 @@ def test_wrong_coverage_and_missing_residuals():
         np.ones((3, 2)),
     )
     with pytest.raises(InvalidInputError, match="must lie between 0 and 1, got 90"):
-        calibration.radius("a", 90)
+        calibration.interval("a", np.zeros(1), 90)
     with pytest.raises(InvalidInputError, match="no residuals of task 'b'"):
-        calibration.radius("b", 0.9)
+        calibration.interval("b", np.zeros(1), 0.9)
 
 
 TASKS = ["species", "sex", "body_mass_g"]
@@ -172,8 +139,8 @@ def test_each_row_is_predicted_by_the_members_that_left_it_out(schedule, ensembl
     labels = table.labels()[:, 2]
     rows = int((np.isfinite(labels) & kept).sum())
     assert model.calibration.residuals["body_mass_g"].rows == rows
-    sizes = np.sort(np.abs(labels - found["body_mass_g"])[np.isfinite(labels) & kept])
-    np.testing.assert_allclose(model.calibration.residuals["body_mass_g"].sizes, sizes)
+    errors = np.sort((labels - found["body_mass_g"])[np.isfinite(labels) & kept])
+    np.testing.assert_allclose(model.calibration.residuals["body_mass_g"].errors, errors)
 
 
 def test_intervals_of_a_table_hold_most_values():
@@ -184,7 +151,9 @@ def test_intervals_of_a_table_hold_most_values():
     intervals = model.predict_interval(rest, 0.8)
     assert list(intervals) == ["body_mass_g"]
     low, high = intervals["body_mass_g"].T
-    np.testing.assert_allclose((low + high) / 2, model.predict(rest)["body_mass_g"])
+    ends = model.calibration.residuals["body_mass_g"].bounds(0.8)
+    np.testing.assert_allclose(low, model.predict(rest)["body_mass_g"] + ends[0])
+    np.testing.assert_allclose(high, model.predict(rest)["body_mass_g"] + ends[1])
     values = rest["body_mass_g"].cast(float).fill_null(np.nan).to_numpy()
     held = ((values >= low) & (values <= high))[np.isfinite(values)].mean()
     assert 0.7 < held < 0.92

@@ -1,7 +1,7 @@
 """Studies: many runs on the same folds and seeds, and what they show."""
 
 from jointrain.studies._affinity import Affinity, AffinityTrainer, measure_affinity
-from jointrain.studies._baselines import BASELINES
+from jointrain.studies._baselines import BASELINES, check_baseline
 from jointrain.studies._blend import Blend
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline, fit_shipped
 from jointrain.studies._budget import FIRST_BASELINES, run_within_budget
@@ -44,6 +44,7 @@ __all__ = [
     "Verdict",
     "WeighResult",
     "best_partition",
+    "check_baseline",
     "corrected_resampled_t_test",
     "default_recipes",
     "delta_m",

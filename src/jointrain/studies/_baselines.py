@@ -150,7 +150,7 @@ class BaselineModel:
 
     @classmethod
     def _from_files(cls, described: Mapping[str, Any], files: Mapping[str, bytes]) -> BaselineModel:
-        name, inputs = _checked(described["name"]), int(described["inputs"])
+        name, inputs = check_baseline(described["name"]), int(described["inputs"])
         tasks = tuple(
             Task(entry["name"], entry["kind"], tuple(entry["classes"]))
             for entry in described["tasks"]
@@ -206,7 +206,7 @@ def fit_baseline(
         InvalidInputError: There is no such baseline, or a task has no label.
         MissingDependencyError: The package of the baseline is not installed.
     """
-    _checked(name)
+    check_baseline(name)
     models = []
     with one_thread():
         for index, task in enumerate(tasks):
@@ -256,7 +256,12 @@ def _fit_task(
     return _TaskModel(None, np.zeros(0, dtype=np.int64), estimator)
 
 
-def _checked(name: str) -> str:
+def check_baseline(name: str) -> str:
+    """Return the name of a baseline.
+
+    Raises:
+        InvalidInputError: There is no such baseline.
+    """
     if name not in BASELINES:
         raise InvalidInputError(
             f"unknown baseline {name!r}{closest(str(name), BASELINES)}; known are "

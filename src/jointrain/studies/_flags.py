@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 
 
@@ -18,7 +16,8 @@ def pairs_text(pairs: Mapping[str, float]) -> str:
 
 
 def _line(items: Sequence[str]) -> str:
-    """Return items separated by commas, in quotes where they hold one."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(items)
-    return text.getvalue()
+    """Return items separated by commas, in quotes where they hold a mark that separates."""
+    return ",".join(
+        '"' + item.replace('"', '""') + '"' if any(mark in item for mark in ',;"\n\r') else item
+        for item in items
+    )

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import polars as pl
 
 from jointrain.data import SupervisedTable, check_class_counts, outer_folds
-from jointrain.errors import InvalidInputError, closest
-from jointrain.studies._baselines import BASELINES
+from jointrain.errors import InvalidInputError
+from jointrain.studies._baselines import check_baseline
 from jointrain.studies._catalogue import SEPARATE, default_recipes
 from jointrain.studies._fold_runs import Fold, FoldResult, fold_jobs, table_digest
 from jointrain.studies._job_runner import run_jobs
@@ -65,11 +65,7 @@ class Study:
                 f"one recipe must be named {SEPARATE!r}: the others are compared with it"
             )
         for name in self.baselines:
-            if name not in BASELINES:
-                raise InvalidInputError(
-                    f"unknown baseline {name!r}{closest(name, BASELINES)}; known are "
-                    f"{', '.join(BASELINES)}"
-                )
+            check_baseline(name)
         tasks = [task.name for task in self.table.tasks]
         for recipe in self.recipes:
             recipe.given_weights(tasks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,52 +9,16 @@ import numpy as np
 
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
+from jointrain.training._conformal import Residuals
 
 FEWEST_ROWS = 30
 """With fewer held-out rows a task keeps its probabilities as they are."""
-
-LARGEST_SAMPLE = 1000
-"""Residuals that are kept of a task at most: all, or as many of their quantiles."""
 
 _RANGE = (0.05, 20.0)
 """Smallest and largest factor of the log-probabilities."""
 
 _PARTS = 5
 """Parts of the held-out rows that check whether a temperature helps on rows it has not seen."""
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Sizes of a task's errors on held-out rows.
-
-    Args:
-        rows: How many rows there were.
-        sizes: Their absolute errors, ascending; of more than `LARGEST_SAMPLE` only those of equally
-            spaced ranks, the largest one among them.
-    """
-
-    rows: int
-    sizes: np.ndarray
-
-    @classmethod
-    def of(cls, errors: np.ndarray) -> Residuals:
-        """Return the residuals of errors, [n]; NaN where one is missing."""
-        sizes = np.sort(np.abs(errors[np.isfinite(errors)]).astype(np.float64))
-        return cls(len(sizes), sizes[_kept_ranks(len(sizes)) - 1])
-
-    def radius(self, coverage: float) -> float:
-        """Return the half width of intervals that hold a new value with probability `coverage`.
-
-        The ceil((n + 1) coverage)-th smallest size, or the next larger one that is kept; infinite
-        for too few rows.
-
-        Source: Lei et al., "Distribution-Free Predictive Inference for Regression", JASA 113, 2018,
-            section 2.2 (split conformal).
-        """
-        rank = math.ceil((self.rows + 1) * coverage - 1e-9)
-        if rank > self.rows:
-            return math.inf
-        return float(self.sizes[np.searchsorted(_kept_ranks(self.rows), rank)])
 
 
 @dataclass(frozen=True)
@@ -90,13 +53,16 @@ class Calibration:
             if task.has_classes:
                 temperatures[task.name] = fit_temperature(predicted, target)
             else:
-                found = Residuals.of(target - predicted)
+                found = Residuals.of(predicted, target)
                 if found.rows:
                     residuals[task.name] = found
         return cls(temperatures, residuals)
 
-    def radius(self, task: str, coverage: float) -> float:
-        """Return the half width of a regression task's intervals.
+    def interval(self, task: str, predicted: np.ndarray, coverage: float) -> np.ndarray:
+        """Return intervals of a regression task around predictions.
+
+        Shape:
+            predicted: [n]. returns: [n, 2].
 
         Raises:
             InvalidInputError: The coverage lies outside (0, 1), or no row was held out.
@@ -108,7 +74,7 @@ class Calibration:
                 f"there is no interval for task {task!r}: no row with its label was left out of "
                 "training; fit it to more rows, groups or times"
             )
-        return self.residuals[task].radius(coverage)
+        return self.residuals[task].interval(predicted, coverage)
 
 
 def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -179,9 +145,3 @@ def _logarithms(probabilities: np.ndarray) -> np.ndarray:
     if probabilities.ndim == 1:
         probabilities = np.stack([1 - probabilities, probabilities], axis=1)
     return np.asarray(np.log(np.clip(probabilities, 1e-12, None)))
-
-
-def _kept_ranks(rows: int) -> np.ndarray:
-    """Return the ranks, from 1, of the residuals that are kept of so many rows."""
-    kept = min(rows, LARGEST_SAMPLE)
-    return -(-np.arange(1, kept + 1) * rows // max(kept, 1))
