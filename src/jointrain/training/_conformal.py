@@ -106,10 +106,10 @@ class Residuals:
         if self.scale == "log":
             with np.errstate(over="ignore"):
                 return np.asarray(np.exp(ends))
-        return ends if self.lowest is None else np.maximum(ends, 0.0)
+        return np.asarray(ends if self.lowest is None else np.maximum(ends, 0.0))
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
-        if self.scale == "linear":
+        if self.scale == "linear" or self.lowest is None:
             return values
         return np.asarray(np.log(np.maximum(values, self.lowest)))
 
