@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from jointrain.balancing._arguments import (
+    Losses,
+    check_losses,
+    check_overlap,
+    checked_losses,
+    checked_parameters,
+    listed,
+    named,
+    on_cpu,
+    scale_of,
+    stacked,
+    without_infinite,
+)
 from jointrain.balancing._balancer import (
     Balancer,
     BilevelProblem,
@@ -19,14 +32,10 @@ from jointrain.balancing._balancer import (
     LossWeighting,
 )
 from jointrain.balancing._checks import check_choice, check_count
-from jointrain.balancing._task_losses import TaskLosses
 from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, no_gradients
 from jointrain.balancing.engine._step import WAYS, Step, prepare
 from jointrain.balancing.weighting import Equal
 from jointrain.errors import InvalidInputError
-
-Losses = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
-"""Task losses: by name, or in order, or as one vector."""
 
 PLACES = ("shared", "features", "last_shared_layer")
 
@@ -163,16 +172,16 @@ def backward(
         raise InvalidInputError(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
-    names, values, vector = _checked(losses)
-    numbers = _on_cpu(vector)
+    names, values, vector = checked_losses(losses)
+    numbers = on_cpu(vector)
     skipped: tuple[str, ...] = ()
     fine = list(map(math.isfinite, numbers.tolist()))
     if not all(fine):
-        names, values, skipped = _finite(names, values, fine, non_finite)
+        names, values, skipped = without_infinite(names, values, fine, non_finite)
         if not values:
             return BalancedStep((), None, torch.zeros(0), way="all skipped", skipped=skipped)
-        vector = _stacked(values)
-        numbers = _on_cpu(vector)
+        vector = stacked(values)
+        numbers = on_cpu(vector)
     call = _Call(
         balancer=balancer,
         names=names,
@@ -180,14 +189,14 @@ def backward(
         vector=vector,
         numbers=numbers,
         skipped=skipped,
-        shared=_parameters(shared, "shared"),
-        own=_parameters(own, "own"),
-        features=[features] if isinstance(features, Tensor) else _listed(features),
+        shared=checked_parameters(shared, "shared"),
+        own=checked_parameters(own, "own"),
+        features=[features] if isinstance(features, Tensor) else listed(features),
         at=at,
         refresh_every=refresh_every,
         way=way,
         non_finite=non_finite,
-        scale=_scale(scaler, vector.device),
+        scale=scale_of(scaler, vector.device),
         scaled=scaler is not None and scaler.is_enabled(),
         extra=extra,
         train=train,
@@ -195,7 +204,7 @@ def backward(
         retain_graph=retain_graph,
         memory_limit=memory_limit,
     )
-    _check_overlap(call.shared, call.own)
+    check_overlap(call.shared, call.own)
     with balancer.taking_part(balancer.positions_of(names)):
         if isinstance(balancer, LossWeighting):
             return _by_losses(call, balancer)
@@ -238,7 +247,7 @@ class _Call:
         changed = vars(self) | {
             "names": tuple(self.names[k] for k in keep),
             "values": [self.values[k] for k in keep],
-            "vector": _stacked([self.values[k] for k in keep]),
+            "vector": stacked([self.values[k] for k in keep]),
             "numbers": self.numbers[keep],
             "skipped": self.skipped + tuple(self.names[k] for k in bad),
         }
@@ -246,7 +255,7 @@ class _Call:
 
     def result(self, losses: Tensor, weights: Tensor | None, **more: Any) -> BalancedStep:
         """Return what the step did."""
-        weights = None if weights is None else _on_cpu(weights)
+        weights = None if weights is None else on_cpu(weights)
         return BalancedStep(self.names, weights, losses, skipped=self.skipped, **more)
 
 
@@ -424,7 +433,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
         weights.clear()
     found = weights[0] if weights else None
     if found is not None:
-        found = _on_cpu(found)
+        found = on_cpu(found)
     if not bad:
         shared.extend(first[0].of_inputs(torch.ones(step.t) if found is None else found))
     _write(balancer, step, shared, mine, found)
@@ -447,10 +456,10 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
     problem = BilevelProblem(
         vector,
         [leaf.tensor for leaf in leaves],
-        lambda: _stacked(_again(call, train, "train")),
-        lambda: _stacked(_again(call, held_out, "held_out")),
+        lambda: stacked(_again(call, train, "train")),
+        lambda: stacked(_again(call, held_out, "held_out")),
     )
-    weights = _on_cpu(balancer.weights(problem))
+    weights = on_cpu(balancer.weights(problem))
     add_to_grad(step.weighted(weights, own=True, weigh_own=True), foreign=step.factors)
     if problem.added is not None:
         added = [value * call.scale for value in problem.added]
@@ -483,7 +492,7 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
         add_to_grad(Gradients.of([p for p, _ in found], [g for _, g in found]))
         slopes = (slope * call.scale).unbind()
         step.factors = [s.to(v.dtype) for s, v in zip(slopes, call.values, strict=True)]
-        return step, _on_cpu(changed)
+        return step, on_cpu(changed)
     return step, call.numbers
 
 
@@ -571,92 +580,10 @@ def _is_outside(tensor: Tensor, call: _Call) -> bool:
     return call.shared is not None and id(tensor) not in known
 
 
-# --- the arguments -------------------------------------------------------------------------------
-
-
-def _named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
-    if isinstance(losses, Mapping):
-        return tuple(map(str, losses)), list(losses.values())
-    if isinstance(losses, Tensor):
-        if losses.ndim != 1:
-            raise InvalidInputError(
-                "`losses` as one tensor must be a vector with one loss per task, got shape "
-                f"{tuple(losses.shape)}. Reduce each task's loss to a scalar."
-            )
-        losses = list(losses.unbind())
-    losses = list(losses)
-    return tuple(map(str, range(len(losses)))), losses
-
-
-def _checked(losses: Losses) -> tuple[tuple[str, ...], list[Tensor], Tensor]:
-    """Return the names of the tasks, and their losses as scalars and as a vector [t]."""
-    if isinstance(losses, TaskLosses) and losses.together.requires_grad:
-        values = list(losses.values())
-        half = losses.together.dtype in (torch.float16, torch.bfloat16)
-        return losses.names, values, losses.together.float() if half else losses.together
-    names, values = _named(losses)
-    return names, *_check_losses(names, values)
-
-
-def _check_losses(names: Sequence[str], values: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """Return the losses as scalars and as a vector [t], after checking that they have gradients."""
-    if not values:
-        raise InvalidInputError("`losses` must hold at least one loss, got none. Skip the step.")
-    device = values[0].device if isinstance(values[0], Tensor) else None
-    for name, value in zip(names, values, strict=True):
-        if (
-            isinstance(value, Tensor)
-            and value.requires_grad
-            and not value.ndim
-            and value.is_floating_point()
-            and value.device == device
-        ):
-            continue  # fine, as nearly always: every look at a tensor costs
-        if not isinstance(value, Tensor) or value.numel() != 1 or value.ndim > 1:
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InvalidInputError(
-                f"The loss of task {name!r} must be a scalar tensor, got {got}. "
-                "Take its mean or sum first."
-            )
-        if not value.is_floating_point():
-            raise InvalidInputError(
-                f"The loss of task {name!r} must be a floating-point number, got {value.dtype}."
-                " Take a loss of the network's real-valued output."
-            )
-        if not value.requires_grad:
-            raise InvalidInputError(
-                f"The loss of task {name!r} has no graph, so it has no gradient. Compute it "
-                "outside `torch.no_grad()` and without `.detach()` or `.item()`."
-            )
-        if value.device != values[0].device:
-            raise InvalidInputError(
-                f"The losses must be on one device, that of task {names[0]!r} is on "
-                f"{values[0].device}, that of task {name!r} on {value.device}. "
-                "Move them with `.to(...)`."
-            )
-    values = [v if v.ndim == 0 else v.reshape(()) for v in values]
-    return values, _stacked(values)
-
-
-def _finite(
-    names: tuple[str, ...], values: list[Tensor], fine: list[bool], policy: str
-) -> tuple[tuple[str, ...], list[Tensor], tuple[str, ...]]:
-    """Return the tasks with finite losses and the names of the others."""
-    if policy == "raise":
-        first = fine.index(False)
-        raise InvalidInputError(
-            f"The loss of task {names[first]!r} is {values[first].item()}. Lower the learning rate "
-            'or look at its data, or pass `non_finite="skip"` to leave such tasks out of the step.'
-        )
-    kept = [k for k, ok in enumerate(fine) if ok]
-    bad = tuple(name for name, ok in zip(names, fine, strict=True) if not ok)
-    return tuple(names[k] for k in kept), [values[k] for k in kept], bad
-
-
 def _again(call: _Call, closure: Callable[[], Losses], name: str) -> list[Tensor]:
     """Return the closure's losses for the step's tasks, in their order."""
     with torch.enable_grad():
-        names, values = _named(closure())
+        names, values = named(closure())
     found = dict(zip(names, values, strict=True))
     missing = [task for task in call.names if task not in found]
     if missing:
@@ -665,56 +592,4 @@ def _again(call: _Call, closure: Callable[[], Losses], name: str) -> list[Tensor
             "the step, in the same form as `losses`."
         )
     picked = [found[task] for task in call.names]
-    return _check_losses(call.names, picked)[0]
-
-
-def _scale(scaler: Any, device: torch.device) -> float:
-    """Return what the scaler multiplies losses by; its first use of `scale` also prepares it."""
-    if scaler is None or not scaler.is_enabled():
-        return 1.0
-    return float(scaler.scale(torch.ones((), device=device)))
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    """Return the tensor's values in float64 on the CPU, without graph."""
-    return tensor.detach().to("cpu", torch.float64)
-
-
-def _stacked(values: Sequence[Tensor]) -> Tensor:
-    """Return the losses as a vector [t] with graph, in single precision at least."""
-    vector = torch.stack(list(values))
-    half = vector.dtype in (torch.float16, torch.bfloat16)
-    return vector.float() if half else vector
-
-
-def _listed(tensors: Iterable[Tensor] | None) -> list[Tensor] | None:
-    return None if tensors is None else list(tensors)
-
-
-def _parameters(tensors: Iterable[Tensor] | None, name: str) -> list[Tensor] | None:
-    if tensors is None:
-        return None
-    found = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    for tensor in found:
-        if not isinstance(tensor, Tensor):
-            raise InvalidInputError(
-                f"`{name}` must hold parameters, got {type(tensor).__name__}. "
-                "Pass `module.parameters()`."
-            )
-        if not tensor.is_leaf:
-            raise InvalidInputError(
-                f"`{name}` must hold parameters, got a tensor that was computed from others, of "
-                f"shape {tuple(tensor.shape)}. Pass `module.parameters()`; outputs of the trunk go "
-                "to `features`."
-            )
-    return [x for x in found if x.requires_grad]
-
-
-def _check_overlap(shared: list[Tensor] | None, own: list[Tensor] | None) -> None:
-    both = {id(x) for x in shared or ()} & {id(x) for x in own or ()}
-    if both:
-        shape = next(tuple(x.shape) for x in shared or () if id(x) in both)
-        raise InvalidInputError(
-            f"A parameter of shape {shape} is named as shared and as a task's own. Take it out of "
-            "`own`."
-        )
+    return check_losses(call.names, picked)[0]
