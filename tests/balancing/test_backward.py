@@ -196,6 +196,8 @@ def scaler_with(scale: float) -> torch.amp.GradScaler:
 @pytest.mark.parametrize("balancer", [Equal(), Lengths(), MGDA(), Halves()])
 @pytest.mark.parametrize("options", [{}, {"at": "features"}, {"way": "layerwise"}])
 def test_gradients_are_scaled_as_the_scaler_would(balancer, options):
+    if "at" in options and not isinstance(balancer, GramianWeighting):
+        options = {}
     torch.manual_seed(0)
     net, losses = mlp()
     plain = backward(losses(), balancer, **options)
@@ -626,3 +628,54 @@ def test_hyper_parameters_are_checked():
         check_vector([], "v")
     with pytest.raises(InvalidInputError, match="finite numbers of at least 0"):
         check_vector([-1.0], "v", low=0)
+
+
+@pytest.mark.parametrize("options", [{"at": "features"}, {"refresh_every": 4}])
+@pytest.mark.parametrize("balancer", [Equal(), Halves()])
+def test_refuses_options_that_mean_nothing_for_the_method(x, balancer, options):
+    with pytest.raises(InvalidInputError, match="means nothing for"):
+        backward([x.sum(), x.prod()], balancer, **options)
+
+
+def test_refuses_names_that_are_written_alike(x):
+    with pytest.raises(InvalidInputError, match=r"Two keys of `losses` are written '1'"):
+        backward({1: x.sum(), "1": x.prod()}, MGDA())
+
+
+def test_modules_stand_for_their_parameters():
+    torch.manual_seed(0)
+    net, losses = mlp()
+    wanted = backward(losses(), Lengths(), shared=net.trunk.parameters()).gramian
+    for shared in (net.trunk, [net.trunk], [net.trunk[0], *net.trunk[2].parameters()]):
+        found = backward(losses(), Lengths(), shared=shared, own=net.heads).gramian
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("balancer", [Equal(), MGDA(), Halves()])
+def test_a_graph_that_was_used_up_is_explained(balancer):
+    _, losses = mlp()
+    values = losses()
+    sum(values.values()).backward()
+    with pytest.raises(InvalidInputError, match="used up by a backward pass before"):
+        backward(values, balancer)
+
+
+def test_a_transform_of_torch_func_is_refused(x):
+    def loss(v):
+        backward([(x * v).sum(), (x * v).prod()], MGDA())
+        return v.sum()
+
+    with pytest.raises(InvalidInputError, match="within a transform of torch"):
+        torch.func.grad(loss)(torch.ones(2))
+
+
+def test_a_loss_weighting_fills_only_what_own_and_shared_name():
+    net, losses = mlp()
+    backward(losses(), Equal(), own=net.heads[0].parameters())
+    assert net.trunk[0].weight.grad is not None
+    assert net.heads[0].weight.grad is not None
+    assert net.heads[1].weight.grad is None
+    net.zero_grad()
+    backward(losses(), Equal(), shared=net.trunk[0], own=net.heads[0])
+    assert net.trunk[2].weight.grad is None
+    assert net.trunk[0].weight.grad is not None

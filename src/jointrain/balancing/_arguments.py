@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointrain.balancing._task_losses import TaskLosses
 from jointrain.errors import InvalidInputError
@@ -17,7 +17,14 @@ Losses = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
 
 def named(losses: Losses) -> tuple[tuple[str, ...], list[Tensor]]:
     if isinstance(losses, Mapping):
-        return tuple(map(str, losses)), list(losses.values())
+        names = tuple(map(str, losses))
+        if len(set(names)) < len(names):
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise InvalidInputError(
+                f"Two keys of `losses` are written {twice!r}, as 1 and '1' are. Give every task a "
+                "name of its own."
+            )
+        return names, list(losses.values())
     if isinstance(losses, Tensor):
         if losses.ndim != 1:
             raise InvalidInputError(
@@ -117,11 +124,22 @@ def listed(tensors: Iterable[Tensor] | None) -> list[Tensor] | None:
     return None if tensors is None else list(tensors)
 
 
-def checked_parameters(tensors: Iterable[Tensor] | None, name: str) -> list[Tensor] | None:
+def checked_parameters(
+    tensors: Tensor | nn.Module | Iterable[Tensor | nn.Module] | None, name: str
+) -> list[Tensor] | None:
+    """Return the parameters among `tensors`, those of modules for the modules.
+
+    Raises:
+        InvalidInputError: There is something else among them.
+    """
     if tensors is None:
         return None
-    found = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    for tensor in found:
+    given = [tensors] if isinstance(tensors, (Tensor, nn.Module)) else list(tensors)
+    found: list[Tensor] = []
+    for tensor in given:
+        if isinstance(tensor, nn.Module):
+            found.extend(tensor.parameters())
+            continue
         if not isinstance(tensor, Tensor):
             raise InvalidInputError(
                 f"`{name}` must hold parameters, got {type(tensor).__name__}. "
@@ -133,6 +151,7 @@ def checked_parameters(tensors: Iterable[Tensor] | None, name: str) -> list[Tens
                 f"shape {tuple(tensor.shape)}. Pass `module.parameters()`; outputs of the trunk go "
                 "to `features`."
             )
+        found.append(tensor)
     return [x for x in found if x.requires_grad]
 
 

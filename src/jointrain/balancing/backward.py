@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointrain.balancing._arguments import (
     Losses,
@@ -32,7 +33,16 @@ from jointrain.balancing._balancer import (
     LossWeighting,
 )
 from jointrain.balancing._checks import check_choice, check_count
-from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, no_gradients
+from jointrain.balancing.engine._graph import walk
+from jointrain.balancing.engine._rows import (
+    Gradients,
+    Rows,
+    add_to_grad,
+    explained,
+    grad,
+    is_finite,
+    no_gradients,
+)
 from jointrain.balancing.engine._step import WAYS, Step, prepare
 from jointrain.balancing.weighting import Equal
 from jointrain.errors import InvalidInputError
@@ -102,8 +112,8 @@ def backward(
     losses: Losses,
     balancer: Balancer | None = None,
     *,
-    shared: Iterable[Tensor] | None = None,
-    own: Iterable[Tensor] | None = None,
+    shared: nn.Module | Iterable[Tensor | nn.Module] | None = None,
+    own: nn.Module | Iterable[Tensor | nn.Module] | None = None,
     features: Tensor | Iterable[Tensor] | None = None,
     at: str = "shared",
     refresh_every: int = 1,
@@ -129,10 +139,10 @@ def backward(
         losses: One scalar per task: ``{name: loss}``, a sequence, or a vector. Tasks may be
             absent from a step; name them then.
         balancer: The method; by default the plain sum.
-        shared: The shared parameters; by default those that two or more losses reach. Only
-            `nn.Parameter` counts without being named; other leaf tensors that require a gradient,
-            such as a network's input, get the gradient of the weighted losses. Where the losses
-            reach no `nn.Parameter` at all, plain leaf tensors count.
+        shared: The shared parameters, or the module that holds them; by default those that two or
+            more losses reach. Only `nn.Parameter` counts without being named; other leaf tensors
+            that require a gradient, such as a network's input, get the gradient of the weighted
+            losses. Where the losses reach no `nn.Parameter` at all, plain leaf tensors count.
         own: The task-specific parameters that are to get a gradient; by default all the others.
         features: The tensors that the tasks' own parts start from (the trunk's output); shared are
             then the parameters they were computed from. Paths around them are noticed and counted.
@@ -145,10 +155,12 @@ def backward(
         way: How the tasks' gradients are got: ``"batched"`` passes from the features on,
             ``"per_task"``, ``"ghost"`` (from layer inputs and output gradients), ``"layerwise"``
             (little memory, then one weighted pass), or ``"auto"``, by size. The result is the same.
-        non_finite: What to do with a loss that is NaN or infinite: ``"raise"``, or ``"skip"`` that
-            task at this step.
+        non_finite: What to do with a loss or a task's gradient that is NaN or infinite:
+            ``"raise"``, or ``"skip"`` that task at this step. Where one pass with weights known
+            beforehand does (loss weightings, reused weights), ``"raise"`` looks at the losses
+            alone; ``"skip"`` looks at the gradients, too, which takes a few per cent of the pass.
         scaler: A ``torch.amp.GradScaler``: `.grad` is scaled as ``scaler.scale(loss).backward()``
-            would leave it.
+            would leave it. What isn't finite is then left to the scaler, which skips the step.
         extra: Returns losses of a fresh training batch at each call; for balancers with
             ``extra_batches``.
         train: Returns the losses of this batch, computed anew; for bilevel balancers.
@@ -172,14 +184,18 @@ def backward(
         raise InvalidInputError(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
+    _check_meaning(balancer, at, refresh_every)
     names, values, vector = checked_losses(losses)
     numbers = on_cpu(vector)
+    scale, scaled = scale_of(scaler, vector.device), scaler is not None and scaler.is_enabled()
     skipped: tuple[str, ...] = ()
     fine = list(map(math.isfinite, numbers.tolist()))
     if not all(fine):
+        if scaled and (non_finite == "raise" or not any(fine)):
+            return _overflowed(names, vector, retain_graph)
         names, values, skipped = without_infinite(names, values, fine, non_finite)
         if not values:
-            return BalancedStep((), None, torch.zeros(0), way="all skipped", skipped=skipped)
+            return _all_skipped(skipped)
         vector = stacked(values)
         numbers = on_cpu(vector)
     call = _Call(
@@ -196,8 +212,8 @@ def backward(
         refresh_every=refresh_every,
         way=way,
         non_finite=non_finite,
-        scale=scale_of(scaler, vector.device),
-        scaled=scaler is not None and scaler.is_enabled(),
+        scale=scale,
+        scaled=scaled,
         extra=extra,
         train=train,
         held_out=held_out,
@@ -205,7 +221,33 @@ def backward(
         memory_limit=memory_limit,
     )
     check_overlap(call.shared, call.own)
-    with balancer.taking_part(balancer.positions_of(names)):
+    with explained():
+        return _run(call)
+
+
+def _check_meaning(balancer: Balancer, at: str, refresh_every: int) -> None:
+    """Check that the options mean something for the balancer."""
+    kind = type(balancer).__name__
+    given = [f'`at="{at}"`'] * (at != "shared")
+    if isinstance(balancer, GramianWeighting):
+        if given and balancer.extra_batches:
+            raise InvalidInputError(
+                f"{given[0]} means nothing for {kind}, which compares the gradients of two "
+                "batches. Leave it out."
+            )
+        return
+    given += [f"`refresh_every={refresh_every}`"] * (refresh_every > 1)
+    if given:
+        raise InvalidInputError(
+            f"{given[0]} means nothing for {kind}, which does not weigh by the Gramian of the "
+            "gradients. Leave it out."
+        )
+
+
+def _run(call: _Call) -> BalancedStep:
+    """Make the step with the tasks of the call."""
+    balancer = call.balancer
+    with balancer.taking_part(balancer.positions_of(call.names)):
         if isinstance(balancer, LossWeighting):
             return _by_losses(call, balancer)
         if isinstance(balancer, GramianWeighting):
@@ -214,6 +256,24 @@ def backward(
             return _by_jacobian(call, balancer)
         assert isinstance(balancer, BilevelWeighting), type(balancer)
         return _by_held_out(call, balancer)
+
+
+def _run_without(call: _Call, bad: Sequence[int]) -> BalancedStep:
+    """Make the step without the tasks at these positions."""
+    rest = call.without(bad)
+    return _run(rest) if rest.names else _all_skipped(rest.skipped)
+
+
+def _all_skipped(names: tuple[str, ...]) -> BalancedStep:
+    return BalancedStep((), None, torch.zeros(0), way="all skipped", skipped=names)
+
+
+def _overflowed(names: tuple[str, ...], vector: Tensor, retain_graph: bool) -> BalancedStep:
+    """Fill the gradients with what makes the scaler skip the step, as the plain loop's would."""
+    start = torch.full_like(vector, math.inf)
+    torch.autograd.backward(vector, start, retain_graph)
+    ones = torch.ones(len(names), dtype=torch.float64)
+    return BalancedStep(names, ones, on_cpu(vector), overflow=True)
 
 
 @dataclass
@@ -247,7 +307,7 @@ class _Call:
         changed = vars(self) | {
             "names": tuple(self.names[k] for k in keep),
             "values": [self.values[k] for k in keep],
-            "vector": stacked([self.values[k] for k in keep]),
+            "vector": stacked([self.values[k] for k in keep]) if keep else self.vector[:0],
             "numbers": self.numbers[keep],
             "skipped": self.skipped + tuple(self.names[k] for k in bad),
         }
@@ -264,32 +324,68 @@ class _Call:
 
 def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
     """Weigh the losses, then take one pass, last: it leaves the caches cold."""
+    careful = call.non_finite == "skip" and not call.scaled
+    before = copy.deepcopy(balancer.state_dict()) if careful else None
     numbers, _, learned = balancer.weigh(call.numbers.tolist())
     weights = torch.tensor(numbers, dtype=torch.float64)
     start = (weights * call.scale if call.scaled else weights).to(call.vector)
+    if careful or call.own is not None:
+        tensors = _wanted_leaves(call)
+        values = grad([call.vector], tensors, [start], retain=careful or call.retain_graph)
+        found = Gradients.of(tensors, values)
+        if before is not None and not found.finite():
+            balancer.load_state_dict(before)
+            return _run_without(call, _bad_tasks(call, tensors))
+        add_to_grad(found)
     for parameter, gradient in learned:
-        found = gradient.to(parameter)
+        scaled = gradient.to(parameter)
         if call.scaled:
-            found = found * call.scale
+            scaled = scaled * call.scale
         if parameter.grad is None:
-            parameter.grad = found
+            parameter.grad = scaled
         else:
-            parameter.grad += found
+            parameter.grad += scaled
     result = call.result(call.numbers, weights)
-    torch.autograd.backward(call.vector, start, call.retain_graph)
+    if not careful and call.own is None:
+        torch.autograd.backward(call.vector, start, call.retain_graph)
     return result
+
+
+def _wanted_leaves(call: _Call) -> list[Tensor]:
+    """Return the leaf tensors that are to get a gradient."""
+    leaves = walk(call.values).leaves
+    if call.own is not None:
+        known = {id(x) for x in (*call.own, *(call.shared or ()))}
+        leaves = [
+            leaf
+            for leaf in leaves
+            if id(leaf.tensor) in known or (call.shared is None and leaf.mask & (leaf.mask - 1))
+        ]
+    return [leaf.tensor for leaf in leaves]
+
+
+def _bad_tasks(call: _Call, tensors: Sequence[Tensor]) -> list[int]:
+    """Return the positions of the tasks whose gradient isn't finite, all if it is none alone."""
+    bad = [
+        k
+        for k, (value, factor) in enumerate(zip(call.values, _constant_factors(call), strict=True))
+        if not Gradients.of(tensors, grad([value], tensors, [factor], retain=True)).finite()
+    ]
+    return bad or list(range(len(call.names)))
 
 
 def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
     step, losses = _prepared(call, balancer)
     if not step.shared:
-        add_to_grad(step.weighted(torch.ones(step.t), own=True))
-        return call.result(losses, torch.ones(step.t), way="nothing shared")
+        return _nothing_shared(call, step, losses)
     reused = _reusable(call, balancer)
     if reused is not None:
         weigh_own = balancer.weighs_task_parameters
-        add_to_grad(step.weighted(reused, own=True, weigh_own=weigh_own))
-        return call.result(losses, reused, way="reused")
+        found = step.weighted(reused, own=True, weigh_own=weigh_own)
+        if call.non_finite == "raise" or call.scaled or found.finite():
+            add_to_grad(step.learned)
+            add_to_grad(found)
+            return call.result(losses, reused, way="reused")
     if balancer.extra_batches:
         return _by_cross_gramian(call, balancer, step, losses)
     if call.at == "features":
@@ -304,6 +400,17 @@ def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
         return _finish(call, balancer, step, losses, total, mine, None, step.took)
     rows, mine = step.rows()
     return _finish(call, balancer, step, losses, rows.gramian(), mine, rows.combine, step.took)
+
+
+def _nothing_shared(call: _Call, step: Step, losses: Tensor) -> BalancedStep:
+    weights = torch.ones(step.t)
+    found = step.weighted(weights, own=True)
+    if call.non_finite == "skip" and not call.scaled and not found.finite():
+        tensors = [leaf.tensor for leaf in step.parameters]
+        return _run_without(call, _bad_tasks(call, tensors))
+    add_to_grad(step.learned)
+    add_to_grad(found)
+    return call.result(losses, weights, way="nothing shared")
 
 
 def _at_features(
@@ -349,9 +456,9 @@ def _finish(
     """Ask for the weights and write the update, by `combine` or else by one weighted pass."""
     if call.scaled:
         gramian = gramian / call.scale / call.scale
-    bad = _not_finite(call, gramian)
+    bad = _not_finite(call, gramian, mine)
     if bad is not None and not call.scaled:
-        return _by_gramian(call.without(bad), balancer)
+        return _run_without(call, bad)
     if bad is None:
         weights = _weights(balancer, gramian, losses, call)
     else:
@@ -381,8 +488,14 @@ def _by_cross_gramian(
     if balancer.extra_batches == 1:
         batches.insert(0, step.plain_rows([leaf.tensor for leaf in step.shared]))
     gramian = batches[0].cross(batches[1])
+    if call.scaled:
+        gramian = gramian / call.scale / call.scale
+    bad = _not_finite(call, gramian, no_gradients())
+    if bad is not None and not call.scaled:
+        return _run_without(call, bad)
     weights = _weights(balancer, gramian, losses, call)
     weigh_own = balancer.weighs_task_parameters
+    add_to_grad(step.learned)
     add_to_grad(step.weighted(weights, own=True, weigh_own=weigh_own))
     return call.result(losses, weights, gramian=gramian, way="two batches")
 
@@ -398,8 +511,7 @@ def _rows_of_extra(call: _Call, step: Step) -> Rows:
 def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     step, losses = _prepared(call, balancer)
     if not step.shared:
-        add_to_grad(step.weighted(torch.ones(step.t), own=True))
-        return call.result(losses, torch.ones(step.t), way="nothing shared")
+        return _nothing_shared(call, step, losses)
     shared = no_gradients()
     weights: list[Tensor | None] = []
     finite: list[Tensor] = []
@@ -426,9 +538,10 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
         rows, mine = step.rows(ghost=False)
         see(rows)
     bad = [k for k, ok in enumerate(torch.stack(finite).all(0).tolist()) if not ok]
+    bad = sorted({*bad, *_bad_own(call, mine)})
     if bad and not call.scaled:
         _raise_if_asked(call, bad)
-        return _by_jacobian(call.without(bad), balancer)
+        return _run_without(call, bad)
     if bad:
         weights.clear()
     found = weights[0] if weights else None
@@ -460,6 +573,11 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
         lambda: stacked(_again(call, held_out, "held_out")),
     )
     weights = on_cpu(balancer.weights(problem))
+    if not bool(weights.isfinite().all()):
+        raise InvalidInputError(
+            f"The weights of {type(balancer).__name__} are NaN or infinite, so a gradient of the "
+            "training or held-out losses is. Look for a root or a logarithm of zero in a loss."
+        )
     add_to_grad(step.weighted(weights, own=True, weigh_own=True), foreign=step.factors)
     if problem.added is not None:
         added = [value * call.scale for value in problem.added]
@@ -488,8 +606,8 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
     if changed is not leaf:
         learned = [p for p in balancer.parameters() if p.requires_grad]
         slope, *mine = torch.autograd.grad(changed.sum(), [leaf, *learned], allow_unused=True)
-        found = [(p, g * call.scale) for p, g in zip(learned, mine, strict=True) if g is not None]
-        add_to_grad(Gradients.of([p for p, _ in found], [g for _, g in found]))
+        found = [None if g is None else g * call.scale for g in mine]
+        step.learned = Gradients.of(learned, found)
         slopes = (slope * call.scale).unbind()
         step.factors = [s.to(v.dtype) for s, v in zip(slopes, call.values, strict=True)]
         return step, on_cpu(changed)
@@ -544,27 +662,37 @@ def _write(
     """Write the gradients of the shared and of the tasks' own parameters to `.grad`."""
     if balancer.weighs_task_parameters and weights is not None:
         mine = mine.weighted(weights)
+    add_to_grad(step.learned)
     add_to_grad(shared)
     add_to_grad(mine, foreign=step.factors)
 
 
-def _not_finite(call: _Call, gramian: Tensor) -> list[int] | None:
+def _not_finite(call: _Call, gramian: Tensor, mine: Gradients) -> list[int] | None:
     """Return the tasks whose gradient isn't finite, None if there is none.
 
     Raises:
         InvalidInputError: There is one, and the policy is to raise.
     """
-    if math.isfinite(float(gramian.sum())):
+    own = _bad_own(call, mine)
+    if not own and math.isfinite(float(gramian.sum())):
         return None
     bad = [k for k, x in enumerate(gramian.diagonal().tolist()) if not math.isfinite(x)]
-    bad = bad or list(range(len(gramian)))
+    bad = sorted({*bad, *own}) or list(range(len(gramian)))
     if not call.scaled:
         _raise_if_asked(call, bad)
     return bad
 
 
+def _bad_own(call: _Call, mine: Gradients) -> set[int]:
+    """Return the tasks whose own parameters' gradient isn't finite, if such are to be skipped."""
+    if call.non_finite == "raise" or call.scaled:
+        return set()
+    pairs = zip(mine.tasks, mine.values, strict=True)
+    return {k for k, value in pairs if not is_finite(value)}
+
+
 def _raise_if_asked(call: _Call, bad: Sequence[int]) -> None:
-    if call.non_finite == "raise" or len(bad) == len(call.names):
+    if call.non_finite == "raise":
         names = [call.names[k] for k in bad]
         raise InvalidInputError(
             f"The gradients of the tasks {names} are NaN or infinite though the losses are finite. "

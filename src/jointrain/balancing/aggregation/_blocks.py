@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing._balancer import JacobianAggregation
+from jointrain.errors import InvalidInputError
 
 _PART = 2**18  # numbers
 
@@ -17,10 +18,20 @@ def kept_rows(balancer: JacobianAggregation, name: str, block: Tensor) -> Tensor
 
     Shape:
         block: [t, *shape], the model of what is kept for them; kept is [T, *shape].
+
+    Raises:
+        InvalidInputError: What is kept is of other parameters.
     """
-    if balancer.recall(name) is None:
+    kept = balancer.recall(name)
+    if kept is None:
         balancer.present(len(block))  # binds the tasks where no one has named them
         balancer.remember(name, block.new_zeros(len(balancer.task_names or ()), *block.shape[1:]))
+    elif kept.shape[1:] != block.shape[1:]:
+        raise InvalidInputError(
+            f"{type(balancer).__name__} keeps gradients of a shared parameter of shape "
+            f"{tuple(kept.shape[1:])}, now it is {tuple(block.shape[1:])}. For other parameters "
+            "build a new balancer or call `reset()`."
+        )
     return balancer.entries(name, len(block))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,6 +61,10 @@ class Gradients(NamedTuple):
         self.values.extend(other.values)
         self.tasks.extend(other.tasks)
 
+    def finite(self) -> bool:
+        """Return whether all of them are finite."""
+        return all(map(is_finite, self.values))
+
     def weighted(self, weights: Tensor) -> Gradients:
         """Return them times the weights [t] of their tasks."""
         numbers = weights.tolist()
@@ -70,6 +75,42 @@ class Gradients(NamedTuple):
 def no_gradients() -> Gradients:
     """Return an empty collection."""
     return Gradients([], [], [])
+
+
+def is_finite(gradient: Tensor) -> bool:
+    """Return whether all numbers are finite."""
+    if gradient.is_sparse:
+        gradient = gradient._values()
+    # a sum of finite numbers may overflow
+    return bool(gradient.sum().isfinite()) or bool(gradient.isfinite().all())
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Say in the user's terms what went wrong in a graph.
+
+    Raises:
+        InvalidInputError: The graph was used up, or belongs to a transform of torch.func.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        for part, message in _EXPLANATIONS.items():
+            if part in str(error):
+                raise InvalidInputError(message) from error
+        raise
+
+
+_EXPLANATIONS = {
+    "backward through the graph a second time": (
+        "The losses' graph was used up by a backward pass before this one. Compute the losses "
+        "anew for each step, or pass `retain_graph=True` to the first pass."
+    ),
+    "functorch transform": (
+        "`backward` can't be called within a transform of torch.func (grad, vmap, ...). Call it "
+        "on losses that were computed outside."
+    ),
+}
 
 
 def grad(

@@ -55,6 +55,7 @@ class Step:
         inputs: Leaf tensors that are no parameters (inputs that require a gradient) and that two
             or more losses reach. They get the gradient of the weighted losses.
         features: The tensors at the boundary, if the caller named them.
+        learned: The gradients of the balancer's own parameters, added together with the update.
         way: How the gradients are to be got, one of `WAYS`.
         memory_limit: Bytes that the tasks' gradients may take, or None for half of what is
             free.
@@ -68,6 +69,7 @@ class Step:
     parameters: list[Leaf]
     inputs: list[Leaf]
     features: list[Tensor] | None = None
+    learned: Gradients = field(default_factory=no_gradients)
     way: str = "auto"
     memory_limit: int | None = None
     retain_graph: bool = False

@@ -1,0 +1,156 @@
+"""What every method does where a loss or a gradient is NaN or infinite."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jointrain.balancing import BALANCERS, Balancer, Needs, backward
+from jointrain.errors import InvalidInputError
+
+METHODS = sorted(BALANCERS)
+
+
+def build(name: str) -> Balancer:
+    return BALANCERS[name](**getattr(BALANCERS[name], "example", {}))
+
+
+class Net(nn.Module):
+    """Three tasks; the gradient of the second is NaN while its loss is finite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk = nn.Linear(4, 3)
+        self.heads = nn.ModuleList(nn.Linear(3, 1) for _ in range(3))
+        self.x = torch.randn(8, 4)
+
+    def losses(self, bad: bool = True) -> dict[str, Tensor]:
+        z = self.trunk(self.x)
+        a, b, c = ((head(z) - k).square().mean() for k, head in enumerate(self.heads))
+        return {"a": a, "b": b + (0 * z.sum()).sqrt() if bad else b, "c": c}
+
+
+def step(net: Net, balancer: Balancer, losses: dict[str, Tensor], bad: bool = True, **options):
+    return backward(
+        losses,
+        balancer,
+        extra=lambda: net.losses(bad),
+        train=lambda: net.losses(False),
+        held_out=lambda: net.losses(False),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_task_whose_gradient_is_not_finite_is_left_out_as_if_it_were_absent(name):
+    if BALANCERS[name].needs is Needs.HELD_OUT:
+        pytest.skip("its weights come from held-out losses")
+    net = Net()
+    one, other = build(name), build(name)
+    for balancer in (one, other):
+        balancer.bind(["a", "b", "c"])
+    for _ in range(2):
+        net.zero_grad()
+        losses = net.losses()
+        del losses["b"]
+        wanted = step(net, other, losses)
+        gradients = [p.grad.clone() for p in net.trunk.parameters()]
+        learned = [None if p.grad is None else p.grad.clone() for p in other.parameters()]
+        net.zero_grad()
+        one.zero_grad()
+        got = step(net, one, net.losses(), non_finite="skip")
+        other.zero_grad()
+        assert got.skipped == ("b",)
+        assert got.tasks == ("a", "c")
+        if wanted.weights is not None:
+            torch.testing.assert_close(got.weights, wanted.weights)
+        for p, g in zip(net.trunk.parameters(), gradients, strict=True):
+            torch.testing.assert_close(p.grad, g)
+        for p, g in zip(one.parameters(), learned, strict=True):
+            torch.testing.assert_close(p.grad, g)
+    for mine, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, theirs, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_gradient_that_is_not_finite_is_named_by_methods_that_see_it(name):
+    net, balancer = Net(), build(name)
+    if balancer.needs in (Needs.LOSSES, Needs.HELD_OUT):
+        return
+    with pytest.raises(InvalidInputError, match=r"\['b'\] are NaN or infinite"):
+        step(net, balancer, net.losses())
+    assert net.trunk.weight.grad is None
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "mgda", "graddrop"])
+def test_all_tasks_may_be_skipped(name):
+    x = nn.Parameter(torch.zeros(2))
+    losses = {"a": x.sum().sqrt() + 1, "b": (2 * x).sum().sqrt() + 1}
+    found = backward(losses, build(name), non_finite="skip")
+    assert set(found.skipped) == {"a", "b"}
+    assert found.way == "all skipped"
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("name", ["upgrad", "graddrop", "equal"])
+def test_an_own_gradient_that_is_not_finite_is_left_out_too(name):
+    net = Net()
+    scale = nn.Parameter(torch.zeros(()))
+    losses = net.losses(bad=False)
+    losses["c"] = losses["c"] + scale.sqrt()
+    found = backward(losses, build(name), non_finite="skip")
+    assert found.skipped == ("c",)
+    assert scale.grad is None
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_reused_weights_are_not_put_on_a_gradient_that_is_not_finite():
+    net, balancer = Net(), build("upgrad")
+    backward(net.losses(bad=False), balancer, refresh_every=10, non_finite="skip")
+    net.zero_grad()
+    found = backward(net.losses(), balancer, refresh_every=10, non_finite="skip")
+    assert found.skipped == ("b",)
+    assert net.trunk.weight.grad.isfinite().all()
+
+
+# --- gradient scaling ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+@pytest.mark.parametrize("name", METHODS)
+def test_infinite_losses_under_a_scaler_are_left_to_it(name, policy, value):
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    before = net.trunk.weight.detach().clone()
+    balancer = build(name)
+    losses = {k: v * value for k, v in net.losses(bad=False).items()}
+    found = step(net, balancer, losses, bad=False, scaler=scaler, non_finite=policy)
+    assert found.overflow
+    scaler.step(optimizer)
+    scaler.update()
+    assert torch.equal(net.trunk.weight, before)
+    assert scaler.get_scale() == 2.0**9
+    optimizer.zero_grad()
+    found = step(net, balancer, net.losses(bad=False), bad=False, scaler=scaler)
+    assert not found.overflow
+    scaler.step(optimizer)
+    assert not torch.equal(net.trunk.weight, before)
+
+
+def test_one_infinite_loss_under_a_scaler_is_enough():
+    net = Net()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    losses = net.losses(bad=False)
+    losses["a"] = losses["a"] * math.inf
+    assert backward(losses, build("upgrad"), scaler=scaler).overflow
+    losses = net.losses(bad=False)
+    losses["a"] = losses["a"] * math.inf
+    found = backward(losses, build("upgrad"), scaler=scaler, non_finite="skip")
+    assert found.skipped == ("a",)
+    assert not found.overflow
