@@ -530,7 +530,12 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
         direction = balancer.aggregate(blocks, losses)
         weights.append(direction.weights)
         values = [d * call.scale if call.scaled else d for d in direction.blocks]
-        shared.extend(Gradients.of([tensor for tensor, _ in pairs], values))
+        tensors = [tensor for tensor, _ in pairs]
+        found = [
+            torch.view_as_complex(value.contiguous()) if tensor.is_complex() else value
+            for tensor, value in zip(tensors, values, strict=True)
+        ]
+        shared.extend(Gradients.of(tensors, found))
 
     if balancer.blockwise and step.too_large():
         mine = step.by_layer(see, inputs=True)
@@ -563,6 +568,11 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
     train, held_out = call.train, call.held_out
     step = prepare(call.values, shared=call.shared, own=call.own, features=call.features)
     vector = call.vector
+    if any(leaf.tensor.is_complex() for leaf in step.parameters):
+        raise InvalidInputError(
+            f"{type(balancer).__name__} is not defined for complex parameters. Choose a method "
+            "that weighs by losses or by gradients, or keep the parameters as pairs of real ones."
+        )
     step.factors = _constant_factors(call)
     step.retain_graph = call.retain_graph
     leaves = [leaf for leaf in step.parameters if not _is_outside(leaf.tensor, call)]

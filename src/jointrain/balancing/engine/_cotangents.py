@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from jointrain.balancing.engine._ghost import gram
-from jointrain.balancing.engine._graph import Boundary, Graph, Leaf, Node
+from jointrain.balancing.engine._graph import Boundary, Graph, Leaf, Node, saved
 from jointrain.balancing.engine._rows import Gradients, grad, no_gradients
 
 
@@ -181,13 +181,9 @@ def _linear_entries(
 
 def _weight_of(node: Node, slot: int) -> Tensor | None:
     name = node.name()
-    if name == "AddmmBackward0" and slot == 1 and node._saved_alpha == 1:
-        found: Tensor = node._saved_mat2
-    elif name == "MmBackward0" and slot == 0:
-        found = node._saved_mat2
-    else:
-        return None
-    return found.detach().T
+    plain = name == "AddmmBackward0" and slot == 1 and node._saved_alpha == 1
+    found = saved(node, "mat2") if plain or (name == "MmBackward0" and slot == 0) else None
+    return None if found is None or found.is_complex() else found.detach().T
 
 
 def dense_cotangents(

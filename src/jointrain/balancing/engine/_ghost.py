@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from jointrain.balancing.engine._graph import Graph, Leaf, Node
+from jointrain.balancing.engine._graph import Graph, Leaf, Node, saved
 
 
 class GhostLayer(ABC):
@@ -144,8 +144,17 @@ class EmbeddingLayer(GhostLayer):
         return [table]
 
 
+def real_view(tensor: Tensor) -> Tensor:
+    """Return complex numbers as pairs of real ones, [..., 2]; real ones as they are."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def gram(rows: Tensor) -> Tensor:
-    """Return ``rows @ rows.T`` in float64 for rows [t, p], by halves where that is faster."""
+    """Return ``rows @ rows.T`` in float64 for rows [t, p], by halves where that is faster.
+
+    A complex number counts as the two real ones that it consists of.
+    """
+    rows = real_view(rows).flatten(1)
     if rows.dtype in (torch.float16, torch.bfloat16):
         rows = rows.float()
     t = len(rows)
@@ -180,13 +189,15 @@ def find_layers(graph: Graph, shared: Collection[Leaf], tasks: int) -> list[Ghos
     Args:
         graph: The graph of the losses.
         shared: The parameters whose gradients are wanted. Those with hooks on their gradients are
-            left to autograd, which calls them.
+            left to autograd, which calls them, and so are complex ones.
         tasks: The tasks, as bits.
     """
     by_node = {
         leaf.node: leaf
         for leaf in shared
-        if leaf.mask & tasks == tasks and not leaf.tensor._backward_hooks
+        if leaf.mask & tasks == tasks
+        and not leaf.tensor._backward_hooks
+        and not leaf.tensor.is_complex()
     }
     found = []
     for node, mask in graph.masks.items():
@@ -230,14 +241,18 @@ def _linear(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> GhostLayer |
     if bias is not None and bias.tensor.ndim != 1:
         return None
     leaves = [weight] if bias is None else [weight, bias]
-    return LinearLayer(node, leaves, node._saved_mat1.detach(), turned=not transposed)
+    inputs = saved(node, "mat1")
+    if inputs is None:
+        return None
+    return LinearLayer(node, leaves, inputs.detach(), turned=not transposed)
 
 
 def _linear_without_bias(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> GhostLayer | None:
     weight, transposed = _leaf(graph.children[node][1][0], graph, by_node)
-    if weight is None:
+    inputs = None if weight is None else saved(node, "self")
+    if weight is None or inputs is None:
         return None
-    return LinearLayer(node, [weight], node._saved_self.detach(), turned=not transposed)
+    return LinearLayer(node, [weight], inputs.detach(), turned=not transposed)
 
 
 def _conv(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> GhostLayer | None:
@@ -247,15 +262,18 @@ def _conv(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> GhostLayer | N
     if weight is None or odd or (bias_node is not None and bias is None):
         return None
     leaves = [weight] if bias is None else [weight, bias]
-    return ConvLayer(node, leaves, node._saved_input.detach())
+    inputs = saved(node, "input")
+    return None if inputs is None else ConvLayer(node, leaves, inputs.detach())
 
 
 def _embedding(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> GhostLayer | None:
     table = by_node.get(graph.children[node][0][0])
     if table is None or node._saved_scale_grad_by_freq or node._saved_sparse:
         return None
-    padding = node._saved_padding_idx
-    return EmbeddingLayer(node, [table], node._saved_indices, -1 if padding >= 2**63 else padding)
+    padding, indices = node._saved_padding_idx, saved(node, "indices")
+    if indices is None:
+        return None
+    return EmbeddingLayer(node, [table], indices, -1 if padding >= 2**63 else padding)
 
 
 _BUILDERS = {

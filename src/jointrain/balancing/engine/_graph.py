@@ -18,11 +18,15 @@ Node = Any
 
 
 class Leaf(NamedTuple):
-    """A leaf tensor, its node in the graph, and the tasks that reach it as bits of an integer."""
+    """A leaf tensor, its node in the graph, and the tasks that reach it as bits of an integer.
+
+    `sparse` says that it is a table whose gradient has only the rows that were looked up.
+    """
 
     tensor: Tensor
     node: Node
     mask: int
+    sparse: bool = False
 
 
 @dataclass
@@ -45,6 +49,10 @@ class Graph:
     leaves: list[Leaf] = field(default_factory=list)
     shares_nodes: bool = False
     custom: bool = False
+
+    def has_hooks(self) -> bool:
+        """Return whether what operations saved went through hooks, as checkpoints make it."""
+        return any(_saved_by_hooks(node) for node in self.children)
 
     def shared_numbers(self) -> int:
         """Return how many numbers the operations put out that two or more losses reach."""
@@ -94,10 +102,13 @@ def walk(losses: Sequence[Tensor]) -> Graph:
     for k, (node, _) in enumerate(graph.roots):
         masks[node] |= 1 << k
     children, leaves = graph.children, graph.leaves
+    tables: set[Node] = set()
     for node in order:
         mask = masks[node]
         below = children[node]
         if below:
+            if type(node).__name__ in _LOOK_UPS and node._saved_sparse:
+                tables.add(below[0][0])
             if mask & (mask - 1):
                 graph.shares_nodes = True
             for child, _ in below:
@@ -106,9 +117,44 @@ def walk(losses: Sequence[Tensor]) -> Graph:
         else:
             tensor = getattr(node, "variable", None)
             if tensor is not None:
-                leaves.append(Leaf(tensor, node, mask))
+                leaves.append(Leaf(tensor, node, mask, node in tables))
     graph.masks = masks
     return graph
+
+
+_LOOK_UPS = frozenset({"EmbeddingBackward0", "EmbeddingBagBackward0"})
+
+
+def saved(node: Node, name: str) -> Tensor | None:
+    """Return a tensor that an operation saved; None if hooks keep it.
+
+    Outside of a backward pass a checkpoint would compute its whole block anew for each one that
+    is asked for, and keep it all; others may fetch it from another device.
+    """
+    if _has_hook(getattr(node, f"_raw_saved_{name}")):
+        return None
+    found: Tensor = getattr(node, f"_saved_{name}")
+    return found
+
+
+def _saved_by_hooks(node: Node) -> bool:
+    kind = type(node)
+    names = _RAW_NAMES.get(kind)
+    if names is None:
+        names = [name for name in dir(kind) if name.startswith("_raw_saved_")]
+        names = _RAW_NAMES[kind] = tuple(names)
+    for name in names:
+        raw = getattr(node, name)
+        if any(map(_has_hook, raw if isinstance(raw, (list, tuple)) else (raw,))):
+            return True
+    return False
+
+
+_RAW_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _has_hook(raw: Any) -> bool:
+    return getattr(raw, "unpack_hook", None) is not None
 
 
 def _root(loss: Tensor) -> tuple[Node, int]:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch._utils import _unflatten_dense_tensors
 from torch.autograd.graph import GradientEdge
 
-from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, gram
+from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, gram, real_view
 from jointrain.balancing.engine._graph import Leaf, Node
+from jointrain.balancing.engine._sparse import SparseRows
 from jointrain.errors import InvalidInputError
 
 _FRESH = 2**24  # bytes up to which fetching memory anew costs nothing to speak of
@@ -181,6 +182,8 @@ class Rows:
         self.workspace = workspace
         self.written = list(written)
         self._straight = {leaf.node for layer in written for leaf in layer.leaves}
+        self.sparse = [SparseRows(leaf) for leaf in leaves if leaf.sparse]
+        leaves = [leaf for leaf in leaves if not leaf.sparse]
         groups: dict[tuple[torch.device, torch.dtype], list[Leaf]] = {}
         for leaf in leaves:
             groups.setdefault((leaf.tensor.device, leaf.tensor.dtype), []).append(leaf)
@@ -193,7 +196,7 @@ class Rows:
         self.at_inputs: list[list[Tensor | None]] = []  # of each task
 
     def ordered(self) -> list[Leaf]:
-        """Return the directly kept leaves in the order of the blocks."""
+        """Return the leaves whose gradients are kept dense, in the order of the blocks."""
         return [leaf for group in self.groups for leaf in group]
 
     # --- collecting ------------------------------------------------------------------------------
@@ -254,9 +257,12 @@ class Rows:
         reached = [leaf for leaf in self._by_autograd if leaf.mask >> k & 1]
         wanted: list[Tensor | GradientEdge] = [leaf.tensor for leaf in reached]
         wanted += [layer.edge for layer in (*self.layers, *self.written)]
-        found = grad(outputs, [*wanted, *self.inputs, *further], cotangents, retain=retain)
-        end = len(wanted) + len(self.inputs)
-        self.at_inputs.append(list(found[len(wanted) : end]))
+        others = [*(rows.tensor for rows in self.sparse), *self.inputs]
+        found = grad(outputs, [*wanted, *others, *further], cotangents, retain=retain)
+        middle, end = len(wanted) + len(self.sparse), len(wanted) + len(others)
+        for rows, g in zip(self.sparse, found[len(wanted) : middle], strict=True):
+            rows.add(g)
+        self.at_inputs.append(list(found[middle:end]))
         start, stop = len(reached), len(wanted) - len(self.written)
         gradients = {leaf.node: g for leaf, g in zip(reached, found[:start], strict=True)}
         if self.loose:
@@ -334,11 +340,12 @@ class Rows:
 
     def gramian(self) -> Tensor:
         """Return the Gramian [t, t] in float64 on the CPU."""
-        if self.kept and not self.layers:
+        if self.kept and not self.layers and not self.sparse:
             return _pairwise(self.kept)
         parts = [gram(block.matrix) for block in self.blocks]
         if self.kept:
             parts.append(_pairwise(self.kept))
+        parts += [rows.gramian() for rows in self.sparse]
         parts += [x.gramian(output) for x, output in zip(self.layers, self.outputs, strict=True)]
         total = functools.reduce(torch.add, [part.cpu() for part in parts])
         return (total + total.T) / 2
@@ -347,7 +354,10 @@ class Rows:
         """Return the inner products [t, t'] with the rows of `other` (same leaves), float64."""
         total = torch.zeros(self.t, other.t, dtype=torch.float64)
         for mine, theirs in zip(self.blocks, other.blocks, strict=True):
-            total += (mine.matrix @ theirs.matrix.T).double().cpu()
+            left, right = (real_view(x.matrix).flatten(1) for x in (mine, theirs))
+            total += (left @ right.T).double().cpu()
+        for some, others in zip(self.sparse, other.sparse, strict=True):
+            total += some.cross(others).cpu()
         return total
 
     def combine(self, weights: Tensor) -> Gradients:
@@ -365,6 +375,8 @@ class Rows:
         for layer, output in zip(self.layers, self.outputs, strict=True):
             mixed = torch.tensordot(weights.to(output), output, 1)
             result.extend(Gradients.of([x.tensor for x in layer.leaves], layer.combine(mixed)))
+        for rows in self.sparse:
+            result.extend(Gradients.of([rows.tensor], [rows.combine(weights)]))
         result.extend(self.of_inputs(weights))
         return result
 
@@ -385,15 +397,21 @@ class Rows:
             found = torch.isfinite(block.matrix.sum(1)).cpu()
             # a sum of finite numbers may overflow
             ok &= found if bool(found.all()) else torch.isfinite(block.matrix).all(1).cpu()
+        for rows in self.sparse:
+            ok &= rows.finite()
         return ok
 
     def per_parameter(self) -> list[tuple[Tensor, Tensor]]:
-        """Return each directly kept parameter with its gradients [t, *shape]."""
-        return [
-            (leaf.tensor, part)
+        """Return each parameter with its gradients, dense, [t, *shape]; [t, *shape, 2] if complex.
+
+        A complex number is shown as the two real ones that it consists of.
+        """
+        found = [
+            (leaf.tensor, real_view(part))
             for block in self.blocks
             for leaf, part in zip(block.leaves, block.columns(), strict=True)
         ]
+        return found + [(rows.tensor, real_view(rows.dense())) for rows in self.sparse]
 
 
 def _dense(gradient: Tensor | None, leaf: Leaf) -> Tensor:
@@ -434,15 +452,21 @@ def add_to_grad(gradients: Gradients, foreign: Sequence[Tensor] = ()) -> None:
     seen = {tensor.data_ptr() for tensor in foreign}
     old, new = [], []
     for tensor, value in zip(gradients.tensors, gradients.values, strict=True):
-        if tensor.grad is not None:
+        if value.is_sparse or (tensor.grad is not None and tensor.grad.is_sparse):
+            # sums in place and of storages are for dense ones
+            before = tensor.grad
+            if before is not None and before.is_sparse and not value.is_sparse:
+                before, value = value, before
+            tensor.grad = value if before is None else before + value
+        elif tensor.grad is not None:
             old.append(tensor.grad)
             new.append(value)
-            continue
-        pointer = value.data_ptr()
-        if pointer in seen or not value.is_contiguous():
-            value = value.clone(memory_format=torch.contiguous_format)
-        seen.add(pointer)
-        tensor.grad = value
+        else:
+            pointer = value.data_ptr()
+            if pointer in seen or not value.is_contiguous():
+                value = value.clone(memory_format=torch.contiguous_format)
+            seen.add(pointer)
+            tensor.grad = value
     with torch.no_grad():
         for grad, value in zip(old, new, strict=True):
             grad.add_(value)

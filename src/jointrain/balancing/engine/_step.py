@@ -153,16 +153,20 @@ class Step:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                keep = keep or self.graph.custom
+                keep = keep or self.graph.custom or self._may_fall_back()
                 rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK, keep)
         except RuntimeError as error:
-            if not self.graph.custom:
+            if not self.graph.custom and not self._may_fall_back():
                 raise InvalidInputError(
                     "An operation of the shared part can't take several tasks' gradients at once: "
                     f'{error} Pass `way="per_task"`.'
                 ) from error
             return False
         return True
+
+    def _may_fall_back(self) -> bool:
+        """Return whether passes may be tried and left: keeping the graph costs little then."""
+        return self.way == "auto" and self.losses[0].device.type == "cpu"
 
     def heads(self, *, dense: bool = True) -> tuple[Boundary, Cotangents, Gradients] | None:
         """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
@@ -200,10 +204,16 @@ class Step:
     def _batched_pays(self) -> bool:
         if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:
             return False
-        if self.way == "batched" or self.graph.custom:
+        sparse = any(leaf.sparse for leaf in self.shared)
+        if self.way == "batched" and sparse:
+            raise InvalidInputError(
+                "A shared table with sparse gradients can't take several tasks' gradients at "
+                'once. Pass `way="per_task"`.'
+            )
+        if self.way == "batched" or self.graph.custom or sparse:
             return self.way == "batched"
         if self.losses[0].device.type != "cpu":
-            return True
+            return not self.graph.has_hooks()
         if self.t < _MANY:
             return False
         boundary = self.boundary()
@@ -212,7 +222,8 @@ class Step:
         at_boundary = [edge.node._input_metadata[edge.output_nr].shape for edge in boundary.edges]
         if sum(map(math.prod, at_boundary)) > _FEW_AT_BOUNDARY:
             return False
-        return self.graph.shared_numbers() <= _FEW
+        # a checkpoint computes its block anew, and random numbers can't be drawn in such passes
+        return self.graph.shared_numbers() <= _FEW and not self.graph.has_hooks()
 
     def groups(self) -> list[list[Leaf]]:
         """Cut the shared parameters into runs about as large as the largest of them, or as allowed.
@@ -461,7 +472,7 @@ def _check_features(graph: Graph, features: Sequence[Tensor], t: int) -> None:
 
 
 def _bytes(leaf: Leaf) -> int:
-    return leaf.tensor.numel() * leaf.tensor.element_size()
+    return 0 if leaf.sparse else leaf.tensor.numel() * leaf.tensor.element_size()
 
 
 def _free_bytes(device: torch.device) -> int:

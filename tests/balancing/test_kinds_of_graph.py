@@ -1,0 +1,332 @@
+"""Every way of every kind of method against plain passes, on graphs out of the ordinary.
+
+Complex parameters, sparse tables, checkpoints (with dropout), tensors saved elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from jointrain.balancing import (
+    BALANCERS,
+    AutoLambda,
+    Balancer,
+    Equal,
+    GradDrop,
+    GramianWeighting,
+    Needs,
+    UPGrad,
+    backward,
+)
+from jointrain.errors import InvalidInputError
+
+WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
+
+
+class Fixed(GramianWeighting):
+    """Weigh by position, whatever the gradients are."""
+
+    name = "fixed"
+
+    def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        return torch.arange(1.0, len(losses) + 1, dtype=torch.float64)
+
+
+def dense(gradient: Tensor | None, like: Tensor) -> Tensor:
+    if gradient is None:
+        return torch.zeros_like(like)
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+class Case:
+    """A network with the losses that it computes, and which of its parameters are shared."""
+
+    def __init__(self, net: nn.Module, losses: Callable[[], list[Tensor]]) -> None:
+        self.net = net.double()
+        self._losses = losses
+        self.parameters = list(net.parameters())
+
+    def losses(self) -> list[Tensor]:
+        torch.manual_seed(5)
+        return self._losses()
+
+    def jacobian(self) -> tuple[list[Tensor], list[bool]]:
+        """Return for each parameter the gradients [t, *shape], and whether it is shared."""
+        losses = self.losses()
+        rows = [
+            torch.autograd.grad(v, self.parameters, retain_graph=True, allow_unused=True)
+            for v in losses
+        ]
+        columns = list(zip(*rows, strict=True))
+        shared = [sum(g is not None for g in column) > 1 for column in columns]
+        pairs = zip(columns, self.parameters, strict=True)
+        return [torch.stack([dense(g, p) for g in column]) for column, p in pairs], shared
+
+    def check(self, balancer: Balancer, **options) -> None:
+        jacobian, shared = self.jacobian()
+        self.net.zero_grad()
+        step = backward(self.losses(), balancer, **options)
+        if isinstance(balancer, GramianWeighting):
+            flat = [real(j).flatten(1) for j, s in zip(jacobian, shared, strict=True) if s]
+            rows = torch.cat(flat, 1)
+            torch.testing.assert_close(step.gramian, rows @ rows.T)
+        weights = step.weights
+        for p, j, s in zip(self.parameters, jacobian, shared, strict=True):
+            both = s or isinstance(balancer, Equal)
+            factors = weights.to(j) if both else torch.ones(len(j)).to(j)
+            torch.testing.assert_close(dense(p.grad, p), torch.tensordot(factors, j, 1))
+
+
+def with_complex_weights(t: int) -> Case:
+    """Spectral layers: real in, complex weights, real out; and complex heads."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lift = nn.Linear(4, 6)
+            self.spectrum = nn.Parameter(torch.randn(4, 3, dtype=torch.cdouble))
+            self.mix = nn.Parameter(torch.randn(3, 3, dtype=torch.cdouble))
+            self.bias = nn.Parameter(torch.randn(3, dtype=torch.cdouble))
+            self.heads = nn.ParameterList(torch.randn(3, 1, dtype=torch.cdouble) for _ in range(t))
+
+    torch.manual_seed(0)
+    net = Net()
+    x = torch.randn(5, 4, dtype=torch.float64)
+
+    def losses() -> list[Tensor]:
+        z = torch.fft.rfft(net.lift(x), dim=1) @ net.spectrum
+        z = torch.addmm(net.bias, z * z.conj().sin(), net.mix)
+        return [((z @ head).abs() - k).square().mean() for k, head in enumerate(net.heads)]
+
+    return Case(net, losses)
+
+
+def with_sparse_tables(t: int, *, own: bool = False) -> Case:
+    torch.manual_seed(0)
+    net = nn.ModuleDict(
+        {
+            "table": nn.Embedding(20, 4, sparse=True),
+            "bag": nn.EmbeddingBag(20, 4, sparse=True, mode="sum"),
+            "layer": nn.Linear(4, 5),
+            "heads": nn.ModuleList(nn.Linear(5, 1) for _ in range(t)),
+            "tables": nn.ModuleList(nn.Embedding(20, 5, sparse=True) for _ in range(t)),
+        }
+    )
+    tokens = torch.randint(0, 20, (6, 3))
+
+    def losses() -> list[Tensor]:
+        z = net["layer"](net["table"](tokens).sum(1) + net["bag"](tokens)).tanh()
+        return [
+            (head(z + table(tokens[:, 0]) if own else z) - k).square().mean()
+            for k, (head, table) in enumerate(zip(net["heads"], net["tables"], strict=True))
+        ]
+
+    return Case(net, losses)
+
+
+def with_checkpoints(t: int, *, dropout: float = 0.5) -> Case:
+    torch.manual_seed(0)
+    blocks = nn.ModuleList(
+        nn.Sequential(nn.Linear(6, 6), nn.Dropout(dropout), nn.Tanh(), nn.Linear(6, 6))
+        for _ in range(3)
+    )
+    net = nn.ModuleDict(
+        {"blocks": blocks, "heads": nn.ModuleList(nn.Linear(6, 1) for _ in range(t))}
+    )
+    x = torch.randn(5, 6, dtype=torch.float64)
+
+    def losses() -> list[Tensor]:
+        z = x
+        for block in blocks:
+            z = z + checkpoint(block, z, use_reentrant=False)
+        return [(head(z) - k).square().mean() for k, head in enumerate(net["heads"])]
+
+    return Case(net, losses)
+
+
+def saved_elsewhere(t: int) -> Case:
+    case = with_checkpoints(t, dropout=0.0)
+    inner = case._losses
+
+    def losses() -> list[Tensor]:
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: x.numpy(), torch.from_numpy):
+            return inner()
+
+    return Case(case.net, losses)
+
+
+CASES = {
+    "complex": with_complex_weights,
+    "sparse": with_sparse_tables,
+    "sparse, own": lambda t: with_sparse_tables(t, own=True),
+    "checkpointed": lambda t: with_checkpoints(t, dropout=0.0),
+    "checkpointed, dropout": with_checkpoints,
+    "saved elsewhere": saved_elsewhere,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("t", [2, 5, 9])
+@pytest.mark.parametrize("kind", CASES)
+def test_a_gramian_method_equals_plain_passes(kind, t, way):
+    if way == "batched" and kind in ("sparse", "sparse, own", "checkpointed, dropout"):
+        with pytest.raises(InvalidInputError, match='Pass `way="per_task"`'):
+            CASES[kind](t).check(Fixed(), way=way)
+        return
+    CASES[kind](t).check(Fixed(), way=way)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_loss_weighting_equals_plain_passes(kind):
+    CASES[kind](3).check(Equal())
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_reused_weights_equal_plain_passes(kind):
+    case, balancer = CASES[kind](3), Fixed()
+    backward(case.losses(), balancer, refresh_every=2)
+    jacobian, shared = case.jacobian()
+    case.net.zero_grad()
+    assert backward(case.losses(), balancer, refresh_every=2).way == "reused"
+    for p, j, s in zip(case.parameters, jacobian, shared, strict=True):
+        factors = torch.arange(1.0, 4).to(j) if s else torch.ones(3).to(j)
+        torch.testing.assert_close(dense(p.grad, p), torch.tensordot(factors, j, 1))
+
+
+@pytest.mark.parametrize("way", ["auto", "per_task", "layerwise"])
+@pytest.mark.parametrize("kind", CASES)
+def test_a_coordinatewise_method_sees_every_real_number(kind, way):
+    case = CASES[kind](4)
+    jacobian, shared = case.jacobian()
+    backward(case.losses(), BALANCERS["trimmed-mean"](), way=way)
+    for p, j, s in zip(case.parameters, jacobian, shared, strict=True):
+        if s:
+            wanted = real(j).sort(0).values[1:3].mean(0)
+            torch.testing.assert_close(real(dense(p.grad, p)), wanted)
+
+
+@pytest.mark.parametrize("place", ["features", "last_shared_layer"])
+@pytest.mark.parametrize("kind", CASES)
+def test_compared_elsewhere_the_update_is_the_weighted_sum(kind, place):
+    if kind == "complex" and place == "last_shared_layer":
+        pytest.skip("its last layer is a complex one, of which below")
+    case = CASES[kind](3)
+    jacobian, shared = case.jacobian()
+    weights = backward(case.losses(), UPGrad(), at=place).weights
+    for p, j, s in zip(case.parameters, jacobian, shared, strict=True):
+        if s:
+            torch.testing.assert_close(dense(p.grad, p), torch.tensordot(weights.to(j), j, 1))
+
+
+# --- complex numbers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(BALANCERS))
+def test_a_complex_parameter_is_worth_two_real_ones(name):
+    cls = BALANCERS[name]
+    torch.manual_seed(0)
+    start = torch.randn(2, 3, 2, dtype=torch.float64)
+    x = torch.randn(3, 4, dtype=torch.cdouble)
+
+    def losses(weight: Tensor) -> list[Tensor]:
+        z = (weight @ x).abs()
+        return [(z - k).square().mean() + z[0].sum() * k for k in range(3)]
+
+    found = []
+    for kind in ("real", "complex"):
+        value = start.clone() if kind == "real" else torch.view_as_complex(start.clone())
+        parameter = nn.Parameter(value)
+
+        def of_all(parameter: Tensor = parameter) -> list[Tensor]:
+            both = parameter if parameter.is_complex() else torch.view_as_complex(parameter)
+            return losses(both)
+
+        balancer = cls(**getattr(cls, "example", {}))
+        balancer.bind(3)
+        if kind == "complex" and cls.needs is Needs.HELD_OUT:
+            with pytest.raises(InvalidInputError, match="not defined for complex parameters"):
+                backward(of_all(), balancer, train=of_all, held_out=of_all)
+            return
+        options = {"extra": of_all, "train": of_all, "held_out": of_all, "shared": [parameter]}
+        for _ in range(2):
+            parameter.grad = None
+            step = backward(of_all(), balancer, **options)
+        found.append((real(parameter.grad), step.weights))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    if found[0][1] is not None:
+        torch.testing.assert_close(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_gramian_of_complex_gradients_takes_the_conjugate(way):
+    weight = nn.Parameter(torch.ones(2, dtype=torch.cfloat))
+    losses = [weight.real[0] * 1.0, weight.imag[0] + 0.5 * weight.real[0]]
+    step = backward(losses, UPGrad(), way=way, shared=[weight])
+    torch.testing.assert_close(step.gramian, torch.tensor([[1.0, 0.5], [0.5, 1.25]]).double())
+    assert step.conflicts == []
+
+
+# --- sparse tables -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"way": "layerwise"}, {"at": "features"}])
+def test_a_sparse_table_keeps_a_sparse_gradient_and_adds_up(options):
+    case = with_sparse_tables(3, own=True)
+    tables = [case.net["table"], case.net["bag"], *case.net["tables"]]
+    for _ in range(2):
+        backward(case.losses(), UPGrad(), **options)
+        assert all(table.weight.grad.is_sparse for table in tables)
+    twice = [table.weight.grad.to_dense() for table in tables]
+    case.net.zero_grad()
+    backward(case.losses(), UPGrad(), **options)
+    for table, g in zip(tables, twice, strict=True):
+        torch.testing.assert_close(2 * table.weight.grad.to_dense(), g)
+    torch.optim.SparseAdam([table.weight for table in tables]).step()
+
+
+def test_sparse_and_dense_gradients_add_up():
+    case = with_sparse_tables(3)
+    weight = case.net["table"].weight
+    backward(case.losses(), GradDrop(seed=1))
+    first = weight.grad.clone()
+    assert not first.is_sparse
+    weight.grad = None
+    backward(case.losses(), UPGrad())
+    second = weight.grad.to_dense()
+    backward(case.losses(), GradDrop(seed=1))
+    torch.testing.assert_close(weight.grad, first + second)
+
+
+# --- checkpoints ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("balancer", [UPGrad(), GradDrop(), Equal()])
+@pytest.mark.parametrize("t", [2, 3, 9])
+def test_a_checkpointed_block_is_computed_anew_once_a_task(t, balancer):
+    case = with_checkpoints(t)
+    calls = [0]
+
+    def count(*_: object) -> None:
+        calls[0] += 1
+
+    losses = case.losses()
+    for block in case.net["blocks"]:
+        block[0].register_forward_hook(count)
+    backward(losses, balancer)
+    assert calls[0] / len(case.net["blocks"]) <= (1 if isinstance(balancer, Equal) else t)
+
+
+def test_bilevel_methods_take_checkpoints_and_sparse_tables():
+    for kind in ("checkpointed, dropout", "sparse"):
+        case = CASES[kind](3)
+        backward(case.losses(), AutoLambda(3), train=case.losses, held_out=case.losses)
+        assert all(dense(p.grad, p).isfinite().all() for p in case.parameters)
