@@ -1,0 +1,296 @@
+"""Decision: what a study says to do with each target, taken from its figures in a written order.
+
+1. Targets that no model is shown to predict better than a constant are set apart.
+2. A baseline that is shown to beat every network over the other targets is the answer.
+3. Else together or apart: by the verdict over the targets; by target where verdicts differ.
+4. Another recipe only where it is shown to beat what rule 3 has chosen.
+5. Equivalent or undecided: the cheaper one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from jointrain.studies._catalogue import SEPARATE
+from jointrain.studies._statistics import Comparison, Verdict
+
+CONSTANT = "constant"
+"""The baseline that looks at no column."""
+
+CHEAPER = 0.9
+"""Together counts as cheaper than apart if it takes less than this share of the time."""
+
+FEWEST_FOLDS = 3
+"""Fewer folds give no interval, and so no verdict."""
+
+What = Literal["together", "apart", "by target", "baseline", "constant"]
+"""What to do; ``by target``: not the same for all that can be predicted."""
+
+Basis = Literal[Verdict, "no interval"]
+
+
+@dataclass(frozen=True)
+class StudyFigures:
+    """What a decision is taken from.
+
+    Args:
+        tasks: Names of the targets.
+        networks: Names of the recipes; ``separate`` is one of them.
+        together: The recipe that stands for training together; None if only ``separate`` was run.
+        baselines: Names of the baselines but the constant.
+        has_constant: Whether the constant was measured.
+        by_task: How a model compares with another one, by target; called with their names.
+        overall: The same over some targets; called with both names, the targets, and among how many
+            models the answer picks.
+        seconds: Time of a fold, by recipe and baseline.
+        folds: Folds of a repetition.
+        margin: Changes up to this many percent do not matter.
+    """
+
+    tasks: tuple[str, ...]
+    networks: tuple[str, ...]
+    together: str | None
+    baselines: tuple[str, ...]
+    has_constant: bool
+    by_task: Callable[[str, str], Mapping[str, Comparison]]
+    overall: Callable[[str, str, Sequence[str], int], Comparison]
+    seconds: Mapping[str, float]
+    folds: int
+    margin: float = 1.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with each target, and the figures that say so.
+
+    Args:
+        what: What to do.
+        basis: What the figures show of training together against apart over the targets that are
+            judged; for a baseline or another recipe ``better``.
+        targets: What is to predict each target: a recipe, a baseline or ``constant``.
+        network: The recipe that would be chosen if there were no baselines.
+        judged: The targets that the decision rests on.
+        unpredicted: Targets that no model is shown to predict better than a constant.
+        excluded: Those of them where every model's interval excludes a gain beyond the margin.
+        unscored: Targets whose metric is undefined in too many folds for a verdict.
+        overall: The figure that decides, over the targets that are judged: together against apart;
+            where a baseline or another recipe is chosen, that one against the best of what it
+            beats. None if nothing could be compared.
+        against: What `overall` is measured against.
+        by_task: Together against apart, by target.
+        cost: Time of training together over that of training apart; NaN if unknown.
+        rival: The best baseline that is not shown to be worse than the chosen network, if any.
+        rival_change: How it compares with that network over the targets that are judged.
+    """
+
+    what: What
+    basis: Basis
+    targets: Mapping[str, str]
+    network: str
+    judged: tuple[str, ...] = ()
+    unpredicted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
+    overall: Comparison | None = None
+    against: str = SEPARATE
+    by_task: Mapping[str, Comparison] | None = None
+    cost: float = math.nan
+    rival: str | None = None
+    rival_change: Comparison | None = None
+
+    @property
+    def chosen(self) -> str:
+        """What predicts most of the targets that are judged; of equals, what is named first."""
+        given = [self.targets[task] for task in self.judged or self.targets]
+        return max(dict.fromkeys(given), key=given.count)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the decision as values that JSON can hold."""
+        return {
+            "what": self.what,
+            "basis": self.basis,
+            "targets": dict(self.targets),
+            "not_predicted": list(self.unpredicted),
+            "no_verdict": list(self.unscored),
+            "cost_of_together": None if math.isnan(self.cost) else round(self.cost, 3),
+        }
+
+
+def decide(figures: StudyFigures) -> Decision:
+    """Return what the figures say to do; the order is that of this module's first lines."""
+    together = figures.together
+    measured = figures.by_task(together, SEPARATE) if together is not None else {}
+    if figures.folds < FEWEST_FOLDS:
+        return _first_look(figures, figures.tasks, measured)
+    unscored = tuple(
+        task for task in figures.tasks if task in measured and not has_interval(measured[task])
+    )
+    unpredicted, excluded = _unpredicted(figures, unscored)
+    judged = tuple(task for task in figures.tasks if task not in (*unpredicted, *unscored))
+    if not judged and unpredicted:
+        decision = Decision("constant", "undecided", {}, together or SEPARATE, by_task=measured)
+    elif not judged:
+        decision = _first_look(figures, figures.tasks, measured)
+    else:
+        decision = _networks_or_baseline(figures, judged, measured)
+    targets = {
+        task: CONSTANT if task in unpredicted else decision.targets.get(task, decision.network)
+        for task in figures.tasks
+    }
+    return replace(
+        decision, targets=targets, judged=judged, unpredicted=unpredicted, excluded=excluded,
+        unscored=unscored,
+    )  # fmt: skip
+
+
+def has_interval(comparison: Comparison) -> bool:
+    """Return whether a comparison has an interval, and so can have a verdict."""
+    return math.isfinite(comparison.low) and math.isfinite(comparison.high)
+
+
+def _unpredicted(
+    figures: StudyFigures, unscored: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the targets that nothing is shown to predict, and those where gains are excluded."""
+    if not figures.has_constant:
+        return (), ()
+    models = [*figures.networks, *figures.baselines]
+    against = [figures.by_task(model, CONSTANT) for model in models]
+
+    def excludes_a_gain(comparison: Comparison) -> bool:
+        if comparison.verdict in ("worse", "equivalent"):
+            return True
+        return comparison.unit == "percent" and comparison.high <= figures.margin
+
+    unpredicted = tuple(
+        task
+        for task in figures.tasks
+        if task not in unscored and not any(each[task].verdict == "better" for each in against)
+    )
+    excluded = tuple(
+        task for task in unpredicted if all(excludes_a_gain(each[task]) for each in against)
+    )
+    return unpredicted, excluded
+
+
+def _networks_or_baseline(
+    figures: StudyFigures, judged: tuple[str, ...], measured: Mapping[str, Comparison]
+) -> Decision:
+    decision = _other_recipe(figures, judged, _together_or_apart(figures, judged, measured))
+    network = max(
+        dict.fromkeys(decision.targets.values()), key=list(decision.targets.values()).count
+    )
+    decision = replace(decision, network=network)
+    winners = {}
+    for name in figures.baselines:
+        over = {
+            other: figures.overall(name, other, judged, len(figures.baselines))
+            for other in figures.networks
+        }
+        if all(comparison.verdict == "better" for comparison in over.values()):
+            winners[name] = min(over.items(), key=lambda pair: pair[1].change)
+    if winners:
+        best = max(winners, key=lambda name: winners[name][1].change)
+        beaten, least = winners[best]
+        by_task = figures.by_task(best, network)
+        targets = {
+            task: decision.targets[task] if by_task[task].verdict == "worse" else best
+            for task in judged
+        }
+        return replace(
+            decision, what="baseline", basis="better", targets=targets, overall=least,
+            against=beaten,
+        )  # fmt: skip
+    rivals = {
+        name: figures.overall(name, network, judged, len(figures.baselines))
+        for name in figures.baselines
+    }
+    best = max(rivals, key=lambda name: _sortable(rivals[name].change), default="")
+    if best and rivals[best].verdict != "worse" and has_interval(rivals[best]):
+        return replace(decision, rival=best, rival_change=rivals[best])
+    return decision
+
+
+def _together_or_apart(
+    figures: StudyFigures, judged: tuple[str, ...], measured: Mapping[str, Comparison]
+) -> Decision:
+    """Return what rules 3 and 5 say."""
+    together = figures.together
+    if together is None:
+        return Decision("apart", "no interval", dict.fromkeys(judged, SEPARATE), SEPARATE)
+    overall = figures.overall(together, SEPARATE, judged, len(figures.networks) - 1)
+    cost = _cost(figures, together)
+    helped = [task for task in judged if measured[task].verdict == "better"]
+    hurt = [task for task in judged if measured[task].verdict == "worse"]
+    basis: Basis = overall.verdict
+    if helped and hurt:
+        apart = hurt
+    elif basis == "worse":
+        apart = [task for task in judged if task not in helped]
+    elif basis == "better" or helped:
+        apart = hurt
+    elif cost + len(hurt) / len(judged) < CHEAPER:
+        # those that are hurt are trained alone, beside the network of all
+        apart = hurt
+    else:
+        apart = list(judged)
+    targets = {task: SEPARATE if task in apart else together for task in judged}
+    what: What = "by target"
+    if len(set(targets.values())) == 1:
+        what = "apart" if apart else "together"
+    return Decision(
+        what, basis, targets, together, overall=overall, by_task=measured, cost=cost
+    )  # fmt: skip
+
+
+def _other_recipe(figures: StudyFigures, judged: tuple[str, ...], decision: Decision) -> Decision:
+    """Return the decision, or another recipe that is shown to beat it."""
+    others = [name for name in figures.networks if name not in (SEPARATE, figures.together)]
+    chosen = dict.fromkeys(decision.targets.values())
+    winners = {}
+    for name in others:
+        over = {base: figures.overall(name, base, judged, len(others)) for base in chosen}
+        if all(comparison.verdict == "better" for comparison in over.values()):
+            winners[name] = min(over.items(), key=lambda pair: pair[1].change)
+    if not winners:
+        return decision
+    best = max(winners, key=lambda name: winners[name][1].change)
+    beaten, least = winners[best]
+    worse = {
+        base: {task for task, c in figures.by_task(best, base).items() if c.verdict == "worse"}
+        for base in chosen
+    }
+    targets = {task: base if task in worse[base] else best for task, base in decision.targets.items()}
+    same = len(set(targets.values())) == 1
+    return replace(
+        decision, what="together" if same else "by target", basis="better", targets=targets,
+        overall=least, against=beaten, cost=_cost(figures, best),
+    )  # fmt: skip
+
+
+def _first_look(
+    figures: StudyFigures, tasks: Sequence[str], measured: Mapping[str, Comparison]
+) -> Decision:
+    """Return the cheaper way, where no interval says more."""
+    together = figures.together
+    if together is None:
+        return Decision("apart", "no interval", dict.fromkeys(tasks, SEPARATE), SEPARATE)
+    cost = _cost(figures, together)
+    name, what = (together, "together") if cost < CHEAPER else (SEPARATE, "apart")
+    overall = figures.overall(together, SEPARATE, tasks, 1)
+    return Decision(
+        what, "no interval", dict.fromkeys(tasks, name), name, overall=overall,  # type: ignore[arg-type]
+        by_task=measured, cost=cost,
+    )  # fmt: skip
+
+
+def _cost(figures: StudyFigures, name: str) -> float:
+    apart = figures.seconds.get(SEPARATE, math.nan)
+    return figures.seconds.get(name, math.nan) / apart if apart else math.nan
+
+
+def _sortable(change: float) -> float:
+    return change if math.isfinite(change) else -math.inf
