@@ -277,7 +277,7 @@ def compare(settings: CompareSettings) -> None:
 
 def _run_study(study: Study, settings: CompareSettings, started: float) -> StudyResult:
     """Run a study, within its budget if it has one; say what is known while it goes on."""
-    from jointrain.reports import study_answer
+    from jointrain.reports import interim_answer
     from jointrain.studies import run_within_budget
 
     seconds = settings.budget_seconds
@@ -287,7 +287,7 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
 
         def on_answer(result: StudyResult, spent: float) -> None:
             names = ", ".join(result.recipe_names)
-            text = f"after {spent:.0f} s ({names}): {study_answer(result)[0]}"
+            text = f"after {spent:.0f} s ({names}): {interim_answer(result)}"
             print(text, file=sys.stderr)
 
         return run_within_budget(

@@ -1,31 +1,50 @@
-"""The sentences say what the figures show, and no more."""
+"""Tables, report and JSON of a study say the same, and stay short with many targets."""
+
+import io
+import time
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 from jointrain import Study, StudyResult, SupervisedTable
-from jointrain.reports import answer, write_markdown
+from jointrain.reports import (
+    answer,
+    interim_answer,
+    print_interim,
+    print_result,
+    result_to_json,
+    write_markdown,
+)
 
-GAINS = {"separate": 0, "joint": 0, "alternating": 0, "constant": -5, "extra trees": 0}
+GAINS = {"separate": 0, "joint": 0, "alternating": 0, "constant": -5, "extra trees": -4}
 
 
-def make_result(gains, seconds=None):
-    """A study of two tasks whose RMSE differs from 10 by the recipe's gain, with some noise."""
-    frame = pl.DataFrame({"x": range(20), "a": np.arange(20) / 7, "b": np.arange(20) % 9 / 4})
-    study = Study(SupervisedTable.prepare(frame, ["a", "b"]), folds=5, seeds=2)
+def make_result(gains, seconds=None, *, tasks=("a", "b"), folds=5, seeds=2, done=None):
+    """A study whose RMSE differs from 10 by the recipe's gain, with some noise.
+
+    `done` says how many folds of the first seed are in.
+    """
+    frame = pl.DataFrame(
+        {"x": range(20)} | {name: np.arange(20) % (7 + len(name)) / 7 for name in tasks}
+    )
+    table = SupervisedTable.prepare(frame, list(tasks), kinds=dict.fromkeys(tasks, "regression"))
+    study = Study(table, folds=folds, seeds=seeds)
     random = np.random.default_rng(0)
     rows = [
         {
             "recipe": recipe, "task": task, "metric": metric, "fold": fold, "seed": seed,
-            "value": 10 - gain[task] + random.normal(scale=0.05) if metric == "RMSE" else 0.5,
+            "value": 10 - gain.get(task, 0.0) + random.normal(scale=0.05)
+            if metric == "RMSE" else 0.5,
             "train_rows": 16, "test_rows": 4,
         }
         for recipe, gain in gains.items()
-        for task in "ab"
+        for task in tasks
         for metric in ("RMSE", "R2")
-        for fold in range(5)
-        for seed in range(2)
+        for seed in range(seeds)
+        for fold in range(folds)
+        if done is None or (seed == 0 and fold < done)
     ]  # fmt: skip
     return StudyResult(study, pl.DataFrame(rows), seconds or dict.fromkeys(gains, 1.0))
 
@@ -34,37 +53,56 @@ def both(**gains):
     return {name: {"a": gain, "b": gain} for name, gain in (GAINS | gains).items()}
 
 
-def test_a_clear_gain_is_named_with_its_tasks():
+def printed(result, width=160):
+    console = Console(file=io.StringIO(), width=width)
+    print_result(result, console)
+    return console.file.getvalue()
+
+
+def test_the_answer_of_a_clear_gain_is_in_all_reports():
+    seconds = {"separate": 10, "joint": 5, "alternating": 9, "constant": 0, "extra trees": 1}
+    result = make_result(both(joint=3), seconds)
+    (text,) = answer(result)
+    assert text.startswith("Train a and b together: 30 % better than apart [")
+    assert text.endswith("at half the cost.")
+    assert text in write_markdown(result, "title")
+    assert text in " ".join(printed(result).split())
+    described = result_to_json(result)
+    assert described["answer"] == text
+    assert described["best"] == result.best().name == "joint"
+    assert described["decision"] == {
+        "what": "together",
+        "basis": "better",
+        "targets": {"a": "joint", "b": "joint"},
+        "not_predicted": [],
+        "no_verdict": [],
+        "cost_of_together": 0.5,
+        "saved": None,
+    }
+
+
+def test_targets_that_differ_are_decided_apart():
     gains = both()
     gains["joint"] = {"a": 3, "b": -0.5}
-    text = " ".join(answer(make_result(gains)))
-    assert "Train a and b jointly: Delta-m +" in text
-    assert "which the data show to be better" in text
-    assert "It helps a. It hurts b." in text
+    result = make_result(gains)
+    assert result.decision.what == "by target"
+    assert result.decision.targets == {"a": "joint", "b": "separate"}
+    assert answer(result)[0].startswith("Train a together with the others (a 30 % better [")
 
 
-def test_without_a_gain_separate_models_are_the_answer_and_cheaper_ones_are_named():
-    seconds = {"separate": 10, "joint": 4, "alternating": 9, "constant": 0, "extra trees": 1}
-    text = " ".join(answer(make_result(both(joint=-0.01, alternating=-0.01), seconds)))
-    assert "Train the targets separately" in text
-    assert "no difference of joint" in text
-    assert "0.40 times its time" in text
-    assert "no difference of alternating" not in text
+def test_trees_that_beat_every_network_are_the_answer():
+    gains = both(joint=-3, alternating=-3) | {"extra trees": {"a": 3, "b": 2}}
+    result = make_result(gains)
+    assert answer(result)[0].startswith("Use extra trees for each: they beat every network")
+    assert result.decision.to_json()["targets"] == {"a": "extra trees", "b": "extra trees"}
+    assert result.best().name == "separate"
 
 
-def test_a_baseline_that_is_shown_to_be_better_is_a_warning():
-    gains = both(joint=-3, alternating=-3)
-    gains["extra trees"] = {"a": 3, "b": 0}
-    text = " ".join(answer(make_result(gains)))
-    assert "Beware: extra trees did better than separate on a." in text
-    assert "No evidence that separate differs from extra trees on b." in text
-
-
-def test_a_constant_that_is_not_beaten_is_a_warning():
-    gains = both(joint=-3, alternating=-3)
-    gains["constant"] = {"a": -5, "b": 0}
-    text = " ".join(answer(make_result(gains)))
-    assert "do not show that separate beats a constant on b." in text
+def test_a_constant_that_is_not_beaten_is_named_last():
+    gains = both(joint=-3, alternating=-3) | {"constant": {"a": -5, "b": 5}}
+    text = answer(make_result(gains))
+    assert text[0].startswith("Train a apart")
+    assert text[-1] == "These columns do not predict b."
 
 
 def test_the_report_holds_answer_picture_tables_and_method():
@@ -84,3 +122,61 @@ def test_compare_with_any_reference_turns_the_sign(name):
     backward = result.compare("constant", name)["a"]
     assert forward.verdict == "better"
     assert backward.verdict == "worse"
+
+
+def test_what_is_known_so_far_carries_no_verdict():
+    result = make_result(both(joint=3), seeds=1, done=1)
+    said = interim_answer(result, 5)
+    assert said.startswith("So far (1 of 5 folds): together ")
+    assert said.endswith("% better on this fold; no verdict before all folds are in.")
+    later = interim_answer(make_result(both(joint=-3), done=4), 10)
+    assert later.startswith("So far (4 of 10 folds): together ")
+    assert "worse on these folds; no verdict" in later
+    console = Console(file=io.StringIO(), width=160)
+    print_interim(result, console, 5)
+    text = console.file.getvalue()
+    assert said in " ".join(text.split())
+    for word in ("better than", "equivalent", "undecided", "verdict  ", "["):
+        assert word not in text
+
+
+def test_a_stopped_study_without_both_ways_has_no_change():
+    gains = both(joint=3)
+    result = make_result(gains, seeds=1, done=2)
+    alone = StudyResult(
+        result.study, result.table.filter(pl.col("recipe") != "joint"), result.seconds
+    )
+    assert interim_answer(alone, 5) == "So far (0 of 5 folds): no verdict before all folds are in."
+
+
+@pytest.mark.parametrize("count", [50, 1000])
+def test_many_targets_are_counted_not_listed(count):
+    tasks = [f"target {index}" for index in range(count)]
+    gains = {name: dict.fromkeys(tasks, gain) for name, gain in GAINS.items()}
+    gains["joint"] = {name: 3 if index % 3 else -3 for index, name in enumerate(tasks)}
+    result = make_result(gains, tasks=tasks)
+    start = time.process_time()
+    text, page = printed(result, 100), write_markdown(result, "many")
+    spent = time.process_time() - start
+    print(f"{count} targets: {spent:.2f} s")
+    assert len(text.splitlines()) < 60
+    assert len(page.splitlines()) < 80
+    assert f"{count} targets: how many are better or worse" in text
+    assert len(" ".join(answer(result))) < 600
+    described = result_to_json(result)
+    assert len(described["tasks"]) == count
+    assert len(described["decision"]["targets"]) == count
+
+
+def test_tables_fit_80_columns_without_broken_words():
+    tasks = ("a", "a target whose name has " + "very " * 20 + "many words")
+    result = make_result({name: dict.fromkeys(tasks, gain) for name, gain in GAINS.items()},
+                         tasks=tasks)  # fmt: skip
+    lines = printed(result, 80).splitlines()
+    tables = [line for line in lines if not line.startswith(("Means", tasks[1][:10]))]
+    assert all(len(line) <= 80 for line in tables)
+    assert any(
+        "change against separate" in line or line.strip().endswith("separate") for line in lines
+    )
+    for recipe in result.recipe_names:
+        assert any(line.startswith(f"{recipe} ") for line in lines)

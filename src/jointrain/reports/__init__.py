@@ -7,17 +7,20 @@ from jointrain.reports._searches import (
     report_shared_depth,
     report_weights,
 )
-from jointrain.reports._summary import answer, result_to_json, study_answer
-from jointrain.reports._terminal import print_result
+from jointrain.reports._study_answer import answer, interim_answer
+from jointrain.reports._summary import result_to_json
+from jointrain.reports._terminal import print_interim, print_result, print_table
 
 __all__ = [
     "SearchReport",
     "answer",
+    "interim_answer",
+    "print_interim",
     "print_result",
+    "print_table",
     "report_groups",
     "report_shared_depth",
     "report_weights",
     "result_to_json",
-    "study_answer",
     "write_markdown",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jointrain.reports._summary import answer, summarize_recipes, summarize_tasks
+from jointrain.reports._study_answer import answer
+from jointrain.reports._summary import summary_tables
 from jointrain.studies import StudyResult
 
 
@@ -21,9 +22,8 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
     lines = [f"# {title}", "", " ".join(answer(result)), ""]
     if picture is not None:
         lines += [f"![Change of each recipe against separate models]({picture})", ""]
-    for summary in summarize_tasks(result):
-        lines += [f"## {summary.heading}", "", *markdown_table(summary.columns, summary.rows), ""]
-    lines += ["## All tasks", "", *markdown_table(*summarize_recipes(result)), ""]
+    for summary in summary_tables(result):
+        lines += [f"## {summary.title}", "", *markdown_table(summary.headings, summary.rows), ""]
     lines += [
         "## How it was measured",
         "",

@@ -16,11 +16,11 @@ from jointrain.reports._summary import (
     change_and_interval,
     comparison_to_json,
     finite,
-    listed,
     mean_and_deviation,
     mean_and_spread,
 )
 from jointrain.reports._terminal import print_table
+from jointrain.reports._words import listed
 from jointrain.studies import (
     SEPARATE,
     Candidates,

@@ -3,200 +3,159 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from jointrain.studies import SEPARATE, SHIPPED, Blend, Comparison, StudyResult
+from jointrain.reports._answer import VERDICTS
+from jointrain.reports._study_answer import answer
+from jointrain.studies import SEPARATE, SHIPPED, Comparison, StudyResult
+from jointrain.studies._decision import together_of
 from jointrain.task import Task
+
+MOST_TABLES = 20
+"""With more targets than these there is one table that counts verdicts, not one for each target."""
+
+SHOWN_TARGETS = 5
+"""How many targets such a summary names at either end."""
 
 
 @dataclass(frozen=True)
-class TaskSummary:
-    """What a study shows about one task.
+class SummaryTable:
+    """A table of figures, rounded and worded.
 
     Args:
-        task: The task.
-        labels: Number of labelled rows.
-        columns: Headings of the figures.
-        rows: A row of cells for each recipe and baseline.
+        title: What it is about.
+        headings: Of the columns.
+        rows: Of cells, as many as there are headings.
     """
 
-    task: Task
-    labels: int
-    columns: list[str]
+    title: str
+    headings: list[str]
     rows: list[list[str]]
 
-    @property
-    def heading(self) -> str:
-        """The task's name, kind and number of labels."""
-        classes = f" of {len(self.task.classes)} classes" if self.task.kind == "multiclass" else ""
-        return f"{self.task.name}: {self.task.kind}{classes}, {self.labels} labels"
+
+def summary_tables(result: StudyResult, *, interim: bool = False) -> list[SummaryTable]:
+    """Return the tables of a report: of each target, or of all where they are many; and of all.
+
+    Args:
+        result: What was measured.
+        interim: Leave out intervals and verdicts.
+    """
+    if len(result.study.table.tasks) > MOST_TABLES:
+        return _tables_of_many(result, interim)
+    return [*_tables_of_tasks(result, interim), _table_of_all(result, interim)]
 
 
-def summarize_tasks(result: StudyResult) -> list[TaskSummary]:
-    """Return the figures of every task: metrics, change against separate training, verdict."""
-    labels = np.isfinite(result.study.table.labels()).sum(0)
-    shipped = [SHIPPED] if result.fold_results else []
-    against = dict(result.comparisons)
-    if shipped:
+def _compared(result: StudyResult) -> dict[str, Mapping[str, Comparison]]:
+    """Return how each recipe, baseline and the shipped model compare with separate training."""
+    against: dict[str, Mapping[str, Comparison]] = dict(result.comparisons)
+    if result.fold_results:
         against[SHIPPED] = result.shipped_comparisons
-    summaries = []
-    for task, count in zip(result.study.table.tasks, labels, strict=True):
+    return against
+
+
+def _tables_of_tasks(result: StudyResult, interim: bool) -> list[SummaryTable]:
+    """Return a table for each target: metrics, change against separate training, verdict."""
+    labels = np.isfinite(result.study.table.labels()).sum(0)
+    against = {} if interim else _compared(result)
+    shown = [*result.recipe_names, *([] if interim or not result.fold_results else [SHIPPED])]
+    tables = []
+    for task, count in zip(result.study.table.tasks, labels.tolist(), strict=True):
         metrics = task.metrics or ()
-        columns = [
+        headings = [
             "recipe",
             *(f"{metric.name} {'↑' if metric.higher_is_better else '↓'}" for metric in metrics),
-            "change against separate",
-            "verdict",
+            *([] if interim else ["change against separate", "verdict"]),
         ]
         rows = []
-        for recipe in [*result.recipe_names, *shipped]:
+        for recipe in shown:
             cells = [recipe]
             for index, metric in enumerate(metrics):
-                cells.append(
-                    mean_and_spread(
-                        result.values(recipe, task.name, metric.name), spread=index == 0
-                    )
-                )
-            if recipe == SEPARATE:
+                values = result.values(recipe, task.name, metric.name)
+                cells.append(mean_and_spread(values, spread=index == 0))
+            if recipe == SEPARATE and not interim:
                 cells += ["", ""]
-            else:
+            elif not interim:
                 comparison = against[recipe][task.name]
                 cells += [change_and_interval(comparison), comparison.verdict]
             rows.append(cells)
-        summaries.append(TaskSummary(task, int(count), columns, rows))
-    return summaries
+        tables.append(SummaryTable(_title(task, count), headings, rows))
+    return tables
 
 
-def summarize_recipes(result: StudyResult) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows of the table over all tasks: Delta-m and time."""
+def _title(task: Task, labels: int) -> str:
+    classes = f" of {len(task.classes)} classes" if task.kind == "multiclass" else ""
+    return f"{task.name}: {task.kind}{classes}, {labels} labels"
+
+
+def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
+    """Return the table over all targets: Delta-m and time."""
+    against = dict(result.delta_m)
+    if result.fold_results and not interim:
+        against[SHIPPED] = result.shipped_delta_m
     rows = []
-    for recipe in result.recipe_names:
-        comparison = result.delta_m.get(recipe)
-        cells = ["", ""] if comparison is None else [
-            change_and_interval(comparison), comparison.verdict
-        ]  # fmt: skip
-        rows.append([recipe, *cells, f"{result.seconds[recipe] / result.runs(recipe):.2f} s"])
-    if result.fold_results:
-        comparison = result.shipped_delta_m
-        rows.append([SHIPPED, change_and_interval(comparison), comparison.verdict, ""])
-    return ["recipe", "Delta-m", "verdict", "time per fold"], rows
+    for name in [*result.recipe_names, *([SHIPPED] if SHIPPED in against else [])]:
+        comparison = against.get(name)
+        if comparison is None:
+            cells = [""] if interim else ["", ""]
+        elif interim:
+            cells = [change_and_interval(replace(comparison, low=math.nan, high=math.nan))]
+        else:
+            cells = [change_and_interval(comparison), comparison.verdict]
+        runs = 0 if name == SHIPPED else result.runs(name)
+        rows.append([name, *cells, f"{result.seconds[name] / runs:.2f} s" if runs else ""])
+    verdict = [] if interim else ["verdict"]
+    return SummaryTable("All targets", ["recipe", "Delta-m", *verdict, "time per fold"], rows)
 
 
-_PHRASES = {
-    "better": "It helps",
-    "worse": "It hurts",
-    "equivalent": "It does not matter for",
-    "undecided": "Undecided for",
-}
-
-
-def answer(result: StudyResult) -> list[str]:
-    """Return what a study says in sentences that need no knowledge of statistics."""
-    return study_answer(result) + shipped_sentences(result)
-
-
-def study_answer(result: StudyResult) -> list[str]:
-    """Return the answer of a study, and what it says against baselines; the first says most."""
-    best = result.best()
-    tasks = [task.name for task in result.study.table.tasks]
-    sentences = []
-    if best.name == SEPARATE:
-        sentences.append("Train the targets separately: training them together was no better.")
-        sentences += _cheaper_alternatives(result)
-    else:
-        overall = result.delta_m[best.name]
-        way = {"joint": "jointly", "alternating": "in alternation"}.get(
-            best.schedule.kind, f"with recipe {best.name!r}"
-        )
-        strength = (
-            "which the data show to be better than separate models"
-            if overall.verdict == "better"
-            else "though the data do not show that it beats separate models"
-        )
-        sentences.append(
-            f"Train {listed(tasks)} {way}: Delta-m {change_and_interval(overall)}, {strength}."
-        )
-        comparisons = result.comparisons[best.name]
-        for word in ("better", "worse", "equivalent", "undecided"):
-            names = [name for name in tasks if comparisons[name].verdict == word]
-            if names:
-                phrase = _PHRASES[word]
-                sentences.append(f"{phrase} {listed(names)}.")
-    return sentences + _against_baselines(result)
-
-
-def shipped_sentences(result: StudyResult) -> list[str]:
-    """Say how the saved model predicts each task, and what that was shown to be worth."""
-    if not result.fold_results:
-        return []
-    ways: dict[str, list[str]] = {}
-    for task, blend in result.blends.items():
-        ways.setdefault(blend_words(blend), []).append(task)
-    phrases = [f"{listed(tasks)} by {way}" for way, tasks in ways.items()]
-    if len(phrases) > 4:
-        phrases = [*phrases[:3], f"{len(phrases) - 3} more ways for the others"]
-    overall = result.shipped_delta_m
-    shown = {
-        "better": "shown to be better than separate models",
-        "worse": "shown to be worse than separate models",
-        "equivalent": "equivalent to separate models",
-        "undecided": "not shown to differ from separate models",
-    }[overall.verdict]
-    return [
-        f"The saved model predicts {'; '.join(phrases)}.",
-        f"On test folds that had no say in that choice: Delta-m {change_and_interval(overall)}, "
-        f"{shown}.",
+def _tables_of_many(result: StudyResult, interim: bool) -> list[SummaryTable]:
+    """Return how often each verdict was reached, and which targets gain and lose most."""
+    overall = _table_of_all(result, interim)
+    if interim:
+        return [overall]
+    against, tasks = _compared(result), result.study.table.tasks
+    counts = [
+        [name, *(str(sum(c.verdict == word for c in by_task.values())) for word in VERDICTS)]
+        for name, by_task in against.items()
     ]
-
-
-def blend_words(blend: Blend) -> str:
-    """Return the components of a blend with their weights, the heaviest first."""
-    if len(blend.weights) == 1:
-        return next(iter(blend.weights))
-    ordered = sorted(blend.weights.items(), key=lambda pair: -pair[1])
-    return " + ".join(f"{weight:.2f} {name}" for name, weight in ordered)
-
-
-def _against_baselines(result: StudyResult) -> list[str]:
-    """Name the tasks on which a baseline beats the best recipe, or a constant is not beaten."""
-    best = result.best().name
-    sentences = []
-    for name in result.study.baselines:
-        verdicts = {task: c.verdict for task, c in result.compare(best, name).items()}
-        beaten = [task for task, word in verdicts.items() if word == "worse"]
-        even = [task for task, word in verdicts.items() if word == "undecided"]
-        if beaten:
-            sentences.append(f"Beware: {name} did better than {best} on {listed(beaten)}.")
-        if even and name == "constant":
-            sentences.append(
-                f"Beware: the data do not show that {best} beats a constant on {listed(even)}."
+    tables = [
+        SummaryTable(
+            f"{len(tasks)} targets: how many are better or worse than by separate models",
+            ["recipe", *VERDICTS],
+            counts,
+        )
+    ]
+    together = together_of(result)
+    if together is not None:
+        changes = result.comparisons[together]
+        ordered = sorted(
+            (task for task in tasks if math.isfinite(changes[task.name].change)),
+            key=lambda task: -changes[task.name].change,
+        )
+        ends = [
+            *ordered[:SHOWN_TARGETS],
+            *ordered[max(SHOWN_TARGETS, len(ordered) - SHOWN_TARGETS) :],
+        ]
+        rows = []
+        for task in ends:
+            metric, change = task.primary_metric, changes[task.name]
+            means = (
+                mean_and_spread(result.values(name, task.name, metric.name), spread=False)
+                for name in (SEPARATE, together)
             )
-        elif even:
-            sentences.append(f"No evidence that {best} differs from {name} on {listed(even)}.")
-    return sentences
-
-
-def _cheaper_alternatives(result: StudyResult) -> list[str]:
-    """Name the recipes that cost less than separate models and show no difference from them."""
-    sentences = []
-    for recipe in result.study.recipes:
-        if recipe.name == SEPARATE or result.delta_m[recipe.name].verdict not in (
-            "equivalent",
-            "undecided",
-        ):
-            continue
-        ratio = result.seconds[recipe.name] / result.seconds[SEPARATE]
-        if ratio < 0.8:
-            change = change_and_interval(result.delta_m[recipe.name])
-            sentences.append(
-                f"The data show no difference of {recipe.name} from it (Delta-m {change}), and "
-                f"{recipe.name} took {ratio:.2f} times its time."
-            )
-    return sentences
+            arrow = "↑" if metric.higher_is_better else "↓"
+            cells = [f"{metric.name} {arrow}", *means, change_and_interval(change), change.verdict]
+            rows.append([task.name, *cells])
+        headings = ["target", "metric", SEPARATE, together, "change", "verdict"]
+        title = (
+            f"The {SHOWN_TARGETS} targets that gain most by {together}, and the {SHOWN_TARGETS} "
+            f"that lose most (all of them are in results.parquet and --json)"
+        )
+        tables.append(SummaryTable(title, headings, rows))
+    return [*tables, overall]
 
 
 def result_to_json(result: StudyResult) -> dict[str, Any]:
@@ -208,6 +167,12 @@ def result_to_json(result: StudyResult) -> dict[str, Any]:
         "seeds": study.seeds,
         "best": result.best().name,
         "answer": " ".join(answer(result)),
+        "decision": {
+            **result.decision.to_json(),
+            "saved": {task: dict(blend.weights) for task, blend in result.blends.items()}
+            if result.fold_results
+            else None,
+        },
         "tasks": [
             {
                 "name": task.name,
@@ -301,10 +266,3 @@ def _digits(value: float, scale: float) -> str:
         return f"{value:.3f}"
     decimals = min(6, max(0, 2 - math.floor(math.log10(scale))))
     return f"{value:.{decimals}f}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as they are listed in a sentence, the first five of more than six."""
-    if len(names) > 6:
-        return f"{', '.join(names[:5])} and {len(names) - 5} more"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

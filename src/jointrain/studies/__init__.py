@@ -7,6 +7,7 @@ from jointrain.studies._blended_model import BlendedModel, FittedBaseline, fit_s
 from jointrain.studies._budget import FIRST_BASELINES, run_within_budget
 from jointrain.studies._candidates import Candidates
 from jointrain.studies._catalogue import SEPARATE, default_recipes, named_recipes
+from jointrain.studies._decision import Decision, StudyFigures, decide
 from jointrain.studies._flags import groups_text, pairs_text
 from jointrain.studies._group import GroupResult, search_groups
 from jointrain.studies._partition import best_partition
@@ -35,10 +36,12 @@ __all__ = [
     "BlendedModel",
     "Candidates",
     "Comparison",
+    "Decision",
     "FittedBaseline",
     "GroupResult",
     "ShareResult",
     "Study",
+    "StudyFigures",
     "StudyResult",
     "Unit",
     "Verdict",
@@ -46,6 +49,7 @@ __all__ = [
     "best_partition",
     "check_baseline",
     "corrected_resampled_t_test",
+    "decide",
     "default_recipes",
     "delta_m",
     "fit_shipped",

@@ -12,10 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._statistics import Comparison, Verdict
+from jointrain.training._schedule import Alternating, Separate
+
+if TYPE_CHECKING:
+    from jointrain.studies._study_result import StudyResult
 
 CONSTANT = "constant"
 """The baseline that looks at no column."""
@@ -117,6 +121,34 @@ class Decision:
             "no_verdict": list(self.unscored),
             "cost_of_together": None if math.isnan(self.cost) else round(self.cost, 3),
         }
+
+
+def figures_of(result: StudyResult) -> StudyFigures:
+    """Return what a decision is taken from, of a study."""
+    study = result.study
+    return StudyFigures(
+        tuple(task.name for task in study.table.tasks),
+        tuple(recipe.name for recipe in study.recipes),
+        together_of(result),
+        tuple(name for name in study.baselines if name != CONSTANT),
+        CONSTANT in study.baselines,
+        result.compare,
+        result.overall,
+        {name: spent / max(result.runs(name), 1) for name, spent in result.seconds.items()},
+        study.folds,
+        result.margin,
+    )
+
+
+def together_of(result: StudyResult) -> str | None:
+    """Return the recipe that stands for training together: ``joint``, else the first joint one.
+
+    Where there is none, it is the first that alternates; None if targets are only trained apart.
+    """
+    others = [one for one in result.study.recipes if not isinstance(one.schedule, Separate)]
+    joint = [one for one in others if not isinstance(one.schedule, Alternating)]
+    names = [one.name for one in joint or others]
+    return "joint" if "joint" in names else names[0] if names else None
 
 
 def decide(figures: StudyFigures) -> Decision:
@@ -263,7 +295,9 @@ def _other_recipe(figures: StudyFigures, judged: tuple[str, ...], decision: Deci
         base: {task for task, c in figures.by_task(best, base).items() if c.verdict == "worse"}
         for base in chosen
     }
-    targets = {task: base if task in worse[base] else best for task, base in decision.targets.items()}
+    targets = {
+        task: base if task in worse[base] else best for task, base in decision.targets.items()
+    }
     same = len(set(targets.values())) == 1
     return replace(
         decision, what="together" if same else "by target", basis="better", targets=targets,

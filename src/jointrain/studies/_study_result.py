@@ -13,6 +13,7 @@ import polars as pl
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._blend import Blend, blend_predictions, choose_blends
 from jointrain.studies._catalogue import SEPARATE
+from jointrain.studies._decision import Decision, decide, figures_of
 from jointrain.studies._fold_runs import Fold, FoldResult, measured_rows
 from jointrain.studies._statistics import (
     LEVEL,
@@ -84,14 +85,13 @@ class StudyResult:
         return self._by_fold(self.shipped_table)
 
     def _by_fold(self, table: pl.DataFrame) -> dict[tuple[object, ...], np.ndarray]:
-        parts = table.partition_by("recipe", "task", "metric", as_dict=True)
-        keys = ["seed", "fold"]
-        return {
-            key: self._order.join(part, on=keys, how="left", maintain_order="left")["value"]
-            .fill_null(np.nan)
-            .to_numpy()
-            for key, part in parts.items()
-        }
+        names = table.select("recipe", "task", "metric").unique(maintain_order=True)
+        placed = table.join(names.with_row_index("row"), on=names.columns).join(
+            self._order.with_row_index("column"), on=["seed", "fold"]
+        )
+        values = np.full((len(names), len(self._order)), np.nan)
+        values[placed["row"].to_numpy(), placed["column"].to_numpy()] = placed["value"].to_numpy()
+        return dict(zip(names.iter_rows(), values, strict=True))
 
     @cached_property
     def _test_over_train(self) -> float:
@@ -123,6 +123,25 @@ class StudyResult:
                     f"the study has no recipe {name!r}{closest(name, self.recipe_names)}"
                 )
         return compare_changes(self._changes(recipe, reference), self._test_over_train)
+
+    def overall(
+        self, recipe: str, reference: str, tasks: Sequence[str] | None = None, among: int = 1
+    ) -> Comparison:
+        """Return Delta-m of a recipe or baseline against another one over some targets.
+
+        Args:
+            recipe: What is compared; the shipped model may be, too.
+            reference: What it is compared with.
+            tasks: Names of the targets; default all.
+            among: From how many recipes or baselines the answer picks; the verdict is corrected for
+                it.
+        """
+        changes = self._changes(recipe, reference)
+        given = changes if tasks is None else {task: changes[task] for task in tasks}
+        found = delta_m(given, self._test_over_train)
+        p_value = min(1.0, among * found.p_value)
+        verdict = found.verdict if p_value < LEVEL else "undecided"
+        return replace(found, p_value=p_value, verdict=verdict)
 
     @cached_property
     def comparisons(self) -> dict[str, dict[str, Comparison]]:
@@ -159,16 +178,17 @@ class StudyResult:
 
         return plot_changes(self)
 
+    @cached_property
+    def decision(self) -> Decision:
+        """What the figures say to do with each target."""
+        return decide(figures_of(self))
+
     def best(self) -> Recipe:
-        """Return the recipe with the highest Delta-m; separate if no other is above zero."""
-        best, highest = None, 0.0
-        for recipe in self.study.recipes:
-            if recipe.name == SEPARATE:
-                best = best or recipe
-            elif self.delta_m[recipe.name].change > highest:
-                best, highest = recipe, self.delta_m[recipe.name].change
-        assert best is not None
-        return best
+        """Return the recipe that the decision names for most targets.
+
+        Where the decision is a baseline or a constant, it is what would be chosen without them.
+        """
+        return next(one for one in self.study.recipes if one.name == self.decision.network)
 
     def verdict(self, recipe: str = "joint") -> dict[str, Verdict]:
         """Return what the data show of a recipe against separate training.

@@ -1,0 +1,426 @@
+"""The answer: a decision in at most four sentences.
+
+What to do; what that rests on; what was saved; what could not be seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from jointrain.reports._words import (
+    at_cost,
+    better_or_worse,
+    cost_share,
+    listed,
+    model_words,
+    number,
+    percent,
+    rounded,
+    seen_size,
+    size_and_interval,
+    targets_text,
+    unit,
+)
+from jointrain.studies import SEPARATE, Comparison, Decision
+from jointrain.studies._decision import CHEAPER, CONSTANT, FEWEST_FOLDS
+
+MOST_SENTENCES = 4
+
+MOST_NAMED = 6
+"""More targets than these are counted in a sentence, not named."""
+
+ENOUGH_SEEDS = 3
+"""With so many repetitions, more of them hardly narrow an interval: folds share their rows."""
+
+VERDICTS = ("better", "worse", "equivalent", "undecided")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What an answer says beside the decision and its figures.
+
+    Args:
+        tasks: Names of the targets.
+        rows: Rows of the table.
+        folds, seeds: What was measured.
+        ways: How each recipe trains, in words: ``together``, ``apart``, ``in alternation``.
+        together: The recipe that stands for training together; ``separate`` if there is none.
+        margin: Changes up to this many percent do not matter.
+        blends: The weights of the components of the saved model, by target; None if none is saved.
+        saved_change: How the saved model compares with one of its components over all targets, on
+            folds without a say in its choice; called with the component's name.
+        scarce: Why a target's metric is undefined in many folds, in words, by target.
+    """
+
+    tasks: tuple[str, ...]
+    rows: int
+    folds: int
+    seeds: int
+    ways: Mapping[str, str]
+    together: str = "joint"
+    margin: float = 1.0
+    blends: Mapping[str, Mapping[str, float]] | None = None
+    saved_change: Callable[[str], Comparison] | None = None
+    scarce: Mapping[str, str] = field(default_factory=dict)
+
+
+def answer_sentences(decision: Decision, said: Circumstances) -> list[str]:
+    """Return the sentences of an answer, the most important first.
+
+    Args:
+        decision: What to do with each target.
+        said: What the sentences say beside it.
+    """
+    first, *basis = _what_to_do(decision, said)
+    before, last = (
+        _unscored(decision, said),
+        [*_saved(decision, said), *_unpredicted(decision, said)],
+    )
+    if before and decision.basis != "no interval":
+        first = f"The rest: {first[0].lower()}{first[1:]}"
+    room = MOST_SENTENCES - len(before) - 1 - len(last)
+    return [*before, first, *basis[: max(room, 0)], *last]
+
+
+def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:
+    """Say what to do, and what that rests on."""
+    if decision.what == "constant":
+        return [_nothing_predicted(decision, said)]
+    if said.folds < FEWEST_FOLDS:
+        return _first_look(decision, said)
+    if decision.what == "baseline":
+        return [_baseline(decision, said)]
+    targets = targets_text(decision.judged or said.tasks, len(said.tasks))
+    overall = decision.overall
+    if overall is None:
+        return [f"Train {targets} apart: no other way of training was tried{_rival(decision)}."]
+    if decision.basis == "no interval":
+        way = said.ways[decision.network]
+        return [f"Nothing can be judged: train {targets} {way}, the cheaper way."]
+    first = _by_target(decision, said) if decision.what == "by target" else ""
+    if decision.against != SEPARATE or decision.network not in (SEPARATE, said.together):
+        way = said.ways[decision.network]
+        gain = better_or_worse(overall, f" than {said.ways[decision.against]}")
+        first = first or f"Train {targets} {way}: {gain}"
+        return [f"{first}{_rival(decision)}.", *_other_targets(decision)]
+    if first:
+        gain = better_or_worse(overall, " than apart")
+        basis = [f"Over these targets {said.ways[said.together]} is {gain}."]
+    else:
+        first, basis = _together_or_apart(decision, said, targets, overall)
+    return [f"{first}{_rival(decision)}.", *basis]
+
+
+def _together_or_apart(
+    decision: Decision, said: Circumstances, targets: str, overall: Comparison
+) -> tuple[str, list[str]]:
+    """Return the first sentence where all targets are trained alike, and what it rests on."""
+    way, share = said.ways[said.together], cost_share(decision.cost)
+    together = decision.what == "together"
+    if overall.verdict == "better":
+        gain = better_or_worse(overall, " than apart")
+        return f"Train {targets} {way}: {gain}{at_cost(decision.cost)}", _other_targets(decision)
+    if overall.verdict == "worse":
+        gain = better_or_worse(overall)
+        return f"Train {targets} apart: {way} is {gain}", _other_targets(decision)
+    no_matter = f"t makes no difference beyond {percent(said.margin)} %"
+    shown = _of_verdict(decision, "better" if together else "worse")
+    if shown:
+        lead = f"Train {targets} {way}" if together else f"Train {targets} apart: {way}"
+        figures = _figures(shown, decision)
+        over_all = "the data do not decide"
+        if overall.verdict == "equivalent":
+            over_all = f"i{no_matter}"
+        return (
+            f"{lead}{':' if together else ''} {figures}; over all targets {over_all}",
+            [f"Over all targets {way} is {better_or_worse(overall, ' than apart')}."],
+        )
+    if overall.verdict == "equivalent":
+        what = f"{way}, it costs" if together else f"apart, {way} costs"
+        return (
+            f"I{no_matter}: train {what} {share}",
+            [f"{way.capitalize()} is {better_or_worse(overall, ' than apart')}."],
+        )
+    size = seen_size(overall)
+    seen, half = (f"{percent(value)}{unit(overall)}" for value in (size, size / 2))
+    add = "rows" if said.seeds >= ENOUGH_SEEDS else "seeds or rows"
+    # the width of an interval falls with the square root of the rows
+    more = f"add {add} (about {rounded(4 * said.rows):,} rows would show {half})"
+    if together:
+        advice = f"take it unless such a difference matters, then {more}"
+    else:
+        advice = f"stay apart, and where such a difference matters {more}"
+    return (
+        f"The data do not decide: differences under {seen} could not be seen with {said.rows:,} "
+        f"rows",
+        [f"{way.capitalize()} costs {share}; {advice}."],
+    )
+
+
+def _by_target(decision: Decision, said: Circumstances) -> str:
+    """Say which targets are trained how, and why."""
+    groups: dict[str, list[str]] = {}
+    for task in decision.judged:
+        groups.setdefault(decision.targets[task], []).append(task)
+    # what is trained together comes first
+    ordered = sorted(groups.items(), key=lambda group: group[0] == SEPARATE)
+    way = said.ways[said.together]
+    phrases = []
+    for name, tasks in ordered:
+        apart = name == SEPARATE
+        shown = [task for task in _of_verdict(decision, "worse" if apart else "better")
+                 if task in tasks]  # fmt: skip
+        why = ""
+        if shown and apart and len(tasks) == 1:
+            why = f" ({way} it is {better_or_worse(_change(decision, tasks[0]))})"
+        elif shown:
+            why = f" ({f'{way} ' if apart else ''}{_figures(shown, decision)})"
+        elif not apart and decision.cost < CHEAPER:
+            why = f" (undecided, and it costs {cost_share(decision.cost)})"
+        alone = "" if apart or len(tasks) > 1 else " with the others"
+        phrases.append(f"{listed(tasks, 4)} {said.ways[name]}{alone}{why}")
+    return f"Train {' and '.join(phrases)}"
+
+
+def _figures(names: Sequence[str], decision: Decision) -> str:
+    """Return the changes of up to three targets, the largest first."""
+    ordered = sorted(names, key=lambda name: -abs(_change(decision, name).change))
+    shown = [f"{name} {better_or_worse(_change(decision, name))}" for name in ordered[:3]]
+    more = len(ordered) - len(shown)
+    return listed([*shown, f"{more} more"] if more else shown)
+
+
+def _change(decision: Decision, task: str) -> Comparison:
+    assert decision.by_task is not None
+    return decision.by_task[task]
+
+
+def _of_verdict(decision: Decision, verdict: str) -> list[str]:
+    return [task for task in decision.judged if _change(decision, task).verdict == verdict]
+
+
+def _other_targets(decision: Decision) -> list[str]:
+    """Say for which targets the verdict is which, unless it is the same for all."""
+    found = {word: _of_verdict(decision, word) for word in VERDICTS}
+    found = {word: names for word, names in found.items() if names}
+    if len(decision.judged) < 2 or len(found) < 2:
+        return []
+    few = len(decision.judged) <= MOST_NAMED
+    phrases = [
+        f"{word} for {listed(names) if few else number(len(names))}"
+        for word, names in found.items()
+    ]
+    return [f"Against apart, by target: {', '.join(phrases)}."]
+
+
+def _baseline(decision: Decision, said: Circumstances) -> str:
+    """Say that a baseline beats every network."""
+    assert decision.overall is not None
+    name = decision.chosen
+    with_it = [task for task in decision.judged if decision.targets[task] == name]
+    each = " for each" if len(with_it) > 1 else ""
+    where, but = "", ""
+    if len(with_it) < len(said.tasks) - len(decision.unpredicted):
+        each, where = "", f" for {targets_text(with_it, 0)}"
+    others = [task for task in decision.judged if task not in with_it]
+    if others:
+        but = f"; train {listed(others, 4)} {said.ways[decision.targets[others[0]]]}"
+    beats, it = ("beat", "they") if name.endswith("trees") else ("beats", "it")
+    networks = "every network, joint or apart," if len(said.ways) > 1 else "separate networks"
+    return (
+        f"Use {model_words(name)}{each}{where}: {it} {beats} {networks} by "
+        f"{size_and_interval(decision.overall)}{but}."
+    )
+
+
+def _rival(decision: Decision) -> str:
+    """Return what is said of a baseline that is not shown to be worse than the networks."""
+    if decision.rival is None or decision.rival_change is None:
+        return ""
+    verb = "do" if decision.rival.endswith("trees") else "does"
+    name, change = model_words(decision.rival), size_and_interval(decision.rival_change)
+    if decision.rival_change.verdict == "better":
+        return f"; {name} {verb} better ({change})"
+    sure = "" if decision.rival_change.verdict == "equivalent" else ", as far as the data show"
+    return f"; {name} {verb} as well{sure} (difference {change})"
+
+
+def _first_look(decision: Decision, said: Circumstances) -> list[str]:
+    first = (
+        f"{number(said.folds).capitalize()} folds give no interval: these figures are a first "
+        f"look. Run with --folds 5."
+    )
+    if decision.overall is None or not math.isfinite(decision.overall.change):
+        return [first]
+    way = said.ways[said.together]
+    gain = better_or_worse(replace(decision.overall, low=math.nan, high=math.nan), " than apart")
+    return [first, f"In them {way} is {gain}{at_cost(decision.cost)}."]
+
+
+def _nothing_predicted(decision: Decision, said: Circumstances) -> str:
+    if set(decision.excluded) == set(decision.unpredicted):
+        first = (
+            "These columns predict none of the targets: everything that was tried is no better "
+            "than a constant"
+        )
+    else:
+        first = (
+            "These columns are not shown to predict any of the targets: nothing that was tried is "
+            f"shown to be better than a constant with {said.rows:,} rows"
+        )
+    return f"{first}."
+
+
+def _unscored(decision: Decision, said: Circumstances) -> list[str]:
+    """Name the targets that can't be scored in enough folds."""
+    if not decision.unscored or decision.by_task is None:
+        return []
+    counts = {_defined(decision.by_task[task]) for task in decision.unscored}
+    few = len(decision.unscored) <= 3
+    why = [said.scarce[task] for task in decision.unscored if task in said.scarce]
+    where = f" ({'; '.join(why)})" if why and few else ""
+    least, total = min(counts)
+    most = max(counts)[0]
+    often = f"{least}" if least == most else f"{least} to {most}"
+    it = "it" if len(decision.unscored) == 1 else "them"
+    names = targets_text(decision.unscored, 0)
+    return [f"{names} can be scored in {often} of {total} folds only{where}: no verdict for {it}."]
+
+
+def _defined(comparison: Comparison) -> tuple[int, int]:
+    return comparison.defined, comparison.total
+
+
+def _unpredicted(decision: Decision, said: Circumstances) -> list[str]:
+    """Name the targets that are not predicted better than by a constant, if there are others."""
+    if decision.what == "constant" or not decision.unpredicted:
+        return []
+    maybe = [task for task in decision.unpredicted if task not in decision.excluded]
+    parts = []
+    if decision.excluded:
+        parts.append(f"do not predict {targets_text(decision.excluded, 0)}")
+    if maybe:
+        parts.append(f"are not shown to predict {targets_text(maybe, 0)}")
+    saved = _with_constant(decision, said)
+    which = "them" if len(decision.unpredicted) > 1 else "it"
+    if len(saved) == len(decision.unpredicted):
+        parts[-1] += f": a constant is saved for {which}"
+    elif saved:
+        parts[-1] += f": a constant is saved for {targets_text(saved, 0)}"
+    return [f"These columns {' and '.join(parts)}."]
+
+
+def _with_constant(decision: Decision, said: Circumstances) -> list[str]:
+    """Return the targets that are not predicted, and that the saved model gives a constant for."""
+    blends = said.blends or {}
+    return [task for task in decision.unpredicted if set(blends.get(task, ())) == {CONSTANT}]
+
+
+def _saved(decision: Decision, said: Circumstances) -> list[str]:
+    """Say in one line how the saved model predicts the targets."""
+    if said.blends is None:
+        return []
+    constant = _with_constant(decision, said)
+    tasks = [task for task in said.tasks if task not in constant]
+    if not tasks:
+        return ["Nothing but the constant is saved; look at the notes on reading."]
+    ways: dict[frozenset[str], list[str]] = {}
+    for task in tasks:
+        ways.setdefault(frozenset(said.blends[task]), []).append(task)
+    alone = {task: next(iter(said.blends[task])) for task in tasks if len(said.blends[task]) == 1}
+    if decision.what in ("baseline", "by target") and alone == {
+        task: decision.targets[task] for task in tasks
+    }:
+        return ["That is what was saved." if decision.what == "baseline" else "Saved so."]
+    if len(ways) == 1:
+        made = _one_way(next(iter(ways)), tasks, said, decision)
+    elif len(ways) <= 3 and len(tasks) <= MOST_NAMED:
+        made = "; ".join(
+            f"{listed(names)} by {_components(way, said, names)}" for way, names in ways.items()
+        )
+    else:
+        made = _counted(ways, len(tasks), said)
+    look = "" if len(ways) == 1 and len(next(iter(ways))) == 1 else "; report.md has the weights"
+    parts = {task: decision.targets[task] in said.blends[task] for task in tasks}
+    by = "" if any(parts.values()) else " (chosen by the rows that networks left out)"
+    return [f"Saved: {made}{by}{_gain_of_saving(list(ways), said)}{look}."]
+
+
+def _one_way(
+    way: frozenset[str], tasks: Sequence[str], said: Circumstances, decision: Decision
+) -> str:
+    """Return how all targets are predicted, if it is the same way."""
+    count = len(tasks)
+    (name,) = way if len(way) == 1 else (None,)
+    if name is None:
+        named = {decision.chosen, decision.rival}
+        what = "a blend of both" if way == named else _components(way, said, tasks)
+    elif name == SEPARATE:
+        return "a separate network" + (" for each" if count > 1 else "")
+    else:
+        what = _component(name, said)
+    if count == 1:
+        return what
+    if count < len(said.tasks):
+        return f"{what} for {targets_text(tasks, 0)}"
+    if name is None and way == {decision.chosen, decision.rival}:
+        return what
+    if name is not None and name not in said.ways:
+        return f"{what} for each"
+    return f"{what} for {'both' if count == 2 else f'all {number(count)}'}"
+
+
+def _counted(ways: Mapping[frozenset[str], Sequence[str]], total: int, said: Circumstances) -> str:
+    """Return how many targets are predicted which way: single models by name, blends by size."""
+    single = {next(iter(way)): len(names) for way, names in ways.items() if len(way) == 1}
+    phrases = [
+        f"{count} by {_component(name, said, plural=count > 1)}"
+        for name, count in sorted(single.items(), key=lambda pair: -pair[1])
+    ]
+    sizes = [len(way) for way in ways if len(way) > 1]
+    blended = sum(len(names) for way, names in ways.items() if len(way) > 1)
+    if blended:
+        span = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+        phrases.append(f"{blended} by {'blends' if blended > 1 else 'a blend'} of {span}")
+    first, *rest = phrases
+    count, _, by = first.partition(" ")
+    return ", ".join([f"{count} of {total} {by}", *rest])
+
+
+def _components(way: frozenset[str], said: Circumstances, tasks: Sequence[str]) -> str:
+    """Return the components of a way in words, the heaviest first."""
+    assert said.blends is not None
+    total = {name: sum(said.blends[task][name] for task in tasks) for name in way}
+    names = sorted(way, key=lambda name: (-total[name], name))
+    if len(names) == 1:
+        return _component(names[0], said, plural=len(tasks) > 1)
+    if len(names) > 3:
+        return f"a blend of {len(names)}, mostly {_component(names[0], said)}"
+    return f"a blend of {listed([_component(name, said) for name in names])}"
+
+
+def _component(name: str, said: Circumstances, *, plural: bool = False) -> str:
+    if name == SEPARATE:
+        return "separate networks" if plural else model_words(name)
+    if name not in said.ways:
+        return model_words(name)
+    return f"the {name} ensemble"
+
+
+def _gain_of_saving(ways: Sequence[frozenset[str]], said: Circumstances) -> str:
+    """Return what the saved model is worth on folds without a say in its choice."""
+    if said.saved_change is None or (all(len(way) == 1 for way in ways) and len(ways) == 1):
+        return ""
+    if len(ways) == 1:
+        changes = {name: said.saved_change(name) for name in ways[0] if name != CONSTANT}
+        least = min(changes.values(), key=lambda one: one.change)
+        if least.change > 0:
+            than = " than either" if len(changes) == 2 else " than any of them alone"
+            return f", {better_or_worse(least, than)} on folds without a say"
+    change = said.saved_change(SEPARATE)
+    if not math.isfinite(change.change):
+        return ""
+    lead = ", " if len(ways) == 1 else "; over all "
+    return f"{lead}{better_or_worse(change, ' than apart')} on folds without a say"

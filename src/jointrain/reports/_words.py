@@ -1,0 +1,145 @@
+"""Figures and names in words, for sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from jointrain.studies import SEPARATE, Comparison
+
+_NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
+
+_FRACTIONS = {
+    1: "as much",
+    3 / 4: "three quarters",
+    2 / 3: "two thirds",
+    1 / 2: "half",
+    1 / 3: "a third",
+    1 / 4: "a quarter",
+    1 / 5: "a fifth",
+    1 / 6: "a sixth",
+    1 / 7: "a seventh",
+    1 / 8: "an eighth",
+    1 / 9: "a ninth",
+    1 / 10: "a tenth",
+}
+
+_MODELS = {
+    SEPARATE: "a separate network",
+    "constant": "a constant",
+    "linear": "a linear model",
+    "random forest": "a random forest",
+    "catboost": "CatBoost",
+    "lightgbm": "LightGBM",
+}
+
+
+def number(count: int) -> str:
+    """Return a small count as a word, a larger one in figures."""
+    return _NUMBERS[count] if count < len(_NUMBERS) else f"{count:,}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return names as they are listed in a sentence, all but one of the most if there are more."""
+    if len(names) > most:
+        shown = names[: most - 1]
+        return f"{', '.join(shown)} and {len(names) - len(shown)} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def targets_text(names: Sequence[str], of: int) -> str:
+    """Return up to three names, or how many targets they are; `of` is the number of all."""
+    if len(names) <= 3:
+        return listed(names)
+    return f"the {number(len(names))} targets" if len(names) == of else listed(names, 3)
+
+
+def percent(value: float) -> str:
+    """Return a positive or negative figure with one decimal, none if that is 0."""
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
+
+
+def size_and_interval(comparison: Comparison, *, turned: bool = False) -> str:
+    """Return a change with its interval, such as ``5.8 % [0.3, 11.3]``.
+
+    Args:
+        comparison: The change.
+        turned: Give it with the other sign: by how much the other one is better.
+    """
+    sign = -1 if turned else 1
+    values = [sign * comparison.change, *sorted((sign * comparison.low, sign * comparison.high))]
+    if comparison.unit == "difference":
+        digits = [f"{value:.3g}" for value in values]
+    else:
+        whole = abs(values[0]) >= 10 and min(map(abs, values[1:])) >= 1
+        digits = [f"{value:.0f}" if whole else percent(value) for value in values]
+    if not math.isfinite(values[1]):
+        return digits[0] + unit(comparison)
+    return f"{digits[0]}{unit(comparison)} [{digits[1]}, {digits[2]}]"
+
+
+def better_or_worse(comparison: Comparison, than: str = "") -> str:
+    """Return a change in words: ``5.8 % worse than apart [0.3, 11.3]``."""
+    turned = comparison.change < 0
+    size, _, interval = size_and_interval(comparison, turned=turned).partition(" [")
+    words = f"{size} {'worse' if turned else 'better'}{than}"
+    return f"{words} [{interval}" if interval else words
+
+
+def unit(comparison: Comparison) -> str:
+    """Return what follows a figure of a comparison."""
+    return " %" if comparison.unit == "percent" else ""
+
+
+def rounded(count: int) -> int:
+    """Return a count with two digits that count."""
+    return int(float(f"{count:.2g}"))
+
+
+def seen_size(comparison: Comparison) -> float:
+    """Return half of the interval's width, rounded up as it is printed."""
+    half = comparison.smallest_visible
+    if comparison.unit == "difference":
+        return float(f"{half:.2g}")
+    return float(math.ceil(half)) if half >= 5 else math.ceil(10 * half) / 10
+
+
+def cost_share(ratio: float) -> str:
+    """Return a share of the time in words: ``a sixth``; for more than all of it, ``1.6 times``."""
+    if ratio >= 1.1:
+        return f"{ratio:.2g} times as much" if ratio < 9.95 else f"{ratio:.0f} times as much"
+    if ratio < 0.095:
+        return f"{max(ratio, 0.01):.2f} times as much"
+    return _FRACTIONS[min(_FRACTIONS, key=lambda known: abs(math.log(ratio / known)))]
+
+
+def at_cost(ratio: float) -> str:
+    """Return a share of the time as the end of a sentence: ``at a sixth of the cost``."""
+    if not math.isfinite(ratio):
+        return ""
+    words = cost_share(ratio)
+    if words == "as much":
+        return ", at about the same cost"
+    if words.endswith(" as much"):
+        return f", at {words.removesuffix(' as much')} the cost"
+    return f", at {words} the cost" if words == "half" else f", at {words} of the cost"
+
+
+def model_words(name: str) -> str:
+    """Return a component of the saved model in words: ``the joint ensemble``, ``extra trees``."""
+    return _MODELS.get(name, name)
