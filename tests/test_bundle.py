@@ -20,7 +20,7 @@ from jointrain import (
     load_penguins,
     save_bundle,
 )
-from jointrain.bundle import describe_bundle, new_folder
+from jointrain.bundle import describe_bundle
 from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
 from jointrain.training._calibration import Calibration
 
@@ -190,25 +190,3 @@ def test_a_description_with_absurd_sizes_is_refused(model, tmp_path):
     _rewritten(folder)
     with pytest.raises(InvalidInputError, match="damaged"):
         load_bundle(folder)
-
-
-def test_new_folder_is_whole_or_absent(tmp_path):
-    target = tmp_path / "deep" / "folder"
-
-    def fail() -> None:
-        with new_folder(target) as folder:
-            (folder / "half").write_text("written")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert list((tmp_path / "deep").iterdir()) == []
-    with new_folder(target) as folder:
-        (folder / "bundle.json").write_text("{}")
-    assert [path.name for path in target.iterdir()] == ["bundle.json"]
-    with pytest.raises(InvalidInputError, match="exists"), new_folder(target):
-        pass
-    with new_folder(target, force=True) as folder:
-        (folder / "other").write_text("")
-    assert [path.name for path in target.iterdir()] == ["other"]
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["folder"]

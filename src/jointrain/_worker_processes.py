@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import os
+import signal
+import sys
+import threading
+import time
 import warnings
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Protocol
 
 _IDLE_SECONDS = 300
 """Seconds after which a process ends that has nothing to do."""
+
+_WATCH_SECONDS = 0.3
+"""How often a process looks whether its parent is still there."""
+
+_PR_SET_PDEATHSIG, _SYNCHRONIZE, _INFINITE = 1, 0x00100000, 0xFFFFFFFF
 
 _spare: list[Any] = []
 """Pools of one process each that have nothing to do."""
@@ -54,6 +66,26 @@ def stop_spare() -> None:
         _spare.pop().shutdown(wait=False, kill_workers=True)
 
 
+def _end_with(parent: int) -> None:
+    """End this process within a second of its parent, whatever it does."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    if sys.platform == "win32":
+        # a process keeps its parent's number there; the handle is signalled when it ends
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        handle = kernel.OpenProcess(_SYNCHRONIZE, False, parent)
+        kernel.WaitForSingleObject(handle, _INFINITE)
+    else:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+    os._exit(1)
+
+
 def _import_studies() -> None:
     importlib.import_module("jointrain.studies")
 
@@ -64,4 +96,10 @@ def _new_pool() -> Any:
     # a process whose memory has grown is replaced between two jobs; nothing is lost by it
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
-    return ProcessPoolExecutor(max_workers=1, timeout=_IDLE_SECONDS, env=one_thread)
+    return ProcessPoolExecutor(
+        max_workers=1,
+        timeout=_IDLE_SECONDS,
+        env=one_thread,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )

@@ -13,10 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 
+from jointrain._output_folder import BUNDLE, write_new_folder
 from jointrain.data import Column, TableEncoder
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.studies._baselines import BaselineModel
@@ -39,9 +37,7 @@ from jointrain.training._table_model import TableModel
 from jointrain.training._table_part import Part
 
 SCHEMA_VERSION = 1
-_JSON = "bundle.json"
-ANSWER = "jointrain-answer.json"
-"""Name of the file that marks the folder of a search as jointrain's own."""
+_JSON = BUNDLE
 _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
 _COMPONENTS = "components"
@@ -140,9 +136,11 @@ def save_bundle(
     Raises:
         InvalidInputError: The folder exists and `force` is not set, or can't be written.
     """
-    with new_folder(path, force=force) as folder:
-        write_bundle(model, folder, metrics=metrics, notes=notes)
-    return Path(path)
+    return write_new_folder(
+        path,
+        lambda folder: write_bundle(model, folder, metrics=metrics, notes=notes),
+        force=force,
+    )
 
 
 def write_bundle(
@@ -458,63 +456,6 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
     if digest != _digest(_canonical(rest)):
         raise _damaged(folder, f"{_JSON} was changed after it was saved")
     return content
-
-
-@contextmanager
-def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` when the block ends without an error.
-
-    Raises:
-        InvalidInputError: `path` exists and `force` is not set, or its parent can't be written.
-    """
-    target = Path(path)
-    check_new_folder(target, force=force)
-    parent = target.resolve().parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
-    except OSError as error:
-        raise InvalidInputError(f"{parent} can't be written: {error.strerror}") from None
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=parent))
-            os.replace(target, old / "folder")
-            try:
-                os.replace(temporary, target)
-            except OSError:
-                os.replace(old / "folder", target)
-                raise
-            finally:
-                shutil.rmtree(old)
-        else:
-            os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_new_folder(path: str | Path, *, force: bool = False) -> None:
-    """Refuse a folder that exists, before any work is done.
-
-    With `force`, an existing folder is accepted only if it is empty or jointrain's own, so that a
-    slip of the hand never deletes anything else.
-
-    Raises:
-        InvalidInputError: The path exists and may not be replaced.
-    """
-    target = Path(path)
-    if not target.exists():
-        return
-    if not force:
-        raise InvalidInputError(f"{target} exists; choose another --out or replace it with --force")
-    if not target.is_dir():
-        raise InvalidInputError(f"{target} is a file; choose another --out")
-    marks = (target / _JSON, target / "bundle" / _JSON, target / ANSWER)
-    if any(target.iterdir()) and not any(mark.exists() for mark in marks):
-        raise InvalidInputError(
-            f"{target} is a folder that jointrain did not write; choose another --out"
-        )
 
 
 def _bundle_folder(path: str | Path) -> Path:

@@ -7,11 +7,12 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ from rich.console import Console
 
 from jointrain import __version__
 from jointrain._after_saving import add_importance, skippable, write_whole
+from jointrain._output_folder import ANSWER, check_new_folder, write_new_folder
 from jointrain._settings import (
     CompareSettings,
     FitSettings,
@@ -34,6 +36,7 @@ from jointrain._settings import (
     load_settings,
     panel_of,
 )
+from jointrain._terminal_streams import printing, silence, use_plain_characters
 from jointrain._worker_processes import stop_spare, warm_up
 from jointrain.errors import InvalidInputError, JointrainError
 
@@ -55,12 +58,32 @@ app = typer.Typer(
 _INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped."""
 
+_TERMINATED = 143
+"""The exit code of a command that SIGTERM stopped."""
+
 _JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 
 def main() -> None:
     """Run the command line; every user fault is one line and exit code 2."""
-    sys.exit(run(sys.argv[1:]))
+    received: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    use_plain_characters()
+    code = run(sys.argv[1:])
+    if code == _INTERRUPTED and received:
+        code = _TERMINATED
+    with suppress(ValueError):  # a stream that was closed
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            silence(sys.stdout)
+            code = _fail(f"standard output can't be written: {error.strerror}")
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -71,12 +94,17 @@ def run(arguments: Sequence[str]) -> int:
         # a command that fails at once does not wait for the processes that it has started
         stop_spare()
         return _fail(str(error))
+    except OSError as error:
+        stop_spare()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
     except Exception as error:
         # usage errors of typer can word themselves; anything else is a fault of jointrain's own
         if not hasattr(error, "format_message"):
             raise
         return _fail(error.format_message().rstrip("."))
     if code == _INTERRUPTED:
+        stop_spare()
         message = "stopped: nothing was written, and what was there before is as it was"
         print(message, file=sys.stderr)
     return code or 0
@@ -84,7 +112,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail(message: str) -> int:
     line = " ".join(message.split())
-    print(f"error: {line}", file=sys.stderr)
+    with suppress(OSError, ValueError):  # the exit code still says it
+        print(f"error: {line}", file=sys.stderr)
     return 2
 
 
@@ -198,7 +227,7 @@ def compare(settings: CompareSettings) -> None:
 
     import polars as pl
 
-    from jointrain.bundle import check_new_folder, new_folder, write_bundle
+    from jointrain.bundle import write_bundle
     from jointrain.reports import print_result, result_to_json, write_markdown
     from jointrain.studies import SHIPPED, Study, fit_shipped
     from jointrain.training import resolve_device
@@ -246,12 +275,15 @@ def compare(settings: CompareSettings) -> None:
         "had no say in the model",
         "id": settings.id,
     }
-    with new_folder(out, force=settings.force) as folder:
+
+    def write(folder: Path) -> None:
         (folder / "bundle").mkdir()
         write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
         with skippable("results.parquet"):
             rows = pl.concat([result.table, result.shipped_table])
             rows.write_parquet(folder / "results.parquet")
+
+    out = write_new_folder(out, write, force=settings.force, elsewhere=True)
     # from here on the model is safe: what fails is skipped
     add_importance(model, table, out / "bundle")
     picture = out / "changes.png"
@@ -265,14 +297,15 @@ def compare(settings: CompareSettings) -> None:
             picture=picture.name if picture.exists() else None,
         )
         write_whole(out / "report.md", lambda path: path.write_text(report, encoding="utf-8"))
-    if settings.json_output:
-        print(json.dumps({**result_to_json(result), "out": str(out)}, ensure_ascii=False))
-        return
-    print_result(result, _console())
-    names = [n for n in ("results.parquet", "report.md", picture.name) if (out / n).exists()]
-    beside = f" beside it: {', '.join(names)}." if names else ""
-    print(f"\nSaved: {out / 'bundle'} (the model);{beside}")
-    print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
+    with printing(saved=out):
+        if settings.json_output:
+            print(json.dumps({**result_to_json(result), "out": str(out)}, ensure_ascii=False))
+            return
+        print_result(result, _console())
+        names = [n for n in ("results.parquet", "report.md", picture.name) if (out / n).exists()]
+        beside = f" beside it: {', '.join(names)}." if names else ""
+        print(f"\nSaved: {out / 'bundle'} (the model);{beside}")
+        print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
 
 
 def _run_study(study: Study, settings: CompareSettings, started: float) -> StudyResult:
@@ -365,8 +398,6 @@ def share(settings: ShareSettings) -> None:
 
 
 def _prepare_search(settings: SearchSettings) -> SupervisedTable:
-    from jointrain.bundle import check_new_folder
-
     if settings.out is not None:
         check_new_folder(settings.out, force=settings.force)
     return _prepare(settings)
@@ -380,10 +411,10 @@ def _answer(
     affinity: Affinity | None = None,
 ) -> None:
     """Print what a search found; write it to the folder if one is named."""
-    from jointrain.bundle import ANSWER, new_folder
+    out = settings.out
+    if out is not None:
 
-    if settings.out is not None:
-        with new_folder(settings.out, force=settings.force) as folder:
+        def write(folder: Path) -> None:
             candidates.table.write_parquet(folder / "results.parquet")
             picture = None
             if affinity is not None:
@@ -395,19 +426,22 @@ def _answer(
             (folder / "report.md").write_text(page, encoding="utf-8")
             text = json.dumps(report.json, indent=1, ensure_ascii=False)
             (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
-    if settings.json_output:
-        print(json.dumps(report.json, ensure_ascii=False))
-        return
-    report.print(_console())
-    if settings.out is not None:
-        print(f"\nSaved: {settings.out}")
+
+        out = write_new_folder(out, write, force=settings.force, elsewhere=True)
+    with printing(saved=out):
+        if settings.json_output:
+            print(json.dumps(report.json, ensure_ascii=False))
+            return
+        report.print(_console())
+        if out is not None:
+            print(f"\nSaved: {out}")
 
 
 @app.command(epilog="Example: jointrain fit data.csv --targets price,demand --out model")
 @_flags_of(FitSettings)
 def fit(settings: FitSettings) -> None:
     """Fit one model for all targets and save it as a bundle."""
-    from jointrain.bundle import check_new_folder, save_bundle
+    from jointrain.bundle import write_bundle
     from jointrain.training import resolve_device
 
     out = _output_folder(settings)
@@ -416,7 +450,12 @@ def fit(settings: FitSettings) -> None:
     recipe = settings.recipe(settings.schedule)
     table = _prepare(settings)
     model = _fit(table, recipe, settings)
-    save_bundle(model, out, notes={"id": settings.id}, force=settings.force)
+    out = write_new_folder(
+        out,
+        lambda folder: write_bundle(model, folder, notes={"id": settings.id}),
+        force=settings.force,
+        elsewhere=True,
+    )
     add_importance(model, table, out)
     validation = model.validation
     if settings.json_output:

@@ -1,0 +1,67 @@
+"""Standard output and error as a command leaves them: any encoding, any end of the pipe."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from jointrain.errors import InvalidInputError
+
+_PLAIN = {
+    "↑": "^",
+    "↓": "v",
+    "±": "+-",
+    "…": "...",
+    "─": "-",
+    "━": "-",
+    "│": "|",
+    "–": "-",
+    "’": "'",
+}
+"""What stands for characters that an encoding lacks."""
+
+
+def use_plain_characters() -> None:
+    """Let both streams write something else for characters that their encoding lacks."""
+    codecs.register_error("jointrain", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # closed, or a stand-in without encoding
+            stream.reconfigure(errors="jointrain")  # type: ignore[union-attr]
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    found = error.object[error.start : error.end]
+    plain = (_PLAIN.get(one, one.encode("ascii", "backslashreplace").decode()) for one in found)
+    return "".join(plain), error.end
+
+
+@contextmanager
+def printing(saved: Path | None = None) -> Iterator[None]:
+    """Print the result of work that is done; say where it is kept if it can't be printed.
+
+    Args:
+        saved: Where the result was saved.
+
+    Raises:
+        InvalidInputError: Standard output can't be written.
+    """
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        silence(sys.stdout)
+        kept = "" if saved is None else f"; what was to be printed is saved in {saved}"
+        reason = error.strerror or str(error)
+        raise InvalidInputError(f"standard output can't be written: {reason}{kept}") from None
+
+
+def silence(stream: object) -> None:
+    """Send what is left in a stream's buffer nowhere, so that its end raises nothing."""
+    with suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]

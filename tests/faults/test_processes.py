@@ -1,0 +1,101 @@
+"""Commands that are stopped or killed: they end in words, and so do their workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jointrain.data import load_penguins
+
+COMMAND = [
+    sys.executable, "-c", "from jointrain.cli import main; main()",
+    "compare", "penguins.csv", "--targets", "species,sex,body_mass_g", "--workers", "2",
+    "--epochs", "2000", "--patience", "2000", "--recipes", "separate,joint", "--ensemble", "1",
+]  # fmt: skip
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+def start(folder: Path) -> tuple[subprocess.Popen, list[psutil.Process]]:
+    """Start a long comparison and wait until both workers are there."""
+    load_penguins().write_csv(folder / "penguins.csv")
+    process = subprocess.Popen(
+        COMMAND, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        workers = [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if "resource_tracker" not in " ".join(child.cmdline())
+        ]
+        # a worker has begun to import torch
+        if len(workers) >= 2 and all(one.memory_info().rss > 1e8 for one in workers):
+            return process, workers
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError("no workers came")
+
+
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_no_worker_outlives_its_command(tmp_path, number, code):
+    process, workers = start(tmp_path)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert not alive
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    if number != signal.SIGKILL:
+        assert "stopped" in errors.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["penguins.csv"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_or_closed_output_is_one_line(tmp_path):
+    code = "from jointrain.cli import main; main()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "balancers"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "No space left on device" in done.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "balancers"],
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_terminals_of_other_encodings(encoding):
+    code = "from jointrain.cli import main; main()"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "networks"], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert "hard" in done.stdout.decode(encoding)
+
+
+def test_a_deleted_working_folder_is_one_line(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    code = "import os, shutil; from jointrain.cli import main; shutil.rmtree(os.getcwd()); main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "fit", "a.csv", "--targets", "a"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "Traceback" not in done.stderr
