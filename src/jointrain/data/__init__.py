@@ -6,13 +6,12 @@ from jointrain.data._encoder import TRUSTED_TYPES, TableEncoder
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable
+from jointrain.data._table_writing import check_writable_ending, write_table
 from jointrain.data._tables import (
     MISSING_TOKENS,
     as_table,
-    check_writable_ending,
     load_penguins,
     read_table,
-    write_table,
 )
 from jointrain.data._targets import check_class_counts, encode_targets, infer_tasks
 from jointrain.data._tensor_data import TensorData

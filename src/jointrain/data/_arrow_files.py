@@ -7,25 +7,35 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from jointrain.data._table_names import check_names
+from jointrain.data._column_names import check_names
 from jointrain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def read(path: Path, *, parquet: bool) -> pl.DataFrame:
-    """Read a file with types of its own."""
+def read_arrow(source: Path | bytes, where: str, *, parquet: bool) -> pl.DataFrame:
+    """Read a file with types of its own.
+
+    Args:
+        source: The file or its bytes.
+        where: What messages call it.
+        parquet: Whether it is Parquet; else Arrow.
+
+    Raises:
+        InvalidInputError: It is damaged, or a column has a type or name that can't be used.
+    """
     import pyarrow as pa
     from pyarrow import ipc
     from pyarrow import parquet as pq
 
     kind = "Parquet" if parquet else "Arrow"
     try:
-        if parquet:
-            table = pq.ParquetFile(path).read()
-        else:
-            with pa.OSFile(str(path)) as file:
+        file = pa.BufferReader(source) if isinstance(source, bytes) else pa.OSFile(str(source))
+        with file:
+            if parquet:
+                table = pq.ParquetFile(file).read()
+            else:
                 magic = file.read(6)
                 file.seek(0)
                 open_ = ipc.open_file if magic == b"ARROW1" else ipc.open_stream
@@ -36,10 +46,10 @@ def read(path: Path, *, parquet: bool) -> pl.DataFrame:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InvalidInputError(
-            f"{path} is no whole {kind} file ({reason}); fetch or write it again"
+            f"{where} is no whole {kind} file ({reason}); fetch or write it again"
         ) from None
-    check_names(table.column_names, str(path))
-    return from_arrow(table, str(path))
+    check_names(table.column_names, where)
+    return from_arrow(table, where)
 
 
 def from_arrow(table: pa.Table, where: str) -> pl.DataFrame:

@@ -9,8 +9,6 @@ from typing import Literal
 
 import polars as pl
 
-from jointrain.errors import InvalidInputError
-
 
 @dataclass(frozen=True)
 class ReadingOptions:
@@ -70,35 +68,17 @@ class RawTable:
 
 
 def read_raw(source: str | Path, options: ReadingOptions | None = None) -> RawTable:
-    """Read a table from a file as it is written.
+    """Read a table as it is written.
 
     Args:
-        source: The file.
-        options: How to read it.
+        source: A file (``table.xlsx#SHEET`` names a sheet of a workbook), ``-`` for standard
+            input, or the address of a database.
+        options: How to read it; default as the file shows.
 
     Raises:
-        InvalidInputError: It can't be read.
+        InvalidInputError: There is none, or it can't be read.
+        MissingDependencyError: An extra must be installed to read it.
     """
-    from jointrain.data import _arrow_files, _separated_text
-    from jointrain.data._table_names import KNOWN_ENDINGS, SEPARATORS, check_is_file, ending_of
+    from jointrain.data._table_source import read_source
 
-    options = options or ReadingOptions()
-    path = Path(source)
-    ending = ending_of(path)
-    check_is_file(path)
-    if ending is None:
-        raise InvalidInputError(
-            f"{path} has an ending that jointrain can't read; known are {', '.join(KNOWN_ENDINGS)}"
-        )
-    try:
-        if path.stat().st_size == 0:
-            raise InvalidInputError(f"{path} is empty; it needs a header and at least one row")
-        if ending in SEPARATORS:
-            raw = _separated_text.read(path, ending, options)
-        else:
-            raw = RawTable(_arrow_files.read(path, parquet=ending == ".parquet"), False, str(path))
-    except OSError as error:
-        raise InvalidInputError(f"{path} can't be read: {error.strerror or error}") from None
-    if raw.frame.height == 0:
-        raise InvalidInputError(f"{path} has column names but no rows; it needs at least one row")
-    return raw
+    return read_source(str(source), options or ReadingOptions())

@@ -1,22 +1,25 @@
-"""CSV, TSV and their kin: found out how they are written, and read by pyarrow."""
+"""CSV, TSV and their kin, read by pyarrow; every cell stays as it is written."""
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
-import zlib
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
+import numpy as np
 import polars as pl
 
+from jointrain.data._column_names import named_columns
+from jointrain.data._dialect import Dialect, Records, find_dialect
 from jointrain.data._raw_table import RawTable, ReadingOptions
-from jointrain.data._table_names import SEPARATORS, check_names
+from jointrain.data._text_encoding import refuse_not_utf8, to_utf8
 from jointrain.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _LIKE_MISSING = (
     "",
@@ -24,185 +27,255 @@ _LIKE_MISSING = (
     *("?", "-", "--", ".", "\\n"),
 )
 _LIKE_NUMBER = r"^\s*[-+(<>~$€£]*\s*[.,]?\d"
+_BLOCK_BYTES = 1 << 24
+_ROW_LIKE_SEPARATORS = 4
+"""Separators in the lines of one cell, as many as in rows, that tell swallowed rows from text."""
 
 
-def read(path: Path, ending: str, options: ReadingOptions) -> RawTable:
-    """Read a text file with separators; every cell stays as it is written."""
-    data = _file_bytes(path, compressed=ending.endswith(".gz"))
-    data = data.removeprefix(b"\xef\xbb\xbf")
+def read_separated(data: bytes, where: str, usual: str, options: ReadingOptions) -> RawTable:
+    """Read a text file with separators.
+
+    Args:
+        data: Its bytes, unpacked.
+        where: What messages call it.
+        usual: The separator that its name speaks for.
+        options: What the user said.
+
+    Raises:
+        InvalidInputError: It is empty, in another encoding, or has a fault; the line is named.
+    """
+    data, notes = to_utf8(data, where, options.encoding)
     if not data.strip():
-        raise InvalidInputError(f"{path} is empty; it needs a header and at least one row")
-    separator = options.separator or SEPARATORS[ending]
-    names, skipped_lines = _header(path, data, separator)
-    if options.separator is None and ending.startswith(".csv") and len(names) == 1:
-        separator = next((other for other in ";\t" if other in names[0]), separator)
-        names, skipped_lines = _header(path, data, separator)
-    names = [name.strip() or f"unnamed_{i}" for i, name in enumerate(names, start=1)]
-    check_names(names, f"the header of {path}")
-    body = io.BytesIO(data)
-    for _ in range(skipped_lines):
-        body.readline()
-    rest = data[body.tell() :]
-    frame = _parse(path, data, rest, separator, names)
+        raise InvalidInputError(f"{where} is empty; it needs a header and at least one row")
+    text = _TextTable(data, where, find_dialect(data, where, usual, options))
+    cells = text.cells()
+    names, names_notes = _named(cells, text)
+    _refuse_swallowed_rows(cells, text)
     return RawTable(
-        frame,
-        True,
-        str(path),
-        quoted=_quoted(frame, rest, separator, options),
-        row_to_line=lambda row: _line(data, separator, skipped_lines, row),
-        separator=separator,
+        cells.select(pl.col(column).alias(name) for column, name in names.items()),
+        is_text=True,
+        where=where,
+        quoted=_quoted(cells, names, text, options),
+        row_to_line=text.line_of_row,
+        separator=text.dialect.separator,
+        notes=(*notes, *text.dialect.notes, *names_notes),
+    )
+
+
+@dataclass(frozen=True)
+class _TextTable:
+    """The bytes of a table in UTF-8, and how it is written."""
+
+    data: bytes
+    where: str
+    dialect: Dialect
+
+    @property
+    def width(self) -> int:
+        """Fields in a row."""
+        return len(self.dialect.names) + self.dialect.extra_fields
+
+    @cached_property
+    def rows(self) -> bytes | memoryview:
+        """The rows without the header and without comment lines; no copy if there is none."""
+        comment = self.dialect.comment
+        start = self.dialect.body_offset
+        prefix = b"" if comment is None else comment.encode()
+        if comment is None or not (
+            self.data.startswith(prefix, start)
+            or self.data.find(b"\n" + prefix, start - 1) >= 0
+            or self.data.find(b"\r" + prefix, start - 1) >= 0
+        ):
+            return memoryview(self.data)[start:]
+        kept: list[str] = []
+        for _ in self._records(kept=kept):
+            pass
+        return "".join(kept).encode()
+
+    @cached_property
+    def has_quotes(self) -> bool:
+        """Whether there is any quote below the header."""
+        return self.data.find(b'"', self.dialect.body_offset) >= 0
+
+    def cells(self) -> pl.DataFrame:
+        """Return the cells; the columns are named by their numbers."""
+        import pyarrow as pa
+
+        if re.compile(rb"[^\r\n]").search(self.rows) is None:
+            raise InvalidInputError(
+                f"{self.where} has a header but no rows; it needs at least one row"
+            )
+        if self.has_quotes:
+            self._check_quotes()
+        names = [str(number) for number in range(self.width)]
+        try:
+            return _parsed(self.rows, self, names, names)
+        except pa.ArrowInvalid as error:
+            self._refuse(str(error).splitlines()[0])
+
+    def line_of_row(self, row: int) -> int:
+        """Return the line of the file on which a row (from 0) begins."""
+        records = self._records()
+        found = -1
+        for fields in records:
+            found += bool(fields) or self.width == 1
+            if found == row:
+                break
+        return records.line
+
+    def _records(self, *, strict: bool = False, kept: list[str] | None = None) -> Records:
+        dialect = self.dialect
+        return Records(
+            self.data[dialect.body_offset :].decode(),
+            dialect.separator,
+            dialect.comment,
+            dialect.body_line,
+            strict=strict,
+            kept=kept,
+        )
+
+    def _check_quotes(self) -> None:
+        """Refuse a quote that does not close, or closes before the end of its field.
+
+        The fast parser would take the rest of the file as one field, or drop the quote. Where
+        quotes only surround fields, those with an even number open and those with an odd one
+        close; if so, nothing more is to be looked at.
+        """
+        written = np.frombuffer(self.rows, np.uint8)
+        places = np.flatnonzero(written == ord('"'))
+        ends = np.zeros(256, bool)
+        ends[[ord(self.dialect.separator), ord("\n"), ord("\r"), ord('"')]] = True
+        opening, closing = places[::2], places[1::2]
+        opens = ends[written[opening - 1]] | (opening == 0)
+        closes = ends[written[np.minimum(closing + 1, len(written) - 1)]]
+        closes |= closing == len(written) - 1
+        if len(places) % 2 == 0 and opens.all() and closes.all():
+            return
+        refuse_not_utf8(self.data, self.where)
+        records = self._records(strict=True)
+        try:
+            for _ in records:
+                pass
+        except csv.Error:
+            raise InvalidInputError(
+                f"{self.where} has a quote in line {records.line} that does not close; close or "
+                "remove it"
+            ) from None
+
+    def _refuse(self, reason: str) -> NoReturn:
+        """Find the line that can't be read, and raise."""
+        refuse_not_utf8(self.data, self.where)
+        records = self._records()
+        for fields in records:
+            if fields and len(fields) != self.width:
+                raise InvalidInputError(
+                    f"{self.where} has {len(fields)} fields in line {records.line} where the "
+                    f"header has {len(self.dialect.names)}; mend that line (a field with a "
+                    "separator in it needs quotes)"
+                )
+        raise InvalidInputError(f"{self.where} can't be read: {reason}; mend the file")
+
+
+def _parsed(
+    rows: bytes | memoryview, text: _TextTable, names: list[str], columns: Sequence[str]
+) -> pl.DataFrame:
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    def parsed(block_bytes: int) -> pl.DataFrame:
+        table = arrow_csv.read_csv(
+            pa.BufferReader(rows),
+            read_options=arrow_csv.ReadOptions(column_names=names, block_size=block_bytes),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=text.dialect.separator,
+                newlines_in_values=text.has_quotes,
+                # in a table of one column a blank line is a missing value
+                ignore_empty_lines=len(names) > 1,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types={name: pa.large_string() for name in names},
+                include_columns=list(columns),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        return pl.DataFrame(pl.from_arrow(table))
+
+    try:
+        return parsed(_BLOCK_BYTES)
+    except pa.ArrowInvalid as error:
+        if "straddl" not in str(error):
+            raise
+        return parsed(min(len(rows) + 1, 2**31 - 1))  # a field must fit into a block
+
+
+def _named(cells: pl.DataFrame, text: _TextTable) -> tuple[dict[str, str], list[str]]:
+    """Return each column's name by its number, and notes."""
+    names = list(text.dialect.names)
+    notes = []
+    if text.dialect.extra_fields:
+        names, note = _with_extra_name(cells, names, text)
+        notes.append(note)
+    found, more = named_columns(names, cells, f"the header of {text.where}")
+    return found, notes + more
+
+
+def _with_extra_name(
+    cells: pl.DataFrame, names: list[str], text: _TextTable
+) -> tuple[list[str], str]:
+    """Return the names for rows that all have one field more than the header."""
+    first, last = cells.to_series(0), cells.to_series(-1)
+    if last.null_count() == len(last):
+        return names, f"each row of {text.where} ends with a separator that the header lacks"
+    if first.null_count() == 0 and first.n_unique() == len(first):
+        return ["", *names], (
+            f"each row of {text.where} has one field more than the header; the first ones are "
+            "all different and were taken as names of the rows"
+        )
+    raise InvalidInputError(
+        f"{text.where} has {text.width} fields in each row where the header has {len(names)}; add "
+        "the missing name to the header"
     )
 
 
 def _quoted(
-    frame: pl.DataFrame, rest: bytes, separator: str, options: ReadingOptions
+    cells: pl.DataFrame, names: Mapping[str, str], text: _TextTable, options: ReadingOptions
 ) -> dict[str, pl.Series]:
     """Return which cells are in quotes, for the columns where it could matter."""
-    if b'"' not in rest:
+    if not text.has_quotes:
         return {}
     like_missing = [*_LIKE_MISSING, *(token.lower() for token in options.missing or ())]
-    matters = frame.select(
+    looked_at = pl.col(list(names)).str.strip_chars()
+    matters = cells.select(
         (
-            pl.all().str.strip_chars().str.to_lowercase().is_in(like_missing)
-            | pl.all().str.contains(_LIKE_NUMBER)
+            looked_at.str.to_lowercase().is_in(like_missing) | looked_at.str.contains(_LIKE_NUMBER)
         ).any()
     ).row(0, named=True)
-    columns = [name for name, does in matters.items() if does]
+    columns = [column for column, does in matters.items() if does]
     if not columns:
         return {}
-    # each quote three times: the outer quotes of a field become characters of its own, and what
-    # was inside stays inside
-    cells = _to_polars(_arrow(rest.replace(b'"', b'"""'), separator, frame.columns, columns))
-    masks = cells.select(pl.all().str.starts_with('"').fill_null(False))
-    return {name: masks[name] for name in columns if masks[name].any()}
+    # with each quote three times, the quotes around a field become characters of its own, and
+    # what was inside stays inside
+    shown = _parsed(bytes(text.rows).replace(b'"', b'"""'), text, cells.columns, columns)
+    masks = shown.select(pl.all().str.starts_with('"').fill_null(False))
+    return {names[column]: masks[column] for column in columns if masks[column].any()}
 
 
-def _line(data: bytes, separator: str, header_lines: int, row: int) -> int:
-    """Return the line of the file on which a row begins."""
-    reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=separator)
-    line, found, width = 1, -1, 0
-    for fields in reader:
-        width = width or len(fields)
-        if reader.line_num > header_lines and (fields or width == 1):
-            found += 1
-            if found == row:
-                break
-        line = reader.line_num + 1
-    return line
-
-
-def _file_bytes(path: Path, *, compressed: bool) -> bytes:
-    data = path.read_bytes()
-    if not compressed:
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidInputError(
-            f"{path} is no whole gzip file ({error}); fetch or write it again"
-        ) from None
-
-
-def _text(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInputError(
-            f"{path} is not UTF-8: line {line} holds the byte 0x{data[error.start]:02x}; save it "
-            "with UTF-8 encoding"
-        ) from None
-
-
-def _header(path: Path, data: bytes, separator: str) -> tuple[list[str], int]:
-    """Return the names, and the number of lines that the header and blank lines above it take."""
-    start = 0
-    end = 0
-    while True:  # more of the file until the header, whose names may hold line breaks, is whole
-        end = min(len(data), max(2 * end, 1 << 16))
-        cut = data.rfind(b"\n", start, end) + 1 if end < len(data) else end
-        reader = csv.reader(
-            io.StringIO(_text(path, data[:cut]), newline=""), delimiter=separator, strict=True
-        )
-        try:
-            for fields in reader:
-                if fields:
-                    return fields, reader.line_num
-        except csv.Error:
-            if end == len(data):
+def _refuse_swallowed_rows(cells: pl.DataFrame, text: _TextTable) -> None:
+    """Refuse a cell that holds whole rows, as two quotes too many make it."""
+    separators = text.width - 1
+    if not text.has_quotes or not separators:
+        return
+    for column in cells:
+        rows = column.str.contains("\n", literal=True).fill_null(False).arg_true()
+        for row, cell in zip(rows, column.gather(rows), strict=True):
+            inside = cell.split("\n")[1:-1]
+            if len(inside) * separators >= _ROW_LIKE_SEPARATORS and all(
+                line.count(text.dialect.separator) == separators for line in inside
+            ):
+                line = text.line_of_row(row)
                 raise InvalidInputError(
-                    f"the header of {path} has a quote that does not close; close or remove it"
-                ) from None
-        if end == len(data):
-            raise InvalidInputError(f"{path} is empty; it needs a header and at least one row")
-
-
-def _parse(path: Path, data: bytes, rest: bytes, separator: str, names: list[str]) -> pl.DataFrame:
-    import pyarrow as pa
-
-    if not rest.strip(b"\r\n"):
-        raise InvalidInputError(f"{path} has a header but no rows; it needs at least one row")
-    if rest.count(b'"') % 2:
-        _check_quotes(path, data, separator)
-    try:
-        return _to_polars(_arrow(rest, separator, names, names))
-    except pa.ArrowInvalid as error:
-        _explain(path, data, separator, len(names), str(error).splitlines()[0])
-
-
-def _arrow(rest: bytes, separator: str, names: list[str], columns: list[str]) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
-    return arrow_csv.read_csv(
-        pa.BufferReader(rest),
-        # one block for small files; a field must fit into a block
-        read_options=arrow_csv.ReadOptions(column_names=names, block_size=1 << 24),
-        parse_options=arrow_csv.ParseOptions(
-            delimiter=separator,
-            newlines_in_values=b'"' in rest,
-            # in a table of one column a blank line is a missing value
-            ignore_empty_lines=len(names) > 1,
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types={name: pa.large_string() for name in names},
-            include_columns=columns,
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-
-
-def _to_polars(table: pa.Table) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(table))
-
-
-def _check_quotes(path: Path, data: bytes, separator: str) -> None:
-    """Refuse a quote that does not close; the fast parser would take the rest as one field."""
-    text = io.StringIO(_text(path, data), newline="")
-    csv.field_size_limit(max(csv.field_size_limit(), len(data)))
-    reader = csv.reader(text, delimiter=separator, strict=True)
-    line = 1
-    try:
-        for _ in reader:
-            line = reader.line_num + 1
-    except csv.Error:
-        raise InvalidInputError(
-            f"{path} has a quote in line {line} that does not close; close or remove it"
-        ) from None
-
-
-def _explain(path: Path, data: bytes, separator: str, expected: int, reason: str) -> NoReturn:
-    """Find the line that can't be read, and raise."""
-    reader = csv.reader(io.StringIO(_text(path, data), newline=""), delimiter=separator)
-    line = 1
-    csv.field_size_limit(max(csv.field_size_limit(), len(data)))
-    for fields in reader:
-        if fields and len(fields) != expected:
-            raise InvalidInputError(
-                f"{path} has {len(fields)} fields in line {line} where the header has {expected}; "
-                "mend that line (a field with a separator in it needs quotes)"
-            )
-        line = reader.line_num + 1
-    raise InvalidInputError(f"{path} can't be read: {reason}; mend the file")
+                    f"{text.where} has a quote in line {line} that closes only after {len(inside)} "
+                    "lines that look like rows; close or remove it"
+                )

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import os
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from jointrain.data._arrow_files import from_arrow
+from jointrain.data._column_names import check_names
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
-from jointrain.data._table_names import KNOWN_ENDINGS, SEPARATORS, check_names, ending_of
 from jointrain.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -88,60 +84,6 @@ def as_table(frame: Any) -> pl.DataFrame:
     return _without_nan(_from_foreign(frame))
 
 
-def write_table(frame: pl.DataFrame, path: str | Path) -> None:
-    """Write a table to a file by its ending; ``-`` writes CSV to standard output.
-
-    The file appears whole or not at all: it is written under a temporary name and renamed.
-
-    Args:
-        frame: The table.
-        path: The file, with an ending that `read_table` knows, or ``-``.
-
-    Raises:
-        InvalidInputError: The ending is unknown, the folder can't be written, or the table has a
-            column that CSV can't hold.
-    """
-    check_writable_ending(path)
-    if str(path) == "-":
-        sys.stdout.write(_to_separated(frame, ",", "standard output").decode())
-        return
-    path = Path(path)
-    ending = ending_of(path)
-    assert ending is not None
-    with _replacing(path) as temporary:
-        if ending in SEPARATORS:
-            data = _to_separated(frame, SEPARATORS[ending], str(path))
-            if ending.endswith(".gz"):
-                data = gzip.compress(data, compresslevel=6, mtime=0)
-            temporary.write_bytes(data)
-        elif ending == ".parquet":
-            frame.write_parquet(temporary)
-        else:
-            # the oldest level: other readers of Arrow files lack string views
-            frame.write_ipc(temporary, compat_level=pl.CompatLevel.oldest())
-
-
-def check_writable_ending(path: str | Path) -> None:
-    """Refuse a file name that `write_table` can't write, before any work is done.
-
-    Raises:
-        InvalidInputError: The ending is unknown, the path is a folder, or its folder does not
-            exist.
-    """
-    if str(path) == "-":
-        return
-    path = Path(path)
-    if ending_of(path) is None:
-        raise InvalidInputError(
-            f"{path} has an ending that jointrain can't write; known are "
-            f"{', '.join(KNOWN_ENDINGS)}, and - for standard output"
-        )
-    if path.is_dir():
-        raise InvalidInputError(f"{path} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"{path} can't be written: there is no folder {path.parent}")
-
-
 def load_penguins() -> pl.DataFrame:
     """Return the Palmer penguins table: 344 rows, 8 columns, some values missing.
 
@@ -208,16 +150,6 @@ def _as_times(text: pl.Series) -> pl.Series | None:
 
 def _with_seconds(text: pl.Series) -> pl.Series:
     return text.str.replace(r"((?:^|T)\d\d:\d\d)$", "$1:00")
-
-
-def _to_separated(frame: pl.DataFrame, separator: str, where: str) -> bytes:
-    for name, dtype in frame.schema.items():
-        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-            raise InvalidInputError(
-                f"column {name!r} ({dtype}) can't be written to {where}: text has no form for it; "
-                "choose .parquet or .arrow"
-            )
-    return frame.write_csv(separator=separator).encode()
 
 
 # ---------------------------------------------------------------------------- other frames
@@ -319,18 +251,3 @@ def _arrow_table(frame: Any) -> pa.Table | None:
         return pa.RecordBatchReader.from_stream(frame).read_all()
     except (TypeError, pa.ArrowInvalid):
         return None
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder that becomes `path` when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InvalidInputError(
-            f"{path} can't be written: {error.strerror or error}; choose another place"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)

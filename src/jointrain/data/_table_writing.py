@@ -1,0 +1,106 @@
+"""Tables written to files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from jointrain.data._compression import packed
+from jointrain.data._table_source import ARROW_ENDINGS, JSON_ENDINGS, SEPARATORS, ending_of
+from jointrain.errors import InvalidInputError
+
+
+def write_table(frame: pl.DataFrame, path: str | Path) -> None:
+    """Write a table to a file by its ending; ``-`` writes CSV to standard output.
+
+    The file appears whole or not at all: it is written under a temporary name and renamed.
+
+    Args:
+        frame: The table.
+        path: The file, with an ending that `read_table` knows, or ``-``.
+
+    Raises:
+        InvalidInputError: The ending is unknown, the folder can't be written, or the table has a
+            column that CSV can't hold.
+    """
+    check_writable_ending(path)
+    if str(path) == "-":
+        sys.stdout.write(_to_separated(frame, ",", "standard output").decode())
+        return
+    path = Path(path)
+    ending, packing = ending_of(path)
+    with _replacing(path) as temporary:
+        if ending in SEPARATORS:
+            data = _to_separated(frame, SEPARATORS[ending], str(path))
+            temporary.write_bytes(packed(data, packing))
+        elif ending in JSON_ENDINGS:
+            temporary.write_bytes(packed(_to_json_lines(frame, path), packing))
+        elif ending == ".parquet":
+            frame.write_parquet(temporary)
+        else:
+            # the oldest level: other readers of Arrow files lack string views
+            frame.write_ipc(temporary, compat_level=pl.CompatLevel.oldest())
+
+
+def check_writable_ending(path: str | Path) -> None:
+    """Refuse a file name that `write_table` can't write, before any work is done.
+
+    Raises:
+        InvalidInputError: The ending is unknown, the path is a folder, or its folder does not
+            exist.
+    """
+    if str(path) == "-":
+        return
+    path = Path(path)
+    ending, packing = ending_of(path)
+    as_text = (*SEPARATORS, *JSON_ENDINGS)
+    known = as_text if packing else (*as_text, ".parquet", *ARROW_ENDINGS)
+    if ending not in known:
+        raise InvalidInputError(
+            f"{path} has an ending that jointrain can't write; known are {', '.join(known)}, text "
+            "also with .gz or .zst, and - for standard output"
+        )
+    if path.is_dir():
+        raise InvalidInputError(f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"{path} can't be written: there is no folder {path.parent}")
+
+
+def _to_separated(frame: pl.DataFrame, separator: str, where: str) -> bytes:
+    for name, dtype in frame.schema.items():
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+            raise InvalidInputError(
+                f"column {name!r} ({dtype}) can't be written to {where}: text has no form for it; "
+                "choose .parquet or .arrow"
+            )
+    return frame.write_csv(separator=separator).encode()
+
+
+def _to_json_lines(frame: pl.DataFrame, path: Path) -> bytes:
+    for name, dtype in frame.schema.items():
+        if dtype in (pl.Binary, pl.Object):
+            raise InvalidInputError(
+                f"column {name!r} ({dtype}) can't be written to {path}: JSON has no form for it; "
+                "choose .parquet or .arrow"
+            )
+    return frame.write_ndjson().encode()
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name in the same folder that becomes `path` when all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} can't be written: {error.strerror or error}; choose another place"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
