@@ -94,6 +94,9 @@ def run(arguments: Sequence[str]) -> int:
         # a command that fails at once does not wait for the processes that it has started
         stop_spare()
         return _fail(str(error))
+    except SystemExit:  # what click makes of a pipe that nobody reads
+        stop_spare()
+        return _fail("standard output can't be written: nobody reads the pipe")
     except OSError as error:
         stop_spare()
         where = f"{error.filename}: " if error.filename else ""
