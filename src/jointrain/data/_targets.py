@@ -16,6 +16,9 @@ from jointrain.task import Label, Task
 TABLE_KINDS = ("regression", "binary", "multiclass")
 """The kinds of task that a table's column can be."""
 
+_LARGEST = 1e100
+"""Targets beyond it, or that differ by less than its inverse, have no mean square."""
+
 _TYPO_DISTINCT = 20
 """Text with more distinct values than this that are mostly numbers is a number with a typo."""
 
@@ -176,7 +179,7 @@ def _infer_task(column: pl.Series, kind: str | None) -> Task:
     if kind is None:
         kind = _inferred_kind(column, values)
     if kind == "regression":
-        _numbers(column)
+        check_target_scale(str(name), _numbers(column).cast(pl.Float64).to_numpy())
         return Task(name, "regression")
     if kind == "binary" and len(values) > 2:
         raise InvalidInputError(
@@ -184,6 +187,33 @@ def _infer_task(column: pl.Series, kind: str | None) -> Task:
             f"({_listed(values.to_list(), 4)}); make it multiclass or regression"
         )
     return Task(name, cast(Literal["binary", "multiclass"], kind), _classes(column, values, kind))
+
+
+def check_target_scale(name: str, values: np.ndarray) -> None:
+    """Refuse values whose squares, or whose differences' squares, double precision can't hold.
+
+    Args:
+        name: The target.
+        values: NaN where a label is missing.
+
+    Shape:
+        values: [n].
+
+    Raises:
+        InvalidInputError: A value is beyond 1e100, or all differ by less than 1e-100.
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return
+    largest, spread = float(np.abs(known).max()), float(known.max() - known.min())
+    if largest > _LARGEST or 0 < spread < 1 / _LARGEST:
+        what = "values as large as" if largest > _LARGEST else "no larger difference than"
+        size = largest if largest > _LARGEST else spread
+        row = int(np.nanargmax(np.abs(values)))
+        raise InvalidInputError(
+            f"target {name!r} has {what} {size:.3g} (row {row + 1} holds {values[row]:.3g}); "
+            "give it in another unit"
+        )
 
 
 def _inferred_kind(column: pl.Series, values: pl.Series) -> str:

@@ -23,6 +23,7 @@ from jointrain.data import (
     outer_folds,
     validation_split,
 )
+from jointrain.data._targets import check_target_scale
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
@@ -93,6 +94,8 @@ class TablePredictor(ABC):
 
         A regression task gives a column of its name. A class task gives a column of its name with
         the most probable class, and a column ``name=class`` with the probability of each class.
+        Where a task has the name of such a further column, the column's name ends in
+        ``(probability)`` or ``(interval)``.
 
         Args:
             frame: As in `predict`.
@@ -100,31 +103,31 @@ class TablePredictor(ABC):
                 ``name_high``; None (default) for none.
 
         Raises:
-            InvalidInputError: As in `predict` and `predict_interval`, or a task has the name of
-                such a column.
+            InvalidInputError: As in `predict` and `predict_interval`.
         """
         predictions = self.predict(frame)
         ends = {} if intervals is None else self.predict_interval(frame, intervals)
+        taken = {task.name for task in self.predicted_tasks}
         columns: dict[str, Any] = {}
+
+        def add(name: str, kind: str, values: np.ndarray) -> None:
+            while name in taken:
+                name = f"{name} ({kind})"
+            taken.add(name)
+            columns[name] = values
+
         for task in self.predicted_tasks:
             prediction = predictions[task.name]
             if not task.has_classes:
                 columns[task.name] = prediction
-                for side, end in enumerate(("low", "high")):
-                    if task.name in ends:
-                        name = f"{task.name}_{end}"
-                        if name in predictions:
-                            raise InvalidInputError(
-                                f"there is no column for the interval of {task.name!r}: a task is "
-                                f"named {name!r}"
-                            )
-                        columns[name] = ends[task.name][:, side]
+                for side, end in enumerate(("low", "high") if task.name in ends else ()):
+                    add(f"{task.name}_{end}", "interval", ends[task.name][:, side])
                 continue
             if task.kind == "binary":
                 prediction = np.stack([1 - prediction, prediction], axis=1)
             columns[task.name] = [task.classes[i] for i in prediction.argmax(1)]
             for index, label in enumerate(task.classes):
-                columns[f"{task.name}={label}"] = prediction[:, index]
+                add(f"{task.name}={label}", "probability", prediction[:, index])
         return pl.DataFrame(columns)
 
     def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
@@ -198,14 +201,20 @@ def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple
 
     Shape:
         labels: [n, t], NaN where a label is missing.
+
+    Raises:
+        InvalidInputError: Values are too large or too close for double precision.
     """
     scaling = {}
     for index, task in enumerate(tasks):
         if task.kind == "regression":
             values = labels[:, index].astype(np.float64)
+            check_target_scale(task.name, values)
             deviation = float(np.nanstd(values))
             mean = float(np.nanmean(values))
-            scaling[task.name] = (mean, deviation if deviation > 1e-12 * max(1, abs(mean)) else 1.0)
+            # equal values have a deviation of rounding errors
+            varies = deviation > 1e-12 * abs(mean)
+            scaling[task.name] = (mean, deviation if varies else 1.0)
     return scaling
 
 
