@@ -67,7 +67,11 @@ def stop_spare() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process within a second of its parent, whatever it does."""
+    """End this process within a second of its parent, whatever it does, and not by Ctrl-C.
+
+    A terminal sends Ctrl-C to all processes; the one that gives out the work decides what it means.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

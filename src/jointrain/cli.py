@@ -6,7 +6,6 @@ import inspect
 import json
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ from rich.console import Console
 from jointrain import __version__
 from jointrain._after_saving import add_importance, skippable, write_whole
 from jointrain._output_folder import ANSWER, check_new_folder, write_new_folder
+from jointrain._printed_tables import print_table
 from jointrain._settings import (
     CompareSettings,
     FitSettings,
@@ -231,8 +231,8 @@ def compare(settings: CompareSettings) -> None:
     import polars as pl
 
     from jointrain.bundle import write_bundle
-    from jointrain.reports import print_result, result_to_json, write_markdown
-    from jointrain.studies import SHIPPED, Study, fit_shipped
+    from jointrain.reports import print_interim, print_result, result_to_json, write_markdown
+    from jointrain.studies import SHIPPED, Study, StudyInterrupted, fit_shipped
     from jointrain.training import resolve_device
 
     out = _output_folder(settings)
@@ -250,7 +250,17 @@ def compare(settings: CompareSettings) -> None:
         seed=settings.seed,
         ship=settings.ship,
     )
-    result = _run_study(study, settings, started)
+    try:
+        result = _run_study(study, settings, started)
+    except StudyInterrupted as stopped:
+        planned = study.folds * study.seeds if settings.budget is None else None
+        # standard output of --json is one whole answer or nothing
+        console = Console(stderr=True, width=160) if settings.json_output else _console()
+        print_interim(stopped.result, console, planned)
+        if settings.study is not None:
+            kept = f"note: finished folds are kept in {settings.study}; the same command goes on"
+            print(kept, file=sys.stderr)
+        raise
     with _progress("training the model on all rows") as advance:
         budget = settings.budget_seconds
         spent = time.monotonic() - started + _LAST_SECONDS
@@ -762,17 +772,7 @@ def _console() -> Console:
 
 
 def _print_table(title: str, headings: list[str], rows: list[list[str]]) -> None:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for index, heading in enumerate(headings):
-        figures = all(re.match(r"[-+]?\d|nan|$", row[index]) for row in rows)
-        table.add_column(heading, justify="right" if figures else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console = _console()
-    console.print(table, markup=False)
-    console.print()
+    print_table(_console(), title, headings, rows)
 
 
 @contextmanager

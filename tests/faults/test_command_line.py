@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -415,3 +416,31 @@ class TestSchedules:
     def test_a_phase_that_can_not_be(self, folder, capsys, phase, parts):
         Path("run.toml").write_text(f'schedule = "phases"\n[[phases]]\n{phase}\n')
         fails(capsys, [*self.FIT, "--config", "run.toml", *QUICK], *parts)
+
+
+def stop_after_the_first_job(monkeypatch):
+    from jointrain.studies import _study
+
+    def stopped(jobs, **options):
+        yield from islice(run_jobs(jobs, **options), 1)
+        raise KeyboardInterrupt
+
+    run_jobs = _study.run_jobs
+    monkeypatch.setattr(_study, "run_jobs", stopped)
+    # a fold is a job, as with more targets
+    monkeypatch.setattr("jointrain.studies._fold_runs.RUNS_TOGETHER", 1)
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_interrupt_of_a_study_gives_the_figures_so_far(folder, capsys, monkeypatch, more):
+    stop_after_the_first_job(monkeypatch)
+    command = ["compare", "data.csv", "--targets", "price,sold", "--workers", "1", "--folds", "3"]
+    assert run([*command, *QUICK, "--seeds", "1", "--out", "answer", *more]) == 130
+    said = capsys.readouterr()
+    text = said.err if more else said.out
+    assert "So far (1 of 3 folds): together " in text
+    assert "no verdict before all folds are in." in text
+    assert "separate" in text
+    assert said.out == "" or not more
+    assert "nothing was written" in said.err
+    assert not (folder / "answer").exists()

@@ -166,17 +166,3 @@ def test_many_targets_are_counted_not_listed(count):
     described = result_to_json(result)
     assert len(described["tasks"]) == count
     assert len(described["decision"]["targets"]) == count
-
-
-def test_tables_fit_80_columns_without_broken_words():
-    tasks = ("a", "a target whose name has " + "very " * 20 + "many words")
-    result = make_result({name: dict.fromkeys(tasks, gain) for name, gain in GAINS.items()},
-                         tasks=tasks)  # fmt: skip
-    lines = printed(result, 80).splitlines()
-    tables = [line for line in lines if not line.startswith(("Means", tasks[1][:10]))]
-    assert all(len(line) <= 80 for line in tables)
-    assert any(
-        "change against separate" in line or line.strip().endswith("separate") for line in lines
-    )
-    for recipe in result.recipe_names:
-        assert any(line.startswith(f"{recipe} ") for line in lines)

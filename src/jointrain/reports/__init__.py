@@ -9,7 +9,7 @@ from jointrain.reports._searches import (
 )
 from jointrain.reports._study_answer import answer, interim_answer
 from jointrain.reports._summary import result_to_json
-from jointrain.reports._terminal import print_interim, print_result, print_table
+from jointrain.reports._terminal import print_interim, print_result
 
 __all__ = [
     "SearchReport",
@@ -17,7 +17,6 @@ __all__ = [
     "interim_answer",
     "print_interim",
     "print_result",
-    "print_table",
     "report_groups",
     "report_shared_depth",
     "report_weights",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from jointrain._printed_tables import print_table
 from jointrain.reports._markdown import markdown_table
 from jointrain.reports._summary import (
     change_and_interval,
@@ -19,7 +20,6 @@ from jointrain.reports._summary import (
     mean_and_deviation,
     mean_and_spread,
 )
-from jointrain.reports._terminal import print_table
 from jointrain.reports._words import listed
 from jointrain.studies import (
     SEPARATE,

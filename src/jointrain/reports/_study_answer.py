@@ -36,7 +36,8 @@ def interim_answer(result: StudyResult, planned: int | None = None) -> str:
     done = len(set.intersection(*measured))
     of = "" if planned is None else f" of {planned}"
     so_far = f"So far ({done}{of} fold{'s' if (planned or done) != 1 else ''})"
-    until = "no verdict before all folds are in"
+    what = "recipes" if planned is not None and done >= planned else "folds"
+    until = f"no verdict before all {what} are in"
     if not done or together is None:
         return f"{so_far}: {until}."
     change = result.overall(together, SEPARATE)

@@ -21,7 +21,7 @@ from jointrain.studies._statistics import (
     holm,
     relative_changes,
 )
-from jointrain.studies._study import Study
+from jointrain.studies._study import Study, StudyInterrupted
 from jointrain.studies._study_result import SHIPPED, StudyResult
 from jointrain.studies._weigh import WeighResult, search_weights
 
@@ -42,6 +42,7 @@ __all__ = [
     "ShareResult",
     "Study",
     "StudyFigures",
+    "StudyInterrupted",
     "StudyResult",
     "Unit",
     "Verdict",

@@ -92,6 +92,7 @@ class Study:
             InvalidInputError: The table can't be split into so many folds, or the store can't be
                 reached or holds another study.
             WorkerDiedError: Processes died again and again, most often for want of memory.
+            StudyInterrupted: Ctrl-C was pressed when some folds were finished; it holds them.
         """
         measurements = Measurements(
             self, workers=workers, store=open_store(self, store), progress=progress
@@ -122,6 +123,18 @@ def open_store(study: Study, place: str | Path | None) -> RunStore | None:
         "baselines": list(study.baselines),
     }
     return RunStore.open(place, description, free=FREE)
+
+
+class StudyInterrupted(KeyboardInterrupt):
+    """A study was stopped by Ctrl-C; what was finished is not lost.
+
+    Args:
+        result: What was measured until then.
+    """
+
+    def __init__(self, result: StudyResult) -> None:
+        super().__init__("the study was stopped")
+        self.result = result
 
 
 class Measurements:
@@ -215,13 +228,18 @@ class Measurements:
         self._recipes |= {recipe.name: recipe for recipe in recipes}
         self._baselines += [name for name in baselines if name not in self._baselines]
         done = 0
-        for _, results in run_jobs(jobs, workers=self.workers, store=self.store):
-            for fields in results:
-                result = FoldResult(**fields)
-                self._results[result.name, result.seed, result.fold] = result
-                done += 1
-            if self.progress is not None:
-                self.progress(done, total)
+        try:
+            for _, results in run_jobs(jobs, workers=self.workers, store=self.store):
+                for fields in results:
+                    result = FoldResult(**fields)
+                    self._results[result.name, result.seed, result.fold] = result
+                    done += 1
+                if self.progress is not None:
+                    self.progress(done, total)
+        except KeyboardInterrupt:
+            if not self._results:
+                raise
+            raise StudyInterrupted(self.result()) from None
 
     def result(self) -> StudyResult:
         """Return what was measured so far."""
