@@ -251,3 +251,85 @@ def test_a_last_layer_that_a_loss_does_not_reach_is_refused():
     other = nn.Linear(3, 4)(torch.ones(2, 3))
     with pytest.raises(InvalidInputError, match="No shared layer was found that all losses reach"):
         backward([y.sum(), y.prod(), other.sum()], UPGrad(), at="last_shared_layer")
+
+
+# --- losses that were put together ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("t", [2, 5])
+@pytest.mark.parametrize(
+    "form",
+    [
+        torch.stack,
+        lambda losses: list(torch.stack(losses)),
+        lambda losses: [torch.stack(losses)[k - len(losses)] for k in range(len(losses))],
+        lambda losses: torch.cat([v.reshape(1) for v in losses]),
+    ],
+)
+def test_heads_of_stacked_losses_stay_the_tasks_own(form, t, way):
+    net = Net(t)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    trunk = [*net.first.parameters(), *net.second.parameters()]
+    wanted_gramian = gramian(net.losses(x)[0], trunk)
+    wanted = expected(net, x, torch.arange(1.0, t + 1), trunk)
+    step = backward(form(net.losses(x)[0]), Fixed(), way=way)
+    torch.testing.assert_close(step.gramian, wanted_gramian)
+    for name, parameter in net.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name])
+
+
+def test_stacked_losses_of_batches_of_their_own():
+    net = Net(2)
+    batches = [torch.randn(5, 4, dtype=torch.float64) for _ in range(2)]
+
+    def losses() -> list[Tensor]:
+        return [net.losses(x)[0][k] for k, x in enumerate(batches)]
+
+    trunk = [*net.first.parameters(), *net.second.parameters()]
+    for options in ({}, {"refresh_every": 2}):
+        step = backward(torch.stack(losses()), Fixed(), **options)
+        torch.testing.assert_close(step.gramian, gramian(losses(), trunk))
+
+
+@pytest.fixture
+def compiled():
+    torch.compiler.reset()
+    with torch._functorch.config.patch(donated_buffer=False):
+        yield lambda function: torch.compile(function, backend="aot_eager")
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("t", [2, 5])
+@pytest.mark.parametrize("part", ["outputs", "losses"])
+def test_tasks_that_part_within_a_compiled_function_need_the_shared_parameters(compiled, part, t):
+    net = Net(t)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    trunk = [*net.first.parameters(), *net.second.parameters()]
+    wanted_gramian = gramian(net.losses(x)[0], trunk)
+    wanted = expected(net, x, torch.arange(1.0, t + 1), trunk)
+
+    def outputs() -> list[Tensor]:
+        z = net.second(net.first(x).tanh()).tanh()
+        return [head(z) for head in net.heads]
+
+    if part == "outputs":
+        whole = compiled(outputs)
+    else:
+        of_all = compiled(lambda: net.losses(x)[0])
+
+    def losses() -> list[Tensor]:
+        if part == "losses":
+            return of_all()
+        return [(k + 1 - out).square().mean() for k, out in enumerate(whole())]
+
+    with pytest.raises(InvalidInputError, match="part within a compiled function"):
+        backward(losses(), Fixed())
+    with pytest.raises(InvalidInputError, match="No tensors were found"):
+        backward(losses(), Fixed(), shared=trunk, at="features")
+    for way in WAYS:
+        net.zero_grad()
+        step = backward(losses(), Fixed(), shared=trunk, way=way)
+        torch.testing.assert_close(step.gramian, wanted_gramian)
+        for name, parameter in net.named_parameters():
+            torch.testing.assert_close(parameter.grad, wanted[name])

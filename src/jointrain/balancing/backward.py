@@ -425,6 +425,9 @@ def _at_features(
             _NO_BOUNDARY if call.features is None else _NOT_CUT.format("`at`, or `features`")
         )
     boundary, cotangents, mine = heads
+    ends = {(edge.node, edge.output_nr) for edge in boundary.edges}
+    if call.features is None and (step.graph.parts_inside() or ends & set(step.graph.roots)):
+        raise InvalidInputError(_NO_BOUNDARY)  # a loss has no part of its own that is known
 
     def combine(weights: Tensor) -> Gradients:
         return step.from_boundary(boundary, cotangents, weights)

@@ -48,7 +48,7 @@ class DenseCotangents(Cotangents):
         return [c[start:stop] for c in self.edges]
 
     def gramian(self) -> Tensor:
-        return torch.stack([gram(c.flatten(1)).cpu() for c in self.edges]).sum(0)
+        return torch.stack([gram(c.reshape(len(c), -1)).cpu() for c in self.edges]).sum(0)
 
     def weighted(self, weights: Tensor) -> list[Tensor]:
         return [torch.tensordot(weights.to(c), c, 1) for c in self.edges]

@@ -39,6 +39,7 @@ class Graph:
         masks: For each node the tasks whose losses reach it, as bits.
         leaves: All leaf tensors that require a gradient.
         shares_nodes: Whether two losses share more than leaves, so that a pass may not free it.
+        in_vector: Whether losses are entries of one vector, which a pass may not free either.
         custom: Whether there are operations defined in Python (compiled parts are such), which
             may not take several tasks' gradients at once.
     """
@@ -48,7 +49,26 @@ class Graph:
     masks: dict[Node, int] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
     shares_nodes: bool = False
+    in_vector: bool = False
     custom: bool = False
+
+    def parts_inside(self) -> bool:
+        """Return whether tasks take different outputs of one operation defined in Python.
+
+        Which of the parameters behind it a task reaches is then not known.
+        """
+        if not self.custom:
+            return False
+        taken: dict[Node, dict[int, int]] = {}
+        edges = [(root, 1 << k) for k, root in enumerate(self.roots)]
+        edges += [
+            (edge, self.masks[node]) for node, below in self.children.items() for edge in below
+        ]
+        for (node, number), mask in edges:
+            if isinstance(node, BackwardCFunction):
+                outputs = taken.setdefault(node, {})
+                outputs[number] = outputs.get(number, 0) | mask
+        return any(len(set(outputs.values())) > 1 for outputs in taken.values())
 
     def has_hooks(self) -> bool:
         """Return whether what operations saved went through hooks, as checkpoints make it."""
@@ -97,6 +117,10 @@ def walk(losses: Sequence[Tensor]) -> Graph:
         InvalidInputError: The graph hides parameters behind reentrant checkpointing.
     """
     graph = Graph([_root(loss) for loss in losses])
+    graph.in_vector = any(
+        loss.grad_fn not in (root, None)
+        for loss, (root, _) in zip(losses, graph.roots, strict=True)
+    )
     order = _topological(graph)
     masks = dict.fromkeys(order, 0)
     for k, (node, _) in enumerate(graph.roots):
@@ -158,10 +182,33 @@ def _has_hook(raw: Any) -> bool:
 
 
 def _root(loss: Tensor) -> tuple[Node, int]:
-    if loss.grad_fn is not None:
-        return loss.grad_fn, loss.output_nr
+    """Return where the loss's graph begins: where it did before losses were stacked to a vector."""
+    node = loss.grad_fn
+    if node is not None:
+        place = _place_in_vector(node, loss.output_nr)
+        if place is not None:
+            below: tuple[Node, int] = node.next_functions[0][0].next_functions[place]
+            if below[0] is not None:
+                return below
+        return node, loss.output_nr
     edge = get_gradient_edge(loss)
     return edge.node, edge.output_nr
+
+
+def _place_in_vector(node: Node, number: int) -> int | None:
+    """Return which of the stacked scalars an entry of their vector is, None if it is none."""
+    vector = node.next_functions[0][0] if node.next_functions else None
+    if vector is None or vector.name() not in ("StackBackward0", "CatBackward0"):
+        return None
+    length = len(vector.next_functions)
+    if node.name() == "UnbindBackward0":
+        place = number
+    elif node.name() == "SelectBackward0":
+        place = node._saved_index if node._saved_index < length else node._saved_index - 2**64
+    else:
+        return None
+    # as long as the number of its parts: then each of them is one number
+    return place % length if list(vector._input_metadata[0].shape) == [length] else None
 
 
 def _topological(graph: Graph) -> list[Node]:

@@ -24,7 +24,9 @@ class SparseRows:
         if gradient is None:
             nowhere = torch.empty(1, 0, dtype=torch.long, device=self.tensor.device)
             values = self.tensor.new_empty(0, *self.tensor.shape[1:])
-            gradient = torch.sparse_coo_tensor(nowhere, values, self.tensor.shape)
+            gradient = torch.sparse_coo_tensor(
+                nowhere, values, self.tensor.shape, check_invariants=False
+            )
         elif not gradient.is_sparse:  # the table is also used as a whole
             gradient = gradient.to_sparse(1)
         self.kept.append(gradient.coalesce())
@@ -42,7 +44,9 @@ class SparseRows:
         """Return the weighted sum for weights [t], sparse as autograd's own gradient."""
         rows, values = _aligned(self.kept)
         mixed = torch.tensordot(weights.to(values), values, 1)
-        return torch.sparse_coo_tensor(rows[None], mixed, self.tensor.shape, is_coalesced=True)
+        return torch.sparse_coo_tensor(
+            rows[None], mixed, self.tensor.shape, is_coalesced=True, check_invariants=False
+        )
 
     def dense(self) -> Tensor:
         """Return the gradients as one dense tensor, [t, *shape]."""

@@ -130,7 +130,8 @@ class Step:
                 return rows, heads[2]
         if not self.graph.shares_nodes:
             self.took = "per_task, a graph of its own for each"
-            mine = rows.collect_from_losses(self.losses, self.factors, self.own, keep, keep)
+            retain = keep or self.graph.in_vector
+            mine = rows.collect_from_losses(self.losses, self.factors, self.own, retain, keep)
             return rows, mine
         self.took = "per_task"
         linear = self.heads(dense=False) if several and not partial else None
@@ -385,27 +386,7 @@ def prepare(
     if features is not None:
         _check_features(graph, features, len(losses))
     inputs = _plain_leaves(graph, [*(shared or ()), *(own or ())])
-    if shared is not None:
-        wanted = {id(x) for x in shared}
-        picked = [leaf for leaf in graph.leaves if id(leaf.tensor) in wanted]
-        if not picked:
-            raise InvalidInputError(
-                "No loss reaches any of the parameters in `shared`. Pass the parameters of the "
-                "part of the network that the losses were computed with."
-            )
-    elif features is not None:
-        below = _nodes_below(graph, features)
-        picked = [leaf for leaf in graph.leaves if leaf.node in below and leaf.node not in inputs]
-    else:
-        shared_leaves = [leaf for leaf in graph.leaves if leaf.mask & (leaf.mask - 1)]
-        picked = [leaf for leaf in shared_leaves if leaf.node not in inputs]
-        if not picked and shared_leaves:
-            raise InvalidInputError(
-                f"The losses share no nn.Parameter, only {len(shared_leaves)} plain tensor(s) that "
-                f"require a gradient, of shape {tuple(shared_leaves[0].tensor.shape)}. If those "
-                "are weights, name them with `shared=[...]`. If they are inputs, the tasks share "
-                "nothing that could be balanced: add up the losses."
-            )
+    picked = _shared_leaves(graph, inputs, shared, features)
     taken = {leaf.node for leaf in picked}
     allowed = None if own is None else {id(x) for x in own}
     by_task: list[list[Leaf]] = [[] for _ in losses]
@@ -421,6 +402,43 @@ def prepare(
     common = [leaf for leaf in inputs.values() if leaf.mask & (leaf.mask - 1) and own is None]
     counted = [leaf for leaf in graph.leaves if leaf.node not in inputs]
     return Step(losses, [], graph, picked, by_task, counted, common, features)
+
+
+def _shared_leaves(
+    graph: Graph,
+    inputs: dict[Node, Leaf],
+    shared: list[Tensor] | None,
+    features: list[Tensor] | None,
+) -> list[Leaf]:
+    """Return the shared parameters: those named, those below the features or those found."""
+    if shared is not None:
+        wanted = {id(x) for x in shared}
+        picked = [leaf for leaf in graph.leaves if id(leaf.tensor) in wanted]
+        if not picked:
+            raise InvalidInputError(
+                "No loss reaches any of the parameters in `shared`. Pass the parameters of the "
+                "part of the network that the losses were computed with."
+            )
+        return picked
+    if features is not None:
+        below = _nodes_below(graph, features)
+        return [leaf for leaf in graph.leaves if leaf.node in below and leaf.node not in inputs]
+    if graph.parts_inside():
+        raise InvalidInputError(
+            "The tasks part within a compiled function (or one defined in Python), so that it "
+            "isn't known which of its parameters they share. Name those with "
+            "`shared=trunk.parameters()`, or compile the trunk alone."
+        )
+    common = [leaf for leaf in graph.leaves if leaf.mask & (leaf.mask - 1)]
+    picked = [leaf for leaf in common if leaf.node not in inputs]
+    if not picked and common:
+        raise InvalidInputError(
+            f"The losses share no nn.Parameter, only {len(common)} plain tensor(s) that require "
+            f"a gradient, of shape {tuple(common[0].tensor.shape)}. If those are weights, name "
+            "them with `shared=[...]`. If they are inputs, the tasks share nothing that could be "
+            "balanced: add up the losses."
+        )
+    return picked
 
 
 def _plain_leaves(graph: Graph, named: Sequence[Tensor]) -> dict[Node, Leaf]:
