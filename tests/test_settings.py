@@ -93,3 +93,29 @@ def test_a_name_given_twice_in_a_config_file(tmp_path):
     path.write_text('table = "a.csv"\ntargets = ["a"]\nweights = "a=1,a=2"\n')
     with pytest.raises(InvalidInputError, match="'a' is given twice"):
         load_settings(FitSettings, {}, path)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("targets = [{a=1}]", "targets: input should be a valid string, got {'a': 1}"),
+        ("task = [1]", "task: expected name=value, got 1"),
+        ("seed = 100000000000000000000000000000", "seed: input should be less than or equal to"),
+        ("bins = 1000000000", "bins: input should be less than or equal to 1024"),
+        ("width = 100000000", "width: input should be less than or equal to 65536"),
+        ("l2 = inf", "l2: input should be a finite number"),
+        ("weights = {a=nan}", "weights: "),
+        ("table = 7", "table: input is not a valid path of a file, got 7"),
+        ("id = '" + "x" * 5000 + "'\nseed = '" + "y" * 5000 + "'", "seed: input should be a valid"),
+        ("seed = " + "9" * 5000, "is not TOML"),
+        ("id = " + "[" * 5000 + "]" * 5000, "is not TOML"),
+    ],
+)
+def test_values_of_a_config_file_that_can_not_be_used(tmp_path, line, words):
+    path = tmp_path / "run.toml"
+    given = "" if line.startswith("table") else 'table = "a.csv"\n'
+    path.write_text(given + ("" if line.startswith("targets") else "targets = 'a'\n") + line)
+    with pytest.raises(InvalidInputError) as caught:
+        load_settings(FitSettings, {}, path)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 400

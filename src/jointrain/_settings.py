@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -44,6 +45,8 @@ def _pairs(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         pairs = {}
         for item in _names(list(value)):
+            if not isinstance(item, str):
+                raise ValueError(f"expected name=value, got {reprlib.repr(item)}")
             name, equals, what = item.rpartition("=")
             if not equals or not name.strip():
                 raise ValueError(f"expected name=value, got {item!r}")
@@ -113,9 +116,9 @@ RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    seed: int = Field(0, ge=0, description="Seed of all random choices.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of all random choices.")
     json_output: bool = Field(
         False, alias="json", description="Print the result as JSON, for machines."
     )
@@ -146,7 +149,7 @@ class TableSettings(_Settings):
         {}, description="Hyper-parameter of the balancer: NAME=VALUE. Repeatable."
     )
     refresh_every: int = Field(
-        1, ge=1, description="Steps for which a Gramian balancer keeps its weights."
+        1, ge=1, le=10**6, description="Steps for which a Gramian balancer keeps its weights."
     )
     order: Literal[
         "random", "round-robin", "proportional", "temperature", "annealed", "progress"
@@ -157,13 +160,15 @@ class TableSettings(_Settings):
     temperature: float | None = Field(
         None, gt=0, description="With order temperature: 1 is proportional, large is uniform."
     )
-    block: int = Field(1, ge=1, description="Steps on a task before the next, when alternating.")
+    block: int = Field(
+        1, ge=1, le=10**6, description="Steps on a task before the next, when alternating."
+    )
     network: str = Field("hard", description="How layers are shared; see: jointrain networks.")
     network_option: Options = Field(
         {}, description="Setting of the network: NAME=VALUE. Repeatable."
     )
-    width: int = Field(128, ge=1, description="Units of each layer.")
-    depth: int = Field(2, ge=1, description="Number of layers.")
+    width: int = Field(128, ge=1, le=65_536, description="Units of each layer.")
+    depth: int = Field(2, ge=1, le=256, description="Number of layers.")
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout probability; default 0.1; 0.5 if all are classes."
     )
@@ -171,7 +176,10 @@ class TableSettings(_Settings):
         None, ge=0, lt=1, description="The same of the inputs; default 0; 0.3 if all are classes."
     )
     shared_depth: int | None = Field(
-        None, ge=0, description="Trunk layers, from the first, that tasks share; default all."
+        None,
+        ge=0,
+        le=256,
+        description="Trunk layers, from the first, that tasks share; default all.",
     )
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="The optimiser.")
     optimizers: Literal["one", "per-task", "per-group"] = Field(
@@ -187,16 +195,24 @@ class TableSettings(_Settings):
     )
     l1: float = Field(0.0, ge=0, description="Factor of the L1 penalty.")
     l2: float = Field(0.0, ge=0, description="Factor of the L2 penalty.")
-    batch_size: int | None = Field(None, ge=1, description="Rows in a batch; default by rows.")
-    epochs: int | None = Field(None, ge=1, description="Passes at most; default by rows.")
+    batch_size: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Rows in a batch; default by rows."
+    )
+    epochs: int | None = Field(None, ge=1, le=10**6, description="Passes at most; default by rows.")
     patience: int | None = Field(
-        None, ge=1, description="Epochs without progress before stopping; default by epochs."
+        None,
+        ge=1,
+        le=10**6,
+        description="Epochs without progress before stopping; default by epochs.",
     )
     when_converged: Literal["go-on", "freeze", "lower"] = Field(
         "go-on", description="What becomes of a target that no longer gets better."
     )
     task_patience: int | None = Field(
-        None, ge=1, description="Epochs without progress of a target, with freeze and lower."
+        None,
+        ge=1,
+        le=10**6,
+        description="Epochs without progress of a target, with freeze and lower.",
     )
     converged_weight: float = Field(
         0.1, gt=0, lt=1, description="Factor of the weight of a converged target, with lower."
@@ -205,10 +221,13 @@ class TableSettings(_Settings):
         0.15, gt=0, lt=1, description="Share of rows kept for early stopping."
     )
     bins: int | None = Field(
-        None, ge=0, description="Pieces that each number is cut into; default by their number."
+        None,
+        ge=0,
+        le=1024,
+        description="Pieces that each number is cut into; default by their number.",
     )
     ensemble: int = Field(
-        1, ge=0, description="Networks in place of each, averaged; 0 chooses by the rows."
+        1, ge=0, le=1024, description="Networks in place of each, averaged; 0 chooses by the rows."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     out: Path | None = Field(None, description="Folder to write; default TABLE-answer.")
@@ -285,14 +304,16 @@ class CompareSettings(TableSettings):
     ship: Literal["any", "networks"] = Field(
         "any", description="What the saved model may hold: any recipe or baseline, or networks."
     )
-    folds: int = Field(5, ge=2, description="Number of outer folds.")
-    seeds: int = Field(3, ge=1, description="Number of repetitions of the folds.")
+    folds: int = Field(5, ge=2, le=1000, description="Number of outer folds.")
+    seeds: int = Field(3, ge=1, le=1000, description="Number of repetitions of the folds.")
     study: str | None = Field(
         None,
         description="Folder or database URL that keeps finished runs: a stopped study goes on "
         "there, and machines that name the same share the work.",
     )
-    workers: int | None = Field(None, ge=1, description="Processes; default one for each core.")
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="Processes; default one for each core."
+    )
 
     def chosen_recipes(self) -> list[Recipe]:
         """Return the recipes to compare; separate models are always among them."""
@@ -332,7 +353,7 @@ class FitSettings(TableSettings):
     )
 
     ensemble: int = Field(
-        0, ge=0, description="Networks in place of each, averaged; 0 chooses by the rows."
+        0, ge=0, le=1024, description="Networks in place of each, averaged; 0 chooses by the rows."
     )
     groups: Groups | None = Field(
         None, description="Targets that share a network: 'a,b;c'; default all of them."
@@ -361,15 +382,17 @@ class SearchSettings(TableSettings):
     schedule: Literal["joint", "alternating"] = Field(
         "joint", description="How the tasks take turns."
     )
-    folds: int = Field(5, ge=2, description="Number of inner folds.")
-    seeds: int = Field(2, ge=1, description="Number of repetitions of the folds.")
+    folds: int = Field(5, ge=2, le=1000, description="Number of inner folds.")
+    seeds: int = Field(2, ge=1, le=1000, description="Number of repetitions of the folds.")
     importance: Numbers = Field(
         {}, description="How much a target counts: a=2,b=1; default 1 for each."
     )
     budget: Duration | None = Field(
         None, description="Time for everything, such as 60s or 2m; default no limit."
     )
-    workers: int | None = Field(None, ge=1, description="Processes; default one for each core.")
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="Processes; default one for each core."
+    )
     out: Path | None = Field(None, description="Folder to write; default none.")
 
     @property
@@ -388,15 +411,15 @@ class SearchSettings(TableSettings):
 class WeighSettings(SearchSettings):
     """Settings of ``jointrain weigh``."""
 
-    trials: int = Field(24, ge=1, description="Number of searched weight vectors.")
+    trials: int = Field(24, ge=1, le=10**6, description="Number of searched weight vectors.")
     pareto: bool = Field(False, description="Search the front of all targets' metrics.")
 
 
 class GroupSettings(SearchSettings):
     """Settings of ``jointrain group``."""
 
-    trials: int = Field(12, ge=1, description="Number of partitions to measure.")
-    models: int | None = Field(None, ge=1, description="Largest number of networks.")
+    trials: int = Field(12, ge=1, le=10**6, description="Number of partitions to measure.")
+    models: int | None = Field(None, ge=1, le=10**4, description="Largest number of networks.")
     measure: Literal["gradient", "lookahead"] = Field(
         "gradient", description="How affinity is measured."
     )
@@ -474,7 +497,10 @@ def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | 
             raise InvalidInputError(f"{named} is missing; see --help") from None
         source = f"{config}: {name}" if config is not None and name not in given else _flag(name)
         message = message[0].lower() + message[1:]
-        raise InvalidInputError(f"{source}: {message}, got {first['input']!r}") from None
+        message = message.replace("for <class 'pathlib.Path'>", "of a file")
+        raise InvalidInputError(
+            f"{source}: {message}, got {reprlib.repr(first['input'])}"
+        ) from None
 
 
 def _read_config(model: type[BaseModel], path: Path) -> dict[str, Any]:
@@ -483,7 +509,7 @@ def _read_config(model: type[BaseModel], path: Path) -> dict[str, Any]:
             content = tomllib.load(file)
     except OSError as error:
         raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise InvalidInputError(f"{path} is not TOML: {error}") from None
     known = {field.alias or name for name, field in model.model_fields.items()}
     values = {}
