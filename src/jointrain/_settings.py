@@ -296,7 +296,8 @@ class CompareSettings(TableSettings):
     baselines: Names = Field(
         [],
         description="constant, linear, extra trees, random forest, gradient boosting, catboost, "
-        "lightgbm; default constant and extra trees, and more of them within a budget.",
+        "lightgbm, extra trees joint, random forest joint; default the first three, and more of "
+        "them within a budget.",
     )
     budget: Duration | None = Field(
         None, description="Time for everything, such as 60s or 2m; it decides how much is run."
@@ -329,9 +330,7 @@ class CompareSettings(TableSettings):
         """Return the baselines to fit beside them."""
         from jointrain.studies import FIRST_BASELINES, check_baseline
 
-        if self.baselines:
-            return [check_baseline(name) for name in self.baselines]
-        return list(FIRST_BASELINES) if self.budget else ["constant", "extra trees"]
+        return [check_baseline(name) for name in self.baselines] or list(FIRST_BASELINES)
 
     @property
     def budget_seconds(self) -> float | None:

@@ -25,7 +25,7 @@ from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 
 from jointrain._output_folder import BUNDLE, write_new_folder
-from jointrain.data import Column, TableEncoder
+from jointrain.data import Column, PlainEncoder, TableEncoder
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.studies._baselines import BaselineModel
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline
@@ -40,6 +40,8 @@ SCHEMA_VERSION = 1
 _JSON = BUNDLE
 _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
+_PLAIN_ENCODER = "encoder.json"
+"""The encoder of a baseline."""
 _COMPONENTS = "components"
 _RESIDUALS = "residuals of "
 """Before intervals had two sides: sizes of errors."""
@@ -201,7 +203,8 @@ def _write_components(
         if isinstance(component, TableModel):
             write_bundle(component, inner)
         else:
-            component.encoder.save(inner / _ENCODER)
+            plain = isinstance(component.encoder, PlainEncoder)
+            component.encoder.save(inner / (_PLAIN_ENCODER if plain else _ENCODER))
             component.model.save(inner)
         tasks = [task.name for task in component.tasks]
         entries.append(
@@ -337,7 +340,12 @@ def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
                 components[entry.name] = _load_networks(inner, describe_bundle(inner))
             else:
                 model = BaselineModel.load(inner)
-                encoder = TableEncoder.load(inner / _ENCODER)
+                plain = (inner / _PLAIN_ENCODER).exists()
+                encoder = (
+                    PlainEncoder.load(inner / _PLAIN_ENCODER)
+                    if plain
+                    else TableEncoder.load(inner / _ENCODER)  # written by version 0.1
+                )
                 components[entry.name] = FittedBaseline(model.tasks, encoder, model)
         if any(not of_task.keys() <= components.keys() for of_task in described.weights.values()):
             raise _damaged(folder, "a component is missing")

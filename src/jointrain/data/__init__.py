@@ -3,6 +3,7 @@
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TRUSTED_TYPES, TableEncoder
+from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable
@@ -21,6 +22,7 @@ __all__ = [
     "TRUSTED_TYPES",
     "Column",
     "DataSource",
+    "PlainEncoder",
     "RawTable",
     "ReadingOptions",
     "SupervisedTable",

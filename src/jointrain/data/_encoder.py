@@ -59,6 +59,12 @@ class TableEncoder:
         (344, 5)
     """
 
+    kinds: Mapping[str, type[Block]] = BLOCKS
+    """The encoding of each kind of column, in the order of the outputs."""
+
+    dtype: type[np.floating[Any]] = np.float32
+    """Of what `transform` returns."""
+
     def __init__(self, bins: int | None = 0) -> None:
         self._columns: tuple[Column, ...] | None = None
         self._blocks: list[Block] = []
@@ -83,14 +89,15 @@ class TableEncoder:
                 f"{frame.height} rows"
             )
         for column in columns:
-            if column.kind not in BLOCKS:
+            if column.kind not in self.kinds:
                 raise InvalidInputError(
                     f"column {column.name!r} has unknown kind {column.kind!r}"
-                    f"{closest(column.kind, BLOCKS)}; known are {', '.join(BLOCKS)}"
+                    f"{closest(column.kind, self.kinds)}; known are "
+                    f"{', '.join(self.kinds)}"
                 )
         _check_columns(frame, columns)
         blocks = []
-        for kind, block in BLOCKS.items():
+        for kind, block in self.kinds.items():
             names = [column.name for column in columns if column.kind == kind]
             if names:
                 blocks.append(block.fit(frame.select(names), seed))
@@ -107,7 +114,7 @@ class TableEncoder:
             frame: A table with the columns that were fitted; others are not looked at.
 
         Shape:
-            returns: [n, d], float32, d = ``len(feature_names)``.
+            returns: [n, d] of `dtype`, d = ``len(feature_names)``.
 
         Raises:
             InvalidInputError: A column is missing, of another type than in fitting, or holds an
@@ -121,7 +128,7 @@ class TableEncoder:
         return np.concatenate([inputs, self._pieces.transform(inputs)], axis=1)
 
     def _transform_blocks(self, frame: pl.DataFrame) -> np.ndarray:
-        inputs = np.empty((frame.height, self.base_width), dtype=np.float32)
+        inputs = np.empty((frame.height, self.base_width), dtype=self.dtype)
         start = 0
         for block in self._blocks:
             end = start + len(block.features)
@@ -225,40 +232,38 @@ class TableEncoder:
             raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
         try:
             text, arrays = _encoder_file.from_bytes(data)
-            return cls._from_state(json.loads(text), arrays)
+            encoder = cls()
+            encoder._restore(json.loads(text), arrays)
+            return encoder
         except _encoder_file.DamagedError as error:
             reason = str(error)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             reason = "its parts do not fit together"
         raise InvalidInputError(f"{path} is no whole encoder file: {reason}; use another copy")
 
-    @classmethod
-    def _from_state(
-        cls, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-    ) -> TableEncoder:
-        encoder = cls()
-        encoder._columns = tuple(Column(*map(str, entry)) for entry in description["columns"])
+    def _restore(self, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Take up what was learned; what fits no encoder raises an error of Python's own."""
+        self._columns = tuple(Column(*map(str, entry)) for entry in description["columns"])
         for kind, settings in description["blocks"]:
             own = {
                 name.removeprefix(f"{kind}."): array
                 for name, array in arrays.items()
                 if name.startswith(f"{kind}.")
             }
-            encoder._blocks.append(BLOCKS[kind].from_state(settings, own))
+            self._blocks.append(self.kinds[kind].from_state(settings, own))
         pieces = {
             name.removeprefix("pieces."): array
             for name, array in arrays.items()
             if name.startswith("pieces.")
         }
         if pieces:
-            encoder._pieces = PiecewiseLinearEncoding.from_state(pieces)
-            if (encoder._pieces.column >= encoder.base_width).any():
+            self._pieces = PiecewiseLinearEncoding.from_state(pieces)
+            if (self._pieces.column >= self.base_width).any():
                 raise ValueError("bins of a column that is not there")
-        kinds = {column.name: column.kind for column in encoder._columns}
-        named = {name: block.kind for block in encoder._blocks for name in block.names}
+        kinds = {column.name: column.kind for column in self._columns}
+        named = {name: block.kind for block in self._blocks for name in block.names}
         if kinds != named:
             raise ValueError("blocks and columns differ")
-        return encoder
 
     def _check_types(self, frame: pl.DataFrame) -> None:
         numeric_text = {name for block in self._blocks for name in block.numeric_text}

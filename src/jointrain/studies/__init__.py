@@ -1,10 +1,10 @@
 """Studies: many runs on the same folds and seeds, and what they show."""
 
 from jointrain.studies._affinity import Affinity, AffinityTrainer, measure_affinity
-from jointrain.studies._baselines import BASELINES, check_baseline
+from jointrain.studies._baselines import BASELINES, FIRST_BASELINES, check_baseline
 from jointrain.studies._blend import Blend
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline, fit_shipped
-from jointrain.studies._budget import FIRST_BASELINES, run_within_budget
+from jointrain.studies._budget import run_within_budget
 from jointrain.studies._candidates import Candidates
 from jointrain.studies._catalogue import SEPARATE, default_recipes, named_recipes
 from jointrain.studies._decision import Decision, StudyFigures, decide

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -107,21 +107,35 @@ _CLASS_LOADERS = ("ObjectNode", "LossNode")
 
 
 class _Linear(_ScikitLearn):
-    types = ("linear_model._ridge.RidgeCV", "linear_model._logistic.LogisticRegression")
+    types = (
+        "pipeline.Pipeline",
+        "preprocessing._data.StandardScaler",
+        "linear_model._ridge.RidgeCV",
+        "linear_model._logistic.LogisticRegression",
+    )
 
     def make(self, rows: int, classes: int, seed: int) -> Any:  # noqa: ARG002
         from sklearn.linear_model import LogisticRegression, RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
         if classes:
-            return LogisticRegression(max_iter=1000)
-        return RidgeCV(np.logspace(-3, 3, 13))
+            return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        return make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 13)))
 
     def check(self, model: Any, inputs: int) -> None:
-        if model.coef_.shape[-1] != inputs:
+        line = model
+        if hasattr(model, "steps"):  # bundles of version 0.1 hold the line alone
+            if [name for name, _ in model.steps][:-1] != ["standardscaler"]:
+                raise DamagedError("it holds other steps")
+            scaler, line = model[0], model[-1]
+            if scaler.mean_.shape != (inputs,) or scaler.scale_.shape != (inputs,):
+                raise DamagedError("its scales have another number of inputs")
+        if line.coef_.shape[-1] != inputs:
             raise DamagedError("its coefficients have another number of inputs")
 
 
-class _Forest(Estimator):
+class Forest(Estimator):
     """Forests of scikit-learn; what is kept and written of them is the nodes of their trees.
 
     Args:
@@ -132,24 +146,16 @@ class _Forest(Estimator):
         self._kind = kind
 
     def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> Any:
+        """Return the trees of a forest; `target` may also be [n, t], of one kind."""
         from sklearn import ensemble
 
-        rows, columns = inputs.shape
         forest = getattr(ensemble, self._kind + ("Classifier" if classes else "Regressor"))(
-            n_estimators=100,
-            # trees down to single rows would be larger than a large table
-            min_samples_leaf=max(1, rows // 5_000),
-            max_features="sqrt" if classes else min(1.0, max(1 / 3, 100 / columns)),
-            random_state=seed,
+            n_estimators=TREES, random_state=seed
         )
         return [member.tree_ for member in forest.fit(inputs, target).estimators_]
 
     def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
-        inputs = np.ascontiguousarray(inputs, dtype=np.float32)
-        total = np.zeros((len(inputs), max(classes, 1)))
-        for tree in model:
-            total += tree.predict(inputs).reshape(total.shape)
-        total /= len(model)
+        total = mean_of_trees(model, inputs)[:, 0, : max(classes, 1)]
         return total if classes else total[:, 0]
 
     def to_files(self, models: Mapping[str, Any]) -> dict[str, bytes]:
@@ -166,6 +172,18 @@ class _Forest(Estimator):
         return {_SKOPS: _skops_file.to_bytes(arrays)}
 
     def from_files(self, files: Mapping[str, bytes], inputs: int) -> dict[str, Any]:
+        return self.read(files, inputs)
+
+    def read(
+        self, files: Mapping[str, bytes], inputs: int, outputs: Sequence[int] | None = None
+    ) -> dict[str, Any]:
+        """Return the models in files, as `from_files`.
+
+        Args:
+            files: What `to_files` made.
+            inputs: Number of inputs that they were fitted to.
+            outputs: Number of classes of each output; None for a single output, of any number.
+        """
         arrays = _skops_file.from_bytes(files[_SKOPS], _PLAIN_LOADERS)
         names = {name.partition(".")[0] for name in arrays}
         return {
@@ -175,13 +193,33 @@ class _Forest(Estimator):
                 arrays[f"{name}.counts"],
                 arrays[f"{name}.depths"],
                 inputs,
+                outputs,
             )
             for name in names
         }
 
 
+TREES = 100
+"""Trees of a forest: scikit-learn's default."""
+
+
+def mean_of_trees(trees: Sequence[Any], inputs: np.ndarray) -> np.ndarray:
+    """Return what a forest predicts, [n, t, c]: the mean over its trees."""
+    inputs = np.ascontiguousarray(inputs, dtype=np.float32)
+    total = np.zeros((len(inputs), *trees[0].value.shape[1:]))
+    for tree in trees:
+        total += tree.predict(inputs).reshape(total.shape)
+    total /= len(trees)
+    return total
+
+
 def _trees(
-    nodes: np.ndarray, values: np.ndarray, counts: np.ndarray, depths: np.ndarray, inputs: int
+    nodes: np.ndarray,
+    values: np.ndarray,
+    counts: np.ndarray,
+    depths: np.ndarray,
+    inputs: int,
+    outputs: Sequence[int] | None,
 ) -> list[Any]:
     """Return the trees in arrays, none of which reads outside of them.
 
@@ -190,8 +228,11 @@ def _trees(
     """
     from sklearn.tree._tree import Tree
 
-    if values.ndim != 3 or values.shape[1] != 1 or not len(counts) or (counts < 1).any():
+    if values.ndim != 3 or not len(counts) or (counts < 1).any():
         raise DamagedError("its arrays are no trees")
+    classes = np.array([values.shape[2]] if outputs is None else outputs, dtype=np.intp)
+    if values.shape[1:] != (len(classes), max(classes)):
+        raise DamagedError("its arrays are no trees of so many targets and classes")
     if not len(nodes) == len(values) == counts.sum():
         raise DamagedError("its trees have not a value for each node")
     trees = []
@@ -202,7 +243,7 @@ def _trees(
             _check_children(own[side][inner], inner, count)
         if (own["feature"][inner] < 0).any() or (own["feature"][inner] >= inputs).any():
             raise DamagedError("a tree splits by an input that is not there")
-        tree = Tree(inputs, np.array([values.shape[2]], dtype=np.intp), 1)
+        tree = Tree(inputs, classes, len(classes))
         tree.__setstate__(
             {
                 "max_depth": int(depth),
@@ -234,20 +275,18 @@ class _GradientBoosting(_ScikitLearn):
         "_loss._loss.CyHalfMultinomialLoss",
     )
 
-    def make(self, rows: int, classes: int, seed: int) -> Any:
+    def make(self, rows: int, classes: int, seed: int) -> Any:  # noqa: ARG002
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
         kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
-        # no early stopping: it can't split off classes of one row
-        return kind(
-            max_iter=200,
-            learning_rate=0.05,
-            max_leaf_nodes=15 if rows <= 5_000 else 31,
-            min_samples_leaf=smallest_leaf(rows),
-            max_features=0.5,
-            early_stopping=False,
-            random_state=seed,
-        )
+        return kind(random_state=seed)
+
+    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> Any:
+        model = self.make(len(inputs), classes, seed)
+        if classes and np.bincount(target).min() < 2:
+            # early stopping, the default beyond 10,000 rows, can't split off a class of one row
+            model.set_params(early_stopping=False)
+        return model.fit(inputs.astype(np.float64), target)
 
     def check(self, model: Any, inputs: int) -> None:
         for step in model._predictors:
@@ -265,10 +304,6 @@ class _LightGBM(Estimator):
         lightgbm = _package("lightgbm")
         settings = {
             "objective": ("regression", "", "binary")[classes] if classes < 3 else "multiclass",
-            "learning_rate": 0.05,
-            "num_leaves": 15 if len(inputs) <= 5_000 else 31,
-            "min_data_in_leaf": smallest_leaf(len(inputs)),
-            "feature_fraction": 0.5,
             "num_threads": 1,
             "deterministic": True,
             "force_row_wise": True,
@@ -277,7 +312,7 @@ class _LightGBM(Estimator):
         }
         if classes > 2:
             settings["num_class"] = classes
-        return lightgbm.train(settings, lightgbm.Dataset(inputs, target), 200)
+        return lightgbm.train(settings, lightgbm.Dataset(inputs, target), 100)
 
     def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
         values = np.asarray(model.predict(inputs, num_threads=1), dtype=np.float64)
@@ -306,7 +341,6 @@ class _CatBoost(Estimator):
         model = catboost.CatBoost(
             {
                 "loss_function": ("RMSE", "", "Logloss")[classes] if classes < 3 else "MultiClass",
-                "iterations": 300,
                 "thread_count": 1,
                 "random_seed": seed % 2**31,
                 "verbose": False,
@@ -346,11 +380,6 @@ class _CatBoost(Estimator):
         return models
 
 
-def smallest_leaf(rows: int) -> int:
-    """Return the fewest rows of a leaf in boosting: 20 as usual, fewer for less than 800 rows."""
-    return max(2, min(20, rows // 40))
-
-
 def _check_children(children: np.ndarray, parents: np.ndarray, count: int) -> None:
     if ((children <= parents) | (children >= count)).any():
         raise DamagedError("the nodes of a tree do not form a tree")
@@ -367,10 +396,13 @@ def _package(name: str) -> Any:
 
 ESTIMATORS: dict[str, Estimator] = {
     "linear": _Linear(),
-    "random forest": _Forest("RandomForest"),
-    "extra trees": _Forest("ExtraTrees"),
+    "random forest": Forest("RandomForest"),
+    "extra trees": Forest("ExtraTrees"),
     "gradient boosting": _GradientBoosting(),
     "catboost": _CatBoost(),
     "lightgbm": _LightGBM(),
 }
 """By name of the baseline."""
+
+ONE_HOT = ("linear",)
+"""Baselines that need a 0/1 column for each category, where trees take ordinal codes."""

@@ -1,4 +1,4 @@
-"""Baselines that a sceptic would use: a constant, a linear model and trees, a model per target."""
+"""Baselines that a sceptic would use: a constant, a linear model and trees, as written by hand."""
 
 from __future__ import annotations
 
@@ -11,13 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from jointrain.data import PlainEncoder
 from jointrain.data._skops_file import DamagedError
 from jointrain.errors import InvalidInputError, closest
-from jointrain.studies._baseline_estimators import ESTIMATORS, one_thread
+from jointrain.studies._baseline_estimators import ESTIMATORS, ONE_HOT, one_thread
+from jointrain.studies._joint_forest import JOINT, JointForest, why_not_joint
 from jointrain.task import Task
 
-BASELINES = ("constant", *ESTIMATORS)
+CONSTANT = "constant"
+
+BASELINES = (CONSTANT, *ESTIMATORS, *JOINT)
 """Names of the baselines; ``catboost`` and ``lightgbm`` need the packages of these names."""
+
+FIRST_BASELINES = (CONSTANT, "linear", "extra trees")
+"""What a study runs by default."""
+
+DEFINITION = 2
+"""Raised when a name comes to mean another model, so that kept runs of the old one are not used."""
 
 _DESCRIPTION = "baseline.json"
 
@@ -29,7 +39,7 @@ class _TaskModel:
     Args:
         constant: [1] or [c], what every row gets; None if there is an estimator.
         present: The class indices that the estimator knows, in its order; empty for regression.
-        estimator: A fitted estimator.
+        estimator: A fitted estimator; None if there is a constant, or one model for all tasks.
     """
 
     constant: np.ndarray | None
@@ -39,19 +49,21 @@ class _TaskModel:
 
 @dataclass(frozen=True)
 class BaselineModel:
-    """A fitted baseline: one model for each task.
+    """A fitted baseline: one model for each task, or one for all of them.
 
     Args:
         name: Which baseline, one of `BASELINES`.
         tasks: What it predicts.
         inputs: Number of encoded features.
         models: One for each task.
+        joint: The model of all tasks at once.
     """
 
     name: str
     tasks: tuple[Task, ...]
     inputs: int
     models: tuple[_TaskModel, ...]
+    joint: JointForest | None = None
 
     def predict(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the predictions of each task.
@@ -73,18 +85,23 @@ class BaselineModel:
             )
         predictions = {}
         with one_thread():
-            for task, model in zip(self.tasks, self.models, strict=True):
-                values = self._predict_task(task, model, inputs)
+            together = None if self.joint is None else self.joint.predict(inputs)
+            for index, (task, model) in enumerate(zip(self.tasks, self.models, strict=True)):
+                found = None if together is None else together[index]
+                values = self._predict_task(task, model, inputs, found)
                 predictions[task.name] = values[:, 1] if task.kind == "binary" else values
         return predictions
 
-    def _predict_task(self, task: Task, model: _TaskModel, inputs: np.ndarray) -> np.ndarray:
+    def _predict_task(
+        self, task: Task, model: _TaskModel, inputs: np.ndarray, found: np.ndarray | None
+    ) -> np.ndarray:
         if model.constant is not None:
             values = np.tile(model.constant, (len(inputs), 1))
             return values if task.has_classes else values[:, 0]
         if not len(inputs):
             return np.zeros((0, len(task.classes)) if task.has_classes else 0)
-        found = ESTIMATORS[self.name].predict(model.estimator, inputs, len(model.present))
+        if found is None:
+            found = ESTIMATORS[self.name].predict(model.estimator, inputs, len(model.present))
         if not task.has_classes:
             return found
         probabilities = np.zeros((len(inputs), len(task.classes)))
@@ -95,7 +112,9 @@ class BaselineModel:
         """Write the model into an existing folder: a description and the estimators' files."""
         folder = Path(folder)
         files: dict[str, bytes] = {}
-        if self.name != "constant":
+        if self.joint is not None:
+            files = self.joint.to_files(self.name)
+        elif self.name != CONSTANT:
             fitted = {
                 str(index): model.estimator
                 for index, model in enumerate(self.models)
@@ -117,6 +136,8 @@ class BaselineModel:
             ],
             "digests": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         }
+        if self.joint is not None:
+            description["joint"] = self.joint.to_json()
         for name, data in files.items():
             (folder / name).write_bytes(data)
         text = json.dumps(description, indent=1, ensure_ascii=False)
@@ -155,7 +176,8 @@ class BaselineModel:
             Task(entry["name"], entry["kind"], tuple(entry["classes"]))
             for entry in described["tasks"]
         )
-        fitted = {} if name == "constant" else ESTIMATORS[name].from_files(files, inputs)
+        together = name in JOINT
+        fitted = {} if together or name == CONSTANT else ESTIMATORS[name].from_files(files, inputs)
         models = []
         for index, (task, entry) in enumerate(zip(tasks, described["tasks"], strict=True)):
             present = np.asarray(entry["present"], dtype=np.int64)
@@ -170,9 +192,13 @@ class BaselineModel:
                 (np.diff(present) > 0).all() and present[0] >= 0 and present[-1] < len(task.classes)
             ):
                 raise DamagedError(f"task {task.name!r} has no such classes")
-            estimator = None if constant is not None else fitted[str(index)]
+            estimator = None if together or constant is not None else fitted[str(index)]
             models.append(_TaskModel(constant, present, estimator))
-        model = cls(name, tasks, inputs, tuple(models))
+        joint = None
+        if together:
+            classes = [len(model.present) for model in models]
+            joint = JointForest.read(name, files, described["joint"], inputs, classes)
+        model = cls(name, tasks, inputs, tuple(models), joint)
         # an estimator of another kind than the task's shows in its first prediction
         for task, values in zip(tasks, model.predict(np.zeros((1, inputs))).values(), strict=True):
             if values.shape != ((1, len(task.classes)) if task.kind == "multiclass" else (1,)):
@@ -190,11 +216,14 @@ def fit_baseline(
     occurs.
 
     Args:
-        name: One of `BASELINES`: ``constant`` (mean, or the classes' shares); ``linear`` (ridge
-            regression with its penalty chosen by leave-one-out; logistic regression); ``random
-            forest``, ``extra trees`` and ``gradient boosting`` (histogram gradient boosting) of
-            scikit-learn; ``catboost``; ``lightgbm``.
-        inputs: Encoded features, `TableEncoder(bins=0)`.
+        name: One of `BASELINES`, each with the defaults of its library: ``constant`` (mean, or the
+            classes' shares); ``linear`` (`RidgeCV` with 13 penalties from 1e-3 to 1e3, or
+            `LogisticRegression`, on standardised inputs); ``random forest``, ``extra trees`` and
+            ``gradient boosting`` (histogram gradient boosting) of scikit-learn; ``catboost``;
+            ``lightgbm``; ``random forest joint`` and ``extra trees joint``, whose trees predict all
+            tasks at once: numbers, which are standardised, or classes. There a missing label is
+            filled with what a forest of its task alone predicts.
+        inputs: Encoded features, of `baseline_encoder`.
         labels: NaN where a label is missing.
         tasks: Of kind regression, binary or multiclass, in the order of the columns of `labels`.
         seed: Seed of all random choices.
@@ -203,21 +232,79 @@ def fit_baseline(
         inputs: [n, d]. labels: [n, t].
 
     Raises:
-        InvalidInputError: There is no such baseline, or a task has no label.
+        InvalidInputError: There is no such baseline, a task has no label, or the tasks are not of
+            one kind, as a joint forest needs it.
         MissingDependencyError: The package of the baseline is not installed.
     """
-    check_baseline(name)
-    models = []
+    check_predicts(name, tasks)
+    for index, task in enumerate(tasks):
+        if not np.isfinite(labels[:, index]).any():
+            raise InvalidInputError(
+                f"task {task.name!r} has no label in the rows that baseline {name!r} is to be "
+                f"fitted to"
+            )
     with one_thread():
+        if name in JOINT and not _alike(inputs):
+            return _fit_joint(name, inputs, labels, tasks, seed)
+        models = []
         for index, task in enumerate(tasks):
             rows = np.isfinite(labels[:, index])
-            if not rows.any():
-                raise InvalidInputError(
-                    f"task {task.name!r} has no label in the rows that baseline {name!r} is to be "
-                    f"fitted to"
-                )
-            models.append(_fit_task(name, inputs[rows], labels[rows, index], task, seed))
-    return BaselineModel(name, tuple(tasks), inputs.shape[1], tuple(models))
+            alone = CONSTANT if name in JOINT else name
+            models.append(_fit_task(alone, inputs[rows], labels[rows, index], task, seed))
+    kind = CONSTANT if name in JOINT else name
+    return BaselineModel(kind, tuple(tasks), inputs.shape[1], tuple(models))
+
+
+def check_predicts(name: str, tasks: Sequence[Task]) -> None:
+    """Refuse a baseline that there is not, or that can't predict the tasks.
+
+    Raises:
+        InvalidInputError: There is no such baseline, or the tasks are not of one kind, as a joint
+            forest needs it.
+    """
+    reason = why_not_joint(tasks) if check_baseline(name) in JOINT else None
+    if reason is not None:
+        raise InvalidInputError(
+            f"baseline {name!r} can't predict these targets together: {reason}; use {JOINT[name]!r}"
+        )
+
+
+def baseline_encoder(name: str) -> PlainEncoder:
+    """Return the encoder of a baseline's inputs, not fitted."""
+    return PlainEncoder(codes=name not in ONE_HOT)
+
+
+def constant_of(task: Task, target: np.ndarray) -> np.ndarray:
+    """Return the constant that a task's labels, [n], give: [1], the mean, or [c], the shares."""
+    if not task.has_classes:
+        return np.array([target.mean(dtype=np.float64)])
+    # add-one smoothing, so that a class absent from the rows does not cost infinite loss
+    counts = np.bincount(target.astype(np.int64), minlength=len(task.classes)) + 1.0
+    return np.asarray(counts / counts.sum())
+
+
+def _alike(inputs: np.ndarray) -> bool:
+    return bool((inputs == inputs[0]).all())
+
+
+def _fit_joint(
+    name: str, inputs: np.ndarray, labels: np.ndarray, tasks: Sequence[Task], seed: int
+) -> BaselineModel:
+    codes = np.full(labels.shape, np.nan)
+    models = []
+    for index, task in enumerate(tasks):
+        known = np.isfinite(labels[:, index])
+        target = labels[known, index]
+        codes[known, index] = target
+        present = np.zeros(0, dtype=np.int64)
+        if task.has_classes:
+            found, codes[known, index] = np.unique(target, return_inverse=True)
+            present = found.astype(np.int64)
+        same = bool((target == target[0]).all())
+        models.append(_TaskModel(constant_of(task, target) if same else None, present, None))
+    classes = [len(model.present) for model in models]
+    joint = JointForest.fit(name, inputs, codes, classes, seed)
+    return BaselineModel(name, tuple(tasks), inputs.shape[1], tuple(models), joint)
 
 
 def predict_with_baseline(
@@ -241,14 +328,8 @@ def _fit_task(
     name: str, inputs: np.ndarray, target: np.ndarray, task: Task, seed: int
 ) -> _TaskModel:
     present, codes = np.unique(target, return_inverse=True)
-    if name == "constant" or len(present) == 1 or (inputs == inputs[0]).all():
-        if task.has_classes:
-            # add-one smoothing, so that a class absent from the rows does not cost infinite loss
-            counts = np.bincount(target.astype(np.int64), minlength=len(task.classes)) + 1.0
-            constant = counts / counts.sum()
-        else:
-            constant = np.array([target.mean(dtype=np.float64)])
-        return _TaskModel(constant, np.zeros(0, dtype=np.int64), None)
+    if name == CONSTANT or len(present) == 1 or _alike(inputs):
+        return _TaskModel(constant_of(task, target), np.zeros(0, dtype=np.int64), None)
     if task.has_classes:
         estimator = ESTIMATORS[name].fit(inputs, codes, len(present), seed)
         return _TaskModel(None, present.astype(np.int64), estimator)

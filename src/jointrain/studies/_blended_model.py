@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from jointrain.data import Column, SupervisedTable, TableEncoder, as_table
-from jointrain.studies._baselines import BaselineModel, fit_baseline
+from jointrain.studies._baselines import BaselineModel, baseline_encoder, fit_baseline
 from jointrain.studies._blend import blend_predictions
 from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._joint_forest import JOINT
 from jointrain.studies._study_result import StudyResult
 from jointrain.studies.population import fit_together
 from jointrain.task import Task
@@ -31,7 +32,8 @@ class FittedBaseline:
 
     Args:
         tasks: What it predicts.
-        encoder: Turns a table into the baseline's inputs.
+        encoder: Turns a table into the baseline's inputs; a `PlainEncoder`, or a `TableEncoder` in
+            bundles of version 0.1.
         model: The fitted baseline.
     """
 
@@ -186,7 +188,8 @@ class _ComponentJob:
         """Return the fitted component."""
         with one_thread():
             if self.recipe is None:
-                return fit_baseline_to(self.key, self.table.only(self.tasks), self.seed)
+                table = self.table if self.key in JOINT else self.table.only(self.tasks)
+                return fit_baseline_to(self.key, table, self.seed)
             alone = isinstance(self.recipe.schedule, Separate)
             return fit_table(
                 self.table.only(self.tasks) if alone else self.table,
@@ -212,7 +215,7 @@ def _affordable_size(
 
 def fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:
     """Return a baseline fitted to all rows of a table."""
-    encoder = TableEncoder(0).fit(table.frame, list(table.columns), seed)
+    encoder = baseline_encoder(name).fit(table.frame, list(table.columns), seed)
     model = fit_baseline(
         name, encoder.transform(table.frame), table.labels(), list(table.tasks), seed
     )

@@ -18,7 +18,6 @@ from jointrain.studies._study_result import StudyResult
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Alternating
 
-FIRST_BASELINES = ("constant", "linear", "extra trees")
 FURTHER_BASELINES = ("gradient boosting", "random forest")
 
 FIRST_ANSWER_SECONDS = 10.0

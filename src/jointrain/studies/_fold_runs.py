@@ -19,7 +19,7 @@ import torch
 from jointrain.data import SupervisedTable, TableEncoder, validation_halves
 from jointrain.data._tensor_data import TensorData
 from jointrain.errors import InvalidInputError
-from jointrain.studies._baselines import predict_with_baseline
+from jointrain.studies._baselines import DEFINITION, baseline_encoder, predict_with_baseline
 from jointrain.studies.population import fit_population, why_not_stacked
 from jointrain.task import Task
 from jointrain.training._device import one_thread
@@ -114,7 +114,7 @@ class FoldJob:
                 for fold in self.folds
             ],
             "recipes": [_words(recipe) for recipe in (*self.stacked, *self.single)],
-            "baselines": list(self.baselines),
+            "baselines": [[name, DEFINITION] for name in self.baselines],
             "reference": _words(self.reference) if self.baselines else None,
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
@@ -232,6 +232,7 @@ class _EncodedFold:
         self.train_labels = self.labels[fold.train]
         self.scaling = target_scaling(self.train_labels, self.tasks)
         self._inputs: dict[int | None, TensorData] = {}
+        self._plain: dict[bool, np.ndarray] = {}
         self._splits: dict[object, list[_Split]] = {}
         # the same rows of all recipes
         sampled = np.random.default_rng(fold.seed).permutation(len(fold.train))[:MOST_INNER_ROWS]
@@ -246,6 +247,15 @@ class _EncodedFold:
             inputs = torch.from_numpy(encoder.transform(table.frame))
             self._inputs[bins] = make_data(inputs, self.labels, self.tasks, self.scaling)
         return self._inputs[bins]
+
+    def plain(self, baseline: str) -> np.ndarray:
+        """Return the inputs of a baseline for all rows."""
+        encoder = baseline_encoder(baseline)
+        if encoder.codes not in self._plain:
+            table = self.table
+            encoder.fit(table.frame[self.fold.train], list(table.columns), self.fold.seed)
+            self._plain[encoder.codes] = encoder.transform(table.frame)
+        return self._plain[encoder.codes]
 
     def splits(self, recipe: Recipe) -> list[_Split]:
         """Return the rows to train on and those for early stopping, of each ensemble member."""
@@ -324,7 +334,7 @@ class _EncodedFold:
         """Fit a baseline and measure it."""
         start = time.perf_counter()
         fold = self.fold
-        inputs = self.data(0).inputs.numpy()
+        inputs = self.plain(name)
 
         def predict(rows: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
             return predict_with_baseline(

@@ -11,7 +11,7 @@ import polars as pl
 
 from jointrain.data import SupervisedTable, check_class_counts, outer_folds
 from jointrain.errors import InvalidInputError
-from jointrain.studies._baselines import check_baseline
+from jointrain.studies._baselines import FIRST_BASELINES, check_predicts
 from jointrain.studies._catalogue import SEPARATE, default_recipes
 from jointrain.studies._fold_runs import Fold, FoldResult, fold_jobs, table_digest
 from jointrain.studies._job_runner import run_jobs
@@ -27,7 +27,8 @@ class Study:
     Args:
         table: The rows, with tasks and feature columns.
         recipes: What to run; one must be named ``separate``. Default: `default_recipes()`.
-        baselines: Which of `BASELINES` to run beside them; default constant and extra trees.
+        baselines: Which of `BASELINES` to run beside them; default constant, linear and extra
+            trees.
         folds: Number of outer folds, at least 2; default 5.
         seeds: Number of repetitions, each with folds, initial weights and batches of its own;
             default 3. Splits by time are the same in all of them.
@@ -42,7 +43,7 @@ class Study:
 
     table: SupervisedTable
     recipes: Sequence[Recipe] = ()
-    baselines: Sequence[str] = ("constant", "extra trees")
+    baselines: Sequence[str] = FIRST_BASELINES
     folds: int = 5
     seeds: int = 3
     seed: int = 0
@@ -65,7 +66,7 @@ class Study:
                 f"one recipe must be named {SEPARATE!r}: the others are compared with it"
             )
         for name in self.baselines:
-            check_baseline(name)
+            check_predicts(name, self.table.tasks)
         tasks = [task.name for task in self.table.tasks]
         for recipe in self.recipes:
             recipe.given_weights(tasks)
