@@ -41,8 +41,8 @@ def test_compare_prints_an_answer_and_saves_model_results_and_report(penguins, c
     assert answer in " ".join(printed.split())
     results = pl.read_parquet("answer/results.parquet")
     assert set(results.columns) >= {"recipe", "task", "metric", "fold", "seed", "value"}
-    # 5 recipes and the shipped model, 3 folds, metrics 3 + 2 + 2
-    assert len(results) == 6 * 3 * 7
+    # 3 recipes, 3 baselines and the shipped model, 3 folds, metrics 3 + 2 + 2
+    assert len(results) == 7 * 3 * 7
     assert "## All targets" in report
     assert Path("answer/changes.png").read_bytes().startswith(b"\x89PNG")
     model = load_bundle("answer/bundle")
@@ -56,7 +56,7 @@ def test_compare_json_is_one_object(penguins, capsys):
     joint = result["tasks"][2]["recipes"]["joint"]
     assert joint["metrics"]["RMSE"]["mean"] > 0
     assert joint["against_separate"]["verdict"] in ("better", "worse", "equivalent", "undecided")
-    assert set(result["delta_m"]) == {"joint", "alternating", "constant", "extra trees"}
+    assert set(result["delta_m"]) == {"joint", "alternating", "constant", "linear", "extra trees"}
 
 
 def test_compare_twice_gives_the_same_bits_with_any_number_of_workers(penguins, capsys):

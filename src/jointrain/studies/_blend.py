@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jointrain.studies._baselines import CONSTANT
 from jointrain.task import Task
 
 SMALLEST_WEIGHT = 0.05
@@ -30,7 +31,8 @@ class Blend:
     """How one task is predicted.
 
     Args:
-        weights: Weight of each component that takes part, by name; they sum to 1.
+        weights: Weight of each component that takes part, by name; they sum to 1. ``constant``
+            alone where nothing was better than the mean, or the shares of the classes.
         change: Change of the mean loss against the reference on rows that had no part in the
             weights, in percent, positive is better; 0 for the reference itself. The means are
             trimmed.
@@ -69,8 +71,11 @@ def choose_blends(
     predictions: Mapping[str, Mapping[str, np.ndarray]],
     labels: np.ndarray,
     reference: str,
+    constants: Mapping[str, np.ndarray],
 ) -> dict[str, Blend]:
     """Return for each task the weighted mean of components that predicts best, or the reference.
+
+    Where that is no better than a constant in the mean loss, as the metrics have it, the constant.
 
     The weights of a task are those of the lowest squared error or log-loss of its rows, drawn to
     those that are best for all tasks of its kind together: a few rows tell little of one task. What
@@ -84,6 +89,7 @@ def choose_blends(
             [n], binary [n], multiclass [n, c].
         labels: [n, t], NaN where one is missing.
         reference: The component that is kept unless another way is better.
+        constants: What a constant predicts of the same rows, by task.
 
     Source: Wolpert, "Stacked Generalization", Neural Networks 5, 1992; Breiman, "Stacked
         Regressions", Machine Learning 24, 1996 (weights that are not negative).
@@ -117,11 +123,16 @@ def choose_blends(
                 )
         for one in alike:
             blends[one.task.name] = Blend({reference: 1.0}, 0.0)
-            if one.task.name not in losses:
+            if not len(one.rows):
                 continue
             before = row_losses(one.task, one.stacked[:, 0], one.target)
-            gain = float(trim_mean(before - losses[one.task.name], TRIMMED))
-            if gain > 0:
+            after = losses.get(one.task.name, before)
+            gain = float(trim_mean(before - after, TRIMMED))
+            constant = row_losses(one.task, constants[one.task.name][one.rows], one.target)
+            if constant.mean() <= (after if gain > 0 else before).mean():
+                change = 100 * float(trim_mean(before - constant, TRIMMED))
+                blends[one.task.name] = Blend({CONSTANT: 1.0}, change / trim_mean(before, TRIMMED))
+            elif gain > 0:
                 names = [reference, *(n for n in predictions[one.task.name] if n != reference)]
                 weights = _final_weights(one, enough)
                 chosen = {

@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 
 from jointrain.errors import InvalidInputError, closest
+from jointrain.studies._baselines import CONSTANT
 from jointrain.studies._blend import Blend, blend_predictions, choose_blends
 from jointrain.studies._catalogue import SEPARATE
+from jointrain.studies._constants import held_out_constants, left_out_constants
 from jointrain.studies._decision import Decision, decide, figures_of
 from jointrain.studies._fold_runs import Fold, FoldResult, measured_rows
 from jointrain.studies._statistics import (
@@ -258,11 +260,27 @@ class StudyResult:
     def _by_component(self) -> dict[str, dict[str, np.ndarray]]:
         """Held-out predictions of what the shipped model may be put together from."""
         components = self.components
-        # one that was run on more seeds would look better by their mean alone
-        common = set.intersection(
-            *({seed for given, seed, _ in self.fold_results if given == n} for n in components)
-        )
-        return {name: self.held_out_predictions(name, common) for name in components}
+        return {name: self.held_out_predictions(name, self._common_seeds) for name in components}
+
+    @cached_property
+    def _common_seeds(self) -> set[int]:
+        """The seeds of all components: the mean of more of them would look better by itself."""
+        return set.intersection(
+            *({seed for given, seed, _ in self.fold_results if given == name}
+              for name in self.components)
+        )  # fmt: skip
+
+    @cached_property
+    def _constants(self) -> dict[str, np.ndarray]:
+        """What a constant predicts of the held-out rows, by task."""
+        folds = [
+            fold
+            for fold in self.folds
+            if fold.seed in self._common_seeds
+            and (SEPARATE, fold.seed, fold.number) in self.fold_results
+        ]
+        table = self.study.table
+        return held_out_constants(table.tasks, table.labels(), folds)
 
     def held_out_blends(self) -> dict[str, np.ndarray]:
         """Return predictions of all rows by the blends, whose networks were not trained on them.
@@ -272,7 +290,11 @@ class StudyResult:
         """
         return {
             task: blend_predictions(
-                {name: values[task] for name, values in self._by_component.items()}, blend.weights
+                {
+                    CONSTANT: self._constants[task],
+                    **{name: values[task] for name, values in self._by_component.items()},
+                },
+                blend.weights,
             )
             for task, blend in self.blends.items()
         }
@@ -288,7 +310,7 @@ class StudyResult:
         for index, task in enumerate(tasks):
             for given in predictions[task.name].values():
                 known[np.isnan(given.reshape(len(given), -1)).any(1), index] = np.nan
-        return choose_blends(tasks, predictions, known, SEPARATE)
+        return choose_blends(tasks, predictions, known, SEPARATE, self._constants)
 
     @cached_property
     def shipped_table(self) -> pl.DataFrame:
@@ -323,10 +345,15 @@ class StudyResult:
             }
             for task in tasks
         }
-        blends = choose_blends(tasks, seen, labels[inner], SEPARATE)
+        left_out = left_out_constants(tasks, labels[fold.train], np.searchsorted(fold.train, inner))
+        blends = choose_blends(tasks, seen, labels[inner], SEPARATE, left_out)
+        constants = held_out_constants(tasks, labels, [fold])
         return {
             task.name: blend_predictions(
-                {name: result.test[task.name] for name, result in results.items()},
+                {
+                    CONSTANT: constants[task.name][fold.test],
+                    **{name: result.test[task.name] for name, result in results.items()},
+                },
                 blends[task.name].weights,
             )
             for task in tasks
