@@ -1,6 +1,7 @@
 """Baselines against scikit-learn, CatBoost and LightGBM used directly, and their files."""
 
 import json
+import pickle
 import shutil
 import sys
 import zipfile
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from jointrain.errors import InvalidInputError, MissingDependencyError
-from jointrain.studies._baseline_estimators import one_thread
+from jointrain.studies._baseline_estimators import ESTIMATORS, one_thread
 from jointrain.studies._baselines import (
     BASELINES,
     BaselineModel,
@@ -186,6 +187,13 @@ def test_the_same_seed_gives_the_same_files(name, tmp_path):
         fit_baseline(name, inputs, labels[:, :1], FIRST, seed=1).save(folder)
         found.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert found[0] == found[1]
+
+
+def test_files_do_not_depend_on_what_the_objects_of_a_process_share(fitted):
+    models = {str(i): model.estimator for i, model in enumerate(fitted("linear").models)}
+    estimator = ESTIMATORS["linear"]
+    elsewhere = {name: pickle.loads(pickle.dumps(model)) for name, model in models.items()}
+    assert estimator.to_files(models) == estimator.to_files(elsewhere)
 
 
 def test_the_number_of_threads_does_not_matter(fitted):

@@ -26,11 +26,13 @@ def to_bytes(state: Any) -> bytes:
 
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(state))) as written:
         schema = json.loads(written.read(_SCHEMA))
-        identities: dict[int, int] = {}
+        identities: dict[object, int] = {}
         files: dict[str, bytes] = {}
         for node in _nodes(schema):
             if "__id__" in node:
-                node["__id__"] = identities.setdefault(node["__id__"], len(identities))
+                # whether two plain values are one object depends on the process that made them
+                key = object() if node.get("__loader__") == "JsonNode" else node["__id__"]
+                node["__id__"] = identities.setdefault(key, len(identities))
             if "file" in node:
                 content = written.read(node["file"])
                 node["file"] = f"{len(files)}.npy"

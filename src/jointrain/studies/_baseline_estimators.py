@@ -82,7 +82,8 @@ class _ScikitLearn(Estimator):
         if not isinstance(models, dict):
             raise DamagedError("it holds no models")
         for model in models.values():
-            if model.n_features_in_ != inputs:
+            steps = model if isinstance(model, list) else [model]
+            if any(step.n_features_in_ != inputs for step in steps):
                 raise DamagedError("its models have another number of inputs")
             self.check(model, inputs)
         return models
@@ -107,8 +108,9 @@ _CLASS_LOADERS = ("ObjectNode", "LossNode")
 
 
 class _Linear(_ScikitLearn):
+    """A scaler and a line, as a list: a pipeline's file would depend on what its parts share."""
+
     types = (
-        "pipeline.Pipeline",
         "preprocessing._data.StandardScaler",
         "linear_model._ridge.RidgeCV",
         "linear_model._logistic.LogisticRegression",
@@ -116,19 +118,27 @@ class _Linear(_ScikitLearn):
 
     def make(self, rows: int, classes: int, seed: int) -> Any:  # noqa: ARG002
         from sklearn.linear_model import LogisticRegression, RidgeCV
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
 
         if classes:
-            return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        return make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 13)))
+            return LogisticRegression(max_iter=1000)
+        return RidgeCV(np.logspace(-3, 3, 13))
+
+    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> Any:
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(inputs.astype(np.float64))
+        return [scaler, super().fit(scaler.transform(inputs), target, classes, seed)]
+
+    def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
+        if isinstance(model, list):
+            scaler, line = model
+            return super().predict(line, scaler.transform(inputs.astype(np.float64)), classes)
+        return super().predict(model, inputs, classes)  # of a bundle of version 0.1
 
     def check(self, model: Any, inputs: int) -> None:
         line = model
-        if hasattr(model, "steps"):  # bundles of version 0.1 hold the line alone
-            if [name for name, _ in model.steps][:-1] != ["standardscaler"]:
-                raise DamagedError("it holds other steps")
-            scaler, line = model[0], model[-1]
+        if isinstance(model, list):
+            scaler, line = model
             if scaler.mean_.shape != (inputs,) or scaler.scale_.shape != (inputs,):
                 raise DamagedError("its scales have another number of inputs")
         if line.coef_.shape[-1] != inputs:
