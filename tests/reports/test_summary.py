@@ -30,7 +30,7 @@ def make_result(gains, seconds=None, *, tasks=("a", "b"), folds=5, seeds=2, done
         {"x": range(20)} | {name: np.arange(20) % (7 + len(name)) / 7 for name in tasks}
     )
     table = SupervisedTable.prepare(frame, list(tasks), kinds=dict.fromkeys(tasks, "regression"))
-    study = Study(table, folds=folds, seeds=seeds)
+    study = Study(table, baselines=("constant", "extra trees"), folds=folds, seeds=seeds)
     random = np.random.default_rng(0)
     rows = [
         {
