@@ -8,6 +8,10 @@ same labels are dealt out together, so that the work grows with the number of la
 and every class is then seen to be in the training part. The package iterative-stratification does
 the paper's row-by-row loop on a complete 0/1 matrix, without missing labels, and promises no class
 in every training part.
+
+A row that alone holds a class of some target is always trained on: no model can tell a class that
+it has not seen. Where that would take more than `MOST_ALONE` of the rows from the test parts, they
+are tested like the others.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ from jointrain.task import Task
 
 Split = tuple[np.ndarray, np.ndarray]
 
+MOST_ALONE = 0.2
+"""Rows that alone hold a class are kept from the test parts up to this share of all rows."""
+
 
 def outer_folds(
     labels: np.ndarray,
@@ -34,16 +41,19 @@ def outer_folds(
     """Return the folds that recipes are compared on.
 
     Without groups and time, each row is in one test part, and classes and missing labels are spread
-    evenly; a class with two rows or more is in every training part. With `groups`, the rows of a
-    group stay together. With `time`, rows are cut into ``folds + 1`` blocks of about the same
-    size; each but the first is tested once, by what was learned from all earlier ones, and rows of
-    the same time stay together.
+    evenly; a class with two rows or more is in every training part, and the row of a class that has
+    no other one is in all of them and never tested. With `groups`, the rows of a group stay
+    together. With `time`, rows are cut into ``folds + 1`` blocks of about the same size; each but
+    the first is tested once, by what was learned from all earlier ones, and rows of the same time
+    stay together. With both, a group that has rows in a block and before it keeps one side only:
+    of half of these groups, by chance, the rows in the block are tested and the earlier ones left
+    out; of the others the earlier rows are trained on and those in the block left out.
 
     Args:
         labels: The labels, NaN where one is missing.
         tasks: The tasks.
         folds: How many, at least 2.
-        seed: Decides which rows go together; without effect with `time`.
+        seed: Decides which rows go together; without effect with `time` alone.
         groups: Group of each row.
         time: Time of each row, as numbers.
 
@@ -51,8 +61,8 @@ def outer_folds(
         labels: [n, t]. groups, time: [n]. returns: (train_rows, test_rows) per fold, int64, sorted.
 
     Raises:
-        InvalidInputError: There are fewer rows, groups or distinct times than the folds need, or a
-            task has no label in the training part of a fold.
+        InvalidInputError: There are fewer rows, groups or distinct times than the folds need, or
+            tasks have no label in the training part of a fold.
     """
     if folds < 2:
         raise InvalidInputError(f"`folds` must be at least 2, got {folds}")
@@ -62,12 +72,16 @@ def outer_folds(
             f"the table has {rows} rows with labels, fewer than the {folds} folds; use fewer folds "
             "or more rows"
         )
+    rng = np.random.default_rng([seed, folds])
     if time is not None:
         splits = _forward_folds(np.asarray(time), folds)
+        if groups is not None:
+            splits = [_apart(np.asarray(groups), *split, rng) for split in splits]
     else:
-        rng = np.random.default_rng([seed, folds])
         if groups is None:
-            parts = _stratify(labels, tasks, np.full(folds, 1 / folds), rng)
+            tested = ~_alone(labels, tasks, folds)
+            parts = np.full(rows, -1)
+            parts[tested] = _stratify(labels[tested], tasks, np.full(folds, 1 / folds), rng)
         else:
             parts = _grouped_parts(_indicators(labels, tasks), np.asarray(groups), folds, rng)
         splits = [
@@ -94,9 +108,10 @@ def validation_split(
         labels: The labels, NaN where one is missing.
         tasks: The tasks.
         fraction: Share of rows for validation, 0 <= fraction < 1; 0 gives an empty validation part.
-        seed: Decides which rows; without effect with `time`.
+        seed: Decides which rows; without effect with `time` alone.
         groups: Group of each row; a group stays on one side.
         time: Time of each row; validation takes the latest ones, rows of the same time together.
+            With groups, too, some rows are in neither part, as in `outer_folds`.
 
     Shape:
         labels: [n, t]. groups, time: [n]. returns: (train_rows, validation_rows), int64, sorted.
@@ -114,6 +129,8 @@ def validation_split(
     rng = np.random.default_rng([seed, rows])
     if time is not None:
         held_out = _latest(np.asarray(time), _present(labels), wanted)
+        if groups is not None:
+            return _apart_or_whole(labels, np.asarray(groups), held_out, rng)
     elif groups is not None:
         held_out = _held_out_groups(
             _indicators(labels, tasks), _present(labels), np.asarray(groups), wanted, rng
@@ -139,7 +156,7 @@ def validation_halves(
         tasks: The tasks.
         seed: Decides which rows go together; without effect with `time`.
         groups: Group of each row; a group stays on one side.
-        time: Time of each row; the later rows are the second half.
+        time: Time of each row; the later rows are the second half, unless there are groups.
 
     Shape:
         labels: [n, t]. groups, time: [n]. returns: two times int64, sorted; the second one is empty
@@ -149,10 +166,10 @@ def validation_halves(
     if len(np.unique(apart)) < 2:
         return np.arange(len(labels)), np.arange(0)
     rng = np.random.default_rng([seed, len(labels)])
-    if time is not None:
-        second = _latest(np.asarray(time), _present(labels), len(labels) // 2)
-    elif groups is not None:
+    if groups is not None:
         second = _grouped_parts(_indicators(labels, tasks), apart, 2, rng) == 1
+    elif time is not None:
+        second = _latest(np.asarray(time), _present(labels), len(labels) // 2)
     else:
         second = _stratify(labels, tasks, np.full(2, 0.5), rng) == 1
     return np.flatnonzero(~second), np.flatnonzero(second)
@@ -176,6 +193,20 @@ def _indicators(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
             columns.append(~np.isnan(values)[:, None])
     indicators = np.concatenate(columns, axis=1)
     return indicators[:, indicators.any(0)]
+
+
+def _alone(labels: np.ndarray, tasks: Sequence[Task], folds: int) -> np.ndarray:
+    """Return which rows alone hold a class of a task, [n] of bool; none if they are too many."""
+    rows = len(labels)
+    alone = np.zeros(rows, dtype=bool)
+    for index, task in enumerate(tasks):
+        if task.has_classes:
+            known = np.flatnonzero(~np.isnan(labels[:, index]))
+            classes = labels[known, index].astype(np.int64)
+            alone[known[np.bincount(classes)[classes] == 1]] = True
+    if alone.sum() > MOST_ALONE * rows or rows - alone.sum() < folds:
+        alone[:] = False
+    return alone
 
 
 def _stratify(
@@ -294,25 +325,43 @@ def _grouped_parts(
     names, members = np.unique(groups, return_inverse=True)
     if len(names) < folds:
         raise InvalidInputError(
-            f"there are {len(names)} groups, fewer than the {folds} folds; use fewer folds or "
-            "another group column"
+            f"the group column has {len(names)} distinct value{'s' * (len(names) != 1)}, fewer than "
+            f"the {folds} folds; use fewer folds or another group column"
         )
     counts = _group_counts(indicators, members.ravel(), len(names))  # [g, l + 1]
     totals = counts.sum(0)
     wanted = np.repeat(totals[:, None] / folds, folds, axis=1)  # [l + 1, k]
     fold_of_group = np.empty(len(names), dtype=np.int64)
     used = np.zeros(folds, dtype=bool)
-    order = rng.permutation(len(names))
-    for left, group in zip(range(len(names), 0, -1), order, strict=True):
-        gain = (counts[group] / totals) @ (wanted / totals[:, None])  # [k]
-        if left == (~used).sum():
-            gain[used] = -np.inf
-        fold = np.lexsort((rng.random(folds), gain.round(12)))[-1]
-        fold_of_group[group] = fold
-        used[fold] = True
-        wanted[:, fold] -= counts[group]
+    left = len(names)
+    for alike in _alike_groups(counts, rng):
+        # groups with the same counts are dealt out together, as many of them as come out even
+        whole = len(alike) // folds
+        fold_of_group[alike[: whole * folds]] = np.repeat(np.arange(folds), whole)
+        wanted -= whole * counts[alike[0]][:, None]
+        used |= whole > 0
+        left -= whole * folds
+        for group in alike[whole * folds :]:
+            gain = (counts[group] / totals) @ (wanted / totals[:, None])  # [k]
+            if left == (~used).sum():
+                gain[used] = -np.inf
+            fold = np.lexsort((rng.random(folds), gain.round(12)))[-1]
+            fold_of_group[group] = fold
+            used[fold] = True
+            wanted[:, fold] -= counts[group]
+            left -= 1
     folds_of_rows: np.ndarray = fold_of_group[members.ravel()]
     return folds_of_rows
+
+
+def _alike_groups(counts: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the groups with the same counts, [g, l + 1], shuffled; large groups first."""
+    kinds, inverse, sizes = np.unique(counts, axis=0, return_inverse=True, return_counts=True)
+    shuffled = rng.permutation(len(counts))
+    by_kind = shuffled[np.argsort(inverse.ravel()[shuffled], kind="stable")]
+    members = np.split(by_kind, np.cumsum(sizes)[:-1])
+    order = np.lexsort((rng.random(len(kinds)), -kinds[:, -1]))
+    return [members[kind] for kind in order]
 
 
 def _group_counts(indicators: np.ndarray, members: np.ndarray, number: int) -> np.ndarray:
@@ -341,12 +390,14 @@ def _held_out_groups(
     left = counts.sum(0)
     held = np.zeros(len(names), dtype=bool)
     order = rng.permutation(len(names))
+    rows = 0
     for group in order:
-        if counts[held, -1].sum() >= wanted:
+        if rows >= wanted:
             break
         if (left - counts[group] > 0).all():
             held[group] = True
             left -= counts[group]
+            rows += counts[group, -1]
     for task in range(tasks):
         if counts[held, task].any():
             continue
@@ -403,12 +454,46 @@ def _latest(time: np.ndarray, present: np.ndarray, wanted: int) -> np.ndarray:
     return np.asarray(ranks >= first)
 
 
+def _apart(
+    groups: np.ndarray, train: np.ndarray, test: np.ndarray, rng: np.random.Generator
+) -> Split:
+    """Return a split by time in which no group is on both sides; see `outer_folds`."""
+    both = rng.permutation(np.intersect1d(groups[train], groups[test]))
+    # at least one of them is tested: the rows in the block are fewer
+    tested, trained = np.split(both, [(len(both) + 1) // 2])
+    return (
+        train[~np.isin(groups[train], tested)],
+        test[~np.isin(groups[test], trained)],
+    )
+
+
+def _apart_or_whole(
+    labels: np.ndarray, groups: np.ndarray, held_out: np.ndarray, rng: np.random.Generator
+) -> Split:
+    """Return `_apart` of the rows held out; none of them where training would lack a task."""
+    train, held = _apart(groups, np.flatnonzero(~held_out), np.flatnonzero(held_out), rng)
+    if not len(train) or (_present(labels).any(0) & ~_present(labels[train]).any(0)).any():
+        return np.arange(len(labels)), np.arange(0)
+    return train, held
+
+
 def _check_labelled(labels: np.ndarray, tasks: Sequence[Task], splits: Sequence[Split]) -> None:
-    for fold, (train, _) in enumerate(splits, start=1):
-        empty = np.flatnonzero(~_present(labels[train]).any(0))
-        if len(empty):
-            name = tasks[int(empty[0])].name
+    empty: dict[str, list[int]] = {}
+    for fold, (train, test) in enumerate(splits, start=1):
+        if not len(train) or not len(test):
+            part = "test" if len(train) else "train on"
             raise InvalidInputError(
-                f"target {name!r} has no label in the training part of fold {fold}; use fewer "
-                "folds, other groups or times, or leave the target out"
+                f"groups and times together leave no row to {part} in fold {fold}; use fewer "
+                "folds, or groups or times alone"
             )
+        for index in np.flatnonzero(~_present(labels[train]).any(0)):
+            empty.setdefault(tasks[int(index)].name, []).append(fold)
+    if empty:
+        named = "; ".join(
+            f"target {name!r} in fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+            for name, folds in empty.items()
+        )
+        raise InvalidInputError(
+            f"there is no label in the training part: {named}; use fewer folds, other groups or "
+            "times, or leave the target out"
+        )

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -212,13 +212,14 @@ def _stackable(recipe: Recipe, tasks: Sequence[Task]) -> bool:
 
 
 class _Split(NamedTuple):
-    """The rows of a member of an ensemble, and the row numbers of its validation rows.
+    """The rows of a member of an ensemble, and the row numbers of both kinds.
 
     The first `first_half` of the validation rows are one half of them, 0 if they have no halves.
     """
 
     train: TensorData
     validation: TensorData | None
+    trained: np.ndarray
     held_out: np.ndarray
     first_half: int
 
@@ -289,6 +290,7 @@ class _EncodedFold:
         return _Split(
             data.take(torch.from_numpy(train)),
             data.take(torch.from_numpy(held_out)) if len(held_out) else None,
+            train,
             held_out,
             len(first) if len(second) else 0,
         )
@@ -341,14 +343,17 @@ class _EncodedFold:
                 name, inputs[rows], self.labels[rows], inputs[wanted], self.tasks, fold.seed
             )
 
-        held_out = [split.held_out for split in self.splits(reference)]
-        count = min(BASELINE_PARTS, len(held_out))
+        splits = self.splits(reference)
+        count = min(BASELINE_PARTS, len(splits))
         inner = _InnerPredictions()
-        for _, members in groupby(range(len(held_out)), lambda m: m * count // len(held_out)):
-            unseen = np.unique(np.concatenate([held_out[member] for member in members]))
+        for _, numbers in groupby(range(len(splits)), lambda m: m * count // len(splits)):
+            members = [splits[number] for number in numbers]
+            unseen = np.unique(np.concatenate([split.held_out for split in members]))
             rows = unseen[self._sampled[unseen]]
-            if len(rows):
-                inner.add(rows, predict(np.setdiff1d(fold.train, unseen), rows))
+            # by group and time, some rows are neither trained on nor held out
+            known = reduce(np.intersect1d, [split.trained for split in members])
+            if len(rows) and len(known):
+                inner.add(rows, predict(known, rows))
         test = predict(fold.train, fold.test)
         return self.result(name, test, inner, time.perf_counter() - start)
 
