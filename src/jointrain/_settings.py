@@ -137,7 +137,20 @@ class TableSettings(_Settings):
     group: str | None = Field(
         None, description="Rows with the same value stay on one side of a split."
     )
-    time: str | None = Field(None, description="Splits train on the past of this column.")
+    time: str | None = Field(
+        None,
+        description="Splits train on the past of this column; month, weekday and hour of a date "
+        "stay features unless it is ignored, too.",
+    )
+    rare: Literal["keep", "merge", "drop"] = Field(
+        "keep",
+        description="Classes with fewer rows than folds: keep, merge into 'other', or drop labels.",
+    )
+    duplicates: Literal["together", "apart", "drop"] | None = Field(
+        None,
+        description="Rows that repeat each other: on one side of a split, or not, or left out; "
+        "default together where chance does not explain them.",
+    )
     weights: RuleOrNumbers = Field(
         "equal",
         description="Loss weights: equal, size, difficulty, gradients, searched, or a=1,b=0.3.",
@@ -434,7 +447,7 @@ PANELS: dict[str, tuple[str, ...]] = {
         "targets", "ignore", "id", "group", "time", "task", "budget", "schedule", "out", "force",
         "workers",
     ),
-    "Data": (),
+    "Data": ("rare", "duplicates"),
     "Training": (
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",
         "temperature", "block", "groups", "auxiliary", "network", "network_option", "width",

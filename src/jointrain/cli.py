@@ -727,6 +727,9 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
         id_column=settings.id,
         group_column=settings.group,
         time_column=settings.time,
+        rare=settings.rare,
+        rare_rows=getattr(settings, "folds", 5),
+        duplicates=settings.duplicates,
     )
     if not settings.json_output:
         said = settings.task
@@ -739,6 +742,8 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
         if table.unlabelled_rows:
             rows = "row has" if table.unlabelled_rows == 1 else "rows have"
             print(f"note: {table.unlabelled_rows} {rows} no label at all", file=sys.stderr)
+        for note in table.notes:
+            print(f"note: {note}", file=sys.stderr)
     return table
 
 

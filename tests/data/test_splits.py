@@ -1,9 +1,8 @@
 import math
-import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from jointrain.data import outer_folds, validation_halves, validation_split
@@ -270,7 +269,11 @@ def test_validation_by_time_leaves_labels_on_both_sides(present, held_out):
     "rows, more, message",
     [
         (2, {}, "2 rows with labels, fewer than the 3 folds"),
-        (6, {"groups": np.array([0, 0, 0, 1, 1, 1])}, "has 2 distinct values, fewer than the 3 folds"),
+        (
+            6,
+            {"groups": np.array([0, 0, 0, 1, 1, 1])},
+            "has 2 distinct values, fewer than the 3 folds",
+        ),
         (6, {"time": np.array([0, 0, 0, 1, 1, 2])}, "3 distinct values, and 3 folds .* need 4"),
     ],
 )
@@ -282,9 +285,13 @@ def test_too_little_for_the_folds(rows, more, message):
 def test_task_without_label_in_training():
     labels = np.full((6, 1), math.nan)
     labels[4:] = 1.0
-    with pytest.raises(InvalidInputError, match="no label in the training part: target 'r' in folds 1, 2, 3;"):
+    with pytest.raises(
+        InvalidInputError, match="no label in the training part: target 'r' in folds 1, 2, 3;"
+    ):
         outer_folds(labels, [TASKS[2]], 3, 0, time=np.arange(6))
-    with pytest.raises(InvalidInputError, match="no label in the training part: target 'r' in fold 2;"):
+    with pytest.raises(
+        InvalidInputError, match="no label in the training part: target 'r' in fold 2;"
+    ):
         outer_folds(labels[:5], [TASKS[2]], 2, 0)
 
 
@@ -344,7 +351,12 @@ def test_groups_and_time_hold_together(rows, seed):
     try:
         splits = outer_folds(labels, [TASKS[2]], 2, seed, groups=groups, time=time)
     except InvalidInputError as error:
-        assert re.search("distinct values, and 2 folds|leave no row to", str(error))
+        reason = str(error)
+        event("refused")
+    else:
+        reason = ""
+    if reason:
+        assert "distinct values, and 2 folds" in reason or "leave no row to" in reason
         return
     plain = outer_folds(labels, [TASKS[2]], 2, seed, time=time)
     for (train, test), (earlier, block) in zip(splits, plain, strict=True):

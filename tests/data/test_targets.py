@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jointrain.data import check_class_counts, encode_targets, infer_tasks, load_penguins
+from jointrain.data import encode_targets, infer_tasks, load_penguins
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 
@@ -149,23 +149,27 @@ def test_missing_target_column():
         encode_targets(pl.DataFrame({"x": [1]}), [Task.regression("y")])
 
 
-@pytest.mark.parametrize(
-    "labels, message",
-    [
-        ([0, 0, 0, 1, 1], "class 'no' of target 'y' has 2 rows, fewer than the 3 folds; use at"),
-        (
-            [0, 0, 0, 1, math.nan],
-            "class 'no' of target 'y' has 1 row, fewer .*; leave its rows out",
-        ),
-        ([0, 0, 0, 0], "class 'no' of target 'y' has 0 rows"),
-    ],
-)
-def test_class_with_fewer_rows_than_folds(labels, message):
-    task = Task.binary("y", ["yes", "no"])
-    with pytest.raises(InvalidInputError, match=message):
-        check_class_counts(np.array(labels)[:, None], [task], 3)
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.UInt64, pl.Int128])
+def test_whole_numbers_beyond_floating_point_are_classes_of_their_own(dtype):
+    large = 2**53
+    frame = pl.DataFrame({"c": pl.Series([large, large + 1, None, large + 2] * 2, dtype=dtype)})
+    (task,) = infer_tasks(frame, ["c"], {"c": "multiclass"})
+    assert task.classes == (large, large + 1, large + 2)
+    np.testing.assert_array_equal(
+        encode_targets(frame, [task])[:, 0], [0, 1, np.nan, 2, 0, 1, np.nan, 2]
+    )
+    text = frame.select(pl.col("c").cast(pl.String))
+    np.testing.assert_array_equal(
+        encode_targets(text, [task])[:, 0], [0, 1, np.nan, 2, 0, 1, np.nan, 2]
+    )
+    with pytest.raises(InvalidInputError, match=f"holds {large + 3} in row 1"):
+        encode_targets(pl.DataFrame({"c": [large + 3]}), [task])
 
 
-def test_classes_with_enough_rows():
-    labels = np.array([[0, 1.5], [0, math.nan], [1, 2], [1, 2]])
-    check_class_counts(labels, [Task.binary("a"), Task.regression("b")], 2)
+def test_classes_that_are_numbers_are_read_from_text_as_they_are_written():
+    task = Task.multiclass("c", [0, 1, 10])
+    frame = pl.DataFrame({"c": ["0", "1.0", " 10", None]})
+    np.testing.assert_array_equal(encode_targets(frame, [task])[:, 0], [0, 1, 2, np.nan])
+    for wrong in ("1_0", "ten", "nan", ""):
+        with pytest.raises(InvalidInputError, match="in row 1, which is none of its classes"):
+            encode_targets(pl.DataFrame({"c": [wrong]}), [task])

@@ -14,7 +14,7 @@ from jointrain.data._tables import (
     load_penguins,
     read_table,
 )
-from jointrain.data._targets import check_class_counts, encode_targets, infer_tasks
+from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.data._tensor_data import TensorData
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "TableEncoder",
     "TensorData",
     "as_table",
-    "check_class_counts",
     "check_writable_ending",
     "dropped_columns",
     "encode_targets",

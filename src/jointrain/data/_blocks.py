@@ -363,28 +363,59 @@ class DatetimeBlock(Block):
     def __init__(self, seconds: NumericBlock, parts: Mapping[str, Sequence[str]]) -> None:
         super().__init__(seconds.names)
         self.seconds = seconds
+        self.calendar = CalendarBlock(seconds.names, parts)
+        self.features = [*seconds.features, *self.calendar.features]
+
+    @classmethod
+    def fit(cls, frame: pl.DataFrame, seed: int) -> Self:
+        """Learn the encoding of the seconds, and which parts vary."""
+        return cls(NumericBlock.fit(_seconds(frame), seed), CalendarBlock.fit(frame, seed).parts)
+
+    def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
+        """Write seconds, missing indicators and parts; 0 for the parts of missing values."""
+        start = len(self.seconds.features)
+        self.seconds.transform(_seconds(frame), out[:, :start])
+        self.calendar.transform(frame, out[:, start:])
+
+    def state(self) -> State:
+        """Return the seconds' state and the parts."""
+        settings, arrays = self.seconds.state()
+        return {**settings, "parts": self.calendar.parts}, arrays
+
+    @classmethod
+    def from_state(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        """Build from the seconds' state and the parts."""
+        parts = {str(k): _strings(v) for k, v in settings["parts"].items()}
+        return cls(NumericBlock.from_state(settings, arrays), parts)
+
+
+class CalendarBlock(Block):
+    """Month, weekday and hour as points on a circle: of a date that only goes on, what comes back.
+
+    Args:
+        names: The table's columns.
+        parts: Which of month, weekday and hour vary, by the table's column.
+    """
+
+    kind = "calendar"
+
+    def __init__(self, names: Sequence[str], parts: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(names)
         self.parts = {name: list(parts[name]) for name in self.names}
-        self.features = list(seconds.features)
+        self.features = []
         for name in self.names:
             for part in self.parts[name]:
                 _ = _PARTS[part]
                 self.features += [(f"{name} {part} {axis}", name) for axis in ("sin", "cos")]
 
     @classmethod
-    def fit(cls, frame: pl.DataFrame, seed: int) -> Self:
-        """Learn the encoding of the seconds, and which parts vary."""
-        parts = {
-            column.name: [
-                part for part in _PARTS if _part(column, part).drop_nulls().n_unique() > 1
-            ]
-            for column in frame
-        }
-        return cls(NumericBlock.fit(_seconds(frame), seed), parts)
+    def fit(cls, frame: pl.DataFrame, seed: int) -> Self:  # noqa: ARG003
+        """Learn which parts vary."""
+        return cls(frame.columns, {column.name: varying_parts(column) for column in frame})
 
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
-        """Write seconds, missing indicators and parts; 0 for the parts of missing values."""
-        start = len(self.seconds.features)
-        self.seconds.transform(_seconds(frame), out[:, :start])
+        """Write the parts; 0 for those of missing values."""
+        start = 0
         for column in frame:
             for part in self.parts[column.name]:
                 values = _part(column, part).cast(pl.Float64).to_numpy()
@@ -392,15 +423,19 @@ class DatetimeBlock(Block):
                 start += 2
 
     def state(self) -> State:
-        """Return the seconds' state and the parts."""
-        settings, arrays = self.seconds.state()
-        return {**settings, "parts": self.parts}, arrays
+        """Return the names and the parts."""
+        return {"names": self.names, "parts": self.parts}, {}
 
     @classmethod
-    def from_state(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        """Build from the seconds' state and the parts."""
+    def from_state(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: ARG003
+        """Build from names and parts."""
         parts = {str(k): _strings(v) for k, v in settings["parts"].items()}
-        return cls(NumericBlock.from_state(settings, arrays), parts)
+        return cls(_strings(settings["names"]), parts)
+
+
+def varying_parts(column: pl.Series) -> list[str]:
+    """Return which of month, weekday and hour vary in a column of dates."""
+    return [part for part in _PARTS if _part(column, part).drop_nulls().n_unique() > 1]
 
 
 class TimeBlock(Block):
@@ -445,7 +480,15 @@ class TimeBlock(Block):
 
 BLOCKS: dict[str, type[Block]] = {
     block.kind: block
-    for block in (NumericBlock, BooleanBlock, CategoryBlock, TextBlock, DatetimeBlock, TimeBlock)
+    for block in (
+        NumericBlock,
+        BooleanBlock,
+        CategoryBlock,
+        TextBlock,
+        DatetimeBlock,
+        TimeBlock,
+        CalendarBlock,
+    )
 }
 """The encoding of each kind of column, in the order of the outputs."""
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from jointrain.errors import InvalidInputError, closest
 
-ColumnKind = Literal["numeric", "boolean", "category", "text", "datetime", "time"]
+ColumnKind = Literal["numeric", "boolean", "category", "text", "datetime", "time", "calendar"]
 
 MAX_SMALL_CATEGORIES = 40
 """So many distinct strings are categories in any table."""
@@ -29,7 +29,8 @@ class Column:
         name: The column's name.
         kind: ``numeric`` (integers, numbers, durations in seconds), ``boolean``, ``category``
             (strings with few distinct values), ``text`` (strings with many), ``datetime`` (dates
-            with or without time of day) or ``time`` (time of day).
+            with or without time of day), ``time`` (time of day) or ``calendar`` (dates of which
+            only month, weekday and hour count).
         dtype: The column's Polars type, as text.
     """
 

@@ -37,7 +37,8 @@ class TableEncoder:
     - text: at most 30 numbers from a truncated singular value decomposition of the TF-IDF weights
       of hashed character 3- and 4-grams.
     - datetime: seconds since 1970, encoded as a number, and month, weekday and hour as points on a
-      circle where they vary. Time: seconds since midnight, likewise.
+      circle where they vary. Time: seconds since midnight, likewise. Calendar (the column that
+      orders the splits): the points alone, as seconds of a later day were never seen.
 
     Missing values are filled with the centre, and marked in a column of their own if fitting saw
     any in that column. With `bins`, numbers of more than two values are also given piece by piece:
@@ -312,7 +313,7 @@ def _accepts(kind: str, dtype: pl.DataType) -> bool:
             return dtype == pl.Boolean
         case "category" | "text":
             return dtype in (pl.String, pl.Categorical, pl.Enum)
-        case "datetime":
+        case "datetime" | "calendar":
             return dtype in (pl.Date, pl.Datetime)
         case "time":
             return dtype == pl.Time

@@ -43,9 +43,10 @@ def outer_folds(
     Without groups and time, each row is in one test part, and classes and missing labels are spread
     evenly; a class with two rows or more is in every training part, and the row of a class that has
     no other one is in all of them and never tested. With `groups`, the rows of a group stay
-    together. With `time`, rows are cut into ``folds + 1`` blocks of about the same size; each but
-    the first is tested once, by what was learned from all earlier ones, and rows of the same time
-    stay together. With both, a group that has rows in a block and before it keeps one side only:
+    together, and of the rows without another one of their class, those that are a group of their
+    own are never tested. With `time`, rows are cut into ``folds + 1`` blocks of about the same
+    size; each but the first is tested once, by what was learned from all earlier ones, and rows of
+    the same time stay together. With both, a group that has rows in a block and before it keeps one side only:
     of half of these groups, by chance, the rows in the block are tested and the earlier ones left
     out; of the others the earlier rows are trained on and those in the block left out.
 
@@ -78,12 +79,16 @@ def outer_folds(
         if groups is not None:
             splits = [_apart(np.asarray(groups), *split, rng) for split in splits]
     else:
+        parts = np.full(rows, -1)
         if groups is None:
             tested = ~_alone(labels, tasks, folds)
-            parts = np.full(rows, -1)
             parts[tested] = _stratify(labels[tested], tasks, np.full(folds, 1 / folds), rng)
         else:
-            parts = _grouped_parts(_indicators(labels, tasks), np.asarray(groups), folds, rng)
+            groups = np.asarray(groups)
+            _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+            tested = ~_alone(labels, tasks, folds) | (sizes[members.ravel()] > 1)
+            found = _indicators(labels[tested], tasks)
+            parts[tested] = _grouped_parts(found, groups[tested], folds, rng)
         splits = [
             (np.flatnonzero(parts != fold), np.flatnonzero(parts == fold)) for fold in range(folds)
         ]
@@ -325,8 +330,8 @@ def _grouped_parts(
     names, members = np.unique(groups, return_inverse=True)
     if len(names) < folds:
         raise InvalidInputError(
-            f"the group column has {len(names)} distinct value{'s' * (len(names) != 1)}, fewer than "
-            f"the {folds} folds; use fewer folds or another group column"
+            f"the group column has {len(names)} distinct value{'s' * (len(names) != 1)}, fewer "
+            f"than the {folds} folds; use fewer folds or another group column"
         )
     counts = _group_counts(indicators, members.ravel(), len(names))  # [g, l + 1]
     totals = counts.sum(0)

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from jointrain.data._blocks import varying_parts
 from jointrain.data._columns import Column, dropped_columns, infer_columns
+from jointrain.data._duplicates import Duplicates, treat_duplicates
+from jointrain.data._leaks import leak_notes
+from jointrain.data._rare_classes import RareClasses, treat_rare_classes
 from jointrain.data._tables import as_table
 from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.errors import InvalidInputError, closest
@@ -25,9 +29,11 @@ class SupervisedTable:
         tasks: What to predict.
         columns: The feature columns.
         groups: Number of each row's group, [n]; rows of a group stay on one side of every split.
+            Rows that are kept together as repeats are groups, too.
         time: Rank of each row's time, [n]; splits train on the past and test on the future.
         unlabelled_rows: How many rows were left out because they have no label at all.
         dropped: Why a column that could have been a feature is none, by its name.
+        notes: What was decided for the user, and what looks like a leak, a sentence each.
     """
 
     frame: pl.DataFrame
@@ -37,78 +43,91 @@ class SupervisedTable:
     time: np.ndarray | None = None
     unlabelled_rows: int = 0
     dropped: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def prepare(
         cls,
         frame: Any,
-        targets: Sequence[str],
+        targets: Sequence[str] | str,
         *,
         kinds: Mapping[str, str] | None = None,
-        ignore: Sequence[str] = (),
+        ignore: Sequence[str] | str = (),
         id_column: str | None = None,
         group_column: str | None = None,
         time_column: str | None = None,
+        rare: RareClasses = "keep",
+        rare_rows: int = 5,
+        duplicates: Duplicates | None = None,
     ) -> SupervisedTable:
-        """Infer tasks and feature columns.
+        """Infer tasks and feature columns; `notes` say what was decided, and what looks odd.
 
         Args:
             frame: Polars, pandas or Arrow table.
-            targets: Names of the target columns.
+            targets: Names of the target columns, or the name of one.
             kinds: Kind of a task by target name where it should not be inferred.
             ignore: Columns that are no features.
             id_column: A column that names rows; no feature.
             group_column: Rows with the same value stay together in every split; no feature.
-            time_column: Rows are split by its order, past before future; no feature.
+            time_column: Rows are split by its order, past before future; rows of the same time stay
+                together. Of dates, month, weekday and hour stay a feature, unless the column is
+                ignored, too; numbers are no feature.
+            rare: What becomes of the classes of a target that few rows have: ``keep`` (default),
+                ``merge`` into the class "other", or ``drop`` their labels.
+            rare_rows: A class with fewer rows than this is rare; default 5, as a study has folds.
+            duplicates: What becomes of rows that are equal in all features: kept ``together`` on
+                one side of every split, dealt out ``apart``, or ``drop`` all but the first of those
+                that are equal in features and targets. None (default) keeps them together where
+                repeats are unlikely by chance, see `repeats_are_unlikely`, and there is no time.
 
         Raises:
             InvalidInputError: A column does not exist, has two roles or holds what its role can't
-                use, or no feature column is left.
+                use, rare classes can't be merged or dropped, or no feature column is left.
         """
         table = as_table(frame)
-        roles: dict[str, str] = {}
-        named = [("target", name) for name in targets] + [("ignored", name) for name in ignore]
-        named += [
-            (role, name)
-            for role, name in (("id", id_column), ("group", group_column), ("time", time_column))
-            if name is not None
-        ]
-        for role, name in named:
-            if name not in table.columns:
-                raise InvalidInputError(
-                    f"{role} column {name!r} is not in the table{closest(name, table.columns)}; "
-                    f"it has {_shortened(table.columns)}"
-                )
-            # id and group may be the same column (rows of one patient); a target is only a target
-            if name in roles and "target" in (role, roles[name]):
-                other = roles[name] if role == "target" else role
-                raise InvalidInputError(
-                    f"column {name!r} is a target and also {other}; drop one of the two"
-                    if other != "target"
-                    else f"target {name!r} is named twice; name it once"
-                )
-            roles[name] = role
-        if group_column is not None and time_column is not None:
-            raise InvalidInputError("splits go by group or by time, not both; drop one of the two")
-        tasks = infer_tasks(table, list(targets), kinds)
+        targets, ignore = _names(targets, "target"), _names(ignore, "ignored")
+        roles = _roles(table, targets, ignore, id_column, group_column, time_column)
+        tasks = infer_tasks(table, targets, kinds)
+        table, tasks, notes = treat_rare_classes(table, tasks, rare, rare_rows, kinds)
         labelled = np.isfinite(encode_targets(table, tasks)).any(1)
         features = [name for name in table.columns if name not in roles]
         columns = infer_columns(table, features)
+        if time_column is not None:
+            calendar, said = _time_feature(table[time_column], ignored=time_column in ignore)
+            columns += calendar
+            notes += said
         if not columns:
             raise InvalidInputError(
                 "no feature column is left beside targets, ignored, id, group, time and constant "
                 "columns; the table needs at least one"
             )
-        groups = None if group_column is None else _numbered(table, group_column, "group")
-        time = None if time_column is None else _numbered(table, time_column, "time")
-        return cls(
+        groups = None if group_column is None else _numbered(table, group_column, "group", labelled)
+        time = None if time_column is None else _numbered(table, time_column, "time", labelled)
+        prepared = cls(
             frame=table.filter(pl.Series(labelled)),
             tasks=tuple(tasks),
             columns=tuple(columns),
-            groups=None if groups is None else groups[labelled],
-            time=None if time is None else time[labelled],
+            groups=groups,
+            time=time,
             unlabelled_rows=int((~labelled).sum()),
             dropped=dropped_columns(table, features),
+            notes=notes,
+        )
+        repeats = treat_duplicates(prepared.frame, columns, targets, duplicates, groups, time)
+        if repeats.groups is not None:
+            prepared = replace(prepared, groups=repeats.groups)
+        if repeats.kept is not None:
+            prepared = prepared._rows(repeats.kept)
+        leaks = leak_notes(prepared.frame, columns, tasks, prepared.labels())
+        return replace(prepared, notes=(*notes, *repeats.notes, *leaks))
+
+    def _rows(self, kept: np.ndarray) -> SupervisedTable:
+        """Return some of the rows, `kept` [n] of bool."""
+        return replace(
+            self,
+            frame=self.frame.filter(pl.Series(kept)),
+            groups=None if self.groups is None else self.groups[kept],
+            time=None if self.time is None else self.time[kept],
         )
 
     def only(self, tasks: Sequence[str]) -> SupervisedTable:
@@ -121,34 +140,117 @@ class SupervisedTable:
             return self
         fewer = replace(self, tasks=tuple(task for task in self.tasks if task.name in tasks))
         labelled = np.isfinite(fewer.labels()).any(1)
-        return replace(
-            fewer,
-            frame=self.frame.filter(pl.Series(labelled)),
-            groups=None if self.groups is None else self.groups[labelled],
-            time=None if self.time is None else self.time[labelled],
-            unlabelled_rows=self.unlabelled_rows + int((~labelled).sum()),
-        )
+        unlabelled = self.unlabelled_rows + int((~labelled).sum())
+        return replace(fewer._rows(labelled), unlabelled_rows=unlabelled)
 
     def labels(self) -> np.ndarray:
         """Return the labels as numbers, [n, t], NaN where one is missing."""
         return encode_targets(self.frame, list(self.tasks))
 
 
-def _numbered(table: pl.DataFrame, column: str, role: str) -> np.ndarray:
-    """Return each row's value as its rank among the distinct values."""
+def _names(given: Sequence[str] | str, role: str) -> list[str]:
+    """Return column names as a list; a text is one name.
+
+    Raises:
+        InvalidInputError: Something is no text.
+    """
+    names = [given] if isinstance(given, str) else list(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidInputError(
+                f"{role} columns are given by their names, as text: got {name!r}, of type "
+                f"{type(name).__name__}; write {str(name)!r} if that is the column's name"
+            )
+    return names
+
+
+def _roles(
+    table: pl.DataFrame,
+    targets: Sequence[str],
+    ignore: Sequence[str],
+    id_column: str | None,
+    group_column: str | None,
+    time_column: str | None,
+) -> dict[str, str]:
+    """Return the role of each named column; others are features.
+
+    Raises:
+        InvalidInputError: A column does not exist or has two roles that exclude each other.
+    """
+    roles: dict[str, str] = {}
+    named = [("target", name) for name in targets] + [("ignored", name) for name in ignore]
+    named += [
+        (role, _names([name], role)[0])
+        for role, name in (("id", id_column), ("group", group_column), ("time", time_column))
+        if name is not None
+    ]
+    for role, name in named:
+        if name not in table.columns:
+            raise InvalidInputError(
+                f"{role} column {name!r} is not in the table{closest(name, table.columns)}; "
+                f"it has {_shortened(table.columns)}"
+            )
+        # id and group may be the same column (rows of one patient); a target is only a target
+        if name in roles and "target" in (role, roles[name]):
+            other = roles[name] if role == "target" else role
+            raise InvalidInputError(
+                f"column {name!r} is a target and also {other}; drop one of the two"
+                if other != "target"
+                else f"target {name!r} is named twice; name it once"
+            )
+        roles[name] = role
+    return roles
+
+
+def _time_feature(values: pl.Series, *, ignored: bool) -> tuple[list[Column], tuple[str, ...]]:
+    """Return the time column as a feature, if it can be one, and what is to be said of it."""
+    name = values.name
+    distinct, rows = values.n_unique(), len(values)
+    notes: list[str] = []
+    if distinct < rows:
+        notes.append(
+            f"time column {name!r} has {distinct} distinct values in {rows} rows: rows of the same "
+            "time stay on one side of a cut, so parts may differ in size"
+        )
+    if ignored:
+        return [], tuple(notes)
+    parts = varying_parts(values) if values.dtype in (pl.Date, pl.Datetime) else []
+    if not parts:
+        notes.append(
+            f"time column {name!r} orders the splits and is no feature: it has no month, weekday "
+            "or hour that varies"
+        )
+        return [], tuple(notes)
+    notes.append(
+        f"time column {name!r} orders the splits, and its {', '.join(parts)} "
+        f"{'is a feature' if len(parts) == 1 else 'are features'}; ignore the column to leave "
+        f"{'it' if len(parts) == 1 else 'them'} out"
+    )
+    return [Column(name, "calendar", str(values.dtype))], tuple(notes)
+
+
+def _numbered(table: pl.DataFrame, column: str, role: str, labelled: np.ndarray) -> np.ndarray:
+    """Return the value of each row that has labels as its rank among the distinct values."""
     values = table[column]
-    missing = values.is_null().arg_true()
+    missing = np.flatnonzero(values.is_null().to_numpy() & labelled)
     if len(missing):
+        where = f"in row {missing[0] + 1}"
+        if len(missing) > 1:
+            where = f"in {len(missing)} rows, the first is row {missing[0] + 1}"
         raise InvalidInputError(
-            f"{role} column {column!r} is empty in row {int(missing[0]) + 1}; fill it or leave "
-            f"those rows out"
+            f"{role} column {column!r} is empty {where}; fill it or leave those rows out"
         )
     if role == "time" and not (values.dtype.is_numeric() or values.dtype.is_temporal()):
         raise InvalidInputError(
             f"time column {column!r} holds text such as {values[0]!r}; write dates as 2026-01-31 "
             f"or give a number"
         )
-    return values.rank("dense").to_numpy().astype(np.int64) - 1
+    if values.dtype.is_nested():
+        raise InvalidInputError(
+            f"{role} column {column!r} has the type {values.dtype}; it needs one value a row"
+        )
+    ranks = values.filter(pl.Series(labelled)).rank("dense")
+    return ranks.to_numpy().astype(np.int64) - 1
 
 
 def _shortened(names: Sequence[str], limit: int = 8) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -100,32 +101,6 @@ def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
         else:
             labels[:, index] = _numbers(column).cast(pl.Float64).to_numpy()
     return labels
-
-
-def check_class_counts(labels: np.ndarray, tasks: Sequence[Task], folds: int) -> None:
-    """Refuse a class that has fewer rows than there are folds.
-
-    Shape:
-        labels: [n, t] as `encode_targets` gives them.
-
-    Raises:
-        InvalidInputError: Task, class, its rows and the folds are named.
-    """
-    for index, task in enumerate(tasks):
-        if not task.has_classes:
-            continue
-        present = labels[:, index][~np.isnan(labels[:, index])].astype(np.int64)
-        counts = np.bincount(present, minlength=len(task.classes))
-        rarest = int(counts.argmin())
-        rows = int(counts[rarest])
-        if rows < folds:
-            remedy = "leave its rows out or merge it with another class"
-            if rows >= 2:
-                remedy = f"use at most {rows} folds, or {remedy}"
-            raise InvalidInputError(
-                f"class {task.classes[rarest]!r} of target {task.name!r} has {rows} "
-                f"{'row' if rows == 1 else 'rows'}, fewer than the {folds} folds; {remedy}"
-            )
 
 
 def as_text(column: pl.Series) -> pl.Series:
@@ -268,22 +243,18 @@ def _numbers(column: pl.Series) -> pl.Series:
 def _class_indices(column: pl.Series, task: Task) -> np.ndarray:
     """Return each row's class index, [n], NaN where the label is missing."""
     classes = list(task.classes)
-    comparable: pl.Series
-    if all(isinstance(label, str) for label in classes):
-        comparable, keys = as_text(column), pl.Series(classes, dtype=pl.String)
-    else:
-        keys = pl.Series([float(label) for label in classes], dtype=pl.Float64)
-        comparable = column
-        if column.dtype == pl.String:
-            comparable = column.replace_strict(
-                {"true": 1.0, "false": 0.0, "True": 1.0, "False": 0.0},
-                default=column.cast(pl.Float64, strict=False),
-                return_dtype=pl.Float64,
-            )
-        comparable = comparable.cast(pl.Float64)
+    # in Python, whole numbers of any size, numbers and truth values compare exactly
+    index_of = {label: float(index) for index, label in enumerate(classes)}
+    words = all(isinstance(label, str) for label in classes)
+    comparable = as_text(column) if words else column
+    values = comparable.drop_nulls().unique()
+    known = [
+        index_of.get(_read_label(value) if isinstance(value, str) and not words else value)
+        for value in values.to_list()
+    ]
     indices = comparable.replace_strict(
-        keys, pl.Series(range(len(classes)), dtype=pl.Float64), default=None
-    ).cast(pl.Float64)
+        values, pl.Series(known, dtype=pl.Float64), default=None, return_dtype=pl.Float64
+    )
     wrong = (indices.is_null() & column.is_not_null()).arg_true()
     if len(wrong):
         row = int(wrong[0])
@@ -292,6 +263,17 @@ def _class_indices(column: pl.Series, task: Task) -> np.ndarray:
             f"classes {_listed(classes, 8)}; mend the label or leave it empty"
         )
     return indices.to_numpy()
+
+
+def _read_label(text: str) -> Label | None:
+    """Return the truth value or number that a text is written as, None if it is neither."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if "_" not in text:
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(text)
+    return None
 
 
 def _listed(values: Sequence[Any], limit: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from jointrain.data import SupervisedTable, check_class_counts, outer_folds
+from jointrain.data import SupervisedTable, outer_folds
 from jointrain.errors import InvalidInputError
 from jointrain.studies._baselines import FIRST_BASELINES, check_predicts
 from jointrain.studies._catalogue import SEPARATE, default_recipes
@@ -171,8 +171,6 @@ class Measurements:
         if seed not in self._folds:
             table, count = self.study.table, self.study.folds
             labels, tasks = table.labels(), list(table.tasks)
-            if table.time is None and table.groups is None:
-                check_class_counts(labels, tasks, count)
             splits = outer_folds(labels, tasks, count, seed, groups=table.groups, time=table.time)
             self._folds[seed] = [
                 Fold(number, seed, train, test) for number, (train, test) in enumerate(splits)

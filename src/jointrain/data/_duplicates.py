@@ -1,0 +1,158 @@
+"""Rows that repeat each other: how many there are, and on which side of a split they go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import polars as pl
+
+from jointrain.data._columns import Column
+from jointrain.errors import InvalidInputError, closest
+
+Duplicates = Literal["together", "apart", "drop"]
+"""What becomes of rows that repeat each other."""
+
+NEARLY_ALL = 0.95
+"""Repeats are unlikely by chance where a column of numbers has so many distinct values a row."""
+
+_FEWEST_SAID = 0.01
+"""Repeats that chance explains are told from this share of the rows."""
+
+
+class Repeats(NamedTuple):
+    """What is to be done about rows that repeat each other.
+
+    Args:
+        groups: New group of each row, [n]; None leaves the groups as they are.
+        kept: Which rows stay, [n] of bool; None keeps all.
+        notes: What was found and done, for the user.
+    """
+
+    groups: np.ndarray | None = None
+    kept: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
+def treat_duplicates(
+    frame: pl.DataFrame,
+    columns: Sequence[Column],
+    targets: Sequence[str],
+    how: Duplicates | None,
+    groups: np.ndarray | None = None,
+    time: np.ndarray | None = None,
+) -> Repeats:
+    """Count the rows that repeat an earlier one, and say what is to be done about them.
+
+    Args:
+        frame: The rows.
+        columns: The features; rows repeat each other if these are equal.
+        targets: Names of the targets.
+        how: As in `SupervisedTable.prepare`.
+        groups: Group of each row, if there are groups already. Rows that are kept together bring
+            their groups together; by default they are not.
+        time: Time of each row, if splits go by time; by default repeats are not kept together then.
+
+    Raises:
+        InvalidInputError: `how` is unknown.
+    """
+    if how is not None and how not in get_args(Duplicates):
+        raise InvalidInputError(
+            f"rows that repeat each other are kept together, apart, or dropped: got {how!r}"
+            f"{closest(str(how), get_args(Duplicates))}, use {', '.join(get_args(Duplicates))}"
+        )
+    names = [column.name for column in columns]
+    features = _numbered(frame.select(names))
+    rows = frame.height
+    same_features = rows - int(features.max(initial=-1)) - 1
+    if not same_features:
+        return Repeats()
+    marks = [
+        pl.Series(f"_{role}", values)
+        for role, values in (("group", groups), ("time", time))
+        if values is not None
+    ]
+    first = first_rows(frame.select(dict.fromkeys([*names, *targets]).keys()).with_columns(marks))
+    same_everything = rows - int(first.sum())
+    unlikely = repeats_are_unlikely(frame, columns)
+    chosen = how
+    if chosen is None:
+        chosen = "together" if unlikely and groups is None and time is None else "apart"
+    said = (
+        f"{same_features} of {rows} rows repeat an earlier row in all features, "
+        f"{same_everything or 'none'} of them in the targets, too"
+    )
+    if chosen == "drop":
+        return Repeats(kept=first, notes=(f"{said}; {same_everything or 'none'} are left out",))
+    if chosen == "together":
+        together = features if groups is None else _merged(groups, features)
+        return Repeats(
+            groups=together,
+            notes=(
+                f"{said}: repeats stay on one side of every split; --duplicates apart deals them "
+                "out like other rows, --duplicates drop leaves them out",
+            ),
+        )
+    if how is not None or (not unlikely and same_everything < _FEWEST_SAID * rows):
+        return Repeats()
+    advice = "--duplicates together keeps them on one side of every split"
+    if unlikely:
+        why = "which chance does not explain: where they lie on both sides of a split, a model is "
+        return Repeats(notes=(f"{said}, {why}asked what it was told; {advice}",))
+    return Repeats(
+        notes=(f"{said}, as chance has it in columns of few values: they are dealt out; {advice}",)
+    )
+
+
+def repeats_are_unlikely(frame: pl.DataFrame, columns: Sequence[Column]) -> bool:
+    """Return whether rows that are equal in all features can hardly be equal by chance.
+
+    The rule: among the distinct rows, some column of numbers has a value of its own in at least
+    `NEARLY_ALL` of the rows that have one, and at least half of them have one. Tables of few
+    categories, or of numbers that are rounded far, repeat rows by chance.
+    """
+    numbers = [column.name for column in columns if column.kind == "numeric"]
+    if not numbers:
+        return False
+    distinct = frame.select(column.name for column in columns).unique()
+    counted = distinct.select(
+        pl.concat_list(pl.col(name).drop_nulls().n_unique(), pl.col(name).count()).alias(name)
+        for name in numbers
+    )
+    return any(
+        known >= max(distinct.height / 2, 2) and unique >= NEARLY_ALL * known
+        for unique, known in counted.row(0)
+    )
+
+
+def first_rows(frame: pl.DataFrame) -> np.ndarray:
+    """Return which rows repeat no earlier one, [n] of bool."""
+    first = np.zeros(frame.height, dtype=bool)
+    first[np.unique(_numbered(frame), return_index=True)[1]] = True
+    return first
+
+
+def _numbered(frame: pl.DataFrame) -> np.ndarray:
+    """Return a number for each row, [n]: the same for equal rows, in the order of the first."""
+    _, first, inverse = np.unique(
+        frame.hash_rows().to_numpy(), return_index=True, return_inverse=True
+    )
+    # hashes differ from machine to machine, and groups decide on folds
+    place = np.empty(len(first), dtype=np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    numbers: np.ndarray = place[inverse.ravel()]
+    return numbers
+
+
+def _merged(groups: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return groups of rows that share a value of either, [n]."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    left = np.unique(groups, return_inverse=True)[1].ravel()
+    right = np.unique(others, return_inverse=True)[1].ravel() + left.max() + 1
+    size = int(right.max()) + 1
+    links = coo_matrix((np.ones(len(left)), (left, right)), shape=(size, size))
+    found: np.ndarray = connected_components(links, directed=False)[1][left]
+    return found.astype(np.int64)

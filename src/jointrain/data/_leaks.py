@@ -1,0 +1,308 @@
+"""Leaks: columns that tell what is to be predicted, or the order of the rows. They get a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from jointrain.data._columns import Column
+from jointrain.data._duplicates import first_rows
+from jointrain.task import Task
+
+FEWEST_ROWS = 20
+"""Tables with fewer rows are not looked at: there, anything fits."""
+
+LARGEST_ERROR = 0.01
+"""A column tells a class if it is wrong in at most this share of the rows that the most frequent
+class is wrong in ..."""
+
+LARGEST_VARIANCE = 1e-4
+"""... and a number if at most this share of its variance is left."""
+
+_MOST_ROWS = 20_000
+"""Rows that are looked at, at most, evenly spaced over the table."""
+
+_MOST_PAIRS = 20_000
+"""Pairs of target and column that are looked at, at most: the first columns of a wider table."""
+
+_CONTINUOUS = 20
+"""Numbers with as many distinct values are compared by their order, too."""
+
+_SUSPICIOUS = 0.9
+"""Correlations above this are looked at closely; missing values lower them."""
+
+_ROW_PAIRS = 512
+"""Pairs of rows by which columns that do not put them into the same order are left out."""
+
+_SHOWN = 10
+"""Leaks that are told one by one, at most."""
+
+
+class _Values(NamedTuple):
+    """A column as numbers.
+
+    Args:
+        name: Its name.
+        codes: Rank of each value among the distinct ones, -1 where missing, [n]; in the order of
+            numbers, any order of others.
+        values: The numbers, NaN where missing, [n]; None for categories.
+        distinct: How many distinct values there are.
+    """
+
+    name: str
+    codes: np.ndarray
+    values: np.ndarray | None
+    distinct: int
+
+
+def leak_notes(
+    frame: pl.DataFrame, columns: Sequence[Column], tasks: Sequence[Task], labels: np.ndarray
+) -> tuple[str, ...]:
+    """Return a sentence for each thing that looks like a leak; nothing is changed or refused.
+
+    What is looked for: a feature that counts the rows; a feature that tells a target (a copy, also
+    with another unit, rounded, in bands, or with other names for the classes); a target that
+    another one tells. See `LARGEST_ERROR` and `LARGEST_VARIANCE`.
+
+    Args:
+        frame: The rows that have labels.
+        columns: The features.
+        tasks: The targets.
+        labels: As `encode_targets` gives them.
+
+    Shape:
+        labels: [n, t], NaN where a label is missing.
+    """
+    if frame.height < FEWEST_ROWS:
+        return ()
+    indices = {
+        column.name: what for column in columns if (what := _counts_rows(frame[column.name]))
+    }
+    notes = [
+        f"column {name!r} looks like an index: it {what}; if it only numbers the rows, name it "
+        "with --id, or ignore it"
+        for name, what in indices.items()
+    ]
+    others = [column for column in columns if column.name not in indices]
+    others = others[: _MOST_PAIRS // len(tasks)]
+    rows = np.unique(np.linspace(0, frame.height - 1, _MOST_ROWS).round().astype(np.int64))
+    sample = frame[rows].select({c.name: None for c in (*others, *tasks)}.keys())
+    # a row that is there several times would tell itself
+    distinct = first_rows(sample)
+    sample, known = sample.filter(pl.Series(distinct)), labels[rows][distinct]
+    targets = [_target(task, known[:, index]) for index, task in enumerate(tasks)]
+    features = _features(sample, others)
+    if not len(sample):
+        return tuple(notes)
+    suspects = _Suspects(features or targets, targets)
+    found = [
+        f"column {feature.name!r} tells target {target.name!r} ({how}): is it known at prediction "
+        "time? if not, ignore it"
+        for i, feature in enumerate(features)
+        for j, target in enumerate(targets)
+        if (how := _tells(feature, target, suspects, (i, j)))
+    ]
+    few = targets[: int(_MOST_PAIRS**0.5)]
+    suspects = _Suspects(few, few)
+    for i, j in combinations(range(len(few)), 2):
+        for pair in ((i, j), (j, i)):
+            first, second = few[pair[0]], few[pair[1]]
+            if how := _tells(first, second, suspects, pair):
+                found.append(
+                    f"target {first.name!r} tells target {second.name!r} ({how}): if it is known "
+                    "at prediction time, make it a feature; if not, one of the two is enough"
+                )
+                break
+    if len(found) > _SHOWN:
+        found = [*found[:_SHOWN], f"{len(found) - _SHOWN} more columns tell a target like that"]
+    return (*notes, *found)
+
+
+class _Suspects:
+    """Which pairs of columns may lie on a line or in the same order: all that do, and few others.
+
+    Args:
+        sources: s columns.
+        targets: t columns.
+    """
+
+    def __init__(self, sources: Sequence[_Values], targets: Sequence[_Values]) -> None:
+        lines = [np.stack([_unit(one) for one in columns]) for columns in (sources, targets)]
+        # where values are missing, the correlation is lower than that of the known ones
+        self.line = np.abs(lines[0] @ lines[1].T) > _SUSPICIOUS  # [s, t]
+        chosen = np.random.default_rng(0).integers(0, len(sources[0].codes), (2, _ROW_PAIRS))
+        signs = [
+            np.stack([_signs(one, *chosen) for one in columns]) for columns in (sources, targets)
+        ]
+        rises = [(of_columns > 0).astype(np.float32) for of_columns in signs]
+        falls = [(of_columns < 0).astype(np.float32) for of_columns in signs]
+        self.up = rises[0] @ falls[1].T + falls[0] @ rises[1].T == 0  # [s, t]
+        self.down = rises[0] @ rises[1].T + falls[0] @ falls[1].T == 0
+
+
+def _unit(column: _Values) -> np.ndarray:
+    """Return numbers of mean 0 and length 1, 0 where missing, [n]; zeros for categories."""
+    if column.values is None or not np.isfinite(column.values).any():
+        return np.zeros(len(column.codes))
+    with np.errstate(all="ignore"):
+        values = column.values / (np.nanmax(np.abs(column.values)) or 1.0)
+        values = np.nan_to_num(values - np.nanmean(values))
+        return np.nan_to_num(values / np.linalg.norm(values))
+
+
+def _signs(column: _Values, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return in which pairs of rows a value rises (1) or falls (-1); 0 where one is missing."""
+    one, other = column.codes[left], column.codes[right]
+    return np.where((one < 0) | (other < 0), 0, np.sign(other - one))
+
+
+def _counts_rows(column: pl.Series) -> str | None:
+    """Return in which way a column numbers the rows, None if it does not."""
+    rows = len(column)
+    if column.null_count():
+        return None
+    if column.dtype == pl.String:
+        parts = column.str.extract_groups(r"^(\D*)(\d{1,18})$").struct.unnest()
+        if parts.to_series(0).n_unique() > 1 or parts.to_series(1).null_count():
+            return None
+        column = parts.to_series(1).cast(pl.Int64)
+    elif column.dtype.is_float():
+        if not (column == column.round()).all() or column.abs().max() >= 2.0**53:  # type: ignore[operator]
+            return None
+        column = column.cast(pl.Int64)
+    elif not column.dtype.is_integer():
+        return None
+    if column.n_unique() < rows:
+        return None
+    smallest, largest = column.min(), column.max()
+    if smallest in (0, 1) and largest - smallest == rows - 1:  # type: ignore[operator]
+        return f"has the values {smallest} to {largest}, each once"
+    if column.is_sorted() or column.is_sorted(descending=True):
+        return "is a whole number, different in every row, in the order of the rows"
+    return None
+
+
+def _features(frame: pl.DataFrame, columns: Sequence[Column]) -> list[_Values]:
+    found = []
+    for column in columns:
+        values = frame[column.name]
+        # text tells a class only through values that come again, as categories do
+        numbers = None
+        if column.kind == "numeric":
+            if values.dtype == pl.Duration:
+                values = values.dt.total_microseconds()
+            numbers = values.cast(pl.Float64).to_numpy()
+        elif column.kind not in ("boolean", "category", "text"):
+            continue
+        codes = values.cast(pl.String) if values.dtype in (pl.Categorical, pl.Enum) else values
+        ranks = codes.rank("dense").fill_null(0).to_numpy().astype(np.int64) - 1
+        found.append(_Values(column.name, ranks, numbers, int(ranks.max(initial=-1)) + 1))
+    return found
+
+
+def _target(task: Task, labels: np.ndarray) -> _Values:
+    ranks = np.full(len(labels), -1)
+    known = np.isfinite(labels)
+    distinct, codes = np.unique(labels[known], return_inverse=True)
+    ranks[known] = codes.ravel()
+    return _Values(task.name, ranks, None if task.has_classes else labels, len(distinct))
+
+
+def _tells(
+    source: _Values, target: _Values, suspects: _Suspects, pair: tuple[int, int]
+) -> str | None:
+    """Return how a column tells a target, None if it does not; `pair` is their place there."""
+    known = (source.codes >= 0) & (target.codes >= 0)
+    if known.sum() < FEWEST_ROWS or target.distinct < 2 or source.distinct < 2:
+        return None
+    codes, wanted = source.codes[known], target.codes[known]
+    if target.values is None:
+        by_value = _tells_class(codes, wanted, source.distinct, target.distinct)
+    else:
+        values = target.values[known]
+        if suspects.line[pair] and _is_line(source.values[known], values):  # type: ignore[index]
+            return "the same number, up to unit and rounding"
+        by_value = _tells_number(codes, values, source.distinct)
+    if by_value:
+        return "each of its values goes with one of the target's"
+    ordered = source.values is not None
+    if ordered and max(source.distinct, target.distinct) >= _CONTINUOUS:
+        if target.values is None:
+            if source.distinct >= _CONTINUOUS and _in_stretches(codes, wanted, target.distinct):
+                return "cuts of it part the classes without an error"
+        elif (suspects.up[pair] and _same_order(codes, wanted)) or (
+            suspects.down[pair] and _same_order(codes, -wanted)
+        ):
+            return "both put the rows into the same order"
+    return None
+
+
+def _tells_class(codes: np.ndarray, wanted: np.ndarray, distinct: int, classes: int) -> bool:
+    """Return whether the other rows of a value tell a row's class."""
+    if distinct * classes > 50 * len(codes):
+        return False
+    counts = np.bincount(codes * classes + wanted, minlength=distinct * classes)
+    counts = counts.reshape(distinct, classes)
+    counts = counts[counts.sum(1) > 1]
+    covered = counts.sum()
+    base = covered - counts.sum(0).max(initial=0)
+    if covered < 0.9 * len(codes) or base < 10:
+        return False
+    # the class of most others of the value is a row's own, even without itself
+    others = np.sort(counts, axis=1)[:, -2] if classes > 1 else np.zeros(len(counts))
+    most = counts.max(1)
+    right = most[most > others + 1].sum()
+    return bool(covered - right <= LARGEST_ERROR * base)
+
+
+def _tells_number(codes: np.ndarray, values: np.ndarray, distinct: int) -> bool:
+    """Return whether a number hardly varies among the rows of a value."""
+    if distinct > 0.55 * len(codes):
+        return False  # at least a tenth of the rows has a value of its own
+    sizes = np.bincount(codes, minlength=distinct)
+    again = sizes[codes] > 1
+    if again.sum() < 0.9 * len(codes):
+        return False
+    codes, values = codes[again], values[again]
+    values = values - values.mean()
+    scale = np.abs(values).max()
+    if not scale > 0:
+        return False
+    values = values / scale
+    means = np.bincount(codes, values, distinct) / np.maximum(sizes, 1)
+    free = len(codes) - len(np.unique(codes))
+    left = ((values - means[codes]) ** 2).sum() / free
+    return bool(left <= LARGEST_VARIANCE * values.var())
+
+
+def _is_line(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two numbers lie on a line."""
+    with np.errstate(all="ignore"):
+        one, other = (v / np.abs(v).max() for v in (one - one.mean(), other - other.mean()))
+        correlation = (one @ other) ** 2 / ((one @ one) * (other @ other))
+    return bool(1 - correlation <= LARGEST_VARIANCE)
+
+
+def _same_order(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether neither of two rankings ever falls while the other rises."""
+    order = np.lexsort((other, one))
+    return bool((np.diff(other[order]) >= 0).all())
+
+
+def _in_stretches(codes: np.ndarray, wanted: np.ndarray, classes: int) -> bool:
+    """Return whether each class is one stretch of the ranking, none with fewer than 5 rows."""
+    if np.bincount(wanted, minlength=classes).min() < 5:
+        return False
+    if len(codes) > _ROW_PAIRS and not _in_stretches_of(codes[::50], wanted[::50], classes):
+        return False
+    return _in_stretches_of(codes, wanted, classes)
+
+
+def _in_stretches_of(codes: np.ndarray, wanted: np.ndarray, classes: int) -> bool:
+    order = np.lexsort((wanted, codes))
+    changes = np.diff(wanted[order]) != 0
+    return bool(changes.sum() < classes and (np.diff(codes[order])[changes] > 0).all())

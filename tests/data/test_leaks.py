@@ -1,0 +1,135 @@
+import numpy as np
+import polars as pl
+import pytest
+from sklearn import datasets
+
+from jointrain.data import SupervisedTable, load_penguins
+
+ROWS = 200
+RANDOM = np.random.default_rng(0)
+X, NOISE = RANDOM.normal(size=ROWS), RANDOM.normal(size=ROWS)
+Y = X + 0.5 * NOISE
+CLASS = RANDOM.choice(["a", "b", "c"], ROWS)
+
+
+def notes(targets=("y", "cls"), **columns) -> str:
+    frame = pl.DataFrame({"x": X, "y": Y, "cls": CLASS, **columns})
+    return "\n".join(SupervisedTable.prepare(frame, list(targets)).notes)
+
+
+@pytest.mark.parametrize(
+    "column, how",
+    [
+        (np.arange(ROWS), "has the values 0 to 199, each once"),
+        (np.arange(1, ROWS + 1), "has the values 1 to 200, each once"),
+        (np.arange(ROWS, dtype=float), "has the values 0 to 199"),
+        (RANDOM.permutation(ROWS), "has the values 0 to 199"),
+        (np.cumsum(RANDOM.integers(1, 9, ROWS)) + 1000, "in the order of the rows"),
+        (np.arange(ROWS)[::-1] * 3 + 7, "in the order of the rows"),
+        ([f"row {i:05d}" for i in range(7, ROWS + 7)], "in the order of the rows"),
+    ],
+)
+def test_an_index_is_noticed(column, how):
+    found = notes(left=column)
+    assert "column 'left' looks like an index: it" in found
+    assert how in found
+    assert "tells" not in found
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        RANDOM.permutation(ROWS * 2)[:ROWS],
+        np.sort(RANDOM.integers(0, 150, ROWS)),
+        np.sort(RANDOM.normal(size=ROWS)),
+        [f"{a}{i}" for i, a in enumerate(RANDOM.choice(list("xyz"), ROWS))],
+    ],
+)
+def test_what_is_no_index(column):
+    assert notes(left=column) == ""
+
+
+@pytest.mark.parametrize(
+    "column, how",
+    [
+        (Y, "the same number, up to unit and rounding"),
+        (1.8 * Y + 32, "the same number"),
+        (np.round(-100 * Y), "the same number"),
+        (np.round(Y), "both put the rows into the same order"),
+        (np.exp(Y), "both put the rows into the same order"),
+        (-(Y**3), "both put the rows into the same order"),
+        ((Y > 0.3).astype(int), "both put the rows into the same order"),
+    ],
+)
+def test_a_copy_of_a_number_is_noticed(column, how):
+    found = notes(twin=column)
+    assert f"column 'twin' tells target 'y' ({how}" in found
+    assert "is it known at prediction time? if not, ignore it" in found
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [{"a": 3, "b": 1, "c": 2}[label] for label in CLASS],
+        [{"a": "rot", "b": "blau", "c": "grau"}[label] for label in CLASS],
+        # several names for a class
+        [f"{label}{i % 3}" for i, label in enumerate(CLASS)],
+        # a number that was cut into the classes
+        [{"a": 10.0, "b": 20.0, "c": 30.0}[label] + i / 40 for i, label in enumerate(CLASS)],
+    ],
+)
+def test_another_name_of_a_class_is_noticed(column):
+    assert "column 'twin' tells target 'cls'" in notes(twin=column)
+
+
+def test_a_nearly_perfect_twin_is_noticed_and_a_good_feature_is_not():
+    twin = CLASS.copy()
+    twin[7] = "a" if twin[7] != "a" else "b"
+    assert "column 'twin' tells target 'cls'" in notes(twin=twin)
+    good = CLASS.copy()
+    good[:20] = RANDOM.permutation(good[:20])
+    assert notes(good=good, close=Y + 0.05 * NOISE) == ""
+
+
+def test_a_twin_with_missing_values_is_noticed():
+    twin = np.where(np.arange(ROWS) % 3 == 0, np.nan, 2 * Y)
+    assert "column 'twin' tells target 'y'" in notes(twin=twin)
+
+
+def test_a_number_that_follows_from_a_category_is_noticed():
+    shop = RANDOM.integers(0, 12, ROWS)
+    rent = RANDOM.normal(size=12)[shop]
+    frame = pl.DataFrame({"x": X, "shop": [f"s{i}" for i in shop], "rent": rent})
+    (note,) = SupervisedTable.prepare(frame, ["rent"]).notes
+    assert "column 'shop' tells target 'rent' (each of its values goes with one of" in note
+
+
+def test_a_target_that_tells_another_one_is_noticed_once():
+    found = notes(("y", "z", "cls"), z=2 * Y)
+    assert found.count("target 'y' tells target 'z'") == 1
+    assert "if it is known at prediction time, make it a feature" in found
+    assert "target 'z' tells" not in found
+
+
+def test_one_target_can_follow_from_another_without_telling_it():
+    grade = np.where(CLASS == "a", "low", "high")
+    found = notes(("y", "cls", "grade"), grade=grade)
+    assert "target 'cls' tells target 'grade'" in found
+    assert "target 'grade' tells" not in found
+
+
+@pytest.mark.parametrize(
+    "name", ["iris", "wine", "breast_cancer", "diabetes", "linnerud", "digits"]
+)
+def test_no_false_alarm_on_well_known_tables(name):
+    bunch = getattr(datasets, f"load_{name}")(as_frame=True)
+    target = bunch.target
+    targets = list(target.columns) if hasattr(target, "columns") else [target.name]
+    table = SupervisedTable.prepare(bunch.frame, targets)
+    assert table.notes == ()
+    assert table.groups is None
+
+
+def test_no_false_alarm_on_the_penguins():
+    table = SupervisedTable.prepare(load_penguins(), ["species", "sex", "body_mass_g"])
+    assert table.notes == ()
