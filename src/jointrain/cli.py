@@ -286,7 +286,7 @@ def compare(settings: CompareSettings) -> None:
         "metrics": f"mean over the test parts of {done.folds} folds x {done.seeds} "
         f"seed{'s' if done.seeds > 1 else ''}, which "
         "had no say in the model",
-        "id": settings.id,
+        **_bundle_notes(settings, table),
     }
 
     def write(folder: Path) -> None:
@@ -312,7 +312,8 @@ def compare(settings: CompareSettings) -> None:
         write_whole(out / "report.md", lambda path: path.write_text(report, encoding="utf-8"))
     with printing(saved=out):
         if settings.json_output:
-            print(json.dumps({**result_to_json(result), "out": str(out)}, ensure_ascii=False))
+            whole = {**result_to_json(result), "notes": table.notes, "out": str(out)}
+            print(json.dumps(whole, ensure_ascii=False))
             return
         print_result(result, _console())
         names = [n for n in ("results.parquet", "report.md", picture.name) if (out / n).exists()]
@@ -369,7 +370,7 @@ def weigh(settings: WeighSettings) -> None:
             progress=advance,
             **settings.search,
         )
-    _answer(settings, report_weights(result), result.candidates, "with which weights?")
+    _answer(settings, table, report_weights(result), result.candidates, "with which weights?")
 
 
 @app.command(epilog="Example: jointrain group data.csv --targets a,b,c,d --models 2")
@@ -391,7 +392,8 @@ def group(settings: GroupSettings) -> None:
             progress=advance,
             **settings.search,
         )
-    _answer(settings, report_groups(result), result.candidates, "which together?", result.affinity)
+    report = report_groups(result)
+    _answer(settings, table, report, result.candidates, "which together?", result.affinity)
 
 
 @app.command(epilog="Example: jointrain share data.csv --targets price,demand")
@@ -407,7 +409,8 @@ def share(settings: ShareSettings) -> None:
     table = _prepare_search(settings)
     with _progress("split points") as advance:
         result = search_shared_depth(table, recipe, progress=advance, **settings.search)
-    _answer(settings, report_shared_depth(result), result.candidates, "how many shared layers?")
+    report = report_shared_depth(result)
+    _answer(settings, table, report, result.candidates, "how many shared layers?")
 
 
 def _prepare_search(settings: SearchSettings) -> SupervisedTable:
@@ -418,6 +421,7 @@ def _prepare_search(settings: SearchSettings) -> SupervisedTable:
 
 def _answer(
     settings: SearchSettings,
+    table: SupervisedTable,
     report: SearchReport,
     candidates: Candidates,
     question: str,
@@ -437,13 +441,13 @@ def _answer(
                     affinity.plot().savefig(folder / picture, dpi=110)
             page = report.markdown(f"{settings.table.name}: {question}", picture=picture)
             (folder / "report.md").write_text(page, encoding="utf-8")
-            text = json.dumps(report.json, indent=1, ensure_ascii=False)
+            text = json.dumps({**report.json, "notes": table.notes}, indent=1, ensure_ascii=False)
             (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
 
         out = write_new_folder(out, write, force=settings.force, elsewhere=True)
     with printing(saved=out):
         if settings.json_output:
-            print(json.dumps(report.json, ensure_ascii=False))
+            print(json.dumps({**report.json, "notes": table.notes}, ensure_ascii=False))
             return
         report.print(_console())
         if out is not None:
@@ -465,14 +469,15 @@ def fit(settings: FitSettings) -> None:
     model = _fit(table, recipe, settings)
     out = write_new_folder(
         out,
-        lambda folder: write_bundle(model, folder, notes={"id": settings.id}),
+        lambda folder: write_bundle(model, folder, notes=_bundle_notes(settings, table)),
         force=settings.force,
         elsewhere=True,
     )
     add_importance(model, table, out)
     validation = model.validation
     if settings.json_output:
-        print(json.dumps({"out": str(out), "validation_loss": validation}, ensure_ascii=False))
+        answer = {"out": str(out), "validation_loss": validation, "notes": table.notes}
+        print(json.dumps(answer, ensure_ascii=False))
         return
     rows = []
     for name, parts in _by_task(model.parts).items():
@@ -511,7 +516,11 @@ def predict(
     frame = read_table(table)
     _warn_unseen(model, frame)
     predictions = model.predict_table(frame, intervals)
-    name = describe_bundle(bundle)["notes"].get("id")
+    notes = describe_bundle(bundle)["notes"]
+    name = notes.get("id")
+    _say_unused(model, frame, (name, notes.get("time")))
+    if intervals is not None and notes.get("time") is not None:
+        print(f"note: {_LATER}", file=sys.stderr)
     if name in frame.columns and name not in predictions.columns:
         predictions = predictions.insert_column(0, frame[name])
     write_table(predictions, out)
@@ -616,6 +625,11 @@ def _print_networks(model: TableModel) -> None:
     print(f"Seed: {model.seed}")
 
 
+_LATER = (
+    "the intervals were measured on the latest rows of the table that the model was fitted to; on "
+    "later data their coverage is not promised"
+)
+
 _LAST_SECONDS = 5.0
 """What is kept of a budget for column importance, files and pictures."""
 
@@ -711,6 +725,11 @@ def networks(json_output: _JSON = False) -> None:
     _print_table(f"{len(rows)} networks", ["name", "what it is", "options"], rows)
 
 
+def _bundle_notes(settings: TableSettings, table: SupervisedTable) -> dict[str, Any]:
+    """Return what a bundle is to know of the table and its columns."""
+    return {"id": settings.id, "time": settings.time, "table": list(table.notes)}
+
+
 def _output_folder(settings: TableSettings) -> Path:
     return settings.out or Path(f"{settings.table.name.split('.')[0]}-answer")
 
@@ -745,6 +764,16 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
         for note in table.notes:
             print(f"note: {note}", file=sys.stderr)
     return table
+
+
+def _say_unused(model: TableModel | BlendedModel, frame: Any, roles: Sequence[str | None]) -> None:
+    """Name the columns of a table that a model has no use for."""
+    known = {column.name for column in model.columns} | {task.name for task in model.tasks}
+    unused = [name for name in frame.columns if name not in known and name not in roles]
+    if unused:
+        shown = ", ".join(map(repr, unused[:8]))
+        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
+        print(f"note: the model does not use: {shown}{more}", file=sys.stderr)
 
 
 def _warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:

@@ -2,8 +2,11 @@
 
 import numpy as np
 import polars as pl
+import pytest
 
 from jointrain import SupervisedTable
+from jointrain.data import TableEncoder, outer_folds
+from jointrain.errors import InvalidInputError
 
 
 def table() -> SupervisedTable:
@@ -31,3 +34,101 @@ def test_only_keeps_the_rows_that_have_a_label_of_the_chosen_targets():
 def test_only_of_all_targets_is_the_table_itself():
     whole = table()
     assert whole.only(["y2", "y1"]) is whole
+
+
+def dated(rows: int = 60, step: str = "1d") -> pl.DataFrame:
+    from datetime import datetime
+
+    random = np.random.default_rng(0)
+    start = datetime(2024, 1, 1)
+    day = pl.datetime_range(start, datetime(2034, 1, 1), step, eager=True)[:rows]
+    return pl.DataFrame({"day": day, "x": random.normal(size=rows), "y": random.normal(size=rows)})
+
+
+def test_a_time_column_stays_a_feature_by_its_calendar_parts():
+    table = SupervisedTable.prepare(dated(), ["y"], time_column="day")
+    assert [(column.name, column.kind) for column in table.columns] == [
+        ("x", "numeric"),
+        ("day", "calendar"),
+    ]
+    assert table.time.tolist() == list(range(60))
+    assert table.notes == (
+        "time column 'day' orders the splits, and its month, weekday are features; ignore the "
+        "column to leave them out",
+    )
+    encoder = TableEncoder().fit(table.frame, list(table.columns))
+    names = list(encoder.feature_names)
+    assert names == ["x", "day month sin", "day month cos", "day weekday sin", "day weekday cos"]
+    values = encoder.transform(table.frame)
+    np.testing.assert_allclose(values[:, 3], np.sin(2 * np.pi * (np.arange(60) % 7) / 7), atol=1e-6)
+
+
+def test_an_ignored_time_column_orders_the_splits_only():
+    table = SupervisedTable.prepare(dated(), ["y"], time_column="day", ignore=["day"])
+    assert [column.name for column in table.columns] == ["x"]
+    assert table.time is not None
+    assert table.notes == ()
+
+
+def test_times_without_calendar_parts_are_no_feature_and_ties_are_told():
+    frame = dated().with_columns(day=pl.int_range(60) // 2)
+    table = SupervisedTable.prepare(frame, ["y"], time_column="day")
+    assert [column.name for column in table.columns] == ["x"]
+    assert table.notes == (
+        "time column 'day' has 30 distinct values in 60 rows: rows of the same time stay on one "
+        "side of a cut, so parts may differ in size",
+        "time column 'day' orders the splits and is no feature: it has no month, weekday or hour "
+        "that varies",
+    )
+
+
+def test_a_calendar_may_be_the_only_feature():
+    table = SupervisedTable.prepare(dated().drop("x"), ["y"], time_column="day")
+    assert [column.name for column in table.columns] == ["day"]
+
+
+def test_missing_times_are_counted_and_those_without_label_do_not_matter():
+    frame = dated().with_columns(
+        day=pl.when(pl.int_range(60).is_in([4, 9])).then(None).otherwise("day"),
+        y=pl.when(pl.int_range(60) == 4).then(None).otherwise("y"),
+    )
+    with pytest.raises(InvalidInputError, match="'day' is empty in row 10; fill it or leave"):
+        SupervisedTable.prepare(frame, ["y"], time_column="day")
+    more = frame.with_columns(y=pl.lit(1.0) * pl.int_range(60))
+    with pytest.raises(InvalidInputError, match="is empty in 2 rows, the first is row 5;"):
+        SupervisedTable.prepare(more, ["y"], time_column="day")
+    few = frame.filter(pl.int_range(60) != 9)
+    assert SupervisedTable.prepare(few, ["y"], time_column="day").unlabelled_rows == 1
+
+
+def test_groups_and_time_go_together():
+    frame = dated().with_columns(who=pl.int_range(60) // 6)
+    table = SupervisedTable.prepare(frame, ["y"], time_column="day", group_column="who")
+    for train, test in outer_folds(
+        table.labels(), table.tasks, 3, 0, groups=table.groups, time=table.time
+    ):
+        assert not set(table.groups[train]) & set(table.groups[test])
+        assert table.time[train].max() < table.time[test].min()
+
+
+def test_one_target_may_be_given_by_its_name_alone():
+    frame = dated().rename({"y": "umsatz"})
+    table = SupervisedTable.prepare(frame, "umsatz", ignore="day")
+    assert [task.name for task in table.tasks] == ["umsatz"]
+    assert [column.name for column in table.columns] == ["x"]
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"targets": [3]}, "target columns are given by their names, as text: got 3, of type int"),
+        ({"targets": ["y"], "ignore": [None]}, "ignored columns are given by their names"),
+        ({"targets": ["y"], "group_column": 3}, "group columns are given by their names"),
+        ({"targets": "umsatz"}, "target column 'umsatz' is not in the table"),
+        ({"targets": []}, "no target is named"),
+        ({"targets": ["y"], "kinds": {"y": "class"}}, "unknown kind 'class'"),
+    ],
+)
+def test_what_names_no_column_is_told(more, message):
+    with pytest.raises(InvalidInputError, match=message):
+        SupervisedTable.prepare(dated(), **more)

@@ -283,12 +283,19 @@ def _check_columns(
             happen to hold numbers only; None accepts numbers in all columns of strings.
     """
     schema = frame.schema
+    missing = [column.name for column in columns if column.name not in schema]
+    if len(missing) == 1:
+        raise InvalidInputError(
+            f"column {missing[0]!r} is missing from the table"
+            f"{closest(missing[0], frame.columns)}; the model needs it"
+        )
+    if missing:
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise InvalidInputError(
+            f"columns {', '.join(map(repr, missing[:8]))}{more} are missing from the table; the "
+            "model needs them"
+        )
     for column in columns:
-        if column.name not in schema:
-            raise InvalidInputError(
-                f"column {column.name!r} is missing from the table"
-                f"{closest(column.name, frame.columns)}; the model needs it"
-            )
         dtype = schema[column.name]
         accepted = _accepts(column.kind, dtype)
         if not accepted and column.kind in ("category", "text"):

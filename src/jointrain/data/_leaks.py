@@ -90,7 +90,8 @@ def leak_notes(
     others = [column for column in columns if column.name not in indices]
     others = others[: _MOST_PAIRS // len(tasks)]
     rows = np.unique(np.linspace(0, frame.height - 1, _MOST_ROWS).round().astype(np.int64))
-    sample = frame[rows].select({c.name: None for c in (*others, *tasks)}.keys())
+    names = [column.name for column in others] + [task.name for task in tasks]
+    sample = frame[rows].select(dict.fromkeys(names).keys())
     # a row that is there several times would tell itself
     distinct = first_rows(sample)
     sample, known = sample.filter(pl.Series(distinct)), labels[rows][distinct]
@@ -178,8 +179,8 @@ def _counts_rows(column: pl.Series) -> str | None:
         return None
     if column.n_unique() < rows:
         return None
-    smallest, largest = column.min(), column.max()
-    if smallest in (0, 1) and largest - smallest == rows - 1:  # type: ignore[operator]
+    smallest, largest = (int(end) for end in (column.min(), column.max()))  # type: ignore[arg-type]
+    if smallest in (0, 1) and largest - smallest == rows - 1:
         return f"has the values {smallest} to {largest}, each once"
     if column.is_sorted() or column.is_sorted(descending=True):
         return "is a whole number, different in every row, in the order of the rows"

@@ -44,9 +44,11 @@ def outer_folds(
     evenly; a class with two rows or more is in every training part, and the row of a class that has
     no other one is in all of them and never tested. With `groups`, the rows of a group stay
     together, and of the rows without another one of their class, those that are a group of their
-    own are never tested. With `time`, rows are cut into ``folds + 1`` blocks of about the same
-    size; each but the first is tested once, by what was learned from all earlier ones, and rows of
-    the same time stay together. With both, a group that has rows in a block and before it keeps one side only:
+    own are never tested.
+
+    With `time`, rows are cut into ``folds + 1`` blocks of about the same size; each but the first
+    is tested once, by what was learned from all earlier ones, and rows of the same time stay
+    together. With groups, too, a group that has rows in a block and before it keeps one side only:
     of half of these groups, by chance, the rows in the block are tested and the earlier ones left
     out; of the others the earlier rows are trained on and those in the block left out.
 

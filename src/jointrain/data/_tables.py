@@ -11,6 +11,7 @@ import polars as pl
 
 from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
+from jointrain.data._missing_values import is_missing, unmasked
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.errors import InvalidInputError
 
@@ -172,6 +173,8 @@ def _from_mapping(columns: Mapping[Any, Any]) -> pl.DataFrame:
             )
         try:
             series.append(_series(name, values))
+        except InvalidInputError:
+            raise
         except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
             raise InvalidInputError(
                 f"column {name!r} can't be used ({str(error).splitlines()[0]}); give values of one "
@@ -188,9 +191,17 @@ def _from_mapping(columns: Mapping[Any, Any]) -> pl.DataFrame:
 def _series(name: str, values: Any) -> pl.Series:
     if isinstance(values, pl.Series):
         return values.alias(name)
-    if isinstance(values, np.ndarray) and values.dtype == object:
-        # NaN and None both stand for missing in arrays of objects
-        values = [None if value is None or value != value else value for value in values]
+    if isinstance(values, np.ma.MaskedArray):
+        values = unmasked(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "c":
+        raise InvalidInputError(
+            f"column {name!r} holds complex numbers; give real and imaginary parts in columns of "
+            "their own"
+        )
+    if isinstance(values, np.ndarray) and values.dtype == np.longdouble:
+        values = values.astype(np.float64)
+    if isinstance(values, (list, tuple)) or str(getattr(values, "dtype", "")) == "object":
+        values = [None if is_missing(value) else value for value in values]
     elif isinstance(values, np.ndarray) and values.dtype.kind in "mM":
         values = values.astype(f"{values.dtype.kind}8[us]")
     if hasattr(values, "__array__") and not isinstance(values, np.ndarray):
@@ -211,11 +222,7 @@ def _from_foreign(frame: Any) -> pl.DataFrame:
     import narwhals as nw
 
     if not isinstance(frame, np.ndarray) and hasattr(frame, "columns"):
-        named = getattr(frame, "column_names", frame.columns)
-        names = [str(name) for name in named]
-        check_names(names, "the table")
-        if type(frame).__module__.startswith("pandas") and list(named) != names:
-            frame = frame.set_axis(names, axis="columns")
+        frame = _with_plain_columns(frame)
     try:
         known = nw.from_native(frame)
         if isinstance(known, nw.LazyFrame):
@@ -241,6 +248,35 @@ def _from_foreign(frame: Any) -> pl.DataFrame:
                     "of one type"
                 ) from None
         raise InvalidInputError(f"the table can't be used ({str(whole).splitlines()[0]})") from None
+
+
+def _with_plain_columns(frame: Any) -> Any:
+    """Return a frame with text as names; one of pandas without sparse columns, categories as text.
+
+    Raises:
+        InvalidInputError: Names have several levels, or are given twice.
+    """
+    named = getattr(frame, "column_names", frame.columns)
+    levels = getattr(named, "nlevels", 1)
+    if levels > 1:
+        raise InvalidInputError(
+            f"the names of the table's columns have {levels} levels; join them to one text each, "
+            "such as frame.columns = ['_'.join(map(str, name)) for name in frame.columns]"
+        )
+    names = [str(name) for name in named]
+    check_names(names, "the table")
+    if not type(frame).__module__.startswith("pandas"):
+        return frame
+    if list(named) != names:
+        frame = frame.set_axis(names, axis="columns")
+    changed = {}
+    for name, dtype in frame.dtypes.items():
+        if type(dtype).__name__ == "SparseDtype":
+            changed[name] = frame[name].sparse.to_dense()
+        elif type(dtype).__name__ == "CategoricalDtype" and dtype.categories.dtype.kind != "O":
+            # who makes categories of numbers does not want numbers
+            changed[name] = frame[name].cat.rename_categories(str)
+    return frame.assign(**changed) if changed else frame
 
 
 def _arrow_table(frame: Any) -> pa.Table | None:

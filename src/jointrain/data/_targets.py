@@ -244,7 +244,7 @@ def _class_indices(column: pl.Series, task: Task) -> np.ndarray:
     """Return each row's class index, [n], NaN where the label is missing."""
     classes = list(task.classes)
     # in Python, whole numbers of any size, numbers and truth values compare exactly
-    index_of = {label: float(index) for index, label in enumerate(classes)}
+    index_of: dict[Any, float] = {label: float(index) for index, label in enumerate(classes)}
     words = all(isinstance(label, str) for label in classes)
     comparable = as_text(column) if words else column
     values = comparable.drop_nulls().unique()

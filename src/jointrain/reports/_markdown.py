@@ -44,6 +44,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         "for the number of recipes (Holm).",
         "- The shipped model is scored by nested cross-validation: on each fold it is chosen by "
         "training rows that its networks left out, and measured on the test rows.",
+        *(f"- About the table: {note}." for note in table.notes),
         "",
         "## Recipes",
         "",
@@ -60,7 +61,8 @@ def _split_words(result: StudyResult) -> str:
     study = result.study
     repeats = f"{study.folds} folds x {study.seeds} seed{'s' if study.seeds > 1 else ''}"
     if study.table.time is not None:
-        return f"{repeats}, forward in time (training rows come before test rows)"
+        apart = ", and each group of rows is on one side" if study.table.groups is not None else ""
+        return f"{repeats}, forward in time (training rows come before test rows{apart})"
     if study.table.groups is not None:
         return f"{repeats}, each group of rows on one side of a split"
     return f"{repeats}, shuffled and stratified by the class targets"
