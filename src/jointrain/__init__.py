@@ -10,7 +10,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from jointrain.balancing import BalancedStep, Balancer, backward
     from jointrain.bundle import load_bundle, save_bundle
-    from jointrain.data import DataSource, SupervisedTable, TensorData, load_penguins, read_table
+    from jointrain.data import (
+        DataSource,
+        SupervisedTable,
+        TensorData,
+        load_energy_efficiency,
+        load_penguins,
+        read_table,
+    )
     from jointrain.errors import (
         InvalidInputError,
         JointrainError,
@@ -77,6 +84,7 @@ _ROOMS = {
         "DataSource",
         "SupervisedTable",
         "TensorData",
+        "load_energy_efficiency",
         "load_penguins",
         "read_table",
     ),
@@ -194,6 +202,7 @@ __all__ = [
     "fit_shipped",
     "fit_table",
     "load_bundle",
+    "load_energy_efficiency",
     "load_penguins",
     "named_recipes",
     "pretrain",

@@ -3,6 +3,7 @@
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TRUSTED_TYPES, TableEncoder
+from jointrain.data._example_tables import load_energy_efficiency
 from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
@@ -34,6 +35,7 @@ __all__ = [
     "encode_targets",
     "infer_columns",
     "infer_tasks",
+    "load_energy_efficiency",
     "load_penguins",
     "outer_folds",
     "read_raw",
