@@ -320,6 +320,13 @@ class CompareSettings(TableSettings):
     )
     folds: int = Field(5, ge=2, le=1000, description="Number of outer folds.")
     seeds: int = Field(3, ge=1, le=1000, description="Number of repetitions of the folds.")
+    margin: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Changes up to this many percent do not matter (of 1 - value for metrics "
+        "bounded by 1, where that is smaller); a whole interval within them is 'equivalent'.",
+    )
     study: str | None = Field(
         None,
         description="Folder or database URL that keeps finished runs: a stopped study goes on "
@@ -399,6 +406,13 @@ class SearchSettings(TableSettings):
     importance: Numbers = Field(
         {}, description="How much a target counts: a=2,b=1; default 1 for each."
     )
+    margin: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Changes up to this many percent do not matter (of 1 - value for metrics "
+        "bounded by 1, where that is smaller); a whole interval within them is 'equivalent'.",
+    )
     budget: Duration | None = Field(
         None, description="Time for everything, such as 60s or 2m; default no limit."
     )
@@ -415,6 +429,7 @@ class SearchSettings(TableSettings):
             "seeds": self.seeds,
             "seed": self.seed,
             "importance": self.importance,
+            "margin": self.margin,
             "budget": None if self.budget is None else _seconds(self.budget),
             "workers": self.workers,
         }
@@ -458,7 +473,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     ),
     "Study": (
         "recipes", "baselines", "ship", "folds", "seeds", "trials", "models", "measure", "pareto",
-        "importance", "study",
+        "importance", "margin", "study",
     ),
     "Output": ("json", "config"),
 }  # fmt: skip

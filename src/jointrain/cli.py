@@ -249,6 +249,7 @@ def compare(settings: CompareSettings) -> None:
         seeds=settings.seeds,
         seed=settings.seed,
         ship=settings.ship,
+        margin=settings.margin,
     )
     try:
         result = _run_study(study, settings, started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,11 +27,17 @@ class Metric:
         compute: Maps (prediction, target) to one number, NaN where the figure is undefined (for
             example ROC-AUC when only one class is present).
         higher_is_better: Which direction is an improvement.
+        lowest, highest: Bounds of the figure; default none.
+        percent_above: Below this, changes are reported as differences, for percentages of next to
+            nothing say nothing. Default 0.
     """
 
     name: str
     compute: Callable[[Tensor, Tensor], float]
     higher_is_better: bool
+    lowest: float = -math.inf
+    highest: float = math.inf
+    percent_above: float = 0.0
 
     @classmethod
     def of(cls, metric: torchmetrics.Metric, name: str | None = None) -> Metric:
@@ -60,7 +67,15 @@ class Metric:
             metric.update(prediction, target)
             return float(metric.compute())
 
-        return cls(name or type(metric).__name__, compute, bool(metric.higher_is_better))
+        lowest, highest = metric.plot_lower_bound, metric.plot_upper_bound
+        return cls(
+            name or type(metric).__name__,
+            compute,
+            bool(metric.higher_is_better),
+            -math.inf if lowest is None else lowest,
+            math.inf if highest is None else highest,
+            _NEAR_ZERO if highest == 1 else 0.0,
+        )
 
 
 def root_mean_squared_error(prediction: Tensor, target: Tensor) -> float:
@@ -174,27 +189,43 @@ def _sequence_accuracy(prediction: Tensor, target: Tensor) -> float:
     return accuracy(prediction[kept], target[kept])
 
 
+_NEAR_ZERO = 0.1
+"""Below this, a figure between 0 and 1 is reported by its difference."""
+
+
+def _share(name: str, compute: Callable[[Tensor, Tensor], float]) -> Metric:
+    """Return a metric between 0 and 1, higher is better."""
+    return Metric(
+        name, compute, higher_is_better=True, lowest=0, highest=1, percent_above=_NEAR_ZERO
+    )
+
+
+def _loss(name: str, compute: Callable[[Tensor, Tensor], float]) -> Metric:
+    """Return a log-loss; a hundredth of a nat is next to nothing."""
+    return Metric(name, compute, higher_is_better=False, lowest=0, percent_above=0.01)
+
+
 DEFAULT_METRICS: dict[str, tuple[Metric, ...]] = {
     "regression": (
-        Metric("RMSE", root_mean_squared_error, higher_is_better=False),
-        Metric("R2", r2, higher_is_better=True),
+        Metric("RMSE", root_mean_squared_error, higher_is_better=False, lowest=0),
+        Metric("R2", r2, higher_is_better=True, highest=1, percent_above=_NEAR_ZERO),
     ),
     "binary": (
-        Metric("ROC-AUC", roc_auc, higher_is_better=True),
-        Metric("log-loss", binary_log_loss, higher_is_better=False),
+        _share("ROC-AUC", roc_auc),
+        _loss("log-loss", binary_log_loss),
     ),
     "multiclass": (
-        Metric("accuracy", accuracy, higher_is_better=True),
-        Metric("macro-F1", macro_f1, higher_is_better=True),
-        Metric("log-loss", log_loss, higher_is_better=False),
+        _share("accuracy", accuracy),
+        _share("macro-F1", macro_f1),
+        _loss("log-loss", log_loss),
     ),
     "multilabel": (
-        Metric("ROC-AUC", _mean_over_labels(roc_auc), higher_is_better=True),
-        Metric("log-loss", _mean_over_labels(binary_log_loss), higher_is_better=False),
+        _share("ROC-AUC", _mean_over_labels(roc_auc)),
+        _loss("log-loss", _mean_over_labels(binary_log_loss)),
     ),
     "sequence": (
-        Metric("accuracy", _sequence_accuracy, higher_is_better=True),
-        Metric("log-loss", _sequence_log_loss, higher_is_better=False),
+        _share("accuracy", _sequence_accuracy),
+        _loss("log-loss", _sequence_log_loss),
     ),
     "custom": (),
 }

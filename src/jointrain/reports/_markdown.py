@@ -35,13 +35,18 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         "- Figures are means ± standard deviation over folds and seeds. ↑ higher is better, ↓ "
         "lower is better.",
         "- Change: difference of the first metric from separate training over its mean, in "
-        "percent, positive is better, with a 95 % confidence interval of the corrected resampled "
-        "t-test (Nadeau and Bengio, 2003). Verdicts: p < 0.05, corrected for the number of tasks "
-        "(Holm).",
-        "- Delta-m: mean of the changes over the tasks (Maninis et al., 2019).",
-        "- The best recipe is the one with the highest Delta-m. It was chosen on the folds that "
-        "are shown, so its own figures flatter it slightly; the p-values of Delta-m are corrected "
-        "for the number of recipes (Holm).",
+        "percent, positive is better; a plain difference where that mean is near 0 or negative. "
+        "Behind it the interval that decides: by the corrected resampled variance (Nadeau and "
+        "Bengio, 2003), with half of the level of 5 % shared out among the Delta-m of the recipes, "
+        "the other half among all targets of all recipes. Baselines and the shipped model are "
+        "judged apart from them.",
+        "- Verdict: equivalent where the whole interval lies within the margin "
+        f"({result.margin:g} %, near a bound of 1 that share of 1 - value); else better or "
+        "worse where it leaves out 0; else undecided. Fewer than three folds give no interval.",
+        "- Delta-m: mean of the changes over the tasks (Maninis et al., 2019); tasks that can be "
+        "scored in too few folds for an interval, or whose change is no percentage, are left out.",
+        "- The best recipe was chosen on the folds that are shown, so its own figures flatter it "
+        "slightly; its interval holds for all recipes at once.",
         "- The shipped model is scored by nested cross-validation: on each fold it is chosen by "
         "training rows that its networks left out, and measured on the test rows.",
         *(f"- About the table: {note}." for note in table.notes),

@@ -223,12 +223,16 @@ def mean_and_spread(values: np.ndarray, *, spread: bool = True) -> str:
 
 
 def change_and_interval(comparison: Comparison) -> str:
-    """Return a relative change in percent with its 95 % confidence interval."""
+    """Return a change with the interval that decides: in percent, or the metric's difference."""
+    values = (comparison.change, comparison.low, comparison.high)
     if not math.isfinite(comparison.change):
         return "undefined"
-    if not math.isfinite(comparison.low):
-        return f"{comparison.change:+.1f} %"
-    return f"{comparison.change:+.1f} % [{comparison.low:+.1f}, {comparison.high:+.1f}]"
+    if comparison.unit == "percent":
+        change, low, high = (f"{value:+.1f}" for value in values)
+        change += " %"
+    else:
+        change, low, high = (f"{value:+.3g}" for value in values)
+    return f"{change} [{low}, {high}]" if math.isfinite(comparison.low) else change
 
 
 def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
@@ -241,6 +245,8 @@ def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
         "smallest_visible": finite(comparison.smallest_visible),
         "p_value": finite(comparison.p_value),
         "verdict": comparison.verdict,
+        "margin": finite(comparison.margin),
+        "left_out": list(comparison.left_out),
         "defined": comparison.defined,
         "total": comparison.total,
     }

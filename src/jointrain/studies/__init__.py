@@ -7,6 +7,7 @@ from jointrain.studies._blended_model import BlendedModel, FittedBaseline, fit_s
 from jointrain.studies._budget import run_within_budget
 from jointrain.studies._candidates import Candidates
 from jointrain.studies._catalogue import SEPARATE, default_recipes, named_recipes
+from jointrain.studies._changes import relative_changes
 from jointrain.studies._decision import Decision, StudyFigures, decide
 from jointrain.studies._flags import groups_text, pairs_text
 from jointrain.studies._group import GroupResult, search_groups
@@ -18,8 +19,6 @@ from jointrain.studies._statistics import (
     Verdict,
     corrected_resampled_t_test,
     delta_m,
-    holm,
-    relative_changes,
 )
 from jointrain.studies._study import Study, StudyInterrupted
 from jointrain.studies._study_result import SHIPPED, StudyResult
@@ -55,7 +54,6 @@ __all__ = [
     "delta_m",
     "fit_shipped",
     "groups_text",
-    "holm",
     "measure_affinity",
     "named_recipes",
     "pairs_text",

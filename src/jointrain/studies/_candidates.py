@@ -15,11 +15,9 @@ import polars as pl
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._catalogue import SEPARATE
-from jointrain.studies._statistics import (
-    Comparison,
-    compare_changes,
-    relative_changes,
-)
+from jointrain.studies._changes import fold_overlaps, task_changes
+from jointrain.studies._fold_runs import Fold
+from jointrain.studies._statistics import MARGIN, Changes, Comparison, check_margin, judge_all
 from jointrain.studies._study import Study
 from jointrain.task import Task
 from jointrain.training._recipe import Recipe
@@ -38,6 +36,9 @@ class Candidates:
         reference: The candidate that is kept unless another one is shown to be better.
         importance: How much a task's change counts in Delta-m, by task; 1 for tasks left out.
         seconds: Time spent on each candidate.
+        overlaps: As `fold_overlaps`, by task, folds in the order of seeds and numbers; empty if the
+            folds are not known.
+        margin: Changes up to this many percent do not matter, as in `StudyResult`.
     """
 
     tasks: tuple[Task, ...]
@@ -48,6 +49,8 @@ class Candidates:
     reference: str
     importance: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    overlaps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    margin: float = MARGIN
 
     def values(self, name: str, task: str, metric: str) -> np.ndarray:
         """Return a metric of a candidate over seeds and folds, [J], NaN where it is undefined."""
@@ -60,8 +63,38 @@ class Candidates:
         )
         return {key: part["value"].to_numpy() for key, part in parts.items()}
 
+    @cached_property
+    def _rows(self) -> dict[tuple[Any, ...], pl.DataFrame]:
+        """The rows of each task's first metric by candidate and task, in the order of the folds."""
+        primary = {task.name: task.primary_metric.name for task in self.tasks}
+        rows = self.table.filter(pl.col("metric") == pl.col("task").replace_strict(primary))
+        return rows.sort("seed", "fold").partition_by(
+            "recipe", "task", as_dict=True, maintain_order=True
+        )
+
+    def _changes(self, name: str, against: str) -> dict[str, Changes]:
+        for given in (name, against):
+            if given not in self.names:
+                raise InvalidInputError(
+                    f"there is no candidate {given!r}{closest(given, self.names)}"
+                )
+        found = {}
+        for task in self.tasks:
+            rows = self._rows[against, task.name]
+            found[task.name] = task_changes(
+                self._rows[name, task.name]["value"].to_numpy(),
+                rows["value"].to_numpy(),
+                task.primary_metric,
+                test_rows=rows["test_rows"].to_numpy(),
+                train_rows=rows["train_rows"].to_numpy(),
+                seeds=rows["seed"].to_numpy(),
+                overlap=self.overlaps.get(task.name),
+                margin=self.margin,
+            )
+        return found
+
     def changes(self, name: str, against: str | None = None) -> dict[str, np.ndarray]:
-        """Return the relative changes of the first metric in percent by task, [J] each.
+        """Return the changes of the first metric by task, [J] each: in percent, see `unit_of`.
 
         Args:
             name: A candidate.
@@ -70,34 +103,49 @@ class Candidates:
         Raises:
             InvalidInputError: There is no such candidate.
         """
-        against = self.baseline if against is None else against
-        for given in (name, against):
-            if given not in self.names:
-                raise InvalidInputError(
-                    f"there is no candidate {given!r}{closest(given, self.names)}"
-                )
-        return {
-            task.name: relative_changes(
-                self.values(name, task.name, task.primary_metric.name),
-                self.values(against, task.name, task.primary_metric.name),
-                higher_is_better=task.primary_metric.higher_is_better,
-            )
-            for task in self.tasks
-        }
+        found = self._changes(name, self.baseline if against is None else against)
+        return {task: one.values for task, one in found.items()}
+
+    def judge(
+        self, names: Sequence[str], against: str | None = None
+    ) -> tuple[dict[str, dict[str, Comparison]], dict[str, Comparison]]:
+        """Return how candidates compare with another one, all judged together (see `judge_all`).
+
+        The figures of the chosen candidate are flattered by the choice all the same:
+        `gain_of_choosing` is free of it.
+
+        Args:
+            names: Candidates.
+            against: Another one; default the reference.
+
+        Returns:
+            By candidate and task; and Delta-m by candidate, by importance.
+
+        Raises:
+            InvalidInputError: There is no such candidate.
+        """
+        other = self.reference if against is None else against
+        return judge_all({name: self._changes(name, other) for name in names}, self.importance)
 
     def mean_changes(self, name: str) -> dict[str, float]:
-        """Return each task's mean change against the baseline, in percent; NaN where undefined."""
+        """Return each task's mean change against the baseline, as `changes`; NaN: undefined."""
         return {task: _nanmean(values) for task, values in self.changes(name).items()}
 
     def score(self, name: str) -> float:
         """Return Delta-m against the baseline in percent: the mean change, by importance."""
         return self._score(self.mean_changes(name))
 
+    @cached_property
+    def _counted(self) -> set[str]:
+        """The tasks that Delta-m is a mean over: those with percentages, if there are any."""
+        units = {t: one.unit for t, one in self._changes(self.baseline, self.baseline).items()}
+        return {task for task in units if units[task] == "percent"} or set(units)
+
     def _score(self, changes: Mapping[str, float]) -> float:
         pairs = [
             (self.importance.get(task, 1.0), change)
             for task, change in changes.items()
-            if math.isfinite(change)
+            if math.isfinite(change) and task in self._counted
         ]
         total = sum(weight for weight, _ in pairs)
         return sum(weight * change for weight, change in pairs) / total if total else -math.inf
@@ -111,11 +159,6 @@ class Candidates:
     def recommended(self) -> str:
         """The chosen candidate if choosing is shown to pay, else the reference."""
         return self.chosen if self.gain_of_choosing.verdict == "better" else self.reference
-
-    @property
-    def test_over_train(self) -> float:
-        """Test rows over training rows of a fold."""
-        return float((self.table["test_rows"] / self.table["train_rows"]).mean())  # type: ignore[arg-type]
 
     @cached_property
     def gains_of_choosing(self) -> dict[str, np.ndarray]:
@@ -149,21 +192,30 @@ class Candidates:
                 values[position] = against[best][task][position]
         return gains
 
+    @cached_property
+    def _judged_gains(self) -> tuple[dict[str, Comparison], Comparison]:
+        known = [self._changes(name, self.reference) for name in self.choices]
+        kept = self._changes(self.reference, self.reference)
+        gains = {
+            task: replace(
+                kept[task],
+                values=values,
+                one_sided=any(changes[task].one_sided for changes in known),
+            )
+            for task, values in self.gains_of_choosing.items()
+        }
+        tasks, overall = judge_all({"chosen": gains}, self.importance)
+        return tasks["chosen"], overall["chosen"]
+
     @property
     def gain_of_choosing(self) -> Comparison:
-        """Delta-m, by importance, of `gains_of_choosing`, with its interval and test."""
-        gains = self.gains_of_choosing
-        count = len(next(iter(gains.values())))
-        scores = np.array(
-            [self._score({task: float(v[i]) for task, v in gains.items()}) for i in range(count)]
-        )
-        scores[~np.isfinite(scores)] = np.nan
-        return compare_changes({"all": scores}, self.test_over_train)["all"]
+        """Delta-m, by importance, of `gains_of_choosing`, with its interval."""
+        return self._judged_gains[1]
 
     @property
     def gain_of_choosing_by_task(self) -> dict[str, Comparison]:
-        """`gains_of_choosing` of each task with its interval and test, corrected over tasks."""
-        return compare_changes(self.gains_of_choosing, self.test_over_train)
+        """`gains_of_choosing` of each task with its interval."""
+        return self._judged_gains[0]
 
 
 class Evaluator:
@@ -211,6 +263,7 @@ class Evaluator:
         self.names: list[str] = []
         self.frames: list[pl.DataFrame] = []
         self.seconds: dict[str, float] = {}
+        self._folds: dict[tuple[int, int], Fold] = {}
         self._start = time.monotonic()
         self._pace = 0.0
 
@@ -263,6 +316,7 @@ class Evaluator:
         self.frames.append(
             result.table.with_columns(pl.col("recipe").replace_strict(given).cast(pl.String))
         )
+        self._folds |= {(fold.seed, fold.number): fold for fold in result.folds}
         for name, spent in result.seconds.items():
             self.seconds[given[name]] = self.seconds.get(given[name], 0.0) + spent
 
@@ -282,6 +336,7 @@ class Evaluator:
         reference: str,
         importance: Mapping[str, float] | None = None,
         choices: Sequence[str] | None = None,
+        margin: float = MARGIN,
     ) -> Candidates:
         """Return what has been measured so far.
 
@@ -290,8 +345,15 @@ class Evaluator:
             reference: The candidate that is kept unless another one is shown to be better.
             importance: How much a task's change counts, by task.
             choices: What may be chosen, the preferred of equals first; default everything.
+            margin: Changes up to this many percent do not matter.
+
+        Raises:
+            InvalidInputError: The margin or an importance is none.
         """
+        table = self.table
+        folds = [self._folds[key] for key in sorted(self._folds)]
         given = dict(importance or {})
+        check_margin(margin)
         check_importance(given, [task.name for task in self.table.tasks])
         return Candidates(
             self.table.tasks,
@@ -302,6 +364,8 @@ class Evaluator:
             reference,
             given,
             dict(self.seconds),
+            fold_overlaps(table.tasks, table.labels(), folds, table.groups),
+            margin,
         )
 
 

@@ -15,6 +15,7 @@ from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._flags import groups_text
 from jointrain.studies._gain_predictor import GainPredictor
 from jointrain.studies._partition import Group, Partition, best_partition, check_models
+from jointrain.studies._statistics import MARGIN
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Joint, Separate
 
@@ -85,6 +86,7 @@ def search_groups(
     seeds: int = 2,
     seed: int = 0,
     importance: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
     budget: float | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -106,6 +108,7 @@ def search_groups(
         seeds: Repetitions of the folds; default 2.
         seed: Seed of the first repetition and of the proposals.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
         budget: Seconds for everything; None (default) is no limit. With one, the result depends on
             the speed of the machine.
         workers: Processes; default one for each core.
@@ -164,7 +167,7 @@ def search_groups(
         allowed.sort(key=len)
         reference = SEPARATE if alone in allowed else TOGETHER
         choices = [made[partition].name for partition in allowed]
-        return evaluator.candidates(SEPARATE, reference, importance, choices)
+        return evaluator.candidates(SEPARATE, reference, importance, choices, margin)
 
     def measure_partitions(partitions: Sequence[Partition]) -> None:
         for partition in partitions:

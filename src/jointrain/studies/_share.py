@@ -19,6 +19,9 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks import HardSharing
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
 from jointrain.studies._catalogue import SEPARATE
+from jointrain.studies._changes import fold_overlaps
+from jointrain.studies._fold_runs import Fold
+from jointrain.studies._statistics import MARGIN
 from jointrain.task import Task
 from jointrain.training._device import one_thread
 from jointrain.training._recipe import Recipe
@@ -57,6 +60,7 @@ def search_shared_depth(
     seeds: int = 2,
     seed: int = 0,
     importance: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
     budget: float | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -73,6 +77,7 @@ def search_shared_depth(
         seeds: Repetitions of the folds; default 2.
         seed: Seed of the first repetition.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
         budget: Seconds for everything, at the cost of seeds; None (default) is no limit.
         workers: Processes; default one for each core.
         progress: Called with the number of finished folds and of all.
@@ -111,7 +116,7 @@ def search_shared_depth(
     ]  # fmt: skip
     evaluator.run_first(recipes, "separate models and each split point")
     candidates = evaluator.candidates(
-        SEPARATE, depth_text(recipe.depth, recipe.depth), importance, list(depths)
+        SEPARATE, depth_text(recipe.depth, recipe.depth), importance, list(depths), margin
     )
     return ShareResult(candidates, depths)
 
@@ -133,6 +138,7 @@ def search_split(
     reinitialize: bool = True,
     validation_fraction: float = 0.15,
     importance: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
     progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> ShareResult:
@@ -154,6 +160,7 @@ def search_split(
             want.
         validation_fraction: Share of a fold's training rows kept for early stopping.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
         progress: Called with the number of finished runs and of all.
         **settings: What `Trainer` takes.
 
@@ -172,10 +179,11 @@ def search_split(
     # what is no class of a table is spread by the presence of its labels
     spread = [task if task.has_classes else Task.regression(task.name) for task in tasks]
     splits = [
-        (fold, seed + repetition, train, test)
+        Fold(fold, seed + repetition, train, test)
         for repetition in range(seeds)
         for fold, (train, test) in enumerate(outer_folds(labels, spread, folds, seed + repetition))
     ]
+    known = np.isfinite(labels)
     rows: list[dict[str, object]] = []
     seconds = dict.fromkeys(depths, 0.0)
     done = 0
@@ -203,10 +211,10 @@ def search_split(
                     "fold": fold,
                     "seed": run_seed,
                     "value": value,
-                    "train_rows": len(train_rows),
-                    "test_rows": len(test_rows),
+                    "train_rows": int(known[train_rows, index].sum()),
+                    "test_rows": int(known[test_rows, index].sum()),
                 }
-                for task in tasks
+                for index, task in enumerate(tasks)
                 for metric, value in metrics[task.name].items()
             ]
             done += 1
@@ -222,6 +230,8 @@ def search_split(
         reference=depth_text(depth, depth),
         importance=dict(importance or {}),
         seconds=seconds,
+        overlaps=fold_overlaps(spread, labels, splits),
+        margin=margin,
     )
     return ShareResult(candidates, depths)
 

@@ -1,32 +1,63 @@
-"""Statistics of comparisons: paired tests over folds and seeds, and Delta-m."""
+"""Statistics of comparisons: the error of a mean change over folds and seeds, and verdicts.
+
+How verdicts are made, in order: the changes of a task over folds and seeds give a mean and its
+standard error (`estimate_change`); those of all tasks together give Delta-m (`mean_estimate`); an
+interval at a level that is shared out among all that is looked at (`judge_all`) gives the verdict
+(`conclude`). The verdict is read off the interval, so the two can't disagree.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from jointrain.errors import InvalidInputError
+
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 Unit = Literal["percent", "difference"]
 
 LEVEL = 0.05
-"""Below which corrected p-value a difference counts as shown."""
+"""How often, at most, something is called better or worse where nothing differs."""
+
+FEWEST_FOLDS = 3
+"""Fewer defined folds of a seed give no interval: two hardly show how much folds differ."""
+
+MARGIN = 1.0
+"""Default margin in percent: changes up to it do not matter."""
+
+
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is none.
+
+    Raises:
+        InvalidInputError: It is negative or not finite.
+    """
+    if not 0 <= margin < math.inf:
+        raise InvalidInputError(f"`margin` must be a percentage of at least 0, got {margin}")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a recipe compares with single-task training on one task, or over all tasks.
+    """How a recipe compares with another one on one task, or over all tasks.
 
     Args:
-        change: Mean change of the primary metric, positive is better, in `unit`.
-        low, high: 95 % confidence interval of the change, NaN where there is none.
-        p_value: Of the corrected resampled t-test, two-sided; corrected over tasks by `holm`.
-        verdict: What the interval shows; ``undecided`` where there is none.
+        change: Mean change of the primary metric, positive is better, in `unit`; NaN: undefined.
+        low, high: The interval that decides, simultaneous over all that is looked at together; NaN
+            where there is none.
+        p_value: Two-sided, corrected for all that is looked at together: below 0.05 exactly where
+            the interval leaves out 0.
+        verdict: ``equivalent`` where the whole interval lies within the margin, else ``better`` or
+            ``worse`` where it leaves out 0, else ``undecided``; so, too, where there is none.
         unit: ``percent`` of the reference, or ``difference`` of the metric itself.
-        defined, total: In how many of how many folds x seeds the change could be computed.
+        defined, total: In how many of how many folds x seeds the change could be computed; of
+            Delta-m, for the task where it could least often.
+        margin: Changes up to this do not matter, in `unit`.
+        left_out: Tasks that Delta-m does not cover, for it could not be told how sure their change
+            is, or because their change is no percentage.
     """
 
     change: float
@@ -37,6 +68,8 @@ class Comparison:
     unit: Unit = "percent"
     defined: int = 0
     total: int = 0
+    margin: float = MARGIN
+    left_out: tuple[str, ...] = ()
 
     @property
     def smallest_visible(self) -> float:
@@ -44,125 +77,319 @@ class Comparison:
         return (self.high - self.low) / 2
 
 
-def corrected_resampled_t_test(
-    differences: np.ndarray, test_over_train: float
-) -> tuple[float, float, float]:
-    r"""Test whether paired differences over repeated folds have mean 0.
-
-    The folds' training sets overlap, so the usual variance of the mean is too small. The corrected
-    one is :math:`(1/J + n_{test}/n_{train}) s^2` with J differences of variance :math:`s^2`.
+@dataclass(frozen=True)
+class Changes:
+    """The changes of one task over folds and seeds, positive is better.
 
     Args:
-        differences: [J], one for each fold and seed.
-        test_over_train: Test rows over training rows of a fold; 1 / (k - 1) for k folds.
+        values: [J], in `unit`; NaN where the metric of one of the two is undefined.
+        test_over_train: Labels of a fold's test part over those of its training part.
+        seeds: [J], to which repetition each value belongs; None: all to one.
+        overlap: [J, J], how much the test rows of two folds are the same, 1 on the diagonal (see
+            `fold_overlaps`); None: not known.
+        unit: As in `Comparison`.
+        margin: As in `Comparison`.
+        resolution: The least that one test row can change, in `unit`; 0 for continuous metrics.
+        one_sided: Whether the metric of one of the two is undefined where the other's is defined.
+            What is left is then chosen by how they did, and shows nothing.
+    """
 
-    Returns:
-        The two-sided p-value (of the sign test where all differences are equal) and the bounds of
-        the 95 % confidence interval of the mean; NaN bounds and p = 1 for fewer than two
-        differences.
+    values: np.ndarray
+    test_over_train: float
+    seeds: np.ndarray | None = None
+    overlap: np.ndarray | None = None
+    unit: Unit = "percent"
+    margin: float = MARGIN
+    resolution: float = 0.0
+    one_sided: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean change, and how sure it is.
+
+    Args:
+        change: The mean; NaN: undefined.
+        error: Its standard error; NaN where it can't be told.
+        freedom: Degrees of freedom of the error.
+        residuals: [J], what each fold and seed has to do with the error: the sum of their squares
+            is its square, but for what a floor adds.
+        unit, defined, total, margin, left_out: As in `Comparison`.
+        one_sided: As in `Changes`.
+    """
+
+    change: float
+    error: float
+    freedom: float
+    residuals: np.ndarray
+    unit: Unit
+    defined: int
+    total: int
+    margin: float
+    one_sided: bool = False
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.error)
+
+
+def estimate_change(changes: Changes) -> Estimate:
+    r"""Return the mean change of a task with its standard error, from its own defined folds.
+
+    Let a task be defined in J of the folds x seeds, :math:`m_s` of them with seed s, and
+    :math:`e_j` be what is left of a change when the mean of its seed is taken off. Then
+
+    .. math:: s^2 = \frac{\sum_j e_j^2}{\sum_s (m_s - 1)}, \qquad
+        \mathrm{SE}^2 = s^2 \left(\frac{1}{J} + r\right), \qquad
+        r = \max\left(\frac{n_{test}}{n_{train}}, \frac{1}{\bar m - 1}\right)
+
+    which is the corrected resampled variance: the training sets of the folds overlap, so that the
+    changes of one study are more alike than those of independent ones, by a correlation of about
+    :math:`n_{test} / (n_{test} + n_{train})`. Folds in which the metric is undefined hold no rows
+    that decide, so a task with :math:`\bar m` defined folds a seed is taken as one with so many
+    folds. Spread is looked at within seeds: the mean over the folds of a seed is nearly the same
+    for all of them, since they see the same rows, and would make it look smaller than it is.
+
+    A further seed cuts the same rows anew. Where these are many, that gives new sums of squares;
+    where they are few groups, the folds come again. The degrees of freedom count both rightly: with
+    O the overlap of test rows and C the centring within seeds they are those of the quadratic form
+    :math:`e^T e` by Satterthwaite's rule,
+    :math:`\nu = (\sum_s (m_s - 1))^2 / \lVert C O C \rVert_F^2`. That is K - 1 for K folds that are
+    the same in every seed, and near S (K - 1) for S seeds on many rows. Where the overlap is not
+    known and folds are undefined, seeds do not count: :math:`\nu = \max_s m_s - 1`.
+
+    Fewer than three defined folds in every seed give no error. Where metrics count rows, the spread
+    is taken as no less than what one row can change, so that equal changes do not look sure.
 
     Source: Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003,
-        section 3 (corrected resampled t-test); Bouckaert & Frank, PAKDD 2004, for repeated folds.
+        section 3; Bouckaert & Frank, PAKDD 2004, for repeated folds; Satterthwaite, "An approximate
+        distribution of estimates of variance components", Biometrics Bulletin 2, 1946.
     """
-    count = len(differences)
-    if count < 2:
-        return 1.0, math.nan, math.nan
-    mean = float(differences.mean())
-    error = math.sqrt((1 / count + test_over_train) * float(differences.var(ddof=1)))
-    if error <= 1e-15 * max(1.0, abs(mean)):
-        # equal differences have no spread to test by; the sign test still counts them
-        return (1.0 if abs(mean) < 1e-12 else 2.0 * 0.5**count), mean, mean
-    from scipy.special import stdtr, stdtrit
-
-    half = float(stdtrit(count - 1, 1 - LEVEL / 2)) * error
-    return float(2 * stdtr(count - 1, -abs(mean / error))), mean - half, mean + half
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number by Holm's step-down rule.
-
-    Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
-    """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    corrected = [1.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
-
-
-def relative_changes(
-    values: np.ndarray, baseline: np.ndarray, *, higher_is_better: bool
-) -> np.ndarray:
-    """Return each pair's difference over the baseline's mean, in percent, positive is better.
-
-    The mean, not each pair's own baseline, is the denominator: a fold in which the baseline happens
-    to be near zero would otherwise outweigh all others. A pair with an undefined value is NaN and
-    keeps its place, so that the changes of several tasks stay in step.
-
-    Shape:
-        values, baseline: [J]. returns: [J].
-    """
-    defined = np.isfinite(values) & np.isfinite(baseline)
-    changes = np.full(len(values), np.nan)
-    if not defined.any():
-        return changes
-    values, baseline = values[defined], baseline[defined]
-    scale = abs(float(baseline.mean()))
-    sign = 1.0 if higher_is_better else -1.0
-    if scale < 1e-12:
-        changes[defined] = np.where(values == baseline, 0.0, np.nan)
+    values = np.asarray(changes.values, dtype=np.float64)
+    total = len(values)
+    defined = np.isfinite(values)
+    found = values[defined]
+    known = (changes.unit, len(found), total, changes.margin, changes.one_sided)
+    if not len(found):
+        return Estimate(math.nan, math.nan, math.nan, np.zeros(total), *known)
+    change = float(found.mean())
+    seeds = np.zeros(total) if changes.seeds is None else np.asarray(changes.seeds)
+    _, owner, counts = np.unique(seeds[defined], return_inverse=True, return_counts=True)
+    if counts.max() < FEWEST_FOLDS or changes.one_sided:
+        return Estimate(change, math.nan, math.nan, np.zeros(total), *known)
+    means = np.bincount(owner, found) / counts
+    left = found - means[owner]
+    freedom = float((counts - 1).sum())
+    ratio = max(changes.test_over_train, 1 / (counts.mean() - 1))
+    factor = 1 / len(found) + ratio
+    spread = math.sqrt(float(left @ left) / freedom)
+    same = spread <= 1e-12 * max(1e-12, float(np.abs(found).max()))
+    if same and change != 0 and changes.resolution == 0:
+        # equal changes have no spread to tell by how much others would differ
+        return Estimate(change, math.nan, math.nan, np.zeros(total), *known)
+    residuals = np.zeros(total)
+    if not same:
+        residuals[defined] = left * math.sqrt(factor / freedom)
+    if (found == 0).all():
+        error = 0.0
     else:
-        changes[defined] = 100 * sign * (values - baseline) / scale
-    return changes
+        error = math.sqrt(factor) * max(0.0 if same else spread, changes.resolution)
+    if changes.overlap is not None:
+        centred = np.eye(len(found)) - (owner[:, None] == owner) / counts[owner]
+        shared = centred @ changes.overlap[np.ix_(defined, defined)] @ centred
+        freedom = min(freedom, freedom**2 / float((shared**2).sum()))
+    elif len(found) < total:
+        freedom = float(counts.max() - 1)
+    return Estimate(change, error, freedom, residuals, *known)
 
 
-def compare_changes(
-    changes: Mapping[str, np.ndarray], test_over_train: float
-) -> dict[str, Comparison]:
-    """Return the comparison of each task, p-values corrected for the number of tasks.
+def mean_estimate(
+    estimates: Mapping[str, Estimate], importance: Mapping[str, float] | None = None
+) -> Estimate:
+    r"""Return Delta-m: the mean change over tasks, with its standard error.
+
+    With weights :math:`w_t` of sum 1 and the scaled residuals :math:`e_{tj}` of `estimate_change`
+    (0 where task t is undefined in fold j),
+
+    .. math:: \mathrm{SE}^2 = \sum_j \Big(\sum_t w_t e_{tj}\Big)^2, \qquad
+        \frac{1}{\nu} = \frac{\sum_t w_t^2 \mathrm{SE}_t^2 / \nu_t}{\sum_t w_t^2 \mathrm{SE}_t^2}
+
+    Each task's part of the variance so comes from its own defined folds, and how tasks go together
+    from the folds that they share. It is the variance that is robust to clusters, with folds as
+    clusters; where all tasks are defined everywhere, it is that of the mean over tasks, fold by
+    fold. The degrees of freedom are a mean of those of the tasks by their part in the variance:
+    fewer than Satterthwaite's, which takes the tasks' errors for independent. So a task that is
+    noisy and seldom defined makes Delta-m as unsure as it is itself.
+
+    A task whose error can't be told (`Estimate.judged`), or whose change is no percentage, is left
+    out, and named. That depends on the labels and the reference alone, never on how well a recipe
+    does: where it might (`Changes.one_sided`), there is no error. If no error can be told, the mean
+    of all percentages is given without one; if no change is a percentage, the mean difference is.
 
     Args:
-        changes: Relative changes in percent by task, [J] each; NaN where undefined.
-        test_over_train: Test rows over training rows of a fold.
+        estimates: Of each task.
+        importance: How much each task counts; default 1 each.
+
+    Source: Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, eq. 4
+        (Delta-m); Liang & Zeger, "Longitudinal data analysis using generalized linear models",
+        Biometrika 73, 1986 (variance by clusters).
     """
-    tests = {
-        task: corrected_resampled_t_test(values[np.isfinite(values)], test_over_train)
-        for task, values in changes.items()
-    }
-    corrected = holm([p_value for p_value, _, _ in tests.values()])
-    comparisons = {}
-    for (task, (_, low, high)), p_value in zip(tests.items(), corrected, strict=True):
-        finite = changes[task][np.isfinite(changes[task])]
-        change = float(finite.mean()) if len(finite) else math.nan
-        verdict: Verdict = "undecided"
-        if p_value < LEVEL:
-            verdict = "better" if change > 0 else "worse"
-        comparisons[task] = Comparison(
-            change, low, high, p_value, verdict, "percent", len(finite), len(changes[task])
+    given = {task: (importance or {}).get(task, 1.0) for task in estimates}
+    kept = {t: e for t, e in estimates.items() if given[t] > 0 and math.isfinite(e.change)}
+    if any(e.unit == "percent" for e in kept.values()):
+        kept = {task: one for task, one in kept.items() if one.unit == "percent"}
+    one_sided = any(one.one_sided for one in kept.values())
+    if any(one.judged for one in kept.values()) and not one_sided:
+        kept = {task: one for task, one in kept.items() if one.judged}
+    left_out = tuple(task for task in estimates if given[task] > 0 and task not in kept)
+    total = max((one.total for one in estimates.values()), default=0)
+    if not kept:
+        none = math.nan
+        return Estimate(
+            none, none, none, np.zeros(total), "percent", 0, total, none, left_out=left_out
         )
-    return comparisons
+    weights = np.array([given[task] for task in kept], dtype=np.float64)
+    weights /= weights.sum()
+    each = list(kept.values())
+    residuals = sum(w * one.residuals for w, one in zip(weights, each, strict=True))
+    assert isinstance(residuals, np.ndarray)
+    errors = weights * np.array([one.error for one in each])
+    # what a floor adds to the residuals of a task is taken as independent of the others
+    floors = np.array([one.error**2 - float(one.residuals @ one.residuals) for one in each])
+    floors[floors < 1e-9 * np.array([one.error for one in each]) ** 2] = 0.0
+    error = math.sqrt(float(residuals @ residuals + weights**2 @ floors))
+    change = float(weights @ np.array([one.change for one in each]))
+    if error <= 1e-12 * abs(change):
+        error = 0.0 if change == 0 else math.nan
+    parts = errors**2
+    freedoms = np.array([one.freedom for one in each])
+    shares = parts / parts.sum() if parts.sum() > 0 else np.full(len(each), 1 / len(each))
+    return Estimate(
+        change,
+        error,
+        float(1 / (shares / freedoms).sum()),
+        residuals,
+        each[0].unit,
+        min(one.defined for one in each),
+        total,
+        float(weights @ np.array([one.margin for one in each])),
+        one_sided,
+        left_out,
+    )
 
 
-def delta_m(changes: Mapping[str, np.ndarray], test_over_train: float) -> Comparison:
-    """Return Delta-m: the mean over tasks of the relative change, with its interval and test.
+def conclude(estimate: Estimate, tests: float = 1.0) -> Comparison:
+    """Return the interval of an estimate, and the verdict that follows from it.
+
+    Args:
+        estimate: What to judge.
+        tests: By how many the level of 0.05 is shared out (Bonferroni).
+    """
+    from scipy.special import stdtr, stdtrit
+
+    low = high = math.nan
+    p_value = 1.0
+    if estimate.judged:
+        level = LEVEL / tests
+        half = float(stdtrit(estimate.freedom, 1 - level / 2)) * estimate.error
+        low, high = estimate.change - half, estimate.change + half
+        if estimate.error > 0:
+            size = abs(estimate.change) / estimate.error
+            p_value = min(1.0, tests * 2 * float(stdtr(estimate.freedom, -size)))
+    return Comparison(
+        estimate.change,
+        low,
+        high,
+        p_value,
+        _verdict(low, high, estimate.margin),
+        estimate.unit,
+        estimate.defined,
+        estimate.total,
+        estimate.margin,
+        estimate.left_out,
+    )
+
+
+def _verdict(low: float, high: float, margin: float) -> Verdict:
+    # comparisons with NaN are false
+    if -margin <= low and high <= margin:
+        return "equivalent"
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "undecided"
+
+
+def judge_all(
+    changes: Mapping[str, Mapping[str, Changes]], importance: Mapping[str, float] | None = None
+) -> tuple[dict[str, dict[str, Comparison]], dict[str, Comparison]]:
+    """Return the comparisons of recipes by task, and their Delta-m, all judged together.
+
+    Half of the level of 0.05 is shared out among the Delta-m of the recipes, the other half among
+    all tasks of all recipes (Bonferroni, which needs to know nothing of how they go together): if
+    nothing differs, a verdict of any kind is given in at most 5 % of the studies. With one task
+    Delta-m is its change, and there is nothing to halve.
+
+    Args:
+        changes: By recipe and task.
+        importance: How much each task counts in Delta-m; default 1 each.
+    """
+    each = {
+        recipe: {task: estimate_change(one) for task, one in by_task.items()}
+        for recipe, by_task in changes.items()
+    }
+    most = max((len(by_task) for by_task in each.values()), default=0)
+    halves = 1 if most < 2 else 2
+    recipes = len(each)
+    tasks = {
+        recipe: {
+            task: conclude(one, halves * recipes * len(by_task)) for task, one in by_task.items()
+        }
+        for recipe, by_task in each.items()
+    }
+    overall = {
+        recipe: conclude(mean_estimate(by_task, importance), halves * recipes)
+        for recipe, by_task in each.items()
+    }
+    return tasks, overall
+
+
+def delta_m(
+    changes: Mapping[str, np.ndarray],
+    test_over_train: float,
+    seeds: np.ndarray | None = None,
+    margin: float = MARGIN,
+) -> Comparison:
+    """Return Delta-m by itself: the mean over tasks of the relative change, with its interval.
 
     Args:
         changes: Relative changes in percent by task, [J] each, in the same order of folds and
-            seeds; where a task's change is undefined (NaN), its mean stands in, and where that of
-            all tasks is, the pair is left out.
-        test_over_train: Test rows over training rows of a fold.
-
-    Source: Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, eq. 4.
+            seeds; NaN where undefined.
+        test_over_train: Test rows over training rows of a fold; 1 / (k - 1) for k folds.
+        seeds: [J], to which repetition of the folds each belongs; None: all to one.
+        margin: Changes up to this many percent do not matter.
     """
-    defined = [values for values in changes.values() if np.isfinite(values).any()]
-    if not defined:
-        return Comparison(math.nan, math.nan, math.nan, 1.0, "undecided")
-    rows = [
-        np.where(np.isfinite(values), values, values[np.isfinite(values)].mean())
-        for values in defined
-    ]
-    mean = np.stack(rows).mean(axis=0)
-    mean[~np.isfinite(defined).any(axis=0)] = np.nan
-    return compare_changes({"all": mean}, test_over_train)["all"]
+    each = {
+        task: estimate_change(Changes(values, test_over_train, seeds, margin=margin))
+        for task, values in changes.items()
+    }
+    return conclude(mean_estimate(each))
+
+
+def corrected_resampled_t_test(
+    differences: np.ndarray, test_over_train: float, seeds: np.ndarray | None = None
+) -> tuple[float, float, float]:
+    """Test whether paired differences over repeated folds have mean 0, as `estimate_change` says.
+
+    Args:
+        differences: [J], one for each fold and seed, all defined.
+        test_over_train: Test rows over training rows of a fold; 1 / (k - 1) for k folds.
+        seeds: [J], to which repetition of the folds each belongs; None: all to one.
+
+    Returns:
+        The two-sided p-value and the bounds of the 95 % confidence interval of the mean; p = 1 and
+        NaN bounds for fewer than three folds, and where all differences are equal but not 0.
+    """
+    found = conclude(estimate_change(Changes(differences, test_over_train, seeds)))
+    return found.p_value, found.low, found.high

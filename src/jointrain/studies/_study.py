@@ -16,6 +16,7 @@ from jointrain.studies._catalogue import SEPARATE, default_recipes
 from jointrain.studies._fold_runs import Fold, FoldResult, fold_jobs, table_digest
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._run_store import RunStore
+from jointrain.studies._statistics import MARGIN, check_margin
 from jointrain.studies._study_result import StudyResult
 from jointrain.training._recipe import Recipe
 
@@ -35,6 +36,7 @@ class Study:
         seed: The first repetition's seed; default 0.
         ship: What the shipped model may hold: ``any`` (default; recipes and baselines) or
             ``networks``.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
 
     Raises:
         InvalidInputError: A value lies outside its range, names are not unique, or the table can't
@@ -48,6 +50,7 @@ class Study:
     seeds: int = 3
     seed: int = 0
     ship: Literal["any", "networks"] = "any"
+    margin: float = MARGIN
 
     def __post_init__(self) -> None:
         if not self.recipes:
@@ -56,6 +59,7 @@ class Study:
             raise InvalidInputError(f"`folds` must be at least 2, got {self.folds}")
         if self.seeds < 1:
             raise InvalidInputError(f"`seeds` must be at least 1, got {self.seeds}")
+        check_margin(self.margin)
         if self.ship not in ("any", "networks"):
             raise InvalidInputError(f"`ship` must be 'any' or 'networks', got {self.ship!r}")
         names = [recipe.name for recipe in self.recipes] + list(self.baselines)
@@ -258,6 +262,7 @@ class Measurements:
             seconds,
             [fold for seed in sorted(self._folds) for fold in self._folds[seed]],
             dict(self._results),
+            self.study.margin,
         )
 
 

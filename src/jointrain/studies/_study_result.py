@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,17 +14,19 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._baselines import CONSTANT
 from jointrain.studies._blend import Blend, blend_predictions, choose_blends
 from jointrain.studies._catalogue import SEPARATE
+from jointrain.studies._changes import fold_overlaps, task_changes
 from jointrain.studies._constants import held_out_constants, left_out_constants
 from jointrain.studies._decision import Decision, decide, figures_of
 from jointrain.studies._fold_runs import Fold, FoldResult, measured_rows
 from jointrain.studies._statistics import (
-    LEVEL,
+    MARGIN,
+    Changes,
     Comparison,
     Verdict,
-    compare_changes,
-    delta_m,
-    holm,
-    relative_changes,
+    conclude,
+    estimate_change,
+    judge_all,
+    mean_estimate,
 )
 from jointrain.training._recipe import Recipe
 
@@ -48,8 +50,8 @@ class StudyResult:
             trained together is shared out among them by the steps that they made.
         folds: The folds of all seeds.
         fold_results: The predictions, by (recipe or baseline, seed, fold).
-        margin: Changes up to this many percent do not matter; a recipe is ``equivalent`` where the
-            whole interval lies within. Default 1.
+        margin: Changes up to this many percent do not matter (of 1 - value for bounded metrics near
+            1); a recipe is ``equivalent`` where its whole interval lies within. Default 1.
     """
 
     study: Study
@@ -57,7 +59,7 @@ class StudyResult:
     seconds: dict[str, float]
     folds: Sequence[Fold] = ()
     fold_results: Mapping[tuple[str, int, int], FoldResult] = field(default_factory=dict)
-    margin: float = 1.0
+    margin: float = MARGIN
 
     @property
     def recipe_names(self) -> list[str]:
@@ -96,35 +98,77 @@ class StudyResult:
         return dict(zip(names.iter_rows(), values, strict=True))
 
     @cached_property
-    def _test_over_train(self) -> float:
-        return float((self.table["test_rows"] / self.table["train_rows"]).mean())  # type: ignore[arg-type]
+    def _label_counts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Labels in the test and training part of each fold, [J] each, by task."""
+        keys = ["seed", "fold"]
+        found = {}
+        for (task,), part in self.table.partition_by("task", as_dict=True).items():
+            once = part.unique(keys, keep="first")
+            rows = self._order.join(once, on=keys, how="left", maintain_order="left")
+            found[str(task)] = rows["test_rows"].to_numpy(), rows["train_rows"].to_numpy()
+        return found
 
-    def _changes(self, recipe: str, reference: str = SEPARATE) -> dict[str, np.ndarray]:
+    @cached_property
+    def _overlaps(self) -> dict[str, np.ndarray] | None:
+        """As `fold_overlaps`, in the order of the values; None if the folds are not known."""
+        table = self.study.table
+        by_number = {(fold.seed, fold.number): fold for fold in self.folds}
+        numbers = list(self._order.iter_rows())
+        if any(number not in by_number for number in numbers):
+            return None
+        folds = [by_number[number] for number in numbers]
+        return fold_overlaps(table.tasks, table.labels(), folds, table.groups)
+
+    def _was_run(self, name: str) -> np.ndarray:
+        """Return on which folds of all seeds a recipe or baseline was run, [J]."""
+        rows = (self.shipped_table if name == SHIPPED else self.table).filter(recipe=name)
+        known = set(rows.select("seed", "fold").unique().iter_rows())
+        return np.array([number in known for number in self._order.iter_rows()], dtype=bool)
+
+    def _changes(self, name: str, reference: str) -> dict[str, Changes]:
+        run = self._was_run(name) & self._was_run(reference)
+        seeds = self._order["seed"].to_numpy()[run]
         changes = {}
         for task in self.study.table.tasks:
             metric = task.primary_metric
-            changes[task.name] = relative_changes(
-                self.values(recipe, task.name, metric.name),
-                self.values(reference, task.name, metric.name),
-                higher_is_better=metric.higher_is_better,
+            test_rows, train_rows = self._label_counts[task.name]
+            overlap = None if self._overlaps is None else self._overlaps[task.name]
+            changes[task.name] = task_changes(
+                self.values(name, task.name, metric.name)[run],
+                self.values(reference, task.name, metric.name)[run],
+                metric,
+                test_rows=test_rows[run],
+                train_rows=train_rows[run],
+                seeds=seeds,
+                overlap=None if overlap is None else overlap[np.ix_(run, run)],
+                margin=self.margin,
             )
         return changes
 
-    def compare(self, recipe: str, reference: str = SEPARATE) -> dict[str, Comparison]:
-        """Return how a recipe or baseline compares with another one, by task.
+    def judge(
+        self, names: Sequence[str], reference: str = SEPARATE
+    ) -> tuple[dict[str, dict[str, Comparison]], dict[str, Comparison]]:
+        """Return how recipes or baselines compare with another one, all judged together.
 
-        The primary metric of each task is compared by the corrected resampled t-test over folds x
-        seeds; p-values are corrected for the number of tasks (Holm).
+        Use it where an answer picks among them: the intervals hold for all of them, and for all
+        tasks, at once (see `judge_all`).
+
+        Args:
+            names: Recipes or baselines.
+            reference: What they are compared with; default separate training.
+
+        Returns:
+            By recipe and task; and Delta-m by recipe.
 
         Raises:
             InvalidInputError: The study holds no such recipe.
         """
-        for name in (recipe, reference):
-            if name not in self.recipe_names:
+        for name in (*names, reference):
+            if name not in (*self.recipe_names, SHIPPED):
                 raise InvalidInputError(
                     f"the study has no recipe {name!r}{closest(name, self.recipe_names)}"
                 )
-        return compare_changes(self._changes(recipe, reference), self._test_over_train)
+        return judge_all({name: self._changes(name, reference) for name in names})
 
     def overall(
         self, recipe: str, reference: str, tasks: Sequence[str] | None = None, among: int = 1
@@ -135,40 +179,46 @@ class StudyResult:
             recipe: What is compared; the shipped model may be, too.
             reference: What it is compared with.
             tasks: Names of the targets; default all.
-            among: From how many recipes or baselines the answer picks; the verdict is corrected for
-                it.
+            among: From how many recipes or baselines the answer picks; the interval holds for all
+                of them. Against separate training it is never narrower than that of `delta_m`.
         """
-        changes = self._changes(recipe, reference)
-        given = changes if tasks is None else {task: changes[task] for task in tasks}
-        found = delta_m(given, self._test_over_train)
-        p_value = min(1.0, among * found.p_value)
-        verdict = found.verdict if p_value < LEVEL else "undecided"
-        return replace(found, p_value=p_value, verdict=verdict)
+        given = self._changes(recipe, reference)
+        each = {task: estimate_change(given[task]) for task in tasks or given}
+        names = [one.name for one in self.study.recipes if one.name != SEPARATE]
+        family = next((f for f in (names, self.study.baselines) if recipe in f), ())
+        picked = max(among, len(family) if reference == SEPARATE else 1)
+        return conclude(mean_estimate(each), picked * (1 if len(given) < 2 else 2))
+
+    def compare(self, recipe: str, reference: str = SEPARATE) -> dict[str, Comparison]:
+        """Return how a recipe or baseline compares with another one, by task.
+
+        Against separate training, these are `comparisons`; against others, the two are judged by
+        themselves.
+
+        Raises:
+            InvalidInputError: The study holds no such recipe.
+        """
+        if reference == SEPARATE and recipe in self.comparisons:
+            return self.comparisons[recipe]
+        return self.judge([recipe], reference)[0][recipe]
 
     @cached_property
-    def comparisons(self) -> dict[str, dict[str, Comparison]]:
-        """How each recipe compares with separate training, by recipe and task."""
-        return {name: self.compare(name) for name in self.recipe_names if name != SEPARATE}
-
-    @cached_property
-    def delta_m(self) -> dict[str, Comparison]:
-        """Delta-m of each recipe over all tasks, by recipe.
-
-        The p-values of the recipes are corrected for their number (Holm): the best of many would
-        else look better than it is. Those of the baselines are corrected for theirs.
-        """
+    def _against_separate(self) -> tuple[dict[str, dict[str, Comparison]], dict[str, Comparison]]:
+        """Recipes are judged together, for the answer picks among them; so are baselines."""
         recipes = [recipe.name for recipe in self.study.recipes if recipe.name != SEPARATE]
-        found = {}
-        for names in (recipes, list(self.study.baselines)):
-            each = {name: delta_m(self._changes(name), self._test_over_train) for name in names}
-            corrected = holm([comparison.p_value for comparison in each.values()])
-            for (name, comparison), p_value in zip(each.items(), corrected, strict=True):
-                found[name] = replace(
-                    comparison,
-                    p_value=p_value,
-                    verdict=comparison.verdict if p_value < LEVEL else "undecided",
-                )
-        return found
+        tasks, overall = self.judge(recipes)
+        more_tasks, more_overall = self.judge(list(self.study.baselines))
+        return tasks | more_tasks, overall | more_overall
+
+    @property
+    def comparisons(self) -> dict[str, dict[str, Comparison]]:
+        """How each recipe and baseline compares with separate training, by name and task."""
+        return self._against_separate[0]
+
+    @property
+    def delta_m(self) -> dict[str, Comparison]:
+        """Delta-m of each recipe and baseline against separate training, by name."""
+        return self._against_separate[1]
 
     def plot(self) -> Figure:
         """Return a matplotlib figure of the changes against separate training, task by task.
@@ -360,14 +410,19 @@ class StudyResult:
         }
 
     @cached_property
+    def _shipped_against_separate(self) -> tuple[dict[str, Comparison], Comparison]:
+        tasks, overall = self.judge([SHIPPED])
+        return tasks[SHIPPED], overall[SHIPPED]
+
+    @property
     def shipped_delta_m(self) -> Comparison:
         """Delta-m of the shipped model, from nested cross-validation."""
-        return delta_m(self._changes(SHIPPED), self._test_over_train)
+        return self._shipped_against_separate[1]
 
-    @cached_property
+    @property
     def shipped_comparisons(self) -> dict[str, Comparison]:
         """How the shipped model compares with separate training, by task; nested."""
-        return compare_changes(self._changes(SHIPPED), self._test_over_train)
+        return self._shipped_against_separate[0]
 
 
 def _common_rows(results: Sequence[FoldResult]) -> np.ndarray:

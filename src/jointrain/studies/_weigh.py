@@ -13,6 +13,7 @@ from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
 from jointrain.studies._catalogue import SEPARATE
+from jointrain.studies._statistics import MARGIN
 from jointrain.training._recipe import Recipe, size_weights
 from jointrain.training._schedule import Separate
 
@@ -84,6 +85,7 @@ def search_weights(
     seed: int = 0,
     pareto: bool = False,
     importance: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
     budget: float | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -104,6 +106,7 @@ def search_weights(
         seed: Seed of the first repetition and of the search.
         pareto: Look for the front of all tasks' changes, instead of the best Delta-m.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
         budget: Seconds for everything; None (default) is no limit. With one, the result depends on
             the speed of the machine.
         workers: Processes; default one for each core.
@@ -154,7 +157,7 @@ def search_weights(
 
     def figures() -> Candidates:
         choices = [name for name in recipes if name != SEPARATE]
-        return evaluator.candidates(SEPARATE, EQUAL, importance, choices)
+        return evaluator.candidates(SEPARATE, EQUAL, importance, choices, margin)
 
     known = figures()
     sampler.add(dict.fromkeys(names, 1.0), known, EQUAL)

@@ -1,0 +1,186 @@
+"""Changes: how a metric differs from the reference's, in which unit, and what would not matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from jointrain.metrics import Metric
+from jointrain.studies._fold_runs import Fold
+from jointrain.studies._statistics import FEWEST_FOLDS, MARGIN, Changes, Unit
+from jointrain.task import Task
+
+
+def relative_changes(
+    values: np.ndarray, baseline: np.ndarray, *, higher_is_better: bool
+) -> np.ndarray:
+    """Return each pair's difference over the baseline's mean, in percent, positive is better.
+
+    The mean, not each pair's own baseline, is the denominator: a fold in which the baseline happens
+    to be near zero would otherwise outweigh all others. A pair with an undefined value is NaN and
+    keeps its place, so that the changes of several tasks stay in step. All are NaN where the
+    baseline's mean is 0 or undefined.
+
+    Shape:
+        values, baseline: [J]. returns: [J].
+    """
+    differences = _differences(values, baseline, higher_is_better)
+    defined = np.isfinite(differences)
+    scale = abs(float(baseline[defined].mean())) if defined.any() else 0.0
+    if scale == 0:
+        return np.full(len(values), np.nan)
+    return 100 * differences / scale
+
+
+def _differences(values: np.ndarray, baseline: np.ndarray, higher_is_better: bool) -> np.ndarray:
+    both = np.isfinite(values) & np.isfinite(baseline)
+    sign = 1.0 if higher_is_better else -1.0
+    found = np.full(len(values), np.nan)
+    found[both] = sign * (values[both] - baseline[both])
+    return found
+
+
+def unit_of(reference: np.ndarray, metric: Metric, test_over_train: float) -> Unit:
+    """Return whether changes against a reference are given in percent of it, or as differences.
+
+    In percent where the reference's mean over folds is above 0 and at least `Metric.percent_above`,
+    and, if the metric may be negative, more than twice its standard error (corrected, as that of
+    changes). Percentages of what is negative, or may as well be 0, say nothing.
+
+    Args:
+        reference: [J], NaN where undefined.
+        metric: What was measured.
+        test_over_train: Test rows over training rows of a fold.
+    """
+    found = reference[np.isfinite(reference)]
+    if not len(found):
+        return "percent"
+    mean = float(found.mean())
+    if mean <= 0 or mean < metric.percent_above:
+        return "difference"
+    if metric.lowest >= 0 or len(found) < FEWEST_FOLDS:
+        return "percent"
+    error = math.sqrt((1 / len(found) + test_over_train) * float(found.var(ddof=1)))
+    return "percent" if mean > 2 * error else "difference"
+
+
+def margin_of(value: float, metric: Metric, margin: float) -> float:
+    """Return which difference of a metric does not matter, in the metric's unit.
+
+    It is `margin` percent of the value itself for metrics without an upper bound (errors, losses),
+    but of no less than `Metric.percent_above`; of what is missing to the upper bound for metrics
+    that have but that (R2); and of the smaller of both for metrics between two bounds: at an
+    accuracy of 0.99 one percent of 0.01, for there a change of 0.01 is everything.
+
+    Args:
+        value: Mean of the reference.
+        metric: What was measured.
+        margin: In percent.
+    """
+    missing = metric.highest - value
+    if not math.isfinite(missing):
+        base = max(abs(value), metric.percent_above)
+    elif math.isfinite(metric.lowest):
+        base = min(value - metric.lowest, missing)
+    else:
+        base = missing
+    return margin / 100 * max(base, 0.0)
+
+
+def task_changes(
+    values: np.ndarray,
+    reference: np.ndarray,
+    metric: Metric,
+    *,
+    test_rows: np.ndarray,
+    train_rows: np.ndarray,
+    seeds: np.ndarray,
+    overlap: np.ndarray | None = None,
+    margin: float = MARGIN,
+) -> Changes:
+    """Return the changes of a task's metric against a reference, with what is needed to judge them.
+
+    Args:
+        values: Of a recipe.
+        reference: Of the one that it is compared with.
+        metric: What was measured.
+        test_rows: Labels in the test part of each fold.
+        train_rows: Labels in its training part.
+        seeds: Repetition of each fold.
+        overlap: As in `Changes`.
+        margin: Changes up to this many percent do not matter, see `margin_of`.
+
+    Shape:
+        values, reference, test_rows, train_rows, seeds: [J].
+    """
+    differences = _differences(values, reference, metric.higher_is_better)
+    defined = np.isfinite(differences)
+    one_sided = bool((np.isfinite(values) != np.isfinite(reference)).any())
+    if not defined.any():
+        return Changes(differences, 0.0, seeds, overlap, one_sided=one_sided)
+    ratio = float((test_rows[defined] / np.maximum(train_rows[defined], 1)).mean())
+    mean = float(reference[defined].mean())
+    unit = unit_of(reference[defined], metric, ratio)
+    scale = 100 / mean if unit == "percent" else 1.0
+    counts_rows = math.isfinite(metric.lowest) and math.isfinite(metric.highest)
+    one_row = (metric.highest - metric.lowest) / test_rows[defined].mean() if counts_rows else 0.0
+    return Changes(
+        scale * differences,
+        ratio,
+        seeds,
+        overlap,
+        unit,
+        scale * margin_of(mean, metric, margin),
+        scale * float(one_row),
+        one_sided,
+    )
+
+
+def fold_overlaps(
+    tasks: Sequence[Task],
+    labels: np.ndarray,
+    folds: Sequence[Fold],
+    groups: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Return by task how much the test rows of any two folds are the same.
+
+    Rows that belong together count as one: a group's rows. Of a binary task, those of the rarer
+    class count, for its ROC-AUC hangs on them. If each such unit had an effect of its own on a
+    fold's metric, and nothing else had, the overlap would be the correlation of two folds.
+
+    Args:
+        tasks: The tasks.
+        labels: NaN where one is missing.
+        folds: The folds of all seeds.
+        groups: Group of each row.
+
+    Shape:
+        labels: [n, t]. groups: [n]. returns: [J, J] each, in the order of the folds.
+
+    Returns:
+        1 on the diagonal, 0 between folds of one seed, which test different rows.
+    """
+    from scipy.sparse import csr_matrix
+
+    units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(units.max()) + 1 if len(units) else 0
+    found = {}
+    for index, task in enumerate(tasks):
+        deciding = np.isfinite(labels[:, index])
+        if task.kind == "binary":
+            second = deciding & (labels[:, index] > 0.5)
+            first = deciding & ~second
+            deciding = min(first, second, key=lambda rows: (not rows.any(), int(rows.sum())))
+        rows = [fold.test[deciding[fold.test]] for fold in folds]
+        where = np.repeat(np.arange(len(folds)), [len(one) for one in rows])
+        tested = units[np.concatenate(rows)] if rows else units[:0]
+        # [J, u]: how many of a unit's rows each fold tests; equal entries are summed
+        weights = csr_matrix((np.ones(len(where)), (where, tested)), (len(folds), count))
+        sizes = np.sqrt(np.asarray(weights.multiply(weights).sum(1)).ravel())
+        shared = (weights @ weights.T).toarray()
+        overlap = shared / np.maximum(np.outer(sizes, sizes), 1e-300)
+        np.fill_diagonal(overlap, 1.0)
+        found[task.name] = overlap
+    return found
