@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,15 +86,34 @@ def check_losses(names: Sequence[str], values: list[Tensor]) -> tuple[list[Tenso
     return values, stacked(values)
 
 
+def losses_of(closure: Callable[[], Losses], tasks: Sequence[str], name: str) -> list[Tensor]:
+    """Return the losses that the argument `name`, a closure, gives for the tasks, [t] scalars.
+
+    Raises:
+        InvalidInputError: It gives none for one of them.
+    """
+    with torch.enable_grad():
+        names, values = named(closure())
+    found = dict(zip(names, values, strict=True))
+    missing = [task for task in tasks if task not in found]
+    if missing:
+        raise InvalidInputError(
+            f"`{name}` returned no loss for the tasks {missing}. Return the losses of all tasks of "
+            "the step, in the same form as `losses`."
+        )
+    return check_losses(tasks, [found[task] for task in tasks])[0]
+
+
 def without_infinite(
-    names: tuple[str, ...], values: list[Tensor], fine: list[bool], policy: str
+    names: tuple[str, ...], values: list[Tensor], numbers: Tensor, fine: list[bool], policy: str
 ) -> tuple[tuple[str, ...], list[Tensor], tuple[str, ...]]:
     """Return the tasks with finite losses and the names of the others."""
     if policy == "raise":
         first = fine.index(False)
         raise InvalidInputError(
-            f"The loss of task {names[first]!r} is {values[first].item()}. Lower the learning rate "
-            'or look at its data, or pass `non_finite="skip"` to leave such tasks out of the step.'
+            f"The loss of task {names[first]!r} is {float(numbers[first])}. Lower the learning "
+            'rate or look at its data, or pass `non_finite="skip"` to leave such tasks out of the '
+            "step."
         )
     kept = [k for k, ok in enumerate(fine) if ok]
     bad = tuple(name for name, ok in zip(names, fine, strict=True) if not ok)

@@ -79,6 +79,7 @@ class Balancer(nn.Module, ABC):
         self.task_names: tuple[str, ...] | None = None
         self._positions: Tensor | None = None
         self.workspace: dict[str, Tensor] = {}
+        self.mean_over_processes: Callable[[Tensor], Tensor] | None = None
         self.seed = seed
         if self.random:
             self.generator = torch.Generator().manual_seed(seed)
@@ -189,8 +190,14 @@ class Balancer(nn.Module, ABC):
     def after_step(self, losses: Tensor) -> None:
         """Learn from the losses [t] of the same batch after the optimiser's step; by default not.
 
-        Takes no part of a graph. Callers call it if ``wants_after_step``.
+        Takes no part of a graph. Callers call it if ``wants_after_step``. A method takes
+        ``self.over_processes(losses)`` in their place.
         """
+
+    def over_processes(self, losses: Tensor) -> Tensor:
+        """Return the mean losses [t] over the rows of all processes of the last step."""
+        mean = self.mean_over_processes
+        return losses if mean is None else mean(losses)
 
     def end_epoch(self) -> None:
         """Learn that an epoch is over; callers call it if ``wants_end_epoch``."""
@@ -208,8 +215,8 @@ class Balancer(nn.Module, ABC):
     # --- state -----------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled and copied: all but the engine's workspace."""
-        return self.__dict__ | {"workspace": {}}
+        """Return what is pickled and copied: all but the engine's workspace and processes."""
+        return self.__dict__ | {"workspace": {}, "mean_over_processes": None}
 
     def remember(self, name: str, value: Tensor) -> Tensor:
         """Keep `value` as buffer ``self.<name>``, created at its first use, saved, and dropped by

@@ -6,19 +6,18 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from jointrain.balancing._arguments import (
     Losses,
-    check_losses,
     check_overlap,
     checked_losses,
     checked_parameters,
     listed,
-    named,
+    losses_of,
     on_cpu,
     scale_of,
     stacked,
@@ -33,7 +32,9 @@ from jointrain.balancing._balancer import (
     LossWeighting,
 )
 from jointrain.balancing._checks import check_choice, check_count
+from jointrain.balancing._processes import Arguments, RowCounts, Together, labelled, meet
 from jointrain.balancing.engine._graph import walk
+from jointrain.balancing.engine._replicas import Group, several_processes
 from jointrain.balancing.engine._rows import (
     Gradients,
     Rows,
@@ -125,6 +126,10 @@ def backward(
     held_out: Callable[[], Losses] | None = None,
     retain_graph: bool = False,
     memory_limit: int | None = None,
+    penalty: Tensor | None = None,
+    module: nn.Module | None = None,
+    process_group: Group = "auto",
+    rows: RowCounts | None = None,
 ) -> BalancedStep:
     """Fill `.grad` of all parameters with the balanced update of several losses.
 
@@ -168,6 +173,16 @@ def backward(
         retain_graph: Whether the losses are to be differentiated again afterwards.
         memory_limit: Bytes that all tasks' gradients may take before ``"auto"`` goes layer by
             layer, as many at a time as fit; by default half of the free memory.
+        penalty: A scalar whose gradient is added as it is, such as `Network.penalty`.
+        module: The module that holds the parameters of all tasks; needed under torch.distributed
+            where processes reach different parameters and nothing wraps them.
+        process_group: Under torch.distributed, the processes that train copies of the network:
+            ``"auto"``, those of the wrapper (DistributedDataParallel, `fully_shard`) or else all;
+            a group; or None, if this process trains a network of its own. `.grad` is that of one
+            process on the rows of all of them, the same everywhere.
+        rows: In how many rows each task has a label on this process (by name, in the order of the
+            losses, or one number for all), so that the mean over all rows is exact; by default as
+            many on each process that has the task. A task with 0 rows takes no part here.
 
     Returns:
         The weights and what else was done.
@@ -185,44 +200,53 @@ def backward(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
     _check_meaning(balancer, at, refresh_every)
-    names, values, vector = checked_losses(losses)
-    numbers = on_cpu(vector)
-    scale, scaled = scale_of(scaler, vector.device), scaler is not None and scaler.is_enabled()
-    skipped: tuple[str, ...] = ()
-    fine = list(map(math.isfinite, numbers.tolist()))
-    if not all(fine):
-        if scaled and (non_finite == "raise" or not any(fine)):
-            return _overflowed(names, vector, retain_graph)
-        names, values, skipped = without_infinite(names, values, fine, non_finite)
-        if not values:
-            return _all_skipped(skipped)
-        vector = stacked(values)
-        numbers = on_cpu(vector)
-    call = _Call(
-        balancer=balancer,
-        names=names,
-        values=values,
-        vector=vector,
-        numbers=numbers,
-        skipped=skipped,
+    penalty = penalty if penalty is not None and penalty.requires_grad else None
+    arguments = Arguments(
         shared=checked_parameters(shared, "shared"),
         own=checked_parameters(own, "own"),
         features=[features] if isinstance(features, Tensor) else listed(features),
+        penalty=penalty,
+        module=module,
+        group=process_group,
+        rows=rows,
+        settings=f"{at=}, {refresh_every=}, {way=}, {non_finite=}",
+    )
+    check_overlap(arguments.shared, arguments.own)
+    scaled = scaler is not None and scaler.is_enabled()
+    tasks = _tasks_of_step(losses, balancer, arguments, non_finite, scaled)
+    if not tasks.names:
+        return BalancedStep((), None, torch.zeros(0), way=tasks.way, skipped=tasks.skipped)
+    call = _Call(
+        balancer=balancer,
+        names=tasks.names,
+        values=tasks.values,
+        vector=tasks.vector,
+        numbers=tasks.numbers,
+        skipped=tasks.skipped,
+        shared=arguments.shared,
+        own=arguments.own,
+        features=arguments.features,
         at=at,
         refresh_every=refresh_every,
         way=way,
         non_finite=non_finite,
-        scale=scale,
+        scale=scale_of(scaler, tasks.vector.device),
         scaled=scaled,
         extra=extra,
         train=train,
         held_out=held_out,
         retain_graph=retain_graph,
         memory_limit=memory_limit,
+        penalty=penalty,
+        together=tasks.together,
     )
-    check_overlap(call.shared, call.own)
     with explained():
-        return _run(call)
+        if tasks.overflow:
+            return _overflowed(call)
+        result = _run(call)
+        if not isinstance(balancer, LossWeighting):
+            call.add_penalty()
+    return result
 
 
 def _check_meaning(balancer: Balancer, at: str, refresh_every: int) -> None:
@@ -258,6 +282,51 @@ def _run(call: _Call) -> BalancedStep:
         return _by_held_out(call, balancer)
 
 
+class _Tasks(NamedTuple):
+    """The tasks of a step; none, and why, if there is nothing to do."""
+
+    names: tuple[str, ...]
+    values: list[Tensor]
+    vector: Tensor
+    numbers: Tensor
+    skipped: tuple[str, ...] = ()
+    together: Together | None = None
+    overflow: bool = False
+    way: str = ""
+
+
+def _tasks_of_step(
+    losses: Losses, balancer: Balancer, arguments: Arguments, non_finite: str, scaled: bool
+) -> _Tasks:
+    """Return the tasks that have a label and a finite loss, on this process or on any."""
+    together = meet(losses, balancer, arguments) if several_processes() else None
+    nothing = torch.zeros(0)
+    if together is not None:
+        names, values = together.agreement.names, together.values
+        vector = stacked(values) if values else nothing
+        numbers = together.agreement.losses
+    else:
+        if arguments.rows is not None:
+            losses = labelled(losses, arguments.rows)
+            if not losses:
+                return _Tasks((), [], nothing, nothing, way="no task has a label")
+        names, values, vector = checked_losses(losses)
+        numbers = on_cpu(vector)
+    if not names:
+        return _Tasks((), [], nothing, nothing, way="no task has a label")
+    fine = list(map(math.isfinite, numbers.tolist()))
+    if all(fine):
+        return _Tasks(names, values, vector, numbers, (), together)
+    if scaled and (non_finite == "raise" or not any(fine)):
+        return _Tasks(names, values, vector, numbers, (), together, overflow=True)
+    names, values, skipped = without_infinite(names, values, numbers, fine, non_finite)
+    if not values:
+        return _Tasks((), [], nothing, nothing, skipped, way="all skipped")
+    bad = [k for k, ok in enumerate(fine) if not ok]
+    together = None if together is None else together.without(bad)
+    return _Tasks(names, values, stacked(values), numbers[fine], skipped, together)
+
+
 def _run_without(call: _Call, bad: Sequence[int]) -> BalancedStep:
     """Make the step without the tasks at these positions."""
     rest = call.without(bad)
@@ -268,12 +337,11 @@ def _all_skipped(names: tuple[str, ...]) -> BalancedStep:
     return BalancedStep((), None, torch.zeros(0), way="all skipped", skipped=names)
 
 
-def _overflowed(names: tuple[str, ...], vector: Tensor, retain_graph: bool) -> BalancedStep:
+def _overflowed(call: _Call) -> BalancedStep:
     """Fill the gradients with what makes the scaler skip the step, as the plain loop's would."""
-    start = torch.full_like(vector, math.inf)
-    torch.autograd.backward(vector, start, retain_graph)
-    ones = torch.ones(len(names), dtype=torch.float64)
-    return BalancedStep(names, ones, on_cpu(vector), overflow=True)
+    infinite = torch.full((len(call.names),), math.inf, dtype=torch.float64)
+    _one_pass(call, infinite)
+    return call.result(call.numbers, torch.ones_like(infinite), overflow=True)
 
 
 @dataclass
@@ -300,6 +368,8 @@ class _Call:
     held_out: Callable[[], Losses] | None
     retain_graph: bool
     memory_limit: int | None
+    penalty: Tensor | None
+    together: Together | None
 
     def without(self, bad: Sequence[int]) -> _Call:
         """Return the call without the tasks at these positions."""
@@ -310,8 +380,49 @@ class _Call:
             "vector": stacked([self.values[k] for k in keep]) if keep else self.vector[:0],
             "numbers": self.numbers[keep],
             "skipped": self.skipped + tuple(self.names[k] for k in bad),
+            "together": None if self.together is None else self.together.without(bad),
         }
         return _Call(**changed)
+
+    def of_weighted(self, weights: Tensor, tensors: Sequence[Tensor], *, keep: bool) -> Gradients:
+        """Return the weighted losses' gradients of these parameters."""
+        retain = keep or self.retain_graph
+        if self.together is not None:
+            return self.together.of_weighted(weights, tensors, self.scale, retain=retain)
+        start = (weights * self.scale).to(self.vector)
+        return Gradients.of(tensors, grad([self.vector], tensors, [start], retain=retain))
+
+    def everywhere(self, ok: bool) -> bool:
+        """Return whether it is so on every process."""
+        return ok if self.together is None else bool(self.together.agreement.ranks.least(ok))
+
+    def anywhere(self, bad: set[int]) -> set[int]:
+        """Return the tasks that are in the set on some process."""
+        if self.together is None:
+            return bad
+        flags = [float(k in bad) for k in range(len(self.names))]
+        found = self.together.agreement.ranks.gather(flags)
+        return {k for k in range(len(self.names)) if any(row[k] for row in found)}
+
+    def add_penalty(self) -> None:
+        """Add the gradient of the penalty to `.grad`, as it is."""
+        if self.together is not None:
+            self.together.add_penalty(self.scale)
+        elif self.penalty is not None:
+            (self.penalty * self.scale).backward()  # type: ignore[no-untyped-call]
+
+    def again(self, closure: Callable[[], Losses], name: str) -> list[Tensor]:
+        """Return the losses that a closure gives for the step's tasks."""
+        if self.together is None:
+            return losses_of(closure, self.names, name)
+        with self.together.agreement.ranks.all_or_none():
+            return losses_of(closure, self.names, name)
+
+    def step(self) -> Step:
+        """Return the step of this process, or that of all of them, without factors."""
+        if self.together is not None:
+            return self.together.step()
+        return prepare(self.values, shared=self.shared, own=self.own, features=self.features)
 
     def result(self, losses: Tensor, weights: Tensor | None, **more: Any) -> BalancedStep:
         """Return what the step did."""
@@ -328,12 +439,11 @@ def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
     before = copy.deepcopy(balancer.state_dict()) if careful else None
     numbers, _, learned = balancer.weigh(call.numbers.tolist())
     weights = torch.tensor(numbers, dtype=torch.float64)
-    start = (weights * call.scale if call.scaled else weights).to(call.vector)
+    found = None
     if careful or call.own is not None:
         tensors = _wanted_leaves(call)
-        values = grad([call.vector], tensors, [start], retain=careful or call.retain_graph)
-        found = Gradients.of(tensors, values)
-        if before is not None and not found.finite():
+        found = call.of_weighted(weights, tensors, keep=careful)
+        if before is not None and not call.everywhere(found.finite()):
             balancer.load_state_dict(before)
             return _run_without(call, _bad_tasks(call, tensors))
         add_to_grad(found)
@@ -346,14 +456,28 @@ def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
         else:
             parameter.grad += scaled
     result = call.result(call.numbers, weights)
-    if not careful and call.own is None:
-        torch.autograd.backward(call.vector, start, call.retain_graph)
+    if found is None:
+        _one_pass(call, weights)
+    else:
+        call.add_penalty()
     return result
+
+
+def _one_pass(call: _Call, weights: Tensor) -> None:
+    """Fill the gradients of the weighted losses and of the penalty."""
+    if call.together is not None:
+        call.together.one_pass(weights, call.scale, retain=call.retain_graph)
+        return
+    outputs, starts = [call.vector], [(weights * call.scale).to(call.vector)]
+    if call.penalty is not None:
+        outputs.append(call.penalty)
+        starts.append(torch.full_like(call.penalty, call.scale))
+    torch.autograd.backward(outputs, starts, call.retain_graph)
 
 
 def _wanted_leaves(call: _Call) -> list[Tensor]:
     """Return the leaf tensors that are to get a gradient."""
-    leaves = walk(call.values).leaves
+    leaves = call.step().parameters if call.together is not None else walk(call.values).leaves
     if call.own is not None:
         known = {id(x) for x in (*call.own, *(call.shared or ()))}
         leaves = [
@@ -366,12 +490,12 @@ def _wanted_leaves(call: _Call) -> list[Tensor]:
 
 def _bad_tasks(call: _Call, tensors: Sequence[Tensor]) -> list[int]:
     """Return the positions of the tasks whose gradient isn't finite, all if it is none alone."""
-    bad = [
+    bad = {
         k
         for k, (value, factor) in enumerate(zip(call.values, _constant_factors(call), strict=True))
         if not Gradients.of(tensors, grad([value], tensors, [factor], retain=True)).finite()
-    ]
-    return bad or list(range(len(call.names)))
+    }
+    return sorted(call.anywhere(bad)) or list(range(len(call.names)))
 
 
 def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
@@ -382,7 +506,7 @@ def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
     if reused is not None:
         weigh_own = balancer.weighs_task_parameters
         found = step.weighted(reused, own=True, weigh_own=weigh_own)
-        if call.non_finite == "raise" or call.scaled or found.finite():
+        if call.non_finite == "raise" or call.scaled or call.everywhere(found.finite()):
             add_to_grad(step.learned)
             add_to_grad(found)
             return call.result(losses, reused, way="reused")
@@ -405,7 +529,7 @@ def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
 def _nothing_shared(call: _Call, step: Step, losses: Tensor) -> BalancedStep:
     weights = torch.ones(step.t)
     found = step.weighted(weights, own=True)
-    if call.non_finite == "skip" and not call.scaled and not found.finite():
+    if call.non_finite == "skip" and not call.scaled and not call.everywhere(found.finite()):
         tensors = [leaf.tensor for leaf in step.parameters]
         return _run_without(call, _bad_tasks(call, tensors))
     add_to_grad(step.learned)
@@ -432,7 +556,9 @@ def _at_features(
     def combine(weights: Tensor) -> Gradients:
         return step.from_boundary(boundary, cotangents, weights)
 
-    return _finish(call, balancer, step, losses, cotangents.gramian(), mine, combine, call.at)
+    return _finish(
+        call, balancer, step, losses, step.gramian_at(cotangents), mine, combine, call.at
+    )
 
 
 _NO_BOUNDARY = (
@@ -505,7 +631,10 @@ def _by_cross_gramian(
 
 def _rows_of_extra(call: _Call, step: Step) -> Rows:
     assert call.extra is not None
-    values = _again(call, call.extra, "extra")
+    values = call.again(call.extra, "extra")
+    if call.together is not None:
+        joint = call.together.step_of(values, call.scale)
+        return joint.plain_rows([leaf.tensor for leaf in step.shared])
     other = prepare(values, shared=[leaf.tensor for leaf in step.shared], own=[])
     other.factors = step.factors
     return other.plain_rows([leaf.tensor for leaf in step.shared])
@@ -569,8 +698,7 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
             "the losses of this batch anew."
         )
     train, held_out = call.train, call.held_out
-    step = prepare(call.values, shared=call.shared, own=call.own, features=call.features)
-    vector = call.vector
+    step = call.step()
     if any(leaf.tensor.is_complex() for leaf in step.parameters):
         raise InvalidInputError(
             f"{type(balancer).__name__} is not defined for complex parameters. Choose a method "
@@ -579,12 +707,15 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
     step.factors = _constant_factors(call)
     step.retain_graph = call.retain_graph
     leaves = [leaf for leaf in step.parameters if not _is_outside(leaf.tensor, call)]
-    problem = BilevelProblem(
-        vector,
-        [leaf.tensor for leaf in leaves],
-        lambda: stacked(_again(call, train, "train")),
-        lambda: stacked(_again(call, held_out, "held_out")),
+    parameters = [leaf.tensor for leaf in leaves]
+    closures = (
+        lambda: stacked(call.again(train, "train")),
+        lambda: stacked(call.again(held_out, "held_out")),
     )
+    if call.together is not None:
+        problem = call.together.problem(parameters, *closures)
+    else:
+        problem = BilevelProblem(call.vector, parameters, *closures)
     weights = on_cpu(balancer.weights(problem))
     if not bool(weights.isfinite().all()):
         raise InvalidInputError(
@@ -603,18 +734,14 @@ def _by_held_out(call: _Call, balancer: BilevelWeighting) -> BalancedStep:
 
 def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> tuple[Step, Tensor]:
     """Return the step, and the (transformed) losses [t] in float64 on the CPU."""
-    step = prepare(
-        call.values,
-        shared=None if call.shared is None else call.shared,
-        own=call.own,
-        features=call.features,
-    )
+    step = call.step()
     step.way, step.memory_limit = call.way, call.memory_limit
     # a task that turns out to have no finite gradient is left out by a second try
     step.retain_graph = call.retain_graph or call.non_finite == "skip"
     step.workspace = balancer.workspace
     step.factors = _constant_factors(call)
-    leaf = call.vector.detach().requires_grad_()
+    seen = call.vector.detach() if call.together is None else call.numbers.to(call.vector)
+    leaf = seen.requires_grad_()
     changed = balancer.transform(leaf)
     if changed is not leaf:
         learned = [p for p in balancer.parameters() if p.requires_grad]
@@ -622,13 +749,18 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
         found = [None if g is None else g * call.scale for g in mine]
         step.learned = Gradients.of(learned, found)
         slopes = (slope * call.scale).unbind()
+        if call.together is not None:
+            slopes = (slope * call.scale * call.together.shares.to(slope)).unbind()
         step.factors = [s.to(v.dtype) for s, v in zip(slopes, call.values, strict=True)]
         return step, on_cpu(changed)
     return step, call.numbers
 
 
 def _constant_factors(call: _Call) -> list[Tensor]:
-    """Return the gradient scaling's factor for each loss, [t] scalars."""
+    """Return for each loss, [t] scalars, the scaler's factor times this process's share of rows."""
+    if call.together is not None:
+        factors = (call.scale * call.together.shares).unbind()
+        return [f.to(v) for f, v in zip(factors, call.together.values, strict=True)]
     device = call.vector.device
     kinds = {v.dtype for v in call.values}
     by_dtype = {kind: torch.full((), call.scale, dtype=kind, device=device) for kind in kinds}
@@ -701,7 +833,7 @@ def _bad_own(call: _Call, mine: Gradients) -> set[int]:
     if call.non_finite == "raise" or call.scaled:
         return set()
     pairs = zip(mine.tasks, mine.values, strict=True)
-    return {k for k, value in pairs if not is_finite(value)}
+    return call.anywhere({k for k, value in pairs if not is_finite(value)})
 
 
 def _raise_if_asked(call: _Call, bad: Sequence[int]) -> None:
@@ -719,18 +851,3 @@ def _is_outside(tensor: Tensor, call: _Call) -> bool:
         return False
     known = {id(x) for x in (*call.own, *(call.shared or ()))}
     return call.shared is not None and id(tensor) not in known
-
-
-def _again(call: _Call, closure: Callable[[], Losses], name: str) -> list[Tensor]:
-    """Return the closure's losses for the step's tasks, in their order."""
-    with torch.enable_grad():
-        names, values = named(closure())
-    found = dict(zip(names, values, strict=True))
-    missing = [task for task in call.names if task not in found]
-    if missing:
-        raise InvalidInputError(
-            f"`{name}` returned no loss for the tasks {missing}. Return the losses of all tasks of "
-            "the step, in the same form as `losses`."
-        )
-    picked = [found[task] for task in call.names]
-    return check_losses(call.names, picked)[0]

@@ -189,8 +189,8 @@ def _root(loss: Tensor) -> tuple[Node, int]:
         if place is not None:
             below: tuple[Node, int] = node.next_functions[0][0].next_functions[place]
             if below[0] is not None:
-                return below
-        return node, loss.output_nr
+                return _past_sink(*below)
+        return _past_sink(node, loss.output_nr)
     edge = get_gradient_edge(loss)
     return edge.node, edge.output_nr
 
@@ -224,7 +224,11 @@ def _topological(graph: Graph) -> list[Node]:
             node = stack[-1]
             below = children.get(node)
             if below is None:
-                below = children[node] = node.next_functions
+                below = node.next_functions
+                if any(_is_sink(child) for child, _ in below):
+                    graph.custom = True
+                    below = tuple(_past_sink(child, number) for child, number in below)
+                children[node] = below
                 if isinstance(node, BackwardCFunction):
                     _check_custom(node)
                     graph.custom = True
@@ -238,6 +242,21 @@ def _topological(graph: Graph) -> list[Node]:
                     order.append(node)
     order.reverse()
     return order
+
+
+def _is_sink(node: Node) -> bool:
+    return type(node).__name__ == "_DDPSinkBackward"
+
+
+def _past_sink(node: Node, number: int) -> tuple[Node, int]:
+    """Return where an edge leads past the node that DistributedDataParallel ties outputs with.
+
+    It hands on each output as it is. Taken for an operation, it would let every task reach all
+    that any output was computed from.
+    """
+    while _is_sink(node) and len(node.next_functions) == len(node._input_metadata):
+        node, number = node.next_functions[number]
+    return node, number
 
 
 def _check_custom(node: Node) -> None:

@@ -189,6 +189,10 @@ class Step:
             return None
         return boundary, *dense_cotangents(boundary, losses, factors, own)
 
+    def gramian_at(self, cotangents: Cotangents) -> Tensor:
+        """Return the inner products [t, t] of the tasks' gradients at the boundary."""
+        return cotangents.gramian()
+
     def plain_rows(self, tensors: Sequence[Tensor]) -> Rows:
         """Return the tasks' gradients of these parameters in this order, by one pass per task."""
         by_id = {id(leaf.tensor): leaf for leaf in self.graph.leaves}

@@ -114,6 +114,7 @@ class FAMO(LossWeighting):
 
     def after_step(self, losses: Tensor) -> None:
         """Move the logits by what the step did to the losses [t] of the same batch."""
+        losses = self.over_processes(losses)
         present = self.present(len(losses))
         before = self.before[present]
         if bool(before.isnan().any()):

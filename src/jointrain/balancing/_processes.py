@@ -1,0 +1,365 @@
+"""A step that several processes take together: what each brings, and what all make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from jointrain.balancing._arguments import Losses, checked_losses, named, stacked
+from jointrain.balancing._balancer import Balancer, BilevelProblem, LossWeighting
+from jointrain.balancing.engine._agreement import (
+    Agreement,
+    Local,
+    Place,
+    agree,
+    announce_failure,
+    digest_of_state,
+)
+from jointrain.balancing.engine._distributed import DistributedStep, distributed, sum_gradients
+from jointrain.balancing.engine._graph import walk
+from jointrain.balancing.engine._ranks import ranks_of
+from jointrain.balancing.engine._replicas import Group, find_replicas
+from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad
+from jointrain.balancing.engine._step import Step, prepare
+from jointrain.errors import InvalidInputError
+
+RowCounts = Mapping[str, float] | Sequence[float] | float
+"""In how many rows each task has a label: by name, in the order of the losses, or for all."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a call to `backward` that decide how processes take a step together."""
+
+    shared: list[Tensor] | None
+    own: list[Tensor] | None
+    features: list[Tensor] | None
+    penalty: Tensor | None
+    module: nn.Module | None
+    group: Group
+    rows: RowCounts | None
+    settings: str
+
+
+@dataclass(frozen=True)
+class Together:
+    """A step of several processes.
+
+    Attributes:
+        agreement: What they agree on.
+        values: This process's losses of the tasks of the agreement, [t]; a leaf that reaches no
+            parameter where it has none.
+        arguments: How `backward` was called.
+        ready: The step of this process alone, if it has all tasks.
+    """
+
+    agreement: Agreement
+    values: list[Tensor]
+    arguments: Arguments
+    ready: Step | None
+
+    @property
+    def shares(self) -> Tensor:
+        """What part of each task's rows is on this process, [t], float64."""
+        return torch.tensor(self.agreement.shares, dtype=torch.float64)
+
+    def without(self, bad: Sequence[int]) -> Together:
+        """Return it without the tasks at these positions."""
+        values = [v for k, v in enumerate(self.values) if k not in bad]
+        return replace(self, agreement=self.agreement.without(bad), values=values, ready=None)
+
+    def step(self) -> DistributedStep:
+        """Return the step, without factors."""
+        arguments = self.arguments
+        return distributed(
+            self.ready,
+            self.values,
+            self.agreement,
+            shared_named=arguments.shared is not None or arguments.features is not None,
+            own=arguments.own,
+            features=arguments.features if self.agreement.alike else None,
+        )
+
+    def step_of(self, values: list[Tensor], scale: float) -> DistributedStep:
+        """Return the step of other losses of the same tasks, with as many rows on each process."""
+        step = replace(self, values=values, ready=None).step()
+        share = scale / self.agreement.ranks.size
+        step.factors = [torch.full_like(v.detach(), share) for v in values]
+        return step
+
+    def one_pass(self, weights: Tensor, scale: float, *, retain: bool) -> None:
+        """Fill `.grad` with the gradient of the weighted losses and of the penalty.
+
+        `DistributedDataParallel` does its own sums where every parameter of it takes part: it
+        sends while the pass is still under way.
+        """
+        penalty = self.arguments.penalty
+        if self._by_wrapper():
+            outputs = [stacked(self.values)]
+            starts = [weights * self.shares * (scale * self.agreement.ranks.size)]
+            if penalty is not None:
+                outputs.append(penalty)
+                starts.append(torch.tensor(scale, dtype=torch.float64))
+            pairs = zip(starts, outputs, strict=True)
+            torch.autograd.backward(outputs, [s.to(x) for s, x in pairs], retain)
+            return
+        places = [place.tensor for place in self.agreement.places]
+        add_to_grad(self.of_weighted(weights, places, scale, retain=retain or penalty is not None))
+        self.add_penalty(scale)
+
+    def of_weighted(
+        self, weights: Tensor, tensors: Sequence[Tensor], scale: float, *, retain: bool
+    ) -> Gradients:
+        """Return the weighted losses' gradients of these parameters, summed.
+
+        Leaf tensors of this process's graph that are no parameters get theirs as well.
+        """
+        factors = (weights * self.shares * scale).unbind()
+        starts = [f.to(v) for f, v in zip(factors, self.values, strict=True)]
+        known = {id(p.tensor) for p in self.agreement.places} | {id(v) for v in self.values}
+        others = [x.tensor for x in walk(self.values).leaves if id(x.tensor) not in known]
+        found = grad(self.values, [*tensors, *others], starts, retain=retain)
+        total = sum_gradients(self.agreement, tensors, found[: len(tensors)])
+        result = Gradients.of(tensors, total)
+        result.extend(Gradients.of(others, found[len(tensors) :]))
+        return result
+
+    def add_penalty(self, scale: float) -> None:
+        """Add the gradient of the penalty, the mean over the processes, to `.grad`."""
+        penalty, ranks = self.arguments.penalty, self.agreement.ranks
+        if penalty is None:
+            return
+        bit = len(self.agreement.names)
+        wanted = [p.tensor for p in self.agreement.places if p.mask >> bit & 1]
+        start = torch.full_like(penalty, scale / ranks.size)
+        found = grad([penalty], wanted, [start], retain=True)
+        add_to_grad(Gradients.of(wanted, sum_gradients(self.agreement, wanted, found)))
+
+    def _by_wrapper(self) -> bool:
+        wrapper = self.agreement.replicas.wrapper
+        if wrapper is None or not (self.agreement.alike and all(self.agreement.present)):
+            return False
+        held = sum(1 for p in wrapper.parameters() if p.requires_grad)
+        return held == len(self.agreement.places)
+
+    # --- bilevel methods -------------------------------------------------------------------------
+
+    def mean(self, values: Tensor, *, same_rows: bool = True) -> Tensor:
+        """Return the losses [t] over all rows; their gradient is this process's part.
+
+        Args:
+            values: This process's losses.
+            same_rows: Whether they are those of the step's batch; else every process has as many
+                rows.
+        """
+        size = self.agreement.ranks.size
+        shares = self.shares if same_rows else torch.full_like(self.shares, 1 / size)
+        found: Tensor = _Mean.apply(values, shares.to(values), self.agreement)  # type: ignore[no-untyped-call]
+        return found
+
+    def problem(
+        self,
+        parameters: Sequence[Tensor],
+        train: Callable[[], Tensor],
+        held_out: Callable[[], Tensor],
+    ) -> BilevelProblem:
+        """Return the bilevel problem whose losses and gradients are those of all processes."""
+        return _Problem(
+            self.agreement,
+            self.mean(stacked(self.values)),
+            parameters,
+            lambda: self.mean(train()),
+            lambda: self.mean(held_out(), same_rows=False),
+        )
+
+
+class _Mean(torch.autograd.Function):
+    """The sum over the processes of the losses times their shares."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, shares: Tensor, agreement: Agreement) -> Tensor:
+        ctx.save_for_backward(shares)
+        present = torch.tensor(agreement.present, device=values.device)
+        return agreement.ranks.add_up(torch.where(present, values.detach() * shares, 0.0))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (shares,) = ctx.saved_tensors
+        return gradients[0] * shares, None, None
+
+
+class _Problem(BilevelProblem):
+    """A bilevel problem whose gradients are summed over the processes."""
+
+    def __init__(self, agreement: Agreement, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._agreement = agreement
+
+    def gradient(self, scalar: Tensor, *, retain_graph: bool = False) -> list[Tensor]:
+        """Return the gradient of `scalar` by all parameters, over the rows of all processes."""
+        found = grad([scalar], self.parameters, [torch.ones_like(scalar)], retain=retain_graph)
+        return sum_gradients(self._agreement, self.parameters, found)
+
+
+# --- meeting -------------------------------------------------------------------------------------
+
+
+def meet(losses: Losses, balancer: Balancer, arguments: Arguments) -> Together | None:
+    """Return the step that this process takes with others, None if it trains by itself.
+
+    Raises:
+        InvalidInputError: This process or another one can't take the step.
+    """
+    try:
+        names, values, step, places = _brought(losses, balancer, arguments)
+        parameters = [place.tensor for place in places]
+        replicas = find_replicas(parameters, arguments.module, arguments.group)
+        if replicas is None:
+            balancer.mean_over_processes = None
+            return None
+        rows = None if arguments.rows is None else row_counts(arguments.rows, names)
+        local = Local(
+            names,
+            [float(v.detach()) for v in values],
+            rows,
+            places,
+            f"{balancer!r}, {arguments.settings}",
+            digest_of_state(balancer),
+        )
+    except Exception:
+        group = _likely_group(arguments)
+        if group is not None:
+            announce_failure(group)
+        raise
+    agreement = agree(ranks_of(replicas.group), replicas, local)
+    _share_state(balancer, agreement)
+    balancer.mean_over_processes = agreement.mean
+    return _sorted(agreement, names, values, arguments, step)
+
+
+def row_counts(rows: RowCounts, names: Sequence[str]) -> list[float]:
+    """Return the number of labelled rows of each task, [t].
+
+    Raises:
+        InvalidInputError: A task has none, or a number is negative.
+    """
+    if isinstance(rows, Mapping):
+        missing = [name for name in names if name not in rows]
+        if missing:
+            raise InvalidInputError(
+                f"`rows` lacks the tasks {missing}. Give the number of labelled rows of each task."
+            )
+        found = [float(rows[name]) for name in names]
+    elif isinstance(rows, Sequence):
+        if len(rows) != len(names):
+            raise InvalidInputError(
+                f"`rows` must hold a number per loss, got {len(rows)} for {len(names)} losses."
+            )
+        found = [float(n) for n in rows]
+    else:
+        found = [float(rows)] * len(names)
+    for name, n in zip(names, found, strict=True):
+        if not 0 <= n < float("inf"):
+            raise InvalidInputError(
+                f"`rows` must hold numbers of at least 0, got {n} for task {name!r}."
+            )
+    return found
+
+
+def labelled(losses: Losses, rows: RowCounts) -> dict[str, Tensor]:
+    """Return the losses of the tasks that have a label in some row."""
+    names, values = named(losses)
+    counts = row_counts(rows, names)
+    return {name: v for name, v, n in zip(names, values, counts, strict=True) if n}
+
+
+def _brought(
+    losses: Losses, balancer: Balancer, arguments: Arguments
+) -> tuple[tuple[str, ...], list[Tensor], Step | None, list[Place]]:
+    """Return this process's tasks, losses and step, and the parameters that it reaches."""
+    names, values = named(losses)
+    if not values:
+        return (), [], None, _places([], arguments)
+    names, values, _ = checked_losses(losses)
+    step = None
+    if (
+        arguments.shared is not None
+        or arguments.features is not None
+        or not isinstance(balancer, LossWeighting)
+    ):
+        step = prepare(
+            values, shared=arguments.shared, own=arguments.own, features=arguments.features
+        )
+    picked = set() if step is None else {id(leaf.tensor) for leaf in step.shared}
+    known = None if step is None else {id(leaf.tensor) for leaf in step.parameters}
+    places = _places(values, arguments)
+    kept = [
+        p._replace(picked=id(p.tensor) in picked) for p in places if _counts(p, known, arguments)
+    ]
+    return names, values, step, kept
+
+
+def _places(values: list[Tensor], arguments: Arguments) -> list[Place]:
+    """Return the leaf tensors that the losses and the penalty reach."""
+    penalty = arguments.penalty
+    outputs = values if penalty is None else [*values, penalty]
+    return [Place(leaf.tensor, leaf.mask, False) for leaf in walk(outputs).leaves]
+
+
+def _counts(place: Place, known: set[int] | None, arguments: Arguments) -> bool:
+    """Return whether a leaf tensor is a parameter that all processes hold."""
+    if isinstance(place.tensor, nn.Parameter) or (known is not None and id(place.tensor) in known):
+        return True
+    named_ones = [*(arguments.shared or ()), *(arguments.own or ())]
+    return any(place.tensor is x for x in named_ones)
+
+
+def _likely_group(arguments: Arguments) -> dist.ProcessGroup | None:
+    """Return the group on which the others wait for this process."""
+    if arguments.group is None:
+        return None
+    if arguments.group != "auto":
+        group: Any = arguments.group
+    elif isinstance(arguments.module, DistributedDataParallel):
+        group = arguments.module.process_group
+    else:
+        group = dist.group.WORLD
+    return group if dist.get_world_size(group) > 1 else None
+
+
+def _share_state(balancer: Balancer, agreement: Agreement) -> None:
+    """Let every process go on from the first one's balancer where they differ."""
+    if balancer.task_state and balancer.task_names is None:
+        names = agreement.ranks.from_first(agreement.names) if agreement.names else ()
+        balancer.bind(names or None)
+    if agreement.same_state:
+        return
+    tasks, state = agreement.ranks.from_first((balancer.task_names, balancer.state_dict()))
+    balancer.bind(tasks)
+    balancer.load_state_dict(state)
+
+
+def _sorted(
+    agreement: Agreement,
+    names: Sequence[str],
+    values: Sequence[Tensor],
+    arguments: Arguments,
+    step: Step | None,
+) -> Together:
+    """Put this process's losses in the order of the agreement, with leaves for absent ones."""
+    own = dict(zip(names, values, strict=True))
+    like = values[0] if values else next(iter(agreement.places)).tensor
+    found = []
+    for name, present in zip(agreement.names, agreement.present, strict=True):
+        if present and name in own:
+            found.append(own[name])
+        else:
+            found.append(torch.zeros((), device=like.device, dtype=like.dtype, requires_grad=True))
+    complete = tuple(names) == agreement.names and all(agreement.present)
+    return Together(agreement, found, arguments, step if complete else None)

@@ -1,0 +1,245 @@
+"""A step over several processes that hold copies: gradients are summed before anyone sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing.engine._agreement import Agreement
+from jointrain.balancing.engine._cotangents import Cotangents
+from jointrain.balancing.engine._graph import Boundary, Leaf, walk
+from jointrain.balancing.engine._rows import Block, Gradients, Rows, no_gradients
+from jointrain.balancing.engine._step import Step
+from jointrain.errors import InvalidInputError
+
+_SMALL = 2**28  # bytes that all tasks' gradients may take without a look at the memory
+
+
+@dataclass
+class DistributedStep(Step):
+    """A step whose methods return what one process would on the rows of all of them.
+
+    The factors of the losses hold this process's share of the rows, so that sums over the
+    processes are means over the rows. Passes are those of the step of this process alone; what
+    they give is summed in the order of the agreement. Sent are: the rows [t, n] of the parameters
+    where they are wanted, else the t x t inner products or one update [n]; and the gradients of
+    the tasks' own parameters.
+    """
+
+    local: Step = field(kw_only=True)
+    agreement: Agreement = field(kw_only=True)
+
+    def rows(
+        self, leaves: Sequence[Leaf] | None = None, *, ghost: bool = True, again: bool = False
+    ) -> tuple[Rows, Gradients]:
+        """Return the tasks' gradients over all rows; output gradients can't stand for them."""
+        del ghost
+        rows, mine = self._here().rows(
+            self.shared if leaves is None else leaves, ghost=False, again=again
+        )
+        self.took = self.local.took
+        return self._summed(rows), self._own(mine)
+
+    def by_layer(self, see: Callable[[Rows], None], *, inputs: bool = False) -> Gradients:
+        """Show `see` the gradients run by run, as summed."""
+        mine = self._here().by_layer(lambda rows: see(self._summed(rows)), inputs=inputs)
+        self.took = self.local.took
+        return self._own(mine)
+
+    def plain_rows(self, tensors: Sequence[Tensor]) -> Rows:
+        """Return the tasks' gradients of these parameters in this order."""
+        return self._summed(self._here().plain_rows(tensors))
+
+    def heads(self, *, dense: bool = True) -> tuple[Boundary, Cotangents, Gradients] | None:
+        """Return the cotangents of this process, and the summed gradients of own parameters."""
+        found = self._here().heads(dense=dense)
+        if found is None:
+            return None
+        boundary, cotangents, mine = found
+        return boundary, cotangents, self._own(mine)
+
+    def gramian_at(self, cotangents: Cotangents) -> Tensor:
+        """Return the inner products at the features: those of all rows add up."""
+        return self.agreement.ranks.add_up(cotangents.gramian())
+
+    def weighted(self, weights: Tensor, *, own: bool, weigh_own: bool = False) -> Gradients:
+        """Return the gradients of the weighted losses by one pass on each process."""
+        found = self._here().weighted(weights, own=own, weigh_own=weigh_own)
+        return self._update(found, own=own)
+
+    def from_boundary(
+        self, boundary: Boundary, cotangents: Cotangents, weights: Tensor
+    ) -> Gradients:
+        """Return the shared parameters' gradients by one pass from weighted cotangents."""
+        return self._update(self._here().from_boundary(boundary, cotangents, weights), own=False)
+
+    def last_layer(self) -> list[Leaf]:
+        """Return the shared parameters of the layer next to the losses."""
+        if not self.agreement.alike:
+            raise InvalidInputError(
+                '`at="last_shared_layer"` needs the same tasks on every process at every step. '
+                'Pass `at="shared"`, or a loss of every task on each process.'
+            )
+        return self._here().last_layer()
+
+    def too_large(self) -> bool:
+        """Return whether keeping all the tasks' gradients would take more than some process has."""
+        if self.way != "auto":
+            return self.way == "layerwise"
+        size = self.t * sum(x.tensor.numel() * x.tensor.element_size() for x in self.shared)
+        if size <= _SMALL and self.memory_limit is None:
+            return False
+        # runs are cut by it, so it must be the same everywhere
+        self.memory_limit = int(self.agreement.ranks.least(self._allowed()))
+        return size > self.memory_limit
+
+    def _here(self) -> Step:
+        """Return the step of this process alone, set as this one is."""
+        local = self.local
+        local.factors, local.retain_graph = self.factors, self.retain_graph
+        local.way, local.memory_limit = self.way, self.memory_limit
+        local.workspace = self.workspace
+        return local
+
+    # --- sums ------------------------------------------------------------------------------------
+
+    def _summed(self, rows: Rows) -> Rows:
+        """Sum the rows over the processes, a matrix for each kind of parameters."""
+        blocks = []
+        left = list(rows.blocks)
+        for group in rows.groups:
+            n = sum(leaf.tensor.numel() for leaf in group)
+            parts: list[Tensor] = []
+            while sum(part.shape[1] for part in parts) < n:
+                parts.append(left.pop(0).matrix)
+            whole = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+            blocks.append(Block(whole, group))
+        self.agreement.ranks.sum_in_place([block.matrix for block in blocks])
+        rows.blocks = blocks
+        return rows
+
+    def _own(self, mine: Gradients) -> Gradients:
+        """Return the summed gradients of the tasks' own parameters, and those of inputs as is."""
+        wanted = [
+            (leaf.tensor, k)
+            for k, leaves in enumerate(self.own)
+            for leaf in leaves
+            if id(leaf.tensor) in self._places
+        ]
+        places = {(id(tensor), k) for tensor, k in wanted}
+        found: dict[tuple[int, int], Tensor] = {}
+        rest = no_gradients()
+        for tensor, value, k in zip(mine.tensors, mine.values, mine.tasks, strict=True):
+            if (id(tensor), k) in places:
+                found[id(tensor), k] = value
+            else:
+                rest.extend(Gradients([tensor], [value], [k]))
+        tensors = [tensor for tensor, _ in wanted]
+        total = self._sum_of(tensors, [found.get((id(tensor), k)) for tensor, k in wanted])
+        result = Gradients(tensors, total, [k for _, k in wanted])
+        result.extend(rest)
+        return result
+
+    def _update(self, found: Gradients, *, own: bool) -> Gradients:
+        """Return the summed update of the shared parameters and, if wanted, of all others."""
+        wanted = {id(leaf.tensor): leaf.tensor for leaf in self.shared}
+        if own:
+            wanted |= {
+                id(leaf.tensor): leaf.tensor
+                for leaves in self.own
+                for leaf in leaves
+                if id(leaf.tensor) in self._places
+            }
+        total: dict[int, Tensor] = {}
+        rest = no_gradients()
+        for tensor, value in zip(found.tensors, found.values, strict=True):
+            if id(tensor) not in wanted:
+                rest.extend(Gradients.of([tensor], [value]))
+                continue
+            before = total.get(id(tensor))
+            total[id(tensor)] = value if before is None else before + value
+        tensors = list(wanted.values())
+        result = Gradients.of(tensors, self._sum_of(tensors, [total.get(id(x)) for x in tensors]))
+        result.extend(rest)
+        return result
+
+    @property
+    def _places(self) -> set[int]:
+        """The parameters that are summed; what else requires a gradient is this process's own."""
+        return {id(place.tensor) for place in self.agreement.places}
+
+    def _sum_of(self, tensors: Sequence[Tensor], values: Sequence[Tensor | None]) -> list[Tensor]:
+        return sum_gradients(self.agreement, tensors, values)
+
+
+def sum_gradients(
+    agreement: Agreement, tensors: Sequence[Tensor], values: Sequence[Tensor | None]
+) -> list[Tensor]:
+    """Return the sums over the processes of the gradients of these parameters; None is zero.
+
+    They are new tensors. A sparse gradient is summed as a dense one and made sparse again.
+    """
+    dense = []
+    for tensor, value in zip(tensors, values, strict=True):
+        if value is None:
+            dense.append(torch.zeros_like(tensor))
+        elif value.is_sparse:
+            dense.append(value.to_dense())
+        else:
+            dense.append(value.clone(memory_format=torch.contiguous_format))
+    agreement.ranks.sum_in_place(dense)
+    return [
+        total.to_sparse(value.sparse_dim()) if value is not None and value.is_sparse else total
+        for total, value in zip(dense, values, strict=True)
+    ]
+
+
+def distributed(
+    step: Step | None,
+    losses: list[Tensor],
+    agreement: Agreement,
+    *,
+    shared_named: bool,
+    own: Sequence[Tensor] | None,
+    features: list[Tensor] | None,
+) -> DistributedStep:
+    """Return the step that all processes take together.
+
+    Args:
+        step: The step of this process, if it has the losses of all tasks.
+        losses: This process's loss of each task, [t]; a leaf that is no parameter where it has
+            none.
+        agreement: What the processes agree on.
+        shared_named: Whether the caller said which parameters are shared.
+        own: The parameters that are to get a gradient beside the shared ones; None for all.
+        features: The tensors at the boundary, if named.
+    """
+    graph = walk(losses) if step is None else step.graph
+    here = {id(leaf.tensor): leaf for leaf in graph.leaves}
+    allowed = None if own is None else {id(x) for x in own}
+    shared, parameters = [], []
+    by_task: list[list[Leaf]] = [[] for _ in losses]
+    for place in agreement.places:
+        leaf = here.pop(id(place.tensor), None) or Leaf(place.tensor, None, 0)
+        parameters.append(leaf)
+        if agreement.is_shared(place, named=shared_named):
+            shared.append(leaf)
+        elif allowed is None or id(place.tensor) in allowed:
+            for k, mine in enumerate(by_task):
+                if place.mask >> k & 1:
+                    mine.append(leaf)
+    inputs = []
+    absent = {id(loss) for loss in losses}
+    for leaf in here.values() if own is None else ():
+        if leaf.mask & (leaf.mask - 1):
+            inputs.append(leaf)
+        elif id(leaf.tensor) not in absent:
+            by_task[leaf.mask.bit_length() - 1].append(leaf)
+    local = Step(losses, [], graph, shared, by_task, parameters, inputs, features)
+    return DistributedStep(
+        losses, [], graph, shared, by_task, parameters, inputs, features,
+        local=local, agreement=agreement,
+    )  # fmt: skip

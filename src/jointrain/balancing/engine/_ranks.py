@@ -1,0 +1,145 @@
+"""The processes that train copies of one network together, and what they tell each other."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from jointrain.errors import InvalidInputError
+
+T = TypeVar("T")
+
+_BUCKET = 2**25  # bytes that are sent at once
+
+
+class Ranks:
+    """A process group of torch whose processes hold copies of the same parameters.
+
+    All methods are collective: every process of the group calls them in the same order.
+
+    Args:
+        group: The process group.
+
+    Attributes:
+        size: Number of processes.
+        rank: Which of them this one is, from 0.
+        sent: Bytes of gradients that this process has handed over so far.
+        checked: The parameters, by their ids, that were found to be equal on all processes.
+    """
+
+    def __init__(self, group: dist.ProcessGroup) -> None:
+        self.group = group
+        self.size = dist.get_world_size(group)
+        self.rank = dist.get_rank(group)
+        self.sent = 0
+        self.checked: dict[tuple[int, ...], list[weakref.ref[Tensor]]] = {}
+        on_gpu = dist.get_backend(group) == "nccl"
+        self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu"
+
+    def gather(self, numbers: Sequence[float]) -> list[list[float]]:
+        """Return the numbers of every process; each must give as many."""
+        mine = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        found = mine.new_empty(self.size * len(numbers))
+        dist.all_gather_into_tensor(found, mine, group=self.group)
+        return [part.tolist() for part in found.cpu().view(self.size, -1)]
+
+    def gather_objects(self, mine: T) -> list[T]:
+        """Return the picklable objects of every process."""
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, mine, group=self.group)
+        return found
+
+    def from_first(self, value: T) -> T:
+        """Return the picklable object of the group's first process."""
+        box = [value]
+        first = dist.get_global_rank(self.group, 0)
+        dist.broadcast_object_list(box, src=first, group=self.group)
+        return box[0]
+
+    def add_up(self, numbers: Tensor) -> Tensor:
+        """Return the sum of a small tensor over the processes, on its device."""
+        total = numbers.to(self.device, copy=True)
+        dist.all_reduce(total, group=self.group)
+        return total.to(numbers.device)
+
+    def least(self, number: float) -> float:
+        """Return the smallest of the processes' numbers."""
+        return min(first for first, *_ in self.gather([number]))
+
+    def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
+        """Replace dense tensors, of the same shapes everywhere, by their sums over the processes.
+
+        Small ones are sent together, and the next are packed while those before are under way.
+        """
+        waiting: list[tuple[dist.Work, list[Tensor], Tensor]] = []
+        for bucket in _buckets(tensors):
+            whole = (
+                bucket[0] if _travels_alone(bucket) else torch.cat([x.flatten() for x in bucket])
+            )
+            self.sent += whole.numel() * whole.element_size()
+            work = dist.all_reduce(whole, group=self.group, async_op=True)
+            assert work is not None
+            waiting.append((work, bucket, whole))
+        for work, bucket, whole in waiting:
+            work.wait()
+            if bucket[0] is not whole:
+                parts = torch.split(whole, [x.numel() for x in bucket])
+                views = [p.view_as(x) for p, x in zip(parts, bucket, strict=True)]
+                torch._foreach_copy_(bucket, views)
+
+    @contextlib.contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """Within the block a process may fail by itself: then all of them raise, none waits.
+
+        Raises:
+            InvalidInputError: Another process failed within its block.
+        """
+        try:
+            yield
+        except Exception:
+            self.gather([1.0])
+            raise
+        failed = [i for i, (bad,) in enumerate(self.gather([0.0])) if bad]
+        if failed:
+            raise other_rank_failed(failed[0])
+
+
+_known: dict[dist.ProcessGroup, Ranks] = {}
+
+
+def ranks_of(group: dist.ProcessGroup) -> Ranks:
+    """Return the processes of the group, always the same object for a group."""
+    if group not in _known:
+        _known[group] = Ranks(group)
+    return _known[group]
+
+
+def other_rank_failed(rank: int) -> InvalidInputError:
+    """Return the error of the processes that stop since another one did."""
+    return InvalidInputError(
+        f"Rank {rank} could not take the step, so this rank stops as well. See its own message."
+    )
+
+
+def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Cut the tensors into runs of one kind, each about as large as is sent at once."""
+    runs: list[list[Tensor]] = []
+    size = 0
+    kind: tuple[torch.device, torch.dtype] | None = None
+    for x in tensors:
+        if (x.device, x.dtype) != kind or size > _BUCKET:
+            runs.append([])
+            size, kind = 0, (x.device, x.dtype)
+        runs[-1].append(x)
+        size += x.numel() * x.element_size()
+    return runs
+
+
+def _travels_alone(bucket: Sequence[Tensor]) -> bool:
+    return len(bucket) == 1 and bucket[0].is_contiguous()
