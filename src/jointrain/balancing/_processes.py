@@ -309,7 +309,7 @@ def _places(values: list[Tensor], arguments: Arguments) -> list[Place]:
     """Return the leaf tensors that the losses and the penalty reach."""
     penalty = arguments.penalty
     outputs = values if penalty is None else [*values, penalty]
-    return [Place(leaf.tensor, leaf.mask, False) for leaf in walk(outputs).leaves]
+    return [Place(x.tensor, x.mask, sparse=x.sparse) for x in walk(outputs).leaves]
 
 
 def _counts(place: Place, known: set[int] | None, arguments: Arguments) -> bool:

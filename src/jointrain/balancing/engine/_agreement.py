@@ -28,11 +28,13 @@ class Place(NamedTuple):
         tensor: The parameter.
         mask: The tasks that reach it, as bits; the next bit is that of the penalty.
         picked: Whether the caller named it as shared, by itself or by `features`.
+        sparse: Whether it is a table whose gradient has only the rows that were looked up.
     """
 
     tensor: Tensor
     mask: int
-    picked: bool
+    picked: bool = False
+    sparse: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def _digest_of(local: Local, index: dict[int, int] | None) -> bytes:
     found.update(repr((local.names, local.settings)).encode())
     for i, place in enumerate(local.places):
         where = i if index is None else index.get(id(place.tensor), -1)
-        found.update(b"%d %d %d " % (where, place.mask, place.picked))
+        found.update(b"%d %d %d %d " % (where, *place[1:]))
         found.update(repr(tuple(place.tensor.shape)).encode())
     return found.digest()
 
@@ -193,7 +195,9 @@ def digest_of_state(balancer: nn.Module) -> bytes:
     for name, value in balancer.state_dict().items():
         found.update(name.encode())
         if value.device.type == "cpu" and value.numel() <= 2**13:
-            found.update(value.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+            found.update(
+                value.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+            )
         else:
             found.update(repr(tuple(value.shape)).encode())
     return found.digest()
@@ -203,12 +207,13 @@ def digest_of_state(balancer: nn.Module) -> bytes:
 
 
 class _Description(NamedTuple):
-    """A parameter in words: place in the common order, shape, tasks, whether picked, sums."""
+    """A parameter in words: its place in the common order, and what `Place` holds; sums."""
 
     place: int
     shape: tuple[int, ...]
     mask: int
     picked: bool
+    sparse: bool
     sums: tuple[float, float] | None
 
 
@@ -226,6 +231,7 @@ def _agree_in_full(
             tuple(place.tensor.shape),
             place.mask,
             place.picked,
+            place.sparse,
             _sums(place.tensor) if sums else None,
         )
         for i, place in enumerate(local.places)
@@ -295,11 +301,13 @@ def _union(replicas: Replicas, described: Sequence[Sequence[_Description]]) -> l
             "said which is which. Pass `module=`, the network that holds them all, or wrap it in "
             "DistributedDataParallel."
         )
-    masks: dict[int, tuple[int, bool]] = {}
+    found: dict[int, Place] = {}
     for d in (d for descriptions in described for d in descriptions):
-        mask, picked = masks.get(d.place, (0, False))
-        masks[d.place] = mask | d.mask, picked or d.picked
-    return [Place(replicas.order[i], *masks[i]) for i in sorted(masks)]
+        _, mask, picked, sparse = found.get(d.place, (None, 0, False, False))
+        found[d.place] = Place(
+            replicas.order[d.place], mask | d.mask, picked or d.picked, sparse or d.sparse
+        )
+    return [found[i] for i in sorted(found)]
 
 
 def _weighed(

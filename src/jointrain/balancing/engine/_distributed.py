@@ -12,6 +12,7 @@ from jointrain.balancing.engine._agreement import Agreement
 from jointrain.balancing.engine._cotangents import Cotangents
 from jointrain.balancing.engine._graph import Boundary, Leaf, walk
 from jointrain.balancing.engine._rows import Block, Gradients, Rows, no_gradients
+from jointrain.balancing.engine._sparse import as_sparse
 from jointrain.balancing.engine._step import Step
 from jointrain.errors import InvalidInputError
 
@@ -119,6 +120,8 @@ class DistributedStep(Step):
             blocks.append(Block(whole, group))
         self.agreement.ranks.sum_in_place([block.matrix for block in blocks])
         rows.blocks = blocks
+        for table in rows.sparse:
+            table.kept = [self.agreement.ranks.sum_sparse(row) for row in table.kept]
         return rows
 
     def _own(self, mine: Gradients) -> Gradients:
@@ -180,21 +183,19 @@ def sum_gradients(
 ) -> list[Tensor]:
     """Return the sums over the processes of the gradients of these parameters; None is zero.
 
-    They are new tensors. A sparse gradient is summed as a dense one and made sparse again.
+    They are new tensors, sparse ones for tables of which only some rows have a gradient.
     """
-    dense = []
+    tables = {id(place.tensor) for place in agreement.places if place.sparse}
+    found: list[Tensor] = []
     for tensor, value in zip(tensors, values, strict=True):
-        if value is None:
-            dense.append(torch.zeros_like(tensor))
-        elif value.is_sparse:
-            dense.append(value.to_dense())
+        if id(tensor) in tables:
+            found.append(as_sparse(tensor, value))
+        elif value is None:
+            found.append(torch.zeros_like(tensor))
         else:
-            dense.append(value.clone(memory_format=torch.contiguous_format))
-    agreement.ranks.sum_in_place(dense)
-    return [
-        total.to_sparse(value.sparse_dim()) if value is not None and value.is_sparse else total
-        for total, value in zip(dense, values, strict=True)
-    ]
+            found.append(value.clone(memory_format=torch.contiguous_format))
+    agreement.ranks.sum_in_place([x for x in found if not x.is_sparse])
+    return [agreement.ranks.sum_sparse(x) if x.is_sparse else x for x in found]
 
 
 def distributed(
@@ -224,6 +225,7 @@ def distributed(
     by_task: list[list[Leaf]] = [[] for _ in losses]
     for place in agreement.places:
         leaf = here.pop(id(place.tensor), None) or Leaf(place.tensor, None, 0)
+        leaf = leaf._replace(sparse=place.sparse)
         parameters.append(leaf)
         if agreement.is_shared(place, named=shared_named):
             shared.append(leaf)

@@ -93,6 +93,34 @@ class Ranks:
                 views = [p.view_as(x) for p, x in zip(parts, bucket, strict=True)]
                 torch._foreach_copy_(bucket, views)
 
+    def sum_sparse(self, tensor: Tensor) -> Tensor:
+        """Return the sum over the processes of a coalesced sparse tensor with one sparse dimension.
+
+        Every process sends as many rows as the one that has most.
+        """
+        rows, values = tensor.indices()[0], tensor.values()
+        counts = [int(n) for (n,) in self.gather([len(rows)])]
+        most = max(counts)
+        if most == 0:
+            return tensor
+        index = rows.new_zeros(most)
+        index[: len(rows)] = rows
+        padded = values.new_zeros(most, *values.shape[1:])
+        padded[: len(rows)] = values
+        indices, parts = (
+            index.new_empty(self.size * most),
+            padded.new_empty(self.size * most, *values.shape[1:]),
+        )
+        dist.all_gather_into_tensor(indices, index, group=self.group)
+        dist.all_gather_into_tensor(parts, padded, group=self.group)
+        self.sent += padded.numel() * padded.element_size()
+        filled = torch.arange(most, device=index.device).repeat(self.size)
+        kept = filled < index.new_tensor(counts).repeat_interleave(most)
+        total = torch.sparse_coo_tensor(
+            indices[kept][None], parts[kept], tensor.shape, check_invariants=False
+        )
+        return total.coalesce()
+
     @contextlib.contextmanager
     def all_or_none(self) -> Iterator[None]:
         """Within the block a process may fail by itself: then all of them raise, none waits.

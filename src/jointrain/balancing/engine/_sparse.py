@@ -21,15 +21,7 @@ class SparseRows:
 
     def add(self, gradient: Tensor | None) -> None:
         """Take in the next task's gradient."""
-        if gradient is None:
-            nowhere = torch.empty(1, 0, dtype=torch.long, device=self.tensor.device)
-            values = self.tensor.new_empty(0, *self.tensor.shape[1:])
-            gradient = torch.sparse_coo_tensor(
-                nowhere, values, self.tensor.shape, check_invariants=False
-            )
-        elif not gradient.is_sparse:  # the table is also used as a whole
-            gradient = gradient.to_sparse(1)
-        self.kept.append(gradient.coalesce())
+        self.kept.append(as_sparse(self.tensor, gradient))
 
     def gramian(self) -> Tensor:
         """Return the inner products [t, t] in float64."""
@@ -55,6 +47,17 @@ class SparseRows:
     def finite(self) -> Tensor:
         """Return for each task whether its gradient is finite, [t], on the CPU."""
         return torch.stack([g.values().isfinite().all() for g in self.kept]).cpu()
+
+
+def as_sparse(table: Tensor, gradient: Tensor | None) -> Tensor:
+    """Return a table's gradient as a coalesced sparse one, without a row if there is none."""
+    if gradient is None:
+        nowhere = torch.empty(1, 0, dtype=torch.long, device=table.device)
+        values = table.new_empty(0, *table.shape[1:])
+        gradient = torch.sparse_coo_tensor(nowhere, values, table.shape, check_invariants=False)
+    elif not gradient.is_sparse:  # the table is also used as a whole
+        gradient = gradient.to_sparse(1)
+    return gradient.coalesce()
 
 
 def _aligned(gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
