@@ -21,8 +21,10 @@ class ReadingOptions:
         missing: Cells that mean a missing value, in every column.
         decimal: What stands before the fraction of a number.
         thousands: What stands between the thousands of a number.
-        date_format: Form of dates, as in `datetime.strptime`.
-        time_zone: Zone of dates, by its IANA name.
+        date_format: Form of dates, as in `datetime.strptime`, of all columns or by name.
+        time_zone: Zone that hours are counted in, by its IANA name; dates without zone are of it.
+        columns: What columns hold where it is not to be recognised: ``number``, ``boolean``,
+            ``text``, ``date`` or ``time``, by name.
     """
 
     encoding: str | None = None
@@ -31,8 +33,9 @@ class ReadingOptions:
     missing: tuple[str, ...] | None = None
     decimal: Literal[".", ","] | None = None
     thousands: str | None = None
-    date_format: str | None = None
+    date_format: str | Mapping[str, str] | None = None
     time_zone: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

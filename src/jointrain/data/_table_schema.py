@@ -1,0 +1,429 @@
+"""How the columns of a table are read: decided once, at training, and obeyed at every later time.
+
+A cell is read by itself, so what a row means doesn't depend on the other rows of its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from zoneinfo import available_timezones
+
+import polars as pl
+
+from jointrain.data._date_text import parse_dates, parse_times
+from jointrain.data._number_text import NumberFormat, parse_numbers
+from jointrain.data._raw_table import RawTable, ReadingOptions
+from jointrain.errors import InvalidInputError, closest
+
+Place = Callable[[int], str]
+"""Puts a row (from 0) into words."""
+
+TRUE_WORDS = ("true", "t", "yes", "y", "1", "1.0")
+FALSE_WORDS = ("false", "f", "no", "n", "0", "0.0")
+
+_WORDS = {
+    "number": "number",
+    "boolean": "truth value",
+    "date": "date",
+    "time": "time of day",
+    "duration": "duration",
+}
+
+
+@dataclass(frozen=True)
+class ColumnReading:
+    """How a column is read.
+
+    Args:
+        kind: What its values are. ``verbatim`` keeps each cell byte for byte.
+        missing: Cells that mean a missing value, beside the empty one; in text only without quotes.
+        number: How numbers are written.
+        date_form: How dates are written, as in `datetime.strptime`; a known form may be followed by
+            a time of day and a zone.
+        zone: IANA name of the zone in which hours are counted; None for dates without zone.
+        other_zone: Zone of cells without one where the column has a zone, and the other way round;
+            None refuses them.
+        midnight: Whether a date without time of day is accepted.
+        plain_numbers: Of text: whether all values that look like numbers are written as a number
+            would be (``7``, ``1.5``), so that a column of numbers can stand for them.
+    """
+
+    kind: Literal["number", "boolean", "text", "date", "time", "duration", "verbatim"]
+    missing: tuple[str, ...] = ()
+    number: NumberFormat = NumberFormat()
+    date_form: str = "%Y-%m-%d"
+    zone: str | None = None
+    other_zone: str | None = None
+    midnight: bool = True
+    plain_numbers: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse marks and zones that can't be."""
+        if self.number.decimal not in (".", ",") or self.number.thousands == self.number.decimal:
+            raise ValueError(f"no such marks of numbers: {self.number}")
+        for zone in (self.zone, self.other_zone):
+            if zone is not None and zone not in available_timezones():
+                raise ValueError(f"no such time zone: {zone!r}")
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """How the columns of a table are read.
+
+    Args:
+        columns: The reading of each column, by name.
+    """
+
+    columns: Mapping[str, ColumnReading] = field(default_factory=dict)
+
+    def only(self, names: Iterable[str]) -> TableSchema:
+        """Return the schema of the named columns, as far as it knows them."""
+        wanted = set(names)
+        return TableSchema({name: r for name, r in self.columns.items() if name in wanted})
+
+    def with_options(self, options: ReadingOptions) -> TableSchema:
+        """Return a schema for a table that is written in another way, as `options` say."""
+        check_zone(options.time_zone)
+        columns = {}
+        for name, reading in self.columns.items():
+            if options.missing is not None and reading.kind != "verbatim":
+                reading = replace(reading, missing=options.missing)
+            if options.decimal is not None or options.thousands is not None:
+                decimal = options.decimal or reading.number.decimal
+                default = "," if decimal == "." else "."
+                thousands = default if options.thousands is None else options.thousands
+                number = replace(reading.number, decimal=decimal, thousands=thousands)
+                reading = replace(reading, number=number)
+            form = date_format_of(options, name)
+            if form is not None:
+                reading = replace(reading, date_form=form)
+            if options.time_zone is not None:
+                reading = replace(reading, other_zone=options.time_zone)
+            columns[name] = reading
+        return TableSchema(columns)
+
+    def read(self, raw: RawTable) -> pl.DataFrame:
+        """Return a raw table with its columns read; columns that the schema doesn't know stay.
+
+        Raises:
+            InvalidInputError: A cell is not what its column must hold; column, row and cell are
+                named.
+        """
+        if not raw.is_text:
+            return self.conform(raw.frame, raw.place)
+        return raw.frame.with_columns(
+            read_cells(raw.frame[name], reading, raw.place, raw.quoted.get(name))
+            for name, reading in self.columns.items()
+            if name in raw.frame.columns
+        )
+
+    def conform(self, frame: pl.DataFrame, place: Place | None = None) -> pl.DataFrame:
+        """Return a table that has types already, with those of the schema.
+
+        Raises:
+            InvalidInputError: A column has a type that can't be turned into its own exactly.
+        """
+        columns = [
+            conform_column(frame[name], reading, place or _row)
+            for name, reading in self.columns.items()
+            if name in frame.columns
+        ]
+        return frame.with_columns(columns)
+
+
+def date_format_of(options: ReadingOptions, name: str) -> str | None:
+    """Return the form of dates that options name for a column, None if none."""
+    given = options.date_format
+    return given.get(name) if isinstance(given, Mapping) else given
+
+
+def check_zone(zone: str | None) -> None:
+    """Refuse a name that is no time zone."""
+    known = available_timezones()
+    if zone is not None and zone not in known:
+        raise InvalidInputError(
+            f"time zone {zone!r} is not known{closest(zone, known)}; give a name such as "
+            "Europe/Berlin or UTC"
+        )
+
+
+def known_cells(
+    text: pl.Series, missing: Iterable[str], quoted: pl.Series | None = None
+) -> pl.Series:
+    """Return cells without outer spaces, null where they are empty or mean a missing value.
+
+    Args:
+        text: Cells as they are written.
+        missing: Cells that mean a missing value.
+        quoted: [n], which cells are in quotes and therefore no word for a missing value.
+    """
+    text = text.str.strip_chars()
+    absent = text.is_in(list(missing))
+    if quoted is not None:
+        absent &= ~quoted
+    return text.set((absent | (text == "")).fill_null(value=False), None)
+
+
+def read_cells(
+    cells: pl.Series, reading: ColumnReading, place: Place, quoted: pl.Series | None = None
+) -> pl.Series:
+    """Return the values of cells that are text.
+
+    Args:
+        cells: As they are written.
+        reading: How to read them.
+        place: Puts a row into words.
+        quoted: [n], which cells are in quotes.
+
+    Raises:
+        InvalidInputError: A cell is not what the column must hold.
+    """
+    if reading.kind == "verbatim":
+        return cells
+    if reading.kind == "text":
+        return known_cells(cells, reading.missing, quoted)
+    text = known_cells(cells, reading.missing)
+    match reading.kind:
+        case "number":
+            values = parse_numbers(text, reading.number)
+        case "boolean":
+            words = {word: True for word in TRUE_WORDS} | {word: False for word in FALSE_WORDS}
+            values = text.str.to_lowercase().replace_strict(
+                words, default=None, return_dtype=pl.Boolean
+            )
+        case "time":
+            values = parse_times(text)
+        case "date":
+            return read_dates(text, reading, place)
+        case _:
+            values = pl.repeat(None, len(text), dtype=pl.Duration("us"), eager=True)
+    check_read(text, values, reading.kind, place)
+    return values.alias(cells.name)
+
+
+def check_read(text: pl.Series, values: pl.Series, kind: str, place: Place) -> None:
+    """Refuse the first cell that has no value.
+
+    Raises:
+        InvalidInputError: Column, row and cell are named.
+    """
+    if values.count() == text.count():
+        return
+    row = int((values.is_null() & text.is_not_null()).arg_true()[0])
+    hint = ""
+    if kind == "number":
+        hint = f", or say how numbers are written (--decimal, --thousands){_total_hint(text, row)}"
+    if kind == "date":
+        hint = ", or say how dates are written (--date-format)"
+    raise InvalidInputError(
+        f"column {text.name!r} holds {text[row]!r} in {place(row)}, which is not read as a "
+        f"{_WORDS[kind]}; mend it, leave it empty, name it as missing (--missing){hint}"
+    )
+
+
+TOTAL_WORDS = frozenset(
+    ("total", "totals", "grand total", "sum", "summe", "gesamt", "insgesamt", "totale", "totaal",
+     "somme", "suma")
+)  # fmt: skip
+"""What names a last row that sums up the others."""
+
+
+def _total_hint(text: pl.Series, row: int) -> str:
+    is_total = row == len(text) - 1 and text[row].lower().rstrip(":") in TOTAL_WORDS
+    return "; it looks like a row of totals, which must be removed" if is_total else ""
+
+
+def read_dates(text: pl.Series, reading: ColumnReading, place: Place) -> pl.Series:
+    """Return the dates of cells: days, or moments with or without zone.
+
+    Raises:
+        InvalidInputError: A cell is no date, has a zone where the column has none, or none where
+            the column has one, or lacks the time of day.
+    """
+    parsed = parse_dates(text, reading.date_form)
+    check_read(text, parsed.value, "date", place)
+    name, known = text.name, text.is_not_null()
+    if not reading.midnight:
+        _refuse_first(
+            text, known & ~parsed.has_time, place,
+            "which has no time of day, but the column has; write one",
+        )  # fmt: skip
+    if not parsed.has_time.any() and reading.midnight and reading.zone is None:
+        return parsed.value.cast(pl.Date).alias(name)
+    aware = parsed.offset.is_not_null()
+    # a day without time is the same day in every zone
+    naive = known & ~aware & parsed.has_time
+    moments = parsed.value - (parsed.offset.cast(pl.Int64).fill_null(0) * 60_000_000).cast(
+        pl.Duration("us")
+    )
+    moments = moments.dt.replace_time_zone("UTC")
+    if reading.zone is None:
+        if not aware.any():
+            return parsed.value.alias(name)
+        if reading.other_zone is None:
+            _refuse_first(
+                text, aware, place,
+                "which has a time zone, but the dates of this column have none; remove it, or "
+                "name the zone to convert to with --time-zone",
+            )  # fmt: skip
+        local = moments.dt.convert_time_zone(str(reading.other_zone)).dt.replace_time_zone(None)
+        return parsed.value.zip_with(~aware, local).alias(name)
+    if reading.other_zone is None:
+        _refuse_first(
+            text, naive, place,
+            "which has no time zone, but the dates of this column have one; write one such as "
+            "+01:00 or Z, or name it with --time-zone",
+        )  # fmt: skip
+    own = moments.dt.convert_time_zone(reading.zone)
+    if not (known & ~aware).any():
+        return own.alias(name)
+    placed = _in_zone(text, parsed.value, known & ~aware, reading.other_zone or reading.zone, place)
+    return own.zip_with(aware, placed.dt.convert_time_zone(reading.zone)).alias(name)
+
+
+def _in_zone(
+    text: pl.Series, values: pl.Series, used: pl.Series, zone: str, place: Place
+) -> pl.Series:
+    """Return dates without zone as moments of a zone; an hour that comes twice is the first one."""
+    placed = values.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    _refuse_first(
+        text, used & placed.is_null() & values.is_not_null(), place,
+        f"which no clock showed in {zone}: it was put forward; mend it",
+    )  # fmt: skip
+    return placed
+
+
+def _refuse_first(text: pl.Series, wrong: pl.Series, place: Place, what: str) -> None:
+    rows = wrong.fill_null(value=False).arg_true()
+    if len(rows):
+        row = int(rows[0])
+        raise InvalidInputError(
+            f"column {text.name!r} holds {str(text[row])!r} in {place(row)}, {what}"
+        )
+
+
+def _row(row: int) -> str:
+    return f"row {row + 1}"
+
+
+# ---------------------------------------------------------------------------- columns with types
+
+
+def reading_of_type(column: pl.Series) -> ColumnReading | None:
+    """Return the reading of a column that has a type; None if no reading has that type."""
+    dtype = column.dtype
+    if dtype in (pl.Categorical, pl.Enum, pl.String):
+        text = column.cast(pl.String)
+        return ColumnReading("text", plain_numbers=has_plain_numbers(text))
+    if dtype.is_numeric():
+        return ColumnReading("number", missing=MISSING_NUMBERS)
+    if dtype == pl.Boolean:
+        return ColumnReading("boolean", missing=MISSING_NUMBERS)
+    if dtype == pl.Time:
+        return ColumnReading("time", missing=MISSING_NUMBERS)
+    if dtype == pl.Duration:
+        return ColumnReading("duration", missing=MISSING_NUMBERS)
+    if dtype == pl.Date:
+        return ColumnReading("date", missing=MISSING_NUMBERS)
+    if isinstance(dtype, pl.Datetime):
+        days = column.dt.truncate("1d") == column
+        zone = dtype.time_zone
+        if zone is not None and zone not in available_timezones():
+            zone = "UTC"
+        return ColumnReading("date", missing=MISSING_NUMBERS, zone=zone, midnight=bool(days.all()))
+    return None
+
+
+MISSING_NUMBERS = (
+    "NA", "N/A", "n/a", "na", "N.A.", "n.a.", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-nan",
+    "NaT", "null", "NULL", "Null", "None", "none", "nil", "?", "-", "--", ".", "\\N",
+    "#DIV/0!", "#NUM!", "#VALUE!", "#REF!", "#NAME?", "#NULL!",
+)  # fmt: skip
+"""What means a missing value in columns of numbers, dates and truth values by default."""
+
+
+def has_plain_numbers(text: pl.Series) -> bool:
+    """Return whether there are values that look like numbers, all written as numbers would be."""
+    numbers = text.cast(pl.Float64, strict=False)
+    looks = numbers.is_finite().fill_null(value=False)
+    return bool(looks.any()) and bool((number_text(numbers.filter(looks)) == text.filter(looks)).all())
+
+
+def number_text(numbers: pl.Series) -> pl.Series:
+    """Return numbers as text, each by itself; one without fraction is written without it."""
+    if not numbers.dtype.is_float():
+        return numbers.cast(pl.String)
+    numbers = numbers.cast(pl.Float64).fill_nan(None)
+    whole = ((numbers == numbers.round()) & (numbers.abs() < 2.0**63)).fill_null(value=False)
+    digits = numbers.set(~whole, None).cast(pl.Int64).cast(pl.String)
+    return digits.zip_with(whole, numbers.cast(pl.String)).alias(numbers.name)
+
+
+def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> pl.Series:
+    """Return a column that has a type with the type of its reading.
+
+    Raises:
+        InvalidInputError: It can't be turned into it exactly.
+    """
+    dtype, kind = column.dtype, reading.kind
+    if kind == "verbatim" or dtype == pl.Null:
+        return column
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        text = column.cast(pl.String)
+        return text if kind == "text" else read_cells(text, reading, place)
+    match kind:
+        case "text" if dtype.is_numeric() and reading.plain_numbers:
+            return number_text(column)
+        case "number" if dtype.is_numeric():
+            return column
+        case "boolean" if dtype == pl.Boolean:
+            return column
+        case "boolean" if dtype.is_numeric() and column.is_in([0, 1]).all():
+            return column.cast(pl.Boolean)
+        case "time" if dtype == pl.Time:
+            return column
+        case "duration" if dtype == pl.Duration:
+            return column
+        case "date" if dtype == pl.Date or isinstance(dtype, pl.Datetime):
+            return _conform_date(column, reading, place)
+    if column.null_count() == len(column):
+        return pl.Series(column.name, [None] * len(column), dtype=pl.Null)
+    row = int(column.is_not_null().arg_true()[0])
+    was = "text" if kind == "text" else f"a {_WORDS[kind]}"
+    why = ""
+    if kind == "text" and dtype.is_numeric():
+        why = " (as a number it may have lost zeros or digits)"
+    raise InvalidInputError(
+        f"column {column.name!r} must be {was}, as the model was fitted with, got {dtype} such as "
+        f"{column[row]!r} in {place(row)}{why}; give the column that type"
+    )
+
+
+def _conform_date(column: pl.Series, reading: ColumnReading, place: Place) -> pl.Series:
+    zone = column.dtype.time_zone if isinstance(column.dtype, pl.Datetime) else None
+    known = column.is_not_null()
+    if column.dtype == pl.Date:
+        if not reading.midnight:
+            _refuse_first(
+                column, known, place,
+                "which has no time of day, but the model was fitted with one; give dates with time",
+            )  # fmt: skip
+        if reading.zone is None:
+            return column
+        return column.cast(pl.Datetime("us")).dt.replace_time_zone(reading.zone)
+    if (zone is None) == (reading.zone is None):
+        return column if reading.zone is None else column.dt.convert_time_zone(reading.zone)
+    if reading.other_zone is not None and zone is None:
+        placed = _in_zone(column, column, known, reading.other_zone, place)
+        return placed.dt.convert_time_zone(str(reading.zone))
+    if reading.other_zone is not None:
+        return column.dt.convert_time_zone(reading.other_zone).dt.replace_time_zone(None)
+    has, had = ("no", "one") if zone is None else ("a", "none")
+    _refuse_first(
+        column, known, place,
+        f"which has {has} time zone, but the model was fitted on dates with {had}; convert the "
+        "column",
+    )  # fmt: skip
+    return column
