@@ -7,7 +7,7 @@ import math
 import re
 import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from jointrain.errors import InvalidInputError, closest
 
 if TYPE_CHECKING:
+    from jointrain.data import ReadingOptions
     from jointrain.training import Recipe
 
 
@@ -151,6 +152,21 @@ class TableSettings(_Settings):
         description="Rows that repeat each other: on one side of a split, or not, or left out; "
         "default together where chance does not explain them.",
     )
+    column: Pairs = Field(
+        {}, description="What a column holds: NAME=number, =text, =date, =time, =boolean. "
+        "Repeatable.",
+    )  # fmt: skip
+    missing: str | list[str] | None = Field(
+        None, description="Cells that mean a missing value, separated by commas; '' for none."
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="Decimal mark of numbers.")
+    thousands: str | None = Field(None, description="Mark between thousands; '' for none.")
+    date_format: str | dict[str, str] | None = Field(
+        None, description="How dates are written, such as %d/%m/%Y, or NAME=%d/%m/%Y."
+    )
+    time_zone: str | None = Field(
+        None, description="Zone that hours are counted in, such as Europe/Berlin."
+    )
     weights: RuleOrNumbers = Field(
         "equal",
         description="Loss weights: equal, size, difficulty, gradients, searched, or a=1,b=0.3.",
@@ -246,6 +262,18 @@ class TableSettings(_Settings):
     out: Path | None = Field(None, description="Folder to write; default TABLE-answer.")
     force: bool = Field(False, description="Replace the folder if jointrain wrote it.")
 
+    @property
+    def reading(self) -> ReadingOptions:
+        """How the table is to be read."""
+        return reading_options(
+            missing=self.missing,
+            decimal=self.decimal,
+            thousands=self.thousands,
+            date_format=self.date_format,
+            time_zone=self.time_zone,
+            columns=self.column,
+        )
+
     def recipe(self, schedule: str, name: str | None = None) -> Recipe:
         """Return the recipe that the settings describe."""
         from jointrain.training import Alternating, Joint, OptimizerSettings, Recipe, Separate
@@ -295,6 +323,31 @@ class TableSettings(_Settings):
             bins=self.bins,
             ensemble=self.ensemble or None,
         )
+
+
+def reading_options(
+    *,
+    missing: str | Sequence[str] | None = None,
+    date_format: str | Mapping[str, str] | None = None,
+    **others: Any,
+) -> ReadingOptions:
+    """Return how a table is to be read, from what flags say.
+
+    Args:
+        missing: Tokens, or a text with commas between them; "" for none.
+        date_format: A form of dates, ``name=form``, or forms by name.
+        others: Further fields of `ReadingOptions`, as they are.
+    """
+    from jointrain.data import ReadingOptions
+
+    if isinstance(missing, str):
+        missing = [] if not missing.strip() else next(csv.reader([missing], skipinitialspace=True))
+    if isinstance(date_format, str) and not date_format.startswith("%"):
+        name, equals, form = date_format.partition("=%")
+        if equals:
+            date_format = {name: "%" + form}
+    tokens = None if missing is None else tuple(token.strip() for token in missing)
+    return ReadingOptions(missing=tokens, date_format=date_format, **others)
 
 
 class CompareSettings(TableSettings):
@@ -462,7 +515,10 @@ PANELS: dict[str, tuple[str, ...]] = {
         "targets", "ignore", "id", "group", "time", "task", "budget", "schedule", "out", "force",
         "workers",
     ),
-    "Data": ("rare", "duplicates"),
+    "Data": (
+        "column", "missing", "decimal", "thousands", "date_format", "time_zone", "rare",
+        "duplicates",
+    ),
     "Training": (
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",
         "temperature", "block", "groups", "auxiliary", "network", "network_option", "width",

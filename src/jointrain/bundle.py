@@ -25,7 +25,7 @@ from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 
 from jointrain._output_folder import BUNDLE, write_new_folder
-from jointrain.data import Column, PlainEncoder, TableEncoder
+from jointrain.data import Column, ColumnReading, PlainEncoder, TableEncoder, TableSchema
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.studies._baselines import BaselineModel
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline
@@ -36,7 +36,8 @@ from jointrain.training._recipe import Recipe
 from jointrain.training._table_model import TableModel
 from jointrain.training._table_part import Part
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 tells how columns are read; bundles of version 1 are read, too."""
 _JSON = BUNDLE
 _WEIGHTS = "weights.safetensors"
 _ENCODER = "encoder.skops"
@@ -100,6 +101,7 @@ class _BlendDescription(_Strict):
     metrics: dict[str, dict[str, float | None]]
     notes: dict[str, Any]
     digests: dict[str, str]
+    table_schema: dict[str, ColumnReading] | None = None
 
 
 class _Description(_Strict):
@@ -116,6 +118,7 @@ class _Description(_Strict):
     metrics: dict[str, dict[str, float | None]]
     notes: dict[str, Any]
     digests: dict[str, str]
+    table_schema: dict[str, ColumnReading] | None = None
 
 
 def save_bundle(
@@ -221,6 +224,7 @@ def _write_components(
         metrics=_known_metrics(metrics),
         notes=dict(notes),
         digests=_blend_digests(folder),
+        table_schema=_readings(model.schema),
     )
 
 
@@ -310,6 +314,7 @@ def _write_networks(
         metrics=_known_metrics(metrics),
         notes=dict(notes),
         digests={name: _digest((folder / name).read_bytes()) for name in (_WEIGHTS, _ENCODER)},
+        table_schema=_readings(model.schema),
     )
 
 
@@ -359,6 +364,7 @@ def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
         components=components,
         weights=described.weights,
         calibration=calibration,
+        schema=_schema(described.table_schema),
     )
 
 
@@ -411,7 +417,16 @@ def _load_networks(folder: Path, content: dict[str, Any]) -> TableModel:
         recipe=recipe,
         seed=described.seed,
         calibration=calibration,
+        schema=_schema(described.table_schema),
     )
+
+
+def _readings(schema: TableSchema | None) -> dict[str, ColumnReading] | None:
+    return None if schema is None else dict(schema.columns)
+
+
+def _schema(readings: Mapping[str, ColumnReading] | None) -> TableSchema | None:
+    return None if readings is None else TableSchema(readings)
 
 
 def _load_calibration(
@@ -454,7 +469,7 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
         raise _damaged(folder, f"{_JSON} is not whole") from None
     if not isinstance(content, dict) or "schema_version" not in content:
         raise _damaged(folder, f"{_JSON} has no schema_version")
-    if content["schema_version"] != SCHEMA_VERSION:
+    if content["schema_version"] not in range(1, SCHEMA_VERSION + 1):
         raise InvalidInputError(
             f"{folder} has schema version {content['schema_version']!r}, this jointrain reads "
             f"{SCHEMA_VERSION}; use the jointrain version that wrote it"

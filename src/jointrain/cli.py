@@ -35,13 +35,16 @@ from jointrain._settings import (
     WeighSettings,
     load_settings,
     panel_of,
+    reading_options,
 )
 from jointrain._terminal_streams import printing, silence, use_plain_characters
 from jointrain._worker_processes import stop_spare, warm_up
 from jointrain.errors import InvalidInputError, JointrainError
 
 if TYPE_CHECKING:
-    from jointrain.data import SupervisedTable
+    import polars as pl
+
+    from jointrain.data import ReadingOptions, SupervisedTable
     from jointrain.reports import SearchReport
     from jointrain.studies import Affinity, BlendedModel, Candidates, Study, StudyResult
     from jointrain.training import Recipe, TableModel
@@ -62,6 +65,18 @@ _TERMINATED = 143
 """The exit code of a command that SIGTERM stopped."""
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+_Missing = Annotated[
+    str | None, typer.Option(help="Cells that mean a missing value, separated by commas.")
+]
+_Decimal = Annotated[str | None, typer.Option(help="Decimal mark of numbers, . or ,")]
+_Thousands = Annotated[str | None, typer.Option(help="Mark between thousands; '' for none.")]
+_DateFormat = Annotated[
+    str | None, typer.Option(help="How dates are written, such as %d/%m/%Y, or NAME=%d/%m/%Y.")
+]
+_TimeZone = Annotated[
+    str | None,
+    typer.Option(help="Zone of dates that have none, or to convert to where training had none."),
+]
 
 
 def main() -> None:
@@ -502,10 +517,19 @@ def predict(
         float | None,
         typer.Option(help="Share of the numbers that intervals are to hold, such as 0.9."),
     ] = None,
+    missing: _Missing = None,
+    decimal: _Decimal = None,
+    thousands: _Thousands = None,
+    date_format: _DateFormat = None,
+    time_zone: _TimeZone = None,
 ) -> None:
-    """Predict all targets for the rows of a table."""
+    """Predict all targets for the rows of a table.
+
+    The columns are read as those of the training table were; flags say where this table is written
+    in another way.
+    """
     from jointrain.bundle import describe_bundle, load_bundle
-    from jointrain.data import check_writable_ending, read_table, write_table
+    from jointrain.data import check_writable_ending, write_table
 
     if out != "-":
         check_writable_ending(out)
@@ -513,12 +537,19 @@ def predict(
             raise InvalidInputError(
                 f"{out} exists; choose another --out or replace it with --force"
             )
+    options = reading_options(
+        missing=missing,
+        decimal=decimal,
+        thousands=thousands,
+        date_format=date_format,
+        time_zone=time_zone,
+    )
     model = load_bundle(bundle)
-    frame = read_table(table)
-    _warn_unseen(model, frame)
-    predictions = model.predict_table(frame, intervals)
     notes = describe_bundle(bundle)["notes"]
     name = notes.get("id")
+    frame = _read_as_trained(model, table, options, [name])
+    _warn_unseen(model, frame)
+    predictions = model.predict_table(frame, intervals)
     _say_unused(model, frame, (name, notes.get("time")))
     if intervals is not None and notes.get("time") is not None:
         print(f"note: {_LATER}", file=sys.stderr)
@@ -533,14 +564,29 @@ def predict(
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
     table: Annotated[Path, typer.Argument(help="A table with the targets in it.")],
+    missing: _Missing = None,
+    decimal: _Decimal = None,
+    thousands: _Thousands = None,
+    date_format: _DateFormat = None,
+    time_zone: _TimeZone = None,
     json_output: _JSON = False,
 ) -> None:
-    """Measure a bundle on a table that has the targets."""
-    from jointrain.bundle import load_bundle
-    from jointrain.data import read_table
+    """Measure a bundle on a table that has the targets.
 
+    The columns are read as those of the training table were; flags say where this table is written
+    in another way.
+    """
+    from jointrain.bundle import load_bundle
+
+    options = reading_options(
+        missing=missing,
+        decimal=decimal,
+        thousands=thousands,
+        date_format=date_format,
+        time_zone=time_zone,
+    )
     model = load_bundle(bundle)
-    frame = read_table(table)
+    frame = _read_as_trained(model, table, options, [task.name for task in model.predicted_tasks])
     _warn_unseen(model, frame)
     metrics = model.evaluate(frame)
     if json_output:
@@ -737,10 +783,10 @@ def _output_folder(settings: TableSettings) -> Path:
 
 def _prepare(settings: TableSettings) -> SupervisedTable:
     """Read the table, infer the tasks and say what was inferred."""
-    from jointrain.data import SupervisedTable, read_table
+    from jointrain.data import SupervisedTable, read_raw
 
     table = SupervisedTable.prepare(
-        read_table(settings.table),
+        read_raw(settings.table, settings.reading),
         settings.targets,
         kinds=settings.task,
         ignore=settings.ignore,
@@ -750,6 +796,7 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
         rare=settings.rare,
         rare_rows=getattr(settings, "folds", 5),
         duplicates=settings.duplicates,
+        reading=settings.reading,
     )
     if not settings.json_output:
         said = settings.task
@@ -775,6 +822,27 @@ def _say_unused(model: TableModel | BlendedModel, frame: Any, roles: Sequence[st
         shown = ", ".join(map(repr, unused[:8]))
         more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
         print(f"note: the model does not use: {shown}{more}", file=sys.stderr)
+
+
+def _read_as_trained(
+    model: TableModel | BlendedModel,
+    table: Path,
+    options: ReadingOptions,
+    others: Sequence[str | None],
+) -> pl.DataFrame:
+    """Read a table as the model's own was read: its features and the named columns."""
+    from jointrain.data import read_table
+
+    if model.schema is None:
+        print(
+            "note: an older jointrain wrote this bundle, which did not keep how columns are read; "
+            "they are read as this table shows",
+            file=sys.stderr,
+        )
+        return read_table(table, options)
+    names = [column.name for column in model.columns]
+    schema = model.schema.only([*names, *(name for name in others if name is not None)])
+    return read_table(table, options, schema)
 
 
 def _warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:

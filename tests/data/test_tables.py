@@ -11,8 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from jointrain.data import as_table, check_writable_ending, load_penguins, read_table, write_table
-from jointrain.data._tables import MISSING_TOKENS
+from jointrain.data import (
+    ReadingOptions,
+    as_table,
+    check_writable_ending,
+    load_penguins,
+    read_table,
+    write_table,
+)
+from jointrain.data._table_schema import MISSING_NUMBERS
 from jointrain.errors import InvalidInputError
 
 pandas = pytest.importorskip("pandas")
@@ -55,7 +62,7 @@ def test_types_are_inferred(tmp_path):
         "t": pl.Time,
         "dt": pl.Datetime("us"),
         "z": pl.Datetime("us", "UTC"),
-        "big": pl.Float64,
+        "big": pl.Int128,
     }
     assert frame["z"].n_unique() == 1
     assert frame["t"][1] == dt.time(12, 31, 0, 500000)
@@ -84,18 +91,23 @@ def test_one_value(tmp_path, text, expected):
     assert type(value) is type(expected)
 
 
-@pytest.mark.parametrize("token", MISSING_TOKENS)
+@pytest.mark.parametrize("token", ["", *MISSING_NUMBERS])
 @pytest.mark.parametrize("space", ["", " "])
 def test_missing_tokens(tmp_path, token, space):
-    frame = read_text(tmp_path, f"number,text\n1.5,a\n{space}{token}{space},{space}{token}\n")
-    assert frame.rows() == [(1.5, "a"), (None, None)]
-    assert frame["number"].dtype == pl.Float64
+    rows = "1.5,a\n" * 5
+    frame = read_text(tmp_path, f"number,text\n{rows}{space}{token}{space},{space}{token}\n")
+    assert frame["number"].to_list() == [1.5] * 5 + [None]
+    # in text only the empty cell and a rare NA are missing
+    assert frame["text"][-1] == (None if token in ("", "NA") else token)
 
 
 def test_type_is_inferred_over_the_whole_file(tmp_path):
     # the last row is beyond the first block of a streaming parser
     rows = 1_500_000
-    frame = read_text(tmp_path, "a,b\n" + "1,12345678\n" * rows + "x,2.5\n")
+    text = "a,b\n" + "1,12345678\n" * rows + "x,2.5\n"
+    with pytest.raises(InvalidInputError, match=r"'a' holds numbers, but 'x' in row 1500001"):
+        read_text(tmp_path, text)
+    frame = read_table(tmp_path / "table.csv", ReadingOptions(columns={"a": "text"}))
     assert frame.schema == {"a": pl.String, "b": pl.Float64}
     assert frame.height == rows + 1
 
@@ -114,7 +126,7 @@ def test_quoted_fields_and_names(tmp_path):
         tmp_path, '"größe, cm", na me ,"li\nne"\n"1,5","say ""x""","two\nlines"\n2,,z\n'
     )
     assert frame.columns == ["größe, cm", "na me", "li\nne"]
-    assert frame.rows() == [("1,5", 'say "x"', "two\nlines"), ("2", None, "z")]
+    assert frame.rows() == [(1.5, 'say "x"', "two\nlines"), (2.0, None, "z")]
 
 
 def test_quote_inside_a_field_is_a_character(tmp_path):
@@ -220,7 +232,7 @@ def test_arrow_stream_is_read(tmp_path):
 
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp", "Cs"]), min_size=1
-).filter(lambda name: name == name.strip())
+).filter(lambda name: name == name.strip() and not name.startswith("^"))  # Polars: a pattern
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8)
 VALUES = {
     "integer": (pl.Int64, st.integers(-(2**63), 2**63 - 1)),

@@ -8,27 +8,30 @@ from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable
+from jointrain.data._table_schema import ColumnReading, TableSchema
 from jointrain.data._table_writing import check_writable_ending, write_table
 from jointrain.data._tables import (
-    MISSING_TOKENS,
     as_table,
     load_penguins,
     read_table,
 )
 from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.data._tensor_data import TensorData
+from jointrain.data._type_inference import TypedTable, type_table
 
 __all__ = [
-    "MISSING_TOKENS",
     "TRUSTED_TYPES",
     "Column",
+    "ColumnReading",
     "DataSource",
     "PlainEncoder",
     "RawTable",
     "ReadingOptions",
     "SupervisedTable",
     "TableEncoder",
+    "TableSchema",
     "TensorData",
+    "TypedTable",
     "as_table",
     "check_writable_ending",
     "dropped_columns",
@@ -40,6 +43,7 @@ __all__ = [
     "outer_folds",
     "read_raw",
     "read_table",
+    "type_table",
     "validation_halves",
     "validation_split",
     "write_table",

@@ -35,7 +35,7 @@ TIME = (
     r"(?:\s?(?P<half>[AaPp])\.?[Mm]\.?)?"
 )
 _ZONE = r"\s?(?P<zone>Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)"
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,9 @@ def parse_dates(text: pl.Series, form: str) -> ParsedDates:
         fields = fields.with_columns(month=number)
     zone = pl.col("zone").str.replace_all(":", "", literal=True)
     sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
-    minutes = (
-        zone.str.slice(1, 2).cast(pl.Int32, strict=False) * 60
-        + zone.str.slice(3, 2).replace("", "00").cast(pl.Int32, strict=False)
-    )
+    minutes = zone.str.slice(1, 2).cast(pl.Int32, strict=False) * 60 + zone.str.slice(3, 2).replace(
+        "", "00"
+    ).cast(pl.Int32, strict=False)
     out = fields.select(
         value=pl.concat_str(
             [

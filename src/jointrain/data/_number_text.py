@@ -8,19 +8,17 @@ from typing import Any
 
 import polars as pl
 
-UNITS = frozenset(
-    "% ‰ $ € £ ¥ ₹ USD EUR GBP CHF JPY US$ "
-    "kg g mg µg μg ug ng t lb lbs oz st "
-    "km m dm cm mm µm μm um nm mi mile miles yd ft in ha m² m2 m³ m3 km² km2 cm² cm2 cm³ cm3 "
-    "l L dl dL cl cL ml mL µl μl ul gal "
-    "h hr hrs min mins s sec secs ms µs μs us ns d day days wk weeks week months month yr yrs year years "
-    "°C °F ° "
-    "km/h kmh mph m/s kn rpm bpm Hz kHz MHz GHz "
-    "W kW MW GW kWh MWh Wh J kJ MJ cal kcal V mV kV mA Ah mAh Ω ohm kN Pa hPa kPa MPa bar mbar psi atm mmHg "
-    "kB KB MB GB TB KiB MiB GiB dB dBm ppm ppb pH mol mmol mmol/l mmol/L µmol/L mg/dl mg/dL mg/l mg/L "
-    "g/dl g/dL g/l g/L ng/ml ng/mL U/L IU/L IU px pcs hp PS cc cm/s kg/m² kg/m2 kg/m³ kg/m3 g/cm³ g/cm3"
-    .split()
-)  # fmt: skip
+_UNITS = """
+    % ‰ $ € £ ¥ ₹ USD EUR GBP CHF JPY US$
+    kg g mg µg μg ug ng t lb lbs oz st km m dm cm mm µm μm um nm mi mile miles yd ft in ha
+    m² m2 m³ m3 km² km2 cm² cm2 cm³ cm3 l L dl dL cl cL ml mL µl μl ul gal
+    h hr hrs min mins s sec secs ms µs μs us ns d day days week weeks month months yr yrs year years
+    ° °C °F km/h kmh mph m/s cm/s kn rpm bpm Hz kHz MHz GHz W kW MW GW Wh kWh MWh J kJ MJ cal kcal
+    V mV kV mA Ah mAh Ω ohm kN Pa hPa kPa MPa bar mbar psi atm mmHg kB KB MB GB TB KiB MiB GiB
+    dB dBm ppm ppb pH mol mmol mmol/l mmol/L µmol/L mg/l mg/L mg/dl mg/dL g/l g/L g/dl g/dL ng/ml
+    ng/mL IU U/L IU/L px pcs hp PS cc kg/m² kg/m2 kg/m³ kg/m3 g/cm³ g/cm3
+"""
+UNITS = frozenset(_UNITS.split())
 """What may stand beside a number and make it no text; case counts."""
 
 _PREFIX = r"[$€£¥₹]|US\$|(?:USD|EUR|GBP|CHF|JPY)"
@@ -70,8 +68,8 @@ class Marks:
     thousands: str
 
     @property
-    def mixed_unclear(self) -> bool:
-        """Whether the cell says nothing, but holds a mark."""
+    def says_nothing(self) -> bool:
+        """Whether there are marks, but none that leaves no doubt."""
         return self.unclear is not None and self.point is None and self.comma is None
 
 
@@ -115,7 +113,7 @@ def _exact(text: pl.Series, numbers: pl.Series) -> pl.Series:
     if numbers.dtype != pl.Float64:
         return numbers
     numbers = numbers.fill_nan(None)
-    if len(numbers) and (numbers.abs().max() or 0) >= 2.0**63:
+    if (numbers.abs() >= 2.0**63).any():
         whole = text.cast(pl.Int128, strict=False)
         if whole.count() == text.count():
             return whole
@@ -195,7 +193,9 @@ def marks_of(cells: pl.DataFrame, text: pl.Series) -> tuple[Marks, pl.Series]:
     return marks, numbers
 
 
-def number_format(marks: Marks, evidence: frozenset[str], *, semicolons: bool) -> NumberFormat | None:
+def number_format(
+    marks: Marks, evidence: frozenset[str], *, semicolons: bool
+) -> NumberFormat | None:
     """Return the decimal and thousands mark of a column; None if they can't be told.
 
     A cell in which one mark can only be the decimal one decides for its column. Where all cells

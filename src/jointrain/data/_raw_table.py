@@ -37,6 +37,17 @@ class ReadingOptions:
     time_zone: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse marks that can't be those of numbers."""
+        if self.decimal not in (None, ".", ","):
+            raise InvalidInputError(f"decimal mark must be . or a comma, got {self.decimal!r}")
+        marks = ("", ",", ".", " ", "'", "_", None)
+        if self.thousands not in marks or self.thousands == (self.decimal or "none"):
+            raise InvalidInputError(
+                f"mark between thousands must be one of , . ' _ a space or '' for none, and not "
+                f"the decimal mark, got {self.thousands!r}"
+            )
+
 
 @dataclass(frozen=True)
 class RawTable:

@@ -14,8 +14,11 @@ from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._duplicates import Duplicates, treat_duplicates
 from jointrain.data._leaks import leak_notes
 from jointrain.data._rare_classes import RareClasses, treat_rare_classes
+from jointrain.data._raw_table import RawTable, ReadingOptions
+from jointrain.data._table_schema import TableSchema
 from jointrain.data._tables import as_table
 from jointrain.data._targets import encode_targets, infer_tasks
+from jointrain.data._type_inference import TypedTable, type_frame, type_table
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Task
 
@@ -33,6 +36,7 @@ class SupervisedTable:
         time: Rank of each row's time, [n]; splits train on the past and test on the future.
         unlabelled_rows: How many rows were left out because they have no label at all.
         dropped: Why a column that could have been a feature is none, by its name.
+        schema: How its columns were read, to read others in the same way.
         notes: What was decided for the user, and what looks like a leak, a sentence each.
     """
 
@@ -43,6 +47,7 @@ class SupervisedTable:
     time: np.ndarray | None = None
     unlabelled_rows: int = 0
     dropped: Mapping[str, str] = field(default_factory=dict)
+    schema: TableSchema = field(default_factory=TableSchema)
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -59,11 +64,13 @@ class SupervisedTable:
         rare: RareClasses = "keep",
         rare_rows: int = 5,
         duplicates: Duplicates | None = None,
+        reading: ReadingOptions | None = None,
     ) -> SupervisedTable:
         """Infer tasks and feature columns; `notes` say what was decided, and what looks odd.
 
         Args:
-            frame: Polars, pandas or Arrow table.
+            frame: Polars, pandas or Arrow table, or what `read_raw` gives: only then is it known
+                how cells were written when columns are given their types.
             targets: Names of the target columns, or the name of one.
             kinds: Kind of a task by target name where it should not be inferred.
             ignore: Columns that are no features.
@@ -79,23 +86,29 @@ class SupervisedTable:
                 one side of every split, dealt out ``apart``, or ``drop`` all but the first of those
                 that are equal in features and targets. None (default) keeps them together where
                 repeats are unlikely by chance, see `repeats_are_unlikely`, and there is no time.
+            reading: How cells that are text are to be read; default by the rules of `type_table`.
 
         Raises:
-            InvalidInputError: A column does not exist, has two roles or holds what its role can't
-                use, rare classes can't be merged or dropped, or no feature column is left.
+            InvalidInputError: A cell can't be read, a column does not exist, has two roles or holds
+                what its role can't use, rare classes can't be merged or dropped, or no feature column is left.
         """
-        table = as_table(frame)
+        raw = frame
+        if not isinstance(raw, RawTable):
+            raw = RawTable(as_table(frame), False, "the table")
         targets, ignore = _names(targets, "target"), _names(ignore, "ignored")
-        roles = _roles(table, targets, ignore, id_column, group_column, time_column)
+        roles = _roles(raw.frame, targets, ignore, id_column, group_column, time_column)
+        typed = _typed(raw, reading, roles, kinds or {}, time_column)
+        table = typed.frame
         tasks = infer_tasks(table, targets, kinds)
+        said = (*typed.notes, *_notes_on_tasks(table, tasks, kinds or {}))
         table, tasks, notes = treat_rare_classes(table, tasks, rare, rare_rows, kinds)
         labelled = np.isfinite(encode_targets(table, tasks)).any(1)
         features = [name for name in table.columns if name not in roles]
         columns = infer_columns(table, features)
         if time_column is not None:
-            calendar, said = _time_feature(table[time_column], ignored=time_column in ignore)
+            calendar, of_time = _time_feature(table[time_column], ignored=time_column in ignore)
             columns += calendar
-            notes += said
+            notes += of_time
         if not columns:
             raise InvalidInputError(
                 "no feature column is left beside targets, ignored, id, group, time and constant "
@@ -111,6 +124,7 @@ class SupervisedTable:
             time=time,
             unlabelled_rows=int((~labelled).sum()),
             dropped=dropped_columns(table, features),
+            schema=typed.schema.only([*roles, *(column.name for column in columns)]),
             notes=notes,
         )
         repeats = treat_duplicates(prepared.frame, columns, targets, duplicates, groups, time)
@@ -119,7 +133,7 @@ class SupervisedTable:
         if repeats.kept is not None:
             prepared = prepared._rows(repeats.kept)
         leaks = leak_notes(prepared.frame, columns, tasks, prepared.labels())
-        return replace(prepared, notes=(*notes, *repeats.notes, *leaks))
+        return replace(prepared, notes=(*said, *notes, *repeats.notes, *leaks))
 
     def _rows(self, kept: np.ndarray) -> SupervisedTable:
         """Return some of the rows, `kept` [n] of bool."""
@@ -146,6 +160,45 @@ class SupervisedTable:
     def labels(self) -> np.ndarray:
         """Return the labels as numbers, [n, t], NaN where one is missing."""
         return encode_targets(self.frame, list(self.tasks))
+
+
+FEW_NUMBERS = 10
+"""So few different whole numbers may be classes."""
+
+
+def _typed(
+    raw: RawTable,
+    reading: ReadingOptions | None,
+    roles: Mapping[str, str],
+    kinds: Mapping[str, str],
+    time_column: str | None,
+) -> TypedTable:
+    """Return the table with the types of its columns; those that are only copied stay."""
+    copied = {name for name, role in roles.items() if role in ("id", "group", "ignored")}
+    verbatim = copied - {time_column}
+    if not raw.is_text:
+        return type_frame(raw, reading, verbatim=verbatim)
+    targets = {name for name, role in roles.items() if role == "target"}
+    classes = {name for name in targets if kinds.get(name, "regression") != "regression"}
+    return type_table(raw, reading, targets=targets, classes=classes, verbatim=verbatim)
+
+
+def _notes_on_tasks(
+    table: pl.DataFrame, tasks: Sequence[Task], kinds: Mapping[str, str]
+) -> list[str]:
+    """Say where numbers may have been meant as classes."""
+    notes = []
+    for task in tasks:
+        column = table[task.name]
+        if task.has_classes or task.name in kinds or not column.dtype.is_integer():
+            continue
+        count = column.drop_nulls().n_unique()
+        if count <= FEW_NUMBERS:
+            notes.append(
+                f"target {task.name} holds {count} different whole numbers and is predicted as a "
+                f"number; --task {task.name}=multiclass predicts classes"
+            )
+    return notes
 
 
 def _names(given: Sequence[str] | str, role: str) -> list[str]:

@@ -52,7 +52,7 @@ class ColumnReading:
 
     kind: Literal["number", "boolean", "text", "date", "time", "duration", "verbatim"]
     missing: tuple[str, ...] = ()
-    number: NumberFormat = NumberFormat()
+    number: NumberFormat = field(default_factory=NumberFormat)
     date_form: str = "%Y-%m-%d"
     zone: str | None = None
     other_zone: str | None = None
@@ -89,7 +89,10 @@ class TableSchema:
         columns = {}
         for name, reading in self.columns.items():
             if options.missing is not None and reading.kind != "verbatim":
-                reading = replace(reading, missing=options.missing)
+                words = options.missing
+                if words and reading.kind != "text":
+                    words = (*words, *reading.missing)
+                reading = replace(reading, missing=words)
             if options.decimal is not None or options.thousands is not None:
                 decimal = options.decimal or reading.number.decimal
                 default = "," if decimal == "." else "."
@@ -189,7 +192,7 @@ def read_cells(
         case "number":
             values = parse_numbers(text, reading.number)
         case "boolean":
-            words = {word: True for word in TRUE_WORDS} | {word: False for word in FALSE_WORDS}
+            words = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
             values = text.str.to_lowercase().replace_strict(
                 words, default=None, return_dtype=pl.Boolean
             )
@@ -348,7 +351,9 @@ def has_plain_numbers(text: pl.Series) -> bool:
     """Return whether there are values that look like numbers, all written as numbers would be."""
     numbers = text.cast(pl.Float64, strict=False)
     looks = numbers.is_finite().fill_null(value=False)
-    return bool(looks.any()) and bool((number_text(numbers.filter(looks)) == text.filter(looks)).all())
+    return bool(looks.any()) and bool(
+        (number_text(numbers.filter(looks)) == text.filter(looks)).all()
+    )
 
 
 def number_text(numbers: pl.Series) -> pl.Series:
@@ -373,21 +378,15 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         text = column.cast(pl.String)
         return text if kind == "text" else read_cells(text, reading, place)
-    match kind:
-        case "text" if dtype.is_numeric() and reading.plain_numbers:
-            return number_text(column)
-        case "number" if dtype.is_numeric():
-            return column
-        case "boolean" if dtype == pl.Boolean:
-            return column
-        case "boolean" if dtype.is_numeric() and column.is_in([0, 1]).all():
-            return column.cast(pl.Boolean)
-        case "time" if dtype == pl.Time:
-            return column
-        case "duration" if dtype == pl.Duration:
-            return column
-        case "date" if dtype == pl.Date or isinstance(dtype, pl.Datetime):
-            return _conform_date(column, reading, place)
+    if kind == "date" and (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
+        return _conform_date(column, reading, place)
+    if kind == "text" and dtype.is_numeric() and reading.plain_numbers:
+        return number_text(column)
+    if kind == "boolean" and dtype.is_numeric() and column.is_in([0, 1]).all():
+        return column.cast(pl.Boolean)
+    same = {"boolean": pl.Boolean, "time": pl.Time, "duration": pl.Duration}
+    if same.get(kind) == dtype or (kind == "number" and dtype.is_numeric()):
+        return column
     if column.null_count() == len(column):
         return pl.Series(column.name, [None] * len(column), dtype=pl.Null)
     row = int(column.is_not_null().arg_true()[0])

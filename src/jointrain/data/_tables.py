@@ -12,37 +12,34 @@ import polars as pl
 from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
 from jointrain.data._missing_values import is_missing, unmasked
-from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
+from jointrain.data._raw_table import ReadingOptions, read_raw
+from jointrain.data._table_schema import TableSchema
+from jointrain.data._type_inference import type_frame, type_table
 from jointrain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MISSING_TOKENS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
-"""What counts as a missing value in CSV and TSV files, with or without spaces around it."""
 
-_DATE = r"^\d{4}-\d\d-\d\d$"
-_DATETIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?)?$"
-_ZONED_DATETIME = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s?(Z|[+-]\d\d:?\d\d)$"
-_TIME = r"^\d\d:\d\d(:\d\d([.,]\d{1,9})?)?$"
-_DECIMAL_COMMA = r"^[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?$"
-
-
-def read_table(path: str | Path, options: ReadingOptions | None = None) -> pl.DataFrame:
+def read_table(
+    path: str | Path, options: ReadingOptions | None = None, schema: TableSchema | None = None
+) -> pl.DataFrame:
     """Read a table from a file, by its ending.
 
     Known endings are ``.csv``, ``.tsv`` (both also with ``.gz``), ``.parquet``, ``.arrow``,
     ``.feather`` and ``.ipc``. CSV and TSV files are UTF-8, with or without byte order mark, with
     quotes where a field needs them; a ``.csv`` file whose header has semicolons or tabs and no
-    comma is separated by those, and one with semicolons may have decimal commas. `MISSING_TOKENS`
-    are missing values. The type of a column (integer, number, boolean written true/false, ISO date,
-    time or both, else text) is inferred over the whole file. Spaces around names and values are
-    dropped; a column without a name is called ``unnamed_`` and its position. NaN is a missing value
-    in every format.
+    comma is separated by those. What a column of text holds (numbers, truth values, dates, times
+    or text) is decided over the whole file by the rules of ``docs/tables.md``, or taken from a
+    schema; then a row's meaning does not depend on the other rows. Spaces around names and values
+    are dropped; a column without a name is called ``unnamed_`` and its position. NaN is a missing
+    value in every format.
 
     Args:
         path: The file.
         options: How to read it; default as the file shows.
+        schema: How to read its columns, such as `TableModel.schema`; columns that it doesn't know
+            stay text.
 
     Returns:
         A table with at least one row.
@@ -51,17 +48,13 @@ def read_table(path: str | Path, options: ReadingOptions | None = None) -> pl.Da
         InvalidInputError: The file does not exist, has an unknown ending, is empty, has a header
             only, is damaged, is not UTF-8, has rows of unequal length or names a column twice.
     """
-    return typed(read_raw(path, options))
-
-
-def typed(raw: RawTable) -> pl.DataFrame:
-    """Return a raw table with the type of each text column inferred over all its cells."""
-    frame = raw.frame
-    if raw.is_text:
-        frame = frame.select(
-            _refined(frame[name], decimal_comma=raw.separator == ";") for name in frame.columns
-        )
-    return _without_nan(frame)
+    raw = read_raw(path, options)
+    if schema is not None:
+        if options is not None:
+            schema = schema.with_options(options)
+        return _without_nan(schema.read(raw))
+    typed = type_table(raw, options) if raw.is_text else type_frame(raw, options)
+    return _without_nan(typed.frame)
 
 
 def as_table(frame: Any) -> pl.DataFrame:
@@ -98,59 +91,6 @@ def _without_nan(frame: pl.DataFrame) -> pl.DataFrame:
     """Put null where a floating-point column has NaN."""
     floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
     return frame.with_columns(pl.col(floats).fill_nan(None)) if floats else frame
-
-
-# ---------------------------------------------------------------------------- separated text
-
-
-def _refined(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
-    """Find missing values, booleans, numbers and times that the fast parser leaves as text."""
-    text = column.str.strip_chars()
-    text = text.set(text.is_in(MISSING_TOKENS), None)
-    known = text.drop_nulls()
-    if known.is_empty():
-        return text.cast(pl.Null)
-    if known.str.to_lowercase().is_in(["true", "false"]).all():
-        return text.str.to_lowercase() == "true"
-    if decimal_comma and known.str.contains(_DECIMAL_COMMA).all():
-        text = text.str.replace(",", ".", literal=True)
-    for convert in (_as_integers, _as_floats, _as_times):
-        converted = convert(text)
-        if converted is not None and converted.null_count() == text.null_count():
-            return converted
-    return text
-
-
-def _as_integers(text: pl.Series) -> pl.Series | None:
-    return text.cast(pl.Int64, strict=False)
-
-
-def _as_floats(text: pl.Series) -> pl.Series | None:
-    return text.cast(pl.Float64, strict=False)
-
-
-def _as_times(text: pl.Series) -> pl.Series | None:
-    """Parse ISO times, dates and both, with or without time zone; None if it is something else."""
-    known = text.drop_nulls()
-    plain = text.str.replace(" ", "T", literal=True).str.replace(",", ".", literal=True)
-    if known.str.contains(_TIME).all():
-        return _with_seconds(plain).str.to_time("%H:%M:%S%.f", strict=False)
-    if known.str.contains(_DATE).all():
-        return text.str.to_date("%Y-%m-%d", strict=False)
-    if known.str.contains(_DATETIME).all():
-        whole = _with_seconds(plain).str.replace(r"^(.{10})$", "${1}T00:00:00")
-        return whole.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-    if known.str.contains(_ZONED_DATETIME).all():
-        plain = plain.str.replace(r"T?Z$", "+00:00").str.replace(r"T?([+-]\d\d):?(\d\d)$", "$1:$2")
-        whole = plain.str.replace(r"(T\d\d:\d\d)([+-])", "${1}:00$2")
-        return whole.str.to_datetime(
-            "%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC", strict=False
-        )
-    return None
-
-
-def _with_seconds(text: pl.Series) -> pl.Series:
-    return text.str.replace(r"((?:^|T)\d\d:\d\d)$", "$1:00")
 
 
 # ---------------------------------------------------------------------------- other frames

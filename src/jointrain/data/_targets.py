@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.data._columns import check_finite
+from jointrain.data._table_schema import number_text
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Label, Task
 
@@ -19,6 +20,9 @@ TABLE_KINDS = ("regression", "binary", "multiclass")
 
 _LARGEST = 1e100
 """Targets beyond it, or that differ by less than its inverse, have no mean square."""
+
+MAX_CLASS_SHARE = 0.5
+"""A class target has at most so many classes for each labelled row, if they are more than ten."""
 
 _TYPO_DISTINCT = 20
 """Text with more distinct values than this that are mostly numbers is a number with a typo."""
@@ -105,11 +109,8 @@ def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
 
 def as_text(column: pl.Series) -> pl.Series:
     """Return values as text, null for NaN; numbers without fraction are written without one."""
-    if column.dtype.is_float():
-        column = column.fill_nan(None)
-        whole = column.drop_nulls()
-        if (whole == whole.round()).all() and (whole.abs() < 2.0**63).all():
-            column = column.cast(pl.Int64)
+    if column.dtype.is_float() or isinstance(column.dtype, pl.Decimal):
+        return number_text(column.cast(pl.Float64))
     return column.cast(pl.String)
 
 
@@ -160,6 +161,12 @@ def _infer_task(column: pl.Series, kind: str | None) -> Task:
         raise InvalidInputError(
             f"binary target {name!r} has {len(values)} distinct values "
             f"({_listed(values.to_list(), 4)}); make it multiclass or regression"
+        )
+    if len(values) > max(10, MAX_CLASS_SHARE * len(known)):
+        raise InvalidInputError(
+            f"target {name!r} has {len(values)} classes in {len(known)} rows "
+            f"({_listed(values.to_list(), 4)}); a class needs several rows to be learned: merge "
+            "classes, make it a number, or leave it out of the targets"
         )
     return Task(name, cast(Literal["binary", "multiclass"], kind), _classes(column, values, kind))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jointrain.data import Column, SupervisedTable, TableEncoder, as_table
+from jointrain.data import Column, SupervisedTable, TableEncoder, TableSchema, as_table
 from jointrain.studies._baselines import BaselineModel, baseline_encoder, fit_baseline
 from jointrain.studies._blend import blend_predictions
 from jointrain.studies._job_runner import run_jobs
@@ -56,6 +56,7 @@ class BlendedModel(TablePredictor):
         components: Fitted recipes and baselines, by name.
         weights: For each task the weight of the components that predict it; they sum to 1.
         calibration: Temperatures and residuals of the blends, from held-out rows.
+        schema: How the columns of its table were read.
     """
 
     tasks: tuple[Task, ...]
@@ -63,6 +64,7 @@ class BlendedModel(TablePredictor):
     components: Mapping[str, TableModel | FittedBaseline]
     weights: Mapping[str, Mapping[str, float]]
     calibration: Calibration = field(default_factory=Calibration)
+    schema: TableSchema | None = None
 
     @property
     def encoder(self) -> TableEncoder:
@@ -80,7 +82,7 @@ class BlendedModel(TablePredictor):
         Raises:
             InvalidInputError: A feature column is missing or of another type.
         """
-        table = as_table(frame)
+        table = self.conformed(frame)
         found = {name: component.predict(table) for name, component in self.components.items()}
         temperatures = self.calibration.temperatures
         return {
@@ -155,13 +157,13 @@ def fit_shipped(
         return only
     # the temperatures of the blends were found with those of the networks left out
     plain = {
-        name: replace(component, calibration=Calibration())
+        name: replace(component, calibration=Calibration(), schema=None)
         if isinstance(component, TableModel)
         else component
         for name, component in components.items()
     }
     calibration = Calibration.fit(table.tasks, result.held_out_blends(), table.labels())
-    return BlendedModel(table.tasks, table.columns, plain, weights, calibration)
+    return BlendedModel(table.tasks, table.columns, plain, weights, calibration, table.schema)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from jointrain.data import Column, SupervisedTable, as_table, encode_targets
+from jointrain.data import Column, SupervisedTable, encode_targets
 from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
 from jointrain.task import Task
@@ -37,6 +37,8 @@ class _Predictor(Protocol):
     def predicted_tasks(self) -> tuple[Task, ...]: ...
 
     def predict(self, frame: Any) -> Mapping[str, np.ndarray]: ...
+
+    def conformed(self, frame: Any, others: Sequence[str] = ()) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def column_importance(
     """Measure the importance of columns on rows that the model was not fitted to.
 
     Args:
-        model: Anything with `columns`, `predicted_tasks` and `predict`.
+        model: Anything with `columns`, `predicted_tasks`, `predict` and `conformed`.
         frame: A table with the feature and target columns.
         columns: Which feature columns; default all.
         repeats: Permutations of each column; default 5.
@@ -153,11 +155,11 @@ def column_importance(
     Source: Breiman, "Random Forests", Machine Learning 45, 2001, section 10; Fisher, Rudin &
         Dominici, "All Models are Wrong, but Many are Useful", JMLR 20, 2019 (of any model).
     """
-    table = as_table(frame)
+    tasks = model.predicted_tasks
+    table = model.conformed(frame, [task.name for task in tasks])
     _check(repeats, rows)
     random = np.random.default_rng(seed)
     table = table[_drawn(table.height, rows, random)]
-    tasks = model.predicted_tasks
     labels = encode_targets(table, list(tasks))
 
     def permuted(column: str, orders: np.ndarray) -> Mapping[str, np.ndarray]:

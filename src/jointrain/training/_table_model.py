@@ -18,6 +18,7 @@ from jointrain.data import (
     Column,
     SupervisedTable,
     TableEncoder,
+    TableSchema,
     as_table,
     encode_targets,
     outer_folds,
@@ -47,6 +48,12 @@ class TablePredictor(ABC):
 
     calibration: Calibration = Calibration()
     """What rows that a model was not trained on tell of its predictions; by default nothing."""
+
+    columns: tuple[Column, ...]
+    """The feature columns of the table that it was fitted on."""
+
+    schema: TableSchema | None = None
+    """How the columns of that table were read; None if an older jointrain fitted it."""
 
     @property
     @abstractmethod
@@ -136,10 +143,25 @@ class TablePredictor(ABC):
         Raises:
             InvalidInputError: A feature or target column is missing or of another type.
         """
-        table = as_table(frame)
         tasks = self.predicted_tasks
+        table = self.conformed(frame, [task.name for task in tasks])
         labels = encode_targets(table, list(tasks))
         return evaluate_predictions(tasks, self.predict(table), labels)
+
+    def conformed(self, frame: Any, others: Sequence[str] = ()) -> pl.DataFrame:
+        """Return a table with the types that the features had in training, and the named columns.
+
+        Args:
+            frame: As in `predict`.
+            others: More columns to treat so.
+
+        Raises:
+            InvalidInputError: A column has a type that can't be turned into its own exactly.
+        """
+        table = as_table(frame)
+        if self.schema is None:
+            return table
+        return self.schema.only([*(column.name for column in self.columns), *others]).conform(table)
 
 
 @dataclass(frozen=True)
@@ -155,6 +177,7 @@ class TableModel(TablePredictor):
         recipe: How they were trained.
         seed: The seed of all random choices.
         calibration: What rows that a network was not trained on tell of its predictions.
+        schema: How the columns of its table were read.
     """
 
     tasks: tuple[Task, ...]
@@ -165,6 +188,7 @@ class TableModel(TablePredictor):
     recipe: Recipe
     seed: int
     calibration: Calibration = field(default_factory=Calibration)
+    schema: TableSchema | None = None
 
     @property
     def validation(self) -> dict[str, float]:
@@ -191,7 +215,7 @@ class TableModel(TablePredictor):
         Raises:
             InvalidInputError: A feature column is missing or of another type.
         """
-        inputs = torch.from_numpy(self.encoder.transform(as_table(frame)))
+        inputs = torch.from_numpy(self.encoder.transform(self.conformed(frame)))
         tasks = self.tasks if auxiliary else self.predicted_tasks
         return predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
 
@@ -678,4 +702,6 @@ def fit_table(
     unseen = predict_unseen(parts, splits, predicted, scaling, data.inputs)
     kept = [names.index(task.name) for task in predicted]
     calibration = Calibration.fit(predicted, unseen, labels[:, kept])
-    return TableModel(tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration)
+    return TableModel(
+        tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration, table.schema
+    )

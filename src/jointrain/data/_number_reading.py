@@ -1,0 +1,175 @@
+"""Whether a column of text holds numbers, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NoReturn
+
+import polars as pl
+
+from jointrain.data._number_text import (
+    UNITS,
+    Marks,
+    NumberFormat,
+    leading_zero,
+    marks_of,
+    number_format,
+    split_cells,
+)
+from jointrain.data._raw_table import ReadingOptions
+from jointrain.data._reading_notes import ColumnText, missing_flag, share
+
+
+def number_reading(
+    column: ColumnText,
+    options: ReadingOptions,
+    evidence: Callable[[], frozenset[str]],
+    *,
+    semicolons: bool,
+) -> NumberFormat | None:
+    """Return how the numbers of a column are written, None if it holds none.
+
+    Where at most a tenth of the cells are no numbers, these are faults. Where more than half are
+    numbers, the column is text with a note. Digits that begin with 0 are codes, which are text.
+
+    Args:
+        column: The column.
+        options: What the user says.
+        evidence: Gives the decimal marks of the other columns.
+        semicolons: Whether the file's fields are separated by semicolons.
+
+    Raises:
+        InvalidInputError: A few cells are no numbers, units differ, or the marks can be read in two
+            ways.
+    """
+    forced = column.said == "number"
+    if not forced and share(split_cells(column.sample)["body"].is_not_null()) < 0.5:
+        return None
+    known = column.known
+    cells = split_cells(known)
+    marks, numbers = marks_of(cells, known)
+    if not forced:
+        numbers &= ~_odd_units(column, known, cells["unit"])
+    found = share(numbers)
+    if not forced and found > 0.5 and _is_text(column, known):
+        return None
+    if found < 1:
+        wrong = known.filter(~numbers)
+        if column.is_almost(found):
+            column.refuse_few(wrong, "numbers")
+        if found > 0.5:
+            remedy = f"if it means a missing value, {missing_flag(wrong[0])} says so"
+            column.note_text(wrong[0], "is no number", remedy)
+        return None
+    unit = _one_unit(column, known, cells["unit"])
+    limits = cells["limit"] != ""
+    if limits.any():
+        _note_limits(column, known, limits)
+    form = _chosen_marks(column, marks, options, evidence, semicolons=semicolons)
+    form = replace(form, unit=unit, limits=bool(limits.any()))
+    _note_format(column, form)
+    return form
+
+
+def _is_text(column: ColumnText, known: pl.Series) -> bool:
+    """Return whether numbers are meant as text: codes, and classes that are no whole numbers."""
+    if column.is_class:
+        values = known.cast(pl.Float64, strict=False)
+        return values.count() < len(known) or not (values == values.round()).all()
+    code = leading_zero(known)
+    if code is not None:
+        column.note_text(
+            code, "begins with 0 as codes do", f"{column.flag('number')} reads numbers"
+        )
+    return code is not None
+
+
+def _odd_units(column: ColumnText, known: pl.Series, units: pl.Series) -> pl.Series:
+    """Return which cells have a unit that is not known; note one that all of them have."""
+    odd = ((units != "") & ~units.is_in(list(UNITS))).fill_null(value=False)
+    if odd.all() and units.n_unique() == 1:
+        column.note_text(
+            known[0],
+            f"looks like a number with the unit {units[0]!r}, which is not known",
+            f"{column.flag('number')} reads numbers",
+        )
+    return odd
+
+
+def _one_unit(column: ColumnText, known: pl.Series, units: pl.Series) -> str:
+    kinds = units.unique(maintain_order=True).to_list()
+    if len(kinds) > 1:
+        first, other = (known.filter(units == kind)[0] for kind in kinds[:2])
+        column.refuse(
+            other,
+            f"and {first!r} in {column.where(first)}: numbers with different units; write all in "
+            f"one unit, or read them as text with {column.flag('text')}",
+        )
+    return str(kinds[0])
+
+
+def _note_limits(column: ColumnText, known: pl.Series, limits: pl.Series) -> None:
+    first, count = known.filter(limits)[0], int(limits.sum())
+    flag = missing_flag(*known.filter(limits).unique(maintain_order=True)[:3])
+    if column.is_target:
+        column.refuse(
+            first,
+            f"which is a limit and no value ({count} of {len(known)} labels); put a value there or "
+            f"take it as missing with {flag}",
+        )
+    column.notes.add(
+        f"column {column.name}: {count} of {len(known)} values are limits such as {first!r}, read "
+        f"as the number itself; {flag} takes them as missing"
+    )
+
+
+def _chosen_marks(
+    column: ColumnText,
+    marks: Marks,
+    options: ReadingOptions,
+    evidence: Callable[[], frozenset[str]],
+    *,
+    semicolons: bool,
+) -> NumberFormat:
+    if options.decimal is not None or options.thousands is not None:
+        decimal = options.decimal or ("," if options.thousands == "." else ".")
+        other = marks.thousands or ("," if decimal == "." else ".")
+        return NumberFormat(decimal, other if options.thousands is None else options.thousands)
+    others = evidence() if marks.says_nothing else frozenset()
+    form = number_format(marks, others, semicolons=semicolons)
+    if form is None:
+        _refuse_marks(column, marks)
+    return form
+
+
+def _refuse_marks(column: ColumnText, marks: Marks) -> NoReturn:
+    if marks.point is not None and marks.comma is not None:
+        column.refuse(
+            marks.comma,
+            f"and {marks.point!r} in {column.where(marks.point)}: a comma and a point can't both "
+            f"be decimal; mend the cells, or read them as text with {column.flag('text')}",
+        )
+    column.refuse(
+        marks.unclear,
+        "whose mark may stand between thousands or before a fraction; say which mark is decimal "
+        "with --decimal , or --decimal .",
+    )
+
+
+def _note_format(column: ColumnText, form: NumberFormat) -> None:
+    known, name = column.known, column.name
+    if form.unit:
+        column.notes.add(
+            f"column {name}: numbers with the unit {form.unit!r}; {column.flag('text')} keeps text"
+        )
+    used = known.filter(known.str.contains(form.thousands or "\0", literal=True))
+    if len(used):
+        mark = "spaces" if form.thousands == " " else repr(form.thousands)
+        column.notes.group(
+            f"numbers with {mark} between thousands",
+            f"{name} ({used[0]})",
+            f"--decimal {'.' if form.decimal == ',' else ','} reads them otherwise",
+        )
+    if form.decimal == ",":
+        column.notes.group("numbers with a decimal comma", name, "--decimal . reads them otherwise")
