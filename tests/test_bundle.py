@@ -117,7 +117,8 @@ def test_saving_twice_gives_the_same_bytes(model, tmp_path):
 
 def test_description_is_complete(model, tmp_path):
     content = describe_bundle(save_bundle(model, tmp_path / "model"))
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
+    assert content["table_schema"]["sex"]["kind"] == "text"
     assert [task["name"] for task in content["tasks"]] == ["species", "sex", "body_mass_g"]
     assert content["tasks"][2]["mean"] == pytest.approx(4201.75, abs=0.1)
     columns = {column["name"]: column for column in content["columns"]}

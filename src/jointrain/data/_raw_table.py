@@ -9,6 +9,8 @@ from typing import Literal
 
 import polars as pl
 
+from jointrain.errors import InvalidInputError
+
 
 @dataclass(frozen=True)
 class ReadingOptions:
