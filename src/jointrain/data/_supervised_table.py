@@ -90,7 +90,8 @@ class SupervisedTable:
 
         Raises:
             InvalidInputError: A cell can't be read, a column does not exist, has two roles or holds
-                what its role can't use, rare classes can't be merged or dropped, or no feature column is left.
+                what its role can't use, rare classes can't be merged or dropped, or no feature
+                column is left.
         """
         raw = frame
         if not isinstance(raw, RawTable):
