@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -30,6 +31,11 @@ def _names(value: Any) -> Any:
         rows = csv.reader(value, skipinitialspace=True)
         return [name.strip() for row in rows for name in row if name.strip()]
     return value
+
+
+def column_names(said: list[str]) -> list[str]:
+    """Return the names in what a repeatable flag was given: each may hold several, with commas."""
+    return list(_names(said))
 
 
 def _listed(value: Any) -> Any:
@@ -113,6 +119,7 @@ Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
 Options = Annotated[dict[str, bool | int | float | str], BeforeValidator(_options)]
 Duration = Annotated[str, BeforeValidator(_duration)]
 Groups = Annotated[str | list[list[str]], BeforeValidator(_groups)]
+TableName = Annotated[str, BeforeValidator(str)]
 RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs)]
 
 
@@ -128,7 +135,7 @@ class _Settings(BaseModel):
 class TableSettings(_Settings):
     """Which columns are what, how to train, and where to put the result."""
 
-    table: Path
+    table: TableName
     targets: Names = Field(min_length=1, description="Target columns, separated by commas.")
     task: Pairs = Field(
         {}, description="Kind of a target: NAME=regression, =binary or =multiclass. Repeatable."
@@ -166,6 +173,15 @@ class TableSettings(_Settings):
     )
     time_zone: str | None = Field(
         None, description="Zone that hours are counted in, such as Europe/Berlin."
+    )
+    encoding: str | None = Field(
+        None, description="Encoding of a text file, such as cp1252 or utf-16; default UTF-8."
+    )
+    separator: str | None = Field(
+        None, description="What stands between the fields of a text file, or tab; default found."
+    )
+    comment: str | None = Field(
+        None, description="What lines that are skipped begin with; default # at the top; '' none."
     )
     weights: RuleOrNumbers = Field(
         "equal",
@@ -263,9 +279,32 @@ class TableSettings(_Settings):
     force: bool = Field(False, description="Replace the folder if jointrain wrote it.")
 
     @property
+    def table_name(self) -> str:
+        """What titles call the table."""
+        if self.table == "-":
+            return "standard input"
+        if "://" in self.table:
+            address = urlsplit(self.table)
+            return dict(parse_qsl(address.query)).get("table") or Path(address.path).name
+        return Path(self.table).name
+
+    @property
+    def table_may_exist(self) -> bool:
+        """Whether there is a chance that the table can be read."""
+        return (
+            self.table == "-"
+            or "://" in self.table
+            or ".xlsx#" in self.table
+            or Path(self.table).exists()
+        )
+
+    @property
     def reading(self) -> ReadingOptions:
         """How the table is to be read."""
         return reading_options(
+            encoding=self.encoding,
+            separator=self.separator,
+            comment=self.comment,
             missing=self.missing,
             decimal=self.decimal,
             thousands=self.thousands,
@@ -348,6 +387,24 @@ def reading_options(
             date_format = {name: "%" + form}
     tokens = None if missing is None else tuple(token.strip() for token in missing)
     return ReadingOptions(missing=tokens, date_format=date_format, **others)
+
+
+def kept_reading(options: ReadingOptions) -> dict[str, str]:
+    """Return what a bundle keeps of how its table's file was read."""
+    values = {name: getattr(options, name) for name in _KEPT}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def with_kept_reading(options: ReadingOptions, notes: Mapping[str, Any]) -> ReadingOptions:
+    """Return the options, those that say nothing as in the notes of a bundle."""
+    kept = notes.get("reading") or {}
+    return replace(
+        options,
+        **{name: kept[name] for name in _KEPT if name in kept and getattr(options, name) is None},
+    )
+
+
+_KEPT = ("encoding", "separator", "comment")
 
 
 class CompareSettings(TableSettings):
@@ -516,8 +573,8 @@ PANELS: dict[str, tuple[str, ...]] = {
         "workers",
     ),
     "Data": (
-        "column", "missing", "decimal", "thousands", "date_format", "time_zone", "rare",
-        "duplicates",
+        "encoding", "separator", "comment", "column", "missing", "decimal", "thousands",
+        "date_format", "time_zone", "rare", "duplicates",
     ),
     "Training": (
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",

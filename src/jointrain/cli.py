@@ -33,9 +33,12 @@ from jointrain._settings import (
     ShareSettings,
     TableSettings,
     WeighSettings,
+    column_names,
+    kept_reading,
     load_settings,
     panel_of,
     reading_options,
+    with_kept_reading,
 )
 from jointrain._terminal_streams import printing, silence, use_plain_characters
 from jointrain._worker_processes import stop_spare, warm_up
@@ -44,7 +47,7 @@ from jointrain.errors import InvalidInputError, JointrainError
 if TYPE_CHECKING:
     import polars as pl
 
-    from jointrain.data import ReadingOptions, SupervisedTable
+    from jointrain.data import RawTable, ReadingOptions, SupervisedTable
     from jointrain.reports import SearchReport
     from jointrain.studies import Affinity, BlendedModel, Candidates, Study, StudyResult
     from jointrain.training import Recipe, TableModel
@@ -64,6 +67,19 @@ _INTERRUPTED = 130
 _TERMINATED = 143
 """The exit code of a command that SIGTERM stopped."""
 
+_TABLE_HELP = (
+    "File (CSV, TSV, JSON lines, Parquet, Arrow, Excel), - for standard input, or the address of a "
+    "database: postgresql://HOST/NAME?table=TABLE, sqlite:///FILE?table=TABLE."
+)
+_Encoding = Annotated[str | None, typer.Option(help="Encoding of a text file; default as at fit.")]
+_Separator = Annotated[
+    str | None,
+    typer.Option(help="What stands between the fields of a text file, or tab; default as at fit."),
+]
+_Comment = Annotated[
+    str | None,
+    typer.Option(help="What lines that are skipped begin with; '' none; default as at fit."),
+]
 _JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 _Missing = Annotated[
     str | None, typer.Option(help="Cells that mean a missing value, separated by commas.")
@@ -159,9 +175,7 @@ def _flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callabl
                 "table",
                 inspect.Parameter.POSITIONAL_OR_KEYWORD,
                 default=None,
-                annotation=Annotated[
-                    Path | None, typer.Argument(help="CSV, TSV, Parquet, Arrow or Feather file.")
-                ],
+                annotation=Annotated[str | None, typer.Argument(help=_TABLE_HELP)],
             ),
         ]
         fields = {
@@ -240,7 +254,7 @@ def compare(settings: CompareSettings) -> None:
     """
     started = time.monotonic()
     workers = settings.workers or os.cpu_count() or 1
-    if workers > 1 and settings.table.exists():
+    if workers > 1 and settings.table_may_exist:
         warm_up(workers)
 
     import polars as pl
@@ -322,7 +336,7 @@ def compare(settings: CompareSettings) -> None:
     with skippable("report.md"):
         report = write_markdown(
             result,
-            f"{settings.table.name}: together or apart?",
+            f"{settings.table_name}: together or apart?",
             picture=picture.name if picture.exists() else None,
         )
         write_whole(out / "report.md", lambda path: path.write_text(report, encoding="utf-8"))
@@ -455,7 +469,7 @@ def _answer(
                 if find_spec("matplotlib") is not None:
                     picture = "affinity.png"
                     affinity.plot().savefig(folder / picture, dpi=110)
-            page = report.markdown(f"{settings.table.name}: {question}", picture=picture)
+            page = report.markdown(f"{settings.table_name}: {question}", picture=picture)
             (folder / "report.md").write_text(page, encoding="utf-8")
             text = json.dumps({**report.json, "notes": table.notes}, indent=1, ensure_ascii=False)
             (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
@@ -508,7 +522,7 @@ def fit(settings: FitSettings) -> None:
 @app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
-    table: Annotated[Path, typer.Argument(help="CSV, TSV, Parquet, Arrow or Feather file.")],
+    table: Annotated[str, typer.Argument(help=_TABLE_HELP)],
     out: Annotated[
         str, typer.Option(help="File to write, kind by its ending; - is standard output (CSV).")
     ],
@@ -517,6 +531,16 @@ def predict(
         float | None,
         typer.Option(help="Share of the numbers that intervals are to hold, such as 0.9."),
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns of the table to write beside the predictions, as they are written there. "
+            "Repeatable."
+        ),
+    ] = None,
+    encoding: _Encoding = None,
+    separator: _Separator = None,
+    comment: _Comment = None,
     missing: _Missing = None,
     decimal: _Decimal = None,
     thousands: _Thousands = None,
@@ -526,10 +550,10 @@ def predict(
     """Predict all targets for the rows of a table.
 
     The columns are read as those of the training table were; flags say where this table is written
-    in another way.
+    in another way. The column of names is written as it is there.
     """
     from jointrain.bundle import describe_bundle, load_bundle
-    from jointrain.data import check_writable_ending, write_table
+    from jointrain.data import check_writable_ending, kept_columns, with_kept, write_table
 
     if out != "-":
         check_writable_ending(out)
@@ -538,6 +562,9 @@ def predict(
                 f"{out} exists; choose another --out or replace it with --force"
             )
     options = reading_options(
+        encoding=encoding,
+        separator=separator,
+        comment=comment,
         missing=missing,
         decimal=decimal,
         thousands=thousands,
@@ -546,16 +573,16 @@ def predict(
     )
     model = load_bundle(bundle)
     notes = describe_bundle(bundle)["notes"]
+    raw = _raw(table, options, notes)
     name = notes.get("id")
-    frame = _read_as_trained(model, table, options, [name])
+    kept = kept_columns(raw, name, column_names(keep or []))
+    frame = _read_as_trained(model, raw, options, [name])
     _warn_unseen(model, frame)
     predictions = model.predict_table(frame, intervals)
-    _say_unused(model, frame, (name, notes.get("time")))
+    _say_unused(model, frame, (name, notes.get("time"), *kept.columns))
     if intervals is not None and notes.get("time") is not None:
         print(f"note: {_LATER}", file=sys.stderr)
-    if name in frame.columns and name not in predictions.columns:
-        predictions = predictions.insert_column(0, frame[name])
-    write_table(predictions, out)
+    write_table(with_kept(predictions, kept), out)
     if out != "-":
         print(f"Predicted {len(predictions)} rows: {out}")
 
@@ -563,7 +590,10 @@ def predict(
 @app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
-    table: Annotated[Path, typer.Argument(help="A table with the targets in it.")],
+    table: Annotated[str, typer.Argument(help="A table with the targets in it.")],
+    encoding: _Encoding = None,
+    separator: _Separator = None,
+    comment: _Comment = None,
     missing: _Missing = None,
     decimal: _Decimal = None,
     thousands: _Thousands = None,
@@ -576,9 +606,12 @@ def evaluate(
     The columns are read as those of the training table were; flags say where this table is written
     in another way.
     """
-    from jointrain.bundle import load_bundle
+    from jointrain.bundle import describe_bundle, load_bundle
 
     options = reading_options(
+        encoding=encoding,
+        separator=separator,
+        comment=comment,
         missing=missing,
         decimal=decimal,
         thousands=thousands,
@@ -586,7 +619,9 @@ def evaluate(
         time_zone=time_zone,
     )
     model = load_bundle(bundle)
-    frame = _read_as_trained(model, table, options, [task.name for task in model.predicted_tasks])
+    raw = _raw(table, options, describe_bundle(bundle)["notes"])
+    targets = [task.name for task in model.predicted_tasks]
+    frame = _read_as_trained(model, raw, options, targets)
     _warn_unseen(model, frame)
     metrics = model.evaluate(frame)
     if json_output:
@@ -597,7 +632,7 @@ def evaluate(
         for task, values in metrics.items()
         for name, value in values.items()
     ]
-    _print_table(f"{table}: {len(frame)} rows", ["task", "metric", "value"], rows)
+    _print_table(f"{raw.where}: {len(frame)} rows", ["task", "metric", "value"], rows)
 
 
 @app.command(name="inspect")
@@ -774,11 +809,17 @@ def networks(json_output: _JSON = False) -> None:
 
 def _bundle_notes(settings: TableSettings, table: SupervisedTable) -> dict[str, Any]:
     """Return what a bundle is to know of the table and its columns."""
-    return {"id": settings.id, "time": settings.time, "table": list(table.notes)}
+    return {
+        "id": settings.id,
+        "time": settings.time,
+        "reading": kept_reading(settings.reading),
+        "table": list(table.notes),
+    }
 
 
 def _output_folder(settings: TableSettings) -> Path:
-    return settings.out or Path(f"{settings.table.name.split('.')[0]}-answer")
+    name = "stdin" if settings.table == "-" else settings.table_name.split(".")[0]
+    return settings.out or Path(f"{name}-answer")
 
 
 def _prepare(settings: TableSettings) -> SupervisedTable:
@@ -826,12 +867,12 @@ def _say_unused(model: TableModel | BlendedModel, frame: Any, roles: Sequence[st
 
 def _read_as_trained(
     model: TableModel | BlendedModel,
-    table: Path,
+    raw: RawTable,
     options: ReadingOptions,
     others: Sequence[str | None],
 ) -> pl.DataFrame:
     """Read a table as the model's own was read: its features and the named columns."""
-    from jointrain.data import read_table
+    from jointrain.data import type_raw
 
     if model.schema is None:
         print(
@@ -839,10 +880,20 @@ def _read_as_trained(
             "they are read as this table shows",
             file=sys.stderr,
         )
-        return read_table(table, options)
+        return type_raw(raw, options)
     names = [column.name for column in model.columns]
     schema = model.schema.only([*names, *(name for name in others if name is not None)])
-    return read_table(table, options, schema)
+    return type_raw(raw, options, schema)
+
+
+def _raw(table: str, options: ReadingOptions, notes: Mapping[str, Any]) -> RawTable:
+    """Read a table's file as that of training was, where nothing else is said."""
+    from jointrain.data import read_raw
+
+    raw = read_raw(table, with_kept_reading(options, notes))
+    for note in raw.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return raw
 
 
 def _warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:

@@ -4,6 +4,7 @@ from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TRUSTED_TYPES, TableEncoder
 from jointrain.data._example_tables import load_energy_efficiency
+from jointrain.data._kept_columns import kept_columns, with_kept
 from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
@@ -14,6 +15,7 @@ from jointrain.data._tables import (
     as_table,
     load_penguins,
     read_table,
+    type_raw,
 )
 from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.data._tensor_data import TensorData
@@ -38,13 +40,16 @@ __all__ = [
     "encode_targets",
     "infer_columns",
     "infer_tasks",
+    "kept_columns",
     "load_energy_efficiency",
     "load_penguins",
     "outer_folds",
     "read_raw",
     "read_table",
+    "type_raw",
     "type_table",
     "validation_halves",
     "validation_split",
+    "with_kept",
     "write_table",
 ]

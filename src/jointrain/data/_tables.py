@@ -12,7 +12,7 @@ import polars as pl
 from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
 from jointrain.data._missing_values import is_missing, unmasked
-from jointrain.data._raw_table import ReadingOptions, read_raw
+from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._type_inference import type_frame, type_table
 from jointrain.errors import InvalidInputError
@@ -48,7 +48,22 @@ def read_table(
         InvalidInputError: The file does not exist, has an unknown ending, is empty, has a header
             only, is damaged, is not UTF-8, has rows of unequal length or names a column twice.
     """
-    raw = read_raw(path, options)
+    return type_raw(read_raw(path, options), options, schema)
+
+
+def type_raw(
+    raw: RawTable, options: ReadingOptions | None = None, schema: TableSchema | None = None
+) -> pl.DataFrame:
+    """Give the columns of a table that was read as it is written their types.
+
+    Args:
+        raw: The table.
+        options: How to read its columns; default by the rules of ``docs/tables.md``.
+        schema: How to read them as those of another table were.
+
+    Raises:
+        InvalidInputError: A cell can't be read.
+    """
     if schema is not None:
         if options is not None:
             schema = schema.with_options(options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import itertools
+import re
 import unicodedata
 from typing import NoReturn
 
@@ -17,6 +19,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
 )
 _LIKELY = ("cp1252", "cp1250", "cp1251", "cp1253", "shift_jis", "gb18030", "euc_kr", "cp850")
+_ASIAN = "漢字"
+"""Letters that take several bytes in every encoding that has them."""
 _BESIDE_LETTERS = frozenset("€£°²³µ·–—‘’“”„…§«»©®™±×½¼¾")
 
 
@@ -34,6 +38,7 @@ def to_utf8(data: bytes, where: str, encoding: str | None) -> tuple[bytes, tuple
         InvalidInputError: The encoding is unknown, or the bytes are not in it, or hold NUL.
     """
     notes: tuple[str, ...] = ()
+    said = encoding is not None
     if encoding is None:
         _, encoding, name = next(
             (known for known in _MARKS if data.startswith(known[0])), (b"", "utf-8", "UTF-8")
@@ -45,7 +50,10 @@ def to_utf8(data: bytes, where: str, encoding: str | None) -> tuple[bytes, tuple
     if encoding == "utf-8":
         data = data.removeprefix(codecs.BOM_UTF8)
     else:
-        data = _decoded(data, where, encoding).encode()
+        decoded = _decoded(data, where, encoding)
+        if said:
+            _refuse_utf8(data, where, encoding)
+        data = decoded.encode()
     if b"\0" in data:
         _refuse_nul(data, where)
     return data, notes
@@ -95,6 +103,22 @@ def _decoded(data: bytes, where: str, encoding: str) -> str:
         ) from None
 
 
+def _refuse_utf8(data: bytes, where: str, encoding: str) -> None:
+    """Refuse to read UTF-8 in an encoding of one byte a letter, which never fails."""
+    if data.isascii() or b"\0" in data or len(_ASIAN.encode(encoding, "replace")) != len(_ASIAN):
+        return
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return
+    words = (match[0] for match in re.finditer(r"[^\s,;|]+", text))
+    word = next(word for word in words if not word.isascii())
+    raise InvalidInputError(
+        f"{where} is UTF-8 with words such as {word!r}, which the encoding {encoding} would read "
+        f"as {word.encode().decode(encoding, 'replace')!r}; say --encoding utf-8"
+    )
+
+
 def _refuse_byte(data: bytes, where: str, position: int) -> NoReturn:
     start = max(data.rfind(end, 0, position) for end in (b"\n", b"\r", b",", b";", b"\t", b"|")) + 1
     ends = [data.find(end, position) for end in (b"\n", b"\r", b",", b";", b"\t", b"|")]
@@ -122,11 +146,18 @@ def _as_words(field: bytes, encoding: str) -> str | None:
             if character.isalpha():
                 scripts.add("LATIN")
         elif unicodedata.category(character)[0] in "LM":
-            scripts.add(unicodedata.name(character, "?").split(" ")[0].split("-")[0])
+            script = unicodedata.name(character, "?").split(" ")[0].split("-")[0]
+            scripts.add("CJK" if script in ("HIRAGANA", "KATAKANA") else script)
         elif character not in _BESIDE_LETTERS:
             return None
-    scripts -= {"CJK", "HIRAGANA", "KATAKANA"} if len(scripts) > 1 else set()
-    return text.strip(" \"'") if len(scripts) <= 1 else None
+    letters = [character for character in text if character.isalpha()]
+    if scripts == {"LATIN"} and 2 * sum(map(str.isascii, letters)) < len(letters):
+        return None  # words of Latin letters are mostly plain ones
+    if len(scripts) > 1 or any(
+        one.islower() and other.isupper() for one, other in itertools.pairwise(text)
+    ):
+        return None
+    return text.strip(" \"'")
 
 
 def _refuse_nul(data: bytes, where: str) -> NoReturn:

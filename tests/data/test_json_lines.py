@@ -1,0 +1,77 @@
+"""JSON lines and lists of objects."""
+
+import gzip
+
+import polars as pl
+import pytest
+
+from jointrain.data import load_penguins, read_raw, read_table, write_table
+from jointrain.errors import InvalidInputError
+
+
+def raw(tmp_path, text, name="t.jsonl"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_raw(path)
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.ndjson", "t.json", "t"])
+def test_types_are_those_of_json(tmp_path, name):
+    text = (
+        '{"id":"007","n":1,"x":1.5,"b":true,"none":null}\n\n{"id":" k ","n":2,"x":2,"late":"y"}\n'
+    )
+    table = raw(tmp_path, text, name)
+    assert not table.is_text
+    assert table.frame.select("id", "n", "x", "b", "late").rows() == [
+        ("007", 1, 1.5, True, None),
+        (" k ", 2, 2.0, None, "y"),
+    ]
+
+
+def test_a_list_of_objects(tmp_path):
+    assert raw(tmp_path, '[{"a":1},\n {"a":2}]', "t.json").frame.rows() == [(1,), (2,)]
+
+
+def test_type_is_found_over_the_whole_file(tmp_path):
+    frame = raw(tmp_path, '{"a":1}\n' * 3000 + '{"a":1.5}\n').frame
+    assert frame["a"].dtype == pl.Float64
+
+
+def test_packed(tmp_path):
+    text = gzip.compress('{"a":"größe"}\n'.encode())
+    assert raw(tmp_path, text, "t.jsonl.gz").frame.rows() == [("größe",)]
+
+
+def test_text_and_numbers_under_one_key_get_a_note(tmp_path):
+    table = raw(tmp_path, '{"a":"x","b":"1"}\n{"a": 7,"b":"2"}\n')
+    assert table.frame["a"].to_list() == ["x", "7"]
+    (note,) = table.notes
+    assert note.endswith("has keys with text and other values, which are read as text: 'a'")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"a":1}\n{"a":tr}\n', "holds no JSON object in line 2: '{\"a\":tr}'"),
+        ('{"a":1}\n{"a":', "holds no JSON object in line 2"),
+        ('{"a":1}\n\n5\n', "holds no JSON object in line 3"),
+        ('{"a":NaN}\n', "holds no JSON object in line 1"),
+        ('{"a":true}\n{"a":1}\n', "key 'a' of .* is true or false in line 1 and a number in line"),
+        ('[{"a":1},5]', "holds no JSON object in row 2"),
+        ('[{"a":1}', "is not JSON"),
+        (b'{"a":"\xe9"}\n', "is not UTF-8: line 1 holds the byte 0xe9"),
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+    ],
+)
+def test_faults(tmp_path, text, message):
+    with pytest.raises(InvalidInputError, match=message):
+        raw(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.ndjson.gz", "t.json.zst"])
+def test_written_and_read(tmp_path, name):
+    write_table(load_penguins(), tmp_path / name)
+    assert read_table(tmp_path / name).equals(load_penguins())
+    with pytest.raises(InvalidInputError, match=r"column 'a' .*JSON has no form for it"):
+        write_table(pl.DataFrame({"a": [b"x"]}), tmp_path / name)

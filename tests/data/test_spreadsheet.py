@@ -1,0 +1,118 @@
+"""Excel workbooks."""
+
+import datetime as dt
+import sys
+
+import polars as pl
+import pytest
+
+from jointrain.data import read_raw
+from jointrain.errors import InvalidInputError, MissingDependencyError
+
+xlsxwriter = pytest.importorskip("xlsxwriter")
+pytest.importorskip("fastexcel")
+
+FORMATS = {dt.datetime: "yyyy-mm-dd hh:mm", dt.time: "hh:mm"}
+
+
+def workbook(path, **sheets):
+    with xlsxwriter.Workbook(path) as book:
+        formats = {kind: book.add_format({"num_format": form}) for kind, form in FORMATS.items()}
+        for name, rows in sheets.items():
+            sheet = book.add_worksheet(name)
+            for y, row in enumerate(rows):
+                for x, value in enumerate(row):
+                    if value == "#N/A":
+                        sheet.write_formula(y, x, "=NA()", None, "#N/A")
+                    elif type(value) in formats:
+                        sheet.write_datetime(y, x, value, formats[type(value)])
+                    elif value is not None:
+                        sheet.write(y, x, value)
+    return path
+
+
+DAY = dt.datetime(2024, 1, 2, 10, 30)
+ROWS = [
+    ["id", "n", "x", "when", "at", "bad", " name "],
+    ["007", 1, 1.5, DAY, dt.time(10, 30), "#N/A", " k "],
+    ["1E5", 2, 2, DAY, dt.time(11, 0), 2.5, None],
+]
+
+
+def test_cells_keep_their_types(tmp_path):
+    table = read_raw(workbook(tmp_path / "t.xlsx", One=ROWS))
+    assert table.frame.schema == {
+        "id": pl.String,
+        "n": pl.Int64,
+        "x": pl.Float64,
+        "when": pl.Datetime("us"),
+        "at": pl.Time,
+        "bad": pl.Float64,
+        "name": pl.String,
+    }
+    assert table.frame.row(0) == ("007", 1, 1.5, DAY, dt.time(10, 30), None, " k ")
+    assert table.frame.row(1) == ("1E5", 2, 2.0, DAY, dt.time(11, 0), 2.5, None)
+    assert table.notes == ()
+
+
+def test_type_is_found_over_the_whole_sheet(tmp_path):
+    rows = [["a"], *[[i] for i in range(2000)], ["late text"]]
+    table = read_raw(workbook(tmp_path / "t.xlsx", One=rows))
+    assert table.frame["a"][[0, -1]].to_list() == ["0", "late text"]
+    (note,) = table.notes
+    assert "columns with text and other values, read as text: 'a'" in note
+
+
+def test_text_that_looks_like_numbers_is_no_mixture(tmp_path):
+    path = workbook(tmp_path / "t.xlsx", One=[["a"], ["7"], ["x"]])
+    assert read_raw(path).notes == ()
+
+
+def test_sheets_by_name(tmp_path):
+    path = workbook(tmp_path / "t.xlsx", One=[["a"], [1]], Two=[["b"], [2]])
+    table = read_raw(path)
+    assert table.frame.rows() == [(1,)]
+    assert "several sheets; 'One' was read" in table.notes[0]
+    assert read_raw(f"{path}#Two").frame.rows(named=True) == [{"b": 2}]
+    assert read_raw(f"{path}#Two").notes == ()
+    with pytest.raises(InvalidInputError, match="has no sheet 'Twoo'; did you mean 'Two'"):
+        read_raw(f"{path}#Twoo")
+    with pytest.raises(InvalidInputError, match="does not exist"):
+        read_raw(f"{tmp_path}/u.xlsx#Two")
+
+
+def test_empty_rows_and_columns(tmp_path):
+    rows = [["a", None, None], [1, "x", None], [None, None, None], [2, "y", None], [None, None, ""]]
+    table = read_raw(workbook(tmp_path / "t.xlsx", One=rows))
+    assert table.frame.rows(named=True) == [
+        {"a": 1, "unnamed_2": "x"},
+        {"a": 2, "unnamed_2": "y"},
+    ]
+    assert "has 1 empty row, left out" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([["a", "a"], [1, 2]], "names column 'a' more than once"),
+        ([["a", "b"]], "has column names but no rows"),
+        ([], "sheet 'One' of .* is empty"),
+    ],
+)
+def test_faults(tmp_path, rows, message):
+    with pytest.raises(InvalidInputError, match=message):
+        read_raw(workbook(tmp_path / "t.xlsx", One=rows))
+
+
+def test_damaged(tmp_path):
+    path = workbook(tmp_path / "t.xlsx", One=ROWS)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(InvalidInputError, match="is no whole Excel file"):
+        read_raw(path)
+
+
+def test_missing_package_is_named(tmp_path, monkeypatch):
+    path = workbook(tmp_path / "t.xlsx", One=ROWS)
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[excel\]'"):
+        read_raw(path)
