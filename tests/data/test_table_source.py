@@ -45,7 +45,7 @@ def test_packed_in_several_pieces(tmp_path, pack):
 def test_packing_out_of_proportion_is_refused(tmp_path, monkeypatch, pack, name):
     monkeypatch.setattr(compression, "_ALWAYS_ALLOWED", 1 << 12)
     (tmp_path / name).write_bytes(pack(b"a,b\n" + b"1,2\n" * 1_000_000))
-    with pytest.raises(InvalidInputError, match="grows from .* to more than .*unpack it first"):
+    with pytest.raises(InvalidInputError, match=r"grows from .* to more than .*unpack it first"):
         read_raw(tmp_path / name)
 
 
@@ -146,5 +146,5 @@ def test_text_options_for_a_typed_file_get_a_note(tmp_path):
 
 @pytest.mark.parametrize("address", ["https://x.org/t.csv", "s3://bucket/t.parquet"])
 def test_addresses_of_files_are_refused(address):
-    with pytest.raises(InvalidInputError, match="can't be read: .*; download the file first"):
+    with pytest.raises(InvalidInputError, match=r"can't be read: .*; download the file first"):
         read_raw(address)
