@@ -105,7 +105,7 @@ def test_a_name_given_twice_in_a_config_file(tmp_path):
         ("width = 100000000", "width: input should be less than or equal to 65536"),
         ("l2 = inf", "l2: input should be a finite number"),
         ("weights = {a=nan}", "weights: "),
-        ("table = 7", "table: input is not a valid path of a file, got 7"),
+        ("table = 7", "table: expected the name of a file, got 7"),
         ("id = '" + "x" * 5000 + "'\nseed = '" + "y" * 5000 + "'", "seed: input should be a valid"),
         ("seed = " + "9" * 5000, "is not TOML"),
         ("id = " + "[" * 5000 + "]" * 5000, "is not TOML"),

@@ -113,13 +113,19 @@ _BETWEEN_GROUPS = re.compile(r';(?=(?:[^"]*"[^"]*")*[^"]*$)')
 """A semicolon with an even number of quotes after it."""
 
 
+def _table(value: Any) -> Any:
+    if isinstance(value, (str, Path)):
+        return str(value)
+    raise ValueError("expected the name of a file")
+
+
 Names = Annotated[list[str], BeforeValidator(_listed)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
 Options = Annotated[dict[str, bool | int | float | str], BeforeValidator(_options)]
 Duration = Annotated[str, BeforeValidator(_duration)]
 Groups = Annotated[str | list[list[str]], BeforeValidator(_groups)]
-TableName = Annotated[str, BeforeValidator(str)]
+TableName = Annotated[str, BeforeValidator(_table)]
 RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs)]
 
 

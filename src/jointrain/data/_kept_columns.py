@@ -48,4 +48,4 @@ def with_kept(predictions: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
                 f"column {name!r} of the table can't be kept, because a prediction has that name; "
                 "name it otherwise in the table"
             )
-    return kept.hstack(predictions)
+    return kept.hstack(predictions) if kept.width else predictions
