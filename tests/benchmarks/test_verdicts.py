@@ -1,5 +1,6 @@
 """The simulation of verdicts: tables are what they are said to be, and rates are counted right."""
 
+import json
 import math
 import runpy
 from pathlib import Path
@@ -62,19 +63,55 @@ def test_outcome_holds_what_the_study_says():
     assert outcome.tasks == tuple(c.verdict for c in result.comparisons["joint"].values())
 
 
+@pytest.mark.parametrize("design", ["rare under groups", "late under time"])
+def test_rare_classes_are_undefined_in_some_folds(design):
+    study = VERDICTS["make_study"](design, 0, epochs=1)
+    table = study.table
+    assert [task.kind for task in table.tasks] == ["regression", "binary", "binary", "regression"]
+    positives = np.nansum(table.labels()[:, 1:3], axis=0)
+    assert (positives > 20).all()
+    assert (positives < ROWS / 4).all()
+    result = study.run(workers=1)
+    outcome = VERDICTS["outcome"](result)
+    auc = result.values("joint", "y1", "ROC-AUC")
+    assert outcome.defined <= np.isfinite(auc).mean() < 1
+    assert np.isfinite(outcome.differences).all()
+
+
 def test_rates_of_a_hand_made_set_of_studies():
     outcome = VERDICTS["Outcome"]
     nothing = ("undecided",) * 4
     outcomes = [
         outcome(("better", *nothing[1:]), "undecided", 1.0, (0.0, 2.0)),
         outcome(nothing, "better", 2.0, (2.0, 2.0)),
-        outcome(("worse", *nothing[1:]), "better", 3.0, (3.0, 3.0)),
+        outcome(("worse", *nothing[1:]), "better", 3.0, (3.0, 3.0), 0.6),
         outcome(nothing, "undecided", -2.0, (-2.0, -2.0)),
     ]
     cells = VERDICTS["summary"](outcomes)
-    shares = [float(cell.split()[0]) for cell in cells[:4]]
-    assert shares == [75.0, 25.0, 50.0, 25.0]
-    assert cells[4] == f"+1.00 ± {1.96 * math.sqrt(14 / 3) / 2:.2f}"
+    shares = [float(cell.split()[0]) for cell in cells[:5]]
+    assert shares == [75.0, 75.0, 25.0, 50.0, 25.0]
+    assert cells[5] == f"+1.00 ± {1.96 * math.sqrt(14 / 3) / 2:.2f}"
+    assert cells[7] == "90 %"
+
+
+def test_an_exact_null_fails_only_if_the_rate_is_surely_too_high():
+    outcome = VERDICTS["Outcome"]
+    right = outcome(("undecided",), "undecided", 0.0, (0.0,))
+    wrong = outcome(("worse",), "undecided", 0.0, (0.0,))
+    fails = VERDICTS["fails"]
+    # Wilson: 16 of 200 has 5.0 %, 17 of 200 has 5.4 % as its lower bound
+    assert not fails("other partners", [wrong] * 15 + [right] * 185)
+    assert fails("other partners", [wrong] * 18 + [right] * 182)
+    assert not fails("unrelated", [wrong] * 200)
+
+
+def test_results_are_read_back(tmp_path):
+    one = VERDICTS["Outcome"](("better", "undecided"), "worse", -1.5, (1.0, -2.0), 0.8)
+    place = tmp_path / "results.jsonl"
+    place.write_text(json.dumps({"design": "related", "seed": 7, **one._asdict()}) + "\n")
+    assert VERDICTS["read_results"](place, "related") == {7: one}
+    assert VERDICTS["read_results"](place, "unrelated") == {}
+    assert VERDICTS["read_results"](None, "related") == {}
 
 
 def test_share_has_wilsons_interval():

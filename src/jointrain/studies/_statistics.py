@@ -89,7 +89,7 @@ class Changes:
             `fold_overlaps`); None: not known.
         unit: As in `Comparison`.
         margin: As in `Comparison`.
-        resolution: The least that one test row can change, in `unit`; 0 for continuous metrics.
+        resolution: What one test row can change, in `unit`; 0 for metrics that do not count rows.
         one_sided: Whether the metric of one of the two is undefined where the other's is defined.
             What is left is then chosen by how they did, and shows nothing.
     """
@@ -160,8 +160,9 @@ def estimate_change(changes: Changes) -> Estimate:
     the same in every seed, and near S (K - 1) for S seeds on many rows. Where the overlap is not
     known and folds are undefined, seeds do not count: :math:`\nu = \max_s m_s - 1`.
 
-    Fewer than three defined folds in every seed give no error. Where metrics count rows, the spread
-    is taken as no less than what one row can change, so that equal changes do not look sure.
+    Fewer than three defined folds in every seed give no error. Changes that are all equal have no
+    spread: where the metric counts rows, it is taken as what one row can change; else there is no
+    error, unless all are 0.
 
     Source: Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003,
         section 3; Bouckaert & Frank, PAKDD 2004, for repeated folds; Satterthwaite, "An approximate
@@ -195,7 +196,7 @@ def estimate_change(changes: Changes) -> Estimate:
     if (found == 0).all():
         error = 0.0
     else:
-        error = math.sqrt(factor) * max(0.0 if same else spread, changes.resolution)
+        error = math.sqrt(factor) * (changes.resolution if same else spread)
     if changes.overlap is not None:
         centred = np.eye(len(found)) - (owner[:, None] == owner) / counts[owner]
         shared = centred @ changes.overlap[np.ix_(defined, defined)] @ centred
