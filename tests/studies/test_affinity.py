@@ -1,12 +1,14 @@
 """Affinity: against gradients by hand in float64, and unseen by training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from jointrain import HardSharing, InvalidInputError, NotFittedError, Task, TensorData, Trainer
-from jointrain.studies import AffinityTrainer, measure_affinity
+from jointrain.studies import Affinity, AffinityTrainer, measure_affinity
 from jointrain.training import OptimizerSettings
 
 from ._tables import NARROW, QUICK, mixed_table, two_pairs
@@ -147,3 +149,46 @@ def test_what_has_no_affinity_is_refused():
         _ = trainer.affinity
     with pytest.raises(InvalidInputError, match="need validation data"):
         trainer.fit(data)
+
+
+def sparse_affinity(shared):
+    values = np.array([[[9.0, 1, 2], [3, 9, 4], [5, 6, 9]], [[9.0, 3, 2], [3, 9, 4], [5, 8, 9]]])
+    return Affinity(("a", "b", "c"), values, "gradient", np.array(shared))
+
+
+def test_affinities_of_tasks_with_few_shared_rows_are_not_read():
+    # a and b: 30 of 100; a and c: 29 of 101; b and c: none
+    found = sparse_affinity([[80, 30, 29], [30, 50, 0], [29, 0, 50]])
+    np.testing.assert_allclose(found.overlap[0], [1, 0.3, 29 / 101])
+    np.testing.assert_array_equal(
+        found.readable, [[True, True, False], [True, True, False], [False, False, True]]
+    )
+    assert found.onto(1, [0, 2]) == 2
+    assert found.onto(2, [0, 1]) == 0
+    rows = found.table().filter(source="a")
+    assert rows["shared_rows"].to_list() == [80, 30, 29]
+    assert rows["readable"].to_list() == [True, True, False]
+
+
+def test_what_is_not_known_of_shared_rows_is_no_reason_not_to_read():
+    found = replace(sparse_affinity(np.eye(3)), shared=None)
+    assert found.readable.all()
+    assert found.table()["shared_rows"].null_count() == 9
+
+
+def test_shared_rows_are_counted_on_a_table():
+    table = mixed_table()
+    found = measure_affinity(table, replace(QUICK, epochs=1), folds=2, workers=1)
+    known = np.isfinite(table.labels())
+    assert found.shared is not None
+    assert found.shared[0, 1] == (known[:, 0] & known[:, 1]).sum()
+    assert found.shared[1, 1] == known[:, 1].sum()
+
+
+def test_the_picture_shows_no_figure_where_too_few_rows_are_shared():
+    axes = sparse_affinity([[80, 30, 29], [30, 50, 0], [29, 0, 50]]).plot().axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts.count("too few\nshared rows") == 4
+    assert sum("±" in text for text in texts) == 2
+    nothing = sparse_affinity(100 * np.eye(3)).plot().axes[0]
+    assert [text.get_text() for text in nothing.texts] == ["too few\nshared rows"] * 6

@@ -1,6 +1,11 @@
 """Studies: many runs on the same folds and seeds, and what they show."""
 
-from jointrain.studies._affinity import Affinity, AffinityTrainer, measure_affinity
+from jointrain.studies._affinity import (
+    SHARED_ENOUGH,
+    Affinity,
+    AffinityTrainer,
+    measure_affinity,
+)
 from jointrain.studies._baselines import BASELINES, FIRST_BASELINES, check_baseline
 from jointrain.studies._blend import Blend
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline, fit_shipped
@@ -28,6 +33,7 @@ __all__ = [
     "BASELINES",
     "FIRST_BASELINES",
     "SEPARATE",
+    "SHARED_ENOUGH",
     "SHIPPED",
     "Affinity",
     "AffinityTrainer",

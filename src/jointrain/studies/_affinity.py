@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Measure = Literal["lookahead", "gradient"]
 Rows = Literal["training", "held-out"]
 
+SHARED_ENOUGH = 0.3
+"""Affinities of tasks with a smaller overlap of labelled rows are not read."""
+
 
 @dataclass(frozen=True)
 class Affinity:
@@ -36,16 +39,39 @@ class Affinity:
         tasks: Names of the tasks.
         runs: [r, t, t]: entry (i, j) of a run is the mean affinity of task i onto task j.
         measure: ``lookahead`` or ``gradient``.
+        shared: [t, t], in how many rows two tasks both have a label; None if that is not known.
     """
 
     tasks: tuple[str, ...]
     runs: np.ndarray
     measure: Measure
+    shared: np.ndarray | None = None
 
     @property
     def mean(self) -> np.ndarray:
         """The mean over runs, [t, t]: row i helps column j."""
         return np.asarray(self.runs.mean(0))
+
+    @property
+    def overlap(self) -> np.ndarray:
+        """Shared rows over rows with a label of either task, [t, t]; NaN if not known."""
+        if self.shared is None:
+            return np.full((len(self.tasks), len(self.tasks)), np.nan)
+        own = np.diag(self.shared)
+        return np.asarray(self.shared / np.maximum(own[:, None] + own - self.shared, 1))
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Whether an affinity may be read as help or harm, [t, t] of bool.
+
+        Gradients tell of tasks only where they are taken on the same rows. Below an overlap of
+        about 30 % affinities are noise: what looks like harm may be other rows.
+
+        Source: Zhang & Cheng, "Information-Theoretic Requirements for Gradient-Based Task Affinity
+            Estimation in Multi-Task Learning", arXiv 2604.07848, 2026.
+        """
+        enough = ~(self.overlap < SHARED_ENOUGH) | np.eye(len(self.tasks), dtype=bool)
+        return np.asarray(enough & np.isfinite(self.mean))
 
     @property
     def spread(self) -> np.ndarray:
@@ -55,14 +81,20 @@ class Affinity:
         return np.asarray(self.runs.std(0, ddof=1))
 
     def onto(self, task: int, others: Sequence[int]) -> float:
-        """Return the mean affinity of other tasks onto a task; 0 if there are none.
+        """Return the mean affinity of other tasks onto a task; 0 if none is `readable`.
 
         Source: the extension of both measures to groups, as in Fifty et al. (2021), section 4.2.
         """
-        return float(self.mean[list(others), task].mean()) if len(others) else 0.0
+        known = [other for other in others if self.readable[other, task]]
+        return float(self.mean[known, task].mean()) if known else 0.0
 
     def table(self) -> pl.DataFrame:
-        """Return a row for each ordered pair: source, target, affinity, spread, runs."""
+        """Return a row for each ordered pair.
+
+        Columns: source, target, affinity, spread, runs; shared_rows and overlap (null if not
+        known), and whether the affinity is readable.
+        """
+        overlap, readable = self.overlap, self.readable
         return pl.DataFrame(
             [
                 {
@@ -71,6 +103,9 @@ class Affinity:
                     "affinity": float(self.mean[i, j]),
                     "spread": float(self.spread[i, j]),
                     "runs": len(self.runs),
+                    "shared_rows": None if self.shared is None else int(self.shared[i, j]),
+                    "overlap": None if self.shared is None else float(overlap[i, j]),
+                    "readable": bool(readable[i, j]),
                 }
                 for i, source in enumerate(self.tasks)
                 for j, target in enumerate(self.tasks)
@@ -298,7 +333,10 @@ def measure_affinity(
         runs.append(run)
         if progress is not None:
             progress(len(runs), len(jobs))
-    return Affinity(tuple(task.name for task in table.tasks), np.stack(runs), measure)
+    known = np.isfinite(labels).astype(np.int64)
+    return Affinity(
+        tuple(task.name for task in table.tasks), np.stack(runs), measure, known.T @ known
+    )
 
 
 def _run(

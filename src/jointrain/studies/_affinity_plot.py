@@ -18,6 +18,7 @@ def plot_affinity(affinity: Affinity) -> Figure:
     """Return a heat map of the affinities, in percent of the loss a step: rows help columns.
 
     A task's affinity onto itself is left out; it is always large, and says nothing of sharing.
+    Where two tasks share too few rows, that is said in place of a figure and a colour.
 
     Args:
         affinity: What to show.
@@ -33,15 +34,22 @@ def plot_affinity(affinity: Affinity) -> Figure:
         ) from None
     count = len(affinity.tasks)
     values = 100 * affinity.mean
-    values[np.eye(count, dtype=bool)] = np.nan
-    limit = float(np.nanmax(np.abs(values))) or 1.0
+    readable = affinity.readable
+    values[np.eye(count, dtype=bool) | ~readable] = np.nan
+    limit = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
     size = 1.1 * count + 2.2
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap="RdYlGn", vmin=-limit, vmax=limit)
     for i in range(count):
         for j in range(count):
-            if i != j:
+            if i == j:
+                continue
+            if not readable[i, j]:
+                axes.text(
+                    j, i, "too few\nshared rows", ha="center", va="center", fontsize=8, color="grey"
+                )
+            else:
                 text = f"{values[i, j]:+.2g}"
                 if len(affinity.runs) > 1:
                     text += f"\n± {100 * affinity.spread[i, j]:.1g}"
