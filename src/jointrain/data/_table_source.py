@@ -147,6 +147,10 @@ def _read_content(
     if not data:
         raise InvalidInputError(f"{where} is empty; it needs a header and at least one row")
     refuse_other_packing(data, where)
+    if data.startswith(b"SQLite format 3\0"):
+        raise InvalidInputError(
+            f"{where} is an SQLite database; name a table in it: sqlite:///{where}?table=NAME"
+        )
     said = _KINDS.get(ending[0])
     kind = _kind_by_content(data) or said or _kind_of_unknown(data, where, ending)
     if kind in ("Parquet", "Arrow"):
