@@ -98,7 +98,7 @@ def test_unknown_column_names_the_closest():
 @pytest.mark.parametrize("values", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"a", b"b"]])
 def test_types_that_are_no_feature(values):
     frame = pl.DataFrame({"x": values})
-    with pytest.raises(InvalidInputError, match=r"column 'x' has the type .*can't be a feature"):
+    with pytest.raises(InvalidInputError, match=r"column 'x' holds .*can't be a feature"):
         infer_columns(frame, ["x"])
 
 

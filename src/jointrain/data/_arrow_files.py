@@ -41,6 +41,8 @@ def read_arrow(source: Path | bytes, where: str, *, parquet: bool) -> pl.DataFra
                 open_ = ipc.open_file if magic == b"ARROW1" else ipc.open_stream
                 table = open_(file).read_all()
         table.validate(full=True)
+    except pa.ArrowNotImplementedError:
+        return _read_by_polars(source, where)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, PermissionError):
             raise
@@ -50,6 +52,18 @@ def read_arrow(source: Path | bytes, where: str, *, parquet: bool) -> pl.DataFra
         ) from None
     check_names(table.column_names, where)
     return from_arrow(table, where)
+
+
+def _read_by_polars(source: Path | bytes, where: str) -> pl.DataFrame:
+    """Read Parquet with a type that only Polars has: whole numbers of 128 bits."""
+    try:
+        frame = pl.read_parquet(source)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InvalidInputError(
+            f"{where} has a type that can't be read ({str(error).splitlines()[0]})"
+        ) from None
+    check_names(frame.columns, where)
+    return frame
 
 
 def from_arrow(table: pa.Table, where: str) -> pl.DataFrame:

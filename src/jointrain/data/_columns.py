@@ -8,6 +8,7 @@ from typing import Literal
 
 import polars as pl
 
+from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
 
 ColumnKind = Literal["numeric", "boolean", "category", "text", "datetime", "time", "calendar"]
@@ -119,8 +120,8 @@ def kind_of_type(dtype: pl.DataType, name: str) -> ColumnKind:
     if dtype == pl.Time:
         return "time"
     raise InvalidInputError(
-        f"column {name!r} has the type {dtype}, which can't be a feature; split it into plain "
-        "columns, or ignore it"
+        f"column {name!r} holds {type_in_words(dtype)}, which can't be a feature; split it into "
+        "plain columns, or ignore it"
     )
 
 

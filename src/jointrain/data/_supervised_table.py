@@ -19,6 +19,7 @@ from jointrain.data._table_schema import TableSchema
 from jointrain.data._tables import as_table
 from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.data._type_inference import TypedTable, type_frame, type_table
+from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Task
 
@@ -301,7 +302,8 @@ def _numbered(table: pl.DataFrame, column: str, role: str, labelled: np.ndarray)
         )
     if values.dtype.is_nested():
         raise InvalidInputError(
-            f"{role} column {column!r} has the type {values.dtype}; it needs one value a row"
+            f"{role} column {column!r} holds {type_in_words(values.dtype)}; it needs one value "
+            "a row"
         )
     ranks = values.filter(pl.Series(labelled)).rank("dense")
     return ranks.to_numpy().astype(np.int64) - 1

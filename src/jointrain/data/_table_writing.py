@@ -12,6 +12,7 @@ import polars as pl
 
 from jointrain.data._compression import packed
 from jointrain.data._table_source import ARROW_ENDINGS, JSON_ENDINGS, SEPARATORS, ending_of
+from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError
 
 
@@ -75,8 +76,8 @@ def _to_separated(frame: pl.DataFrame, separator: str, where: str) -> bytes:
     for name, dtype in frame.schema.items():
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
             raise InvalidInputError(
-                f"column {name!r} ({dtype}) can't be written to {where}: text has no form for it; "
-                "choose .parquet or .arrow"
+                f"column {name!r} holds {type_in_words(dtype)}, which can't be written to "
+                f"{where}: text has no form for it; choose .parquet or .arrow"
             )
     return frame.write_csv(separator=separator).encode()
 
@@ -85,8 +86,8 @@ def _to_json_lines(frame: pl.DataFrame, path: Path) -> bytes:
     for name, dtype in frame.schema.items():
         if dtype in (pl.Binary, pl.Object):
             raise InvalidInputError(
-                f"column {name!r} ({dtype}) can't be written to {path}: JSON has no form for it; "
-                "choose .parquet or .arrow"
+                f"column {name!r} holds {type_in_words(dtype)}, which can't be written to "
+                f"{path}: JSON has no form for it; choose .parquet or .arrow"
             )
     return frame.write_ndjson().encode()
 

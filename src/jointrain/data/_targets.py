@@ -12,6 +12,7 @@ import polars as pl
 
 from jointrain.data._columns import check_finite
 from jointrain.data._table_schema import number_text
+from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Label, Task
 
@@ -125,8 +126,8 @@ def _cleaned(column: pl.Series) -> pl.Series:
         column = column.cast(pl.Float64)
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.String, pl.Null)):
         raise InvalidInputError(
-            f"target {column.name!r} has the type {column.dtype}, which can't be predicted; turn "
-            "it into a number or a class"
+            f"target {column.name!r} holds {type_in_words(column.dtype)}, which can't be "
+            "predicted; turn it into a number or a class"
         )
     return column
 
