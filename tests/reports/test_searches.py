@@ -23,11 +23,12 @@ def found():
     }
     rows = [
         {
-            "recipe": name, "task": task, "metric": "RMSE", "fold": fold, "seed": 0,
+            "recipe": name, "task": task, "metric": metric, "fold": fold, "seed": 0,
             "value": 1 + 0.01 * random.normal(), "train_rows": 80, "test_rows": 20,
         }
         for name in recipes
         for task in TASKS
+        for metric in ("RMSE", "R2")
         for fold in range(5)
     ]  # fmt: skip
     names = tuple(recipes)
