@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from jointrain.balancing.solvers import FLOAT64
 from jointrain.errors import InvalidInputError, closest
 
 _TASKS_KEY = "tasks"
@@ -73,6 +74,7 @@ class Balancer(nn.Module, ABC):
     plain_for_one_task: ClassVar[bool] = True
     non_negative: ClassVar[bool] = True
     scale_free: ClassVar[bool] = True
+    _rounding: float = FLOAT64
 
     def __init__(self, *, seed: int = 0) -> None:
         super().__init__()
@@ -139,9 +141,24 @@ class Balancer(nn.Module, ABC):
                 )
         return torch.tensor([known[name] for name in names])
 
-    def taking_part(self, positions: Tensor) -> _TakingPart:
-        """Return a context within which :meth:`present` gives `positions`, [t]."""
-        return _TakingPart(self, positions)
+    def taking_part(self, positions: Tensor, rounding: float | None = None) -> _TakingPart:
+        """Return a context within which :meth:`present` gives `positions`, [t].
+
+        Args:
+            positions: The places of the step's tasks in the state.
+            rounding: What :attr:`rounding` is within it; by default that of float64.
+        """
+        return _TakingPart(self, positions, rounding)
+
+    @property
+    def rounding(self) -> float:
+        """Relative rounding of the Gramian at hand: of an entry, over its two gradients' lengths.
+
+        The engine hands over float64 numbers, but gradients of float32, or computed in half
+        precision, leave fewer digits in them. What is decided by a rank or by a difference from
+        zero has to go by it.
+        """
+        return self._rounding
 
     def present(self, n_tasks: int) -> Tensor:
         """Return the positions of the step's tasks in the state, [t]; by default 0, ..., t - 1.
@@ -291,15 +308,16 @@ class _TakingPart:
 
     # written out, and past what a module does when an attribute is set: with those it takes as
     # long as adding up the losses
-    def __init__(self, balancer: Balancer, positions: Tensor) -> None:
+    def __init__(self, balancer: Balancer, positions: Tensor, rounding: float | None) -> None:
         self._attributes = vars(balancer)
-        self._before, self._positions = balancer._positions, positions
+        self._before = balancer._positions, balancer._rounding
+        self._now = positions, FLOAT64 if rounding is None else rounding
 
     def __enter__(self) -> None:
-        self._attributes["_positions"] = self._positions
+        self._attributes["_positions"], self._attributes["_rounding"] = self._now
 
     def __exit__(self, *error: object) -> None:
-        self._attributes["_positions"] = self._before
+        self._attributes["_positions"], self._attributes["_rounding"] = self._before
 
 
 @functools.cache
@@ -372,7 +390,8 @@ class GramianWeighting(_OnCpu):
     r"""Weigh tasks by the Gramian of their gradients; the update is :math:`J^\top w`.
 
     The engine hands over the Gramian on the CPU in float64 whatever the network's device and
-    dtype, so a method is pure float64 linear algebra there.
+    dtype, so a method is pure float64 linear algebra there. How many of the digits are sound,
+    ``self.rounding`` says.
 
     Attributes:
         weighs_task_parameters: Whether the weights scale the gradients of the task-specific

@@ -589,7 +589,8 @@ def _finish(
     if bad is not None and not call.scaled:
         return _run_without(call, bad)
     if bad is None:
-        weights = _weights(balancer, gramian, losses, call)
+        with balancer.taking_part(balancer.present(step.t), step.rounding()):
+            weights = _weights(balancer, gramian, losses, call)
     else:
         weights = torch.ones(step.t, dtype=torch.float64)
     shared = step.weighted(weights, own=False) if combine is None else combine(weights)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._checks import check_choice
-from jointrain.balancing.solvers import Array, cholesky, eigen
+from jointrain.balancing.solvers import components
 
 
 class AlignedMTL(GramianWeighting):
@@ -56,9 +56,7 @@ class AlignedMTL(GramianWeighting):
         top = float(np.diagonal(g).max())
         if not top > 0.0:
             return torch.full((t,), 1.0 / t, dtype=torch.float64)
-        values, vectors, threshold = _components(g / top)
-        kept = values > threshold
-        values, part = values[kept], vectors[:, kept]
+        values, part = components(g / top, self.rounding)
         if self.scale == "min":
             common = values[0]
         elif self.scale == "median":
@@ -66,22 +64,3 @@ class AlignedMTL(GramianWeighting):
         else:
             common = values.mean()
         return torch.from_numpy(part @ (part.mean(axis=0) * np.sqrt(common / values)))
-
-
-def _components(g: Array) -> tuple[Array, Array, float]:
-    """Return the eigenvalues, rising, the eigenvectors, and up to where values are rounding.
-
-    Where these are of very unlike size, by way of the Cholesky factor's singular values, which
-    have twice as many digits of the small ones.
-    """
-    values, vectors = eigen(g)
-    threshold = len(g) * float(np.finfo(np.float64).eps * values[-1])
-    if values[0] > 1e-9 * values[-1]:
-        return values, vectors, threshold
-    lengths = np.sqrt(np.maximum(np.diagonal(g), 0.0))
-    if lengths.min() > 0.0:
-        factor = cholesky(g / lengths[:, None] / lengths)
-        if factor is not None and factor.diagonal().min() > 1e-5:
-            left, singular, _ = np.linalg.svd(np.tril(factor) * lengths[:, None])
-            return singular[::-1] ** 2, left[:, ::-1], 0.0
-    return values, vectors, threshold

@@ -50,4 +50,4 @@ class CAGrad(GramianWeighting):
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:  # noqa: ARG002
         """Return the weights [t] of the conflict-averse update."""
-        return conflict_averse_weights(gramian, self.c) + 1.0 / len(gramian)
+        return conflict_averse_weights(gramian, self.c, self.rounding) + 1.0 / len(gramian)

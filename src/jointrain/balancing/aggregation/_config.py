@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing._balancer import GramianWeighting
-from jointrain.balancing.solvers import equal_cosine_weights
+from jointrain.balancing.solvers import cutoff, equal_cosine_weights
 
 
 class ConFIG(GramianWeighting):
@@ -44,10 +44,11 @@ class ConFIG(GramianWeighting):
         lengths = np.sqrt(np.maximum(np.diagonal(g), 0.0))
         scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0.0)
         cosines = g * scale[:, None] * scale
-        part = equal_cosine_weights(cosines, (lengths > 0.0).astype(np.float64))
+        part = equal_cosine_weights(cosines, (lengths > 0.0).astype(np.float64), self.rounding)
         slope = cosines @ part
         square = float(part @ slope)
         # a sum of unit vectors of length zero has no direction
-        if not square > 1e-14 * float(np.abs(part).sum()) ** 2:
+        least = max(1e-14, cutoff(len(g), self.rounding))
+        if not square > least * float(np.abs(part).sum()) ** 2:
             return torch.zeros(len(g), dtype=torch.float64)
         return torch.from_numpy(part * scale * (float(lengths @ slope) / square))

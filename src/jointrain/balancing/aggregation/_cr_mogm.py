@@ -93,7 +93,7 @@ class CRMOGM(GramianWeighting):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """Return the smoothed weights [t]."""
         present = self.present(len(losses))
-        with self.method.taking_part(present):
+        with self.method.taking_part(present, self.rounding):
             new = self.method.weights(gramian, losses)
         before = self.smoothed[present]
         smoothed = torch.where(before.isnan(), new, torch.lerp(new, before, self.alpha))

@@ -36,4 +36,4 @@ class DualProj(GramianWeighting):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:  # noqa: ARG002
         """Return the weights [t] of the projected mean."""
         mean = gramian.new_full((1, len(gramian)), 1.0 / len(gramian))
-        return dual_cone_weights(gramian, mean)[0]
+        return dual_cone_weights(gramian, mean, self.rounding)[0]

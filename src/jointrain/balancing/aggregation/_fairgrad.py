@@ -51,4 +51,4 @@ class FairGrad(GramianWeighting):
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:  # noqa: ARG002
         """Return the alpha-fair weights [t]."""
-        return bargaining_weights(gramian, 1.0 / self.alpha)
+        return bargaining_weights(gramian, 1.0 / self.alpha, self.rounding)

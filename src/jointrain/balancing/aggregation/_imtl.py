@@ -56,4 +56,4 @@ class IMTL(GramianWeighting):
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:  # noqa: ARG002
         """Return the impartial weights [t] of the scaled losses."""
-        return impartial_weights(gramian)
+        return impartial_weights(gramian, self.rounding)

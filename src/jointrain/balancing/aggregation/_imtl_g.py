@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing._balancer import GramianWeighting
-from jointrain.balancing.solvers import equal_cosine_weights
+from jointrain.balancing.solvers import FLOAT64, cutoff, equal_cosine_weights
 
 
-def impartial_weights(gramian: Tensor) -> Tensor:
+def impartial_weights(gramian: Tensor, rounding: float = FLOAT64) -> Tensor:
     """Return weights [t] that sum to 1 and give equal projections onto all unit gradients.
 
     All zero where no such weights exist (gradients that cancel out).
@@ -18,15 +18,17 @@ def impartial_weights(gramian: Tensor) -> Tensor:
     if len(gramian) == 2:
         (first, product), (_, second) = gramian.tolist()
         first, second = math.sqrt(max(first, 0.0)), math.sqrt(max(second, 0.0))
-        if abs(product) < (1.0 - 1e-10) * first * second:  # both have a length and a direction
+        least = max(1e-10, cutoff(2, rounding))
+        if abs(product) < (1.0 - least) * first * second:  # both have a length and a direction
             share = second / (first + second)
             return torch.tensor([share, 1.0 - share], dtype=torch.float64)
     g = gramian.numpy()
-    v = equal_cosine_weights(g, np.sqrt(np.maximum(np.diagonal(g), 0.0)))
+    v = equal_cosine_weights(g, np.sqrt(np.maximum(np.diagonal(g), 0.0)), rounding)
     size = np.abs(v).max()
     v = v / size if size > 0.0 else v
     total = v.sum()
-    return torch.from_numpy(v / total if abs(total) > 1e-12 else np.zeros(len(v)))
+    least = max(1e-12, cutoff(len(v), rounding))
+    return torch.from_numpy(v / total if abs(total) > least else np.zeros(len(v)))
 
 
 class IMTLG(GramianWeighting):
@@ -58,4 +60,4 @@ class IMTLG(GramianWeighting):
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:  # noqa: ARG002
         """Return the impartial weights [t]."""
-        return impartial_weights(gramian)
+        return impartial_weights(gramian, self.rounding)

@@ -49,11 +49,12 @@ class MGDA(GramianWeighting):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """Return the min-norm weights [t] of the normalised gradients, for the given ones."""
         if self.normalization == "none":
-            return min_norm_weights(gramian)
+            return min_norm_weights(gramian, self.rounding)
         divisor = gramian.new_ones(len(gramian))
         if self.normalization in ("l2", "loss+"):
             divisor = gramian.diagonal().clamp_min(0.0).sqrt()
         if self.normalization.startswith("loss"):
             divisor = divisor * losses.abs()
         divisor = divisor.where(divisor > 0, 1.0)
-        return min_norm_weights(gramian / divisor.outer(divisor)) / divisor
+        scaled = gramian / divisor.outer(divisor)
+        return min_norm_weights(scaled, self.rounding) / divisor

@@ -79,7 +79,7 @@ class NashMTL(GramianWeighting):
         relative = gramian / top if top > 0.0 else gramian
         kept = self.kept[present]
         if int(self.steps) % self.update_weights_every == 0 or bool(kept.isnan().any()):
-            kept = bargaining_weights(relative) * relative.norm().sqrt()
+            kept = bargaining_weights(relative, rounding=self.rounding) * relative.norm().sqrt()
             self.kept[present] = kept
         self.steps += 1
         length = math.sqrt(max(float(kept @ relative @ kept), 0.0)) * math.sqrt(top)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._checks import check_number
-from jointrain.balancing.solvers import Array, equilibrate, nonnegative_quadratic
+from jointrain.balancing.solvers import Array, cutoff, equilibrate, nonnegative_quadratic
 
 
 class PCD(GramianWeighting):
@@ -92,7 +92,8 @@ class PCD(GramianWeighting):
         weights[1:] = self._multipliers(g)
         square = float(weights @ g @ weights)
         # nothing is left of the direction but rounding
-        if not square > 1e-15 * float(weights @ lengths) ** 2:
+        least = max(1e-15, cutoff(len(g), self.rounding))
+        if not square > least * float(weights @ lengths) ** 2:
             return torch.zeros(len(g), dtype=torch.float64)
         return torch.from_numpy(weights * (scale / scale[0]) * (lengths[0] / np.sqrt(square)))
 
@@ -101,11 +102,13 @@ class PCD(GramianWeighting):
         need = self.tau * np.diagonal(g)[1:] - g[1:, 0]
         if (need <= 0.0).all():  # the first gradient alone meets all demands
             return np.zeros(len(need))
-        others, scale = equilibrate(g[1:, 1:])
+        others, scale = equilibrate(g[1:, 1:], self.rounding)
         need = need * scale
         found = nonnegative_quadratic(others, need[None])[0]
         size = np.abs(need).max()
-        kept = float((others @ found - need).min()) >= -1e-6 * size
+        kept = (
+            float((others @ found - need).min()) >= -max(1e-6, 100.0 * (others[0, 0] - 1.0)) * size
+        )
         # demands that contradict each other drive the multipliers up to the ridge's limit
         kept = kept and float(found.max()) <= 1e6 * max(size, float(np.sqrt(g[0, 0])))
         return found * scale if kept else np.zeros(len(found))

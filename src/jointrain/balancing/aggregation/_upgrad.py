@@ -37,4 +37,5 @@ class UPGrad(GramianWeighting):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:  # noqa: ARG002
         """Return the summed weights [t] of the projected gradients."""
         t = len(gramian)
-        return dual_cone_weights(gramian, torch.eye(t, dtype=gramian.dtype) / t).sum(dim=0)
+        equal = torch.eye(t, dtype=gramian.dtype) / t
+        return dual_cone_weights(gramian, equal, self.rounding).sum(dim=0)

@@ -170,7 +170,8 @@ def gram(rows: Tensor) -> Tensor:
 
 def _linear_gramian(inputs: Tensor, gradients: Tensor, has_bias: bool) -> Tensor:
     if gradients.dtype in (torch.float16, torch.bfloat16):
-        inputs, gradients = inputs.float(), gradients.float()
+        gradients = gradients.float()
+    inputs = inputs.to(gradients)
     kernel = inputs @ inputs.T  # [n, n]
     if has_bias:
         kernel += 1.0

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, get_gradient_edge
@@ -73,6 +74,15 @@ class Graph:
     def has_hooks(self) -> bool:
         """Return whether what operations saved went through hooks, as checkpoints make it."""
         return any(_saved_by_hooks(node) for node in self.children)
+
+    def computed_in(self, kinds: Collection[torch.dtype]) -> set[torch.dtype]:
+        """Return which of these types the shared operations cast to, as autocast makes them."""
+        found = {
+            node._input_metadata[0].dtype
+            for node, mask in self.masks.items()
+            if mask & (mask - 1) and node.name() == "ToCopyBackward0"
+        }
+        return {kind for kind in kinds if kind in found}
 
     def shared_numbers(self) -> int:
         """Return how many numbers the operations put out that two or more losses reach."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -340,13 +341,21 @@ class Rows:
 
     def gramian(self) -> Tensor:
         """Return the Gramian [t, t] in float64 on the CPU."""
-        if self.kept and not self.layers and not self.sparse:
-            return _pairwise(self.kept)
-        parts = [gram(block.matrix) for block in self.blocks]
-        if self.kept:
-            parts.append(_pairwise(self.kept))
-        parts += [rows.gramian() for rows in self.sparse]
-        parts += [x.gramian(output) for x, output in zip(self.layers, self.outputs, strict=True)]
+        total = self._products(lambda x: x)
+        if _is_out_of_range(total):  # of float32, in which squares of 1e20 and 1e-20 aren't
+            total = self._products(lambda x: x.to(torch.promote_types(x.dtype, torch.float64)))
+        return total
+
+    def _products(self, cast: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the Gramian of the gradients after a cast."""
+        kept = [_pairwise([[cast(g) for g in row] for row in self.kept])] if self.kept else []
+        if kept and not self.layers and not self.sparse:
+            return kept[0]
+        parts = [gram(cast(block.matrix)) for block in self.blocks]
+        parts += kept
+        parts += [rows.gramian(cast) for rows in self.sparse]
+        pairs = zip(self.layers, self.outputs, strict=True)
+        parts += [layer.gramian(cast(output)) for layer, output in pairs]
         total = functools.reduce(torch.add, [part.cpu() for part in parts])
         return (total + total.T) / 2
 
@@ -427,6 +436,11 @@ def _flat(gradient: Tensor | None, leaf: Leaf) -> Tensor:
 def _is_plain(tensor: Tensor) -> bool:
     """Return whether a sum of products may be taken of it, number by number, as it is."""
     return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+
+
+def _is_out_of_range(gramian: Tensor) -> bool:
+    squares = gramian.diagonal().tolist()
+    return not math.isfinite(float(gramian.sum())) or any(0.0 < x < 1e-30 for x in squares)
 
 
 def _pairwise(rows: Sequence[Sequence[Tensor]]) -> Tensor:

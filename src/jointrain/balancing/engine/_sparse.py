@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,9 +23,9 @@ class SparseRows:
         """Take in the next task's gradient."""
         self.kept.append(as_sparse(self.tensor, gradient))
 
-    def gramian(self) -> Tensor:
-        """Return the inner products [t, t] in float64."""
-        return gram(_aligned(self.kept)[1].flatten(1))
+    def gramian(self, cast: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the inner products [t, t] of the values after a cast, in float64."""
+        return gram(cast(_aligned(self.kept)[1]).flatten(1))
 
     def cross(self, other: SparseRows) -> Tensor:
         """Return the inner products [t, t'] with the gradients of another batch, in float64."""

@@ -17,7 +17,12 @@ from jointrain.balancing.engine._cotangents import (
     dense_cotangents,
     linear_cotangents,
 )
-from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, find_layers
+from jointrain.balancing.engine._ghost import (
+    GhostLayer,
+    LinearLayer,
+    find_layers,
+    real_view,
+)
 from jointrain.balancing.engine._graph import (
     Boundary,
     Graph,
@@ -38,6 +43,7 @@ _MANY, _FEW_AT_BOUNDARY, _FEW = 4, 2**14, 2**18
 
 _SEVERAL = 8  # tasks from which on preparing their passes costs less than it saves
 _OF_THE_CALLER = 6  # calls between a warning here and the user's call to `backward`
+_HALF = frozenset({torch.float16, torch.bfloat16})
 _LOOSE = 4  # tasks whose gradients are not copied to rows: the pairs of them are still few
 
 
@@ -347,6 +353,21 @@ class Step:
         start = cotangents.weighted(weights)
         found = grad(boundary.edges, tensors, start, retain=self.retain_graph)
         return Gradients.of(tensors, found)
+
+    def rounding(self) -> float:
+        """Return the relative rounding of the Gramian of the shared parameters' gradients.
+
+        That of a sum of products in float32 or float64. Gradients of half precision, or that
+        autocast computed in it, differ from exact ones by a part of their length, whose square
+        counts.
+        """
+        kinds = {real_view(leaf.tensor.detach()).dtype for leaf in self.shared}
+        # products of half precision are summed in float32
+        found = max(torch.finfo(torch.float32 if k in _HALF else k).eps for k in kinds)
+        halves = {kind for kind in kinds if kind in _HALF}
+        if torch.float32 in kinds:
+            halves |= self.graph.computed_in(_HALF)
+        return max([found, *(torch.finfo(kind).eps ** 2 for kind in halves)])
 
     def last_layer(self) -> list[Leaf]:
         """Return the shared parameters of the layer next to the losses.

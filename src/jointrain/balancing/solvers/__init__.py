@@ -2,7 +2,7 @@
 
 from jointrain.balancing.solvers._bargaining import bargaining_weights
 from jointrain.balancing.solvers._conflict_averse import conflict_averse_weights
-from jointrain.balancing.solvers._dense import Array, cholesky, eigen
+from jointrain.balancing.solvers._dense import FLOAT64, Array, components, cutoff
 from jointrain.balancing.solvers._dual_cone import dual_cone_weights
 from jointrain.balancing.solvers._equal_projection import equal_cosine_weights
 from jointrain.balancing.solvers._min_norm import min_norm_weights
@@ -10,12 +10,13 @@ from jointrain.balancing.solvers._nonnegative import equilibrate, nonnegative_qu
 from jointrain.balancing.solvers._simplex import project_onto_simplex
 
 __all__ = [
+    "FLOAT64",
     "Array",
     "bargaining_weights",
-    "cholesky",
+    "components",
     "conflict_averse_weights",
+    "cutoff",
     "dual_cone_weights",
-    "eigen",
     "equal_cosine_weights",
     "equilibrate",
     "min_norm_weights",

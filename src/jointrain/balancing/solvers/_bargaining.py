@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointrain.balancing.solvers._dense import Array, solve_positive
+from jointrain.balancing.solvers._dense import FLOAT64, Array, cutoff, solve_positive
 from jointrain.balancing.solvers._nonnegative import equilibrate, nonnegative_quadratic
 
 _MOST_STEPS = 200
 _RIDGE = 1e-9  # where gradients cancel out
 
 
-def bargaining_weights(gramian: Tensor, power: float = 1.0) -> Tensor:
+def bargaining_weights(gramian: Tensor, power: float = 1.0, rounding: float = FLOAT64) -> Tensor:
     r"""Solve :math:`G w = w^{-p}` (entry by entry) for positive weights.
 
     With p = 1 this is Nash's bargaining solution, with p = 1 / alpha the alpha-fair one. The
@@ -26,6 +26,7 @@ def bargaining_weights(gramian: Tensor, power: float = 1.0) -> Tensor:
 
     Shape:
         gramian: [t, t], float64, symmetric positive semi-definite up to rounding.
+        rounding: that of an entry of the Gramian over the lengths of its two gradients.
         returns: [t], float64, positive; 0 for a zero gradient, which has no say.
 
     Source: Navon et al., "Multi-task learning as a bargaining game", ICML 2022,
@@ -34,7 +35,7 @@ def bargaining_weights(gramian: Tensor, power: float = 1.0) -> Tensor:
         and its solution are of our own.
     """
     g = gramian.numpy()
-    matrix, scale = equilibrate(g)
+    matrix, scale = equilibrate(g, rounding)
     alive = scale > 0.0
     if not alive.any():
         return torch.zeros(len(g), dtype=torch.float64)
@@ -45,7 +46,7 @@ def bargaining_weights(gramian: Tensor, power: float = 1.0) -> Tensor:
     if (slope < 0.0).any():
         # only the ridge has ended the growth of z: once more with one that leaves some digits,
         # and from there to the nearest update that does no harm
-        ridge = max(_RIDGE, float(matrix[0, 0]) - 1.0)
+        ridge = max(_RIDGE, 100.0 * cutoff(len(z), rounding), float(matrix[0, 0]) - 1.0)
         matrix[np.diag_indices_from(matrix)] = 1.0 + ridge
         z = _cosine_weights(matrix, scale, power)
         slope = matrix @ z - ridge * z

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointrain.balancing.solvers._dense import Array, solve_positive
+from jointrain.balancing.solvers._dense import FLOAT64, Array, solve_positive
 from jointrain.balancing.solvers._nonnegative import equilibrate, nonnegative_quadratic
 
 _MOST_TRIES = 60
 
 
-def conflict_averse_weights(gramian: Tensor, c: float) -> Tensor:
+def conflict_averse_weights(gramian: Tensor, c: float, rounding: float = FLOAT64) -> Tensor:
     r"""Return what has to be added to the mean so that the worst-off task gains most in a ball.
 
     .. math:: \max_d \min_i g_i^\top d
@@ -30,6 +30,7 @@ def conflict_averse_weights(gramian: Tensor, c: float) -> Tensor:
 
     Shape:
         gramian: [t, t], float64, symmetric positive semi-definite up to rounding.
+        rounding: that of an entry of the Gramian over the lengths of its two gradients.
         returns: [t], float64, non-negative.
 
     Source: Liu et al., "Conflict-averse gradient descent for multi-task learning", NeurIPS 2021,
@@ -45,7 +46,7 @@ def conflict_averse_weights(gramian: Tensor, c: float) -> Tensor:
     mean_square = float(mean_slope.mean())
     if mean_square <= 1e-30:
         return zeros
-    matrix, scale = equilibrate(g)
+    matrix, scale = equilibrate(g, rounding)
     problem = _Ball(matrix, scale, mean_slope, c * math.sqrt(mean_square))
     return torch.from_numpy(problem.solve())
 
@@ -96,7 +97,7 @@ class _Ball:
         self.free = (z > 0.0)[None]
         slope = self.matrix @ z - self.ridge * z
         short = need - slope
-        feasible = bool(short.max() <= 1e-7 * np.abs(need).max())
+        feasible = bool(short.max() <= max(1e-7, 100.0 * self.ridge) * np.abs(need).max())
         if gain > 0.0:
             # a zero gradient can't gain, nor do others if the ridge alone makes it look so
             feasible = feasible and bool((short < 0.01 * gain * self.scale).all())

@@ -14,7 +14,18 @@ from scipy.linalg.lapack import dposv, dpotrf
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+FLOAT64 = float(np.finfo(np.float64).eps)
 _SMALL = 80
+
+
+def cutoff(t: int, rounding: float) -> float:
+    """Return up to where eigenvalues of the cosines of t gradients are nothing but rounding.
+
+    Args:
+        t: The number of gradients.
+        rounding: That of one cosine.
+    """
+    return 8.0 * t * rounding
 
 
 def solve_positive(matrix: Array, right: Array) -> tuple[Array, bool]:
@@ -41,6 +52,28 @@ def product(left: Array, right: Array) -> Array:
     if len(right) <= _SMALL:
         return np.asarray(left @ right)
     return (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
+
+
+def components(gramian: Array, rounding: float) -> tuple[Array, Array]:
+    """Return the eigenvalues of a Gramian that aren't rounding, rising, and eigenvectors (columns).
+
+    The rank is that of the cosines, so that a short gradient counts as much as a long one.
+    """
+    lengths = np.sqrt(np.maximum(np.diagonal(gramian), 0.0))
+    limit = cutoff(len(gramian), rounding)
+    if (
+        lengths.max() <= 4.0 * lengths.min()
+    ):  # as long as each other: their cosines' rank is its own
+        values, vectors = eigen(gramian)
+        kept = values > limit * values[-1]
+        return values[kept], vectors[:, kept]
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0.0)
+    values, vectors = eigen(gramian * scale[:, None] * scale)
+    kept = values > limit * values[-1]
+    # a factor of the Gramian: its singular values have twice as many digits of the small ones
+    factor = lengths[:, None] * vectors[:, kept] * np.sqrt(values[kept])
+    left, singular, _ = np.linalg.svd(factor, full_matrices=False)
+    return singular[::-1] ** 2, left[:, ::-1]
 
 
 def eigen(matrix: Array) -> tuple[Array, Array]:

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointrain.balancing.solvers._dense import product
+from jointrain.balancing.solvers._dense import FLOAT64, product
 from jointrain.balancing.solvers._nonnegative import equilibrate, nonnegative_quadratic
 
 
-def dual_cone_weights(gramian: Tensor, weights: Tensor) -> Tensor:
+def dual_cone_weights(gramian: Tensor, weights: Tensor, rounding: float = FLOAT64) -> Tensor:
     r"""Project combinations of the gradients onto the cone of updates that make no task worse.
 
     .. math:: \min_d \lVert d - J^\top u \rVert^2 \ \text{with}\ J d \ge 0
@@ -19,12 +19,13 @@ def dual_cone_weights(gramian: Tensor, weights: Tensor) -> Tensor:
     Shape:
         gramian: [t, t], float64, symmetric positive semi-definite up to rounding.
         weights: [n, t], float64, one combination u a row.
+        rounding: that of an entry of the Gramian over the lengths of its two gradients.
         returns: [n, t], float64, at least `weights`.
 
     Source: Quinton, Rey, "Jacobian descent for multi-objective optimization", 2024,
         https://arxiv.org/abs/2406.16232, Prop. 1. Written from the paper.
     """
-    matrix, scale = equilibrate(gramian.numpy())
+    matrix, scale = equilibrate(gramian.numpy(), rounding)
     u = weights.numpy()
     whole = np.divide(u, scale, out=np.zeros_like(u), where=scale > 0.0)
     slack = product(whole, matrix)

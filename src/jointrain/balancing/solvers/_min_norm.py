@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jointrain.balancing.solvers._dense import FLOAT64
 from jointrain.balancing.solvers._nonnegative import equilibrate, nonnegative_quadratic
 
 
-def min_norm_weights(gramian: Tensor) -> Tensor:
+def min_norm_weights(gramian: Tensor, rounding: float = FLOAT64) -> Tensor:
     r"""Return the weights on the simplex whose combination of the gradients is the shortest.
 
     .. math:: \min_{w \ge 0,\ \sum_i w_i = 1} \tfrac12 w^\top G w
@@ -19,6 +20,7 @@ def min_norm_weights(gramian: Tensor) -> Tensor:
 
     Shape:
         gramian: [t, t], float64, symmetric positive semi-definite up to rounding.
+        rounding: that of an entry of the Gramian over the lengths of its two gradients.
         returns: [t], float64, non-negative, sums to 1.
 
     Source: P. Wolfe, "Finding the nearest point in a polytope", Mathematical Programming 1976, for
@@ -37,6 +39,6 @@ def min_norm_weights(gramian: Tensor) -> Tensor:
         first = (g[1, 1] - g[0, 1]) / whole if whole > 0.0 else 0.5
         first = min(max(float(first), 0.0), 1.0)
         return torch.tensor([first, 1.0 - first], dtype=torch.float64)
-    matrix, scale = equilibrate(g + shortest / longest)
+    matrix, scale = equilibrate(g + shortest / longest, rounding)
     x = nonnegative_quadratic(matrix, scale[None], np.ones((1, len(g)), dtype=bool))[0] * scale
     return torch.from_numpy(x / x.sum())

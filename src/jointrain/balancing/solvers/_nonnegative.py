@@ -2,26 +2,39 @@ from __future__ import annotations
 
 import numpy as np
 
-from jointrain.balancing.solvers._dense import Array, Mask, cholesky, product, solve_positive
+from jointrain.balancing.solvers._dense import (
+    FLOAT64,
+    Array,
+    Mask,
+    cholesky,
+    cutoff,
+    product,
+    solve_positive,
+)
 
 _RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 _BATCHED_UP_TO = 16
 _TRIES_WITHOUT_PROGRESS = 4
 
 
-def equilibrate(gramian: Array) -> tuple[Array, Array]:
+def equilibrate(gramian: Array, rounding: float = FLOAT64) -> tuple[Array, Array]:
     r"""Return :math:`D G D` with ones on its diagonal, plus a ridge, and the diagonal of D, [t].
 
     Whatever the lengths of the gradients, the work is then on their cosines. The ridge is the
-    smallest of 1e-12, 1e-10, ... that makes the matrix positive definite; more than the first is
-    only needed if G was computed in low precision. A zero gradient has 0 in D.
+    smallest of 1e-12, 1e-10, ... that is above the rounding of the cosines and makes the matrix
+    positive definite. A zero gradient has 0 in D.
+
+    Args:
+        gramian: The inner products, [t, t].
+        rounding: That of an entry, over the lengths of its two gradients.
     """
     length = np.sqrt(np.maximum(np.diagonal(gramian), 0.0))
     scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0.0)
     cosines = gramian * scale[:, None] * scale
     cosines = 0.5 * (cosines + cosines.T)
     diagonal = np.einsum("ii->i", cosines)
-    for ridge in _RIDGES:
+    least = 0.5 * cutoff(len(gramian), rounding)
+    for ridge in (max(_RIDGES[0], least), *(x for x in _RIDGES[1:] if x > least)):
         diagonal[:] = 1.0 + ridge
         if cholesky(cosines) is not None:
             break
