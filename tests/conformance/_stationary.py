@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-SHAPES = ((2, 5, 1), (3, 8, 2), (5, 3, 2), (9, 11, 5), (9, 11, 8), (20, 30, 19), (20, 6, 5))
-SCALES = (1e-12, 1e-5, 1e5, 1e15)
+SHAPES = ((2, 5, 1), (5, 3, 2), (9, 11, 8), (20, 6, 5))
+SCALES = (1e-12, 1e15)
 
 
 def orthonormal(t: int, n: int, rng: torch.Generator, away_from: Tensor | None = None) -> Tensor:

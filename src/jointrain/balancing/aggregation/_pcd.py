@@ -106,11 +106,10 @@ class PCD(GramianWeighting):
         need = need * scale
         found = nonnegative_quadratic(others, need[None])[0]
         size = np.abs(need).max()
-        kept = (
-            float((others @ found - need).min()) >= -max(1e-6, 100.0 * (others[0, 0] - 1.0)) * size
-        )
+        kept = float((others @ found - need).min()) >= -1e-6 * size
         # demands that contradict each other drive the multipliers up to the ridge's limit
-        kept = kept and float(found.max()) <= 1e6 * max(size, float(np.sqrt(g[0, 0])))
+        limit = min(1e6, 1e-2 / (float(others[0, 0]) - 1.0))
+        kept = kept and float(found.max()) <= limit * max(size, float(np.sqrt(g[0, 0])))
         return found * scale if kept else np.zeros(len(found))
 
     def _scale(self, squares: Array) -> Array:

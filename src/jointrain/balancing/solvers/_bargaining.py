@@ -46,10 +46,13 @@ def bargaining_weights(gramian: Tensor, power: float = 1.0, rounding: float = FL
     if (slope < 0.0).any():
         # only the ridge has ended the growth of z: once more with one that leaves some digits,
         # and from there to the nearest update that does no harm
-        ridge = max(_RIDGE, 100.0 * cutoff(len(z), rounding), float(matrix[0, 0]) - 1.0)
-        matrix[np.diag_indices_from(matrix)] = 1.0 + ridge
+        first = float(matrix[0, 0])
+        ridge = max(_RIDGE, 100.0 * cutoff(len(z), rounding), first - 1.0)
+        diagonal = np.diag_indices_from(matrix)
+        matrix[diagonal] = 1.0 + ridge
         z = _cosine_weights(matrix, scale, power)
-        slope = matrix @ z - ridge * z
+        matrix[diagonal] = first
+        slope = matrix @ z - (first - 1.0) * z
         z = z + nonnegative_quadratic(matrix, -slope[None])[0]
     weights = np.zeros(len(g))
     weights[alive] = z * scale

@@ -33,10 +33,13 @@ def equilibrate(gramian: Array, rounding: float = FLOAT64) -> tuple[Array, Array
     cosines = gramian * scale[:, None] * scale
     cosines = 0.5 * (cosines + cosines.T)
     diagonal = np.einsum("ii->i", cosines)
-    least = 0.5 * cutoff(len(gramian), rounding)
-    for ridge in (max(_RIDGES[0], least), *(x for x in _RIDGES[1:] if x > least)):
+    limit = cutoff(len(gramian), rounding)
+    least = max(0.5 * limit, _RIDGES[0])
+    for ridge in (_RIDGES[0], least, *(x for x in _RIDGES if x > least)):
         diagonal[:] = 1.0 + ridge
-        if cholesky(cosines) is not None:
+        factor = cholesky(cosines)
+        # a small pivot may be rounding: only a ridge above that makes the matrix sound
+        if factor is not None and (ridge >= least or factor.diagonal().min() ** 2 > 100.0 * limit):
             break
     return cosines, scale
 
