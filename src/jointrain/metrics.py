@@ -143,22 +143,26 @@ def log_loss(prediction: Tensor, target: Tensor) -> float:
 
 
 def accuracy(prediction: Tensor, target: Tensor) -> float:
-    """Return the share of rows whose most probable class is the target's.
+    """Return the share of rows whose most probable class is the target's; NaN if one is NaN.
 
     Shape:
         prediction: [b, ..., c], probabilities. target: [b, ...], class indices.
     """
+    if bool(prediction.isnan().any()):
+        return float("nan")
     return float((prediction.argmax(-1) == target.long()).double().mean())
 
 
 def macro_f1(prediction: Tensor, target: Tensor) -> float:
-    """Return F1 averaged over the classes that occur in the target or the prediction.
+    """Return F1 averaged over the classes that occur in target or prediction; NaN if one is NaN.
 
     Shape:
         prediction: [b, c], probabilities. target: [b], class indices.
     """
     from sklearn.metrics import f1_score
 
+    if bool(prediction.isnan().any()):
+        return float("nan")
     labels = target.long().cpu().numpy()
     return float(f1_score(labels, prediction.argmax(-1).cpu().numpy(), average="macro"))
 
@@ -166,12 +170,17 @@ def macro_f1(prediction: Tensor, target: Tensor) -> float:
 def _mean_over_labels(
     metric: Callable[[Tensor, Tensor], float],
 ) -> Callable[[Tensor, Tensor], float]:
-    """Average a one-label metric over the labels that have it; missing labels are NaN."""
+    """Average a one-label metric over the labels that have it; missing labels are NaN.
+
+    It is NaN where a prediction is, which is no reason to leave a label out.
+    """
 
     def compute(prediction: Tensor, target: Tensor) -> float:
         values = []
         for label in range(target.shape[1]):
             labelled = ~target[:, label].isnan()
+            if bool(prediction[labelled, label].isnan().any()):
+                return float("nan")
             values.append(metric(prediction[labelled, label], target[labelled, label]))
         return float(torch.tensor(values, dtype=torch.float64).nanmean())
 

@@ -212,7 +212,7 @@ class Task:
             returns: [b].
         """
         if self.loss_function is not None:
-            return self.loss_function(output, target)
+            return self._own_losses(output, target)
         if self.kind == "regression":
             filled = _filled(target).to(output.dtype)
             errors = functional.mse_loss(output.reshape(filled.shape), filled, reduction="none")
@@ -256,9 +256,27 @@ class Task:
             # a user's loss never sees a row without a label
             if not bool(labelled.any()):
                 return output.sum() * 0.0
-            return self.loss_function(output[labelled], target[labelled]).mean()
+            return self._own_losses(output[labelled], target[labelled]).mean()
         losses = self.unreduced_loss(output, target)
         return torch.where(labelled, losses, 0.0).sum() / labelled.sum().clamp_min(1)
+
+    def _own_losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return what the user's loss function gives, [b].
+
+        Raises:
+            InvalidInputError: It gives anything else, such as [b, b] of a column minus a row.
+        """
+        assert self.loss_function is not None
+        losses = self.loss_function(output, target)
+        if not isinstance(losses, Tensor) or losses.shape != target.shape[:1]:
+            got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise InvalidInputError(
+                f"the loss function of task {self.name!r} must give one loss per row, shape "
+                f"[{len(target)}], got {got} from an output of shape {list(output.shape)} and a "
+                f"target of shape {list(target.shape)}; don't reduce over rows, and bring both to "
+                "one shape first (`output.squeeze(-1)`)"
+            )
+        return losses
 
     def predict(self, output: Tensor) -> Tensor:
         """Turn a head's output into predictions: values, or probabilities.

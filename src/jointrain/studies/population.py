@@ -549,12 +549,13 @@ class _Stack:
         active = self._active[step, :count]
         # a batch without a task's label says nothing of it
         self._seen[1, :count] += labelled.sign().mul_(active)
+        present = labelled > 0 if self._balanced else None
         labelled.clamp_min_(1)
         means = sums.div_(labelled).mul_(active)
         self._seen[0, :count] += means
         factors = self._task_weights[:count] * active
-        if self._balanced:
-            self._balance(step, means, factors)
+        if present is not None:
+            self._balance(step, means, factors, present)
         factors.div_(labelled)
         slope.mul_(self._losses.by_column(factors).unsqueeze(1))
         self._network.backward(slope, kept, self._weight_views, self._gradient_views)
@@ -585,10 +586,18 @@ class _Stack:
         slots = self._slots[id(member)]
         return [slots[name] for name in self._tasks[row][step]]
 
-    def _balance(self, step: int, losses: Tensor, factors: Tensor) -> None:
-        """Ask the members' balancers for the weights of the step."""
-        rows = [row for row, _ in self._balanced]
-        tasks = [self._tasks[row][step] for row in rows]
+    def _balance(self, step: int, losses: Tensor, factors: Tensor, present: Tensor) -> None:
+        """Ask the members' balancers for the weights of the tasks that have a label in the step."""
+        there = present.tolist()
+        pairs = [
+            (row, tuple(n for n, slot in self._named_slots(row, step) if there[row][slot]))
+            for row, _ in self._balanced
+        ]
+        kept = [(row, names) for row, names in pairs if names]
+        if not kept:
+            return
+        rows = [row for row, _ in kept]
+        tasks = [names for _, names in kept]
         chosen = losses[rows]
         if not bool(chosen.isfinite().all()):
             for row, names in zip(rows, tasks, strict=True):
@@ -596,8 +605,14 @@ class _Stack:
                 found = {name: float(losses[row, slots[name]]) for name in names}
                 check_finite(found, self._members[row].step)
         places = [self._places(row, names) for row, names in zip(rows, tasks, strict=True)]
-        balancers = [balancer for _, balancer in self._balanced]
+        by_row = dict(self._balanced)
+        balancers = [by_row[row] for row in rows]
         factors[rows] = balance(balancers, tasks, places, chosen, self._task_weights[rows])
+
+    def _named_slots(self, row: int, step: int) -> list[tuple[str, int]]:
+        """Return the tasks of a member's step with their slots."""
+        slots = self._slots[id(self._members[row])]
+        return [(name, slots[name]) for name in self._tasks[row][step]]
 
     def _places(self, row: int, names: tuple[str, ...]) -> Tensor:
         """Return the slots of a member's tasks, [t]."""

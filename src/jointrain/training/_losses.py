@@ -50,6 +50,39 @@ def compute_losses(
     return losses
 
 
+def of_labelled_tasks(
+    losses: Mapping[str, Tensor], batches: Sequence[Batch]
+) -> Mapping[str, Tensor]:
+    """Return the losses without those of tasks that no row of the batches has a label of.
+
+    Such a loss is 0 and says nothing, but a balancer would give weight to it.
+    """
+    absent = {
+        name
+        for batch in batches
+        if batch.present is not None
+        for name, there in zip(batch.tasks, batch.present.tolist(), strict=True)
+        if not there
+    }
+    if not absent:
+        return losses
+    names = tuple(name for name in losses if name not in absent)
+    if isinstance(losses, TaskLosses):
+        places = [k for k, name in enumerate(losses.names) if name not in absent]
+        return TaskLosses(names, losses.together[places])
+    return {name: losses[name] for name in names}
+
+
+def label_counts(tasks: Mapping[str, Task], batches: Sequence[Batch]) -> dict[str, int]:
+    """Return in how many rows of the batches each task has a label."""
+    return {
+        name: len(batch.data) if complete else int(tasks[name].labelled(target).sum())
+        for batch in batches
+        for name, complete in zip(batch.tasks, batch.complete, strict=True)
+        for target in (batch.data.targets[name],)
+    }
+
+
 @torch.no_grad()
 def validation_losses(
     network: Network,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 import torch
+from torch import distributed
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
@@ -93,6 +94,21 @@ def checked_auxiliary(auxiliary: Sequence[str], names: tuple[str, ...]) -> froze
     if set(given) == set(names):
         raise InvalidInputError("all tasks are auxiliary; at least one must not be")
     return frozenset(given)
+
+
+def refuse_several_processes() -> None:
+    """Refuse to train in a process group of torch.distributed, whose other ranks would not know.
+
+    Raises:
+        InvalidInputError: There are several processes.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        count = distributed.get_world_size()
+        if count > 1:
+            raise InvalidInputError(
+                f"Trainer trains on one process, this is rank {distributed.get_rank()} of {count}; "
+                "use `jointrain.balancing.backward`, the Lightning or the Hugging Face mixin there"
+            )
 
 
 @torch.no_grad()

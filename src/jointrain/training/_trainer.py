@@ -20,7 +20,11 @@ from jointrain.training._device import resolve_device, seeded
 from jointrain.training._early_stopping import WhenConverged
 from jointrain.training._epochs import Epochs
 from jointrain.training._freezing import keep_running_statistics
-from jointrain.training._losses import compute_losses, validation_losses
+from jointrain.training._losses import (
+    compute_losses,
+    of_labelled_tasks,
+    validation_losses,
+)
 from jointrain.training._optimizer import (
     Layout,
     OptimizerFactory,
@@ -38,6 +42,7 @@ from jointrain.training._settings_checks import (
     check_ranges,
     checked_auxiliary,
     checked_weights,
+    refuse_several_processes,
 )
 from jointrain.training._task_sets import Data, TaskSets, input_batches
 
@@ -212,14 +217,15 @@ class Trainer:
 
         Raises:
             InvalidInputError: A task has no data or no label, its target or its head's output do
-                not fit it, a loss or a weight is not finite, or there is `patience` or
-                `task_patience` without validation data.
+                not fit it, a loss or a weight is not finite, there is `patience` or
+                `task_patience` without validation data, or this is one of several processes.
         """
         pretrains = isinstance(self.schedule, Phases) and self.schedule.pretrains
         if unlabelled is not None and not pretrains:
             raise InvalidInputError(
                 "`unlabelled` rows serve phases that pretrain; leave them out, or add such a phase"
             )
+        refuse_several_processes()
         sets, checks = self.begin(train, validation)
         with seeded(self.seed, self.device):
             try:
@@ -349,6 +355,10 @@ class Trainer:
             total.backward()  # type: ignore[no-untyped-call]
             return
 
+        weighted = of_labelled_tasks(weighted, batches)
+        if not weighted:
+            return
+
         def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
             return self._weighted(self.compute_losses(drawn))
 
@@ -373,7 +383,9 @@ class Trainer:
     @torch.no_grad()
     def _learn_after_step(self, balancer: Balancer, batches: Sequence[Batch]) -> None:
         """Let the balancer see the losses of the same batch at the new weights."""
-        after = self._weighted(self.compute_losses(batches))
+        after = of_labelled_tasks(self._weighted(self.compute_losses(batches)), batches)
+        if not after:
+            return
         with balancer.taking_part(balancer.positions_of(tuple(after))):
             balancer.after_step(torch.stack(list(after.values())))
 
