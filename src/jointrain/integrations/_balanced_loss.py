@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from jointrain.balancing import BalancedStep, Balancer, backward
+from jointrain.balancing import BalancedStep, Balancer, Needs, backward
 from jointrain.errors import InvalidInputError
 
 
@@ -27,7 +27,8 @@ class BalancedLoss:
             of the first step, which will do where every step trains all of them.
         learning_rate: Learning rate of the balancer's own parameters, if it has any, which Adam
             trains at each backward pass; default 1e-3.
-        options: More arguments of `jointrain.balancing.backward`, such as ``refresh_every``.
+        options: More arguments of `jointrain.balancing.backward`, such as ``refresh_every``,
+            ``accumulate`` or ``process_group``.
 
     Attributes:
         last: What the last backward pass did; None before the first.
@@ -68,43 +69,88 @@ class BalancedLoss:
         if learned:
             self._optimizer = torch.optim.Adam(learned, lr=self._learning_rate)
 
-    def __call__(self, losses: Mapping[str, Tensor], *, penalty: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        losses: Mapping[str, Tensor],
+        *,
+        penalty: Tensor | None = None,
+        module: nn.Module | None = None,
+        rows: Mapping[str, float] | None = None,
+        batches: int = 1,
+    ) -> Tensor:
         """Return the scalar.
 
         Args:
-            losses: The loss of each task that takes part in the step.
+            losses: The loss of each task that takes part in the step; none on a process that has
+                no task's label.
             penalty: What the network itself adds to the loss, see `Network.penalty`; no balancer
                 weighs it.
+            module: Over several processes, the module that holds all parameters.
+            rows: Over several processes, in how many rows each task has a label on this one.
+            batches: Over how many batches the framework accumulates gradients, whose scalars it
+                divides by that number; matters with ``accumulate="exact"``.
 
         Shape:
             losses: [] each. returns: [].
         """
         values = [*losses.values(), *([] if penalty is None else [penalty])]
-        total = torch.stack([value.detach() for value in values]).sum()
-        if not torch.is_grad_enabled() or not any(value.requires_grad for value in values):
+        total = torch.zeros(())
+        if values:
+            total = torch.stack([value.detach() for value in values]).sum()
+        elif module is not None:
+            total = total.to(next(module.parameters()).device)
+        needed = any(value.requires_grad for value in values) or not values
+        if not torch.is_grad_enabled() or not needed:
             return total
         # the node of this leaf is all of the scalar's graph: the losses keep their own
         anchor = total.clone().requires_grad_()
-        scalar: Tensor = _Carry.apply(anchor, _Carried(self, losses, penalty))  # type: ignore[no-untyped-call]
+        scalar: Tensor = _Carry.apply(anchor, Carried(self, losses, penalty, module, rows, batches))  # type: ignore[no-untyped-call]
         return scalar
 
-    def backward(self, losses: Mapping[str, Tensor], penalty: Tensor | None, scale: float) -> None:
+    def backward(self, carried: Carried, scale: float) -> None:
         """Fill the gradients, multiplied by `scale`; the scalar's backward pass calls it."""
-        if not self._bound:
-            known = None if self.balancer is None else self.balancer.task_names
-            self._bind(known or tuple(losses))
         if self._optimizer is not None:
             self._optimizer.zero_grad()
+        losses = carried.losses
+        if carried.batches > 1 and self._options.get("accumulate") == "exact":
+            # the balancer is to see the mean loss of the batches, of which this is a part
+            losses = {name: loss / carried.batches for name, loss in losses.items()}
+            scale *= carried.batches
         scaler = None if scale == 1 else _Scale(scale)
-        self.last = backward(losses, self.balancer, scaler=scaler, **self._options)
-        if penalty is not None and penalty.requires_grad:
-            (scale * penalty).backward()  # type: ignore[no-untyped-call]
+        self.last = backward(
+            losses,
+            self.balancer,
+            scaler=scaler,
+            penalty=carried.penalty,
+            module=carried.module,
+            rows=carried.rows,
+            **self._options,
+        )
+        if not self._bound:
+            # only now, since other processes may have brought other tasks
+            known = None if self.balancer is None else self.balancer.task_names
+            self._bind(known or self.last.tasks)
         if self._optimizer is not None:
             for group in self._optimizer.param_groups:
                 for parameter in group["params"]:
                     if parameter.grad is not None and scale != 1:
                         parameter.grad.div_(scale)
             self._optimizer.step()
+
+    def check_accumulation(self, batches: int) -> None:
+        """Refuse that a framework accumulates several batches where that isn't the same method.
+
+        Raises:
+            InvalidInputError: The balancer compares gradients, and it wasn't said whether it is
+                to do so for each batch or for all of a step.
+        """
+        weighs = self.balancer is None or self.balancer.needs is Needs.LOSSES
+        if batches > 1 and not weighs and self._options.get("accumulate") is None:
+            raise InvalidInputError(
+                f"{batches} batches a step are accumulated, and {type(self.balancer).__name__} "
+                "compares gradients: balancing each batch is another method than balancing all of "
+                'them. Pass `BalancedLoss(..., accumulate="exact")` or `"per-batch"`.'
+            )
 
     @property
     def wants_after_step(self) -> bool:
@@ -114,9 +160,15 @@ class BalancedLoss:
     @torch.no_grad()
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Show the balancer the losses of the same batch at the new weights."""
-        if self.balancer is not None:
-            with self.balancer.taking_part(self.balancer.positions_of(tuple(losses))):
-                self.balancer.after_step(torch.stack(list(losses.values())))
+        if self.balancer is None or self.last is None:
+            return
+        if self.balancer.mean_over_processes is not None:
+            # tasks that only other processes have count for nothing here
+            nothing = torch.zeros(())
+            losses = {name: losses.get(name, nothing) for name in self.last.tasks}
+        with self.balancer.taking_part(self.balancer.positions_of(tuple(losses))):
+            values = list(losses.values())
+            self.balancer.after_step(torch.stack([x.to(values[0].device) for x in values]))
 
     def end_epoch(self) -> None:
         """Tell the balancer that an epoch is over."""
@@ -142,19 +194,22 @@ class BalancedLoss:
 
 
 @dataclass
-class _Carried:
+class Carried:
     """What the backward pass of the scalar needs."""
 
     owner: BalancedLoss
     losses: Mapping[str, Tensor]
     penalty: Tensor | None
+    module: nn.Module | None
+    rows: Mapping[str, float] | None
+    batches: int
 
 
 class _Carry(torch.autograd.Function):
     """A scalar whose backward pass is that of the losses."""
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, carried: _Carried) -> Tensor:
+    def forward(ctx: Any, anchor: Tensor, carried: Carried) -> Tensor:
         ctx.carried = carried
         return anchor.clone()
 
@@ -162,7 +217,7 @@ class _Carry(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
         carried = ctx.carried
         with torch.enable_grad():
-            carried.owner.backward(carried.losses, carried.penalty, float(gradients[0]))
+            carried.owner.backward(carried, float(gradients[0]))
         return None, None
 
 

@@ -8,10 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jointrain.errors import InvalidInputError
 from jointrain.integrations._balanced_loss import BalancedLoss
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training import MixtureLoader, compute_losses
+from jointrain.training import (
+    MixtureLoader,
+    compute_losses,
+    label_counts,
+    of_labelled_tasks,
+)
 
 
 class BalancedTrainerMixin:
@@ -21,7 +27,10 @@ class BalancedTrainerMixin:
     jointrain network on a `MixtureLoader`, given as ``train_dataset``, or override `task_losses`
     and train any model on any data set. With a network whose heads are grouped, steps of some of
     its tasks move the other tasks' heads by the optimiser's momentum: build it with
-    ``group_from=None``. Checkpoints hold the model, not the balancer's state. One process.
+    ``group_from=None``. Checkpoints hold the model, not the balancer's state.
+
+    Over several processes (``torchrun``, ``accelerate launch``) every step is that of one process
+    on the rows of all of them. FSDP1 and DeepSpeed are refused.
 
     Args:
         balanced_loss: The `BalancedLoss`.
@@ -50,8 +59,19 @@ class BalancedTrainerMixin:
         super().__init__(*args, **settings)
 
     def task_losses(self, model: Any, inputs: Any) -> Mapping[str, Tensor]:
-        """Return the loss of each task on a batch."""
-        return compute_losses(model, {task.name: task for task in self.tasks}, inputs)
+        """Return the loss of each task on a batch, none for a task without a label in it."""
+        tasks = {task.name: task for task in self.tasks}
+        return of_labelled_tasks(compute_losses(model, tasks, inputs), inputs)
+
+    def task_rows(self, inputs: Any) -> Mapping[str, float] | None:
+        """Return in how many rows of the batch each task has a label; None if in all of them.
+
+        Means over several processes are then those over rows. Override it with `task_losses` where
+        batches or labels are of unequal numbers.
+        """
+        if self.tasks and isinstance(inputs, list):
+            return label_counts({task.name: task for task in self.tasks}, inputs)
+        return None
 
     def compute_loss(
         self,
@@ -63,12 +83,20 @@ class BalancedTrainerMixin:
         """Return a scalar whose backward pass is balanced."""
         training = model.training and torch.is_grad_enabled()
         if training:
+            self._refuse_inexact()
             self._learn_after_step(model, inputs)
         losses = self.task_losses(model, inputs)
         penalty = None
-        if training and isinstance(model, Network):
-            penalty = model.penalty(tuple(losses))
-        loss = self.balanced_loss(losses, penalty=penalty)
+        network = _unwrapped(model)
+        if training and isinstance(network, Network):
+            penalty = network.penalty(tuple(losses))
+        loss = self.balanced_loss(
+            losses,
+            penalty=penalty,
+            module=model,
+            rows=self.task_rows(inputs),
+            batches=self._batches_a_step(),
+        )
         return (loss, dict(losses)) if return_outputs else loss
 
     def get_train_dataloader(self) -> Any:
@@ -77,6 +105,29 @@ class BalancedTrainerMixin:
         if isinstance(dataset, MixtureLoader):
             return dataset
         return super().get_train_dataloader()  # type: ignore[misc]
+
+    def _batches_a_step(self) -> int:
+        settings = self.args  # type: ignore[attr-defined]
+        # the last step of an epoch may have fewer
+        found: int = getattr(
+            self, "current_gradient_accumulation_steps", settings.gradient_accumulation_steps
+        )
+        return found
+
+    def _refuse_inexact(self) -> None:
+        """Refuse what would not be exact.
+
+        Raises:
+            InvalidInputError: Parameters are sharded in a way that can't be balanced, or batches
+                are accumulated and the `BalancedLoss` wasn't told how.
+        """
+        kind = str(self.accelerator.distributed_type)  # type: ignore[attr-defined]
+        if "DEEPSPEED" in kind or "MEGATRON" in kind:
+            raise InvalidInputError(
+                f"{kind} hides the tasks' gradients from a balancer. Use DistributedDataParallel "
+                "(torchrun) or FSDP of version 2."
+            )
+        self.balanced_loss.check_accumulation(self._batches_a_step())
 
     def _learn_after_step(self, model: Any, inputs: Any) -> None:
         """Show the balancer the losses of the last batch at the weights that it led to.
@@ -90,3 +141,11 @@ class BalancedTrainerMixin:
             with torch.no_grad():
                 self.balanced_loss.after_step(self.task_losses(*self._trained))
         self._trained = model, inputs
+
+
+def _unwrapped(model: Any) -> Any:
+    """Return the module inside of what torch and accelerate wrap it in."""
+    for attribute in ("_orig_mod", "module", "_orig_mod"):
+        inner = None if isinstance(model, Network) else getattr(model, attribute, None)
+        model = model if inner is None else inner
+    return model

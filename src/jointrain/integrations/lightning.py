@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jointrain.errors import InvalidInputError
 from jointrain.integrations._balanced_loss import BalancedLoss
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training import Batch, compute_losses
+from jointrain.training import Batch, compute_losses, label_counts, of_labelled_tasks
 
 
 class BalancedModuleMixin:
@@ -20,9 +21,12 @@ class BalancedModuleMixin:
 
     Name it before ``LightningModule``, in Lightning's automatic optimisation. Set `balanced_loss`;
     then either set `network` and `tasks` and train on a `MixtureLoader`, or override
-    `task_losses` and train on any batches. With a network whose heads are grouped, steps of some
-    of its tasks move the other tasks' heads by the optimiser's momentum: build it with
-    ``group_from=None``.
+    `task_losses` (and `task_rows`, where batches or labels are of unequal numbers) and train on
+    any batches. With a network whose heads are grouped, steps of some of its tasks move the other
+    tasks' heads by the optimiser's momentum: build it with ``group_from=None``.
+
+    Over several processes (``strategy="ddp"``) every step is that of one process on the rows of all
+    of them. Strategies that shard by FSDP1 or DeepSpeed are refused.
 
     Attributes:
         balanced_loss: The `BalancedLoss`.
@@ -43,36 +47,76 @@ class BalancedModuleMixin:
     balanced_loss: BalancedLoss
     network: Network
     tasks: Sequence[Task]
+    _steps = 0
 
     def task_losses(self, batch: Any) -> Mapping[str, Tensor]:
-        """Return the loss of each task on a batch."""
-        return compute_losses(self.network, {task.name: task for task in self.tasks}, batch)
+        """Return the loss of each task on a batch, none for a task without a label in it."""
+        losses = compute_losses(self.network, self._by_name(), batch)
+        return of_labelled_tasks(losses, batch)
+
+    def task_rows(self, batch: Any) -> Mapping[str, float] | None:
+        """Return in how many rows of the batch each task has a label; None if in all of them.
+
+        Means over an epoch, and over several processes, are then those over rows.
+        """
+        if isinstance(getattr(self, "network", None), Network) and _is_mixture(batch):
+            return label_counts(self._by_name(), batch)
+        return None
+
+    def _by_name(self) -> dict[str, Task]:
+        return {task.name: task for task in self.tasks}
+
+    def on_fit_start(self) -> None:
+        """Refuse what would not be exact.
+
+        Raises:
+            InvalidInputError: The strategy shards parameters in a way that can't be balanced, or
+                batches are accumulated and the `BalancedLoss` wasn't told how.
+        """
+        trainer = self.trainer  # type: ignore[attr-defined]
+        strategy = type(trainer.strategy).__name__
+        if "FSDP" in strategy or "DeepSpeed" in strategy:
+            raise InvalidInputError(
+                f'{strategy} hides the tasks\' gradients from a balancer. Use `strategy="ddp"`, or '
+                "`ModelParallelStrategy` with `fully_shard`."
+            )
+        self.balanced_loss.check_accumulation(trainer.accumulate_grad_batches)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return a scalar whose backward pass is balanced, and log each task's loss."""
         losses = self.task_losses(batch)
-        self._log_losses("training", losses)
+        rows = self.task_rows(batch)
+        self._log_losses("training", losses, rows)
         network = getattr(self, "network", None)
         penalty = network.penalty(tuple(losses)) if isinstance(network, Network) else None
-        return self.balanced_loss(losses, penalty=penalty)
+        trainer = self.trainer  # type: ignore[attr-defined]
+        return self.balanced_loss(
+            losses,
+            penalty=penalty,
+            module=self,  # type: ignore[arg-type]
+            rows=rows,
+            batches=trainer.accumulate_grad_batches,
+        )
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Log each task's loss."""
-        self._log_losses("validation", self.task_losses(batch))
+        self._log_losses("validation", self.task_losses(batch), self.task_rows(batch))
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
         """Move the batches of a mixture, which Lightning does not know, or any others."""
-        if isinstance(batch, list) and batch and isinstance(batch[0], Batch):
+        if _is_mixture(batch):
             return [replace(part, data=part.data.to(device)) for part in batch]
         return super().transfer_batch_to_device(batch, device, dataloader_idx)  # type: ignore[misc]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Let a balancer that wants it see the losses at the new weights."""
-        if self.balanced_loss.wants_after_step:
+        """Let a balancer that wants it see the losses at the new weights, after each step."""
+        steps = self.trainer.global_step  # type: ignore[attr-defined]
+        if self.balanced_loss.wants_after_step and steps != self._steps:
             with torch.no_grad():
                 self.balanced_loss.after_step(self.task_losses(batch))
+        self._steps = steps
 
     def on_train_epoch_end(self) -> None:
         """Tell the balancer that an epoch is over."""
@@ -86,6 +130,19 @@ class BalancedModuleMixin:
         """Restore the state of the balancer."""
         self.balanced_loss.load_state_dict(checkpoint["jointrain"])
 
-    def _log_losses(self, kind: str, losses: Mapping[str, Tensor]) -> None:
-        values = {f"{kind}/{name}": loss.detach() for name, loss in losses.items()}
-        self.log_dict(values, batch_size=1)  # type: ignore[attr-defined]
+    def _log_losses(
+        self, kind: str, losses: Mapping[str, Tensor], rows: Mapping[str, float] | None
+    ) -> None:
+        """Log the losses so that their means over an epoch are means over rows."""
+        several = self.trainer.world_size > 1  # type: ignore[attr-defined]
+        for name, loss in losses.items():
+            self.log(  # type: ignore[attr-defined]
+                f"{kind}/{name}",
+                loss.detach(),
+                batch_size=None if rows is None else int(rows[name]),
+                sync_dist=several and kind == "validation",
+            )
+
+
+def _is_mixture(batch: Any) -> bool:
+    return isinstance(batch, list) and bool(batch) and isinstance(batch[0], Batch)

@@ -16,7 +16,7 @@ from jointrain.training._logging import (
     MLflowLogger,
     TensorBoardLogger,
 )
-from jointrain.training._losses import compute_losses
+from jointrain.training._losses import compute_losses, label_counts, of_labelled_tasks
 from jointrain.training._mixture import Mixture, MixturePlan
 from jointrain.training._mixture_loader import MixtureLoader
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
@@ -60,6 +60,8 @@ __all__ = [
     "column_importance",
     "compute_losses",
     "fit_table",
+    "label_counts",
+    "of_labelled_tasks",
     "pretrain",
     "resolve_device",
     "unseen_column_importance",

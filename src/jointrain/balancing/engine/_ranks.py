@@ -45,9 +45,13 @@ class Ranks:
     def gather(self, numbers: Sequence[float]) -> list[list[float]]:
         """Return the numbers of every process; each must give as many."""
         mine = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        found = mine.new_empty(self.size * len(numbers))
-        dist.all_gather_into_tensor(found, mine, group=self.group)
-        return [part.tolist() for part in found.cpu().view(self.size, -1)]
+        return [part.tolist() for part in self._gathered(mine)]
+
+    def _gathered(self, mine: Tensor) -> list[Tensor]:
+        """Return the tensor of every process, all of one shape."""
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(found, mine, group=self.group)
+        return found
 
     def gather_objects(self, mine: T) -> list[T]:
         """Return the picklable objects of every process."""
@@ -107,12 +111,7 @@ class Ranks:
         index[: len(rows)] = rows
         padded = values.new_zeros(most, *values.shape[1:])
         padded[: len(rows)] = values
-        indices, parts = (
-            index.new_empty(self.size * most),
-            padded.new_empty(self.size * most, *values.shape[1:]),
-        )
-        dist.all_gather_into_tensor(indices, index, group=self.group)
-        dist.all_gather_into_tensor(parts, padded, group=self.group)
+        indices, parts = torch.cat(self._gathered(index)), torch.cat(self._gathered(padded))
         self.sent += padded.numel() * padded.element_size()
         filled = torch.arange(most, device=index.device).repeat(self.size)
         kept = filled < index.new_tensor(counts).repeat_interleave(most)
