@@ -63,10 +63,9 @@ def parse_dates(text: pl.Series, form: str) -> ParsedDates:
     if form not in DATE_FORMS:
         return _by_strptime(text, form)
     if form == "%Y-%m-%d":
-        days = _plain_days(text)
-        if days is not None:
-            no = pl.repeat(value=False, n=len(text), eager=True)
-            return ParsedDates(days, no, pl.repeat(None, len(text), dtype=pl.Int32, eager=True))
+        plain = _plain_dates(text)
+        if plain is not None:
+            return plain
     pattern = rf"^{DATE_FORMS[form]}(?:(?:[T ]|,\s?|T\s)\s?{TIME}(?:{_ZONE})?)?$"
     fields = text.str.extract_groups(pattern).struct.unnest()
     if "name" in fields.columns:
@@ -121,11 +120,21 @@ def _clock() -> pl.Expr:
     )  # fmt: skip
 
 
-def _plain_days(text: pl.Series) -> pl.Series | None:
-    """Read a column of ISO dates the quick way; None if it holds anything else."""
-    if not text.str.len_bytes().eq(10).all() or not text.str.contains(r"^\d{4}-\d\d-\d\d$").all():
-        return None
-    return text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
+def _plain_dates(text: pl.Series) -> ParsedDates | None:
+    """Read a column of plain ISO dates or moments the quick way; None if it holds anything else."""
+    length = text.str.len_bytes()
+    for form, size in (("%Y-%m-%d", 10), ("%Y-%m-%d %H:%M:%S", 19), ("%Y-%m-%dT%H:%M:%S", 19)):
+        if not length.eq(size).all():
+            continue
+        timed = size > 10
+        parse = text.str.to_datetime if timed else text.str.to_date
+        values = parse(form, strict=False).cast(pl.Datetime("us"))
+        if values.count() == text.count():
+            has_time = pl.repeat(value=timed, n=len(text), eager=True)
+            return ParsedDates(
+                values, has_time, pl.repeat(None, len(text), dtype=pl.Int32, eager=True)
+            )
+    return None
 
 
 def _by_strptime(text: pl.Series, form: str) -> ParsedDates:

@@ -152,21 +152,27 @@ def check_zone(zone: str | None) -> None:
         )
 
 
+def written_cells(cells: pl.Series) -> pl.Series:
+    """Return cells without outer spaces, null where they are empty."""
+    text = cells.str.strip_chars()
+    empty = text == ""
+    return text.set(empty, None) if empty.any() else text
+
+
 def known_cells(
-    text: pl.Series, missing: Iterable[str], quoted: pl.Series | None = None
+    written: pl.Series, missing: Iterable[str], quoted: pl.Series | None = None
 ) -> pl.Series:
-    """Return cells without outer spaces, null where they are empty or mean a missing value.
+    """Return cells with null where they mean a missing value.
 
     Args:
-        text: Cells as they are written.
+        written: Cells as `written_cells` gives them.
         missing: Cells that mean a missing value.
         quoted: [n], which cells are in quotes and therefore no word for a missing value.
     """
-    text = text.str.strip_chars()
-    absent = text.is_in(list(missing))
+    absent = written.is_in(list(missing))
     if quoted is not None:
         absent &= ~quoted
-    return text.set((absent | (text == "")).fill_null(value=False), None)
+    return written.set(absent.fill_null(value=False), None) if absent.any() else written
 
 
 def read_cells(
@@ -185,9 +191,10 @@ def read_cells(
     """
     if reading.kind == "verbatim":
         return cells
+    written = written_cells(cells)
     if reading.kind == "text":
-        return known_cells(cells, reading.missing, quoted)
-    text = known_cells(cells, reading.missing)
+        return known_cells(written, reading.missing, quoted)
+    text = known_cells(written, reading.missing)
     match reading.kind:
         case "number":
             values = parse_numbers(text, reading.number)

@@ -10,7 +10,7 @@ import polars as pl
 from jointrain.data._number_text import split_cells
 from jointrain.data._raw_table import RawTable
 from jointrain.data._reading_notes import ReadingNotes, missing_flag
-from jointrain.data._table_schema import MISSING_NUMBERS, TOTAL_WORDS, known_cells
+from jointrain.data._table_schema import MISSING_NUMBERS, TOTAL_WORDS, known_cells, written_cells
 
 
 def without_totals(
@@ -31,7 +31,7 @@ def without_totals(
     for name, cell in last.items():
         if not _is_total(cell or "") or name in verbatim or cell.strip() in missing:
             continue
-        above = known_cells(frame[name].head(-1), MISSING_NUMBERS).drop_nulls()
+        above = known_cells(written_cells(frame[name].head(-1)), MISSING_NUMBERS).drop_nulls()
         if len(above) and split_cells(above)["body"].is_not_null().all():
             notes.add(
                 f"the last row is left out: it holds {cell.strip()!r} in column {name}, which "

@@ -37,6 +37,7 @@ from jointrain.data._table_schema import (
     read_cells,
     read_dates,
     reading_of_type,
+    written_cells,
 )
 from jointrain.data._total_rows import without_sums, without_totals
 from jointrain.errors import InvalidInputError, closest
@@ -165,9 +166,9 @@ class _Reader:
             self.readings[name] = ColumnReading("verbatim")
             return cells
         if self.options.columns.get(name) == "text":
-            return self._text(cells)
+            return self._text(written_cells(cells))
         values = self._plain_numbers(cells)
-        return self._recognised(cells) if values is None else values
+        return self._recognised(written_cells(cells)) if values is None else values
 
     def _plain_numbers(self, cells: pl.Series) -> pl.Series | None:
         """Return a column of plain numbers the quick way, None if it may be anything else."""
@@ -196,19 +197,19 @@ class _Reader:
             return False
         return not (self._semicolons and only_unclear_points(cells))
 
-    def _recognised(self, cells: pl.Series) -> pl.Series:
-        name = cells.name
-        text = known_cells(cells, self._missing)
+    def _recognised(self, written: pl.Series) -> pl.Series:
+        name = written.name
+        text = known_cells(written, self._missing)
         if not text.count():
-            return self._empty(cells)
+            return self._empty(written)
         values = self._plain_numbers(text)
         if values is not None:
-            self._note_missing(cells, text)
+            self._note_missing(written, text)
             return values
         reading = self._reading(self._column(text))
         if reading is None:
-            return self._text(cells)
-        self._note_missing(cells, text)
+            return self._text(written)
+        self._note_missing(written, text)
         self.readings[name] = reading = replace(reading, missing=self._missing)
         if reading.kind == "date":
             return read_dates(text, reading, self.raw.place)
@@ -217,8 +218,9 @@ class _Reader:
     def _reading(self, column: ColumnText) -> ColumnReading | None:
         """Return how a column is to be read, None for text."""
         name, said = column.name, column.said
-        truths = column.known.str.to_lowercase().is_in(["true", "false"])
-        if said == "boolean" or (said is None and truths.all()):
+        if said == "boolean" or (
+            said is None and _are_truths(column.sample) and _are_truths(column.known)
+        ):
             return ColumnReading("boolean")
         if said in (None, "date") and not column.is_class:
             own_form = not isinstance(self.options.date_format, str) and bool(self._form(name))
@@ -237,26 +239,26 @@ class _Reader:
             return ColumnReading("time")
         return None
 
-    def _text(self, cells: pl.Series) -> pl.Series:
+    def _text(self, written: pl.Series) -> pl.Series:
         """Return a column of words; only an unquoted and rare NA is missing in it."""
-        quoted = self.raw.quoted.get(cells.name)
+        name = written.name
+        quoted = self.raw.quoted.get(name)
         missing = self.options.missing
         if missing is None:
-            missing = ("NA",) if _na_is_missing(cells, quoted) else ()
-        text = known_cells(cells, missing, quoted)
-        self._note_missing(cells, text)
-        if cells.name in self.targets and self.options.missing is None:
+            missing = ("NA",) if _na_is_missing(written, quoted) else ()
+        text = known_cells(written, missing, quoted)
+        self._note_missing(written, text)
+        if name in self.targets and self.options.missing is None:
             self._note_words(text)
-        plain = has_plain_numbers(text)
-        self.readings[cells.name] = ColumnReading("text", missing, plain_numbers=plain)
+        self.readings[name] = ColumnReading("text", missing, plain_numbers=has_plain_numbers(text))
         return text
 
-    def _empty(self, cells: pl.Series) -> pl.Series:
+    def _empty(self, written: pl.Series) -> pl.Series:
         """Return a column of missing values, or of words if there are several."""
-        if known_cells(cells, ()).drop_nulls().n_unique() > 1 and self.options.missing is None:
-            return self._text(cells)
-        self.readings[cells.name] = ColumnReading("text", self._missing)
-        return pl.Series(cells.name, [None] * len(cells), dtype=pl.Null)
+        if written.drop_nulls().n_unique() > 1 and self.options.missing is None:
+            return self._text(written)
+        self.readings[written.name] = ColumnReading("text", self._missing)
+        return pl.Series(written.name, [None] * len(written), dtype=pl.Null)
 
     # ------------------------------------------------------------------------ what is known
 
@@ -289,7 +291,9 @@ class _Reader:
         if self._evidence is None:
             found: set[str] = set()
             for name in set(self.raw.frame.columns) - self.verbatim:
-                column = self._column(known_cells(self.raw.frame[name], self._missing))
+                column = self._column(
+                    known_cells(written_cells(self.raw.frame[name]), self._missing)
+                )
                 if share(split_cells(column.sample)["body"].is_not_null()) < 1 - FEW:
                     continue
                 marks, numbers = marks_of(split_cells(column.known), column.known)
@@ -300,13 +304,12 @@ class _Reader:
 
     # ------------------------------------------------------------------------ missing values
 
-    def _note_missing(self, cells: pl.Series, text: pl.Series) -> None:
+    def _note_missing(self, written: pl.Series, text: pl.Series) -> None:
         """Say which words were read as missing; refuse a target that loses much by them."""
-        written = known_cells(cells, ())
-        lost = written.filter(text.is_null()).drop_nulls()
-        if lost.is_empty() or self.options.missing is not None:
+        if text.null_count() == written.null_count() or self.options.missing is not None:
             return
-        name, count, labels = cells.name, len(lost), written.count()
+        lost = written.filter(text.is_null()).drop_nulls()
+        name, count, labels = written.name, len(lost), written.count()
         different = lost.unique(maintain_order=True)
         words = listed([repr(word) for word in different])
         if name not in self.targets:
@@ -337,17 +340,23 @@ class _Reader:
             )
 
 
-def _na_is_missing(cells: pl.Series, quoted: pl.Series | None) -> bool:
+def _are_truths(text: pl.Series) -> bool:
+    return text.str.to_lowercase().is_in(["true", "false"]).all()
+
+
+def _na_is_missing(written: pl.Series, quoted: pl.Series | None) -> bool:
     """Return whether an unquoted NA means missing in a column of text.
 
     It does where it stands in under a fifth of the cells and another value is as frequent.
     """
-    text = known_cells(cells, ())
-    is_na = (text == "NA").fill_null(value=False)
+    is_na = (written == "NA").fill_null(value=False)
     if quoted is not None:
         is_na &= ~quoted
-    count, others = int(is_na.sum()), text.filter(~is_na).drop_nulls()
-    if not count or others.is_empty():
-        return not count
+    if not is_na.any():
+        return True
+    others = written.filter(~is_na).drop_nulls()
+    if others.is_empty():
+        return False
     most: Any = others.value_counts(name="rows of value")["rows of value"].max()
-    return count < RARE_NA * text.count() and count <= most
+    count = int(is_na.sum())
+    return count < RARE_NA * written.count() and count <= most
