@@ -163,7 +163,8 @@ def _note_format(column: ColumnText, form: NumberFormat) -> None:
         column.notes.add(
             f"column {name}: numbers with the unit {form.unit!r}; {column.flag('text')} keeps text"
         )
-    used = known.filter(known.str.contains(form.thousands or "\0", literal=True))
+    body = split_cells(known)["body"]
+    used = known.filter(body.str.contains(form.thousands or "\0", literal=True))
     if len(used):
         mark = "spaces" if form.thousands == " " else repr(form.thousands)
         column.notes.group(

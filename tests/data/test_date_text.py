@@ -1,0 +1,49 @@
+import datetime as dt
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jointrain.data._date_text import DATE_FORMS, parse_dates, parse_times
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.datetimes(dt.datetime(1000, 1, 1), dt.datetime(9999, 12, 30)).map(
+        lambda t: t.replace(microsecond=0)
+    ),
+    st.sampled_from(sorted(DATE_FORMS)),
+    st.sampled_from(["", " %H:%M:%S", "T%H:%M:%SZ", " %I:%M:%S %p"]),
+)
+def test_written_dates_come_back(moment, form, clock):
+    year = f"{moment.year:04}"
+    cell = moment.strftime(form.replace("%Y", year) + clock)
+    found = parse_dates(pl.Series([cell, None]), form)
+    expected = moment if clock else moment.replace(hour=0, minute=0, second=0)
+    assert found.value.to_list() == [expected, None]
+    assert found.has_time[0] == bool(clock)
+    assert found.offset[0] == (0 if clock.endswith("Z") else None)
+
+
+@pytest.mark.parametrize(
+    "cell", ["2024-02-30", "2024-13-01", "24-01-01", "2024-01-01 25:00", "2024-01-01 13:00 PM", "x"]
+)
+def test_no_dates(cell):
+    assert parse_dates(pl.Series([cell]), "%Y-%m-%d").value.to_list() == [None]
+
+
+def test_offsets_in_minutes():
+    cells = ["2024-01-05T10:00+02:00", "2024-01-05 10:00-0730", "2024-01-05T10:00 UTC"]
+    assert parse_dates(pl.Series(cells), "%Y-%m-%d").offset.to_list() == [120, -450, 0]
+
+
+def test_any_form_of_strptime():
+    assert parse_dates(pl.Series(["311226"]), "%d%m%y").value[0] == dt.datetime(2026, 12, 31)
+
+
+def test_times():
+    cells = ["10:30 PM", "23:59", "12:00 a.m.", "24:00", "x", None]
+    assert parse_times(pl.Series(cells)).to_list() == [
+        dt.time(22, 30), dt.time(23, 59), dt.time(0), None, None, None,
+    ]  # fmt: skip
