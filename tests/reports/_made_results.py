@@ -85,7 +85,7 @@ class Made:
             StudyFigures(
                 tuple(self.tasks), tuple(self.networks),
                 "joint" if "joint" in self.networks else None, tuple(baselines), True,
-                self._by_task, self._overall, self.seconds, self.folds, MARGIN,
+                self._by_task, self._overall, self.seconds, self.folds,
             )
         )  # fmt: skip
 
@@ -94,7 +94,7 @@ class Made:
         said = Circumstances(
             tuple(self.tasks), self.rows, self.folds, self.seeds,
             {name: WAYS.get(name, f"by recipe {name}") for name in self.networks},
-            margin=MARGIN, blends=self.blends, scarce=self.scarce,
+            blends=self.blends, scarce=self.scarce,
             saved_change=None if self.saved_change is None
             else lambda name: comparison(self.saved_change[name]),
         )  # fmt: skip

@@ -251,7 +251,7 @@ def studies(draw):
 
 
 @given(studies())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_first_sentence_never_contradicts_the_figures(made):
     decision, sentences = made.decision(), made.sentences()
     first, joint = sentences[0], comparison(made.joint)

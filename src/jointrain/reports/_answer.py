@@ -14,6 +14,7 @@ from jointrain.reports._words import (
     better_or_worse,
     cost_share,
     listed,
+    margin_text,
     model_words,
     number,
     percent,
@@ -47,7 +48,6 @@ class Circumstances:
         folds, seeds: What was measured.
         ways: How each recipe trains, in words: ``together``, ``apart``, ``in alternation``.
         together: The recipe that stands for training together; ``separate`` if there is none.
-        margin: Changes up to this many percent do not matter.
         blends: The weights of the components of the saved model, by target; None if none is saved.
         saved_change: How the saved model compares with one of its components over all targets, on
             folds without a say in its choice; called with the component's name.
@@ -60,7 +60,6 @@ class Circumstances:
     seeds: int
     ways: Mapping[str, str]
     together: str = "joint"
-    margin: float = 1.0
     blends: Mapping[str, Mapping[str, float]] | None = None
     saved_change: Callable[[str], Comparison] | None = None
     scarce: Mapping[str, str] = field(default_factory=dict)
@@ -125,7 +124,7 @@ def _together_or_apart(
     if overall.verdict == "worse":
         gain = better_or_worse(overall)
         return f"Train {targets} apart: {way} is {gain}", _other_targets(decision)
-    no_matter = f"t makes no difference beyond {percent(said.margin)} %"
+    no_matter = f"t makes no difference beyond {margin_text(overall)}"
     shown = _of_verdict(decision, "better" if together else "worse")
     if shown:
         lead = f"Train {targets} {way}" if together else f"Train {targets} apart: {way}"
@@ -180,14 +179,18 @@ def _by_target(decision: Decision, said: Circumstances) -> str:
         elif not apart and decision.cost < CHEAPER:
             why = f" (undecided, and it costs {cost_share(decision.cost)})"
         alone = "" if apart or len(tasks) > 1 else " with the others"
-        phrases.append(f"{listed(tasks, 4)} {said.ways[name]}{alone}{why}")
+        many = len(tasks) > MOST_NAMED
+        names = f"{len(tasks):,} of {len(said.tasks):,} targets" if many else listed(tasks)
+        phrases.append(f"{names} {said.ways[name]}{alone}{why}")
     return f"Train {' and '.join(phrases)}"
 
 
 def _figures(names: Sequence[str], decision: Decision) -> str:
-    """Return the changes of up to three targets, the largest first."""
+    """Return the changes of up to three targets, the largest first; of many the largest alone."""
     ordered = sorted(names, key=lambda name: -abs(_change(decision, name).change))
     shown = [f"{name} {better_or_worse(_change(decision, name))}" for name in ordered[:3]]
+    if len(ordered) > MOST_NAMED:
+        return f"{shown[0]}, and {len(ordered) - 1:,} more"
     more = len(ordered) - len(shown)
     return listed([*shown, f"{more} more"] if more else shown)
 

@@ -12,15 +12,24 @@ import numpy as np
 from rich.console import Console
 
 from jointrain._printed_tables import print_table
+from jointrain.reports._answer import VERDICTS
 from jointrain.reports._markdown import markdown_table
 from jointrain.reports._summary import (
-    change_and_interval,
     comparison_to_json,
     finite,
     mean_and_deviation,
     mean_and_spread,
 )
-from jointrain.reports._words import listed
+from jointrain.reports._words import (
+    better_or_worse,
+    cost_share,
+    listed,
+    margin_text,
+    percent,
+    seen_size,
+    size_and_interval,
+    unit,
+)
 from jointrain.studies import (
     SEPARATE,
     SHARED_ENOUGH,
@@ -99,14 +108,13 @@ def report_weights(result: WeighResult) -> SearchReport:
     def flag(name: str) -> str:
         return f"--weights {shlex.quote(weights(name))}"
 
-    tried = len(candidates.choices)
-    answer = _answer(
-        candidates,
-        chosen=f"Of {tried} weightings, {weights(result.chosen)} is the best",
-        reference="equal weights",
-        best_is_reference=f"Of {tried} weightings, equal weights are the best.",
-        keep="Keep equal weights",
-    )
+    def do(name: str) -> str:
+        return "Keep equal weights" if name == candidates.reference else f"Weigh {weights(name)}"
+
+    def named(name: str) -> str:
+        return "equal weights" if name == candidates.reference else weights(name)
+
+    answer = _answer(candidates, do, named, "weightings")
     tables = [("Weights", *_candidates_table(candidates, "weights", weights))]
     front = result.pareto_front()
     if result.pareto:
@@ -148,17 +156,15 @@ def report_groups(result: GroupResult) -> SearchReport:
     def flag(name: str) -> str:
         return f"--groups {shlex.quote(groups(name))}"
 
-    tried = len(candidates.choices)
-    phrase = _grouping(result.groups())
-    separate = candidates.reference == SEPARATE
-    answer = _answer(
-        candidates,
-        chosen=f"Of {tried} groupings, the best is {phrase}",
-        reference="separate models" if separate else "one model for all",
-        best_is_reference=f"Of {tried} groupings, "
-        + ("separate models are the best." if separate else "one model for all is the best."),
-        keep="Train the targets separately" if separate else "Train all targets together",
-    )
+    def do(name: str) -> str:
+        given = result.groups(name)
+        if len(given) == 1:
+            return "Train all targets together"
+        if all(len(group) == 1 for group in given):
+            return "Train the targets apart"
+        return f"Train {_grouping(given)}"
+
+    answer = _answer(candidates, do, lambda name: _grouping(result.groups(name)), "groupings")
     affinity = result.affinity
     spread = len(affinity.runs) > 1
     readable, overlap = affinity.readable, affinity.overlap
@@ -238,13 +244,18 @@ def report_shared_depth(result: ShareResult) -> SearchReport:
     """Return the report of a search for the number of shared layers."""
     candidates = result.candidates
     depth = max(result.depths.values())
-    answer = _answer(
-        candidates,
-        chosen=f"Sharing {result.chosen} of {depth} layers is the best",
-        reference=f"sharing all {depth}",
-        best_is_reference=f"Sharing all {depth} layers is the best.",
-        keep=f"Share all {depth} layers",
-    )
+
+    def do(name: str) -> str:
+        shared = result.depths[name]
+        return (
+            f"Share all {depth} layers" if shared == depth else f"Share {shared} of {depth} layers"
+        )
+
+    def named(name: str) -> str:
+        shared = result.depths[name]
+        return f"sharing all {depth}" if shared == depth else f"sharing {shared} of {depth}"
+
+    answer = _answer(candidates, do, named, "split points")
     tables = [("Shared layers", *_candidates_table(candidates, "layers", str))]
     json = {
         **_candidates_to_json(candidates, lambda name: {"shared": result.depths.get(name)}),
@@ -267,30 +278,72 @@ def _report(
 
 
 def _answer(
-    candidates: Candidates, *, chosen: str, reference: str, best_is_reference: str, keep: str
+    candidates: Candidates, do: Callable[[str], str], name: Callable[[str], str], kind: str
 ) -> list[str]:
-    """Return what the figures say of the chosen candidate against the reference."""
-    if candidates.chosen == candidates.reference:
-        return [best_is_reference]
-    gain = candidates.gain_of_choosing
-    measured = f"choosing changes Delta-m by {change_and_interval(gain)} against {reference}"
-    if gain.verdict != "better":
-        return [
-            f"{keep}: the data do not show that anything else is better.",
-            f"{chosen} on the folds that chose it, but on folds that had no say {measured}.",
-        ]
-    sentences = [f"{chosen}: on folds that had no say in the choice, {measured}."]
-    by_task = candidates.gain_of_choosing_by_task
-    for word, phrase in (
-        ("better", "It helps"),
-        ("worse", "It hurts"),
-        ("equivalent", "It does not matter for"),
-        ("undecided", "Undecided for"),
-    ):
-        names = [name for name, comparison in by_task.items() if comparison.verdict == word]
-        if names:
-            sentences.append(f"{phrase} {listed(names)}.")
-    return sentences
+    """Return what to do, what that rests on, and what could not be seen.
+
+    Args:
+        candidates: The figures.
+        do: What choosing a candidate means, in words that begin a sentence.
+        name: A candidate's name within a sentence.
+        kind: What the candidates are, such as ``weightings``.
+    """
+    gain, pick = candidates.gain_of_choosing, candidates.recommended
+    reference = name(candidates.reference)
+    tried = f"{len(candidates.choices)} {kind}"
+    chance = "on folds without a say in the choice"
+    if gain.verdict == "better":
+        change = better_or_worse(gain, f" than {reference}")
+        by_task = candidates.gain_of_choosing_by_task
+        found = {
+            word: [task for task, one in by_task.items() if one.verdict == word]
+            for word in VERDICTS
+        }
+        by_target = ", ".join(f"{word} for {listed(n)}" for word, n in found.items() if n)
+        sentences = [f"{do(pick)}: the best of {tried}, {change} {chance}."]
+        sentences += [f"By target: {by_target}."] if len(by_task) > 1 else []
+        return [*sentences, *_apart_is_better(candidates)]
+    if gain.verdict == "equivalent":
+        why = f"beyond {margin_text(gain)} it makes no difference which of {tried} is taken"
+    elif gain.verdict == "worse":
+        why = f"choosing among {tried} by these figures is {better_or_worse(gain)} {chance}"
+    elif math.isfinite(gain.low):
+        seen = f"{percent(seen_size(gain))}{unit(gain)}"
+        why = f"the data do not decide between {tried}, differences under {seen} could not be seen"
+    else:
+        why = f"too few folds to decide between {tried}"
+    sentences = [f"{do(pick)}: {why}{_why_not_plain(candidates, name)}."]
+    if candidates.chosen != pick and math.isfinite(gain.low):
+        sentences.append(
+            f"The first row of the table ({name(candidates.chosen)}) may owe its place to chance: "
+            f"{chance}, choosing is {better_or_worse(gain, f' than {reference}')}."
+        )
+    return [*sentences, *_apart_is_better(candidates)]
+
+
+def _why_not_plain(candidates: Candidates, name: Callable[[str], str]) -> str:
+    """Say why the reference is not what is recommended, where nothing is shown to beat it."""
+    pick, reference = candidates.recommended, candidates.reference
+    if pick == reference:
+        return ""
+    if candidates.clearly_cheaper(pick):
+        cost = candidates.seconds[pick] / candidates.seconds[reference]
+        return f"; it costs {cost_share(cost)} of {name(reference)}"
+    return f"; {name(reference)}, the plain choice, comes last in the table and costs no less"
+
+
+def _apart_is_better(candidates: Candidates) -> list[str]:
+    """Warn where separate models, which are no choice here, are shown to be better."""
+    if candidates.baseline in candidates.choices:
+        return []
+    change = candidates.judge([candidates.recommended], candidates.baseline)[1]
+    found = change[candidates.recommended]
+    if found.verdict != "worse":
+        return []
+    return [
+        f"But separate models are {size_and_interval(found, turned=True)} better than that: "
+        f"see jointrain compare."
+    ]
 
 
 def _grouping(groups: Sequence[Sequence[str]]) -> str:

@@ -60,7 +60,6 @@ def circumstances_of(result: StudyResult) -> Circumstances:
         study.seeds,
         ways_of(result),
         together=together_of(result) or SEPARATE,
-        margin=result.margin,
         blends={task: blend.weights for task, blend in result.blends.items()} if saved else None,
         saved_change=(lambda name: result.overall(SHIPPED, name)) if saved else None,
         scarce=_scarce(result),

@@ -34,7 +34,7 @@ def _print_tables(result: StudyResult, console: Console, *, interim: bool) -> No
     study = result.study
     seeds = f"seed{'s' if study.seeds > 1 else ''}"
     over = "the folds so far" if interim else f"{study.folds} folds x {study.seeds} {seeds}"
-    interval = "" if interim else " with 95 % confidence interval"
+    interval = "" if interim else " with the interval that decides (95 %, for all at once)"
     console.print(
         f"Means ± standard deviation over {over}; ↑ higher is better, ↓ lower. Changes: mean"
         f"{interval}, positive is better.",

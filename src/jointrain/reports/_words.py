@@ -106,6 +106,11 @@ def unit(comparison: Comparison) -> str:
     return " %" if comparison.unit == "percent" else ""
 
 
+def margin_text(comparison: Comparison) -> str:
+    """Return up to which change nothing matters."""
+    return f"{comparison.margin:.2g}{unit(comparison)}"
+
+
 def rounded(count: int) -> int:
     """Return a count with two digits that count."""
     return int(float(f"{count:.2g}"))

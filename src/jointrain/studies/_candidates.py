@@ -22,6 +22,9 @@ from jointrain.studies._study import Study
 from jointrain.task import Task
 from jointrain.training._recipe import Recipe
 
+CLEARLY_CHEAPER = 0.6
+"""A candidate is clearly cheaper with less than this share of the time: stopping early varies."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -155,10 +158,33 @@ class Candidates:
         """The candidate with the highest Delta-m on all folds."""
         return max(self.choices, key=self.score)
 
-    @property
+    @cached_property
     def recommended(self) -> str:
-        """The chosen candidate if choosing is shown to pay, else the reference."""
-        return self.chosen if self.gain_of_choosing.verdict == "better" else self.reference
+        """The chosen candidate if choosing is shown to pay, else a plain one.
+
+        Where nothing is shown, that is the cheapest of the candidates that are clearly cheaper than
+        the reference, and not shown to be worse. Without one it is the reference; if that comes
+        last of three or more, no figure speaks for it, and the chosen one is taken.
+        """
+        if self.gain_of_choosing.verdict == "better":
+            return self.chosen
+        verdicts = self.judge([name for name in self.choices if name != self.reference])[1]
+        cheaper = [
+            name
+            for name, comparison in verdicts.items()
+            if comparison.verdict != "worse" and self.clearly_cheaper(name)
+        ]
+        if cheaper:
+            return min(cheaper, key=lambda name: self.seconds[name])
+        last = min(self.choices, key=self.score)
+        if len(self.choices) > 2 and last == self.reference:
+            return self.chosen
+        return self.reference
+
+    def clearly_cheaper(self, name: str) -> bool:
+        """Return whether a candidate takes less than `CLEARLY_CHEAPER` of the reference's time."""
+        least, of = self.seconds.get(name, math.inf), self.seconds.get(self.reference, 0.0)
+        return name != self.reference and least < CLEARLY_CHEAPER * of
 
     @cached_property
     def gains_of_choosing(self) -> dict[str, np.ndarray]:

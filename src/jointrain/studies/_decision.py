@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from jointrain.studies._catalogue import SEPARATE
@@ -51,7 +52,6 @@ class StudyFigures:
             models the answer picks.
         seconds: Time of a fold, by recipe and baseline.
         folds: Folds of a repetition.
-        margin: Changes up to this many percent do not matter.
     """
 
     tasks: tuple[str, ...]
@@ -63,7 +63,6 @@ class StudyFigures:
     overall: Callable[[str, str, Sequence[str], int], Comparison]
     seconds: Mapping[str, float]
     folds: int
-    margin: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,17 +125,28 @@ class Decision:
 def figures_of(result: StudyResult) -> StudyFigures:
     """Return what a decision is taken from, of a study."""
     study = result.study
+    models = [name for name in result.recipe_names if name != CONSTANT]
+
+    @cache
+    def against_constant() -> dict[str, dict[str, Comparison]]:
+        # whether any of them is better is one question, so they are judged together
+        return result.judge(models, CONSTANT)[0]
+
+    def by_task(model: str, reference: str) -> Mapping[str, Comparison]:
+        if reference == CONSTANT:
+            return against_constant()[model]
+        return result.compare(model, reference)
+
     return StudyFigures(
         tuple(task.name for task in study.table.tasks),
         tuple(recipe.name for recipe in study.recipes),
         together_of(result),
         tuple(name for name in study.baselines if name != CONSTANT),
         CONSTANT in study.baselines,
-        result.compare,
+        by_task,
         result.overall,
         {name: spent / max(result.runs(name), 1) for name, spent in result.seconds.items()},
         study.folds,
-        result.margin,
     )
 
 
@@ -195,7 +205,7 @@ def _unpredicted(
     def excludes_a_gain(comparison: Comparison) -> bool:
         if comparison.verdict in ("worse", "equivalent"):
             return True
-        return comparison.unit == "percent" and comparison.high <= figures.margin
+        return comparison.high <= comparison.margin
 
     unpredicted = tuple(
         task

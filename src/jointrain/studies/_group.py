@@ -48,9 +48,9 @@ class GroupResult:
 
     @property
     def recommended(self) -> str:
-        """The chosen partition if choosing is shown to pay, else separate models.
+        """What to train, as `Candidates.recommended`; separate models are the plain choice.
 
-        All together where `models` forbids separate ones.
+        It is all together where `models` forbids separate ones.
         """
         return self.candidates.recommended
 

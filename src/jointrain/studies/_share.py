@@ -48,7 +48,7 @@ class ShareResult:
 
     @property
     def recommended(self) -> int:
-        """The chosen number if choosing is shown to beat sharing all layers, else all."""
+        """How many to share, as `Candidates.recommended`; all of them is the plain choice."""
         return self.depths[self.candidates.recommended]
 
 

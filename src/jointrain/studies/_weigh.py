@@ -50,7 +50,7 @@ class WeighResult:
 
     @property
     def recommended(self) -> str:
-        """The chosen candidate if choosing is shown to beat equal weights, else ``equal``."""
+        """What to train with, as `Candidates.recommended`; ``equal`` is the plain choice."""
         return self.candidates.recommended
 
     def weights(self, name: str | None = None) -> str | dict[str, float]:
