@@ -99,7 +99,7 @@ def test_compare_runs_the_recipes_and_baselines_that_are_named(penguins, capsys)
     named = ["--recipes", "weights-size,network-mmoe", "--baselines", "linear"]
     assert compare("answer", *named, "--json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert set(result["delta_m"]) == {"weights-size", "network-mmoe", "linear"}
+    assert set(result["delta_m"]) == {"weights-size", "network-mmoe", "constant", "linear"}
     assert set(result["shipped"]["weights"]) == {"species", "sex", "body_mass_g"}
     assert compare("other", "--recipes", "weights-siez") == 2
     assert "size" in capsys.readouterr().err

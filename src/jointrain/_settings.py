@@ -463,10 +463,11 @@ class CompareSettings(TableSettings):
         return named_recipes(names, base)
 
     def chosen_baselines(self) -> list[str]:
-        """Return the baselines to fit beside them."""
-        from jointrain.studies import FIRST_BASELINES, check_baseline
+        """Return the baselines to fit beside them; the constant is always among them."""
+        from jointrain.studies import CONSTANT, FIRST_BASELINES, check_baseline
 
-        return [check_baseline(name) for name in self.baselines] or list(FIRST_BASELINES)
+        names = [check_baseline(name) for name in self.baselines] or list(FIRST_BASELINES)
+        return names if CONSTANT in names else [CONSTANT, *names]
 
     @property
     def budget_seconds(self) -> float | None:

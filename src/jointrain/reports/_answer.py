@@ -13,6 +13,7 @@ from jointrain.reports._words import (
     at_cost,
     better_or_worse,
     cost_share,
+    is_plural,
     listed,
     margin_text,
     model_words,
@@ -25,7 +26,9 @@ from jointrain.reports._words import (
     unit,
 )
 from jointrain.studies import SEPARATE, Comparison, Decision
-from jointrain.studies._decision import CHEAPER, CONSTANT, FEWEST_FOLDS
+from jointrain.studies._baselines import CONSTANT
+from jointrain.studies._decision import CHEAPER
+from jointrain.studies._statistics import FEWEST_FOLDS
 
 MOST_SENTENCES = 4
 
@@ -223,14 +226,14 @@ def _baseline(decision: Decision, said: Circumstances) -> str:
     assert decision.overall is not None
     name = decision.chosen
     with_it = [task for task in decision.judged if decision.targets[task] == name]
-    each = " for each" if len(with_it) > 1 else ""
+    each = " for each" if len(with_it) > 1 and not name.endswith(" joint") else ""
     where, but = "", ""
     if len(with_it) < len(said.tasks) - len(decision.unpredicted):
         each, where = "", f" for {targets_text(with_it, 0)}"
     others = [task for task in decision.judged if task not in with_it]
     if others:
         but = f"; train {listed(others, 4)} {said.ways[decision.targets[others[0]]]}"
-    beats, it = ("beat", "they") if name.endswith("trees") else ("beats", "it")
+    beats, it = ("beat", "they") if is_plural(name) else ("beats", "it")
     networks = "every network, joint or apart," if len(said.ways) > 1 else "separate networks"
     return (
         f"Use {model_words(name)}{each}{where}: {it} {beats} {networks} by "
@@ -242,7 +245,7 @@ def _rival(decision: Decision) -> str:
     """Return what is said of a baseline that is not shown to be worse than the networks."""
     if decision.rival is None or decision.rival_change is None:
         return ""
-    verb = "do" if decision.rival.endswith("trees") else "does"
+    verb = "do" if is_plural(decision.rival) else "does"
     name, change = model_words(decision.rival), size_and_interval(decision.rival_change)
     if decision.rival_change.verdict == "better":
         return f"; {name} {verb} better ({change})"
@@ -371,7 +374,7 @@ def _one_way(
     if name is None and way == {decision.chosen, decision.rival}:
         return what
     if name is not None and name not in said.ways:
-        return f"{what} for each"
+        return f"{what} for each" if not name.endswith(" joint") else what
     return f"{what} for {'both' if count == 2 else f'all {number(count)}'}"
 
 

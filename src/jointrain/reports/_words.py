@@ -45,6 +45,8 @@ _MODELS = {
     "random forest": "a random forest",
     "catboost": "CatBoost",
     "lightgbm": "LightGBM",
+    "extra trees joint": "extra trees of all targets at once",
+    "random forest joint": "a random forest of all targets at once",
 }
 
 
@@ -143,6 +145,11 @@ def at_cost(ratio: float) -> str:
     if words.endswith(" as much"):
         return f", at {words.removesuffix(' as much')} the cost"
     return f", at {words} the cost" if words == "half" else f", at {words} of the cost"
+
+
+def is_plural(name: str) -> bool:
+    """Return whether a baseline is spoken of as several things."""
+    return name.startswith("extra trees")
 
 
 def model_words(name: str) -> str:

@@ -6,7 +6,7 @@ from jointrain.studies._affinity import (
     AffinityTrainer,
     measure_affinity,
 )
-from jointrain.studies._baselines import BASELINES, FIRST_BASELINES, check_baseline
+from jointrain.studies._baselines import BASELINES, CONSTANT, FIRST_BASELINES, check_baseline
 from jointrain.studies._blend import Blend
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline, fit_shipped
 from jointrain.studies._budget import run_within_budget
@@ -31,6 +31,7 @@ from jointrain.studies._weigh import WeighResult, search_weights
 
 __all__ = [
     "BASELINES",
+    "CONSTANT",
     "FIRST_BASELINES",
     "SEPARATE",
     "SHARED_ENOUGH",

@@ -15,21 +15,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from jointrain.studies._baselines import CONSTANT
 from jointrain.studies._catalogue import SEPARATE
-from jointrain.studies._statistics import Comparison, Verdict
+from jointrain.studies._statistics import FEWEST_FOLDS, Comparison, Verdict
 from jointrain.training._schedule import Alternating, Separate
 
 if TYPE_CHECKING:
     from jointrain.studies._study_result import StudyResult
 
-CONSTANT = "constant"
-"""The baseline that looks at no column."""
-
 CHEAPER = 0.9
 """Together counts as cheaper than apart if it takes less than this share of the time."""
-
-FEWEST_FOLDS = 3
-"""Fewer folds give no interval, and so no verdict."""
 
 What = Literal["together", "apart", "by target", "baseline", "constant"]
 """What to do; ``by target``: not the same for all that can be predicted."""
