@@ -31,8 +31,13 @@ def print_table(
         table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
         for index, width in zip(chosen, widths, strict=True):
             figures = index > 0 and all(_FIGURE.match(row[index]) for row in rows)
-            side = "right" if figures or _is_verdict(headings[index]) else "left"
-            table.add_column(headings[index], justify=side, width=width, overflow="fold")
+            right = figures or _is_verdict(headings[index])
+            table.add_column(
+                headings[index],
+                justify="right" if right else "left",
+                width=width,
+                overflow="fold",
+            )
         for row in rows:
             colour = next((_COLOURS[cell] for cell in reversed(row) if cell in _COLOURS), None)
             table.add_row(*(row[index] for index in chosen), style=colour)
