@@ -12,6 +12,12 @@ import numpy as np
 from rich.console import Console
 
 from jointrain._printed_tables import print_table
+from jointrain.reports._affinity import (
+    affinity_note,
+    affinity_tables,
+    affinity_to_json,
+    unread_affinities,
+)
 from jointrain.reports._answer import VERDICTS
 from jointrain.reports._markdown import markdown_table
 from jointrain.reports._summary import (
@@ -32,7 +38,6 @@ from jointrain.reports._words import (
 )
 from jointrain.studies import (
     SEPARATE,
-    SHARED_ENOUGH,
     Candidates,
     GroupResult,
     ShareResult,
@@ -166,42 +171,8 @@ def report_groups(result: GroupResult) -> SearchReport:
 
     answer = _answer(candidates, do, lambda name: _grouping(result.groups(name)), "groupings")
     affinity = result.affinity
-    spread = len(affinity.runs) > 1
-    readable, overlap = affinity.readable, affinity.overlap
-
-    def cell(i: int, j: int) -> str:
-        if i == j:
-            return ""
-        if not readable[i, j]:
-            return "too few shared rows"
-        text = f"{100 * affinity.mean[i, j]:+.2g}"
-        return f"{text} ± {100 * affinity.spread[i, j]:.1g}" if spread else text
-
-    headings = ["a step for ...", *(f"... helps {name}" for name in tasks)]
-    rows = [[name, *(cell(i, j) for j in range(len(tasks)))] for i, name in enumerate(tasks)]
-    tables = [("Affinity, in % of the loss a step", headings, rows)]
-    shared = affinity.shared
-    apart: list[str] = []
-    if shared is not None and (overlap < 1).any():
-        headings = ["rows with labels of ...", *(f"... and {name}" for name in tasks)]
-        rows = [
-            [name, *(_shared_cell(int(shared[i, j]), overlap[i, j]) for j in range(len(tasks)))]
-            for i, name in enumerate(tasks)
-        ]
-        tables.append(("Shared rows", headings, rows))
-        apart = [
-            f"{tasks[i]} and {tasks[j]}"
-            for i in range(len(tasks))
-            for j in range(i + 1, len(tasks))
-            if overlap[i, j] < SHARED_ENOUGH
-        ]
-    if apart:
-        of = len(tasks) * (len(tasks) - 1) // 2
-        pairs = listed(apart) if len(apart) < of else "any two targets"
-        answer.append(
-            f"Affinities of {pairs} are not read: they share under {100 * SHARED_ENOUGH:.0f} % of "
-            f"their labelled rows, and gradients on other rows do not tell who helps whom."
-        )
+    tables = affinity_tables(affinity)
+    answer += unread_affinities(affinity)
     gains = result.pair_gains()
     if np.isfinite(gains).any():
         headings = ["trained with ...", *(f"... {name} gains" for name in tasks)]
@@ -211,33 +182,14 @@ def report_groups(result: GroupResult) -> SearchReport:
         ]
         tables.append(("Pairs that were trained: change against separate models", headings, rows))
     tables.append(("Groupings", *_candidates_table(candidates, "groups", groups)))
-    runs = f"{len(affinity.runs)} joint runs" if spread else "one joint run"
-    notes = [
-        f"Affinity: how much of a target's training loss a step for another target takes away, "
-        f"mean over training{' ± standard deviation over' if spread else ' of'} {runs}; below 0 it "
-        f"adds to it. Where two targets share under {100 * SHARED_ENOUGH:.0f} % of the rows that "
-        f"have a label of either, it is noise, and not read.",
-        *_notes(candidates),
-    ]
+    notes = [affinity_note(affinity), *_notes(candidates)]
     json = {
         **_candidates_to_json(candidates, lambda name: {"groups": result.groups(name)}),
         "groups": result.groups(),
-        "affinity": {
-            "measure": affinity.measure,
-            "tasks": list(affinity.tasks),
-            "mean": [[finite(value) for value in row] for row in affinity.mean.tolist()],
-            "spread": [[finite(value) for value in row] for row in affinity.spread.tolist()],
-            "shared_rows": None if shared is None else shared.tolist(),
-            "overlap": [[finite(value) for value in row] for row in overlap.tolist()],
-            "readable": readable.tolist(),
-        },
+        "affinity": affinity_to_json(affinity),
         "pair_gains": [[finite(value) for value in row] for row in gains.tolist()],
     }
     return _report(answer, flag(result.recommended), tables, notes, json)
-
-
-def _shared_cell(rows: int, overlap: float) -> str:
-    return f"{rows:,} ({100 * overlap:.0f} %)"
 
 
 def report_shared_depth(result: ShareResult) -> SearchReport:
