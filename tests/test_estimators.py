@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, load_linnerud
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -171,7 +173,220 @@ def test_bad_parameters():
         JointRegressor(schedule="jiont").fit(x, y)
     with pytest.raises(InvalidInputError, match="target 7"):
         JointRegressor(weights={"target 7": 2.0}).fit(x, y)
-    with pytest.raises(InvalidInputError, match="one class only"):
-        JointClassifier().fit(x, np.stack([y[:, 0] > 0, y[:, 0] > -1e9], axis=1))
     with pytest.raises(InvalidInputError, match="JointClassifier"):
         JointRegressor().fit(x, np.array(["a", "b"] * 60))
+
+
+FAST = {"width": 8, "depth": 1, "epochs": 2, "ensemble": 1, "random_state": 0}
+
+
+def same(one, other) -> None:
+    """Two ways to say the same y train the same model."""
+    x, _ = two_targets(60)
+    estimator = JointClassifier if isinstance(one, tuple) else JointRegressor
+    first, second = (v[0] if isinstance(v, tuple) else v for v in (one, other))
+    np.testing.assert_array_equal(
+        estimator(**FAST).fit(x, first).predict(x), estimator(**FAST).fit(x, second).predict(x)
+    )
+
+
+def test_what_a_mask_hides_is_missing():
+    _, y = two_targets(60)
+    hidden = np.arange(120).reshape(60, 2) % 3 == 0
+    same(np.ma.array(np.where(hidden, -999, y), mask=hidden), np.where(hidden, np.nan, y))
+    whole = (y * 10).astype(int)
+    same(np.ma.array(np.where(hidden, -999, whole), mask=hidden), np.where(hidden, np.nan, whole))
+    x, _ = two_targets(60)
+    masked = np.ma.array(np.where(x > 1, -999, x), mask=x > 1)
+    same_x = JointRegressor(**FAST).fit(masked, y).predict(masked)
+    np.testing.assert_array_equal(
+        same_x, JointRegressor(**FAST).fit(np.where(x > 1, np.nan, x), y).predict(masked)
+    )
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT, np.ma.masked])
+def test_every_kind_of_missing_label(missing):
+    _, y = two_targets(60)
+    objects = y.astype(object)
+    objects[::3] = None
+    for row in range(0, 60, 3):
+        objects[row, 0] = missing
+    same(objects, np.where(np.arange(60)[:, None] % 3 == 0, np.nan, y))
+    words = np.array(["a", "b"] * 30, dtype=object)
+    words[::3] = missing if missing is not np.ma.masked else None
+    x, _ = two_targets(60)
+    assert JointClassifier(**FAST).fit(x, words).classes_.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda v: pd.Series(pd.array([None if n else int(v[i]) for i, n in holes()], "Int64")),
+        lambda v: pl.Series([None if n else int(v[i]) for i, n in holes()]),
+        lambda v: [None if n else int(v[i]) for i, n in holes()],
+        lambda v: np.array([None if n else int(v[i]) for i, n in holes()], dtype=object),
+    ],
+)
+def test_whole_numbers_with_gaps_stay_what_they_are(make):
+    large = np.array([2**53, 2**53 + 1] * 30)
+    x, _ = two_targets(60)
+    model = JointClassifier(**FAST).fit(x, make(large))
+    assert model.classes_.tolist() == [2**53, 2**53 + 1]
+    assert {int(value) for value in model.predict(x)} <= {2**53, 2**53 + 1}
+    assert 0 <= model.score(x, make(large)) <= 1
+
+
+def holes():
+    return [(row, row % 3 == 0) for row in range(60)]
+
+
+def test_whole_numbers_beyond_64_bits_are_classes():
+    x, _ = two_targets(60)
+    y = [2**64 + i % 2 for i in range(60)]
+    model = JointClassifier(**FAST).fit(x, y)
+    assert model.classes_.tolist() == [2**64, 2**64 + 1]
+    assert set(model.predict(x).tolist()) <= {2**64, 2**64 + 1}
+    mixed = [2**63, -1] * 30
+    assert JointClassifier(**FAST).fit(x, mixed).classes_.tolist() == [-1, 2**63]
+
+
+def test_categories_and_truth_values_of_data_frames():
+    x, _ = two_targets(60)
+    frame = pd.DataFrame(
+        {
+            "c": pd.Categorical(["u", None, "v"] * 20),
+            "n": pd.Categorical([3, 1, None] * 20),
+            "b": pd.array([True, None, False] * 20, dtype="boolean"),
+            "s": pd.array(["x", None, "y"] * 20, dtype="string"),
+        }
+    )
+    model = JointClassifier(**FAST).fit(x, frame)
+    assert [list(c) for c in model.classes_] == [["u", "v"], [1, 3], [False, True], ["x", "y"]]
+    assert 0 <= model.score(x, frame) <= 1
+    polars = pl.DataFrame({"c": ["u", None, "v"] * 20, "k": [1, None, 0] * 20})
+    model = JointClassifier(**FAST).fit(x, polars)
+    assert [list(c) for c in model.classes_] == [["u", "v"], [0, 1]]
+    assert model.predict(x).dtype == object
+
+
+def test_score_of_text_and_whole_numbers_together():
+    x, y = two_targets(120)
+    frame = pd.DataFrame({"k": (y[:, 0] > 50).astype(int), "w": np.where(x[:, 0] > 0, "a", "b")})
+    model = JointClassifier(**QUICK).fit(x, frame)
+    assert model.score(x, frame) > 0.9
+    assert model.score(x, frame.astype(object)) == model.score(x, frame)
+    assert model.score(x, frame.assign(k=frame["k"] + 5)) < 0.6
+    half = np.r_[np.ones(60), np.zeros(60)]
+    assert model.score(x, frame, sample_weight=half) == model.score(x[:60], frame[:60])
+
+
+def test_score_leaves_out_targets_without_labels():
+    x, y = two_targets(120)
+    model = JointRegressor(**QUICK).fit(x, y)
+    alone = model.score(x, np.c_[y[:, 0], np.full(120, np.nan)])
+    once = np.c_[y[:, 0], np.r_[1.0, np.full(119, np.nan)]]
+    assert alone == model.score(x, once)
+    assert alone > 0.9
+    for estimator in (model, JointClassifier(**FAST).fit(x, (y > 0).astype(int) * [1, 0])):
+        with pytest.raises(InvalidInputError, match="y has no label"):
+            estimator.score(x, np.full((120, 2), np.nan))
+
+
+def test_a_class_that_is_absent_from_one_training_part():
+    x, _ = two_targets(90)
+    rare = np.zeros(90, dtype=int)
+    rare[:2] = 1
+    targets = np.stack([(x[:, 0] > 0).astype(int), rare], axis=1)
+    with pytest.warns(UserWarning, match="target 1 of y has one class only, 0"):
+        scores = cross_val_score(JointClassifier(**FAST), x, targets, cv=KFold(3))
+    assert np.isfinite(scores).all()
+    with pytest.warns(UserWarning, match="one class only"):
+        model = JointClassifier(**FAST).fit(x[2:], targets[2:])
+    assert [p.shape for p in model.predict_proba(x)] == [(90, 2), (90, 1)]
+    assert (model.predict(x)[:, 1] == 0).all()
+    with pytest.warns(UserWarning, match="one class only"):
+        model = JointClassifier(**FAST).fit(x[2:], rare[2:])
+    assert (model.predict(x) == 0).all()
+    assert model.predict_proba(x).shape == (90, 1)
+
+
+def test_sparse_features_are_the_dense_ones():
+    from scipy import sparse
+
+    x, y = two_targets(60)
+    x[np.abs(x) < 1] = 0
+    expected = JointRegressor(**FAST).fit(x, y).predict(x)
+    for kind in (sparse.csr_matrix, sparse.csc_array, sparse.coo_array):
+        model = JointRegressor(**FAST).fit(kind(x), y)
+        np.testing.assert_array_equal(model.predict(kind(x)), expected)
+    frame = pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(x))
+    np.testing.assert_array_equal(JointRegressor(**FAST).fit(frame, y).predict(frame), expected)
+    with pytest.raises(InvalidInputError, match="dense it would have 60 x 1000000 numbers"):
+        JointRegressor(**FAST).fit(sparse.csr_matrix((60, 1_000_000)), y)
+
+
+def test_columns_are_taken_by_their_place_where_one_side_has_no_names():
+    x, y = two_targets(60)
+    frame = pd.DataFrame(x, columns=list("abcd"))
+    expected = JointRegressor(**FAST).fit(x, y).predict(x)
+    with pytest.warns(UserWarning, match="fitted with feature names"):
+        found = JointRegressor(**FAST).fit(frame, y).predict(x)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.warns(UserWarning, match="fitted without feature names"):
+        found = JointRegressor(**FAST).fit(x, y).predict(frame)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="same order"):
+        JointRegressor(**FAST).fit(frame, y).predict(frame[list("dcba")])
+
+
+LEVELS = pd.MultiIndex.from_product([["u", "v"], ["p", "q"]])
+
+
+@pytest.mark.parametrize(
+    "estimator, change, message",
+    [
+        (JointRegressor, lambda x, y: (x, y.astype(complex)), "Complex data not supported"),
+        (JointRegressor, lambda x, y: (x, (y + 1j).astype(object)), "Complex data not supported"),
+        (JointRegressor, lambda x, y: (x, pd.date_range("2026", periods=120)), "holds dates"),
+        (
+            JointRegressor,
+            lambda x, y: (x, pd.Series(pd.to_timedelta(np.r_[np.nan, np.arange(119)], "h"))),
+            "holds durations, which can't be predicted; turn them into numbers",
+        ),
+        (
+            JointRegressor,
+            lambda x, y: (x, pd.Series([pd.Timestamp("2026")] * 119 + [pd.NaT], dtype=object)),
+            "holds dates",
+        ),
+        (JointRegressor, lambda x, y: (x, ["1.5"] * 120), "holds '1.5' in row 0, and y holds"),
+        (JointRegressor, lambda x, y: (x, csr_matrix(y)), "y is sparse, and its zeros may be"),
+        (JointClassifier, lambda x, y: (x, csr_matrix(y > 50)), "y is sparse"),
+        (JointRegressor, lambda x, y: (x, 3.0), r"y must be \[n\] or \[n, t\], got shape \(\)"),
+        (JointRegressor, lambda x, y: (x, y[:, :, None]), r"got shape \(120, 2, 1\)"),
+        (JointRegressor, lambda x, y: (x, [[1.0]] * 60 + [[1.0, 2.0]] * 60), "unequal length"),
+        (JointRegressor, lambda x, y: (x[0], y), "2D array"),
+        (JointRegressor, lambda x, y: (x[None], y), "dim 3"),
+        (JointRegressor, lambda x, y: (np.where(x > 1, np.inf, x), y), "infinity"),
+        (JointRegressor, lambda x, y: (pd.DataFrame(np.where(x > 1, np.inf, x)), y), "holds inf"),
+        (JointRegressor, lambda x, y: (x + 1j, y), "Complex data not supported"),
+        (JointRegressor, lambda x, y: (x.astype("M8[s]"), y), "X is an array of dates"),
+        (JointRegressor, lambda x, y: (pd.DataFrame(x, columns=LEVELS), y), "have 2 levels; join"),
+        (JointRegressor, lambda x, y: (x, pd.DataFrame(y, columns=LEVELS[:2])), "have 2 levels"),
+        (JointRegressor, lambda x, y: (x, pd.DataFrame(y, columns=["a", "a"])), "'a' more than"),
+        (JointRegressor, lambda x, y: (x, y[:, :0]), "y has no column"),
+        (JointRegressor, lambda x, y: (x, None), "requires y to be passed"),
+        (JointClassifier, lambda x, y: (x, [1, "a", 2] * 40), "labels of several types (int, str)"),
+        (JointClassifier, lambda x, y: (x, ["a", float("nan")] * 60), None),
+        (JointClassifier, lambda x, y: (x, np.where(y[:, 0] > 50, np.inf, 1.0)), "infinity, which"),
+        (JointClassifier, lambda x, y: (x, np.where(y[:, 0] > 50, 0.5, 1.5)), "Unknown label type"),
+        (JointClassifier, lambda x, y: (x, [pd.NA] * 120), "target 0 of y has no label"),
+    ],
+)
+def test_what_is_no_x_and_y_is_told(estimator, change, message):
+    x, y = change(*two_targets())
+    if message is None:
+        with pytest.warns(UserWarning, match="one class only, 'a'"):
+            assert estimator(**FAST).fit(x, y).classes_.tolist() == ["a"]
+        return
+    with pytest.raises(ValueError, match=message.replace("(int, str)", r"\(int, str\)")):
+        estimator(**FAST).fit(x, y)

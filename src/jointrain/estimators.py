@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from jointrain._estimator_data import (
+    Targets,
+    dense,
+    mean_accuracy,
+    mean_r2,
+    plain_features,
+    read_targets,
+    sorted_classes,
+)
 from jointrain.data import SupervisedTable, as_table, infer_columns
 from jointrain.errors import InvalidInputError
 from jointrain.studies.population import fit_together
@@ -71,6 +81,7 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         tags.target_tags.required = True
         tags.non_deterministic = False
@@ -110,13 +121,20 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
     def _frame(self, X: Any, *, reset: bool) -> pl.DataFrame:
         """Return the features as a table; arrays are checked as scikit-learn does."""
         if hasattr(X, "columns"):
-            validate_data(self, X, reset=reset, skip_check_array=True)
             frame = as_table(X)
+            validate_data(self, X, reset=reset, skip_check_array=True)
             if reset and not len(frame):
                 raise InvalidInputError("X has no rows; give at least two")
             return frame
-        array = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan")
-        return _array_to_frame(array, "x")
+        array = validate_data(
+            self,
+            plain_features(X),
+            reset=reset,
+            dtype="numeric",
+            ensure_all_finite="allow-nan",
+            accept_sparse=True,
+        )
+        return _array_to_frame(dense(array) if hasattr(array, "toarray") else array, "x")
 
     def _fit(self, features: pl.DataFrame, labels: pl.DataFrame, tasks: list[Task]) -> TableModel:
         if len(features) < 2:
@@ -130,7 +148,7 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
             raise InvalidInputError("every feature column is constant; there is nothing to learn")
         labelled = labels.select(~pl.all_horizontal(pl.all().is_null())).to_series()
         frame = pl.concat([features, labels], how="horizontal").filter(labelled)
-        self.names_ = renamed
+        self._columns = list(renamed.values())
         random_state = self.random_state
         seed = (
             int(random_state)
@@ -143,17 +161,14 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _prepared(self, X: Any) -> pl.DataFrame:
-        return self._frame(X, reset=False).rename(self.names_, strict=False)
+        # the number of columns and their names are checked: what is left is the place
+        frame = self._frame(X, reset=False)
+        return frame.rename(dict(zip(frame.columns, self._columns, strict=True)))
 
-    def _predict(self, X: Any) -> list[NDArray[np.float64]]:
+    def _predict(self, X: Any) -> dict[str, NDArray[np.float64]]:
         check_is_fitted(self)
-        predictions = self.model_.predict(self._prepared(X))
-        return [predictions[task.name] for task in self.model_.tasks]
-
-    def _target_names(self, y: Any, count: int) -> list[str]:
-        return [str(name) for name in y.columns] if hasattr(y, "columns") else [
-            f"target {i}" for i in range(count)
-        ]  # fmt: skip
+        found: dict[str, NDArray[np.float64]] = self.model_.predict(self._prepared(X))
+        return found
 
 
 class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
@@ -184,7 +199,8 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         n_features_in_, feature_names_in_: As everywhere in scikit-learn.
 
     Shape:
-        fit: X [n, d] (array or data frame; NaN allowed), y [n] or [n, t], NaN = missing label.
+        fit: X [n, d] (array, sparse matrix or data frame; NaN allowed), y [n] or [n, t], NaN, None
+            or masked = missing label.
         predict: [n] or [n, t], in the targets' units.
 
     Raises:
@@ -201,29 +217,21 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: ArrayLike) -> JointRegressor:
         """Fit all targets; y is [n] or [n, t], NaN where a label is missing."""
         features = self._frame(X, reset=True)
-        if y is None:
-            raise InvalidInputError("requires y to be passed, but the target y is None")
-        values = _target_array(y, numeric=True)
-        _check_rows(features, values)
-        names = self._target_names(y, values.shape[1])
-        for index, name in enumerate(names):
-            column = values[:, index]
-            if np.isinf(column).any():
-                raise InvalidInputError(
-                    f"{name} of y contains infinity in row {int(np.isinf(column).argmax())}"
-                )
-            if np.isnan(column).all():
-                raise InvalidInputError(f"{name} of y has no label: all values are NaN")
+        targets = read_targets(y)
+        _check_rows(features, targets)
+        values = targets.numbers()
+        targets.check_labelled()
         labels = pl.DataFrame(
-            {name: pl.Series(values[:, i]).fill_nan(None) for i, name in enumerate(names)}
+            {name: pl.Series(values[:, i]).fill_nan(None) for i, name in enumerate(targets.names)}
         )
-        self._one_dimensional = np.asarray(y).ndim == 1
-        self.model_ = self._fit(features, labels, [Task.regression(name) for name in names])
+        self._one_dimensional = targets.one_dimensional
+        self.model_ = self._fit(features, labels, [Task.regression(n) for n in targets.names])
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the predicted values, [n] or [n, t] as y was."""
-        predictions = self._predict(X)
+        found = self._predict(X)
+        predictions = [found[task.name] for task in self.model_.tasks]
         return predictions[0] if self._one_dimensional else np.stack(predictions, axis=1)
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> NDArray[np.float64]:
@@ -237,11 +245,16 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         return found[0] if self._one_dimensional else np.stack(found, axis=1)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return R2 averaged over the targets, each over its labelled rows."""
-        from sklearn.metrics import r2_score
+        """Return R2 averaged over the targets that have two labels or more.
 
-        predicted = self.predict(X).reshape(len(np.asarray(y)), -1)
-        return _mean_score(r2_score, _target_array(y, numeric=True), predicted, sample_weight)
+        Each over its labelled rows; NaN if no target has two labels.
+
+        Raises:
+            InvalidInputError: y has no label.
+        """
+        targets = read_targets(y)
+        predicted = self.predict(X).reshape(targets.rows, -1)
+        return mean_r2(targets, predicted, _weights(sample_weight))
 
 
 class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
@@ -255,12 +268,14 @@ class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
         n_features_in_, feature_names_in_: As everywhere in scikit-learn.
 
     Shape:
-        fit: X [n, d] (array or data frame; NaN allowed), y [n] or [n, t]; NaN or None = missing.
+        fit: X [n, d] (array, sparse matrix or data frame; NaN allowed), y [n] or [n, t]; NaN, None
+            or masked = missing label.
         predict: [n] or [n, t]. predict_proba: [n, c], or a list of them for each target.
 
     Raises:
-        InvalidInputError: A target has one class only or no label, or a parameter lies outside its
-            range.
+        InvalidInputError: A target has no label or labels of several types, or a parameter lies
+            outside its range. A target with one class only, as in a part of a cross-validation, is
+            predicted as that class, with a warning.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -271,64 +286,70 @@ class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> JointClassifier:
         """Fit all targets; y is [n] or [n, t], NaN or None where a label is missing."""
-        from sklearn.utils.multiclass import check_classification_targets
-
         features = self._frame(X, reset=True)
-        if y is None:
-            raise InvalidInputError("requires y to be passed, but the target y is None")
-        values = _target_array(y, numeric=False)
-        _check_rows(features, values)
-        names = self._target_names(y, values.shape[1])
+        targets = read_targets(y)
+        _check_rows(features, targets)
+        targets.check_labelled()
         tasks, columns, self._classes = [], {}, []
-        for index, name in enumerate(names):
-            present = ~pl.Series(_is_missing(values[:, index])).to_numpy()
-            known = values[present, index]
-            if not len(known):
-                raise InvalidInputError(f"{name} of y has no label: all values are missing")
-            if known.dtype == object and not isinstance(known[0], str):
-                known = np.asarray(known.tolist())
-            check_classification_targets(known)
-            classes, codes = np.unique(known, return_inverse=True)
-            if len(classes) < 2:
-                raise InvalidInputError(
-                    f"{name} of y has one class only, {classes[0]!r}; give it at least two classes"
-                )
+        for index, name in enumerate(targets.names):
+            classes, codes = sorted_classes(name, targets.known(index))
             self._classes.append(classes)
-            column: list[int | None] = [None] * len(values)
-            for row, code in zip(np.flatnonzero(present).tolist(), codes.tolist(), strict=True):
-                column[row] = code
-            columns[name] = pl.Series(column, dtype=pl.Int64)
+            if len(classes) < 2:
+                warnings.warn(
+                    f"{name} of y has one class only, {classes.tolist()[0]!r}; it is predicted for "
+                    "every row",
+                    stacklevel=2,
+                )
+                continue
+            column = np.full(targets.rows, -1)
+            column[~targets.missing[index]] = codes
+            columns[name] = pl.Series(column, dtype=pl.Int64).replace(-1, None)
             indices = tuple(range(len(classes)))
             make = Task.binary if len(classes) == 2 else Task.multiclass
             tasks.append(make(name, indices))
-        self._one_dimensional = np.asarray(y).ndim == 1
+        self._targets = targets.names
+        self._one_dimensional = targets.one_dimensional
         self.classes_ = self._classes[0] if self._one_dimensional else self._classes
-        self.model_ = self._fit(features, pl.DataFrame(columns), tasks)
+        self.model_ = self._fit(features, pl.DataFrame(columns), tasks) if tasks else None
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64] | list[NDArray[np.float64]]:
         """Return calibrated probabilities of the classes, [n, c], a list if y was [n, t]."""
-        probabilities = [
-            np.stack([1 - p, p], axis=1) if p.ndim == 1 else p for p in self._predict(X)
-        ]
+        check_is_fitted(self)
+        if self.model_ is None:
+            found: dict[str, NDArray[np.float64]] = {}
+            rows = len(self._frame(X, reset=False))
+        else:
+            found = self._predict(X)
+            rows = len(next(iter(found.values())))
+        probabilities = []
+        for name in self._targets:
+            p = found.get(name, np.ones((rows, 1)))
+            probabilities.append(np.stack([1 - p, p], axis=1) if p.ndim == 1 else p)
         return probabilities[0] if self._one_dimensional else probabilities
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable classes, [n] or [n, t] as y was."""
+        chosen = self._most_probable(X)
+        return chosen[0] if self._one_dimensional else np.stack(chosen, axis=1)
+
+    def _most_probable(self, X: ArrayLike) -> list[NDArray[Any]]:
         probabilities = self.predict_proba(X)
-        if isinstance(probabilities, list):
-            chosen = zip(self._classes, probabilities, strict=True)
-            return np.stack([classes[p.argmax(1)] for classes, p in chosen], axis=1)
-        return np.asarray(self._classes[0][probabilities.argmax(1)])
+        each = probabilities if isinstance(probabilities, list) else [probabilities]
+        return [
+            np.asarray(classes[p.argmax(1)]) for classes, p in zip(self._classes, each, strict=True)
+        ]
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return accuracy averaged over the targets, each over its labelled rows."""
-        from sklearn.metrics import accuracy_score
+        """Return accuracy averaged over the targets that have labels, each over its labelled rows.
 
-        predicted = np.asarray(self.predict(X)).reshape(len(np.asarray(y)), -1)
-        return _mean_score(
-            accuracy_score, _target_array(y, numeric=False), predicted, sample_weight
-        )
+        A label that fitting did not see is a wrong prediction.
+
+        Raises:
+            InvalidInputError: y has no label.
+        """
+        targets = read_targets(y)
+        return mean_accuracy(targets, self._most_probable(X), _weights(sample_weight))
 
 
 def _array_to_frame(array: np.ndarray, prefix: str) -> pl.DataFrame:
@@ -336,49 +357,12 @@ def _array_to_frame(array: np.ndarray, prefix: str) -> pl.DataFrame:
     return pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None))
 
 
-def _target_array(y: Any, *, numeric: bool) -> np.ndarray:
-    """Return targets as [n, t]."""
-    if numeric:
-        try:
-            array = np.asarray(y, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InvalidInputError(
-                "y holds values that are no numbers; use JointClassifier for classes"
-            ) from None
-    else:
-        array = np.asarray(y)
-    if array.ndim not in (1, 2):
-        raise InvalidInputError(f"y must be [n] or [n, t], got shape {array.shape}")
-    return array.reshape(len(array), -1)
-
-
-def _check_rows(features: pl.DataFrame, values: np.ndarray) -> None:
-    if len(features) != len(values):
+def _check_rows(features: pl.DataFrame, targets: Targets) -> None:
+    if len(features) != targets.rows:
         raise InvalidInputError(
-            f"X has {len(features)} rows and y has {len(values)}; they must be the same"
+            f"X has {len(features)} rows and y has {targets.rows}; they must be the same"
         )
 
 
-def _is_missing(column: np.ndarray) -> np.ndarray:
-    if column.dtype.kind == "f":
-        return np.asarray(np.isnan(column))
-    if column.dtype.kind == "O":
-        # NaN is the value that differs from itself
-        return np.array([value is None or value != value for value in column], dtype=bool)
-    return np.zeros(len(column), dtype=bool)
-
-
-def _mean_score(
-    score: Any, values: np.ndarray, predicted: np.ndarray, sample_weight: ArrayLike | None
-) -> float:
-    weights = None if sample_weight is None else np.asarray(sample_weight)
-    scores = []
-    for index in range(values.shape[1]):
-        present = ~_is_missing(values[:, index])
-        truth, guess = values[present, index], predicted[present, index]
-        if truth.dtype == object and guess.dtype != object:
-            truth = truth.astype(guess.dtype)
-        scores.append(
-            score(truth, guess, sample_weight=None if weights is None else weights[present])
-        )
-    return float(np.mean(scores))
+def _weights(sample_weight: ArrayLike | None) -> np.ndarray | None:
+    return None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
