@@ -124,6 +124,9 @@ class PlainDates(Block):
     """
 
     kind = "datetime"
+    only_on: ClassVar[tuple[str, ...]] = ("days",)
+    """Numbers that are always there: those of a later day are new."""
+    known_parts: ClassVar[tuple[str, ...]] = _PARTS
 
     def __init__(self, parts: Mapping[str, Sequence[str]], numbers: PlainNumbers) -> None:
         super().__init__(list(parts))
@@ -138,7 +141,9 @@ class PlainDates(Block):
     def _made(self) -> list[tuple[str, str]]:
         """Return name and source of each calendar number."""
         return [
-            (f"{name} {part}", name) for name in self.names for part in ("days", *self.parts[name])
+            (f"{name} {part}", name)
+            for name in self.names
+            for part in (*self.only_on, *self.parts[name])
         ]
 
     @classmethod
@@ -146,15 +151,17 @@ class PlainDates(Block):
         """Learn which numbers vary, and their medians."""
         parts = {
             column.name: [
-                part for part in _PARTS if _calendar(column, part).drop_nulls().n_unique() > 1
+                part
+                for part in cls.known_parts
+                if _calendar(column, part).drop_nulls().n_unique() > 1
             ]
             for column in frame
         }
-        return cls(parts, PlainNumbers.fit(_calendar_numbers(frame, parts), seed))
+        return cls(parts, PlainNumbers.fit(cls._calendar_numbers(frame, parts), seed))
 
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
         """Write the calendar numbers, then the missing indicators."""
-        self.numbers.transform(_calendar_numbers(frame, self.parts), out)
+        self.numbers.transform(self._calendar_numbers(frame, self.parts), out)
 
     def state(self) -> State:
         """Return the parts and the numbers' state."""
@@ -165,9 +172,30 @@ class PlainDates(Block):
     def from_state(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         """Build from the parts and the numbers' state."""
         parts = {str(name): _strings(chosen) for name, chosen in settings["parts"].items()}
-        if any(part not in _PARTS for chosen in parts.values() for part in chosen):
+        if any(part not in cls.known_parts for chosen in parts.values() for part in chosen):
             raise ValueError("unknown part of a date")
         return cls(parts, PlainNumbers.from_state(settings["numbers"], arrays))
+
+    @classmethod
+    def _calendar_numbers(
+        cls, frame: pl.DataFrame, parts: Mapping[str, Sequence[str]]
+    ) -> pl.DataFrame:
+        columns = []
+        for column, seconds in zip(frame, _seconds(frame), strict=True):
+            columns += [(seconds / 86400).alias(f"{column.name} {part}") for part in cls.only_on]
+            columns += [
+                _calendar(column, part).cast(pl.Float64).alias(f"{column.name} {part}")
+                for part in parts[column.name]
+            ]
+        return pl.DataFrame(columns)
+
+
+class PlainCalendar(PlainDates):
+    """Month, day, weekday and hour of the dates that order the splits, where they vary."""
+
+    kind = "calendar"
+    only_on = ()
+    known_parts = tuple(part for part in _PARTS if part != "year")
 
 
 def _calendar(column: pl.Series, part: str) -> pl.Series:
@@ -175,17 +203,6 @@ def _calendar(column: pl.Series, part: str) -> pl.Series:
         return pl.Series([None], dtype=pl.Int32).new_from_index(0, len(column))
     found: pl.Series = getattr(column.dt, part)()
     return found
-
-
-def _calendar_numbers(frame: pl.DataFrame, parts: Mapping[str, Sequence[str]]) -> pl.DataFrame:
-    columns = []
-    for column, seconds in zip(frame, _seconds(frame), strict=True):
-        columns.append((seconds / 86400).alias(f"{column.name} days"))
-        columns += [
-            _calendar(column, part).cast(pl.Float64).alias(f"{column.name} {part}")
-            for part in parts[column.name]
-        ]
-    return pl.DataFrame(columns)
 
 
 class PlainCategories(Block):
@@ -399,7 +416,15 @@ class PlainText(Block):
 
 PLAIN_BLOCKS: dict[str, type[Block]] = {
     block.kind: block
-    for block in (PlainNumbers, PlainBooleans, PlainCategories, PlainText, PlainDates, PlainTimes)
+    for block in (
+        PlainNumbers,
+        PlainBooleans,
+        PlainCategories,
+        PlainText,
+        PlainDates,
+        PlainTimes,
+        PlainCalendar,
+    )
 }
 """The plain encoding of each kind of column, in the order of the outputs."""
 

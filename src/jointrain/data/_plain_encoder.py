@@ -23,7 +23,8 @@ class PlainEncoder(TableEncoder):
     - category: ``OneHotEncoder(handle_unknown="ignore")`` up to 100 categories; of more,
       ``OrdinalEncoder``. A missing value is a category.
     - text: ``TfidfVectorizer(max_features=100)``.
-    - datetime: days since 1970, and year, month, day, weekday and hour where they vary.
+    - datetime: days since 1970, and year, month, day, weekday and hour where they vary. Calendar
+      (the column that orders the splits): without the days and the year, which only go on.
 
     Args:
         codes: Whether columns of more than 100 categories get ordinal codes (default), or a column
