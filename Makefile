@@ -13,9 +13,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+# a table with a clear answer; then, in short, one where it does not matter
 demo: $(INSTALLED)
-	$(BIN)/jointrain compare src/jointrain/data/penguins.csv --targets species,sex,body_mass_g \
-		--out demo-answer --force
+	$(BIN)/jointrain compare src/jointrain/data/energy_efficiency.csv \
+		--targets heating_load,cooling_load --out demo-answer --force
+	@echo
+	@echo "The same question for the penguins (targets of three kinds, labels missing):"
+	@$(BIN)/jointrain compare src/jointrain/data/penguins.csv --targets species,sex,body_mass_g \
+		--seeds 1 --out demo-penguins --force --json \
+		| $(BIN)/python -c "import json, sys; print(json.load(sys.stdin)['answer'])"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m "not integration"
@@ -30,4 +36,4 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo-answer
+	rm -rf $(VENV) demo-answer demo-penguins

@@ -44,6 +44,7 @@ def test_compare_prints_an_answer_and_saves_model_results_and_report(penguins, c
     # 3 recipes, 3 baselines and the shipped model, 3 folds, metrics 3 + 2 + 2
     assert len(results) == 7 * 3 * 7
     assert "## All targets" in report
+    assert "## The saved model" in report
     assert Path("answer/changes.png").read_bytes().startswith(b"\x89PNG")
     model = load_bundle("answer/bundle")
     assert [task.kind for task in model.tasks] == ["multiclass", "binary", "regression"]

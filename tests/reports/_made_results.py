@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jointrain.reports._answer import Circumstances, answer_sentences
+from jointrain.reports._answer import answer_sentences
+from jointrain.reports._circumstances import Circumstances
 from jointrain.studies import Comparison, Decision, StudyFigures, decide
 
 Change = tuple[float, float, float]

@@ -193,7 +193,7 @@ CASES = {
         ),
         "Train the 36 targets together: 14 % better than apart [4, 24], at half the cost. Saved: "
         "18 of 36 by the joint ensemble, 10 by extra trees, 8 by blends of 2 to 4; over all 9 % "
-        "better than apart [4, 14] on folds without a say; report.md has the weights.",
+        "better than apart [4, 14] on folds without a say; jointrain inspect has the weights.",
     ),
     "the blend is another model than the decision": (
         Made(HEATING, BETTER, seconds=HALF, blends=saved(HEATING, "separate")),

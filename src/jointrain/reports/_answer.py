@@ -6,9 +6,11 @@ What to do; what that rests on; what was saved; what could not be seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
+from jointrain.reports._circumstances import MOST_NAMED, Circumstances
+from jointrain.reports._saved_model import constants_of, saved_sentence
 from jointrain.reports._words import (
     at_cost,
     better_or_worse,
@@ -26,46 +28,15 @@ from jointrain.reports._words import (
     unit,
 )
 from jointrain.studies import SEPARATE, Comparison, Decision
-from jointrain.studies._baselines import CONSTANT
 from jointrain.studies._decision import CHEAPER
 from jointrain.studies._statistics import FEWEST_FOLDS
 
 MOST_SENTENCES = 4
 
-MOST_NAMED = 6
-"""More targets than these are counted in a sentence, not named."""
-
 ENOUGH_SEEDS = 3
 """With so many repetitions, more of them hardly narrow an interval: folds share their rows."""
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """What an answer says beside the decision and its figures.
-
-    Args:
-        tasks: Names of the targets.
-        rows: Rows of the table.
-        folds, seeds: What was measured.
-        ways: How each recipe trains, in words: ``together``, ``apart``, ``in alternation``.
-        together: The recipe that stands for training together; ``separate`` if there is none.
-        blends: The weights of the components of the saved model, by target; None if none is saved.
-        saved_change: How the saved model compares with one of its components over all targets, on
-            folds without a say in its choice; called with the component's name.
-        scarce: Why a target's metric is undefined in many folds, in words, by target.
-    """
-
-    tasks: tuple[str, ...]
-    rows: int
-    folds: int
-    seeds: int
-    ways: Mapping[str, str]
-    together: str = "joint"
-    blends: Mapping[str, Mapping[str, float]] | None = None
-    saved_change: Callable[[str], Comparison] | None = None
-    scarce: Mapping[str, str] = field(default_factory=dict)
 
 
 def answer_sentences(decision: Decision, said: Circumstances) -> list[str]:
@@ -76,10 +47,8 @@ def answer_sentences(decision: Decision, said: Circumstances) -> list[str]:
         said: What the sentences say beside it.
     """
     first, *basis = _what_to_do(decision, said)
-    before, last = (
-        _unscored(decision, said),
-        [*_saved(decision, said), *_unpredicted(decision, said)],
-    )
+    before = _unscored(decision, said)
+    last = [*saved_sentence(decision, said), *_unpredicted(decision, said)]
     if before and decision.basis != "no interval":
         first = f"The rest: {first[0].lower()}{first[1:]}"
     room = MOST_SENTENCES - len(before) - 1 - len(last)
@@ -309,124 +278,10 @@ def _unpredicted(decision: Decision, said: Circumstances) -> list[str]:
         parts.append(f"do not predict {targets_text(decision.excluded, 0)}")
     if maybe:
         parts.append(f"are not shown to predict {targets_text(maybe, 0)}")
-    saved = _with_constant(decision, said)
+    saved = constants_of(decision, said)
     which = "them" if len(decision.unpredicted) > 1 else "it"
     if len(saved) == len(decision.unpredicted):
         parts[-1] += f": a constant is saved for {which}"
     elif saved:
         parts[-1] += f": a constant is saved for {targets_text(saved, 0)}"
     return [f"These columns {' and '.join(parts)}."]
-
-
-def _with_constant(decision: Decision, said: Circumstances) -> list[str]:
-    """Return the targets that are not predicted, and that the saved model gives a constant for."""
-    blends = said.blends or {}
-    return [task for task in decision.unpredicted if set(blends.get(task, ())) == {CONSTANT}]
-
-
-def _saved(decision: Decision, said: Circumstances) -> list[str]:
-    """Say in one line how the saved model predicts the targets."""
-    if said.blends is None:
-        return []
-    constant = _with_constant(decision, said)
-    tasks = [task for task in said.tasks if task not in constant]
-    if not tasks:
-        return ["Nothing but the constant is saved; look at the notes on reading."]
-    ways: dict[frozenset[str], list[str]] = {}
-    for task in tasks:
-        ways.setdefault(frozenset(said.blends[task]), []).append(task)
-    alone = {task: next(iter(said.blends[task])) for task in tasks if len(said.blends[task]) == 1}
-    if decision.what in ("baseline", "by target") and alone == {
-        task: decision.targets[task] for task in tasks
-    }:
-        return ["That is what was saved." if decision.what == "baseline" else "Saved so."]
-    if len(ways) == 1:
-        made = _one_way(next(iter(ways)), tasks, said, decision)
-    elif len(ways) <= 3 and len(tasks) <= MOST_NAMED:
-        made = "; ".join(
-            f"{listed(names)} by {_components(way, said, names)}" for way, names in ways.items()
-        )
-    else:
-        made = _counted(ways, len(tasks), said)
-    look = "" if len(ways) == 1 and len(next(iter(ways))) == 1 else "; report.md has the weights"
-    parts = {task: decision.targets[task] in said.blends[task] for task in tasks}
-    by = "" if any(parts.values()) else " (chosen by the rows that networks left out)"
-    return [f"Saved: {made}{by}{_gain_of_saving(list(ways), said)}{look}."]
-
-
-def _one_way(
-    way: frozenset[str], tasks: Sequence[str], said: Circumstances, decision: Decision
-) -> str:
-    """Return how all targets are predicted, if it is the same way."""
-    count = len(tasks)
-    (name,) = way if len(way) == 1 else (None,)
-    if name is None:
-        named = {decision.chosen, decision.rival}
-        what = "a blend of both" if way == named else _components(way, said, tasks)
-    elif name == SEPARATE:
-        return "a separate network" + (" for each" if count > 1 else "")
-    else:
-        what = _component(name, said)
-    if count == 1:
-        return what
-    if count < len(said.tasks):
-        return f"{what} for {targets_text(tasks, 0)}"
-    if name is None and way == {decision.chosen, decision.rival}:
-        return what
-    if name is not None and name not in said.ways:
-        return f"{what} for each" if not name.endswith(" joint") else what
-    return f"{what} for {'both' if count == 2 else f'all {number(count)}'}"
-
-
-def _counted(ways: Mapping[frozenset[str], Sequence[str]], total: int, said: Circumstances) -> str:
-    """Return how many targets are predicted which way: single models by name, blends by size."""
-    single = {next(iter(way)): len(names) for way, names in ways.items() if len(way) == 1}
-    phrases = [
-        f"{count} by {_component(name, said, plural=count > 1)}"
-        for name, count in sorted(single.items(), key=lambda pair: -pair[1])
-    ]
-    sizes = [len(way) for way in ways if len(way) > 1]
-    blended = sum(len(names) for way, names in ways.items() if len(way) > 1)
-    if blended:
-        span = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-        phrases.append(f"{blended} by {'blends' if blended > 1 else 'a blend'} of {span}")
-    first, *rest = phrases
-    count, _, by = first.partition(" ")
-    return ", ".join([f"{count} of {total} {by}", *rest])
-
-
-def _components(way: frozenset[str], said: Circumstances, tasks: Sequence[str]) -> str:
-    """Return the components of a way in words, the heaviest first."""
-    assert said.blends is not None
-    total = {name: sum(said.blends[task][name] for task in tasks) for name in way}
-    names = sorted(way, key=lambda name: (-total[name], name))
-    if len(names) == 1:
-        return _component(names[0], said, plural=len(tasks) > 1)
-    if len(names) > 3:
-        return f"a blend of {len(names)}, mostly {_component(names[0], said)}"
-    return f"a blend of {listed([_component(name, said) for name in names])}"
-
-
-def _component(name: str, said: Circumstances, *, plural: bool = False) -> str:
-    if name == SEPARATE:
-        return "separate networks" if plural else model_words(name)
-    if name not in said.ways:
-        return model_words(name)
-    return f"the {name} ensemble"
-
-
-def _gain_of_saving(ways: Sequence[frozenset[str]], said: Circumstances) -> str:
-    """Return what the saved model is worth on folds without a say in its choice."""
-    if said.saved_change is None or (all(len(way) == 1 for way in ways) and len(ways) == 1):
-        return ""
-    if len(ways) == 1:
-        changes = {name: said.saved_change(name) for name in ways[0] if name != CONSTANT}
-        least = min(changes.values(), key=lambda one: one.change)
-        if least.change > 0:
-            than = " than either" if len(changes) == 2 else " than any of them alone"
-            return f", {better_or_worse(least, than)} on folds without a say"
-    change = said.saved_change(SEPARATE)
-    if not math.isfinite(change.change):
-        return ""
-    lead = ", " if len(ways) == 1 else "; over all "
-    return f"{lead}{better_or_worse(change, ' than apart')} on folds without a say"

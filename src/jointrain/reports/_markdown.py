@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jointrain.reports._circumstances import MOST_TABLES
+from jointrain.reports._saved_model import blend_text
 from jointrain.reports._study_answer import answer
 from jointrain.reports._summary import summary_tables
 from jointrain.studies import StudyResult
@@ -24,6 +26,9 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         lines += [f"![Change of each recipe against separate models]({picture})", ""]
     for summary in summary_tables(result):
         lines += [f"## {summary.title}", "", *markdown_table(summary.headings, summary.rows), ""]
+    if result.fold_results and len(table.tasks) <= MOST_TABLES:
+        made = [[task, blend_text(blend)] for task, blend in result.blends.items()]
+        lines += ["## The saved model", "", *markdown_table(["target", "by"], made), ""]
     lines += [
         "## How it was measured",
         "",

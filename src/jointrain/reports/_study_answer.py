@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from jointrain.reports._answer import Circumstances, answer_sentences
+from jointrain.reports._answer import answer_sentences
+from jointrain.reports._circumstances import Circumstances
 from jointrain.reports._words import better_or_worse
 from jointrain.studies import SEPARATE, SHIPPED, StudyResult
 from jointrain.studies._decision import together_of

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from jointrain.reports._answer import VERDICTS
+from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._study_answer import answer
 from jointrain.studies import SEPARATE, SHIPPED, Comparison, StudyResult
 from jointrain.studies._decision import together_of
 from jointrain.task import Task
-
-MOST_TABLES = 20
-"""With more targets than these there is one table that counts verdicts, not one for each target."""
 
 SHOWN_TARGETS = 5
 """How many targets such a summary names at either end."""

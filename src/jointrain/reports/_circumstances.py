@@ -1,0 +1,41 @@
+"""Circumstances: what an answer says beside the decision and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from jointrain.studies import Comparison
+
+MOST_NAMED = 6
+"""More targets than these are counted in a sentence, not named."""
+
+MOST_TABLES = 20
+"""With more targets than these there is one table that counts verdicts, not one for each target."""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What an answer says beside the decision and its figures.
+
+    Args:
+        tasks: Names of the targets.
+        rows: Rows of the table.
+        folds, seeds: What was measured.
+        ways: How each recipe trains, in words: ``together``, ``apart``, ``in alternation``.
+        together: The recipe that stands for training together; ``separate`` if there is none.
+        blends: The weights of the components of the saved model, by target; None if none is saved.
+        saved_change: How the saved model compares with one of its components over all targets, on
+            folds without a say in its choice; called with the component's name.
+        scarce: Why a target's metric is undefined in many folds, in words, by target.
+    """
+
+    tasks: tuple[str, ...]
+    rows: int
+    folds: int
+    seeds: int
+    ways: Mapping[str, str]
+    together: str = "joint"
+    blends: Mapping[str, Mapping[str, float]] | None = None
+    saved_change: Callable[[str], Comparison] | None = None
+    scarce: Mapping[str, str] = field(default_factory=dict)
