@@ -8,6 +8,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from jointrain.balancing import BALANCERS, Balancer, Needs, backward
@@ -89,7 +92,16 @@ def train(
 
 
 def flat(network: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in network.parameters()])
+    whole = [p.full_tensor() if isinstance(p, DTensor) else p for p in network.parameters()]
+    return torch.cat([p.detach().flatten() for p in whole])
+
+
+def shard(network: nn.Module) -> nn.Module:
+    """Shard two layers of the trunk by themselves and all that is left together."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for layer in (network.trunk[0], network.trunk[2]):
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(network, mesh=mesh)
 
 
 WRAPPERS: dict[str, Callable[[nn.Module], nn.Module] | None] = {
@@ -98,6 +110,7 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module] | None] = {
     "found": lambda net: DistributedDataParallel(net),
     "find_unused": lambda net: DistributedDataParallel(net, find_unused_parameters=True),
     "static_graph": lambda net: DistributedDataParallel(net, static_graph=True),
+    "sharded": shard,
     "bucket_view": lambda net: DistributedDataParallel(net, gradient_as_bucket_view=True),
 }
 

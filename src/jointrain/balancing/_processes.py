@@ -24,8 +24,9 @@ from jointrain.balancing.engine._agreement import (
 from jointrain.balancing.engine._distributed import DistributedStep, distributed, sum_gradients
 from jointrain.balancing.engine._graph import walk
 from jointrain.balancing.engine._ranks import ranks_of
-from jointrain.balancing.engine._replicas import Group, find_replicas
+from jointrain.balancing.engine._replicas import Group, find_replicas, gathered
 from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad
+from jointrain.balancing.engine._sharded import ShardedStep, divisor, refuse_sharded, sharded
 from jointrain.balancing.engine._step import Step, prepare
 from jointrain.errors import InvalidInputError
 
@@ -69,25 +70,37 @@ class Together:
         """What part of each task's rows is on this process, [t], float64."""
         return torch.tensor(self.agreement.shares, dtype=torch.float64)
 
+    @property
+    def sharded(self) -> bool:
+        """Whether the parameters are shards of `fully_shard`."""
+        return self.agreement.replicas.sharded is not None
+
     def without(self, bad: Sequence[int]) -> Together:
         """Return it without the tasks at these positions."""
         values = [v for k, v in enumerate(self.values) if k not in bad]
         return replace(self, agreement=self.agreement.without(bad), values=values, ready=None)
 
-    def step(self) -> DistributedStep:
+    def step(self) -> DistributedStep | ShardedStep:
         """Return the step, without factors."""
         arguments = self.arguments
+        named_shared = arguments.shared is not None or arguments.features is not None
+        if self.sharded:
+            return sharded(
+                self.values, self.agreement, shared_named=named_shared, own=arguments.own
+            )
         return distributed(
             self.ready,
             self.values,
             self.agreement,
-            shared_named=arguments.shared is not None or arguments.features is not None,
+            shared_named=named_shared,
             own=arguments.own,
             features=arguments.features if self.agreement.alike else None,
         )
 
-    def step_of(self, values: list[Tensor], scale: float) -> DistributedStep:
+    def step_of(self, values: list[Tensor], scale: float) -> Step:
         """Return the step of other losses of the same tasks, with as many rows on each process."""
+        if self.sharded:
+            raise refuse_sharded("extra=")
         step = replace(self, values=values, ready=None).step()
         share = scale / self.agreement.ranks.size
         step.factors = [torch.full_like(v.detach(), share) for v in values]
@@ -102,7 +115,8 @@ class Together:
         penalty = self.arguments.penalty
         if self._by_wrapper():
             outputs = [stacked(self.values)]
-            starts = [weights * self.shares * (scale * self.agreement.ranks.size)]
+            divided = divisor(self.agreement) if self.sharded else self.agreement.ranks.size
+            starts = [weights * self.shares * (scale * divided)]
             if penalty is not None:
                 outputs.append(penalty)
                 starts.append(torch.tensor(scale, dtype=torch.float64))
@@ -120,6 +134,8 @@ class Together:
 
         Leaf tensors of this process's graph that are no parameters get theirs as well.
         """
+        if self.sharded:
+            return self._of_weighted_shards(weights, scale)
         factors = (weights * self.shares * scale).unbind()
         starts = [f.to(v) for f, v in zip(factors, self.values, strict=True)]
         known = {id(p.tensor) for p in self.agreement.places} | {id(v) for v in self.values}
@@ -129,6 +145,12 @@ class Together:
         result = Gradients.of(tensors, total)
         result.extend(Gradients.of(others, found[len(tensors) :]))
         return result
+
+    def _of_weighted_shards(self, weights: Tensor, scale: float) -> Gradients:
+        step = self.step()
+        step.factors = [(s * scale).to(v) for s, v in zip(self.shares, self.values, strict=True)]
+        step.retain_graph = True
+        return step.weighted(weights, own=True, weigh_own=True)
 
     def add_penalty(self, scale: float) -> None:
         """Add the gradient of the penalty, the mean over the processes, to `.grad`."""
@@ -143,6 +165,8 @@ class Together:
 
     def _by_wrapper(self) -> bool:
         wrapper = self.agreement.replicas.wrapper
+        if self.sharded:
+            return True
         if wrapper is None or not (self.agreement.alike and all(self.agreement.present)):
             return False
         held = sum(1 for p in wrapper.parameters() if p.requires_grad)
@@ -170,6 +194,8 @@ class Together:
         held_out: Callable[[], Tensor],
     ) -> BilevelProblem:
         """Return the bilevel problem whose losses and gradients are those of all processes."""
+        if self.sharded:
+            raise refuse_sharded("held_out=")
         return _Problem(
             self.agreement,
             self.mean(stacked(self.values)),
@@ -223,6 +249,8 @@ def meet(losses: Losses, balancer: Balancer, arguments: Arguments) -> Together |
         if replicas is None:
             balancer.mean_over_processes = None
             return None
+        if replicas.sharded is not None:
+            places = _of_shards(places, replicas.sharded, arguments)
         rows = None if arguments.rows is None else row_counts(arguments.rows, names)
         local = Local(
             names,
@@ -294,7 +322,10 @@ def _brought(
         or not isinstance(balancer, LossWeighting)
     ):
         step = prepare(
-            values, shared=arguments.shared, own=arguments.own, features=arguments.features
+            values,
+            shared=None if arguments.shared is None else gathered(arguments.shared),
+            own=None if arguments.own is None else gathered(arguments.own),
+            features=arguments.features,
         )
     picked = set() if step is None else {id(leaf.tensor) for leaf in step.shared}
     known = None if step is None else {id(leaf.tensor) for leaf in step.parameters}
@@ -318,6 +349,14 @@ def _counts(place: Place, known: set[int] | None, arguments: Arguments) -> bool:
         return True
     named_ones = [*(arguments.shared or ()), *(arguments.own or ())]
     return any(place.tensor is x for x in named_ones)
+
+
+def _of_shards(places: list[Place], managed: dict[int, Any], arguments: Arguments) -> list[Place]:
+    """Return the places of the shards in place of the gathered parameters that the graph knows."""
+    if arguments.penalty is not None:
+        raise refuse_sharded("penalty=")
+    kept = [p for p in places if id(p.tensor) in managed]
+    return [p._replace(tensor=managed[id(p.tensor)][0].sharded_param) for p in kept]
 
 
 def _likely_group(arguments: Arguments) -> dist.ProcessGroup | None:
@@ -357,7 +396,7 @@ def _sorted(
     like = values[0] if values else next(iter(agreement.places)).tensor
     found = []
     for name, present in zip(agreement.names, agreement.present, strict=True):
-        if present and name in own:
+        if name in own and (present or agreement.replicas.sharded is not None):
             found.append(own[name])
         else:
             found.append(torch.zeros((), device=like.device, dtype=like.dtype, requires_grad=True))

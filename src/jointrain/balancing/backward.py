@@ -668,7 +668,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
             torch.view_as_complex(value.contiguous()) if tensor.is_complex() else value
             for tensor, value in zip(tensors, values, strict=True)
         ]
-        shared.extend(Gradients.of(tensors, found))
+        shared.extend(rows.update(tensors, found))
 
     if balancer.blockwise and step.too_large():
         mine = step.by_layer(see, inputs=True)

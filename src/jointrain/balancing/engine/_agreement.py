@@ -240,6 +240,8 @@ def _agree_in_full(
     found = ranks.gather_objects(message)
     _check_arguments(found)
     names = tuple(dict.fromkeys(name for names, *_ in found for name in names))
+    if replicas.sharded is not None:
+        _check_shards(found)
     alike = all(m[0] == found[0][0] and _without_sums(m[4]) == _without_sums(mine) for m in found)
     if alike:
         names = local.names
@@ -274,6 +276,15 @@ def _check_arguments(
         raise InvalidInputError(
             "`rows` was given on some processes only. Pass it on all of them, 0 for a task "
             "without a label."
+        )
+
+
+def _check_shards(found: Sequence[tuple[tuple[str, ...], object, object, object, object]]) -> None:
+    if len({frozenset(m[0]) for m in found}) > 1:
+        raise InvalidInputError(
+            "Over shards of `fully_shard` every process must have a loss of every task, since each "
+            "pass gathers the shards of all. For a task without a label here give a loss of 0 that "
+            "is computed from its output (`0 * output.sum()`), and `rows` of 0."
         )
 
 
@@ -324,6 +335,11 @@ def _weighed(
     table = torch.tensor(rows, dtype=torch.float64).view(len(rows), len(names))
     values = torch.tensor(losses, dtype=torch.float64).view(len(rows), len(names))
     total = table.sum(0)
+    if replicas.sharded is not None and not bool(values[table == 0].isfinite().all()):
+        raise InvalidInputError(
+            "Over shards of `fully_shard` the loss of a task without rows on a process must be "
+            "finite, since its pass is made all the same. Take a sum in place of a mean there."
+        )
     shares = table / total.clamp_min(1e-300)
     mean = torch.where(table > 0, values * shares, 0.0).sum(0)
     found = Agreement(

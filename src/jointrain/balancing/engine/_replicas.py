@@ -153,9 +153,7 @@ def _sharded(leaves: Sequence[Tensor]) -> dict[int, Any]:
     wanted = {id(leaf) for leaf in leaves}
     return {
         id(parameter._unsharded_param): (parameter, group)
-        for state in _states()
-        for group in state._fsdp_param_groups
-        for parameter in group.fsdp_params
+        for parameter, group in _managed()
         if id(getattr(parameter, "_unsharded_param", None)) in wanted
     }
 
@@ -188,14 +186,38 @@ def _of_shards(
             "`process_group` is not the mesh that `fully_shard` was given. Leave it out."
         )
     holders = [module] if module is not None else _roots({id(g) for _, g in sharded.values()})
-    shards = {
-        id(getattr(parameter, "_unsharded_param", None)): parameter.sharded_param
-        for state in _states()
-        for inner in state._fsdp_param_groups
-        for parameter in inner.fsdp_params
-    }
-    order = [shards.get(id(p), p) for holder in holders for p in holder.parameters()]
+    order = shards_of([p for holder in holders for p in holder.parameters()])
     return Replicas(mesh.shard_process_group, order, sharded=sharded)
+
+
+def shards_of(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the shards in place of gathered parameters, others as they are."""
+    found = {id(getattr(p, "_unsharded_param", None)): p.sharded_param for p, _ in _managed()}
+    return [found.get(id(x), x) for x in tensors]
+
+
+def gathered(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gathered parameters, which graphs know, in place of shards, others as they are."""
+    found = {id(p.sharded_param): getattr(p, "_unsharded_param", None) for p, _ in _managed()}
+    return [x if (whole := found.get(id(x))) is None else whole for x in tensors]
+
+
+def _managed() -> list[tuple[Any, Any]]:
+    """Return all parameters that `fully_shard` manages, with the group each is gathered in."""
+    return [
+        (parameter, group)
+        for state in _states()
+        for group in _groups_of(state)
+        for parameter in group.fsdp_params
+    ]
+
+
+def _groups_of(state: Any) -> list[Any]:
+    several = getattr(state, "_fsdp_param_groups", None)
+    if several is not None:
+        return list(several)
+    one = state._fsdp_param_group  # of torch before 2.10
+    return [] if one is None else [one]
 
 
 def _is_plain(mesh: Any) -> bool:
@@ -208,7 +230,7 @@ def _roots(groups: set[int]) -> list[nn.Module]:
     """Return the outermost modules that `fully_shard` was applied to and that own the groups."""
     roots = []
     for state in _states():
-        inner = [id(g) for s in state._state_ctx.all_states for g in s._fsdp_param_groups]
+        inner = [id(g) for s in state._state_ctx.all_states for g in _groups_of(s)]
         if state._is_root and groups & set(inner):
             roots.append(state)
     if len(roots) != 1:

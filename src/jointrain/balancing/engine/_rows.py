@@ -399,6 +399,10 @@ class Rows:
                 result.extend(Gradients.of([tensor], [sum(parts[1:], start=parts[0])]))
         return result
 
+    def update(self, parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Gradients:
+        """Return updates of the parameters, as `per_parameter` gave them, as their gradients."""
+        return Gradients.of(parameters, values)
+
     def finite(self) -> Tensor:
         """Return for each task whether all its gradients are finite, [t], on the CPU."""
         ok = torch.ones(self.t, dtype=torch.bool)
