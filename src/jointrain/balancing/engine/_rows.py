@@ -41,7 +41,7 @@ class Block(NamedTuple):
         """Cut all rows into the parameters' shapes, [t, *shape] each, without a copy."""
         sizes = [x.numel() for x in self.tensors()]
         parts = torch.split(self.matrix, sizes, dim=1)
-        return [p.view(-1, *x.shape) for p, x in zip(parts, self.tensors(), strict=True)]
+        return [p.view(len(p), *x.shape) for p, x in zip(parts, self.tensors(), strict=True)]
 
 
 class Gradients(NamedTuple):
