@@ -63,6 +63,8 @@ def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:
         return _first_look(decision, said)
     if decision.what == "baseline":
         return [_baseline(decision, said)]
+    if len(said.tasks) == 1:
+        return [f"There is one target, and so nothing to train together{_rival(decision)}."]
     targets = targets_text(decision.judged or said.tasks, len(said.tasks))
     overall = decision.overall
     if overall is None:
@@ -177,10 +179,11 @@ def _of_verdict(decision: Decision, verdict: str) -> list[str]:
 
 
 def _other_targets(decision: Decision) -> list[str]:
-    """Say for which targets the verdict is which, unless it is the same for all."""
+    """Say for which targets the verdict is which, unless it is that over all targets."""
     found = {word: _of_verdict(decision, word) for word in VERDICTS}
     found = {word: names for word, names in found.items() if names}
-    if len(decision.judged) < 2 or len(found) < 2:
+    overall = decision.overall
+    if len(decision.judged) < 2 or (overall is not None and list(found) == [overall.verdict]):
         return []
     few = len(decision.judged) <= MOST_NAMED
     phrases = [
@@ -261,6 +264,8 @@ def _unscored(decision: Decision, said: Circumstances) -> list[str]:
     often = f"{least}" if least == most else f"{least} to {most}"
     it = "it" if len(decision.unscored) == 1 else "them"
     names = targets_text(decision.unscored, 0)
+    if least == total:
+        return [f"{names}: the folds do not tell how sure the changes are, so there is no verdict."]
     return [f"{names} can be scored in {often} of {total} folds only{where}: no verdict for {it}."]
 
 

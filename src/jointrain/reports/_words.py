@@ -25,6 +25,8 @@ _NUMBERS = [
 
 _FRACTIONS = {
     1: "as much",
+    9 / 10: "nine tenths",
+    4 / 5: "four fifths",
     3 / 4: "three quarters",
     2 / 3: "two thirds",
     1 / 2: "half",

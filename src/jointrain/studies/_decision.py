@@ -262,7 +262,7 @@ def _together_or_apart(
     cost = _cost(figures, together)
     helped = [task for task in judged if measured[task].verdict == "better"]
     hurt = [task for task in judged if measured[task].verdict == "worse"]
-    basis: Basis = overall.verdict
+    basis: Basis = overall.verdict if has_interval(overall) else "no interval"
     if helped and hurt:
         apart = hurt
     elif basis == "worse":
