@@ -38,13 +38,21 @@ def test_cells_are_as_written(tmp_path):
         (None, "NA"),
         ('say "x"', "5'10\""),
     ]
-    assert table.quoted["id"].to_list() == [False, True, True, False, True]
+    assert list(table.quoted) == ["x"]
     assert table.quoted["x"].to_list() == [False, False, False, True, False]
 
 
 def test_quotes_that_can_not_matter_are_not_looked_up(tmp_path):
-    table = raw(tmp_path, 'name,n\n"Anna",1\n"Bo, jr",2\n')
-    assert table.quoted == {}
+    assert raw(tmp_path, 'name,n\n"Anna",1\n"Bo, jr",2\n').quoted == {}
+
+
+@pytest.mark.parametrize("word", ["na", "N/A", "None", " NA", "-999", "\\N", "void"])
+def test_words_for_missing_values_are_looked_up(tmp_path, word):
+    table = raw(tmp_path, f'a,b,c\n"{word}",{word},1\n{word},"{word}",2\n', missing=("void",))
+    assert {name: mask.to_list() for name, mask in table.quoted.items()} == {
+        "a": [True, False],
+        "b": [False, True],
+    }
 
 
 ROWS = [["x", "y", "z"], ["0.5", "1", "a"], ["1.5", "2", "b"]]

@@ -62,7 +62,7 @@ class RawTable:
         is_text: Whether the cells are text that must be typed.
         where: What messages call the source.
         quoted: Which cells of a column are in quotes, [n], for the columns in which some cell is
-            and in which it could matter: cells that look like a number or like a missing value.
+            and in which it could matter: cells that look like a missing value.
         row_to_line: The line of the file on which a row (from 0) begins, from 1.
         separator: What stands between the fields, for text with separators.
         notes: What was decided about the file, a sentence each.

@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     pass
 
 _LIKE_MISSING = (
-    "",
-    *("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "unknown"),
-    *("?", "-", "--", ".", "\\n"),
+    *("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil", "unknown", "missing"),
+    *("?", "-", "--", ".", "\\n", "-99", "-999", "-9999"),
 )
-_LIKE_NUMBER = r"^\s*[-+(<>~$€£]*\s*[.,]?\d"
+"""Words that could mean a missing value: if they are in quotes, they are values."""
 _BLOCK_BYTES = 1 << 24
 _ROW_LIKE_SEPARATORS = 4
 """Separators in the lines of one cell, as many as in rows, that tell swallowed rows from text."""
@@ -245,13 +244,10 @@ def _quoted(
     """Return which cells are in quotes, for the columns where it could matter."""
     if not text.has_quotes:
         return {}
-    like_missing = [*_LIKE_MISSING, *(token.lower() for token in options.missing or ())]
-    looked_at = pl.col(list(names)).str.strip_chars()
-    matters = cells.select(
-        (
-            looked_at.str.to_lowercase().is_in(like_missing) | looked_at.str.contains(_LIKE_NUMBER)
-        ).any()
-    ).row(0, named=True)
+    words = {*_LIKE_MISSING, *(word.strip() for word in options.missing or ())} - {""}
+    forms = {form for word in words for form in (word, word.lower(), word.upper(), word.title())}
+    forms |= {f" {form}" for form in forms} | {f"{form} " for form in forms}
+    matters = cells.select(pl.col(list(names)).is_in(list(forms)).any()).row(0, named=True)
     columns = [column for column, does in matters.items() if does]
     if not columns:
         return {}
@@ -265,7 +261,9 @@ def _quoted(
 def _refuse_swallowed_rows(cells: pl.DataFrame, text: _TextTable) -> None:
     """Refuse a cell that holds whole rows, as two quotes too many make it."""
     separators = text.width - 1
-    if not text.has_quotes or not separators:
+    ends = max(text.data.count(b"\n"), text.data.count(b"\r"))
+    lines = ends - text.dialect.body_line + 1 + (text.data[-1:] not in (b"\n", b"\r"))
+    if not text.has_quotes or not separators or lines <= len(cells):
         return
     for column in cells:
         rows = column.str.contains("\n", literal=True).fill_null(False).arg_true()
