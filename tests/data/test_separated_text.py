@@ -101,6 +101,32 @@ def test_separator_that_is_said(tmp_path):
         raw(tmp_path, "a,b\n1,2\n", separator='"')
 
 
+def test_separator_that_is_said_and_is_not_there(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"separator ';' was said.* say --separator ','"):
+        raw(tmp_path, "a,b\n1,2\n", separator=";")
+    with pytest.raises(InvalidInputError, match="say --separator tab"):
+        raw(tmp_path, "a\tb\n1\t2\n", separator=";")
+    assert raw(tmp_path, "a\n1\n", separator=";").frame.rows() == [("1",)]
+
+
+@pytest.mark.parametrize(
+    "text, rows",
+    [
+        ('a, b\n1, "x, y"\n2,  "z"\n', [("1", "x, y"), ("2", "z")]),
+        ('"a" , "b"\n "1" ;, "x"\n', None),
+        ('"a" ; "b"\n "1" ; " x, ""y"" "\n', [("1", ' x, "y" ')]),
+        ('a,b\n1,5 "x"\n2,3\n', [("1", '5 "x"'), ("2", "3")]),
+        ('a,b\n1,"say, ""no"" , x"\n', [("1", 'say, "no" , x')]),
+    ],
+)
+def test_spaces_between_separators_and_quotes(tmp_path, text, rows):
+    if rows is None:
+        with pytest.raises(InvalidInputError):
+            raw(tmp_path, text)
+    else:
+        assert raw(tmp_path, text).frame.rows() == rows
+
+
 @pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;\r", "\ufeffsep=;\n"])
 def test_separator_that_the_file_says(tmp_path, line):
     assert cells(tmp_path, line + "a;b,c\n1;2,3\n") == (["a", "b,c"], [("1", "2,3")])
@@ -196,7 +222,6 @@ def test_names_without_note(tmp_path, header):
         ("a,a \n3,4\n", "names column 'a' more than once; give each"),
         (",\n,\n", "has no names"),
         ('a,b\n"x"y,2\n', "has a quote in line 2 that does not close"),
-        ('a,b\n1,2\n"x" ,2\n', "has a quote in line 3 that does not close"),
         ('a,b\n"x"" y,2\n"b",3\n', "has a quote in line 2 that does not close"),
         (
             'a,b\n1,"x\n' + "5,6\n" * 9 + '7,y"\n',

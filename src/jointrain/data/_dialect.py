@@ -13,6 +13,7 @@ from jointrain.data._raw_table import ReadingOptions
 from jointrain.data._text_encoding import refuse_not_utf8
 from jointrain.errors import InvalidInputError
 
+_TAB = "\t"
 _CANDIDATES = (",", ";", "\t", "|")
 _SAMPLE_BYTES = 1 << 18
 _SAMPLE_ROWS = 1000
@@ -142,7 +143,8 @@ def _found(text: str, where: str, usual: str, options: ReadingOptions, *, whole:
         if not whole:
             raise _MoreNeededError
         raise InvalidInputError(f"{where} is empty; it needs a header and at least one row")
-    separator = said or said_in_file or _best_separator(body, usual, whole=whole)
+    found = _best_separator(body, usual, whole=whole)
+    separator = said or said_in_file or found
     if comments and options.comment is None and _is_header(comments[-1][1], body, separator):
         above = comments[-1][0]
         body = text[above:]
@@ -151,6 +153,8 @@ def _found(text: str, where: str, usual: str, options: ReadingOptions, *, whole:
             f"the rows and was taken as the header; --comment '{prefix}' skips it"
         )
         comments.pop()
+    if separator != found:
+        _check_said_separator(body, where, separator, found)
     if comments and options.comment is None:
         shown = "line that begins" if len(comments) == 1 else "lines that begin"
         notes.append(
@@ -179,6 +183,17 @@ def _checked_separator(separator: str | None) -> str | None:
             f"--separator must be one character such as ';' or 'tab', got {separator!r}"
         )
     return separator
+
+
+def _check_said_separator(body: str, where: str, said: str, found: str) -> None:
+    """Refuse a separator that leaves one column where another gives several."""
+    first = next(iter(Records(body, said)), [])
+    others = next(iter(Records(body, found)), [])
+    if len(first) == 1 and len(others) > 1:
+        raise InvalidInputError(
+            f"the separator {said!r} was said, but is not in the header of {where}, which has "
+            f"{found!r}; say --separator {'tab' if found == _TAB else repr(found)}"
+        )
 
 
 def _above_header(text: str, prefix: str) -> tuple[int, list[tuple[int, str]], str | None]:

@@ -26,6 +26,8 @@ _LIKE_MISSING = (
     *("?", "-", "--", ".", "\\n", "-99", "-999", "-9999"),
 )
 """Words that could mean a missing value: if they are in quotes, they are values."""
+_SPACED_QUOTES = (b', "', b'; "', b'| "', b'\t "', b'" ,', b'" ;', b'" |', b'" \t')
+_SAMPLE_BYTES = 1 << 18
 _BLOCK_BYTES = 1 << 24
 _ROW_LIKE_SEPARATORS = 4
 """Separators in the lines of one cell, as many as in rows, that tell swallowed rows from text."""
@@ -46,6 +48,7 @@ def read_separated(data: bytes, where: str, usual: str, options: ReadingOptions)
     data, notes = to_utf8(data, where, options.encoding)
     if not data.strip():
         raise InvalidInputError(f"{where} is empty; it needs a header and at least one row")
+    data = _without_spaces_at_quotes(data)
     text = _TextTable(data, where, find_dialect(data, where, usual, options))
     cells = text.cells()
     names, names_notes = _named(cells, text)
@@ -59,6 +62,35 @@ def read_separated(data: bytes, where: str, usual: str, options: ReadingOptions)
         separator=text.dialect.separator,
         notes=(*notes, *text.dialect.notes, *names_notes),
     )
+
+
+def _without_spaces_at_quotes(data: bytes) -> bytes:
+    """Drop the spaces between separators and quotes, as in ``a, "b, c" , d``.
+
+    Quotes only count as such next to a separator. The spaces are dropped only if every quote then
+    stands where one that opens or closes a field must.
+    """
+    if not any(data.find(pair, 0, _SAMPLE_BYTES) >= 0 for pair in _SPACED_QUOTES):
+        return data
+    written = np.frombuffer(data, np.uint8)
+    places = np.flatnonzero(written == ord('"'))
+    ends = np.zeros(256, bool)
+    ends[[ord(mark) for mark in ',;|\t\r\n"']] = True
+    if len(places) % 2:
+        return data
+    dropped = np.zeros(len(written), bool)
+    for side, step in ((places[::2], -1), (places[1::2], 1)):
+        at = side + step
+        while True:
+            inside = at[(at >= 0) & (at < len(written))]
+            blank = inside[written[inside] == ord(" ")]
+            if not ends[written[inside[written[inside] != ord(" ")]]].all():
+                return data  # a quote within a field
+            if not len(blank):
+                break
+            dropped[blank] = True
+            at = blank + step
+    return written[~dropped].tobytes()
 
 
 @dataclass(frozen=True)
