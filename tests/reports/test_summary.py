@@ -166,3 +166,32 @@ def test_many_targets_are_counted_not_listed(count):
     described = result_to_json(result)
     assert len(described["tasks"]) == count
     assert len(described["decision"]["targets"]) == count
+
+
+def test_tables_say_in_how_many_folds_a_target_can_be_scored():
+    result = make_result(both(joint=3))
+    fold = pl.col("seed") * 5 + pl.col("fold")
+    missing = (pl.col("task") == "b") & (fold > 1) & (pl.col("metric") == "RMSE")
+    table = result.table.with_columns(value=pl.when(missing).then(np.nan).otherwise("value"))
+    holes = StudyResult(result.study, table, result.seconds)
+    text = printed(holes)
+    assert "b: regression, 20 labels, RMSE defined in 2 of 10 folds" in text
+    assert "All targets but b" in text
+    described = result_to_json(holes)
+    b = described["tasks"][1]["recipes"]["joint"]["against_separate"]
+    assert (b["verdict"], b["low"], b["defined"], b["total"]) == ("undecided", None, 2, 10)
+    assert described["delta_m"]["joint"]["left_out"] == ["b"]
+    assert described["delta_m"]["joint"]["verdict"] == "better"
+    whole = printed(result)
+    assert "defined in" not in whole
+    assert "All targets but" not in whole
+
+
+def test_changes_of_what_is_near_zero_are_printed_as_differences():
+    result = make_result(both(joint=3))
+    zero = pl.when(pl.col("task") == "b").then(pl.col("value") * 0).otherwise("value")
+    described = result_to_json(StudyResult(result.study, result.table.with_columns(value=zero), {
+        name: 1.0 for name in GAINS
+    }))  # fmt: skip
+    b = described["tasks"][1]["recipes"]["joint"]["against_separate"]
+    assert (b["unit"], b["change"], b["verdict"]) == ("difference", 0.0, "equivalent")

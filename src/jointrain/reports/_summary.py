@@ -12,6 +12,7 @@ import numpy as np
 from jointrain.reports._answer import VERDICTS
 from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._study_answer import answer
+from jointrain.reports._words import listed
 from jointrain.studies import SEPARATE, SHIPPED, Comparison, StudyResult
 from jointrain.studies._decision import together_of
 from jointrain.task import Task
@@ -80,13 +81,18 @@ def _tables_of_tasks(result: StudyResult, interim: bool) -> list[SummaryTable]:
                 comparison = against[recipe][task.name]
                 cells += [change_and_interval(comparison), comparison.verdict]
             rows.append(cells)
-        tables.append(SummaryTable(_title(task, count), headings, rows))
+        tables.append(SummaryTable(_title(task, count, result), headings, rows))
     return tables
 
 
-def _title(task: Task, labels: int) -> str:
+def _title(task: Task, labels: int, result: StudyResult) -> str:
     classes = f" of {len(task.classes)} classes" if task.kind == "multiclass" else ""
-    return f"{task.name}: {task.kind}{classes}, {labels} labels"
+    title = f"{task.name}: {task.kind}{classes}, {labels} labels"
+    metric, runs = task.primary_metric.name, result.runs(SEPARATE)
+    defined = int(np.isfinite(result.values(SEPARATE, task.name, metric)).sum())
+    if defined < runs:
+        title += f", {metric} defined in {defined} of {runs} folds"
+    return title
 
 
 def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
@@ -106,7 +112,11 @@ def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
         runs = 0 if name == SHIPPED else result.runs(name)
         rows.append([name, *cells, f"{result.seconds[name] / runs:.2f} s" if runs else ""])
     verdict = [] if interim else ["verdict"]
-    return SummaryTable("All targets", ["recipe", "Delta-m", *verdict, "time per fold"], rows)
+    # the same for all recipes: it depends on the labels and on separate training
+    left_out = next((one.left_out for one in result.delta_m.values()), ())
+    but = f" but {listed(left_out)}" if left_out else ""
+    headings = ["recipe", "Delta-m", *verdict, "time per fold"]
+    return SummaryTable(f"All targets{but}", headings, rows)
 
 
 def _tables_of_many(result: StudyResult, interim: bool) -> list[SummaryTable]:

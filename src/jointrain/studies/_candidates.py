@@ -17,7 +17,15 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._changes import fold_overlaps, task_changes
 from jointrain.studies._fold_runs import Fold
-from jointrain.studies._statistics import MARGIN, Changes, Comparison, check_margin, judge_all
+from jointrain.studies._statistics import (
+    MARGIN,
+    Changes,
+    Comparison,
+    check_margin,
+    estimate_change,
+    judge_all,
+    mean_estimate,
+)
 from jointrain.studies._study import Study
 from jointrain.task import Task
 from jointrain.training._recipe import Recipe
@@ -140,9 +148,10 @@ class Candidates:
 
     @cached_property
     def _counted(self) -> set[str]:
-        """The tasks that Delta-m is a mean over: those with percentages, if there are any."""
-        units = {t: one.unit for t, one in self._changes(self.baseline, self.baseline).items()}
-        return {task for task in units if units[task] == "percent"} or set(units)
+        """The tasks that Delta-m is a mean over, see `mean_estimate`."""
+        itself = self._changes(self.baseline, self.baseline)
+        each = {task: estimate_change(changes) for task, changes in itself.items()}
+        return set(each) - set(mean_estimate(each).left_out)
 
     def _score(self, changes: Mapping[str, float]) -> float:
         pairs = [
