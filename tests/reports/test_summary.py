@@ -190,6 +190,7 @@ def test_tables_say_in_how_many_folds_a_target_can_be_scored():
 def test_changes_of_what_is_near_zero_are_printed_as_differences():
     result = make_result(both(joint=3))
     zero = pl.when(pl.col("task") == "b").then(pl.col("value") * 0).otherwise("value")
-    described = result_to_json(StudyResult(result.study, result.table.with_columns(value=zero), dict.fromkeys(GAINS, 1.0)))  # fmt: skip
+    table = result.table.with_columns(value=zero)
+    described = result_to_json(StudyResult(result.study, table, result.seconds))
     b = described["tasks"][1]["recipes"]["joint"]["against_separate"]
     assert (b["unit"], b["change"], b["verdict"]) == ("difference", 0.0, "equivalent")
