@@ -59,10 +59,12 @@ def _one_way(
         named = {decision.chosen, decision.rival}
         what = "a blend of both" if way == named else _components(way, said, tasks)
     elif name == SEPARATE:
-        return "a separate network" + (" for each" if count > 1 else "")
+        what = "a separate network"
+        if count == len(said.tasks) > 1:
+            return f"{what} for each"
     else:
         what = _component(name, said)
-    if count == 1:
+    if len(said.tasks) == 1:
         return what
     if count < len(said.tasks):
         return f"{what} for {targets_text(tasks, 0)}"

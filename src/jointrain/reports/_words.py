@@ -73,8 +73,8 @@ def targets_text(names: Sequence[str], of: int) -> str:
 
 
 def percent(value: float) -> str:
-    """Return a positive or negative figure with one decimal, none if that is 0."""
-    text = f"{value:.1f}".removesuffix(".0")
+    """Return a figure with one decimal; with none if that is 0, or the figure 20 or more."""
+    text = f"{value:.0f}" if abs(value) >= 20 else f"{value:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
 
 
