@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jointrain.errors import JointrainError
+from jointrain.errors import InvalidInputError, JointrainError
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
@@ -40,7 +41,12 @@ def skippable(what: str) -> Iterator[None]:
         print(f"note: {what} skipped: {reason}", file=sys.stderr)
 
 
-def add_importance(model: TableModel | BlendedModel, table: SupervisedTable, bundle: Path) -> None:
+def add_importance(
+    model: TableModel | BlendedModel,
+    table: SupervisedTable,
+    bundle: Path,
+    until: float | None = None,
+) -> None:
     """Measure the importance of the columns and add it to the notes of a saved bundle.
 
     Nothing is measured where there are very many columns. What fails is skipped with a note.
@@ -49,12 +55,31 @@ def add_importance(model: TableModel | BlendedModel, table: SupervisedTable, bun
         model: The model that the bundle holds.
         table: The rows that it was fitted to.
         bundle: The folder.
+        until: `time.monotonic()` at which it is left out if it is not done; default never.
     """
     from jointrain.bundle import add_notes
+    from jointrain.studies import run_jobs
 
     with skippable("column importance"):
         if len(model.columns) <= _MEASURED_COLUMNS:
-            add_notes(bundle, {"importance": _importance(model, table)})
+            job = _ImportanceJob(model, table)
+            found = dict(run_jobs([job], workers=1, until=until))
+            if job.key not in found:
+                raise InvalidInputError("the budget is spent")
+            add_notes(bundle, {"importance": found[job.key]})
+
+
+@dataclass(frozen=True)
+class _ImportanceJob:
+    """The importance of the columns, as work for a process that can be ended."""
+
+    model: TableModel | BlendedModel
+    table: SupervisedTable
+    key: str = "importance"
+
+    def run(self) -> dict[str, Any] | None:
+        """Return the importance."""
+        return _importance(self.model, self.table)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

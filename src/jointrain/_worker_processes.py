@@ -53,8 +53,8 @@ def give_back(pool: Any) -> None:
 
 
 def warm_up(count: int) -> None:
-    """Start processes that import what studies need, beside what this process does meanwhile."""
-    for _ in range(count):
+    """Let so many processes wait that import what studies need, while this process goes on."""
+    for _ in range(count - len(_spare)):
         pool = _new_pool()
         pool.submit(_import_studies)
         _spare.append(pool)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -23,6 +22,7 @@ from rich.console import Console
 
 from jointrain import __version__
 from jointrain._after_saving import add_importance, skippable, write_whole
+from jointrain._cores import available_cores
 from jointrain._output_folder import ANSWER, check_new_folder, write_new_folder
 from jointrain._printed_tables import print_table
 from jointrain._settings import (
@@ -253,15 +253,16 @@ def compare(settings: CompareSettings) -> None:
     baselines, prints what the data show, and saves the model that they speak for.
     """
     started = time.monotonic()
-    workers = settings.workers or os.cpu_count() or 1
-    if workers > 1 and settings.table_may_exist:
+    workers = settings.workers or available_cores()
+    # within a budget, even one worker is a process of its own, so that it can be ended
+    if (workers > 1 or settings.budget is not None) and settings.table_may_exist:
         warm_up(workers)
 
     import polars as pl
 
     from jointrain.bundle import write_bundle
     from jointrain.reports import print_interim, print_result, result_to_json, write_markdown
-    from jointrain.studies import SHIPPED, Study, StudyInterrupted, fit_shipped
+    from jointrain.studies import SHIPPED, BlendedModel, Study, StudyInterrupted, fit_shipped
     from jointrain.training import resolve_device
 
     out = _output_folder(settings)
@@ -291,17 +292,32 @@ def compare(settings: CompareSettings) -> None:
             kept = f"note: finished folds are kept in {settings.study}; the same command goes on"
             print(kept, file=sys.stderr)
         raise
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    budget = settings.budget_seconds
+
+    def spent() -> float:
+        return time.monotonic() - started
+
     with _progress("training the model on all rows") as advance:
-        budget = settings.budget_seconds
-        spent = time.monotonic() - started + _LAST_SECONDS
-        left = None if budget is None else max(budget - spent, 1.0)
+        # a machine that is busy is slower in the last fit, too
+        left = None if budget is None else max(0.7 * (budget - _LAST_SECONDS - spent()), 1.0)
         model = fit_shipped(
             result,
             device=settings.device,
             workers=settings.workers,
             seconds=left,
+            until=None if budget is None else started + max(budget, spent() + _LAST_SECONDS),
             progress=advance,
         )
+    if isinstance(model, BlendedModel) and model.weights != {
+        task: blend.weights for task, blend in result.blends.items()
+    }:
+        lost = sorted({n for b in result.blends.values() for n in b.weights} - {*model.components})
+        print(
+            f"note: {', '.join(lost)} left out of the saved model: time was over", file=sys.stderr
+        )
+        result = result.with_weights(model.weights)
     metrics: dict[str, dict[str, float]] = {}
     with skippable("metrics of the saved model"):
         metrics = {
@@ -328,7 +344,8 @@ def compare(settings: CompareSettings) -> None:
 
     out = write_new_folder(out, write, force=settings.force, elsewhere=True)
     # from here on the model is safe: what fails is skipped
-    add_importance(model, table, out / "bundle")
+    until = None if budget is None else started + budget
+    add_importance(model, result.study.table, out / "bundle", until)
     picture = out / "changes.png"
     if find_spec("matplotlib") is not None:
         with skippable(picture.name):
@@ -362,9 +379,9 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
         if seconds is None:
             return study.run(workers=settings.workers, store=settings.study, progress=advance)
 
-        def on_answer(result: StudyResult, spent: float) -> None:
+        def on_answer(result: StudyResult, spent: float, planned: int) -> None:
             names = ", ".join(result.recipe_names)
-            text = f"after {spent:.0f} s ({names}): {interim_answer(result)}"
+            text = f"after {spent:.0f} s ({names}): {interim_answer(result, planned)}"
             print(text, file=sys.stderr)
 
         return run_within_budget(

@@ -1,20 +1,29 @@
 """Budgets: what is run is decided by its cost, and the answer comes in stages."""
 
+import math
 import time
 
 import numpy as np
 import polars as pl
 import pytest
 
-from jointrain import InvalidInputError, Recipe, Study, SupervisedTable
+from jointrain import Recipe, Study, SupervisedTable
 from jointrain.studies import (
-    FIRST_BASELINES,
+    SEPARATE,
     _budget,
+    _study,
     default_recipes,
     named_recipes,
     run_within_budget,
 )
-from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
+from jointrain.studies._budget import (
+    SHARE_OF_RECIPES,
+    Clock,
+    Level,
+    _interleaved,
+    _Plan,
+    chosen_level,
+)
 from jointrain.studies._fold_runs import FoldJob
 from jointrain.studies._study import Measurements
 
@@ -29,44 +38,142 @@ def table(rows: int = 60) -> SupervisedTable:
 
 
 def study(**changes) -> Study:
-    settings = {"baselines": FIRST_BASELINES, "folds": 3, "seeds": 2} | changes
-    return Study(table(), default_recipes(QUICK), **settings)
+    settings = {
+        "table": table(),
+        "recipes": default_recipes(QUICK),
+        "baselines": ("constant", "linear"),
+        "folds": 3,
+        "seeds": 2,
+    }
+    return Study(**settings | changes)
 
 
 def plan(seconds: float, **costs: float) -> _Plan:
-    made = _Plan(study(), seconds, 2, time.monotonic())
+    made = _Plan(study(), Clock(seconds, time.monotonic()), 2)
     made.costs = {name.replace("_", " "): cost for name, cost in costs.items()}
+    made._single = dict(made.costs)
     return made
 
 
 COSTS = {"separate": 2.0, "joint": 1.0, "constant": 0.0, "linear": 0.1, "extra_trees": 1.0}
 
 
-def test_a_large_budget_runs_recipes_baselines_and_seeds():
+@pytest.fixture
+def here(monkeypatch):
+    """Run jobs in this process, one after the other, until the time is over."""
+
+    def run_here(jobs, *, workers=None, store=None, until=None):
+        waiting = {job.key: job for job in jobs}
+        if store is not None:
+            for key, value in store.finished(waiting).items():
+                del waiting[key]
+                yield key, value
+        for key, job in waiting.items():
+            if until is not None and time.monotonic() >= until:
+                return
+            result = job.run()
+            if store is not None:
+                with store.session():
+                    store.claim([key])
+                    store.finish(key, result)
+            yield key, result
+
+    monkeypatch.setattr(_study, "run_jobs", run_here)
+    monkeypatch.setattr(_budget, "warm_up", lambda count: None)
+
+
+def test_a_large_budget_runs_recipes_baselines_and_seeds(here):
     seen = []
     result = run_within_budget(
         study(folds=2),
         300,
         further=False,
         workers=1,
-        on_answer=lambda answer, spent: seen.append((answer.recipe_names, spent)),
+        on_answer=lambda answer, spent, planned: seen.append((answer.recipe_names, spent, planned)),
     )
-    assert result.recipe_names == ["separate", "joint", "alternating", *FIRST_BASELINES]
+    assert result.recipe_names == ["separate", "joint", "alternating", "constant", "linear"]
     assert result.study.seeds == 2
     assert {result.runs(name) for name in result.recipe_names} == {4}
     assert all(recipe.ensemble == 8 for recipe in result.study.recipes)
+    assert result.notes == ()
     # the first answer does without alternation
-    assert seen[0][0] == ["separate", "joint", *FIRST_BASELINES]
-    assert [spent for _, spent in seen] == sorted(spent for _, spent in seen)
+    assert seen[0][0] == ["separate", "joint", "constant", "linear"]
+    assert [spent for _, spent, _ in seen] == sorted(spent for _, spent, _ in seen)
+    assert {planned for _, _, planned in seen} == {2}
 
 
-def test_a_budget_that_is_too_small_says_what_would_do():
-    with pytest.raises(InvalidInputError, match=r"budget of 0\.001 s is too small .* give \d+ s"):
-        run_within_budget(study(), 0.001, workers=1)
+@pytest.mark.parametrize("seconds", [1e-6, 0.5])
+def test_the_smallest_budget_has_an_answer_too(here, seconds):
+    """It is a constant beside networks of a few epochs, and says so."""
+    result = run_within_budget(study(), seconds, workers=1)
+    assert result.recipe_names == ["separate", "joint", "constant"]
+    assert result.folds_done == 1
+    assert all(recipe.epochs == 3 for recipe in result.study.recipes)
+    notes = " ".join(result.notes)
+    assert f"budget of {seconds:g} s: nothing larger was done in time" in notes
+    assert "1 fold of 3 were measured" in notes
+    assert all(sum(blend.weights.values()) == pytest.approx(1) for blend in result.blends.values())
+    assert result.shipped_table.height
+    assert math.isnan(result.overall("joint", SEPARATE).low)
+
+
+def test_epochs_are_cut_before_rows():
+    recipe = Recipe(epochs=100)
+    assert chosen_level(recipe, 10_000, 1e-5, 10.1) == Level()
+    assert chosen_level(recipe, 10_000, 1e-5, 5.05) == Level(None, 50)
+    assert chosen_level(recipe, 10_000, 1e-5, 1.21) == Level(None, 12)
+    assert chosen_level(recipe, 10_000, 1e-5, 0.60001) == Level(5_000, 12)
+    assert chosen_level(recipe, 10_000, 1e-5, 1e-9) == Level(400, 12)
+    assert chosen_level(Recipe(epochs=5), 10_000, 1e-5, 0.100001) == Level(2_000)
+
+
+def test_a_slow_machine_trains_fewer_epochs_on_a_sample_of_rows(here, monkeypatch):
+    """The pace of the trial is taken for that of a machine a thousand times as slow."""
+    monkeypatch.setattr(_Plan, "seconds_together", lambda *_: 1e3)
+    result = run_within_budget(
+        study(table=table(600), recipes=default_recipes(Recipe(width=8, epochs=40, ensemble=2))),
+        300,
+        further=False,
+        workers=1,
+    )
+    assert len(result.study.table.frame) == 400
+    assert {recipe.epochs for recipe in result.study.recipes} == {12}
+    notes = " ".join(result.notes)
+    assert "networks were trained for 12 epochs of 40" in notes
+    assert "a sample of 400 of 600 rows was used" in notes
+
+
+def test_what_is_not_done_in_time_is_left_out_in_words(here, monkeypatch):
+    """A linear model never ends; the rest is compared on folds that all of it has."""
+    run = FoldJob.run
+
+    def without_lines(job):
+        return [] if "linear" in job.baselines else run(job)
+
+    monkeypatch.setattr(FoldJob, "run", without_lines)
+    result = run_within_budget(study(seeds=1), 300, further=False, workers=1)
+    assert "linear" not in result.recipe_names
+    assert "budget of 300 s: linear was left out" in result.notes
+    assert {result.runs(name) for name in result.recipe_names} == {3}
+
+
+def test_a_pilot_that_is_never_done_leaves_the_trial(here, monkeypatch):
+    run = FoldJob.run
+    monkeypatch.setattr(
+        FoldJob, "run", lambda job: run(job) if ((job.stacked or job.single) and any(
+            recipe.epochs == 1 for recipe in (*job.stacked, *job.single)
+        )) or "constant" in job.baselines else []
+    )  # fmt: skip
+    monkeypatch.setattr(_budget, "TRIAL_EPOCHS", 1)
+    result = run_within_budget(study(), 300, workers=1)
+    assert result.folds_done == 1
+    assert "nothing larger was done in time" in " ".join(result.notes)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_slow_study_gives_a_first_answer_of_two_folds_and_single_networks(workers, monkeypatch):
+def test_a_slow_study_gives_a_first_answer_of_one_fold_a_process_and_single_networks(
+    here, workers, monkeypatch
+):
     monkeypatch.setattr(_budget, "FIRST_ANSWER_SECONDS", 0.0)
     seen = []
     run_within_budget(
@@ -74,14 +181,14 @@ def test_a_slow_study_gives_a_first_answer_of_two_folds_and_single_networks(work
         300,
         further=False,
         workers=workers,
-        on_answer=lambda result, _: seen.append(result),
+        on_answer=lambda result, *_: seen.append(result),
     )
     runs = [{result.runs(name) for name in result.recipe_names} for result in seen]
-    assert runs[:2] == [{2}, {3}]
+    assert runs[:2] == [{workers}, {3}]
     assert [result.study.recipes[0].ensemble for result in seen[:2]] == [1, 8]
 
 
-def test_single_networks_of_the_first_folds_are_not_trained_again(monkeypatch):
+def test_single_networks_of_the_first_folds_are_not_trained_again(here, monkeypatch):
     choose = _Plan.affordable_size
     monkeypatch.setattr(_Plan, "affordable_size", lambda *given: choose(*given) and (1, 3))
     runs, seen = [], []
@@ -96,25 +203,46 @@ def test_single_networks_of_the_first_folds_are_not_trained_again(monkeypatch):
     for workers in (1, 2):
         result = run_within_budget(study(seeds=1), 300, further=False, workers=workers)
         seen.append(result.table)
-    # 2 recipes and 3 baselines on a fold with one worker, two folds with two; then the rest
-    assert [runs[:2], runs[3:5]] == [[5, 10], [10, 5]]
+    # the trial; 2 recipes and 2 baselines on a fold with one worker, two folds with two; the rest
+    assert [runs[:3], runs[4:7]] == [[3, 4, 8], [3, 8, 4]]
     assert seen[0].equals(seen[1])
 
 
 @pytest.mark.parametrize("second", [300, 200])
-def test_a_stopped_study_goes_on_from_its_store(tmp_path, second, monkeypatch):
+def test_a_stopped_study_goes_on_from_its_store(here, tmp_path, second, monkeypatch):
     place = tmp_path / "runs"
     expected = run_within_budget(study(), 300, further=False, workers=1, store=place)
-    # a job that is run again would fail
-    monkeypatch.setattr(FoldJob, "run", lambda job: 1 / 0)
+    run = FoldJob.run
+    # a job that is run again would fail, but for the trial
+    monkeypatch.setattr(
+        FoldJob,
+        "run",
+        lambda job: (
+            run(job)
+            if any(recipe.ensemble == 1 for recipe in job.stacked) or "constant" in job.baselines
+            else 1 / 0
+        ),
+    )
     result = run_within_budget(study(), second, further=False, workers=1, store=place)
     assert result.table.equals(expected.table)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("seconds", [4.0, 20.0])
+def test_processes_are_ended_when_the_time_is_over(seconds, monkeypatch):
+    """A fold that takes for ever ends with the budget; what is known is kept."""
+    started = time.monotonic()
+    slow = study(recipes=default_recipes(Recipe(width=512, depth=6, epochs=100_000)))
+    result = run_within_budget(slow, seconds, workers=2)
+    assert time.monotonic() - started < 10 * seconds  # no figure: it does end
+    assert result.notes
+    assert result.folds_done >= 1
 
 
 def test_ensembles_and_folds_shrink_with_the_budget():
     first = default_recipes(QUICK)[:2]
     sizes = [plan(seconds, **COSTS).affordable_size(first) for seconds in (400, 80, 30, 9)]
-    assert sizes == [(8, 3), (4, 3), (2, 3), (1, 2)]
+    assert sizes == [(8, 3), (4, 3), (2, 3), (1, 1)]
 
 
 def test_an_ensemble_that_was_asked_for_is_not_exceeded():
@@ -122,11 +250,22 @@ def test_an_ensemble_that_was_asked_for_is_not_exceeded():
     assert plan(1e6, **COSTS).affordable_size(first) == (2, 3)
 
 
+def test_a_stage_that_takes_longer_than_its_parts_makes_the_plan_longer():
+    made = plan(100, **COSTS)
+    before = made.first_seconds(1, 2)
+    measured = Measurements(study(), workers=2)
+    measured.newest_seconds, measured.newest_jobs = 10.0, 4
+    made.learn(measured, 7.5)
+    assert made.first_seconds(1, 2) == pytest.approx(1.5 * before)
+    made.learn(measured, 1e4)
+    assert made.first_seconds(1, 2) == pytest.approx(3 * before)
+
+
 def test_what_is_too_dear_is_left_out_and_the_rest_goes_on():
     made = plan(40, **COSTS)
     dear, cheap = named_recipes(["balancer-upgrad", "weights-uncertainty"], QUICK)
     queue = [dear, cheap, "random forest"]
-    batch = made.next_batch(queue)
+    batch = made.next_batch(queue, 3)
     assert dear not in batch
     assert cheap in batch
     assert not queue or batch
@@ -134,8 +273,8 @@ def test_what_is_too_dear_is_left_out_and_the_rest_goes_on():
 
 def test_half_of_the_budget_is_kept_for_seeds_and_the_last_fit():
     made = plan(60, **COSTS)
-    made.started -= SHARE_OF_RECIPES * 60 + 1
-    assert made.next_batch(["random forest"]) == []
+    made.clock = Clock(60, time.monotonic() - SHARE_OF_RECIPES * 60 - 1)
+    assert made.next_batch(["random forest"], 3) == []
     assert made.affords(1.0)
     assert not made.affords(40.0)
 

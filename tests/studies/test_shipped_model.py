@@ -1,5 +1,6 @@
 """The shipped model: components chosen by rows they have not seen, scored on folds with no say."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,12 @@ from jointrain.studies import (
     fit_shipped,
     named_recipes,
 )
-from jointrain.studies._blended_model import _affordable_size
+from jointrain.studies._blended_model import (
+    _affordable_size,
+    _last_fit_seconds,
+    _shortened,
+    _weights_of_fitted,
+)
 from jointrain.training import OptimizerSettings, Separate, TableModel
 
 QUICK = Recipe(width=16, epochs=30)
@@ -269,13 +275,29 @@ def test_where_nothing_can_be_predicted_the_saved_model_is_no_worse_than_a_const
     assert np.mean(worse) < 3
 
 
-def test_little_time_makes_the_ensemble_small(result):
-    size = {seconds: _affordable_size(result, ["joint"], seconds, 1) for seconds in (0.0, 1e6)}
-    assert size == {0.0: 1, 1e6: 8}
+def test_little_time_makes_the_ensemble_small_and_then_the_training_short(result):
+    cost = _last_fit_seconds(result, ["joint"], 1)
+    assert cost == pytest.approx(1.5 * result.seconds["joint"] / result.runs("joint"))
     # two components side by side take as long as the longer one
-    costs = [1.5 * result.seconds[name] / result.runs(name) for name in ("separate", "joint")]
-    for seconds, expected in ((2.1 * max(costs), 2), (1.9 * max(costs), 1), (4.1 * max(costs), 4)):
-        assert _affordable_size(result, ["separate", "joint"], seconds, 2) == expected
+    both = [1.5 * result.seconds[name] / result.runs(name) for name in ("separate", "joint")]
+    assert _last_fit_seconds(result, ["separate", "joint"], 2) == pytest.approx(max(both))
+    sizes = [_affordable_size(result, 1.0, seconds) for seconds in (0.5, 1.9, 2.1, 4.1, 8.0)]
+    assert sizes == [1, 1, 2, 4, 8]
+    recipe = Recipe(epochs=40)
+    assert _shortened(recipe, 4, 100, 1.5) == Recipe(epochs=40, ensemble=4)
+    assert _shortened(recipe, 1, 100, 0.25).epochs == 10
+    assert _shortened(recipe, 1, 100, 0.001).epochs == 1
+
+
+def test_components_that_are_not_done_in_time_leave_their_weight_to_the_others(result):
+    none = fit_shipped(result, device="cpu", workers=1, until=time.monotonic() - 1)
+    assert dict(none.weights) == {task: {"constant": 1.0} for task in ("steps", "line", "kind")}
+    frame = result.study.table.frame
+    np.testing.assert_allclose(none.predict(frame)["line"], frame["line"].mean())
+    given = {"a": {"x": 0.25, "y": 0.5, "z": 0.25}, "b": {"x": 1.0}}
+    found = _weights_of_fitted(given, {"y": 1, "z": 2})
+    assert found == {"a": {"y": 2 / 3, "z": 1 / 3}, "b": {"constant": 1.0}}
+    assert result.with_weights(none.weights).blends["line"].weights == {"constant": 1.0}
 
 
 def test_components_are_the_same_whatever_the_workers(result, shipped):

@@ -227,7 +227,8 @@ def _rival(decision: Decision) -> str:
 
 def _first_look(decision: Decision, said: Circumstances) -> list[str]:
     first = (
-        f"{number(said.folds).capitalize()} folds give no interval: these figures are a first "
+        f"{number(said.folds).capitalize()} fold{'s give' if said.folds != 1 else ' gives'} no "
+        f"interval: these figures are a first "
         f"look. Run with --folds 5."
     )
     if decision.overall is None or not math.isfinite(decision.overall.change):

@@ -37,6 +37,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         + ".",
         f"- {_split_words(result)}; every recipe sees the same folds and seeds. Encoders and "
         f"target scaling are learned on the training rows of each fold only.",
+        *(f"- {note[0].upper()}{note[1:]}." for note in result.notes),
         "- Figures are means ± standard deviation over folds and seeds. ↑ higher is better, ↓ "
         "lower is better.",
         "- Change: difference of the first metric from separate training over its mean, in "

@@ -57,7 +57,7 @@ def circumstances_of(result: StudyResult) -> Circumstances:
     return Circumstances(
         tuple(task.name for task in study.table.tasks),
         len(study.table.frame),
-        study.folds,
+        result.folds_done,
         study.seeds,
         ways_of(result),
         together=together_of(result) or SEPARATE,

@@ -171,7 +171,8 @@ def result_to_json(result: StudyResult) -> dict[str, Any]:
     study = result.study
     return {
         "rows": len(study.table.frame),
-        "folds": study.folds,
+        "folds": result.folds_done,
+        "notes": [*getattr(study.table, "notes", ()), *result.notes],
         "seeds": study.seeds,
         "best": result.best().name,
         "answer": " ".join(answer(result)),

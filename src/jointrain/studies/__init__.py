@@ -16,6 +16,7 @@ from jointrain.studies._changes import relative_changes
 from jointrain.studies._decision import Decision, StudyFigures, decide
 from jointrain.studies._flags import groups_text, pairs_text
 from jointrain.studies._group import GroupResult, search_groups
+from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._partition import best_partition
 from jointrain.studies._share import ShareResult, search_shared_depth, search_split
 from jointrain.studies._statistics import (
@@ -65,6 +66,7 @@ __all__ = [
     "named_recipes",
     "pairs_text",
     "relative_changes",
+    "run_jobs",
     "run_within_budget",
     "search_groups",
     "search_shared_depth",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from jointrain._cores import available_cores
 from jointrain.data import Column, SupervisedTable, TableEncoder, TableSchema, as_table
-from jointrain.studies._baselines import BaselineModel, baseline_encoder, fit_baseline
+from jointrain.studies._baselines import CONSTANT, BaselineModel, baseline_encoder, fit_baseline
 from jointrain.studies._blend import blend_predictions
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._joint_forest import JOINT
@@ -107,6 +107,7 @@ def fit_shipped(
     device: str | torch.device = "auto",
     workers: int | None = None,
     seconds: float | None = None,
+    until: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TableModel | BlendedModel:
     """Fit the model that a study speaks for on all rows: the blend of each task.
@@ -121,6 +122,9 @@ def fit_shipped(
         seconds: What the fit may take, by what the study's runs took. Where the study had single
             networks, it decides how large an ensemble takes their place; None (default) chooses by
             the number of rows.
+        until: `time.monotonic()` at which components that are not fitted are ended and left
+            out; the others take their weights, or a constant where a task has none.
+            Default never.
         progress: Called with the number of fitted components and of all.
 
     Raises:
@@ -137,21 +141,33 @@ def fit_shipped(
     recipes = {recipe.name: recipe for recipe in study.recipes}
     chosen = resolve_device(device)
     singles = [name for name in needed if name in recipes and recipes[name].ensemble == 1]
-    size = None if seconds is None else _affordable_size(result, singles, seconds, workers)
-    shipped = {
-        name: replace(recipe, ensemble=size) if name in singles else recipe
-        for name, recipe in recipes.items()
-    }
+    shipped = {name: replace(recipes[name], ensemble=None) for name in singles}
+    if seconds is not None:
+        cost = _last_fit_seconds(result, singles, workers)
+        size = _affordable_size(result, cost, seconds)
+        shipped = {
+            name: _shortened(recipes[name], size, len(table.frame), seconds / max(cost, 1e-9))
+            for name in singles
+        }
+    shipped = recipes | shipped
     jobs = [
         _ComponentJob(name, table, tuple(tasks), shipped.get(name), study.seed, str(chosen))
         for name, tasks in needed.items()
     ]
     fitted: dict[str, TableModel | FittedBaseline] = {}
-    for name, component in run_jobs(jobs, workers=workers if chosen.type == "cpu" else 1):
+    # cheap ones first: when the time is over, something is there
+    jobs.sort(key=lambda job: result.seconds.get(job.key, 0.0))
+    processes = workers if chosen.type == "cpu" else 1
+    for name, component in run_jobs(jobs, workers=processes, until=until):
         fitted[name] = component
         if progress is not None:
             progress(len(fitted), len(jobs))
-    components = {name: fitted[name] for name in needed}
+    if len(fitted) < len(needed):
+        weights = _weights_of_fitted(weights, fitted)
+        if any(CONSTANT in of_task for of_task in weights.values()) and CONSTANT not in fitted:
+            fitted[CONSTANT] = fit_baseline_to(CONSTANT, table, study.seed)
+    used = {name: None for of_task in weights.values() for name in of_task}
+    components = {name: fitted[name] for name in used}
     only = next(iter(components.values()))
     if len(components) == 1 and isinstance(only, TableModel):
         return only
@@ -162,7 +178,8 @@ def fit_shipped(
         else component
         for name, component in components.items()
     }
-    calibration = Calibration.fit(table.tasks, result.held_out_blends(), table.labels())
+    held_out = result.held_out_blends(weights)
+    calibration = Calibration.fit(table.tasks, held_out, table.labels())
     return BlendedModel(table.tasks, table.columns, plain, weights, calibration, table.schema)
 
 
@@ -202,17 +219,46 @@ class _ComponentJob:
             )
 
 
-def _affordable_size(
-    result: StudyResult, names: Sequence[str], seconds: float, workers: int | None
-) -> int:
-    """Return how many networks may take the place of a single one."""
+def _weights_of_fitted(
+    weights: Mapping[str, Mapping[str, float]], fitted: Mapping[str, object]
+) -> dict[str, dict[str, float]]:
+    """Return the weights of the components that are there, of sum 1."""
+    shared = {}
+    for task, of_task in weights.items():
+        there = {name: weight for name, weight in of_task.items() if name in fitted}
+        total = sum(there.values())
+        shared[task] = {name: weight / total for name, weight in there.items()} or {CONSTANT: 1.0}
+    return shared
+
+
+def _last_fit_seconds(result: StudyResult, names: Sequence[str], workers: int | None) -> float:
+    """Return what single networks take on all rows, by what the folds took."""
     folds = result.study.folds
     # from the training part of a fold to all rows
     costs = [result.seconds[name] / result.runs(name) * folds / (folds - 1) for name in names]
     # components are fitted side by side, each in one process
-    cost = max(max(costs, default=0.0), sum(costs) / (workers or os.cpu_count() or 1))
+    return max(max(costs, default=0.0), sum(costs) / (workers or available_cores()))
+
+
+def _affordable_size(result: StudyResult, cost: float, seconds: float) -> int:
+    """Return how many networks may take the place of a single one of so many seconds."""
     largest = Recipe(ensemble=None).chosen_ensemble(len(result.study.table.frame))
     return next((n for n in (8, 4, 2) if n <= largest and n * cost <= seconds), 1)
+
+
+def _shortened(recipe: Recipe, size: int, rows: int, share: float) -> Recipe:
+    """Return a recipe for an ensemble of a size, of fewer epochs where one takes too long.
+
+    Args:
+        recipe: Of a single network.
+        size: How many take its place.
+        rows: Rows of the table.
+        share: Which part of the time of one network there is.
+    """
+    recipe = replace(recipe, ensemble=size)
+    if share >= 1:
+        return recipe
+    return replace(recipe, epochs=max(1, int(share * recipe.chosen_epochs(rows))))
 
 
 def fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:

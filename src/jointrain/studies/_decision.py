@@ -141,7 +141,7 @@ def figures_of(result: StudyResult) -> StudyFigures:
         by_task,
         result.overall,
         {name: spent / max(result.runs(name), 1) for name, spent in result.seconds.items()},
-        study.folds,
+        result.folds_done,
     )
 
 

@@ -181,7 +181,8 @@ def fold_jobs(
         baselines: What to fit beside them.
         reference: The recipe whose inner rows the baselines are seen on.
         data: `table_digest` of the table.
-        apart: Whether each fold has jobs of its own, so that a few folds are done soon.
+        apart: Whether each fold, and each baseline, has jobs of its own, so that some are done soon
+            and a slow one keeps none of the others waiting.
     """
     names = [task.name for task in table.tasks]
     stacked = [recipe for recipe in recipes if _stackable(recipe, table.tasks)]
@@ -197,8 +198,15 @@ def fold_jobs(
             FoldJob(table, folds[a:b], stacked, (), (), reference, data)
             for a, b in pairwise(bounds)
         ]
-    if single or baselines:
-        jobs += [FoldJob(table, [fold], (), single, baselines, reference, data) for fold in folds]
+    parts: list[tuple[Sequence[Recipe], Sequence[str]]] = [(single, baselines)]
+    if apart:
+        parts = [((), (name,)) for name in baselines] + [((recipe,), ()) for recipe in single]
+    jobs += [
+        FoldJob(table, [fold], (), recipes_of, baselines_of, reference, data)
+        for recipes_of, baselines_of in parts
+        for fold in folds
+        if recipes_of or baselines_of
+    ]
     return jobs
 
 
@@ -212,14 +220,21 @@ def _stackable(recipe: Recipe, tasks: Sequence[Task]) -> bool:
 
 
 class _Split(NamedTuple):
-    """The rows of a member of an ensemble, and the row numbers of both kinds.
+    """The rows of a member of an ensemble, and the numbers of its validation rows.
 
     The first `first_half` of the validation rows are one half of them, 0 if they have no halves.
     """
 
     train: TensorData
     validation: TensorData | None
-    trained: np.ndarray
+    held_out: np.ndarray
+    first_half: int
+
+
+class _SplitRows(NamedTuple):
+    """The row numbers of a member of an ensemble, as in `_Split`; `train` those to train on."""
+
+    train: np.ndarray
     held_out: np.ndarray
     first_half: int
 
@@ -235,6 +250,7 @@ class _EncodedFold:
         self._inputs: dict[int | None, TensorData] = {}
         self._plain: dict[bool, np.ndarray] = {}
         self._splits: dict[object, list[_Split]] = {}
+        self._rows: dict[object, list[_SplitRows]] = {}
         # the same rows of all recipes
         sampled = np.random.default_rng(fold.seed).permutation(len(fold.train))[:MOST_INNER_ROWS]
         self._sampled = np.zeros(len(self.labels), dtype=bool)
@@ -262,6 +278,22 @@ class _EncodedFold:
         """Return the rows to train on and those for early stopping, of each ensemble member."""
         key = (recipe.bins, recipe.ensemble, recipe.validation_fraction)
         if key not in self._splits:
+            data = self.data(recipe.bins)
+            self._splits[key] = [
+                _Split(
+                    data.take(torch.from_numpy(of_one.train)),
+                    data.take(torch.from_numpy(of_one.held_out)) if len(of_one.held_out) else None,
+                    of_one.held_out,
+                    of_one.first_half,
+                )
+                for of_one in self.split_rows(recipe)
+            ]
+        return self._splits[key]
+
+    def split_rows(self, recipe: Recipe) -> list[_SplitRows]:
+        """Return the row numbers of what `splits` returns."""
+        key = (recipe.ensemble, recipe.validation_fraction)
+        if key not in self._rows:
             table, rows = self.table, self.fold.train
             found = inner_splits(
                 recipe,
@@ -271,13 +303,12 @@ class _EncodedFold:
                 None if table.groups is None else table.groups[rows],
                 None if table.time is None else table.time[rows],
             )
-            self._splits[key] = [
-                self._split(self.data(recipe.bins), rows[train], rows[validation])
-                for train, validation in found
+            self._rows[key] = [
+                self._split_rows(rows[train], rows[validation]) for train, validation in found
             ]
-        return self._splits[key]
+        return self._rows[key]
 
-    def _split(self, data: TensorData, train: np.ndarray, validation: np.ndarray) -> _Split:
+    def _split_rows(self, train: np.ndarray, validation: np.ndarray) -> _SplitRows:
         groups, time = self.table.groups, self.table.time
         first, second = validation_halves(
             self.labels[validation],
@@ -287,13 +318,7 @@ class _EncodedFold:
             None if time is None else time[validation],
         )
         held_out = validation[np.concatenate([first, second])]
-        return _Split(
-            data.take(torch.from_numpy(train)),
-            data.take(torch.from_numpy(held_out)) if len(held_out) else None,
-            train,
-            held_out,
-            len(first) if len(second) else 0,
-        )
+        return _SplitRows(train, held_out, len(first) if len(second) else 0)
 
     def runs(self, recipe: Recipe) -> list[list[Run]]:
         """Return the runs of a recipe, member by member of the ensemble."""
@@ -343,7 +368,7 @@ class _EncodedFold:
                 name, inputs[rows], self.labels[rows], inputs[wanted], self.tasks, fold.seed
             )
 
-        splits = self.splits(reference)
+        splits = self.split_rows(reference)
         count = min(BASELINE_PARTS, len(splits))
         inner = _InnerPredictions()
         for _, numbers in groupby(range(len(splits)), lambda m: m * count // len(splits)):
@@ -351,7 +376,7 @@ class _EncodedFold:
             unseen = np.unique(np.concatenate([split.held_out for split in members]))
             rows = unseen[self._sampled[unseen]]
             # by group and time, some rows are neither trained on nor held out
-            known = reduce(np.intersect1d, [split.trained for split in members])
+            known = reduce(np.intersect1d, [split.train for split in members])
             if len(rows) and len(known):
                 inner.add(rows, predict(known, rows))
         test = predict(fold.train, fold.test)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import nullcontext
 from typing import Any, Protocol
 
+from jointrain._cores import available_cores
 from jointrain._worker_processes import give_back, submit
 from jointrain.errors import WorkerDiedError
 from jointrain.studies._run_store import RunStore
@@ -30,7 +30,11 @@ class Job(Protocol):
 
 
 def run_jobs(
-    jobs: Iterable[Job], *, workers: int | None = None, store: RunStore | None = None
+    jobs: Iterable[Job],
+    *,
+    workers: int | None = None,
+    store: RunStore | None = None,
+    until: float | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Run jobs and yield the key and result of each as it is finished.
 
@@ -39,8 +43,11 @@ def run_jobs(
 
     Args:
         jobs: What to run; of several with the same key, one is run.
-        workers: Processes; default one for each core. One worker, or one job, runs in this process.
+        workers: Processes; default one for each core that there is for this process. One worker, or
+            one job, runs in this process.
         store: Keeps the results, and shares the work.
+        until: `time.monotonic()` at which what is not finished is ended; then all run in processes.
+            Default never.
 
     Raises:
         WorkerDiedError: A job's process died, and so did those that were given it again.
@@ -56,11 +63,13 @@ def run_jobs(
                 for key, value in shared.finished(waiting).items():
                     del waiting[key]
                     yield key, value
-                count = min(workers or os.cpu_count() or 1, len(waiting))
-                if count == 1 and not running:
+                if not waiting or (until is not None and time.monotonic() >= until):
+                    break
+                count = min(workers or available_cores(), len(waiting))
+                if count == 1 and not running and until is None:
                     _run_one_here(waiting, shared)
                 else:
-                    _run_in_processes(waiting, shared, running, count)
+                    _run_in_processes(waiting, shared, running, count, until)
         finally:
             for run in running:
                 run.stop()
@@ -75,14 +84,20 @@ def _run_one_here(waiting: Mapping[str, Job], shared: RunStore | _Unshared) -> N
 
 
 def _run_in_processes(
-    waiting: Mapping[str, Job], shared: RunStore | _Unshared, running: list[_Run], count: int
+    waiting: Mapping[str, Job],
+    shared: RunStore | _Unshared,
+    running: list[_Run],
+    count: int,
+    until: float | None,
 ) -> None:
     """Start what there is room for, and wait until something may have been finished."""
     while len(running) < count and (key := shared.claim(waiting)) is not None:
         running.append(_Run(waiting[key]))
     if not running:
         time.sleep(shared.poll_seconds or 0)
-    wait([run.future for run in running], shared.poll_seconds, FIRST_COMPLETED)
+    pauses = [shared.poll_seconds, None if until is None else max(until - time.monotonic(), 0)]
+    pause = min((one for one in pauses if one is not None), default=None)
+    wait([run.future for run in running], pause, FIRST_COMPLETED)
     for run in [run for run in running if run.future.done()]:
         if run.died():
             run.start_again()

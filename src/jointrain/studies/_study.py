@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -169,6 +170,10 @@ class Measurements:
         self._results: dict[tuple[str, int, int], FoldResult] = {}
         self._recipes: dict[str, Recipe] = {}
         self._baselines: list[str] = []
+        self.newest_seconds = 0.0
+        """What the results of the last `run` took, each in its process."""
+        self.newest_jobs = 0
+        """How many jobs it had."""
 
     def folds(self, seed: int) -> list[Fold]:
         """Return the folds of a repetition."""
@@ -206,6 +211,7 @@ class Measurements:
         *,
         folds: int | None = None,
         apart: bool = False,
+        until: float | None = None,
     ) -> None:
         """Measure recipes and baselines on the folds of some seeds where they were not yet.
 
@@ -215,6 +221,7 @@ class Measurements:
             seeds: Seeds of the repetitions.
             folds: How many folds of each seed; default all.
             apart: As in `fold_jobs`.
+            until: As in `run_jobs`; what is not done by then is missing, see `keep_whole`.
         """
         names = [*(recipe.name for recipe in recipes), *baselines]
         chosen = [
@@ -231,12 +238,15 @@ class Measurements:
         self._recipes |= {recipe.name: recipe for recipe in recipes}
         self._baselines += [name for name in baselines if name not in self._baselines]
         done = 0
+        self.newest_seconds, self.newest_jobs = 0.0, len(jobs)
         try:
-            for _, results in run_jobs(jobs, workers=self.workers, store=self.store):
+            running = run_jobs(jobs, workers=self.workers, store=self.store, until=until)
+            for _, results in running:
                 for fields in results:
                     result = FoldResult(**fields)
                     self._results[result.name, result.seed, result.fold] = result
                     done += 1
+                    self.newest_seconds += result.seconds
                 if self.progress is not None:
                     self.progress(done, total)
         except KeyboardInterrupt:
@@ -244,8 +254,48 @@ class Measurements:
                 raise
             raise StudyInterrupted(self.result()) from None
 
-    def result(self) -> StudyResult:
-        """Return what was measured so far."""
+    def keep_whole(self) -> list[str]:
+        """Forget what was ended too soon, and return what is left out altogether.
+
+        The folds that separate models were trained on are what is compared. A recipe or baseline
+        that lacks one of them is left out; so is a later seed that lacks a run of the others.
+        """
+        seed = self.study.seed
+        numbers = {fold for name, of, fold in self._results if (name, of) == (SEPARATE, seed)}
+        names = [*self._recipes, *self._baselines]
+        whole = [n for n in names if all((n, seed, fold) in self._results for fold in numbers)]
+        seeds = {
+            of
+            for of in self._folds
+            if all((name, of, fold) in self._results for name in whole for fold in numbers)
+        }
+        self._results = {
+            key: result
+            for key, result in self._results.items()
+            if key[0] in whole and key[1] in seeds and key[2] in numbers
+        }
+        self._folds = {of: folds for of, folds in self._folds.items() if of in seeds}
+        self._recipes = {name: one for name, one in self._recipes.items() if name in whole}
+        self._baselines = [name for name in self._baselines if name in whole]
+        return [name for name in names if name not in whole]
+
+    def result_of_whole(self) -> StudyResult:
+        """Return what was measured on all folds of separate models, and forget nothing."""
+        whole = copy.copy(self)
+        whole.keep_whole()
+        return whole.result()
+
+    @property
+    def folds_done(self) -> int:
+        """On how many folds of the first seed separate models were trained."""
+        return sum((name, of) == (SEPARATE, self.study.seed) for name, of, _ in self._results)
+
+    def result(self, notes: Sequence[str] = ()) -> StudyResult:
+        """Return what was measured so far.
+
+        Args:
+            notes: What was cut, in words.
+        """
         names = [*self._recipes, *self._baselines]
         seconds = dict.fromkeys(names, 0.0)
         for result in self._results.values():
@@ -263,6 +313,7 @@ class Measurements:
             [fold for seed in sorted(self._folds) for fold in self._folds[seed]],
             dict(self._results),
             self.study.margin,
+            tuple(notes),
         )
 
 

@@ -52,6 +52,7 @@ class StudyResult:
         fold_results: The predictions, by (recipe or baseline, seed, fold).
         margin: Changes up to this many percent do not matter (of 1 - value for bounded metrics near
             1); a recipe is ``equivalent`` where its whole interval lies within. Default 1.
+        notes: What a budget cut, in words.
     """
 
     study: Study
@@ -60,6 +61,13 @@ class StudyResult:
     folds: Sequence[Fold] = ()
     fold_results: Mapping[tuple[str, int, int], FoldResult] = field(default_factory=dict)
     margin: float = MARGIN
+    notes: tuple[str, ...] = ()
+
+    @property
+    def folds_done(self) -> int:
+        """On how many folds of the first seed separate models were measured."""
+        first = (pl.col("recipe") == SEPARATE) & (pl.col("seed") == self.study.seed)
+        return self.table.filter(first)["fold"].n_unique()
 
     @property
     def recipe_names(self) -> list[str]:
@@ -332,22 +340,37 @@ class StudyResult:
         table = self.study.table
         return held_out_constants(table.tasks, table.labels(), folds)
 
-    def held_out_blends(self) -> dict[str, np.ndarray]:
+    def held_out_blends(
+        self, weights: Mapping[str, Mapping[str, float]] | None = None
+    ) -> dict[str, np.ndarray]:
         """Return predictions of all rows by the blends, whose networks were not trained on them.
+
+        Args:
+            weights: By task and component; default those of `blends`.
 
         Shape:
             returns: as `held_out_predictions`.
         """
+        chosen = weights or {task: blend.weights for task, blend in self.blends.items()}
         return {
             task: blend_predictions(
                 {
                     CONSTANT: self._constants[task],
                     **{name: values[task] for name, values in self._by_component.items()},
                 },
-                blend.weights,
+                of_task,
             )
-            for task, blend in self.blends.items()
+            for task, of_task in chosen.items()
         }
+
+    def with_weights(self, weights: Mapping[str, Mapping[str, float]]) -> StudyResult:
+        """Return the result for a saved model of other weights, such as one that is not whole."""
+        changed = replace(self)
+        # what is said of the saved model is read from there
+        changed.__dict__["blends"] = {
+            task: replace(blend, weights=dict(weights[task])) for task, blend in self.blends.items()
+        }
+        return changed
 
     @cached_property
     def blends(self) -> dict[str, Blend]:

@@ -1,0 +1,46 @@
+"""A sample of the rows of a table, with labels of every target and every class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from jointrain.data import SupervisedTable
+
+LABELS_KEPT = 20
+"""Labels of each class, and twice as many of each target, that a sample holds if there are any."""
+
+
+def sample_rows(table: SupervisedTable, count: int, seed: int) -> SupervisedTable:
+    """Return a table of about so many of the rows, in their order; all if it has no more.
+
+    Args:
+        table: All rows.
+        count: How many are wanted; more are taken where labels are rare. Of groups, whole ones are
+            taken first.
+        seed: Decides which rows.
+    """
+    rows = len(table.frame)
+    if rows <= count:
+        return table
+    generator = np.random.default_rng([seed, rows])
+    order = generator.permutation(rows)
+    if table.groups is not None:
+        rank = generator.permutation(int(table.groups.max()) + 1)
+        order = order[np.argsort(rank[table.groups[order]], kind="stable")]
+    chosen = np.zeros(rows, dtype=bool)
+    chosen[order[:count]] = True
+    labels = table.labels()[order]
+    for index, task in enumerate(table.tasks):
+        column = labels[:, index]
+        chosen[order[np.flatnonzero(np.isfinite(column))[: 2 * LABELS_KEPT]]] = True
+        for code in range(len(task.classes)):
+            chosen[order[np.flatnonzero(column == code)[:LABELS_KEPT]]] = True
+    return replace(
+        table,
+        frame=table.frame.filter(pl.Series(chosen)),
+        groups=None if table.groups is None else table.groups[chosen],
+        time=None if table.time is None else table.time[chosen],
+    )
