@@ -57,6 +57,8 @@ def run_jobs(
     waiting = {job.key: job for job in jobs}
     shared = store or _Unshared()
     running: list[_Run] = []
+    most = workers or available_cores()
+    here = until is None and min(most, len(waiting)) == 1
     with shared.session():
         try:
             while waiting:
@@ -65,11 +67,10 @@ def run_jobs(
                     yield key, value
                 if not waiting or (until is not None and time.monotonic() >= until):
                     break
-                count = min(workers or available_cores(), len(waiting))
-                if count == 1 and not running and until is None:
+                if here:
                     _run_one_here(waiting, shared)
                 else:
-                    _run_in_processes(waiting, shared, running, count, until)
+                    _run_in_processes(waiting, shared, running, min(most, len(waiting)), until)
         finally:
             for run in running:
                 run.stop()
