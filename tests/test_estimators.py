@@ -348,11 +348,7 @@ LEVELS = pd.MultiIndex.from_product([["u", "v"], ["p", "q"]])
         (JointRegressor, lambda x, y: (x, y.astype(complex)), "Complex data not supported"),
         (JointRegressor, lambda x, y: (x, (y + 1j).astype(object)), "Complex data not supported"),
         (JointRegressor, lambda x, y: (x, pd.date_range("2026", periods=120)), "holds dates"),
-        (
-            JointRegressor,
-            lambda x, y: (x, pd.Series(pd.to_timedelta(np.r_[np.nan, np.arange(119)], "h"))),
-            "holds durations, which can't be predicted; turn them into numbers",
-        ),
+        (JointClassifier, lambda x, y: (x, np.arange(120).astype("m8[s]")), "are no classes"),
         (
             JointRegressor,
             lambda x, y: (x, pd.Series([pd.Timestamp("2026")] * 119 + [pd.NaT], dtype=object)),
@@ -390,3 +386,16 @@ def test_what_is_no_x_and_y_is_told(estimator, change, message):
         return
     with pytest.raises(ValueError, match=message.replace("(int, str)", r"\(int, str\)")):
         estimator(**FAST).fit(x, y)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda s: s, lambda s: s.astype(object), lambda s: s.to_numpy(), pl.Series]
+)
+def test_durations_are_predicted_in_seconds_and_nat_is_missing(change):
+    x, _ = two_targets(60)
+    seconds = np.where(np.arange(60) % 4 == 0, np.nan, 3600 + 60 * x[:, 0])
+    durations = pd.Series(pd.to_timedelta(seconds, unit="s"))
+    expected = JointRegressor(**FAST).fit(x, durations.dt.total_seconds()).predict(x)
+    with pytest.warns(UserWarning, match="holds durations; they are predicted in seconds"):
+        found = JointRegressor(**FAST).fit(x, change(durations)).predict(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

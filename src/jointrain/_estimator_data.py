@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,8 @@ class Targets:
     def numbers(self) -> np.ndarray:
         """Return the labels as numbers, [n, t], NaN where one is missing.
 
+        Durations become seconds, with a warning.
+
         Raises:
             InvalidInputError: A label is no number, or infinite.
         """
@@ -86,22 +89,31 @@ class Targets:
                     f"{name} of y holds {self.columns[index][row]!r} in row {row}, and y holds "
                     "values that are no numbers; use JointClassifier for classes"
                 )
-            values[~self.missing[index], index] = self.known(index).astype(np.float64)
+            values[~self.missing[index], index] = self._as_numbers(name, self.known(index))
             infinite = np.isinf(values[:, index])
             if infinite.any():
                 raise InvalidInputError(f"{name} of y contains infinity in row {infinite.argmax()}")
         return values
 
+    def _as_numbers(self, name: str, known: np.ndarray) -> np.ndarray:
+        if not _are_durations(known):
+            return known.astype(np.float64)
+        warnings.warn(f"{name} of y holds durations; they are predicted in seconds", stacklevel=4)
+        if known.dtype.kind == "O":
+            known = np.array([_duration(value) for value in known])
+        return np.asarray(known / np.timedelta64(1, "s"))
+
     def _wrong_rows(self, index: int) -> list[int]:
         """Return the first row whose label is no number, if there is one."""
         column = self.columns[index]
-        if column.dtype.kind in "fiub":
+        if column.dtype.kind in "fiubm":
             return []
+        from datetime import timedelta
         from decimal import Decimal
         from numbers import Real
 
         for row in np.flatnonzero(~self.missing[index]).tolist():
-            if not isinstance(column[row], (Real, Decimal, np.bool_)):
+            if not isinstance(column[row], (Real, Decimal, np.bool_, timedelta, np.timedelta64)):
                 return [row]
         return []
 
@@ -124,8 +136,7 @@ def read_targets(y: Any) -> Targets:
             what a mask hides are missing labels.
 
     Raises:
-        InvalidInputError: It is of another shape, sparse, or holds complex numbers, dates or
-            durations.
+        InvalidInputError: It is of another shape, sparse, or holds complex numbers or dates.
     """
     if y is None:
         raise InvalidInputError("requires y to be passed, but the target y is None")
@@ -193,8 +204,13 @@ def _plain(column: pl.Series) -> np.ndarray:
 def _check_kind(name: str, column: np.ndarray) -> None:
     kind: str = column.dtype.kind
     if kind == "O":
-        of_type = {"complex": "c", "complex128": "c", "datetime": "M", "date": "M",
-                   "Timestamp": "M", "timedelta": "m", "Timedelta": "m"}  # fmt: skip
+        of_type = {
+            "complex": "c",
+            "complex128": "c",
+            "datetime": "M",
+            "date": "M",
+            "Timestamp": "M",
+        }
         samples = {type(value).__name__ for value in column if not is_missing(value)}
         kind = next((of_type[sample] for sample in sorted(samples & of_type.keys())), "O")
     if kind == "c":
@@ -202,7 +218,7 @@ def _check_kind(name: str, column: np.ndarray) -> None:
             f"Complex data not supported: {name} of y holds complex numbers; give real and "
             "imaginary part as two targets"
         )
-    words = {"M": "dates", "m": "durations", "V": "records"}
+    words = {"M": "dates", "V": "records"}
     if kind in words:
         raise InvalidInputError(
             f"{name} of y holds {words[kind]}, which can't be predicted; turn them into numbers, "
@@ -210,9 +226,27 @@ def _check_kind(name: str, column: np.ndarray) -> None:
         )
 
 
+def _are_durations(known: np.ndarray) -> bool:
+    from datetime import timedelta
+
+    if known.dtype.kind == "O":
+        return any(isinstance(value, (timedelta, np.timedelta64)) for value in known)
+    return known.dtype.kind == "m"
+
+
+def _duration(value: Any) -> np.timedelta64:
+    """Return a duration of Python, pandas or numpy as one of numpy; others are refused."""
+    try:
+        return np.timedelta64(value)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"y holds durations and {value!r}; give one kind") from None
+
+
 def _missing(column: np.ndarray) -> np.ndarray:
     if column.dtype.kind == "f":
         return np.asarray(np.isnan(column))
+    if column.dtype.kind == "m":
+        return np.asarray(np.isnat(column))
     if column.dtype.kind == "O":
         return np.array([is_missing(value) for value in column], dtype=bool)
     return np.zeros(len(column), dtype=bool)
@@ -231,6 +265,8 @@ def sorted_classes(name: str, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     from sklearn.utils.multiclass import check_classification_targets
 
+    if _are_durations(known):
+        raise InvalidInputError(f"{name} of y holds durations, which are no classes; write text")
     if known.dtype.kind == "O" and not isinstance(known[0], str):
         plain = np.asarray(known.tolist())
         # numbers beyond 64 bits, or of mixed signs there, would be rounded

@@ -118,3 +118,9 @@ def test_a_large_table_takes_moments():
     sizes = [len(test) for _, test in outer_folds(
         table.labels(), table.tasks, 5, 0, groups=table.groups)]  # fmt: skip
     assert max(sizes) - min(sizes) <= 2
+
+
+def test_few_distinct_rows_are_not_kept_together_by_default():
+    table = SupervisedTable.prepare(measured(20, rows=6), ["val"], ignore=["cls"])
+    assert table.groups is None
+    assert "which chance does not explain" in table.notes[0]

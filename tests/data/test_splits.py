@@ -272,7 +272,7 @@ def test_validation_by_time_leaves_labels_on_both_sides(present, held_out):
         (
             6,
             {"groups": np.array([0, 0, 0, 1, 1, 1])},
-            "has 2 distinct values, fewer than the 3 folds",
+            "2 groups of rows that stay together, fewer than the 3 folds",
         ),
         (6, {"time": np.array([0, 0, 0, 1, 1, 2])}, "3 distinct values, and 3 folds .* need 4"),
     ],

@@ -17,6 +17,9 @@ Duplicates = Literal["together", "apart", "drop"]
 NEARLY_ALL = 0.95
 """Repeats are unlikely by chance where a column of numbers has so many distinct values a row."""
 
+FEWEST_DISTINCT = 20
+"""With fewer distinct rows, repeats are not kept together by default: folds would run short."""
+
 _FEWEST_SAID = 0.01
 """Repeats that chance explains are told from this share of the rows."""
 
@@ -78,7 +81,8 @@ def treat_duplicates(
     unlikely = repeats_are_unlikely(frame, columns)
     chosen = how
     if chosen is None:
-        chosen = "together" if unlikely and groups is None and time is None else "apart"
+        free = groups is None and time is None and rows - same_features >= FEWEST_DISTINCT
+        chosen = "together" if unlikely and free else "apart"
     said = (
         f"{same_features} of {rows} rows repeat an earlier row in all features, "
         f"{same_everything or 'none'} of them in the targets, too"

@@ -332,8 +332,10 @@ def _grouped_parts(
     names, members = np.unique(groups, return_inverse=True)
     if len(names) < folds:
         raise InvalidInputError(
-            f"the group column has {len(names)} distinct value{'s' * (len(names) != 1)}, fewer "
-            f"than the {folds} folds; use fewer folds or another group column"
+            f"there {'is' if len(names) == 1 else 'are'} {len(names)} "
+            f"group{'s' * (len(names) != 1)} of rows that stay together, fewer than the {folds} "
+            "folds; use fewer folds or another group column (--duplicates apart, if the groups "
+            "are rows that repeat each other)"
         )
     counts = _group_counts(indicators, members.ravel(), len(names))  # [g, l + 1]
     totals = counts.sum(0)
