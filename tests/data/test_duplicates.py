@@ -124,3 +124,19 @@ def test_few_distinct_rows_are_not_kept_together_by_default():
     table = SupervisedTable.prepare(measured(20, rows=6), ["val"], ignore=["cls"])
     assert table.groups is None
     assert "which chance does not explain" in table.notes[0]
+
+
+@pytest.mark.parametrize("decimals, together", [(1, False), (3, False), (9, True)])
+def test_repeats_of_a_single_number_depend_on_its_decimals(decimals, together):
+    x = np.random.default_rng(3).normal(size=150).round(decimals)
+    x[:5] = x[5:10]
+    frame = pl.DataFrame({"x": x, "twice": 2 * x, "y": np.random.default_rng(4).normal(size=150)})
+    table = SupervisedTable.prepare(frame, ["y"])
+    assert (table.groups is not None) is together
+
+
+def test_rounded_measurements_are_told_from_categories_by_several_columns():
+    frame = measured().with_columns(pl.col("a", "b").round(3))
+    assert SupervisedTable.prepare(frame, ["cls", "val"]).groups is not None
+    coarse = measured().with_columns(pl.col("a", "b").round(1))
+    assert SupervisedTable.prepare(coarse, ["cls", "val"]).groups is None

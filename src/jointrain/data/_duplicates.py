@@ -15,7 +15,16 @@ Duplicates = Literal["together", "apart", "drop"]
 """What becomes of rows that repeat each other."""
 
 NEARLY_ALL = 0.95
-"""Repeats are unlikely by chance where a column of numbers has so many distinct values a row."""
+"""Repeats are unlikely by chance where columns of numbers have so many distinct values a row ..."""
+
+CHANCE = 0.01
+"""... and are written so finely that chance explains at most this share of the repeats."""
+
+_FINEST = 3
+"""Columns of numbers that are looked at together, at most."""
+
+_ALIKE = 0.9
+"""Of columns with a higher correlation than this, one alone counts."""
 
 FEWEST_DISTINCT = 20
 """With fewer distinct rows, repeats are not kept together by default: folds would run short."""
@@ -78,7 +87,7 @@ def treat_duplicates(
     ]
     first = first_rows(frame.select(dict.fromkeys([*names, *targets]).keys()).with_columns(marks))
     same_everything = rows - int(first.sum())
-    unlikely = repeats_are_unlikely(frame, columns)
+    unlikely = repeats_are_unlikely(frame, columns, np.bincount(features))
     chosen = how
     if chosen is None:
         free = groups is None and time is None and rows - same_features >= FEWEST_DISTINCT
@@ -109,25 +118,67 @@ def treat_duplicates(
     )
 
 
-def repeats_are_unlikely(frame: pl.DataFrame, columns: Sequence[Column]) -> bool:
+def repeats_are_unlikely(
+    frame: pl.DataFrame, columns: Sequence[Column], repeats: np.ndarray
+) -> bool:
     """Return whether rows that are equal in all features can hardly be equal by chance.
 
-    The rule: among the distinct rows, some column of numbers has a value of its own in at least
-    `NEARLY_ALL` of the rows that have one, and at least half of them have one. Tables of few
-    categories, or of numbers that are rounded far, repeat rows by chance.
+    The rule: look at the columns of numbers that, among the distinct rows, have a value of their
+    own in at least `NEARLY_ALL` of the rows. By chance, two rows agree in such a column with the
+    probability of its step (the last decimal that it is written with) over the distance of its
+    quartiles. Over the finest columns that are not copies of each other, these probabilities
+    multiply. Repeats are unlikely if so many pairs of rows as there are would give at most the
+    share `CHANCE` of the pairs that are equal. Tables of few categories, or of numbers that are
+    rounded far, repeat rows by chance.
+
+    Args:
+        frame: The rows.
+        columns: The features.
+        repeats: How often each distinct row is there.
     """
-    numbers = [column.name for column in columns if column.kind == "numeric"]
-    if not numbers:
+    names = [column.name for column in columns if column.kind == "numeric"]
+    distinct = frame.select(column.name for column in columns).unique(maintain_order=True)
+    found = []
+    for name in names:
+        column = distinct[name]
+        if column.dtype == pl.Duration:
+            column = column.dt.total_microseconds()
+        values = column.cast(pl.Float64).to_numpy()
+        known = values[np.isfinite(values)]
+        if len(known) < max(distinct.height / 2, 2) or len(np.unique(known)) < NEARLY_ALL * len(
+            known
+        ):
+            continue
+        low, high = np.quantile(known, (0.25, 0.75))
+        if high > low:
+            found.append((min(1.0, _step(known) / (high - low)), values))
+    chosen: list[np.ndarray] = []
+    chance = 1.0
+    for probability, values in sorted(found, key=lambda one: one[0]):
+        if len(chosen) < _FINEST and not any(_alike(values, other) for other in chosen):
+            chosen.append(values)
+            chance *= probability
+    rows = frame.height
+    equal = (repeats * (repeats - 1) / 2).sum()
+    return bool(chosen) and bool(chance * rows * (rows - 1) / 2 <= CHANCE * equal)
+
+
+def _step(known: np.ndarray) -> float:
+    """Return the last decimal that numbers are written with: 0.01 for 1.25 and 7.5."""
+    size = float(np.abs(known).max())
+    for decimals in range(16):
+        scaled = known * 10.0**decimals
+        if (np.abs(scaled - np.round(scaled)) <= 1e-9 * max(1.0, size)).all():
+            return float(10.0**-decimals)
+    return 1e-16
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < 3:
         return False
-    distinct = frame.select(column.name for column in columns).unique()
-    counted = distinct.select(
-        pl.concat_list(pl.col(name).drop_nulls().n_unique(), pl.col(name).count()).alias(name)
-        for name in numbers
-    )
-    return any(
-        known >= max(distinct.height / 2, 2) and unique >= NEARLY_ALL * known
-        for unique, known in counted.row(0)
-    )
+    first, second = (np.argsort(np.argsort(v[both])).astype(np.float64) for v in (one, other))
+    return bool(abs(np.corrcoef(first, second)[0, 1]) > _ALIKE)
 
 
 def first_rows(frame: pl.DataFrame) -> np.ndarray:
