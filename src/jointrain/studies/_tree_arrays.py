@@ -1,0 +1,244 @@
+"""Ensembles of trees as plain arrays: checked once, then read by numpy alone.
+
+The libraries' own files can crash a process or keep it busy for ever when somebody has changed them,
+and some of their readers build objects. Arrays of numbers can be checked whole before they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from jointrain.data._damaged import DamagedError
+
+LEAF = -1
+"""In place of the input that a node looks at."""
+
+_ROWS = 8192
+"""Rows that are led through a tree at a time: their numbers stay in the cache."""
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """Arrays with fixed names and types."""
+
+    dtypes: ClassVar[Mapping[str, type]]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], inputs: int) -> Self:
+        """Return what `to_arrays` gave, after checking that no prediction reads outside of it.
+
+        Args:
+            arrays: The arrays by name.
+            inputs: Number of inputs that it was fitted to.
+
+        Raises:
+            DamagedError: The arrays hold something else.
+        """
+        if set(arrays) != set(cls.dtypes):
+            raise DamagedError("its arrays have other names")
+        for name, dtype in cls.dtypes.items():
+            if arrays[name].dtype != dtype:
+                raise DamagedError(f"its array {name!r} has another type")
+            if np.issubdtype(dtype, np.floating) and not np.isfinite(arrays[name]).all():
+                raise DamagedError(f"its array {name!r} holds a value that is no number")
+        made = cls(**arrays)
+        made._check(inputs)
+        return made
+
+    def _check(self, inputs: int) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TreeEnsemble(_Arrays):
+    """Trees that each look at one input in a node; their values are added up.
+
+    Args:
+        starts: Where each tree's nodes begin, and the end of the last.
+        outputs: The output that each tree's first value is added to.
+        feature: The input that a node looks at, `LEAF` in a leaf.
+        threshold: Up to this value, included, the way leads to the left.
+        left, right: The children's numbers in their tree, higher than the node's own.
+        value: What a leaf adds.
+        base: What the sum begins with.
+
+    Shape:
+        starts: [m + 1] for m trees. outputs: [m]. feature, threshold, left, right: [nodes].
+        value: [nodes, k]. base: [outputs].
+    """
+
+    starts: np.ndarray
+    outputs: np.ndarray
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+    base: np.ndarray
+
+    dtypes: ClassVar[Mapping[str, type]] = {
+        "starts": np.int64, "outputs": np.int64, "feature": np.int32, "threshold": np.float64,
+        "left": np.int32, "right": np.int32, "value": np.float64, "base": np.float64,
+    }  # fmt: skip
+
+    @classmethod
+    def of(
+        cls, trees: Sequence[Mapping[str, np.ndarray]], outputs: Sequence[int], base: Sequence[float]
+    ) -> Self:
+        """Return the ensemble of trees given one by one.
+
+        Args:
+            trees: Each with ``feature``, ``threshold``, ``left``, ``right`` and ``value``.
+            outputs: The output that each is added to.
+            base: What the sum begins with.
+        """
+        joined: dict[str, Any] = {
+            name: np.concatenate([np.asarray(tree[name]) for tree in trees]).astype(dtype)
+            for name, dtype in cls.dtypes.items()
+            if name in ("feature", "threshold", "left", "right", "value")
+        }
+        counts = [len(tree["feature"]) for tree in trees]
+        return cls(
+            starts=np.cumsum([0, *counts], dtype=np.int64),
+            outputs=np.asarray(outputs, dtype=np.int64),
+            base=np.asarray(base, dtype=np.float64),
+            **joined,
+        )
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the sums, [n, outputs].
+
+        Args:
+            inputs: Finite numbers, in the precision in which they are to be compared.
+
+        Shape:
+            inputs: [n, d].
+        """
+        total = np.tile(self.base, (len(inputs), 1))
+        width = self.value.shape[1]
+        for start in range(0, len(inputs), _ROWS):
+            part = np.ascontiguousarray(inputs[start : start + _ROWS])
+            sums = total[start : start + _ROWS]
+            for index, output in enumerate(self.outputs.tolist()):
+                nodes = slice(int(self.starts[index]), int(self.starts[index + 1]))
+                sums[:, output : output + width] += self.value[nodes][self._leaves(part, nodes)]
+        return total
+
+    def _leaves(self, inputs: np.ndarray, nodes: slice) -> np.ndarray:
+        """Return the leaf of one tree that each row ends in, [n]."""
+        feature, threshold = self.feature[nodes], self.threshold[nodes]
+        children = np.stack([self.right[nodes], self.left[nodes]])
+        place = np.zeros(len(inputs), dtype=np.intp)
+        flat, width = inputs.reshape(-1), inputs.shape[1]
+        on_way = np.arange(len(inputs)) if feature[0] != LEAF else np.arange(0)
+        at = place[on_way]
+        while len(on_way):
+            left = flat.take(on_way * width + feature.take(at)) <= threshold.take(at)
+            at = children[left.view(np.int8), at].astype(np.intp)
+            place[on_way] = at
+            inner = feature.take(at) != LEAF
+            if not inner.all():
+                on_way, at = on_way[inner], at[inner]
+        return place
+
+    def _check(self, inputs: int) -> None:
+        trees, nodes = len(self.outputs), len(self.feature)
+        if self.starts.shape != (trees + 1,) or trees < 1 or self.base.ndim != 1:
+            raise DamagedError("its arrays are no trees")
+        sizes = np.diff(self.starts)
+        if self.starts[0] != 0 or self.starts[-1] != nodes or (sizes < 1).any():
+            raise DamagedError("its trees do not fill its arrays")
+        if self.value.ndim != 2 or any(
+            array.shape[:1] != (nodes,) or array.ndim != 1 + (array is self.value)
+            for array in (self.threshold, self.left, self.right, self.value)
+        ):
+            raise DamagedError("its trees have not a value for each node")
+        if (self.outputs < 0).any() or (
+            self.outputs.max() + self.value.shape[1] > len(self.base)
+        ):
+            raise DamagedError("a tree adds to an output that is not there")
+        if (self.feature < LEAF).any() or (self.feature >= inputs).any():
+            raise DamagedError("a tree splits by an input that is not there")
+        inner = self.feature != LEAF
+        own = np.arange(nodes) - np.repeat(self.starts[:-1], sizes)
+        count = np.repeat(sizes, sizes)
+        for child in (self.left, self.right):
+            if ((child <= own) | (child >= count))[inner].any():
+                raise DamagedError("the nodes of a tree do not form a tree")
+
+
+@dataclass(frozen=True)
+class SymmetricTrees(_Arrays):
+    """Trees that look at the same input in all nodes of a level, as CatBoost's.
+
+    Args:
+        starts: Where each tree's leaves begin, and the end of the last.
+        feature: The input of each level; 0 in levels that a tree has not.
+        border: Above it the level's bit of the leaf's number is 1.
+        depth: Number of levels of each tree.
+        value: What each leaf adds.
+        base: What the sum begins with.
+
+    Shape:
+        starts: [m + 1] for m trees. feature, border: [m, levels]. depth: [m]. value: [leaves, k].
+        base: [k].
+    """
+
+    starts: np.ndarray
+    feature: np.ndarray
+    border: np.ndarray
+    depth: np.ndarray
+    value: np.ndarray
+    base: np.ndarray
+
+    dtypes: ClassVar[Mapping[str, type]] = {
+        "starts": np.int64, "feature": np.int32, "border": np.float32, "depth": np.int64,
+        "value": np.float64, "base": np.float64,
+    }  # fmt: skip
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the sums, [n, k].
+
+        Shape:
+            inputs: [n, d], finite.
+        """
+        total = np.tile(self.base, (len(inputs), 1))
+        for start in range(0, len(inputs), _ROWS):
+            columns = np.ascontiguousarray(inputs[start : start + _ROWS].T, dtype=np.float32)
+            sums = total[start : start + _ROWS]
+            for tree, (first, depth) in enumerate(
+                zip(self.starts.tolist(), self.depth.tolist(), strict=False)
+            ):
+                # the smallest numbers that hold a leaf: most of the time goes into moving them
+                leaf = np.zeros(columns.shape[1], dtype=np.uint8 if depth <= 8 else np.uint32)
+                for level in range(depth):
+                    above = columns[self.feature[tree, level]] > self.border[tree, level]
+                    leaf |= above.astype(leaf.dtype) << level
+                sums += self.value[first : first + (1 << depth)].take(leaf, axis=0)
+        return total
+
+    def _check(self, inputs: int) -> None:
+        trees = len(self.depth)
+        if trees < 1 or self.starts.shape != (trees + 1,) or self.feature.shape[:1] != (trees,):
+            raise DamagedError("its arrays are no trees")
+        if self.feature.ndim != 2 or self.border.shape != self.feature.shape:
+            raise DamagedError("its trees have not a border for each level")
+        if self.value.ndim != 2 or self.base.shape != self.value.shape[1:]:
+            raise DamagedError("its leaves have other outputs")
+        if (self.depth < 0).any() or (self.depth > min(self.feature.shape[1], 30)).any():
+            raise DamagedError("a tree has more levels than are there")
+        sizes = np.diff(self.starts)
+        if self.starts[0] != 0 or self.starts[-1] != len(self.value) or (
+            sizes != 1 << self.depth
+        ).any():
+            raise DamagedError("its trees have not a value for each leaf")
+        if (self.feature < 0).any() or (self.feature >= inputs).any():
+            raise DamagedError("a tree splits by an input that is not there")
