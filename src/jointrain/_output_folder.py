@@ -27,7 +27,7 @@ BUNDLE = "bundle.json"
 _OWN_NAMES = (
     "results.parquet", "report.md", "changes.png", "affinity.parquet", "affinity.png", ANSWER,
 )  # fmt: skip
-_OWN_IN_BUNDLE = (BUNDLE, "weights.safetensors", "encoder.skops")
+_OWN_IN_BUNDLE = (BUNDLE, "weights.safetensors", "encoder.safetensors")
 _LOCK = ".lock"
 _OLD = "old-"
 _STALE_SECONDS = 3600

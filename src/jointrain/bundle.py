@@ -1,8 +1,8 @@
-"""Bundles: a fitted table model as a folder of safetensors, JSON and a checked encoder file.
+"""Bundles: a fitted table model as a folder of safetensors and JSON.
 
 A bundle holds ``bundle.json`` (what the model is), ``weights.safetensors`` (the networks) and
-``encoder.skops`` (the fitted encoder, of known types only). Nothing in it is a pickle, so loading a
-bundle from a stranger runs no code of theirs.
+``encoder.safetensors`` (the fitted encoder). Nothing in it is a pickle, and no library but
+safetensors reads it, so loading a bundle from a stranger runs no code of theirs.
 
 The bundle of a blend (`BlendedModel`) holds ``bundle.json`` with the weights of its components, and
 ``components/0``, ``1``, ...: a bundle for each recipe, and the files of each baseline.
@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 
 from jointrain._output_folder import BUNDLE, write_new_folder
 from jointrain.data import Column, ColumnReading, PlainEncoder, TableEncoder, TableSchema
+from jointrain.data._damaged import DamagedError
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.studies._baselines import BaselineModel
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline
@@ -37,22 +38,20 @@ from jointrain.training._table_model import TableModel
 from jointrain.training._table_part import Part
 
 SCHEMA_VERSION = 2
-"""2 tells how columns are read; bundles of version 1 are read, too."""
+"""Raised when a reader of before would not understand a bundle."""
 _JSON = BUNDLE
 _WEIGHTS = "weights.safetensors"
-_ENCODER = "encoder.skops"
+_ENCODER = "encoder.safetensors"
 _PLAIN_ENCODER = "encoder.json"
 """The encoder of a baseline."""
 _COMPONENTS = "components"
-_RESIDUALS = "residuals of "
-"""Before intervals had two sides: sizes of errors."""
 _ERRORS = "errors of "
 """What the names of residuals begin with among the weights."""
 _PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class _TaskEntry(_Strict):
@@ -60,9 +59,9 @@ class _TaskEntry(_Strict):
     kind: Kind
     classes: list[bool | int | float | str]
     mean: float | None = None
-    deviation: float | None = None
-    temperature: float | None = None
-    unseen_rows: int | None = None
+    deviation: float | None = Field(None, gt=0)
+    temperature: float | None = Field(None, gt=0)
+    unseen_rows: int | None = Field(None, ge=0)
     interval_scale: Literal["linear", "log"] | None = None
     lowest: float | None = None
 
@@ -206,8 +205,7 @@ def _write_components(
         if isinstance(component, TableModel):
             write_bundle(component, inner)
         else:
-            plain = isinstance(component.encoder, PlainEncoder)
-            component.encoder.save(inner / (_PLAIN_ENCODER if plain else _ENCODER))
+            component.encoder.save(inner / _PLAIN_ENCODER)
             component.model.save(inner)
         tasks = [task.name for task in component.tasks]
         entries.append(
@@ -345,18 +343,13 @@ def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
                 components[entry.name] = _load_networks(inner, describe_bundle(inner))
             else:
                 model = BaselineModel.load(inner)
-                plain = (inner / _PLAIN_ENCODER).exists()
-                encoder = (
-                    PlainEncoder.load(inner / _PLAIN_ENCODER)
-                    if plain
-                    else TableEncoder.load(inner / _ENCODER)  # written by version 0.1
-                )
+                encoder = PlainEncoder.load(inner / _PLAIN_ENCODER)
                 components[entry.name] = FittedBaseline(model.tasks, encoder, model)
         if any(not of_task.keys() <= components.keys() for of_task in described.weights.values()):
             raise _damaged(folder, "a component is missing")
     except OSError as error:
         raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
-    except (ValidationError, SafetensorError, KeyError) as error:
+    except (ValidationError, SafetensorError, KeyError, DamagedError) as error:
         raise _damaged(folder, str(error).splitlines()[0]) from None
     return BlendedModel(
         tasks=tuple(Task(one.name, one.kind, tuple(one.classes)) for one in described.tasks),
@@ -401,7 +394,7 @@ def _load_networks(folder: Path, content: dict[str, Any]) -> TableModel:
         calibration = _load_calibration(described.tasks, weights)
     except OSError as error:
         raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
-    except (ValidationError, SafetensorError, RuntimeError, KeyError) as error:
+    except (ValidationError, SafetensorError, RuntimeError, KeyError, DamagedError) as error:
         reason = str(error).splitlines()[0]
         raise _damaged(folder, reason) from None
     return TableModel(
@@ -443,11 +436,12 @@ def _load_calibration(
 
 
 def _load_residuals(entry: _TaskEntry, weights: Mapping[str, torch.Tensor]) -> Residuals:
-    rows = entry.unseen_rows or 0
-    if entry.interval_scale is None:
-        return Residuals.symmetric(rows, weights[_RESIDUALS + entry.name].numpy())
     errors = weights[_ERRORS + entry.name].numpy()
-    return Residuals(rows, errors, entry.interval_scale, entry.lowest)
+    residuals = Residuals(
+        entry.unseen_rows or 0, errors, entry.interval_scale or "linear", entry.lowest
+    )
+    residuals.check()
+    return residuals
 
 
 def describe_bundle(path: str | Path) -> dict[str, Any]:
@@ -469,10 +463,10 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
         raise _damaged(folder, f"{_JSON} is not whole") from None
     if not isinstance(content, dict) or "schema_version" not in content:
         raise _damaged(folder, f"{_JSON} has no schema_version")
-    if content["schema_version"] not in range(1, SCHEMA_VERSION + 1):
+    if content["schema_version"] != SCHEMA_VERSION:
         raise InvalidInputError(
             f"{folder} has schema version {content['schema_version']!r}, this jointrain reads "
-            f"{SCHEMA_VERSION}; use the jointrain version that wrote it"
+            f"{SCHEMA_VERSION}; use the jointrain version that wrote it, or fit the model again"
         )
     digest = content.get("digest")
     rest = {name: value for name, value in content.items() if name != "digest"}

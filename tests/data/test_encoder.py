@@ -283,7 +283,7 @@ def test_encoding_is_always_finite_and_survives_a_file(frames, tmp_path_factory)
         assert np.isfinite(found).all()
     assert len(encoder.source_columns) == len(encoder.feature_names)
     assert len(set(encoder.feature_names)) == len(encoder.feature_names)
-    path = tmp_path_factory.mktemp("encoder") / "encoder.skops"
+    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
     encoder.save(path)
     again = TableEncoder.load(path)
     np.testing.assert_array_equal(again.transform(other), encoder.transform(other))

@@ -247,20 +247,20 @@ class TestBundles:
         Path("empty").mkdir()
         fails(capsys, ["inspect", "empty"], "empty", "bundle.json")
 
-    @pytest.mark.parametrize("name", ["weights.safetensors", "encoder.skops", "bundle.json"])
+    @pytest.mark.parametrize("name", ["weights.safetensors", "encoder.safetensors", "bundle.json"])
     def test_cut_file(self, folder, capsys, bundle, name):
         copy = copied(bundle)
         content = (copy / name).read_bytes()
         (copy / name).write_bytes(content[: len(content) // 2])
         fails(capsys, ["predict", str(copy), "data.csv", "--out", "-"], "damaged")
 
-    @pytest.mark.parametrize("name", ["weights.safetensors", "encoder.skops"])
+    @pytest.mark.parametrize("name", ["weights.safetensors", "encoder.safetensors"])
     def test_missing_file(self, folder, capsys, bundle, name):
         copy = copied(bundle)
         (copy / name).unlink()
         fails(capsys, ["predict", str(copy), "data.csv", "--out", "-"], "damaged", name)
 
-    @pytest.mark.parametrize("name", ["weights.safetensors", "encoder.skops"])
+    @pytest.mark.parametrize("name", ["weights.safetensors", "encoder.safetensors"])
     def test_flipped_byte(self, folder, capsys, bundle, name):
         copy = copied(bundle)
         content = bytearray((copy / name).read_bytes())
@@ -286,7 +286,7 @@ class TestBundles:
         for path in bundle.iterdir():
             assert not path.read_bytes().startswith(b"\x80"), path
         names = sorted(path.name for path in bundle.iterdir())
-        assert names == ["bundle.json", "encoder.skops", "weights.safetensors"]
+        assert names == ["bundle.json", "encoder.safetensors", "weights.safetensors"]
 
 
 @pytest.mark.parametrize("ensemble", ["1", "4"])

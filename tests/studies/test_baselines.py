@@ -2,12 +2,11 @@
 
 import json
 import pickle
-import shutil
 import sys
-import zipfile
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.studies._baseline_estimators import ESTIMATORS, one_thread
@@ -113,8 +112,8 @@ def test_catboost_equals_its_own_regressor(fitted):
         random_seed=4, thread_count=1, verbose=False, allow_writing_files=False
     )
     regressor.fit(inputs[known], labels[known, 0])
-    np.testing.assert_array_equal(
-        fitted("catboost").predict(test)["value"], regressor.predict(test)
+    np.testing.assert_allclose(
+        fitted("catboost").predict(test)["value"], regressor.predict(test), rtol=1e-12
     )
 
 
@@ -271,28 +270,21 @@ def test_a_forged_description_is_refused(fitted, change, tmp_path):
         BaselineModel.load(tmp_path)
 
 
-def test_a_foreign_type_is_refused(fitted, tmp_path):
-    skops_io = pytest.importorskip("skops.io")
-    from sklearn.neighbors import KNeighborsRegressor
-
-    fitted("linear").save(tmp_path)
-    foreign = KNeighborsRegressor().fit(np.eye(5), np.arange(5))
-    (tmp_path / "baseline.skops").write_bytes(skops_io.dumps({"0": foreign}))
-    _redescribe(tmp_path, lambda described: None)
-    with pytest.raises(InvalidInputError, match="KNeighborsRegressor, which has no place"):
-        BaselineModel.load(tmp_path)
+@pytest.mark.parametrize("name", ["linear", "extra trees", "gradient boosting", "catboost"])
+def test_a_file_of_another_kind_is_refused(fitted, name, tmp_path):
+    fitted(name).save(tmp_path)
+    for content in (b"", b"\x80\x04N.", safetensors.numpy.save({"0.other": np.zeros(3)})):
+        (tmp_path / "baseline.safetensors").write_bytes(content)
+        _redescribe(tmp_path, lambda described: None)
+        with pytest.raises(InvalidInputError, match="is no whole baseline"):
+            BaselineModel.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["extra trees", "gradient boosting"])
+@pytest.mark.parametrize("name", ["extra trees", "gradient boosting", "lightgbm"])
 def test_a_tree_that_points_outside_is_refused(name, tmp_path):
     inputs, labels = _data(120)
     model = fit_baseline(name, inputs, labels[:, :1], TASKS[:1], 0)
-    estimator = model.models[0].estimator
-    if name == "extra trees":
-        nodes = estimator[3].__getstate__()["nodes"]
-        nodes["left_child"][0] = 10_000
-    else:
-        estimator._predictors[3][0].nodes["left"][0] = 10_000
+    model.models[0].estimator.left[0] = 10_000
     model.save(tmp_path)
     with pytest.raises(InvalidInputError, match="do not form a tree"):
         BaselineModel.load(tmp_path)
@@ -322,13 +314,3 @@ def test_no_rows_to_predict(fitted):
     assert {task: values.shape for task, values in found.items()} == {
         "value": (0,), "flag": (0,), "kind": (0, 4)
     }  # fmt: skip
-
-
-def test_a_zip_without_a_schema_is_refused(fitted, tmp_path):
-    fitted("linear").save(tmp_path)
-    with zipfile.ZipFile(tmp_path / "new.skops", "w") as archive:
-        archive.writestr("0.npy", b"x")
-    shutil.move(tmp_path / "new.skops", tmp_path / "baseline.skops")
-    _redescribe(tmp_path, lambda described: None)
-    with pytest.raises(InvalidInputError, match="is no whole baseline"):
-        BaselineModel.load(tmp_path)

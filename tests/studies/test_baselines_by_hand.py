@@ -23,9 +23,8 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from jointrain import InvalidInputError, SupervisedTable
 from jointrain.bundle import load_bundle, save_bundle
-from jointrain.data import TableEncoder
-from jointrain.studies import BlendedModel, FittedBaseline
-from jointrain.studies._baselines import BaselineModel, _TaskModel, check_predicts, fit_baseline
+from jointrain.studies import BlendedModel
+from jointrain.studies._baselines import BaselineModel, check_predicts, fit_baseline
 from jointrain.studies._blended_model import fit_baseline_to
 from jointrain.task import Task
 
@@ -238,20 +237,3 @@ def test_a_bundle_of_baselines_holds_json_and_predicts_the_same_bits(name, tmp_p
     for task, values in model.predict(rows).items():
         np.testing.assert_array_equal(loaded.predict(rows)[task], values)
     assert loaded.encoder.unseen(rows) == {}
-
-
-def test_a_bundle_of_an_earlier_version_still_predicts(tmp_path):
-    """It held a line without scales, on the inputs of networks."""
-    made = table(["y1", "y2"])
-    encoder = TableEncoder(0).fit(made.frame, list(made.columns))
-    inputs = encoder.transform(made.frame)
-    lines = [RidgeCV().fit(inputs, labels) for labels in made.labels().T]
-    models = tuple(_TaskModel(None, np.zeros(0, dtype=np.int64), line) for line in lines)
-    model = BaselineModel("linear", made.tasks, inputs.shape[1], models)
-    fitted = FittedBaseline(made.tasks, encoder, model)
-    weights = {"y1": {"linear": 1.0}, "y2": {"linear": 1.0}}
-    blend = BlendedModel(made.tasks, made.columns, {"linear": fitted}, weights)
-    folder = save_bundle(blend, tmp_path / "bundle")
-    assert (folder / "components" / "0" / "encoder.skops").exists()
-    found = load_bundle(folder).predict(made.frame)
-    np.testing.assert_array_equal(found["y2"], lines[1].predict(inputs.astype(np.float64)))

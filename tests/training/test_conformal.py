@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jointrain.data._damaged import DamagedError
 from jointrain.training._conformal import LARGEST_SAMPLE, Residuals
 
 
@@ -92,9 +93,15 @@ def test_wider_coverage_never_gives_a_narrower_interval(errors, coverage):
     assert wider[0] <= low <= high <= wider[1]
 
 
-def test_sizes_of_an_old_bundle_give_its_intervals():
-    sizes = np.sort(np.abs(np.random.default_rng(0).normal(size=199)))
-    low, high = Residuals.symmetric(199, sizes).bounds(0.9)
-    assert low == -high
-    # the radius was the ceil(200 * 0.9)-th smallest size
-    assert sizes[178] <= high <= sizes[180]
+@pytest.mark.parametrize(
+    "residuals",
+    [
+        Residuals(3, np.array([0.0, 1.0])),
+        Residuals(2, np.array([1.0, 0.0])),
+        Residuals(2, np.array([0.0, np.nan])),
+        Residuals(1, np.array([0.0]), "log"),
+    ],
+)
+def test_residuals_that_do_not_fit_together(residuals):
+    with pytest.raises(DamagedError):
+        residuals.check()

@@ -2,7 +2,7 @@
 
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
-from jointrain.data._encoder import TRUSTED_TYPES, TableEncoder
+from jointrain.data._encoder import TableEncoder
 from jointrain.data._example_tables import load_energy_efficiency
 from jointrain.data._kept_columns import kept_columns, with_kept
 from jointrain.data._plain_encoder import PlainEncoder
@@ -22,7 +22,6 @@ from jointrain.data._tensor_data import TensorData
 from jointrain.data._type_inference import TypedTable, type_table
 
 __all__ = [
-    "TRUSTED_TYPES",
     "Column",
     "ColumnReading",
     "DataSource",

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jointrain.data import _encoder_file
+from jointrain.data import _array_file
 from jointrain.data._blocks import BLOCKS, Block, known_values
 from jointrain.data._columns import Column, check_finite
+from jointrain.data._damaged import DamagedError
 from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
 from jointrain.errors import InvalidInputError, NotFittedError, closest
-
-TRUSTED_TYPES = _encoder_file.TRUSTED_TYPES
-"""All that an encoder file may hold: plain arrays and text."""
 
 
 class TableEncoder:
@@ -217,7 +215,7 @@ class TableEncoder:
         if self._pieces is not None:
             arrays |= {f"pieces.{name}": array for name, array in self._pieces.state().items()}
         text = json.dumps(description, ensure_ascii=False)
-        Path(path).write_bytes(_encoder_file.to_bytes(text, arrays))
+        Path(path).write_bytes(_array_file.to_bytes(arrays, text))
 
     @classmethod
     def load(cls, path: str | Path) -> TableEncoder:
@@ -232,11 +230,11 @@ class TableEncoder:
         except OSError as error:
             raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
         try:
-            text, arrays = _encoder_file.from_bytes(data)
+            text, arrays = _array_file.from_bytes(data)
             encoder = cls()
             encoder._restore(json.loads(text), arrays)
             return encoder
-        except _encoder_file.DamagedError as error:
+        except DamagedError as error:
             reason = str(error)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             reason = "its parts do not fit together"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jointrain.data import PlainEncoder
-from jointrain.data._skops_file import DamagedError
+from jointrain.data._damaged import DamagedError
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._baseline_estimators import ESTIMATORS, ONE_HOT, one_thread
 from jointrain.studies._joint_forest import JOINT, JointForest, why_not_joint

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.data._skops_file import DamagedError
-from jointrain.studies._baseline_estimators import ESTIMATORS, Forest, mean_of_trees
+from jointrain.data._damaged import DamagedError
+from jointrain.studies._baseline_estimators import ESTIMATORS
+from jointrain.studies._tree_arrays import TreeEnsemble
 from jointrain.task import Task
 
 JOINT = {"random forest joint": "random forest", "extra trees joint": "extra trees"}
@@ -30,12 +31,12 @@ class JointForest:
     """A fitted forest of all targets.
 
     Args:
-        trees: Its trees.
+        trees: Its trees; their value is [t * c], the classes of each target side by side.
         classes: Number of classes of each target that the rows held, 0 for a regression.
         means, deviations: Of each target, which is standardised: 0 and 1 for classes.
     """
 
-    trees: Sequence[Any]
+    trees: TreeEnsemble
     classes: tuple[int, ...]
     means: tuple[float, ...]
     deviations: tuple[float, ...]
@@ -80,7 +81,8 @@ class JointForest:
 
     def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
         """Return values [n] or probabilities [n, c] of each target."""
-        found = mean_of_trees(self.trees, inputs)
+        found = self.trees.predict(inputs.astype(np.float32))
+        found = found.reshape(len(inputs), len(self.classes), -1)
         return [
             found[:, index, :count] if count else found[:, index, 0] * deviation + mean
             for index, (count, mean, deviation) in enumerate(
@@ -110,9 +112,9 @@ class JointForest:
         Raises:
             DamagedError: The files hold something else.
         """
-        forest = ESTIMATORS[JOINT[name]]
-        assert isinstance(forest, Forest)
-        trees = forest.read(files, inputs, [max(count, 1) for count in classes])["joint"]
+        trees = ESTIMATORS[JOINT[name]].from_files(files, inputs)["joint"]
+        if trees.value.shape[1] != len(classes) * max(1, *classes):
+            raise DamagedError("its trees predict other targets or classes")
         means, deviations = (
             tuple(float(value) for value in described[key]) for key in ("means", "deviations")
         )

@@ -1,7 +1,7 @@
 """Ensembles of trees as plain arrays: checked once, then read by numpy alone.
 
-The libraries' own files can crash a process or keep it busy for ever when somebody has changed them,
-and some of their readers build objects. Arrays of numbers can be checked whole before they are used.
+The libraries' own files can crash a process or keep it busy for ever when somebody has changed
+them, and some of their readers build objects. Arrays of numbers are checked whole before use.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from jointrain.data._damaged import DamagedError
 LEAF = -1
 """In place of the input that a node looks at."""
 
+_DEEPEST = 4096
+"""Levels of a tree at most: each takes a step in prediction."""
+
 _ROWS = 8192
 """Rows that are led through a tree at a time: their numbers stay in the cache."""
 
 
 @dataclass(frozen=True)
-class _Arrays:
+class Arrays:
     """Arrays with fixed names and types."""
 
     dtypes: ClassVar[Mapping[str, type]]
@@ -58,7 +61,7 @@ class _Arrays:
 
 
 @dataclass(frozen=True)
-class TreeEnsemble(_Arrays):
+class TreeEnsemble(Arrays):
     """Trees that each look at one input in a node; their values are added up.
 
     Args:
@@ -91,7 +94,10 @@ class TreeEnsemble(_Arrays):
 
     @classmethod
     def of(
-        cls, trees: Sequence[Mapping[str, np.ndarray]], outputs: Sequence[int], base: Sequence[float]
+        cls,
+        trees: Sequence[Mapping[str, np.ndarray]],
+        outputs: Sequence[int],
+        base: Sequence[float],
     ) -> Self:
         """Return the ensemble of trees given one by one.
 
@@ -150,6 +156,8 @@ class TreeEnsemble(_Arrays):
         return place
 
     def _check(self, inputs: int) -> None:
+        if self.outputs.ndim != 1 or self.feature.ndim != 1:
+            raise DamagedError("its arrays are no trees")
         trees, nodes = len(self.outputs), len(self.feature)
         if self.starts.shape != (trees + 1,) or trees < 1 or self.base.ndim != 1:
             raise DamagedError("its arrays are no trees")
@@ -161,22 +169,40 @@ class TreeEnsemble(_Arrays):
             for array in (self.threshold, self.left, self.right, self.value)
         ):
             raise DamagedError("its trees have not a value for each node")
-        if (self.outputs < 0).any() or (
-            self.outputs.max() + self.value.shape[1] > len(self.base)
-        ):
+        last = len(self.base) - self.value.shape[1]
+        if (self.outputs < 0).any() or (self.outputs > last).any():
             raise DamagedError("a tree adds to an output that is not there")
         if (self.feature < LEAF).any() or (self.feature >= inputs).any():
             raise DamagedError("a tree splits by an input that is not there")
-        inner = self.feature != LEAF
-        own = np.arange(nodes) - np.repeat(self.starts[:-1], sizes)
-        count = np.repeat(sizes, sizes)
-        for child in (self.left, self.right):
-            if ((child <= own) | (child >= count))[inner].any():
-                raise DamagedError("the nodes of a tree do not form a tree")
+        self._check_nodes(sizes)
+
+    def _check_nodes(self, sizes: np.ndarray) -> None:
+        """Refuse nodes that are not each the child of one other node, and ways without an end."""
+        roots = self.starts[:-1]
+        inner = np.flatnonzero(self.feature != LEAF)
+        first = np.repeat(roots, sizes)
+        children = np.concatenate([self.left[inner], self.right[inner]]).astype(np.int64)
+        parents = np.concatenate([inner, inner])
+        if ((children < 0) | (children >= np.repeat(sizes, sizes)[parents])).any():
+            raise DamagedError("the nodes of a tree do not form a tree")
+        children += first[parents]
+        expected = np.ones(len(self.feature), dtype=np.int64)
+        expected[roots] = 0
+        counts = np.bincount(children, minlength=len(expected))
+        if (children <= parents).any() or (counts != expected).any():
+            raise DamagedError("the nodes of a tree do not form a tree")
+        level = roots
+        for _ in range(_DEEPEST):
+            level = level[self.feature[level] != LEAF]
+            if not len(level):
+                return
+            at = first[level]
+            level = np.concatenate([self.left[level] + at, self.right[level] + at])
+        raise DamagedError(f"a tree has more than {_DEEPEST} levels")
 
 
 @dataclass(frozen=True)
-class SymmetricTrees(_Arrays):
+class SymmetricTrees(Arrays):
     """Trees that look at the same input in all nodes of a level, as CatBoost's.
 
     Args:
@@ -227,7 +253,12 @@ class SymmetricTrees(_Arrays):
 
     def _check(self, inputs: int) -> None:
         trees = len(self.depth)
-        if trees < 1 or self.starts.shape != (trees + 1,) or self.feature.shape[:1] != (trees,):
+        if (
+            self.depth.ndim != 1
+            or trees < 1
+            or self.starts.shape != (trees + 1,)
+            or self.feature.shape[:1] != (trees,)
+        ):
             raise DamagedError("its arrays are no trees")
         if self.feature.ndim != 2 or self.border.shape != self.feature.shape:
             raise DamagedError("its trees have not a border for each level")
@@ -236,9 +267,11 @@ class SymmetricTrees(_Arrays):
         if (self.depth < 0).any() or (self.depth > min(self.feature.shape[1], 30)).any():
             raise DamagedError("a tree has more levels than are there")
         sizes = np.diff(self.starts)
-        if self.starts[0] != 0 or self.starts[-1] != len(self.value) or (
-            sizes != 1 << self.depth
-        ).any():
+        if (
+            self.starts[0] != 0
+            or self.starts[-1] != len(self.value)
+            or (sizes != 1 << self.depth).any()
+        ):
             raise DamagedError("its trees have not a value for each leaf")
         if (self.feature < 0).any() or (self.feature >= inputs).any():
             raise DamagedError("a tree splits by an input that is not there")

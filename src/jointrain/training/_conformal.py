@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from jointrain.data._damaged import DamagedError
+
 LARGEST_SAMPLE = 1000
 """Residuals that are kept of a task at most: all, or as many of their quantiles."""
 
@@ -64,17 +66,17 @@ class Residuals:
         )
         return cls(len(errors), errors[_kept_ranks(len(errors)) - 1], scale, lowest)
 
-    @classmethod
-    def symmetric(cls, rows: int, sizes: np.ndarray) -> Residuals:
-        """Return residuals of which only the sizes are known, each with either sign.
+    def check(self) -> None:
+        """Refuse residuals that `of` can't have made.
 
-        Args:
-            rows: How many rows there were.
-            sizes: Absolute errors, ascending.
+        Raises:
+            DamagedError: They do not fit together.
         """
-        errors = np.concatenate([-sizes[::-1], sizes])
-        return cls(2 * rows, errors if len(errors) <= LARGEST_SAMPLE else
-                   errors[_kept_ranks(len(errors)) - 1])  # fmt: skip
+        ranks = min(self.rows, LARGEST_SAMPLE)
+        if self.errors.shape != (ranks,) or not (np.diff(self.errors) >= 0).all():
+            raise DamagedError("the residuals of a task are not in order")
+        if self.scale == "log" and not (self.lowest or 0) > 0:
+            raise DamagedError("the residuals of a task have no scale")
 
     def bounds(self, coverage: float) -> tuple[float, float]:
         """Return the errors between which a new one lies with probability `coverage`, on the scale.

@@ -1,0 +1,41 @@
+"""Files of named arrays of numbers, and one text: safetensors, which can hold nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from jointrain.data._damaged import DamagedError
+
+_TEXT = "text"
+
+
+def to_bytes(arrays: Mapping[str, np.ndarray], text: str | None = None) -> bytes:
+    """Return arrays and a text as a file; the same content gives the same bytes.
+
+    Args:
+        arrays: By name, of numbers or truth values; none is named ``text``.
+        text: A text; None for none.
+    """
+    content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    if text is not None:
+        content[_TEXT] = np.frombuffer(text.encode(), dtype=np.uint8)
+    return save(content)
+
+
+def from_bytes(data: bytes) -> tuple[str, dict[str, np.ndarray]]:
+    """Return the text, empty if there is none, and the arrays of a file.
+
+    Raises:
+        DamagedError: It is no whole file of this kind.
+    """
+    try:
+        arrays = load(data)
+        text = arrays.pop(_TEXT, np.zeros(0, dtype=np.uint8))
+        return text.tobytes().decode(), arrays
+    except (SafetensorError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise DamagedError(f"it can't be read ({reason})") from None
