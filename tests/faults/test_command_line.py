@@ -193,11 +193,6 @@ class TestTrainingCommands:
         fails(capsys, arguments, "cuda", "GPU")
 
 
-def test_class_with_fewer_rows_than_folds(folder, capsys):
-    rows = "".join(f"{i},{'rare' if i < 3 else 'ab'[i % 2]}\n" for i in range(40))
-    fails(capsys, ["compare", write("x,y\n" + rows), "--targets", "y"], "'y'", "rare", "3", "5")
-
-
 def test_fewer_rows_than_folds(folder, capsys):
     bad = write("x,y\n1,2\n2,3\n3,5\n")
     fails(capsys, ["compare", bad, "--targets", "y"], "3", "5")

@@ -244,11 +244,12 @@ class SymmetricTrees(Arrays):
                 zip(self.starts.tolist(), self.depth.tolist(), strict=False)
             ):
                 # the smallest numbers that hold a leaf: most of the time goes into moving them
-                leaf = np.zeros(columns.shape[1], dtype=np.uint8 if depth <= 8 else np.uint32)
+                smallest = np.dtype(np.uint8 if depth <= 8 else np.uint32)
+                leaf = np.zeros(columns.shape[1], dtype=smallest)
                 for level in range(depth):
                     above = columns[self.feature[tree, level]] > self.border[tree, level]
-                    leaf |= above.astype(leaf.dtype) << level
-                sums += self.value[first : first + (1 << depth)].take(leaf, axis=0)
+                    leaf |= above.astype(smallest) << level
+                sums += self.value[first : first + (1 << depth)][leaf]
         return total
 
     def _check(self, inputs: int) -> None:
