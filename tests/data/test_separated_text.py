@@ -188,9 +188,35 @@ def test_names_of_rows_without_header(tmp_path):
     table = raw(tmp_path, 'a,b\n"r1",1,2\n"r2",3,4\n')
     assert table.frame.columns == ["unnamed_1", "a", "b"]
     assert table.frame.rows() == [("r1", "1", "2"), ("r2", "3", "4")]
-    assert "taken as names of the rows" in table.notes[0]
-    with pytest.raises(InvalidInputError, match="has 3 fields in each row where the header has 2"):
-        raw(tmp_path, "a,b\n1,1,2\n1,3,4\n")
+    assert "taken as the name of the row" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,price\n1,2,5\n2,3,5\n",
+        "name,price\nAnna,1.234,5\nBo,2,3\n",
+        "Report 2026\n\nx,y\n1,2\n",
+        'Report 2026\n"x","y"\n"1",2\n',
+        "'a','b'\n'x,1','y'\n",
+    ],
+)
+def test_rows_that_are_wider_than_the_header_are_refused(tmp_path, text):
+    with pytest.raises(InvalidInputError, match=r"fields in each row where the header, .*, has"):
+        raw(tmp_path, text)
+
+
+def test_columns_with_spaces_between_them_are_refused(tmp_path):
+    text = "a b c\n1 2 x\n4 5 y\n"
+    with pytest.raises(InvalidInputError, match="has one column, whose cells look like 3"):
+        raw(tmp_path, text)
+    assert raw(tmp_path, text, separator=" ").frame.columns == ["a", "b", "c"]
+    assert raw(tmp_path, text, separator=",").frame.columns == ["a b c"]
+    assert raw(tmp_path, "first name\nAnna Bo\nCid Day\n").frame.columns == ["first name"]
+
+
+def test_end_of_file_of_dos(tmp_path):
+    assert raw(tmp_path, "a,b\r\n1,2\r\n\x1a").frame.rows() == [("1", "2")]
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,15 @@ def test_what_is_no_table_is_refused(tmp_path):
         read_raw(f"{tmp_path / 'page.csv'}#x")
 
 
+@pytest.mark.parametrize(
+    "data", [b"\n<!DOCTYPE html><html>", b"<?xml version='1.0'?>", b"%PDF-1.7"]
+)
+def test_other_documents_are_refused(tmp_path, data):
+    (tmp_path / "t.csv").write_bytes(data + b"\na,b\n1,2\n")
+    with pytest.raises(InvalidInputError, match="is a web page, XML or PDF, not a table"):
+        read_raw(tmp_path / "t.csv")
+
+
 def test_an_existing_path_wins_over_a_sheet(tmp_path):
     (tmp_path / "t.csv#1").write_bytes(TEXT)
     assert read_raw(tmp_path / "t.csv#1").frame.rows() == ROWS

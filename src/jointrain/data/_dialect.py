@@ -153,6 +153,8 @@ def _found(text: str, where: str, usual: str, options: ReadingOptions, *, whole:
             f"the rows and was taken as the header; --comment '{prefix}' skips it"
         )
         comments.pop()
+    if separator == found and said is None:
+        _refuse_spaces(body, where, separator, whole=whole)
     if separator != found:
         _check_said_separator(body, where, separator, found)
     if comments and options.comment is None:
@@ -183,6 +185,21 @@ def _checked_separator(separator: str | None) -> str | None:
             f"--separator must be one character such as ';' or 'tab', got {separator!r}"
         )
     return separator
+
+
+def _refuse_spaces(body: str, where: str, separator: str, *, whole: bool) -> None:
+    """Refuse a table whose only column is several with spaces between them."""
+    rows = _sample(body, separator, whole=whole)
+    if any(len(row) != 1 for row in rows) or len(rows) < 3:
+        return
+    words = [row[0].split() for row in rows]
+    numbers = sum(_NUMBER.fullmatch(word) is not None for row in words[1:] for word in row)
+    width = len(words[0])
+    if width > 1 and all(len(row) == width for row in words) and 2 * numbers > len(words) - 1:
+        raise InvalidInputError(
+            f"{where} has one column, whose cells look like {width} with spaces between them; put "
+            "one of , ; tab | between them, or say --separator ' ' (one space) or --separator ,"
+        )
 
 
 def _check_said_separator(body: str, where: str, said: str, found: str) -> None:

@@ -48,6 +48,7 @@ def read_separated(data: bytes, where: str, usual: str, options: ReadingOptions)
     data, notes = to_utf8(data, where, options.encoding)
     if not data.strip():
         raise InvalidInputError(f"{where} is empty; it needs a header and at least one row")
+    data = data.removesuffix(b"\x1a")  # how DOS ends a file
     data = _without_spaces_at_quotes(data)
     text = _TextTable(data, where, find_dialect(data, where, usual, options))
     cells = text.cells()
@@ -256,17 +257,19 @@ def _with_extra_name(
     cells: pl.DataFrame, names: list[str], text: _TextTable
 ) -> tuple[list[str], str]:
     """Return the names for rows that all have one field more than the header."""
-    first, last = cells.to_series(0), cells.to_series(-1)
+    last = cells.to_series(-1)
     if last.null_count() == len(last):
         return names, f"each row of {text.where} ends with a separator that the header lacks"
-    if first.null_count() == 0 and first.n_unique() == len(first):
+    # R puts names of rows in quotes; a decimal comma or a title would look alike without them
+    if len(names) > 1 and text.has_quotes and _in_quotes(cells, ["0"], text)["0"].all():
         return ["", *names], (
-            f"each row of {text.where} has one field more than the header; the first ones are "
-            "all different and were taken as names of the rows"
+            f"each row of {text.where} begins with a field in quotes that the header lacks: it was "
+            "taken as the name of the row"
         )
     raise InvalidInputError(
-        f"{text.where} has {text.width} fields in each row where the header has {len(names)}; add "
-        "the missing name to the header"
+        f"{text.where} has {text.width} fields in each row where the header, {names[0]!r}"
+        f"{' and others' if len(names) > 1 else ''}, has {len(names)}; name the first column, or "
+        "put numbers with a decimal comma in quotes, or remove a title above the header"
     )
 
 
@@ -283,11 +286,18 @@ def _quoted(
     columns = [column for column, does in matters.items() if does]
     if not columns:
         return {}
-    # with each quote three times, the quotes around a field become characters of its own, and
-    # what was inside stays inside
-    shown = _parsed(bytes(text.rows).replace(b'"', b'"""'), text, cells.columns, columns)
-    masks = shown.select(pl.all().str.starts_with('"').fill_null(False))
+    masks = _in_quotes(cells, columns, text)
     return {names[column]: masks[column] for column in columns if masks[column].any()}
+
+
+def _in_quotes(cells: pl.DataFrame, columns: Sequence[str], text: _TextTable) -> pl.DataFrame:
+    """Return which cells of some columns are in quotes.
+
+    With each quote three times, the quotes around a field become characters of its own, and what
+    was inside stays inside.
+    """
+    shown = _parsed(bytes(text.rows).replace(b'"', b'"""'), text, cells.columns, columns)
+    return shown.select(pl.all().str.starts_with('"').fill_null(value=False))
 
 
 def _refuse_swallowed_rows(cells: pl.DataFrame, text: _TextTable) -> None:

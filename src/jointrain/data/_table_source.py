@@ -23,6 +23,7 @@ _WORKBOOKS = (".xlsx",)
 _PACKINGS = {".gz": "gzip", ".zst": "Zstandard"}
 KNOWN_ENDINGS = (*SEPARATORS, *JSON_ENDINGS, ".parquet", *ARROW_ENDINGS, *_WORKBOOKS)
 
+_OTHER_DOCUMENTS = (b"<!doctype html", b"<html", b"<?xml", b"%pdf-")
 _HEAD_BYTES = 1 << 10
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _KINDS = {
@@ -147,6 +148,11 @@ def _read_content(
     if not data:
         raise InvalidInputError(f"{where} is empty; it needs a header and at least one row")
     refuse_other_packing(data, where)
+    start = data[:_HEAD_BYTES].lstrip().lower()
+    if start.startswith(_OTHER_DOCUMENTS):
+        raise InvalidInputError(
+            f"{where} is a web page, XML or PDF, not a table; the download may have failed"
+        )
     if data.startswith(b"SQLite format 3\0"):
         raise InvalidInputError(
             f"{where} is an SQLite database; name a table in it: sqlite:///{where}?table=NAME"
