@@ -369,9 +369,12 @@ def test_as_table_takes_numpy_columns_of_pandas_with_an_index():
         ({"a": [[1], [2, 3]]}, "column 'a' holds lists of unequal length"),
         ({"a": 3}, "column 'a' must be one-dimensional, got 0 dimensions"),
         ({"a": [1, 2], "b": [1]}, "column 'b' has 1 rows, column 'a' has 2"),
-        ({"a": [1, "x"]}, "column 'a' can't be used"),
+        ({"a": [1, "x"]}, r"column 'a' holds 1 in row 1 and 'x' in row 2"),
         (pandas.DataFrame([[1, 2]], columns=["a", "a"]), "names column 'a' more than once"),
-        (pandas.DataFrame({"b": [1, 2], "a": [1, "x"]}), "column 'a' can't be used"),
+        (
+            pandas.DataFrame({"b": [1, 2], "a": [1, "x"]}),
+            r"column 'a' holds 1 in row 1 and 'x' in row 2",
+        ),
         (pandas.DataFrame([[1, 2]], columns=[1, "1"]), "names column '1' more than once"),
         (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "names column 'a' more"),
     ],
@@ -393,3 +396,11 @@ def test_any_bytes_are_a_table_or_a_clear_error(tmp_path, data, ending):
     path.write_bytes(data)
     with contextlib.suppress(InvalidInputError):
         assert read_table(path).height > 0
+
+
+@pytest.mark.parametrize("values", [[1, 2.5, True], [1, "1"], ["a", None, False]])
+def test_objects_of_different_kinds_are_refused(values):
+    for frame in ({"x": values}, pandas.DataFrame({"x": pandas.Series(values, dtype=object)})):
+        with pytest.raises(InvalidInputError, match=r"column 'x' holds .* in row 1 and .* in row"):
+            as_table(frame)
+    assert as_table({"x": [1, 2.5, None]})["x"].to_list() == [1.0, 2.5, None]

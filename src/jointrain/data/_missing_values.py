@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,33 @@ def is_missing(value: Any) -> bool:
     except (TypeError, ValueError, ArithmeticError):
         # pandas.NA is neither true nor false, a signalling NaN compares with nothing
         return type(value).__name__ in ("NAType", "Decimal")
+
+
+def mixed_kinds(values: Any) -> tuple[int, int] | None:
+    """Return two positions whose objects are of different kinds; None if all are of one.
+
+    The kinds are truth values, numbers, text, and the rest together.
+
+    Args:
+        values: Objects, some of which may be missing.
+    """
+    first: dict[str, int] = {}
+    for position, value in enumerate(values):
+        kind = _kind(value)
+        if kind not in first and not is_missing(value):
+            first[kind] = position
+            if len(first) == 2:
+                one, other = first.values()
+                return one, other
+    return None
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "truth value"
+    if isinstance(value, (int, float, np.number, Decimal)):
+        return "number"
+    return "text" if isinstance(value, str) else "rest"
 
 
 def unmasked(array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import polars as pl
 
 from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
-from jointrain.data._missing_values import is_missing, unmasked
+from jointrain.data._missing_values import is_missing, mixed_kinds, unmasked
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._type_inference import type_frame, type_table
@@ -157,11 +157,13 @@ def _series(name: str, values: Any) -> pl.Series:
         values = values.astype(np.float64)
     if isinstance(values, (list, tuple)) or str(getattr(values, "dtype", "")) == "object":
         values = [None if is_missing(value) else value for value in values]
+        _check_one_kind(name, values)
     elif isinstance(values, np.ndarray) and values.dtype.kind in "mM":
         values = values.astype(f"{values.dtype.kind}8[us]")
     if hasattr(values, "__array__") and not isinstance(values, np.ndarray):
         values = _from_foreign_column(values)
-    return pl.Series(name, values, nan_to_null=True)
+    # whole numbers among others with fractions are numbers, too
+    return pl.Series(name, values, nan_to_null=True, strict=not isinstance(values, list))
 
 
 def _from_foreign_column(values: Any) -> Any:
@@ -205,6 +207,21 @@ def _from_foreign(frame: Any) -> pl.DataFrame:
         raise InvalidInputError(f"the table can't be used ({str(whole).splitlines()[0]})") from None
 
 
+def _check_one_kind(name: str, values: Any) -> None:
+    """Refuse objects of different kinds, which would be turned into each other unseen.
+
+    Raises:
+        InvalidInputError: Column, values and rows are named.
+    """
+    found = mixed_kinds(values)
+    if found is not None:
+        one, other = found
+        raise InvalidInputError(
+            f"column {name!r} holds {values[one]!r} in row {one + 1} and {values[other]!r} in row "
+            f"{other + 1}; give it values of one type"
+        )
+
+
 def _with_plain_columns(frame: Any) -> Any:
     """Return a frame with text as names; one of pandas without sparse columns, categories as text.
 
@@ -231,6 +248,8 @@ def _with_plain_columns(frame: Any) -> Any:
         elif type(dtype).__name__ == "CategoricalDtype" and dtype.categories.dtype.kind != "O":
             # who makes categories of numbers does not want numbers
             changed[name] = frame[name].cat.rename_categories(str)
+        elif str(dtype) == "object":
+            _check_one_kind(name, frame[name].to_list())
     return frame.assign(**changed) if changed else frame
 
 

@@ -210,7 +210,8 @@ def _inferred_kind(column: pl.Series, values: pl.Series) -> str:
             row = int((parsed.is_null() & column.is_not_null()).arg_true()[0])
             raise InvalidInputError(
                 f"target {column.name!r} is mostly numbers but holds {column[row]!r} in row "
-                f"{row + 1}; mend it, or say that the target is multiclass"
+                f"{row + 1}; mend it, take it as missing (--missing), or say that the target is "
+                "multiclass"
             )
     return "multiclass"
 

@@ -48,6 +48,8 @@ READING_KINDS = ("number", "boolean", "text", "date", "time")
 RARE_NA = 0.2
 """An ``NA`` in a column of text is a missing value below this share of the cells."""
 
+_PERHAPS_MISSING = ("unknown", "Unknown", "UNKNOWN", "missing", "Missing", "-999", "-9999")
+
 MOST_LOST = 0.1
 """A target may lose so large a share of its labels to a word that means missing."""
 
@@ -331,7 +333,7 @@ class _Reader:
 
     def _note_words(self, text: pl.Series) -> None:
         """Say which classes may have been meant as missing."""
-        found = text.filter(text.is_in(list(MISSING_NUMBERS)))
+        found = text.filter(text.is_in([*MISSING_NUMBERS, *_PERHAPS_MISSING]))
         if len(found):
             word = str(found[0])
             self.notes.add(
