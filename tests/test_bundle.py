@@ -18,6 +18,7 @@ from jointrain import (
     load_penguins,
     save_bundle,
 )
+from jointrain import bundle as bundle_module
 from jointrain.bundle import describe_bundle
 from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
 from jointrain.training._calibration import Calibration
@@ -174,3 +175,18 @@ def test_a_description_with_absurd_sizes_is_refused(model, tmp_path):
     _rewritten(folder)
     with pytest.raises(InvalidInputError, match="damaged"):
         load_bundle(folder)
+
+
+def test_a_bundle_without_a_schema_is_read_as_before(model, tmp_path):
+    path = save_bundle(model, tmp_path / "model")
+    assert load_bundle(path).schema == model.schema
+    content = json.loads((path / "bundle.json").read_text(encoding="utf-8"))
+    del content["digest"], content["table_schema"]
+    content["schema_version"] = 1
+    content["digest"] = bundle_module._digest(bundle_module._canonical(content))
+    (path / "bundle.json").write_text(json.dumps(content), encoding="utf-8")
+    old = load_bundle(path)
+    assert old.schema is None
+    np.testing.assert_array_equal(
+        old.predict(load_penguins())["sex"], model.predict(load_penguins())["sex"]
+    )
