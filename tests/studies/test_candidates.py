@@ -1,5 +1,7 @@
 """Choosing among candidates: no luck of the choice in the verdict, budgets that are kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -68,14 +70,55 @@ def test_of_equals_the_first_is_chosen_and_undefined_values_do_not_count():
     assert nothing.chosen == "a"
 
 
+def two_tasks(values: dict[str, np.ndarray], undefined: np.ndarray, noise: float) -> Candidates:
+    """Return candidates of two tasks, [10] each for five folds and two seeds; one has gaps."""
+    first = candidates(values)
+    random = np.random.default_rng(1)
+    second = first.table.with_columns(
+        task=pl.lit("z"), value=1 + noise * random.normal(size=len(first.table))
+    )
+    gaps = pl.Series(np.tile(undefined, len(values)))
+    second = second.with_columns(value=pl.when(gaps).then(np.nan).otherwise("value"))
+    tasks = (Task.regression("y"), Task.regression("z"))
+    return replace(first, tasks=tasks, table=pl.concat([first.table, second]))
+
+
+def test_a_task_that_can_hardly_be_scored_has_no_say():
+    values = {"a": np.ones(10), "b": np.full(10, 0.9) + 0.001 * np.arange(10)}
+    once = np.arange(10) != 3
+    found = two_tasks(values, once, 100.0)
+    assert found.score("b") == pytest.approx(100 * (1 - values["b"].mean()))
+    assert found.gain_of_choosing.left_out == ("z",)
+    assert found.recommended == "b"
+    assert found.gain_of_choosing_by_task["z"].defined == 1
+
+
+def test_a_noisy_task_with_gaps_makes_the_gain_unsure():
+    values = {"a": np.ones(10), "b": np.full(10, 0.9) + 0.001 * np.arange(10)}
+    gaps = np.isin(np.arange(10) % 5, (0, 1))
+    found = two_tasks(values, gaps, 0.5)
+    assert found.gain_of_choosing.left_out == ()
+    assert found.gain_of_choosing.defined == 6
+    assert found.gain_of_choosing.verdict == "undecided"
+    assert found.gain_of_choosing.smallest_visible > 10
+
+
+def test_candidates_are_judged_together():
+    random = np.random.default_rng(0)
+    found = candidates({name: 1 + 0.05 * random.normal(size=10) for name in "abc"})
+    tasks, overall = found.judge(["b", "c"])
+    alone = found.judge(["b"])[1]["b"]
+    assert overall["b"].change == alone.change == tasks["b"]["y"].change
+    assert overall["b"].smallest_visible > alone.smallest_visible
+    assert found.judge(["b"], "c")[1]["b"].change != alone.change
+
+
 def test_unknown_candidates_are_refused():
     with pytest.raises(InvalidInputError, match="did you mean 'equal'"):
         candidates({"equal": np.ones(2), "size": np.ones(2)}).changes("equl")
 
 
 def test_values_are_those_of_a_study():
-    from dataclasses import replace
-
     table = mixed_table()
     recipes = [replace(QUICK, name="one"), replace(QUICK, name="two", weights={"price": 0.2})]
     evaluator = Evaluator(table, folds=2, seeds=2, workers=1)
