@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from jointrain.balancing.solvers import FLOAT64
 from jointrain.errors import InvalidInputError, closest
@@ -81,6 +82,7 @@ class Balancer(nn.Module, ABC):
         self.task_names: tuple[str, ...] | None = None
         self._positions: Tensor | None = None
         self.workspace: dict[str, Tensor] = {}
+        self.block_order: WeakIdKeyDictionary | None = None
         self.mean_over_processes: Callable[[Tensor], Tensor] | None = None
         self.seed = seed
         if self.random:
@@ -225,6 +227,7 @@ class Balancer(nn.Module, ABC):
             self.generator.manual_seed(self.seed)
         for name in self._remembered():
             delattr(self, name)
+        self.block_order = None
         if self.task_names is not None:
             with torch.no_grad():
                 self.allocate(len(self.task_names))
@@ -232,8 +235,9 @@ class Balancer(nn.Module, ABC):
     # --- state -----------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled and copied: all but the engine's workspace and processes."""
-        return self.__dict__ | {"workspace": {}, "mean_over_processes": None}
+        """Return what is pickled and copied: all but what belongs to this model and process."""
+        of_here = {"workspace": {}, "block_order": None, "mean_over_processes": None}
+        return self.__dict__ | of_here
 
     def remember(self, name: str, value: Tensor) -> Tensor:
         """Keep `value` as buffer ``self.<name>``, created at its first use, saved, and dropped by

@@ -31,6 +31,7 @@ from jointrain.balancing._balancer import (
     JacobianAggregation,
     LossWeighting,
 )
+from jointrain.balancing._block_order import in_kept_order
 from jointrain.balancing._checks import check_choice, check_count
 from jointrain.balancing._processes import Arguments, RowCounts, Together, labelled, meet
 from jointrain.balancing.engine._graph import walk
@@ -645,6 +646,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     step, losses = _prepared(call, balancer)
     if not step.shared:
         return _nothing_shared(call, step, losses)
+    step.shared = in_kept_order(balancer, step.shared)
     shared = no_gradients()
     weights: list[Tensor | None] = []
     finite: list[Tensor] = []
