@@ -4,8 +4,11 @@ import io
 import sys
 
 import pytest
+from rich.console import Console
 
-from jointrain._terminal_streams import printing, use_plain_characters
+from jointrain._printed_tables import print_table
+from jointrain._terminal_streams import printable, printing, say, use_plain_characters
+from jointrain.cli import run
 from jointrain.errors import InvalidInputError
 
 
@@ -41,3 +44,31 @@ def test_without_standard_output_nothing_fails(monkeypatch):
     use_plain_characters()
     with printing():
         print("nowhere")
+
+
+ESCAPE = "\x1b]0;title\x07red\x1b[31m\x9b2J"
+
+
+def test_names_give_a_terminal_no_commands(capsys):
+    assert printable(ESCAPE) == "\\x1b]0;title\\x07red\\x1b[31m\\x9b2J"
+    assert printable("größe\t1\n") == "größe\t1\n"
+    say(f"error: {ESCAPE}")
+    console = Console(file=io.StringIO(), width=200)
+    print_table(console, ESCAPE, ["target", ESCAPE], [[ESCAPE, "two\nlines"]])
+    printed = capsys.readouterr().err + console.file.getvalue()
+    assert not {"\x1b", "\x07", "\x9b"} & set(printed)
+    assert "two\\nlines" in printed
+
+
+def test_a_bundle_of_a_stranger_gives_a_terminal_no_commands(tmp_path, capsys):
+    table = tmp_path / "a.csv"
+    rows = [f"{i},{'ab'[i % 2]}{ESCAPE},{i}" for i in range(40)]
+    table.write_text(f"x,{ESCAPE},y\n" + "\n".join(rows) + "\n")
+    quick = ["--epochs", "1", "--width", "4", "--depth", "1", "--ensemble", "1", "--device", "cpu"]
+    out = str(tmp_path / "out")
+    assert run(["fit", str(table), "--targets", f"{ESCAPE},y", "--out", out, *quick]) == 0
+    assert run(["inspect", out]) == 0
+    assert run(["evaluate", out, str(table)]) == 0
+    assert run(["fit", str(table), "--targets", f"{ESCAPE}x", "--out", out, *quick]) == 2
+    both = capsys.readouterr()
+    assert not {"\x1b", "\x07", "\x9b"} & set(both.out + both.err)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jointrain._terminal_streams import say
 from jointrain.errors import InvalidInputError, JointrainError
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def skippable(what: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"note: {what} skipped: stopped", file=sys.stderr)
+        say(f"note: {what} skipped: stopped")
     except JointrainError as error:
-        print(f"note: {what} skipped: {error}", file=sys.stderr)
+        say(f"note: {what} skipped: {error}")
     except Exception as error:  # any fault at all would lose the work that is done
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"note: {what} skipped: {reason}", file=sys.stderr)
+        say(f"note: {what} skipped: {reason}")
 
 
 def add_importance(

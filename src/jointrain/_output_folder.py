@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from jointrain._terminal_streams import say
 from jointrain.errors import InvalidInputError
 
 ANSWER = "jointrain-answer.json"
@@ -74,11 +74,11 @@ def write_new_folder(
         except OSError as error:
             reason = f"{place} can't be written: {error.strerror or error}"
             if place is not places[-1]:
-                print(f"note: {_one_line(reason)}; trying another place", file=sys.stderr)
+                say(f"note: {_one_line(reason)}; trying another place")
             continue
         if made != target:
             reason = reason or f"{target} exists by now"
-            print(f"note: {_one_line(reason)}; the result is in {made}", file=sys.stderr)
+            say(f"note: {_one_line(reason)}; the result is in {made}")
         return made
     raise InvalidInputError(f"{reason}; choose another --out")
 
@@ -225,7 +225,7 @@ def _remove_own(old: Path, target: Path) -> None:
     if foreign is None:
         shutil.rmtree(old, ignore_errors=True)
     else:
-        print(f"note: {foreign} is not jointrain's and was kept there", file=sys.stderr)
+        say(f"note: {foreign} is not jointrain's and was kept there")
 
 
 def _prefix(name: str) -> str:

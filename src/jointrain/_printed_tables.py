@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from jointrain._terminal_streams import printable
+
 _COLOURS = {"better": "green", "worse": "red", "equivalent": "blue"}
 
 _LONG_TEXT = 30
@@ -25,7 +27,9 @@ def print_table(
     Words are never broken. Where the console has no room for all columns, they follow below in a
     table of their own, with the first column again.
     """
-    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(title), style="bold", markup=False, highlight=False, soft_wrap=True)
+    headings = [_cell(heading) for heading in headings]
+    rows = [[_cell(cell) for cell in row] for row in rows]
     rows = _shortened(rows, max(console.width // 2, 12))
     for chosen, widths, gap in _layout(headings, rows, console.width):
         table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
@@ -43,6 +47,10 @@ def print_table(
             table.add_row(*(row[index] for index in chosen), style=colour)
         console.print(table, markup=False)
         console.print()
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
 
 
 def _is_verdict(heading: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,23 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     found = error.object[error.start : error.end]
     plain = (_PLAIN.get(one, one.encode("ascii", "backslashreplace").decode()) for one in found)
     return "".join(plain), error.end
+
+
+def printable(text: str) -> str:
+    """Return a text in which a terminal finds no commands: names may come from anywhere.
+
+    Control characters, but for tabs and line ends, are written as a backslash, x and their number.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def say(text: str) -> None:
+    """Print a note or an error to standard error, if there is one."""
+    with suppress(OSError, ValueError):
+        print(printable(text), file=sys.stderr)
 
 
 @contextmanager

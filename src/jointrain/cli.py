@@ -40,7 +40,7 @@ from jointrain._settings import (
     reading_options,
     with_kept_reading,
 )
-from jointrain._terminal_streams import printing, silence, use_plain_characters
+from jointrain._terminal_streams import printing, say, silence, use_plain_characters
 from jointrain._worker_processes import stop_spare, warm_up
 from jointrain.errors import InvalidInputError, JointrainError
 
@@ -140,14 +140,14 @@ def run(arguments: Sequence[str]) -> int:
     if code == _INTERRUPTED:
         stop_spare()
         message = "stopped: nothing was written, and what was there before is as it was"
-        print(message, file=sys.stderr)
+        say(message)
     return code or 0
 
 
 def _fail(message: str) -> int:
     line = " ".join(message.split())
     with suppress(OSError, ValueError):  # the exit code still says it
-        print(f"error: {line}", file=sys.stderr)
+        say(f"error: {line}")
     return 2
 
 
@@ -290,10 +290,10 @@ def compare(settings: CompareSettings) -> None:
         print_interim(stopped.result, console, planned)
         if settings.study is not None:
             kept = f"note: finished folds are kept in {settings.study}; the same command goes on"
-            print(kept, file=sys.stderr)
+            say(kept)
         raise
     for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     budget = settings.budget_seconds
 
     def spent() -> float:
@@ -314,9 +314,7 @@ def compare(settings: CompareSettings) -> None:
         task: blend.weights for task, blend in result.blends.items()
     }:
         lost = sorted({n for b in result.blends.values() for n in b.weights} - {*model.components})
-        print(
-            f"note: {', '.join(lost)} left out of the saved model: time was over", file=sys.stderr
-        )
+        say(f"note: {', '.join(lost)} left out of the saved model: time was over")
         result = result.with_weights(model.weights)
     metrics: dict[str, dict[str, float]] = {}
     with skippable("metrics of the saved model"):
@@ -382,7 +380,7 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
         def on_answer(result: StudyResult, spent: float, planned: int) -> None:
             names = ", ".join(result.recipe_names)
             text = f"after {spent:.0f} s ({names}): {interim_answer(result, planned)}"
-            print(text, file=sys.stderr)
+            say(text)
 
         return run_within_budget(
             study,
@@ -555,6 +553,13 @@ def predict(
             "Repeatable."
         ),
     ] = None,
+    escape_formulas: Annotated[
+        bool,
+        typer.Option(
+            "--escape-formulas",
+            help="Write an apostrophe before texts that a spreadsheet would take for a formula.",
+        ),
+    ] = False,
     encoding: _Encoding = None,
     separator: _Separator = None,
     comment: _Comment = None,
@@ -570,7 +575,13 @@ def predict(
     in another way. The column of names is written as it is there.
     """
     from jointrain.bundle import describe_bundle, load_bundle
-    from jointrain.data import check_writable_ending, kept_columns, with_kept, write_table
+    from jointrain.data import (
+        check_writable_ending,
+        formulas_escaped,
+        kept_columns,
+        with_kept,
+        write_table,
+    )
 
     if out != "-":
         check_writable_ending(out)
@@ -598,8 +609,9 @@ def predict(
     predictions = model.predict_table(frame, intervals)
     _say_unused(model, frame, (name, notes.get("time"), *kept.columns))
     if intervals is not None and notes.get("time") is not None:
-        print(f"note: {_LATER}", file=sys.stderr)
-    write_table(with_kept(predictions, kept), out)
+        say(f"note: {_LATER}")
+    written = with_kept(predictions, kept)
+    write_table(formulas_escaped(written) if escape_formulas else written, out)
     if out != "-":
         print(f"Predicted {len(predictions)} rows: {out}")
 
@@ -861,14 +873,14 @@ def _prepare(settings: TableSettings) -> SupervisedTable:
         for task in table.tasks:
             source = "as said" if task.name in said else "inferred"
             classes = f": {', '.join(map(str, task.classes))}" if task.classes else ""
-            print(f"target {task.name}: {task.kind}{classes} ({source})", file=sys.stderr)
+            say(f"target {task.name}: {task.kind}{classes} ({source})")
         for name, reason in table.dropped.items():
-            print(f"note: column {name} is no feature: {reason}", file=sys.stderr)
+            say(f"note: column {name} is no feature: {reason}")
         if table.unlabelled_rows:
             rows = "row has" if table.unlabelled_rows == 1 else "rows have"
-            print(f"note: {table.unlabelled_rows} {rows} no label at all", file=sys.stderr)
+            say(f"note: {table.unlabelled_rows} {rows} no label at all")
         for note in table.notes:
-            print(f"note: {note}", file=sys.stderr)
+            say(f"note: {note}")
     return table
 
 
@@ -879,7 +891,7 @@ def _say_unused(model: TableModel | BlendedModel, frame: Any, roles: Sequence[st
     if unused:
         shown = ", ".join(map(repr, unused[:8]))
         more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
-        print(f"note: the model does not use: {shown}{more}", file=sys.stderr)
+        say(f"note: the model does not use: {shown}{more}")
 
 
 def _read_as_trained(
@@ -892,10 +904,9 @@ def _read_as_trained(
     from jointrain.data import type_raw
 
     if model.schema is None:
-        print(
+        say(
             "note: an older jointrain wrote this bundle, which did not keep how columns are read; "
             "they are read as this table shows",
-            file=sys.stderr,
         )
         return type_raw(raw, options)
     names = [column.name for column in model.columns]
@@ -909,16 +920,15 @@ def _raw(table: str, options: ReadingOptions, notes: Mapping[str, Any]) -> RawTa
 
     raw = read_raw(table, with_kept_reading(options, notes))
     for note in raw.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     return raw
 
 
 def _warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:
     for column, count in model.encoder.unseen(frame).items():
         rows = "row has" if count == 1 else "rows have"
-        print(
+        say(
             f"warning: {count} {rows} a value of {column!r} that was never seen in training",
-            file=sys.stderr,
         )
 
 

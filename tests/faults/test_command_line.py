@@ -136,7 +136,7 @@ class TestTrainingCommands:
 
     def test_unknown_ending(self, folder, capsys, command):
         Path("data.xyz").write_text("a")
-        fails(capsys, [*command, "data.xyz", "--targets", "price"], ".xyz", ".csv")
+        fails(capsys, [*command, "data.xyz", "--targets", "price"], ".xyz", "row")
 
     def test_no_feature_left(self, folder, capsys, command):
         bad = write("x,y\n" + "".join(f"3,{i}\n" for i in range(30)))

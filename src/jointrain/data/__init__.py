@@ -10,7 +10,7 @@ from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable
 from jointrain.data._table_schema import ColumnReading, TableSchema
-from jointrain.data._table_writing import check_writable_ending, write_table
+from jointrain.data._table_writing import check_writable_ending, formulas_escaped, write_table
 from jointrain.data._tables import (
     as_table,
     load_penguins,
@@ -37,6 +37,7 @@ __all__ = [
     "check_writable_ending",
     "dropped_columns",
     "encode_targets",
+    "formulas_escaped",
     "infer_columns",
     "infer_tasks",
     "kept_columns",

@@ -105,3 +105,19 @@ def _replacing(path: Path) -> Iterator[Path]:
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def formulas_escaped(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a table in which a spreadsheet finds no formulas.
+
+    Texts, and names of columns, that begin with ``=``, ``+``, ``-``, ``@``, a tab or a carriage
+    return get an apostrophe before them; numbers stay.
+    """
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    escaped = frame.with_columns(pl.col(texts).str.replace(_FORMULA, "'${1}"))
+    names = [name for name in frame.columns if name.startswith(_FORMULA_MARKS)]
+    return escaped.rename({name: f"'{name}" for name in names})
+
+
+_FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = "^([=+\\-@\t\r])"

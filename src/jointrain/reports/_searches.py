@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from jointrain._printed_tables import print_table
+from jointrain._terminal_streams import printable
 from jointrain.reports._affinity import (
     affinity_note,
     affinity_tables,
@@ -77,9 +78,9 @@ class SearchReport:
             if len(rows) > len(shown):
                 title = f"{title} ({len(shown)} of {len(rows)})"
             print_table(console, title, headings, shown)
-        console.print(" ".join(self.notes), style="dim", soft_wrap=True, markup=False)
+        console.print(printable(" ".join(self.notes)), style="dim", soft_wrap=True, markup=False)
         console.print()
-        console.print(" ".join(self.answer), style="bold", soft_wrap=True, markup=False)
+        console.print(printable(" ".join(self.answer)), style="bold", soft_wrap=True, markup=False)
         console.print(
             f"Train with: jointrain fit TABLE ... {self.flag}", soft_wrap=True, markup=False
         )

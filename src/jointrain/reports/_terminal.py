@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from jointrain._printed_tables import print_table
+from jointrain._terminal_streams import printable
 from jointrain.reports._study_answer import answer, interim_answer
 from jointrain.reports._summary import summary_tables
 from jointrain.studies import StudyResult
@@ -13,7 +14,7 @@ from jointrain.studies import StudyResult
 def print_result(result: StudyResult, console: Console) -> None:
     """Print a table for each task, one over all tasks, and the answer in words."""
     _print_tables(result, console, interim=False)
-    console.print(" ".join(answer(result)), style="bold", markup=False, highlight=False)
+    console.print(printable(" ".join(answer(result))), style="bold", markup=False, highlight=False)
 
 
 def print_interim(result: StudyResult, console: Console, planned: int | None) -> None:
@@ -25,7 +26,9 @@ def print_interim(result: StudyResult, console: Console, planned: int | None) ->
         planned: How many folds x seeds were to be measured; None if that was still open.
     """
     _print_tables(result, console, interim=True)
-    console.print(interim_answer(result, planned), style="bold", markup=False, highlight=False)
+    console.print(
+        printable(interim_answer(result, planned)), style="bold", markup=False, highlight=False
+    )
 
 
 def _print_tables(result: StudyResult, console: Console, *, interim: bool) -> None:
