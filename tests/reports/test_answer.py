@@ -118,6 +118,16 @@ CASES = {
         "shown to be better than a constant with 40 rows. Saved: the joint ensemble (chosen by the "
         "rows that networks left out).",
     ),
+    "nothing is shown to be predicted, and some is saved": (
+        Made(
+            ["weight", "waist", "pulse"], (6.0, -27.1, 39.0), rows=20,
+            constant=dict.fromkeys(["weight", "waist", "pulse"], (3.0, -60.0, 66.0)),
+            blends=saved(["weight", "waist"], "separate") | saved(["pulse"], "constant"),
+        ),
+        "These columns are not shown to predict any of the targets: nothing that was tried is "
+        "shown to be better than a constant with 20 rows. Saved: a separate network for weight and "
+        "waist (chosen by the rows that networks left out); a constant for pulse.",
+    ),
     "a metric is undefined in most folds": (
         Made(
             [*HEATING, "relapse"], BETTER, seconds=HALF,
