@@ -47,8 +47,8 @@ def saved_sentence(decision: Decision, said: Circumstances) -> list[str]:
     parts = {task: decision.targets[task] in said.blends[task] for task in tasks}
     by = "" if any(parts.values()) else " (chosen by the rows that networks left out)"
     # where other targets are predicted, the last sentence says so
-    rest = f"; a constant for {targets_text(constant, 0)}"
-    by += rest if constant and decision.what == "constant" else ""
+    if constant and decision.what == "constant":
+        by += f"; a constant for {targets_text(constant, 0)}"
     return [f"Saved: {made}{by}{_gain_of_saving(list(ways), said)}{look}."]
 
 
