@@ -512,12 +512,12 @@ class BilevelProblem:
         return self._held_out()
 
     def gradient(self, scalar: Tensor, *, retain_graph: bool = False) -> list[Tensor]:
-        """Return the gradient of `scalar` by all parameters, zeros where it doesn't reach."""
+        """Return the gradient of `scalar` by all parameters, dense; zero where it isn't reached."""
         found = torch.autograd.grad(
             scalar, self.parameters, retain_graph=retain_graph, allow_unused=True
         )
         return [
-            torch.zeros_like(p) if g is None else g
+            torch.zeros_like(p) if g is None else (g.to_dense() if g.is_sparse else g)
             for p, g in zip(self.parameters, found, strict=True)
         ]
 
