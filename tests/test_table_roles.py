@@ -115,3 +115,16 @@ def test_a_new_class_in_evaluation_is_told(folder, capsys):
     capsys.readouterr()
     assert run(["evaluate", "out", "u.csv"]) == 2
     assert "holds 'lime' in row 1, which is none of its classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ignore", ["species,who", "species,who,x"])
+def test_a_first_block_of_one_day_has_a_calendar_too(folder, capsys, ignore):
+    frame = read_table("t.csv").with_columns(
+        day=pl.Series([f"2024-0{1 + i // 20}-01" for i in range(60)])
+    )
+    frame.write_csv("t.csv")
+    arguments = ["compare", "t.csv", "--targets", "y", "--time", "day", "--ignore", ignore]
+    assert run([*arguments, *STUDY, *QUICK, "--out", "out"]) == 0
+    said = capsys.readouterr().err
+    assert "time column 'day' has 3 distinct values in 60 rows" in said
+    assert load_bundle("out").predict(read_table("t.csv"))["y"].shape == (60,)

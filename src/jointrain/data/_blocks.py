@@ -369,7 +369,8 @@ class DatetimeBlock(Block):
     @classmethod
     def fit(cls, frame: pl.DataFrame, seed: int) -> Self:
         """Learn the encoding of the seconds, and which parts vary."""
-        return cls(NumericBlock.fit(_seconds(frame), seed), CalendarBlock.fit(frame, seed).parts)
+        parts = {column.name: varying_parts(column) for column in frame}
+        return cls(NumericBlock.fit(_seconds(frame), seed), parts)
 
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
         """Write seconds, missing indicators and parts; 0 for the parts of missing values."""
@@ -410,8 +411,9 @@ class CalendarBlock(Block):
 
     @classmethod
     def fit(cls, frame: pl.DataFrame, seed: int) -> Self:  # noqa: ARG003
-        """Learn which parts vary."""
-        return cls(frame.columns, {column.name: varying_parts(column) for column in frame})
+        """Learn which parts vary; the weekday stays where none does, as in a first short fold."""
+        parts = {column.name: varying_parts(column) or ["weekday"] for column in frame}
+        return cls(frame.columns, parts)
 
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
         """Write the parts; 0 for those of missing values."""

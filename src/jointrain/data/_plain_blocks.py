@@ -127,6 +127,8 @@ class PlainDates(Block):
     only_on: ClassVar[tuple[str, ...]] = ("days",)
     """Numbers that are always there: those of a later day are new."""
     known_parts: ClassVar[tuple[str, ...]] = _PARTS
+    at_least: ClassVar[tuple[str, ...]] = ()
+    """What stays where no part varies."""
 
     def __init__(self, parts: Mapping[str, Sequence[str]], numbers: PlainNumbers) -> None:
         super().__init__(list(parts))
@@ -155,6 +157,7 @@ class PlainDates(Block):
                 for part in cls.known_parts
                 if _calendar(column, part).drop_nulls().n_unique() > 1
             ]
+            or list(cls.at_least)
             for column in frame
         }
         return cls(parts, PlainNumbers.fit(cls._calendar_numbers(frame, parts), seed))
@@ -196,6 +199,7 @@ class PlainCalendar(PlainDates):
     kind = "calendar"
     only_on = ()
     known_parts = tuple(part for part in _PARTS if part != "year")
+    at_least = ("weekday",)
 
 
 def _calendar(column: pl.Series, part: str) -> pl.Series:
