@@ -124,6 +124,10 @@ def test_one_target_may_be_given_by_its_name_alone():
         ({"targets": [3]}, "target columns are given by their names, as text: got 3, of type int"),
         ({"targets": ["y"], "ignore": [None]}, "ignored columns are given by their names"),
         ({"targets": ["y"], "group_column": 3}, "group columns are given by their names"),
+        ({"targets": 3}, "target columns are given by their names, as text or a list of texts"),
+        ({"targets": None}, "got None"),
+        ({"targets": ["y"], "kinds": ["binary"]}, "`kinds` gives the kind of a target by the"),
+        ({"targets": ["y"], "kinds": {3: "binary"}}, "`kinds` gives the kind of a target by the"),
         ({"targets": "umsatz"}, "target column 'umsatz' is not in the table"),
         ({"targets": []}, "no target is named"),
         ({"targets": ["y"], "kinds": {"y": "class"}}, "unknown kind 'class'"),
@@ -132,3 +136,22 @@ def test_one_target_may_be_given_by_its_name_alone():
 def test_what_names_no_column_is_told(more, message):
     with pytest.raises(InvalidInputError, match=message):
         SupervisedTable.prepare(dated(), **more)
+
+
+@pytest.mark.parametrize(
+    "role, values, message",
+    [
+        (
+            "time",
+            pl.Series([[1]] * 60),
+            "holds lists of whole numbers; it needs one date or number",
+        ),
+        ("time", pl.Series([True, False] * 30), "it needs one date or number a row"),
+        ("time", pl.Series(["a", "b"] * 30), "holds text such as 'a'"),
+        ("group", pl.Series([[1]] * 60), "holds lists of whole numbers; it needs one value a row"),
+    ],
+)
+def test_what_can_be_no_time_or_group_is_told(role, values, message):
+    frame = dated().with_columns(values.alias("t"))
+    with pytest.raises(InvalidInputError, match=message):
+        SupervisedTable.prepare(frame, ["y"], **{f"{role}_column": "t"})

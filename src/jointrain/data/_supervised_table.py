@@ -209,6 +209,10 @@ def _names(given: Sequence[str] | str, role: str) -> list[str]:
     Raises:
         InvalidInputError: Something is no text.
     """
+    if given is None or not hasattr(given, "__iter__"):
+        raise InvalidInputError(
+            f"{role} columns are given by their names, as text or a list of texts: got {given!r}"
+        )
     names = [given] if isinstance(given, str) else list(given)
     for name in names:
         if not isinstance(name, str):
@@ -295,15 +299,15 @@ def _numbered(table: pl.DataFrame, column: str, role: str, labelled: np.ndarray)
         raise InvalidInputError(
             f"{role} column {column!r} is empty {where}; fill it or leave those rows out"
         )
+    if values.dtype.is_nested() or (role == "time" and values.dtype == pl.Boolean):
+        raise InvalidInputError(
+            f"{role} column {column!r} holds {type_in_words(values.dtype)}; it needs one "
+            f"{'date or number' if role == 'time' else 'value'} a row"
+        )
     if role == "time" and not (values.dtype.is_numeric() or values.dtype.is_temporal()):
         raise InvalidInputError(
             f"time column {column!r} holds text such as {values[0]!r}; write dates as 2026-01-31 "
             f"or give a number"
-        )
-    if values.dtype.is_nested():
-        raise InvalidInputError(
-            f"{role} column {column!r} holds {type_in_words(values.dtype)}; it needs one value "
-            "a row"
         )
     ranks = values.filter(pl.Series(labelled)).rank("dense")
     return ranks.to_numpy().astype(np.int64) - 1

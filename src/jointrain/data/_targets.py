@@ -52,6 +52,10 @@ def infer_tasks(
             classes.
     """
     kinds = kinds or {}
+    if not isinstance(kinds, Mapping) or not all(isinstance(name, str) for name in kinds):
+        raise InvalidInputError(
+            f"`kinds` gives the kind of a target by the target's name, as text: got {kinds!r}"
+        )
     if not targets:
         raise InvalidInputError("no target is named; name at least one column to predict")
     known = frame.columns
