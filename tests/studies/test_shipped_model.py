@@ -23,6 +23,7 @@ from jointrain.studies._blended_model import (
     _affordable_size,
     _last_fit_seconds,
     _shortened,
+    _size_here,
     _weights_of_fitted,
 )
 from jointrain.training import OptimizerSettings, Separate, TableModel
@@ -283,6 +284,10 @@ def test_little_time_makes_the_ensemble_small_and_then_the_training_short(result
     assert _last_fit_seconds(result, ["separate", "joint"], 2) == pytest.approx(max(both))
     sizes = [_affordable_size(result, 1.0, seconds) for seconds in (0.5, 1.9, 2.1, 4.1, 8.0)]
     assert sizes == [1, 1, 2, 4, 8]
+    in_all = _last_fit_seconds(result, ["separate", "joint"], 1)
+    here = [_size_here(result, ["separate", "joint"], 4, n * in_all) for n in (8.1, 4.1, 3.9)]
+    assert here == [4, 2, None]
+    assert _size_here(result, ["joint"], 1, 0.0) is None
     recipe = Recipe(epochs=40)
     assert _shortened(recipe, 4, 100, 1.5) == Recipe(epochs=40, ensemble=4)
     assert _shortened(recipe, 1, 100, 0.25).epochs == 10

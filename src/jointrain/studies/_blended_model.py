@@ -142,9 +142,14 @@ def fit_shipped(
     chosen = resolve_device(device)
     singles = [name for name in needed if name in recipes and recipes[name].ensemble == 1]
     shipped = {name: replace(recipes[name], ensemble=None) for name in singles}
+    processes = workers if chosen.type == "cpu" else 1
     if seconds is not None:
         cost = _last_fit_seconds(result, singles, workers)
         size = _affordable_size(result, cost, seconds)
+        # processes may take longer to start than the fit, and be ended while they do
+        here = _size_here(result, list(needed), size, seconds)
+        if here is not None:
+            size, processes, until = here, 1, None
         shipped = {
             name: _shortened(recipes[name], size, len(table.frame), seconds / max(cost, 1e-9))
             for name in singles
@@ -157,7 +162,6 @@ def fit_shipped(
     fitted: dict[str, TableModel | FittedBaseline] = {}
     # cheap ones first: when the time is over, something is there
     jobs.sort(key=lambda job: result.seconds.get(job.key, 0.0))
-    processes = workers if chosen.type == "cpu" else 1
     for name, component in run_jobs(jobs, workers=processes, until=until):
         fitted[name] = component
         if progress is not None:
@@ -231,11 +235,28 @@ def _weights_of_fitted(
     return shared
 
 
-def _last_fit_seconds(result: StudyResult, names: Sequence[str], workers: int | None) -> float:
-    """Return what single networks take on all rows, by what the folds took."""
+SHARE_HERE = 0.5
+"""A last fit that takes less than this share of its time is made in this process."""
+
+
+def _size_here(result: StudyResult, names: Sequence[str], size: int, seconds: float) -> int | None:
+    """Return the size of ensembles that this process fits soon; None if they would be too small."""
+    for fewer in (size, size // 2):
+        if fewer and _last_fit_seconds(result, names, 1, fewer) <= SHARE_HERE * seconds:
+            return fewer
+    return None
+
+
+def _last_fit_seconds(
+    result: StudyResult, names: Sequence[str], workers: int | None, size: int = 1
+) -> float:
+    """Return what components take on all rows, by what the folds took."""
     folds = result.study.folds
     # from the training part of a fold to all rows
-    costs = [result.seconds[name] / result.runs(name) * folds / (folds - 1) for name in names]
+    costs = [
+        size * result.seconds.get(name, 0.0) / max(result.runs(name), 1) * folds / (folds - 1)
+        for name in names
+    ]
     # components are fitted side by side, each in one process
     return max(max(costs, default=0.0), sum(costs) / (workers or available_cores()))
 

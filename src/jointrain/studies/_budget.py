@@ -38,6 +38,9 @@ SHARE_OF_RECIPES = 0.5
 SHARE_OF_LAST_FIT = 0.35
 """Share of the budget, at most, that is kept for the last fit."""
 
+SHARE_OF_LATE = 0.4
+"""With less than this share of the budget left, no pilot is tried again."""
+
 SHARE_OF_PILOT = 0.25
 """Share of what is left of the budget that one fold with single networks may take."""
 
@@ -213,9 +216,11 @@ class _BudgetedStudy:
         found = None
         rows = len(self._study.table.frame)
         level: Level | None = None
-        for _ in range(4):
+        for attempt in range(3):
             share = SHARE_OF_PILOT * (self._clock.left - self._plan.reserve())
-            if share <= 0:
+            # ended processes take their time to start again
+            late = self._clock.left < SHARE_OF_LATE * self._clock.seconds
+            if share <= 0 or (late and attempt > 0):
                 break
             wanted = chosen_level(self._first[0], rows, self._pace, share)
             if found is not None and not _worth_it(wanted, level, self._first[0], rows):
