@@ -51,12 +51,15 @@ def test_compare_prints_an_answer_and_saves_model_results_and_report(penguins, c
 
 
 def test_compare_json_is_one_object(penguins, capsys):
-    assert compare("answer", "--json") == 0
+    assert compare("answer", "--json", "--margin", "900") == 0
     result = json.loads(capsys.readouterr().out)
     assert [task["name"] for task in result["tasks"]] == ["species", "sex", "body_mass_g"]
     joint = result["tasks"][2]["recipes"]["joint"]
     assert joint["metrics"]["RMSE"]["mean"] > 0
-    assert joint["against_separate"]["verdict"] in ("better", "worse", "equivalent", "undecided")
+    against = joint["against_separate"]
+    assert (against["margin"], against["verdict"]) == (pytest.approx(900), "equivalent")
+    assert (against["unit"], against["defined"], against["total"]) == ("percent", 3, 3)
+    assert against["low"] < against["change"] < against["high"]
     assert set(result["delta_m"]) == {"joint", "alternating", "constant", "linear", "extra trees"}
 
 
