@@ -88,7 +88,7 @@ def test_notes_and_schema_of_training(bundle, tmp_path, capsys):
     table.write_text("x,y\n" + "".join(f"{i},{i % 7}.5\n" for i in range(20)) + "n/a,1\n")
     out = str(tmp_path / "model")
     assert run(["fit", str(table), "--targets", "y", "--out", out, *QUICK]) == 0
-    assert "words read as missing: x (1 'n/a'); --missing '' takes none so" in (
+    assert "words read as missing: x (1 'n/a'); --missing '' keeps them as they are" in (
         capsys.readouterr().err
     )
     assert run(["fit", str(table), "--targets", "y", "--out", out, "--force", "--missing", ""]) == 2

@@ -30,6 +30,7 @@ def column(tmp_path, cells, options=None, **settings):
         (["1.234.567", "1.000.000"], [1234567, 1000000], "'.' between thousands"),
         (["1 234,5", "2"], [1234.5, 2.0], "spaces between thousands"),
         (["1\u202f234", "12\u00a0345"], [1234, 12345], "spaces between thousands"),
+        (["1,00,000", "2,34,567.5"], [100000.0, 234567.5], "',' between thousands"),
         (["1'234.5", "1\u2019000"], [1234.5, 1000.0], "between thousands"),
         (["1_000", "5"], [1000, 5], "'_' between thousands"),
         (["$12.5", "$3", "-$1"], [12.5, 3.0, -1.0], "unit '$'"),
@@ -101,9 +102,13 @@ def test_refused_with_the_offending_cell(tmp_path, cells, message):
         (["00123", "00456", "A12"], "begins with 0 as codes do"),
         (["00501", "90210"], "begins with 0 as codes do"),
         (["3 Stück", "5 Stück"], "the unit 'Stück', which is not known"),
-        (["31.12.26", "01.02.25"], "two digits of the year"),
+        (["31.12.26", "01.02.25"], "looks like a date of a form that is not known"),
         (["2020-01-01", "2021-01-01", "never"], "'never' in row 3 (line 4) is no date"),
         (["True", "False", "Maybe"], None),
+        (["5. Januar 2024", "6. März 2024"], "looks like a date of a form that is not known"),
+        (["2024-01", "2024-02"], "looks like a date of a form that is not known"),
+        (["1.2.3.4", "10.0.0.1"], None),
+        (["1.2.3", "1.10.0"], None),
         (["A12", "B7"], None),
         (["12B", "13A"], None),
         (["yes", "no"], None),
@@ -174,7 +179,7 @@ def test_words_are_missing_in_numbers_and_values_in_text(tmp_path):
     numbers = [*map(str, range(292)), *["n/a"] * 8]
     found, typed = column(tmp_path, numbers)
     assert (found.dtype, found.null_count()) == (pl.Int64, 8)
-    assert "words read as missing: x (8 'n/a'); --missing '' takes none so" in typed.notes
+    assert "words read as missing: x (8 'n/a'); --missing '' keeps them as they are" in typed.notes
     with pytest.raises(InvalidInputError, match="'n/a' in row 293"):
         column(tmp_path, numbers, ReadingOptions(missing=()))
     found, _ = column(tmp_path, ["None", "?", "-", "a"])
@@ -293,3 +298,17 @@ def test_numbers_that_may_be_classes_are_noted():
     notes = SupervisedTable.prepare(frame, ["stage"]).notes
     assert "holds 4 different whole numbers" in notes[0]
     assert "--task stage=multiclass" in notes[0]
+
+
+def test_a_form_of_dates_for_all_columns_leaves_others_alone(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n05/06/2024,2024-01-01\n07/08/2024,2024-01-02\n", encoding="utf-8")
+    frame = read_table(path, ReadingOptions(date_format="%d/%m/%Y"))
+    assert frame.row(0) == (dt.date(2024, 6, 5), dt.date(2024, 1, 1))
+
+
+def test_a_name_that_is_a_pattern_is_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("^a$,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"names a column '\^a\$', which stands for"):
+        read_table(path)

@@ -16,7 +16,13 @@ _UNSEEN = " \t\r\n\ufeff\u200b\u00a0"
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Refuse column names that occur more than once."""
+    """Refuse column names that occur more than once, or that Polars takes for a pattern."""
+    for name in names:
+        if name.startswith("^") and name.endswith("$"):
+            raise InvalidInputError(
+                f"{where} names a column {name!r}, which stands for a pattern of names in Polars; "
+                "leave out the ^ or the $"
+            )
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         shown = ", ".join(repr(name) for name in repeated[:5])

@@ -10,7 +10,7 @@ import polars as pl
 from jointrain.data._date_text import (
     DATE_FORMS,
     DAY_OR_MONTH_FIRST,
-    TWO_DIGIT_YEAR,
+    LIKE_DATE,
     ParsedDates,
     parse_dates,
     parse_times,
@@ -37,10 +37,12 @@ def date_reading(
             month can't be told apart.
     """
     asked = own_form or column.said == "date"
-    forms = [form] if form is not None else _possible_forms(column.sample, asked=asked)
+    forms = [form] if form is not None else []
+    if not forms or not (own_form or _has_form(column.sample, form)):
+        forms = _possible_forms(column.sample, asked=asked)
     known = column.known
     if not forms:
-        _note_two_digit_years(column, asked=asked)
+        _note_unknown_form(column, asked=asked)
         return None
     parsed = {form: parse_dates(known, form) for form in forms}
     shares = {form: share(dates.value.is_not_null()) for form, dates in parsed.items()}
@@ -106,14 +108,19 @@ def note_like_dates(column: ColumnText, values: pl.Series) -> None:
         )
 
 
-def _note_two_digit_years(column: ColumnText, *, asked: bool) -> None:
+def _note_unknown_form(column: ColumnText, *, asked: bool) -> None:
     known = column.known
-    if known.str.contains(TWO_DIGIT_YEAR).all():
+    if share(column.sample.str.contains(LIKE_DATE)) > 0.5:
         flag = shlex.quote(f"{column.name}=%d.%m.%y")
         remedy = f"--date-format, such as {flag}, reads dates"
-        column.note_text(known[0], "looks like a date with two digits of the year", remedy)
+        like = known.filter(known.str.contains(LIKE_DATE))
+        column.note_text(like[0], "looks like a date of a form that is not known", remedy)
     if asked:
         column.refuse_few(known, "dates")
+
+
+def _has_form(sample: pl.Series, form: str | None) -> bool:
+    return form is not None and share(parse_dates(sample, form).value.is_not_null()) >= 0.5
 
 
 def _possible_forms(sample: pl.Series, *, asked: bool) -> list[str]:

@@ -29,7 +29,12 @@ DATE_FORMS = {
 DAY_OR_MONTH_FIRST = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y"}
 """Forms that can be told apart only by a day after the 12th."""
 
-TWO_DIGIT_YEAR = r"^(?:\d|[0-3]\d)([./-])(?:\d|[0-3]\d)[./-]\d\d(?:[ ,]+\d{1,2}:\d\d.*)?$"
+LIKE_DATE = (
+    r"^(?:(?:\d|[0-3]\d)([./-])(?:\d|[0-3]\d)[./-]\d\d(?:\d\d)?|\d{4}[./-]\d{1,2}(?:[./-]\d{1,2})?"
+    r"|\d{1,2}\.? ?\p{L}{3,9}\.? ?\d{2,4}|\d{8}T\d{4})(?:$|[\sT,Z\d])"
+)
+"""What looks like a date, of whatever form."""
+
 TIME = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?"
     r"(?:\s?(?P<half>[AaPp])\.?[Mm]\.?)?"

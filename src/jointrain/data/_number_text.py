@@ -88,7 +88,9 @@ def parse_numbers(text: pl.Series, form: NumberFormat) -> pl.Series:
                 return _exact(text, numbers)
     cells = split_cells(text)
     mark, group = re.escape(form.decimal), re.escape(form.thousands)
-    whole = rf"\d{{1,3}}(?:{group}\d{{3}})+|\d+" if group else r"\d+"
+    # in India, the groups before the last one have two digits
+    groups = rf"\d{{1,3}}(?:{group}\d{{3}})+|\d{{1,2}}(?:{group}\d{{2}})+{group}\d{{3}}"
+    whole = rf"{groups}|\d+" if group else r"\d+"
     fits = (
         cells["body"].str.contains(rf"^(?:(?:{whole})(?:{mark}\d*)?|{mark}\d+)$")
         & (cells["unit"] == form.unit)
@@ -171,8 +173,8 @@ def marks_of(cells: pl.DataFrame, text: pl.Series) -> tuple[Marks, pl.Series]:
         here, there = re.escape(mark), re.escape(other)
         unclear = body.str.contains(rf"^[1-9]\d{{0,2}}{here}\d{{3}}$") & ~exponent
         one = body.str.contains(rf"^\d*{here}\d*$") & ~unclear
-        both = body.str.contains(rf"^\d{{1,3}}(?:{there}\d{{3}})+{here}\d*$")
-        twice = body.str.contains(rf"^\d{{1,3}}(?:{there}\d{{3}}){{2,}}$")
+        both = body.str.contains(rf"^\d{{1,3}}(?:{there}\d{{2,3}})*{there}\d{{3}}{here}\d*$")
+        twice = body.str.contains(rf"^\d{{1,3}}(?:{there}\d{{2,3}})+{there}\d{{3}}$")
         after_group = grouped & body.str.contains(here + r"\d*$")
         found["unclear " + mark] = unclear.fill_null(value=False)
         found[mark] = (one | both | twice | after_group).fill_null(value=False)

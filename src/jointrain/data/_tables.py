@@ -87,6 +87,7 @@ def as_table(frame: Any) -> pl.DataFrame:
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if isinstance(frame, pl.DataFrame):
+        check_names(frame.columns, "the table")
         return _without_nan(frame)
     if isinstance(frame, Mapping):
         return _without_nan(_from_mapping(frame))

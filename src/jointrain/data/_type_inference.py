@@ -316,7 +316,7 @@ class _Reader:
         words = listed([repr(word) for word in different])
         if name not in self.targets:
             self.notes.group("words read as missing", f"{name} ({count} {words})",
-                             "--missing '' takes none so")  # fmt: skip
+                             "--missing '' keeps them as they are")  # fmt: skip
         elif count > MOST_LOST * labels:
             place = self.raw.place(int((written == lost[0]).arg_true()[0]))
             flag = missing_flag(*different[:3])
