@@ -832,3 +832,18 @@ def test_a_gradient_balancer_treats_grouped_heads_as_separate_ones(name):
         )
     for separate, grouped in zip(*weights, strict=True):
         torch.testing.assert_close(grouped, separate, rtol=1e-9, atol=1e-12)
+
+
+def test_a_gradient_balancer_knows_the_heads_of_a_network_compiled_as_a_whole():
+    networks = [_network() for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    torch.compiler.reset()
+    with torch._functorch.config.patch(donated_buffer=False):
+        compiled = torch.compile(networks[1], backend="aot_eager")
+        for network in (networks[0], compiled):
+            settings = {"optimizer": SGD, "epochs": 1, "device": "cpu", "batch_size": 16}
+            balancer = balancer_from_name("upgrad")
+            Trainer(network, [NUMBER, KIND], balancer=balancer, **settings).fit(_data())
+    torch.compiler.reset()
+    for one, other in zip(_weights(networks[0]), _weights(networks[1]), strict=True):
+        torch.testing.assert_close(one, other)

@@ -365,13 +365,15 @@ class Trainer:
         if self._balancer_optimizer is not None:
             self._balancer_optimizer.zero_grad()
         names = tuple(losses)
-        # the losses of grouped heads come as one tensor, whose graph knows no owners of heads; it
-        # need not where one pass over the weighted sum is all
-        grouped = isinstance(weighted, TaskLosses) and self.balancer.needs is not Needs.LOSSES
+        # the losses of grouped heads come as one tensor, and a network compiled as a whole is one
+        # operation, whose graphs know no owners of heads; they need not where one pass over the
+        # weighted sum is all
+        merged = isinstance(weighted, TaskLosses) or hasattr(self.network, "_orig_mod")
+        merged = merged and self.balancer.needs is not Needs.LOSSES
         self.balanced = backward(
             weighted,
             self.balancer,
-            shared=self.network.shared_parameters() if grouped else None,
+            shared=self.network.shared_parameters() if merged else None,
             refresh_every=self.refresh_every,
             extra=lambda: from_batches(self._training.draw(names)),
             train=lambda: from_batches(batches),
