@@ -75,7 +75,8 @@ def choose_blends(
 ) -> dict[str, Blend]:
     """Return for each task the weighted mean of components that predicts best, or the reference.
 
-    Where that is no better than a constant in the mean loss, as the metrics have it, the constant.
+    Where that is better than a constant by no more than one standard error of the mean loss, the
+    constant: the simpler model, by the one-standard-error rule.
 
     The weights of a task are those of the lowest squared error or log-loss of its rows, drawn to
     those that are best for all tasks of its kind together: a few rows tell little of one task. What
@@ -91,7 +92,8 @@ def choose_blends(
         reference: The component that is kept unless another way is better.
         constants: What a constant predicts of the same rows, by task.
 
-    Source: Wolpert, "Stacked Generalization", Neural Networks 5, 1992; Breiman, "Stacked
+    Source: Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3 (one standard
+        error); Wolpert, "Stacked Generalization", Neural Networks 5, 1992; Breiman, "Stacked
         Regressions", Machine Learning 24, 1996 (weights that are not negative).
     """
     from scipy.stats import trim_mean
@@ -129,7 +131,9 @@ def choose_blends(
             after = losses.get(one.task.name, before)
             gain = float(trim_mean(before - after, TRIMMED))
             constant = row_losses(one.task, constants[one.task.name][one.rows], one.target)
-            if constant.mean() <= (after if gain > 0 else before).mean():
+            over_constant = constant - (after if gain > 0 else before)
+            # on noise, every second gain is above zero, and a model that was taken for it costs
+            if over_constant.mean() <= over_constant.std() / np.sqrt(len(over_constant)):
                 change = 100 * float(trim_mean(before - constant, TRIMMED))
                 blends[one.task.name] = Blend({CONSTANT: 1.0}, change / trim_mean(before, TRIMMED))
             elif gain > 0:
