@@ -162,25 +162,35 @@ def fold_overlaps(
     Returns:
         1 on the diagonal, 0 between folds of one seed, which test different rows.
     """
-    from scipy.sparse import csr_matrix
-
     units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    count = int(units.max()) + 1 if len(units) else 0
     found = {}
+    known: dict[bytes, np.ndarray] = {}
     for index, task in enumerate(tasks):
         deciding = np.isfinite(labels[:, index])
         if task.kind == "binary":
             second = deciding & (labels[:, index] > 0.5)
             first = deciding & ~second
             deciding = min(first, second, key=lambda rows: (not rows.any(), int(rows.sum())))
-        rows = [fold.test[deciding[fold.test]] for fold in folds]
-        where = np.repeat(np.arange(len(folds)), [len(one) for one in rows])
-        tested = units[np.concatenate(rows)] if rows else units[:0]
-        # [J, u]: how many of a unit's rows each fold tests; equal entries are summed
-        weights = csr_matrix((np.ones(len(where)), (where, tested)), (len(folds), count))
-        sizes = np.sqrt(np.asarray(weights.multiply(weights).sum(1)).ravel())
-        shared = (weights @ weights.T).toarray()
-        overlap = shared / np.maximum(np.outer(sizes, sizes), 1e-300)
-        np.fill_diagonal(overlap, 1.0)
-        found[task.name] = overlap
+        # many targets with all labels decide by the same rows
+        key = deciding.tobytes()
+        if key not in known:
+            known[key] = _overlap(folds, units, deciding)
+        found[task.name] = known[key]
     return found
+
+
+def _overlap(folds: Sequence[Fold], units: np.ndarray, deciding: np.ndarray) -> np.ndarray:
+    """Return the overlap of folds by the rows that decide, [J, J]."""
+    from scipy.sparse import csr_matrix
+
+    rows = [fold.test[deciding[fold.test]] for fold in folds]
+    where = np.repeat(np.arange(len(folds)), [len(one) for one in rows])
+    tested = units[np.concatenate(rows)] if rows else units[:0]
+    # [J, u]: how many of a unit's rows each fold tests; equal entries are summed
+    count = int(units.max()) + 1 if len(units) else 0
+    weights = csr_matrix((np.ones(len(where)), (where, tested)), (len(folds), count))
+    sizes = np.sqrt(np.asarray(weights.multiply(weights).sum(1)).ravel())
+    shared = (weights @ weights.T).toarray()
+    overlap = shared / np.maximum(np.outer(sizes, sizes), 1e-300)
+    np.fill_diagonal(overlap, 1.0)
+    return np.asarray(overlap)
