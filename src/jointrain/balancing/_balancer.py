@@ -236,7 +236,11 @@ class Balancer(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled and copied: all but what belongs to this model and process."""
-        of_here = {"workspace": {}, "block_order": None, "mean_over_processes": None}
+        of_here: dict[str, Any] = {
+            "workspace": {},
+            "block_order": None,
+            "mean_over_processes": None,
+        }
         return self.__dict__ | of_here
 
     def remember(self, name: str, value: Tensor) -> Tensor:

@@ -25,7 +25,11 @@ def in_kept_order(balancer: Balancer, leaves: Sequence[Leaf]) -> list[Leaf]:
     if known is None or not any(name.startswith("kept_") for name in balancer._buffers):
         known = balancer.block_order = WeakIdKeyDictionary()
     keeps = len(known)
-    places = {id(leaf.tensor): known.setdefault(leaf.tensor, len(known)) for leaf in leaves}
+    places = {}
+    for leaf in leaves:
+        if leaf.tensor not in known:
+            known[leaf.tensor] = len(known)
+        places[id(leaf.tensor)] = known[leaf.tensor]
     if keeps and (len(known) > keeps or len(places) < keeps):
         raise InvalidInputError(
             f"{type(balancer).__name__} keeps gradients of {keeps} shared parameters, and this "

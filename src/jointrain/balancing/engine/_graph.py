@@ -173,11 +173,9 @@ def saved(node: Node, name: str) -> Tensor | None:
 
 def _saved_by_hooks(node: Node) -> bool:
     kind = type(node)
-    names = _RAW_NAMES.get(kind)
-    if names is None:
-        names = [name for name in dir(kind) if name.startswith("_raw_saved_")]
-        names = _RAW_NAMES[kind] = tuple(names)
-    for name in names:
+    if kind not in _RAW_NAMES:
+        _RAW_NAMES[kind] = tuple(name for name in dir(kind) if name.startswith("_raw_saved_"))
+    for name in _RAW_NAMES[kind]:
         raw = getattr(node, name)
         if any(map(_has_hook, raw if isinstance(raw, (list, tuple)) else (raw,))):
             return True
@@ -193,7 +191,7 @@ def _has_hook(raw: Any) -> bool:
 
 def _root(loss: Tensor) -> tuple[Node, int]:
     """Return where the loss's graph begins: where it did before losses were stacked to a vector."""
-    node = loss.grad_fn
+    node: Node = loss.grad_fn
     if node is not None:
         place = _place_in_vector(node, loss.output_nr)
         if place is not None:

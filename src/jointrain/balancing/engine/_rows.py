@@ -384,8 +384,8 @@ class Rows:
         for layer, output in zip(self.layers, self.outputs, strict=True):
             mixed = torch.tensordot(weights.to(output), output, 1)
             result.extend(Gradients.of([x.tensor for x in layer.leaves], layer.combine(mixed)))
-        for rows in self.sparse:
-            result.extend(Gradients.of([rows.tensor], [rows.combine(weights)]))
+        for table in self.sparse:
+            result.extend(Gradients.of([table.tensor], [table.combine(weights)]))
         result.extend(self.of_inputs(weights))
         return result
 
