@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from jointrain._stored_files import DamagedError, read_json
 from jointrain._terminal_streams import say
 from jointrain.errors import InvalidInputError
 
@@ -28,6 +28,10 @@ _OWN_NAMES = (
     "results.parquet", "report.md", "changes.png", "affinity.parquet", "affinity.png", ANSWER,
 )  # fmt: skip
 _OWN_IN_BUNDLE = (BUNDLE, "weights.safetensors", "encoder.safetensors")
+_OWN_IN_COMPONENT = re.compile(
+    r"components/\d+/(bundle\.json|baseline\.json|encoder\.json|[a-z]+\.safetensors)"
+)
+"""What a blend may list of its own; a stranger's may list any file."""
 _LOCK = ".lock"
 _OLD = "old-"
 _STALE_SECONDS = 3600
@@ -147,11 +151,10 @@ def _bundle_files(bundle: Path) -> set[Path]:
     if not (bundle / BUNDLE).is_file():
         return set()
     own = {bundle / name for name in _OWN_IN_BUNDLE}
-    try:
-        listed = json.loads((bundle / BUNDLE).read_bytes())["digests"]
-        own |= {bundle / name for name in listed}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass  # a damaged bundle: what it does not list is not known to be jointrain's
+    # of a damaged bundle, what it does not list is not known to be jointrain's
+    with suppress(DamagedError, KeyError, TypeError, OSError):
+        listed = read_json(bundle / BUNDLE, folder=bundle)["digests"]
+        own |= {bundle / name for name in listed if _OWN_IN_COMPONENT.fullmatch(name)}
     return own
 
 

@@ -13,24 +13,39 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load as load_weights
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_weights
 
+from jointrain._bundle_fields import (
+    BlendDescription,
+    ColumnEntry,
+    ComponentEntry,
+    Description,
+    PartEntry,
+    Strict,
+    TaskEntry,
+    first_fault,
+)
 from jointrain._output_folder import BUNDLE, write_new_folder
+from jointrain._stored_files import DamagedError, read_file, read_json
 from jointrain.data import Column, ColumnReading, PlainEncoder, TableEncoder, TableSchema
-from jointrain.data._damaged import DamagedError
-from jointrain.errors import InvalidInputError, JointrainError
+from jointrain.data._array_file import check_header
+from jointrain.errors import InvalidInputError
+from jointrain.networks._stored_weights import network_of_weights
 from jointrain.studies._baselines import BaselineModel
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline
-from jointrain.task import Kind, Task
+from jointrain.task import Task
 from jointrain.training._calibration import Calibration
 from jointrain.training._conformal import Residuals
 from jointrain.training._recipe import Recipe
@@ -47,77 +62,9 @@ _PLAIN_ENCODER = "encoder.json"
 _COMPONENTS = "components"
 _ERRORS = "errors of "
 """What the names of residuals begin with among the weights."""
+_LONGEST_REASON = 300
+"""Characters of a fault that are shown: names may be of any length."""
 _PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class _TaskEntry(_Strict):
-    name: str
-    kind: Kind
-    classes: list[bool | int | float | str]
-    mean: float | None = None
-    deviation: float | None = Field(None, gt=0)
-    temperature: float | None = Field(None, gt=0)
-    unseen_rows: int | None = Field(None, ge=0)
-    interval_scale: Literal["linear", "log"] | None = None
-    lowest: float | None = None
-
-
-class _ColumnEntry(_Strict):
-    name: str
-    kind: str
-    dtype: str
-    categories: list[str] | None = None
-
-
-class _PartEntry(_Strict):
-    tasks: list[str]
-    network_tasks: list[str]
-    weights: dict[str, float]
-    validation: dict[str, float]
-    epochs: tuple[int, int]
-
-
-class _ComponentEntry(_Strict):
-    name: str
-    kind: Literal["networks", "baseline"]
-    tasks: list[str]
-
-
-class _BlendDescription(_Strict):
-    """The contents of a blend's ``bundle.json``, but for its own digest."""
-
-    schema_version: int
-    kind: Literal["blend"] = "blend"
-    tasks: list[_TaskEntry]
-    columns: list[_ColumnEntry]
-    components: list[_ComponentEntry]
-    weights: dict[str, dict[str, float]]
-    packages: dict[str, str]
-    metrics: dict[str, dict[str, float | None]]
-    notes: dict[str, Any]
-    digests: dict[str, str]
-    table_schema: dict[str, ColumnReading] | None = None
-
-
-class _Description(_Strict):
-    """The contents of ``bundle.json``, but for its own digest."""
-
-    schema_version: int
-    tasks: list[_TaskEntry]
-    columns: list[_ColumnEntry]
-    inputs: int
-    parts: list[_PartEntry]
-    recipe: dict[str, Any]
-    seed: int
-    packages: dict[str, str]
-    metrics: dict[str, dict[str, float | None]]
-    notes: dict[str, Any]
-    digests: dict[str, str]
-    table_schema: dict[str, ColumnReading] | None = None
 
 
 def save_bundle(
@@ -155,11 +102,14 @@ def write_bundle(
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of a bundle into an existing folder."""
-    description: _Strict
-    if isinstance(model, BlendedModel):
-        description = _write_components(model, folder, metrics or {}, notes or {})
-    else:
-        description = _write_networks(model, folder, metrics or {}, notes or {})
+    description: Strict
+    try:
+        if isinstance(model, BlendedModel):
+            description = _write_components(model, folder, metrics or {}, notes or {})
+        else:
+            description = _write_networks(model, folder, metrics or {}, notes or {})
+    except ValidationError as error:
+        raise InvalidInputError(f"the model can't be saved: {first_fault(error)}") from None
     (folder / _JSON).write_text(_with_digest(description.model_dump(mode="json")), encoding="utf-8")
 
 
@@ -196,7 +146,7 @@ def _write_components(
     folder: Path,
     metrics: Mapping[str, Mapping[str, float]],
     notes: Mapping[str, Any],
-) -> _BlendDescription:
+) -> BlendDescription:
     entries = []
     for index, (name, component) in enumerate(model.components.items()):
         inner = folder / _COMPONENTS / str(index)
@@ -209,10 +159,10 @@ def _write_components(
             component.model.save(inner)
         tasks = [task.name for task in component.tasks]
         entries.append(
-            _ComponentEntry(name=name, kind="networks" if networks else "baseline", tasks=tasks)
+            ComponentEntry(name=name, kind="networks" if networks else "baseline", tasks=tasks)
         )
     (folder / _WEIGHTS).write_bytes(save_weights(_residuals(model.calibration)))
-    return _BlendDescription(
+    return BlendDescription(
         schema_version=SCHEMA_VERSION,
         tasks=[_task_entry(task, {}, model.calibration) for task in model.tasks],
         columns=_column_entries(model),
@@ -234,17 +184,21 @@ def _residuals(calibration: Calibration) -> dict[str, torch.Tensor]:
 
 
 def _blend_digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in (folder / _COMPONENTS).rglob("*") if path.is_file())
+    inside = os.walk(folder / _COMPONENTS)  # follows no link to a folder
+    files = sorted(Path(place, name) for place, _, names in inside for name in names)
     files.append(folder / _WEIGHTS)
-    return {path.relative_to(folder).as_posix(): _digest(path.read_bytes()) for path in files}
+    return {
+        path.relative_to(folder).as_posix(): _digest(read_file(path, folder=folder))
+        for path in files
+    }
 
 
 def _task_entry(
     task: Task, scaling: Mapping[str, tuple[float, float]], calibration: Calibration
-) -> _TaskEntry:
+) -> TaskEntry:
     mean, deviation = scaling.get(task.name, (None, None))
     residuals = calibration.residuals.get(task.name)
-    return _TaskEntry(
+    return TaskEntry(
         name=task.name,
         kind=task.kind,
         classes=list(task.classes),
@@ -257,9 +211,9 @@ def _task_entry(
     )
 
 
-def _column_entries(model: TableModel | BlendedModel) -> list[_ColumnEntry]:
+def _column_entries(model: TableModel | BlendedModel) -> list[ColumnEntry]:
     return [
-        _ColumnEntry(
+        ColumnEntry(
             name=column.name,
             kind=column.kind,
             dtype=column.dtype,
@@ -283,7 +237,7 @@ def _write_networks(
     folder: Path,
     metrics: Mapping[str, Mapping[str, float]],
     notes: Mapping[str, Any],
-) -> _Description:
+) -> Description:
     weights = {
         f"{index}.{name}": value.contiguous()
         for index, part in enumerate(model.parts)
@@ -291,13 +245,13 @@ def _write_networks(
     }
     (folder / _WEIGHTS).write_bytes(save_weights(weights | _residuals(model.calibration)))
     model.encoder.save(folder / _ENCODER)
-    return _Description(
+    return Description(
         schema_version=SCHEMA_VERSION,
         tasks=[_task_entry(task, model.scaling, model.calibration) for task in model.tasks],
         columns=_column_entries(model),
         inputs=len(model.encoder.feature_names),
         parts=[
-            _PartEntry(
+            PartEntry(
                 tasks=list(part.tasks),
                 network_tasks=list(part.network.task_names),
                 weights=dict(part.weights),
@@ -327,33 +281,49 @@ def load_bundle(path: str | Path) -> TableModel | BlendedModel:
     return _load_blend(folder, content) if "kind" in content else _load_networks(folder, content)
 
 
-def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
+@contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Say in one line what is wrong with the files of a bundle."""
     try:
-        described = _BlendDescription.model_validate(
-            {name: value for name, value in content.items() if name != "digest"}
-        )
-        if _blend_digests(folder) != described.digests:
-            raise _damaged(folder, "its files are not those that were saved")
-        weights = load_weights((folder / _WEIGHTS).read_bytes())
-        calibration = _load_calibration(described.tasks, weights)
-        components: dict[str, TableModel | FittedBaseline] = {}
-        for index, entry in enumerate(described.components):
-            inner = folder / _COMPONENTS / str(index)
-            if entry.kind == "networks":
-                components[entry.name] = _load_networks(inner, describe_bundle(inner))
-            else:
-                model = BaselineModel.load(inner)
-                encoder = PlainEncoder.load(inner / _PLAIN_ENCODER)
-                components[entry.name] = FittedBaseline(model.tasks, encoder, model)
-        if any(not of_task.keys() <= components.keys() for of_task in described.weights.values()):
-            raise _damaged(folder, "a component is missing")
+        yield
+        return
+    except _DamagedBundleError:
+        raise
     except OSError as error:
-        raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
-    except (ValidationError, SafetensorError, KeyError, DamagedError) as error:
-        raise _damaged(folder, str(error).splitlines()[0]) from None
+        reason = f"{error.filename} can't be read: {error.strerror}"
+    except ValidationError as error:
+        reason = first_fault(error)
+    except (SafetensorError, DamagedError, InvalidInputError) as error:
+        reason = str(error).splitlines()[0][:_LONGEST_REASON]
+    except MemoryError:
+        reason = "it needs more memory than there is"
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):
+        reason = "its parts do not fit together"
+    raise _damaged(folder, reason)
+
+
+def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
+    with _whole(folder):
+        described = BlendDescription.model_validate(_without_digest(content))
+        if _blend_digests(folder) != described.digests:
+            raise DamagedError("its files are not those that were saved")
+        tasks = _tasks(described.tasks)
+        columns = _columns(described.columns)
+        calibration = _load_calibration(described.tasks, _load_weights(folder, described.digests))
+        components = {
+            entry.name: _load_component(folder / _COMPONENTS / str(index), entry)
+            for index, entry in enumerate(described.components)
+        }
+        for name, component in components.items():
+            if not {*component.tasks} <= {*tasks}:
+                raise DamagedError(f"component {name!r} predicts other tasks")
+            _check_columns(component.encoder, columns)
+        for task, of_task in described.weights.items():
+            if not all(task in _predicted(components[name]) for name in of_task):
+                raise DamagedError(f"a component does not predict task {task!r}")
     return BlendedModel(
-        tasks=tuple(Task(one.name, one.kind, tuple(one.classes)) for one in described.tasks),
-        columns=tuple(Column(c.name, c.kind, c.dtype) for c in described.columns),
+        tasks=tasks,
+        columns=columns,
         components=components,
         weights=described.weights,
         calibration=calibration,
@@ -361,46 +331,55 @@ def _load_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
     )
 
 
+def _load_component(folder: Path, entry: ComponentEntry) -> TableModel | FittedBaseline:
+    component: TableModel | FittedBaseline
+    if entry.kind == "networks":
+        component = _load_networks(folder, describe_bundle(folder))
+    else:
+        model = BaselineModel.load(folder)
+        encoder = PlainEncoder.load(folder / _PLAIN_ENCODER)
+        if len(encoder.feature_names) != model.inputs:
+            raise DamagedError(f"component {entry.name!r} has another number of inputs")
+        component = FittedBaseline(model.tasks, encoder, model)
+    if [task.name for task in component.tasks] != entry.tasks:
+        raise DamagedError(f"component {entry.name!r} predicts other tasks")
+    return component
+
+
+def _predicted(component: TableModel | FittedBaseline) -> set[str]:
+    tasks = component.predicted_tasks if isinstance(component, TableModel) else component.tasks
+    return {task.name for task in tasks}
+
+
 def _load_networks(folder: Path, content: dict[str, Any]) -> TableModel:
-    try:
-        described = _Description.model_validate(
-            {name: value for name, value in content.items() if name != "digest"}
-        )
-        files = {name: (folder / name).read_bytes() for name in (_WEIGHTS, _ENCODER)}
-        for name, data in files.items():
-            if _digest(data) != described.digests.get(name):
-                raise _damaged(folder, f"{name} is not the file that was saved")
-        weights = load_weights(files[_WEIGHTS])
-        tasks = tuple(
-            Task(entry.name, entry.kind, tuple(entry.classes)) for entry in described.tasks
-        )
+    with _whole(folder):
+        described = Description.model_validate(_without_digest(content))
+        weights = _load_weights(folder, described.digests)
+        tasks = _tasks(described.tasks)
+        columns = _columns(described.columns)
         recipe = Recipe.from_json(described.recipe)
-        whole = recipe.for_tasks(tasks)
-        by_name = {task.name: task for task in tasks}
-        parts = []
-        for index, entry in enumerate(described.parts):
-            with torch.random.fork_rng(devices=[]):
-                network = whole.make_network(
-                    described.inputs, [by_name[name] for name in entry.network_tasks]
-                )
-            prefix = f"{index}."
-            network.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-            )
-            network.eval()
-            parts.append(
-                Part(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
-            )
+        recipe.auxiliary_among([task.name for task in tasks])
         calibration = _load_calibration(described.tasks, weights)
-    except OSError as error:
-        raise _damaged(folder, f"{error.filename} can't be read: {error.strerror}") from None
-    except (ValidationError, SafetensorError, RuntimeError, KeyError, DamagedError) as error:
-        reason = str(error).splitlines()[0]
-        raise _damaged(folder, reason) from None
+        grouped: dict[str, dict[str, torch.Tensor]] = {}
+        for name, values in weights.items():
+            if not name.startswith(_ERRORS):
+                index, _, inner = name.partition(".")
+                grouped.setdefault(index, {})[inner] = values
+        if grouped.keys() != {str(index) for index in range(len(described.parts))}:
+            raise DamagedError("networks and weights differ in number")
+        parts = [
+            _load_part(entry, grouped[str(index)], recipe.for_tasks(tasks), tasks, described.inputs)
+            for index, entry in enumerate(described.parts)
+        ]
+        _check_digest(read_file(folder / _ENCODER, folder=folder), _ENCODER, described.digests)
+        encoder = TableEncoder.load(folder / _ENCODER)
+        if len(encoder.feature_names) != described.inputs:
+            raise DamagedError("encoder and networks differ in their number of inputs")
+        _check_columns(encoder, columns)
     return TableModel(
         tasks=tasks,
-        columns=tuple(Column(c.name, c.kind, c.dtype) for c in described.columns),
-        encoder=TableEncoder.load(folder / _ENCODER),
+        columns=columns,
+        encoder=encoder,
         scaling={
             entry.name: (entry.mean, entry.deviation)
             for entry in described.tasks
@@ -414,6 +393,51 @@ def _load_networks(folder: Path, content: dict[str, Any]) -> TableModel:
     )
 
 
+def _load_part(
+    entry: PartEntry,
+    weights: Mapping[str, torch.Tensor],
+    recipe: Recipe,
+    tasks: Sequence[Task],
+    inputs: int,
+) -> Part:
+    by_name = {task.name: task for task in tasks}
+    network = network_of_weights(
+        lambda chosen: recipe.make_network(inputs, chosen),
+        [by_name[name] for name in entry.network_tasks],
+        weights,
+    )
+    return Part(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
+
+
+def _load_weights(folder: Path, digests: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    data = read_file(folder / _WEIGHTS, folder=folder)
+    _check_digest(data, _WEIGHTS, digests)
+    check_header(data)
+    return dict(load_tensors(data))
+
+
+def _check_digest(data: bytes, name: str, digests: Mapping[str, str]) -> None:
+    if _digest(data) != digests.get(name):
+        raise DamagedError(f"{name} is not the file that was saved")
+
+
+def _without_digest(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != "digest"}
+
+
+def _tasks(entries: Sequence[TaskEntry]) -> tuple[Task, ...]:
+    return tuple(Task(entry.name, entry.kind, tuple(entry.classes)) for entry in entries)
+
+
+def _columns(entries: Sequence[ColumnEntry]) -> tuple[Column, ...]:
+    return tuple(Column(entry.name, entry.kind, entry.dtype) for entry in entries)
+
+
+def _check_columns(encoder: TableEncoder, columns: Sequence[Column]) -> None:
+    if encoder.columns != tuple(columns):
+        raise DamagedError("the columns of an encoder are not those of the bundle")
+
+
 def _readings(schema: TableSchema | None) -> dict[str, ColumnReading] | None:
     return None if schema is None else dict(schema.columns)
 
@@ -423,7 +447,7 @@ def _schema(readings: Mapping[str, ColumnReading] | None) -> TableSchema | None:
 
 
 def _load_calibration(
-    entries: Sequence[_TaskEntry], weights: Mapping[str, torch.Tensor]
+    entries: Sequence[TaskEntry], weights: Mapping[str, torch.Tensor]
 ) -> Calibration:
     return Calibration(
         {entry.name: entry.temperature for entry in entries if entry.temperature is not None},
@@ -435,8 +459,10 @@ def _load_calibration(
     )
 
 
-def _load_residuals(entry: _TaskEntry, weights: Mapping[str, torch.Tensor]) -> Residuals:
+def _load_residuals(entry: TaskEntry, weights: Mapping[str, torch.Tensor]) -> Residuals:
     errors = weights[_ERRORS + entry.name].numpy()
+    if errors.dtype != "float64" or not np.isfinite(errors).all():
+        raise DamagedError("the residuals of a task hold a value that is no number")
     residuals = Residuals(
         entry.unseen_rows or 0, errors, entry.interval_scale or "linear", entry.lowest
     )
@@ -456,23 +482,24 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
             f"{folder} is no bundle: there is no such folder; give the folder that `--out` named"
         )
     try:
-        content = json.loads((folder / _JSON).read_text(encoding="utf-8"))
-    except OSError:
-        raise InvalidInputError(f"{folder} is no bundle: it holds no {_JSON}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise _damaged(folder, f"{_JSON} is not whole") from None
+        content = read_json(folder / _JSON, folder=folder)
+    except OSError as error:
+        what = "holds no" if isinstance(error, FileNotFoundError) else "has an unreadable"
+        raise InvalidInputError(f"{folder} is no bundle: it {what} {_JSON}") from None
+    except DamagedError as error:
+        raise _damaged(folder, str(error)) from None
     if not isinstance(content, dict) or "schema_version" not in content:
         raise _damaged(folder, f"{_JSON} has no schema_version")
     if content["schema_version"] != SCHEMA_VERSION:
+        found = reprlib.repr(content["schema_version"])
         raise InvalidInputError(
-            f"{folder} has schema version {content['schema_version']!r}, this jointrain reads "
-            f"{SCHEMA_VERSION}; use the jointrain version that wrote it, or fit the model again"
+            f"{folder} has schema version {found}, this jointrain reads {SCHEMA_VERSION}; use the "
+            "jointrain version that wrote it, or fit the model again"
         )
     digest = content.get("digest")
-    rest = {name: value for name, value in content.items() if name != "digest"}
-    if digest != _digest(_canonical(rest)):
+    if digest != _digest(_canonical(_without_digest(content))):
         raise _damaged(folder, f"{_JSON} was changed after it was saved")
-    return content
+    return dict(content)
 
 
 def _bundle_folder(path: str | Path) -> Path:
@@ -482,8 +509,12 @@ def _bundle_folder(path: str | Path) -> Path:
     return inner if inner.is_dir() and not (folder / _JSON).exists() else folder
 
 
-def _damaged(folder: Path, reason: str) -> JointrainError:
-    return InvalidInputError(f"{folder} is damaged: {reason}; use another copy or fit it again")
+class _DamagedBundleError(InvalidInputError):
+    """Says what is wrong with which folder."""
+
+
+def _damaged(folder: Path, reason: str) -> InvalidInputError:
+    return _DamagedBundleError(f"{folder} is damaged: {reason}; use another copy or fit it again")
 
 
 def _digest(data: bytes) -> str:

@@ -14,7 +14,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
-from jointrain.data._damaged import DamagedError
+from jointrain._stored_files import DamagedError
 from jointrain.studies._tree_arrays import LEAF, SymmetricTrees, TreeEnsemble
 from jointrain.studies._tree_conversion import (
     boosting_arrays,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jointrain.data._damaged import DamagedError
+from jointrain._stored_files import DamagedError
 from jointrain.training._conformal import LARGEST_SAMPLE, Residuals
 
 

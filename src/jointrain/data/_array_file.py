@@ -8,9 +8,22 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from jointrain.data._damaged import DamagedError
+from jointrain._stored_files import DamagedError
 
 _TEXT = "text"
+
+LARGEST_HEADER = 1 << 24
+"""Bytes of names, types and shapes at most; each array has under 150."""
+
+
+def check_header(data: bytes) -> None:
+    """Refuse safetensors that declare more arrays than a file of jointrain has.
+
+    Raises:
+        DamagedError: They do.
+    """
+    if int.from_bytes(data[:8], "little") > LARGEST_HEADER:
+        raise DamagedError(f"its header has more than {LARGEST_HEADER:,} bytes")
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray], text: str | None = None) -> bytes:
@@ -32,10 +45,11 @@ def from_bytes(data: bytes) -> tuple[str, dict[str, np.ndarray]]:
     Raises:
         DamagedError: It is no whole file of this kind.
     """
+    check_header(data)
     try:
         arrays = load(data)
         text = arrays.pop(_TEXT, np.zeros(0, dtype=np.uint8))
         return text.tobytes().decode(), arrays
-    except (SafetensorError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise DamagedError(f"it can't be read ({reason})") from None

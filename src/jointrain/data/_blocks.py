@@ -82,8 +82,6 @@ class NumericBlock(Block):
         self.center = _checked(center, np.float64, len(self.names))
         self.scale = _checked(scale, np.float64, len(self.names))
         self.missing = _checked(missing, np.bool_, len(self.names))
-        if not (np.isfinite(self.center).all() and np.isfinite(self.scale).all()):
-            raise ValueError("scaling is not finite")
         marked = [name for name, flag in zip(self.names, self.missing, strict=True) if flag]
         self.features = [(name, name) for name in self.names]
         self.features += [(f"{name} missing", name) for name in marked]
@@ -252,7 +250,9 @@ class CategoryBlock(Block):
         """Build from the categories."""
         frequent = {str(k): _strings(v) for k, v in settings["frequent"].items()}
         rare = {str(k): _strings(v) for k, v in settings["rare"].items()}
-        return cls(frequent, rare, settings["missing"])
+        for name, categories in frequent.items():
+            _distinct(categories + rare[name])
+        return cls(frequent, rare, _flags(settings["missing"], list(frequent)))
 
 
 class TextBlock(Block):
@@ -278,7 +278,7 @@ class TextBlock(Block):
     ) -> None:
         super().__init__(names)
         self.frequencies = [_checked(array, np.float32, _TEXT_BUCKETS) for array in frequencies]
-        self.directions = [_checked(array, np.float32, _TEXT_BUCKETS) for array in directions]
+        self.directions = [_checked(array, np.float32, _TEXT_BUCKETS, 2) for array in directions]
         self.missing = _checked(missing, np.bool_, len(self.names))
         self.numeric_text = list(numeric_text)
         for name, array, flag in zip(self.names, self.directions, self.missing, strict=True):
@@ -645,10 +645,29 @@ def _with_numbers(values: Mapping[str, Sequence[str]]) -> list[str]:
     return found
 
 
-def _checked(array: np.ndarray, dtype: Any, length: int) -> np.ndarray:
-    if array.dtype != dtype or array.ndim not in (1, 2) or len(array) != length:
+def _checked(array: np.ndarray, dtype: Any, length: int, dimensions: int = 1) -> np.ndarray:
+    if array.dtype != dtype or array.ndim != dimensions or len(array) != length:
         raise ValueError("an array does not fit")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError("an array holds a value that is no number")
     return array
+
+
+def _flags(flags: Any, names: Sequence[str]) -> dict[str, bool]:
+    """Return the truth value of each column."""
+    if not isinstance(flags, Mapping) or {*flags} != {*names}:
+        raise ValueError("flags and columns differ")
+    if not all(isinstance(flag, bool) for flag in flags.values()):
+        raise ValueError("a flag is no truth value")
+    return {name: flags[name] for name in names}
+
+
+def _distinct(values: Any) -> list[str]:
+    """Return texts of which none comes twice."""
+    texts = _strings(values)
+    if len({*texts}) < len(texts):
+        raise ValueError("a text comes twice")
+    return texts
 
 
 def _strings(values: Any) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from jointrain._stored_files import DamagedError, json_from_bytes, read_file
 from jointrain.data import _array_file
-from jointrain.data._blocks import BLOCKS, Block, known_values
+from jointrain.data._blocks import BLOCKS, Block, _strings, known_values
 from jointrain.data._columns import Column, check_finite
-from jointrain.data._damaged import DamagedError
 from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
 from jointrain.errors import InvalidInputError, NotFittedError, closest
 
@@ -225,24 +225,27 @@ class TableEncoder:
             InvalidInputError: The file does not exist, is damaged, or holds anything but an
                 encoder.
         """
+        path = Path(path)
         try:
-            data = Path(path).read_bytes()
+            text, arrays = _array_file.from_bytes(read_file(path, folder=path.parent))
+            encoder = cls()
+            try:
+                description = json_from_bytes(text.encode())
+            except DamagedError as error:
+                raise DamagedError(f"its description {error}") from None
+            encoder._restore(description, arrays)
+            return encoder
         except OSError as error:
             raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
-        try:
-            text, arrays = _array_file.from_bytes(data)
-            encoder = cls()
-            encoder._restore(json.loads(text), arrays)
-            return encoder
         except DamagedError as error:
             reason = str(error)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             reason = "its parts do not fit together"
         raise InvalidInputError(f"{path} is no whole encoder file: {reason}; use another copy")
 
     def _restore(self, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Take up what was learned; what fits no encoder raises an error of Python's own."""
-        self._columns = tuple(Column(*map(str, entry)) for entry in description["columns"])
+        self._columns = tuple(Column(*_strings(entry)) for entry in description["columns"])
         for kind, settings in description["blocks"]:
             own = {
                 name.removeprefix(f"{kind}."): array
@@ -259,9 +262,9 @@ class TableEncoder:
             self._pieces = PiecewiseLinearEncoding.from_state(pieces)
             if (self._pieces.column >= self.base_width).any():
                 raise ValueError("bins of a column that is not there")
-        kinds = {column.name: column.kind for column in self._columns}
-        named = {name: block.kind for block in self._blocks for name in block.names}
-        if kinds != named:
+        kinds = sorted((column.name, column.kind) for column in self._columns)
+        named = sorted((name, block.kind) for block in self._blocks for name in block.names)
+        if kinds != named or len({name for name, _ in kinds}) < len(kinds) or not kinds:
             raise ValueError("blocks and columns differ")
 
     def _check_types(self, frame: pl.DataFrame) -> None:

@@ -85,8 +85,16 @@ class PiecewiseLinearEncoding:
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, np.ndarray]) -> PiecewiseLinearEncoding:
-        """Return the encoding of a state."""
-        return cls(arrays["column"], arrays["edges"], arrays["ends"])
+        """Return the encoding of a state; a state that fits none raises ValueError."""
+        column, edges, ends = arrays["column"], arrays["edges"], arrays["ends"]
+        types = column.dtype, edges.dtype, ends.dtype
+        if types != (np.int64, np.float32, np.bool_) or column.ndim != 1:
+            raise ValueError("bins of another type")
+        if edges.shape != (2, len(column)) or ends.shape != edges.shape or (column < 0).any():
+            raise ValueError("columns and edges differ in number")
+        if not np.isfinite(edges).all() or not (edges[0] < edges[1]).all():
+            raise ValueError("a bin has no width")
+        return cls(column, edges, ends)
 
 
 def numeric_columns(inputs: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from jointrain.data._blocks import (
     Block,
     State,
     _checked,
+    _distinct,
+    _flags,
     _numbers,
     _seconds,
     _strings,
@@ -47,8 +49,6 @@ class PlainNumbers(Block):
         super().__init__(names)
         self.medians = _checked(medians, np.float64, len(self.names))
         self.missing = _checked(missing, np.bool_, len(self.names))
-        if not np.isfinite(self.medians).all():
-            raise ValueError("a median is not finite")
         self.features = [(name, name) for name in self.names]
         self.features += [
             (f"{name} missing", name)
@@ -95,8 +95,10 @@ class PlainNumbers(Block):
     @classmethod
     def from_state(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: ARG003
         """Build from names, medians and flags."""
-        medians = np.array(settings["medians"], dtype=np.float64)
-        return cls(_strings(settings["names"]), medians, np.array(settings["missing"], dtype=bool))
+        names, missing = _strings(settings["names"]), settings["missing"]
+        if not all(isinstance(flag, bool) for flag in missing):
+            raise ValueError("a flag is no truth value")
+        return cls(names, _plain_numbers(settings["medians"]), np.array(missing, dtype=bool))
 
 
 class PlainBooleans(PlainNumbers):
@@ -202,6 +204,13 @@ class PlainCalendar(PlainDates):
     at_least = ("weekday",)
 
 
+def _plain_numbers(values: Any) -> np.ndarray:
+    """Return a list of numbers as an array; truth values and texts are none."""
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise ValueError("not a list of numbers")
+    return np.array(values, dtype=np.float64)
+
+
 def _calendar(column: pl.Series, part: str) -> pl.Series:
     if column.dtype == pl.Null or (part == "hour" and column.dtype == pl.Date):
         return pl.Series([None], dtype=pl.Int32).new_from_index(0, len(column))
@@ -240,8 +249,8 @@ class PlainCategories(Block):
         self.missing = {name: bool(missing[name]) for name in self.one_hot}
         self.rest = {name: list(rest[name]) for name in self.one_hot}
         self.ordinal = {name: list(values) for name, values in ordinal.items()}
-        if {*self.one_hot} | {*self.ordinal} != {*self.names}:
-            raise ValueError("a column has no categories")
+        if sorted([*self.one_hot, *self.ordinal]) != sorted(self.names):
+            raise ValueError("columns and categories differ")
         for name, values in self.one_hot.items():
             self.features += [(f"{name}={category}", name) for category in values]
             if self.missing[name]:
@@ -308,7 +317,12 @@ class PlainCategories(Block):
             {str(name): _strings(values) for name, values in settings[key].items()}
             for key in ("one_hot", "rest", "ordinal")
         )
-        return cls(_strings(settings["names"]), one_hot, settings["missing"], rest, ordinal)
+        for name, values in one_hot.items():
+            _distinct(values + rest[name])
+        for values in ordinal.values():
+            _distinct(values)
+        missing = _flags(settings["missing"], list(one_hot))
+        return cls(_strings(settings["names"]), one_hot, missing, rest, ordinal)
 
 
 class OneHotCategories(PlainCategories):
@@ -414,8 +428,11 @@ class PlainText(Block):
     @classmethod
     def from_state(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: ARG003
         """Build from the words and their frequencies."""
-        words = {str(name): _strings(chosen) for name, chosen in settings["words"].items()}
-        return cls(words, settings["frequencies"], _strings(settings["numeric_text"]))
+        words = {str(name): _distinct(chosen) for name, chosen in settings["words"].items()}
+        frequencies = {
+            name: _plain_numbers(settings["frequencies"][name]).tolist() for name in words
+        }
+        return cls(words, frequencies, _strings(settings["numeric_text"]))
 
 
 PLAIN_BLOCKS: dict[str, type[Block]] = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jointrain._stored_files import read_json
 from jointrain.data._encoder import TableEncoder
 from jointrain.data._plain_blocks import ONE_HOT_BLOCKS, PLAIN_BLOCKS
 from jointrain.errors import InvalidInputError
@@ -67,16 +68,16 @@ class PlainEncoder(TableEncoder):
             InvalidInputError: The file does not exist, is damaged, or holds anything but a plain
                 encoder.
         """
+        path = Path(path)
         try:
-            description = json.loads(Path(path).read_text(encoding="utf-8"))
+            description = read_json(path, folder=path.parent)
+            if not isinstance(description["codes"], bool):
+                raise _damaged(path)
+            encoder = cls(description["codes"])
+            encoder._restore(description, {})
         except OSError as error:
             raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
-        except ValueError:
-            raise _damaged(path) from None
-        try:
-            encoder = cls(bool(description["codes"]))
-            encoder._restore(description, {})
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             raise _damaged(path) from None
         return encoder
 

@@ -30,6 +30,13 @@ from jointrain.task import Task
 
 Embeddings = Literal["linear", "periodic"]
 
+_MOST = {
+    "experts": 1024, "shared_experts": 1024, "task_experts": 1024, "selected": 1024,
+    "members": 1024, "nodes": 1024, "subspaces": 1024, "rank": 65_536,
+    "anneal_steps": 10**9, "warm_up": 10**9,
+}  # fmt: skip
+"""The largest value of settings that are counts."""
+
 
 @dataclass(frozen=True)
 class TableNetwork:
@@ -84,7 +91,8 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Refuse a network that is not known, and settings that it does not have.
 
     Raises:
-        InvalidInputError: The name or a setting is unknown, or a value is of another type.
+        InvalidInputError: The name or a setting is unknown, or a value is of another type or beyond
+            what a count may be.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -107,6 +115,10 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
             raise InvalidInputError(
                 f"`{setting}` of network {name!r}: {reason[0].lower()}{reason[1:]}, got {value!r}"
             ) from None
+        if setting in _MOST and value is not None and value > _MOST[setting]:
+            raise InvalidInputError(
+                f"`{setting}` of network {name!r} must be at most {_MOST[setting]:,}, got {value}"
+            )
 
 
 def _heads(tasks: Sequence[Task], width: int) -> dict[str, nn.Module]:

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jointrain._stored_files import DamagedError
 from jointrain.data import _array_file
-from jointrain.data._damaged import DamagedError
 from jointrain.errors import MissingDependencyError
 from jointrain.studies._tree_arrays import Arrays, SymmetricTrees, TreeEnsemble
 from jointrain.studies._tree_conversion import (

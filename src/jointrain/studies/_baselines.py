@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from jointrain._stored_files import DamagedError, read_file, read_json
 from jointrain.data import PlainEncoder
-from jointrain.data._damaged import DamagedError
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._baseline_estimators import ESTIMATORS, ONE_HOT, one_thread
 from jointrain.studies._joint_forest import JOINT, JointForest, why_not_joint
@@ -30,6 +30,9 @@ DEFINITION = 2
 """Raised when a name comes to mean another model, so that kept runs of the old one are not used."""
 
 _DESCRIPTION = "baseline.json"
+
+_MOST_INPUTS = 10_000_000
+"""A trial prediction takes 8 bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,11 @@ class BaselineModel:
         """
         folder = Path(folder)
         try:
-            described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+            described = read_json(folder / _DESCRIPTION, folder=folder)
             digests = described["digests"]
-            files = {name: (folder / name).read_bytes() for name in digests if _is_plain(name)}
+            files = {
+                name: read_file(folder / name, folder=folder) for name in digests if _is_plain(name)
+            }
             if {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} != digests:
                 raise DamagedError("a file is not the one that was saved")
             return cls._from_files(described, files)
@@ -165,33 +170,26 @@ class BaselineModel:
             reason = str(error)
         except InvalidInputError:
             raise
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             reason = "its parts do not fit together"
         raise InvalidInputError(f"{folder} is no whole baseline: {reason}; use another copy")
 
     @classmethod
     def _from_files(cls, described: Mapping[str, Any], files: Mapping[str, bytes]) -> BaselineModel:
-        name, inputs = check_baseline(described["name"]), int(described["inputs"])
-        tasks = tuple(
-            Task(entry["name"], entry["kind"], tuple(entry["classes"]))
-            for entry in described["tasks"]
-        )
+        name, inputs = check_baseline(described["name"]), described["inputs"]
+        if type(inputs) is not int or not 1 <= inputs <= _MOST_INPUTS:
+            raise DamagedError(f"it has a number of inputs beyond 1 to {_MOST_INPUTS:,}")
+        tasks = _read_tasks(described["tasks"])
         together = name in JOINT
         fitted = {} if together or name == CONSTANT else ESTIMATORS[name].from_files(files, inputs)
         models = []
         for index, (task, entry) in enumerate(zip(tasks, described["tasks"], strict=True)):
-            present = np.asarray(entry["present"], dtype=np.int64)
+            present = np.asarray(entry["present"] or np.zeros(0), dtype=np.int64)
             constant = entry["constant"]
             if constant is not None:
-                constant = np.asarray(constant, dtype=np.float64)
-                if constant.shape != (len(task.classes) if task.has_classes else 1,):
-                    raise DamagedError(f"the constant of task {task.name!r} has another length")
-            elif task.has_classes != bool(len(present)):
-                raise DamagedError(f"the classes of task {task.name!r} do not fit its kind")
-            elif len(present) and not (
-                (np.diff(present) > 0).all() and present[0] >= 0 and present[-1] < len(task.classes)
-            ):
-                raise DamagedError(f"task {task.name!r} has no such classes")
+                constant = _read_constant(task, constant)
+            else:
+                _check_present(task, present)
             estimator = None if together or constant is not None else fitted[str(index)]
             models.append(_TaskModel(constant, present, estimator))
         joint = None
@@ -199,11 +197,45 @@ class BaselineModel:
             classes = [len(model.present) for model in models]
             joint = JointForest.read(name, files, described["joint"], inputs, classes)
         model = cls(name, tasks, inputs, tuple(models), joint)
-        # an estimator of another kind than the task's shows in its first prediction
-        for task, values in zip(tasks, model.predict(np.zeros((1, inputs))).values(), strict=True):
+        model._try()
+        return model
+
+    def _try(self) -> None:
+        """Refuse estimators of another kind than their tasks': that shows in a prediction."""
+        found = self.predict(np.zeros((1, self.inputs)))
+        for task, values in zip(self.tasks, found.values(), strict=True):
             if values.shape != ((1, len(task.classes)) if task.kind == "multiclass" else (1,)):
                 raise DamagedError(f"the model of task {task.name!r} does not fit its kind")
-        return model
+            if not np.isfinite(values).all():
+                raise DamagedError(f"the model of task {task.name!r} predicts what is no number")
+
+
+def _read_tasks(entries: Sequence[Mapping[str, Any]]) -> tuple[Task, ...]:
+    tasks = tuple(Task(entry["name"], entry["kind"], tuple(entry["classes"])) for entry in entries)
+    if not tasks or len({task.name for task in tasks}) < len(tasks):
+        raise DamagedError("its tasks are not distinct")
+    if any(task.kind not in ("regression", "binary", "multiclass") for task in tasks):
+        raise DamagedError("it has tasks of kinds that no baseline predicts")
+    return tasks
+
+
+def _read_constant(task: Task, values: Sequence[float]) -> np.ndarray:
+    constant = np.asarray(values, dtype=np.float64)
+    if constant.shape != (len(task.classes) if task.has_classes else 1,):
+        raise DamagedError(f"the constant of task {task.name!r} has another length")
+    if task.has_classes and (constant.min() < 0 or abs(constant.sum() - 1) > 1e-6):
+        raise DamagedError(f"the shares of task {task.name!r} do not sum to 1")
+    return constant
+
+
+def _check_present(task: Task, present: np.ndarray) -> None:
+    """Refuse class indices that an estimator of the task can't know."""
+    if task.has_classes != bool(len(present)) or present.ndim != 1:
+        raise DamagedError(f"the classes of task {task.name!r} do not fit its kind")
+    if len(present) and not (
+        (np.diff(present) > 0).all() and present[0] >= 0 and present[-1] < len(task.classes)
+    ):
+        raise DamagedError(f"task {task.name!r} has no such classes")
 
 
 def fit_baseline(

@@ -23,7 +23,12 @@ from jointrain.training._calibration import Calibration, scale_probabilities
 from jointrain.training._device import one_thread
 from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Separate
-from jointrain.training._table_model import TableModel, TablePredictor, fit_table
+from jointrain.training._table_model import (
+    TableModel,
+    TablePredictor,
+    checked_predictions,
+    fit_table,
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,7 @@ class FittedBaseline:
 
     Args:
         tasks: What it predicts.
-        encoder: Turns a table into the baseline's inputs; a `PlainEncoder`, or a `TableEncoder` in
-            bundles of version 0.1.
+        encoder: Turns a table into the baseline's inputs; a `PlainEncoder`.
         model: The fitted baseline.
     """
 
@@ -85,7 +89,7 @@ class BlendedModel(TablePredictor):
         table = self.conformed(frame)
         found = {name: component.predict(table) for name, component in self.components.items()}
         temperatures = self.calibration.temperatures
-        return {
+        blended = {
             task.name: scale_probabilities(
                 blend_predictions(
                     {
@@ -99,6 +103,7 @@ class BlendedModel(TablePredictor):
             )
             for task in self.tasks
         }
+        return checked_predictions(blended)
 
 
 def fit_shipped(

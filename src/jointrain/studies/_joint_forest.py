@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.data._damaged import DamagedError
+from jointrain._stored_files import DamagedError
 from jointrain.studies._baseline_estimators import ESTIMATORS
 from jointrain.studies._tree_arrays import TreeEnsemble
 from jointrain.task import Task
@@ -120,4 +120,6 @@ class JointForest:
         )
         if not len(means) == len(deviations) == len(classes):
             raise DamagedError("its scales are not those of its targets")
+        if not (np.isfinite([*means, *deviations]).all() and min(deviations) > 0):
+            raise DamagedError("its scales are no numbers above 0")
         return cls(trees, tuple(classes), means, deviations)

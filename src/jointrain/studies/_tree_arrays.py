@@ -12,13 +12,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from jointrain.data._damaged import DamagedError
+from jointrain._stored_files import DamagedError
 
 LEAF = -1
 """In place of the input that a node looks at."""
 
 _DEEPEST = 4096
 """Levels of a tree at most: each takes a step in prediction."""
+
+_MOST_TREES = 1_000_000
+"""Trees of an ensemble at most: each takes a few steps in prediction, however small it is."""
 
 _ROWS = 8192
 """Rows that are led through a tree at a time: their numbers stay in the cache."""
@@ -156,11 +159,17 @@ class TreeEnsemble(Arrays):
         return place
 
     def _check(self, inputs: int) -> None:
-        if self.outputs.ndim != 1 or self.feature.ndim != 1:
+        if self.outputs.ndim != 1 or self.feature.ndim != 1 or self.starts.ndim != 1:
             raise DamagedError("its arrays are no trees")
         trees, nodes = len(self.outputs), len(self.feature)
-        if self.starts.shape != (trees + 1,) or trees < 1 or self.base.ndim != 1:
+        if (
+            self.starts.shape != (trees + 1,)
+            or not 1 <= trees <= _MOST_TREES
+            or self.base.ndim != 1
+        ):
             raise DamagedError("its arrays are no trees")
+        if not 1 <= trees <= _MOST_TREES:
+            raise DamagedError(f"it has not 1 to {_MOST_TREES:,} trees")
         sizes = np.diff(self.starts)
         if self.starts[0] != 0 or self.starts[-1] != nodes or (sizes < 1).any():
             raise DamagedError("its trees do not fill its arrays")
@@ -256,7 +265,7 @@ class SymmetricTrees(Arrays):
         trees = len(self.depth)
         if (
             self.depth.ndim != 1
-            or trees < 1
+            or not 1 <= trees <= _MOST_TREES
             or self.starts.shape != (trees + 1,)
             or self.feature.shape[:1] != (trees,)
         ):

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from jointrain.data._damaged import DamagedError
+from jointrain._stored_files import DamagedError
 
 LARGEST_SAMPLE = 1000
 """Residuals that are kept of a task at most: all, or as many of their quantiles."""

@@ -21,6 +21,13 @@ from jointrain.training._settings_checks import checked_auxiliary
 
 WEIGHT_RULES = ("equal", "size", "difficulty", "gradients", "searched")
 
+_RANGES = {
+    "width": (1, 65_536), "depth": (0, 256), "bins": (0, 1024), "ensemble": (1, 1024),
+    "refresh_every": (1, 10**6), "batch_size": (1, 2**31 - 1), "epochs": (1, 10**6),
+    "patience": (1, 10**6), "task_patience": (1, 10**6),
+}  # fmt: skip
+"""The smallest and the largest value of whole numbers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -160,10 +167,12 @@ class Recipe:
         self._check_ranges()
 
     def _check_ranges(self) -> None:
-        for name, least in (("bins", 0), ("ensemble", 1)):
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InvalidInputError(f"`{name}` must be at least {least}, got {value}")
+            if value is not None and not value <= most:
+                raise InvalidInputError(f"`{name}` must be at most {most:,}, got {value}")
         if not 0 < self.validation_fraction < 1:
             raise InvalidInputError(
                 f"`validation_fraction` must lie in (0, 1), got {self.validation_fraction}"

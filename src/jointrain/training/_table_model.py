@@ -217,7 +217,25 @@ class TableModel(TablePredictor):
         """
         inputs = torch.from_numpy(self.encoder.transform(self.conformed(frame)))
         tasks = self.tasks if auxiliary else self.predicted_tasks
-        return predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
+        return checked_predictions(
+            predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
+        )
+
+
+def checked_predictions(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return predictions of which each is a number.
+
+    Raises:
+        InvalidInputError: One is not: the model's weights are too large to compute with.
+    """
+    for name, values in predictions.items():
+        if not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise InvalidInputError(
+                f"the model gives no number for {name!r} in row {row + 1}: its weights are too "
+                "large to compute with; use another copy or fit it again"
+            )
+    return dict(predictions)
 
 
 def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:

@@ -1,0 +1,202 @@
+"""What ``bundle.json`` holds: each field with its type and range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from jointrain.data import ColumnReading
+
+_LARGEST_TARGET = 1e101
+"""Targets beyond 1e100 are refused in training."""
+
+# a list of millions of wrong values is one fault
+_Names = Annotated[list[str], Field(fail_fast=True)]
+_Figures = Annotated[list[float | None], Field(fail_fast=True)]
+_Positive = Annotated[float, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """Fields that are all known, and finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class TaskEntry(Strict):
+    """A task, its scale and its calibration."""
+
+    name: str
+    kind: Literal["regression", "binary", "multiclass"]
+    classes: Annotated[list[bool | int | float | str], Field(fail_fast=True)]
+    mean: float | None = Field(None, ge=-_LARGEST_TARGET, le=_LARGEST_TARGET)
+    deviation: float | None = Field(None, ge=1 / _LARGEST_TARGET, le=_LARGEST_TARGET)
+    temperature: float | None = Field(None, ge=0.01, le=100)
+    unseen_rows: int | None = Field(None, ge=0)
+    interval_scale: Literal["linear", "log"] | None = None
+    lowest: float | None = None
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        numbers = self.kind == "regression"
+        if numbers and self.temperature is not None:
+            raise ValueError(f"number {self.name!r} has a temperature")
+        if not numbers and (self.mean, self.deviation, self.unseen_rows) != (None, None, None):
+            raise ValueError(f"class target {self.name!r} has a scale of numbers")
+        return self
+
+
+class ColumnEntry(Strict):
+    """A feature column; its categories are those of the encoder."""
+
+    name: str
+    kind: str
+    dtype: str
+    categories: _Names | None = None
+
+
+class PartEntry(Strict):
+    """A network: what it predicts, what it has heads for, and how it was trained."""
+
+    tasks: _Names
+    network_tasks: _Names
+    weights: dict[str, _Positive]
+    validation: dict[str, float]
+    epochs: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _check_tasks(self) -> Self:
+        once("task", self.network_tasks)
+        once("task", self.tasks)
+        if not self.tasks or not {*self.tasks} <= {*self.network_tasks}:
+            raise ValueError("a network predicts a task that it has no head for")
+        return self
+
+
+class ComponentEntry(Strict):
+    """A component of a blend."""
+
+    name: str
+    kind: Literal["networks", "baseline"]
+    tasks: _Names
+
+
+class _TaskImportance(BaseModel):
+    metric: str
+    increase: _Figures
+    used: _Names
+
+
+class _Importance(BaseModel):
+    columns: _Names
+    tasks: dict[str, _TaskImportance]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if any(len(task.increase) != len(self.columns) for task in self.tasks.values()):
+            raise ValueError("importance and columns differ in number")
+        return self
+
+
+class _KnownNotes(BaseModel):
+    """The notes that commands use; others are the user's."""
+
+    id: str | None = None
+    time: str | None = None
+    metrics: str | None = None
+    reading: dict[str, str | None] | None = None
+    importance: _Importance | None = None
+
+
+def _checked_notes(notes: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _KnownNotes.model_validate(notes)
+    except ValidationError as error:
+        raise ValueError(first_fault(error)) from None
+    return notes
+
+
+class _Described(Strict):
+    """What all bundles say."""
+
+    schema_version: int
+    tasks: list[TaskEntry] = Field(min_length=1)
+    columns: list[ColumnEntry] = Field(min_length=1)
+    packages: dict[str, str]
+    metrics: dict[str, dict[str, float | None]]
+    notes: Annotated[dict[str, Any], AfterValidator(_checked_notes)]
+    digests: dict[str, str]
+    table_schema: dict[str, ColumnReading] | None = None
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        once("task", (task.name for task in self.tasks))
+        once("column", (column.name for column in self.columns))
+        return self
+
+
+class BlendDescription(_Described):
+    """The contents of a blend's ``bundle.json``, but for its own digest."""
+
+    kind: Literal["blend"] = "blend"
+    components: list[ComponentEntry] = Field(min_length=1)
+    weights: dict[str, dict[str, _Positive]]
+
+    @model_validator(mode="after")
+    def _check_blends(self) -> Self:
+        once("component", (component.name for component in self.components))
+        predicted = {component.name: {*component.tasks} for component in self.components}
+        if self.weights.keys() != {task.name for task in self.tasks}:
+            raise ValueError("tasks and weights differ")
+        for task, weights in self.weights.items():
+            if not all(task in predicted.get(name, ()) for name in weights):
+                raise ValueError(f"a component of task {task!r} is missing")
+            if abs(sum(weights.values()) - 1) > 1e-6:
+                raise ValueError(f"the weights of task {task!r} do not sum to 1")
+        return self
+
+
+class Description(_Described):
+    """The contents of ``bundle.json``, but for its own digest."""
+
+    inputs: int = Field(ge=1)
+    parts: list[PartEntry] = Field(min_length=1)
+    recipe: dict[str, Any]
+    seed: int
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        known = {task.name for task in self.tasks}
+        if any(not {*part.network_tasks} <= known for part in self.parts):
+            raise ValueError("a network predicts what is no task")
+        if {name for part in self.parts for name in part.tasks} != known:
+            raise ValueError("a task has no network")
+        for task in self.tasks:
+            if task.kind == "regression" and (task.mean is None or task.deviation is None):
+                raise ValueError(f"task {task.name!r} has no mean or no deviation")
+        return self
+
+
+def once(what: str, names: Iterable[str]) -> None:
+    """Refuse a name that comes twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{what} {name!r} is named twice")
+        seen.add(name)
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault in one line: where and what."""
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part)[:40] for part in fault["loc"][:4])
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

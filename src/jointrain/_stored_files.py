@@ -1,0 +1,147 @@
+"""Files that a stranger may have written: read whole, of a bounded size, or refused in words."""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+LARGEST_JSON = 1 << 26
+"""Bytes of JSON at most: parsed, it takes up to thirty times as much memory."""
+
+_MOST_PARTS = 1_000_000
+"""Lists and objects at most, each of which takes 60 bytes or more."""
+
+_DEEPEST = 64
+"""Levels of lists in lists at most; a bundle has under ten."""
+
+_LARGEST_NUMBER = 2**64
+
+
+class DamagedError(ValueError):
+    """The bytes are no such file; the message says what is wrong with them."""
+
+
+def read_file(path: Path, *, folder: Path | None = None, largest: int | None = None) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: The file. A pipe or a device is refused, as reading one may never end.
+        folder: Where it must lie; a link that leads out of it is refused.
+        largest: Bytes that it may have; default any number.
+
+    Raises:
+        DamagedError: It is something else, lies elsewhere or is too large.
+        OSError: It can't be read.
+    """
+    try:
+        if folder is not None and not path.resolve().is_relative_to(folder.resolve()):
+            raise DamagedError(f"{path.name} is a link out of the folder")
+        status = path.stat()
+    except (RuntimeError, UnicodeEncodeError):  # links in a circle; half a character in a name
+        raise DamagedError(f"{path.name!a} is no file") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedError(f"{path.name} is no regular file")
+    limit = status.st_size if largest is None else largest
+    with path.open("rb") as file:
+        data = b"" if status.st_size > limit else file.read(limit + 1)
+    if status.st_size > limit or len(data) > limit:
+        raise DamagedError(f"{path.name} has more than {limit:,} bytes")
+    return data
+
+
+def read_json(path: Path, *, folder: Path | None = None) -> Any:
+    """Return the content of a file of JSON, as `json_from_bytes` reads it.
+
+    Raises:
+        DamagedError: It is no such file.
+        OSError: It can't be read.
+    """
+    data = read_file(path, folder=folder, largest=LARGEST_JSON)
+    try:
+        return json_from_bytes(data)
+    except DamagedError as error:
+        raise DamagedError(f"{path.name} {error}") from None
+
+
+def json_from_bytes(data: bytes) -> Any:
+    """Return what bytes of JSON hold, of which every part can be written as JSON again.
+
+    Raises:
+        DamagedError: It is no JSON, is too large or too deep, names a key twice, or holds a number
+            or a text that other programs can't take. The message has no subject.
+    """
+    if len(data) > LARGEST_JSON:
+        raise DamagedError(f"has more than {LARGEST_JSON:,} bytes")
+    if data.count(b"[") + data.count(b"{") > _MOST_PARTS:
+        raise DamagedError(f"has more than {_MOST_PARTS:,} parts")
+    try:
+        content = json.loads(
+            data.decode(),
+            parse_int=_whole_number,
+            parse_float=_finite_number,
+            parse_constant=_no_number,
+            object_pairs_hook=_object,
+        )
+    except RecursionError:
+        raise DamagedError("is nested too deeply") from None
+    except DamagedError:
+        raise
+    except ValueError:
+        raise DamagedError("is not whole") from None
+    _check_parts(content)
+    return content
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > 21 or abs(int(text)) >= _LARGEST_NUMBER:
+        raise DamagedError(f"holds a number beyond 64 bits, {text[:24]}")
+    return int(text)
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise DamagedError(f"holds a number that is too large, {text[:24]}")
+    return value
+
+
+def _no_number(text: str) -> float:
+    raise DamagedError(f"holds {text}, which is no number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise DamagedError("names a key twice")
+    return made
+
+
+def _check_parts(content: Any) -> None:
+    """Refuse what is nested too deeply, and texts that are no Unicode."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                _check_texts(value)
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+        _check_texts(value for value in level if isinstance(value, str))
+        if not inner:
+            return
+        level = inner
+    raise DamagedError("is nested too deeply")
+
+
+def _check_texts(texts: Iterable[str]) -> None:
+    for text in texts:
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise DamagedError("holds half a character") from None
