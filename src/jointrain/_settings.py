@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from jointrain._stored_files import DamagedError, read_file
 from jointrain.errors import InvalidInputError, closest
 
 if TYPE_CHECKING:
@@ -614,6 +615,14 @@ def panel_of(flag: str) -> tuple[int, int, str]:
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+_LARGEST_CONFIG = 1 << 20
+"""Bytes of a config file at most."""
+
+_MOST_PARTS = 100
+"""Parts of a key at most; the reader takes time with their square."""
+
+_KEYS = re.compile(r"^[\w .\t\"'\[-]+", re.MULTILINE)
+
 
 def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | None) -> _Model:
     """Return the settings from flags and config file, flags winning.
@@ -652,12 +661,20 @@ def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | 
 
 def _read_config(model: type[BaseModel], path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
+        text = read_file(path, largest=_LARGEST_CONFIG).decode()
     except OSError as error:
         raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
+    except DamagedError as error:
+        raise InvalidInputError(f"{path} is no config file: {error}") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path} is not TOML: it is not in UTF-8") from None
+    if any(key[0].count(".") > _MOST_PARTS for key in _KEYS.finditer(text)):
+        raise InvalidInputError(f"{path} has a key of more than {_MOST_PARTS} parts")
+    try:
+        content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
-        raise InvalidInputError(f"{path} is not TOML: {error}") from None
+        reason = str(error).splitlines()[0][:200]
+        raise InvalidInputError(f"{path} is not TOML: {reason}") from None
     known = {field.alias or name for name, field in model.model_fields.items()}
     values = {}
     for key, value in content.items():

@@ -81,6 +81,38 @@ class FoldResult:
     inner_rows: np.ndarray
     inner: dict[str, np.ndarray]
 
+    def check(self, tasks: Sequence[Task], fold: Fold) -> None:
+        """Refuse what no run of a fold gives; a store may hold anything.
+
+        Raises:
+            ValueError: It is such a result.
+        """
+        if not isinstance(self.name, str) or not 0 <= self.seconds < math.inf:
+            raise ValueError("no name or no seconds")
+        if self.inner_rows.dtype.kind not in "iu" or not np.isin(self.inner_rows, fold.train).all():
+            raise ValueError("rows that are none of the training part")
+        for predicted, count in ((self.test, len(fold.test)), (self.inner, len(self.inner_rows))):
+            shapes = {
+                task.name: (count, len(task.classes)) if task.kind == "multiclass" else (count,)
+                for task in (tasks if predicted is self.test or count else ())
+            }
+            if {name: values.shape for name, values in predicted.items()} != shapes:
+                raise ValueError("predictions of other rows or tasks")
+            if any(values.dtype.kind != "f" for values in predicted.values()):
+                raise ValueError("predictions that are no numbers")
+        names = {task.name for task in tasks}
+        for row in self.rows:
+            if {name: type(value) for name, value in row.items()} != _ROW:
+                raise ValueError("a row with other columns")
+            if row["task"] not in names or row["recipe"] != self.name:
+                raise ValueError("a row of another run")
+
+
+_ROW = {
+    "recipe": str, "task": str, "metric": str, "fold": int, "seed": int, "value": float,
+    "train_rows": int, "test_rows": int,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class FoldJob:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 _STUDY = "jointrain"
+_ALWAYS_ALLOWED = 1 << 26
+"""Bytes that any packed array may grow to."""
+_LARGEST_RATIO = 100
+"""Bytes that a larger one may grow to, for each of its packed bytes."""
 
 
 class RunStore:
@@ -128,11 +132,17 @@ class RunStore:
     def finished(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the results of those of the runs that are finished."""
         results = {t.user_attrs["key"]: t.user_attrs["result"] for t in self._trials() if _done(t)}
-        return {
-            key: json.loads(results[key], object_hook=_array_from_json)
-            for key in keys
-            if key in results
-        }
+        return {key: self._read(key, results[key]) for key in keys if key in results}
+
+    def _read(self, key: str, text: Any) -> Any:
+        """Return a result; it may come from a stranger, and no code in it is run."""
+        try:
+            return json.loads(text, object_hook=_array_from_json)
+        except (ValueError, TypeError, KeyError, RecursionError, zlib.error, OverflowError):
+            raise InvalidInputError(
+                f"{self.place} holds a result of {key!r} that jointrain did not write; choose "
+                "another place, or remove it"
+            ) from None
 
     def claim(self, keys: Iterable[str]) -> str | None:
         """Claim the first of the runs that is neither finished nor claimed, and return its key."""
@@ -219,7 +229,7 @@ class RunStore:
         states = (TrialState.RUNNING, TrialState.COMPLETE)
         with _one_line_errors(self.place):
             trials = self._storage.get_all_trials(self._study, deepcopy=False, states=states)
-        return [trial for trial in trials if "key" in trial.user_attrs]
+        return [trial for trial in trials if _is_run(trial)]
 
     def _add(self, state: str, attributes: dict[str, Any]) -> int:
         import optuna
@@ -240,6 +250,16 @@ class RunStore:
             self._storage.set_trial_state_values(trial, TrialState[state], values)
 
 
+def _is_run(trial: FrozenTrial) -> bool:
+    """Return whether a trial is a claim or a result, and no other program's."""
+    values = trial.user_attrs
+    if not isinstance(values.get("key"), str):
+        return False
+    if _done(trial):
+        return isinstance(values.get("result"), str)
+    return isinstance(values.get("worker"), str) and "heartbeat" in values
+
+
 def _done(trial: FrozenTrial) -> bool:
     return trial.state.is_finished()
 
@@ -253,7 +273,7 @@ def _has_ended(worker: str) -> bool:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except (PermissionError, ValueError, OverflowError):  # another's, or no number
         pass
     return False
 
@@ -274,8 +294,15 @@ def _array_to_json(value: Any) -> object:
 def _array_from_json(value: dict[str, Any]) -> object:
     if value.keys() != {"array", "dtype", "shape"}:
         return value
-    content = bytearray(zlib.decompress(base64.b64decode(value["array"])))
-    return np.frombuffer(content, np.dtype(value["dtype"])).reshape(value["shape"])
+    packed, dtype = base64.b64decode(value["array"]), np.dtype(str(value["dtype"]))
+    if dtype.kind not in "biuf":
+        raise ValueError("an array of no numbers")
+    limit = max(_ALWAYS_ALLOWED, _LARGEST_RATIO * len(packed))
+    unpacked = zlib.decompressobj()
+    content = bytearray(unpacked.decompress(packed, limit))
+    if not unpacked.eof:
+        raise ValueError("an array is cut, or grows out of all proportion")
+    return np.frombuffer(content, dtype).reshape(value["shape"])
 
 
 def _differences(there: object, here: object, name: str = "") -> Iterator[str]:
@@ -316,6 +343,8 @@ def _connect(place: str) -> BaseStorage:
     if "://" not in place:
         Path(place).mkdir(parents=True, exist_ok=True)
         path = str(Path(place) / "runs.jsonl")
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise InvalidInputError(f"{path} is no regular file; choose another place")
         return JournalStorage(JournalFileBackend(path, lock_obj=CuttingLock(path)))
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
     arguments: dict[str, Any] = {}
@@ -350,7 +379,11 @@ def _one_line_errors(place: str, *, opening: bool = False) -> Iterator[None]:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    senseless = (ValueError, KeyError, AssertionError, RuntimeError) if opening else ()
+    senseless = (
+        (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError)
+        if opening
+        else ()
+    )
     try:
         yield
     except InvalidInputError:

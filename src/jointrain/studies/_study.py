@@ -242,8 +242,7 @@ class Measurements:
         try:
             running = run_jobs(jobs, workers=self.workers, store=self.store, until=until)
             for _, results in running:
-                for fields in results:
-                    result = FoldResult(**fields)
+                for result in self._checked(results):
                     self._results[result.name, result.seed, result.fold] = result
                     done += 1
                     self.newest_seconds += result.seconds
@@ -253,6 +252,21 @@ class Measurements:
             if not self._results:
                 raise
             raise StudyInterrupted(self.result()) from None
+
+    def _checked(self, results: Any) -> list[FoldResult]:
+        """Return the results of a job; those of a store may come from a stranger."""
+        try:
+            made = [FoldResult(**fields) for fields in results]
+            tasks = self.study.table.tasks
+            for result in made:
+                result.check(tasks, self.folds(result.seed)[result.fold])
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+            where = "a worker" if self.store is None else self.store.place
+            raise InvalidInputError(
+                f"{where} holds a result that jointrain did not write; choose another place for "
+                "the runs, or remove it"
+            ) from None
+        return made
 
     def keep_whole(self) -> list[str]:
         """Forget what was ended too soon, and return what is left out altogether.
