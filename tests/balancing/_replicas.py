@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from jointrain import HardSharing, Task, TensorData, Trainer
 from jointrain.balancing import BALANCERS, Balancer, Needs, backward
+from jointrain.errors import InvalidInputError
 
 TASKS = ("a", "b", "c")
 ROWS = 32
@@ -145,3 +148,176 @@ def distances(names: list[str], wrapper: str) -> dict[str, tuple[float, float] |
         except Exception as error:
             found[name] = f"{type(error).__name__}: {error}"
     return found
+
+
+# --- steps that are not the same everywhere ------------------------------------------------------
+
+
+def gradients(network: nn.Module) -> Tensor:
+    return torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten().clone()
+                      for p in network.parameters()])  # fmt: skip
+
+
+def step_of_unequal_rows(name: str, wrapped: bool) -> tuple[float, float]:
+    """Return the distances where processes have unlike numbers of rows, and lack tasks."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    bounds = [0, 5, *(5 + (ROWS - 5) * i // (size - 1) for i in range(1, size))]
+    x, y = data(0)
+    mine = slice(bounds[rank], bounds[rank + 1])
+    # the first process has no label of b, the last one none of c
+    tasks = tuple(
+        t for t in TASKS if not (t == "b" and rank == 0) and not (t == "c" and rank == size - 1)
+    )
+    there = {"a": slice(None), "b": slice(5, None), "c": slice(None, bounds[-2])}
+
+    one = Net()
+    output = one(x)
+    losses = {t: (output[t] - y[:, i])[there[t]].square().mean() for i, t in enumerate(TASKS)}
+    backward(losses, build(name), process_group=None)
+
+    network = Net()
+    model = DistributedDataParallel(network, find_unused_parameters=True) if wrapped else network
+    losses = losses_of(model, x[mine], y[mine], tasks)
+    count = len(x[mine])
+    found = backward(
+        losses, build(name), module=model, rows={t: count if t in tasks else 0 for t in TASKS}
+    )
+    assert found.tasks == ("a", "b", "c") or set(found.tasks) == set(TASKS)
+    away = gradients(network) - gradients(one)
+    return float(away.abs().max() / gradients(one).abs().max()), spread(gradients(network))
+
+
+def step_with_a_process_without_tasks() -> tuple[float, float]:
+    """Return the distances where the last process has no loss at all."""
+    last = dist.get_rank() == dist.get_world_size() - 1
+    network, one = Net(), Net()
+    x, y = data(0)
+    backward(losses_of(one, x, y), build("upgrad"), process_group=None)
+    losses = {} if last else losses_of(network, x, y)
+    backward(losses, build("upgrad"), module=network)
+    away = gradients(network) - gradients(one)
+    return float(away.abs().max() / gradients(one).abs().max()), spread(gradients(network))
+
+
+def message_of(case: str) -> str:
+    """Return what a step raises that processes can't take together."""
+    first = dist.get_rank() == 0
+    network = Net()
+    x, y = map(part, data(0))
+    losses = losses_of(network, x, y)
+    options: dict[str, Any] = {}
+    name = "upgrad"
+    if case == "other weights" and not first:
+        with torch.no_grad():
+            network.trunk[0].weight.add_(1)
+    if case == "other tasks, no module" and first:
+        del losses["b"]
+    if case == "one fails" and first:
+        losses["b"] = losses["b"].detach()
+    if case == "other method" and first:
+        name = "mgda"
+    if case == "rows on one" and first:
+        options["rows"] = 16
+    if case == "a loss is NaN" and first:
+        losses["a"] = losses["a"] * float("nan")
+    try:
+        backward(losses, build(name), **options)
+    except InvalidInputError as error:
+        return str(error)
+    return "nothing"
+
+
+def seeds_of_their_own() -> tuple[float, float]:
+    """Return how far apart processes end whose balancers draw from other seeds and state."""
+    network = Net()
+    balancer = BALANCERS["graddrop"](seed=dist.get_rank())
+    for seed in range(2):
+        network.zero_grad()
+        backward(losses_of(network, *map(part, data(seed))), balancer)
+    other = Net()
+    famo = BALANCERS["famo"](TASKS)
+    famo.logits += dist.get_rank()
+    backward(losses_of(other, *map(part, data(0))), famo)
+    return spread(gradients(network)), spread(gradients(other))
+
+
+def two_groups() -> float:
+    """Return how far each pair's gradients are from those of the pair on its own."""
+    rank = dist.get_rank()
+    pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]
+    mine = pairs[rank // 2]
+    network, one = Net(), Net()
+    model = DistributedDataParallel(network, process_group=mine)
+    x, y = data(rank // 2)
+    backward(losses_of(one, x, y), build("upgrad"), process_group=None)
+    half = slice(None, ROWS // 2) if rank % 2 == 0 else slice(ROWS // 2, None)
+    backward(losses_of(model, x[half], y[half]), build("upgrad"))
+    return float((gradients(network) - gradients(one)).abs().max())
+
+
+def accumulated() -> tuple[float, float]:
+    """Return the distances of two batches accumulated without sending in between."""
+    network, one = Net(), Net()
+    model = DistributedDataParallel(network)
+    balancer = build("upgrad")
+    joined = [torch.cat(both) for both in zip(data(0), data(1), strict=True)]
+    backward(losses_of(one, *joined), build("upgrad"), process_group=None)
+    for seed in range(2):
+        with model.no_sync() if seed == 0 else contextlib.nullcontext():
+            losses = losses_of(model, *map(part, data(seed)))
+            halves = {task: loss / 2 for task, loss in losses.items()}
+            backward(halves, balancer, accumulate="exact")
+    away = gradients(network) - gradients(one)
+    return float(away.abs().max() / gradients(one).abs().max()), spread(gradients(network))
+
+
+def sparse_tables(name: str) -> tuple[float, float]:
+    """Return the distances where a table has sparse gradients and processes look up other rows."""
+
+    def network() -> nn.ModuleDict:
+        torch.manual_seed(0)
+        return nn.ModuleDict({"table": nn.Embedding(10, 4, sparse=True), "head": nn.Linear(4, 2)})
+
+    def losses(net: nn.ModuleDict, index: Tensor, y: Tensor) -> dict[str, Tensor]:
+        output = net["head"](net["table"](index).tanh())
+        return {"a": (output[:, 0] - y).square().mean(), "b": (output[:, 1] + y).square().mean()}
+
+    index, y = torch.arange(8) % 6, torch.linspace(-1, 1, 8)
+    one, several = network(), network()
+    backward(losses(one, index, y), build(name), process_group=None)
+    backward(losses(several, part(index), part(y)), build(name))
+    assert several["table"].weight.grad.is_sparse == one["table"].weight.grad.is_sparse
+    ours, theirs = (
+        torch.cat([(p.grad.to_dense() if p.grad.is_sparse else p.grad).flatten()
+                   for p in net.parameters()])
+        for net in (several, one)
+    )  # fmt: skip
+    return float((ours - theirs).abs().max() / theirs.abs().max()), spread(ours)
+
+
+def penalised(wrapped: bool) -> tuple[float, float]:
+    """Return the distances of a step with a penalty."""
+    network, one = Net(), Net()
+    model = DistributedDataParallel(network) if wrapped else network
+    found = []
+    for name in ("equal", "upgrad"):
+        for net, outer, batch, group in (
+            (one, one, data(0), None), (network, model, list(map(part, data(0))), "auto")
+        ):  # fmt: skip
+            net.zero_grad()
+            backward(
+                losses_of(outer, *batch), build(name), process_group=group,
+                penalty=net.trunk[0].weight.square().sum(),
+            )  # fmt: skip
+        found.append(float((gradients(network) - gradients(one)).abs().max()))
+    return max(found), spread(gradients(network))
+
+
+def trainer_message() -> str:
+    x = torch.randn(8, 6)
+    net = HardSharing(nn.Linear(6, 4), {"a": nn.Linear(4, 1)})
+    try:
+        Trainer(net, [Task.regression("a")], epochs=1).fit(TensorData(x, {"a": x[:, 0]}))
+    except InvalidInputError as error:
+        return str(error)
+    return "nothing"

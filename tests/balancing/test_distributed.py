@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from jointrain.balancing import BALANCERS
+from tests.balancing import _replicas as replicas
 from tests.balancing._replicas import WRAPPERS, distances
 from tests.processes import Processes
 
@@ -69,3 +70,78 @@ def test_every_method_on_four_processes_equals_one(four, wrapper):
     refused = REFUSED_OVER_SHARDS if wrapper == "sharded" else set()
     for found in four.run(distances, METHODS, wrapper):
         assert_as_one_process(found, refused)
+
+
+# --- steps that are not the same everywhere ------------------------------------------------------
+
+
+def assert_close(found, limit=1e-5):
+    for away, apart in found:
+        assert away < limit
+        assert apart == 0
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("name", ["equal", "log", "upgrad", "trimmed-mean"])
+def test_unequal_rows_and_tasks_that_a_process_lacks(two, name, wrapped):
+    assert_close(two.run(replicas.step_of_unequal_rows, name, wrapped))
+
+
+def test_a_process_may_have_no_task_at_all(two):
+    assert_close(two.run(replicas.step_with_a_process_without_tasks))
+
+
+@pytest.mark.parametrize(
+    "case, words",
+    [
+        ("other weights", "don't hold copies of one network"),
+        ("other tasks, no module", "Pass `module=`"),
+        ("other method", "called `backward` differently"),
+        ("rows on one", "`rows` was given on some processes only"),
+        ("a loss is NaN", "The loss of task 'a' is nan"),
+    ],
+)
+def test_what_processes_cannot_do_together_is_refused_on_all(two, case, words):
+    for message in two.run(replicas.message_of, case):
+        assert words in message
+
+
+def test_where_one_process_fails_the_others_do_not_wait(two):
+    own, other = two.run(replicas.message_of, "one fails")
+    assert "has no graph" in own
+    assert "Rank 0 could not take the step" in other
+
+
+def test_balancers_go_on_from_one_state(two):
+    for found in two.run(replicas.seeds_of_their_own):
+        assert found == (0, 0)
+
+
+def test_batches_accumulate_over_processes(two):
+    assert_close(two.run(replicas.accumulated))
+
+
+@pytest.mark.parametrize("name", ["equal", "upgrad", "graddrop"])
+def test_sparse_tables_over_processes(two, name):
+    assert_close(two.run(replicas.sparse_tables, name))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_penalties_over_processes(two, wrapped):
+    assert_close(two.run(replicas.penalised, wrapped))
+
+
+def test_the_trainer_refuses_several_processes(two):
+    for message in two.run(replicas.trainer_message):
+        assert message.startswith("Trainer trains on one process")
+
+
+@pytest.mark.integration
+def test_the_group_of_the_wrapper_is_that_of_the_step(four):
+    assert max(four.run(replicas.two_groups)) < 1e-5
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["equal", "upgrad", "trimmed-mean"])
+def test_unequal_rows_on_four_processes(four, name):
+    assert_close(four.run(replicas.step_of_unequal_rows, name, True))

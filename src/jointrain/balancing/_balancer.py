@@ -84,6 +84,7 @@ class Balancer(nn.Module, ABC):
         self.workspace: dict[str, Tensor] = {}
         self.block_order: WeakIdKeyDictionary | None = None
         self.mean_over_processes: Callable[[Tensor], Tensor] | None = None
+        self.accumulated: Any = None  # what the batches of a step have left so far
         self.seed = seed
         if self.random:
             self.generator = torch.Generator().manual_seed(seed)
@@ -240,6 +241,7 @@ class Balancer(nn.Module, ABC):
             "workspace": {},
             "block_order": None,
             "mean_over_processes": None,
+            "accumulated": None,
         }
         return self.__dict__ | of_here
 
@@ -296,7 +298,8 @@ class Balancer(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """List the hyper-parameters: the public attributes that are plain values."""
-        skip = {"training", "task_names", "seed"} - ({"seed"} if self.random else set())
+        skip = {"training", "task_names", "seed", "mean_over_processes", "accumulated"}
+        skip -= {"seed"} if self.random else set()
         shown = {
             name: value
             for name, value in vars(self).items()

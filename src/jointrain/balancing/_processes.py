@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +26,7 @@ from jointrain.balancing.engine._distributed import DistributedStep, distributed
 from jointrain.balancing.engine._graph import walk
 from jointrain.balancing.engine._ranks import ranks_of
 from jointrain.balancing.engine._replicas import Group, find_replicas, gathered
-from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad
+from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad, no_gradients
 from jointrain.balancing.engine._sharded import ShardedStep, divisor, refuse_sharded, sharded
 from jointrain.balancing.engine._step import Step, prepare
 from jointrain.errors import InvalidInputError
@@ -154,14 +155,18 @@ class Together:
 
     def add_penalty(self, scale: float) -> None:
         """Add the gradient of the penalty, the mean over the processes, to `.grad`."""
+        add_to_grad(self.of_penalty(scale))
+
+    def of_penalty(self, scale: float) -> Gradients:
+        """Return the gradient of the penalty, the mean over the processes."""
         penalty, ranks = self.arguments.penalty, self.agreement.ranks
         if penalty is None:
-            return
+            return no_gradients()
         bit = len(self.agreement.names)
         wanted = [p.tensor for p in self.agreement.places if p.mask >> bit & 1]
         start = torch.full_like(penalty, scale / ranks.size)
         found = grad([penalty], wanted, [start], retain=True)
-        add_to_grad(Gradients.of(wanted, sum_gradients(self.agreement, wanted, found)))
+        return Gradients.of(wanted, sum_gradients(self.agreement, wanted, found))
 
     def _by_wrapper(self) -> bool:
         wrapper = self.agreement.replicas.wrapper
@@ -257,7 +262,7 @@ def meet(losses: Losses, balancer: Balancer, arguments: Arguments) -> Together |
             [float(v.detach()) for v in values],
             rows,
             places,
-            f"{balancer!r}, {arguments.settings}",
+            f"{_without_seed(repr(balancer))}, {arguments.settings}",
             digest_of_state(balancer),
         )
     except Exception:
@@ -357,6 +362,11 @@ def _of_shards(places: list[Place], managed: dict[int, Any], arguments: Argument
         raise refuse_sharded("penalty=")
     kept = [p for p in places if id(p.tensor) in managed]
     return [p._replace(tensor=managed[id(p.tensor)][0].sharded_param) for p in kept]
+
+
+def _without_seed(words: str) -> str:
+    """Return a balancer in words without its seed, which the first process decides for all."""
+    return re.sub(r"(, )?\bseed=-?\d+", "", words).replace("(, ", "(")
 
 
 def _likely_group(arguments: Arguments) -> dist.ProcessGroup | None:

@@ -11,6 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from jointrain.balancing._accumulation import (
+    ACCUMULATIONS,
+    Accumulated,
+    AccumulatedStep,
+    begun,
+    refuse_gradients_before,
+)
 from jointrain.balancing._arguments import (
     Losses,
     check_overlap,
@@ -131,6 +138,7 @@ def backward(
     module: nn.Module | None = None,
     process_group: Group = "auto",
     rows: RowCounts | None = None,
+    accumulate: str | None = None,
 ) -> BalancedStep:
     """Fill `.grad` of all parameters with the balanced update of several losses.
 
@@ -184,6 +192,12 @@ def backward(
         rows: In how many rows each task has a label on this process (by name, in the order of the
             losses, or one number for all), so that the mean over all rows is exact; by default as
             many on each process that has the task. A task with 0 rows takes no part here.
+        accumulate: What to do where `.grad` of the shared parameters isn't empty. ``"exact"``: the
+            tasks' gradients and losses of the batches since `zero_grad` are summed, and `.grad`
+            becomes what one step on that sum gives (the balancer's state, too); divide each loss
+            by the number of batches for their mean. Keeps a gradient per task. ``"per-batch"``:
+            each batch is balanced by itself and added. By default methods that compare gradients
+            raise, and loss weightings add up.
 
     Returns:
         The weights and what else was done.
@@ -195,6 +209,8 @@ def backward(
     check_choice(at, "at", PLACES)
     check_choice(non_finite, "non_finite", ("raise", "skip"))
     check_count(refresh_every, "refresh_every")
+    if accumulate is not None:
+        check_choice(accumulate, "accumulate", ACCUMULATIONS)
     balancer = Equal() if balancer is None else balancer
     if not isinstance(balancer, Balancer):
         raise InvalidInputError(
@@ -210,7 +226,7 @@ def backward(
         module=module,
         group=process_group,
         rows=rows,
-        settings=f"{at=}, {refresh_every=}, {way=}, {non_finite=}",
+        settings=f"{at=}, {refresh_every=}, {way=}, {non_finite=}, {accumulate=}",
     )
     check_overlap(arguments.shared, arguments.own)
     scaled = scaler is not None and scaler.is_enabled()
@@ -240,14 +256,83 @@ def backward(
         memory_limit=memory_limit,
         penalty=penalty,
         together=tasks.together,
+        accumulate=accumulate,
     )
     with explained():
         if tasks.overflow:
             return _overflowed(call)
+        if accumulate == "exact":
+            return _run_accumulated(call)
         result = _run(call)
         if not isinstance(balancer, LossWeighting):
             call.add_penalty()
     return result
+
+
+def _run_accumulated(call: _Call) -> BalancedStep:
+    """Make the step of all batches since `.grad` was emptied, in place of that of those before."""
+    balancer = call.balancer
+    _check_accumulation(call)
+    balancer.positions_of(call.names)  # binds the tasks, before the state is looked at
+    kept = begun(balancer, call.scale)
+    step = call.step()
+    if not kept.rows:
+        refuse_gradients_before(step)
+    _check_inputs(step)
+    step.factors, step.retain_graph = _constant_factors(call), call.penalty is not None
+    rows, mine = step.rows(ghost=False)
+    kept.add(call.names, call.numbers, step, rows)
+    kept.add_own(call.names, mine)
+    kept.add_penalty(call.of_penalty())
+    names = tuple(kept.losses)
+    losses = torch.tensor([kept.losses[name] for name in names], dtype=torch.float64)
+    values = [torch.zeros_like(call.vector[0]).requires_grad_() for _ in names]
+    changed = {
+        "names": names,
+        "values": values,
+        "vector": stacked(values),
+        "numbers": losses,
+        "together": None,
+        "penalty": None,
+        "accumulated": kept,
+    }
+    result = _run(_Call(**vars(call) | changed))
+    add_to_grad(kept.penalty_so_far())
+    kept.note([tensor for tensor, _ in kept.parameters.values()])
+    balancer.accumulated = kept
+    return result
+
+
+def _check_accumulation(call: _Call) -> None:
+    """Check that the step of several batches would be exact."""
+    balancer, given = call.balancer, []
+    if isinstance(balancer, BilevelWeighting) or balancer.extra_batches:
+        given.append(f"{type(balancer).__name__}, which takes further batches")
+    given += [f'`at="{call.at}"`'] * (call.at != "shared")
+    given += [f"`refresh_every={call.refresh_every}`"] * (call.refresh_every > 1)
+    given += ['`non_finite="skip"`'] * (call.non_finite == "skip")
+    if call.together is not None and call.together.sharded:
+        given.append("parameters that `fully_shard` manages")
+    if given:
+        raise InvalidInputError(
+            f'`accumulate="exact"` is not exact with {given[0]}. Take larger batches, or pass '
+            '`accumulate="per-batch"`.'
+        )
+
+
+def _check_inputs(step: Step) -> None:
+    if any(leaf.tensor.is_complex() for leaf in step.parameters):
+        raise InvalidInputError(
+            '`accumulate="exact"` is not defined for complex parameters. Take larger batches, or '
+            'pass `accumulate="per-batch"`.'
+        )
+    parameters = {id(leaf.tensor) for leaf in step.parameters}
+    reached = [leaf for leaves in step.own for leaf in leaves]
+    if step.inputs or any(id(leaf.tensor) not in parameters for leaf in reached):
+        raise InvalidInputError(
+            '`accumulate="exact"` cannot give an input its gradient before the last batch. Detach '
+            "the inputs, or name them in `shared` or `own` if they are parameters."
+        )
 
 
 def _check_meaning(balancer: Balancer, at: str, refresh_every: int) -> None:
@@ -371,6 +456,8 @@ class _Call:
     memory_limit: int | None
     penalty: Tensor | None
     together: Together | None
+    accumulate: str | None
+    accumulated: Accumulated | None = None
 
     def without(self, bad: Sequence[int]) -> _Call:
         """Return the call without the tasks at these positions."""
@@ -388,6 +475,10 @@ class _Call:
     def of_weighted(self, weights: Tensor, tensors: Sequence[Tensor], *, keep: bool) -> Gradients:
         """Return the weighted losses' gradients of these parameters."""
         retain = keep or self.retain_graph
+        if self.accumulated is not None:
+            step = self.step()
+            step.factors = _constant_factors(self)
+            return step.weighted(weights, own=True, weigh_own=True)
         if self.together is not None:
             return self.together.of_weighted(weights, tensors, self.scale, retain=retain)
         start = (weights * self.scale).to(self.vector)
@@ -407,10 +498,18 @@ class _Call:
 
     def add_penalty(self) -> None:
         """Add the gradient of the penalty to `.grad`, as it is."""
+        add_to_grad(self.of_penalty())
+
+    def of_penalty(self) -> Gradients:
+        """Return the gradient of the penalty."""
         if self.together is not None:
-            self.together.add_penalty(self.scale)
-        elif self.penalty is not None:
-            (self.penalty * self.scale).backward()  # type: ignore[no-untyped-call]
+            return self.together.of_penalty(self.scale)
+        if self.penalty is None:
+            return no_gradients()
+        tensors = [leaf.tensor for leaf in walk([self.penalty]).leaves]
+        start = torch.full_like(self.penalty, self.scale)
+        found = grad([self.penalty], tensors, [start], retain=self.retain_graph)
+        return Gradients.of(tensors, found)
 
     def again(self, closure: Callable[[], Losses], name: str) -> list[Tensor]:
         """Return the losses that a closure gives for the step's tasks."""
@@ -421,9 +520,15 @@ class _Call:
 
     def step(self) -> Step:
         """Return the step of this process, or that of all of them, without factors."""
+        if self.accumulated is not None:
+            return AccumulatedStep.of(self.accumulated, self.names, self.vector.device)
         if self.together is not None:
-            return self.together.step()
-        return prepare(self.values, shared=self.shared, own=self.own, features=self.features)
+            step: Step = self.together.step()
+        else:
+            step = prepare(self.values, shared=self.shared, own=self.own, features=self.features)
+        if self.accumulate is None and not isinstance(self.balancer, LossWeighting):
+            refuse_gradients_before(step)
+        return step
 
     def result(self, losses: Tensor, weights: Tensor | None, **more: Any) -> BalancedStep:
         """Return what the step did."""
@@ -441,7 +546,7 @@ def _by_losses(call: _Call, balancer: LossWeighting) -> BalancedStep:
     numbers, _, learned = balancer.weigh(call.numbers.tolist())
     weights = torch.tensor(numbers, dtype=torch.float64)
     found = None
-    if careful or call.own is not None:
+    if careful or call.own is not None or call.accumulated is not None:
         tensors = _wanted_leaves(call)
         found = call.of_weighted(weights, tensors, keep=careful)
         if before is not None and not call.everywhere(found.finite()):
@@ -743,7 +848,8 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
     step.retain_graph = call.retain_graph or call.non_finite == "skip"
     step.workspace = balancer.workspace
     step.factors = _constant_factors(call)
-    seen = call.vector.detach() if call.together is None else call.numbers.to(call.vector)
+    local = call.together is None and call.accumulated is None
+    seen = call.vector.detach() if local else call.numbers.to(call.vector)
     leaf = seen.requires_grad_()
     changed = balancer.transform(leaf)
     if changed is not leaf:

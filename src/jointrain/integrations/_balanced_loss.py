@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ class BalancedLoss:
         self._options = options
         self._learning_rate = learning_rate
         self._optimizer: torch.optim.Optimizer | None = None
+        self._before: dict[str, Any] | None = None
         self._bound = False
         if tasks is not None:
             self._bind(tasks)
@@ -110,6 +112,7 @@ class BalancedLoss:
     def backward(self, carried: Carried, scale: float) -> None:
         """Fill the gradients, multiplied by `scale`; the scalar's backward pass calls it."""
         if self._optimizer is not None:
+            self._set_back(self._optimizer)
             self._optimizer.zero_grad()
         losses = carried.losses
         if carried.batches > 1 and self._options.get("accumulate") == "exact":
@@ -136,6 +139,15 @@ class BalancedLoss:
                     if parameter.grad is not None and scale != 1:
                         parameter.grad.div_(scale)
             self._optimizer.step()
+
+    def _set_back(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let a step over several batches move the balancer's parameters once."""
+        if self._options.get("accumulate") != "exact" or self.balancer is None:
+            return
+        kept = self.balancer.accumulated
+        if kept is not None and kept.goes_on() and self._before is not None:
+            optimizer.load_state_dict(self._before)
+        self._before = copy.deepcopy(optimizer.state_dict())
 
     def check_accumulation(self, batches: int) -> None:
         """Refuse that a framework accumulates several batches where that isn't the same method.

@@ -249,6 +249,8 @@ def _agree_in_full(
         [d._replace(mask=_moved_to(d.mask, own, names)) for d in descriptions]
         for own, _, _, _, descriptions in found
     ]
+    if not alike:
+        _check_order(replicas, described)
     _check_copies(described)
     if alike:
         places = local.places
@@ -305,13 +307,17 @@ def _check_copies(described: Sequence[Sequence[_Description]]) -> None:
             )
 
 
-def _union(replicas: Replicas, described: Sequence[Sequence[_Description]]) -> list[Place]:
+def _check_order(replicas: Replicas, described: Sequence[Sequence[_Description]]) -> None:
     if replicas.order is None or any(d.place < 0 for all_ in described for d in all_):
         raise InvalidInputError(
             "The processes' losses reach different parameters, and without the module it can't be "
             "said which is which. Pass `module=`, the network that holds them all, or wrap it in "
             "DistributedDataParallel."
         )
+
+
+def _union(replicas: Replicas, described: Sequence[Sequence[_Description]]) -> list[Place]:
+    assert replicas.order is not None
     found: dict[int, Place] = {}
     for d in (d for descriptions in described for d in descriptions):
         _, mask, picked, sparse = found.get(d.place, (None, 0, False, False))

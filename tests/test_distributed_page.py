@@ -1,0 +1,51 @@
+"""The programs of docs/distributed.md run as the page says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[1] / "docs" / "distributed.md"
+PROGRAMS = {
+    re.match(r"# (\S+\.py)", block).group(1): block
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+}
+COMMANDS = [
+    (name, command)
+    for name, block in PROGRAMS.items()
+    for command in re.findall(r"^# .*?(?:started by|or): (.*)$", block, re.MULTILINE)
+]
+
+
+def test_the_page_has_programs_and_commands():
+    assert set(PROGRAMS) == {"train.py", "lightning_train.py", "hf_train.py"}
+    assert len(COMMANDS) == 4
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name, command", COMMANDS, ids=[command for _, command in COMMANDS])
+def test_a_command_of_the_page_runs(name, command, tmp_path):
+    (tmp_path / name).write_text(PROGRAMS[name])
+    words = shlex.split(command)
+    starters = {
+        "torchrun": ["-m", "torch.distributed.run", "--standalone"],
+        "accelerate": ["-m", "accelerate.commands.accelerate_cli"],
+        "python": [],
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *starters[words[0]], *words[1:]],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "balanced over 2 processes" in done.stdout, done.stdout
