@@ -14,7 +14,7 @@ import pytest
 PAGE = Path(__file__).parents[1] / "docs" / "distributed.md"
 PROGRAMS = {
     re.match(r"# (\S+\.py)", block).group(1): block
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    for block in re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)
 }
 COMMANDS = [
     (name, command)

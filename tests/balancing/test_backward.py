@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+from functools import partial
 
 import pytest
 import torch
@@ -31,6 +32,9 @@ from jointrain.balancing._checks import (
 from jointrain.balancing._task_losses import TaskLosses
 from jointrain.errors import InvalidInputError
 from tests.balancing._networks import NETWORKS, mlp
+
+# gradients of several calls add up in these tests
+backward = partial(backward, accumulate="per-batch")
 
 
 class Lengths(GramianWeighting):

@@ -70,6 +70,6 @@ def test_other_parameters_of_the_same_shape_are_refused():
     for some in (net.towers[:1].parameters(), None):
         model = net if some is not None else Towers()
         with pytest.raises(InvalidInputError, match="MoCo keeps gradients of 4 shared parameters"):
-            backward(model.losses(), balancer, shared=some)
+            backward(model.losses(), balancer, shared=some, accumulate="per-batch")
     balancer.reset()
-    backward(Towers().losses(), balancer)
+    backward(Towers().losses(), balancer, accumulate="per-batch")
