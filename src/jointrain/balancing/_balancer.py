@@ -298,7 +298,14 @@ class Balancer(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """List the hyper-parameters: the public attributes that are plain values."""
-        skip = {"training", "task_names", "seed", "mean_over_processes", "accumulated"}
+        skip = {
+            "training",
+            "task_names",
+            "seed",
+            "mean_over_processes",
+            "accumulated",
+            "block_order",
+        }
         skip -= {"seed"} if self.random else set()
         shown = {
             name: value
