@@ -187,3 +187,14 @@ def test_classification_metrics_of_torchmetrics_take_the_targets_of_tables():
     target = torch.tensor([[1.0, 0.0, nan], [nan, nan, 1.0], [nan, nan, 1.0]])
     metrics = labels.evaluate(prediction, target)
     assert metrics == {"MultilabelAccuracy": 0.75}
+
+
+def test_a_prediction_of_nan_has_no_score():
+    from jointrain.metrics import DEFAULT_METRICS, compute_metrics
+
+    probabilities = torch.tensor([[0.9, 0.1], [float("nan"), 0.1], [0.2, 0.8]])
+    found = compute_metrics(DEFAULT_METRICS["multiclass"], probabilities, torch.tensor([0, 0, 1]))
+    assert all(value != value for value in found.values()), found
+    labels = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    found = compute_metrics(DEFAULT_METRICS["multilabel"], probabilities, labels)
+    assert all(value != value for value in found.values()), found

@@ -282,3 +282,19 @@ def test_targets_that_fit_pass_the_check(name):
 def test_targets_that_do_not_fit_are_refused(name, target, message):
     with pytest.raises(InvalidInputError, match=message):
         TASKS[name].check_target(torch.tensor(target))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda output, target: (output - target).square(),  # [b, 1] - [b] is [b, b]
+        lambda output, target: (output[:, 0] - target).square().mean(),
+        lambda output, target: (output - target[:, None]).square(),
+    ],
+)
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_custom_loss_gives_one_number_per_row(function, missing):
+    task = Task("x", "custom", loss_function=function, size=1)
+    target = torch.tensor([1.0, 2.0, float("nan") if missing else 3.0])
+    with pytest.raises(InvalidInputError, match="must give one loss per row"):
+        task.loss(torch.zeros(3, 1), target, complete=not missing)

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from jointrain import Joint
+from jointrain.balancing.aggregation import UPGrad
 from jointrain.balancing.weighting import Uncertainty
+from jointrain.errors import InvalidInputError
 from jointrain.integrations import BalancedLoss
 from jointrain.integrations.lightning import BalancedModuleMixin
 
@@ -73,3 +75,30 @@ def test_a_checkpoint_holds_the_balancer(tmp_path):
     other.on_load_checkpoint(checkpoint)
     learned, restored = (next(m.balanced_loss.balancer.parameters()) for m in (model, other))
     assert torch.equal(learned, restored)
+
+
+def test_epoch_means_are_means_over_rows(tmp_path):
+    class Own(Model):
+        def task_losses(self, batch):
+            (x,) = batch
+            outputs = self.network(torch.zeros(len(x), 4))
+            return {"number": outputs["number"].sum() * 0 + x.mean()}
+
+    x = torch.zeros(9)
+    x[8] = 9.0
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), 8)
+    (found,) = _trainer(tmp_path).validate(Own(Uncertainty()), loader, verbose=False)
+    assert found["validation/number"] == pytest.approx(1.0)
+
+
+def test_accumulated_batches_need_a_word(tmp_path):
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(12, 4)), 4)
+
+    class Own(Model):
+        def task_losses(self, batch):
+            outputs = self.network(batch[0])
+            return {name: output.square().mean() for name, output in outputs.items()}
+
+    model = Own(UPGrad())
+    with pytest.raises(InvalidInputError, match="2 batches a step are accumulated"):
+        _trainer(tmp_path, accumulate_grad_batches=2).fit(model, loader)

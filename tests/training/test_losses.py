@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from jointrain import HardSharing, Task, TensorData
+from jointrain import HardSharing, Task, TensorData, Trainer
+from jointrain.balancing.weighting import Equal
 from jointrain.training import Batch, compute_losses
 from jointrain.training._losses import TEMPERATURES, validation_losses
 
@@ -111,3 +112,22 @@ def test_calibrated_losses_are_the_lowest_at_any_temperature(sureness):
         return float(rows.mean()) + 2 * math.log(t) ** 2 / 90
 
     assert found["l"] == pytest.approx(min(map(of_labels, TEMPERATURES)), rel=1e-5)
+
+
+def test_a_task_without_a_label_in_the_batch_is_left_out_of_a_balanced_step():
+    torch.manual_seed(0)
+    x = torch.randn(32, 4)
+    rare = torch.full((32,), float("nan"))
+    rare[0] = 1.0
+    data = TensorData(x, {"often": x.sum(1), "rare": rare})
+    seen = []
+
+    class Looks(Equal):
+        def weigh(self, losses):
+            seen.append(len(losses))
+            return super().weigh(losses)
+
+    network = HardSharing(nn.Linear(4, 4), {"often": nn.Linear(4, 1), "rare": nn.Linear(4, 1)})
+    tasks = [Task.regression("often"), Task.regression("rare")]
+    Trainer(network, tasks, balancer=Looks(), epochs=1, batch_size=8, device="cpu").fit(data)
+    assert sorted(seen) == [1, 1, 1, 2]
