@@ -140,3 +140,16 @@ def test_rounded_measurements_are_told_from_categories_by_several_columns():
     assert SupervisedTable.prepare(frame, ["cls", "val"]).groups is not None
     coarse = measured().with_columns(pl.col("a", "b").round(1))
     assert SupervisedTable.prepare(coarse, ["cls", "val"]).groups is None
+
+
+def test_spectra_that_repeat_are_kept_together_though_their_columns_are_copies_of_each_other():
+    random = np.random.default_rng(0)
+    level = random.uniform(2, 5, 193)
+    spectra = {f"x{i}": (level * (1 + 0.01 * i)).round(5) for i in range(20)}
+    frame = pl.DataFrame({**spectra, "fat": random.normal(size=193)})
+    frame = pl.concat([frame, frame[:22]])
+    table = SupervisedTable.prepare(frame, ["fat"])
+    assert len(np.unique(table.groups)) == 193
+    assert any(
+        "22 of 215 rows repeat" in note and "stay on one side" in note for note in table.notes
+    )

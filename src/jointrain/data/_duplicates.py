@@ -18,7 +18,10 @@ NEARLY_ALL = 0.95
 """Repeats are unlikely by chance where columns of numbers have so many distinct values a row ..."""
 
 CHANCE = 0.01
-"""... and are written so finely that chance explains at most this share of the repeats."""
+"""... and are written so finely that so many repeats have at most this probability, ..."""
+
+SHARE = 0.1
+"""... which explains at most this share of them."""
 
 _FINEST = 3
 """Columns of numbers that are looked at together, at most."""
@@ -127,9 +130,9 @@ def repeats_are_unlikely(
     own in at least `NEARLY_ALL` of the rows. By chance, two rows agree in such a column with the
     probability of its step (the last decimal that it is written with) over the distance of its
     quartiles. Over the finest columns that are not copies of each other, these probabilities
-    multiply. Repeats are unlikely if so many pairs of rows as there are would give at most the
-    share `CHANCE` of the pairs that are equal. Tables of few categories, or of numbers that are
-    rounded far, repeat rows by chance.
+    multiply. Repeats are unlikely if as many equal pairs have a probability of at most `CHANCE`
+    (their number has a Poisson distribution), and at most the share `SHARE` of them is expected.
+    Tables of few categories, or of numbers that are rounded far, repeat rows by chance.
 
     Args:
         frame: The rows.
@@ -158,9 +161,12 @@ def repeats_are_unlikely(
         if len(chosen) < _FINEST and not any(_alike(values, other) for other in chosen):
             chosen.append(values)
             chance *= probability
-    rows = frame.height
+    from scipy.special import gammainc
+
     equal = (repeats * (repeats - 1) / 2).sum()
-    return bool(chosen) and bool(chance * rows * (rows - 1) / 2 <= CHANCE * equal)
+    expected = chance * frame.height * (frame.height - 1) / 2
+    unlikely = gammainc(equal, expected) <= CHANCE  # the probability of so many, or more
+    return bool(chosen) and bool(unlikely and expected <= SHARE * equal)
 
 
 def _step(known: np.ndarray) -> float:
