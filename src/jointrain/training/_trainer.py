@@ -135,6 +135,7 @@ class Trainer:
         device: str | torch.device = "auto",
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        refuse_several_processes()
         check_ranges(
             warm_up=warm_up, decay=decay, gradient_clip=gradient_clip, l1=l1, l2=l2,
             batch_size=batch_size, epochs=epochs, steps=steps, patience=patience,
