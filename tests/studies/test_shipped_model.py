@@ -15,6 +15,7 @@ from jointrain.studies import (
     SHIPPED,
     BlendedModel,
     FittedBaseline,
+    _blended_model,
     default_recipes,
     fit_shipped,
     named_recipes,
@@ -294,7 +295,13 @@ def test_little_time_makes_the_ensemble_small_and_then_the_training_short(result
     assert _shortened(recipe, 1, 100, 0.001).epochs == 1
 
 
-def test_components_that_are_not_done_in_time_leave_their_weight_to_the_others(result):
+def test_components_that_are_not_done_in_time_leave_their_weight_to_the_others(result, monkeypatch):
+    over = time.monotonic() - 1
+    cheap = fit_shipped(result, device="cpu", workers=1, until=over)
+    for task, blend in result.blends.items():
+        # what takes a moment is fitted all the same
+        assert set(cheap.weights[task]) <= set(blend.weights)
+    monkeypatch.setattr(_blended_model, "RESCUE_SECONDS", 0.0)
     none = fit_shipped(result, device="cpu", workers=1, until=time.monotonic() - 1)
     assert dict(none.weights) == {task: {"constant": 1.0} for task in ("steps", "line", "kind")}
     frame = result.study.table.frame

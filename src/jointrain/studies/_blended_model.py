@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -128,8 +129,9 @@ def fit_shipped(
             networks, it decides how large an ensemble takes their place; None (default) chooses by
             the number of rows.
         until: `time.monotonic()` at which components that are not fitted are ended and left
-            out; the others take their weights, or a constant where a task has none.
-            Default never.
+            out; the others take their weights. Where a task has none left, its cheapest
+            component is fitted all the same if it is a matter of seconds, else a constant
+            stands in. Default never.
         progress: Called with the number of fitted components and of all.
 
     Raises:
@@ -172,9 +174,7 @@ def fit_shipped(
         if progress is not None:
             progress(len(fitted), len(jobs))
     if len(fitted) < len(needed):
-        weights = _weights_of_fitted(weights, fitted)
-        if any(CONSTANT in of_task for of_task in weights.values()) and CONSTANT not in fitted:
-            fitted[CONSTANT] = fit_baseline_to(CONSTANT, table, study.seed)
+        weights = _with_what_is_there(result, jobs, fitted, weights)
     used = {name: None for of_task in weights.values() for name in of_task}
     components = {name: fitted[name] for name in used}
     only = next(iter(components.values()))
@@ -226,6 +226,47 @@ class _ComponentJob:
                 device=self.device,
                 fit_runs=fit_together,
             )
+
+
+def _with_what_is_there(
+    result: StudyResult,
+    jobs: Sequence[_ComponentJob],
+    fitted: dict[str, TableModel | FittedBaseline],
+    weights: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float]]:
+    """Add to the fitted components what no target can be without, and return the weights."""
+    for job in _rescued(result, jobs, fitted, weights):
+        fitted[job.key] = job.run()
+    shared = _weights_of_fitted(weights, fitted)
+    if any(CONSTANT in of_task for of_task in shared.values()) and CONSTANT not in fitted:
+        fitted[CONSTANT] = fit_baseline_to(CONSTANT, result.study.table, result.study.seed)
+    return shared
+
+
+RESCUE_SECONDS = 3.0
+"""What a component took on a fold, at most, to be fitted though the time is over."""
+
+
+def _rescued(
+    result: StudyResult,
+    jobs: Sequence[_ComponentJob],
+    fitted: Mapping[str, object],
+    weights: Mapping[str, Mapping[str, float]],
+) -> list[_ComponentJob]:
+    """Return cheap components for targets that would have none left: a moment beats a constant."""
+    chosen: dict[str, _ComponentJob] = {}
+    for of_task in weights.values():
+        if any(name in fitted or name in chosen for name in of_task):
+            continue
+        costs = {
+            job.key: result.seconds.get(job.key, math.inf) / max(result.runs(job.key), 1)
+            for job in jobs
+            if job.key in of_task
+        }
+        cheapest = min(costs, key=lambda name: costs[name])
+        if costs[cheapest] <= RESCUE_SECONDS:
+            chosen[cheapest] = next(job for job in jobs if job.key == cheapest)
+    return list(chosen.values())
 
 
 def _weights_of_fitted(
