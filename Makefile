@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-integration check clean
+.PHONY: install demo test test-integration faults fuzz check clean
 
 install: $(INSTALLED)
 
@@ -29,6 +29,13 @@ test: $(INSTALLED)
 # process groups beyond a few, servers, other environments: slow, and not needed for each change
 test-integration: $(INSTALLED)
 	$(BIN)/python -m pytest -n 1 -m integration
+
+# commands that are killed, run out of disk or meet each other; changed files of strangers (an hour each)
+faults: $(INSTALLED)
+	$(BIN)/python tests/faults/kills.py
+
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/faults/fuzz.py --mutants 20000
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,79 @@ def test_a_bundle_without_a_schema_takes_types_as_they_are(model, tmp_path):
     np.testing.assert_array_equal(
         old.predict(load_penguins())["sex"], model.predict(load_penguins())["sex"]
     )
+
+
+def _in_task(index, **values):
+    return lambda content: content["tasks"][index].update(values)
+
+
+def _in_recipe(**values):
+    return lambda content: content["recipe"].update(values)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (_in_task(0, temperature=0), "temperature: Input should be greater"),
+        (_in_task(0, temperature=float("nan")), "holds NaN, which is no number"),
+        (_in_task(2, temperature=1.5), "number 'body_mass_g' has a temperature"),
+        (_in_task(2, mean=None), "task 'body_mass_g' has no mean"),
+        (_in_task(2, deviation=1e300), "deviation: Input should be less"),
+        (_in_task(0, classes=["a", "a", "b"]), "must differ from each other"),
+        (_in_task(0, classes=["a"] * 100_000), "must differ from each other"),
+        (_in_task(1, name="species"), "task 'species' is named twice"),
+        (_in_task(0, kind="sequence"), "kind: Input should be"),
+        (_in_recipe(width=10**8), "`width` must be at most 65,536"),
+        (_in_recipe(width=65_536), "larger than its weights"),
+        (_in_recipe(depth=10**7), "`depth` must be at most 256"),
+        (_in_recipe(ensemble=10**9), "`ensemble` must be at most 1,024"),
+        (_in_recipe(network="mmoe", network_options=[["experts", 10**9]]), "`experts` of network"),
+        (_in_recipe(epochs=-1), "`epochs` must be at least 1"),
+        (_in_recipe(auxiliary=["x"]), "names 'x', which is no task"),
+        (lambda content: content.update(inputs=10**12), "larger than its weights"),
+        (lambda content: content["parts"][0].update(epochs=[-1, -5]), "epochs.0: Input should"),
+        (lambda content: content["parts"].append(content["parts"][0]), "differ in number"),
+        (lambda content: content["parts"][0].update(tasks=["x"]), "has no head for"),
+        (lambda content: content["columns"].reverse(), "not those of the bundle"),
+        (lambda content: content["columns"].append(content["columns"][0]), "is named twice"),
+        (lambda content: content["notes"].update(id=["a"]), "notes: id: "),
+        (lambda content: content["notes"].update(importance={"columns": [], "tasks": 3}), "notes"),
+        (lambda content: content.pop("seed"), "seed: Field required"),
+    ],
+    ids=range(25),
+)
+def test_a_strangers_description_is_refused_in_one_line(tmp_path, small, change, message):
+    folder = save_bundle(small, tmp_path / "model")
+    content = json.loads((folder / "bundle.json").read_text())
+    change(content)
+    (folder / "bundle.json").write_text(json.dumps(content))
+    _rewritten(folder)
+    with pytest.raises(InvalidInputError, match=re.escape(message)) as caught:
+        load_bundle(folder)
+    assert "\n" not in str(caught.value)
+    assert "is damaged" in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path, small):
+    from safetensors.numpy import load, save
+
+    folder = save_bundle(small, tmp_path / "model")
+    weights = load((folder / "weights.safetensors").read_bytes())
+    first = next(name for name, values in weights.items() if values.dtype == np.float32)
+    weights[first] = np.full_like(weights[first], np.nan)
+    (folder / "weights.safetensors").write_bytes(save(weights))
+    _rewritten(folder)
+    with pytest.raises(InvalidInputError, match="a value that is no number"):
+        load_bundle(folder)
+    weights[first] = np.full_like(weights[first], 3e38)
+    (folder / "weights.safetensors").write_bytes(save(weights))
+    _rewritten(folder)
+    model = load_bundle(folder)
+    for task, values in model.predict(load_penguins()).items():
+        assert np.isfinite(values).all(), task
+
+
+@pytest.fixture(scope="module")
+def small():
+    table = SupervisedTable.prepare(load_penguins(), ["species", "sex", "body_mass_g"])
+    return fit_table(table, Recipe(width=8, epochs=1), seed=3)

@@ -19,6 +19,8 @@ from jointrain.data import ColumnReading
 _LARGEST_TARGET = 1e101
 """Targets beyond 1e100 are refused in training."""
 
+TableKind = Literal["regression", "binary", "multiclass"]
+
 # a list of millions of wrong values is one fault
 _Names = Annotated[list[str], Field(fail_fast=True)]
 _Figures = Annotated[list[float | None], Field(fail_fast=True)]
@@ -35,7 +37,7 @@ class TaskEntry(Strict):
     """A task, its scale and its calibration."""
 
     name: str
-    kind: Literal["regression", "binary", "multiclass"]
+    kind: TableKind
     classes: Annotated[list[bool | int | float | str], Field(fail_fast=True)]
     mean: float | None = Field(None, ge=-_LARGEST_TARGET, le=_LARGEST_TARGET)
     deviation: float | None = Field(None, ge=1 / _LARGEST_TARGET, le=_LARGEST_TARGET)

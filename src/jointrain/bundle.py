@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from jointrain._bundle_fields import (
     Description,
     PartEntry,
     Strict,
+    TableKind,
     TaskEntry,
     first_fault,
 )
@@ -200,7 +201,7 @@ def _task_entry(
     residuals = calibration.residuals.get(task.name)
     return TaskEntry(
         name=task.name,
-        kind=task.kind,
+        kind=cast(TableKind, task.kind),
         classes=list(task.classes),
         mean=mean,
         deviation=deviation,
@@ -294,7 +295,7 @@ def _whole(folder: Path) -> Iterator[None]:
     except ValidationError as error:
         reason = first_fault(error)
     except (SafetensorError, DamagedError, InvalidInputError) as error:
-        reason = str(error).splitlines()[0][:_LONGEST_REASON]
+        reason = str(error).splitlines()[0].removesuffix("; use another copy")[:_LONGEST_REASON]
     except MemoryError:
         reason = "it needs more memory than there is"
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):

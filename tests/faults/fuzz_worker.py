@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def predicted(path: Path) -> str:
 
 def read_bundle(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
     """Return what was changed, a reader, and what it must give if it gives anything."""
-    source = random.choice([path for path in sorted(good.iterdir()) if path.name.startswith("b_")])
+    source = random.choice([path for path in sorted(good.glob("b_*")) if path.is_dir()])
     path = mutants.copied(source, work / "bundle")
     what, signed = mutants.change_bundle(path, random)
     must = "" if signed else (good / f"{source.name}.csv").read_text()
@@ -115,10 +116,10 @@ def read_config(good: Path, work: Path, random: Random) -> tuple[str, Callable[[
     """The same of a config file."""
     from jointrain._settings import CompareSettings, FitSettings, load_settings
 
-    data, what = mutants.changed_config(random)
+    kind = random.choice([CompareSettings, FitSettings])
+    data, what = mutants.changed_config(random, compare=kind is CompareSettings)
     path = work / "run.toml"
     path.write_bytes(data)
-    kind = random.choice([CompareSettings, FitSettings])
 
     def read() -> str:
         settings = load_settings(kind, {}, path)
@@ -264,14 +265,22 @@ def main() -> None:
     os.dup2(nowhere, 2)
     if not good.exists():
         prepare(good)
-    work.mkdir(exist_ok=True)
+    for path in good.glob("b_*.csv"):  # imports what readers import, too
+        assert predicted(path.with_suffix("")) == path.read_text()
+    _opened(str(mutants.copied(good / "store", work)))
+    shutil.rmtree(work)
+    work.mkdir()
     sys.addaudithook(watch)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         reader, number = line.split()
         random = Random(f"{reader} {number}")
-        what, read, must = READERS[reader](good, work, random)
-        word, detail = outcome(read, must)
+        try:
+            what, read, must = READERS[reader](good, work, random)
+        except Exception as error:  # the change can't be made, as where nothing is left of a file
+            what, word, detail = "", "unmade", repr(error)
+        else:
+            word, detail = outcome(read, must)
         print(json.dumps([word, detail[:400], what[:200]]), file=answers, flush=True)
 
 

@@ -30,7 +30,7 @@ for _ in range(800):
     DEEP = [DEEP]
 HOSTILE = [
     None, True, False, -1, 0, 1, 2, 37, 255, 10**6, 10**9, 2**31, 2**63 - 1, 2**63, 2**64, 10**30,
-    10**5000, 1e308, -1e308, 1e-320, float("nan"), float("inf"), 0.5, "", "a", "x" * 100_000,
+    1e308, -1e308, 1e-320, float("nan"), float("inf"), 0.5, "", "a", "x" * 100_000,
     "../../../etc/passwd", "/etc/passwd", "\x00", "\ud800", "\x1b[2J", "é\u202e\n", "constant",
     "lightgbm", "catboost", "extra trees", "random forest joint", "regression", "binary",
     "multiclass", "custom", "networks", "baseline", "blend", "species", "sex", "body_mass_g",
@@ -342,9 +342,12 @@ _TOML = [
 ]  # fmt: skip
 
 
-def changed_config(random: Random) -> tuple[bytes, str]:
-    """Return a config file with some values changed."""
-    lines = CONFIG.splitlines()
+ONLY_COMPARE = ("recipes", "baselines", "folds", "seeds", "budget")
+
+
+def changed_config(random: Random, *, compare: bool) -> tuple[bytes, str]:
+    """Return a config file of ``compare`` or ``fit`` with some values changed."""
+    lines = [one for one in CONFIG.splitlines() if compare or not one.startswith(ONLY_COMPARE)]
     for _ in range(random.choice([1, 1, 2])):
         index = random.randrange(len(lines))
         key = lines[index].split(" = ")[0]

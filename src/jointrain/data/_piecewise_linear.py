@@ -87,8 +87,8 @@ class PiecewiseLinearEncoding:
     def from_state(cls, arrays: Mapping[str, np.ndarray]) -> PiecewiseLinearEncoding:
         """Return the encoding of a state; a state that fits none raises ValueError."""
         column, edges, ends = arrays["column"], arrays["edges"], arrays["ends"]
-        types = column.dtype, edges.dtype, ends.dtype
-        if types != (np.int64, np.float32, np.bool_) or column.ndim != 1:
+        types = [array.dtype.str for array in (column, edges, ends)]
+        if types != ["<i8", "<f4", "|b1"] or column.ndim != 1:
             raise ValueError("bins of another type")
         if edges.shape != (2, len(column)) or ends.shape != edges.shape or (column < 0).any():
             raise ValueError("columns and edges differ in number")
