@@ -112,7 +112,7 @@ def parquet():
     "data",
     [
         TEXT,
-        gzip.compress(TEXT),
+        gzip.compress(TEXT, mtime=0),
         zstd(TEXT),
         TEXT.replace(b",", b";"),
         TEXT.decode().encode("utf-16"),
