@@ -1,10 +1,11 @@
-# `make demo`, `make test` and `make test-integration` work on a fresh machine with Python 3.11, pip, venv and make.
+# `make demo` and all `make test...` work on a fresh machine with Python 3.11, pip, venv and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOWEST := .venv-lowest
 
-.PHONY: install demo test test-integration faults fuzz check clean
+.PHONY: install demo test test-integration test-lowest faults fuzz check clean
 
 install: $(INSTALLED)
 
@@ -30,6 +31,18 @@ test: $(INSTALLED)
 test-integration: $(INSTALLED)
 	$(BIN)/python -m pytest -n 1 -m integration
 
+# the command line with the lowest release of each dependency that pyproject.toml admits
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -n 2 tests/data tests/reports tests/studies/test_baselines.py \
+		tests/studies/test_run_store.py tests/test_bundle.py tests/test_cli.py \
+		tests/test_cli_reading.py tests/test_cli_tables.py tests/test_estimators.py \
+		tests/test_lowest_versions.py tests/test_main.py tests/test_settings.py
+
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --constraint constraints-lowest.txt --editable ".[test]"
+	touch $@
+
 # commands that are killed, run out of disk or meet each other; changed files of strangers (an hour each)
 faults: $(INSTALLED)
 	$(BIN)/python tests/faults/kills.py
@@ -43,4 +56,4 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo-answer demo-penguins
+	rm -rf $(VENV) $(LOWEST) demo-answer demo-penguins
