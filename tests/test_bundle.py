@@ -21,6 +21,7 @@ from jointrain import (
 )
 from jointrain import bundle as bundle_module
 from jointrain.bundle import describe_bundle
+from jointrain.cli import run
 from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
 from jointrain.training._calibration import Calibration
 
@@ -125,6 +126,22 @@ def test_description_is_complete(model, tmp_path):
     assert set(columns["island"]["categories"]) >= {"Biscoe", "Dream", "Torgersen"}
     assert columns["bill_length_mm"]["dtype"]
     assert set(content["packages"]) >= {"jointrain", "torch"}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("release", ["0.0.1", "99.0"])
+def test_the_packages_that_wrote_a_bundle_are_told_and_no_more(model, tmp_path, capfd, release):
+    path = save_bundle(model, tmp_path / "model")
+    content = json.loads((path / "bundle.json").read_text(encoding="utf-8"))
+    content["packages"] = dict.fromkeys(content["packages"], release)
+    del content["digest"]
+    content["digest"] = bundle_module._digest(bundle_module._canonical(content))
+    (path / "bundle.json").write_text(json.dumps(content), encoding="utf-8")
+    rows = load_penguins().head(20)
+    assert load_bundle(path).predict_table(rows).equals(model.predict_table(rows))
+    assert capfd.readouterr() == ("", "")
+    assert run(["inspect", str(path)]) == 0
+    assert f"scikit-learn {release}" in " ".join(capfd.readouterr().out.split())
 
 
 def test_predict_table_of_rows_with_missing_features(model):
