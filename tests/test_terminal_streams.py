@@ -72,3 +72,11 @@ def test_a_bundle_of_a_stranger_gives_a_terminal_no_commands(tmp_path, capsys):
     assert run(["fit", str(table), "--targets", f"{ESCAPE}x", "--out", out, *quick]) == 2
     both = capsys.readouterr()
     assert not {"\x1b", "\x07", "\x9b"} & set(both.out + both.err)
+
+
+def test_a_very_long_error_is_cut_in_its_middle(capsys):
+    say(f"error: {'x' * 100_000}; mend it")
+    said = capsys.readouterr().err
+    assert len(said) < 2100
+    assert said.startswith("error: xxx")
+    assert said.endswith("x; mend it\n")

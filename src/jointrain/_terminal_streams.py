@@ -49,11 +49,19 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+_LONGEST = 2000
+"""Characters of a note or an error at most."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def say(text: str) -> None:
-    """Print a note or an error to standard error, if there is one."""
+    """Print a note or an error to standard error, if there is one.
+
+    What is very long, as where it repeats a name or a value of a stranger, is cut in its middle.
+    """
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
     with suppress(OSError, ValueError):
         print(printable(text), file=sys.stderr)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -585,7 +586,7 @@ def predict(
 
     if out != "-":
         check_writable_ending(out)
-        if Path(out).exists() and not force:
+        if os.path.lexists(out) and not force:
             raise InvalidInputError(
                 f"{out} exists; choose another --out or replace it with --force"
             )
@@ -611,9 +612,13 @@ def predict(
     if intervals is not None and notes.get("time") is not None:
         say(f"note: {_LATER}")
     written = with_kept(predictions, kept)
-    write_table(formulas_escaped(written) if escape_formulas else written, out)
+    if escape_formulas:
+        written = formulas_escaped(written)
+    made = write_table(written, out, replace=force)
     if out != "-":
-        print(f"Predicted {len(predictions)} rows: {out}")
+        if made != Path(out):
+            say(f"note: {out} exists by now; the predictions are in {made}")
+        print(f"Predicted {len(predictions)} rows: {made}")
 
 
 @app.command()

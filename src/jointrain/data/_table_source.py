@@ -116,6 +116,12 @@ def _check_exists(path: Path) -> None:
     """Refuse what is no file, with the closest name in its folder."""
     if path.is_dir():
         raise InvalidInputError(f"{path} is a folder; name a file in it")
+    if path.is_char_device() or path.is_block_device() or path.is_socket():
+        raise InvalidInputError(f"{path} is a device, not a file; name a file, or - and send it")
+    if path.is_fifo() and not str(path).startswith(("/dev/", "/proc/")):
+        raise InvalidInputError(
+            f"{path} is a pipe, which may never end; send it to standard input: - < {path}"
+        )
     if path.exists():
         return
     folder = path.parent

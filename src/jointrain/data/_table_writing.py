@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError
 
 
-def write_table(frame: pl.DataFrame, path: str | Path) -> None:
+def write_table(frame: pl.DataFrame, path: str | Path, *, replace: bool = True) -> Path:
     """Write a table to a file by its ending; ``-`` writes CSV to standard output.
 
     The file appears whole or not at all: it is written under a temporary name and renamed.
@@ -24,6 +25,11 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
     Args:
         frame: The table.
         path: The file, with an ending that `read_table` knows, or ``-``.
+        replace: Replace a file that is there (default), or take a free name beside it, such as
+            ``a-2.csv``.
+
+    Returns:
+        Where the table is.
 
     Raises:
         InvalidInputError: The ending is unknown, the folder can't be written, or the table has a
@@ -32,10 +38,10 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
     check_writable_ending(path)
     if str(path) == "-":
         sys.stdout.write(_to_separated(frame, ",", "standard output").decode())
-        return
+        return Path(path)
     path = Path(path)
     ending, packing = ending_of(path)
-    with _replacing(path) as temporary:
+    with _whole_or_not(path) as temporary:
         if ending in SEPARATORS:
             data = _to_separated(frame, SEPARATORS[ending], str(path))
             temporary.write_bytes(packed(data, packing))
@@ -46,6 +52,10 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
         else:
             # the oldest level: other readers of Arrow files lack string views
             frame.write_ipc(temporary, compat_level=pl.CompatLevel.oldest())
+        if replace:
+            os.replace(temporary, path)
+            return path
+        return _renamed_to_free(temporary, path)
 
 
 def check_writable_ending(path: str | Path) -> None:
@@ -66,7 +76,13 @@ def check_writable_ending(path: str | Path) -> None:
             f"{path} has an ending that jointrain can't write; known are {', '.join(known)}, text "
             "also with .gz or .zst, and - for standard output"
         )
-    if path.is_dir():
+    try:
+        folder = path.is_dir()
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} can't be written: {error.strerror}; choose another place"
+        ) from None
+    if folder:
         raise InvalidInputError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise InvalidInputError(f"{path} can't be written: there is no folder {path.parent}")
@@ -93,18 +109,53 @@ def _to_json_lines(frame: pl.DataFrame, path: Path) -> bytes:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder that becomes `path` when all went well."""
+def _whole_or_not(path: Path) -> Iterator[Path]:
+    """Give a temporary name in the same folder, of which nothing is left afterwards."""
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if _is_stale(old):
+            old.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
     except OSError as error:
         raise InvalidInputError(
             f"{path} can't be written: {error.strerror or error}; choose another place"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that is too long
+            temporary.unlink(missing_ok=True)
+
+
+def _is_stale(temporary: Path) -> bool:
+    """Return whether a temporary file is that of a process that was killed."""
+    process = temporary.name.split(".")[-2]
+    if os.name != "posix" or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # somebody else's
+        pass
+    return False
+
+
+def _renamed_to_free(temporary: Path, path: Path) -> Path:
+    """Rename a file to a name that nothing has: the system refuses to link over anything."""
+    number, made = 1, path
+    while True:
+        try:
+            os.link(temporary, made)
+            return made
+        except FileExistsError:
+            number += 1
+            made = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        except OSError:  # disks of cameras and sticks have no links
+            if not os.path.lexists(made):
+                os.replace(temporary, made)
+                return made
+            number += 1
+            made = path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def formulas_escaped(frame: pl.DataFrame) -> pl.DataFrame:

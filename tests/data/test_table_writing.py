@@ -1,0 +1,63 @@
+"""Tables written to files: whole or not at all, and nothing is replaced unasked."""
+
+import os
+
+import polars as pl
+import pytest
+
+from jointrain.data import read_raw, write_table
+from jointrain.errors import InvalidInputError
+
+FRAME = pl.DataFrame({"a": [1, 2]})
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appeared_meanwhile_stays(tmp_path, monkeypatch, links):
+    def refuse(*arguments):
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "p.csv"
+    assert write_table(FRAME, path, replace=False) == path
+    path.write_text("mine")
+    (tmp_path / "p-2.csv").write_text("mine, too")
+    assert write_table(FRAME, path, replace=False) == tmp_path / "p-3.csv"
+    assert path.read_text() == "mine"
+    assert (tmp_path / "p-2.csv").read_text() == "mine, too"
+    assert (tmp_path / "p-3.csv").read_text() == "a\n1\n2\n"
+    assert write_table(FRAME, path) == path
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["p-2.csv", "p-3.csv", "p.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks the system for processes as POSIX does")
+def test_what_killed_processes_left_is_removed(tmp_path):
+    gone, here = 2**22 + 1, os.getppid()
+    for process in (gone, here):
+        (tmp_path / f".p.csv.{process}.tmp").write_text("a")
+    (tmp_path / ".p.csv.mine.tmp").write_text("mine")
+    write_table(FRAME, tmp_path / "p.csv")
+    left = sorted(one.name for one in tmp_path.iterdir())
+    assert left == sorted([f".p.csv.{here}.tmp", ".p.csv.mine.tmp", "p.csv"])
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".csv", "p.csv"])
+def test_places_that_can_not_be_written(tmp_path, monkeypatch, name):
+    if name == "p.csv":
+
+        def full(*arguments):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InvalidInputError, match=r"written: (File name|No space)"):
+        write_table(FRAME, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes of POSIX")
+def test_devices_and_pipes_are_no_tables(tmp_path):
+    with pytest.raises(InvalidInputError, match="is a device"):
+        read_raw("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInputError, match="is a pipe"):
+        read_raw(str(tmp_path / "pipe"))
