@@ -278,6 +278,7 @@ def run(
             for number in range(moments):
                 word, found = WAYS[way](runs, command, reference, number, random)
                 tally.counts[word] += 1
+                print(f"{command} {way} {number}: {word} {found}", file=sys.stderr, flush=True)
                 tally.faults += [f"{command} {way} {number}: {fault}" for fault in found]
                 for folder in place.glob(f"{command}-*-{number}"):
                     shutil.rmtree(folder, ignore_errors=True)
@@ -300,8 +301,6 @@ def main() -> None:
         words = ", ".join(f"{count} {word}" for word, count in sorted(tally.counts.items()))
         print(f"{command:8} {way:12} {words:60} {len(tally.faults)} faults")
     faults = [fault for tally in tallies.values() for fault in tally.faults]
-    for fault in faults:
-        print(fault)
     sys.exit(bool(faults))
 
 
