@@ -205,7 +205,8 @@ def full_disk(
     folder, mark = runs.folder(f"{command}-full-{number}"), f"{command}-full{number}"
     disk, before = folder, None
     size = int(2 ** random.uniform(10, 17))
-    mounted = _mounted(folder, size + 200_000 + (400_000 if command == "predict" else 0))
+    files = [path.stat().st_size for path in folder.rglob("*")]
+    mounted = _mounted(folder, size + sum(one // 4096 * 4096 + 4096 for one in files))
     if not mounted:
 
         def before() -> None:

