@@ -94,7 +94,7 @@ def test_wrong_coverage_and_missing_residuals():
     )
     with pytest.raises(InvalidInputError, match="must lie between 0 and 1, got 90"):
         calibration.interval("a", np.zeros(1), 90)
-    with pytest.raises(InvalidInputError, match="no residuals of task 'b'"):
+    with pytest.raises(InvalidInputError, match="there is no interval for task 'b'"):
         calibration.interval("b", np.zeros(1), 0.9)
 
 

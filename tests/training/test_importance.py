@@ -81,6 +81,7 @@ def test_equal_to_scikit_learn_within_noise():
         columns=tuple(Column(name, "numeric", "Float64") for name in names),
         predicted_tasks=(Task.regression("y1"),),
         predict=lambda table: {"y1": linear.predict(table.select(names).to_numpy())},
+        conformed=lambda table, others=(): table,
     )
     found = column_importance(model, frame, repeats=40, seed=1)
     oracle = permutation_importance(
