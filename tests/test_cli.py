@@ -96,7 +96,7 @@ def test_a_budget_that_is_too_small_still_ends_with_an_answer(penguins, capsys):
     assert compare("answer", "--budget", "0.01s") == 0
     captured = capsys.readouterr()
     assert "note: budget of 0.01 s: nothing larger was done in time" in captured.err
-    assert "these figures are a first look" in " ".join(captured.out.split())
+    assert "a first look. Give a larger --budget." in " ".join(captured.out.split())
     assert load_bundle("answer/bundle").predict(load_penguins())["sex"].shape == (344,)
 
 

@@ -229,7 +229,7 @@ def _first_look(decision: Decision, said: Circumstances) -> list[str]:
     first = (
         f"{number(said.folds).capitalize()} fold{'s give' if said.folds != 1 else ' gives'} no "
         f"interval: these figures are a first "
-        f"look. Run with --folds 5."
+        f"look. {'Give a larger --budget' if said.cut_by_budget else 'Run with --folds 5'}."
     )
     if decision.overall is None or not math.isfinite(decision.overall.change):
         return [first]

@@ -28,6 +28,7 @@ class Circumstances:
         saved_change: How the saved model compares with one of its components over all targets, on
             folds without a say in its choice; called with the component's name.
         scarce: Why a target's metric is undefined in many folds, in words, by target.
+        cut_by_budget: Whether more folds were wanted than the time paid for.
     """
 
     tasks: tuple[str, ...]
@@ -39,3 +40,4 @@ class Circumstances:
     blends: Mapping[str, Mapping[str, float]] | None = None
     saved_change: Callable[[str], Comparison] | None = None
     scarce: Mapping[str, str] = field(default_factory=dict)
+    cut_by_budget: bool = False

@@ -64,6 +64,7 @@ def circumstances_of(result: StudyResult) -> Circumstances:
         blends={task: blend.weights for task, blend in result.blends.items()} if saved else None,
         saved_change=(lambda name: result.overall(SHIPPED, name)) if saved else None,
         scarce=_scarce(result),
+        cut_by_budget=any(note.startswith("budget") for note in result.notes),
     )
 
 
