@@ -102,7 +102,7 @@ def test_a_large_budget_runs_recipes_baselines_and_seeds(here):
     assert {planned for _, _, planned in seen} == {2}
 
 
-@pytest.mark.parametrize("seconds", [1e-6, 0.5])
+@pytest.mark.parametrize("seconds", [1e-6, 1e-3])
 def test_the_smallest_budget_has_an_answer_too(here, seconds):
     """It is a constant beside networks of a few epochs, and says so."""
     result = run_within_budget(study(), seconds, workers=1)
