@@ -33,7 +33,7 @@ class Net(nn.Module):
         self.heads = nn.ModuleDict({task: nn.Linear(8, 1) for task in TASKS})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        z = self.trunk(x) * self.scale
+        z = self.trunk[2:](self.trunk[:2](x) * self.scale)
         return {task: head(z)[:, 0] for task, head in self.heads.items()}
 
 
@@ -119,14 +119,14 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module] | None] = {
 }
 
 
-def distance(name: str, wrapper: str) -> tuple[float, float]:
+def distance(name: str, wrapper: str, **options: Any) -> tuple[float, float]:
     """Return how far the processes' result is from one process's, and how far from each other.
 
     Relative to how far the parameters have moved.
     """
-    alone = train(name, alone=True)
+    alone = train(name, alone=True, **options)
     moved = float((alone - flat(Net())).abs().max())
-    found = train(name, WRAPPERS[wrapper])
+    found = train(name, WRAPPERS[wrapper], **options)
     return float((found - alone).abs().max()) / moved, spread(found)
 
 
@@ -139,12 +139,14 @@ def spread(values: Tensor) -> float:
     return float(largest)
 
 
-def distances(names: list[str], wrapper: str) -> dict[str, tuple[float, float] | str]:
+def distances(
+    names: list[str], wrapper: str, options: dict[str, Any] | None = None
+) -> dict[str, tuple[float, float] | str]:
     """Return the distances of all methods, or what they have raised."""
     found: dict[str, tuple[float, float] | str] = {}
     for name in names:
         try:
-            found[name] = distance(name, wrapper)
+            found[name] = distance(name, wrapper, **(options or {}))
         except Exception as error:
             found[name] = f"{type(error).__name__}: {error}"
     return found

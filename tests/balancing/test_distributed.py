@@ -36,28 +36,6 @@ def assert_as_one_process(found, refused=frozenset()):
         assert apart == 0, (name, apart)
 
 
-def test_every_method_over_wrapped_copies_equals_one_process(two):
-    for found in two.run(distances, METHODS, "ddp"):
-        assert set(found) == set(METHODS)
-        assert_as_one_process(found)
-
-
-def test_every_kind_of_method_over_shards_equals_one_process(two):
-    names = [
-        "equal",
-        "uncertainty",
-        "famo",
-        "upgrad",
-        "gradnorm",
-        "log",
-        "graddrop",
-        "moco",
-        "modo",
-    ]
-    for found in two.run(distances, [*names, "forum"], "sharded"):
-        assert_as_one_process(found, REFUSED_OVER_SHARDS)
-
-
 @pytest.mark.parametrize("wrapper", sorted(set(WRAPPERS) - {"ddp", "sharded"}))
 def test_each_kind_of_copies_equals_one_process(two, wrapper):
     for found in two.run(distances, ["equal", "famo", "upgrad", "graddrop"], wrapper):

@@ -339,7 +339,7 @@ def last_layer(graph: Graph, shared: Collection[Leaf]) -> list[Leaf]:
     """Return the shared leaves of the layer that is closest to the losses; none if it isn't found.
 
     That is the first operation, from the losses on, that all of them reach and that takes shared
-    leaves as they are, cast or transposed.
+    leaves as they are, cast, transposed or, pairs of real numbers, as complex ones.
     """
     everyone = (1 << len(graph.roots)) - 1
     by_node = {leaf.node: leaf for leaf in shared}
@@ -360,4 +360,6 @@ def last_layer(graph: Graph, shared: Collection[Leaf]) -> list[Leaf]:
     return []
 
 
-_CASTS = frozenset({"TBackward0", "ToCopyBackward0", "TransposeBackward0"})
+_CASTS = frozenset(
+    {"TBackward0", "ToCopyBackward0", "TransposeBackward0", "ViewAsComplexBackward0"}
+)
