@@ -46,7 +46,7 @@ def pair_gains(
     for partition in pair_partitions(len(names)):
         groups = tuple(tuple(names[task] for task in group) for group in partition)
         recipes[groups_text(groups)] = replace(recipe, name=groups_text(groups), partition=groups)
-    evaluator.run(list(recipes.values()))
+    evaluator.run_first(list(recipes.values()), "separate")
     found = measured_gains(evaluator.candidates("separate", "separate"), recipes)
     return {(group, task): gain for group, task, gain in found}
 

@@ -400,6 +400,7 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
 @_flags_of(WeighSettings)
 def weigh(settings: WeighSettings) -> None:
     """Search for the task weights with the best cross-validated metrics."""
+    started = _start_search(settings)
     from jointrain.reports import report_weights
     from jointrain.studies import search_weights
 
@@ -414,6 +415,7 @@ def weigh(settings: WeighSettings) -> None:
             trials=settings.trials,
             pareto=settings.pareto,
             progress=advance,
+            started=started,
             **settings.search,
         )
     _answer(settings, table, report_weights(result), result.candidates, "with which weights?")
@@ -423,6 +425,7 @@ def weigh(settings: WeighSettings) -> None:
 @_flags_of(GroupSettings)
 def group(settings: GroupSettings) -> None:
     """Say which targets to train together, and who helps whom."""
+    started = _start_search(settings)
     from jointrain.reports import report_groups
     from jointrain.studies import search_groups
 
@@ -436,6 +439,7 @@ def group(settings: GroupSettings) -> None:
             measure=settings.measure,
             trials=settings.trials,
             progress=advance,
+            started=started,
             **settings.search,
         )
     report = report_groups(result)
@@ -446,6 +450,7 @@ def group(settings: GroupSettings) -> None:
 @_flags_of(ShareSettings)
 def share(settings: ShareSettings) -> None:
     """Say how many layers of the trunk the targets should share."""
+    started = _start_search(settings)
     from jointrain.reports import report_shared_depth
     from jointrain.studies import search_shared_depth
 
@@ -454,9 +459,20 @@ def share(settings: ShareSettings) -> None:
     recipe = settings.recipe(settings.schedule)
     table = _prepare_search(settings)
     with _progress("split points") as advance:
-        result = search_shared_depth(table, recipe, progress=advance, **settings.search)
+        result = search_shared_depth(
+            table, recipe, progress=advance, started=started, **settings.search
+        )
     report = report_shared_depth(result)
     _answer(settings, table, report, result.candidates, "how many shared layers?")
+
+
+def _start_search(settings: SearchSettings) -> float:
+    """Let processes start while the rest is imported; return the time of the beginning."""
+    started = time.monotonic()
+    workers = settings.workers or available_cores()
+    if (workers > 1 or settings.budget is not None) and settings.table_may_exist:
+        warm_up(workers)
+    return started
 
 
 def _prepare_search(settings: SearchSettings) -> SupervisedTable:
@@ -474,6 +490,9 @@ def _answer(
     affinity: Affinity | None = None,
 ) -> None:
     """Print what a search found; write it to the folder if one is named."""
+    for note in candidates.notes:
+        say(f"note: {note}")
+    whole = {**report.json, "notes": [*table.notes, *candidates.notes]}
     out = settings.out
     if out is not None:
 
@@ -487,13 +506,13 @@ def _answer(
                     affinity.plot().savefig(folder / picture, dpi=110)
             page = report.markdown(f"{settings.table_name}: {question}", picture=picture)
             (folder / "report.md").write_text(page, encoding="utf-8")
-            text = json.dumps({**report.json, "notes": table.notes}, indent=1, ensure_ascii=False)
+            text = json.dumps(whole, indent=1, ensure_ascii=False)
             (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
 
         out = write_new_folder(out, write, force=settings.force, elsewhere=True)
     with printing(saved=out):
         if settings.json_output:
-            print(json.dumps({**report.json, "notes": table.notes}, ensure_ascii=False))
+            print(json.dumps(whole, ensure_ascii=False))
             return
         report.print(_console())
         if out is not None:

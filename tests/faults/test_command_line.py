@@ -334,10 +334,15 @@ class TestSearches:
         arguments = [command, "data.csv", "--targets", "price,sold", "--budget", budget]
         fails(capsys, arguments, "--budget: expected a duration such as 60s", budget)
 
-    def test_a_budget_that_is_too_small(self, folder, capsys):
-        few = ["--folds", "2", "--workers", "1", "--budget", "0.001s", *QUICK]
-        arguments = ["share", "data.csv", "--targets", "price,sold", *few]
-        fails(capsys, arguments, "a budget of 0.001 s is too small", "give")
+    @pytest.mark.parametrize("command", ["weigh", "group", "share"])
+    def test_a_budget_that_is_too_small_still_ends_with_an_answer(self, folder, capsys, command):
+        few = ["--folds", "2", "--workers", "1", "--budget", "0.001s", "--json", *QUICK]
+        assert run([command, "data.csv", "--targets", "price,sold", *few]) == 0
+        output = capsys.readouterr()
+        answer = json.loads(output.out)
+        assert "note: budget of 0.001 s: nothing larger was done in time" in output.err
+        assert any("nothing larger was done in time" in note for note in answer["notes"])
+        assert answer["answer"].endswith("first look: give a larger --budget.")
 
     def test_more_models_than_targets(self, folder, capsys):
         arguments = ["group", "data.csv", "--targets", "price,sold", "--models", "3"]

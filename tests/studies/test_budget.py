@@ -11,20 +11,14 @@ from jointrain import Recipe, Study, SupervisedTable
 from jointrain.studies import (
     SEPARATE,
     _budget,
-    _study,
+    _pace,
     default_recipes,
     named_recipes,
     run_within_budget,
 )
-from jointrain.studies._budget import (
-    SHARE_OF_RECIPES,
-    Clock,
-    Level,
-    _interleaved,
-    _Plan,
-    chosen_level,
-)
+from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
 from jointrain.studies._fold_runs import FoldJob
+from jointrain.studies._pace import Clock, Level, chosen_level
 from jointrain.studies._study import Measurements
 
 QUICK = Recipe(width=8, epochs=3)
@@ -56,30 +50,6 @@ def plan(seconds: float, **costs: float) -> _Plan:
 
 
 COSTS = {"separate": 2.0, "joint": 1.0, "constant": 0.0, "linear": 0.1, "extra_trees": 1.0}
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Run jobs in this process, one after the other, until the time is over."""
-
-    def run_here(jobs, *, workers=None, store=None, until=None):
-        waiting = {job.key: job for job in jobs}
-        if store is not None:
-            for key, value in store.finished(waiting).items():
-                del waiting[key]
-                yield key, value
-        for key, job in waiting.items():
-            if until is not None and time.monotonic() >= until:
-                return
-            result = job.run()
-            if store is not None:
-                with store.session():
-                    store.claim([key])
-                    store.finish(key, result)
-            yield key, result
-
-    monkeypatch.setattr(_study, "run_jobs", run_here)
-    monkeypatch.setattr(_budget, "warm_up", lambda count: None)
 
 
 def test_a_large_budget_runs_recipes_baselines_and_seeds(here):
@@ -164,7 +134,7 @@ def test_a_pilot_that_is_never_done_leaves_the_trial(here, monkeypatch):
             recipe.epochs == 1 for recipe in (*job.stacked, *job.single)
         )) or "constant" in job.baselines else []
     )  # fmt: skip
-    monkeypatch.setattr(_budget, "TRIAL_EPOCHS", 1)
+    monkeypatch.setattr(_pace, "TRIAL", Level(400, 1))
     result = run_within_budget(study(), 300, workers=1)
     assert result.folds_done == 1
     assert "nothing larger was done in time" in " ".join(result.notes)

@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 
 from jointrain import InvalidInputError, Study
-from jointrain.studies import Candidates
+from jointrain.studies import SEPARATE, Candidates
 from jointrain.studies._candidates import Evaluator
+from jointrain.studies._fold_runs import FoldJob
+from jointrain.studies._pace import Pace
 from jointrain.task import Task
 
 from ._tables import QUICK, mixed_table
@@ -118,35 +120,132 @@ def test_unknown_candidates_are_refused():
         candidates({"equal": np.ones(2), "size": np.ones(2)}).changes("equl")
 
 
+TWO = [replace(QUICK, name=SEPARATE), replace(QUICK, name="two", weights={"price": 0.2})]
+
+
+def evaluator(table=None, **changes) -> Evaluator:
+    settings = {"folds": 3, "seeds": 2, "workers": 1}
+    return Evaluator(mixed_table() if table is None else table, **settings | changes)
+
+
+def cells(made: Evaluator, name: str) -> np.ndarray:
+    return made.candidates(SEPARATE, SEPARATE).values(name, "price", "RMSE")
+
+
 def test_values_are_those_of_a_study():
-    table = mixed_table()
-    recipes = [replace(QUICK, name="one"), replace(QUICK, name="two", weights={"price": 0.2})]
-    evaluator = Evaluator(table, folds=2, seeds=2, workers=1)
-    evaluator.run(recipes[:1])
-    evaluator.run(recipes[1:])
-    found = evaluator.candidates("one", "one")
-    study = Study(table, [replace(QUICK, name="separate"), recipes[1]], (), folds=2, seeds=2)
-    result = study.run(workers=1)
-    for name, same in (("one", "separate"), ("two", "two")):
-        expected = result.values(same, "price", "RMSE")
-        np.testing.assert_allclose(found.values(name, "price", "RMSE"), expected, rtol=1e-4)
+    made = evaluator()
+    made.run_first(TWO, "two")
+    later = replace(QUICK, name="later", weights={"price": 3.0})
+    assert made.run([later]) == ["later"]
+    result = Study(mixed_table(), [*TWO, later], (), folds=3, seeds=2).run(workers=1)
+    for name in (SEPARATE, "two", "later"):
+        expected = result.values(name, "price", "RMSE")
+        np.testing.assert_allclose(cells(made, name), expected, rtol=1e-4)
+    assert made.candidates(SEPARATE, SEPARATE).notes == ()
 
 
-def test_a_budget_buys_seeds_and_recipes():
-    evaluator = Evaluator(mixed_table(), folds=2, seeds=3, workers=1, budget=1000)
-    evaluator.run_first([QUICK], "one recipe")
-    assert evaluator.candidates("joint", "joint").table["seed"].n_unique() == 3
-    assert evaluator.affordable(8) == 8
-    evaluator.budget = 1e-6
-    assert evaluator.affordable(8) == 0
+def test_a_large_budget_cuts_nothing(here):
+    made, free = evaluator(budget=1000), evaluator()
+    for one in (made, free):
+        one.run_first(TWO, "two")
+        one.run([replace(QUICK, name="later")])
+    assert made.affordable(8) == 8
+    assert made.candidates(SEPARATE, SEPARATE).notes == ()
+    for name in (SEPARATE, "two", "later"):
+        np.testing.assert_allclose(cells(made, name), cells(free, name), rtol=1e-4)
 
 
-def test_a_budget_that_is_too_small_says_what_it_would_need():
-    evaluator = Evaluator(mixed_table(), folds=2, seeds=3, workers=1, budget=1e-6)
-    with pytest.raises(
-        InvalidInputError, match=r"too small: one recipe on 2 folds took .* give \d+ s or more"
+@pytest.mark.parametrize("seconds", [1e-6, 1e-3])
+def test_the_smallest_budget_has_an_answer_without_a_verdict(here, seconds):
+    made = evaluator(budget=seconds)
+    made.run_first([replace(one, epochs=40) for one in TWO], "two")
+    assert made.affordable(8) == 0
+    made.fewer_candidates(0, 8, "things")
+    found = made.candidates(SEPARATE, "two")
+    assert len(found.values("two", "price", "RMSE")) == 1
+    assert np.isfinite(found.values("two", "price", "RMSE")).all()
+    assert found.gain_of_choosing.verdict == "undecided"
+    assert not np.isfinite(found.gain_of_choosing.low)
+    for cut in (
+        "networks were trained for 3 epochs of 40",
+        "nothing larger was done in time",
+        "1 fold of 3 were measured",
+        "1 seed of 2 were measured",
+        "0 of 8 things were measured",
     ):
-        evaluator.run_first([QUICK], "one recipe")
+        assert any(note.startswith(f"budget of {seconds:g} s: {cut}") for note in found.notes)
+
+
+def test_on_a_slow_machine_all_recipes_have_the_same_fewer_epochs_and_rows(here, monkeypatch):
+    """The pace of the trial is taken for that of a machine a thousand times as slow."""
+    monkeypatch.setattr(Pace, "seconds_together", lambda *_: 1e3)
+    made = evaluator(mixed_table(600), budget=300, seeds=1)
+    recipes = [replace(one, epochs=40) for one in TWO]
+    made.run_first(recipes, "two")
+    made.run([replace(recipes[1], name="later")])
+    assert len(made.table.frame) == 400
+    assert {recipe.epochs for recipe in made._measured.recipes} == {12}
+    notes = made.candidates(SEPARATE, SEPARATE).notes
+    assert notes == (
+        "budget of 300 s: networks were trained for 12 epochs of 40",
+        "budget of 300 s: a sample of 400 of 600 rows was used",
+    )
+
+
+def test_ensembles_shrink_before_folds(here, monkeypatch):
+    monkeypatch.setattr(
+        Pace, "first_seconds", lambda self, size, folds: size * folds * self.clock.seconds / 15
+    )
+    made = evaluator(budget=600)
+    made.run_first([replace(one, ensemble=4) for one in TWO], "two")
+    found = made.candidates(SEPARATE, SEPARATE)
+    assert {recipe.ensemble for recipe in made._measured.recipes} == {2}
+    text = "budget of 600 s: ensembles of 2 networks were trained in place of ensembles of 4"
+    assert text in found.notes
+    assert len(found.values("two", "price", "RMSE")) >= 3
+
+
+def test_what_is_not_done_in_time_is_left_out(here, monkeypatch):
+    """A search's last recipe, a rule, and a later seed's run are ended: the rest stays whole."""
+    run = FoldJob.run
+
+    def lost(name, seed):
+        return name in ("rule", "late") or (name == "slow" and seed == 1)
+
+    def without(job):
+        # the trial, of three epochs, is never lost
+        trial = job.stacked[0].epochs == 3
+        return [one for one in run(job) if trial or not lost(one["name"], one["seed"])]
+
+    monkeypatch.setattr(FoldJob, "run", without)
+    made = evaluator(budget=300)
+    recipes = [replace(one, epochs=4) for one in [*TWO, replace(QUICK, name="rule")]]
+    made.run_first(recipes, "two")
+    assert made.names == [SEPARATE, "two"]
+    assert "budget of 300 s: rule was left out" in made.cuts.texts
+    assert made.run([replace(QUICK, name="late"), replace(QUICK, name="done")]) == ["done"]
+    assert made.run([replace(QUICK, name="slow")]) == []
+    counts = {name: len(cells(made, name)) for name in made.names}
+    assert counts == {SEPARATE: 6, "two": 6, "done": 6}
+
+
+def test_folds_without_the_reference_are_worth_nothing(here, monkeypatch):
+    run = FoldJob.run
+
+    def without(job):
+        return [one for one in run(job) if one["name"] != "two" or one["fold"] != 1]
+
+    monkeypatch.setattr(FoldJob, "run", without)
+    made = evaluator(budget=300, seeds=1)
+    made.run_first(TWO, "two")
+    assert {name: len(cells(made, name)) for name in made.names} == {SEPARATE: 2, "two": 2}
+    assert "budget of 300 s: 2 folds of 3 were measured" in made.cuts.texts
+
+
+def test_predictions_are_not_kept():
+    made = evaluator(seeds=1)
+    made.run_first(TWO, "two")
+    assert not any(len(result.test) for result in made._measured._results.values())
 
 
 @pytest.mark.parametrize("budget", [0, -1.0, float("nan")])

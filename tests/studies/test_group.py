@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jointrain import InvalidInputError, Separate, SupervisedTable
-from jointrain.studies import Affinity, groups_text, pairs_text, search_groups
+from jointrain.studies import SEPARATE, Affinity, groups_text, pairs_text, search_groups
 from jointrain.studies._gain_predictor import GainPredictor
-from jointrain.studies._group import pair_partitions
+from jointrain.studies._group import TOGETHER, _count_partitions, pair_partitions
 
 from ._tables import NARROW, QUICK, mixed_table, two_pairs
 
@@ -100,6 +100,30 @@ def test_names_with_commas_and_semicolons_are_quoted():
     assert pairs_text({"a": 0.5, "b, c": 1}) == 'a=0.5,"b, c=1"'
 
 
+def test_the_smallest_budget_compares_together_and_apart(here):
+    recipe = replace(QUICK, epochs=40)
+    found = search_groups(mixed_table(), recipe, budget=1e-6, **FEW)
+    assert found.candidates.names == (TOGETHER, SEPARATE)
+    assert found.affinity.runs.shape == (1, 3, 3)
+    notes = " ".join(found.candidates.notes)
+    assert f"affinities are of 1 run of {FEW['folds']}, 3 epochs of 40" in notes
+    assert "0 of 3 further groupings were measured" in notes
+
+
+def test_a_large_budget_measures_the_affinities_of_none(here):
+    found = search_groups(mixed_table(), QUICK, budget=300, **FEW)
+    free = search_groups(mixed_table(), QUICK, **FEW)
+    np.testing.assert_allclose(found.affinity.runs, free.affinity.runs, rtol=1e-6)
+    assert set(found.candidates.names) == set(free.candidates.names)
+    assert found.candidates.notes == ()
+
+
+@pytest.mark.parametrize("count, ways", [(1, 1), (2, 2), (3, 5), (4, 15), (5, 52), (10, 115975)])
+def test_partitions_are_counted(count, ways):
+    """Bell's numbers, OEIS A000110."""
+    assert _count_partitions(count) == ways
+
+
 def test_bad_input_is_refused():
     with pytest.raises(InvalidInputError, match="between 1 and the number of tasks, 3, got 4"):
         search_groups(mixed_table(), QUICK, models=4, **FEW)
@@ -107,8 +131,6 @@ def test_bad_input_is_refused():
         search_groups(mixed_table(), QUICK, trials=0, **FEW)
     with pytest.raises(InvalidInputError, match="groups are trained together"):
         search_groups(mixed_table(), replace(QUICK, schedule=Separate()), **FEW)
-    with pytest.raises(InvalidInputError, match=r"too small.*give \d+ s or more"):
-        search_groups(mixed_table(), QUICK, budget=1e-6, **FEW)
     one = SupervisedTable.prepare(mixed_table().frame, ["price"])
     with pytest.raises(InvalidInputError, match="there is one task"):
         search_groups(one, QUICK, **FEW)

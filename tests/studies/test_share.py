@@ -77,11 +77,16 @@ def test_pretrained_blocks_keep_their_weights():
     np.testing.assert_allclose(values[0], values[2], rtol=0.02)
 
 
+def test_the_smallest_budget_compares_all_split_points(here):
+    found = search_shared_depth(mixed_table(), QUICK, budget=1e-6, **FEW)
+    assert list(found.depths.values()) == [1, 0]
+    assert found.recommended in found.depths.values()
+    assert "nothing larger was done in time" in " ".join(found.candidates.notes)
+
+
 def test_bad_input_is_refused():
     with pytest.raises(InvalidInputError, match="nothing is shared"):
         search_shared_depth(mixed_table(), replace(QUICK, schedule=Separate()), **FEW)
-    with pytest.raises(InvalidInputError, match=r"too small.*each split point"):
-        search_shared_depth(mixed_table(), QUICK, budget=1e-6, **FEW)
     with pytest.raises(InvalidInputError, match="`blocks` is empty"):
         search_split([], heads(), TASKS, data())
     with pytest.raises(InvalidInputError, match="two or more"):

@@ -9,6 +9,7 @@ import pytest
 
 from jointrain import Alternating, InvalidInputError, Separate
 from jointrain.studies import SEPARATE, search_weights
+from jointrain.studies._candidates import Evaluator
 from jointrain.studies._weigh import _Sampler
 
 from ._tables import NARROW, QUICK, mixed_table
@@ -138,12 +139,28 @@ def test_alternating_training_can_be_weighed():
         ({"importance": {"prise": 2}}, "`importance` names 'prise'.*did you mean 'price'"),
         ({"importance": {"price": -1}}, "importance of task 'price' must be >= 0"),
         ({"importance": {"price": 0, "size": 0, "sold": 0}}, "an importance above 0"),
-        ({"budget": 1e-9}, r"a budget of 1e-09 s is too small.*give \d+ s or more"),
+        ({"budget": 0}, "budget must be a positive number of seconds"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(InvalidInputError, match=message):
         search_weights(mixed_table(), QUICK, **{**FEW, **settings})
+
+
+def test_the_smallest_budget_compares_the_rules(here):
+    found = search_weights(mixed_table(), QUICK, budget=1e-9, **FEW)
+    assert set(found.recipes) == {"equal", "separate", "size", "difficulty", "gradients"}
+    assert set(found.candidates.names) == set(found.recipes)
+    assert found.weights(found.recommended)
+    assert "0 of 24 searched weightings were measured" in " ".join(found.candidates.notes)
+
+
+def test_a_search_that_is_ended_keeps_what_was_done(here, monkeypatch):
+    affordable = iter([1, 1, 0])
+    monkeypatch.setattr(Evaluator, "affordable", lambda self, wanted: next(affordable))
+    found = search_weights(mixed_table(), QUICK, budget=300, **FEW)
+    assert found.candidates.choices[-2:] == ("search 1", "search 2")
+    assert "budget of 300 s: 2 of 24 searched weightings were measured" in found.candidates.notes
 
 
 def test_what_has_no_weights_is_refused():

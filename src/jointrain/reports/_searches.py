@@ -60,7 +60,7 @@ class SearchReport:
         flag: What the command line is given to train with what is recommended.
         tables: Title, headings and rows of each table.
         notes: How to read the tables.
-        json: All figures as values that JSON can hold.
+        json: All figures as values that JSON can hold; ``notes`` is what a budget cut.
         always: First cells of the rows that the terminal shows in any case.
     """
 
@@ -98,7 +98,8 @@ class SearchReport:
             lines += [f"![Who helps whom]({picture})", ""]
         for heading, headings, rows in self.tables:
             lines += [f"## {heading}", "", *markdown_table(headings, rows), ""]
-        return "\n".join([*lines, *(f"- {note}" for note in self.notes), ""])
+        notes = [*self.notes, *(f"{cut[0].upper()}{cut[1:]}." for cut in self.json["notes"])]
+        return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
 
 
 def report_weights(result: WeighResult) -> SearchReport:
@@ -266,6 +267,8 @@ def _answer(
     else:
         why = f"too few folds to decide between {tried}"
     sentences = [f"{do(pick)}: {why}{_why_not_plain(candidates, name)}."]
+    if candidates.notes and not math.isfinite(gain.low):
+        sentences.append("These figures are a first look: give a larger --budget.")
     if candidates.chosen != pick and math.isfinite(gain.low):
         sentences.append(
             f"The first row of the table ({name(candidates.chosen)}) may owe its place to chance: "
@@ -358,6 +361,7 @@ def _candidates_to_json(
             for task, comparison in candidates.gain_of_choosing_by_task.items()
         },
         "importance": dict(candidates.importance),
+        "notes": list(candidates.notes),
         "candidates": [
             {
                 "name": name,

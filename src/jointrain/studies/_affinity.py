@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -14,6 +16,8 @@ from torch import Tensor
 from jointrain.data import SupervisedTable, TableEncoder, outer_folds, validation_split
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
+from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._pace import TRIAL, Cuts, Level, Pace, chosen_level
 from jointrain.task import Task
 from jointrain.training._batches import Batch
 from jointrain.training._device import one_thread
@@ -29,6 +33,9 @@ Rows = Literal["training", "held-out"]
 
 SHARED_ENOUGH = 0.3
 """Affinities of tasks with a smaller overlap of labelled rows are not read."""
+
+SHARE_OF_AFFINITIES = 0.15
+"""Share of a budget that is meant for affinities."""
 
 
 @dataclass(frozen=True)
@@ -310,33 +317,143 @@ def measure_affinity(
             f"affinity is between tasks, and there is one, {table.tasks[0].name!r}; name two "
             f"targets or more"
         )
-    from joblib import Parallel, delayed
+    jobs = _jobs(
+        table, recipe, {"measure": measure, "rows": rows, "every": every}, folds, seeds, seed
+    )
+    return _measured(table, _finished(jobs, workers, progress=progress), measure)
 
-    labels = table.labels()
-    jobs = [
-        (seed + repetition, train)
-        for repetition in range(seeds)
-        for train, _ in outer_folds(
-            labels,
-            list(table.tasks),
-            folds,
-            seed + repetition,
-            groups=table.groups,
-            time=table.time,
+
+def measure_affinity_in_time(
+    table: SupervisedTable,
+    recipe: Recipe,
+    *,
+    measure: Measure,
+    folds: int,
+    seed: int,
+    workers: int | None,
+    plan: Pace | None,
+    cuts: Cuts,
+) -> Affinity:
+    """Measure who helps whom as `measure_affinity`, in a share of a budget if there is one.
+
+    A run of a few epochs on a few rows, in this process, shows the pace, and is the answer where
+    the time is over then. Else epochs, then rows, are cut until all runs take no more than the
+    share; runs that are not done in twice that are left out.
+
+    Args:
+        table: The rows.
+        recipe: As in `measure_affinity`.
+        measure: As in `measure_affinity`.
+        folds: Each gives a run.
+        seed: Seed of the folds.
+        workers: As in `measure_affinity`.
+        plan: The budget; None for no limit.
+        cuts: What was cut is noted there.
+
+    Raises:
+        InvalidInputError: The table can't be split into so many folds.
+    """
+    if plan is None:
+        return measure_affinity(
+            table, recipe, measure=measure, folds=folds, seed=seed, workers=workers
+        )
+    settings = {"measure": measure, "rows": "training", "every": 1}
+
+    def jobs_at(level: Level) -> list[_AffinityJob]:
+        used = level.table(table, seed)
+        cut = level.recipe(recipe, len(used.frame))
+        return _jobs(used, cut, settings, folds, 1, seed)
+
+    level = TRIAL
+    try:
+        first = jobs_at(level)[0]
+    except InvalidInputError:  # so few rows can't be split as all of them can
+        level = replace(TRIAL, rows=None)
+        first = jobs_at(level)[0]
+    before = time.monotonic()
+    trial = first.run()
+    used = len(first.table.frame)
+    pace = (time.monotonic() - before) / (used * first.recipe.chosen_epochs(used))
+    rounds = math.ceil(folds / plan.workers)
+    share = min(SHARE_OF_AFFINITIES * plan.clock.seconds, plan.end() - time.monotonic())
+    runs: list[np.ndarray] = []
+    if share > 0:
+        chosen = chosen_level(recipe, len(table.frame), pace, share / rounds)
+        until = min(time.monotonic() + 2 * share, plan.end())
+        runs = _finished(jobs_at(chosen), plan.workers, until=until)
+        level = chosen if runs else level
+    kept = level.table(table, seed)
+    rows, epochs = len(kept.frame), recipe.chosen_epochs(len(kept.frame))
+    cut = []
+    if level.epochs is not None and level.epochs < epochs:
+        cut.append(f"{level.epochs} epochs of {epochs}")
+    if rows < len(table.frame):
+        cut.append(f"{rows:,} rows")
+    count = len(runs) or 1
+    if cut or count < folds:
+        text = f"{count} run{'s' if count > 1 else ''} of {folds}"
+        cuts.say("affinity", f"affinities are of {', '.join([text, *cut])}")
+    return _measured(kept, runs or [trial], measure)
+
+
+@dataclass(frozen=True)
+class _AffinityJob:
+    """A joint run on the training rows of a fold that measures affinities."""
+
+    table: SupervisedTable
+    recipe: Recipe
+    seed: int
+    fold: int
+    rows: np.ndarray
+    settings: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        return f"affinity of fold {self.fold}, seed {self.seed}"
+
+    def run(self) -> np.ndarray:
+        """Return the affinities, [t, t]."""
+        return _run(self.table, self.recipe, self.seed, self.rows, dict(self.settings))
+
+
+def _jobs(
+    table: SupervisedTable,
+    recipe: Recipe,
+    settings: Mapping[str, Any],
+    folds: int,
+    seeds: int,
+    seed: int,
+) -> list[_AffinityJob]:
+    labels, tasks = table.labels(), list(table.tasks)
+    return [
+        _AffinityJob(table, recipe, of, fold, train, settings)
+        for of in range(seed, seed + seeds)
+        for fold, (train, _) in enumerate(
+            outer_folds(labels, tasks, folds, of, groups=table.groups, time=table.time)
         )
     ]
-    runs: list[np.ndarray] = []
-    settings = {"measure": measure, "rows": rows, "every": every}
-    for run in Parallel(n_jobs=workers or -1, return_as="generator")(
-        delayed(_run)(table, recipe, job_seed, train, settings) for job_seed, train in jobs
-    ):
-        runs.append(run)
+
+
+def _finished(
+    jobs: Sequence[_AffinityJob],
+    workers: int | None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    until: float | None = None,
+) -> list[np.ndarray]:
+    """Return what came out of the jobs that were done in time, in their order."""
+    runs: dict[str, np.ndarray] = {}
+    for key, run in run_jobs(jobs, workers=workers, until=until):
+        runs[key] = run
         if progress is not None:
             progress(len(runs), len(jobs))
-    known = np.isfinite(labels).astype(np.int64)
-    return Affinity(
-        tuple(task.name for task in table.tasks), np.stack(runs), measure, known.T @ known
-    )
+    return [runs[job.key] for job in jobs if job.key in runs]
+
+
+def _measured(table: SupervisedTable, runs: Sequence[np.ndarray], measure: Measure) -> Affinity:
+    known = np.isfinite(table.labels()).astype(np.int64)
+    names = tuple(task.name for task in table.tasks)
+    return Affinity(names, np.stack(runs), measure, known.T @ known)
 
 
 def _run(

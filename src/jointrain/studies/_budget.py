@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from jointrain._cores import available_cores
 from jointrain._worker_processes import warm_up
-from jointrain.data import SupervisedTable
-from jointrain.errors import InvalidInputError
 from jointrain.studies._baselines import CONSTANT
 from jointrain.studies._catalogue import FURTHER, SEPARATE, named_recipes
 from jointrain.studies._joint_forest import JOINT, why_not_joint
-from jointrain.studies._row_sample import sample_rows
+from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
 from jointrain.studies._study import Measurements, Study, open_store
 from jointrain.studies._study_result import StudyResult
 from jointrain.training._recipe import Recipe
@@ -38,18 +35,8 @@ SHARE_OF_RECIPES = 0.5
 SHARE_OF_LAST_FIT = 0.35
 """Share of the budget, at most, that is kept for the last fit."""
 
-SHARE_OF_LATE = 0.4
-"""With less than this share of the budget left, no pilot is tried again."""
-
 SHARE_OF_PILOT = 0.25
 """Share of what is left of the budget that one fold with single networks may take."""
-
-TRIAL_ROWS = 400
-TRIAL_EPOCHS = 3
-"""The trial that shows the pace before anything else, and is the answer if time is over then."""
-
-FEWEST_EPOCHS = 12
-"""Epochs are cut down to so many before rows are left out."""
 
 _Answer = Callable[[StudyResult, float, int], None]
 
@@ -99,63 +86,6 @@ def run_within_budget(
     return _BudgetedStudy(study, clock, base, further, workers, store, progress, on_answer).run()
 
 
-@dataclass(frozen=True)
-class Clock:
-    """The time of a budget.
-
-    Args:
-        seconds: All of it.
-        started: `time.monotonic()` of the beginning.
-    """
-
-    seconds: float
-    started: float
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self.started
-
-    @property
-    def left(self) -> float:
-        """Seconds until the end, negative after it."""
-        return self.seconds - self.spent
-
-
-@dataclass(frozen=True)
-class Level:
-    """How much one fold trains: what is cut of the epochs and of the rows.
-
-    Args:
-        rows: Rows that are used at most; None for all.
-        epochs: Epochs that are trained at most; None for as many as the recipe says.
-    """
-
-    rows: int | None = None
-    epochs: int | None = None
-
-
-def chosen_level(recipe: Recipe, rows: int, pace: float, seconds: float) -> Level:
-    """Return the level at which a fold takes no longer than so many seconds.
-
-    Args:
-        recipe: How many epochs there are without a cut.
-        rows: Rows of the table.
-        pace: Seconds of a fold by row and epoch.
-        seconds: What it may take.
-    """
-    epochs = recipe.chosen_epochs(rows)
-    affordable = seconds / max(pace, 1e-12)
-    if rows * epochs <= affordable:
-        return Level()
-    fewer = int(affordable / rows)
-    if fewer >= FEWEST_EPOCHS:
-        return Level(None, fewer)
-    least = min(epochs, FEWEST_EPOCHS)
-    fewer_rows = max(int(affordable / least), TRIAL_ROWS)
-    return Level(fewer_rows if fewer_rows < rows else None, least if least < epochs else None)
-
-
 class _BudgetedStudy:
     """The stages of `run_within_budget`, whose arguments it takes."""
 
@@ -170,80 +100,37 @@ class _BudgetedStudy:
         progress: Callable[[int, int], None] | None,
         on_answer: _Answer | None,
     ) -> None:
-        self._study, self._clock, self._workers = study, clock, workers
-        self._progress, self._on_answer, self._further = progress, on_answer, further
-        self._store = open_store(study, store)
+        self._study, self._clock = study, clock
+        self._on_answer, self._further = on_answer, further
         recipes = study.recipes
         self._first = [one for one in recipes if not isinstance(one.schedule, Alternating)]
         self._later = [one for one in recipes if one not in self._first]
         self._base = base or next((one for one in recipes if one.name != SEPARATE), self._first[0])
-        self._notes: dict[str, str] = {}
-        self._answer: StudyResult | None = None
+        self._cuts = Cuts(clock.seconds)
         self._plan = _Plan(study, clock, workers)
+        self._looks = FirstLooks(
+            study,
+            self._first,
+            self._plan,
+            self._cuts,
+            trial_baselines=(CONSTANT,),
+            store=open_store(study, store),
+            progress=progress,
+        )
 
     def run(self) -> StudyResult:
         """Run all stages."""
         warm_up(self._plan.workers)
-        trial = self._trial()
-        pilot = self._pilot()
+        trial = self._looks.trial()
+        pilot = self._looks.pilot(SHARE_OF_PILOT)
         if pilot is None:
-            self._say("trial", "nothing larger was done in time; these figures are a first look")
+            self._cuts.say("trial", NOTHING_LARGER)
             return self._result(trial)
         measured = self._whole_folds(pilot)
         self._more(measured)
         return self._result(measured)
 
     # --- stages ----------------------------------------------------------------------------------
-
-    def _trial(self) -> Measurements:
-        """Train for a few epochs on a few rows, in this process: it can't be lost."""
-        small = self._at(Level(TRIAL_ROWS, TRIAL_EPOCHS))
-        trial = self._measurements(replace(small, baselines=(CONSTANT,)), here=True)
-        try:
-            self._train(trial, folds=1)
-        except InvalidInputError:  # so few rows can't be split as all of them can
-            small = self._at(Level(None, TRIAL_EPOCHS))
-            trial = self._measurements(replace(small, baselines=(CONSTANT,)), here=True)
-            self._train(trial, folds=1)
-        rows = len(trial.study.table.frame)
-        epochs = trial.study.recipes[0].chosen_epochs(rows)
-        self._pace = self._plan.seconds_together(trial) / (rows * epochs)
-        self._describe(trial, Level(TRIAL_ROWS, TRIAL_EPOCHS))
-        return trial
-
-    def _pilot(self) -> Measurements | None:
-        """Measure a fold in each process, cut as the pace demands; None if none is done in time."""
-        found = None
-        rows = len(self._study.table.frame)
-        level: Level | None = None
-        for attempt in range(3):
-            share = SHARE_OF_PILOT * (self._clock.left - self._plan.reserve())
-            # ended processes take their time to start again
-            late = self._clock.left < SHARE_OF_LATE * self._clock.seconds
-            if share <= 0 or (late and attempt > 0):
-                break
-            wanted = chosen_level(self._first[0], rows, self._pace, share)
-            if found is not None and not _worth_it(wanted, level, self._first[0], rows):
-                break
-            level = wanted
-            study = self._at(level)
-            pilot = self._measurements(study)
-            before = time.monotonic()
-            # a fold that takes twice as long as thought is waited for, and the start of processes
-            self._train(pilot, folds=min(2, self._plan.workers), until=before + 2 * share)
-            used = len(study.table.frame) * study.recipes[0].chosen_epochs(len(study.table.frame))
-            left_out = pilot.keep_whole()
-            if not pilot.folds_done:
-                self._pace = 2 * max(self._pace, (time.monotonic() - before) / used)
-                continue
-            found = pilot
-            self._leave_out(left_out)
-            self._describe(pilot, level)
-            self._pace = self._plan.seconds_together(pilot) / used
-            self._plan.start_again(pilot, time.monotonic() - before)
-            if level == Level():
-                break
-        return found
 
     def _whole_folds(self, pilot: Measurements) -> Measurements:
         """Measure the first recipes on as many folds, with as large ensembles, as there is time."""
@@ -252,13 +139,13 @@ class _BudgetedStudy:
         if folds < 2 or plan.first_seconds(size, folds) > FIRST_ANSWER_SECONDS:
             count = int(FIRST_ANSWER_SECONDS / max(plan.first_seconds(1, 1), 1e-9))
             if folds >= 2 and count > pilot.folds_done:
-                self._train(pilot, folds=min(count, pilot.study.folds), until=plan.end())
+                self._looks.train(pilot, folds=min(count, pilot.study.folds), until=plan.end())
             self._tell(pilot, pilot.study.folds)
         if folds < 2:
             return pilot
         if (size, folds) == (1, pilot.study.folds):
-            self._train(pilot, folds=folds, until=plan.end())
-            self._leave_out(pilot.keep_whole())
+            self._looks.train(pilot, folds=folds, until=plan.end())
+            self._cuts.leave_out(pilot.keep_whole())
             measured = pilot
         else:
             study = replace(
@@ -267,13 +154,13 @@ class _BudgetedStudy:
                 recipes=_sized(pilot.study.recipes, size),
                 baselines=pilot.baselines,
             )
-            measured = self._measurements(study)
+            measured = self._looks.measurements(study)
             before = time.monotonic()
-            self._train(measured, until=plan.end())
+            self._looks.train(measured, until=plan.end())
             left_out = measured.keep_whole()
             if measured.folds_done < min(2, pilot.folds_done):
                 return pilot
-            self._leave_out(left_out)
+            self._cuts.leave_out(left_out)
             plan.learn(measured, time.monotonic() - before)
         plan.learn(measured)
         self._tell(measured, measured.study.folds)
@@ -283,7 +170,7 @@ class _BudgetedStudy:
         """Measure alternation, further recipes and baselines, and more seeds."""
         plan, seed = self._plan, self._study.seed
         if measured.folds_done < 2:
-            self._leave_out([recipe.name for recipe in self._later])
+            self._cuts.leave_out([recipe.name for recipe in self._later])
             return
         epochs, size = measured.study.recipes[0].epochs, measured.study.recipes[0].ensemble
         queue: list[Recipe | str] = list(_cut(self._later, epochs, size))
@@ -300,7 +187,7 @@ class _BudgetedStudy:
             plan.learn(measured, time.monotonic() - before)
             self._tell(measured, folds)
         done = {recipe.name for recipe in measured.recipes}
-        self._leave_out([recipe.name for recipe in self._later if recipe.name not in done])
+        self._cuts.leave_out([recipe.name for recipe in self._later if recipe.name not in done])
         recipes, baselines = measured.recipes, measured.baselines
         for more in range(seed + 1, seed + self._study.seeds):
             if not plan.affords(plan.folds_seconds([*recipes, *baselines], folds)):
@@ -328,54 +215,7 @@ class _BudgetedStudy:
         ]
         return _interleaved(_cut(named_recipes(names, self._base), epochs, size), baselines)
 
-    # --- what the stages share -------------------------------------------------------------------
-
-    def _at(self, level: Level) -> Study:
-        """Return the first recipes, as single networks, at a level."""
-        table: SupervisedTable = self._study.table
-        if level.rows is not None:
-            table = sample_rows(table, level.rows, self._study.seed)
-        recipes = [
-            replace(
-                recipe,
-                ensemble=1,
-                epochs=recipe.epochs
-                if level.epochs is None
-                else min(level.epochs, recipe.chosen_epochs(len(table.frame))),
-            )
-            for recipe in self._first
-        ]
-        return replace(self._study, table=table, recipes=recipes)
-
-    def _measurements(self, study: Study, *, here: bool = False) -> Measurements:
-        workers, store = (1, None) if here else (self._workers, self._store)
-        return Measurements(study, workers=workers, store=store, progress=self._progress)
-
-    def _train(
-        self, measured: Measurements, *, folds: int | None = None, until: float | None = None
-    ) -> None:
-        """Measure the first recipes and the baselines on folds of the first seed."""
-        study = measured.study
-        baselines = measured.baselines or study.baselines
-        measured.run(study.recipes, baselines, [study.seed], folds=folds, apart=True, until=until)
-
-    def _describe(self, measured: Measurements, level: Level) -> None:
-        """Note what a level cut."""
-        for key in ("epochs", "rows"):
-            self._notes.pop(key, None)
-        rows, used = len(self._study.table.frame), len(measured.study.table.frame)
-        epochs = self._first[0].chosen_epochs(used)
-        if level.epochs is not None and level.epochs < epochs:
-            self._say("epochs", f"networks were trained for {level.epochs} epochs of {epochs}")
-        if used < rows:
-            self._say("rows", f"a sample of {used:,} of {rows:,} rows was used")
-
-    def _leave_out(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._say(name, f"{name} was left out")
-
-    def _say(self, key: str, text: str) -> None:
-        self._notes[key] = f"budget of {self._clock.seconds:g} s: {text}"
+    # --- what the stages share ------------------------------------------------------------------
 
     def _tell(self, measured: Measurements, planned: int) -> None:
         if self._on_answer is not None and measured.folds_done:
@@ -386,54 +226,14 @@ class _BudgetedStudy:
         measured.keep_whole()
         folds, planned = measured.folds_done, self._study.folds
         if folds < planned:
-            self._say("folds", f"{folds} fold{'s' if folds > 1 else ''} of {planned} were measured")
-        return measured.result(tuple(self._notes.values()))
+            self._cuts.say(
+                "folds", f"{folds} fold{'s' if folds > 1 else ''} of {planned} were measured"
+            )
+        return measured.result(self._cuts.texts)
 
 
-class _Plan:
-    """What things cost, and what is left.
-
-    Args:
-        study: The study.
-        clock: Its time.
-        workers: Processes; None for one for each core.
-    """
-
-    def __init__(self, study: Study, clock: Clock, workers: int | None) -> None:
-        self.study, self.clock = study, clock
-        self.workers = workers or available_cores()
-        # seconds of a fold in a process, by name; as the clock has it, on the machine as it is
-        self.costs: dict[str, float] = {}
-        self._single: Mapping[str, float] = {}
-        # by how much more a stage took than the sum of its parts: start of processes, encoding
-        self._more = 1.0
-
-    def start_again(self, pilot: Measurements, wall: float) -> None:
-        """Take in what single networks cost in a pilot, which took so many seconds."""
-        self.costs = {}
-        self.learn(pilot, wall)
-        self._single = dict(self.costs)
-
-    def learn(self, measured: Measurements, wall: float | None = None) -> None:
-        """Take in what folds cost; `wall` is what the last stage took as a whole."""
-        self.costs |= measured.seconds_of_a_fold()
-        if wall is not None:
-            expected = measured.newest_seconds / min(self.workers, max(measured.newest_jobs, 1))
-            self._more = min(max(wall / max(expected, 0.1), 1.0), 3.0)
-
-    def seconds_together(self, measured: Measurements) -> float:
-        """Return what a fold of the first recipes takes, trained together in one process."""
-        costs = measured.seconds_of_a_fold()
-        return sum(costs[recipe.name] for recipe in measured.recipes)
-
-    def first_seconds(self, size: int, folds: int) -> float:
-        """Return what the first recipes take with so many networks, by what one network took."""
-        names = {recipe.name for recipe in self.study.recipes}
-        networks = sum(cost for name, cost in self._single.items() if name in names)
-        baselines = sum(cost for name, cost in self._single.items() if name not in names)
-        # a baseline is also fitted on parts of the rows, for the choice of the blend
-        work = networks * size + baselines * (1 + min(size, 4)) / 2
-        return self._more * folds * work / min(self.workers, folds)
+class _Plan(Pace):
+    """What things cost, and what is left, with a last fit at the end."""
 
     def affordable_size(self, first: Sequence[Recipe]) -> tuple[int, int]:
         """Return how many networks an ensemble may have, and on how many folds."""
@@ -455,11 +255,6 @@ class _Plan:
                     return size, fewer
         return 1, 1
 
-    def folds_seconds(self, what: Iterable[Recipe | str], folds: int) -> float:
-        """Return what recipes and baselines take on folds."""
-        work = folds * sum(self._cost(one) for one in what)
-        return self._more * work / min(self.workers, folds)
-
     def affords(self, seconds: float) -> bool:
         """Return whether there is time for so many seconds, and the last fit."""
         return self.clock.spent + seconds + self._last_fit() <= self.clock.seconds
@@ -467,10 +262,6 @@ class _Plan:
     def reserve(self) -> float:
         """Return what is kept for the last fit at most."""
         return min(self._last_fit(), SHARE_OF_LAST_FIT * self.clock.seconds)
-
-    def end(self) -> float:
-        """Return the `time.monotonic()` at which a stage is ended."""
-        return self.clock.started + self.clock.seconds - self.reserve()
 
     def next_batch(self, queue: list[Recipe | str], folds: int) -> list[Recipe | str]:
         """Take from the queue what is run next: enough to be worth a stage, not more than there is.
@@ -490,7 +281,7 @@ class _Plan:
         """Return what the last fit and the files take: of the dearest four, in one process."""
         return 5 + 1.3 * self._more * sum(sorted(self.costs.values())[-4:])
 
-    def _cost(self, what: Recipe | str) -> float:
+    def cost(self, what: Recipe | str) -> float:
         """Return the seconds of a fold: as measured, or guessed from those of the joint recipe."""
         name = what if isinstance(what, str) else what.name
         if name in self.costs:
@@ -508,18 +299,6 @@ class _Plan:
             return 8 * joint
         plain = what.network == "hard" and what.balancer in (None, "uncertainty")
         return joint * (1.5 if plain else 15)
-
-
-def _worth_it(wanted: Level, level: Level | None, recipe: Recipe, rows: int) -> bool:
-    """Return whether another level trains so much more that it is worth another pilot."""
-    assert level is not None
-
-    def work(of: Level) -> int:
-        used = min(of.rows or rows, rows)
-        epochs = recipe.chosen_epochs(used)
-        return used * min(of.epochs or epochs, epochs)
-
-    return work(wanted) > 1.7 * work(level)
 
 
 def _sized(recipes: Sequence[Recipe], size: int) -> list[Recipe]:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from jointrain._worker_processes import warm_up
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._changes import fold_overlaps, task_changes
-from jointrain.studies._fold_runs import Fold
+from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
 from jointrain.studies._statistics import (
     MARGIN,
     Changes,
@@ -26,12 +27,15 @@ from jointrain.studies._statistics import (
     judge_all,
     mean_estimate,
 )
-from jointrain.studies._study import Study
+from jointrain.studies._study import Measurements, Study
 from jointrain.task import Task
 from jointrain.training._recipe import Recipe
 
 CLEARLY_CHEAPER = 0.6
 """A candidate is clearly cheaper with less than this share of the time: stopping early varies."""
+
+SHARE_OF_FIRST = 0.5
+"""Share of the budget that is meant for what has to be measured; the rest is for the search."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Candidates:
         overlaps: As `fold_overlaps`, by task, folds in the order of seeds and numbers; empty if the
             folds are not known.
         margin: Changes up to this many percent do not matter, as in `StudyResult`.
+        notes: What a budget cut, in words.
     """
 
     tasks: tuple[Task, ...]
@@ -62,6 +67,7 @@ class Candidates:
     seconds: Mapping[str, float] = field(default_factory=dict)
     overlaps: Mapping[str, np.ndarray] = field(default_factory=dict)
     margin: float = MARGIN
+    notes: tuple[str, ...] = ()
 
     def values(self, name: str, task: str, metric: str) -> np.ndarray:
         """Return a metric of a candidate over seeds and folds, [J], NaN where it is undefined."""
@@ -254,7 +260,7 @@ class Candidates:
 
 
 class Evaluator:
-    """Measures recipes on the inner folds of a table, within a budget of seconds.
+    """Measures recipes on the inner folds of a table, as many as a budget of seconds pays for.
 
     Args:
         table: The rows.
@@ -262,11 +268,12 @@ class Evaluator:
         seeds: Number of repetitions, each with folds and initial weights of its own.
         seed: The first repetition's seed.
         workers: Processes; default one for each core.
-        budget: Seconds that all measurements may take, by the pace of those made; None is no limit.
+        budget: Seconds for everything; None is no limit.
+        started: `time.monotonic()` of the budget's beginning; default now.
         progress: Called with the number of finished folds and of all, of each round.
 
     Raises:
-        InvalidInputError: The budget is not positive.
+        InvalidInputError: The budget is not positive, or there is one task.
     """
 
     def __init__(
@@ -278,6 +285,7 @@ class Evaluator:
         seed: int = 0,
         workers: int | None = None,
         budget: float | None = None,
+        started: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         if budget is not None and not budget > 0:
@@ -288,82 +296,170 @@ class Evaluator:
             raise InvalidInputError(
                 f"there is one task, {table.tasks[0].name!r}; name two targets or more"
             )
-        self.table = table
-        self.folds = folds
-        self.seeds = seeds
-        self.seed = seed
-        self.workers = workers
-        self.budget = budget
-        self.progress = progress
-        self.names: list[str] = []
-        self.frames: list[pl.DataFrame] = []
-        self.seconds: dict[str, float] = {}
-        self._folds: dict[tuple[int, int], Fold] = {}
-        self._start = time.monotonic()
-        self._pace = 0.0
+        self.folds, self.seeds, self.seed = folds, seeds, seed
+        self.workers, self.progress = workers, progress
+        self.cuts = Cuts(0.0 if budget is None else budget)
+        """What the budget cut."""
+        self._table = table
+        self._clock: Clock | None = None
+        if budget is not None:
+            self._clock = Clock(budget, time.monotonic() if started is None else started)
+        self._plan: Pace | None = None
+        self._folds: int | None = None
+        self._needed: Sequence[str] = (SEPARATE,)
+        self._pace = 0.0  # seconds of a recipe on all folds and seeds
 
-    def run_first(self, recipes: Sequence[Recipe], what: str) -> None:
-        """Measure the recipes without which there is no answer; fewer seeds if they must be.
+    @property
+    def plan(self) -> Pace | None:
+        """What things cost within the budget; None without one."""
+        return self._plan
+
+    @property
+    def table(self) -> SupervisedTable:
+        """The rows that are measured."""
+        return self._measured.study.table
+
+    @property
+    def names(self) -> list[str]:
+        """What has been measured."""
+        return [recipe.name for recipe in self._measured.recipes]
+
+    def run_first(
+        self, recipes: Sequence[Recipe], reference: str, *, share: float = SHARE_OF_FIRST
+    ) -> None:
+        """Measure the recipes without which there is no answer.
+
+        Within a budget, a few epochs on a few rows show the pace of the machine; if the time is
+        over then, that is the answer. Else less is measured where all is too much, in this order:
+        fewer seeds; smaller ensembles; fewer epochs; a sample of the rows; fewer folds; recipes
+        that are not done in time are left out. What was cut is noted in `cuts`.
 
         Args:
-            recipes: What to measure; the first is measured alone at first, to learn the pace.
-            what: What they are, for the error message.
+            recipes: What to measure; one is named ``separate``.
+            reference: The one of them that the others are compared with, beside ``separate``.
+            share: Share of the budget, at most, that is meant for them.
 
         Raises:
-            InvalidInputError: The budget is too small for them with one seed.
+            InvalidInputError: The table can't be split into so many folds.
         """
-        if self.budget is None:
+        study = Study(self._table, recipes, (), folds=self.folds, seeds=self.seeds, seed=self.seed)
+        self._needed = tuple(dict.fromkeys((SEPARATE, reference)))
+        if self._clock is None:
+            self._measured = Measurements(study, workers=self.workers, progress=self.progress)
             self.run(recipes)
             return
-        seeds, self.seeds = self.seeds, 1
-        self.run(recipes[:1])
-        needed = self._pace * len(recipes)
-        if needed > self.budget:
-            raise InvalidInputError(
-                f"a budget of {self.budget:g} s is too small: one recipe on {self.folds} folds "
-                f"took {self._pace:.3g} s, and {len(recipes)} are needed ({what}); give "
-                f"{math.ceil(1.2 * needed)} s or more, or use fewer folds or epochs"
-            )
-        self.run(recipes[1:])
-        # half of the budget is for the search itself
-        affordable = 1 + int((self.budget / 2 - self._spent()) / (self._pace * len(recipes)))
-        self.seeds = max(1, min(seeds, affordable))
-        if self.seeds > 1:
-            self._measure(recipes, range(self.seed + 1, self.seed + self.seeds))
-
-    def run(self, recipes: Sequence[Recipe]) -> None:
-        """Measure recipes, all at once."""
-        self.names += [recipe.name for recipe in recipes]
-        self._measure(recipes, range(self.seed, self.seed + self.seeds))
-
-    def _measure(self, recipes: Sequence[Recipe], seeds: range) -> None:
-        if not recipes:
-            return
-        # a study wants one recipe of this name as its own reference; any will do here
-        names = [SEPARATE, *(f"candidate {index}" for index in range(1, len(recipes)))]
-        named = [replace(recipe, name=name) for recipe, name in zip(recipes, names, strict=True)]
-        start = time.monotonic()
-        result = Study(
-            self.table, named, (), folds=self.folds, seeds=len(seeds), seed=seeds.start
-        ).run(workers=self.workers, progress=self.progress)
-        self._pace = (time.monotonic() - start) / (len(recipes) * len(seeds))
-        given = dict(zip(names, (recipe.name for recipe in recipes), strict=True))
-        self.frames.append(
-            result.table.with_columns(pl.col("recipe").replace_strict(given).cast(pl.String))
+        plan = self._plan = Pace(study, self._clock, self.workers)
+        warm_up(plan.workers)
+        looks = FirstLooks(
+            study, recipes, plan, self.cuts, needed=self._needed, progress=self.progress
         )
-        self._folds |= {(fold.seed, fold.number): fold for fold in result.folds}
-        for name, spent in result.seconds.items():
-            self.seconds[given[name]] = self.seconds.get(given[name], 0.0) + spent
+        self._measured, self._folds = looks.trial(), 1
+        # pilot and folds come one after the other
+        pilot = looks.pilot(share / (1 + math.ceil(self.folds / plan.workers)))
+        if pilot is None:
+            self.cuts.say("trial", NOTHING_LARGER)
+            self._pace = math.inf
+        else:
+            self._measured = self._whole_folds(looks, pilot, recipes, share)
+            self._folds = self._measured.folds_done
+            if self._folds > 1:
+                self._more_seeds(share)
+            seconds = plan.folds_seconds(self.names, self._folds)
+            self._pace = len(self._measured.seeds_done) * seconds / len(self.names)
+        self._measured.forget_predictions()
+        self._describe(recipes[0])
 
-    def _spent(self) -> float:
-        return time.monotonic() - self._start
+    def _describe(self, recipe: Recipe) -> None:
+        """Note what was cut beside the recipe's epochs, and the rows."""
+        study, seeds = self._measured.study, len(self._measured.seeds_done)
+        rows = len(study.table.frame)
+        size, wanted = study.recipes[0].chosen_ensemble(rows), recipe.chosen_ensemble(rows)
+        if size < wanted:
+            text = f"ensembles of {size} networks" if size > 1 else "single networks"
+            self.cuts.say("ensembles", f"{text} were trained in place of ensembles of {wanted}")
+        if self._folds is not None and self._folds < self.folds:
+            self.cuts.fewer_folds(self._folds, self.folds)
+        if seeds < self.seeds:
+            text = f"{seeds} seed{'s' if seeds > 1 else ''} of {self.seeds} were measured"
+            self.cuts.say("seeds", text)
+
+    def _whole_folds(
+        self, looks: FirstLooks, pilot: Measurements, recipes: Sequence[Recipe], share: float
+    ) -> Measurements:
+        """Measure the first recipes on as many folds, with as large ensembles, as there is time."""
+        plan = self._plan
+        assert plan is not None
+        clock, planned = plan.clock, pilot.study.folds
+        wanted = recipes[0].chosen_ensemble(len(pilot.study.table.frame))
+        room = share * clock.seconds - clock.spent
+        most = clock.left - plan.reserve()
+        choices = [(size, planned, room) for size in (wanted, 8, 4, 2) if 1 < size <= wanted]
+        choices += [(1, folds, most) for folds in (planned, 3, 2) if folds <= planned]
+        size, folds = next(
+            ((s, f) for s, f, seconds in choices if plan.first_seconds(s, f) <= seconds), (1, 1)
+        )
+        if folds < 2:
+            return pilot
+        before = time.monotonic()
+        if (size, folds) == (1, planned):
+            measured = pilot
+        else:
+            sized = [replace(recipe, ensemble=size) for recipe in pilot.study.recipes]
+            measured = looks.measurements(replace(pilot.study, recipes=sized, folds=folds))
+        looks.train(measured, folds=folds, until=plan.end())
+        left_out = measured.keep_whole(self._needed)
+        if measured.folds_done < min(2, pilot.folds_done):
+            return pilot
+        self.cuts.leave_out(left_out)
+        plan.learn(measured, time.monotonic() - before)
+        return measured
+
+    def _more_seeds(self, share: float) -> None:
+        """Measure the first recipes on as many seeds as the share of the budget pays for."""
+        plan, measured, folds = self._plan, self._measured, self._measured.folds_done
+        assert plan is not None
+        for seed in range(self.seed + 1, self.seed + self.seeds):
+            room = share * plan.clock.seconds - plan.clock.spent
+            if plan.folds_seconds(self.names, folds) > room:
+                break
+            before = time.monotonic()
+            measured.run(measured.recipes, (), [seed], folds=folds, until=plan.end())
+            measured.keep_whole(self._needed)
+            plan.learn(measured, time.monotonic() - before)
+
+    def run(self, recipes: Sequence[Recipe]) -> list[str]:
+        """Measure recipes, all at once, as the first ones were; return the names of those done."""
+        measured = self._measured
+        if self._plan is None:
+            measured.run(recipes, (), range(self.seed, self.seed + self.seeds))
+        else:
+            first, seeds = measured.study.recipes[0], measured.seeds_done
+            made = [replace(one, epochs=first.epochs, ensemble=first.ensemble) for one in recipes]
+            before = time.monotonic()
+            measured.run(made, (), seeds, folds=self._folds, until=self._plan.end())
+            measured.keep_whole(self._needed, seeds)
+            self._pace = (time.monotonic() - before) / len(recipes)
+        measured.forget_predictions()
+        done = set(self.names)
+        return [recipe.name for recipe in recipes if recipe.name in done]
 
     def affordable(self, wanted: int) -> int:
         """Return how many of the wanted recipes the rest of the budget pays for."""
-        if self.budget is None:
+        if self._plan is None:
             return wanted
-        left = self.budget - self._spent()
-        return max(0, min(wanted, int(left / (self._pace * self.seeds))))
+        left = self._plan.clock.left - self._plan.reserve()
+        return max(0, min(wanted, int(0.9 * left / max(self._pace, 1e-6))))
+
+    def fewer_candidates(self, done: int, wanted: int, what: str) -> None:
+        """Note that the search had to do with fewer candidates than it was to have.
+
+        Args:
+            done: How many were measured.
+            wanted: How many there were to be.
+            what: What they are.
+        """
+        if self._plan is not None and done < wanted:
+            self.cuts.say("search", f"{done} of {wanted} {what} were measured")
 
     def candidates(
         self,
@@ -379,28 +475,31 @@ class Evaluator:
             baseline: The candidate that Delta-m is relative to.
             reference: The candidate that is kept unless another one is shown to be better.
             importance: How much a task's change counts, by task.
-            choices: What may be chosen, the preferred of equals first; default everything.
+            choices: What may be chosen, the preferred of equals first; default everything. What has
+                not been measured is passed over.
             margin: Changes up to this many percent do not matter.
 
         Raises:
             InvalidInputError: The margin or an importance is none.
         """
-        table = self.table
-        folds = [self._folds[key] for key in sorted(self._folds)]
+        result, table, names = self._measured.result(), self.table, self.names
+        done = set(result.table.select("seed", "fold").unique().iter_rows())
+        folds = [fold for fold in result.folds if (fold.seed, fold.number) in done]
         given = dict(importance or {})
         check_margin(margin)
-        check_importance(given, [task.name for task in self.table.tasks])
+        check_importance(given, [task.name for task in table.tasks])
         return Candidates(
-            self.table.tasks,
-            tuple(self.names),
-            tuple(self.names if choices is None else choices),
-            pl.concat(self.frames),
+            table.tasks,
+            tuple(names),
+            tuple(name for name in (names if choices is None else choices) if name in names),
+            result.table,
             baseline,
             reference,
             given,
-            dict(self.seconds),
+            dict(result.seconds),
             fold_overlaps(table.tasks, table.labels(), folds, table.groups),
             margin,
+            self.cuts.texts,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
-from jointrain.studies._affinity import Affinity, Measure, measure_affinity
+from jointrain.studies._affinity import Affinity, Measure, measure_affinity_in_time
 from jointrain.studies._candidates import Candidates, Evaluator, check_importance
 from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._flags import groups_text
@@ -88,6 +89,7 @@ def search_groups(
     importance: Mapping[str, float] | None = None,
     margin: float = MARGIN,
     budget: float | None = None,
+    started: float | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> GroupResult:
@@ -110,13 +112,14 @@ def search_groups(
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
         margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
         budget: Seconds for everything; None (default) is no limit. With one, the result depends on
-            the speed of the machine.
+            the speed of the machine, and there is always one: what was cut is in its notes.
+        started: `time.monotonic()` of the budget's beginning; default now.
         workers: Processes; default one for each core.
         progress: Called with the number of finished folds and of all, of each round.
 
     Raises:
         InvalidInputError: There is one task, there are more models than tasks, the recipe trains
-            tasks separately, a number lies outside its range, or the budget is too small.
+            tasks separately, or a number lies outside its range.
 
     Source: Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS
         2021 (affinities from one joint run); Ayman et al., "Ensemble Prediction of Task Affinity
@@ -142,6 +145,7 @@ def search_groups(
         seed=seed,
         workers=workers,
         budget=budget,
+        started=started,
         progress=progress,
     )
     check_models(models, len(names))
@@ -151,14 +155,17 @@ def search_groups(
         (whole,): replace(recipe, name=TOGETHER, partition=(tuple(names),)),
         alone: replace(recipe, name=SEPARATE, partition=tuple((name,) for name in names)),
     }
-    evaluator.run_first([*made.values()], "separate models and one for all")
-    affinity = measure_affinity(
-        table,
-        replace(recipe, schedule=Joint(), balancer=None, balancer_options=(), layout="one"),
+    evaluator.run_first([*made.values()], TOGETHER)
+    joint = replace(recipe, schedule=Joint(), balancer=None, balancer_options=(), layout="one")
+    affinity = measure_affinity_in_time(
+        evaluator.table,
+        joint,
         measure=measure,
         folds=folds,
         seed=seed,
         workers=workers,
+        plan=evaluator.plan,
+        cuts=evaluator.cuts,
     )
     generator = np.random.default_rng(seed)
 
@@ -169,24 +176,30 @@ def search_groups(
         choices = [made[partition].name for partition in allowed]
         return evaluator.candidates(SEPARATE, reference, importance, choices, margin)
 
-    def measure_partitions(partitions: Sequence[Partition]) -> None:
+    def measure_partitions(partitions: Sequence[Partition]) -> bool:
+        """Measure partitions; return whether all were done in time."""
         for partition in partitions:
             groups = tuple(tuple(names[task] for task in group) for group in partition)
             made[partition] = replace(recipe, name=groups_text(groups), partition=groups)
-        evaluator.run([made[partition] for partition in partitions])
+        found = evaluator.run([made[partition] for partition in partitions])
+        for partition in [p for p in partitions if made[p].name not in found]:
+            del made[partition]
+        return len(found) == len(partitions)
 
     rounds = [p for p in pair_partitions(len(names)) if p not in made][: max(1, trials // 2)]
     done = evaluator.affordable(len(rounds))
-    if done:
-        measure_partitions(rounds[:done])
-    while done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
+    in_time = measure_partitions(rounds[:done]) if done else True
+    while in_time and done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
         by_name = {made_recipe.name: made_recipe for made_recipe in made.values()}
         predictor = GainPredictor(affinity, measured_gains(figures(), by_name))
         proposed = _propose(predictor, made, count, models, importance, names, generator)
         if not proposed:
             break
-        measure_partitions(proposed)
+        in_time = measure_partitions(proposed)
         done += len(proposed)
+    else:
+        possible = min(trials, _count_partitions(len(names)) - 2)
+        evaluator.fewer_candidates(len(made) - 2, possible, "further groupings")
     return GroupResult(figures(), {r.name: r for r in made.values()}, affinity, models)
 
 
@@ -204,6 +217,14 @@ def pair_partitions(count: int) -> list[Partition]:
         rounds.append(tuple(sorted(groups)))
         players = [players[0], players[-1], *players[1:-1]]
     return rounds
+
+
+def _count_partitions(count: int) -> int:
+    """Return in how many ways so many tasks can be cut into groups (Bell's number)."""
+    row = [1]
+    for _ in range(count - 1):
+        row = list(itertools.accumulate([row[-1], *row]))
+    return row[-1]
 
 
 def measured_gains(

@@ -28,6 +28,9 @@ from jointrain.training._recipe import Recipe
 from jointrain.training._schedule import Separate
 from jointrain.training._trainer import Trainer
 
+SHARE_OF_ALL = 0.8
+"""Share of a budget that is meant for all split points and seeds; nothing comes after them."""
+
 
 @dataclass(frozen=True)
 class ShareResult:
@@ -62,6 +65,7 @@ def search_shared_depth(
     importance: Mapping[str, float] | None = None,
     margin: float = MARGIN,
     budget: float | None = None,
+    started: float | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ShareResult:
@@ -78,13 +82,15 @@ def search_shared_depth(
         seed: Seed of the first repetition.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
         margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
-        budget: Seconds for everything, at the cost of seeds; None (default) is no limit.
+        budget: Seconds for everything; None (default) is no limit. With one, the result depends on
+            the speed of the machine, and there is always one: what was cut is in its notes.
+        started: `time.monotonic()` of the budget's beginning; default now.
         workers: Processes; default one for each core.
         progress: Called with the number of finished folds and of all.
 
     Raises:
-        InvalidInputError: There is one task, the recipe trains tasks separately, a number lies
-            outside its range, or the budget is too small.
+        InvalidInputError: There is one task, the recipe trains tasks separately, or a number lies
+            outside its range.
 
     Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2 (sharing lower
         layers).
@@ -104,6 +110,7 @@ def search_shared_depth(
         seed=seed,
         workers=workers,
         budget=budget,
+        started=started,
         progress=progress,
     )
     depths = {depth_text(depth, recipe.depth): depth for depth in range(recipe.depth, -1, -1)}
@@ -114,10 +121,10 @@ def search_shared_depth(
         ),
         *(replace(recipe, name=name, shared_depth=depth) for name, depth in depths.items()),
     ]  # fmt: skip
-    evaluator.run_first(recipes, "separate models and each split point")
-    candidates = evaluator.candidates(
-        SEPARATE, depth_text(recipe.depth, recipe.depth), importance, list(depths), margin
-    )
+    whole = depth_text(recipe.depth, recipe.depth)
+    evaluator.run_first(recipes, whole, share=SHARE_OF_ALL)
+    candidates = evaluator.candidates(SEPARATE, whole, importance, list(depths), margin)
+    depths = {name: depths[name] for name in candidates.choices}
     return ShareResult(candidates, depths)
 
 

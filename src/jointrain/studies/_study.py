@@ -268,16 +268,31 @@ class Measurements:
             ) from None
         return made
 
-    def keep_whole(self) -> list[str]:
+    def keep_whole(
+        self, needed: Sequence[str] = (SEPARATE,), seeds: Iterable[int] = ()
+    ) -> list[str]:
         """Forget what was ended too soon, and return what is left out altogether.
 
-        The folds that separate models were trained on are what is compared. A recipe or baseline
+        The folds that the needed recipes were trained on are what is compared. A recipe or baseline
         that lacks one of them is left out; so is a later seed that lacks a run of the others.
+
+        Args:
+            needed: Names of the recipes without which a fold is worth nothing.
+            seeds: Later seeds that stay: what lacks a run of theirs is left out, too.
         """
         seed = self.study.seed
-        numbers = {fold for name, of, fold in self._results if (name, of) == (SEPARATE, seed)}
+        numbers = {
+            fold
+            for name, of, fold in self._results
+            if of == seed and all((one, seed, fold) in self._results for one in needed)
+        }
+        settled = {seed, *seeds}
         names = [*self._recipes, *self._baselines]
-        whole = [n for n in names if all((n, seed, fold) in self._results for fold in numbers)]
+        whole = [
+            name
+            for name in names
+            if all((name, of, fold) in self._results for of in settled for fold in numbers)
+        ]
         seeds = {
             of
             for of in self._folds
@@ -293,6 +308,13 @@ class Measurements:
         self._baselines = [name for name in self._baselines if name in whole]
         return [name for name in names if name not in whole]
 
+    def forget_predictions(self) -> None:
+        """Keep metrics alone: what is not shipped needs no predictions."""
+        for key, result in self._results.items():
+            if len(result.test):
+                none = result.inner_rows[:0]
+                self._results[key] = replace(result, test={}, inner_rows=none, inner={})
+
     def result_of_whole(self) -> StudyResult:
         """Return what was measured on all folds of separate models, and forget nothing."""
         whole = copy.copy(self)
@@ -303,6 +325,11 @@ class Measurements:
     def folds_done(self) -> int:
         """On how many folds of the first seed separate models were trained."""
         return sum((name, of) == (SEPARATE, self.study.seed) for name, of, _ in self._results)
+
+    @property
+    def seeds_done(self) -> list[int]:
+        """The seeds that were measured."""
+        return sorted(self._folds)
 
     def result(self, notes: Sequence[str] = ()) -> StudyResult:
         """Return what was measured so far.

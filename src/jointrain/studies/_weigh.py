@@ -87,6 +87,7 @@ def search_weights(
     importance: Mapping[str, float] | None = None,
     margin: float = MARGIN,
     budget: float | None = None,
+    started: float | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> WeighResult:
@@ -108,13 +109,14 @@ def search_weights(
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
         margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
         budget: Seconds for everything; None (default) is no limit. With one, the result depends on
-            the speed of the machine.
+            the speed of the machine, and there is always one: what was cut is in its notes.
+        started: `time.monotonic()` of the budget's beginning; default now.
         workers: Processes; default one for each core.
         progress: Called with the number of finished folds and of all, of each round.
 
     Raises:
-        InvalidInputError: There is one task, the recipe trains tasks separately, a number lies
-            outside its range, or the budget is too small.
+        InvalidInputError: There is one task, the recipe trains tasks separately, or a number lies
+            outside its range.
 
     Source: Xin et al., "Do Current Multi-Task Optimization Methods in Deep Learning Even Help?",
         NeurIPS 2022, and Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task
@@ -140,6 +142,7 @@ def search_weights(
         seed=seed,
         workers=workers,
         budget=budget,
+        started=started,
         progress=progress,
     )
     labelled = dict(zip(names, np.isfinite(table.labels()).sum(0).tolist(), strict=True))
@@ -152,7 +155,7 @@ def search_weights(
         balancer_options=(),
     )  # fmt: skip
     recipes = {EQUAL: joint[EQUAL], SEPARATE: separate, **joint}
-    evaluator.run_first(list(recipes.values()), "separate models and each rule")
+    evaluator.run_first(list(recipes.values()), EQUAL)
     sampler = _Sampler(names, pareto, seed)
 
     def figures() -> Candidates:
@@ -161,7 +164,7 @@ def search_weights(
 
     known = figures()
     sampler.add(dict.fromkeys(names, 1.0), known, EQUAL)
-    if "size" in rules:
+    if "size" in evaluator.names:
         sampler.add(size_weights(labelled), known, "size")
     done = 0
     while done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
@@ -171,10 +174,13 @@ def search_weights(
             for position, weights in enumerate(drawn, start=1)
         ]
         recipes |= {candidate.name: candidate for candidate in batch}
-        evaluator.run(batch)
+        if len(evaluator.run(batch)) < count:
+            break
         sampler.tell([candidate.name for candidate in batch], figures())
         done += count
-    return WeighResult(figures(), recipes, pareto)
+    evaluator.fewer_candidates(done, trials, "searched weightings")
+    candidates = figures()
+    return WeighResult(candidates, {name: recipes[name] for name in candidates.names}, pareto)
 
 
 class _Sampler:

@@ -1,0 +1,337 @@
+"""The pace of a machine: first looks at a study, and what that says of what more of it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from jointrain._cores import available_cores
+from jointrain.data import SupervisedTable
+from jointrain.errors import InvalidInputError
+from jointrain.studies._catalogue import SEPARATE
+from jointrain.studies._row_sample import sample_rows
+from jointrain.studies._run_store import RunStore
+from jointrain.studies._study import Measurements, Study
+from jointrain.training._recipe import Recipe
+
+TRIAL_ROWS = 400
+TRIAL_EPOCHS = 3
+"""The trial that shows the pace before anything else, and is the answer if time is over then."""
+
+FEWEST_EPOCHS = 12
+"""Epochs are cut down to so many before rows are left out."""
+
+SHARE_OF_LATE = 0.4
+"""With less than this share of the budget left, no pilot is tried again."""
+
+NOTHING_LARGER = "nothing larger was done in time; these figures are a first look"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time of a budget.
+
+    Args:
+        seconds: All of it.
+        started: `time.monotonic()` of the beginning.
+    """
+
+    seconds: float
+    started: float
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self.started
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end, negative after it."""
+        return self.seconds - self.spent
+
+
+class Cuts:
+    """What a budget cut, in words.
+
+    Args:
+        seconds: The budget.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._texts: dict[str, str] = {}
+
+    def say(self, key: str, text: str) -> None:
+        """Note a cut in place of an earlier one of this key."""
+        self._texts[key] = f"budget of {self._seconds:g} s: {text}"
+
+    def take_back(self, *keys: str) -> None:
+        """Forget cuts."""
+        for key in keys:
+            self._texts.pop(key, None)
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Note that recipes or baselines were left out."""
+        for name in names:
+            self.say(name, f"{name} was left out")
+
+    def fewer_folds(self, folds: int, planned: int) -> None:
+        """Note that fewer folds than planned were measured."""
+        self.say("folds", f"{folds} fold{'s' if folds > 1 else ''} of {planned} were measured")
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of them, in their order."""
+        return tuple(self._texts.values())
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much one fold trains: what is cut of the epochs and of the rows.
+
+    Args:
+        rows: Rows that are used at most; None for all.
+        epochs: Epochs that are trained at most; None for as many as the recipe says.
+    """
+
+    rows: int | None = None
+    epochs: int | None = None
+
+    def table(self, table: SupervisedTable, seed: int) -> SupervisedTable:
+        """Return the rows that are used."""
+        return table if self.rows is None else sample_rows(table, self.rows, seed)
+
+    def recipe(self, recipe: Recipe, rows: int) -> Recipe:
+        """Return a recipe of single networks that are trained no longer, on so many rows."""
+        epochs = recipe.epochs
+        if self.epochs is not None:
+            epochs = min(self.epochs, recipe.chosen_epochs(rows))
+        return replace(recipe, ensemble=1, epochs=epochs)
+
+
+TRIAL = Level(TRIAL_ROWS, TRIAL_EPOCHS)
+
+
+def chosen_level(recipe: Recipe, rows: int, pace: float, seconds: float) -> Level:
+    """Return the level at which a fold takes no longer than so many seconds.
+
+    Args:
+        recipe: How many epochs there are without a cut.
+        rows: Rows of the table.
+        pace: Seconds of a fold by row and epoch.
+        seconds: What it may take.
+    """
+    epochs = recipe.chosen_epochs(rows)
+    affordable = seconds / max(pace, 1e-12)
+    if rows * epochs <= affordable:
+        return Level()
+    fewer = int(affordable / rows)
+    if fewer >= FEWEST_EPOCHS:
+        return Level(None, fewer)
+    least = min(epochs, FEWEST_EPOCHS)
+    fewer_rows = max(int(affordable / least), TRIAL_ROWS)
+    return Level(fewer_rows if fewer_rows < rows else None, least if least < epochs else None)
+
+
+class Pace:
+    """What things cost, as the clock has it, on the machine as it is.
+
+    Args:
+        study: The study.
+        clock: Its time.
+        workers: Processes; None for one for each core.
+    """
+
+    def __init__(self, study: Study, clock: Clock, workers: int | None) -> None:
+        self.study, self.clock = study, clock
+        self.workers = workers or available_cores()
+        # seconds of a fold in a process, by name
+        self.costs: dict[str, float] = {}
+        self._single: Mapping[str, float] = {}
+        # by how much more a stage took than the sum of its parts: start of processes, encoding
+        self._more = 1.0
+
+    def start_again(self, pilot: Measurements, wall: float) -> None:
+        """Take in what single networks cost in a pilot, which took so many seconds."""
+        self.costs = {}
+        self.learn(pilot, wall)
+        self._single = dict(self.costs)
+
+    def learn(self, measured: Measurements, wall: float | None = None) -> None:
+        """Take in what folds cost; `wall` is what the last stage took as a whole."""
+        self.costs |= measured.seconds_of_a_fold()
+        if wall is not None:
+            expected = measured.newest_seconds / min(self.workers, max(measured.newest_jobs, 1))
+            self._more = min(max(wall / max(expected, 0.1), 1.0), 3.0)
+
+    def seconds_together(self, measured: Measurements) -> float:
+        """Return what a fold of the first recipes takes, trained together in one process."""
+        costs = measured.seconds_of_a_fold()
+        return sum(costs[recipe.name] for recipe in measured.recipes)
+
+    def first_seconds(self, size: int, folds: int) -> float:
+        """Return what the first recipes take with so many networks, by what one network took."""
+        names = {recipe.name for recipe in self.study.recipes}
+        networks = sum(cost for name, cost in self._single.items() if name in names)
+        baselines = sum(cost for name, cost in self._single.items() if name not in names)
+        # a baseline is also fitted on parts of the rows, for the choice of the blend
+        work = networks * size + baselines * (1 + min(size, 4)) / 2
+        return self._more * folds * work / min(self.workers, folds)
+
+    def folds_seconds(self, what: Iterable[Recipe | str], folds: int) -> float:
+        """Return what recipes and baselines take on folds."""
+        work = folds * sum(self.cost(one) for one in what)
+        return self._more * work / min(self.workers, folds)
+
+    def cost(self, what: Recipe | str) -> float:
+        """Return the seconds of a fold, as measured."""
+        return self.costs[what if isinstance(what, str) else what.name]
+
+    def reserve(self) -> float:
+        """Return what is kept for what comes after the measurements: a tenth, 2 s at most."""
+        return min(2.0, 0.1 * self.clock.seconds)
+
+    def end(self) -> float:
+        """Return the `time.monotonic()` at which a stage is ended."""
+        return self.clock.started + self.clock.seconds - self.reserve()
+
+
+class FirstLooks:
+    """Trial and pilot of a study: they show the pace, and are the answer where time is over then.
+
+    Args:
+        study: The study.
+        recipes: The recipes of it without which there is no answer.
+        pace: What is learned of the pace goes there.
+        cuts: What was cut is noted there.
+        trial_baselines: What the trial fits beside them.
+        needed: Names of the recipes that a fold is worth nothing without.
+        store: As in `Measurements`.
+        progress: As in `Study.run`.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        recipes: Sequence[Recipe],
+        pace: Pace,
+        cuts: Cuts,
+        *,
+        trial_baselines: Sequence[str] = (),
+        needed: Sequence[str] = (SEPARATE,),
+        store: RunStore | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._study, self._recipes, self._plan, self._cuts = study, recipes, pace, cuts
+        self._trial_baselines, self._needed = trial_baselines, needed
+        self._store, self._progress = store, progress
+        self._pace = 0.0  # seconds of a fold by row and epoch
+
+    def trial(self) -> Measurements:
+        """Train for a few epochs on a few rows, in this process: it can't be lost.
+
+        Raises:
+            InvalidInputError: The table can't be split into so many folds.
+        """
+        trial = self._start_trial(TRIAL)
+        try:
+            self.train(trial, folds=1)
+        except InvalidInputError:  # so few rows can't be split as all of them can
+            trial = self._start_trial(replace(TRIAL, rows=None))
+            self.train(trial, folds=1)
+        rows = len(trial.study.table.frame)
+        epochs = trial.study.recipes[0].chosen_epochs(rows)
+        self._pace = self._plan.seconds_together(trial) / (rows * epochs)
+        self._describe(trial, TRIAL)
+        return trial
+
+    def pilot(self, share_of_left: float) -> Measurements | None:
+        """Measure a fold in each process, cut as the pace demands; None if none is done in time.
+
+        Args:
+            share_of_left: Share of what is left of the budget that one fold with single networks
+                may take.
+
+        Raises:
+            InvalidInputError: The table can't be split into so many folds.
+        """
+        clock = self._plan.clock
+        found = None
+        rows = len(self._study.table.frame)
+        level: Level | None = None
+        for attempt in range(3):
+            share = share_of_left * (clock.left - self._plan.reserve())
+            # ended processes take their time to start again
+            late = clock.left < SHARE_OF_LATE * clock.seconds
+            if share <= 0 or (late and attempt > 0):
+                break
+            wanted = chosen_level(self._recipes[0], rows, self._pace, share)
+            if found is not None and not _worth_it(wanted, level, self._recipes[0], rows):
+                break
+            level = wanted
+            study = self._at(level)
+            pilot = self.measurements(study)
+            before = time.monotonic()
+            # a fold that takes twice as long as thought is waited for, and the start of processes
+            self.train(pilot, folds=min(2, self._plan.workers), until=before + 2 * share)
+            used = len(study.table.frame) * study.recipes[0].chosen_epochs(len(study.table.frame))
+            left_out = pilot.keep_whole(self._needed)
+            if not pilot.folds_done:
+                self._pace = 2 * max(self._pace, (time.monotonic() - before) / used)
+                continue
+            found = pilot
+            self._cuts.leave_out(left_out)
+            self._describe(pilot, level)
+            self._pace = self._plan.seconds_together(pilot) / used
+            self._plan.start_again(pilot, time.monotonic() - before)
+            if level == Level():
+                break
+        return found
+
+    def measurements(self, study: Study) -> Measurements:
+        """Return measurements in processes, with the store."""
+        return Measurements(
+            study, workers=self._plan.workers, store=self._store, progress=self._progress
+        )
+
+    def train(
+        self, measured: Measurements, *, folds: int | None = None, until: float | None = None
+    ) -> None:
+        """Measure the first recipes and the baselines on folds of the first seed."""
+        study = measured.study
+        baselines = measured.baselines or study.baselines
+        measured.run(study.recipes, baselines, [study.seed], folds=folds, apart=True, until=until)
+
+    def _start_trial(self, level: Level) -> Measurements:
+        study = replace(self._at(level), baselines=self._trial_baselines)
+        return Measurements(study, workers=1, progress=self._progress)
+
+    def _at(self, level: Level) -> Study:
+        """Return the study of the first recipes, as single networks, at a level."""
+        table = level.table(self._study.table, self._study.seed)
+        recipes = [level.recipe(recipe, len(table.frame)) for recipe in self._recipes]
+        return replace(self._study, table=table, recipes=recipes)
+
+    def _describe(self, measured: Measurements, level: Level) -> None:
+        """Note what a level cut."""
+        self._cuts.take_back("epochs", "rows")
+        rows, used = len(self._study.table.frame), len(measured.study.table.frame)
+        epochs = self._recipes[0].chosen_epochs(used)
+        if level.epochs is not None and level.epochs < epochs:
+            text = f"networks were trained for {level.epochs} epochs of {epochs}"
+            self._cuts.say("epochs", text)
+        if used < rows:
+            self._cuts.say("rows", f"a sample of {used:,} of {rows:,} rows was used")
+
+
+def _worth_it(wanted: Level, level: Level | None, recipe: Recipe, rows: int) -> bool:
+    """Return whether another level trains so much more that it is worth another pilot."""
+    assert level is not None
+
+    def work(of: Level) -> int:
+        used = min(of.rows or rows, rows)
+        epochs = recipe.chosen_epochs(used)
+        return used * min(of.epochs or epochs, epochs)
+
+    return work(wanted) > 1.7 * work(level)
