@@ -15,7 +15,16 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import typer
 from pydantic import BaseModel
@@ -72,28 +81,18 @@ _TABLE_HELP = (
     "File (CSV, TSV, JSON lines, Parquet, Arrow, Excel), - for standard input, or the address of a "
     "database: postgresql://HOST/NAME?table=TABLE, sqlite:///FILE?table=TABLE."
 )
-_Encoding = Annotated[str | None, typer.Option(help="Encoding of a text file; default as at fit.")]
-_Separator = Annotated[
-    str | None,
-    typer.Option(help="What stands between the fields of a text file, or tab; default as at fit."),
-]
-_Comment = Annotated[
-    str | None,
-    typer.Option(help="What lines that are skipped begin with; '' none; default as at fit."),
-]
 _JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
-_Missing = Annotated[
-    str | None, typer.Option(help="Cells that mean a missing value, separated by commas.")
-]
-_Decimal = Annotated[str | None, typer.Option(help="Decimal mark of numbers, . or ,")]
-_Thousands = Annotated[str | None, typer.Option(help="Mark between thousands; '' for none.")]
-_DateFormat = Annotated[
-    str | None, typer.Option(help="How dates are written, such as %d/%m/%Y, or NAME=%d/%m/%Y.")
-]
-_TimeZone = Annotated[
-    str | None,
-    typer.Option(help="Zone of dates that have none, or to convert to where training had none."),
-]
+_READING = {
+    "encoding": "Encoding of a text file; default as at fit.",
+    "separator": "What stands between the fields of a text file, or tab; default as at fit.",
+    "comment": "What lines that are skipped begin with; '' none; default as at fit.",
+    "missing": "Cells that mean a missing value, separated by commas.",
+    "decimal": "Decimal mark of numbers, . or ,",
+    "thousands": "Mark between thousands; '' for none.",
+    "date_format": "How dates are written, such as %d/%m/%Y, or NAME=%d/%m/%Y.",
+    "time_zone": "Zone of dates that have none, or to convert to where training had none.",
+}
+"""Flags that say how the table of a fitted model is written, with their help."""
 
 
 def main() -> None:
@@ -243,6 +242,34 @@ def _flag_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     if get_origin(annotation) in (list, dict):
         return list[str], ()
     return annotation, ()
+
+
+def _with_reading(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of reading in the place of its parameter `options`."""
+    hints = get_type_hints(command, localns={"ReadingOptions": Any}, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name != "options":
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        parameters += [
+            inspect.Parameter(
+                flag,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=None,
+                annotation=Annotated[str | None, typer.Option(help=text)],
+            )
+            for flag, text in _READING.items()
+        ]
+
+    def wrapper(**given: Any) -> None:
+        said = {flag: given.pop(flag) for flag in _READING}
+        command(**given, options=reading_options(**said))
+
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
 
 
 @app.command(epilog="Example: jointrain compare data.csv --targets price,demand --budget 2m")
@@ -555,6 +582,7 @@ def fit(settings: FitSettings) -> None:
 
 
 @app.command()
+@_with_reading
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
     table: Annotated[str, typer.Argument(help=_TABLE_HELP)],
@@ -580,14 +608,8 @@ def predict(
             help="Write an apostrophe before texts that a spreadsheet would take for a formula.",
         ),
     ] = False,
-    encoding: _Encoding = None,
-    separator: _Separator = None,
-    comment: _Comment = None,
-    missing: _Missing = None,
-    decimal: _Decimal = None,
-    thousands: _Thousands = None,
-    date_format: _DateFormat = None,
-    time_zone: _TimeZone = None,
+    *,
+    options: ReadingOptions,
 ) -> None:
     """Predict all targets for the rows of a table.
 
@@ -609,16 +631,6 @@ def predict(
             raise InvalidInputError(
                 f"{out} exists; choose another --out or replace it with --force"
             )
-    options = reading_options(
-        encoding=encoding,
-        separator=separator,
-        comment=comment,
-        missing=missing,
-        decimal=decimal,
-        thousands=thousands,
-        date_format=date_format,
-        time_zone=time_zone,
-    )
     model = load_bundle(bundle)
     notes = describe_bundle(bundle)["notes"]
     raw = _raw(table, options, notes)
@@ -641,17 +653,12 @@ def predict(
 
 
 @app.command()
+@_with_reading
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
     table: Annotated[str, typer.Argument(help="A table with the targets in it.")],
-    encoding: _Encoding = None,
-    separator: _Separator = None,
-    comment: _Comment = None,
-    missing: _Missing = None,
-    decimal: _Decimal = None,
-    thousands: _Thousands = None,
-    date_format: _DateFormat = None,
-    time_zone: _TimeZone = None,
+    *,
+    options: ReadingOptions,
     json_output: _JSON = False,
 ) -> None:
     """Measure a bundle on a table that has the targets.
@@ -661,16 +668,6 @@ def evaluate(
     """
     from jointrain.bundle import describe_bundle, load_bundle
 
-    options = reading_options(
-        encoding=encoding,
-        separator=separator,
-        comment=comment,
-        missing=missing,
-        decimal=decimal,
-        thousands=thousands,
-        date_format=date_format,
-        time_zone=time_zone,
-    )
     model = load_bundle(bundle)
     raw = _raw(table, options, describe_bundle(bundle)["notes"])
     targets = [task.name for task in model.predicted_tasks]

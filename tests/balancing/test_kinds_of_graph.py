@@ -24,20 +24,10 @@ from jointrain.balancing import (
     backward,
 )
 from jointrain.errors import InvalidInputError
+from tests.balancing._weigh_by_position import WAYS, Fixed
 
 # gradients of several calls add up in these tests
 backward = partial(backward, accumulate="per-batch")
-
-WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
-
-
-class Fixed(GramianWeighting):
-    """Weigh by position, whatever the gradients are."""
-
-    name = "fixed"
-
-    def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        return torch.arange(1.0, len(losses) + 1, dtype=torch.float64)
 
 
 def dense(gradient: Tensor | None, like: Tensor) -> Tensor:
