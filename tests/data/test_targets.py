@@ -101,6 +101,8 @@ def test_large_values_are_not_rounded():
         (["1", "inf", "2"], {"y": "regression"}, "target 'y' holds inf in row 2"),
         (["1", "2", "old"], {"y": "regression"}, "'y' holds the text 'old' in row 3; put a"),
         ([*map(str, range(30)), "x"], None, "mostly numbers but holds 'x' in row 31; mend it"),
+        ([*map(str, range(30)), "inf"], None, "mostly numbers but holds 'inf' in row 31; mend it"),
+        ([*map(str, range(30)), None], None, "'y' is text, but all its values are numbers, such"),
         ([1, 2, 3], {"y": "binary"}, r"'y' has 3 distinct values \(1, 2, 3\)"),
         ([1, 2, 2.5], {"y": "multiclass"}, r"'y' holds 2\.5 in row 3, which is no class"),
         ([1, 2], {"y": "regresion"}, "unknown kind 'regresion'; did you mean 'regression'"),
@@ -112,6 +114,13 @@ def test_large_values_are_not_rounded():
 def test_columns_that_are_no_target(values, kinds, message):
     with pytest.raises(InvalidInputError, match=message):
         infer_tasks(pl.DataFrame({"y": values}, strict=False), ["y"], kinds)
+
+
+def test_codes_are_classes_however_many_there_are():
+    codes = [f"{index:03d}" for index in range(90, 120)] * 3
+    (task,) = infer_tasks(pl.DataFrame({"y": codes}), ["y"])
+    assert task.kind == "multiclass"
+    assert task.classes == tuple(sorted(codes[:30]))
 
 
 def test_targets_are_named_once_and_exist():

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.data._columns import check_finite
+from jointrain.data._number_text import leading_zero
 from jointrain.data._table_schema import number_text
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
@@ -208,10 +209,17 @@ def _inferred_kind(column: pl.Series, values: pl.Series) -> str:
         return "binary"
     if column.dtype.is_numeric():
         return "regression"
-    if len(values) > _TYPO_DISTINCT:
-        parsed = column.cast(pl.Float64, strict=False)
-        if parsed.count() > 0.5 * column.count():
-            row = int((parsed.is_null() & column.is_not_null()).arg_true()[0])
+    # digits that begin with 0 are codes, which are classes
+    if len(values) > _TYPO_DISTINCT and leading_zero(values.cast(pl.String)) is None:
+        finite = column.cast(pl.Float64, strict=False).is_finite().fill_null(value=False)
+        if finite.sum() == column.count():
+            raise InvalidInputError(
+                f"target {column.name!r} is text, but all its values are numbers, such as "
+                f"{column.drop_nulls()[0]!r}; turn it into numbers, or say that the target is "
+                "regression or multiclass"
+            )
+        if finite.sum() > 0.5 * column.count():
+            row = int((~finite & column.is_not_null()).arg_true()[0])
             raise InvalidInputError(
                 f"target {column.name!r} is mostly numbers but holds {column[row]!r} in row "
                 f"{row + 1}; mend it, take it as missing (--missing), or say that the target is "

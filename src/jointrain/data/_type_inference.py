@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from jointrain.data._date_reading import date_reading, is_time, note_like_dates
+from jointrain.data._missing_codes import missing_code
 from jointrain.data._number_reading import number_reading
 from jointrain.data._number_text import (
     leading_zero,
@@ -119,6 +120,7 @@ def type_frame(
     zone = None if options is None else options.time_zone
     check_zone(zone)
     readings: dict[str, ColumnReading] = {}
+    notes = ReadingNotes()
     frame = raw.frame
     for name in frame.columns:
         reading = ColumnReading("verbatim") if name in verbatim else reading_of_type(frame[name])
@@ -128,7 +130,11 @@ def type_frame(
             reading = replace(reading, zone=zone, other_zone=zone)
             frame = frame.with_columns(conform_column(frame[name], reading, raw.place))
         readings[name] = reading
-    return TypedTable(frame, TableSchema(readings), raw.notes)
+        code = missing_code(frame[name]) if reading.kind == "number" else None
+        if code is not None:
+            column = f"{name} ({code.rows} {frame[name][code.row]})"
+            notes.group(*_missing_code_note(column, "leave those cells empty if it does"))
+    return TypedTable(frame, TableSchema(readings), (*raw.notes, *notes.all()))
 
 
 def _check_said(options: ReadingOptions, names: Iterable[str]) -> None:
@@ -188,6 +194,7 @@ class _Reader:
                 return None
             self.readings[name] = ColumnReading("number", self._missing)
             note_like_dates(self._column(cells), values)
+            self._note_missing_code(cells, values)
             return values
         return None
 
@@ -215,7 +222,10 @@ class _Reader:
         self.readings[name] = reading = replace(reading, missing=self._missing)
         if reading.kind == "date":
             return read_dates(text, reading, self.raw.place)
-        return read_cells(text, replace(reading, missing=()), self.raw.place)
+        values = read_cells(text, replace(reading, missing=()), self.raw.place)
+        if reading.kind == "number":
+            self._note_missing_code(text, values)
+        return values
 
     def _reading(self, column: ColumnText) -> ColumnReading | None:
         """Return how a column is to be read, None for text."""
@@ -331,6 +341,14 @@ class _Reader:
                 "--missing '' keeps them"
             )
 
+    def _note_missing_code(self, cells: pl.Series, values: pl.Series) -> None:
+        """Name a number that may mean a missing value, as -999 does."""
+        code = missing_code(values)
+        if code is not None:
+            cell = str(cells[code.row]).strip()
+            column = f"{cells.name} ({code.rows} {cell})"
+            self.notes.group(*_missing_code_note(column, f"{missing_flag(cell)} reads it so"))
+
     def _note_words(self, text: pl.Series) -> None:
         """Say which classes may have been meant as missing."""
         found = text.filter(text.is_in([*MISSING_NUMBERS, *_PERHAPS_MISSING]))
@@ -340,6 +358,11 @@ class _Reader:
                 f"target {text.name}: {word!r} ({int((text == word).sum())} rows) is a class; "
                 f"{missing_flag(word)} reads it as missing"
             )
+
+
+def _missing_code_note(column: str, remedy: str) -> tuple[str, str, str]:
+    before = "a number far from all others that may mean a missing value and is trained on"
+    return before, column, remedy
 
 
 def _are_truths(text: pl.Series) -> bool:
