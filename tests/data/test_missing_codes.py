@@ -54,3 +54,42 @@ def test_a_table_with_types_is_looked_at_too():
     frame = pl.DataFrame({"x": [0.1, 0.2, -999.0, 0.4, -999.0], "y": [1.0, 2, 3, 4, 5]})
     notes = SupervisedTable.prepare(frame, ["y"]).notes
     assert any("x (2 -999.0); leave those cells empty if it does" in note for note in notes)
+
+
+SAID = ReadingOptions(missing=("-999", "n/a"))
+
+
+@pytest.mark.parametrize(
+    "cells", [["-999", "1", "2"], ["-999.00", "1.5", "2"], ["n/a", "1", "-999"]]
+)
+def test_a_number_that_is_said_to_mean_missing_is_no_number(tmp_path, cells):
+    path = tmp_path / "table.csv"
+    path.write_text("x,y\n" + "".join(f"{cell},1\n" for cell in cells))
+    typed = type_table(read_raw(path), SAID)
+    expected = [None if cell in ("n/a", "-999", "-999.00") else float(cell) for cell in cells]
+    assert typed.frame["x"].to_list() == expected
+    # and so it is for rows that come later, from a file or a table with types
+    assert typed.schema.read(read_raw(path))["x"].to_list() == expected
+    later = pl.DataFrame({"x": [-999.0, 3.0], "y": [1, 1]})
+    assert typed.schema.conform(later)["x"].to_list() == [None, 3.0]
+
+
+def test_other_spellings_of_a_number_are_no_word_for_missing(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("x\n0\n7\n1\n")
+    typed = type_table(read_raw(path), ReadingOptions(missing=("00", "7.", "1e0", "nan")))
+    assert typed.frame["x"].to_list() == [0, 7, 1]
+
+
+def test_words_for_missing_are_obeyed_in_tables_with_types(tmp_path):
+    path = tmp_path / "table.parquet"
+    frame = pl.DataFrame({"x": [1, -999, 3], "c": ["a", "n/a", "NA"], "y": [0.5, -999.0, 2.0]})
+    frame.write_parquet(path)
+    table = SupervisedTable.prepare(read_raw(path), ["y"], reading=SAID)
+    assert table.frame["y"].to_list() == [0.5, 2.0]
+    assert table.frame["x"].to_list() == [1, 3]
+    assert table.frame["c"].to_list() == ["a", "NA"]
+    assert table.schema is not None
+    later = table.schema.conform(frame)
+    assert later["x"].to_list() == [1, None, 3]
+    assert later["c"].to_list() == ["a", None, "NA"]

@@ -5,6 +5,7 @@ A cell is read by itself, so what a row means doesn't depend on the other rows o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -175,6 +176,23 @@ def known_cells(
     return written.set(absent.fill_null(value=False), None) if absent.any() else written
 
 
+def without_numbers(values: pl.Series, missing: Iterable[str]) -> pl.Series:
+    """Return numbers with null for those that mean a missing value, such as -999 or -999.0.
+
+    Args:
+        values: Numbers, null where missing.
+        missing: Cells that mean a missing value; those that are no plain numbers are passed over.
+    """
+    codes = [float(token) for token in missing if _PLAIN_NUMBER.fullmatch(token)]
+    if not codes:
+        return values
+    absent = values.cast(pl.Float64).is_in(codes).fill_null(value=False)
+    return values.set(absent, None) if absent.any() else values
+
+
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+
+
 def read_cells(
     cells: pl.Series, reading: ColumnReading, place: Place, quoted: pl.Series | None = None
 ) -> pl.Series:
@@ -197,7 +215,9 @@ def read_cells(
     text = known_cells(written, reading.missing)
     match reading.kind:
         case "number":
-            values = parse_numbers(text, reading.number)
+            numbers = parse_numbers(text, reading.number)
+            check_read(text, numbers, reading.kind, place)
+            return without_numbers(numbers, reading.missing).alias(cells.name)
         case "boolean":
             words = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
             values = text.str.to_lowercase().replace_strict(
@@ -384,7 +404,9 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
         return column
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         text = column.cast(pl.String)
-        return text if kind == "text" else read_cells(text, reading, place)
+        if kind == "text":
+            return known_cells(text, reading.missing)
+        return read_cells(text, reading, place)
     if kind == "date" and (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
         return _conform_date(column, reading, place)
     if kind == "text" and dtype.is_numeric() and reading.plain_numbers:
@@ -392,18 +414,24 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
     if kind == "boolean" and dtype.is_numeric() and column.is_in([0, 1]).all():
         return column.cast(pl.Boolean)
     same = {"boolean": pl.Boolean, "time": pl.Time, "duration": pl.Duration}
-    if same.get(kind) == dtype or (kind == "number" and dtype.is_numeric()):
+    if kind == "number" and dtype.is_numeric():
+        return without_numbers(column, reading.missing)
+    if same.get(kind) == dtype:
         return column
     if column.null_count() == len(column):
         return pl.Series(column.name, [None] * len(column), dtype=pl.Null)
+    raise _wrong_type(column, kind, place)
+
+
+def _wrong_type(column: pl.Series, kind: str, place: Place) -> InvalidInputError:
     row = int(column.is_not_null().arg_true()[0])
     was = "text" if kind == "text" else f"a {_WORDS[kind]}"
     why = ""
-    if kind == "text" and dtype.is_numeric():
+    if kind == "text" and column.dtype.is_numeric():
         why = " (as a number it may have lost zeros or digits)"
-    raise InvalidInputError(
-        f"column {column.name!r} must be {was}, as the model was fitted with, got {dtype} such as "
-        f"{column[row]!r} in {place(row)}{why}; give the column that type"
+    return InvalidInputError(
+        f"column {column.name!r} must be {was}, as the model was fitted with, got {column.dtype} "
+        f"such as {column[row]!r} in {place(row)}{why}; give the column that type"
     )
 
 

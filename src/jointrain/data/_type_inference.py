@@ -38,6 +38,7 @@ from jointrain.data._table_schema import (
     read_cells,
     read_dates,
     reading_of_type,
+    without_numbers,
     written_cells,
 )
 from jointrain.data._total_rows import without_sums, without_totals
@@ -107,7 +108,7 @@ def type_frame(
 ) -> TypedTable:
     """Return a table that has types already, with the schema that they make.
 
-    Dates take the zone that options name; all else stays as it is.
+    Dates take the zone that options name, and what they say means missing is; all else stays.
 
     Args:
         raw: The table.
@@ -118,6 +119,7 @@ def type_frame(
         InvalidInputError: A date without zone is one that no clock showed in the named zone.
     """
     zone = None if options is None else options.time_zone
+    said = () if options is None else options.missing or ()
     check_zone(zone)
     readings: dict[str, ColumnReading] = {}
     notes = ReadingNotes()
@@ -126,8 +128,12 @@ def type_frame(
         reading = ColumnReading("verbatim") if name in verbatim else reading_of_type(frame[name])
         if reading is None:
             continue
+        own = reading
         if zone is not None and isinstance(frame.schema[name], pl.Datetime):
             reading = replace(reading, zone=zone, other_zone=zone)
+        if said and reading.kind in ("number", "text"):
+            reading = replace(reading, missing=(*said, *reading.missing))
+        if reading != own:
             frame = frame.with_columns(conform_column(frame[name], reading, raw.place))
         readings[name] = reading
         code = missing_code(frame[name]) if reading.kind == "number" else None
@@ -194,6 +200,7 @@ class _Reader:
                 return None
             self.readings[name] = ColumnReading("number", self._missing)
             note_like_dates(self._column(cells), values)
+            values = without_numbers(values, self._missing)
             self._note_missing_code(cells, values)
             return values
         return None
@@ -222,7 +229,7 @@ class _Reader:
         self.readings[name] = reading = replace(reading, missing=self._missing)
         if reading.kind == "date":
             return read_dates(text, reading, self.raw.place)
-        values = read_cells(text, replace(reading, missing=()), self.raw.place)
+        values = read_cells(text, reading, self.raw.place)
         if reading.kind == "number":
             self._note_missing_code(text, values)
         return values
