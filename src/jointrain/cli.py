@@ -289,7 +289,13 @@ def compare(settings: CompareSettings) -> None:
     import polars as pl
 
     from jointrain.bundle import write_bundle
-    from jointrain.reports import print_interim, print_result, result_to_json, write_markdown
+    from jointrain.reports import (
+        folds_and_seeds,
+        print_interim,
+        print_result,
+        result_to_json,
+        write_markdown,
+    )
     from jointrain.studies import SHIPPED, BlendedModel, Study, StudyInterrupted, fit_shipped
     from jointrain.training import resolve_device
 
@@ -353,11 +359,9 @@ def compare(settings: CompareSettings) -> None:
             }
             for task in table.tasks
         }
-    done = result.study
     notes = {
-        "metrics": f"mean over the test parts of {done.folds} folds x {done.seeds} "
-        f"seed{'s' if done.seeds > 1 else ''}, which "
-        "had no say in the model",
+        "metrics": f"mean over the test parts of {folds_and_seeds(result)}, which had no say in "
+        "the model",
         **_bundle_notes(settings, table),
     }
 

@@ -46,6 +46,7 @@ class Made:
         against: By pair of names.
         constant: Every model against the constant by target; +50 % where a target is left out.
         blends: The saved model; None saves none.
+        cut_short: Whether the time was over before all of it was trained.
     """
 
     tasks: Sequence[str]
@@ -62,6 +63,7 @@ class Made:
     saved_change: Mapping[str, Change] | None = None
     scarce: Mapping[str, str] = field(default_factory=dict)
     networks: Sequence[str] = ("separate", "joint")
+    cut_short: bool = False
 
     def _by_task(self, model: str, reference: str) -> dict[str, Comparison]:
         if reference == "constant":
@@ -95,7 +97,7 @@ class Made:
         said = Circumstances(
             tuple(self.tasks), self.rows, self.folds, self.seeds,
             {name: WAYS.get(name, f"by recipe {name}") for name in self.networks},
-            blends=self.blends, scarce=self.scarce,
+            blends=self.blends, scarce=self.scarce, cut_short=self.cut_short,
             saved_change=None if self.saved_change is None
             else lambda name: comparison(self.saved_change[name]),
         )  # fmt: skip

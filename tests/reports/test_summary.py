@@ -194,3 +194,9 @@ def test_changes_of_what_is_near_zero_are_printed_as_differences():
     described = result_to_json(StudyResult(result.study, table, result.seconds))
     b = described["tasks"][1]["recipes"]["joint"]["against_separate"]
     assert (b["unit"], b["change"], b["verdict"]) == ("difference", 0.0, "equivalent")
+
+
+def test_what_was_not_measured_is_not_said_to_be():
+    result = make_result(both(), seeds=1, done=2)
+    assert "over 2 of 5 folds x 1 seed;" in printed(result)
+    assert "- 2 of 5 folds x 1 seed, " in write_markdown(result, "title")

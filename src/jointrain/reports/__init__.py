@@ -8,12 +8,13 @@ from jointrain.reports._searches import (
     report_weights,
 )
 from jointrain.reports._study_answer import answer, interim_answer
-from jointrain.reports._summary import result_to_json
+from jointrain.reports._summary import folds_and_seeds, result_to_json
 from jointrain.reports._terminal import print_interim, print_result
 
 __all__ = [
     "SearchReport",
     "answer",
+    "folds_and_seeds",
     "interim_answer",
     "print_interim",
     "print_result",

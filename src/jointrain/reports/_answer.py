@@ -235,7 +235,13 @@ def _first_look(decision: Decision, said: Circumstances) -> list[str]:
         return [first]
     way = said.ways[said.together]
     gain = better_or_worse(replace(decision.overall, low=math.nan, high=math.nan), " than apart")
-    return [first, f"In them {way} is {gain}{at_cost(decision.cost)}."]
+    rival = ""
+    if decision.rival is not None and decision.rival_change is not None:
+        verb = "are" if is_plural(decision.rival) else "is"
+        change = replace(decision.rival_change, low=math.nan, high=math.nan)
+        than = " than every network" if len(said.ways) > 1 else " than separate networks"
+        rival = f"; {model_words(decision.rival)} {verb} {better_or_worse(change, than)}"
+    return [first, f"In them {way} is {gain}{at_cost(decision.cost)}{rival}."]
 
 
 def _nothing_predicted(decision: Decision, said: Circumstances) -> str:

@@ -29,6 +29,7 @@ class Circumstances:
             folds without a say in its choice; called with the component's name.
         scarce: Why a target's metric is undefined in many folds, in words, by target.
         cut_by_budget: Whether more folds were wanted than the time paid for.
+        cut_short: Whether the time was over before all of the saved model was trained.
     """
 
     tasks: tuple[str, ...]
@@ -41,3 +42,4 @@ class Circumstances:
     saved_change: Callable[[str], Comparison] | None = None
     scarce: Mapping[str, str] = field(default_factory=dict)
     cut_by_budget: bool = False
+    cut_short: bool = False

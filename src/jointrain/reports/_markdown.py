@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._saved_model import blend_text
 from jointrain.reports._study_answer import answer
-from jointrain.reports._summary import summary_tables
+from jointrain.reports._summary import folds_and_seeds, summary_tables
 from jointrain.studies import StudyResult
 
 
@@ -70,7 +70,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
 
 def _split_words(result: StudyResult) -> str:
     study = result.study
-    repeats = f"{study.folds} folds x {study.seeds} seed{'s' if study.seeds > 1 else ''}"
+    repeats = folds_and_seeds(result)
     if study.table.time is not None:
         apart = ", and each group of rows is on one side" if study.table.groups is not None else ""
         return f"{repeats}, forward in time (training rows come before test rows{apart})"

@@ -44,12 +44,26 @@ def saved_sentence(decision: Decision, said: Circumstances) -> list[str]:
     if len(ways) > 1 or len(next(iter(ways))) > 1:
         where = "report.md" if len(said.tasks) <= MOST_TABLES else "jointrain inspect"
         look = f"; {where} has the weights"
-    parts = {task: decision.targets[task] in said.blends[task] for task in tasks}
-    by = "" if any(parts.values()) else " (chosen by the rows that networks left out)"
+    by = _reason(tasks, decision, said)
     # where other targets are predicted, the last sentence says so
     if constant and decision.what == "constant":
         by += f"; a constant for {targets_text(constant, 0)}"
     return [f"Saved: {made}{by}{_gain_of_saving(list(ways), said)}{look}."]
+
+
+def _reason(tasks: Sequence[str], decision: Decision, said: Circumstances) -> str:
+    """Return why nothing that the decision names predicts the targets; nothing where it does."""
+    assert said.blends is not None
+    if any(decision.targets[task] in said.blends[task] for task in tasks):
+        return ""
+    if said.cut_short:
+        return " (the time was over before the rest was trained)"
+    if all(set(said.blends[task]) == {CONSTANT} for task in tasks):
+        return (
+            " (on the rows that networks left out, what was chosen was not better than it by more "
+            "than a standard error)"
+        )
+    return " (chosen by the rows that networks left out)"
 
 
 def _one_way(
@@ -59,7 +73,8 @@ def _one_way(
     count = len(tasks)
     (name,) = way if len(way) == 1 else (None,)
     if name is None:
-        named = {decision.chosen, decision.rival}
+        # a first look names more models than two
+        named = {decision.chosen, decision.rival} if decision.basis != "no interval" else set()
         what = "a blend of both" if way == named else _components(way, said, tasks)
     elif name == SEPARATE:
         what = "a separate network"
@@ -71,7 +86,7 @@ def _one_way(
         return what
     if count < len(said.tasks):
         return f"{what} for {targets_text(tasks, 0)}"
-    if name is None and way == {decision.chosen, decision.rival}:
+    if name is None and way == named:
         return what
     if name is not None and name not in said.ways:
         return f"{what} for each" if not name.endswith(" joint") else what

@@ -65,6 +65,7 @@ def circumstances_of(result: StudyResult) -> Circumstances:
         saved_change=(lambda name: result.overall(SHIPPED, name)) if saved else None,
         scarce=_scarce(result),
         cut_by_budget=any(note.startswith("budget") for note in result.notes),
+        cut_short=result.cut_short,
     )
 
 

@@ -166,6 +166,14 @@ def _tables_of_many(result: StudyResult, interim: bool) -> list[SummaryTable]:
     return [*tables, overall]
 
 
+def folds_and_seeds(result: StudyResult) -> str:
+    """Return on how many folds and seeds a study was measured, in words."""
+    study, done = result.study, result.folds_done
+    planned = f"{study.folds} fold{'s' if study.folds != 1 else ''}"
+    of = f"{done} of " if done < study.folds else ""
+    return f"{of}{planned} x {study.seeds} seed{'s' if study.seeds > 1 else ''}"
+
+
 def result_to_json(result: StudyResult) -> dict[str, Any]:
     """Return all figures of a result as values that JSON can hold; undefined ones are None."""
     study = result.study

@@ -7,7 +7,7 @@ from rich.console import Console
 from jointrain._printed_tables import print_table
 from jointrain._terminal_streams import printable
 from jointrain.reports._study_answer import answer, interim_answer
-from jointrain.reports._summary import summary_tables
+from jointrain.reports._summary import folds_and_seeds, summary_tables
 from jointrain.studies import StudyResult
 
 
@@ -34,9 +34,7 @@ def print_interim(result: StudyResult, console: Console, planned: int | None) ->
 def _print_tables(result: StudyResult, console: Console, *, interim: bool) -> None:
     for table in summary_tables(result, interim=interim):
         print_table(console, table.title, table.headings, table.rows)
-    study = result.study
-    seeds = f"seed{'s' if study.seeds > 1 else ''}"
-    over = "the folds so far" if interim else f"{study.folds} folds x {study.seeds} {seeds}"
+    over = "the folds so far" if interim else folds_and_seeds(result)
     interval = "" if interim else " with the interval that decides (95 %, for all at once)"
     console.print(
         f"Means ± standard deviation over {over}; ↑ higher is better, ↓ lower. Changes: mean"

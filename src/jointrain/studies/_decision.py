@@ -80,8 +80,10 @@ class Decision:
         against: What `overall` is measured against.
         by_task: Together against apart, by target.
         cost: Time of training together over that of training apart; NaN if unknown.
-        rival: The best baseline that is not shown to be worse than the chosen network, if any.
-        rival_change: How it compares with that network over the targets that are judged.
+        rival: The best baseline that is not shown to be worse than the chosen network, if any;
+            where there are no intervals, the best one that looks better than every network.
+        rival_change: How it compares with that network over the targets that are judged; where
+            there are no intervals, with the network that comes next to it.
     """
 
     what: What
@@ -320,10 +322,21 @@ def _first_look(
     cost = _cost(figures, together)
     name, what = (together, "together") if cost < CHEAPER else (SEPARATE, "apart")
     overall = figures.overall(together, SEPARATE, tasks, 1)
-    return Decision(
+    decision = Decision(
         what, "no interval", dict.fromkeys(tasks, name), name, overall=overall,  # type: ignore[arg-type]
         by_task=measured, cost=cost,
     )  # fmt: skip
+    least = {
+        baseline: min(
+            (figures.overall(baseline, network, tasks, 1) for network in figures.networks),
+            key=lambda comparison: _sortable(comparison.change),
+        )
+        for baseline in figures.baselines
+    }
+    best = max(least, key=lambda baseline: _sortable(least[baseline].change), default="")
+    if best and _sortable(least[best].change) > 0:
+        return replace(decision, rival=best, rival_change=least[best])
+    return decision
 
 
 def _cost(figures: StudyFigures, name: str) -> float:

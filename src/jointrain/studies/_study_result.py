@@ -53,6 +53,7 @@ class StudyResult:
         margin: Changes up to this many percent do not matter (of 1 - value for bounded metrics near
             1); a recipe is ``equivalent`` where its whole interval lies within. Default 1.
         notes: What a budget cut, in words.
+        cut_short: Whether the time was over before all of the saved model was trained.
     """
 
     study: Study
@@ -62,6 +63,7 @@ class StudyResult:
     fold_results: Mapping[tuple[str, int, int], FoldResult] = field(default_factory=dict)
     margin: float = MARGIN
     notes: tuple[str, ...] = ()
+    cut_short: bool = False
 
     @property
     def folds_done(self) -> int:
@@ -364,8 +366,8 @@ class StudyResult:
         }
 
     def with_weights(self, weights: Mapping[str, Mapping[str, float]]) -> StudyResult:
-        """Return the result for a saved model of other weights, such as one that is not whole."""
-        changed = replace(self)
+        """Return the result for a saved model of which only these components were trained."""
+        changed = replace(self, cut_short=True)
         # what is said of the saved model is read from there
         changed.__dict__["blends"] = {
             task: replace(blend, weights=dict(weights[task])) for task, blend in self.blends.items()
