@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -313,6 +313,35 @@ def penalised(wrapped: bool) -> tuple[float, float]:
             )  # fmt: skip
         found.append(float((gradients(network) - gradients(one)).abs().max()))
     return max(found), spread(gradients(network))
+
+
+def messages(name: str) -> list[tuple[str, int]]:
+    """Return the collective calls of a step after the first, and the bytes that each is handed."""
+    network = DistributedDataParallel(Net())
+    balancer = build(name)
+    for seed in range(2):
+        network.zero_grad()
+        losses = losses_of(network, *map(part, data(seed)))
+        found = []
+        with contextlib.ExitStack() as stack:
+            for call in ("all_gather", "all_reduce", "all_gather_object", "broadcast_object_list"):
+                stack.enter_context(_noted(call, found))
+            backward(losses, balancer, module=network)
+    return found
+
+
+@contextlib.contextmanager
+def _noted(call: str, found: list[tuple[str, int]]) -> Iterator[None]:
+    before = getattr(dist, call)
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        tensors = [x for x in arguments if isinstance(x, Tensor)]
+        found.append((call, sum(x.numel() * x.element_size() for x in tensors)))
+        return before(*arguments, **options)
+
+    setattr(dist, call, noting)
+    yield
+    setattr(dist, call, before)
 
 
 def trainer_message() -> str:

@@ -99,6 +99,16 @@ def test_batches_accumulate_over_processes(two):
     assert_close(two.run(replicas.accumulated))
 
 
+def test_processes_agree_by_one_small_message(two):
+    """Beside gradients: two digests, 32 losses, 32 numbers of rows; the wrapper sends its own."""
+    agreed = [("all_gather", 576)]
+    for found in two.run(replicas.messages, "equal"):
+        assert found == agreed
+    for found in two.run(replicas.messages, "upgrad"):
+        assert found[:1] == agreed
+        assert {call for call, _ in found[1:]} == {"all_reduce"}
+
+
 @pytest.mark.parametrize("name", ["equal", "upgrad", "graddrop"])
 def test_sparse_tables_over_processes(two, name):
     assert_close(two.run(replicas.sparse_tables, name))

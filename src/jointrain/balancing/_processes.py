@@ -23,9 +23,9 @@ from jointrain.balancing.engine._agreement import (
     digest_of_state,
 )
 from jointrain.balancing.engine._distributed import DistributedStep, distributed, sum_gradients
-from jointrain.balancing.engine._graph import walk
+from jointrain.balancing.engine._graph import reached, walk
 from jointrain.balancing.engine._ranks import ranks_of
-from jointrain.balancing.engine._replicas import Group, find_replicas, gathered
+from jointrain.balancing.engine._replicas import Group, find_replicas, gathered, parameters_of
 from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad, no_gradients
 from jointrain.balancing.engine._sharded import ShardedStep, divisor, refuse_sharded, sharded
 from jointrain.balancing.engine._step import Step, prepare
@@ -174,7 +174,7 @@ class Together:
             return True
         if wrapper is None or not (self.agreement.alike and all(self.agreement.present)):
             return False
-        held = sum(1 for p in wrapper.parameters() if p.requires_grad)
+        held = sum(1 for p in parameters_of(wrapper) if p.requires_grad)
         return held == len(self.agreement.places)
 
     # --- bilevel methods -------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def _brought(
     """Return this process's tasks, losses and step, and the parameters that it reaches."""
     names, values = named(losses)
     if not values:
-        return (), [], None, _places([], arguments)
+        return (), [], None, _places([], None, arguments)
     names, values, _ = checked_losses(losses)
     step = None
     if (
@@ -334,18 +334,23 @@ def _brought(
         )
     picked = set() if step is None else {id(leaf.tensor) for leaf in step.shared}
     known = None if step is None else {id(leaf.tensor) for leaf in step.parameters}
-    places = _places(values, arguments)
+    places = _places(values, step, arguments)
     kept = [
         p._replace(picked=id(p.tensor) in picked) for p in places if _counts(p, known, arguments)
     ]
     return names, values, step, kept
 
 
-def _places(values: list[Tensor], arguments: Arguments) -> list[Place]:
-    """Return the leaf tensors that the losses and the penalty reach."""
-    penalty = arguments.penalty
-    outputs = values if penalty is None else [*values, penalty]
-    return [Place(x.tensor, x.mask, sparse=x.sparse) for x in walk(outputs).leaves]
+def _places(values: list[Tensor], step: Step | None, arguments: Arguments) -> list[Place]:
+    """Return the leaf tensors that the losses and the penalty reach.
+
+    Without a step nobody asks which of the losses reach a parameter.
+    """
+    if arguments.penalty is not None:
+        leaves = walk([*values, arguments.penalty]).leaves
+    else:
+        leaves = reached(values) if step is None else step.graph.leaves
+    return [Place(x.tensor, x.mask, sparse=x.sparse) for x in leaves]
 
 
 def _counts(place: Place, known: set[int] | None, arguments: Arguments) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from jointrain.balancing.engine._graph import find_boundary, last_layer, walk
+from jointrain.balancing.engine._graph import find_boundary, last_layer, reached, walk
+from jointrain.errors import InvalidInputError
 
 
 def leaves(graph, named):
@@ -23,6 +25,23 @@ def test_leaves_know_the_tasks_that_reach_them():
     graph = walk([(a * b).sum(), (a * c).sum(), a.sum()])
     assert leaves(graph, {"a": a, "b": b, "c": c}) == {"a": 0b111, "b": 0b001, "c": 0b010}
     assert not graph.shares_nodes  # only the leaf is shared
+
+
+def test_what_is_reached_is_what_the_walk_finds():
+    table, a, b = nn.Embedding(4, 2, sparse=True), nn.Linear(2, 2), nn.Parameter(torch.ones(2))
+    z = a(table(torch.tensor([1, 2])))
+    losses = list(torch.stack([(z * b).sum(), z.tanh().sum(), b.sum()]))
+    found, walked = reached(losses), walk(losses).leaves
+    assert {(id(x.tensor), x.sparse) for x in found} == {(id(x.tensor), x.sparse) for x in walked}
+    assert len(found) == len(walked)
+    assert {x.mask for x in found} == {0b111}
+
+
+def test_what_reentrant_checkpoints_reach_is_not_known():
+    x, layer = torch.ones(1, 2, requires_grad=True), nn.Linear(2, 2)
+    loss = checkpoint(layer, x, use_reentrant=True).sum()
+    with pytest.raises(InvalidInputError, match="use_reentrant=False"):
+        reached([loss])
 
 
 def test_every_node_comes_before_those_it_leads_to():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -338,28 +339,33 @@ def _weighed(
     same_state: bool,
 ) -> Agreement:
     """Return the agreement: each task's loss is the mean over the rows of all processes."""
-    table = torch.tensor(rows, dtype=torch.float64).view(len(rows), len(names))
-    values = torch.tensor(losses, dtype=torch.float64).view(len(rows), len(names))
-    total = table.sum(0)
-    if replicas.sharded is not None and not bool(values[table == 0].isfinite().all()):
-        raise InvalidInputError(
-            "Over shards of `fully_shard` the loss of a task without rows on a process must be "
-            "finite, since its pass is made all the same. Take a sum in place of a mean there."
-        )
-    shares = table / total.clamp_min(1e-300)
-    mean = torch.where(table > 0, values * shares, 0.0).sum(0)
+    # in plain numbers: so few of them take tensors ten times as long
+    if replicas.sharded is not None:
+        here = zip(rows, losses, strict=True)
+        numbers = [pair for some in here for pair in zip(*some, strict=True)]
+        if not all(math.isfinite(loss) for n, loss in numbers if n == 0):
+            raise InvalidInputError(
+                "Over shards of `fully_shard` the loss of a task without rows on a process must be "
+                "finite, since its pass is made all the same. Take a sum in place of a mean there."
+            )
+    total = [sum(some[k] for some in rows) for k in range(len(names))]
+    mean = [
+        sum(v[k] * (n[k] / total[k]) for n, v in zip(rows, losses, strict=True) if n[k] > 0)
+        for k in range(len(names))
+    ]
+    mine = rows[ranks.rank]
     found = Agreement(
         ranks,
         replicas,
         names,
-        tuple(shares[ranks.rank].tolist()),
-        mean,
-        tuple((table[ranks.rank] > 0).tolist()),
+        tuple(n / every if every else 0.0 for n, every in zip(mine, total, strict=True)),
+        torch.tensor(mean, dtype=torch.float64),
+        tuple(n > 0 for n in mine),
         tuple(places),
         alike,
         same_state,
     )
-    empty = [k for k, n in enumerate(total.tolist()) if n == 0]
+    empty = [k for k, n in enumerate(total) if n == 0]
     return found.without(empty) if empty else found
 
 

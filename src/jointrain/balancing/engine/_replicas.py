@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.weak import WeakIdKeyDictionary
 
 from jointrain.errors import InvalidInputError
 
@@ -72,7 +73,7 @@ def find_replicas(
     if wrapper is None:
         wrapper = _wrapper_of(leaves)
     known = module if module is not None else wrapper
-    order = None if known is None else list(known.parameters())
+    order = None if known is None else parameters_of(known)
     if group == "auto":
         found = dist.group.WORLD if wrapper is None else wrapper.process_group
     else:
@@ -126,8 +127,21 @@ def _wrapper_of(leaves: Sequence[Tensor]) -> DistributedDataParallel | None:
     wrapper = None if known[1] is None else known[1]()
     if wrapper is None:
         return None
-    inside = {id(p) for p in wrapper.parameters()}
+    inside = {id(p) for p in parameters_of(wrapper)}
     return wrapper if all(id(leaf) in inside for leaf in leaves) else None
+
+
+_known_parameters: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+
+def parameters_of(module: nn.Module) -> list[Tensor]:
+    """Return the module's parameters; those of a wrapper, which must not change, looked up once."""
+    if not isinstance(module, DistributedDataParallel):
+        return list(module.parameters())
+    if module not in _known_parameters:
+        _known_parameters[module] = list(module.parameters())
+    found: list[Tensor] = _known_parameters[module]
+    return found
 
 
 def _with_subclasses(cls: type) -> set[type]:
