@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jointrain import (
     InvalidInputError,
@@ -20,7 +22,7 @@ from jointrain import (
     save_bundle,
 )
 from jointrain import bundle as bundle_module
-from jointrain.bundle import describe_bundle
+from jointrain.bundle import add_notes, describe_bundle
 from jointrain.cli import run
 from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
 from jointrain.training._calibration import Calibration
@@ -108,6 +110,116 @@ def test_a_function_as_order_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(InvalidInputError, match=r"the order of Alternating\(\) is a function"):
         save_bundle(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def _nested(levels):
+    content = []
+    for _ in range(levels):
+        content = [content]
+    return content
+
+
+def _not_saved(model, folder, message, **options):
+    with pytest.raises(InvalidInputError, match=re.escape(message)) as caught:
+        save_bundle(model, folder / "model", **options)
+    assert str(caught.value).startswith("the model can't be saved: ")
+    assert "\n" not in str(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "notes, message",
+    [
+        ({"x": "a" * 100_000}, "bundle.json has more than 100,000 bytes"),
+        ({"x": 2**64}, "bundle.json holds a number beyond 64 bits"),
+        ({"x": "\ud800"}, "half a character"),
+        ({1: 0, "1": 0}, "notes"),
+        ({"x": object()}, "Unable to serialize"),
+        ({"x": _nested(80)}, "bundle.json is nested too deeply"),
+    ],
+    ids=range(6),
+)
+def test_notes_that_could_not_be_loaded_are_not_saved(small, tmp_path, monkeypatch, notes, message):
+    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 100_000)
+    _not_saved(small, tmp_path, message, notes=notes)
+
+
+def test_notes_that_could_not_be_loaded_are_not_added(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 100_000)
+    path = save_bundle(small, tmp_path / "model")
+    before = (path / "bundle.json").read_bytes()
+    with pytest.raises(InvalidInputError, match=r"can't be saved: bundle\.json has more than"):
+        add_notes(path, {"x": "a" * 100_000})
+    assert (path / "bundle.json").read_bytes() == before
+    assert [*path.glob(".*")] == []
+
+
+NOTES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(width=32) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(), inner, max_size=3)
+        | st.dictionaries(st.integers(), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(value=NOTES)
+def test_what_is_saved_can_be_loaded(small, tmp_path_factory, value):
+    folder = tmp_path_factory.mktemp("notes") / "model"
+    try:
+        save_bundle(small, folder, notes={"x": value})
+    except InvalidInputError:
+        assert not folder.exists()
+        return
+    assert load_bundle(folder).tasks == small.tasks
+    text = json.dumps(value).replace("-Infinity", "null").replace("Infinity", "null")
+    assert describe_bundle(folder)["notes"] == {"x": json.loads(text.replace("NaN", "null"))}
+
+
+def test_a_table_of_too_many_columns_is_not_saved(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 2000)
+    _not_saved(small, tmp_path, "bundle.json has more than 2,000 bytes")
+    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 200)
+    with pytest.raises(
+        InvalidInputError, match=r"encoder can't be saved: .* 200 bytes; give fewer"
+    ):
+        save_bundle(small, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_a_table_of_too_many_categories_is_refused_before_training(
+    tmp_path, monkeypatch, capsys, command
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 500)
+    rows = pl.DataFrame({"x": [f"name {i % 60}" for i in range(600)], "y": range(600)})
+    rows.write_csv("data.csv")
+    assert run([command, "data.csv", "--targets", "y", "--out", "model"]) == 2
+    assert "could not be saved: bundle.json has more than 500 bytes" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
+
+
+def test_a_description_that_is_too_large_with_spaces_is_saved_without(small, tmp_path, monkeypatch):
+    size = (save_bundle(small, tmp_path / "spaces") / "bundle.json").stat().st_size
+    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", size - 1)
+    path = save_bundle(small, tmp_path / "model")
+    assert b"\n" not in (path / "bundle.json").read_bytes()[:-1]
+    assert load_bundle(path).tasks == small.tasks
+
+
+def test_weights_and_residuals_that_are_no_numbers_are_not_saved(tmp_path):
+    table = SupervisedTable.prepare(load_penguins(), ["species", "body_mass_g"])
+    model = fit_table(table, Recipe(width=8, epochs=1), seed=3)
+    residuals = model.calibration.residuals["body_mass_g"]
+    broken = dataclasses.replace(residuals, errors=residuals.errors * np.nan)
+    calibration = Calibration({}, {"body_mass_g": broken})
+    _not_saved(dataclasses.replace(model, calibration=calibration), tmp_path, "no number")
+    next(model.parts[0].network.parameters()).data[0] = np.inf
+    _not_saved(model, tmp_path, "hold a value that is no number")
 
 
 def test_saving_twice_gives_the_same_bytes(model, tmp_path):

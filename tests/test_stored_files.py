@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jointrain._stored_files import DamagedError, json_from_bytes, read_file, read_json
+from jointrain._stored_files import (
+    DamagedError,
+    json_from_bytes,
+    json_to_bytes,
+    read_file,
+    read_json,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -25,6 +31,16 @@ def test_what_is_read_can_be_written_again(content):
         return
     assert read == content
     json.dumps(read, ensure_ascii=False, allow_nan=False).encode()
+
+
+@given(content=VALUES)
+def test_what_is_written_is_read(content):
+    try:
+        data = json_to_bytes(content, indent=1)
+    except DamagedError:
+        return
+    assert json_from_bytes(data) == content
+    assert data == (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 @given(data=st.binary(max_size=50))
@@ -89,3 +105,39 @@ def test_files_that_are_none(tmp_path):
 def test_a_file_larger_than_its_size_says(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     assert read_file(tmp_path / "a", largest=5) == b"12345"
+
+
+def _nested(levels):
+    content = 0
+    for _ in range(levels):
+        content = [content]
+    return content
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (_nested(65), "is nested too deeply"),
+        (_nested(100_000), "is nested too deeply"),
+        (2**64, "beyond 64 bits"),
+        (float("nan"), "can't hold this: Out of range float"),
+        ({"a": {1: 0, "1": 0}}, "names a key twice"),
+        ({(1, 2): 0}, "can't hold this: keys must be str"),
+        (["\udc80"], "holds half a character"),
+        (object(), "can't hold this: Object of type object"),
+        ("a" * 2**26, "has more than 67,108,864 bytes"),
+        ([[]] * 1_000_000, "has more than 1,000,000 parts"),
+    ],
+    ids=range(10),
+)
+def test_what_could_not_be_read_is_not_written(content, message):
+    with pytest.raises(DamagedError, match=message):
+        json_to_bytes(content)
+
+
+def test_spaces_are_left_out_where_they_are_too_many(monkeypatch):
+    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 5000)
+    content = {"a": ["b"] * 1000}
+    data = json_to_bytes(content, indent=1)
+    assert len(data) == 4008
+    assert json_from_bytes(data) == content

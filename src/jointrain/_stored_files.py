@@ -21,6 +21,10 @@ _DEEPEST = 64
 _LARGEST_NUMBER = 2**64
 
 
+MISFIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What Python raises where the parts of a file do not fit together."""
+
+
 class DamagedError(ValueError):
     """The bytes are no such file; the message says what is wrong with them."""
 
@@ -94,6 +98,37 @@ def json_from_bytes(data: bytes) -> Any:
         raise DamagedError("is not whole") from None
     _check_parts(content)
     return content
+
+
+def json_to_bytes(content: Any, *, indent: int | None = None) -> bytes:
+    """Return a value as a file of JSON that `json_from_bytes` takes: what is saved can be loaded.
+
+    Args:
+        content: What JSON can hold.
+        indent: Spaces of each level; default none. All spaces are left out where the file would be
+            too large with them.
+
+    Raises:
+        DamagedError: It is no such value, or would be refused when it is read. The message has no
+            subject.
+    """
+    try:
+        data = _text_of(content, indent=indent)
+        if len(data) > LARGEST_JSON:
+            data = _text_of(content, separators=(",", ":"))
+    except RecursionError:
+        raise DamagedError("is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise DamagedError("holds half a character") from None
+    except (ValueError, TypeError) as error:  # NaN, or what JSON has no word for
+        raise DamagedError(f"can't hold this: {str(error)[:100]}") from None
+    json_from_bytes(data)
+    return data
+
+
+def _text_of(content: Any, **layout: Any) -> bytes:
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, **layout)
+    return (text + "\n").encode()
 
 
 def _whole_number(text: str) -> int:

@@ -10,6 +10,7 @@ The bundle of a blend (`BlendedModel`) holds ``bundle.json`` with the weights of
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_weights
@@ -39,11 +41,26 @@ from jointrain._bundle_fields import (
     first_fault,
 )
 from jointrain._output_folder import BUNDLE, write_new_folder
-from jointrain._stored_files import DamagedError, read_file, read_json
-from jointrain.data import Column, ColumnReading, PlainEncoder, TableEncoder, TableSchema
+from jointrain._stored_files import (
+    MISFIT,
+    DamagedError,
+    json_from_bytes,
+    json_to_bytes,
+    read_file,
+    read_json,
+)
+from jointrain.data import (
+    Column,
+    ColumnReading,
+    PlainEncoder,
+    SupervisedTable,
+    TableEncoder,
+    TableSchema,
+)
 from jointrain.data._array_file import check_header
+from jointrain.data._blocks import known_values
 from jointrain.errors import InvalidInputError
-from jointrain.networks._stored_weights import network_of_weights
+from jointrain.networks._stored_weights import check_finite, network_of_weights
 from jointrain.studies._baselines import BaselineModel
 from jointrain.studies._blended_model import BlendedModel, FittedBaseline
 from jointrain.task import Task
@@ -86,7 +103,9 @@ def save_bundle(
         force: Replace the folder if it exists.
 
     Raises:
-        InvalidInputError: The folder exists and `force` is not set, or can't be written.
+        InvalidInputError: The folder exists and `force` is not set, or can't be written; or the
+            model holds what `load_bundle` refuses, such as weights that are no numbers, or more
+            columns and categories than 64 MiB of JSON hold.
     """
     return write_new_folder(
         path,
@@ -102,16 +121,63 @@ def write_bundle(
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the files of a bundle into an existing folder."""
+    """Write the files of a bundle into an existing folder, as `save_bundle` does.
+
+    Raises:
+        InvalidInputError: The model holds what `load_bundle` refuses.
+        OSError: The folder can't be written.
+    """
     description: Strict
-    try:
+    with _savable():
         if isinstance(model, BlendedModel):
             description = _write_components(model, folder, metrics or {}, notes or {})
         else:
             description = _write_networks(model, folder, metrics or {}, notes or {})
+        (folder / _JSON).write_bytes(_with_digest(description.model_dump(mode="json")))
+
+
+def check_savable(table: SupervisedTable) -> None:
+    """Refuse a table whose models could not be saved, before they are trained.
+
+    Args:
+        table: The rows that a model is to be fitted to.
+
+    Raises:
+        InvalidInputError: It has more columns and categories than a bundle holds.
+    """
+    columns = [
+        ColumnEntry(
+            name=column.name,
+            kind=column.kind,
+            dtype=column.dtype,
+            categories=known_values(table.frame[column.name]).unique().to_list()
+            if column.kind == "category"
+            else None,
+        ).model_dump()
+        for column in table.columns
+    ]
+    readings = {} if table.schema is None else table.schema.columns
+    schema = {name: dataclasses.asdict(reading) for name, reading in readings.items()}
+    try:
+        json_to_bytes({"columns": columns, "table_schema": schema})
+    except DamagedError as error:
+        raise InvalidInputError(
+            f"a model of this table could not be saved: {_JSON} {error}; leave out columns, or "
+            "those with the most different values, by --ignore"
+        ) from None
+
+
+@contextmanager
+def _savable() -> Iterator[None]:
+    """Say in one line why something can't be saved: it could not be loaded."""
+    try:
+        yield
+        return
     except ValidationError as error:
-        raise InvalidInputError(f"the model can't be saved: {first_fault(error)}") from None
-    (folder / _JSON).write_text(_with_digest(description.model_dump(mode="json")), encoding="utf-8")
+        reason = first_fault(error)
+    except (DamagedError, PydanticSerializationError) as error:
+        reason = str(error).splitlines()[0][:_LONGEST_REASON]
+    raise InvalidInputError(f"the model can't be saved: {reason}")
 
 
 def add_notes(path: str | Path, notes: Mapping[str, Any]) -> None:
@@ -122,24 +188,30 @@ def add_notes(path: str | Path, notes: Mapping[str, Any]) -> None:
         notes: What JSON can hold; notes of the same names are replaced.
 
     Raises:
-        InvalidInputError: As in `describe_bundle`.
+        InvalidInputError: As in `describe_bundle`, or the notes hold what can't be read again.
     """
     folder = _bundle_folder(path)
     content = describe_bundle(folder)
     del content["digest"]
     content["notes"] = {**content["notes"], **notes}
+    with _savable():
+        data = _with_digest(content)
     temporary = folder / f".part.{_JSON}"
     try:
-        temporary.write_text(_with_digest(content), encoding="utf-8")
+        temporary.write_bytes(data)
         os.replace(temporary, folder / _JSON)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _with_digest(content: dict[str, Any]) -> str:
-    """Return a description as the text of ``bundle.json``."""
-    whole = {**content, "digest": _digest(_canonical(content))}
-    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def _with_digest(content: dict[str, Any]) -> bytes:
+    """Return a description as the file ``bundle.json``."""
+    try:
+        # as a reader will find it: JSON makes texts of keys, and lists of tuples
+        found = json_from_bytes(json_to_bytes(content))
+        return json_to_bytes({**found, "digest": _digest(_canonical(found))}, indent=1)
+    except DamagedError as error:
+        raise DamagedError(f"{_JSON} {error}") from None
 
 
 def _write_components(
@@ -178,6 +250,8 @@ def _write_components(
 
 
 def _residuals(calibration: Calibration) -> dict[str, torch.Tensor]:
+    for residuals in calibration.residuals.values():
+        _check_residuals(residuals)
     return {
         f"{_ERRORS}{name}": torch.from_numpy(residuals.errors)
         for name, residuals in calibration.residuals.items()
@@ -244,7 +318,10 @@ def _write_networks(
         for index, part in enumerate(model.parts)
         for name, value in part.network.state_dict().items()
     }
-    (folder / _WEIGHTS).write_bytes(save_weights(weights | _residuals(model.calibration)))
+    check_finite(weights)
+    data = save_weights(weights | _residuals(model.calibration))
+    check_header(data)
+    (folder / _WEIGHTS).write_bytes(data)
     model.encoder.save(folder / _ENCODER)
     return Description(
         schema_version=SCHEMA_VERSION,
@@ -298,7 +375,7 @@ def _whole(folder: Path) -> Iterator[None]:
         reason = str(error).splitlines()[0].removesuffix("; use another copy")[:_LONGEST_REASON]
     except MemoryError:
         reason = "it needs more memory than there is"
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError):
+    except (*MISFIT, RuntimeError):
         reason = "its parts do not fit together"
     raise _damaged(folder, reason)
 
@@ -462,13 +539,17 @@ def _load_calibration(
 
 def _load_residuals(entry: TaskEntry, weights: Mapping[str, torch.Tensor]) -> Residuals:
     errors = weights[_ERRORS + entry.name].numpy()
-    if errors.dtype != "float64" or not np.isfinite(errors).all():
-        raise DamagedError("the residuals of a task hold a value that is no number")
     residuals = Residuals(
         entry.unseen_rows or 0, errors, entry.interval_scale or "linear", entry.lowest
     )
-    residuals.check()
+    _check_residuals(residuals)
     return residuals
+
+
+def _check_residuals(residuals: Residuals) -> None:
+    if residuals.errors.dtype != "float64" or not np.isfinite(residuals.errors).all():
+        raise DamagedError("the residuals of a task hold a value that is no number")
+    residuals.check()
 
 
 def describe_bundle(path: str | Path) -> dict[str, Any]:

@@ -288,7 +288,7 @@ def compare(settings: CompareSettings) -> None:
 
     import polars as pl
 
-    from jointrain.bundle import write_bundle
+    from jointrain.bundle import check_savable, write_bundle
     from jointrain.reports import (
         folds_and_seeds,
         print_interim,
@@ -305,6 +305,7 @@ def compare(settings: CompareSettings) -> None:
     # what is wrong with them is said before a long table is read
     recipes, baselines = settings.chosen_recipes(), settings.chosen_baselines()
     table = _prepare(settings)
+    check_savable(table)
     study = Study(
         table,
         recipes,
@@ -554,7 +555,7 @@ def _answer(
 @_flags_of(FitSettings)
 def fit(settings: FitSettings) -> None:
     """Fit one model for all targets and save it as a bundle."""
-    from jointrain.bundle import write_bundle
+    from jointrain.bundle import check_savable, write_bundle
     from jointrain.training import resolve_device
 
     out = _output_folder(settings)
@@ -562,6 +563,7 @@ def fit(settings: FitSettings) -> None:
     resolve_device(settings.device)
     recipe = settings.recipe(settings.schedule)
     table = _prepare(settings)
+    check_savable(table)
     model = _fit(table, recipe, settings)
     out = write_new_folder(
         out,

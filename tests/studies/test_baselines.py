@@ -192,7 +192,8 @@ def test_files_do_not_depend_on_what_the_objects_of_a_process_share(fitted):
     models = {str(i): model.estimator for i, model in enumerate(fitted("linear").models)}
     estimator = ESTIMATORS["linear"]
     elsewhere = {name: pickle.loads(pickle.dumps(model)) for name, model in models.items()}
-    assert estimator.to_files(models) == estimator.to_files(elsewhere)
+    width = fitted("linear").inputs
+    assert estimator.to_files(models, width) == estimator.to_files(elsewhere, width)
 
 
 def test_the_number_of_threads_does_not_matter(fitted):
@@ -284,9 +285,22 @@ def test_a_file_of_another_kind_is_refused(fitted, name, tmp_path):
 def test_a_tree_that_points_outside_is_refused(name, tmp_path):
     inputs, labels = _data(120)
     model = fit_baseline(name, inputs, labels[:, :1], TASKS[:1], 0)
-    model.models[0].estimator.left[0] = 10_000
     model.save(tmp_path)
+    arrays = safetensors.numpy.load((tmp_path / "baseline.safetensors").read_bytes())
+    arrays["0.left"][0] = model.models[0].estimator.left[0] = 10_000
+    (tmp_path / "baseline.safetensors").write_bytes(safetensors.numpy.save(arrays))
+    _redescribe(tmp_path, lambda described: None)
     with pytest.raises(InvalidInputError, match="do not form a tree"):
+        BaselineModel.load(tmp_path)
+    with pytest.raises(ValueError, match="do not form a tree"):
+        model.save(tmp_path)
+
+
+@pytest.mark.parametrize("present", [[0, 2**63], [2**64 - 1], [-(2**63), 1], ["a"], [[0], [1]], 3])
+def test_class_numbers_that_are_none_are_refused(fitted, present, tmp_path):
+    fitted("linear").save(tmp_path)
+    _redescribe(tmp_path, lambda described: described["tasks"][1].update(present=present))
+    with pytest.raises(InvalidInputError, match="is no whole baseline"):
         BaselineModel.load(tmp_path)
 
 

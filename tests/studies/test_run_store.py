@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+import sqlite3
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -165,6 +166,31 @@ def test_damaged_journal_is_refused(tmp_path):
     journal.write_text("no JSON\n" + journal.read_text())
     with pytest.raises(InvalidInputError, match="holds no runs that this version can read"):
         RunStore.open(tmp_path, DESCRIPTION)
+
+
+@pytest.mark.parametrize("attributes", ["a", [], None])
+def test_trials_of_a_journal_with_other_attributes_are_no_runs(tmp_path, attributes):
+    store = RunStore.open(tmp_path, DESCRIPTION)
+    assert store.claim(["a"]) == "a"
+    journal = tmp_path / "runs.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines[-1]["user_attrs"] = attributes
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert RunStore.open(tmp_path, DESCRIPTION).claim(["a", "b"]) == "a"
+
+
+@pytest.mark.parametrize("change", ["trials set state = 'x'", "trial_values set value_type = 'x'"])
+def test_database_with_words_that_are_none_is_refused(tmp_path, change):
+    place = f"sqlite:///{tmp_path / 'runs.db'}"
+    store = RunStore.open(place, DESCRIPTION)
+    with store.session():
+        assert store.claim(["a"]) == "a"
+        store.finish("a", 1)
+    with sqlite3.connect(tmp_path / "runs.db") as base:
+        base.execute(f"update {change}")
+    base.close()
+    with pytest.raises(InvalidInputError, match="holds no runs that this version can read"):
+        RunStore.open(place, DESCRIPTION)
 
 
 def test_folder_that_cannot_be_written_is_refused(tmp_path):

@@ -32,11 +32,16 @@ def to_bytes(arrays: Mapping[str, np.ndarray], text: str | None = None) -> bytes
     Args:
         arrays: By name, of numbers or truth values; none is named ``text``.
         text: A text; None for none.
+
+    Raises:
+        DamagedError: There are more arrays than `from_bytes` takes.
     """
     content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     if text is not None:
         content[_TEXT] = np.frombuffer(text.encode(), dtype=np.uint8)
-    return save(content)
+    data = save(content)
+    check_header(data)
+    return data
 
 
 def from_bytes(data: bytes) -> tuple[str, dict[str, np.ndarray]]:

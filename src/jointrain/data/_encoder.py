@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jointrain._stored_files import DamagedError, json_from_bytes, read_file
+from jointrain._stored_files import MISFIT, DamagedError, json_from_bytes, json_to_bytes, read_file
 from jointrain.data import _array_file
 from jointrain.data._blocks import BLOCKS, Block, _strings, known_values
 from jointrain.data._columns import Column, check_finite
@@ -202,6 +201,7 @@ class TableEncoder:
 
         Raises:
             NotFittedError: `fit` was not called.
+            InvalidInputError: It holds more than `load` takes.
         """
         description: dict[str, Any] = {
             "columns": [[column.name, column.kind, column.dtype] for column in self.columns],
@@ -214,7 +214,7 @@ class TableEncoder:
             arrays |= {f"{block.kind}.{name}": array for name, array in block_arrays.items()}
         if self._pieces is not None:
             arrays |= {f"pieces.{name}": array for name, array in self._pieces.state().items()}
-        text = json.dumps(description, ensure_ascii=False)
+        text = _description_to_bytes(description).decode()
         Path(path).write_bytes(_array_file.to_bytes(arrays, text))
 
     @classmethod
@@ -239,7 +239,7 @@ class TableEncoder:
             raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
         except DamagedError as error:
             reason = str(error)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except MISFIT:
             reason = "its parts do not fit together"
         raise InvalidInputError(f"{path} is no whole encoder file: {reason}; use another copy")
 
@@ -270,6 +270,17 @@ class TableEncoder:
     def _check_types(self, frame: pl.DataFrame) -> None:
         numeric_text = {name for block in self._blocks for name in block.numeric_text}
         _check_columns(frame, self.columns, numeric_text)
+
+
+def _description_to_bytes(description: Mapping[str, Any]) -> bytes:
+    """Return what an encoder learned, but for arrays, as JSON that can be read again."""
+    try:
+        return json_to_bytes(description)
+    except DamagedError as error:
+        raise InvalidInputError(
+            f"the encoder can't be saved: its description {error}; give fewer columns, or columns "
+            "with fewer categories"
+        ) from None
 
 
 def _check_columns(

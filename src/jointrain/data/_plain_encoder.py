@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jointrain._stored_files import read_json
-from jointrain.data._encoder import TableEncoder
+from jointrain._stored_files import MISFIT, read_json
+from jointrain.data._encoder import TableEncoder, _description_to_bytes
 from jointrain.data._plain_blocks import ONE_HOT_BLOCKS, PLAIN_BLOCKS
 from jointrain.errors import InvalidInputError
 
@@ -51,14 +50,14 @@ class PlainEncoder(TableEncoder):
 
         Raises:
             NotFittedError: `fit` was not called.
+            InvalidInputError: It holds more than `load` takes.
         """
         description: dict[str, Any] = {
             "codes": self.codes,
             "columns": [[column.name, column.kind, column.dtype] for column in self.columns],
             "blocks": [[block.kind, block.state()[0]] for block in self._blocks],
         }
-        text = json.dumps(description, ensure_ascii=False, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        Path(path).write_bytes(_description_to_bytes(description))
 
     @classmethod
     def load(cls, path: str | Path) -> PlainEncoder:
@@ -77,7 +76,7 @@ class PlainEncoder(TableEncoder):
             encoder._restore(description, {})
         except OSError as error:
             raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except MISFIT:
             raise _damaged(path) from None
         return encoder
 

@@ -35,9 +35,7 @@ def network_of_weights(
         DamagedError: The weights are those of another network, or hold a value that is no number.
         InvalidInputError: `make` refuses its settings.
     """
-    for name, values in weights.items():
-        if values.is_floating_point() and not bool(values.isfinite().all()):
-            raise DamagedError(f"the weights {name!r} hold a value that is no number")
+    check_finite(weights)
     # twice: networks may make a layer and then copies of it
     tensors, numbers = 2 * len(weights), 2 * sum(values.numel() for values in weights.values())
 
@@ -57,6 +55,17 @@ def network_of_weights(
         network = make(tasks)
     network.load_state_dict(weights)
     return network.eval()
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights of which one is no number.
+
+    Raises:
+        DamagedError: The first of them, by name.
+    """
+    for name, values in weights.items():
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise DamagedError(f"the weights {name!r} hold a value that is no number")
 
 
 @contextmanager

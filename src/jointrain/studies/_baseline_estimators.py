@@ -51,13 +51,16 @@ class Estimator(ABC):
         """Return values [m], or probabilities [m, classes]."""
         return _linked(model.predict(inputs.astype(np.float64)), classes)
 
-    def to_files(self, models: Mapping[str, Any]) -> dict[str, bytes]:
-        """Return named models as named files."""
-        arrays = {
-            f"{name}.{key}": array
-            for name, model in models.items()
-            for key, array in model.to_arrays().items()
-        }
+    def to_files(self, models: Mapping[str, Any], inputs: int) -> dict[str, bytes]:
+        """Return named models, fitted to a number of inputs, as named files.
+
+        Raises:
+            DamagedError: `from_files` would refuse them.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for name, model in models.items():
+            self.arrays.from_arrays(model.to_arrays(), inputs)
+            arrays |= {f"{name}.{key}": array for key, array in model.to_arrays().items()}
         return {_FILE: _array_file.to_bytes(arrays)} if arrays else {}
 
     def from_files(self, files: Mapping[str, bytes], inputs: int) -> dict[str, Any]:

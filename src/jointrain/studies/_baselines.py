@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain._stored_files import DamagedError, read_file, read_json
+from jointrain._stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
 from jointrain.data import PlainEncoder
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._baseline_estimators import ESTIMATORS, ONE_HOT, one_thread
@@ -112,18 +111,22 @@ class BaselineModel:
         return probabilities
 
     def save(self, folder: str | Path) -> None:
-        """Write the model into an existing folder: a description and the estimators' files."""
+        """Write the model into an existing folder: a description and the estimators' files.
+
+        Raises:
+            DamagedError: `load` would refuse them.
+        """
         folder = Path(folder)
         files: dict[str, bytes] = {}
         if self.joint is not None:
-            files = self.joint.to_files(self.name)
+            files = self.joint.to_files(self.name, self.inputs)
         elif self.name != CONSTANT:
             fitted = {
                 str(index): model.estimator
                 for index, model in enumerate(self.models)
                 if model.constant is None
             }
-            files = ESTIMATORS[self.name].to_files(fitted)
+            files = ESTIMATORS[self.name].to_files(fitted, self.inputs)
         description = {
             "name": self.name,
             "inputs": self.inputs,
@@ -141,10 +144,10 @@ class BaselineModel:
         }
         if self.joint is not None:
             description["joint"] = self.joint.to_json()
+        text = json_to_bytes(description, indent=1)
         for name, data in files.items():
             (folder / name).write_bytes(data)
-        text = json.dumps(description, indent=1, ensure_ascii=False)
-        (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        (folder / _DESCRIPTION).write_bytes(text)
 
     @classmethod
     def load(cls, folder: str | Path) -> BaselineModel:
@@ -170,7 +173,7 @@ class BaselineModel:
             reason = str(error)
         except InvalidInputError:
             raise
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except MISFIT:
             reason = "its parts do not fit together"
         raise InvalidInputError(f"{folder} is no whole baseline: {reason}; use another copy")
 

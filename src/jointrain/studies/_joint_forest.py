@@ -90,9 +90,9 @@ class JointForest:
             )
         ]
 
-    def to_files(self, name: str) -> dict[str, bytes]:
+    def to_files(self, name: str, inputs: int) -> dict[str, bytes]:
         """Return the trees as named files."""
-        return ESTIMATORS[JOINT[name]].to_files({"joint": self.trees})
+        return ESTIMATORS[JOINT[name]].to_files({"joint": self.trees}, inputs)
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the trees."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jointrain._stored_files import MISFIT
 from jointrain.errors import InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class RunStore:
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            with _one_line_errors(name, opening=True):
+            with _one_line_errors(name, reading=True):
                 storage = _connect(str(place))
                 try:
                     study = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], _STUDY)
@@ -138,7 +139,7 @@ class RunStore:
         """Return a result; it may come from a stranger, and no code in it is run."""
         try:
             return json.loads(text, object_hook=_array_from_json)
-        except (ValueError, TypeError, KeyError, RecursionError, zlib.error, OverflowError):
+        except (*MISFIT, RecursionError, zlib.error):
             raise InvalidInputError(
                 f"{self.place} holds a result of {key!r} that jointrain did not write; choose "
                 "another place, or remove it"
@@ -218,7 +219,7 @@ class RunStore:
 
         for _ in range(2):
             for trial in self._storage.get_all_trials(self._study, deepcopy=False):
-                if "description" in trial.user_attrs:
+                if isinstance(trial.user_attrs, dict) and "description" in trial.user_attrs:
                     return dict(json.loads(trial.user_attrs["description"]))
             self._add("COMPLETE", {"description": _to_json(description)})
         raise optuna.exceptions.StorageInternalError("what was written can't be read")
@@ -227,7 +228,7 @@ class RunStore:
         from optuna.trial import TrialState
 
         states = (TrialState.RUNNING, TrialState.COMPLETE)
-        with _one_line_errors(self.place):
+        with _one_line_errors(self.place, reading=True):
             trials = self._storage.get_all_trials(self._study, deepcopy=False, states=states)
         return [trial for trial in trials if _is_run(trial)]
 
@@ -253,7 +254,7 @@ class RunStore:
 def _is_run(trial: FrozenTrial) -> bool:
     """Return whether a trial is a claim or a result, and no other program's."""
     values = trial.user_attrs
-    if not isinstance(values.get("key"), str):
+    if not isinstance(values, dict) or not isinstance(values.get("key"), str):
         return False
     if _done(trial):
         return isinstance(values.get("result"), str)
@@ -369,21 +370,17 @@ def _without_password(place: str) -> str:
 
 
 @contextmanager
-def _one_line_errors(place: str, *, opening: bool = False) -> Iterator[None]:
+def _one_line_errors(place: str, *, reading: bool = False) -> Iterator[None]:
     """Say in one line what is wrong with a storage.
 
     Args:
         place: Its name, without the password.
-        opening: Whether it is being opened; what it holds may make no sense then.
+        reading: Whether what it holds is read, which may make no sense.
     """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    senseless = (
-        (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError)
-        if opening
-        else ()
-    )
+    senseless = (*MISFIT, AssertionError, RuntimeError) if reading else ()
     try:
         yield
     except InvalidInputError:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from jointrain._stored_files import MISFIT
 from jointrain.data import SupervisedTable, outer_folds
 from jointrain.errors import InvalidInputError
 from jointrain.studies._baselines import FIRST_BASELINES, check_predicts
@@ -260,7 +261,7 @@ class Measurements:
             tasks = self.study.table.tasks
             for result in made:
                 result.check(tasks, self.folds(result.seed)[result.fold])
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+        except MISFIT:
             where = "a worker" if self.store is None else self.store.place
             raise InvalidInputError(
                 f"{where} holds a result that jointrain did not write; choose another place for "
