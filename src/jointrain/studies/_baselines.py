@@ -86,7 +86,8 @@ class BaselineModel:
                 f"{inputs.shape}"
             )
         predictions = {}
-        with one_thread():
+        # a stranger's may overflow: who reads predictions refuses what is no number
+        with one_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             together = None if self.joint is None else self.joint.predict(inputs)
             for index, (task, model) in enumerate(zip(self.tasks, self.models, strict=True)):
                 found = None if together is None else together[index]

@@ -162,20 +162,20 @@ class TreeEnsemble(Arrays):
         if self.outputs.ndim != 1 or self.feature.ndim != 1 or self.starts.ndim != 1:
             raise DamagedError("its arrays are no trees")
         trees, nodes = len(self.outputs), len(self.feature)
-        if (
-            self.starts.shape != (trees + 1,)
-            or not 1 <= trees <= _MOST_TREES
-            or self.base.ndim != 1
-        ):
+        if self.starts.shape != (trees + 1,) or self.base.ndim != 1:
             raise DamagedError("its arrays are no trees")
         if not 1 <= trees <= _MOST_TREES:
             raise DamagedError(f"it has not 1 to {_MOST_TREES:,} trees")
         sizes = np.diff(self.starts)
         if self.starts[0] != 0 or self.starts[-1] != nodes or (sizes < 1).any():
             raise DamagedError("its trees do not fill its arrays")
-        if self.value.ndim != 2 or any(
-            array.shape[:1] != (nodes,) or array.ndim != 1 + (array is self.value)
-            for array in (self.threshold, self.left, self.right, self.value)
+        if (
+            self.value.ndim != 2
+            or not self.value.shape[1]
+            or any(
+                array.shape[:1] != (nodes,) or array.ndim != 1 + (array is self.value)
+                for array in (self.threshold, self.left, self.right, self.value)
+            )
         ):
             raise DamagedError("its trees have not a value for each node")
         last = len(self.base) - self.value.shape[1]
@@ -272,7 +272,7 @@ class SymmetricTrees(Arrays):
             raise DamagedError("its arrays are no trees")
         if self.feature.ndim != 2 or self.border.shape != self.feature.shape:
             raise DamagedError("its trees have not a border for each level")
-        if self.value.ndim != 2 or self.base.shape != self.value.shape[1:]:
+        if self.value.ndim != 2 or not len(self.base) or self.base.shape != self.value.shape[1:]:
             raise DamagedError("its leaves have other outputs")
         if (self.depth < 0).any() or (self.depth > min(self.feature.shape[1], 30)).any():
             raise DamagedError("a tree has more levels than are there")
