@@ -93,3 +93,24 @@ def test_notes_and_schema_of_training(bundle, tmp_path, capsys):
     )
     assert run(["fit", str(table), "--targets", "y", "--out", out, "--force", "--missing", ""]) == 2
     assert "'n/a' in row 21" in capsys.readouterr().err
+
+
+def test_a_row_of_totals_is_no_row_to_measure(tmp_path, capsys):
+    sold = np.arange(40) % 7
+    rows = [f"north,{n},{2 * n}" for n in sold]
+    for name, last in (("all", f"Total,{sold.sum()},{2 * sold.sum()}"), ("without", "")):
+        text = "region,n,sold\n" + "\n".join([*rows, last]) + "\n"
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+    model, whole = str(tmp_path / "model"), str(tmp_path / "all.csv")
+    assert run(["fit", whole, "--targets", "sold", "--out", model, *QUICK]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", model, str(tmp_path / "without.csv"), "--json"]) == 0
+    wanted = capsys.readouterr().out
+    assert run(["evaluate", model, whole, "--json"]) == 0
+    measured = capsys.readouterr()
+    assert measured.out == wanted
+    assert "the last row is left out: it is called 'Total' in column region" in measured.err
+    assert run(["predict", model, whole, "--out", "-"]) == 0
+    predicted = capsys.readouterr()
+    assert len(predicted.out.splitlines()) == 42
+    assert "the last row is no case to predict: it is called 'Total'" in predicted.err

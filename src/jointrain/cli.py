@@ -627,6 +627,7 @@ def predict(
         check_writable_ending,
         formulas_escaped,
         kept_columns,
+        row_of_sums,
         with_kept,
         write_table,
     )
@@ -643,6 +644,8 @@ def predict(
     name = notes.get("id")
     kept = kept_columns(raw, name, column_names(keep or []))
     frame = _read_as_trained(model, raw, options, [name])
+    if (why := row_of_sums(frame)) is not None:
+        say(f"note: the last row is no case to predict: {why}")
     _warn_unseen(model, frame)
     predictions = model.predict_table(frame, intervals)
     _say_unused(model, frame, (name, notes.get("time"), *kept.columns))
@@ -673,11 +676,15 @@ def evaluate(
     in another way.
     """
     from jointrain.bundle import describe_bundle, load_bundle
+    from jointrain.data import row_of_sums
 
     model = load_bundle(bundle)
     raw = _raw(table, options, describe_bundle(bundle)["notes"])
     targets = [task.name for task in model.predicted_tasks]
     frame = _read_as_trained(model, raw, options, targets)
+    if (why := row_of_sums(frame)) is not None:
+        say(f"note: the last row is left out: {why}")
+        frame = frame.head(-1)
     _warn_unseen(model, frame)
     metrics = model.evaluate(frame)
     if json_output:

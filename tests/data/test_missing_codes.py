@@ -1,3 +1,5 @@
+import datetime as dt
+
 import polars as pl
 import pytest
 
@@ -35,6 +37,16 @@ def test_other_numbers_mean_themselves(values):
     assert missing_code(pl.Series(values, dtype=pl.Float64)) is None
 
 
+def test_the_last_day_of_a_system_may_mean_missing():
+    days = [dt.date(2020, 1, 1), dt.date(9999, 12, 31), dt.date(2021, 6, 1), dt.date(2022, 1, 1)]
+    assert missing_code(pl.Series([*days, days[1]])) == (1, 2)
+    assert missing_code(pl.Series([*days, days[1]], dtype=pl.Datetime("us"))) == (1, 2)
+    early = [dt.date(1900, 1, 1), *days[2:], dt.date(2023, 1, 1), dt.date(1900, 1, 1)]
+    assert missing_code(pl.Series(early)) == (0, 2)
+    centuries = [dt.date(1900, 1, 1), dt.date(1901, 1, 1), dt.date(2022, 1, 1), dt.date(1990, 1, 1)]
+    assert missing_code(pl.Series([*centuries, centuries[0]])) is None
+
+
 def test_the_flag_that_is_named_reads_it_as_missing(tmp_path):
     path = tmp_path / "table.csv"
     cells = ["-999.0", "1,5", "0,2", "-999.0", "-0,7"]
@@ -42,12 +54,12 @@ def test_the_flag_that_is_named_reads_it_as_missing(tmp_path):
         "x;y\n" + "".join(f"{cell.replace('.', ',')};{i}\n" for i, cell in enumerate(cells))
     )
     typed = type_table(read_raw(path))
-    (note,) = [note for note in typed.notes if "may mean a missing value" in note]
+    (note,) = [note for note in typed.notes if "code for a missing value" in note]
     assert "x (2 -999,0)" in note
     assert "--missing '\"-999,0\"' reads it so" in note
     read = type_table(read_raw(path), ReadingOptions(missing=("-999,0",)))
     assert read.frame["x"].to_list() == [None, 1.5, 0.2, None, -0.7]
-    assert not any("may mean" in note for note in read.notes)
+    assert not any("code for" in note for note in read.notes)
 
 
 def test_a_table_with_types_is_looked_at_too():

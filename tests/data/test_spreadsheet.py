@@ -81,6 +81,12 @@ def test_sheets_by_name(tmp_path):
         read_raw(f"{tmp_path}/u.xlsx#Two")
 
 
+def test_a_first_sheet_without_rows_names_another(tmp_path):
+    path = workbook(tmp_path / "t.xlsx", Notes=[["made by me"]], Data=[["b"], [2]])
+    with pytest.raises(InvalidInputError, match=r"sheet 'Notes' of .* no rows; say .*#Data"):
+        read_raw(path)
+
+
 def test_empty_rows_and_columns(tmp_path):
     rows = [["a", None, None], [1, "x", None], [None, None, None], [2, "y", None], [None, None, ""]]
     table = read_raw(workbook(tmp_path / "t.xlsx", One=rows))

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from jointrain import SupervisedTable
-from jointrain.data import TableEncoder, outer_folds
+from jointrain.data import ReadingOptions, TableEncoder, outer_folds
 from jointrain.errors import InvalidInputError
 
 
@@ -155,3 +155,34 @@ def test_what_can_be_no_time_or_group_is_told(role, values, message):
     frame = dated().with_columns(values.alias("t"))
     with pytest.raises(InvalidInputError, match=message):
         SupervisedTable.prepare(frame, ["y"], **{f"{role}_column": "t"})
+
+
+def numbers_as_text():
+    text = [f"{index},5" for index in range(30)]
+    return pl.DataFrame({"x": text, "code": ["a"] * 29 + ["b"], "n": range(30), "y": range(30)})
+
+
+def test_text_of_numbers_in_a_table_with_types_is_noted_and_read_where_that_is_said():
+    frame = numbers_as_text()
+    notes = SupervisedTable.prepare(frame, ["y"]).notes
+    note = "text that looks like numbers: x (0,5); --column x=number reads numbers"
+    assert note in notes
+    options = ReadingOptions(columns={"x": "number"})
+    table = SupervisedTable.prepare(frame, ["y"], reading=options)
+    assert table.frame["x"].to_list() == [index + 0.5 for index in range(30)]
+    assert note not in table.notes
+    assert table.schema is not None
+    assert table.schema.conform(frame)["x"].to_list() == table.frame["x"].to_list()
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ({"code": "number"}, "column 'code' is said to hold numbers, but 'a' in row 1"),
+        ({"n": "text"}, "column 'n' is said to hold 'text', but it has the type Int64 in this"),
+        ({"z": "text"}, "it is said how column 'z' is to be read, but it is not in the table"),
+    ],
+)
+def test_what_a_column_with_a_type_can_not_hold_is_refused(columns, message):
+    with pytest.raises(InvalidInputError, match=message):
+        SupervisedTable.prepare(numbers_as_text(), ["y"], reading=ReadingOptions(columns=columns))

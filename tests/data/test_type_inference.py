@@ -40,7 +40,18 @@ def column(tmp_path, cells, options=None, **settings):
         (["(12.5)", "3"], [-12.5, 3.0], None),
         (["12.5-", "3"], [-12.5, 3.0], None),
         (["\u22123.5", "+2"], [-3.5, 2.0], None),
-        (["<0.5", "1.5", "2"], [0.5, 1.5, 2.0], "1 of 3 values are limits such as '<0.5'"),
+        (
+            ["<0.5", "1.5", "2"],
+            [0.5, 1.5, 2.0],
+            "1 of 3 values are limits or estimates such as '<0.5'",
+        ),
+        (
+            ["~0.5", "≈2", "1"],
+            [0.5, 2.0, 1.0],
+            "2 of 3 values are limits or estimates such as '~0.5'",
+        ),
+        (["\u0661\u066b\u0665", "-\u0662"], [1.5, -2.0], None),
+        (["\uff11\uff0e\uff15", "\uff12"], [1.5, 2.0], None),
         (["1e3", "1E-2"], [1000.0, 0.01], None),
         (["1.", ".5"], [1.0, 0.5], None),
     ],
@@ -53,6 +64,19 @@ def test_numbers_as_people_write_them(tmp_path, cells, values, note):
         assert typed.notes == ()
     else:
         assert any(note in sentence for sentence in typed.notes)
+
+
+def test_different_powers_of_ten_get_a_word(tmp_path):
+    cells = ["1.5k", "2M", "3k", "700", "1M"]
+    found, typed = column(tmp_path, cells)
+    assert found.to_list() == cells
+    (note,) = typed.notes
+    assert note.startswith(
+        "column x is read as text: '1.5k' in row 1 (line 2) looks like a number,"
+    )
+    assert "other powers of ten (k, M)" in note
+    streets = ["1 Elm St", "2 Oak St", "12 Ash Rd", "9 Fir Rd", "4 Bay Av", "5 Low Av"]
+    assert column(tmp_path, streets)[1].notes == ()
 
 
 def test_a_point_between_semicolons_follows_the_other_columns(tmp_path):
@@ -279,7 +303,9 @@ def test_ids_stay_byte_for_byte(tmp_path):
 
 
 def test_limits_are_no_labels(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"'<0.5' in row 1 .*a limit and no value"):
+    with pytest.raises(
+        InvalidInputError, match=r"'<0.5' in row 1 .*a limit or an estimate and no value"
+    ):
         column(tmp_path, ["<0.5", "1", "2"], targets=["x"])
 
 

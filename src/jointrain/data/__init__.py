@@ -19,6 +19,7 @@ from jointrain.data._tables import (
 )
 from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.data._tensor_data import TensorData
+from jointrain.data._total_rows import row_of_sums
 from jointrain.data._type_inference import TypedTable, type_table
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "outer_folds",
     "read_raw",
     "read_table",
+    "row_of_sums",
     "type_raw",
     "type_table",
     "validation_halves",

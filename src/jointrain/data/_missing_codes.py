@@ -1,7 +1,8 @@
-"""Numbers such as -999 that stand for a missing value in a column of other numbers."""
+"""Numbers such as -999 and dates such as 9999-12-31 that stand for a missing value."""
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import NamedTuple
 
 import polars as pl
@@ -20,25 +21,39 @@ class MissingCode(NamedTuple):
 
 
 def missing_code(values: pl.Series) -> MissingCode | None:
-    """Return what looks like a code for missing values in a column of numbers, None if nothing.
+    """Return what looks like a code for missing values in a column, None if nothing does.
 
-    That is a number of nines (-9, 99, -9999, ...) that several rows have and that is farther from
-    all others than they are from each other: no scale of theirs would hold it.
+    That is a number of nines (-9, 99, -9999, ...), or the first or last day that a system knows,
+    that several rows have and that is farther from all others than they are from each other: no
+    scale of theirs would hold it.
 
     Args:
-        values: Numbers, null where missing, [n].
+        values: Numbers or dates, null where missing, [n].
     """
     for value in (values.min(), values.max()):
-        if not _is_nines(value):
+        if not (_is_nines(value) or _is_last_day(value)):
             continue
         is_code = (values == value).fill_null(value=False)
-        others = values.filter(~is_code).drop_nulls().cast(pl.Float64)
+        others = values.filter(~is_code).drop_nulls()
+        if values.dtype.is_temporal():
+            others, value = others.to_physical(), values.filter(is_code).to_physical()[0]
+        others = others.cast(pl.Float64)
         if int(is_code.sum()) < 2 or others.n_unique() < 3:
             continue
         low, high = float(others.min()), float(others.max())  # type: ignore[arg-type]
         if max(low - float(value), float(value) - high) > high - low:  # type: ignore[arg-type]
             return MissingCode(int(is_code.arg_true()[0]), int(is_code.sum()))
     return None
+
+
+_FIRST_DAYS = ((1, 1, 1), (1753, 1, 1), (1899, 12, 30), (1900, 1, 1), (1970, 1, 1))
+_LAST_YEARS = (2099, 2199, 2999, 9999)
+
+
+def _is_last_day(value: object) -> bool:
+    if not isinstance(value, dt.date):
+        return False
+    return value.year in _LAST_YEARS or (value.year, value.month, value.day) in _FIRST_DAYS
 
 
 def _is_nines(value: object) -> bool:

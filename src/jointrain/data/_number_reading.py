@@ -20,6 +20,12 @@ from jointrain.data._number_text import (
 from jointrain.data._raw_table import ReadingOptions
 from jointrain.data._reading_notes import ColumnText, missing_flag, share
 
+_SCALES = (
+    "k", "K", "M", "B", "G", "T", "bn", "mn", "mln", "tsd", "Tsd", "Tsd.", "Mio", "Mio.", "Mrd",
+    "Mrd.", "thousand", "million", "billion",
+)  # fmt: skip
+"""What stands behind a number for a power of ten."""
+
 
 def number_reading(
     column: ColumnText,
@@ -88,6 +94,13 @@ def _is_text(column: ColumnText, known: pl.Series) -> bool:
 def _odd_units(column: ColumnText, known: pl.Series, units: pl.Series) -> pl.Series:
     """Return which cells have a unit that is not known; note one that all of them have."""
     odd = ((units != "") & ~units.is_in(list(UNITS))).fill_null(value=False)
+    kinds = units.filter(odd).unique(maintain_order=True)
+    if len(kinds) > 1 and share(odd) > 0.5 and kinds.is_in(_SCALES).all():
+        column.note_text(
+            known.filter(odd)[0],
+            f"looks like a number, but others have other powers of ten ({', '.join(kinds)})",
+            "write all digits to have numbers",
+        )
     if odd.all() and units.n_unique() == 1:
         column.note_text(
             known[0],
@@ -115,12 +128,12 @@ def _note_limits(column: ColumnText, known: pl.Series, limits: pl.Series) -> Non
     if column.is_target:
         column.refuse(
             first,
-            f"which is a limit and no value ({count} of {len(known)} labels); put a value there or "
-            f"take it as missing with {flag}",
+            f"which is a limit or an estimate and no value ({count} of {len(known)} labels); put a "
+            f"value there or take it as missing with {flag}",
         )
     column.notes.add(
-        f"column {column.name}: {count} of {len(known)} values are limits such as {first!r}, read "
-        f"as the number itself; {flag} takes them as missing"
+        f"column {column.name}: {count} of {len(known)} values are limits or estimates such as "
+        f"{first!r}, read as the number itself; {flag} takes them as missing"
     )
 
 

@@ -23,12 +23,16 @@ UNITS = frozenset(_UNITS.split())
 
 _PREFIX = r"[$€£¥₹]|US\$|(?:USD|EUR|GBP|CHF|JPY)"
 _CELL = (
-    r"^(?P<limit>(?:[<>]=?|[≤≥])?)\s*(?P<open>\(?)\s*(?P<sign>[-+]?)\s*"
+    r"^(?P<limit>(?:[<>]=?|[≤≥~≈])?)\s*(?P<open>\(?)\s*(?P<sign>[-+]?)\s*"
     rf"(?P<prefix>(?:{_PREFIX})?)\s*(?P<second>[-+]?)"
     r"(?P<body>\d[\d.,'_ ]*|[.,]\d+)(?P<exponent>(?:[eE][-+]?\d+)?)\s*"
     r"(?P<suffix>(?:[^\d\s.,()+\-'_/:<>=][^()]{0,11}?)?)\s*(?P<close>\)?)(?P<after>-?)$"
 )
 _SPACES = "[\u00a0\u202f\u2009\u2007]"
+_DIGITS = {
+    chr(zero + digit): str(digit) for zero in (0x0660, 0x06F0, 0xFF10) for digit in range(10)
+} | {"\u066b": ".", "\u066c": ",", "\uff0e": ".", "\uff0c": ",", "\uff0b": "+"}
+"""Arabic, Persian and full-width digits and marks, and what they stand for."""
 _MINUS = "[\u2212\u2013\ufe63\uff0d]"
 _GROUPED = r"^\d{1,3}(?:[ '_]\d{3})+"
 _LEADING_ZERO = r"^[-+]?0\d+$"
@@ -42,7 +46,7 @@ class NumberFormat:
         decimal: What stands before the fraction.
         thousands: What stands between the thousands; "" for nothing.
         unit: What stands before or behind every number, such as ``$``, ``%`` or ``kg``.
-        limits: Whether ``<0.5`` is read as 0.5.
+        limits: Whether ``<0.5`` and ``~0.5`` are read as 0.5.
     """
 
     decimal: str = "."
@@ -132,6 +136,7 @@ def split_cells(text: pl.Series) -> pl.DataFrame:
         text.str.replace_all(_SPACES, " ")
         .str.replace_all(_MINUS, "-")
         .str.replace_all("’", "'", literal=True)
+        .str.replace_many(_DIGITS)
         .str.strip_chars()
     )
     cells = plain.str.extract_groups(_CELL).struct.unnest()

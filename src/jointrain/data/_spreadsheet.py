@@ -63,11 +63,13 @@ def _read_sheet(
 ) -> RawTable:
     place = f"sheet {sheet!r} of {where}"
     header = book.load_sheet(sheet, header_row=None, n_rows=1, dtypes="string").to_polars()
+    more = [name for name in other if name != sheet]
+    advice = f"; say another, such as {where}#{more[0]}" if more else ""
     if header.height == 0:
-        more = [name for name in other if name != sheet]
-        advice = f"; say another, such as {where}#{more[0]}" if more else ""
         raise InvalidInputError(f"{place} is empty{advice}")
     cells = book.load_sheet(sheet, schema_sample_rows=None).to_polars()
+    if cells.height == 0:
+        raise InvalidInputError(f"{place} has column names but no rows{advice}")
     cells.columns = [str(number) for number in range(cells.width)]
     notes = []
     if len(other) > 1:

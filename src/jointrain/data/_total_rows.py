@@ -48,26 +48,38 @@ def without_totals(
 
 def without_sums(frame: pl.DataFrame, notes: ReadingNotes) -> pl.DataFrame:
     """Leave out a last row that names itself a total and holds the sum of a column."""
-    if frame.height < 3:
+    why = row_of_sums(frame)
+    if why is None:
         return frame
+    notes.add(f"the last row is left out: {why}")
+    return frame.head(-1)
+
+
+def row_of_sums(frame: pl.DataFrame) -> str | None:
+    """Return why the last row is one of sums, in words: its name, and a column; None if it isn't.
+
+    Args:
+        frame: A table whose columns have been read.
+    """
+    if frame.height < 3:
+        return None
     names = [
         name for name, dtype in frame.schema.items()
         if dtype == pl.String and _is_total(frame[name][-1] or "")
         and int((frame[name] == frame[name][-1]).sum()) == 1
     ]  # fmt: skip
     if not names:
-        return frame
+        return None
     for name, dtype in frame.schema.items():
         if not dtype.is_numeric() or frame[name][-1] is None:
             continue
         total, above = float(frame[name][-1]), frame[name].head(-1).cast(pl.Float64)
         if above.count() > 1 and total and abs(float(above.sum()) - total) <= 1e-3 * abs(total):
-            notes.add(
-                f"the last row is left out: it is called {frame[names[0]][-1]!r} in column "
-                f"{names[0]}, and column {name} holds the sum of the others there"
+            return (
+                f"it is called {frame[names[0]][-1]!r} in column {names[0]}, and column {name} "
+                "holds the sum of the others there"
             )
-            return frame.head(-1)
-    return frame
+    return None
 
 
 def _is_total(cell: str) -> bool:

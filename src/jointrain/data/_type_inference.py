@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -108,7 +109,8 @@ def type_frame(
 ) -> TypedTable:
     """Return a table that has types already, with the schema that they make.
 
-    Dates take the zone that options name, and what they say means missing is; all else stays.
+    Dates take the zone that options name, text is read as they say, and what they say means missing
+    is; all else stays.
 
     Args:
         raw: The table.
@@ -116,11 +118,13 @@ def type_frame(
         verbatim: Columns that are only copied.
 
     Raises:
-        InvalidInputError: A date without zone is one that no clock showed in the named zone.
+        InvalidInputError: A date without zone is one that no clock showed in the named zone, or a
+            column is said to hold what it can't be read as.
     """
-    zone = None if options is None else options.time_zone
-    said = () if options is None else options.missing or ()
+    options = options or ReadingOptions()
+    zone, said = options.time_zone, options.missing or ()
     check_zone(zone)
+    _check_said(options, raw.frame.columns)
     readings: dict[str, ColumnReading] = {}
     notes = ReadingNotes()
     frame = raw.frame
@@ -128,6 +132,11 @@ def type_frame(
         reading = ColumnReading("verbatim") if name in verbatim else reading_of_type(frame[name])
         if reading is None:
             continue
+        if name in options.columns and name not in verbatim:
+            values, reading = _as_said(raw, name, reading, options, notes)
+            frame = frame.with_columns(values)
+        elif reading.kind == "text":
+            _note_numbers(frame[name], notes)
         own = reading
         if zone is not None and isinstance(frame.schema[name], pl.Datetime):
             reading = replace(reading, zone=zone, other_zone=zone)
@@ -136,11 +145,45 @@ def type_frame(
         if reading != own:
             frame = frame.with_columns(conform_column(frame[name], reading, raw.place))
         readings[name] = reading
-        code = missing_code(frame[name]) if reading.kind == "number" else None
+        is_scale = reading.kind in ("number", "date")
+        code = missing_code(frame[name]) if is_scale else None
         if code is not None:
             column = f"{name} ({code.rows} {frame[name][code.row]})"
             notes.group(*_missing_code_note(column, "leave those cells empty if it does"))
     return TypedTable(frame, TableSchema(readings), (*raw.notes, *notes.all()))
+
+
+def _as_said(
+    raw: RawTable, name: str, own: ColumnReading, options: ReadingOptions, notes: ReadingNotes
+) -> tuple[pl.Series, ColumnReading]:
+    """Return a column of a table with types as the user says, if it is text; else refuse."""
+    column, said = raw.frame[name], options.columns[name]
+    if own.kind == said:
+        return column, own
+    if own.kind != "text":
+        raise InvalidInputError(
+            f"column {name!r} is said to hold {said!r}, but it has the type {column.dtype} in this "
+            "table; convert it there"
+        )
+    alone = replace(raw, frame=column.cast(pl.String).to_frame())
+    reader = _Reader(alone, options, set(), set(), set(), notes)
+    return reader.read(name), reader.readings[name]
+
+
+def _note_numbers(column: pl.Series, notes: ReadingNotes) -> None:
+    """Note a column of text, in a table with types, whose values look like numbers."""
+    sample = written_cells(column.cast(pl.String)).drop_nulls().head(1000)
+    if sample.n_unique() <= _MANY or share(split_cells(sample)["body"].is_not_null()) < 1 - FEW:
+        return
+    if leading_zero(sample) is None:
+        notes.group(
+            "text that looks like numbers", f"{column.name} ({sample[0]})",
+            f"--column {shlex.quote(f'{column.name}=number')} reads numbers",
+        )  # fmt: skip
+
+
+_MANY = 20
+"""Text of more different numbers is hardly a code for categories."""
 
 
 def _check_said(options: ReadingOptions, names: Iterable[str]) -> None:
@@ -228,7 +271,9 @@ class _Reader:
         self._note_missing(written, text)
         self.readings[name] = reading = replace(reading, missing=self._missing)
         if reading.kind == "date":
-            return read_dates(text, reading, self.raw.place)
+            dates = read_dates(text, reading, self.raw.place)
+            self._note_missing_code(text, dates)
+            return dates
         values = read_cells(text, reading, self.raw.place)
         if reading.kind == "number":
             self._note_missing_code(text, values)
@@ -349,7 +394,7 @@ class _Reader:
             )
 
     def _note_missing_code(self, cells: pl.Series, values: pl.Series) -> None:
-        """Name a number that may mean a missing value, as -999 does."""
+        """Name a number or a date that may mean a missing value, as -999 does."""
         code = missing_code(values)
         if code is not None:
             cell = str(cells[code.row]).strip()
@@ -368,7 +413,7 @@ class _Reader:
 
 
 def _missing_code_note(column: str, remedy: str) -> tuple[str, str, str]:
-    before = "a number far from all others that may mean a missing value and is trained on"
+    before = "far from all others, perhaps a code for a missing value, and trained on as it is"
     return before, column, remedy
 
 
