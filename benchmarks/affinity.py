@@ -28,10 +28,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from jointrain import Recipe, SupervisedTable, read_table
-from jointrain.studies import Affinity, groups_text, measure_affinity
-from jointrain.studies._candidates import Evaluator
-from jointrain.studies._gain_predictor import GainPredictor
-from jointrain.studies._group import measured_gains, pair_partitions
+from jointrain.studies.searches import Affinity, groups_text, measure_affinity
+from jointrain.studies.searches._candidates import Evaluator
+from jointrain.studies.searches._gain_predictor import GainPredictor
+from jointrain.studies.searches._group import measured_gains, pair_partitions
 
 Pair = tuple[frozenset[int], int]
 

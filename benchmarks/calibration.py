@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.model_selection import KFold
-from tables import load
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from jointrain import JointRegressor, Recipe, SupervisedTable, fit_table, load_penguins, read_table
-from jointrain.studies.population import fit_together
-from jointrain.training._calibration import Calibration
+from jointrain.tables._calibration import Calibration
+from jointrain.training.population._population import fit_together
+from tables import load
 
 
 def coverage_of(features: object, targets: np.ndarray, coverage: float) -> tuple[float, float]:

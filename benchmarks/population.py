@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointrain import HardSharing, Joint, Task, TensorData, Trainer
-from jointrain.studies.population import fit_population, member_bytes, population_size
 from jointrain.training import OptimizerSettings, Run
+from jointrain.training.population._population import fit_population, member_bytes, population_size
 
 ROWS, FEATURES, TASKS = 1024, 16, 4
 SETTINGS = ((64, 32), (64, 128), (128, 32), (128, 64), (256, 256), (512, 512))

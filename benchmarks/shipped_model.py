@@ -26,15 +26,10 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from jointrain import Study, SupervisedTable, default_recipes, read_table
+from jointrain.baselines import FIRST_BASELINES
 from jointrain.reports import answer
-from jointrain.studies import (
-    FIRST_BASELINES,
-    SHIPPED,
-    StudyResult,
-    fit_shipped,
-    run_within_budget,
-)
-from jointrain.studies._blended_model import fit_baseline_to
+from jointrain.studies import SHIPPED, StudyResult, fit_shipped, run_within_budget
+from jointrain.tables._blended_model import fit_baseline_to
 
 
 def arrmse(result: StudyResult, name: str) -> np.ndarray:

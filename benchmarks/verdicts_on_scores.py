@@ -41,8 +41,8 @@ from scipy import stats
 
 from jointrain.data import outer_folds
 from jointrain.studies._changes import fold_overlaps, task_changes
-from jointrain.studies._fold_runs import Fold
 from jointrain.studies._statistics import Comparison, judge_all
+from jointrain.tables._fold_runs import Fold
 from jointrain.task import Task
 
 ROWS, GROUPS, FOLDS = 200, 20, 5

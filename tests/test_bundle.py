@@ -24,8 +24,8 @@ from jointrain import (
 from jointrain import bundle as bundle_module
 from jointrain.bundle import add_notes, describe_bundle
 from jointrain.cli import run
+from jointrain.tables._calibration import Calibration
 from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
-from jointrain.training._calibration import Calibration
 
 
 @pytest.fixture(scope="module", params=["separate", "alternating"])
@@ -140,12 +140,12 @@ def _not_saved(model, folder, message, **options):
     ids=range(6),
 )
 def test_notes_that_could_not_be_loaded_are_not_saved(small, tmp_path, monkeypatch, notes, message):
-    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 100_000)
+    monkeypatch.setattr("jointrain.system.stored_files.LARGEST_JSON", 100_000)
     _not_saved(small, tmp_path, message, notes=notes)
 
 
 def test_notes_that_could_not_be_loaded_are_not_added(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 100_000)
+    monkeypatch.setattr("jointrain.system.stored_files.LARGEST_JSON", 100_000)
     path = save_bundle(small, tmp_path / "model")
     before = (path / "bundle.json").read_bytes()
     with pytest.raises(InvalidInputError, match=r"can't be saved: bundle\.json has more than"):
@@ -180,9 +180,9 @@ def test_what_is_saved_can_be_loaded(small, tmp_path_factory, value):
 
 
 def test_a_table_of_too_many_columns_is_not_saved(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 2000)
+    monkeypatch.setattr("jointrain.system.stored_files.LARGEST_JSON", 2000)
     _not_saved(small, tmp_path, "bundle.json has more than 2,000 bytes")
-    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 200)
+    monkeypatch.setattr("jointrain.system.stored_files.LARGEST_JSON", 200)
     with pytest.raises(
         InvalidInputError, match=r"encoder can't be saved: .* 200 bytes; give fewer"
     ):
@@ -195,7 +195,7 @@ def test_a_table_of_too_many_categories_is_refused_before_training(
     tmp_path, monkeypatch, capsys, command
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", 500)
+    monkeypatch.setattr("jointrain.system.stored_files.LARGEST_JSON", 500)
     rows = pl.DataFrame({"x": [f"name {i % 60}" for i in range(600)], "y": range(600)})
     rows.write_csv("data.csv")
     assert run([command, "data.csv", "--targets", "y", "--out", "model"]) == 2
@@ -205,7 +205,7 @@ def test_a_table_of_too_many_categories_is_refused_before_training(
 
 def test_a_description_that_is_too_large_with_spaces_is_saved_without(small, tmp_path, monkeypatch):
     size = (save_bundle(small, tmp_path / "spaces") / "bundle.json").stat().st_size
-    monkeypatch.setattr("jointrain._stored_files.LARGEST_JSON", size - 1)
+    monkeypatch.setattr("jointrain.system.stored_files.LARGEST_JSON", size - 1)
     path = save_bundle(small, tmp_path / "model")
     assert b"\n" not in (path / "bundle.json").read_bytes()[:-1]
     assert load_bundle(path).tasks == small.tasks

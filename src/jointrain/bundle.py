@@ -40,15 +40,7 @@ from jointrain._bundle_fields import (
     TaskEntry,
     first_fault,
 )
-from jointrain._output_folder import BUNDLE, write_new_folder
-from jointrain._stored_files import (
-    MISFIT,
-    DamagedError,
-    json_from_bytes,
-    json_to_bytes,
-    read_file,
-    read_json,
-)
+from jointrain.baselines import BaselineModel
 from jointrain.data import (
     Column,
     ColumnReading,
@@ -56,19 +48,30 @@ from jointrain.data import (
     SupervisedTable,
     TableEncoder,
     TableSchema,
+    known_values,
 )
-from jointrain.data._array_file import check_header
-from jointrain.data._blocks import known_values
 from jointrain.errors import InvalidInputError
-from jointrain.networks._stored_weights import check_finite, network_of_weights
-from jointrain.studies._baselines import BaselineModel
-from jointrain.studies._blended_model import BlendedModel, FittedBaseline
+from jointrain.networks import check_finite, network_of_weights
+from jointrain.system.array_file import check_header
+from jointrain.system.output_folder import BUNDLE, write_new_folder
+from jointrain.system.stored_files import (
+    MISFIT,
+    DamagedError,
+    json_from_bytes,
+    json_to_bytes,
+    read_file,
+    read_json,
+)
+from jointrain.tables import (
+    BlendedModel,
+    Calibration,
+    FittedBaseline,
+    Recipe,
+    Residuals,
+    TableModel,
+)
 from jointrain.task import Task
-from jointrain.training._calibration import Calibration
-from jointrain.training._conformal import Residuals
-from jointrain.training._recipe import Recipe
-from jointrain.training._table_model import TableModel
-from jointrain.training._table_part import Part
+from jointrain.training import FittedNetwork
 
 SCHEMA_VERSION = 2
 """Raised when a reader of before would not understand a bundle."""
@@ -477,14 +480,14 @@ def _load_part(
     recipe: Recipe,
     tasks: Sequence[Task],
     inputs: int,
-) -> Part:
+) -> FittedNetwork:
     by_name = {task.name: task for task in tasks}
     network = network_of_weights(
         lambda chosen: recipe.make_network(inputs, chosen),
         [by_name[name] for name in entry.network_tasks],
         weights,
     )
-    return Part(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
+    return FittedNetwork(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
 
 
 def _load_weights(folder: Path, digests: Mapping[str, str]) -> dict[str, torch.Tensor]:

@@ -95,7 +95,7 @@ def read_baseline(good: Path, work: Path, random: Random) -> tuple[str, Callable
     """The same of a baseline."""
     import numpy as np
 
-    from jointrain.studies._baselines import BaselineModel
+    from jointrain.baselines._baselines import BaselineModel
 
     blend = good / "b_blend" / "components"
     source = random.choice(
@@ -114,7 +114,7 @@ def read_baseline(good: Path, work: Path, random: Random) -> tuple[str, Callable
 
 def read_config(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
     """The same of a config file."""
-    from jointrain._settings import CompareSettings, FitSettings, load_settings
+    from jointrain.cli._settings import CompareSettings, FitSettings, load_settings
 
     kind = random.choice([CompareSettings, FitSettings])
     data, what = mutants.changed_config(random, compare=kind is CompareSettings)
@@ -203,10 +203,10 @@ def prepare(good: Path) -> None:
     import numpy as np
 
     from jointrain import Recipe, SupervisedTable, fit_table, load_penguins, save_bundle
+    from jointrain.baselines._baselines import BASELINES
     from jointrain.data import PlainEncoder, TableEncoder, infer_columns
-    from jointrain.studies._baselines import BASELINES
-    from jointrain.studies._blended_model import BlendedModel, fit_baseline_to
     from jointrain.studies._run_store import RunStore
+    from jointrain.tables._blended_model import BlendedModel, fit_baseline_to
     from jointrain.training import Separate
 
     good.mkdir(parents=True)

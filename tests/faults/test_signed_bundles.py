@@ -24,7 +24,7 @@ from jointrain import (
     load_penguins,
     save_bundle,
 )
-from jointrain.studies._blended_model import BlendedModel, fit_baseline_to
+from jointrain.tables._blended_model import BlendedModel, fit_baseline_to
 
 sys.path.insert(0, str(Path(__file__).parent))
 

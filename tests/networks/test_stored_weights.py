@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from jointrain import InvalidInputError
-from jointrain._stored_files import DamagedError
 from jointrain.networks._registry import NETWORKS, build_table_network
 from jointrain.networks._stored_weights import network_of_weights
+from jointrain.system.stored_files import DamagedError
 from jointrain.task import Task
 
 TASKS = [Task.regression("a"), Task.binary("b"), Task.multiclass("c", 4)]

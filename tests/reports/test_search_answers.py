@@ -6,13 +6,7 @@ import pytest
 
 from jointrain import Recipe, Task
 from jointrain.reports import report_groups, report_shared_depth, report_weights
-from jointrain.studies import (
-    Affinity,
-    Candidates,
-    GroupResult,
-    ShareResult,
-    WeighResult,
-)
+from jointrain.studies.searches import Affinity, Candidates, GroupResult, ShareResult, WeighResult
 
 TASKS = (Task.regression("a"), Task.regression("b"))
 DEPTHS = {"2 of 2 shared": 2, "1 of 2 shared": 1, "0 of 2 shared": 0}

@@ -8,7 +8,8 @@ import pytest
 
 from jointrain import Recipe, Task
 from jointrain.reports import report_groups
-from jointrain.studies import SEPARATE, Affinity, Candidates, GroupResult
+from jointrain.studies.searches import Affinity, Candidates, GroupResult
+from jointrain.tables import SEPARATE
 
 TASKS = ("a", "b", "c")
 

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from jointrain.studies import _affinity, _budget, _candidates, _study
+from jointrain.studies import _budget, _study
+from jointrain.studies.searches import _affinity, _candidates
 
 
 @pytest.fixture

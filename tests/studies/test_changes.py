@@ -13,7 +13,7 @@ from jointrain.studies._changes import (
     task_changes,
     unit_of,
 )
-from jointrain.studies._fold_runs import Fold
+from jointrain.tables._fold_runs import Fold
 from jointrain.task import Task
 
 NAN = math.nan

@@ -10,24 +10,23 @@ import pytest
 from jointrain import InvalidInputError, Recipe, Study, SupervisedTable
 from jointrain.bundle import describe_bundle, load_bundle, save_bundle
 from jointrain.data import validation_halves
-from jointrain.studies import (
-    SEPARATE,
-    SHIPPED,
-    BlendedModel,
-    FittedBaseline,
-    _blended_model,
-    default_recipes,
-    fit_shipped,
-    named_recipes,
-)
-from jointrain.studies._blended_model import (
+from jointrain.studies import SHIPPED, _shipped_model, fit_shipped
+from jointrain.studies._shipped_model import (
     _affordable_size,
     _last_fit_seconds,
     _shortened,
     _size_here,
     _weights_of_fitted,
 )
-from jointrain.training import OptimizerSettings, Separate, TableModel
+from jointrain.tables import (
+    SEPARATE,
+    BlendedModel,
+    FittedBaseline,
+    TableModel,
+    default_recipes,
+    named_recipes,
+)
+from jointrain.training import OptimizerSettings, Separate
 
 QUICK = Recipe(width=16, epochs=30)
 
@@ -301,7 +300,7 @@ def test_components_that_are_not_done_in_time_leave_their_weight_to_the_others(r
     for task, blend in result.blends.items():
         # what takes a moment is fitted all the same
         assert set(cheap.weights[task]) <= set(blend.weights)
-    monkeypatch.setattr(_blended_model, "RESCUE_SECONDS", 0.0)
+    monkeypatch.setattr(_shipped_model, "RESCUE_SECONDS", 0.0)
     none = fit_shipped(result, device="cpu", workers=1, until=time.monotonic() - 1)
     assert dict(none.weights) == {task: {"constant": 1.0} for task in ("steps", "line", "kind")}
     frame = result.study.table.frame

@@ -6,8 +6,8 @@ from torch import nn
 
 from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
 from jointrain.balancing._task_losses import TaskLosses
-from jointrain.training._batches import Batch
 from jointrain.training._epoch_losses import EpochLosses
+from jointrain.training.sampling._batches import Batch
 
 NAN = float("nan")
 

@@ -4,6 +4,7 @@ import pytest
 from torch import nn
 
 from jointrain import Alternating, HardSharing, InvalidInputError
+from jointrain.tables import Recipe
 from jointrain.training import (
     Contrastive,
     Denoising,
@@ -11,7 +12,6 @@ from jointrain.training import (
     OptimizerSettings,
     Phase,
     Phases,
-    Recipe,
 )
 
 PRETRAIN = Phase(name="pretrain", epochs=2, pretraining=MaskedFeatures())

@@ -423,7 +423,7 @@ def test_validation_in_parts_equals_validation_at_once(monkeypatch):
     trainer = _trainer(network)
     sets = trainer._sets(data, "validation")
     at_once = validation_losses(network, trainer.tasks, sets.once())
-    monkeypatch.setattr("jointrain.training._batches.EVALUATION_ROWS", 4)
+    monkeypatch.setattr("jointrain.training.sampling._batches.EVALUATION_ROWS", 4)
     in_parts = validation_losses(network, trainer.tasks, sets.once())
     assert in_parts == pytest.approx(at_once, rel=1e-12)
 

@@ -11,6 +11,7 @@ from jointrain.balancing._balancer import (
     Needs,
 )
 from jointrain.balancing._names import BALANCERS, balancer_from_name
+from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.balancing.aggregation import *  # noqa: F403
 from jointrain.balancing.aggregation import __all__ as _aggregation
 from jointrain.balancing.backward import BalancedStep, backward
@@ -30,7 +31,9 @@ __all__ = [
     "JacobianAggregation",
     "LossWeighting",
     "Needs",
+    "TaskLosses",
     "backward",
     "balancer_from_name",
+    "mean_losses",
 ]
 __all__ += [*_weighting, *_aggregation, *_bilevel]

@@ -1,10 +1,12 @@
 """From what the user has to batches: tables, columns, targets, splits and tensors."""
 
+from jointrain.data._blocks import known_values
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TableEncoder
 from jointrain.data._example_tables import load_energy_efficiency
 from jointrain.data._kept_columns import kept_columns, with_kept
+from jointrain.data._missing_values import is_missing, unmasked
 from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
@@ -17,8 +19,8 @@ from jointrain.data._tables import (
     read_table,
     type_raw,
 )
-from jointrain.data._targets import encode_targets, infer_tasks
-from jointrain.data._tensor_data import TensorData
+from jointrain.data._targets import check_target_scale, encode_targets, infer_tasks
+from jointrain.data._tensor_data import TensorData, count_rows, map_tensors
 from jointrain.data._total_rows import row_of_sums
 from jointrain.data._type_inference import TypedTable, type_table
 
@@ -35,21 +37,27 @@ __all__ = [
     "TensorData",
     "TypedTable",
     "as_table",
+    "check_target_scale",
     "check_writable_ending",
+    "count_rows",
     "dropped_columns",
     "encode_targets",
     "formulas_escaped",
     "infer_columns",
     "infer_tasks",
+    "is_missing",
     "kept_columns",
+    "known_values",
     "load_energy_efficiency",
     "load_penguins",
+    "map_tensors",
     "outer_folds",
     "read_raw",
     "read_table",
     "row_of_sums",
     "type_raw",
     "type_table",
+    "unmasked",
     "validation_halves",
     "validation_split",
     "with_kept",

@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jointrain._stored_files import MISFIT, DamagedError, json_from_bytes, json_to_bytes, read_file
-from jointrain.data import _array_file
 from jointrain.data._blocks import BLOCKS, Block, _strings, known_values
 from jointrain.data._columns import Column, check_finite
 from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
 from jointrain.errors import InvalidInputError, NotFittedError, closest
+from jointrain.system import array_file
+from jointrain.system.stored_files import (
+    MISFIT,
+    DamagedError,
+    json_from_bytes,
+    json_to_bytes,
+    read_file,
+)
 
 
 class TableEncoder:
@@ -215,7 +221,7 @@ class TableEncoder:
         if self._pieces is not None:
             arrays |= {f"pieces.{name}": array for name, array in self._pieces.state().items()}
         text = _description_to_bytes(description).decode()
-        Path(path).write_bytes(_array_file.to_bytes(arrays, text))
+        Path(path).write_bytes(array_file.to_bytes(arrays, text))
 
     @classmethod
     def load(cls, path: str | Path) -> TableEncoder:
@@ -227,7 +233,7 @@ class TableEncoder:
         """
         path = Path(path)
         try:
-            text, arrays = _array_file.from_bytes(read_file(path, folder=path.parent))
+            text, arrays = array_file.from_bytes(read_file(path, folder=path.parent))
             encoder = cls()
             try:
                 description = json_from_bytes(text.encode())

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jointrain._stored_files import MISFIT, read_json
 from jointrain.data._encoder import TableEncoder, _description_to_bytes
 from jointrain.data._plain_blocks import ONE_HOT_BLOCKS, PLAIN_BLOCKS
 from jointrain.errors import InvalidInputError
+from jointrain.system.stored_files import MISFIT, read_json
 
 
 class PlainEncoder(TableEncoder):

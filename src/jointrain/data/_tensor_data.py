@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jointrain.data._target_columns import TargetColumns
 from jointrain.errors import InvalidInputError
+from jointrain.task import TargetColumns
 
 
 @dataclass(frozen=True)

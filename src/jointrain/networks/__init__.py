@@ -2,6 +2,7 @@
 
 from jointrain.networks._cgc import CGC
 from jointrain.networks._cross_stitch import CrossStitch
+from jointrain.networks._dropout import Dropout, keep_factors, random_bytes
 from jointrain.networks._dselect_k import DSelectK
 from jointrain.networks._hard_sharing import HardSharing
 from jointrain.networks._heads import GroupedLinear
@@ -14,10 +15,11 @@ from jointrain.networks._mtan import MTAN
 from jointrain.networks._network import Network, Part
 from jointrain.networks._numeric_embeddings import NumericEmbeddings
 from jointrain.networks._ple import PLE
-from jointrain.networks._registry import NETWORKS, TableNetwork, build_table_network
+from jointrain.networks._registry import NETWORKS, TableNetwork, build_table_network, check_settings
 from jointrain.networks._sluice import Sluice
 from jointrain.networks._soft_sharing import SoftSharing
 from jointrain.networks._stages import cut
+from jointrain.networks._stored_weights import check_finite, network_of_weights
 from jointrain.networks._tabm import TabM
 from jointrain.networks._wrappers import KerasTrunk, TransformerDecoder, TransformerTrunk
 
@@ -29,6 +31,7 @@ __all__ = [
     "PLE",
     "CrossStitch",
     "DSelectK",
+    "Dropout",
     "GroupedLinear",
     "HardSharing",
     "KerasTrunk",
@@ -46,5 +49,10 @@ __all__ = [
     "TransformerDecoder",
     "TransformerTrunk",
     "build_table_network",
+    "check_finite",
+    "check_settings",
     "cut",
+    "keep_factors",
+    "network_of_weights",
+    "random_bytes",
 ]

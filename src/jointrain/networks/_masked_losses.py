@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jointrain.data._target_columns import TargetColumns
-from jointrain.task import IGNORED, Task
+from jointrain.task import IGNORED, TargetColumns, Task
 
 _FAST = ("regression", "binary", "multiclass")
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from jointrain._stored_files import DamagedError
 from jointrain.networks._network import Network
+from jointrain.system.stored_files import DamagedError
 from jointrain.task import Task
 
 _FEW = 4

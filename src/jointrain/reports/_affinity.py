@@ -6,7 +6,7 @@ from typing import Any
 
 from jointrain.reports._summary import finite
 from jointrain.reports._words import listed
-from jointrain.studies import SHARED_ENOUGH, Affinity
+from jointrain.studies.searches import SHARED_ENOUGH, Affinity
 
 
 def affinity_tables(affinity: Affinity) -> list[tuple[str, list[str], list[list[str]]]]:

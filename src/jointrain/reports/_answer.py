@@ -27,9 +27,8 @@ from jointrain.reports._words import (
     targets_text,
     unit,
 )
-from jointrain.studies import SEPARATE, Comparison, Decision
-from jointrain.studies._decision import CHEAPER
-from jointrain.studies._statistics import FEWEST_FOLDS
+from jointrain.studies import CHEAPER, FEWEST_FOLDS, Comparison, Decision
+from jointrain.tables import SEPARATE
 
 MOST_SENTENCES = 4
 

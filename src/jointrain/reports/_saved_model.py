@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from jointrain.baselines import CONSTANT
 from jointrain.reports._circumstances import MOST_NAMED, MOST_TABLES, Circumstances
 from jointrain.reports._words import better_or_worse, listed, model_words, number, targets_text
-from jointrain.studies import CONSTANT, SEPARATE, Blend, Decision
+from jointrain.studies import Decision
+from jointrain.tables import SEPARATE, Blend
 
 
 def constants_of(decision: Decision, said: Circumstances) -> list[str]:

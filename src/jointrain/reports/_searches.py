@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jointrain._printed_tables import print_table
-from jointrain._terminal_streams import printable
 from jointrain.reports._affinity import (
     affinity_note,
     affinity_tables,
@@ -37,8 +35,7 @@ from jointrain.reports._words import (
     size_and_interval,
     unit,
 )
-from jointrain.studies import (
-    SEPARATE,
+from jointrain.studies.searches import (
     Candidates,
     GroupResult,
     ShareResult,
@@ -46,6 +43,9 @@ from jointrain.studies import (
     groups_text,
     pairs_text,
 )
+from jointrain.system.printed_tables import print_table
+from jointrain.system.terminal_streams import printable
+from jointrain.tables import SEPARATE
 
 SHOWN = 10
 """How many candidates the terminal shows; the Markdown page has them all."""

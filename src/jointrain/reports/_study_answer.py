@@ -11,9 +11,9 @@ import polars as pl
 from jointrain.reports._answer import answer_sentences
 from jointrain.reports._circumstances import Circumstances
 from jointrain.reports._words import better_or_worse
-from jointrain.studies import SEPARATE, SHIPPED, StudyResult
-from jointrain.studies._decision import together_of
-from jointrain.training._schedule import Alternating, Separate
+from jointrain.studies import SHIPPED, StudyResult, together_of
+from jointrain.tables import SEPARATE
+from jointrain.training.sampling import Alternating, Separate
 
 
 def answer(result: StudyResult) -> list[str]:

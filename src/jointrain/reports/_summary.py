@@ -13,8 +13,8 @@ from jointrain.reports._answer import VERDICTS
 from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._study_answer import answer
 from jointrain.reports._words import listed
-from jointrain.studies import SEPARATE, SHIPPED, Comparison, StudyResult
-from jointrain.studies._decision import together_of
+from jointrain.studies import SHIPPED, Comparison, StudyResult, together_of
+from jointrain.tables import SEPARATE
 from jointrain.task import Task
 
 SHOWN_TARGETS = 5

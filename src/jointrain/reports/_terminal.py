@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from jointrain._printed_tables import print_table
-from jointrain._terminal_streams import printable
 from jointrain.reports._study_answer import answer, interim_answer
 from jointrain.reports._summary import folds_and_seeds, summary_tables
 from jointrain.studies import StudyResult
+from jointrain.system.printed_tables import print_table
+from jointrain.system.terminal_streams import printable
 
 
 def print_result(result: StudyResult, console: Console) -> None:

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jointrain._worker_processes import warm_up
-from jointrain.studies._baselines import CONSTANT
-from jointrain.studies._catalogue import FURTHER, SEPARATE, named_recipes
-from jointrain.studies._joint_forest import JOINT, why_not_joint
+from jointrain.baselines import CONSTANT, JOINT, why_not_joint
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
 from jointrain.studies._study import Measurements, Study, open_store
 from jointrain.studies._study_result import StudyResult
-from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating
+from jointrain.system.worker_processes import warm_up
+from jointrain.tables import FURTHER, SEPARATE, Recipe, named_recipes
+from jointrain.training.sampling import Alternating
 
 FURTHER_BASELINES = ("extra trees joint", "gradient boosting", "random forest")
 """What a budget pays for after the first baselines."""

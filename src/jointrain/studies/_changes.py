@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jointrain.metrics import Metric
-from jointrain.studies._fold_runs import Fold
 from jointrain.studies._statistics import FEWEST_FOLDS, MARGIN, Changes, Unit
+from jointrain.tables import Fold
 from jointrain.task import Task
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from jointrain.studies._baselines import CONSTANT
-from jointrain.studies._catalogue import SEPARATE
+from jointrain.baselines import CONSTANT
 from jointrain.studies._statistics import FEWEST_FOLDS, Comparison, Verdict
-from jointrain.training._schedule import Alternating, Separate
+from jointrain.tables import SEPARATE
+from jointrain.training.sampling import Alternating, Separate
 
 if TYPE_CHECKING:
     from jointrain.studies._study_result import StudyResult

@@ -9,10 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import nullcontext
 from typing import Any, Protocol
 
-from jointrain._cores import available_cores
-from jointrain._worker_processes import give_back, submit
 from jointrain.errors import WorkerDiedError
 from jointrain.studies._run_store import RunStore
+from jointrain.system.cores import available_cores
+from jointrain.system.worker_processes import give_back, submit
 
 ATTEMPTS = 3
 """How often a job is given to a process that dies."""

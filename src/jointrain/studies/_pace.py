@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jointrain._cores import available_cores
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
-from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._row_sample import sample_rows
 from jointrain.studies._run_store import RunStore
 from jointrain.studies._study import Measurements, Study
-from jointrain.training._recipe import Recipe
+from jointrain.system.cores import available_cores
+from jointrain.tables import SEPARATE, Recipe
 
 TRIAL_ROWS = 400
 TRIAL_EPOCHS = 3

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jointrain._stored_files import MISFIT
 from jointrain.errors import InvalidInputError, MissingDependencyError
+from jointrain.system.stored_files import MISFIT
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

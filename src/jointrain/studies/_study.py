@@ -10,17 +10,23 @@ from typing import Any, Literal
 
 import polars as pl
 
-from jointrain._stored_files import MISFIT
+from jointrain.baselines import FIRST_BASELINES, check_predicts
 from jointrain.data import SupervisedTable, outer_folds
 from jointrain.errors import InvalidInputError
-from jointrain.studies._baselines import FIRST_BASELINES, check_predicts
-from jointrain.studies._catalogue import SEPARATE, default_recipes
-from jointrain.studies._fold_runs import Fold, FoldResult, fold_jobs, table_digest
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._run_store import RunStore
 from jointrain.studies._statistics import MARGIN, check_margin
 from jointrain.studies._study_result import StudyResult
-from jointrain.training._recipe import Recipe
+from jointrain.system.stored_files import MISFIT
+from jointrain.tables import (
+    SEPARATE,
+    Fold,
+    FoldResult,
+    Recipe,
+    default_recipes,
+    fold_jobs,
+    table_digest,
+)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from jointrain.baselines import CONSTANT
 from jointrain.errors import InvalidInputError, closest
-from jointrain.studies._baselines import CONSTANT
-from jointrain.studies._blend import Blend, blend_predictions, choose_blends
-from jointrain.studies._catalogue import SEPARATE
 from jointrain.studies._changes import fold_overlaps, task_changes
-from jointrain.studies._constants import held_out_constants, left_out_constants
 from jointrain.studies._decision import Decision, decide, figures_of
-from jointrain.studies._fold_runs import Fold, FoldResult, measured_rows
 from jointrain.studies._statistics import (
     MARGIN,
     Changes,
@@ -28,7 +24,18 @@ from jointrain.studies._statistics import (
     judge_all,
     mean_estimate,
 )
-from jointrain.training._recipe import Recipe
+from jointrain.tables import (
+    SEPARATE,
+    Blend,
+    Fold,
+    FoldResult,
+    Recipe,
+    blend_predictions,
+    choose_blends,
+    held_out_constants,
+    left_out_constants,
+    measured_rows,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,45 +1,55 @@
 """Training: schedules, optimisers and the loop."""
 
-from jointrain.training._batches import Batch
-from jointrain.training._calibration import Calibration
-from jointrain.training._callback import Callback, EpochRecord
-from jointrain.training._device import resolve_device
-from jointrain.training._importance import (
-    ColumnImportance,
-    column_importance,
-    unseen_column_importance,
-)
-from jointrain.training._logging import (
+from jointrain.training._device import one_thread, resolve_device
+from jointrain.training._early_stopping import WhenConverged
+from jointrain.training._fitted_network import FittedNetwork, mean_validation
+from jointrain.training._halves import Halves
+from jointrain.training._losses import compute_losses, label_counts, of_labelled_tasks
+from jointrain.training._optimizer import Layout, Optimizers, OptimizerSettings
+from jointrain.training._phases import AnySchedule, Phase, Phases
+from jointrain.training._plain_values import from_plain
+from jointrain.training._prediction import predict
+from jointrain.training._run import FitRuns, Run, fit_one_by_one
+from jointrain.training._settings_checks import checked_auxiliary
+from jointrain.training._trainer import Trainer
+from jointrain.training.callbacks import (
+    Callback,
     ConsoleLogger,
     CSVLogger,
+    EpochRecord,
     Logger,
     MLflowLogger,
     TensorBoardLogger,
 )
-from jointrain.training._losses import compute_losses, label_counts, of_labelled_tasks
-from jointrain.training._mixture import Mixture, MixturePlan
-from jointrain.training._mixture_loader import MixtureLoader
-from jointrain.training._optimizer import Optimizers, OptimizerSettings
-from jointrain.training._phases import Phase, Phases
-from jointrain.training._recipe import Recipe
-from jointrain.training._schedule import Alternating, Course, Joint, Schedule, Separate
-from jointrain.training._table_model import Run, TableModel, fit_table
-from jointrain.training._trainer import Trainer
 from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures, pretrain
+from jointrain.training.sampling import (
+    Alternating,
+    Batch,
+    Course,
+    Joint,
+    Mixture,
+    MixtureLoader,
+    MixturePlan,
+    Schedule,
+    Separate,
+)
 
 __all__ = [
     "Alternating",
+    "AnySchedule",
     "Batch",
     "CSVLogger",
-    "Calibration",
     "Callback",
-    "ColumnImportance",
     "ConsoleLogger",
     "Contrastive",
     "Course",
     "Denoising",
     "EpochRecord",
+    "FitRuns",
+    "FittedNetwork",
+    "Halves",
     "Joint",
+    "Layout",
     "Logger",
     "MLflowLogger",
     "MaskedFeatures",
@@ -50,19 +60,21 @@ __all__ = [
     "Optimizers",
     "Phase",
     "Phases",
-    "Recipe",
     "Run",
     "Schedule",
     "Separate",
-    "TableModel",
     "TensorBoardLogger",
     "Trainer",
-    "column_importance",
+    "WhenConverged",
+    "checked_auxiliary",
     "compute_losses",
-    "fit_table",
+    "fit_one_by_one",
+    "from_plain",
     "label_counts",
+    "mean_validation",
     "of_labelled_tasks",
+    "one_thread",
+    "predict",
     "pretrain",
     "resolve_device",
-    "unseen_column_importance",
 ]

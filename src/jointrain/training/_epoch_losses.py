@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from jointrain.balancing._task_losses import TaskLosses, mean_losses
+from jointrain.balancing import TaskLosses, mean_losses
 from jointrain.errors import InvalidInputError
-from jointrain.training._batches import Batch
+from jointrain.training.sampling import Batch
 
 
 class EpochLosses:

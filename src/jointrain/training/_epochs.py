@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from jointrain.training._callback import EpochRecord
 from jointrain.training._early_stopping import BestWeights, ConvergedTasks
 from jointrain.training._epoch_losses import EpochLosses
 from jointrain.training._losses import validation_losses
 from jointrain.training._phase_runner import Stretch
-from jointrain.training._task_sets import TaskSets
+from jointrain.training.callbacks import EpochRecord
+from jointrain.training.sampling import TaskSets
 
 if TYPE_CHECKING:
     from jointrain.training._trainer import Trainer

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from jointrain.data._tensor_data import TensorData
+from jointrain.data import TensorData
 from jointrain.networks import Network
-from jointrain.training._callback import Callback, EpochRecord
 from jointrain.training._early_stopping import BestScore
 from jointrain.training._epochs import relative_score
 from jointrain.training._losses import validation_losses
+from jointrain.training.callbacks import Callback, EpochRecord
 
 if TYPE_CHECKING:
     from jointrain.training._trainer import Trainer

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from jointrain.balancing._task_losses import TaskLosses
+from jointrain.balancing import TaskLosses
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training._batches import Batch
+from jointrain.training.sampling import Batch
 
 TEMPERATURES = tuple(2 ** (step / 4) for step in range(-4, 13))
 """Those that a calibrated loss tries: from 1/2 to 8."""

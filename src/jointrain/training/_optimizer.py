@@ -133,7 +133,7 @@ class Optimizers:
         """All of them, made when they are first asked for.
 
         The first optimiser of a process makes torch import its compiler, which takes a second that
-        runs with optimisers of their own (`jointrain.studies.population`) need not spend.
+        runs with optimisers of their own (`jointrain.training.population`) need not spend.
         """
         made = [self._factory(parameters) for parameters in self._moved]
         self._base_rates = [[group["lr"] for group in one.param_groups] for one in made]

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
-from jointrain.training._callback import EpochRecord
 from jointrain.training._freezing import frozen, stages
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._phases import Phase, Phases
-from jointrain.training._schedule import Schedule
-from jointrain.training._task_sets import TaskSets
+from jointrain.training.callbacks import EpochRecord
 from jointrain.training.pretraining import Objective, pretrain
+from jointrain.training.sampling import Schedule, TaskSets
 
 if TYPE_CHECKING:
     from jointrain.training._trainer import Trainer

@@ -14,8 +14,8 @@ from jointrain.networks import Network
 from jointrain.training._freezing import FROM_TOP, parameters_of, stages
 from jointrain.training._optimizer import OptimizerSettings
 from jointrain.training._plain_values import from_plain
-from jointrain.training._schedule import Alternating, Joint, Separate
 from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures
+from jointrain.training.sampling import Alternating, Joint, Separate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jointrain.data._tensor_data import count_rows, map_tensors
+from jointrain.data import count_rows, map_tensors
 from jointrain.networks import Network
 from jointrain.task import IGNORED, Task
-
-EVALUATION_ROWS = 8192
-"""How many rows go through the network at once where no gradient is needed."""
+from jointrain.training.sampling import EVALUATION_ROWS
 
 
 @torch.no_grad()

@@ -12,8 +12,8 @@ from torch import distributed
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training._batches import Batch
 from jointrain.training._early_stopping import WhenConverged
+from jointrain.training.sampling import Batch
 
 
 def checked_weights(

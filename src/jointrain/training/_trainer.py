@@ -9,13 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from jointrain.balancing import BalancedStep, Balancer, Needs, backward
-from jointrain.balancing._task_losses import TaskLosses
+from jointrain.balancing import BalancedStep, Balancer, Needs, TaskLosses, backward
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training._batches import Batch
-from jointrain.training._callback import Callback, EpochRecord
 from jointrain.training._device import resolve_device, seeded
 from jointrain.training._early_stopping import WhenConverged
 from jointrain.training._epochs import Epochs
@@ -35,7 +32,6 @@ from jointrain.training._optimizer import (
 from jointrain.training._phase_runner import PhaseRunner, Stretch
 from jointrain.training._phases import Phases
 from jointrain.training._prediction import joined, predict
-from jointrain.training._schedule import Course, Joint, Schedule
 from jointrain.training._settings_checks import (
     check_convergence,
     check_outputs,
@@ -44,7 +40,16 @@ from jointrain.training._settings_checks import (
     checked_weights,
     refuse_several_processes,
 )
-from jointrain.training._task_sets import Data, TaskSets, input_batches
+from jointrain.training.callbacks import Callback, EpochRecord
+from jointrain.training.sampling import (
+    Batch,
+    Course,
+    Data,
+    Joint,
+    Schedule,
+    TaskSets,
+    input_batches,
+)
 
 
 class Trainer:

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
-from jointrain.training._batches import RowSampler
-from jointrain.training._callback import EpochRecord
 from jointrain.training._device import seeded
 from jointrain.training._early_stopping import BestWeights
 from jointrain.training._optimizer import (
@@ -19,7 +17,9 @@ from jointrain.training._optimizer import (
     OptimizerSettings,
     learning_rate_factor,
 )
+from jointrain.training.callbacks import EpochRecord
 from jointrain.training.pretraining._objective import Loss, Objective
+from jointrain.training.sampling import RowSampler
 
 
 def _nothing(*_: object) -> None:

@@ -1,0 +1,394 @@
+"""Baselines that a sceptic would use: a constant, a linear model and trees, as written by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jointrain.baselines._baseline_estimators import ESTIMATORS, ONE_HOT, one_thread
+from jointrain.baselines._joint_forest import JOINT, JointForest, why_not_joint
+from jointrain.data import PlainEncoder
+from jointrain.errors import InvalidInputError, closest
+from jointrain.system.stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
+from jointrain.task import Task
+
+CONSTANT = "constant"
+
+BASELINES = (CONSTANT, *ESTIMATORS, *JOINT)
+"""Names of the baselines; ``catboost`` and ``lightgbm`` need the packages of these names."""
+
+FIRST_BASELINES = (CONSTANT, "linear", "extra trees")
+"""What a study runs by default."""
+
+DEFINITION = 2
+"""Raised when a name comes to mean another model, so that kept runs of the old one are not used."""
+
+_DESCRIPTION = "baseline.json"
+
+_MOST_INPUTS = 10_000_000
+"""A trial prediction takes 8 bytes for each."""
+
+
+@dataclass(frozen=True)
+class _TaskModel:
+    """What predicts one task.
+
+    Args:
+        constant: [1] or [c], what every row gets; None if there is an estimator.
+        present: The class indices that the estimator knows, in its order; empty for regression.
+        estimator: A fitted estimator; None if there is a constant, or one model for all tasks.
+    """
+
+    constant: np.ndarray | None
+    present: np.ndarray
+    estimator: Any
+
+
+@dataclass(frozen=True)
+class BaselineModel:
+    """A fitted baseline: one model for each task, or one for all of them.
+
+    Args:
+        name: Which baseline, one of `BASELINES`.
+        tasks: What it predicts.
+        inputs: Number of encoded features.
+        models: One for each task.
+        joint: The model of all tasks at once.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    inputs: int
+    models: tuple[_TaskModel, ...]
+    joint: JointForest | None = None
+
+    def predict(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the predictions of each task.
+
+        Args:
+            inputs: Encoded features.
+
+        Shape:
+            inputs: [n, d]. returns: as `TableModel.predict`: [n] for regression, in the target's
+            unit; [n] for binary, the probability of the second class; [n, c] for multiclass.
+
+        Raises:
+            InvalidInputError: The inputs have another number of columns than in fitting.
+        """
+        if inputs.ndim != 2 or inputs.shape[1] != self.inputs:
+            raise InvalidInputError(
+                f"baseline {self.name!r} was fitted to {self.inputs} inputs, got an array of shape "
+                f"{inputs.shape}"
+            )
+        predictions = {}
+        # a stranger's may overflow: who reads predictions refuses what is no number
+        with one_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            together = None if self.joint is None else self.joint.predict(inputs)
+            for index, (task, model) in enumerate(zip(self.tasks, self.models, strict=True)):
+                found = None if together is None else together[index]
+                values = self._predict_task(task, model, inputs, found)
+                predictions[task.name] = values[:, 1] if task.kind == "binary" else values
+        return predictions
+
+    def _predict_task(
+        self, task: Task, model: _TaskModel, inputs: np.ndarray, found: np.ndarray | None
+    ) -> np.ndarray:
+        if model.constant is not None:
+            values = np.tile(model.constant, (len(inputs), 1))
+            return values if task.has_classes else values[:, 0]
+        if not len(inputs):
+            return np.zeros((0, len(task.classes)) if task.has_classes else 0)
+        if found is None:
+            found = ESTIMATORS[self.name].predict(model.estimator, inputs, len(model.present))
+        if not task.has_classes:
+            return found
+        probabilities = np.zeros((len(inputs), len(task.classes)))
+        probabilities[:, model.present] = found
+        return probabilities
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model into an existing folder: a description and the estimators' files.
+
+        Raises:
+            DamagedError: `load` would refuse them.
+        """
+        folder = Path(folder)
+        files: dict[str, bytes] = {}
+        if self.joint is not None:
+            files = self.joint.to_files(self.name, self.inputs)
+        elif self.name != CONSTANT:
+            fitted = {
+                str(index): model.estimator
+                for index, model in enumerate(self.models)
+                if model.constant is None
+            }
+            files = ESTIMATORS[self.name].to_files(fitted, self.inputs)
+        description = {
+            "name": self.name,
+            "inputs": self.inputs,
+            "tasks": [
+                {
+                    "name": task.name,
+                    "kind": task.kind,
+                    "classes": list(task.classes),
+                    "constant": None if model.constant is None else model.constant.tolist(),
+                    "present": model.present.tolist(),
+                }
+                for task, model in zip(self.tasks, self.models, strict=True)
+            ],
+            "digests": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        }
+        if self.joint is not None:
+            description["joint"] = self.joint.to_json()
+        text = json_to_bytes(description, indent=1)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        (folder / _DESCRIPTION).write_bytes(text)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> BaselineModel:
+        """Read a model that `save` wrote; nothing in the files is run.
+
+        Raises:
+            InvalidInputError: A file is missing, damaged, or holds anything but such a model.
+            MissingDependencyError: The package of the baseline is not installed.
+        """
+        folder = Path(folder)
+        try:
+            described = read_json(folder / _DESCRIPTION, folder=folder)
+            digests = described["digests"]
+            files = {
+                name: read_file(folder / name, folder=folder) for name in digests if _is_plain(name)
+            }
+            if {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} != digests:
+                raise DamagedError("a file is not the one that was saved")
+            return cls._from_files(described, files)
+        except OSError as error:
+            reason = f"{error.filename} can't be read: {error.strerror}"
+        except DamagedError as error:
+            reason = str(error)
+        except InvalidInputError:
+            raise
+        except MISFIT:
+            reason = "its parts do not fit together"
+        raise InvalidInputError(f"{folder} is no whole baseline: {reason}; use another copy")
+
+    @classmethod
+    def _from_files(cls, described: Mapping[str, Any], files: Mapping[str, bytes]) -> BaselineModel:
+        name, inputs = check_baseline(described["name"]), described["inputs"]
+        if type(inputs) is not int or not 1 <= inputs <= _MOST_INPUTS:
+            raise DamagedError(f"it has a number of inputs beyond 1 to {_MOST_INPUTS:,}")
+        tasks = _read_tasks(described["tasks"])
+        together = name in JOINT
+        fitted = {} if together or name == CONSTANT else ESTIMATORS[name].from_files(files, inputs)
+        models = []
+        for index, (task, entry) in enumerate(zip(tasks, described["tasks"], strict=True)):
+            present = np.asarray(entry["present"] or np.zeros(0), dtype=np.int64)
+            constant = entry["constant"]
+            if constant is not None:
+                constant = _read_constant(task, constant)
+            else:
+                _check_present(task, present)
+            estimator = None if together or constant is not None else fitted[str(index)]
+            models.append(_TaskModel(constant, present, estimator))
+        joint = None
+        if together:
+            classes = [len(model.present) for model in models]
+            joint = JointForest.read(name, files, described["joint"], inputs, classes)
+        model = cls(name, tasks, inputs, tuple(models), joint)
+        model._try()
+        return model
+
+    def _try(self) -> None:
+        """Refuse estimators of another kind than their tasks': that shows in a prediction."""
+        found = self.predict(np.zeros((1, self.inputs)))
+        for task, values in zip(self.tasks, found.values(), strict=True):
+            if values.shape != ((1, len(task.classes)) if task.kind == "multiclass" else (1,)):
+                raise DamagedError(f"the model of task {task.name!r} does not fit its kind")
+            if not np.isfinite(values).all():
+                raise DamagedError(f"the model of task {task.name!r} predicts what is no number")
+
+
+def _read_tasks(entries: Sequence[Mapping[str, Any]]) -> tuple[Task, ...]:
+    tasks = tuple(Task(entry["name"], entry["kind"], tuple(entry["classes"])) for entry in entries)
+    if not tasks or len({task.name for task in tasks}) < len(tasks):
+        raise DamagedError("its tasks are not distinct")
+    if any(task.kind not in ("regression", "binary", "multiclass") for task in tasks):
+        raise DamagedError("it has tasks of kinds that no baseline predicts")
+    return tasks
+
+
+def _read_constant(task: Task, values: Sequence[float]) -> np.ndarray:
+    constant = np.asarray(values, dtype=np.float64)
+    if constant.shape != (len(task.classes) if task.has_classes else 1,):
+        raise DamagedError(f"the constant of task {task.name!r} has another length")
+    if task.has_classes and (constant.min() < 0 or abs(constant.sum() - 1) > 1e-6):
+        raise DamagedError(f"the shares of task {task.name!r} do not sum to 1")
+    return constant
+
+
+def _check_present(task: Task, present: np.ndarray) -> None:
+    """Refuse class indices that an estimator of the task can't know."""
+    if task.has_classes != bool(len(present)) or present.ndim != 1:
+        raise DamagedError(f"the classes of task {task.name!r} do not fit its kind")
+    if len(present) and not (
+        (np.diff(present) > 0).all() and present[0] >= 0 and present[-1] < len(task.classes)
+    ):
+        raise DamagedError(f"task {task.name!r} has no such classes")
+
+
+def fit_baseline(
+    name: str, inputs: np.ndarray, labels: np.ndarray, tasks: Sequence[Task], seed: int
+) -> BaselineModel:
+    """Fit a baseline to each task by its labelled rows.
+
+    A task whose labels, or whose inputs, are all the same gets a constant. Classes that the rows do
+    not hold have probability 0, but for the constant, which counts each class once more than it
+    occurs.
+
+    Args:
+        name: One of `BASELINES`, each with the defaults of its library: ``constant`` (mean, or the
+            classes' shares); ``linear`` (`RidgeCV` with 13 penalties from 1e-3 to 1e3, or
+            `LogisticRegression`, on standardised inputs); ``random forest``, ``extra trees`` and
+            ``gradient boosting`` (histogram gradient boosting) of scikit-learn; ``catboost``;
+            ``lightgbm``; ``random forest joint`` and ``extra trees joint``, whose trees predict all
+            tasks at once: numbers, which are standardised, or classes. There a missing label is
+            filled with what a forest of its task alone predicts.
+        inputs: Encoded features, of `baseline_encoder`.
+        labels: NaN where a label is missing.
+        tasks: Of kind regression, binary or multiclass, in the order of the columns of `labels`.
+        seed: Seed of all random choices.
+
+    Shape:
+        inputs: [n, d]. labels: [n, t].
+
+    Raises:
+        InvalidInputError: There is no such baseline, a task has no label, or the tasks are not of
+            one kind, as a joint forest needs it.
+        MissingDependencyError: The package of the baseline is not installed.
+    """
+    check_predicts(name, tasks)
+    for index, task in enumerate(tasks):
+        if not np.isfinite(labels[:, index]).any():
+            raise InvalidInputError(
+                f"task {task.name!r} has no label in the rows that baseline {name!r} is to be "
+                f"fitted to"
+            )
+    with one_thread():
+        if name in JOINT and not _alike(inputs):
+            return _fit_joint(name, inputs, labels, tasks, seed)
+        models = []
+        for index, task in enumerate(tasks):
+            rows = np.isfinite(labels[:, index])
+            alone = CONSTANT if name in JOINT else name
+            models.append(_fit_task(alone, inputs[rows], labels[rows, index], task, seed))
+    kind = CONSTANT if name in JOINT else name
+    return BaselineModel(kind, tuple(tasks), inputs.shape[1], tuple(models))
+
+
+def check_predicts(name: str, tasks: Sequence[Task]) -> None:
+    """Refuse a baseline that there is not, or that can't predict the tasks.
+
+    Raises:
+        InvalidInputError: There is no such baseline, or the tasks are not of one kind, as a joint
+            forest needs it.
+    """
+    reason = why_not_joint(tasks) if check_baseline(name) in JOINT else None
+    if reason is not None:
+        raise InvalidInputError(
+            f"baseline {name!r} can't predict these targets together: {reason}; use {JOINT[name]!r}"
+        )
+
+
+def baseline_encoder(name: str) -> PlainEncoder:
+    """Return the encoder of a baseline's inputs, not fitted."""
+    return PlainEncoder(codes=name not in ONE_HOT)
+
+
+def constant_of(task: Task, target: np.ndarray) -> np.ndarray:
+    """Return the constant that a task's labels, [n], give: [1], the mean, or [c], the shares."""
+    if not task.has_classes:
+        return np.array([target.mean(dtype=np.float64)])
+    # add-one smoothing, so that a class absent from the rows does not cost infinite loss
+    counts = np.bincount(target.astype(np.int64), minlength=len(task.classes)) + 1.0
+    return np.asarray(counts / counts.sum())
+
+
+def _alike(inputs: np.ndarray) -> bool:
+    return bool((inputs == inputs[0]).all())
+
+
+def _fit_joint(
+    name: str, inputs: np.ndarray, labels: np.ndarray, tasks: Sequence[Task], seed: int
+) -> BaselineModel:
+    codes = np.full(labels.shape, np.nan)
+    models = []
+    for index, task in enumerate(tasks):
+        known = np.isfinite(labels[:, index])
+        target = labels[known, index]
+        codes[known, index] = target
+        present = np.zeros(0, dtype=np.int64)
+        if task.has_classes:
+            found, codes[known, index] = np.unique(target, return_inverse=True)
+            present = found.astype(np.int64)
+        same = bool((target == target[0]).all())
+        models.append(_TaskModel(constant_of(task, target) if same else None, present, None))
+    classes = [len(model.present) for model in models]
+    joint = JointForest.fit(name, inputs, codes, classes, seed)
+    return BaselineModel(name, tuple(tasks), inputs.shape[1], tuple(models), joint)
+
+
+def predict_with_baseline(
+    name: str,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    test_inputs: np.ndarray,
+    tasks: Sequence[Task],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Fit a baseline as `fit_baseline` and predict the test rows.
+
+    Shape:
+        inputs: [n, d]. labels: [n, t]. test_inputs: [m, d]. returns: as `TableModel.predict`, m
+        rows.
+    """
+    return fit_baseline(name, inputs, labels, tasks, seed).predict(test_inputs)
+
+
+def _fit_task(
+    name: str, inputs: np.ndarray, target: np.ndarray, task: Task, seed: int
+) -> _TaskModel:
+    present, codes = np.unique(target, return_inverse=True)
+    if name == CONSTANT or len(present) == 1 or _alike(inputs):
+        return _TaskModel(constant_of(task, target), np.zeros(0, dtype=np.int64), None)
+    if task.has_classes:
+        estimator = ESTIMATORS[name].fit(inputs, codes, len(present), seed)
+        return _TaskModel(None, present.astype(np.int64), estimator)
+    estimator = ESTIMATORS[name].fit(inputs, target.astype(np.float64), 0, seed)
+    return _TaskModel(None, np.zeros(0, dtype=np.int64), estimator)
+
+
+def check_baseline(name: str) -> str:
+    """Return the name of a baseline.
+
+    Raises:
+        InvalidInputError: There is no such baseline.
+    """
+    if name not in BASELINES:
+        raise InvalidInputError(
+            f"unknown baseline {name!r}{closest(str(name), BASELINES)}; known are "
+            f"{', '.join(BASELINES)}"
+        )
+    return name
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a file lies in the folder itself."""
+    if Path(name).name != name:
+        raise DamagedError(f"it names a file outside of the folder, {name!r}")
+    return True

@@ -1,0 +1,125 @@
+"""Forests of all targets at once: every tree predicts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jointrain.baselines._baseline_estimators import ESTIMATORS
+from jointrain.baselines._tree_arrays import TreeEnsemble
+from jointrain.system.stored_files import DamagedError
+from jointrain.task import Task
+
+JOINT = {"random forest joint": "random forest", "extra trees joint": "extra trees"}
+"""The forest of a target alone, by the name of the forest of all targets."""
+
+
+def why_not_joint(tasks: Sequence[Task]) -> str | None:
+    """Return why no tree can predict all tasks at once, None if one can."""
+    if len(tasks) < 2:
+        return "there is one target only"
+    if len({task.has_classes for task in tasks}) > 1:
+        return "some targets are numbers and some are classes"
+    return None
+
+
+@dataclass(frozen=True)
+class JointForest:
+    """A fitted forest of all targets.
+
+    Args:
+        trees: Its trees; their value is [t * c], the classes of each target side by side.
+        classes: Number of classes of each target that the rows held, 0 for a regression.
+        means, deviations: Of each target, which is standardised: 0 and 1 for classes.
+    """
+
+    trees: TreeEnsemble
+    classes: tuple[int, ...]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
+    @classmethod
+    def fit(
+        cls, name: str, inputs: np.ndarray, labels: np.ndarray, classes: Sequence[int], seed: int
+    ) -> JointForest:
+        """Fit a forest to all rows.
+
+        A label that is missing is filled with what a forest of its target alone predicts.
+
+        Args:
+            name: One of `JOINT`.
+            inputs: Encoded features.
+            labels: NaN where one is missing; classes are numbered from 0.
+            classes: Number of classes of each target, 0 for a regression.
+            seed: Seed of all random choices.
+
+        Shape:
+            inputs: [n, d]. labels: [n, t].
+        """
+        forest = ESTIMATORS[JOINT[name]]
+        means, deviations = np.zeros(len(classes)), np.ones(len(classes))
+        filled = labels.astype(np.float64)
+        for index, count in enumerate(classes):
+            known = np.isfinite(labels[:, index])
+            own = filled[known, index]
+            if not known.all():
+                target = own.astype(np.int64) if count else own
+                alone = forest.fit(inputs[known], target, count, seed)
+                found = forest.predict(alone, inputs[~known], count)
+                filled[~known, index] = found.argmax(1) if count else found
+            if not count:
+                deviation = float(own.std())
+                means[index] = own.mean()
+                deviations[index] = deviation if deviation > 0 else 1.0
+        targets: np.ndarray = (filled - means) / deviations
+        joint = targets.astype(np.int64) if classes[0] else targets
+        trees = forest.fit(inputs, joint, classes[0], seed)
+        return cls(trees, tuple(classes), tuple(means.tolist()), tuple(deviations.tolist()))
+
+    def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """Return values [n] or probabilities [n, c] of each target."""
+        found = self.trees.predict(inputs.astype(np.float32))
+        found = found.reshape(len(inputs), len(self.classes), -1)
+        return [
+            found[:, index, :count] if count else found[:, index, 0] * deviation + mean
+            for index, (count, mean, deviation) in enumerate(
+                zip(self.classes, self.means, self.deviations, strict=True)
+            )
+        ]
+
+    def to_files(self, name: str, inputs: int) -> dict[str, bytes]:
+        """Return the trees as named files."""
+        return ESTIMATORS[JOINT[name]].to_files({"joint": self.trees}, inputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the trees."""
+        return {"means": list(self.means), "deviations": list(self.deviations)}
+
+    @classmethod
+    def read(
+        cls,
+        name: str,
+        files: Mapping[str, bytes],
+        described: Mapping[str, Any],
+        inputs: int,
+        classes: Sequence[int],
+    ) -> JointForest:
+        """Return the forest that `to_files` and `to_json` made.
+
+        Raises:
+            DamagedError: The files hold something else.
+        """
+        trees = ESTIMATORS[JOINT[name]].from_files(files, inputs)["joint"]
+        if trees.value.shape[1] != len(classes) * max(1, *classes):
+            raise DamagedError("its trees predict other targets or classes")
+        means, deviations = (
+            tuple(float(value) for value in described[key]) for key in ("means", "deviations")
+        )
+        if not len(means) == len(deviations) == len(classes):
+            raise DamagedError("its scales are not those of its targets")
+        if not (np.isfinite([*means, *deviations]).all() and min(deviations) > 0):
+            raise DamagedError("its scales are no numbers above 0")
+        return cls(trees, tuple(classes), means, deviations)

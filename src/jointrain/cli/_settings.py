@@ -1,0 +1,690 @@
+"""The options of the commands, each said once: flag, key of the config file, and check."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import reprlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from jointrain.errors import InvalidInputError, closest
+from jointrain.system.stored_files import DamagedError, read_file
+
+if TYPE_CHECKING:
+    from jointrain.data import ReadingOptions
+    from jointrain.tables import Recipe
+
+
+def _names(value: Any) -> Any:
+    """Read ``a,b,"c, d"`` (or several such) as a list of names."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        rows = csv.reader(value, skipinitialspace=True)
+        return [name.strip() for row in rows for name in row if name.strip()]
+    return value
+
+
+def column_names(said: list[str]) -> list[str]:
+    """Return the names in what a repeatable flag was given: each may hold several, with commas."""
+    return list(_names(said))
+
+
+def _listed(value: Any) -> Any:
+    """Read names from a config file's list as they are, or from a string with commas."""
+    if isinstance(value, str):
+        return _names(value)
+    return value
+
+
+def _pairs(value: Any) -> Any:
+    """Read ``a=x,b=y`` (or several such) as a mapping; the name may hold an equals sign."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, (list, tuple)):
+        pairs = {}
+        for item in _names(list(value)):
+            if not isinstance(item, str):
+                raise ValueError(f"expected name=value, got {reprlib.repr(item)}")
+            name, equals, what = item.rpartition("=")
+            if not equals or not name.strip():
+                raise ValueError(f"expected name=value, got {item!r}")
+            if name.strip() in pairs:
+                raise ValueError(f"{name.strip()!r} is given twice")
+            pairs[name.strip()] = what.strip()
+        return pairs
+    return value
+
+
+def _options(value: Any) -> Any:
+    """Read ``a=x`` pairs whose values are numbers, true, false or text."""
+    pairs = _pairs(value)
+    if not isinstance(pairs, dict):
+        return pairs
+    return {name: _number(item) if isinstance(item, str) else item for name, item in pairs.items()}
+
+
+def _number(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _rule_or_pairs(value: Any) -> Any:
+    return _pairs(value) if isinstance(value, str) and "=" in value else value
+
+
+def _duration(value: Any) -> Any:
+    """Check a duration such as ``90``, ``60s`` or ``2m``; it stays as it was written."""
+    if value is not None and _seconds(str(value)) is None:
+        raise ValueError("expected a duration such as 60s, 2m or 1h")
+    return None if value is None else str(value)
+
+
+def _seconds(text: str) -> float | None:
+    """Return the seconds of a duration, None if it is none."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < math.inf else None
+
+
+def _groups(value: Any) -> Any:
+    """Read ``a,b;c`` (or a list of lists) as groups of names; quotes keep a semicolon whole."""
+    if isinstance(value, str):
+        return [_names(group) for group in _BETWEEN_GROUPS.split(value) if group.strip()]
+    return value
+
+
+_BETWEEN_GROUPS = re.compile(r';(?=(?:[^"]*"[^"]*")*[^"]*$)')
+"""A semicolon with an even number of quotes after it."""
+
+
+def _table(value: Any) -> Any:
+    if isinstance(value, (str, Path)):
+        return str(value)
+    raise ValueError("expected the name of a file")
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
+Options = Annotated[dict[str, bool | int | float | str], BeforeValidator(_options)]
+Duration = Annotated[str, BeforeValidator(_duration)]
+Groups = Annotated[str | list[list[str]], BeforeValidator(_groups)]
+TableName = Annotated[str, BeforeValidator(_table)]
+RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of all random choices.")
+    json_output: bool = Field(
+        False, alias="json", description="Print the result as JSON, for machines."
+    )
+
+
+class TableSettings(_Settings):
+    """Which columns are what, how to train, and where to put the result."""
+
+    table: TableName
+    targets: Names = Field(min_length=1, description="Target columns, separated by commas.")
+    task: Pairs = Field(
+        {}, description="Kind of a target: NAME=regression, =binary or =multiclass. Repeatable."
+    )
+    ignore: Names = Field([], description="Columns that are no features. Repeatable.")
+    id: str | None = Field(None, description="Column that names the rows; no feature.")
+    group: str | None = Field(
+        None, description="Rows with the same value stay on one side of a split."
+    )
+    time: str | None = Field(
+        None,
+        description="Splits train on the past of this column; month, weekday and hour of a date "
+        "stay features unless it is ignored, too.",
+    )
+    rare: Literal["keep", "merge", "drop"] = Field(
+        "keep",
+        description="Classes with fewer rows than folds: keep, merge into 'other', or drop labels.",
+    )
+    duplicates: Literal["together", "apart", "drop"] | None = Field(
+        None,
+        description="Rows that repeat each other: on one side of a split, or not, or left out; "
+        "default together where chance does not explain them.",
+    )
+    column: Pairs = Field(
+        {}, description="What a column holds: NAME=number, =text, =date, =time, =boolean. "
+        "Repeatable.",
+    )  # fmt: skip
+    missing: str | list[str] | None = Field(
+        None, description="Cells that mean a missing value, separated by commas; '' for none."
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="Decimal mark of numbers.")
+    thousands: str | None = Field(None, description="Mark between thousands; '' for none.")
+    date_format: str | dict[str, str] | None = Field(
+        None, description="How dates are written, such as %d/%m/%Y, or NAME=%d/%m/%Y."
+    )
+    time_zone: str | None = Field(
+        None, description="Zone that hours are counted in, such as Europe/Berlin."
+    )
+    encoding: str | None = Field(
+        None, description="Encoding of a text file, such as cp1252 or utf-16; default UTF-8."
+    )
+    separator: str | None = Field(
+        None, description="What stands between the fields of a text file, or tab; default found."
+    )
+    comment: str | None = Field(
+        None, description="What lines that are skipped begin with; default # at the top; '' none."
+    )
+    weights: RuleOrNumbers = Field(
+        "equal",
+        description="Loss weights: equal, size, difficulty, gradients, searched, or a=1,b=0.3.",
+    )
+    balancer: str | None = Field(
+        None, description="Balancing method in place of the sum; see: jointrain balancers."
+    )
+    balancer_option: Options = Field(
+        {}, description="Hyper-parameter of the balancer: NAME=VALUE. Repeatable."
+    )
+    refresh_every: int = Field(
+        1, ge=1, le=10**6, description="Steps for which a Gramian balancer keeps its weights."
+    )
+    order: Literal[
+        "random", "round-robin", "proportional", "temperature", "annealed", "progress"
+    ] = Field("random", description="Order of tasks in alternating training.")
+    probabilities: Numbers | None = Field(
+        None, description="With order random: a=0.7,b=0.3; default all equal."
+    )
+    temperature: float | None = Field(
+        None, gt=0, description="With order temperature: 1 is proportional, large is uniform."
+    )
+    block: int = Field(
+        1, ge=1, le=10**6, description="Steps on a task before the next, when alternating."
+    )
+    network: str = Field("hard", description="How layers are shared; see: jointrain networks.")
+    network_option: Options = Field(
+        {}, description="Setting of the network: NAME=VALUE. Repeatable."
+    )
+    width: int = Field(128, ge=1, le=65_536, description="Units of each layer.")
+    depth: int = Field(2, ge=1, le=256, description="Number of layers.")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout probability; default 0.1; 0.5 if all are classes."
+    )
+    input_dropout: float | None = Field(
+        None, ge=0, lt=1, description="The same of the inputs; default 0; 0.3 if all are classes."
+    )
+    shared_depth: int | None = Field(
+        None,
+        ge=0,
+        le=256,
+        description="Trunk layers, from the first, that tasks share; default all.",
+    )
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="The optimiser.")
+    optimizers: Literal["one", "per-task", "per-group"] = Field(
+        "one", description="One optimiser, one per task, or one per parameter group."
+    )
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(1e-2, ge=0, description="Weight decay of the optimiser.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd.")
+    warm_up: float = Field(0.05, ge=0, le=1, description="Share of steps with rising rate.")
+    decay: Literal["cosine", "none"] = Field("cosine", description="How the rate falls.")
+    gradient_clip: float = Field(
+        1.0, ge=0, description="Largest norm of the gradient; 0 for no limit."
+    )
+    l1: float = Field(0.0, ge=0, description="Factor of the L1 penalty.")
+    l2: float = Field(0.0, ge=0, description="Factor of the L2 penalty.")
+    batch_size: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Rows in a batch; default by rows."
+    )
+    epochs: int | None = Field(None, ge=1, le=10**6, description="Passes at most; default by rows.")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=10**6,
+        description="Epochs without progress before stopping; default by epochs.",
+    )
+    when_converged: Literal["go-on", "freeze", "lower"] = Field(
+        "go-on", description="What becomes of a target that no longer gets better."
+    )
+    task_patience: int | None = Field(
+        None,
+        ge=1,
+        le=10**6,
+        description="Epochs without progress of a target, with freeze and lower.",
+    )
+    converged_weight: float = Field(
+        0.1, gt=0, lt=1, description="Factor of the weight of a converged target, with lower."
+    )
+    validation_fraction: float = Field(
+        0.15, gt=0, lt=1, description="Share of rows kept for early stopping."
+    )
+    bins: int | None = Field(
+        None,
+        ge=0,
+        le=1024,
+        description="Pieces that each number is cut into; default by their number.",
+    )
+    ensemble: int = Field(
+        1, ge=0, le=1024, description="Networks in place of each, averaged; 0 chooses by the rows."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    out: Path | None = Field(None, description="Folder to write; default TABLE-answer.")
+    force: bool = Field(False, description="Replace the folder if jointrain wrote it.")
+
+    @property
+    def table_name(self) -> str:
+        """What titles call the table."""
+        if self.table == "-":
+            return "standard input"
+        if "://" in self.table:
+            address = urlsplit(self.table)
+            return dict(parse_qsl(address.query)).get("table") or Path(address.path).name
+        return Path(self.table).name
+
+    @property
+    def table_may_exist(self) -> bool:
+        """Whether there is a chance that the table can be read."""
+        return (
+            self.table == "-"
+            or "://" in self.table
+            or ".xlsx#" in self.table
+            or Path(self.table).exists()
+        )
+
+    @property
+    def reading(self) -> ReadingOptions:
+        """How the table is to be read."""
+        return reading_options(
+            encoding=self.encoding,
+            separator=self.separator,
+            comment=self.comment,
+            missing=self.missing,
+            decimal=self.decimal,
+            thousands=self.thousands,
+            date_format=self.date_format,
+            time_zone=self.time_zone,
+            columns=self.column,
+        )
+
+    def recipe(self, schedule: str, name: str | None = None) -> Recipe:
+        """Return the recipe that the settings describe."""
+        from jointrain.tables import Recipe
+        from jointrain.training import Alternating, Joint, OptimizerSettings, Separate
+
+        order: Any = self.order.replace("-", "_")
+        converged: Any = self.when_converged.replace("-", "_")
+        chances = None if self.probabilities is None else tuple(self.probabilities.items())
+        schedules: dict[str, Joint | Alternating | Separate] = {
+            "joint": Joint(),
+            "separate": Separate(),
+            "alternating": Alternating(order, chances, self.block, self.temperature),
+        }
+        layout: Any = self.optimizers.replace("-", "_")
+        return Recipe(
+            name=name or schedule,
+            schedule=schedules[schedule],
+            weights=self.weights if isinstance(self.weights, str) else tuple(self.weights.items()),
+            balancer=self.balancer,
+            balancer_options=tuple(self.balancer_option.items()),
+            refresh_every=self.refresh_every,
+            network=self.network,
+            network_options=tuple(self.network_option.items()),
+            width=self.width,
+            depth=self.depth,
+            dropout=self.dropout,
+            input_dropout=self.input_dropout,
+            shared_depth=self.shared_depth,
+            optimizer=OptimizerSettings(
+                name=self.optimizer,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                momentum=self.momentum,
+            ),
+            layout=layout,
+            warm_up=self.warm_up,
+            decay=self.decay,
+            gradient_clip=self.gradient_clip or None,
+            l1=self.l1,
+            l2=self.l2,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            patience=self.patience,
+            when_converged=converged,
+            task_patience=self.task_patience,
+            converged_weight=self.converged_weight,
+            validation_fraction=self.validation_fraction,
+            bins=self.bins,
+            ensemble=self.ensemble or None,
+        )
+
+
+def reading_options(
+    *,
+    missing: str | Sequence[str] | None = None,
+    date_format: str | Mapping[str, str] | None = None,
+    **others: Any,
+) -> ReadingOptions:
+    """Return how a table is to be read, from what flags say.
+
+    Args:
+        missing: Tokens, or a text with commas between them; "" for none.
+        date_format: A form of dates, ``name=form``, or forms by name.
+        others: Further fields of `ReadingOptions`, as they are.
+    """
+    from jointrain.data import ReadingOptions
+
+    if isinstance(missing, str):
+        missing = [] if not missing.strip() else next(csv.reader([missing], skipinitialspace=True))
+    if isinstance(date_format, str) and not date_format.startswith("%"):
+        name, equals, form = date_format.partition("=%")
+        if equals:
+            date_format = {name: "%" + form}
+    tokens = None if missing is None else tuple(token.strip() for token in missing)
+    return ReadingOptions(missing=tokens, date_format=date_format, **others)
+
+
+def kept_reading(options: ReadingOptions) -> dict[str, str]:
+    """Return what a bundle keeps of how its table's file was read."""
+    values = {name: getattr(options, name) for name in _KEPT}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def with_kept_reading(options: ReadingOptions, notes: Mapping[str, Any]) -> ReadingOptions:
+    """Return the options, those that say nothing as in the notes of a bundle."""
+    kept = notes.get("reading") or {}
+    return replace(
+        options,
+        **{name: kept[name] for name in _KEPT if name in kept and getattr(options, name) is None},
+    )
+
+
+_KEPT = ("encoding", "separator", "comment")
+
+
+class CompareSettings(TableSettings):
+    """Settings of ``jointrain compare``."""
+
+    recipes: Names = Field(
+        [],
+        description="What to compare: separate, joint, alternating, alternating-ORDER, "
+        "weights-RULE, balancer-NAME, network-NAME; default the first three, and more of them "
+        "within a budget.",
+    )
+    baselines: Names = Field(
+        [],
+        description="constant, linear, extra trees, random forest, gradient boosting, catboost, "
+        "lightgbm, extra trees joint, random forest joint; default the first three, and more of "
+        "them within a budget.",
+    )
+    budget: Duration | None = Field(
+        None, description="Time for everything, such as 60s or 2m; it decides how much is run."
+    )
+    ship: Literal["any", "networks"] = Field(
+        "any", description="What the saved model may hold: any recipe or baseline, or networks."
+    )
+    folds: int = Field(5, ge=2, le=1000, description="Number of outer folds.")
+    seeds: int = Field(3, ge=1, le=1000, description="Number of repetitions of the folds.")
+    margin: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Changes up to this many percent do not matter (of 1 - value for metrics "
+        "bounded by 1, where that is smaller); a whole interval within them is 'equivalent'.",
+    )
+    study: str | None = Field(
+        None,
+        description="Folder or database URL that keeps finished runs: a stopped study goes on "
+        "there, and machines that name the same share the work.",
+    )
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="Processes; default one for each core."
+    )
+
+    def chosen_recipes(self) -> list[Recipe]:
+        """Return the recipes to compare; separate models are always among them."""
+        from jointrain.tables import SEPARATE, default_recipes, named_recipes
+
+        base = self.recipe("alternating")
+        if not self.recipes:
+            return default_recipes(base)
+        names = self.recipes if SEPARATE in self.recipes else [SEPARATE, *self.recipes]
+        return named_recipes(names, base)
+
+    def chosen_baselines(self) -> list[str]:
+        """Return the baselines to fit beside them; the constant is always among them."""
+        from jointrain.baselines import CONSTANT, FIRST_BASELINES, check_baseline
+
+        names = [check_baseline(name) for name in self.baselines] or list(FIRST_BASELINES)
+        return names if CONSTANT in names else [CONSTANT, *names]
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The budget in seconds."""
+        return None if self.budget is None else _seconds(self.budget)
+
+
+class FitSettings(TableSettings):
+    """Settings of ``jointrain fit``."""
+
+    schedule: Literal["joint", "alternating", "separate", "phases"] = Field(
+        "joint", description="How the tasks take turns; phases are written in the config file."
+    )
+    phases: list[dict[str, Any]] = Field(
+        [], description="With schedule phases.", json_schema_extra={"in_file_only": True}
+    )
+    auxiliary: Names = Field(
+        [], description="Targets that only help to train the others. Repeatable."
+    )
+
+    ensemble: int = Field(
+        0, ge=0, le=1024, description="Networks in place of each, averaged; 0 chooses by the rows."
+    )
+    groups: Groups | None = Field(
+        None, description="Targets that share a network: 'a,b;c'; default all of them."
+    )
+
+    def recipe(self, schedule: str, name: str | None = None) -> Recipe:
+        """Return the recipe that the settings describe."""
+        from jointrain.training import Phases
+
+        if (schedule == "phases") != bool(self.phases):
+            raise InvalidInputError(
+                "schedule 'phases' and [[phases]] in the config file go together; give both or "
+                "neither"
+            )
+        recipe = super().recipe("joint" if self.phases else schedule, name or schedule)
+        if self.phases:
+            recipe = replace(recipe, schedule=Phases.from_plain(self.phases))
+        groups = self.groups
+        partition = None if groups is None else tuple(tuple(group) for group in groups)
+        return replace(recipe, auxiliary=tuple(self.auxiliary), partition=partition)
+
+
+class SearchSettings(TableSettings):
+    """Settings that the searches have in common."""
+
+    schedule: Literal["joint", "alternating"] = Field(
+        "joint", description="How the tasks take turns."
+    )
+    folds: int = Field(5, ge=2, le=1000, description="Number of inner folds.")
+    seeds: int = Field(2, ge=1, le=1000, description="Number of repetitions of the folds.")
+    importance: Numbers = Field(
+        {}, description="How much a target counts: a=2,b=1; default 1 for each."
+    )
+    margin: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Changes up to this many percent do not matter (of 1 - value for metrics "
+        "bounded by 1, where that is smaller); a whole interval within them is 'equivalent'.",
+    )
+    budget: Duration | None = Field(
+        None, description="Time for everything, such as 60s or 2m; default no limit."
+    )
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="Processes; default one for each core."
+    )
+    out: Path | None = Field(None, description="Folder to write; default none.")
+
+    @property
+    def search(self) -> dict[str, Any]:
+        """What all searches are told."""
+        return {
+            "folds": self.folds,
+            "seeds": self.seeds,
+            "seed": self.seed,
+            "importance": self.importance,
+            "margin": self.margin,
+            "budget": None if self.budget is None else _seconds(self.budget),
+            "workers": self.workers,
+        }
+
+
+class WeighSettings(SearchSettings):
+    """Settings of ``jointrain weigh``."""
+
+    trials: int = Field(24, ge=1, le=10**6, description="Number of searched weight vectors.")
+    pareto: bool = Field(False, description="Search the front of all targets' metrics.")
+
+
+class GroupSettings(SearchSettings):
+    """Settings of ``jointrain group``."""
+
+    trials: int = Field(12, ge=1, le=10**6, description="Number of partitions to measure.")
+    models: int | None = Field(None, ge=1, le=10**4, description="Largest number of networks.")
+    measure: Literal["gradient", "lookahead"] = Field(
+        "gradient", description="How affinity is measured."
+    )
+
+
+class ShareSettings(SearchSettings):
+    """Settings of ``jointrain share``."""
+
+
+EVERYDAY = "Everyday"
+PANELS: dict[str, tuple[str, ...]] = {
+    EVERYDAY: (
+        "targets", "ignore", "id", "group", "time", "task", "budget", "schedule", "out", "force",
+        "workers",
+    ),
+    "Data": (
+        "encoding", "separator", "comment", "column", "missing", "decimal", "thousands",
+        "date_format", "time_zone", "rare", "duplicates",
+    ),
+    "Training": (
+        "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",
+        "temperature", "block", "groups", "auxiliary", "network", "network_option", "width",
+        "depth", "shared_depth", "bins", "ensemble", "epochs", "batch_size", "learning_rate",
+        "weight_decay", "dropout", "input_dropout", "l1", "l2", "gradient_clip", "optimizer",
+        "optimizers", "momentum", "warm_up", "decay", "patience", "when_converged",
+        "task_patience", "converged_weight", "validation_fraction", "device", "seed",
+    ),
+    "Study": (
+        "recipes", "baselines", "ship", "folds", "seeds", "trials", "models", "measure", "pareto",
+        "importance", "margin", "study",
+    ),
+    "Output": ("json", "config"),
+}  # fmt: skip
+"""Where `--help` shows each flag, in this order."""
+
+
+def panel_of(flag: str) -> tuple[int, int, str]:
+    """Return the place of a flag in `--help`: number of its panel, place in it, the panel's name.
+
+    Raises:
+        KeyError: No panel has the flag.
+    """
+    for number, (panel, flags) in enumerate(PANELS.items()):
+        if flag in flags:
+            return number, flags.index(flag), panel
+    raise KeyError(flag)
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+_LARGEST_CONFIG = 1 << 20
+"""Bytes of a config file at most."""
+
+_MOST_PARTS = 100
+"""Parts of a key at most; the reader takes time with their square."""
+
+_KEYS = re.compile(r"^[\w .\t\"'\[-]+", re.MULTILINE)
+
+
+def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | None) -> _Model:
+    """Return the settings from flags and config file, flags winning.
+
+    Args:
+        model: The command's settings.
+        flags: What the command line said; None where it said nothing.
+        config: A TOML file with keys named like the flags, dashes or underscores alike.
+
+    Raises:
+        InvalidInputError: The file can't be read, a key is unknown, or a value can't be used.
+    """
+    values = {} if config is None else _read_config(model, config)
+    given = {
+        name: _names(value) if isinstance(value, list) else value
+        for name, value in flags.items()
+        if value is not None and value is not False and value != []
+    }
+    values.update(given)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            named = "the TABLE" if name == "table" else _flag(name)
+            raise InvalidInputError(f"{named} is missing; see --help") from None
+        source = f"{config}: {name}" if config is not None and name not in given else _flag(name)
+        message = message[0].lower() + message[1:]
+        message = message.replace("for <class 'pathlib.Path'>", "of a file")
+        raise InvalidInputError(
+            f"{source}: {message}, got {reprlib.repr(first['input'])}"
+        ) from None
+
+
+def _read_config(model: type[BaseModel], path: Path) -> dict[str, Any]:
+    try:
+        text = read_file(path, largest=_LARGEST_CONFIG).decode()
+    except OSError as error:
+        raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
+    except DamagedError as error:
+        raise InvalidInputError(f"{path} is no config file: {error}") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path} is not TOML: it is not in UTF-8") from None
+    if any(key[0].count(".") > _MOST_PARTS for key in _KEYS.finditer(text)):
+        raise InvalidInputError(f"{path} has a key of more than {_MOST_PARTS} parts")
+    try:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
+        reason = str(error).splitlines()[0][:200]
+        raise InvalidInputError(f"{path} is not TOML: {reason}") from None
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    values = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise InvalidInputError(f"{path}: unknown key {key!r}{closest(name, known)}")
+        values[name] = value
+    return values
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

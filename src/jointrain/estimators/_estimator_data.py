@@ -1,0 +1,339 @@
+"""What scikit-learn's users pass as X and y, turned into tables and labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from jointrain.data import as_table, is_missing, unmasked
+from jointrain.errors import InvalidInputError
+
+LARGEST_DENSE = 50_000_000
+"""Numbers that a sparse X may have once it is dense: 400 MB."""
+
+
+def plain_features(X: Any) -> Any:
+    """Return X as scikit-learn's checks can take it: masks and objects that are missing as NaN."""
+    if isinstance(X, np.ma.MaskedArray):
+        X = unmasked(X)
+    if isinstance(X, np.ndarray) and X.dtype.kind == "O":
+        missing = np.frompyfunc(is_missing, 1, 1)(X).astype(bool)
+        if missing.any():
+            X = np.where(missing, np.nan, X)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "mM":
+        raise InvalidInputError(
+            "X is an array of dates or durations; give a data frame, or numbers such as seconds"
+        )
+    return X
+
+
+def dense(X: Any) -> np.ndarray:
+    """Return a sparse X as an array.
+
+    Raises:
+        InvalidInputError: It would have more than `LARGEST_DENSE` numbers.
+    """
+    rows, columns = X.shape
+    if rows * columns > LARGEST_DENSE:
+        raise InvalidInputError(
+            f"X is sparse, and dense it would have {rows} x {columns} numbers, more than "
+            f"{LARGEST_DENSE}; reduce its columns, for example with TruncatedSVD"
+        )
+    return np.asarray(X.toarray())
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The columns of y.
+
+    Args:
+        names: Their names.
+        columns: Their values, [n] each; of any type.
+        missing: Where a label is missing, [n] each.
+        one_dimensional: Whether y was [n].
+    """
+
+    names: list[str]
+    columns: list[np.ndarray]
+    missing: list[np.ndarray]
+    one_dimensional: bool
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(self.columns[0])
+
+    def known(self, index: int) -> np.ndarray:
+        """Return the labels of a target that are there."""
+        known: np.ndarray = self.columns[index][~self.missing[index]]
+        return known
+
+    def numbers(self) -> np.ndarray:
+        """Return the labels as numbers, [n, t], NaN where one is missing.
+
+        Durations become seconds, with a warning.
+
+        Raises:
+            InvalidInputError: A label is no number, or infinite.
+        """
+        values = np.full((self.rows, len(self.columns)), np.nan)
+        for index, name in enumerate(self.names):
+            for row in self._wrong_rows(index):
+                raise InvalidInputError(
+                    f"{name} of y holds {self.columns[index][row]!r} in row {row}, and y holds "
+                    "values that are no numbers; use JointClassifier for classes"
+                )
+            values[~self.missing[index], index] = self._as_numbers(name, self.known(index))
+            infinite = np.isinf(values[:, index])
+            if infinite.any():
+                raise InvalidInputError(f"{name} of y contains infinity in row {infinite.argmax()}")
+        return values
+
+    def _as_numbers(self, name: str, known: np.ndarray) -> np.ndarray:
+        if not _are_durations(known):
+            return known.astype(np.float64)
+        warnings.warn(f"{name} of y holds durations; they are predicted in seconds", stacklevel=4)
+        if known.dtype.kind == "O":
+            known = np.array([_duration(value) for value in known])
+        return np.asarray(known / np.timedelta64(1, "s"))
+
+    def _wrong_rows(self, index: int) -> list[int]:
+        """Return the first row whose label is no number, if there is one."""
+        column = self.columns[index]
+        if column.dtype.kind in "fiubm":
+            return []
+        from datetime import timedelta
+        from decimal import Decimal
+        from numbers import Real
+
+        for row in np.flatnonzero(~self.missing[index]).tolist():
+            if not isinstance(column[row], (Real, Decimal, np.bool_, timedelta, np.timedelta64)):
+                return [row]
+        return []
+
+    def check_labelled(self) -> None:
+        """Refuse targets without any label.
+
+        Raises:
+            InvalidInputError: One of them is named.
+        """
+        for name, missing in zip(self.names, self.missing, strict=True):
+            if missing.all():
+                raise InvalidInputError(f"{name} of y has no label: all values are missing")
+
+
+def read_targets(y: Any) -> Targets:
+    """Return the columns of y.
+
+    Args:
+        y: [n] or [n, t]: an array, a list, a series or a data frame. None, NaN, NaT, pandas.NA and
+            what a mask hides are missing labels.
+
+    Raises:
+        InvalidInputError: It is of another shape, sparse, or holds complex numbers or dates.
+    """
+    if y is None:
+        raise InvalidInputError("requires y to be passed, but the target y is None")
+    if hasattr(y, "toarray") and hasattr(y, "nnz"):
+        raise InvalidInputError(
+            "y is sparse, and its zeros may be classes or missing labels; give y.toarray(), with "
+            "NaN where a label is missing"
+        )
+    if hasattr(y, "columns"):
+        frame = _named(y)
+        names, columns, flat = list(frame), list(frame.values()), False
+    else:
+        array = _plain(y) if isinstance(y, pl.Series) else _array(y)
+        if array.ndim not in (1, 2):
+            raise InvalidInputError(f"y must be [n] or [n, t], got shape {array.shape}")
+        flat = array.ndim == 1
+        columns = list(array.reshape(len(array), -1).T)
+        names = [f"target {index}" for index in range(len(columns))]
+    if not columns:
+        raise InvalidInputError("y has no column; give at least one target")
+    for name, column in zip(names, columns, strict=True):
+        _check_kind(name, column)
+    return Targets(names, columns, [_missing(column) for column in columns], flat)
+
+
+def _array(y: Any) -> np.ndarray:
+    if isinstance(y, np.ma.MaskedArray):
+        return unmasked(y)
+    try:
+        array = np.asarray(y)
+        # numpy makes text of what stands beside text, and rounds whole numbers beside others
+        rounded = array.dtype.kind == "f" and (np.abs(array) >= 2.0**53).any()
+        if isinstance(y, (list, tuple)) and (array.dtype.kind in "US" or rounded):
+            return np.array(y, dtype=object)
+        return _of_pandas(y) if type(y).__module__.startswith("pandas") else array
+    except ValueError:
+        raise InvalidInputError("the rows of y hold lists of unequal length") from None
+
+
+def _named(y: Any) -> dict[str, np.ndarray]:
+    """Return the columns of a data frame by name, categories as what they are made of."""
+    as_table(y)  # checks the names
+    if type(y).__module__.startswith("pandas"):
+        values = [_of_pandas(y.iloc[:, index]) for index in range(y.shape[1])]
+        return dict(zip(map(str, y.columns), values, strict=True))
+    return {column.name: _plain(column) for column in as_table(y)}
+
+
+def _of_pandas(column: Any) -> np.ndarray:
+    """Return the values of a pandas series; nullable whole numbers stay whole."""
+    own = isinstance(getattr(column, "dtype", None), np.dtype)
+    values: np.ndarray = np.asarray(column) if own else column.to_numpy(dtype=object)
+    return values
+
+
+def _plain(column: pl.Series) -> np.ndarray:
+    """Return a column's values; whole numbers and truth values with gaps stay what they are."""
+    if column.null_count() and not column.dtype.is_float():
+        return np.array(column.to_list(), dtype=object)
+    if column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    return np.asarray(column.to_numpy())
+
+
+def _check_kind(name: str, column: np.ndarray) -> None:
+    kind: str = column.dtype.kind
+    if kind == "O":
+        of_type = {
+            "complex": "c",
+            "complex128": "c",
+            "datetime": "M",
+            "date": "M",
+            "Timestamp": "M",
+        }
+        samples = {type(value).__name__ for value in column if not is_missing(value)}
+        kind = next((of_type[sample] for sample in sorted(samples & of_type.keys())), "O")
+    if kind == "c":
+        raise InvalidInputError(
+            f"Complex data not supported: {name} of y holds complex numbers; give real and "
+            "imaginary part as two targets"
+        )
+    words = {"M": "dates", "V": "records"}
+    if kind in words:
+        raise InvalidInputError(
+            f"{name} of y holds {words[kind]}, which can't be predicted; turn them into numbers, "
+            "such as seconds, or into text"
+        )
+
+
+def _are_durations(known: np.ndarray) -> bool:
+    from datetime import timedelta
+
+    if known.dtype.kind == "O":
+        return any(isinstance(value, (timedelta, np.timedelta64)) for value in known)
+    return known.dtype.kind == "m"
+
+
+def _duration(value: Any) -> np.timedelta64:
+    """Return a duration of Python, pandas or numpy as one of numpy; others are refused."""
+    try:
+        return np.timedelta64(value)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"y holds durations and {value!r}; give one kind") from None
+
+
+def _missing(column: np.ndarray) -> np.ndarray:
+    if column.dtype.kind == "f":
+        return np.asarray(np.isnan(column))
+    if column.dtype.kind == "m":
+        return np.asarray(np.isnat(column))
+    if column.dtype.kind == "O":
+        return np.array([is_missing(value) for value in column], dtype=bool)
+    return np.zeros(len(column), dtype=bool)
+
+
+def sorted_classes(name: str, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct labels in order, [c], and the number of each label's class, [n].
+
+    Args:
+        name: The target's name.
+        known: Its labels, none missing; n >= 1.
+
+    Raises:
+        InvalidInputError: The labels are infinite, or of types that have no order among them.
+        ValueError: They are numbers with fractions, in the words of scikit-learn.
+    """
+    from sklearn.utils.multiclass import check_classification_targets
+
+    if _are_durations(known):
+        raise InvalidInputError(f"{name} of y holds durations, which are no classes; write text")
+    if known.dtype.kind == "O" and not isinstance(known[0], str):
+        plain = np.asarray(known.tolist())
+        # numbers beyond 64 bits, or of mixed signs there, would be rounded
+        exact = plain.dtype.kind != "f" or all(isinstance(v, float) for v in known)
+        whole = all(isinstance(v, (int, np.integer)) for v in known)
+        if plain.ndim == 1 and plain.dtype.kind != "U" and (exact or not whole):
+            known = plain
+    if known.dtype.kind == "f" and np.isinf(known).any():
+        raise InvalidInputError(f"{name} of y contains infinity, which is no class")
+    types = sorted({type(label).__name__ for label in known}) if known.dtype.kind == "O" else []
+    try:
+        classes, codes = np.unique(known, return_inverse=True)
+    except TypeError:
+        raise InvalidInputError(
+            f"{name} of y holds labels of several types ({', '.join(types)}); write all of them as "
+            "text, or all as numbers"
+        ) from None
+    if not types or types == ["str"]:
+        check_classification_targets(known)
+    elif len(types) > 1 and "str" in types:
+        raise InvalidInputError(
+            f"{name} of y holds labels of several types ({', '.join(types)}); write all of them as "
+            "text, or all as numbers"
+        )
+    return classes, codes.ravel()
+
+
+def mean_accuracy(
+    truth: Targets, predicted: Sequence[np.ndarray], weights: np.ndarray | None
+) -> float:
+    """Return the share of right classes, averaged over the targets that have labels.
+
+    Labels are compared as values: 1 is 1.0, and "1" is neither.
+
+    Raises:
+        InvalidInputError: There is no label at all.
+    """
+    scores = []
+    for column, missing, guesses in zip(truth.columns, truth.missing, predicted, strict=True):
+        known = np.flatnonzero(~missing)
+        if len(known):
+            right = np.array([bool(column[row] == guesses[row]) for row in known.tolist()])
+            scores.append(np.average(right, weights=None if weights is None else weights[known]))
+    return _mean(scores)
+
+
+def mean_r2(truth: Targets, predicted: np.ndarray, weights: np.ndarray | None) -> float:
+    """Return R2, averaged over the targets in which it is defined: with two labels or more.
+
+    NaN with scikit-learn's warning if no target has two labels.
+
+    Raises:
+        InvalidInputError: There is no label at all.
+    """
+    from sklearn.metrics import r2_score
+
+    values = truth.numbers()
+    counts = np.isfinite(values).sum(0)
+    fewest = 2 if (counts >= 2).any() else 1
+    scores = []
+    for index in np.flatnonzero(counts >= fewest):
+        known = np.isfinite(values[:, index])
+        weight = None if weights is None else weights[known]
+        scores.append(r2_score(values[known, index], predicted[known, index], sample_weight=weight))
+    return _mean(scores)
+
+
+def _mean(scores: Sequence[float]) -> float:
+    if not scores:
+        raise InvalidInputError("y has no label: there is nothing to score")
+    return float(np.mean(scores))

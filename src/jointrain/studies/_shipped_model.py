@@ -1,0 +1,248 @@
+"""The model that a study speaks for, fitted on all rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from jointrain.baselines import CONSTANT, JOINT
+from jointrain.data import SupervisedTable
+from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._study_result import StudyResult
+from jointrain.system.cores import available_cores
+from jointrain.tables import (
+    BlendedModel,
+    Calibration,
+    FittedBaseline,
+    Recipe,
+    TableModel,
+    fit_baseline_to,
+    fit_table,
+)
+from jointrain.training import one_thread, resolve_device
+from jointrain.training.population import fit_together
+from jointrain.training.sampling import Separate
+
+
+def fit_shipped(
+    result: StudyResult,
+    *,
+    device: str | torch.device = "auto",
+    workers: int | None = None,
+    seconds: float | None = None,
+    until: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TableModel | BlendedModel:
+    """Fit the model that a study speaks for on all rows: the blend of each task.
+
+    Components without weight are not fitted, nor are single-task networks of tasks that other
+    components predict. Where one recipe predicts all tasks alone, its own model is returned.
+
+    Args:
+        result: What the study measured.
+        device: Where to train networks: auto, cpu or cuda.
+        workers: Processes to fit components in, on a CPU; default one for each core.
+        seconds: What the fit may take, by what the study's runs took. Where the study had single
+            networks, it decides how large an ensemble takes their place; None (default) chooses by
+            the number of rows.
+        until: `time.monotonic()` at which components that are not fitted are ended and left
+            out; the others take their weights. Where a task has none left, its cheapest
+            component is fitted all the same if it is a matter of seconds, else a constant
+            stands in. Default never.
+        progress: Called with the number of fitted components and of all.
+
+    Raises:
+        InvalidInputError: There is no such device.
+        WorkerDiedError: Processes died again and again, most often for want of memory.
+    """
+    study = result.study
+    table = study.table
+    weights = {name: dict(blend.weights) for name, blend in result.blends.items()}
+    needed: dict[str, list[str]] = {}
+    for task, of_task in weights.items():
+        for name in of_task:
+            needed.setdefault(name, []).append(task)
+    recipes = {recipe.name: recipe for recipe in study.recipes}
+    chosen = resolve_device(device)
+    singles = [name for name in needed if name in recipes and recipes[name].ensemble == 1]
+    shipped = {name: replace(recipes[name], ensemble=None) for name in singles}
+    processes = workers if chosen.type == "cpu" else 1
+    if seconds is not None:
+        cost = _last_fit_seconds(result, singles, workers)
+        size = _affordable_size(result, cost, seconds)
+        # processes may take longer to start than the fit, and be ended while they do
+        here = _size_here(result, list(needed), size, seconds)
+        if here is not None:
+            size, processes, until = here, 1, None
+        shipped = {
+            name: _shortened(recipes[name], size, len(table.frame), seconds / max(cost, 1e-9))
+            for name in singles
+        }
+    shipped = recipes | shipped
+    jobs = [
+        _ComponentJob(name, table, tuple(tasks), shipped.get(name), study.seed, str(chosen))
+        for name, tasks in needed.items()
+    ]
+    fitted: dict[str, TableModel | FittedBaseline] = {}
+    # cheap ones first: when the time is over, something is there
+    jobs.sort(key=lambda job: result.seconds.get(job.key, 0.0))
+    for name, component in run_jobs(jobs, workers=processes, until=until):
+        fitted[name] = component
+        if progress is not None:
+            progress(len(fitted), len(jobs))
+    if len(fitted) < len(needed):
+        weights = _with_what_is_there(result, jobs, fitted, weights)
+    used = {name: None for of_task in weights.values() for name in of_task}
+    components = {name: fitted[name] for name in used}
+    only = next(iter(components.values()))
+    if len(components) == 1 and isinstance(only, TableModel):
+        return only
+    # the temperatures of the blends were found with those of the networks left out
+    plain = {
+        name: replace(component, calibration=Calibration(), schema=None)
+        if isinstance(component, TableModel)
+        else component
+        for name, component in components.items()
+    }
+    held_out = result.held_out_blends(weights)
+    calibration = Calibration.fit(table.tasks, held_out, table.labels())
+    return BlendedModel(table.tasks, table.columns, plain, weights, calibration, table.schema)
+
+
+@dataclass(frozen=True)
+class _ComponentJob:
+    """The fit of one component on all rows.
+
+    Args:
+        key: Its name.
+        table: All rows.
+        tasks: The tasks that it is to predict.
+        recipe: How to train it; None for a baseline.
+        seed: Seed of all random choices.
+        device: Where to train.
+    """
+
+    key: str
+    table: SupervisedTable
+    tasks: tuple[str, ...]
+    recipe: Recipe | None
+    seed: int
+    device: str
+
+    def run(self) -> TableModel | FittedBaseline:
+        """Return the fitted component."""
+        with one_thread():
+            if self.recipe is None:
+                table = self.table if self.key in JOINT else self.table.only(self.tasks)
+                return fit_baseline_to(self.key, table, self.seed)
+            alone = isinstance(self.recipe.schedule, Separate)
+            return fit_table(
+                self.table.only(self.tasks) if alone else self.table,
+                self.recipe,
+                seed=self.seed,
+                device=self.device,
+                fit_runs=fit_together,
+            )
+
+
+def _with_what_is_there(
+    result: StudyResult,
+    jobs: Sequence[_ComponentJob],
+    fitted: dict[str, TableModel | FittedBaseline],
+    weights: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float]]:
+    """Add to the fitted components what no target can be without, and return the weights."""
+    for job in _rescued(result, jobs, fitted, weights):
+        fitted[job.key] = job.run()
+    shared = _weights_of_fitted(weights, fitted)
+    if any(CONSTANT in of_task for of_task in shared.values()) and CONSTANT not in fitted:
+        fitted[CONSTANT] = fit_baseline_to(CONSTANT, result.study.table, result.study.seed)
+    return shared
+
+
+RESCUE_SECONDS = 3.0
+"""What a component took on a fold, at most, to be fitted though the time is over."""
+
+
+def _rescued(
+    result: StudyResult,
+    jobs: Sequence[_ComponentJob],
+    fitted: Mapping[str, object],
+    weights: Mapping[str, Mapping[str, float]],
+) -> list[_ComponentJob]:
+    """Return cheap components for targets that would have none left: a moment beats a constant."""
+    chosen: dict[str, _ComponentJob] = {}
+    for of_task in weights.values():
+        if any(name in fitted or name in chosen for name in of_task):
+            continue
+        costs = {
+            job.key: result.seconds.get(job.key, math.inf) / max(result.runs(job.key), 1)
+            for job in jobs
+            if job.key in of_task
+        }
+        cheapest = min(costs, key=lambda name: costs[name])
+        if costs[cheapest] <= RESCUE_SECONDS:
+            chosen[cheapest] = next(job for job in jobs if job.key == cheapest)
+    return list(chosen.values())
+
+
+def _weights_of_fitted(
+    weights: Mapping[str, Mapping[str, float]], fitted: Mapping[str, object]
+) -> dict[str, dict[str, float]]:
+    """Return the weights of the components that are there, of sum 1."""
+    shared = {}
+    for task, of_task in weights.items():
+        there = {name: weight for name, weight in of_task.items() if name in fitted}
+        total = sum(there.values())
+        shared[task] = {name: weight / total for name, weight in there.items()} or {CONSTANT: 1.0}
+    return shared
+
+
+SHARE_HERE = 0.5
+"""A last fit that takes less than this share of its time is made in this process."""
+
+
+def _size_here(result: StudyResult, names: Sequence[str], size: int, seconds: float) -> int | None:
+    """Return the size of ensembles that this process fits soon; None if they would be too small."""
+    for fewer in (size, size // 2):
+        if fewer and _last_fit_seconds(result, names, 1, fewer) <= SHARE_HERE * seconds:
+            return fewer
+    return None
+
+
+def _last_fit_seconds(
+    result: StudyResult, names: Sequence[str], workers: int | None, size: int = 1
+) -> float:
+    """Return what components take on all rows, by what the folds took."""
+    folds = result.study.folds
+    # from the training part of a fold to all rows
+    costs = [
+        size * result.seconds.get(name, 0.0) / max(result.runs(name), 1) * folds / (folds - 1)
+        for name in names
+    ]
+    # components are fitted side by side, each in one process
+    return max(max(costs, default=0.0), sum(costs) / (workers or available_cores()))
+
+
+def _affordable_size(result: StudyResult, cost: float, seconds: float) -> int:
+    """Return how many networks may take the place of a single one of so many seconds."""
+    largest = Recipe(ensemble=None).chosen_ensemble(len(result.study.table.frame))
+    return next((n for n in (8, 4, 2) if n <= largest and n * cost <= seconds), 1)
+
+
+def _shortened(recipe: Recipe, size: int, rows: int, share: float) -> Recipe:
+    """Return a recipe for an ensemble of a size, of fewer epochs where one takes too long.
+
+    Args:
+        recipe: Of a single network.
+        size: How many take its place.
+        rows: Rows of the table.
+        share: Which part of the time of one network there is.
+    """
+    recipe = replace(recipe, ensemble=size)
+    if share >= 1:
+        return recipe
+    return replace(recipe, epochs=max(1, int(share * recipe.chosen_epochs(rows))))

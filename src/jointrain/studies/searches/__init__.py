@@ -1,0 +1,32 @@
+"""Searches: which weights, which groups, what to share, and who helps whom."""
+
+from jointrain.studies.searches._affinity import (
+    SHARED_ENOUGH,
+    Affinity,
+    AffinityTrainer,
+    measure_affinity,
+)
+from jointrain.studies.searches._candidates import Candidates
+from jointrain.studies.searches._flags import groups_text, pairs_text
+from jointrain.studies.searches._group import GroupResult, search_groups
+from jointrain.studies.searches._partition import best_partition
+from jointrain.studies.searches._share import ShareResult, search_shared_depth, search_split
+from jointrain.studies.searches._weigh import WeighResult, search_weights
+
+__all__ = [
+    "SHARED_ENOUGH",
+    "Affinity",
+    "AffinityTrainer",
+    "Candidates",
+    "GroupResult",
+    "ShareResult",
+    "WeighResult",
+    "best_partition",
+    "groups_text",
+    "measure_affinity",
+    "pairs_text",
+    "search_groups",
+    "search_shared_depth",
+    "search_split",
+    "search_weights",
+]

@@ -1,0 +1,278 @@
+"""Group: which tasks to train together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jointrain.data import SupervisedTable
+from jointrain.errors import InvalidInputError
+from jointrain.studies._statistics import MARGIN
+from jointrain.studies.searches._affinity import Affinity, Measure, measure_affinity_in_time
+from jointrain.studies.searches._candidates import Candidates, Evaluator, check_importance
+from jointrain.studies.searches._flags import groups_text
+from jointrain.studies.searches._gain_predictor import GainPredictor
+from jointrain.studies.searches._partition import Group, Partition, best_partition, check_models
+from jointrain.tables import SEPARATE, Recipe
+from jointrain.training.sampling import Joint, Separate
+
+BATCH = 4
+"""Partitions that are proposed, and measured, at once."""
+
+TOGETHER = "together"
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """What a search for groups of tasks found.
+
+    Args:
+        candidates: The figures of all partitions that were measured.
+        recipes: Each partition's recipe, by name.
+        affinity: Who helps whom while all are trained jointly.
+        models: Largest number of networks that was allowed; None is no limit.
+    """
+
+    candidates: Candidates
+    recipes: Mapping[str, Recipe]
+    affinity: Affinity
+    models: int | None = None
+
+    @property
+    def chosen(self) -> str:
+        """The partition with the highest Delta-m; of equals one of the fewest networks."""
+        return self.candidates.chosen
+
+    @property
+    def recommended(self) -> str:
+        """What to train, as `Candidates.recommended`; separate models are the plain choice.
+
+        It is all together where `models` forbids separate ones.
+        """
+        return self.candidates.recommended
+
+    def groups(self, name: str | None = None) -> list[tuple[str, ...]]:
+        """Return the groups of a partition; default the chosen one."""
+        names = [task.name for task in self.candidates.tasks]
+        return self.recipes[self.chosen if name is None else name].groups(names)
+
+    def pair_gains(self) -> np.ndarray:
+        """Return what was measured of pairs.
+
+        Shape:
+            returns: [t, t], entry (i, j) is the change of task j in percent when trained with i
+            alone, against training it by itself; NaN where the pair was not measured.
+        """
+        names = [task.name for task in self.candidates.tasks]
+        gains = np.full((len(names), len(names)), np.nan)
+        for group, task, gain in measured_gains(self.candidates, self.recipes):
+            if len(group) == 2:
+                (other,) = group - {task}
+                gains[other, task] = gain
+        return gains
+
+
+def search_groups(
+    table: SupervisedTable,
+    recipe: Recipe | None = None,
+    *,
+    models: int | None = None,
+    measure: Measure = "gradient",
+    trials: int = 12,
+    folds: int = 5,
+    seeds: int = 2,
+    seed: int = 0,
+    importance: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+    budget: float | None = None,
+    started: float | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> GroupResult:
+    """Search for the partition of the tasks into jointly trained groups with the best metrics.
+
+    Separate models and one model for all are measured on all folds and seeds; affinities are
+    measured in a joint run on the training rows of each fold. Then partitions are measured: first
+    some into pairs, which show what pairs gain, then those that are worth most by the gains that
+    affinities and all measured groups predict. The answer is the best one that was measured.
+
+    Args:
+        table: The rows; all of them are inner rows, so keep a test set out of them.
+        recipe: What to train, but for the groups; default `Recipe()`, joint training.
+        models: Largest number of networks; None (default) is no limit.
+        measure: How affinity is measured, see `AffinityTrainer`; default ``gradient``.
+        trials: Number of partitions to measure beside separate and together; default 12.
+        folds: Folds on which all candidates are measured; default 5.
+        seeds: Repetitions of the folds; default 2.
+        seed: Seed of the first repetition and of the proposals.
+        importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
+        budget: Seconds for everything; None (default) is no limit. With one, the result depends on
+            the speed of the machine, and there is always one: what was cut is in its notes.
+        started: `time.monotonic()` of the budget's beginning; default now.
+        workers: Processes; default one for each core.
+        progress: Called with the number of finished folds and of all, of each round.
+
+    Raises:
+        InvalidInputError: There is one task, there are more models than tasks, the recipe trains
+            tasks separately, or a number lies outside its range.
+
+    Source: Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS
+        2021 (affinities from one joint run); Ayman et al., "Ensemble Prediction of Task Affinity
+        for Efficient Multi-Task Learning", ICLR 2026 (gains predicted from affinities and a few
+        measured groups); Standley et al., "Which Tasks Should Be Learned Together in Multi-task
+        Learning?", ICML 2020 (the best set of networks under a budget).
+    Differs from the source: predictions only propose, and what is answered was measured; each task
+        is trained once.
+    """
+    recipe = recipe or Recipe()
+    if isinstance(recipe.schedule, Separate):
+        raise InvalidInputError(
+            "groups are trained together; give a recipe with schedule Joint() or Alternating()"
+        )
+    if trials < 1:
+        raise InvalidInputError(f"`trials` must be at least 1, got {trials}")
+    names = [task.name for task in table.tasks]
+    check_importance(importance or {}, names)
+    evaluator = Evaluator(
+        table,
+        folds=folds,
+        seeds=seeds,
+        seed=seed,
+        workers=workers,
+        budget=budget,
+        started=started,
+        progress=progress,
+    )
+    check_models(models, len(names))
+    whole = tuple(range(len(names)))
+    alone = tuple((task,) for task in whole)
+    made: dict[Partition, Recipe] = {
+        (whole,): replace(recipe, name=TOGETHER, partition=(tuple(names),)),
+        alone: replace(recipe, name=SEPARATE, partition=tuple((name,) for name in names)),
+    }
+    evaluator.run_first([*made.values()], TOGETHER)
+    joint = replace(recipe, schedule=Joint(), balancer=None, balancer_options=(), layout="one")
+    affinity = measure_affinity_in_time(
+        evaluator.table,
+        joint,
+        measure=measure,
+        folds=folds,
+        seed=seed,
+        workers=workers,
+        plan=evaluator.plan,
+        cuts=evaluator.cuts,
+    )
+    generator = np.random.default_rng(seed)
+
+    def figures() -> Candidates:
+        allowed = [p for p in made if models is None or len(p) <= models]
+        allowed.sort(key=len)
+        reference = SEPARATE if alone in allowed else TOGETHER
+        choices = [made[partition].name for partition in allowed]
+        return evaluator.candidates(SEPARATE, reference, importance, choices, margin)
+
+    def measure_partitions(partitions: Sequence[Partition]) -> bool:
+        """Measure partitions; return whether all were done in time."""
+        for partition in partitions:
+            groups = tuple(tuple(names[task] for task in group) for group in partition)
+            made[partition] = replace(recipe, name=groups_text(groups), partition=groups)
+        found = evaluator.run([made[partition] for partition in partitions])
+        for partition in [p for p in partitions if made[p].name not in found]:
+            del made[partition]
+        return len(found) == len(partitions)
+
+    rounds = [p for p in pair_partitions(len(names)) if p not in made][: max(1, trials // 2)]
+    done = evaluator.affordable(len(rounds))
+    in_time = measure_partitions(rounds[:done]) if done else True
+    while in_time and done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
+        by_name = {made_recipe.name: made_recipe for made_recipe in made.values()}
+        predictor = GainPredictor(affinity, measured_gains(figures(), by_name))
+        proposed = _propose(predictor, made, count, models, importance, names, generator)
+        if not proposed:
+            break
+        in_time = measure_partitions(proposed)
+        done += len(proposed)
+    else:
+        possible = min(trials, _count_partitions(len(names)) - 2)
+        evaluator.fewer_candidates(len(made) - 2, possible, "further groupings")
+    return GroupResult(figures(), {r.name: r for r in made.values()}, affinity, models)
+
+
+def pair_partitions(count: int) -> list[Partition]:
+    """Return partitions into pairs (and one single task, if the number is odd).
+
+    Each pair is in one of them: the rounds of a tournament in which everyone meets everyone.
+    """
+    players = list(range(count)) + ([-1] if count % 2 else [])
+    rounds: list[Partition] = []
+    for _ in range(len(players) - 1):
+        half = len(players) // 2
+        pairs = zip(players[:half], reversed(players[half:]), strict=True)
+        groups = [tuple(sorted(task for task in pair if task >= 0)) for pair in pairs]
+        rounds.append(tuple(sorted(groups)))
+        players = [players[0], players[-1], *players[1:-1]]
+    return rounds
+
+
+def _count_partitions(count: int) -> int:
+    """Return in how many ways so many tasks can be cut into groups (Bell's number)."""
+    row = [1]
+    for _ in range(count - 1):
+        row = list(itertools.accumulate([row[-1], *row]))
+    return row[-1]
+
+
+def measured_gains(
+    candidates: Candidates, recipes: Mapping[str, Recipe]
+) -> list[tuple[Group, int, float]]:
+    """Return group, task and the task's mean change against separate training, in percent."""
+    names = [task.name for task in candidates.tasks]
+    gains: dict[tuple[Group, int], float] = {}
+    for candidate in candidates.names:
+        changes = candidates.mean_changes(candidate)
+        for group in recipes[candidate].groups(names):
+            members = frozenset(names.index(name) for name in group)
+            for name in group:
+                if len(group) > 1 and np.isfinite(changes[name]):
+                    gains[members, names.index(name)] = changes[name]
+    return [(group, task, gain) for (group, task), gain in gains.items()]
+
+
+def _propose(
+    predictor: GainPredictor,
+    made: Mapping[Partition, Recipe],
+    count: int,
+    models: int | None,
+    importance: Mapping[str, float] | None,
+    names: Sequence[str],
+    generator: np.random.Generator,
+) -> list[Partition]:
+    """Return up to `count` new partitions: the best by prediction, then by perturbed predictions.
+
+    Drawing the predictions' errors anew each time (Thompson sampling) gives each partition a chance
+    in the measure in which it may be the best one.
+    """
+    given = importance or {}
+    weights = [given.get(name, 1.0) for name in names]
+    proposed: list[Partition] = []
+    for attempt in range(20 * count):
+        error = predictor.error if attempt else 0.0
+
+        def worth(group: Group, error: float = error) -> float:
+            if len(group) == 1:
+                return 0.0
+            return sum(
+                weights[task] * (predictor.gain(group, task) + error * generator.standard_normal())
+                for task in sorted(group)
+            )
+
+        partition = best_partition(len(names), worth, models)
+        if partition not in made and partition not in proposed:
+            proposed.append(partition)
+            if len(proposed) == count:
+                break
+    return proposed

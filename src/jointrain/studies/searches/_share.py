@@ -1,0 +1,268 @@
+"""Share: how many layers the tasks should share."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+
+from jointrain.data import SupervisedTable, TensorData, outer_folds, validation_split
+from jointrain.errors import InvalidInputError
+from jointrain.networks import HardSharing
+from jointrain.studies._changes import fold_overlaps
+from jointrain.studies._statistics import MARGIN
+from jointrain.studies.searches._candidates import Candidates, Evaluator, check_importance
+from jointrain.tables import SEPARATE, Fold, Recipe
+from jointrain.task import Task
+from jointrain.training import Trainer, one_thread
+from jointrain.training.sampling import Separate
+
+SHARE_OF_ALL = 0.8
+"""Share of a budget that is meant for all split points and seeds; nothing comes after them."""
+
+
+@dataclass(frozen=True)
+class ShareResult:
+    """What a search for the split point found.
+
+    Args:
+        candidates: The figures of all split points.
+        depths: How many layers each candidate shares, by its name; separate models are not in it.
+    """
+
+    candidates: Candidates
+    depths: Mapping[str, int]
+
+    @property
+    def chosen(self) -> int:
+        """The number of shared layers with the highest Delta-m; of equals the largest one."""
+        return self.depths[self.candidates.chosen]
+
+    @property
+    def recommended(self) -> int:
+        """How many to share, as `Candidates.recommended`; all of them is the plain choice."""
+        return self.depths[self.candidates.recommended]
+
+
+def search_shared_depth(
+    table: SupervisedTable,
+    recipe: Recipe | None = None,
+    *,
+    folds: int = 5,
+    seeds: int = 2,
+    seed: int = 0,
+    importance: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+    budget: float | None = None,
+    started: float | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ShareResult:
+    """Search for the number of trunk blocks that the tasks of a table should share.
+
+    Every number from 0 (a trunk for each task, trained with the others) to the recipe's depth (one
+    trunk for all) is measured on the same folds and seeds, beside separate models.
+
+    Args:
+        table: The rows; all of them are inner rows, so keep a test set out of them.
+        recipe: What to train, but for the shared depth; default `Recipe()`, joint training.
+        folds: Folds on which all candidates are measured; default 5.
+        seeds: Repetitions of the folds; default 2.
+        seed: Seed of the first repetition.
+        importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
+        budget: Seconds for everything; None (default) is no limit. With one, the result depends on
+            the speed of the machine, and there is always one: what was cut is in its notes.
+        started: `time.monotonic()` of the budget's beginning; default now.
+        workers: Processes; default one for each core.
+        progress: Called with the number of finished folds and of all.
+
+    Raises:
+        InvalidInputError: There is one task, the recipe trains tasks separately, or a number lies
+            outside its range.
+
+    Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2 (sharing lower
+        layers).
+    """
+    recipe = recipe or Recipe()
+    if isinstance(recipe.schedule, Separate):
+        raise InvalidInputError(
+            "nothing is shared where each task is trained separately; give a recipe with schedule "
+            "Joint() or Alternating()"
+        )
+    names = [task.name for task in table.tasks]
+    check_importance(importance or {}, names)
+    evaluator = Evaluator(
+        table,
+        folds=folds,
+        seeds=seeds,
+        seed=seed,
+        workers=workers,
+        budget=budget,
+        started=started,
+        progress=progress,
+    )
+    depths = {depth_text(depth, recipe.depth): depth for depth in range(recipe.depth, -1, -1)}
+    recipes = [
+        replace(
+            recipe, name=SEPARATE, schedule=Separate(), weights="equal", partition=None,
+            balancer=None, balancer_options=(),
+        ),
+        *(replace(recipe, name=name, shared_depth=depth) for name, depth in depths.items()),
+    ]  # fmt: skip
+    whole = depth_text(recipe.depth, recipe.depth)
+    evaluator.run_first(recipes, whole, share=SHARE_OF_ALL)
+    candidates = evaluator.candidates(SEPARATE, whole, importance, list(depths), margin)
+    depths = {name: depths[name] for name in candidates.choices}
+    return ShareResult(candidates, depths)
+
+
+def depth_text(shared: int, depth: int) -> str:
+    """Return what a split point is called."""
+    return f"{shared} of {depth} shared"
+
+
+def search_split(
+    blocks: Sequence[nn.Module],
+    heads: Mapping[str, nn.Module],
+    tasks: Sequence[Task],
+    data: TensorData,
+    *,
+    folds: int = 5,
+    seeds: int = 1,
+    seed: int = 0,
+    reinitialize: bool = True,
+    validation_fraction: float = 0.15,
+    importance: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+    progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> ShareResult:
+    """Search for the number of a user's own blocks that the tasks should share.
+
+    Every number from 0 (all blocks are each task's own) to all blocks is trained on the same folds
+    and seeds; the blocks and heads that are given stay as they are.
+
+    Args:
+        blocks: The trunk, in order; each takes what the one before gives.
+        heads: Each task's last layers by task name.
+        tasks: The tasks; each needs a metric.
+        data: The rows; all of them are inner rows, so keep a test set out of them.
+        folds: Folds on which all split points are measured; default 5.
+        seeds: Repetitions of the folds; default 1.
+        seed: Seed of the first repetition.
+        reinitialize: Draw new weights for every run, by ``reset_parameters`` of the layers that
+            have it (default). False starts every run from the weights given, as pretrained layers
+            want.
+        validation_fraction: Share of a fold's training rows kept for early stopping.
+        importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
+        progress: Called with the number of finished runs and of all.
+        **settings: What `Trainer` takes.
+
+    Raises:
+        InvalidInputError: There is no block, one task only, a task without a head or a metric, or
+            too few rows.
+    """
+    if not blocks:
+        raise InvalidInputError("`blocks` is empty; give the trunk's layers in order")
+    if len(tasks) < 2:
+        raise InvalidInputError("sharing is between tasks; give two or more")
+    check_importance(importance or {}, [task.name for task in tasks])
+    depth = len(blocks)
+    depths = {depth_text(shared, depth): shared for shared in range(depth, -1, -1)}
+    labels = np.stack([_labels(task, data) for task in tasks], axis=1)
+    # what is no class of a table is spread by the presence of its labels
+    spread = [task if task.has_classes else Task.regression(task.name) for task in tasks]
+    splits = [
+        Fold(fold, seed + repetition, train, test)
+        for repetition in range(seeds)
+        for fold, (train, test) in enumerate(outer_folds(labels, spread, folds, seed + repetition))
+    ]
+    known = np.isfinite(labels)
+    rows: list[dict[str, object]] = []
+    seconds = dict.fromkeys(depths, 0.0)
+    done = 0
+    for fold, run_seed, train_rows, test_rows in splits:
+        inner, held_out = validation_split(
+            labels[train_rows], spread, validation_fraction, run_seed
+        )
+        train = data.take(torch.from_numpy(train_rows[inner]))
+        validation = data.take(torch.from_numpy(train_rows[held_out])) if len(held_out) else None
+        test = data.take(torch.from_numpy(test_rows))
+        for name, shared in depths.items():
+            start = time.perf_counter()
+            with torch.random.fork_rng(devices=[]), one_thread():
+                torch.manual_seed(run_seed)
+                network = _split_network(blocks, heads, shared, reinitialize)
+                trainer = Trainer(network, tasks, seed=run_seed, **settings)
+                trainer.fit(train, validation)
+                metrics = trainer.evaluate(test)
+            seconds[name] += time.perf_counter() - start
+            rows += [
+                {
+                    "recipe": name,
+                    "task": task.name,
+                    "metric": metric,
+                    "fold": fold,
+                    "seed": run_seed,
+                    "value": value,
+                    "train_rows": int(known[train_rows, index].sum()),
+                    "test_rows": int(known[test_rows, index].sum()),
+                }
+                for index, task in enumerate(tasks)
+                for metric, value in metrics[task.name].items()
+            ]
+            done += 1
+            if progress is not None:
+                progress(done, len(splits) * len(depths))
+    names = tuple(depths)
+    candidates = Candidates(
+        tuple(tasks),
+        names,
+        names,
+        pl.DataFrame(rows),
+        baseline=depth_text(0, depth),
+        reference=depth_text(depth, depth),
+        importance=dict(importance or {}),
+        seconds=seconds,
+        overlaps=fold_overlaps(spread, labels, splits),
+        margin=margin,
+    )
+    return ShareResult(candidates, depths)
+
+
+def _labels(task: Task, data: TensorData) -> np.ndarray:
+    """Return the labels that rows are spread over folds by, [n], NaN where one is missing."""
+    target = data.targets[task.name]
+    labelled = task.labelled(target)
+    values = target.double() if task.has_classes and target.ndim == 1 else labelled.double()
+    return np.asarray(torch.where(labelled, values, torch.nan).cpu().numpy())
+
+
+def _split_network(
+    blocks: Sequence[nn.Module], heads: Mapping[str, nn.Module], shared: int, reinitialize: bool
+) -> HardSharing:
+    own = copy.deepcopy(list(blocks))
+    own_heads = {name: copy.deepcopy(head) for name, head in heads.items()}
+    if reinitialize:
+        for module in [*own, *own_heads.values()]:
+            _reset(module)
+    if shared == len(own):
+        return HardSharing(nn.Sequential(*own), own_heads)
+    stages = [nn.Sequential(*own[:shared]), nn.Sequential(*own[shared:])]
+    return HardSharing(stages, own_heads, reinitialize=reinitialize)
+
+
+def _reset(module: nn.Module) -> None:
+    for layer in module.modules():
+        reset = getattr(layer, "reset_parameters", None)
+        if callable(reset):
+            reset()

@@ -1,0 +1,264 @@
+"""Weigh: task weights by cross-validation on inner folds, against cheap rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jointrain.data import SupervisedTable
+from jointrain.errors import InvalidInputError
+from jointrain.studies._statistics import MARGIN
+from jointrain.studies.searches._candidates import Candidates, Evaluator, check_importance
+from jointrain.tables import SEPARATE, Recipe, size_weights
+from jointrain.training.sampling import Separate
+
+if TYPE_CHECKING:
+    import optuna
+
+LARGEST_RATIO = 64.0
+"""Largest ratio of the weights of two tasks that the search looks at."""
+
+BATCH = 8
+"""Weight vectors that are drawn, and measured, at once."""
+
+EQUAL = "equal"
+
+
+@dataclass(frozen=True)
+class WeighResult:
+    """What a search for task weights found.
+
+    Args:
+        candidates: The figures of all weight vectors, of the rules, and of separate models.
+        recipes: Each candidate's recipe, by name.
+        pareto: Whether the search went after all tasks' metrics at once.
+    """
+
+    candidates: Candidates
+    recipes: Mapping[str, Recipe]
+    pareto: bool = False
+
+    @property
+    def chosen(self) -> str:
+        """The candidate with the highest Delta-m."""
+        return self.candidates.chosen
+
+    @property
+    def recommended(self) -> str:
+        """What to train with, as `Candidates.recommended`; ``equal`` is the plain choice."""
+        return self.candidates.recommended
+
+    def weights(self, name: str | None = None) -> str | dict[str, float]:
+        """Return the weights of a candidate (default: the chosen one), or the rule's name."""
+        weights = self.recipes[self.chosen if name is None else name].weights
+        return weights if isinstance(weights, str) else dict(weights)
+
+    def pareto_front(self) -> list[str]:
+        """Return the candidates that no other one equals or beats on every task, best first.
+
+        Each is best for someone: the first has the highest Delta-m. To choose another one, take
+        its weights, or say with `importance` how much each task's change counts.
+        """
+        names = self.candidates.choices
+        means = {name: list(self.candidates.mean_changes(name).values()) for name in names}
+        points = np.nan_to_num(np.array([means[name] for name in names]), nan=-math.inf)
+        front = [
+            name
+            for name, point in zip(names, points, strict=True)
+            if not ((points >= point).all(1) & (points > point).any(1)).any()
+        ]
+        return sorted(front, key=self.candidates.score, reverse=True)
+
+
+def search_weights(
+    table: SupervisedTable,
+    recipe: Recipe | None = None,
+    *,
+    trials: int = 24,
+    folds: int = 5,
+    seeds: int = 2,
+    seed: int = 0,
+    pareto: bool = False,
+    importance: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+    budget: float | None = None,
+    started: float | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> WeighResult:
+    """Search for the task weights with the best cross-validated metrics.
+
+    Equal weights, the rules ``size`` (where tasks differ in labels), ``difficulty`` and
+    ``gradients``, and as many searched vectors as `trials` says are measured on the same folds and
+    seeds with the same training, so that none has more to spend than another. The vectors have mean
+    1; a tree-structured Parzen estimator draws their isometric log-ratios, eight vectors at a time.
+
+    Args:
+        table: The rows; all of them are inner rows, so keep a test set out of them.
+        recipe: What to train, but for the weights; default `Recipe()`, joint training.
+        trials: Number of searched weight vectors; default 24.
+        folds: Folds on which all candidates are measured; default 5.
+        seeds: Repetitions of the folds; default 2.
+        seed: Seed of the first repetition and of the search.
+        pareto: Look for the front of all tasks' changes, instead of the best Delta-m.
+        importance: How much a task's change counts in Delta-m, by task; default 1 each.
+        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
+        budget: Seconds for everything; None (default) is no limit. With one, the result depends on
+            the speed of the machine, and there is always one: what was cut is in its notes.
+        started: `time.monotonic()` of the budget's beginning; default now.
+        workers: Processes; default one for each core.
+        progress: Called with the number of finished folds and of all, of each round.
+
+    Raises:
+        InvalidInputError: There is one task, the recipe trains tasks separately, or a number lies
+            outside its range.
+
+    Source: Xin et al., "Do Current Multi-Task Optimization Methods in Deep Learning Even Help?",
+        NeurIPS 2022, and Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task
+        Learning", NeurIPS 2022 (tuned static weights match special optimisers); Bergstra et al.,
+        "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011 (the estimator), as in Optuna;
+        Egozcue et al., "Isometric Logratio Transformations for Compositional Data Analysis",
+        Mathematical Geology 35, 2003 (the log-ratios, with Helmert contrasts).
+    """
+    recipe = recipe or Recipe()
+    if isinstance(recipe.schedule, Separate):
+        raise InvalidInputError(
+            "weights change nothing where each task is trained separately; give a recipe with "
+            "schedule Joint() or Alternating()"
+        )
+    if trials < 1:
+        raise InvalidInputError(f"`trials` must be at least 1, got {trials}")
+    names = [task.name for task in table.tasks]
+    check_importance(importance or {}, names)
+    evaluator = Evaluator(
+        table,
+        folds=folds,
+        seeds=seeds,
+        seed=seed,
+        workers=workers,
+        budget=budget,
+        started=started,
+        progress=progress,
+    )
+    labelled = dict(zip(names, np.isfinite(table.labels()).sum(0).tolist(), strict=True))
+    rules = [EQUAL, "size", "difficulty", "gradients"]
+    if len(set(labelled.values())) == 1:
+        rules.remove("size")
+    joint = {rule: replace(recipe, name=rule, weights=rule) for rule in rules}
+    separate = replace(
+        recipe, name=SEPARATE, schedule=Separate(), weights=EQUAL, partition=None, balancer=None,
+        balancer_options=(),
+    )  # fmt: skip
+    recipes = {EQUAL: joint[EQUAL], SEPARATE: separate, **joint}
+    evaluator.run_first(list(recipes.values()), EQUAL)
+    sampler = _Sampler(names, pareto, seed)
+
+    def figures() -> Candidates:
+        choices = [name for name in recipes if name != SEPARATE]
+        return evaluator.candidates(SEPARATE, EQUAL, importance, choices, margin)
+
+    known = figures()
+    sampler.add(dict.fromkeys(names, 1.0), known, EQUAL)
+    if "size" in evaluator.names:
+        sampler.add(size_weights(labelled), known, "size")
+    done = 0
+    while done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
+        drawn = sampler.ask(count)
+        batch = [
+            replace(recipe, name=f"search {done + position}", weights=tuple(weights.items()))
+            for position, weights in enumerate(drawn, start=1)
+        ]
+        recipes |= {candidate.name: candidate for candidate in batch}
+        if len(evaluator.run(batch)) < count:
+            break
+        sampler.tell([candidate.name for candidate in batch], figures())
+        done += count
+    evaluator.fewer_candidates(done, trials, "searched weightings")
+    candidates = figures()
+    return WeighResult(candidates, {name: recipes[name] for name in candidates.names}, pareto)
+
+
+class _Sampler:
+    """Draws weight vectors and learns from their changes."""
+
+    def __init__(self, tasks: Sequence[str], pareto: bool, seed: int) -> None:
+        import optuna
+        from scipy.linalg import helmert
+
+        self._tasks = list(tasks)
+        self._pareto = pareto
+        # contrasts of log-weights: every point is another weighting, and none is favoured
+        self._basis = helmert(len(self._tasks))  # [t - 1, t], orthonormal
+        bound = math.log(LARGEST_RATIO) / math.sqrt(2)
+        self._ranges = {
+            f"contrast {index}": optuna.distributions.FloatDistribution(-bound, bound)
+            for index in range(len(self._basis))
+        }
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self._study = optuna.create_study(
+                directions=["maximize"] * (len(self._tasks) if pareto else 1),
+                sampler=optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=BATCH, multivariate=True, constant_liar=True
+                ),
+            )
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+        self._asked: list[optuna.trial.Trial] = []
+
+    def ask(self, count: int) -> list[dict[str, float]]:
+        """Return weight vectors of mean 1, with three digits."""
+        self._asked = [self._study.ask(dict(self._ranges)) for _ in range(count)]
+        drawn = []
+        for trial in self._asked:
+            contrasts = np.array([trial.params[name] for name in self._ranges])
+            raw = np.exp(contrasts @ self._basis)
+            # the digits that are printed are those that are measured
+            drawn.append(
+                {
+                    task: float(f"{value:.3g}")
+                    for task, value in zip(self._tasks, raw / raw.mean(), strict=True)
+                }
+            )
+        return drawn
+
+    def tell(self, names: Sequence[str], figures: Candidates) -> None:
+        """Learn the changes of the vectors asked for last."""
+        import optuna
+
+        for trial, name in zip(self._asked, names, strict=True):
+            values = self._objectives(figures, name)
+            if values is None:
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                self._study.tell(trial, values)
+
+    def add(self, weights: Mapping[str, float], figures: Candidates, name: str) -> None:
+        """Learn the changes of weights that were not asked for."""
+        import optuna
+
+        values = self._objectives(figures, name)
+        if values is None:
+            return
+        contrasts = self._basis @ np.log([weights[task] for task in self._tasks])
+        params = {
+            name: float(np.clip(contrast, limits.low, limits.high))
+            for (name, limits), contrast in zip(self._ranges.items(), contrasts, strict=True)
+        }
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                params=params, distributions=dict(self._ranges), values=values
+            )
+        )
+
+    def _objectives(self, figures: Candidates, name: str) -> list[float] | None:
+        if self._pareto:
+            values = list(figures.mean_changes(name).values())
+        else:
+            values = [figures.score(name)]
+        return values if all(math.isfinite(value) for value in values) else None

@@ -1,0 +1,1 @@
+"""The machine: cores, processes, streams, files."""

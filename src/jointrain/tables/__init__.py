@@ -1,0 +1,57 @@
+"""Tables: recipes, the models that they give, and what a study runs on a table."""
+
+from jointrain.tables._blend import Blend, blend_predictions, choose_blends
+from jointrain.tables._blended_model import BlendedModel, FittedBaseline, fit_baseline_to
+from jointrain.tables._calibration import Calibration, scale_probabilities
+from jointrain.tables._conformal import Residuals
+from jointrain.tables._constants import held_out_constants, left_out_constants
+from jointrain.tables._fold_runs import Fold, FoldResult, fold_jobs, measured_rows, table_digest
+from jointrain.tables._importance import (
+    ColumnImportance,
+    column_importance,
+    unseen_column_importance,
+)
+from jointrain.tables._named_recipes import FURTHER, SEPARATE, default_recipes, named_recipes
+from jointrain.tables._recipe import Recipe, size_weights
+from jointrain.tables._table_model import (
+    TableModel,
+    TablePredictor,
+    checked_predictions,
+    fit_table,
+    make_data,
+    target_scaling,
+)
+
+__all__ = [
+    "FURTHER",
+    "SEPARATE",
+    "Blend",
+    "BlendedModel",
+    "Calibration",
+    "ColumnImportance",
+    "FittedBaseline",
+    "Fold",
+    "FoldResult",
+    "Recipe",
+    "Residuals",
+    "TableModel",
+    "TablePredictor",
+    "blend_predictions",
+    "checked_predictions",
+    "choose_blends",
+    "column_importance",
+    "default_recipes",
+    "fit_baseline_to",
+    "fit_table",
+    "fold_jobs",
+    "held_out_constants",
+    "left_out_constants",
+    "make_data",
+    "measured_rows",
+    "named_recipes",
+    "scale_probabilities",
+    "size_weights",
+    "table_digest",
+    "target_scaling",
+    "unseen_column_importance",
+]

@@ -1,0 +1,269 @@
+"""Blends: which components predict a task, with which weights, by rows that they have not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from jointrain.baselines import CONSTANT
+from jointrain.task import Task
+
+SMALLEST_WEIGHT = 0.05
+"""A component with less weight is left out: it changes little and costs its whole time."""
+
+PARTS = 5
+"""Parts of the rows for the cross-fitted loss of a blend."""
+
+PULL = 40
+"""How strongly a task's weights are drawn to those of all tasks: as by so many rows."""
+
+TRIMMED = 0.02
+"""Share of the rows at either end of the gains that has no say in whether a blend is kept."""
+
+_SMALLEST_PROBABILITY = 1e-6
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How one task is predicted.
+
+    Args:
+        weights: Weight of each component that takes part, by name; they sum to 1. ``constant``
+            alone where nothing was better than the mean, or the shares of the classes.
+        change: Change of the mean loss against the reference on rows that had no part in the
+            weights, in percent, positive is better; 0 for the reference itself. The means are
+            trimmed.
+    """
+
+    weights: Mapping[str, float]
+    change: float
+
+
+class _Given(NamedTuple):
+    """What the components gave for the labelled rows of a task.
+
+    Args:
+        task: The task.
+        stacked: Predictions, [m, k] or [m, k, c]; the reference is the first component.
+        target: [m].
+        rows: Numbers of the rows, [m].
+    """
+
+    task: Task
+    stacked: np.ndarray
+    target: np.ndarray
+    rows: np.ndarray
+
+    def take(self, kept: np.ndarray) -> _Given:
+        """Return the rows where `kept`, [m], is true."""
+        return _Given(self.task, self.stacked[kept], self.target[kept], self.rows[kept])
+
+    def only(self, components: np.ndarray) -> _Given:
+        """Return what the components where `components`, [k], is true have given."""
+        return self._replace(stacked=self.stacked[:, components])
+
+
+def choose_blends(
+    tasks: Sequence[Task],
+    predictions: Mapping[str, Mapping[str, np.ndarray]],
+    labels: np.ndarray,
+    reference: str,
+    constants: Mapping[str, np.ndarray],
+) -> dict[str, Blend]:
+    """Return for each task the weighted mean of components that predicts best, or the reference.
+
+    Where that is better than a constant by no more than one standard error of the mean loss, the
+    constant: the simpler model, by the one-standard-error rule.
+
+    The weights of a task are those of the lowest squared error or log-loss of its rows, drawn to
+    those that are best for all tasks of its kind together: a few rows tell little of one task. What
+    they gain is measured on parts of the rows in turn, with weights from the other parts. If it is
+    nothing there, in the trimmed mean over rows, the reference is kept: by the plain mean, a few
+    rows far out would decide alone.
+
+    Args:
+        tasks: The tasks.
+        predictions: Of rows that the components have not seen, by task and component; regression
+            [n], binary [n], multiclass [n, c].
+        labels: [n, t], NaN where one is missing.
+        reference: The component that is kept unless another way is better.
+        constants: What a constant predicts of the same rows, by task.
+
+    Source: Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3 (one standard
+        error); Wolpert, "Stacked Generalization", Neural Networks 5, 1992; Breiman, "Stacked
+        Regressions", Machine Learning 24, 1996 (weights that are not negative).
+    """
+    from scipy.stats import trim_mean
+
+    given: list[_Given] = []
+    for index, task in enumerate(tasks):
+        components = predictions[task.name]
+        names = [reference, *(name for name in components if name != reference)]
+        known = np.isfinite(labels[:, index])
+        stacked = np.stack([components[name][known].astype(np.float64) for name in names], axis=1)
+        target = labels[known, index].astype(np.float64)
+        given.append(_Given(task, stacked, target, np.flatnonzero(known)))
+    labelled = np.flatnonzero(np.isfinite(labels).any(1))
+    parts = np.zeros(len(labels), dtype=np.int64)
+    parts[labelled] = np.random.default_rng(0).permutation(np.arange(len(labelled)) % PARTS)
+    blends = {}
+    for kind in (True, False):
+        alike = [one for one in given if one.task.has_classes is kind]
+        enough = [one for one in alike if len(one.rows) >= 2 * PARTS]
+        losses = {one.task.name: np.empty(len(one.rows)) for one in enough}
+        for part in range(PARTS) if enough else ():
+            inside = [parts[one.rows] == part for one in enough]
+            others = [one.take(~rows) for one, rows in zip(enough, inside, strict=True)]
+            common = _common_weights(others)
+            for one, other, rows in zip(enough, others, inside, strict=True):
+                weights = blend_weights(other.task, other.stacked, other.target, common)
+                losses[one.task.name][rows] = row_losses(
+                    one.task, blended(one.stacked[rows], weights), one.target[rows]
+                )
+        for one in alike:
+            blends[one.task.name] = Blend({reference: 1.0}, 0.0)
+            if not len(one.rows):
+                continue
+            before = row_losses(one.task, one.stacked[:, 0], one.target)
+            after = losses.get(one.task.name, before)
+            gain = float(trim_mean(before - after, TRIMMED))
+            constant = row_losses(one.task, constants[one.task.name][one.rows], one.target)
+            over_constant = constant - (after if gain > 0 else before)
+            # on noise, every second gain is above zero, and a model that was taken for it costs
+            if over_constant.mean() <= over_constant.std() / np.sqrt(len(over_constant)):
+                change = 100 * float(trim_mean(before - constant, TRIMMED))
+                blends[one.task.name] = Blend({CONSTANT: 1.0}, change / trim_mean(before, TRIMMED))
+            elif gain > 0:
+                names = [reference, *(n for n in predictions[one.task.name] if n != reference)]
+                weights = _final_weights(one, enough)
+                chosen = {
+                    name: weight
+                    for name, weight in zip(names, weights.tolist(), strict=True)
+                    if weight > 0
+                }
+                blends[one.task.name] = Blend(chosen, 100 * gain / trim_mean(before, TRIMMED))
+    return {task.name: blends[task.name] for task in tasks}
+
+
+def _final_weights(one: _Given, alike: Sequence[_Given]) -> np.ndarray:
+    """Return the weights of a task by all rows, 0 for components that would have little."""
+    weights = blend_weights(one.task, one.stacked, one.target, _common_weights(alike))
+    kept = weights >= SMALLEST_WEIGHT
+    common = _common_weights([other.only(kept) for other in alike])
+    final = np.zeros_like(weights)
+    final[kept] = blend_weights(one.task, one.only(kept).stacked, one.target, common)
+    return final
+
+
+def _common_weights(alike: Sequence[_Given]) -> np.ndarray:
+    """Return the weights that are best for all tasks together, each as important by row."""
+    if alike[0].task.has_classes:
+        chances = [_probability_of(one.task, one.stacked, one.target) for one in alike]
+        return _most_likely(np.concatenate(chances))
+    errors: list[np.ndarray] = [
+        (one.stacked - one.target[:, None]) / (one.target.std() or 1.0) for one in alike
+    ]
+    return _least_squares(np.concatenate(errors))
+
+
+def blend_predictions(
+    predictions: Mapping[str, np.ndarray], weights: Mapping[str, float]
+) -> np.ndarray:
+    """Return the weighted mean of the predictions that have a weight.
+
+    Shape:
+        predictions: [n] or [n, c] each. returns: the same.
+    """
+    stacked = np.stack([predictions[name] for name in weights], axis=1)
+    return blended(stacked.astype(np.float64), np.array(list(weights.values())))
+
+
+def blended(stacked: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean over components.
+
+    Shape:
+        stacked: [n, k] or [n, k, c]. weights: [k]. returns: [n] or [n, c].
+    """
+    return np.asarray(np.tensordot(stacked, weights, axes=(1, 0)))
+
+
+def blend_weights(
+    task: Task, stacked: np.ndarray, target: np.ndarray, common: np.ndarray | None = None
+) -> np.ndarray:
+    """Return weights >= 0 of sum 1 with the lowest squared error or log-loss.
+
+    Args:
+        task: The task.
+        stacked: What the components predict.
+        target: What is true.
+        common: Weights that these are drawn to with the strength `PULL`; None draws to nothing.
+
+    Shape:
+        stacked: [n, k] or [n, k, c]. target: [n]. common: [k]. returns: [k].
+    """
+    if stacked.shape[1] == 1:
+        return np.ones(1)
+    if task.kind == "regression":
+        return _least_squares(stacked - target[:, None], common)
+    return _most_likely(_probability_of(task, stacked, target), common)
+
+
+def _most_likely(given: np.ndarray, common: np.ndarray | None = None) -> np.ndarray:
+    """Return the weights of the mixture with the lowest log-loss, by what each gave, [n, k]."""
+    # the log-loss is convex in the weights, and these steps never raise it
+    weights = np.full(given.shape[1], 1 / given.shape[1])
+    for _ in range(_MOST_STEPS):
+        # the mean over rows of each component's share in the probability
+        updated = weights * (given.T @ (1 / (given @ weights))) / len(given)
+        if common is not None:
+            # as if there were more rows, whose shares are the common weights
+            updated = (len(given) * updated + PULL * common) / (len(given) + PULL)
+        done = np.abs(updated - weights).max() < 1e-4
+        weights = updated
+        if done:
+            break
+    return weights
+
+
+_MOST_STEPS = 200
+
+
+def _least_squares(errors: np.ndarray, common: np.ndarray | None = None) -> np.ndarray:
+    """Return the weights of the lowest squared error, by the components' errors, [n, k]."""
+    from scipy.optimize import nnls
+
+    # errors, not values: with weights of sum 1 they have no offset, and less is lost in rounding
+    count = errors.shape[1]
+    scale = np.sqrt((errors**2).sum(0).mean()) or 1.0
+    # one more row, heavy, holds the sum at 1: min |E w|^2 + 1e6 scale^2 (sum w - 1)^2
+    system = np.vstack([errors, np.full(count, 1e3 * scale)])
+    wanted = np.append(np.zeros(len(errors)), 1e3 * scale)
+    if common is not None:
+        pull = np.sqrt(PULL / len(errors)) * scale
+        system = np.vstack([system, pull * np.eye(count)])
+        wanted = np.append(wanted, pull * common)
+    weights, _ = nnls(system, wanted)
+    return np.asarray(weights / weights.sum())
+
+
+def row_losses(task: Task, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return each row's squared error, or its negative log-probability.
+
+    Shape:
+        prediction: [n] or [n, c]. target: [n]. returns: [n].
+    """
+    if task.kind == "regression":
+        return np.asarray((prediction - target) ** 2)
+    return np.asarray(-np.log(_probability_of(task, prediction[:, None], target)[:, 0]))
+
+
+def _probability_of(task: Task, stacked: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the probability that each component gave to the class that it was, [n, k]."""
+    if task.kind == "binary":
+        given = np.where(target[:, None] > 0.5, stacked, 1 - stacked)
+    else:
+        given = np.take_along_axis(stacked, target.astype(np.int64)[:, None, None], axis=2)[:, :, 0]
+    return np.clip(given, _SMALLEST_PROBABILITY, 1.0)

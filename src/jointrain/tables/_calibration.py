@@ -1,0 +1,147 @@
+"""Calibration on held-out rows: temperatures of class probabilities, widths of intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jointrain.errors import InvalidInputError
+from jointrain.tables._conformal import Residuals
+from jointrain.task import Task
+
+FEWEST_ROWS = 30
+"""With fewer held-out rows a task keeps its probabilities as they are."""
+
+_RANGE = (0.05, 20.0)
+"""Smallest and largest factor of the log-probabilities."""
+
+_PARTS = 5
+"""Parts of the held-out rows that check whether a temperature helps on rows it has not seen."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What held-out rows tell of the predictions.
+
+    Args:
+        temperatures: By class task; its log-probabilities are divided by it. 1 for tasks left out.
+        residuals: By regression task.
+    """
+
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    residuals: Mapping[str, Residuals] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls, tasks: Sequence[Task], predictions: Mapping[str, np.ndarray], labels: np.ndarray
+    ) -> Calibration:
+        """Return the calibration by predictions of rows that were not trained on.
+
+        Args:
+            tasks: The tasks.
+            predictions: By task, NaN in rows that no network left out.
+            labels: NaN where a label is missing.
+
+        Shape:
+            predictions: as `TableModel.predict`, n rows. labels: [n, t].
+        """
+        temperatures, residuals = {}, {}
+        for index, task in enumerate(tasks):
+            predicted, target = predictions[task.name], labels[:, index].astype(np.float64)
+            if task.has_classes:
+                temperatures[task.name] = fit_temperature(predicted, target)
+            else:
+                found = Residuals.of(predicted, target)
+                if found.rows:
+                    residuals[task.name] = found
+        return cls(temperatures, residuals)
+
+    def interval(self, task: str, predicted: np.ndarray, coverage: float) -> np.ndarray:
+        """Return intervals of a regression task around predictions.
+
+        Shape:
+            predicted: [n]. returns: [n, 2].
+
+        Raises:
+            InvalidInputError: The coverage lies outside (0, 1), or no row was held out.
+        """
+        if not 0 < coverage < 1:
+            raise InvalidInputError(f"the coverage must lie between 0 and 1, got {coverage}")
+        if task not in self.residuals:
+            raise InvalidInputError(
+                f"there is no interval for task {task!r}: no row with its label was left out of "
+                "training; fit it to more rows, groups or times"
+            )
+        return self.residuals[task].interval(predicted, coverage)
+
+
+def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities whose logarithms are divided by a temperature.
+
+    Shape:
+        probabilities: [n] of the second of two classes, or [n, c]. returns: the same.
+    """
+    if temperature == 1:
+        return probabilities
+    logarithms = _logarithms(probabilities) / temperature
+    powers = np.exp(logarithms - logarithms.max(1, keepdims=True))
+    scaled = powers / powers.sum(1, keepdims=True)
+    return np.asarray(scaled[:, 1] if probabilities.ndim == 1 else scaled)
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature with the lowest log-loss on held-out rows.
+
+    Args:
+        probabilities: Of rows that the model was not trained on; NaN for rows that it was.
+        labels: Class indices; NaN where missing.
+
+    Shape:
+        probabilities: [n] or [n, c]. labels: [n].
+
+    Returns:
+        1 where there are fewer than `FEWEST_ROWS` rows or one class only, and where temperatures
+        fitted to parts of the rows do not lower the log-loss of the other parts.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2
+        (temperature scaling; the log-loss is convex in 1 / temperature).
+    """
+    known = np.isfinite(labels) & np.isfinite(probabilities.reshape(len(labels), -1)).all(1)
+    chosen = labels[known].astype(np.int64)
+    if len(chosen) < FEWEST_ROWS or len(np.unique(chosen)) < 2:
+        return 1.0
+    logarithms = _logarithms(probabilities[known])
+    part = np.arange(len(chosen)) % _PARTS
+    crossed = 0.0
+    for index in range(_PARTS):
+        rest, own = part != index, part == index
+        factor = _best_factor(logarithms[rest], chosen[rest])
+        crossed += own.sum() * _log_loss(factor, logarithms[own], chosen[own])
+    if crossed / len(chosen) >= _log_loss(1.0, logarithms, chosen):
+        return 1.0
+    return 1 / _best_factor(logarithms, chosen)
+
+
+def _best_factor(logarithms: np.ndarray, chosen: np.ndarray) -> float:
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        _log_loss, bounds=_RANGE, args=(logarithms, chosen), method="bounded",
+        options={"xatol": 1e-6},
+    )  # fmt: skip
+    return float(found.x)
+
+
+def _log_loss(factor: float, logarithms: np.ndarray, chosen: np.ndarray) -> float:
+    from scipy.special import logsumexp
+
+    scaled = factor * logarithms
+    return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(chosen)), chosen]).mean())
+
+
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    if probabilities.ndim == 1:
+        probabilities = np.stack([1 - probabilities, probabilities], axis=1)
+    return np.asarray(np.log(np.clip(probabilities, 1e-12, None)))

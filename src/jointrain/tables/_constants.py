@@ -1,0 +1,68 @@
+"""What a constant predicts, of rows that had no part in it: what every model must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jointrain.baselines import constant_of
+from jointrain.tables._fold_runs import Fold
+from jointrain.task import Task
+
+
+def held_out_constants(
+    tasks: Sequence[Task], labels: np.ndarray, folds: Sequence[Fold]
+) -> dict[str, np.ndarray]:
+    """Return the constants of the training parts for the test rows, the mean over folds.
+
+    Shape:
+        labels: [n, t], NaN where one is missing. returns: by task, [n] or [n, c] as
+            `TableModel.predict`; NaN for rows that no fold tests.
+    """
+    found = {}
+    for index, task in enumerate(tasks):
+        total, times = np.zeros((len(labels), len(task.classes) or 1)), np.zeros((len(labels), 1))
+        for fold in folds:
+            target = labels[fold.train, index]
+            total[fold.test] += constant_of(task, target[np.isfinite(target)])
+            times[fold.test] += 1
+        with np.errstate(invalid="ignore"):
+            found[task.name] = _as_predicted(task, total / times)
+    return found
+
+
+def left_out_constants(
+    tasks: Sequence[Task], labels: np.ndarray, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what a constant predicts of each row by the labels of all the others.
+
+    Args:
+        tasks: The tasks.
+        labels: NaN where one is missing.
+        rows: The rows to predict.
+
+    Shape:
+        labels: [n, t]. rows: [m]. returns: by task, [m] or [m, c] as `TableModel.predict`.
+    """
+    found = {}
+    for index, task in enumerate(tasks):
+        target = labels[:, index].astype(np.float64)
+        known = np.isfinite(target)
+        count, own = int(known.sum()), known[rows].astype(np.float64)
+        if task.has_classes:
+            hit = target[rows, None] == np.arange(len(task.classes))
+            counts = np.bincount(target[known].astype(np.int64), minlength=len(task.classes)) + 1.0
+            left = counts - hit
+            values = left / left.sum(1, keepdims=True)
+        else:
+            others = np.maximum(count - own, 1)
+            values = ((target[known].sum() - own * np.nan_to_num(target[rows])) / others)[:, None]
+        found[task.name] = _as_predicted(task, values)
+    return found
+
+
+def _as_predicted(task: Task, values: np.ndarray) -> np.ndarray:
+    if task.kind == "binary":
+        return values[:, 1]
+    return values if task.has_classes else values[:, 0]

@@ -1,0 +1,546 @@
+"""Runs on the folds of a study: what one worker does at a time, and what comes out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from jointrain.baselines import DEFINITION, baseline_encoder, predict_with_baseline
+from jointrain.data import SupervisedTable, TableEncoder, TensorData, validation_halves
+from jointrain.errors import InvalidInputError
+from jointrain.tables._recipe import Recipe
+from jointrain.tables._table_model import (
+    evaluate_predictions,
+    in_double_precision,
+    inner_splits,
+    make_data,
+    member_seed,
+    predict_parts,
+    prepare_runs,
+    target_scaling,
+)
+from jointrain.tables._weight_rules import Members, rounds
+from jointrain.task import Task
+from jointrain.training import Run, fit_one_by_one, one_thread
+from jointrain.training.population import fit_population, why_not_stacked
+
+RUNS_TOGETHER = 32
+"""Fewest runs that a population of a study holds, where there are so many."""
+
+BASELINE_PARTS = 4
+"""Into how many parts, at most, the inner rows are cut to see baselines on unseen rows."""
+
+MOST_INNER_ROWS = 10_000
+"""More inner rows than these are sampled: weights of a few components need no more."""
+
+
+class Fold(NamedTuple):
+    """Which rows a fold trains and tests on."""
+
+    number: int
+    seed: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a recipe or a baseline did on a fold.
+
+    Args:
+        name: The recipe or baseline.
+        fold, seed: The fold's number and seed.
+        rows: Rows of the result table.
+        seconds: What it took.
+        test: Predictions of the test rows, by task.
+        inner_rows: Training rows, as positions in the table, that a part of the networks was not
+            trained on.
+        inner: Their predictions, by those networks alone; by task.
+    """
+
+    name: str
+    fold: int
+    seed: int
+    rows: list[dict[str, Any]]
+    seconds: float
+    test: dict[str, np.ndarray]
+    inner_rows: np.ndarray
+    inner: dict[str, np.ndarray]
+
+    def check(self, tasks: Sequence[Task], fold: Fold) -> None:
+        """Refuse what no run of a fold gives; a store may hold anything.
+
+        Raises:
+            ValueError: It is such a result.
+        """
+        if not isinstance(self.name, str) or not 0 <= self.seconds < math.inf:
+            raise ValueError("no name or no seconds")
+        if self.inner_rows.dtype.kind not in "iu" or not np.isin(self.inner_rows, fold.train).all():
+            raise ValueError("rows that are none of the training part")
+        for predicted, count in ((self.test, len(fold.test)), (self.inner, len(self.inner_rows))):
+            shapes = {
+                task.name: (count, len(task.classes)) if task.kind == "multiclass" else (count,)
+                for task in (tasks if predicted is self.test or count else ())
+            }
+            if {name: values.shape for name, values in predicted.items()} != shapes:
+                raise ValueError("predictions of other rows or tasks")
+            if any(values.dtype.kind != "f" for values in predicted.values()):
+                raise ValueError("predictions that are no numbers")
+        names = {task.name for task in tasks}
+        for row in self.rows:
+            if {name: type(value) for name, value in row.items()} != _ROW:
+                raise ValueError("a row with other columns")
+            if row["task"] not in names or row["recipe"] != self.name:
+                raise ValueError("a row of another run")
+
+
+_ROW = {
+    "recipe": str, "task": str, "metric": str, "fold": int, "seed": int, "value": float,
+    "train_rows": int, "test_rows": int,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """What one process does at a time: some recipes and baselines on some folds.
+
+    Args:
+        table: All rows.
+        folds: The folds.
+        stacked: Recipes whose runs are trained as one population.
+        single: Recipes whose runs are trained one after the other.
+        baselines: What is fitted beside them.
+        reference: The recipe whose inner rows the baselines are seen on.
+        data: `table_digest` of the table.
+    """
+
+    table: SupervisedTable
+    folds: Sequence[Fold]
+    stacked: Sequence[Recipe]
+    single: Sequence[Recipe]
+    baselines: Sequence[str]
+    reference: Recipe
+    data: str
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of data, recipes and seeds: equal keys have equal results."""
+        plain = {
+            "data": self.data,
+            "folds": [
+                [fold.number, fold.seed, _digest(fold.train), _digest(fold.test)]
+                for fold in self.folds
+            ],
+            "recipes": [_words(recipe) for recipe in (*self.stacked, *self.single)],
+            "baselines": [[name, DEFINITION] for name in self.baselines],
+            "reference": _words(self.reference) if self.baselines else None,
+        }
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    def run(self) -> list[dict[str, Any]]:
+        """Return what was measured, recipe by recipe and fold by fold, as `FoldResult` fields.
+
+        Folds run side by side, and bits do not change with the number of threads: it is one.
+        """
+        with one_thread():
+            folds = [_EncodedFold(self.table, fold) for fold in self.folds]
+            results = _run_recipes(self.stacked, folds, fit_population) if self.stacked else []
+            for fold in folds:
+                for recipe in self.single:
+                    results += _run_recipes([recipe], [fold], fit_one_by_one)
+                results += [fold.run_baseline(name, self.reference) for name in self.baselines]
+        return [vars(result) for result in results]
+
+
+def table_digest(table: SupervisedTable) -> str:
+    """Return a hash of rows, tasks and columns of a table."""
+    buffer = io.BytesIO()
+    table.frame.write_ipc(buffer)
+    said = [
+        [[task.name, task.kind, [str(c) for c in task.classes]] for task in table.tasks],
+        [[column.name, column.kind] for column in table.columns],
+        [None if ids is None else _digest(ids) for ids in (table.groups, table.time)],
+    ]
+    return hashlib.sha256(buffer.getvalue() + json.dumps(said).encode()).hexdigest()
+
+
+def _digest(values: np.ndarray) -> str:
+    content = values.tobytes() if values.dtype != object else repr(values.tolist()).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _words(recipe: Recipe) -> object:
+    """Return a recipe as JSON, or in the words of Python where its order is a function."""
+    try:
+        return recipe.to_json()
+    except InvalidInputError:
+        return repr(recipe)
+
+
+def fold_jobs(
+    table: SupervisedTable,
+    folds: Sequence[Fold],
+    recipes: Sequence[Recipe],
+    baselines: Sequence[str],
+    reference: Recipe,
+    data: str = "",
+    *,
+    apart: bool = False,
+) -> list[FoldJob]:
+    """Return the parts of a study: the same whatever the number of workers.
+
+    Populations come first: they take longest. How many folds go into one depends on what is to be
+    run alone, since the size of a population may change the last bits of its results.
+
+    Args:
+        table: All rows.
+        folds: The folds.
+        recipes: What to train.
+        baselines: What to fit beside them.
+        reference: The recipe whose inner rows the baselines are seen on.
+        data: `table_digest` of the table.
+        apart: Whether each fold, and each baseline, has jobs of its own, so that some are done soon
+            and a slow one keeps none of the others waiting.
+    """
+    names = [task.name for task in table.tasks]
+    stacked = [recipe for recipe in recipes if _stackable(recipe, table.tasks)]
+    single = [recipe for recipe in recipes if recipe not in stacked]
+    jobs = []
+    if stacked and folds:
+        rows = len(table.frame)
+        runs = sum(len(recipe.groups(names)) * recipe.chosen_ensemble(rows) for recipe in stacked)
+        together = 1 if apart else math.ceil(RUNS_TOGETHER / runs)
+        count = math.ceil(len(folds) / together)
+        bounds = [round(len(folds) * i / count) for i in range(count + 1)]
+        jobs = [
+            FoldJob(table, folds[a:b], stacked, (), (), reference, data)
+            for a, b in pairwise(bounds)
+        ]
+    parts: list[tuple[Sequence[Recipe], Sequence[str]]] = [(single, baselines)]
+    if apart:
+        parts = [((), (name,)) for name in baselines] + [((recipe,), ()) for recipe in single]
+    jobs += [
+        FoldJob(table, [fold], (), recipes_of, baselines_of, reference, data)
+        for recipes_of, baselines_of in parts
+        for fold in folds
+        if recipes_of or baselines_of
+    ]
+    return jobs
+
+
+def _stackable(recipe: Recipe, tasks: Sequence[Task]) -> bool:
+    """Return whether all runs of a recipe can be part of a population."""
+    targets = {task.name: torch.zeros(1) for task in tasks}
+    # rules that need other runs first come to weights that are numbers
+    plain = replace(recipe, weights="size" if recipe.weights == "size" else "equal")
+    runs = prepare_runs(plain, TensorData(torch.zeros(1, 1), targets), None, tasks, seed=0)
+    return all(why_not_stacked(run) is None for run in runs)
+
+
+class _Split(NamedTuple):
+    """The rows of a member of an ensemble, and the numbers of its validation rows.
+
+    The first `first_half` of the validation rows are one half of them, 0 if they have no halves.
+    """
+
+    train: TensorData
+    validation: TensorData | None
+    held_out: np.ndarray
+    first_half: int
+
+
+class _SplitRows(NamedTuple):
+    """The row numbers of a member of an ensemble, as in `_Split`; `train` those to train on."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+    first_half: int
+
+
+class _EncodedFold:
+    """A fold with its data as numbers: encoder and scales learned from the training rows."""
+
+    def __init__(self, table: SupervisedTable, fold: Fold) -> None:
+        self.table, self.fold, self.tasks = table, fold, table.tasks
+        self.labels = table.labels()
+        self.train_labels = self.labels[fold.train]
+        self.scaling = target_scaling(self.train_labels, self.tasks)
+        self._inputs: dict[int | None, TensorData] = {}
+        self._plain: dict[bool, np.ndarray] = {}
+        self._splits: dict[object, list[_Split]] = {}
+        self._rows: dict[object, list[_SplitRows]] = {}
+        # the same rows of all recipes
+        sampled = np.random.default_rng(fold.seed).permutation(len(fold.train))[:MOST_INNER_ROWS]
+        self._sampled = np.zeros(len(self.labels), dtype=bool)
+        self._sampled[fold.train[sampled]] = True
+
+    def data(self, bins: int | None) -> TensorData:
+        """Return all rows, encoded with so many bins."""
+        if bins not in self._inputs:
+            table, rows = self.table, self.fold.train
+            encoder = TableEncoder(bins).fit(table.frame[rows], list(table.columns), self.fold.seed)
+            inputs = torch.from_numpy(encoder.transform(table.frame))
+            self._inputs[bins] = make_data(inputs, self.labels, self.tasks, self.scaling)
+        return self._inputs[bins]
+
+    def plain(self, baseline: str) -> np.ndarray:
+        """Return the inputs of a baseline for all rows."""
+        encoder = baseline_encoder(baseline)
+        if encoder.codes not in self._plain:
+            table = self.table
+            encoder.fit(table.frame[self.fold.train], list(table.columns), self.fold.seed)
+            self._plain[encoder.codes] = encoder.transform(table.frame)
+        return self._plain[encoder.codes]
+
+    def splits(self, recipe: Recipe) -> list[_Split]:
+        """Return the rows to train on and those for early stopping, of each ensemble member."""
+        key = (recipe.bins, recipe.ensemble, recipe.validation_fraction)
+        if key not in self._splits:
+            data = self.data(recipe.bins)
+            self._splits[key] = [
+                _Split(
+                    data.take(torch.from_numpy(of_one.train)),
+                    data.take(torch.from_numpy(of_one.held_out)) if len(of_one.held_out) else None,
+                    of_one.held_out,
+                    of_one.first_half,
+                )
+                for of_one in self.split_rows(recipe)
+            ]
+        return self._splits[key]
+
+    def split_rows(self, recipe: Recipe) -> list[_SplitRows]:
+        """Return the row numbers of what `splits` returns."""
+        key = (recipe.ensemble, recipe.validation_fraction)
+        if key not in self._rows:
+            table, rows = self.table, self.fold.train
+            found = inner_splits(
+                recipe,
+                self.train_labels,
+                self.tasks,
+                self.fold.seed,
+                None if table.groups is None else table.groups[rows],
+                None if table.time is None else table.time[rows],
+            )
+            self._rows[key] = [
+                self._split_rows(rows[train], rows[validation]) for train, validation in found
+            ]
+        return self._rows[key]
+
+    def _split_rows(self, train: np.ndarray, validation: np.ndarray) -> _SplitRows:
+        groups, time = self.table.groups, self.table.time
+        first, second = validation_halves(
+            self.labels[validation],
+            self.tasks,
+            self.fold.seed,
+            None if groups is None else groups[validation],
+            None if time is None else time[validation],
+        )
+        held_out = validation[np.concatenate([first, second])]
+        return _SplitRows(train, held_out, len(first) if len(second) else 0)
+
+    def runs(self, recipe: Recipe) -> list[list[Run]]:
+        """Return the runs of a recipe, member by member of the ensemble."""
+        return [
+            prepare_runs(
+                recipe,
+                split.train,
+                split.validation,
+                self.tasks,
+                seed=member_seed(self.fold.seed, member),
+                first_half=split.first_half,
+            )
+            for member, split in enumerate(self.splits(recipe))
+        ]
+
+    def result_of(self, recipe: Recipe, members: Members, seconds: float) -> FoldResult:
+        """Measure the fitted networks of a recipe, given member by member of its ensemble."""
+        start = time.perf_counter()
+        inputs = self.data(recipe.bins).inputs
+        members = [
+            [replace(part, network=in_double_precision(part.network)) for part in parts]
+            for parts in members
+        ]
+        everything = [part for parts in members for part in parts]
+        test = predict_parts(everything, self.tasks, self.scaling, inputs[self.fold.test])
+        inner = _InnerPredictions()
+        for split, parts in zip(self.splits(recipe), members, strict=True):
+            halves = split.held_out[: split.first_half], split.held_out[split.first_half :]
+            for half, held_out in enumerate(halves):
+                rows = held_out[self._sampled[held_out]]
+                if len(rows):
+                    # early stopping flatters a network on the rows that it stops by
+                    for part in parts:
+                        if part.by_half is not None:
+                            part.network.load_state_dict(part.by_half[1 - half])
+                    inner.add(rows, predict_parts(parts, self.tasks, self.scaling, inputs[rows]))
+        return self.result(recipe.name, test, inner, seconds + time.perf_counter() - start)
+
+    def run_baseline(self, name: str, reference: Recipe) -> FoldResult:
+        """Fit a baseline and measure it."""
+        start = time.perf_counter()
+        fold = self.fold
+        inputs = self.plain(name)
+
+        def predict(rows: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
+            return predict_with_baseline(
+                name, inputs[rows], self.labels[rows], inputs[wanted], self.tasks, fold.seed
+            )
+
+        splits = self.split_rows(reference)
+        count = min(BASELINE_PARTS, len(splits))
+        inner = _InnerPredictions()
+        for _, numbers in groupby(range(len(splits)), lambda m: m * count // len(splits)):
+            members = [splits[number] for number in numbers]
+            unseen = np.unique(np.concatenate([split.held_out for split in members]))
+            rows = unseen[self._sampled[unseen]]
+            # by group and time, some rows are neither trained on nor held out
+            known = reduce(np.intersect1d, [split.train for split in members])
+            if len(rows) and len(known):
+                inner.add(rows, predict(known, rows))
+        test = predict(fold.train, fold.test)
+        return self.result(name, test, inner, time.perf_counter() - start)
+
+    def result(
+        self, name: str, test: dict[str, np.ndarray], inner: _InnerPredictions, seconds: float
+    ) -> FoldResult:
+        """Return the measured result."""
+        fold = self.fold
+        rows = measured_rows(name, self.tasks, test, self.labels, fold)
+        inner_rows, inner_predictions = inner.mean()
+        small = {task: values.astype(np.float32) for task, values in test.items()}
+        return FoldResult(
+            name, fold.number, fold.seed, rows, seconds, small, inner_rows, inner_predictions
+        )
+
+
+class _InnerPredictions:
+    """Predictions of rows by networks that were not trained on them; their mean, if several."""
+
+    def __init__(self) -> None:
+        self._rows: list[np.ndarray] = []
+        self._predictions: list[dict[str, np.ndarray]] = []
+
+    def add(self, rows: np.ndarray, predictions: dict[str, np.ndarray]) -> None:
+        self._rows.append(rows)
+        self._predictions.append(predictions)
+
+    def mean(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the rows in order, and their predictions by task."""
+        if not self._rows:
+            return np.zeros(0, dtype=np.int64), {}
+        rows, places, counts = np.unique(
+            np.concatenate(self._rows), return_inverse=True, return_counts=True
+        )
+        means = {}
+        for task in self._predictions[0]:
+            given = np.concatenate([of_member[task] for of_member in self._predictions])
+            total = np.zeros((len(rows), *given.shape[1:]))
+            np.add.at(total, places, given)
+            shape = (-1,) + (1,) * (given.ndim - 1)
+            means[task] = (total / counts.reshape(shape)).astype(np.float32)
+        return rows, means
+
+
+def measured_rows(
+    name: str,
+    tasks: Sequence[Task],
+    predictions: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    fold: Fold,
+) -> list[dict[str, Any]]:
+    """Return rows of the result table: the metrics of predictions of the test rows.
+
+    Shape:
+        labels: [n, t] of all rows, NaN where one is missing.
+    """
+    known = np.isfinite(labels)
+    metrics = evaluate_predictions(tasks, predictions, labels[fold.test])
+    return [
+        {
+            "recipe": name,
+            "task": task.name,
+            "metric": metric,
+            "fold": fold.number,
+            "seed": fold.seed,
+            "value": value,
+            # of labels, not of rows: their ratio is what the test corrects its variance by
+            "train_rows": int(known[fold.train, index].sum()),
+            "test_rows": int(known[fold.test, index].sum()),
+        }
+        for index, task in enumerate(tasks)
+        for metric, value in metrics[task.name].items()
+    ]
+
+
+def _run_recipes(
+    recipes: Sequence[Recipe],
+    folds: Sequence[_EncodedFold],
+    fit_runs: Callable[[Sequence[Run]], None],
+) -> list[FoldResult]:
+    """Train all runs of the recipes on the folds, all at once, and measure them.
+
+    Recipes that ask for the same run share it. The seconds are shared out among the runs by the
+    steps that they made; a shared run is charged to each.
+    """
+    wanted = {
+        (recipe.name, number): rounds(recipe, fold.tasks)
+        for number, fold in enumerate(folds)
+        for recipe in recipes
+    }
+    requests = {key: next(generator) for key, generator in wanted.items()}
+    seconds = dict.fromkeys(wanted, 0.0)
+    members: dict[tuple[str, int], Members] = {}
+    while requests:
+        start = time.perf_counter()
+        prepared: dict[tuple[Recipe, int], list[list[Run]]] = {}
+        for (_, number), asked in requests.items():
+            for recipe in asked:
+                key = (_nameless(recipe), number)
+                if key not in prepared:
+                    prepared[key] = folds[number].runs(recipe)
+        runs = [run for of_one in prepared.values() for of_member in of_one for run in of_member]
+        fit_runs(runs)
+        fitted: dict[tuple[Recipe, int], Members] = {
+            key: [[part for run in of_member for part in run.parts()] for of_member in of_one]
+            for key, of_one in prepared.items()
+        }
+        each = (time.perf_counter() - start) / max(_steps(prepared.values()), 1)
+        following = {}
+        for (name, number), asked in requests.items():
+            keys = [(_nameless(recipe), number) for recipe in asked]
+            seconds[name, number] += each * _steps(prepared[key] for key in keys)
+            try:
+                following[name, number] = wanted[name, number].send([fitted[key] for key in keys])
+            except StopIteration as end:
+                members[name, number] = end.value
+        requests = following
+    by_name = {recipe.name: recipe for recipe in recipes}
+    return [
+        folds[number].result_of(by_name[name], members[name, number], seconds[name, number])
+        for name, number in wanted
+    ]
+
+
+def _nameless(recipe: Recipe) -> Recipe:
+    return replace(recipe, name="")
+
+
+def _steps(prepared: Iterable[list[list[Run]]]) -> int:
+    """Return the steps that fitted runs have made."""
+    return sum(
+        run.trainer.history[-1].step
+        for of_one in prepared
+        for of_member in of_one
+        for run in of_member
+    )

@@ -1,0 +1,381 @@
+"""Recipe: all that one run on a table needs beside the data and the seed, as plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from jointrain.balancing import Balancer, ByDifficulty, BySize, balancer_from_name
+from jointrain.errors import InvalidInputError, closest
+from jointrain.networks import Network, build_table_network, check_settings
+from jointrain.task import Task
+from jointrain.training import (
+    AnySchedule,
+    Layout,
+    OptimizerSettings,
+    Phases,
+    WhenConverged,
+    checked_auxiliary,
+    from_plain,
+)
+from jointrain.training.sampling import Alternating, Joint, Separate
+
+WEIGHT_RULES = ("equal", "size", "difficulty", "gradients", "searched")
+
+_RANGES = {
+    "width": (1, 65_536), "depth": (0, 256), "bins": (0, 1024), "ensemble": (1, 1024),
+    "refresh_every": (1, 10**6), "batch_size": (1, 2**31 - 1), "epochs": (1, 10**6),
+    "patience": (1, 10**6), "task_patience": (1, 10**6),
+}  # fmt: skip
+"""The smallest and the largest value of whole numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Network, weights, schedule and optimiser settings of a run on a table. A value.
+
+    Args:
+        name: What results and reports call it.
+        schedule: `Joint`, `Alternating`, `Separate` or `Phases`; default `Joint()`. The phases'
+            lengths take the place of `epochs`.
+        auxiliary: Names of tasks that only help to train the others and are not predicted.
+        weights: ``equal``; ``size`` (in proportion to each task's labelled rows, mean 1);
+            ``difficulty`` (in proportion to each task's validation loss when trained alone, mean
+            1); ``gradients`` (so that the tasks' gradients of the shared layers are of one length,
+            see `gradient_weights`); ``searched`` (of eight vectors the one with the lowest
+            validation loss: eight times the work); or pairs of (task, weight), where a mapping is
+            accepted and 1 is the weight of tasks left out. Default ``equal``.
+        partition: Which tasks share a network: groups that hold each task once. None (default) is
+            one group of all tasks, or each alone for `Separate`.
+        balancer: Name of a balancing method (`jointrain balancers` lists them), or None (default)
+            for the weighted sum.
+        balancer_options: Pairs of (hyper-parameter, value) of the method; a mapping is accepted.
+        refresh_every: Steps for which a method that needs the Gramian keeps its weights; default 1.
+        network: Name of the way to share layers (`jointrain networks` lists them); default
+            ``hard``. A task that is trained alone has the same network to itself.
+        network_options: Pairs of (setting, value) of the network, such as ("experts", 4); a
+            mapping is accepted.
+        width, depth: The network's layers, see `jointrain.MLP`; default 128 and 2.
+        dropout, input_dropout: The network's dropout, of the layers and of the inputs. None
+            (default): 0.5 and 0.3 for a table whose tasks all have classes, else 0.1 and 0.
+        shared_depth: With network ``hard``: how many of the trunk's blocks, from the first on, the
+            tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
+            (default) shares all.
+        optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
+        layout: One optimiser, one per task or one per group; see `Optimizers`.
+        warm_up: Share of the steps with rising learning rate; default 0.05.
+        decay: ``cosine`` (default) or ``none``.
+        gradient_clip: Largest norm of the gradient; default 1, None for no limit.
+        l1, l2: Factors of the penalties; default 0.
+        batch_size: Rows in a batch; None (default) chooses by the number of rows: a sixteenth of
+            them, at least 32 and at most 1024.
+        epochs: Passes over the rows at most; None (default) chooses so that about 1500 batches are
+            seen, at least 20 and at most 300 passes.
+        patience: Epochs without a better validation score before stopping; None (default) is a
+            sixth of the epochs, at least 8.
+        when_converged: What becomes of a task that no longer gets better: ``go_on`` (default),
+            ``freeze`` or ``lower``; see `Trainer`.
+        task_patience: Epochs without a better validation loss of a task, with ``freeze`` and
+            ``lower``.
+        converged_weight: Factor of the weight with ``lower``; default 0.1.
+        validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
+        bins: Pieces that each number is cut into for the network, see
+            `PiecewiseLinearEncoding`; None (default) chooses by how many numbers there are; 0 for
+            none.
+        ensemble: How many networks are trained in place of each, their predictions averaged. Each
+            stops early by a part of the rows of its own, so that every row is trained on by all but
+            one. Default 1; None chooses by the number of rows: 8 up to 10,000, 4 up to 20,000, else
+            1.
+
+    Raises:
+        InvalidInputError: A rule, a balancer or a network is unknown, a group of the partition is
+            empty, or the validation fraction or the shared depth lies outside its range. The other
+            ranges are checked where the values are used.
+    """
+
+    # unknown keys in stored recipes are errors
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    name: str = "joint"
+    schedule: AnySchedule = field(default_factory=Joint)
+    auxiliary: tuple[str, ...] = ()
+    weights: str | tuple[tuple[str, float], ...] = "equal"
+    partition: tuple[tuple[str, ...], ...] | None = None
+    balancer: str | None = None
+    balancer_options: tuple[tuple[str, bool | int | float | str], ...] = ()
+    refresh_every: int = 1
+    network: str = "hard"
+    network_options: tuple[tuple[str, bool | int | float | str], ...] = ()
+    width: int = 128
+    depth: int = 2
+    dropout: float | None = None
+    input_dropout: float | None = None
+    shared_depth: int | None = None
+    optimizer: OptimizerSettings = field(
+        default_factory=lambda: OptimizerSettings(learning_rate=2e-3, weight_decay=1e-2)
+    )
+    layout: Layout = "one"
+    warm_up: float = 0.05
+    decay: Literal["cosine", "none"] = "cosine"
+    gradient_clip: float | None = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    batch_size: int | None = None
+    epochs: int | None = None
+    patience: int | None = None
+    when_converged: WhenConverged = "go_on"
+    task_patience: int | None = None
+    converged_weight: float = 0.1
+    validation_fraction: float = 0.15
+    bins: int | None = None
+    ensemble: int | None = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weights, str):
+            if self.weights not in WEIGHT_RULES:
+                raise InvalidInputError(
+                    f"`weights` must be {', '.join(WEIGHT_RULES)} or name=number pairs, got "
+                    f"{self.weights!r}{closest(self.weights, WEIGHT_RULES)}"
+                )
+        else:
+            pairs = tuple((str(name), float(value)) for name, value in dict(self.weights).items())
+            object.__setattr__(self, "weights", pairs)
+        object.__setattr__(self, "balancer_options", tuple(dict(self.balancer_options).items()))
+        auxiliary = self.auxiliary
+        names = (auxiliary,) if isinstance(auxiliary, str) else tuple(auxiliary)
+        object.__setattr__(self, "auxiliary", names)
+        if self.balancer is None and self.balancer_options:
+            raise InvalidInputError("`balancer_options` need a `balancer`; name one")
+        self.make_balancer()
+        object.__setattr__(self, "network_options", tuple(dict(self.network_options).items()))
+        check_settings(self.network, dict(self.network_options))
+        for name in ("width", "depth", "dropout", "input_dropout", "shared_depth"):
+            if name in dict(self.network_options):
+                raise InvalidInputError(
+                    f"`network_options` names {name!r}, which the recipe has itself; set `{name}`"
+                )
+        self._check_partition()
+        if self.shared_depth is not None and not 0 <= self.shared_depth <= self.depth:
+            raise InvalidInputError(
+                f"`shared_depth` must lie between 0 and the depth, {self.depth}, got "
+                f"{self.shared_depth}"
+            )
+        if self.shared_depth is not None and self.network != "hard":
+            raise InvalidInputError(
+                f"`shared_depth` goes with network 'hard', not {self.network!r}; leave one of them "
+                f"out"
+            )
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InvalidInputError(f"`{name}` must be at least {least}, got {value}")
+            if value is not None and not value <= most:
+                raise InvalidInputError(f"`{name}` must be at most {most:,}, got {value}")
+        if not 0 < self.validation_fraction < 1:
+            raise InvalidInputError(
+                f"`validation_fraction` must lie in (0, 1), got {self.validation_fraction}"
+            )
+
+    def _check_partition(self) -> None:
+        if self.partition is None:
+            return
+        groups = tuple(tuple(str(name) for name in group) for group in self.partition)
+        object.__setattr__(self, "partition", groups)
+        if not groups or not all(groups):
+            raise InvalidInputError(f"every group of `partition` must name a task, got {groups}")
+        if isinstance(self.schedule, Separate) and any(len(group) > 1 for group in groups):
+            raise InvalidInputError(
+                "schedule Separate() trains each task by itself; use Joint() or Alternating() for "
+                "the groups of `partition`"
+            )
+        names = [name for group in groups for name in group]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidInputError(f"`partition` names task {name!r} twice; name it once")
+
+    def make_balancer(self) -> Balancer | None:
+        """Return the balancer, freshly made; None for the weighted sum.
+
+        Raises:
+            InvalidInputError: There is no such method, or it can't take the options.
+        """
+        if self.balancer is None:
+            return None
+        return balancer_from_name(self.balancer, **dict(self.balancer_options))
+
+    def for_tasks(self, tasks: Sequence[Task]) -> Recipe:
+        """Return the recipe with what it leaves open chosen by the tasks of the whole table.
+
+        By all of them, so that recipes which group them differently differ in nothing else.
+        """
+        # by benchmarks/choose_defaults.py: classes are learned by heart sooner than numbers
+        classes = all(task.has_classes for task in tasks)
+        dropout, inputs = (0.5, 0.3) if classes else (0.1, 0.0)
+        return replace(
+            self,
+            dropout=dropout if self.dropout is None else self.dropout,
+            input_dropout=inputs if self.input_dropout is None else self.input_dropout,
+        )
+
+    def make_network(self, in_features: int, tasks: Sequence[Task]) -> Network:
+        """Return the network, freshly initialised from torch's random state.
+
+        Args:
+            in_features: Number of inputs.
+            tasks: The tasks that it predicts; where the table has others, see `for_tasks`.
+
+        Raises:
+            InvalidInputError: A setting of the network is out of range.
+        """
+        settings: dict[str, Any] = dict(self.network_options)
+        if self.shared_depth is not None:
+            settings["shared_depth"] = self.shared_depth
+        recipe = self.for_tasks(tasks)
+        return build_table_network(
+            self.network,
+            in_features,
+            tasks,
+            width=self.width,
+            depth=self.depth,
+            dropout=recipe.dropout,
+            input_dropout=recipe.input_dropout,
+            **settings,
+        )
+
+    def groups(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return which tasks share a network: as `partition` says, else all (or each alone).
+
+        Raises:
+            InvalidInputError: The partition names something that is no task, or leaves one out.
+        """
+        if self.partition is not None:
+            named = [name for group in self.partition for name in group]
+            for name in named:
+                if name not in tasks:
+                    raise InvalidInputError(
+                        f"`partition` names {name!r}, which is no task{closest(name, tasks)}"
+                    )
+            missing = [name for name in tasks if name not in named]
+            if missing:
+                raise InvalidInputError(
+                    f"`partition` says nothing about task {missing[0]!r}; name it in a group, or "
+                    f"in one of its own"
+                )
+            return [tuple(group) for group in self.partition]
+        if isinstance(self.schedule, Separate):
+            return [(name,) for name in tasks]
+        return [tuple(tasks)]
+
+    def chosen_ensemble(self, rows: int) -> int:
+        """Return the number of networks in place of each, for `rows` labelled rows."""
+        if self.ensemble is not None:
+            return self.ensemble
+        return 8 if rows <= 10_000 else 4 if rows <= 20_000 else 1
+
+    def chosen_batch_size(self, rows: int) -> int:
+        """Return the number of rows in a batch for `rows` training rows."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return int(min(1024, max(32, 2 ** round(math.log2(max(rows, 1) / 16)))))
+
+    def chosen_epochs(self, rows: int) -> int:
+        """Return the number of passes over `rows` training rows."""
+        if self.epochs is not None:
+            return self.epochs
+        batches = math.ceil(rows / self.chosen_batch_size(rows))
+        return min(300, max(20, math.ceil(1500 / batches)))
+
+    def chosen_patience(self, rows: int) -> int:
+        """Return after how many epochs without a better score training stops."""
+        return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
+
+    def trainer_settings(self, rows: int) -> dict[str, Any]:
+        """Return what `Trainer` is told of the optimisation, for `rows` training rows."""
+        return {
+            "optimizer": self.optimizer,
+            "layout": self.layout,
+            "warm_up": self.warm_up,
+            "decay": self.decay,
+            "gradient_clip": self.gradient_clip,
+            "l1": self.l1,
+            "l2": self.l2,
+            "batch_size": self.chosen_batch_size(rows),
+            "epochs": self.chosen_epochs(rows),
+            # tables' models are calibrated on held-out rows
+            "calibrated": True,
+        }
+
+    def given_weights(self, tasks: Sequence[str]) -> Mapping[str, float] | None:
+        """Return the weights that were given by number, None if a rule makes them.
+
+        Raises:
+            InvalidInputError: A weight names something that is no task.
+        """
+        if isinstance(self.weights, str):
+            return None
+        for name, _ in self.weights:
+            if name not in tasks:
+                raise InvalidInputError(
+                    f"`weights` names {name!r}, which is no task{closest(name, tasks)}"
+                )
+        return dict(self.weights)
+
+    def auxiliary_among(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Return which of all tasks of a table are auxiliary.
+
+        Raises:
+            InvalidInputError: A name is no task, or all tasks are auxiliary.
+        """
+        checked_auxiliary(self.auxiliary, tuple(tasks))
+        return self.auxiliary
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as values that JSON can hold.
+
+        Raises:
+            InvalidInputError: The order of alternating training is a function.
+        """
+        from pydantic import TypeAdapter
+
+        schedule = self.schedule
+        stretches = (
+            [phase.schedule for phase in schedule.phases]
+            if isinstance(schedule, Phases)
+            else [schedule]
+        )
+        if any(isinstance(one, Alternating) and callable(one.order) for one in stretches):
+            raise InvalidInputError(
+                f"recipe {self.name!r} can't be stored: the order of Alternating() is a function, "
+                f"which no file can hold; use an order that has a name"
+            )
+
+        result: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        return result
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Recipe:
+        """Return the recipe that `to_json` wrote.
+
+        Raises:
+            InvalidInputError: A value is missing or of the wrong type.
+        """
+        return from_plain(cls, dict(values), "recipe")
+
+
+def size_weights(labels: Mapping[str, int]) -> dict[str, float]:
+    """Return weights in proportion to the number of labelled rows, with mean 1."""
+    weights = BySize(dict(labels), tasks=list(labels)).task_weights
+    return dict(zip(labels, weights.tolist(), strict=True))
+
+
+def difficulty_weights(losses: Mapping[str, float]) -> dict[str, float]:
+    """Return weights in proportion to the tasks' single-task validation losses, with mean 1."""
+    # a task that is learned perfectly keeps a weight, if a tiny one
+    floored = {name: max(loss, 1e-6) for name, loss in losses.items()}
+    weights = ByDifficulty(floored, tasks=list(losses)).task_weights
+    return dict(zip(losses, weights.tolist(), strict=True))

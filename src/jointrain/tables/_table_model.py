@@ -1,0 +1,666 @@
+"""TableModel: networks fitted to the target columns of a table, with what is needed to predict."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from jointrain.data import (
+    Column,
+    SupervisedTable,
+    TableEncoder,
+    TableSchema,
+    TensorData,
+    as_table,
+    check_target_scale,
+    encode_targets,
+    outer_folds,
+    validation_split,
+)
+from jointrain.errors import InvalidInputError
+from jointrain.networks import Network
+from jointrain.tables._calibration import Calibration, scale_probabilities
+from jointrain.tables._gradient_weights import gradient_weights
+from jointrain.tables._recipe import Recipe, size_weights
+from jointrain.tables._weight_rules import Members, rounds
+from jointrain.task import Task
+from jointrain.training import (
+    FitRuns,
+    FittedNetwork,
+    Halves,
+    Phases,
+    Run,
+    Trainer,
+    fit_one_by_one,
+    mean_validation,
+    predict,
+)
+from jointrain.training.callbacks import Callback
+from jointrain.training.population import fit_together
+from jointrain.training.sampling import EVALUATION_ROWS, Separate, derived_seed
+
+
+class TablePredictor(ABC):
+    """What predicts target columns: predictions as a table, and how good they are."""
+
+    calibration: Calibration = Calibration()
+    """What rows that a model was not trained on tell of its predictions; by default nothing."""
+
+    columns: tuple[Column, ...]
+    """The feature columns of the table that it was fitted on."""
+
+    schema: TableSchema | None = None
+    """How the columns of that table were read; None if an older jointrain fitted it."""
+
+    @property
+    @abstractmethod
+    def predicted_tasks(self) -> tuple[Task, ...]:
+        """The tasks that it predicts."""
+
+    @abstractmethod
+    def predict(self, frame: Any) -> dict[str, np.ndarray]:
+        """Return the predictions of each task."""
+
+    def predict_interval(self, frame: Any, coverage: float = 0.9) -> dict[str, np.ndarray]:
+        """Return intervals for the values of each regression task.
+
+        They reach from the prediction to quantiles of the errors on rows that a network was not
+        trained on, below and above apart: of plain errors, or of ratios where labels are positive
+        and spread over a factor of ten or more. A target that was never negative has no interval
+        below 0. With an ensemble these are errors of single networks, which are somewhat larger
+        than those of its mean, so the intervals are rather too wide than too narrow.
+
+        Args:
+            frame: As in `predict`.
+            coverage: Which share of the true values the intervals are to hold, in (0, 1); default
+                0.9. It holds over all rows together, not for each kind of row.
+
+        Shape:
+            returns: [n, 2], lower and upper end in the target's unit; infinite where there were too
+            few rows for such a coverage.
+
+        Raises:
+            InvalidInputError: No task is of kind regression, or as in `predict`.
+        """
+        tasks = [task for task in self.predicted_tasks if not task.has_classes]
+        if not tasks:
+            raise InvalidInputError("intervals are for numbers, and every task has classes")
+        for task in tasks:  # a fault is said before the work is done
+            self.calibration.interval(task.name, np.zeros(0), coverage)
+        predictions = self.predict(frame)
+        return {
+            task.name: self.calibration.interval(task.name, predictions[task.name], coverage)
+            for task in tasks
+        }
+
+    def predict_table(self, frame: Any, intervals: float | None = None) -> pl.DataFrame:
+        """Return the predictions as a table, a row for each row of `frame`.
+
+        A regression task gives a column of its name. A class task gives a column of its name with
+        the most probable class, and a column ``name=class`` with the probability of each class.
+        Where a task has the name of such a further column, the column's name ends in
+        ``(probability)`` or ``(interval)``.
+
+        Args:
+            frame: As in `predict`.
+            intervals: Coverage of intervals of the regression tasks, in columns ``name_low`` and
+                ``name_high``; None (default) for none.
+
+        Raises:
+            InvalidInputError: As in `predict` and `predict_interval`.
+        """
+        predictions = self.predict(frame)
+        ends = {} if intervals is None else self.predict_interval(frame, intervals)
+        taken = {task.name for task in self.predicted_tasks}
+        columns: dict[str, Any] = {}
+
+        def add(name: str, kind: str, values: np.ndarray) -> None:
+            while name in taken:
+                name = f"{name} ({kind})"
+            taken.add(name)
+            columns[name] = values
+
+        for task in self.predicted_tasks:
+            prediction = predictions[task.name]
+            if not task.has_classes:
+                columns[task.name] = prediction
+                for side, end in enumerate(("low", "high") if task.name in ends else ()):
+                    add(f"{task.name}_{end}", "interval", ends[task.name][:, side])
+                continue
+            if task.kind == "binary":
+                prediction = np.stack([1 - prediction, prediction], axis=1)
+            columns[task.name] = [task.classes[i] for i in prediction.argmax(1)]
+            for index, label in enumerate(task.classes):
+                add(f"{task.name}={label}", "probability", prediction[:, index])
+        return pl.DataFrame(columns)
+
+    def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
+        """Return each task's metrics over the rows of `frame` that have its label.
+
+        Raises:
+            InvalidInputError: A feature or target column is missing or of another type.
+        """
+        tasks = self.predicted_tasks
+        table = self.conformed(frame, [task.name for task in tasks])
+        labels = encode_targets(table, list(tasks))
+        return evaluate_predictions(tasks, self.predict(table), labels)
+
+    def conformed(self, frame: Any, others: Sequence[str] = ()) -> pl.DataFrame:
+        """Return a table with the types that the features had in training, and the named columns.
+
+        Args:
+            frame: As in `predict`.
+            others: More columns to treat so.
+
+        Raises:
+            InvalidInputError: A column has a type that can't be turned into its own exactly.
+        """
+        table = as_table(frame)
+        if self.schema is None:
+            return table
+        return self.schema.only([*(column.name for column in self.columns), *others]).conform(table)
+
+
+@dataclass(frozen=True)
+class TableModel(TablePredictor):
+    """A fitted model for the target columns of a table.
+
+    Args:
+        tasks: What it predicts.
+        columns: The feature columns of the table it was fitted on.
+        encoder: Turns a table into network inputs.
+        scaling: Mean and standard deviation of each regression target, in the target's unit.
+        parts: The networks.
+        recipe: How they were trained.
+        seed: The seed of all random choices.
+        calibration: What rows that a network was not trained on tell of its predictions.
+        schema: How the columns of its table were read.
+    """
+
+    tasks: tuple[Task, ...]
+    columns: tuple[Column, ...]
+    encoder: TableEncoder
+    scaling: Mapping[str, tuple[float, float]]
+    parts: tuple[FittedNetwork, ...]
+    recipe: Recipe
+    seed: int
+    calibration: Calibration = field(default_factory=Calibration)
+    schema: TableSchema | None = None
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Validation loss of each task, the mean over the networks that predict it."""
+        return mean_validation(self.parts)
+
+    @property
+    def predicted_tasks(self) -> tuple[Task, ...]:
+        """The tasks that are not auxiliary."""
+        return tuple(task for task in self.tasks if task.name not in self.recipe.auxiliary)
+
+    def predict(self, frame: Any, *, auxiliary: bool = False) -> dict[str, np.ndarray]:
+        """Return the predictions of each task.
+
+        Args:
+            frame: A table with the feature columns (Polars, pandas, Arrow); other columns are
+                not looked at.
+            auxiliary: Predict auxiliary tasks, too.
+
+        Shape:
+            returns: [n] for regression (in the target's unit), [n] for binary (probability of the
+            second class), [n, c] for multiclass. Class probabilities are calibrated.
+
+        Raises:
+            InvalidInputError: A feature column is missing or of another type.
+        """
+        inputs = torch.from_numpy(self.encoder.transform(self.conformed(frame)))
+        tasks = self.tasks if auxiliary else self.predicted_tasks
+        return checked_predictions(
+            predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
+        )
+
+
+def checked_predictions(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return predictions of which each is a number.
+
+    Raises:
+        InvalidInputError: One is not: the model's weights are too large to compute with.
+    """
+    for name, values in predictions.items():
+        if not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise InvalidInputError(
+                f"the model gives no number for {name!r} in row {row + 1}: its weights are too "
+                "large to compute with; use another copy or fit it again"
+            )
+    return dict(predictions)
+
+
+def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of each regression target; 1 for a constant one.
+
+    Shape:
+        labels: [n, t], NaN where a label is missing.
+
+    Raises:
+        InvalidInputError: Values are too large or too close for double precision.
+    """
+    scaling = {}
+    for index, task in enumerate(tasks):
+        if task.kind == "regression":
+            values = labels[:, index].astype(np.float64)
+            check_target_scale(task.name, values)
+            deviation = float(np.nanstd(values))
+            mean = float(np.nanmean(values))
+            # equal values have a deviation of rounding errors
+            varies = deviation > 1e-12 * abs(mean)
+            scaling[task.name] = (mean, deviation if varies else 1.0)
+    return scaling
+
+
+def make_data(
+    inputs: Tensor,
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    scaling: Mapping[str, tuple[float, float]],
+) -> TensorData:
+    """Return tensors to train on: inputs, standardised values and class indices.
+
+    Shape:
+        inputs: [n, d]. labels: [n, t], NaN where a label is missing.
+    """
+    targets = {}
+    for index, task in enumerate(tasks):
+        mean, deviation = scaling.get(task.name, (0.0, 1.0))
+        values = (labels[:, index].astype(np.float64) - mean) / deviation
+        targets[task.name] = torch.from_numpy(values.astype(np.float32))
+    return TensorData(inputs, targets)
+
+
+def inner_splits(
+    recipe: Recipe,
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    seed: int,
+    groups: np.ndarray | None = None,
+    time: np.ndarray | None = None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the rows to train on and those for early stopping, of each member of the ensemble.
+
+    A single network keeps `Recipe.validation_fraction` of the rows. The members of an ensemble keep
+    the folds of a cross-validation in turn; by time, or where a task has too few labels for that,
+    they keep parts like the single network's.
+
+    Shape:
+        labels: [n, t], NaN where a label is missing. groups, time: [n].
+    """
+    count = min(recipe.chosen_ensemble(len(labels)), max(1, len(labels) // 2))
+    if count > 1 and time is None:
+        # fewer groups than members, or a task without a label on one side
+        with suppress(InvalidInputError):
+            return outer_folds(labels, tasks, count, seed, groups=groups)
+    return [
+        validation_split(
+            labels, tasks, recipe.validation_fraction, member_seed(seed, member), groups, time
+        )
+        for member in range(count)
+    ]
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of a member of an ensemble; the first has the ensemble's own."""
+    return seed if member == 0 else derived_seed(seed, f"member {member}")
+
+
+def fit_parts(
+    recipe: Recipe,
+    data: TensorData,
+    tasks: Sequence[Task],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    callbacks: Sequence[Callback] = (),
+    fit_runs: FitRuns = fit_one_by_one,
+) -> tuple[FittedNetwork, ...]:
+    """Train the networks of a recipe.
+
+    Args:
+        recipe: What to train.
+        data: Inputs and standardised targets of all rows.
+        tasks: The tasks.
+        splits: For each member of the ensemble the rows to train on and those for early stopping,
+            which may be none.
+        seed: Seed of the initial weights, batches, task order and dropout.
+        device: Where to train.
+        callbacks: Hooks of the trainers.
+        fit_runs: Fits the trainers.
+
+    Raises:
+        InvalidInputError: A task has no label in the training rows, or a loss is not finite.
+    """
+
+    def fit(recipes: Sequence[Recipe]) -> list[Members]:
+        runs = [
+            [
+                prepare_runs(
+                    chosen,
+                    data.take(torch.from_numpy(train)),
+                    data.take(torch.from_numpy(validation)) if len(validation) else None,
+                    tasks,
+                    seed=member_seed(seed, member),
+                    device=device,
+                    callbacks=callbacks,
+                )
+                for member, (train, validation) in enumerate(splits)
+            ]
+            for chosen in recipes
+        ]
+        fit_runs([run for of_recipe in runs for of_member in of_recipe for run in of_member])
+        return [
+            [[part for run in of_member for part in run.parts()] for of_member in of_recipe]
+            for of_recipe in runs
+        ]
+
+    wanted = rounds(recipe, tasks)
+    recipes = next(wanted)
+    while True:
+        try:
+            recipes = wanted.send(fit(recipes))
+        except StopIteration as end:
+            return tuple(part for parts in end.value for part in parts)
+
+
+def prepare_runs(
+    recipe: Recipe,
+    train: TensorData,
+    validation: TensorData | None,
+    tasks: Sequence[Task],
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    callbacks: Sequence[Callback] = (),
+    first_half: int = 0,
+) -> list[Run]:
+    """Return the runs of a recipe, one for each network, ready to be fitted.
+
+    Args:
+        recipe: What to train; a rule of weights that needs other runs is left to `rounds`.
+        train: Rows to train on.
+        validation: Rows for early stopping, None for none.
+        tasks: The tasks.
+        seed: Seed of the initial weights, batches, task order and dropout.
+        device: Where to train.
+        callbacks: Hooks of the trainers.
+        first_half: How many of the validation rows, the first ones, are a half whose predictions
+            are to come from weights that the others have chosen, see `Halves`; 0 for no halves.
+    """
+    recipe = recipe.for_tasks(tasks)
+    names = [task.name for task in tasks]
+    weights = recipe.given_weights(names)
+    recipe.auxiliary_among(names)
+    if recipe.weights == "size":
+        weights = size_weights(
+            {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
+        )
+    elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
+        weights = _explored_weights(recipe, train, tasks, seed, device)
+    by_name = {task.name: task for task in tasks}
+    return [
+        _prepare_run(
+            recipe,
+            train,
+            validation,
+            [by_name[name] for name in group],
+            weights,
+            seed,
+            device,
+            callbacks,
+            first_half,
+        )
+        for group in recipe.groups(names)
+    ]
+
+
+def _explored_weights(
+    recipe: Recipe, train: TensorData, tasks: Sequence[Task], seed: int, device: str | torch.device
+) -> dict[str, float]:
+    """Return the rule ``gradients``' weights: group by group, from a part of a joint run."""
+    by_name = {task.name: task for task in tasks}
+    weights: dict[str, float] = {}
+    for group in recipe.groups(list(by_name)):
+        members = [by_name[name] for name in group]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = recipe.make_network(train.inputs.shape[1], members)
+        weights |= gradient_weights(
+            network,
+            members,
+            train,
+            **recipe.trainer_settings(len(train)),
+            seed=seed,
+            device=device,
+        )
+    return weights
+
+
+def _prepare_run(
+    recipe: Recipe,
+    train: TensorData,
+    validation: TensorData | None,
+    tasks: Sequence[Task],
+    weights: Mapping[str, float] | None,
+    seed: int,
+    device: str | torch.device,
+    callbacks: Sequence[Callback],
+    first_half: int,
+) -> Run:
+    """Return the run of tasks that share a network."""
+    names = tuple(task.name for task in tasks)
+    rows = int(
+        torch.stack([task.labelled(train.targets[task.name]) for task in tasks]).any(0).sum()
+    )
+    alone = len(tasks) == 1
+    helping = tuple(name for name in names if name in recipe.auxiliary)
+    # a group of tasks that only help others has none to help
+    auxiliary = () if len(helping) == len(names) else helping
+    if validation is not None and not any(
+        bool(task.labelled(validation.targets[task.name]).any())
+        for task in tasks
+        if task.name not in auxiliary
+    ):
+        validation = None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = recipe.make_network(train.inputs.shape[1], tasks)
+    phased = isinstance(recipe.schedule, Phases)
+    trainer = Trainer(
+        network,
+        tasks,
+        schedule=Separate() if alone and not phased else recipe.schedule,
+        auxiliary=auxiliary,
+        # the weight of a task that is trained alone would only change its learning rate
+        weights=None if alone or weights is None else weights,
+        balancer=None if alone else recipe.make_balancer(),
+        refresh_every=recipe.refresh_every,
+        **recipe.trainer_settings(rows),
+        patience=None if validation is None else recipe.chosen_patience(rows),
+        when_converged="go_on" if validation is None else recipe.when_converged,
+        task_patience=None if validation is None else recipe.task_patience,
+        converged_weight=recipe.converged_weight,
+        seed=seed,
+        device=device,
+        callbacks=callbacks,
+    )
+    # phases stop by rows of their own, and may end with several networks
+    if validation is None or phased or not first_half:
+        return Run(trainer, train, validation)
+    return Run(trainer, train, validation, Halves(validation, first_half))
+
+
+def predict_parts(
+    parts: Sequence[FittedNetwork],
+    tasks: Sequence[Task],
+    scaling: Mapping[str, tuple[float, float]],
+    inputs: Tensor,
+    temperatures: Mapping[str, float] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the predictions of each task, regression in the target's unit.
+
+    Where several parts predict a task, the mean of their values or probabilities.
+
+    Args:
+        parts: The networks.
+        tasks: The tasks to predict.
+        scaling: Mean and standard deviation of each regression target.
+        inputs: Encoded features.
+        temperatures: Of class tasks; each part's probabilities are calibrated by it. Default 1.
+
+    Shape:
+        inputs: [n, d]. returns: as `TableModel.predict`.
+    """
+    by_name = {task.name: task for task in tasks}
+    found: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
+    # a slice at a time: in float64, a large table would take twice its size
+    slices = torch.split(inputs, EVALUATION_ROWS)
+    for part in parts:
+        part_tasks = [by_name[name] for name in part.tasks if name in by_name]
+        network = in_double_precision(part.network)
+        predictions = [predict(network, part_tasks, rows.double()) for rows in slices]
+        for name in predictions[0]:
+            mean, deviation = scaling.get(name, (0.0, 1.0))
+            values = torch.cat([rows[name] for rows in predictions]).numpy()
+            if name in scaling:
+                values = values * deviation + mean
+            found[name].append(scale_probabilities(values, (temperatures or {}).get(name, 1.0)))
+    return {name: np.mean(values, axis=0) for name, values in found.items()}
+
+
+def in_double_precision(network: Network) -> Network:
+    """Return a copy in float64, or the network itself if it is.
+
+    There the rounding of a row does not depend on the rows beside it.
+    """
+    if all(parameter.dtype == torch.float64 for parameter in network.parameters()):
+        return network
+    return copy.deepcopy(network).double()
+
+
+def predict_unseen(
+    parts: Sequence[FittedNetwork],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    tasks: Sequence[Task],
+    scaling: Mapping[str, tuple[float, float]],
+    inputs: Tensor,
+) -> dict[str, np.ndarray]:
+    """Return predictions of each row by networks that were not trained on it; NaN if there is none.
+
+    Args:
+        parts: The networks, those of each member of the ensemble together.
+        splits: For each member the rows trained on and those for early stopping.
+        tasks: The tasks to predict.
+        scaling: Mean and standard deviation of each regression target.
+        inputs: Encoded features of all rows.
+
+    Shape:
+        inputs: [n, d]. returns: as `TableModel.predict`.
+    """
+    count = len(parts) // len(splits)
+    totals: dict[str, np.ndarray] = {}
+    times = np.zeros(len(inputs))
+    for member, (_, rows) in enumerate(splits):
+        if not len(rows):
+            continue
+        own = parts[member * count : (member + 1) * count]
+        times[rows] += 1
+        for name, values in predict_parts(
+            own, tasks, scaling, inputs[torch.from_numpy(rows)]
+        ).items():
+            total = totals.setdefault(name, np.zeros((len(inputs), *values.shape[1:])))
+            total[rows] += values
+    times[times == 0] = np.nan
+    if not totals:
+        shapes = {t.name: (len(t.classes),) if t.kind == "multiclass" else () for t in tasks}
+        return {name: np.full((len(inputs), *shape), np.nan) for name, shape in shapes.items()}
+    return {
+        name: total / times.reshape(-1, *[1] * (total.ndim - 1)) for name, total in totals.items()
+    }
+
+
+def evaluate_predictions(
+    tasks: Sequence[Task], predictions: Mapping[str, np.ndarray], labels: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return each task's metrics over its labelled rows, by task and metric name.
+
+    Shape:
+        predictions: as `TableModel.predict`. labels: [n, t], NaN where a label is missing.
+    """
+    return {
+        task.name: task.evaluate(
+            torch.from_numpy(np.asarray(predictions[task.name], dtype=np.float64)),
+            torch.from_numpy(labels[:, index].astype(np.float64)),
+        )
+        for index, task in enumerate(tasks)
+    }
+
+
+def fit_table(
+    table: SupervisedTable,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    callbacks: Sequence[Callback] = (),
+    fit_runs: FitRuns = fit_together,
+) -> TableModel:
+    """Fit a recipe on all rows of a table.
+
+    A part of the rows is used for early stopping and not trained on, a different one by each member
+    of an ensemble; see `inner_splits`.
+
+    Args:
+        table: The rows, with tasks and feature columns.
+        recipe: How.
+        seed: Seed of all random choices.
+        device: Where to train: auto, cpu or cuda.
+        callbacks: Hooks of the trainers.
+        fit_runs: Fits the trainers; default `jointrain.training.population.fit_together`, which
+            trains small networks as one program and others one after the other.
+
+    Raises:
+        InvalidInputError: The table or the recipe can't be used as they are.
+    """
+    tasks, labels = table.tasks, table.labels()
+    names = [task.name for task in tasks]
+    recipe.given_weights(names)
+    recipe.groups(names)
+    recipe.auxiliary_among(names)
+    encoder = TableEncoder(recipe.bins).fit(table.frame, list(table.columns), seed)
+    scaling = target_scaling(labels, tasks)
+    data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)
+    splits = inner_splits(recipe, labels, tasks, seed, table.groups, table.time)
+    parts = fit_parts(
+        recipe,
+        data,
+        tasks,
+        splits,
+        seed=seed,
+        device=device,
+        callbacks=callbacks,
+        fit_runs=fit_runs,
+    )
+    predicted = [task for task in tasks if task.name not in recipe.auxiliary]
+    unseen = predict_unseen(parts, splits, predicted, scaling, data.inputs)
+    kept = [names.index(task.name) for task in predicted]
+    calibration = Calibration.fit(predicted, unseen, labels[:, kept])
+    return TableModel(
+        tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration, table.schema
+    )

@@ -1,0 +1,76 @@
+"""Run: a trainer with its data, which leaves fitted networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jointrain.data import TensorData
+from jointrain.training._fitted_network import FittedNetwork
+from jointrain.training._halves import Halves
+from jointrain.training._trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trainer and the data that it is to be fitted to; leaves fitted networks.
+
+    Args:
+        trainer: Not fitted yet.
+        train: Rows to train on.
+        validation: Rows for early stopping, None for none.
+        halves: Keeps weights for either half of the validation rows, if that is wanted.
+    """
+
+    trainer: Trainer
+    train: TensorData
+    validation: TensorData | None
+    halves: Halves | None = None
+
+    def fit(self) -> list[FittedNetwork]:
+        """Train, and return the parts."""
+        trainer = self.trainer
+        callbacks = trainer.callbacks
+        if self.halves is not None:
+            trainer.callbacks = (*callbacks, self.halves)
+        trainer.fit(self.train, self.validation)
+        trainer.callbacks = callbacks
+        return self.parts()
+
+    def parts(self) -> list[FittedNetwork]:
+        """Return what the fitted trainer made: its network, and those of tasks tuned alone."""
+        trainer = self.trainer
+        names, history = tuple(trainer.tasks), trainer.history
+        common = tuple(name for name in names if name not in trainer.own_networks)
+        groups = [(name,) for name in trainer.own_networks] + ([common] if common else [])
+        parts = []
+        for group in groups:
+            # the last record that was the best tells of the weights that were kept
+            best = {
+                name: next((r for r in reversed(history) if r.best and name in r.validation), None)
+                for name in group
+            }
+            found = {name: record for name, record in best.items() if record is not None}
+            epoch = max((record.epoch for record in found.values()), default=history[-1].epoch)
+            own = trainer.network_for(group[0]).to("cpu")
+            parts.append(
+                FittedNetwork(
+                    group,
+                    own,
+                    {name: trainer.weights[name] for name in group},
+                    {name: record.validation[name] for name, record in found.items()},
+                    (len(history), epoch),
+                    None if self.halves is None else self.halves.states,
+                )
+            )
+        return parts
+
+
+FitRuns = Callable[[Sequence[Run]], None]
+"""Fits the trainers of runs, one after the other or in whatever way gives the same."""
+
+
+def fit_one_by_one(runs: Sequence[Run]) -> None:
+    """Fit the trainers of runs, one after the other."""
+    for run in runs:
+        run.fit()

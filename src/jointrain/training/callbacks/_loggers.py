@@ -1,0 +1,262 @@
+"""Logging: the figures of a run to the terminal, a file, TensorBoard or MLflow."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import re
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from torch import Tensor
+
+from jointrain.errors import InvalidInputError, MissingDependencyError
+from jointrain.training.callbacks._callback import Callback, EpochRecord
+
+if TYPE_CHECKING:
+    from jointrain.training._trainer import Trainer
+
+
+class Logger(Callback):
+    """Base of all loggers: gives names to what a run shows; a new one writes `log` alone.
+
+    The names are ``epoch``, ``score``, ``best`` (1 or 0), ``training/<task>`` and
+    ``validation/<task>`` at the end of an epoch; ``loss/<task>`` and, with a balancer that has
+    weights, ``weight/<task>`` at single steps. Losses are in the tasks' own units.
+
+    Args:
+        every: Steps from one record of a step to the next; default None: none, which saves waiting
+            for the GPU.
+
+    Raises:
+        InvalidInputError: `every` is less than 1.
+    """
+
+    def __init__(self, *, every: int | None = None) -> None:
+        if every is not None and every < 1:
+            raise InvalidInputError(f"`every` must be at least 1, got {every}")
+        self.every = every
+
+    @abstractmethod
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values after the given number of steps."""
+
+    def on_step_end(self, trainer: Trainer, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Log the losses of every so many steps, and the balancer's weights."""
+        if self.every is None or step % self.every:
+            return
+        values = {f"loss/{name}": float(loss) for name, loss in losses.items()}
+        balanced = trainer.balanced
+        if balanced is not None and balanced.weights is not None:
+            pairs = zip(balanced.tasks, balanced.weights.tolist(), strict=True)
+            values.update((f"weight/{name}", weight) for name, weight in pairs)
+        self.log(step, values)
+
+    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:  # noqa: ARG002
+        """Log the epoch."""
+        values: dict[str, float] = {"epoch": record.epoch}
+        values.update((f"training/{name}", loss) for name, loss in record.training.items())
+        values.update((f"validation/{name}", loss) for name, loss in record.validation.items())
+        if record.score is not None:
+            values["score"] = record.score
+            values["best"] = float(record.best)
+        self.log(record.step, values)
+
+
+class ConsoleLogger(Logger):
+    """Prints a line for each epoch.
+
+    Args:
+        every: See `Logger`.
+        console: Where to print; default the terminal.
+    """
+
+    def __init__(self, *, every: int | None = None, console: Console | None = None) -> None:
+        super().__init__(every=every)
+        self._console = console or Console()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Print the values in one line; the best epoch so far in bold."""
+        rest = dict(values)
+        best = bool(rest.pop("best", 0))
+        words = [f"epoch {rest.pop('epoch'):.0f}"] if "epoch" in rest else []
+        words.append(f"step {step}")
+        words.extend(f"{name} {value:.4g}" for name, value in rest.items())
+        if best:
+            words.append("best")
+        self._console.print(
+            "  ".join(words), style="bold" if best else None, markup=False, highlight=False,
+            soft_wrap=True,
+        )  # fmt: skip
+
+
+class CSVLogger(Logger):
+    """Writes a line for each epoch to a CSV file, readable while the run goes on.
+
+    Columns are the step and the names of `Logger`, for all tasks; a cell is empty where a line has
+    no such value.
+
+    Args:
+        path: The file; a run replaces what an earlier one wrote. Its folder must exist.
+        every: See `Logger`.
+
+    Raises:
+        InvalidInputError: The folder does not exist (when training starts).
+    """
+
+    def __init__(self, path: str | Path, *, every: int | None = None) -> None:
+        super().__init__(every=every)
+        self.path = Path(path)
+        self._file: TextIO | None = None
+        self._writer: csv.DictWriter[str] | None = None
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Open the file and write the heading."""
+        if not self.path.parent.is_dir():
+            raise InvalidInputError(
+                f"the folder {str(self.path.parent)!r} of the log does not exist; make it first"
+            )
+        kinds = ["training", "validation", *(["loss", "weight"] if self.every else [])]
+        columns = ["step", "epoch", "score", "best"]
+        columns += [f"{kind}/{name}" for kind in kinds for name in trainer.tasks]
+        # a log is written as it grows: a run that is stopped leaves what it has seen
+        self._file = self.path.open("w", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, columns)
+        self._writer.writeheader()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values as a line."""
+        assert self._writer is not None
+        assert self._file is not None
+        whole = {name: int(values[name]) for name in ("epoch", "best") if name in values}
+        self._writer.writerow({"step": step, **values, **whole})
+        self._file.flush()
+
+    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Close the file."""
+        assert self._file is not None
+        self._file.close()
+
+
+class TensorBoardLogger(Logger):
+    """Writes scalars for TensorBoard; show them with ``tensorboard --logdir <folder>``.
+
+    Args:
+        folder: Where the event files go; each run needs one of its own.
+        every: See `Logger`.
+
+    Raises:
+        MissingDependencyError: The package tensorboard is not installed.
+    """
+
+    def __init__(self, folder: str | Path, *, every: int | None = None) -> None:
+        super().__init__(every=every)
+        self.folder = Path(folder)
+        _optional("tensorboard", "tensorboard")
+        self._writer: Any = None
+
+    def on_fit_start(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Open an event file."""
+        self._writer = _optional("torch.utils.tensorboard", "tensorboard").SummaryWriter(
+            str(self.folder)
+        )
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values as scalars."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Close the event file."""
+        self._writer.close()
+
+
+class MLflowLogger(Logger):
+    """Logs metrics and the run's settings to MLflow.
+
+    If an MLflow run is active when training starts, that one is logged to and left open; otherwise
+    a run is made and ended with the training.
+
+    Args:
+        experiment: Name of the experiment of a run that is made; default that of MLflow. It is made
+            if there is none.
+        run_name: Name of a run that is made; default one that MLflow thinks up.
+        tracking_uri: Where MLflow keeps its runs; default as MLflow is set up.
+        every: See `Logger`.
+
+    Raises:
+        MissingDependencyError: The package mlflow is not installed.
+    """
+
+    def __init__(
+        self,
+        experiment: str | None = None,
+        *,
+        run_name: str | None = None,
+        tracking_uri: str | None = None,
+        every: int | None = None,
+    ) -> None:
+        super().__init__(every=every)
+        self._mlflow = _optional("mlflow", "mlflow")
+        self._client = self._mlflow.MlflowClient(tracking_uri=tracking_uri)
+        self._experiment = experiment
+        self._run_name = run_name
+        self._own = False
+        self.run_id: str | None = None
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Find the active run or make one, and log the settings."""
+        active = self._mlflow.active_run()
+        self._own = active is None
+        if active is None:
+            active = self._client.create_run(self._experiment_id(), run_name=self._run_name)
+        self.run_id = active.info.run_id
+        balancer = trainer.balancer
+        settings = {
+            "schedule": str(trainer.schedule),
+            "balancer": "sum" if balancer is None else str(balancer),
+            "batch_size": trainer.batch_size,
+            "seed": trainer.seed,
+        }
+        for name, value in settings.items():
+            self._client.log_param(self.run_id, name, value)
+
+    def _experiment_id(self) -> str:
+        if self._experiment is None:
+            return "0"
+        found = self._client.get_experiment_by_name(self._experiment)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self._client.create_experiment(self._experiment))
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Log the values as metrics."""
+        now = int(1000 * time.time())
+        for name, value in values.items():
+            # MLflow allows no other characters in a name
+            key = re.sub(r"[^\w\-. /]", "_", name)
+            self._client.log_metric(self.run_id, key, value, timestamp=now, step=step)
+
+    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """End a run that was made here."""
+        if self._own:
+            self._client.set_terminated(self.run_id)
+
+
+def _optional(module: str, extra: str) -> Any:
+    """Import a module of an extra.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"logging to {extra} needs the package {extra}; pip install 'jointrain[{extra}]'"
+        ) from error

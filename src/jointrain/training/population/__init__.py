@@ -1,0 +1,9 @@
+"""Population: many small runs trained as one program."""
+
+from jointrain.training.population._population import fit_population, fit_together, why_not_stacked
+
+__all__ = [
+    "fit_population",
+    "fit_together",
+    "why_not_stacked",
+]

@@ -1,0 +1,27 @@
+"""Sampling: which tasks and which rows a step trains on."""
+
+from jointrain.training.sampling._batches import EVALUATION_ROWS, Batch, RowSampler, StepRows
+from jointrain.training.sampling._mixture import Mixture, MixturePlan
+from jointrain.training.sampling._mixture_loader import MixtureLoader
+from jointrain.training.sampling._random_numbers import derived_seed
+from jointrain.training.sampling._schedule import Alternating, Course, Joint, Schedule, Separate
+from jointrain.training.sampling._task_sets import Data, TaskSets, input_batches
+
+__all__ = [
+    "EVALUATION_ROWS",
+    "Alternating",
+    "Batch",
+    "Course",
+    "Data",
+    "Joint",
+    "Mixture",
+    "MixtureLoader",
+    "MixturePlan",
+    "RowSampler",
+    "Schedule",
+    "Separate",
+    "StepRows",
+    "TaskSets",
+    "derived_seed",
+    "input_batches",
+]

@@ -1,0 +1,256 @@
+"""Batches: which rows of which data sets a step trains on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from jointrain.data import TensorData
+from jointrain.errors import InvalidInputError
+from jointrain.task import IGNORED, Task
+
+EVALUATION_ROWS = 8192
+"""How many rows go through the network at once where no gradient is needed."""
+
+
+class RowSampler:
+    """Draws row numbers without end; every row once before any row twice.
+
+    Args:
+        rows: Row numbers to draw from, [n].
+        batch_size: Rows in a batch at most. Batches are of nearly equal size: a last batch of two
+            rows would be noise.
+        generator: Source of the order, which is drawn anew for each pass.
+    """
+
+    def __init__(self, rows: Tensor, batch_size: int, generator: torch.Generator) -> None:
+        self.rows = rows
+        self._generator = generator
+        batches = math.ceil(len(rows) / batch_size)
+        self._bounds = [round(len(rows) * i / batches) for i in range(batches + 1)]
+        self._stream = self._slices()
+
+    @property
+    def count(self) -> int:
+        """How many batches a pass makes."""
+        return len(self._bounds) - 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether every batch holds all rows, in their order."""
+        return len(self._bounds) == 2
+
+    def _slices(self) -> Iterator[tuple[Tensor, int, int]]:
+        while self.whole:
+            yield self.rows, 0, len(self.rows)
+        while True:
+            order = self.rows[torch.randperm(len(self.rows), generator=self._generator)]
+            for start, end in zip(self._bounds, self._bounds[1:], strict=False):
+                yield order, start, end
+
+    def draw_slice(self) -> tuple[Tensor, int, int]:
+        """Return the next batch as a slice of a pass: row numbers in order, start and end."""
+        return next(self._stream)
+
+    def draw(self) -> Tensor:
+        """Return the row numbers of the next batch."""
+        order, start, end = self.draw_slice()
+        return order[start:end]
+
+
+class StepRows:
+    """Draws rows of one data set for any of its tasks: those that have a label of one of them.
+
+    Args:
+        labelled: For each task whether each row has its label, [n] booleans.
+        batch_size: Rows in a batch at most.
+        generator: Source of the order.
+    """
+
+    def __init__(
+        self, labelled: Mapping[str, Tensor], batch_size: int, generator: torch.Generator
+    ) -> None:
+        self._labelled = labelled
+        self._batch_size = batch_size
+        self._generator = generator
+        self._samplers: dict[tuple[str, ...], RowSampler] = {}
+
+    def sampler(self, tasks: tuple[str, ...]) -> RowSampler:
+        """Return the sampler of the rows that have a label of one of the tasks."""
+        if tasks not in self._samplers:
+            rows = torch.stack([self._labelled[name] for name in tasks]).any(0).nonzero().squeeze(1)
+            self._samplers[tasks] = RowSampler(rows, self._batch_size, self._generator)
+        return self._samplers[tasks]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one data set and the tasks that they train.
+
+    Args:
+        data: Inputs and targets.
+        tasks: The tasks.
+        complete: For each task whether every row has its label.
+        present: For each task whether any row has its label, [t] booleans; None if all have one.
+    """
+
+    data: TensorData
+    tasks: tuple[str, ...]
+    complete: tuple[bool, ...]
+    present: Tensor | None = None
+
+
+class SetBatches(Protocol):
+    """Draws batches of one data set."""
+
+    def draw(self, tasks: tuple[str, ...]) -> Batch:
+        """Return the next batch with the targets of the given tasks."""
+
+    def count(self, tasks: tuple[str, ...]) -> int:
+        """Return how many batches the rows with a label of any of the tasks make."""
+
+    def first(self) -> Batch:
+        """Return a batch of few rows with all targets; draws nothing."""
+
+    def once(self) -> Iterator[Batch]:
+        """Yield all rows once with all targets, in no random order."""
+
+    def close(self) -> None:
+        """Free what drawing has opened."""
+
+
+class TensorBatches:
+    """Draws batches of one data set in memory: rows that have a label of one of the step's tasks.
+
+    Args:
+        data: The data set.
+        tasks: The tasks that it serves.
+        batch_size: Rows in a batch at most.
+        generator: Source of the order of the rows.
+    """
+
+    def __init__(
+        self, data: TensorData, tasks: Sequence[Task], batch_size: int, generator: torch.Generator
+    ) -> None:
+        self._data = data
+        self._labelled = {task.name: task.labelled(data.targets[task.name]).cpu() for task in tasks}
+        self._rows = StepRows(self._labelled, batch_size, generator)
+        # the data set with the targets of some tasks, whether these are complete, and the one
+        # batch of a set that fits into one
+        self._views: dict[
+            tuple[str, ...], tuple[TensorData, tuple[bool, ...], TensorData | None]
+        ] = {}
+        self._matrices: dict[tuple[str, ...], Tensor] = {}
+
+    def _view(
+        self, tasks: tuple[str, ...]
+    ) -> tuple[TensorData, tuple[bool, ...], TensorData | None]:
+        if tasks not in self._views:
+            sampler = self._rows.sampler(tasks)
+            complete = tuple(bool(self._labelled[name][sampler.rows].all()) for name in tasks)
+            data = self._data.only(tasks)
+            whole = None
+            if sampler.whole:
+                all_rows = len(sampler.rows) == len(data)
+                whole = data if all_rows else data.take(sampler.rows.to(data.device))
+            self._views[tasks] = data, complete, whole
+        return self._views[tasks]
+
+    def draw(self, tasks: tuple[str, ...]) -> Batch:
+        """Return the next batch with the targets of the given tasks."""
+        data, complete, whole = self._view(tasks)
+        if whole is not None:
+            return Batch(whole, tasks, complete)
+        rows = self._rows.sampler(tasks).draw()
+        present = None if all(complete) else self._matrix(tasks)[rows].any(0)
+        return Batch(data.take(rows.to(data.device)), tasks, complete, present)
+
+    def _matrix(self, tasks: tuple[str, ...]) -> Tensor:
+        """Return which rows have which task's label, [n, t]."""
+        if tasks not in self._matrices:
+            self._matrices[tasks] = torch.stack([self._labelled[name] for name in tasks], 1)
+        return self._matrices[tasks]
+
+    def count(self, tasks: tuple[str, ...]) -> int:
+        """Return how many batches the rows with a label of any of the tasks make."""
+        return self._rows.sampler(tasks).count
+
+    def first(self) -> Batch:
+        """Return the first row with all targets."""
+        return self._part(0, 1)
+
+    def once(self) -> Iterator[Batch]:
+        """Yield all rows in order."""
+        for start in range(0, len(self._data), EVALUATION_ROWS):
+            yield self._part(start, start + EVALUATION_ROWS)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _part(self, start: int, end: int) -> Batch:
+        names = tuple(self._labelled)
+        return Batch(self._data.part(start, end), names, (False,) * len(names))
+
+
+def mix(batches: Sequence[Batch]) -> Batch:
+    """Put the rows of several batches into one, their missing labels marked.
+
+    Raises:
+        InvalidInputError: The batches' inputs are not of one form and size.
+    """
+    sizes = [len(batch.data) for batch in batches]
+    targets: dict[str, Tensor] = {}
+    for position, batch in enumerate(batches):
+        before, after = sum(sizes[:position]), sum(sizes[position + 1 :])
+        for name, target in batch.data.targets.items():
+            if not target.is_floating_point():
+                target = target.long()
+            missing = math.nan if target.is_floating_point() else IGNORED
+            targets[name] = torch.cat(
+                [
+                    target.new_full((before, *target.shape[1:]), missing),
+                    target,
+                    target.new_full((after, *target.shape[1:]), missing),
+                ]
+            )
+    inputs = _joined([batch.data.inputs for batch in batches])
+    names = tuple(targets)
+    return Batch(TensorData(inputs, targets), names, (False,) * len(names))
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Concatenate tensors in nested dictionaries, tuples and lists of the same form."""
+    first = parts[0]
+    if all(isinstance(part, Tensor) for part in parts):
+        if len({(part.shape[1:], part.dtype) for part in parts}) == 1:
+            return torch.cat(list(parts))
+        raise _not_joined([f"{part.dtype} {list(part.shape)}" for part in parts])
+    if isinstance(first, Mapping) and all(
+        isinstance(part, Mapping) and part.keys() == first.keys() for part in parts
+    ):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, (tuple, list)) and all(
+        type(part) is type(first) and len(part) == len(first) for part in parts
+    ):
+        items = [_joined(entries) for entries in zip(*parts, strict=True)]
+        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
+    raise _not_joined(
+        [
+            f"{type(part).__name__} of {', '.join(map(str, part))}"
+            if isinstance(part, Mapping)
+            else type(part).__name__
+            for part in parts
+        ]
+    )
+
+
+def _not_joined(forms: Sequence[str]) -> InvalidInputError:
+    return InvalidInputError(
+        f"the inputs of the data sets do not go into one batch: {' and '.join(forms)}; leave out "
+        f"mixed=True, and each set has batches of its own"
+    )

@@ -1,0 +1,218 @@
+"""Batches from data loaders and data sets: the same ones whatever the number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from jointrain.data import DataSource, TensorData
+from jointrain.errors import InvalidInputError
+from jointrain.task import Task
+from jointrain.training.sampling._batches import Batch, RowSampler
+from jointrain.training.sampling._random_numbers import RandomNumbers, derived_seed, seed_all
+
+
+class LoaderBatches:
+    """Draws batches of one data set that is read by a DataLoader, without end.
+
+    Args:
+        source: The data set.
+        tasks: The tasks that it serves.
+        batch_size: Rows in a batch at most, if the data set is not a DataLoader.
+        seed: Seed of the order of the rows and of random numbers drawn while reading them.
+        device: Where the batches are wanted.
+    """
+
+    def __init__(
+        self,
+        source: DataSource,
+        tasks: Sequence[Task],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._source = source
+        self._tasks = {task.name: task for task in tasks}
+        self._batch_size = batch_size
+        self._seed = seed
+        self._device = device
+        self._numbers = RandomNumbers()
+        self._stream: Iterator[Any] | None = None
+        self._ahead: list[Any] = []
+        self._seen = False
+
+    @property
+    def what(self) -> str:
+        """The data set in an error's words."""
+        return f"the data set of task{'s' if len(self._tasks) > 1 else ''} {', '.join(self._tasks)}"
+
+    def draw(self, tasks: tuple[str, ...]) -> Batch:
+        """Return the next batch with the targets of the given tasks."""
+        raw = self._ahead.pop() if self._ahead else self._next()
+        return self._batch(raw, tasks, check=not self._seen)
+
+    def count(self, tasks: tuple[str, ...]) -> int:  # noqa: ARG002
+        """Return how many batches a pass makes, whatever the tasks; 0 if it is not known."""
+        return self._source.batches(self._batch_size) or 0
+
+    def first(self) -> Batch:
+        """Return the batch that will be drawn next, all tasks."""
+        if not self._ahead:
+            self._ahead.append(self._next())
+        return self._batch(self._ahead[0], tuple(self._tasks), check=True)
+
+    def once(self) -> Iterator[Batch]:
+        """Yield the batches of one pass, rows in the loader's order or else in their own."""
+        for raw in one_pass(self._source, self._batch_size, self._seed):
+            yield self._batch(raw, tuple(self._tasks), check=True)
+
+    def close(self) -> None:
+        """End the worker processes; the next draw starts anew."""
+        self._stream = None
+        self._ahead = []
+
+    def _batch(self, raw: Any, tasks: tuple[str, ...], *, check: bool) -> Batch:
+        everything = tuple(self._tasks)
+        try:
+            data = self._source.read(raw, everything, everything if check else tasks)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{self.what}: {error}") from None
+        if check:
+            for name, task in self._tasks.items():
+                task.check_target(data.targets[name])
+            data = TensorData(data.inputs, {name: data.targets[name] for name in tasks})
+        return Batch(data.to(self._device), tasks, (False,) * len(tasks))
+
+    def _next(self) -> Any:
+        if self._stream is None:
+            self._stream = self._passes()
+        return next(self._stream)
+
+    def _passes(self) -> Iterator[Any]:
+        if self._source.has_rows:
+            rows = RowSampler(
+                torch.arange(len(self._source.data)),
+                self._batch_size,
+                torch.Generator().manual_seed(derived_seed(self._seed, "rows")),
+            )
+            loader = _loader_of_rows(self._source, _numbered(rows), self._seed)
+            with self._numbers.active(derived_seed(self._seed, "loader")):
+                batches = iter(loader)
+            left = self._source.batches(self._batch_size) or 0
+            while True:
+                with self._numbers.active():
+                    batch = next(batches)
+                yield batch
+                left -= 1
+                self._seen = left <= 0
+        number = 0
+        while True:
+            empty = True
+            for batch in _one_stream(self._source, self._batch_size, self._seed, number):
+                empty = False
+                yield batch
+            if empty:
+                raise InvalidInputError(
+                    f"{self.what} gave no batch{' any more' if number else ''}; it must have rows, "
+                    f"and give them anew each time it is gone through"
+                )
+            number += 1
+            # the targets of one pass are checked, a later one has the same
+            self._seen = True
+
+
+def one_pass(source: DataSource, batch_size: int, seed: int) -> Iterator[Any]:
+    """Yield the batches of one pass as the loader gives them, rows not shuffled by us."""
+    if not source.has_rows:
+        yield from _one_stream(source, batch_size, seed, 0)
+        return
+    rows = list(range(source.rows or 0))
+    cut = ((i, rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
+    numbers = RandomNumbers()
+    with numbers.active(derived_seed(seed, "once")):
+        batches = iter(_loader_of_rows(source, cut, seed))
+    while True:
+        try:
+            with numbers.active():
+                batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
+
+
+def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> Iterator[Any]:
+    """Yield the batches of pass `number` of a DataLoader or an iterable data set."""
+    loader = source.data
+    part = derived_seed(seed, "pass", number)
+    if not source.is_loader:
+        loader = DataLoader(
+            _SeededStream(source.data, part),
+            batch_size,
+            collate_fn=source.collate_fn,
+            num_workers=source.num_workers,
+        )
+    for told in (source.data, getattr(loader, "sampler", None)):
+        # samplers and data sets that order their rows by the number of the pass
+        tell = getattr(told, "set_epoch", None)
+        if tell is not None:
+            tell(number)
+    numbers = RandomNumbers()
+    # a DataLoader draws its own seeds at the start and at the first batch: one state for both
+    with numbers.active(part):
+        batches = iter(loader)
+    while True:
+        try:
+            with numbers.active():
+                batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
+
+
+def _numbered(rows: RowSampler) -> Iterator[tuple[int, list[int]]]:
+    number = 0
+    while True:
+        yield number, rows.draw().tolist()
+        number += 1
+
+
+def _loader_of_rows(
+    source: DataSource, batches: Iterable[tuple[int, list[int]]], seed: int
+) -> DataLoader[Any]:
+    return DataLoader(
+        _SeededRows(source.data, seed),
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=source.collate_fn,
+        num_workers=source.num_workers,
+    )
+
+
+class _SeededRows(Dataset[Any]):
+    """Reads each batch of rows with random numbers of its own, in whichever process."""
+
+    def __init__(self, data: Any, seed: int) -> None:
+        self._data = data
+        self._seed = seed
+
+    def __getitems__(self, numbered: tuple[int, list[int]]) -> list[Any]:
+        number, rows = numbered
+        seed_all(derived_seed(self._seed, "batch", number))
+        if hasattr(self._data, "__getitems__"):
+            found: list[Any] = self._data.__getitems__(rows)
+            return found
+        return [self._data[row] for row in rows]
+
+
+class _SeededStream(IterableDataset[Any]):
+    """Reads an iterable data set with random numbers of its own, in whichever process."""
+
+    def __init__(self, data: Any, seed: int) -> None:
+        self._data = data
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[Any]:
+        seed_all(self._seed)
+        yield from self._data

@@ -1,0 +1,255 @@
+"""The data sets of a run, of whatever kind, each with the tasks that it serves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from jointrain.data import DataSource, TensorData
+from jointrain.errors import InvalidInputError, closest
+from jointrain.task import Task
+from jointrain.training.sampling._batches import Batch, SetBatches, TensorBatches, mix
+from jointrain.training.sampling._loader_batches import LoaderBatches, one_pass
+from jointrain.training.sampling._mixture import Mixture, tasks_of
+from jointrain.training.sampling._random_numbers import derived_seed
+from jointrain.training.sampling._schedule import Schedule
+
+Data = TensorData | DataSource | DataLoader[Any] | Dataset[Any] | Mixture | Mapping[Any, Any]
+"""What a trainer draws from: one data set for all tasks, or one for each task or some of them."""
+
+
+class TaskSets:
+    """Draws batches for any set of tasks from the data sets that serve them.
+
+    Args:
+        sets: The data sets, each with the tasks that it serves.
+        labels: Number of labelled rows of each task, in task order.
+        batches: How many batches each task's labelled rows make.
+        together: How many batches the rows of the largest set with any label make.
+        mixture: Says which sets a step draws from, if there is one.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[tuple[tuple[str, ...], SetBatches]],
+        labels: Mapping[str, int],
+        batches: Mapping[str, int],
+        together: int,
+        mixture: Mixture | None = None,
+    ) -> None:
+        self._sets = sets
+        self.labels = labels
+        self.batches = batches
+        self.together = together
+        self._mixture = mixture
+
+    @staticmethod
+    def of(
+        data: Data,
+        tasks: Mapping[str, Task],
+        purpose: str,
+        *,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+        needed: Sequence[str] | None = None,
+    ) -> TaskSets:
+        """Return the data sets on the device, checked.
+
+        Args:
+            data: One data set for all tasks, or one for each task or tuple of tasks.
+            tasks: The tasks by name.
+            purpose: What the data are for, in the words of errors: ``training``, ...
+            batch_size: Rows in a batch.
+            device: Where the batches are wanted.
+            generator: Source of the order of rows, unless there is a mixture.
+            seed: Seed of a mixture's order and of the random numbers of loaders.
+            needed: Tasks that must have data; default all. The others are left out if they have
+                none.
+
+        Raises:
+            InvalidInputError: The data are of no known kind, a task has no data or no label, or a
+                target does not fit its task.
+        """
+        everything = tuple(tasks)
+        needed = everything if needed is None else needed
+        if isinstance(data, TensorData):
+            served = tuple(name for name in tasks if name in needed or name in data.targets)
+            return _in_memory([(data, served)], tasks, purpose, batch_size, device, generator)
+        if isinstance(data, Mapping):
+            _check_served([tasks_of(key) for key in data], tasks, purpose, needed)
+            plain = all(isinstance(name, str) for name in data)
+            if plain and all(isinstance(source, TensorData) for source in data.values()):
+                pairs = [(data[name], (name,)) for name in everything if name in data]
+                return _in_memory(pairs, tasks, purpose, batch_size, device, generator)
+            data = Mixture(data, batch_size=batch_size)
+        elif not isinstance(data, Mixture):
+            if not is_data_set(data):
+                raise InvalidInputError(
+                    f"the {purpose} data must be TensorData, a DataLoader, a data set, a Mixture, "
+                    f"or a data set for each task by its name, got {type(data).__name__}"
+                )
+            data = Mixture({everything: data}, batch_size=batch_size)
+        _check_served(list(data.sources), tasks, purpose, needed)
+        return _mixed(data, tasks, purpose, device, derived_seed(seed, purpose))
+
+    def schedule(self, given: Schedule) -> Schedule:
+        """Return the schedule of a run on these data: the mixture's own where it chooses."""
+        return given if self._mixture is None else self._mixture.schedule(given)
+
+    def loss_weights(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """Return the weight of each task's loss: the given one by that of the mixture."""
+        if self._mixture is None:
+            return dict(weights)
+        shares = self._mixture.loss_weights()
+        return {name: weight * shares[name] for name, weight in weights.items()}
+
+    def draw(self, names: Sequence[str]) -> list[Batch]:
+        """Draw a batch from every data set that serves one of the named tasks."""
+        drawn = []
+        wanted = frozenset(names)
+        for served, batches in self._sets:
+            active = tuple(name for name in served if name in wanted)
+            if active:
+                drawn.append(batches.draw(active))
+        mixed = self._mixture is not None and self._mixture.mixed and len(drawn) > 1
+        return [mix(drawn)] if mixed else drawn
+
+    def first(self) -> list[Batch]:
+        """Return a batch of each set, which will be drawn all the same."""
+        return [batches.first() for _, batches in self._sets]
+
+    def once(self) -> Iterator[Batch]:
+        """Yield all rows of all sets once."""
+        for served, batches in self._sets:
+            for batch in batches.once():
+                yield replace(batch, tasks=served, complete=(False,) * len(served))
+
+    def serving(self, tasks: Sequence[str]) -> TaskSets:
+        """Return the same sets for some of their tasks alone.
+
+        They share the order of rows with these ones. A mixture chooses no sets for them.
+        """
+        if all(name in tasks for name in self.labels):
+            return self
+        labels = {name: count for name, count in self.labels.items() if name in tasks}
+        batches = {name: self.batches[name] for name in labels}
+        sets = [(tuple(name for name in served if name in labels), s) for served, s in self._sets]
+        kept = [(served, s) for served, s in sets if served]
+        together = max((s.count(served) for served, s in kept), default=0)
+        return TaskSets(kept, labels, batches, together)
+
+    def close(self) -> None:
+        """End the worker processes of the loaders."""
+        for _, batches in self._sets:
+            batches.close()
+
+
+def is_data_set(data: Any) -> bool:
+    """Return whether the data are read in batches, not taken as they are."""
+    # the data sets of Hugging Face are known by their method alone, the package is not needed
+    return isinstance(data, (DataSource, DataLoader, Dataset)) or hasattr(data, "with_format")
+
+
+def input_batches(data: Any, tasks: Sequence[str], batch_size: int) -> Iterator[Any]:
+    """Yield the inputs of data to predict: those in memory at once, those of a data set in batches.
+
+    Args:
+        data: A tensor, or a dictionary, tuple or list of tensors; `TensorData`; or a DataLoader, a
+            data set or a `DataSource`, with or without targets.
+        tasks: The tasks, whose targets are no inputs.
+        batch_size: Rows in a batch of a data set.
+    """
+    if isinstance(data, TensorData):
+        yield data.inputs
+    elif is_data_set(data):
+        source = data if isinstance(data, DataSource) else DataSource(data)
+        if source.in_memory:
+            yield source.data.inputs
+            return
+        for batch in one_pass(source, source.batch_size or batch_size, 0):
+            yield source.read_inputs(batch, tasks)
+    else:
+        yield data
+
+
+def _check_served(
+    keys: Sequence[tuple[str, ...]],
+    tasks: Mapping[str, Task],
+    purpose: str,
+    needed: Sequence[str],
+) -> None:
+    served = [name for key in keys for name in key]
+    for name in served:
+        if name not in tasks:
+            raise InvalidInputError(
+                f"there are {purpose} data for {name!r}, which is no task of the trainer"
+                f"{closest(name, tasks)}"
+            )
+    for name in needed:
+        if name not in served:
+            raise InvalidInputError(f"task {name!r} has no {purpose} data")
+
+
+def _check_target(task: Task, data: TensorData, purpose: str) -> None:
+    if task.name not in data.targets:
+        raise InvalidInputError(
+            f"the {purpose} data have no target of task {task.name!r}"
+            f"{closest(task.name, data.targets)}"
+        )
+    target = data.targets[task.name]
+    task.check_target(target)
+    if purpose == "training" and not bool(task.labelled(target).any()):
+        raise InvalidInputError(f"task {task.name!r} has no label in the {purpose} data")
+
+
+def _in_memory(
+    pairs: Sequence[tuple[TensorData, tuple[str, ...]]],
+    tasks: Mapping[str, Task],
+    purpose: str,
+    batch_size: int,
+    device: torch.device,
+    generator: torch.Generator | None,
+) -> TaskSets:
+    """Return data sets in memory, whose rows are drawn in one order from one generator."""
+    sets: list[tuple[tuple[str, ...], SetBatches]] = []
+    labels: dict[str, int] = {}
+    together = 0
+    for data, names in pairs:
+        for name in names:
+            _check_target(tasks[name], data, purpose)
+        labelled = torch.stack([tasks[name].labelled(data.targets[name]) for name in names])
+        labels.update(zip(names, labelled.sum(1).tolist(), strict=True))
+        together = max(together, math.ceil(int(labelled.any(0).sum()) / batch_size))
+        served = [tasks[name] for name in names]
+        order = torch.Generator() if generator is None else generator
+        sets.append((names, TensorBatches(data.to(device), served, batch_size, order)))
+    labels = {name: labels[name] for name in tasks if name in labels}
+    batches = {name: math.ceil(count / batch_size) for name, count in labels.items()}
+    return TaskSets(sets, labels, batches, together)
+
+
+def _mixed(
+    mixture: Mixture, tasks: Mapping[str, Task], purpose: str, device: torch.device, seed: int
+) -> TaskSets:
+    """Return the sets of a mixture, each with random numbers of its own."""
+    sets: list[tuple[tuple[str, ...], SetBatches]] = []
+    for names, source in mixture.sources.items():
+        served = [tasks[name] for name in names]
+        size, part = mixture.batch_sizes[names], derived_seed(seed, *names)
+        if source.in_memory:
+            for task in served:
+                _check_target(task, source.data, purpose)
+            generator = torch.Generator().manual_seed(part)
+            memory = TensorBatches(source.data.to(device), served, size, generator)
+            sets.append((names, memory))
+        else:
+            sets.append((names, LoaderBatches(source, served, size, part, device)))
+    rows, batches = mixture.rows_by_task(), mixture.batches_by_task()
+    return TaskSets(sets, rows, batches, mixture.largest(), mixture)

@@ -1,0 +1,121 @@
+"""Flags and config keys: where help shows them, and what is refused before a table is read."""
+
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jointrain.cli import run
+from jointrain.cli._settings import (
+    PANELS,
+    CompareSettings,
+    FitSettings,
+    GroupSettings,
+    ShareSettings,
+    WeighSettings,
+    load_settings,
+    panel_of,
+)
+from jointrain.errors import InvalidInputError
+from jointrain.studies.searches import groups_text, pairs_text
+
+COMMANDS = {
+    "compare": CompareSettings,
+    "fit": FitSettings,
+    "weigh": WeighSettings,
+    "group": GroupSettings,
+    "share": ShareSettings,
+}
+
+
+def test_every_flag_has_one_panel():
+    flags = {"config"}
+    for model in COMMANDS.values():
+        for name, field in model.model_fields.items():
+            if name != "table" and field.json_schema_extra != {"in_file_only": True}:
+                flags.add(field.alias or name)
+    listed = [flag for panel in PANELS.values() for flag in panel]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == flags
+    assert panel_of("targets")[2] == "Everyday"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_panels_and_ends_with_an_example(command, capsys):
+    assert run([command, "--help"]) == 0
+    printed = capsys.readouterr().out
+    places = [printed.index(f" {panel} ") for panel in ("Everyday", "Training", "Output")]
+    assert places == sorted(places)
+    assert f"Example: jointrain {command}" in " ".join(printed.split()[-12:])
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["compare", "--recipes", "jont"], "no recipe 'jont'; did you mean 'joint'"),
+        (["compare", "--baselines", "extra tree"], "did you mean 'extra trees'"),
+        (["compare", "--network", "hrad"], "did you mean 'hard'"),
+        (["fit", "--balancer", "upgrd"], "did you mean 'upgrad'"),
+        (["group", "--balancer", "upgrd"], "did you mean 'upgrad'"),
+        (["weigh", "--network", "hrad"], "did you mean 'hard'"),
+        (["share", "--network", "hrad"], "did you mean 'hard'"),
+        (["fit", "--weights", "a=1,a=3"], "--weights: 'a' is given twice"),
+        (["fit", "--task", "a=binary", "--task", "a=binary"], "--task: 'a' is given twice"),
+    ],
+)
+def test_what_is_wrong_with_options_is_said_before_the_table_is_read(arguments, words, capsys):
+    command, *flags = arguments
+    assert run([command, "no-such-file.csv", "--targets", "a,b", *flags]) == 2
+    assert words in capsys.readouterr().err
+
+
+NAMES = st.text(st.sampled_from('ab;,"= '), min_size=1, max_size=5).map(str.strip).filter(bool)
+
+
+@given(groups=st.lists(st.lists(NAMES, min_size=1, max_size=3), min_size=1, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_printed_groups_can_be_pasted_back(groups):
+    flag = shlex.split(f"--groups {shlex.quote(groups_text(groups))}")[1]
+    said = {"table": "a.csv", "targets": ["a"], "groups": flag}
+    assert load_settings(FitSettings, said, None).groups == groups
+
+
+@given(pairs=st.dictionaries(NAMES, st.sampled_from([0.5, 1.0, 2.0]), min_size=1, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_printed_weights_can_be_pasted_back(pairs):
+    said = {"table": "a.csv", "targets": ["a"], "weights": pairs_text(pairs)}
+    assert load_settings(FitSettings, said, None).weights == pairs
+
+
+def test_a_name_given_twice_in_a_config_file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('table = "a.csv"\ntargets = ["a"]\nweights = "a=1,a=2"\n')
+    with pytest.raises(InvalidInputError, match="'a' is given twice"):
+        load_settings(FitSettings, {}, path)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("targets = [{a=1}]", "targets: input should be a valid string, got {'a': 1}"),
+        ("task = [1]", "task: expected name=value, got 1"),
+        ("seed = 100000000000000000000000000000", "seed: input should be less than or equal to"),
+        ("bins = 1000000000", "bins: input should be less than or equal to 1024"),
+        ("width = 100000000", "width: input should be less than or equal to 65536"),
+        ("l2 = inf", "l2: input should be a finite number"),
+        ("weights = {a=nan}", "weights: "),
+        ("table = 7", "table: expected the name of a file, got 7"),
+        ("id = '" + "x" * 5000 + "'\nseed = '" + "y" * 5000 + "'", "seed: input should be a valid"),
+        ("seed = " + "9" * 5000, "is not TOML"),
+        ("id = " + "[" * 5000 + "]" * 5000, "is not TOML"),
+    ],
+)
+def test_values_of_a_config_file_that_can_not_be_used(tmp_path, line, words):
+    path = tmp_path / "run.toml"
+    given = "" if line.startswith("table") else 'table = "a.csv"\n'
+    path.write_text(given + ("" if line.startswith("targets") else "targets = 'a'\n") + line)
+    with pytest.raises(InvalidInputError) as caught:
+        load_settings(FitSettings, {}, path)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 400

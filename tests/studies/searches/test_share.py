@@ -1,0 +1,94 @@
+"""The search for the split point: on tables, and for blocks of one's own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jointrain import InvalidInputError, Separate, Task, TensorData
+from jointrain.studies.searches import search_shared_depth, search_split
+from tests.studies._tables import NARROW, QUICK, mixed_table, two_pairs
+
+FEW = {"folds": 2, "seeds": 1, "workers": 1}
+
+
+def test_every_split_point_is_measured():
+    recipe = replace(QUICK, depth=2)
+    found = search_shared_depth(mixed_table(), recipe, **FEW)
+    assert list(found.depths.values()) == [2, 1, 0]
+    assert set(found.candidates.names) == {"separate", *found.depths}
+    assert found.candidates.reference == "2 of 2 shared"
+    assert found.chosen in (0, 1, 2)
+    assert found.recommended in (found.chosen, 2)
+
+
+def test_conflicting_tasks_want_trunks_of_their_own():
+    found = search_shared_depth(two_pairs(), NARROW, **FEW)
+    scores = [found.candidates.score(name) for name in found.depths]
+    assert scores[1] > scores[0] + 5
+    assert found.chosen == 0
+
+
+def blocks() -> list[nn.Module]:
+    return [nn.Sequential(nn.Linear(4, 8), nn.Tanh()), nn.Sequential(nn.Linear(8, 8), nn.Tanh())]
+
+
+def data(rows: int = 60) -> TensorData:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, 4, generator=generator)
+    regression = x.sum(1)
+    regression[::5] = torch.nan
+    kind = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    labels = torch.stack([(x[:, 2] > 0).float(), (x[:, 3] > 0).float()], dim=1)
+    return TensorData(x, {"value": regression, "kind": kind, "flags": labels})
+
+
+TASKS = [Task.regression("value"), Task.multiclass("kind", 3), Task.multilabel("flags", 2)]
+
+
+def heads() -> dict[str, nn.Module]:
+    return {"value": nn.Linear(8, 1), "kind": nn.Linear(8, 3), "flags": nn.Linear(8, 2)}
+
+
+def test_blocks_of_ones_own_are_split_and_left_as_they_were():
+    trunk, own = blocks(), heads()
+    before = [p.clone() for block in trunk for p in block.parameters()]
+    settings = {"folds": 2, "epochs": 3, "device": "cpu", "batch_size": 16}
+    found = search_split(trunk, own, TASKS, data(), **settings)
+    assert list(found.depths.values()) == [2, 1, 0]
+    assert found.candidates.baseline == "0 of 2 shared"
+    for name in found.depths:
+        assert len(found.candidates.values(name, "kind", "accuracy")) == 2
+    after = [p for block in trunk for p in block.parameters()]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    again = search_split(trunk, own, TASKS, data(), **settings)
+    assert again.candidates.table.equals(found.candidates.table)
+
+
+def test_pretrained_blocks_keep_their_weights():
+    frozen = {"folds": 2, "steps": 1, "device": "cpu", "reinitialize": False}
+    found = search_split(blocks(), heads(), TASKS, data(), **frozen)
+    values = [found.candidates.values(name, "value", "RMSE") for name in found.depths]
+    # after one small step from the same weights, all split points are still nearly the same
+    np.testing.assert_allclose(values[0], values[1], rtol=0.02)
+    np.testing.assert_allclose(values[0], values[2], rtol=0.02)
+
+
+def test_the_smallest_budget_compares_all_split_points(here):
+    found = search_shared_depth(mixed_table(), QUICK, budget=1e-6, **FEW)
+    assert list(found.depths.values()) == [1, 0]
+    assert found.recommended in found.depths.values()
+    assert "nothing larger was done in time" in " ".join(found.candidates.notes)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(InvalidInputError, match="nothing is shared"):
+        search_shared_depth(mixed_table(), replace(QUICK, schedule=Separate()), **FEW)
+    with pytest.raises(InvalidInputError, match="`blocks` is empty"):
+        search_split([], heads(), TASKS, data())
+    with pytest.raises(InvalidInputError, match="two or more"):
+        search_split(blocks(), heads(), TASKS[:1], data())
+    with pytest.raises(InvalidInputError, match="`importance` names 'vlue'"):
+        search_split(blocks(), heads(), TASKS, data(), importance={"vlue": 1})

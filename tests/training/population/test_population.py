@@ -1,0 +1,479 @@
+"""Population: every member is what its own Trainer run makes of it, whoever it is trained with."""
+
+import inspect
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from jointrain import InvalidInputError, Recipe, Task, TensorData
+from jointrain.balancing import balancer_from_name
+from jointrain.networks import MLP, HardSharing
+from jointrain.tables import _fold_runs
+from jointrain.tables._table_model import prepare_runs
+from jointrain.training import (
+    Alternating,
+    Callback,
+    Joint,
+    OptimizerSettings,
+    Phase,
+    Phases,
+    Run,
+    Separate,
+    Trainer,
+)
+from jointrain.training._halves import Halves
+from jointrain.training.population._population import (
+    fit_population,
+    fit_together,
+    member_bytes,
+    population_size,
+    why_not_stacked,
+)
+
+TASKS = (
+    Task.regression("price"),
+    Task.binary("sold"),
+    Task.multiclass("kind", 3),
+    Task.regression("box", size=2),
+    Task.multilabel("tags", 3),
+    Task.regression("age"),
+)
+BY_NAME = {task.name: task for task in TASKS}
+
+TOLERANCE = 1e-7
+"""Adam turns a gradient that is zero but for rounding, 1e-17, into 1e-9 of its learning rate."""
+
+
+def make_data(rows: int, features: int = 5, seed: int = 0, dtype=torch.float64) -> TensorData:
+    """Related tasks with labels missing here and there, of some far more than of others."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, features, generator=generator, dtype=dtype)
+    z = torch.tanh(x @ torch.randn(features, 6, generator=generator, dtype=dtype))
+    targets = {
+        "price": z[:, 0].clone(),
+        "sold": (z[:, 1] > 0).to(dtype),
+        "kind": (z[:, 2] * 1.5 + 1.5).floor().clamp(0, 2).long(),
+        "box": z[:, 3:5].clone(),
+        "tags": (z[:, :3] > 0.2).to(dtype),
+        "age": z[:, 5].clone(),
+    }
+    targets["price"][::3] = torch.nan
+    targets["age"][5 : rows // 2] = torch.nan
+    targets["kind"][1::7] = -100
+    targets["tags"][::4, 1] = torch.nan
+    targets["tags"][::8] = torch.nan
+    targets["box"][2::9, 0] = torch.nan
+    return TensorData(x, targets)
+
+
+def make_run(
+    *,
+    tasks: tuple[str, ...] = tuple(BY_NAME),
+    seed: int = 0,
+    width: int = 10,
+    depth: int = 2,
+    dropout: float = 0.1,
+    input_dropout: float = 0.0,
+    normalize: bool = True,
+    rows: int = 61,
+    features: int = 5,
+    validated: bool = True,
+    balancer: str | None = None,
+    dtype: torch.dtype = torch.float64,
+    first_half: int = 0,
+    **settings,
+) -> Run:
+    torch.manual_seed(seed)
+    trunk = MLP(
+        features, width=width, depth=depth, dropout=dropout, input_dropout=input_dropout,
+        normalize=normalize,
+    )  # fmt: skip
+    heads = {name: nn.Linear(width, BY_NAME[name].output_size) for name in tasks}
+    arguments = {"batch_size": 13, "steps": 200, "schedule": Joint(), "device": "cpu"} | settings
+    trainer = Trainer(
+        HardSharing(trunk, heads).to(dtype),
+        [BY_NAME[name] for name in tasks],
+        balancer=None if balancer is None else balancer_from_name(balancer),
+        seed=seed,
+        **arguments,
+    )
+    data = make_data(rows, features, seed=1, dtype=dtype).only(tasks)
+    check = make_data(37, features, seed=2, dtype=dtype).only(tasks) if validated else None
+    halves = Halves(check, first_half) if check is not None and first_half else None
+    return Run(trainer, data, check, halves)
+
+
+def weights_of(run: Run) -> torch.Tensor:
+    states = [run.trainer.network.state_dict()]
+    if run.halves is not None and run.halves.states is not None:
+        states += run.halves.states
+    return torch.cat([value.detach().flatten() for state in states for value in state.values()])
+
+
+def assert_alike(run: Run, other: Run, tolerance: float) -> None:
+    assert (weights_of(run) - weights_of(other)).abs().max() < tolerance
+    first, second = run.trainer.history, other.trainer.history
+    assert len(first) == len(second)
+    for ours, theirs in zip(first, second, strict=True):
+        assert (ours.epoch, ours.step, ours.best) == (theirs.epoch, theirs.step, theirs.best)
+        assert ours.training == pytest.approx(theirs.training, abs=10 * tolerance)
+        assert ours.validation == pytest.approx(theirs.validation, abs=10 * tolerance)
+
+
+ADAM = OptimizerSettings(name="adam", learning_rate=3e-3, weight_decay=0.1)
+SGD = OptimizerSettings(name="sgd", learning_rate=0.05, weight_decay=0.02)
+CASES = {
+    "joint": {},
+    "random": {"schedule": Alternating()},
+    "round robin": {"schedule": Alternating("round_robin"), "seed": 1},
+    "proportional": {"schedule": Alternating("proportional"), "warm_up": 0.1, "decay": "cosine"},
+    "chances": {
+        "tasks": ("price", "kind"),
+        "schedule": Alternating(probabilities={"price": 0.8, "kind": 0.2}),
+    },
+    "separate": {"tasks": ("price",), "schedule": Separate()},
+    "separate classes": {"tasks": ("kind",), "schedule": Separate(), "seed": 2},
+    "separate labels": {"tasks": ("tags",), "schedule": Separate(), "dropout": 0.5},
+    "separate decision": {"tasks": ("sold",), "schedule": Separate()},
+    "weights": {"weights": {"price": 3.0, "sold": 0.0, "kind": 0.2}},
+    "adam": {"optimizer": ADAM},
+    "adam in turn": {"optimizer": ADAM, "schedule": Alternating()},
+    "sgd": {"optimizer": SGD},
+    "momentum": {"optimizer": replace(SGD, momentum=0.9), "schedule": Alternating()},
+    "weight decay": {"optimizer": OptimizerSettings(weight_decay=0.5), "schedule": Alternating()},
+    "per group": {"layout": "per_group", "schedule": Alternating()},
+    "per task alone": {"layout": "per_task", "tasks": ("age",), "schedule": Separate()},
+    "clipping": {"gradient_clip": 0.05},
+    "clipping in turn": {"gradient_clip": 0.05, "schedule": Alternating("round_robin")},
+    "l1": {"l1": 0.01},
+    "l2": {"l2": 0.02, "schedule": Alternating(), "gradient_clip": 1.0},
+    "much dropout": {"dropout": 0.6, "decay": "cosine"},
+    "no dropout": {"dropout": 0.0},
+    "input dropout": {"input_dropout": 0.3},
+    "input dropout alone": {"input_dropout": 0.2, "dropout": 0.0, "schedule": Alternating()},
+    "input dropout of wider data": {"input_dropout": 0.3, "features": 9, "batch_size": 7},
+    "calibrated": {"calibrated": True, "steps": 400},
+    "calibrated in turn": {"calibrated": True, "schedule": Alternating(), "patience": 3},
+    "calibrated classes": {"calibrated": True, "tasks": ("kind",), "schedule": Separate()},
+    "halves": {"first_half": 19, "optimizer": OptimizerSettings(learning_rate=0.03)},
+    "halves in turn": {
+        "first_half": 5, "patience": 2, "calibrated": True, "schedule": Alternating(),
+        "optimizer": OptimizerSettings(learning_rate=0.03),
+    },
+    "a half without labels": {"first_half": 1, "tasks": ("price",), "schedule": Separate()},
+    "no normalisation": {"normalize": False},
+    "shallow": {"depth": 1, "width": 8},
+    "all rows in a batch": {"batch_size": 500, "steps": 60},
+    "other data": {"rows": 30, "features": 3, "batch_size": 7},
+    "wider data": {"features": 9, "schedule": Alternating()},
+    "short": {"steps": 17},
+    "not validated": {"validated": False},
+    "patience": {"patience": 2, "optimizer": OptimizerSettings(learning_rate=0.03)},
+    "patience in turn": {
+        "patience": 1, "schedule": Alternating(), "optimizer": OptimizerSettings(learning_rate=0.1),
+    },
+    **{
+        f"balancer {name}": {"balancer": name, "schedule": schedule}
+        for name, schedule in (
+            ("equal", Joint()), ("static", Alternating()), ("uncertainty", Joint()),
+            ("uncertainty", Joint()), ("dwa", Joint()), ("uw-so", Joint()), ("log", Joint()),
+        )
+    },
+    "balancer uncertainty in turn": {"balancer": "uncertainty", "schedule": Alternating()},
+    "balancer uncertainty warmed up": {
+        "balancer": "uncertainty", "warm_up": 0.5, "decay": "cosine", "weights": {"price": 2.0},
+    },
+    "balancer dwa in turn": {"balancer": "dwa", "schedule": Alternating(), "weights": {"age": 2.0}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def together() -> dict[str, Run]:
+    """All cases, trained as one population that holds five at a time."""
+    runs = {name: make_run(**case) for name, case in CASES.items()}
+    fit_population(list(runs.values()), size=5)
+    return runs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_member_is_what_its_own_run_makes_of_it(together, name):
+    alone = make_run(**CASES[name])
+    start = weights_of(alone).clone()
+    alone.fit()
+    assert (weights_of(alone)[: len(start)] - start).abs().max() > 1e-3
+    assert_alike(together[name], alone, TOLERANCE)
+    assert not together[name].trainer.network.training
+
+
+def test_early_stopping_stops_members_at_epochs_of_their_own(together):
+    stopped = together["patience"].trainer.history
+    assert stopped[-1].step < 200
+    assert together["joint"].trainer.history[-1].step == 200
+    assert together["patience"].parts()[0].epochs == (len(stopped), len(stopped) - 2)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "tolerance"),
+    # Adam divides by the root of the squares, which magnifies what rounding does to small gradients
+    [(SGD, 1e-5), (OptimizerSettings(learning_rate=2e-3, weight_decay=1e-2), 2e-3)],
+)
+def test_single_precision(optimizer, tolerance):
+    cases = [{"schedule": Joint()}, {"schedule": Alternating()}, {"seed": 3}]
+    runs = [make_run(optimizer=optimizer, dtype=torch.float32, **case) for case in cases]
+    fit_population(runs)
+    for run, case in zip(runs, cases, strict=True):
+        alone = make_run(optimizer=optimizer, dtype=torch.float32, **case)
+        alone.fit()
+        assert (weights_of(run) - weights_of(alone)).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_neither_company_nor_order_nor_size_matters(seed):
+    """Random populations: members come, stop and go in all ways."""
+    draw = random.Random(seed)
+
+    def some_run(number: int) -> dict[str, object]:
+        schedule = draw.choice([Joint(), Alternating(), Alternating("round_robin")])
+        return {
+            "tasks": tuple(draw.sample(sorted(BY_NAME), draw.randint(2, 4))),
+            "seed": number,
+            "schedule": schedule,
+            "width": 6,
+            "dropout": draw.choice([0.1, 0.4]),
+            "features": draw.choice([2, 5]),
+            "rows": draw.choice([40, 61]),
+            "steps": draw.randint(1, 60),
+            "patience": draw.choice([None, 1, 2]),
+            "gradient_clip": draw.choice([None, 0.1]),
+            "l2": draw.choice([0.0, 0.01]),
+            "optimizer": draw.choice([ADAM, SGD, OptimizerSettings(learning_rate=0.05)]),
+        }
+
+    cases = [some_run(number) for number in range(7)]
+    alone = [make_run(**case) for case in cases]
+    for run in alone:
+        run.fit()
+    for size in (1, draw.randint(2, 4), None):
+        order = draw.sample(range(len(cases)), len(cases))
+        runs = {number: make_run(**cases[number]) for number in order}
+        fit_population(list(runs.values()), size=size)
+        for number, run in runs.items():
+            assert_alike(run, alone[number], TOLERANCE)
+
+
+def test_grouped_heads():
+    """From sixteen tasks on a network's heads are one parameter."""
+    generator = torch.Generator().manual_seed(0)
+    tasks = [Task.regression(f"t{i}") for i in range(16)]
+    x = torch.randn(40, 4, generator=generator, dtype=torch.float64)
+    targets = torch.randn(40, 16, generator=generator, dtype=torch.float64)
+    data = TensorData(x, {task.name: targets[:, i] for i, task in enumerate(tasks)})
+
+    def runs() -> list[Run]:
+        made = []
+        for schedule in (Joint(), Alternating()):
+            torch.manual_seed(0)
+            heads = {task.name: nn.Linear(8, 1) for task in tasks}
+            network = HardSharing(MLP(4, width=8), heads).double()
+            made.append(Run(Trainer(network, tasks, schedule=schedule, steps=60), data, None))
+        return made
+
+    together, alone = runs(), runs()
+    assert len(together[0].trainer.network.heads.groups) == 1
+    fit_population(together)
+    for run, other in zip(together, alone, strict=True):
+        other.fit()
+        assert_alike(run, other, TOLERANCE)
+
+
+def test_a_recipe_of_table_networks():
+    """What studies train: single precision, default settings, by way of `prepare_runs`."""
+    data = make_data(90, seed=3, dtype=torch.float32)
+    names = ("price", "sold", "kind")
+    tasks = [BY_NAME[name] for name in names]
+    train = data.take(torch.arange(70)).only(names)
+    check = data.take(torch.arange(70, 90)).only(names)
+    for schedule in (Joint(), Alternating(), Separate()):
+        recipe = Recipe(schedule=schedule, width=16, epochs=6, weights="size")
+        together = prepare_runs(recipe, train, check, tasks, seed=5)
+        fit_population(together)
+        for run, other in zip(
+            together, prepare_runs(recipe, train, check, tasks, seed=5), strict=True
+        ):
+            (part,), (expected,) = run.parts(), other.fit()
+            assert part.validation == pytest.approx(expected.validation, rel=1e-3)
+            assert part.weights == expected.weights
+
+
+def test_progress_counts_runs_and_parts_of_runs():
+    calls = []
+    runs = [make_run(steps=steps, seed=steps) for steps in (3, 9, 20)]
+    fit_population(runs, size=2, progress=lambda *at: calls.append(at))
+    done, every = zip(*calls, strict=True)
+    assert set(every) == {3}
+    assert list(done) == sorted(done)
+    assert 0 < done[0] < 1
+    assert done[-1] == 3
+
+
+def test_progress_of_runs_of_which_some_are_trained_alone():
+    calls = []
+    runs = [make_run(), make_run(steps=None, epochs=2, balancer="mgda")]
+    runs += [make_run(steps=10, balancer="mgda")]
+    fit_together(runs, progress=lambda *at: calls.append(at))
+    assert [at for at in calls if at[0] >= 1] == [
+        (1, 3), (1.5, 3), (2, 3), (2, 3), (2.5, 3), (3, 3), (3, 3),
+    ]  # fmt: skip
+    assert runs[1].trainer.callbacks == ()
+
+
+def test_small_steps_are_made_on_one_thread():
+    threads = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for runs in ([make_run(steps=5)], [make_run(steps=5, balancer="mgda")]):
+            fit_together(runs, progress=lambda *_: threads.append(torch.get_num_threads()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads[:2] == [1, 1]
+
+
+def test_no_runs_are_no_fault():
+    fit_population([])
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ({"optimizer": OptimizerSettings(name="sgd", learning_rate=1e30)}, "not finite"),
+        (
+            {"optimizer": OptimizerSettings(name="sgd", learning_rate=1e30), "balancer": "dwa"},
+            "is inf|not finite",
+        ),
+        ({"patience": 2, "validated": False}, "`patience` needs validation data"),
+    ],
+)
+def test_faults_are_those_of_the_trainer(case, message):
+    with pytest.raises(InvalidInputError, match=message):
+        make_run(**case).fit()
+    with pytest.raises(InvalidInputError, match=message):
+        fit_population([make_run(), make_run(**case)])
+
+
+class _OwnTrainer(Trainer):
+    pass
+
+
+class _Squares(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * x
+
+
+def _with_trunk(*layers: nn.Module) -> Run:
+    run = make_run(tasks=("price", "sold"))
+    heads = {name: nn.Linear(10, 1) for name in ("price", "sold")}
+    network = HardSharing(nn.Sequential(*layers), heads).double()
+    tasks = list(run.trainer.tasks.values())
+    return Run(Trainer(network, tasks, device="cpu"), run.train, run.validation)
+
+
+def _hooked() -> Run:
+    run = make_run()
+    run.trainer.network.trunk.register_forward_hook(lambda *_: None)
+    return run
+
+
+def _frozen() -> Run:
+    run = make_run()
+    next(run.trainer.network.parameters()).requires_grad_(False)
+    return run
+
+
+def _own_trainer() -> Run:
+    run = make_run()
+    tasks = list(run.trainer.tasks.values())
+    return Run(_OwnTrainer(run.trainer.network, tasks, device="cpu"), run.train, None)
+
+
+def _own_loss() -> Run:
+    task = Task("price", "custom", loss_function=lambda y, t: (y[:, 0] - t).abs(), size=1)
+    run = make_run(tasks=("price",))
+    return Run(Trainer(run.trainer.network, [task], device="cpu"), run.train, None)
+
+
+SHARED = nn.Linear(10, 10)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda: make_run(balancer="mgda"), "more than the losses"),
+        (lambda: make_run(balancer="famo"), "more than the losses"),
+        (lambda: make_run(callbacks=[Callback()]), "callbacks"),
+        (lambda: make_run(layout="per_task", schedule=Alternating()), "optimiser of its own"),
+        (lambda: make_run(optimizer=lambda p: torch.optim.RMSprop(p)), "not AdamW, Adam or SGD"),
+        (lambda: make_run(optimizer=lambda p: torch.optim.SGD(p, 0.1, nesterov=True, momentum=0.5)),
+         "plain form"),
+        (lambda: _with_trunk(nn.Linear(5, 10), nn.GELU()), "GELU"),
+        (lambda: _with_trunk(nn.Linear(5, 10), _Squares()), "_Squares"),
+        (lambda: _with_trunk(nn.Linear(5, 10, bias=False), nn.ReLU()), "no bias"),
+        (lambda: _with_trunk(nn.ReLU(), nn.Linear(5, 10)), "begin with a linear layer"),
+        (lambda: _with_trunk(nn.Linear(5, 10), SHARED, nn.ReLU(), SHARED), "share weights"),
+        (_hooked, "hooks"),
+        (_frozen, "frozen"),
+        (_own_trainer, "of its own"),
+        (_own_loss, "loss of its own"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_stacked(run, message):
+    assert message in why_not_stacked(run())
+
+
+def test_cases_can_be_stacked():
+    assert {why_not_stacked(make_run(**case)) for case in CASES.values()} == {None}
+
+
+def test_settings_of_the_trainer_are_known_to_the_population():
+    """A new setting of `Trainer` must be obeyed here, or named by `why_not_stacked`."""
+    assert set(inspect.signature(Trainer).parameters) == {
+        "network", "tasks", "schedule", "weights", "balancer", "refresh_every", "optimizer",
+        "layout", "warm_up", "decay", "gradient_clip", "l1", "l2", "batch_size", "epochs", "steps",
+        "patience", "seed", "device", "callbacks", "auxiliary", "when_converged",
+        "task_patience", "converged_weight", "calibrated",
+    }  # fmt: skip
+
+
+def test_what_depends_on_the_course_of_training_is_not_stacked():
+    data, names = make_data(60, seed=0), ("price", "sold")
+    network = HardSharing(nn.Linear(4, 8), {name: nn.Linear(8, 1) for name in names}).double()
+    for setting in (
+        {"schedule": Alternating("annealed")},
+        {"schedule": Phases([Phase(name="all", epochs=1)])},
+        {"auxiliary": ("sold",)},
+        {"when_converged": "freeze", "task_patience": 2},
+    ):
+        trainer = Trainer(network, [BY_NAME[name] for name in names], device="cpu", **setting)
+        assert why_not_stacked(Run(trainer, data.only(names), None)), setting
+
+
+def test_size_follows_memory():
+    small, large = member_bytes(make_run(width=8)), member_bytes(make_run(width=512))
+    assert small < large
+    assert population_size(small) > population_size(large) >= 1
+
+
+def test_recipes_that_a_study_stacks():
+    tasks = (BY_NAME["price"], BY_NAME["kind"])
+    stacked = (
+        Recipe(), Recipe(schedule=Separate()), Recipe(schedule=Alternating()),
+        Recipe(weights="difficulty"), Recipe(weights="size"), Recipe(balancer="uncertainty"),
+        Recipe(partition=(("price",), ("kind",))),
+    )  # fmt: skip
+    assert all(_fold_runs._stackable(recipe, tasks) for recipe in stacked)
+    single = (Recipe(balancer="pcgrad"), Recipe(shared_depth=1))
+    assert not any(_fold_runs._stackable(recipe, tasks) for recipe in single)
