@@ -79,6 +79,17 @@ def test_different_powers_of_ten_get_a_word(tmp_path):
     assert column(tmp_path, streets)[1].notes == ()
 
 
+def test_a_target_that_looks_like_numbers_is_no_class_for_each_value(tmp_path):
+    cells = [f"{index}.5 Stück" for index in range(12)]
+    with pytest.raises(InvalidInputError, match=r"'0.5 Stück' in row 1 .* --column x=number reads"):
+        column(tmp_path, cells, targets=["x"])
+    with pytest.raises(InvalidInputError, match=r"powers of ten .*--task x=multiclass takes them"):
+        column(tmp_path, [*(f"{index}k" for index in range(9)), "1M", "2M"], targets=["x"])
+    said = column(tmp_path, cells, targets=["x"], classes=["x"])[0]
+    assert said.to_list() == cells
+    assert column(tmp_path, ["1 Stück", "2 Stück"], targets=["x"])[0].dtype == pl.String
+
+
 def test_a_point_between_semicolons_follows_the_other_columns(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("a;b\n987;0,5\n1.234;1,5\n", encoding="utf-8")

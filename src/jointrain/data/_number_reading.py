@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
@@ -96,18 +97,30 @@ def _odd_units(column: ColumnText, known: pl.Series, units: pl.Series) -> pl.Ser
     odd = ((units != "") & ~units.is_in(list(UNITS))).fill_null(value=False)
     kinds = units.filter(odd).unique(maintain_order=True)
     if len(kinds) > 1 and share(odd) > 0.5 and kinds.is_in(_SCALES).all():
-        column.note_text(
-            known.filter(odd)[0],
+        _no_number(
+            column, known.filter(odd)[0],
             f"looks like a number, but others have other powers of ten ({', '.join(kinds)})",
             "write all digits to have numbers",
-        )
+        )  # fmt: skip
     if odd.all() and units.n_unique() == 1:
-        column.note_text(
-            known[0],
+        _no_number(
+            column, known[0],
             f"looks like a number with the unit {units[0]!r}, which is not known",
             f"{column.flag('number')} reads numbers",
-        )
+        )  # fmt: skip
     return odd
+
+
+def _no_number(column: ColumnText, cell: str, why: str, remedy: str) -> None:
+    """Note a column of text that looks like numbers; refuse a target that has many of them."""
+    if column.is_target and not column.is_class and column.known.n_unique() > _MOST_CLASSES:
+        flag = shlex.quote(f"{column.name}=multiclass")
+        column.refuse(cell, f"which {why}; {remedy}, and --task {flag} takes them as classes")
+    column.note_text(cell, why, remedy)
+
+
+_MOST_CLASSES = 10
+"""A target of more different values that look like numbers is hardly one of classes."""
 
 
 def _one_unit(column: ColumnText, known: pl.Series, units: pl.Series) -> str:
