@@ -272,8 +272,10 @@ class FirstLooks:
             study = self._at(level)
             pilot = self.measurements(study)
             before = time.monotonic()
-            # a fold that takes twice as long as thought is waited for, and the start of processes
-            self.train(pilot, folds=min(2, self._plan.workers), until=before + 2 * share)
+            # waited for are a fold that takes twice as long as thought, and processes that start:
+            # to end them and start others takes longer
+            wait = max(2 * share, (clock.left - self._plan.reserve()) / 2)
+            self.train(pilot, folds=min(2, self._plan.workers), until=before + wait)
             used = len(study.table.frame) * study.recipes[0].chosen_epochs(len(study.table.frame))
             left_out = pilot.keep_whole(self._needed)
             if not pilot.folds_done:
