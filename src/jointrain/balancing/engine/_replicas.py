@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -61,7 +61,7 @@ def find_replicas(
     sharded = _sharded(leaves)
     if sharded:
         return _of_shards(leaves, sharded, module, group)
-    if any(isinstance(leaf, DTensor) for leaf in leaves):
+    if any(is_distributed(leaf) for leaf in leaves):
         raise InvalidInputError(
             "A parameter is a DTensor that `fully_shard` doesn't manage (tensor or pipeline "
             "parallel). Gradients are balanced over copies (DistributedDataParallel) and over "
@@ -90,6 +90,12 @@ def find_replicas(
 
 def _members(group: dist.ProcessGroup) -> list[int]:
     return dist.get_process_group_ranks(group)
+
+
+def is_distributed(tensor: Tensor) -> bool:
+    """Return whether a tensor is a DTensor; without their module, whose import is slow, none is."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def _refuse_unknown(leaves: Sequence[Tensor]) -> None:

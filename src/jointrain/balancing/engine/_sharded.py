@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from jointrain.balancing.engine._agreement import Agreement
 from jointrain.balancing.engine._cotangents import Cotangents
 from jointrain.balancing.engine._graph import Boundary, Leaf, walk
-from jointrain.balancing.engine._replicas import shards_of
+from jointrain.balancing.engine._replicas import is_distributed, shards_of
 from jointrain.balancing.engine._rows import Gradients, Rows, no_gradients
 from jointrain.balancing.engine._step import Step
 from jointrain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 class ShardedRows(Rows):
@@ -71,6 +73,8 @@ class ShardedRows(Rows):
 
     def per_parameter(self) -> list[tuple[Tensor, Tensor]]:
         """Return each parameter with its whole gradients [t, *shape], gathered from the shards."""
+        from torch.distributed.tensor import DTensor, Shard
+
         found: list[tuple[Tensor, Tensor]] = []
         for block in self.blocks:
             for tensor, part in zip(block.tensors(), block.columns(), strict=True):
@@ -89,6 +93,8 @@ class ShardedRows(Rows):
 
     def update(self, parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Gradients:
         """Return whole updates as gradients of the shards."""
+        from torch.distributed.tensor import DTensor, Replicate
+
         parts = []
         for parameter, value in zip(parameters, values, strict=True):
             assert isinstance(parameter, DTensor)
@@ -213,11 +219,13 @@ def divisor(agreement: Agreement) -> float:
 
 def local(gradient: Tensor) -> Tensor:
     """Return this process's part of a sharded gradient."""
-    return gradient.to_local() if isinstance(gradient, DTensor) else gradient
+    return cast("DTensor", gradient).to_local() if is_distributed(gradient) else gradient
 
 
 def as_shard(value: Tensor, shard: DTensor) -> DTensor:
     """Return this process's part of a gradient as one of the sharded parameter."""
+    from torch.distributed.tensor import DTensor
+
     return DTensor.from_local(
         value.contiguous(),
         shard.device_mesh,
