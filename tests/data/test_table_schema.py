@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal, assert_series_equal
 
-from jointrain.data import RawTable, ReadingOptions, TableSchema, read_table, type_table
+from jointrain.data import RawTable, ReadingOptions, TableSchema, read_raw, read_table, type_table
 from jointrain.data._table_schema import ColumnReading, conform_column, number_text
 from jointrain.errors import InvalidInputError
 
@@ -191,3 +191,24 @@ def test_a_file_is_read_by_the_schema_of_another(tmp_path):
     pl.DataFrame({"v": [1.1], "n": [4]}).write_parquet(tmp_path / "two.parquet")
     with pytest.raises(InvalidInputError, match=r"'v' must be text.*may have lost zeros"):
         read_table(tmp_path / "two.parquet", schema=schema)
+
+
+def test_a_point_in_a_column_of_decimal_commas_is_no_mark_of_thousands_by_itself(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("x;z\n0,126;987\n-1,5;1.234\n", encoding="utf-8")
+    schema = type_table(read_raw(path)).schema
+
+    def read(cells, options=None):
+        path.write_text(f"x;z\n{cells}\n", encoding="utf-8")
+        return (schema.with_options(options) if options else schema).read(read_raw(path)).row(0)
+
+    assert read("1.234,5;2.345") == (1234.5, 2345)
+    assert read("1.234.567;1") == (1234567, 1)
+    # a file with decimal points
+    for cell in ("0.126", "-1.126", "0.1"):
+        with pytest.raises(InvalidInputError, match=f"'{cell}' in row 1 .*--decimal, --thousands"):
+            read(f"{cell};1")
+    with pytest.raises(InvalidInputError, match=r"'0\.345' in row 1"):
+        read("1;0.345")
+    assert read("1.126;2.345", ReadingOptions(decimal=".")) == (1.126, 2.345)
+    assert read("1.126;2.345", ReadingOptions(decimal=",")) == (1126, 2345)

@@ -74,7 +74,11 @@ def number_reading(
     if limits.any():
         _note_limits(column, known, limits)
     form = _chosen_marks(column, marks, options, evidence, semicolons=semicolons)
-    form = replace(form, unit=unit, limits=bool(limits.any()))
+    grouped = cells["body"].str.contains(form.thousands or "\0", literal=True).any()
+    form = replace(
+        form, unit=unit, limits=bool(limits.any()),
+        grouped=bool(grouped) or options.thousands is not None,
+    )  # fmt: skip
     _note_format(column, form)
     return form
 

@@ -47,12 +47,15 @@ class NumberFormat:
         thousands: What stands between the thousands; "" for nothing.
         unit: What stands before or behind every number, such as ``$``, ``%`` or ``kg``.
         limits: Whether ``<0.5`` and ``~0.5`` are read as 0.5.
+        grouped: Whether the point of ``1.234`` stands between thousands where commas are decimal;
+            else a cell has to show it by a fraction or by two groups.
     """
 
     decimal: str = "."
     thousands: str = ""
     unit: str = ""
     limits: bool = False
+    grouped: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,16 @@ def parse_numbers(text: pl.Series, form: NumberFormat) -> pl.Series:
     cells = split_cells(text)
     mark, group = re.escape(form.decimal), re.escape(form.thousands)
     # in India, the groups before the last one have two digits
-    groups = rf"\d{{1,3}}(?:{group}\d{{3}})+|\d{{1,2}}(?:{group}\d{{2}})+{group}\d{{3}}"
+    groups = rf"[1-9]\d{{0,2}}(?:{group}\d{{3}})+|[1-9]\d?(?:{group}\d{{2}})+{group}\d{{3}}"
     whole = rf"{groups}|\d+" if group else r"\d+"
     fits = (
         cells["body"].str.contains(rf"^(?:(?:{whole})(?:{mark}\d*)?|{mark}\d+)$")
         & (cells["unit"] == form.unit)
         & ((cells["limit"] == "") | form.limits)
     ).fill_null(value=False)
+    # where commas are decimal, a lone point may be that of a file in the other way of writing
+    if not form.grouped and form.thousands == ".":
+        fits &= ~cells["body"].str.contains(rf"^\d{{1,3}}{group}\d{{3}}$").fill_null(value=False)
     plain = cells["body"].set(~fits, None)
     if form.thousands:
         plain = plain.str.replace_all(form.thousands, "", literal=True)

@@ -98,7 +98,7 @@ class TableSchema:
                 decimal = options.decimal or reading.number.decimal
                 default = "," if decimal == "." else "."
                 thousands = default if options.thousands is None else options.thousands
-                number = replace(reading.number, decimal=decimal, thousands=thousands)
+                number = replace(reading.number, decimal=decimal, thousands=thousands, grouped=True)
                 reading = replace(reading, number=number)
             form = date_format_of(options, name)
             if form is not None:
