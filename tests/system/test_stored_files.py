@@ -69,9 +69,11 @@ def test_any_bytes_are_read_or_refused(data):
         (b"{}{}", "not whole"),
         (b"", "not whole"),
         (b"[" + b"[]," * 1_000_001 + b"0]", "more than 1,000,000 parts"),
+        (b"[" + b"1," * 5_000_001 + b"1]", "more than 5,000,000 values"),
+        (b"[0." + b"1" * 5000 + b"e4000]", "too large"),
         (b" " * (2**26 + 1), "more than 67,108,864 bytes"),
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_json_that_is_refused(data, message):
     with pytest.raises(DamagedError, match=message):

@@ -121,6 +121,8 @@ def _why_not(target: Path, *, force: bool) -> str | None:
             return f"{target} exists; choose another --out or replace it with --force"
         if not target.is_dir():
             return f"{target} is a file; choose another --out"
+        if not os.access(target.absolute().parent, os.W_OK | os.X_OK):
+            return f"{target} can't be replaced: its folder can't be written; choose another --out"
         foreign = next(_foreign_files(target), None)
     except OSError as error:
         return f"{target} can't be used: {error.strerror or error}; choose another --out"
