@@ -114,3 +114,18 @@ def test_a_row_of_totals_is_no_row_to_measure(tmp_path, capsys):
     predicted = capsys.readouterr()
     assert len(predicted.out.splitlines()) == 42
     assert "the last row is no case to predict: it is called 'Total'" in predicted.err
+
+
+def test_what_predictions_lack_is_said(bundle, tmp_path, capsys):
+    text = "version;flag;price;when\n1.1;True;1.000,50;01.02.2024 11:00\n"
+    (tmp_path / "new.csv").write_text(text)
+    arguments = [str(bundle), str(tmp_path / "new.csv"), "--out", "-"]
+    assert run(["predict", *arguments]) == 0
+    assert "the table has no column 'id', which named the rows" in capsys.readouterr().err
+    # 18 rows were left out of training, too few for 99 %; no label was below 0
+    assert run(["predict", *arguments, "--intervals", "0.99"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1].endswith(",0.0,inf")
+    assert "too few rows were left out of training to bound y at 99 %" in printed.err
+    assert run(["predict", *arguments, "--intervals", "0.5"]) == 0
+    assert "too few rows" not in capsys.readouterr().err

@@ -157,6 +157,17 @@ CASES = {
         "together is 3.1 % better than apart, at half the cost. Saved: the joint ensemble for "
         "both.",
     ),
+    "wide intervals, and a saved model that single rows speak for": (
+        Made(
+            HEATING, (-0.4, -28.0, 27.2), folds=3, rows=612, seconds=HALF,
+            constant=dict.fromkeys(HEATING, (45.0, -20.0, 110.0)),
+            blends=saved(HEATING, "joint", "extra trees"),
+        ),
+        "Three folds of 612 rows can't tell any model from a constant, though the rows that "
+        "networks left out speak for models: add seeds or rows. Saved: a blend of extra trees and "
+        "the joint ensemble for both (chosen by the rows that networks left out); report.md has "
+        "the weights.",
+    ),
     "two folds, in which a baseline is ahead of both": (
         Made(
             HEATING, 3.1, folds=2, seconds=HALF,

@@ -645,6 +645,8 @@ def predict(
     raw = _raw(table, options, notes)
     name = notes.get("id")
     kept = kept_columns(raw, name, column_names(keep or []))
+    if name is not None and name not in raw.frame.columns:
+        say(f"note: the table has no column {name!r}, which named the rows in training")
     frame = _read_as_trained(model, raw, options, [name])
     if (why := row_of_sums(frame)) is not None:
         say(f"note: the last row is no case to predict: {why}")
@@ -653,6 +655,11 @@ def predict(
     _say_unused(model, frame, (name, notes.get("time"), *kept.columns))
     if intervals is not None and notes.get("time") is not None:
         say(f"note: {_LATER}")
+    if intervals is not None and (open_ended := _without_bounds(model, intervals)):
+        say(
+            f"note: too few rows were left out of training to bound {open_ended} at "
+            f"{100 * intervals:g} %: the ends are infinite"
+        )
     written = with_kept(predictions, kept)
     if escape_formulas:
         written = formulas_escaped(written)
@@ -770,6 +777,14 @@ def _print_networks(model: TableModel) -> None:
     recipe = {name: value for name, value in model.recipe.to_json().items() if value is not None}
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
     print(f"Seed: {model.seed}")
+
+
+def _without_bounds(model: TableModel | BlendedModel, coverage: float) -> str:
+    """Return the targets whose intervals of a coverage have no end on one side, or on both."""
+    residuals = model.calibration.residuals
+    return ", ".join(
+        name for name, one in residuals.items() if not all(map(math.isfinite, one.bounds(coverage)))
+    )
 
 
 _LATER = (

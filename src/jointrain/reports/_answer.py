@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from jointrain.baselines import CONSTANT
 from jointrain.reports._circumstances import MOST_NAMED, Circumstances
 from jointrain.reports._saved_model import constants_of, saved_sentence
 from jointrain.reports._words import (
@@ -34,6 +35,9 @@ MOST_SENTENCES = 4
 
 ENOUGH_SEEDS = 3
 """With so many repetitions, more of them hardly narrow an interval: folds share their rows."""
+
+ENOUGH_FOLDS = 5
+"""With fewer folds, intervals are so wide that hardly anything is shown."""
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")
 
@@ -248,6 +252,20 @@ def _nothing_predicted(decision: Decision, said: Circumstances) -> str:
         first = (
             "These columns predict none of the targets: everything that was tried is no better "
             "than a constant"
+        )
+    elif said.folds < ENOUGH_FOLDS and any(
+        set(blend) != {CONSTANT} for blend in (said.blends or {}).values()
+    ):
+        # single rows say what so few folds can't
+        advice = "add seeds or rows"
+        if said.cut_by_budget:
+            advice = "give a larger --budget"
+        elif said.seeds >= ENOUGH_SEEDS:
+            advice = "add rows"
+        first = (
+            f"{number(said.folds).capitalize()} folds of {said.rows:,} rows can't tell any model "
+            "from a constant, though the rows that networks left out speak for models: "
+            f"{advice}"
         )
     else:
         first = (
