@@ -27,7 +27,6 @@ ROOMS = (
     "tables",
     "studies",
     "reports",
-    "_bundle_fields",
     "bundle",
     "estimators",
     "integrations",

@@ -21,8 +21,8 @@ from jointrain import (
     load_penguins,
     save_bundle,
 )
-from jointrain import bundle as bundle_module
-from jointrain.bundle import add_notes, describe_bundle
+from jointrain.bundle import add_notes, describe_bundle, read_bundle
+from jointrain.bundle._description import canonical, digest
 from jointrain.cli import run
 from jointrain.tables._calibration import Calibration
 from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
@@ -58,6 +58,14 @@ def test_round_trip(model, tmp_path):
     before, after = (m.predict_interval(load_penguins(), 0.7) for m in (model, again))
     np.testing.assert_array_equal(before["body_mass_g"], after["body_mass_g"])
     assert describe_bundle(path)["metrics"] == {"sex": {"ROC-AUC": None, "log-loss": 0.5}}
+
+
+def test_model_and_description_are_read_at_once(model, tmp_path):
+    path = save_bundle(model, tmp_path / "model", notes={"id": "row"})
+    opened = read_bundle(path)
+    assert opened.description == describe_bundle(path)
+    assert opened.description["notes"] == {"id": "row"}
+    assert opened.model.tasks == model.tasks
 
 
 def test_a_bundle_without_calibration(model, tmp_path):
@@ -247,7 +255,7 @@ def test_the_packages_that_wrote_a_bundle_are_told_and_no_more(model, tmp_path, 
     content = json.loads((path / "bundle.json").read_text(encoding="utf-8"))
     content["packages"] = dict.fromkeys(content["packages"], release)
     del content["digest"]
-    content["digest"] = bundle_module._digest(bundle_module._canonical(content))
+    content["digest"] = digest(canonical(content))
     (path / "bundle.json").write_text(json.dumps(content), encoding="utf-8")
     rows = load_penguins().head(20)
     assert load_bundle(path).predict_table(rows).equals(model.predict_table(rows))
@@ -312,7 +320,7 @@ def test_a_bundle_without_a_schema_takes_types_as_they_are(model, tmp_path):
     assert load_bundle(path).schema == model.schema
     content = json.loads((path / "bundle.json").read_text(encoding="utf-8"))
     del content["digest"], content["table_schema"]
-    content["digest"] = bundle_module._digest(bundle_module._canonical(content))
+    content["digest"] = digest(canonical(content))
     (path / "bundle.json").write_text(json.dumps(content), encoding="utf-8")
     old = load_bundle(path)
     assert old.schema is None
@@ -339,6 +347,8 @@ def _in_recipe(**values):
         (_in_task(2, deviation=1e300), "deviation: Input should be less"),
         (_in_task(0, classes=["a", "a", "b"]), "must differ from each other"),
         (_in_task(0, classes=["a"] * 100_000), "must differ from each other"),
+        (_in_task(1, classes=["female", 1e-320]), "classes of several kinds"),
+        (_in_task(1, classes=[1, 2.5]), "classes of several kinds"),
         (_in_task(1, name="species"), "task 'species' is named twice"),
         (_in_task(0, kind="sequence"), "kind: Input should be"),
         (_in_recipe(width=10**8), "`width` must be at most 65,536"),
@@ -358,7 +368,7 @@ def _in_recipe(**values):
         (lambda content: content["notes"].update(importance={"columns": [], "tasks": 3}), "notes"),
         (lambda content: content.pop("seed"), "seed: Field required"),
     ],
-    ids=range(25),
+    ids=range(27),
 )
 def test_a_strangers_description_is_refused_in_one_line(tmp_path, small, change, message):
     folder = save_bundle(small, tmp_path / "model")

@@ -300,7 +300,7 @@ def test_interrupt_leaves_nothing(folder, capsys, monkeypatch, ensemble):
 
 
 def test_interrupt_while_saving_keeps_the_old_bundle(folder, capsys, monkeypatch):
-    import jointrain.bundle as bundle_module
+    from jointrain.bundle import _networks
 
     command = ["fit", "data.csv", "--targets", "price", "--out", "model", *QUICK]
     assert run(command) == 0
@@ -309,7 +309,7 @@ def test_interrupt_while_saving_keeps_the_old_bundle(folder, capsys, monkeypatch
     def stop(*arguments: object, **others: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bundle_module, "version", stop)
+    monkeypatch.setattr(_networks, "version", stop)
     assert run([*command, "--force"]) == 130
     assert {path.name: path.read_bytes() for path in Path("model").iterdir()} == before
     assert sorted(path.name for path in folder.iterdir()) == ["data.csv", "model"]

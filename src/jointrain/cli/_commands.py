@@ -624,7 +624,7 @@ def predict(
     The columns are read as those of the training table were; flags say where this table is written
     in another way. The column of names is written as it is there.
     """
-    from jointrain.bundle import describe_bundle, load_bundle
+    from jointrain.bundle import read_bundle
     from jointrain.data import (
         check_writable_ending,
         formulas_escaped,
@@ -640,8 +640,8 @@ def predict(
             raise InvalidInputError(
                 f"{out} exists; choose another --out or replace it with --force"
             )
-    model = load_bundle(bundle)
-    notes = describe_bundle(bundle)["notes"]
+    opened = read_bundle(bundle)
+    model, notes = opened.model, opened.description["notes"]
     raw = _raw(table, options, notes)
     name = notes.get("id")
     kept = kept_columns(raw, name, column_names(keep or []))
@@ -684,11 +684,12 @@ def evaluate(
     The columns are read as those of the training table were; flags say where this table is written
     in another way.
     """
-    from jointrain.bundle import describe_bundle, load_bundle
+    from jointrain.bundle import read_bundle
     from jointrain.data import row_of_sums
 
-    model = load_bundle(bundle)
-    raw = _raw(table, options, describe_bundle(bundle)["notes"])
+    opened = read_bundle(bundle)
+    model = opened.model
+    raw = _raw(table, options, opened.description["notes"])
     targets = [task.name for task in model.predicted_tasks]
     frame = _read_as_trained(model, raw, options, targets)
     if (why := row_of_sums(frame)) is not None:
@@ -713,14 +714,14 @@ def inspect_bundle(
     json_output: _JSON = False,
 ) -> None:
     """Show what a bundle predicts, from which columns, how it was trained and how good it is."""
-    from jointrain.bundle import describe_bundle, load_bundle
+    from jointrain.bundle import describe_bundle, read_bundle
     from jointrain.tables import TableModel
 
-    described = describe_bundle(bundle)
     if json_output:
-        print(json.dumps(described, ensure_ascii=False))
+        print(json.dumps(describe_bundle(bundle), ensure_ascii=False))
         return
-    model = load_bundle(bundle)
+    opened = read_bundle(bundle)
+    described, model = opened.description, opened.model
     metrics = described["metrics"]
     rows = [
         [

@@ -105,24 +105,15 @@ def _why_not(target: Path, *, force: bool) -> str | None:
     """Return why a folder may not be made or replaced, None if it may."""
     try:
         if not os.path.lexists(target):
-            parent = target.absolute().parent
-            while not parent.exists() and parent != parent.parent:
-                parent = parent.parent
-            with suppress(FileNotFoundError, NotADirectoryError):
-                os.stat(parent / target.name)  # a name that is too long is said at once
-            if not parent.is_dir():
-                return f"{target} can't be made: {parent} is no folder; choose another --out"
-            if not os.access(parent, os.W_OK | os.X_OK):
-                return f"{target} can't be made: {parent} can't be written; choose another --out"
-            return None
+            return _why_not_made(target)
         if target.is_symlink() and not target.exists():
             return f"{target} is a link to nowhere; remove it or choose another --out"
         if not force:
             return f"{target} exists; choose another --out or replace it with --force"
+        if (reason := _why_not_made(target)) is not None:
+            return reason
         if not target.is_dir():
             return f"{target} is a file; choose another --out"
-        if not os.access(target.absolute().parent, os.W_OK | os.X_OK):
-            return f"{target} can't be replaced: its folder can't be written; choose another --out"
         foreign = next(_foreign_files(target), None)
     except OSError as error:
         return f"{target} can't be used: {error.strerror or error}; choose another --out"
@@ -131,6 +122,20 @@ def _why_not(target: Path, *, force: bool) -> str | None:
             f"{target} holds {foreign.relative_to(target).as_posix()!r}, which jointrain did not "
             "write; move it away or choose another --out"
         )
+    return None
+
+
+def _why_not_made(target: Path) -> str | None:
+    """Return why nothing can be put at a path, None if something can."""
+    parent = target.absolute().parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(parent / target.name)  # a name that is too long is said at once
+    if not parent.is_dir():
+        return f"{target} can't be made: {parent} is no folder; choose another --out"
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return f"{target} can't be made: {parent} can't be written; choose another --out"
     return None
 
 

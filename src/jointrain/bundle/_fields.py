@@ -48,6 +48,8 @@ class TaskEntry(Strict):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
+        if len({type(name) for name in self.classes}) > 1:
+            raise ValueError(f"target {self.name!r} has classes of several kinds")
         numbers = self.kind == "regression"
         if numbers and self.temperature is not None:
             raise ValueError(f"number {self.name!r} has a temperature")

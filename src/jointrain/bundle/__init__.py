@@ -1,0 +1,32 @@
+"""Bundles: a fitted table model as a folder of safetensors and JSON.
+
+A bundle holds ``bundle.json`` (what the model is), ``weights.safetensors`` (the networks) and
+``encoder.safetensors`` (the fitted encoder). Nothing in it is a pickle, and no library but
+safetensors reads it, so loading a bundle from a stranger runs no code of theirs.
+
+The bundle of a blend (`BlendedModel`) holds ``bundle.json`` with the weights of its components, and
+``components/0``, ``1``, ...: a bundle for each recipe, and the files of each baseline.
+"""
+
+from jointrain.bundle._bundle import (
+    Bundle,
+    add_notes,
+    check_savable,
+    load_bundle,
+    read_bundle,
+    save_bundle,
+    write_bundle,
+)
+from jointrain.bundle._description import SCHEMA_VERSION, describe_bundle
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Bundle",
+    "add_notes",
+    "check_savable",
+    "describe_bundle",
+    "load_bundle",
+    "read_bundle",
+    "save_bundle",
+    "write_bundle",
+]

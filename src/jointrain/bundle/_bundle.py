@@ -1,0 +1,166 @@
+"""Saving and loading: which reader and writer a bundle needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jointrain.bundle._blend import read_blend, write_blend
+from jointrain.bundle._description import (
+    DESCRIPTION,
+    bundle_folder,
+    describe_bundle,
+    savable,
+    with_digest,
+    write_description,
+)
+from jointrain.bundle._fields import ColumnEntry, Strict
+from jointrain.bundle._networks import read_networks, write_networks
+from jointrain.data import SupervisedTable, known_values
+from jointrain.errors import InvalidInputError
+from jointrain.system.output_folder import write_new_folder
+from jointrain.system.stored_files import DamagedError, json_to_bytes
+from jointrain.tables import BlendedModel, TableModel
+
+
+def save_bundle(
+    model: TableModel | BlendedModel,
+    path: str | Path,
+    *,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a model as a bundle; the folder appears whole or not at all.
+
+    Args:
+        model: The fitted model.
+        path: The folder to make.
+        metrics: What is known of the model's quality, by task and metric; NaN is kept as null.
+        notes: Anything else that JSON can hold, such as how the metrics were measured.
+        force: Replace the folder if it exists.
+
+    Raises:
+        InvalidInputError: The folder exists and `force` is not set, or can't be written; or the
+            model holds what `load_bundle` refuses, such as weights that are no numbers, or more
+            columns and categories than 64 MiB of JSON hold.
+    """
+    return write_new_folder(
+        path,
+        lambda folder: write_bundle(model, folder, metrics=metrics, notes=notes),
+        force=force,
+    )
+
+
+def write_bundle(
+    model: TableModel | BlendedModel,
+    folder: Path,
+    *,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the files of a bundle into an existing folder, as `save_bundle` does.
+
+    Raises:
+        InvalidInputError: The model holds what `load_bundle` refuses.
+        OSError: The folder can't be written.
+    """
+    description: Strict
+    with savable():
+        if isinstance(model, BlendedModel):
+            description = write_blend(model, folder, metrics or {}, notes or {})
+        else:
+            description = write_networks(model, folder, metrics or {}, notes or {})
+        write_description(folder, description)
+
+
+def add_notes(path: str | Path, notes: Mapping[str, Any]) -> None:
+    """Add to the notes of a bundle; its ``bundle.json`` is the old or the new one, whole.
+
+    Args:
+        path: The bundle, or the folder that `compare` wrote around it.
+        notes: What JSON can hold; notes of the same names are replaced.
+
+    Raises:
+        InvalidInputError: As in `describe_bundle`, or the notes hold what can't be read again.
+    """
+    folder = bundle_folder(path)
+    content = describe_bundle(folder)
+    del content["digest"]
+    content["notes"] = {**content["notes"], **notes}
+    with savable():
+        data = with_digest(content)
+    temporary = folder / f".part.{DESCRIPTION}"
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, folder / DESCRIPTION)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_savable(table: SupervisedTable) -> None:
+    """Refuse a table whose models could not be saved, before they are trained.
+
+    Args:
+        table: The rows that a model is to be fitted to.
+
+    Raises:
+        InvalidInputError: It has more columns and categories than a bundle holds.
+    """
+    columns = [
+        ColumnEntry(
+            name=column.name,
+            kind=column.kind,
+            dtype=column.dtype,
+            categories=known_values(table.frame[column.name]).unique().to_list()
+            if column.kind == "category"
+            else None,
+        ).model_dump()
+        for column in table.columns
+    ]
+    readings = {} if table.schema is None else table.schema.columns
+    schema = {name: dataclasses.asdict(reading) for name, reading in readings.items()}
+    try:
+        json_to_bytes({"columns": columns, "table_schema": schema})
+    except DamagedError as error:
+        raise InvalidInputError(
+            f"a model of this table could not be saved: {DESCRIPTION} {error}; leave out columns, "
+            "or those with the most different values, by --ignore"
+        ) from None
+
+
+def load_bundle(path: str | Path) -> TableModel | BlendedModel:
+    """Load the model of a bundle.
+
+    Raises:
+        InvalidInputError: It is no bundle, it was cut or changed, or a newer jointrain wrote it.
+    """
+    return read_bundle(path).model
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds.
+
+    Args:
+        description: The checked contents of ``bundle.json``, as `describe_bundle` returns them.
+        model: The model.
+    """
+
+    description: dict[str, Any]
+    model: TableModel | BlendedModel
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Return the model of a bundle and its description, which is read once.
+
+    Raises:
+        InvalidInputError: As in `load_bundle`.
+    """
+    folder = bundle_folder(path)
+    content = describe_bundle(folder)
+    read = read_blend if "kind" in content else read_networks
+    return Bundle(content, read(folder, content))

@@ -1,0 +1,150 @@
+"""Reader and writer of a table model: networks, their encoder, and how they were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_weights
+
+from jointrain.bundle._description import (
+    PACKAGES,
+    SCHEMA_VERSION,
+    check_digest,
+    digest,
+    whole,
+    without_digest,
+)
+from jointrain.bundle._entries import (
+    ERRORS,
+    WEIGHTS,
+    check_columns,
+    column_entries,
+    columns_of,
+    known_metrics,
+    read_calibration,
+    read_weights,
+    readings_of,
+    residual_tensors,
+    schema_of,
+    task_entry,
+    tasks_of,
+)
+from jointrain.bundle._fields import Description, PartEntry
+from jointrain.data import TableEncoder
+from jointrain.networks import check_finite, network_of_weights
+from jointrain.system.array_file import check_header
+from jointrain.system.stored_files import DamagedError, read_file
+from jointrain.tables import Recipe, TableModel
+from jointrain.task import Task
+from jointrain.training import FittedNetwork
+
+_ENCODER = "encoder.safetensors"
+
+
+def write_networks(
+    model: TableModel,
+    folder: Path,
+    metrics: Mapping[str, Mapping[str, float]],
+    notes: Mapping[str, Any],
+) -> Description:
+    """Write weights and encoder of a table model, and return what describes it."""
+    weights = {
+        f"{index}.{name}": value.contiguous()
+        for index, part in enumerate(model.parts)
+        for name, value in part.network.state_dict().items()
+    }
+    check_finite(weights)
+    data = save_weights(weights | residual_tensors(model.calibration))
+    check_header(data)
+    (folder / WEIGHTS).write_bytes(data)
+    model.encoder.save(folder / _ENCODER)
+    return Description(
+        schema_version=SCHEMA_VERSION,
+        tasks=[task_entry(task, model.scaling, model.calibration) for task in model.tasks],
+        columns=column_entries(model),
+        inputs=len(model.encoder.feature_names),
+        parts=[
+            PartEntry(
+                tasks=list(part.tasks),
+                network_tasks=list(part.network.task_names),
+                weights=dict(part.weights),
+                validation=dict(part.validation),
+                epochs=part.epochs,
+            )
+            for part in model.parts
+        ],
+        recipe=model.recipe.to_json(),
+        seed=model.seed,
+        packages={name: version(name) for name in PACKAGES},
+        metrics=known_metrics(metrics),
+        notes=dict(notes),
+        digests={name: digest((folder / name).read_bytes()) for name in (WEIGHTS, _ENCODER)},
+        table_schema=readings_of(model.schema),
+    )
+
+
+def read_networks(folder: Path, content: dict[str, Any]) -> TableModel:
+    """Return the table model in a folder, by the contents of its ``bundle.json``.
+
+    Raises:
+        InvalidInputError: Its files are not those that were saved, or do not fit together.
+    """
+    with whole(folder):
+        described = Description.model_validate(without_digest(content))
+        weights = read_weights(folder, described.digests)
+        tasks = tasks_of(described.tasks)
+        columns = columns_of(described.columns)
+        recipe = Recipe.from_json(described.recipe)
+        recipe.auxiliary_among([task.name for task in tasks])
+        calibration = read_calibration(described.tasks, weights)
+        grouped: dict[str, dict[str, torch.Tensor]] = {}
+        for name, values in weights.items():
+            if not name.startswith(ERRORS):
+                index, _, inner = name.partition(".")
+                grouped.setdefault(index, {})[inner] = values
+        if grouped.keys() != {str(index) for index in range(len(described.parts))}:
+            raise DamagedError("networks and weights differ in number")
+        parts = [
+            _read_part(entry, grouped[str(index)], recipe.for_tasks(tasks), tasks, described.inputs)
+            for index, entry in enumerate(described.parts)
+        ]
+        check_digest(read_file(folder / _ENCODER, folder=folder), _ENCODER, described.digests)
+        encoder = TableEncoder.load(folder / _ENCODER)
+        if len(encoder.feature_names) != described.inputs:
+            raise DamagedError("encoder and networks differ in their number of inputs")
+        check_columns(encoder, columns)
+    return TableModel(
+        tasks=tasks,
+        columns=columns,
+        encoder=encoder,
+        scaling={
+            entry.name: (entry.mean, entry.deviation)
+            for entry in described.tasks
+            if entry.mean is not None and entry.deviation is not None
+        },
+        parts=tuple(parts),
+        recipe=recipe,
+        seed=described.seed,
+        calibration=calibration,
+        schema=schema_of(described.table_schema),
+    )
+
+
+def _read_part(
+    entry: PartEntry,
+    weights: Mapping[str, torch.Tensor],
+    recipe: Recipe,
+    tasks: Sequence[Task],
+    inputs: int,
+) -> FittedNetwork:
+    by_name = {task.name: task for task in tasks}
+    network = network_of_weights(
+        lambda chosen: recipe.make_network(inputs, chosen),
+        [by_name[name] for name in entry.network_tasks],
+        weights,
+    )
+    return FittedNetwork(tuple(entry.tasks), network, entry.weights, entry.validation, entry.epochs)
