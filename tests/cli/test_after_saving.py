@@ -78,7 +78,7 @@ def test_a_fault_in_every_extra_costs_no_model(folder, capsys, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("made for this test")
 
-    monkeypatch.setattr("jointrain.training.unseen_column_importance", fail)
+    monkeypatch.setattr("jointrain.tables.unseen_column_importance", fail)
     monkeypatch.setattr("jointrain.reports.write_markdown", fail)
     monkeypatch.setattr(StudyResult, "plot", fail)
     arguments = ["t.csv", "--targets", "y,z", "--folds", "2", "--out", "out", "--ship", "networks"]
@@ -94,7 +94,7 @@ def test_stopping_an_extra_keeps_the_model(folder, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jointrain.training.unseen_column_importance", stop)
+    monkeypatch.setattr("jointrain.tables.unseen_column_importance", stop)
     assert fit("t.csv", "y,z") == 0
     assert "note: column importance skipped: stopped" in capsys.readouterr().err
     assert load_bundle("out").predict(read_table("t.csv"))["z"].shape == (40,)
