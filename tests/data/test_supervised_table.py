@@ -186,3 +186,12 @@ def test_text_of_numbers_in_a_table_with_types_is_noted_and_read_where_that_is_s
 def test_what_a_column_with_a_type_can_not_hold_is_refused(columns, message):
     with pytest.raises(InvalidInputError, match=message):
         SupervisedTable.prepare(numbers_as_text(), ["y"], reading=ReadingOptions(columns=columns))
+
+
+def test_a_last_row_of_sums_is_left_out_of_tables_with_types():
+    frame = pl.DataFrame({"region": ["a", "b", "c", "Total"], "y": [1, 2, 4, 7]})
+    table = SupervisedTable.prepare(frame, ["y"])
+    assert table.frame["y"].to_list() == [1, 2, 4]
+    assert any("the last row is left out: it is called 'Total'" in note for note in table.notes)
+    kept = SupervisedTable.prepare(frame.with_columns(y=pl.Series([1, 2, 4, 9])), ["y"])
+    assert kept.frame.height == 4

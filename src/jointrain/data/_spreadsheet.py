@@ -87,7 +87,10 @@ def _read_sheet(
     mixed = {column: name for column, name in names.items() if _is_mixed(book, sheet, full[column])}
     if mixed:
         shown = ", ".join(map(repr, mixed.values()))
-        notes.append(f"{place} has columns with text and other values, read as text: {shown}")
+        notes.append(
+            f"{place} has columns with text and other values, read as text: {shown}; --column "
+            "NAME=number reads numbers"
+        )
     return RawTable(
         full.select(_plain(full[column]).alias(name) for column, name in names.items()),
         is_text=False,

@@ -110,7 +110,7 @@ def type_frame(
     """Return a table that has types already, with the schema that they make.
 
     Dates take the zone that options name, text is read as they say, and what they say means missing
-    is; all else stays.
+    is; a last row of sums is left out; all else stays.
 
     Args:
         raw: The table.
@@ -150,6 +150,7 @@ def type_frame(
         if code is not None:
             column = f"{name} ({code.rows} {frame[name][code.row]})"
             notes.group(*_missing_code_note(column, "leave those cells empty if it does"))
+    frame = without_sums(frame, notes)
     return TypedTable(frame, TableSchema(readings), (*raw.notes, *notes.all()))
 
 
