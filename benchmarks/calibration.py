@@ -25,7 +25,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from jointrain import JointRegressor, Recipe, SupervisedTable, fit_table, load_penguins, read_table
 from jointrain.tables._calibration import Calibration
-from jointrain.training.population._population import fit_together
+from jointrain.training.population import fit_together
 from tables import load
 
 

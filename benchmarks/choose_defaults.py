@@ -31,7 +31,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.model_selection import KFold
 
 from jointrain import Recipe, SupervisedTable, Task, fit_table, load_penguins, read_table
-from jointrain.training.population._population import fit_together
+from jointrain.training.population import fit_together
 
 DROPOUTS = {
     "regression": [(0.1, 0.0), (0.0, 0.0), (0.2, 0.0), (0.3, 0.0), (0.1, 0.1)],

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from jointrain import HardSharing, Joint, Task, TensorData, Trainer
 from jointrain.training import OptimizerSettings, Run
-from jointrain.training.population._population import fit_population, member_bytes, population_size
+from jointrain.training.population import fit_population
 
 ROWS, FEATURES, TASKS = 1024, 16, 4
 SETTINGS = ((64, 32), (64, 128), (128, 32), (128, 64), (256, 256), (512, 512))
@@ -111,8 +111,8 @@ def main() -> None:
         f"{options.steps} steps, median of {options.rounds} rounds"
     )
     print(
-        f"{'width':>5s} {'batch':>5s} {'at a time':>9s} {'KiB/member':>10s} {'runs/s':>8s} "
-        f"{'by hand':>8s} {'Trainer':>8s} {'x by hand':>9s} {'x Trainer':>9s}"
+        f"{'width':>5s} {'batch':>5s} {'runs/s':>8s} {'by hand':>8s} {'Trainer':>8s} "
+        f"{'x by hand':>9s} {'x Trainer':>9s}"
     )
     for width, batch in SETTINGS:
         # large networks take long: fewer steps of them
@@ -134,11 +134,9 @@ def main() -> None:
         rates = [1 / statistics.median(column) for column in zip(*times, strict=True)]
         over_hand = statistics.median(row[1] / row[0] for row in times)
         over_trainer = statistics.median(row[2] / row[0] for row in times)
-        memory = member_bytes(make_runs(data, setting, 1)[0])
-        size = min(members, options.size or population_size(memory))
         print(
-            f"{width:5d} {batch:5d} {size:9d} {memory / 1024:10.0f} {rates[0]:8.2f} "
-            f"{rates[1]:8.2f} {rates[2]:8.2f} {over_hand:9.2f} {over_trainer:9.2f}",
+            f"{width:5d} {batch:5d} {rates[0]:8.2f} {rates[1]:8.2f} {rates[2]:8.2f} "
+            f"{over_hand:9.2f} {over_trainer:9.2f}",
             flush=True,
         )
 

@@ -9,7 +9,7 @@ from jointrain import InvalidInputError, Recipe, SupervisedTable, fit_table
 from jointrain.data import load_penguins
 from jointrain.tables._table_model import inner_splits, predict_parts
 from jointrain.training import Alternating, Separate
-from jointrain.training.population._population import fit_together
+from jointrain.training.population import fit_together
 
 QUICK = Recipe(width=16, epochs=6, ensemble=4)
 

@@ -25,13 +25,9 @@ from jointrain.training import (
     Trainer,
 )
 from jointrain.training._halves import Halves
-from jointrain.training.population._population import (
-    fit_population,
-    fit_together,
-    member_bytes,
-    population_size,
-    why_not_stacked,
-)
+from jointrain.training.population import fit_population, fit_together, why_not_stacked
+from jointrain.training.population._member import Member
+from jointrain.training.population._stack import Stack
 
 TASKS = (
     Task.regression("price"),
@@ -462,9 +458,11 @@ def test_what_depends_on_the_course_of_training_is_not_stacked():
 
 
 def test_size_follows_memory():
-    small, large = member_bytes(make_run(width=8)), member_bytes(make_run(width=512))
-    assert small < large
-    assert population_size(small) > population_size(large) >= 1
+    def places(width: int) -> int:
+        return Stack([Member(make_run(width=width)) for _ in range(20)]).places
+
+    assert places(8) == 20
+    assert 20 > places(128) > places(256) >= 1
 
 
 def test_recipes_that_a_study_stacks():

@@ -69,7 +69,7 @@ def _kind(optimizer: Optimizer) -> OptimizerKind | None:
 
 
 class Piece(NamedTuple):
-    """A stretch of one member's weights that moves as one, and the state that goes with it."""
+    """A part of one member's weights that moves as one, and the state that goes with it."""
 
     weights: Tensor
     copy: Tensor
@@ -95,23 +95,25 @@ class StackedOptimizer:
 
     Args:
         weights, gradients: [s, p].
+        trained: Where what moves lies in a row.
         trunk: Where the weights of the trunk are in a row.
-        heads: Where weight and bias of each head are.
+        heads: Where weight and bias of each head are; none if members move as a whole only.
     """
 
     def __init__(
         self,
         weights: Tensor,
         gradients: Tensor,
+        trained: slice,
         trunk: slice,
-        heads: Sequence[tuple[slice, slice]],
+        heads: Sequence[tuple[slice, ...]],
     ) -> None:
         self._weights = weights
         self._copy = torch.empty_like(weights)
         self._first = torch.zeros_like(weights)
         self._second = torch.zeros_like(weights)
-        stretches = [slice(None), trunk, *(part for head in heads for part in head)]
-        self._steps = torch.zeros(len(weights), len(stretches), dtype=torch.float32)
+        parts = [trained, trunk, *(part for head in heads for part in head)]
+        self._steps = torch.zeros(len(weights), len(parts), dtype=torch.float32)
         self._pieces = [
             [
                 Piece(
@@ -122,7 +124,7 @@ class StackedOptimizer:
                     self._second[row, part],
                     self._steps[row, number],
                 )
-                for number, part in enumerate(stretches)
+                for number, part in enumerate(parts)
             ]
             for row in range(len(weights))
         ]

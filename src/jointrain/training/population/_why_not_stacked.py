@@ -1,0 +1,52 @@
+"""What of a run a population can't do."""
+
+from __future__ import annotations
+
+from jointrain.balancing import LossWeighting
+from jointrain.data import TensorData
+from jointrain.training import Phases, Trainer
+from jointrain.training._run import Run
+from jointrain.training.population._stacked_losses import slot_of
+from jointrain.training.population._stacked_mlp import why_not_stackable
+from jointrain.training.population._stacked_optimizer import optimizer_kind
+
+
+def why_not_stacked(run: Run) -> str | None:
+    """Return why a run can't be part of a population, None if it can."""
+    trainer = run.trainer
+    reason = _why_not_plain(trainer)
+    if reason is not None:
+        return reason
+    if any(slot_of(task) is None for task in trainer.tasks.values()):
+        return "a task has a loss of its own or is a sequence"
+    reason = why_not_stackable(trainer.network)
+    if reason is not None:
+        return reason
+    if len(trainer.network.heads.groups) and (trainer.l1 or trainer.l2):
+        return "penalties of grouped heads reach tasks that are not in the step"
+    kind = optimizer_kind(trainer.optimizers, trainer.network)
+    if isinstance(kind, str):
+        return kind
+    if not isinstance(run.train, TensorData) or run.train.inputs.ndim != 2:
+        return "its data are not one matrix of inputs"
+    if run.train.inputs.dtype != next(trainer.network.parameters()).dtype:
+        return "its inputs are of another type than its weights"
+    return None
+
+
+def _why_not_plain(trainer: Trainer) -> str | None:
+    """Return what a trainer's loop does that a population's does not."""
+    if type(trainer) is not Trainer or trainer.callbacks:
+        return "its trainer has methods or callbacks of its own"
+    schedule, balancer = trainer.schedule, trainer.balancer
+    if isinstance(schedule, Phases) or schedule.follows_course:
+        return "its schedule depends on how the training goes"
+    if trainer.auxiliary or trainer.task_patience is not None:
+        return "it has auxiliary tasks, or stops tasks one by one"
+    if trainer.device.type != "cpu":
+        return "it is not trained on the CPU"
+    if balancer is not None and (
+        not isinstance(balancer, LossWeighting) or balancer.wants_after_step
+    ):
+        return "its balancer needs more than the losses of the step"
+    return None
