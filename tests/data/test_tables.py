@@ -404,3 +404,17 @@ def test_objects_of_different_kinds_are_refused(values):
         with pytest.raises(InvalidInputError, match=r"column 'x' holds .* in row 1 and .* in row"):
             as_table(frame)
     assert as_table({"x": [1, 2.5, None]})["x"].to_list() == [1.0, 2.5, None]
+
+
+@pytest.mark.parametrize("notes", [{b"a\xff": b"b"}, {b"a": b"\xff"}])
+@pytest.mark.parametrize("of_column", [True, False])
+def test_a_parquet_file_with_notes_that_are_no_text_is_refused(tmp_path, notes, of_column):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    field = pa.field("x", pa.int64(), metadata=notes if of_column else None)
+    schema = pa.schema([field], metadata=None if of_column else notes)
+    path = tmp_path / "table.parquet"
+    parquet.write_table(pa.Table.from_arrays([pa.array([1])], schema=schema), path)
+    with pytest.raises(InvalidInputError, match="is no whole Parquet file"):
+        read_table(path)

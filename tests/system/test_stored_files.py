@@ -68,7 +68,7 @@ def test_any_bytes_are_read_or_refused(data):
         (b"\xef\xbb\xbf{}", "not whole"),
         (b"{}{}", "not whole"),
         (b"", "not whole"),
-        (b"[" + b"[]," * 1_000_001 + b"0]", "more than 1,000,000 parts"),
+        (b"[" + b"[]," * 500_001 + b"0]", "more than 500,000 parts"),
         (b"[" + b"1," * 5_000_001 + b"1]", "more than 5,000,000 values"),
         (b"[0." + b"1" * 5000 + b"e4000]", "too large"),
         (b" " * (2**26 + 1), "more than 67,108,864 bytes"),
@@ -128,7 +128,7 @@ def _nested(levels):
         (["\udc80"], "holds half a character"),
         (object(), "can't hold this: Object of type object"),
         ("a" * 2**26, "has more than 67,108,864 bytes"),
-        ([[]] * 1_000_000, "has more than 1,000,000 parts"),
+        ([[]] * 500_000, "has more than 500,000 parts"),
     ],
     ids=range(10),
 )

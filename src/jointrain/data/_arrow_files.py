@@ -41,6 +41,9 @@ def read_arrow(source: Path | bytes, where: str, *, parquet: bool) -> pl.DataFra
                 open_ = ipc.open_file if magic == b"ARROW1" else ipc.open_stream
                 table = open_(file).read_all()
         table.validate(full=True)
+        for noted in (table.schema, *table.schema):  # in others, Polars panics
+            for text in (one for pair in (noted.metadata or {}).items() for one in pair):
+                text.decode()
     except pa.ArrowNotImplementedError:
         return _read_by_polars(source, where)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
@@ -58,7 +61,7 @@ def _read_by_polars(source: Path | bytes, where: str) -> pl.DataFrame:
     """Read Parquet with a type that only Polars has: whole numbers of 128 bits."""
     try:
         frame = pl.read_parquet(source)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InvalidInputError(
             f"{where} has a type that can't be read ({str(error).splitlines()[0]})"
         ) from None
@@ -70,12 +73,15 @@ def from_arrow(table: pa.Table, where: str) -> pl.DataFrame:
     """Return an Arrow table as a Polars table, naming the column that can't be one."""
     try:
         return pl.DataFrame(pl.from_arrow(table))
-    except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError):
+    except (
+        pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, ValueError,
+        NotImplementedError,
+    ):  # fmt: skip
         columns: dict[str, pl.Series] = {}
         for name, column in zip(table.column_names, table.columns, strict=True):
             try:
                 columns[name] = pl.Series(name, column)
-            except Exception:
+            except (Exception, pl.exceptions.PanicException):
                 raise InvalidInputError(
                     f"column {name!r} of {where} has the type {column.type}, which jointrain can't "
                     "use; remove it or give it another type"

@@ -12,7 +12,7 @@ from typing import Any
 LARGEST_JSON = 1 << 26
 """Bytes of JSON at most: parsed, it takes up to thirty times as much memory."""
 
-_MOST_PARTS = 1_000_000
+_MOST_PARTS = 500_000
 """Lists and objects at most, each of which takes 60 bytes or more."""
 
 _MOST_COMMAS = 5_000_000
