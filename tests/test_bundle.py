@@ -367,8 +367,14 @@ def _in_recipe(**values):
         (lambda content: content["notes"].update(id=["a"]), "notes: id: "),
         (lambda content: content["notes"].update(importance={"columns": [], "tasks": 3}), "notes"),
         (lambda content: content.pop("seed"), "seed: Field required"),
+        (
+            lambda content: content.update(
+                table_schema={str(i): {"kind": "number"} for i in range(2000)}
+            ),
+            "more columns are read than",
+        ),
     ],
-    ids=range(27),
+    ids=range(28),
 )
 def test_a_strangers_description_is_refused_in_one_line(tmp_path, small, change, message):
     folder = save_bundle(small, tmp_path / "model")

@@ -11,6 +11,8 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -139,6 +141,15 @@ class _Described(Strict):
     notes: Annotated[dict[str, Any], AfterValidator(_checked_notes)]
     digests: dict[str, str]
     table_schema: dict[str, ColumnReading] | None = None
+
+    @field_validator("table_schema", mode="before")
+    @classmethod
+    def _check_number_of_readings(cls, readings: Any, info: ValidationInfo) -> Any:
+        # beside the features, targets and the columns of rows, groups and times: a few
+        most = 1000 + 2 * len(info.data.get("columns", ()))
+        if isinstance(readings, dict) and len(readings) > most:
+            raise ValueError("more columns are read than a model of its columns has")
+        return readings
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
