@@ -444,3 +444,21 @@ def test_interrupt_of_a_study_gives_the_figures_so_far(folder, capsys, monkeypat
     assert said.out == "" or not more
     assert "nothing was written" in said.err
     assert not (folder / "answer").exists()
+
+
+def test_want_of_memory_is_one_line(folder, capsys, monkeypatch):
+    def full(*arguments: object, **others: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("jointrain.data.read_raw", full)
+    fails(capsys, ["fit", "data.csv", "--targets", "price"], "more memory than there is")
+
+
+def test_a_bomb_of_zstd_ends_in_one_line(folder, bundle, capsys):
+    import pyarrow as pa
+
+    with pa.CompressedOutputStream("rows.csv.zst", "zstd") as packed:
+        for _ in range(300):
+            packed.write(b"0" * (1 << 20))
+    arguments = ["predict", str(bundle), "rows.csv.zst", "--out", "out.csv"]
+    fails(capsys, arguments, "grows from", "to more than 268435456")

@@ -129,6 +129,9 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit:  # what click makes of a pipe that nobody reads
         stop_spare()
         return _fail("standard output can't be written: nobody reads the pipe")
+    except MemoryError:
+        stop_spare()
+        return _fail("this needs more memory than there is; give fewer rows or columns")
     except OSError as error:
         stop_spare()
         where = f"{error.filename}: " if error.filename else ""

@@ -12,7 +12,7 @@ from jointrain.errors import InvalidInputError
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "Zstandard"}
 _UNREAD = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf\x27\x1c": "7-Zip"}
 _BLOCK = 1 << 24
-_ALWAYS_ALLOWED = 1 << 30
+_ALWAYS_ALLOWED = 1 << 28
 """Bytes that any packed file may grow to."""
 _LARGEST_RATIO = 200
 """Bytes that a larger file may grow to, for each of its packed bytes; tables grow to 3 to 30."""
