@@ -9,8 +9,9 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor
 
-from jointrain.balancing import BALANCERS
+from jointrain.balancing import BALANCERS, Needs
 from tests.conformance._half_precision import PRECISIONS, SCALE, Net, build, distance, flat, step
 
 METHODS = sorted(BALANCERS)
@@ -69,3 +70,54 @@ def test_the_scaler_steps_as_it_would_without_scale(name):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
     for mine, theirs in zip(balancer.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+class Unequal(Net):
+    """The same with losses that differ by a million."""
+
+    def losses(self, batch: int, dtype: torch.dtype | None) -> dict[str, Tensor]:
+        factors = (1.0, 1e-3, 1e-6)
+        found = super().losses(batch, dtype).items()
+        return {task: loss * f for (task, loss), f in zip(found, factors, strict=True)}
+
+
+def of_own(net: Net, k: int) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in net.heads[k].parameters()])
+
+
+@pytest.mark.parametrize("options", [{}, {"way": "layerwise"}, {"at": "features"}])
+@pytest.mark.parametrize("name", ["imtl-g", "upgrad", "gradnorm", "db-mtl", "trimmed-mean"])
+def test_a_task_whose_loss_is_a_million_times_smaller_keeps_its_digits(name, options):
+    """From the second step on, when it is known by how much a task's gradient is shorter."""
+    if "at" in options and BALANCERS[name].needs is not Needs.GRAMIAN:
+        pytest.skip("means nothing for it")
+    scale = 2.0**4  # at which the largest of the gradients are just fine
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    net, balancer = Unequal(), build(name)
+    other_net, other = copy.deepcopy(net), copy.deepcopy(balancer)
+    for turn in range(3):
+        for module in (net, other_net, balancer, other):
+            module.zero_grad()
+        wanted = step(other_net, other, None, **options)
+        got = step(net, balancer, torch.float16, scaler=scaler, **options)
+        if turn == 0:
+            continue
+        assert not got.overflow
+        if wanted.weights is not None:
+            relative = got.weights / wanted.weights - 1
+            assert relative.abs().max() < 0.03, (got.weights, wanted.weights)
+        if wanted.gramian is not None:
+            assert (got.gramian.diagonal() / wanted.gramian.diagonal() - 1).abs().max() < 0.03
+        assert distance(flat(net) / scale, flat(other_net)) < _SENSITIVE.get(name, 0.03)
+        for k in range(3):
+            assert distance(of_own(net, k) / scale, of_own(other_net, k)) < 0.03
+
+
+def test_a_task_that_overflows_by_its_factor_starts_again_from_one():
+    scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
+    net, balancer = Net(), build("upgrad")
+    balancer.task_scales = {"task 0": 24}
+    assert step(net, balancer, torch.float16, scaler=scaler).overflow
+    assert not all(p.grad.isfinite().all() for p in net.trunk.parameters())  # the scaler sees it
+    net.zero_grad()
+    assert not step(net, balancer, torch.float16, scaler=scaler).overflow

@@ -82,6 +82,7 @@ class Balancer(nn.Module, ABC):
         self.task_names: tuple[str, ...] | None = None
         self._positions: Tensor | None = None
         self.workspace: dict[str, Tensor] = {}
+        self.task_scales: dict[str, int] = {}  # exponents, by task, for gradients in float16
         self.block_order: WeakIdKeyDictionary | None = None
         self.mean_over_processes: Callable[[Tensor], Tensor] | None = None
         self.accumulated: Any = None  # what the batches of a step have left so far
@@ -229,6 +230,7 @@ class Balancer(nn.Module, ABC):
         for name in self._remembered():
             delattr(self, name)
         self.block_order = None
+        self.task_scales = {}
         if self.task_names is not None:
             with torch.no_grad():
                 self.allocate(len(self.task_names))
@@ -239,6 +241,7 @@ class Balancer(nn.Module, ABC):
         """Return what is pickled and copied: all but what belongs to this model and process."""
         of_here: dict[str, Any] = {
             "workspace": {},
+            "task_scales": {},
             "block_order": None,
             "mean_over_processes": None,
             "accumulated": None,

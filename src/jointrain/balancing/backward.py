@@ -41,6 +41,7 @@ from jointrain.balancing._balancer import (
 from jointrain.balancing._block_order import in_kept_order
 from jointrain.balancing._checks import check_choice, check_count
 from jointrain.balancing._processes import Arguments, RowCounts, Together, labelled, meet
+from jointrain.balancing._task_scales import learn_scales, scales_of
 from jointrain.balancing.engine._graph import walk
 from jointrain.balancing.engine._replicas import Group, several_processes
 from jointrain.balancing.engine._rows import (
@@ -458,6 +459,7 @@ class _Call:
     together: Together | None
     accumulate: str | None
     accumulated: Accumulated | None = None
+    task_scales: Tensor | None = None
 
     def without(self, bad: Sequence[int]) -> _Call:
         """Return the call without the tasks at these positions."""
@@ -469,6 +471,7 @@ class _Call:
             "numbers": self.numbers[keep],
             "skipped": self.skipped + tuple(self.names[k] for k in bad),
             "together": None if self.together is None else self.together.without(bad),
+            "task_scales": None,
         }
         return _Call(**changed)
 
@@ -618,6 +621,7 @@ def _by_gramian(call: _Call, balancer: GramianWeighting) -> BalancedStep:
             return call.result(losses, reused, way="reused")
     if balancer.extra_batches:
         return _by_cross_gramian(call, balancer, step, losses)
+    _scale_tasks(call, step)
     if call.at == "features":
         return _at_features(call, balancer, step, losses)
     if call.at == "last_shared_layer":
@@ -691,15 +695,21 @@ def _finish(
     """Ask for the weights and write the update, by `combine` or else by one weighted pass."""
     if call.scaled:
         gramian = gramian / call.scale / call.scale
+    if call.task_scales is not None:
+        gramian = gramian / call.task_scales / call.task_scales[:, None]
+        mine = mine.weighted(1 / call.task_scales)
     bad = _not_finite(call, gramian, mine)
     if bad is not None and not call.scaled:
         return _run_without(call, bad)
+    if call.task_scales is not None:
+        _learn_scales(call, gramian.diagonal().sqrt(), bad)
     if bad is None:
         with balancer.taking_part(balancer.present(step.t), step.rounding()):
             weights = _weights(balancer, gramian, losses, call)
     else:
         weights = torch.ones(step.t, dtype=torch.float64)
-    shared = step.weighted(weights, own=False) if combine is None else combine(weights)
+    factors = weights if call.task_scales is None else weights / call.task_scales
+    shared = step.weighted(factors, own=False) if combine is None else combine(factors)
     _write(balancer, step, shared, mine, weights)
     return call.result(
         losses,
@@ -755,8 +765,20 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     shared = no_gradients()
     weights: list[Tensor | None] = []
     finite: list[Tensor] = []
-
     first: list[Rows] = []
+    _scale_tasks(call, step)
+    ones = torch.ones(step.t, dtype=torch.float64)
+    per_task = ones if call.task_scales is None else call.task_scales
+    squares = torch.zeros_like(ones)
+
+    def unscaled(rows: Tensor) -> Tensor:
+        """Take the factors out of the gradients [t, *shape]."""
+        if not call.scaled:
+            return rows
+        factors = (per_task * call.scale).to(rows).view(-1, *[1] * (rows.ndim - 1))
+        found = rows / factors
+        squares.add_(torch.linalg.vector_norm(found.flatten(1), dim=1).cpu().double().square())
+        return found
 
     def see(rows: Rows) -> None:
         if not first:
@@ -766,7 +788,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
             shared.extend(rows.combine(torch.ones(step.t)))
             return
         pairs = rows.per_parameter()
-        blocks = [rows_of if not call.scaled else rows_of / call.scale for _, rows_of in pairs]
+        blocks = [unscaled(rows_of) for _, rows_of in pairs]
         direction = balancer.aggregate(blocks, losses)
         weights.append(direction.weights)
         values = [d * call.scale if call.scaled else d for d in direction.blocks]
@@ -782,8 +804,12 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     else:
         rows, mine = step.rows(ghost=False)
         see(rows)
+    if call.task_scales is not None:
+        mine = mine.weighted(1 / per_task)
     bad = [k for k, ok in enumerate(torch.stack(finite).all(0).tolist()) if not ok]
     bad = sorted({*bad, *_bad_own(call, mine)})
+    if call.task_scales is not None:
+        _learn_scales(call, squares.sqrt(), bad)
     if bad and not call.scaled:
         _raise_if_asked(call, bad)
         return _run_without(call, bad)
@@ -793,7 +819,7 @@ def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
     if found is not None:
         found = on_cpu(found)
     if not bad:
-        shared.extend(first[0].of_inputs(torch.ones(step.t) if found is None else found))
+        shared.extend(first[0].of_inputs((ones if found is None else found) / per_task))
     _write(balancer, step, shared, mine, found)
     return call.result(losses, found, way=step.took, overflow=bool(bad))
 
@@ -863,6 +889,31 @@ def _prepared(call: _Call, balancer: GramianWeighting | JacobianAggregation) -> 
         step.factors = [s.to(v.dtype) for s, v in zip(slopes, call.values, strict=True)]
         return step, on_cpu(changed)
     return step, call.numbers
+
+
+def _scale_tasks(call: _Call, step: Step) -> None:
+    """Give each task a factor of its own, if gradients may be computed in float16.
+
+    Not where one pass gives the weighted sum: in it all tasks have one scale.
+    """
+    half = any(value.dtype == torch.float16 for value in call.values)
+    if not call.scaled or call.accumulate == "exact" or half or step.t < 2:
+        return
+    scales = scales_of(call.balancer, call.names)
+    if call.together is not None:
+        ranks = call.together.agreement.ranks
+        scales = scales.new_tensor(ranks.gather(scales.tolist())[0])
+    call.task_scales = scales
+    pairs = zip(step.factors, scales.tolist(), strict=True)
+    step.factors = [factor * number for factor, number in pairs]
+
+
+def _learn_scales(call: _Call, lengths: Tensor, bad: Sequence[int] | None) -> None:
+    """Choose the tasks' factors of the next step."""
+    found = lengths.tolist()
+    for k in bad or ():
+        found[k] = math.inf
+    learn_scales(call.balancer, call.names, found)
 
 
 def _constant_factors(call: _Call) -> list[Tensor]:
