@@ -757,7 +757,7 @@ def _rows_of_extra(call: _Call, step: Step) -> Rows:
     return other.plain_rows([leaf.tensor for leaf in step.shared])
 
 
-def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:
+def _by_jacobian(call: _Call, balancer: JacobianAggregation) -> BalancedStep:  # noqa: C901
     step, losses = _prepared(call, balancer)
     if not step.shared:
         return _nothing_shared(call, step, losses)
