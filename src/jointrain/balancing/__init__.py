@@ -9,8 +9,14 @@ from jointrain.balancing._balancer import (
     JacobianAggregation,
     LossWeighting,
     Needs,
+    Weighing,
 )
-from jointrain.balancing._names import BALANCERS, balancer_from_name
+from jointrain.balancing._names import (
+    BALANCER_NAMES,
+    BALANCERS,
+    as_balancer_class,
+    balancer_from_name,
+)
 from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.balancing.aggregation import *  # noqa: F403
 from jointrain.balancing.aggregation import __all__ as _aggregation
@@ -22,6 +28,7 @@ from jointrain.balancing.weighting import __all__ as _weighting
 
 __all__ = [
     "BALANCERS",
+    "BALANCER_NAMES",
     "BalancedStep",
     "Balancer",
     "BilevelProblem",
@@ -32,6 +39,8 @@ __all__ = [
     "LossWeighting",
     "Needs",
     "TaskLosses",
+    "Weighing",
+    "as_balancer_class",
     "backward",
     "balancer_from_name",
     "mean_losses",

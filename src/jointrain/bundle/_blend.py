@@ -35,7 +35,7 @@ from jointrain.bundle._entries import (
     tasks_of,
 )
 from jointrain.bundle._fields import BlendDescription, ComponentEntry
-from jointrain.bundle._networks import read_networks, write_networks
+from jointrain.bundle._networks import Factories, read_networks, write_networks
 from jointrain.data import PlainEncoder
 from jointrain.system.stored_files import DamagedError, read_file
 from jointrain.tables import BlendedModel, FittedBaseline, TableModel
@@ -91,8 +91,13 @@ def _digests_of_files(folder: Path) -> dict[str, str]:
     }
 
 
-def read_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
+def read_blend(folder: Path, content: dict[str, Any], factories: Factories) -> BlendedModel:
     """Return the blend in a folder, by the contents of its ``bundle.json``.
+
+    Args:
+        folder: The bundle.
+        content: What `describe_bundle` returned.
+        factories: As in `load_bundle`.
 
     Raises:
         InvalidInputError: Its files are not those that were saved, or do not fit together.
@@ -105,7 +110,7 @@ def read_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
         columns = columns_of(described.columns)
         calibration = read_calibration(described.tasks, read_weights(folder, described.digests))
         components = {
-            entry.name: _read_component(folder / _COMPONENTS / str(index), entry)
+            entry.name: _read_component(folder / _COMPONENTS / str(index), entry, factories)
             for index, entry in enumerate(described.components)
         }
         for name, component in components.items():
@@ -125,10 +130,12 @@ def read_blend(folder: Path, content: dict[str, Any]) -> BlendedModel:
     )
 
 
-def _read_component(folder: Path, entry: ComponentEntry) -> TableModel | FittedBaseline:
+def _read_component(
+    folder: Path, entry: ComponentEntry, factories: Factories
+) -> TableModel | FittedBaseline:
     component: TableModel | FittedBaseline
     if entry.kind == "networks":
-        component = read_networks(folder, describe_bundle(folder))
+        component = read_networks(folder, describe_bundle(folder), factories)
     else:
         model = BaselineModel.load(folder)
         encoder = PlainEncoder.load(folder / _ENCODER)

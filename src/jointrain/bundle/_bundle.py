@@ -18,9 +18,10 @@ from jointrain.bundle._description import (
     write_description,
 )
 from jointrain.bundle._fields import ColumnEntry, Strict
-from jointrain.bundle._networks import read_networks, write_networks
+from jointrain.bundle._networks import Factories, read_networks, write_networks
 from jointrain.data import SupervisedTable, known_values
 from jointrain.errors import InvalidInputError
+from jointrain.networks import NetworkFactory
 from jointrain.system.output_folder import write_new_folder
 from jointrain.system.stored_files import DamagedError, json_to_bytes
 from jointrain.tables import BlendedModel, TableModel
@@ -132,13 +133,21 @@ def check_savable(table: SupervisedTable) -> None:
         ) from None
 
 
-def load_bundle(path: str | Path) -> TableModel | BlendedModel:
-    """Load the model of a bundle.
+def load_bundle(
+    path: str | Path, *, factories: Mapping[str, NetworkFactory] | None = None
+) -> TableModel | BlendedModel:
+    """Load the model of a bundle; no code that it names is imported.
+
+    Args:
+        path: The folder.
+        factories: What makes networks of one's own, by the path ``module:name`` that the bundle
+            tells, or by the name alone. The method that trained a model is not needed.
 
     Raises:
-        InvalidInputError: It is no bundle, it was cut or changed, or a newer jointrain wrote it.
+        InvalidInputError: It is no bundle, it was cut or changed, a newer jointrain wrote it, or
+            what makes its network is not among the factories.
     """
-    return read_bundle(path).model
+    return read_bundle(path, factories=factories).model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +163,12 @@ class Bundle:
     model: TableModel | BlendedModel
 
 
-def read_bundle(path: str | Path) -> Bundle:
+def read_bundle(path: str | Path, *, factories: Factories | None = None) -> Bundle:
     """Return the model of a bundle and its description, which is read once.
+
+    Args:
+        path: The folder.
+        factories: As in `load_bundle`.
 
     Raises:
         InvalidInputError: As in `load_bundle`.
@@ -163,4 +176,4 @@ def read_bundle(path: str | Path) -> Bundle:
     folder = bundle_folder(path)
     content = describe_bundle(folder)
     read = read_blend if "kind" in content else read_networks
-    return Bundle(content, read(folder, content))
+    return Bundle(content, read(folder, content, factories or {}))

@@ -75,7 +75,7 @@ def whole(folder: Path) -> Iterator[None]:
     try:
         yield
         return
-    except _DamagedBundleError:
+    except (_DamagedBundleError, MissingFactoryError):
         raise
     except OSError as error:
         reason = f"{error.filename} can't be read: {error.strerror}"
@@ -92,6 +92,10 @@ def whole(folder: Path) -> Iterator[None]:
 
 class _DamagedBundleError(InvalidInputError):
     """Says what is wrong with which folder."""
+
+
+class MissingFactoryError(InvalidInputError):
+    """A bundle is whole, but what makes its network is not at hand."""
 
 
 def _damaged(folder: Path, reason: str) -> InvalidInputError:

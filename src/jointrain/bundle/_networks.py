@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors.torch import save as save_weights
@@ -13,6 +14,7 @@ from safetensors.torch import save as save_weights
 from jointrain.bundle._description import (
     PACKAGES,
     SCHEMA_VERSION,
+    MissingFactoryError,
     check_digest,
     digest,
     whole,
@@ -35,14 +37,23 @@ from jointrain.bundle._entries import (
 )
 from jointrain.bundle._fields import Description, PartEntry
 from jointrain.data import TableEncoder
-from jointrain.networks import check_finite, network_of_weights
+from jointrain.networks import (
+    NETWORK_NAMES,
+    NetworkFactory,
+    check_finite,
+    network_of_weights,
+)
 from jointrain.system.array_file import check_header
+from jointrain.system.own_code import CodeReference
 from jointrain.system.stored_files import DamagedError, read_file
 from jointrain.tables import Recipe, TableModel
 from jointrain.task import Task
 from jointrain.training import FittedNetwork
 
 _ENCODER = "encoder.safetensors"
+
+Factories: TypeAlias = Mapping[str, NetworkFactory]
+"""What makes a network of one's own, by the path that a bundle tells, or by the name in it."""
 
 
 def write_networks(
@@ -87,10 +98,16 @@ def write_networks(
     )
 
 
-def read_networks(folder: Path, content: dict[str, Any]) -> TableModel:
+def read_networks(folder: Path, content: dict[str, Any], factories: Factories) -> TableModel:
     """Return the table model in a folder, by the contents of its ``bundle.json``.
 
+    Args:
+        folder: The bundle.
+        content: What `describe_bundle` returned.
+        factories: As in `load_bundle`.
+
     Raises:
+        MissingFactoryError: What makes its network is not at hand.
         InvalidInputError: Its files are not those that were saved, or do not fit together.
     """
     with whole(folder):
@@ -98,7 +115,7 @@ def read_networks(folder: Path, content: dict[str, Any]) -> TableModel:
         weights = read_weights(folder, described.digests)
         tasks = tasks_of(described.tasks)
         columns = columns_of(described.columns)
-        recipe = Recipe.from_json(described.recipe)
+        recipe = _with_factory(Recipe.from_json(described.recipe), factories)
         recipe.auxiliary_among([task.name for task in tasks])
         calibration = read_calibration(described.tasks, weights)
         grouped: dict[str, dict[str, torch.Tensor]] = {}
@@ -132,6 +149,27 @@ def read_networks(folder: Path, content: dict[str, Any]) -> TableModel:
         calibration=calibration,
         schema=schema_of(described.table_schema),
     )
+
+
+def _with_factory(recipe: Recipe, factories: Factories) -> Recipe:
+    """Return the recipe with a factory in the place of a network that is only described."""
+    network = recipe.network
+    if isinstance(network, CodeReference):
+        name = network.path.partition(":")[2]
+        factory = factories.get(network.path, factories.get(name))
+        if factory is None:
+            raise MissingFactoryError(
+                f"the model has the network {network.path!r}, and a bundle runs no code: if you "
+                f"trust it, pass load_bundle(path, factories={{{network.path!r}: ...}}) or "
+                f"--factory MODULE:{name}"
+            )
+        return replace(recipe, network=factory)
+    if isinstance(network, str) and network not in NETWORK_NAMES:
+        raise MissingFactoryError(
+            f"the model has network {network!r}, which is none of jointrain's; install the package "
+            "that brings it"
+        )
+    return recipe
 
 
 def _read_part(

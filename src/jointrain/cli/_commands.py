@@ -20,6 +20,7 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    TypeVar,
     Union,
     get_args,
     get_origin,
@@ -58,11 +59,15 @@ if TYPE_CHECKING:
     import polars as pl
 
     from jointrain.data import RawTable, ReadingOptions, SupervisedTable
+    from jointrain.networks import NetworkFactory
     from jointrain.reports import SearchReport
     from jointrain.studies import Study, StudyResult
     from jointrain.studies.searches import Affinity, Candidates
+    from jointrain.system.plug_ins import Listed, Names
     from jointrain.tables import BlendedModel, Recipe, TableModel
     from jointrain.training import FittedNetwork
+
+_Value = TypeVar("_Value")
 
 app = typer.Typer(
     name="jointrain",
@@ -83,6 +88,13 @@ _TABLE_HELP = (
     "database: postgresql://HOST/NAME?table=TABLE, sqlite:///FILE?table=TABLE."
 )
 _JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+_FACTORY = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Code that makes a network of your own, MODULE:NAME, for a bundle that has one; it is "
+        "run. Repeatable."
+    ),
+]
 _READING = {
     "encoding": "Encoding of a text file; default as at fit.",
     "separator": "What stands between the fields of a text file, or tab; default as at fit.",
@@ -605,6 +617,7 @@ def predict(
         float | None,
         typer.Option(help="Share of the numbers that intervals are to hold, such as 0.9."),
     ] = None,
+    factory: _FACTORY = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(
@@ -643,7 +656,7 @@ def predict(
             raise InvalidInputError(
                 f"{out} exists; choose another --out or replace it with --force"
             )
-    opened = read_bundle(bundle)
+    opened = read_bundle(bundle, factories=_factories(factory))
     model, notes = opened.model, opened.description["notes"]
     raw = _raw(table, options, notes)
     name = notes.get("id")
@@ -678,6 +691,7 @@ def predict(
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
     table: Annotated[str, typer.Argument(help="A table with the targets in it.")],
+    factory: _FACTORY = None,
     *,
     options: ReadingOptions,
     json_output: _JSON = False,
@@ -690,7 +704,7 @@ def evaluate(
     from jointrain.bundle import read_bundle
     from jointrain.data import row_of_sums
 
-    opened = read_bundle(bundle)
+    opened = read_bundle(bundle, factories=_factories(factory))
     model = opened.model
     raw = _raw(table, options, opened.description["notes"])
     targets = [task.name for task in model.predicted_tasks]
@@ -714,6 +728,7 @@ def evaluate(
 @app.command(name="inspect")
 def inspect_bundle(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
+    factory: _FACTORY = None,
     json_output: _JSON = False,
 ) -> None:
     """Show what a bundle predicts, from which columns, how it was trained and how good it is."""
@@ -723,7 +738,7 @@ def inspect_bundle(
     if json_output:
         print(json.dumps(describe_bundle(bundle), ensure_ascii=False))
         return
-    opened = read_bundle(bundle)
+    opened = read_bundle(bundle, factories=_factories(factory))
     described, model = opened.description, opened.model
     metrics = described["metrics"]
     rows = [
@@ -778,7 +793,7 @@ def _print_networks(model: TableModel) -> None:
         "task", "networks", "trunk parameters", "head parameters", "loss weight", "epoch kept"
     ]  # fmt: skip
     _print_table(f"Networks ({len(model.parts)})", headings, rows)
-    recipe = {name: value for name, value in model.recipe.to_json().items() if value is not None}
+    recipe = {name: value for name, value in model.recipe.to_words().items() if value is not None}
     print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
     print(f"Seed: {model.seed}")
 
@@ -855,40 +870,57 @@ def _calibration_text(model: TableModel | BlendedModel, task: str) -> str:
 @app.command()
 def balancers(json_output: _JSON = False) -> None:
     """List the balancing methods that --balancer takes, with one line each."""
-    from jointrain.balancing import BALANCERS
+    from jointrain.balancing import BALANCER_NAMES
 
-    summaries = {name: method.summary() for name, method in BALANCERS.items()}
+    listed = _listed(BALANCER_NAMES)
     if json_output:
-        print(json.dumps(summaries, ensure_ascii=False))
+        print(json.dumps({one.name: one.value.summary() for one in listed}, ensure_ascii=False))
         return
     rows = [
-        [name, BALANCERS[name].needs.value, summary] for name, summary in sorted(summaries.items())
+        [one.name, one.value.needs.value, one.value.summary(), one.origin]
+        for one in sorted(listed, key=lambda one: one.name)
     ]
-    _print_table(f"{len(rows)} balancers", ["name", "needs", "what it does"], rows)
+    _print_table(f"{len(rows)} balancers", ["name", "needs", "what it does", "from"], rows)
 
 
 @app.command()
 def networks(json_output: _JSON = False) -> None:
     """List the networks that --network takes, with one line each and their settings."""
-    from jointrain.networks import NETWORKS
+    from jointrain.networks import NETWORK_NAMES
 
     common = ("width", "depth", "dropout", "input_dropout", "shared_depth")
+    listed = _listed(NETWORK_NAMES)
     options = {
-        name: {key: value for key, value in entry.settings.items() if key not in common}
-        for name, entry in NETWORKS.items()
+        one.name: {key: value for key, value in one.value.settings.items() if key not in common}
+        for one in listed
     }
     if json_output:
-        listed = {
-            name: {"summary": entry.summary, "options": options[name]}
-            for name, entry in NETWORKS.items()
+        told = {
+            one.name: {"summary": one.value.summary, "options": options[one.name]} for one in listed
         }
-        print(json.dumps(listed, ensure_ascii=False))
+        print(json.dumps(told, ensure_ascii=False, default=repr))
         return
     rows = []
-    for name, entry in NETWORKS.items():
-        defaults = [f"{k}={'none' if v is None else v}" for k, v in options[name].items()]
-        rows.append([name, entry.summary, ", ".join(defaults)])
-    _print_table(f"{len(rows)} networks", ["name", "what it is", "options"], rows)
+    for one in listed:
+        defaults = [f"{k}={'none' if v is None else v}" for k, v in options[one.name].items()]
+        rows.append([one.name, one.value.summary, ", ".join(defaults), one.origin])
+    _print_table(f"{len(rows)} networks", ["name", "what it is", "options", "from"], rows)
+
+
+def _listed(names: Names[_Value]) -> list[Listed[_Value]]:
+    """Return what has a name, and say what can't be used."""
+    listed, problems = names.listed()
+    for problem in problems:
+        say(f"note: {problem}")
+    return listed
+
+
+def _factories(paths: list[str] | None) -> dict[str, NetworkFactory]:
+    """Return what --factory names, by path and by name."""
+    from jointrain.system.own_code import imported
+
+    made = {path: imported(path) for path in paths or ()}
+    return made | {path.partition(":")[2]: factory for path, factory in made.items()}
 
 
 def _bundle_notes(settings: TableSettings, table: SupervisedTable) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from jointrain.errors import InvalidInputError, closest
+from jointrain.system.own_code import imported
 from jointrain.system.stored_files import DamagedError, read_file
 
 if TYPE_CHECKING:
+    from jointrain.balancing import Balancer
     from jointrain.data import ReadingOptions
     from jointrain.tables import Recipe
 
@@ -130,6 +132,21 @@ TableName = Annotated[str, BeforeValidator(_table)]
 RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs)]
 
 
+def _balancer(
+    name: str | None, options: Mapping[str, Any]
+) -> tuple[Balancer | str | None, Mapping[str, Any]]:
+    """Return what MODULE:CLASS makes, or the name and the options as they are."""
+    if name is None or ":" not in name:
+        return name, options
+    from jointrain.balancing import as_balancer_class
+
+    kind = as_balancer_class(name, imported(name))
+    try:
+        return kind(**options), {}
+    except TypeError as error:
+        raise InvalidInputError(f"balancer {name!r} can't be made: {error}") from None
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -195,7 +212,9 @@ class TableSettings(_Settings):
         description="Loss weights: equal, size, difficulty, gradients, searched, or a=1,b=0.3.",
     )
     balancer: str | None = Field(
-        None, description="Balancing method in place of the sum; see: jointrain balancers."
+        None,
+        description="Balancing method in place of the sum; see: jointrain balancers; or "
+        "MODULE:CLASS of your own.",
     )
     balancer_option: Options = Field(
         {}, description="Hyper-parameter of the balancer: NAME=VALUE. Repeatable."
@@ -215,7 +234,10 @@ class TableSettings(_Settings):
     block: int = Field(
         1, ge=1, le=10**6, description="Steps on a task before the next, when alternating."
     )
-    network: str = Field("hard", description="How layers are shared; see: jointrain networks.")
+    network: str = Field(
+        "hard",
+        description="How layers are shared; see: jointrain networks; or MODULE:NAME of your own.",
+    )
     network_option: Options = Field(
         {}, description="Setting of the network: NAME=VALUE. Repeatable."
     )
@@ -334,14 +356,15 @@ class TableSettings(_Settings):
             "alternating": Alternating(order, chances, self.block, self.temperature),
         }
         layout: Any = self.optimizers.replace("-", "_")
-        return Recipe(
+        balancer, options = _balancer(self.balancer, self.balancer_option)
+        recipe = Recipe(
             name=name or schedule,
             schedule=schedules[schedule],
             weights=self.weights if isinstance(self.weights, str) else tuple(self.weights.items()),
-            balancer=self.balancer,
-            balancer_options=tuple(self.balancer_option.items()),
+            balancer=balancer,
+            balancer_options=tuple(options.items()),
             refresh_every=self.refresh_every,
-            network=self.network,
+            network=imported(self.network) if ":" in self.network else self.network,
             network_options=tuple(self.network_option.items()),
             width=self.width,
             depth=self.depth,
@@ -370,6 +393,8 @@ class TableSettings(_Settings):
             bins=self.bins,
             ensemble=self.ensemble or None,
         )
+        recipe.check()
+        return recipe
 
 
 def reading_options(
@@ -462,7 +487,10 @@ class CompareSettings(TableSettings):
         if not self.recipes:
             return default_recipes(base)
         names = self.recipes if SEPARATE in self.recipes else [SEPARATE, *self.recipes]
-        return named_recipes(names, base)
+        recipes = named_recipes(names, base)
+        for recipe in recipes:
+            recipe.check()
+        return recipes
 
     def chosen_baselines(self) -> list[str]:
         """Return the baselines to fit beside them; the constant is always among them."""

@@ -14,6 +14,12 @@ from jointrain.networks._mmoe import MMoE
 from jointrain.networks._mtan import MTAN
 from jointrain.networks._network import Network, Part
 from jointrain.networks._numeric_embeddings import NumericEmbeddings
+from jointrain.networks._own_networks import (
+    NETWORK_NAMES,
+    NetworkFactory,
+    build_network,
+    check_network,
+)
 from jointrain.networks._ple import PLE
 from jointrain.networks._registry import NETWORKS, TableNetwork, build_table_network, check_settings
 from jointrain.networks._sluice import Sluice
@@ -28,6 +34,7 @@ __all__ = [
     "MLP",
     "MTAN",
     "NETWORKS",
+    "NETWORK_NAMES",
     "PLE",
     "CrossStitch",
     "DSelectK",
@@ -40,6 +47,7 @@ __all__ = [
     "LowRankAdapters",
     "MMoE",
     "Network",
+    "NetworkFactory",
     "NumericEmbeddings",
     "Part",
     "Sluice",
@@ -48,8 +56,10 @@ __all__ = [
     "TableNetwork",
     "TransformerDecoder",
     "TransformerTrunk",
+    "build_network",
     "build_table_network",
     "check_finite",
+    "check_network",
     "check_settings",
     "cut",
     "keep_factors",

@@ -62,7 +62,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
     ]
     for recipe in study.recipes:
         settings = ", ".join(
-            f"{name} {value}" for name, value in recipe.to_json().items() if name != "name"
+            f"{name} {value}" for name, value in recipe.to_words().items() if name != "name"
         )
         lines.append(f"- **{recipe.name}**: {settings}")
     return "\n".join(lines) + "\n"

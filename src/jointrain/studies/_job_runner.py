@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from jointrain.errors import WorkerDiedError
 from jointrain.studies._run_store import RunStore
 from jointrain.system.cores import available_cores
+from jointrain.system.own_code import ChangedCodeError
 from jointrain.system.worker_processes import give_back, submit
 
 ATTEMPTS = 3
@@ -136,13 +137,16 @@ class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
         self._deaths = 0
+        self._new = False
         self._pool, self.future = submit(job)
 
     def died(self) -> bool:
-        """Return whether the process died before the run came to its end."""
+        """Return whether the process died before the run came to its end, or has old code."""
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-        return isinstance(self.future.exception(), TerminatedWorkerError)
+        error = self.future.exception()
+        old = isinstance(error, ChangedCodeError) and not self._new
+        return old or isinstance(error, TerminatedWorkerError)
 
     def start_again(self) -> None:
         """Give the job to a new process."""
@@ -157,7 +161,8 @@ class _Run:
                 + (f" (exit code {codes[1]})" if codes else "")
                 + "; most often memory runs out: use fewer workers, or smaller networks"
             ) from error
-        self._pool, self.future = submit(self.job)
+        self._new = isinstance(error, ChangedCodeError)
+        self._pool, self.future = submit(self.job, new=self._new)
 
     def result(self) -> Any:
         """Return the result, or raise what the job raised."""

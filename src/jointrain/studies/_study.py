@@ -81,6 +81,7 @@ class Study:
             check_predicts(name, self.table.tasks)
         tasks = [task.name for task in self.table.tasks]
         for recipe in self.recipes:
+            recipe.check()
             recipe.given_weights(tasks)
             recipe.groups(tasks)
 
@@ -132,7 +133,7 @@ def open_store(study: Study, place: str | Path | None) -> RunStore | None:
         "folds": study.folds,
         "seed": study.seed,
         "seeds": study.seeds,
-        "recipes": {recipe.name: recipe.to_json() for recipe in study.recipes},
+        "recipes": {one.name: one.to_json() | one.sources() for one in study.recipes},
         "baselines": list(study.baselines),
     }
     return RunStore.open(place, description, free=FREE)

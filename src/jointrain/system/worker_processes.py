@@ -33,18 +33,34 @@ class Runnable(Protocol):
         """Return what came out."""
 
 
-def submit(job: Runnable) -> tuple[Any, Future[Any]]:
-    """Return a pool of one process, so that its death ends no other run, and what it will make."""
+def submit(job: Runnable, *, new: bool = False) -> tuple[Any, Future[Any]]:
+    """Return a pool of one process, so that its death ends no other run, and what it will make.
+
+    Args:
+        job: What is to be run.
+        new: Whether the process must be one that has imported nothing yet.
+    """
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    while _spare:
+    while _spare and not new:
         pool = _spare.pop()
         try:
-            return pool, pool.submit(job.run)
+            return pool, _give(pool, job)
         except BrokenProcessPool:  # it died while it had nothing to do
             pool.shutdown(wait=False, kill_workers=True)
     pool = _new_pool()
-    return pool, pool.submit(job.run)
+    return pool, _give(pool, job)
+
+
+def _give(pool: Any, job: Runnable) -> Future[Any]:
+    # before the job is read, whose classes may lie where this process looks for modules by now
+    pool.submit(_look_for_modules_in, list(sys.path))
+    made: Future[Any] = pool.submit(job.run)
+    return made
+
+
+def _look_for_modules_in(path: list[str]) -> None:
+    sys.path.extend(place for place in path if place not in sys.path)
 
 
 def give_back(pool: Any) -> None:

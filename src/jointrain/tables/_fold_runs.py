@@ -19,6 +19,7 @@ import torch
 from jointrain.baselines import DEFINITION, baseline_encoder, predict_with_baseline
 from jointrain.data import SupervisedTable, TableEncoder, TensorData, validation_halves
 from jointrain.errors import InvalidInputError
+from jointrain.system.own_code import check_same_code, digests_of_code
 from jointrain.tables._recipe import Recipe
 from jointrain.tables._table_model import (
     evaluate_predictions,
@@ -136,6 +137,7 @@ class FoldJob:
     @cached_property
     def key(self) -> str:
         """A hash of data, recipes and seeds: equal keys have equal results."""
+        _ = self.code  # kept in what is sent
         plain = {
             "data": self.data,
             "folds": [
@@ -148,11 +150,24 @@ class FoldJob:
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """Hashes of one's own code in the recipes, as it is where the job is made."""
+        return digests_of_code(self._own_code())
+
+    def _own_code(self) -> list[Any]:
+        return [one for recipe in (*self.stacked, *self.single) for one in recipe.own_code]
+
     def run(self) -> list[dict[str, Any]]:
         """Return what was measured, recipe by recipe and fold by fold, as `FoldResult` fields.
 
         Folds run side by side, and bits do not change with the number of threads: it is one.
+
+        Raises:
+            ChangedCodeError: A balancer or a network is of other code here than where the job was
+                made.
         """
+        check_same_code(self.code, self._own_code())
         with one_thread():
             folds = [_EncodedFold(self.table, fold) for fold in self.folds]
             results = _run_recipes(self.stacked, folds, fit_population) if self.stacked else []
@@ -183,7 +198,7 @@ def _digest(values: np.ndarray) -> str:
 def _words(recipe: Recipe) -> object:
     """Return a recipe as JSON, or in the words of Python where its order is a function."""
     try:
-        return recipe.to_json()
+        return recipe.to_json() | recipe.sources()
     except InvalidInputError:
         return repr(recipe)
 

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from jointrain.balancing import Balancer, ByDifficulty, BySize, balancer_from_name
+from jointrain.balancing import (
+    BALANCER_NAMES,
+    BALANCERS,
+    Balancer,
+    ByDifficulty,
+    BySize,
+    balancer_from_name,
+)
 from jointrain.errors import InvalidInputError, closest
-from jointrain.networks import Network, build_table_network, check_settings
+from jointrain.networks import (
+    NETWORK_NAMES,
+    NETWORKS,
+    Network,
+    NetworkFactory,
+    build_network,
+    check_network,
+)
+from jointrain.system.own_code import CodeReference
 from jointrain.task import Task
 from jointrain.training import (
     AnySchedule,
@@ -32,7 +48,7 @@ _RANGES = {
 """The smallest and the largest value of whole numbers."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe:
     """Network, weights, schedule and optimiser settings of a run on a table. A value.
 
@@ -49,12 +65,15 @@ class Recipe:
             accepted and 1 is the weight of tasks left out. Default ``equal``.
         partition: Which tasks share a network: groups that hold each task once. None (default) is
             one group of all tasks, or each alone for `Separate`.
-        balancer: Name of a balancing method (`jointrain balancers` lists them), or None (default)
-            for the weighted sum.
-        balancer_options: Pairs of (hyper-parameter, value) of the method; a mapping is accepted.
+        balancer: A balancing method, or the name of one (`jointrain balancers` lists them); None
+            (default) is the weighted sum. An object is a template: each run gets a copy in the
+            state of its construction. It is made when training starts.
+        balancer_options: With a name: pairs of (hyper-parameter, value) of the method; a mapping is
+            accepted.
         refresh_every: Steps for which a method that needs the Gramian keeps its weights; default 1.
-        network: Name of the way to share layers (`jointrain networks` lists them); default
-            ``hard``. A task that is trained alone has the same network to itself.
+        network: Name of the way to share layers (`jointrain networks` lists them), default
+            ``hard``; or what makes a `Network` of the number of inputs, the tasks and the settings,
+            see `build_network`. A task that is trained alone has the same network to itself.
         network_options: Pairs of (setting, value) of the network, such as ("experts", 4); a
             mapping is accepted.
         width, depth: The network's layers, see `jointrain.MLP`; default 128 and 2.
@@ -90,23 +109,23 @@ class Recipe:
             1.
 
     Raises:
-        InvalidInputError: A rule, a balancer or a network is unknown, a group of the partition is
-            empty, or the validation fraction or the shared depth lies outside its range. The other
-            ranges are checked where the values are used.
+        InvalidInputError: A rule is unknown, a group of the partition is empty, or the validation
+            fraction or the shared depth lies outside its range. The other ranges are checked where
+            the values are used; a name of a balancer or a network is looked up there (see `check`).
     """
 
     # unknown keys in stored recipes are errors
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = {"extra": "forbid", "arbitrary_types_allowed": True}  # noqa: RUF012
 
     name: str = "joint"
     schedule: AnySchedule = field(default_factory=Joint)
     auxiliary: tuple[str, ...] = ()
     weights: str | tuple[tuple[str, float], ...] = "equal"
     partition: tuple[tuple[str, ...], ...] | None = None
-    balancer: str | None = None
+    balancer: Balancer | CodeReference | str | None = None
     balancer_options: tuple[tuple[str, bool | int | float | str], ...] = ()
     refresh_every: int = 1
-    network: str = "hard"
+    network: NetworkFactory | CodeReference | str = "hard"
     network_options: tuple[tuple[str, bool | int | float | str], ...] = ()
     width: int = 128
     depth: int = 2
@@ -146,11 +165,8 @@ class Recipe:
         auxiliary = self.auxiliary
         names = (auxiliary,) if isinstance(auxiliary, str) else tuple(auxiliary)
         object.__setattr__(self, "auxiliary", names)
-        if self.balancer is None and self.balancer_options:
-            raise InvalidInputError("`balancer_options` need a `balancer`; name one")
-        self.make_balancer()
+        self._check_kinds()
         object.__setattr__(self, "network_options", tuple(dict(self.network_options).items()))
-        check_settings(self.network, dict(self.network_options))
         for name in ("width", "depth", "dropout", "input_dropout", "shared_depth"):
             if name in dict(self.network_options):
                 raise InvalidInputError(
@@ -164,10 +180,28 @@ class Recipe:
             )
         if self.shared_depth is not None and self.network != "hard":
             raise InvalidInputError(
-                f"`shared_depth` goes with network 'hard', not {self.network!r}; leave one of them "
-                f"out"
+                f"`shared_depth` goes with network 'hard', not {_named(self.network)}; leave one "
+                f"of them out"
             )
         self._check_ranges()
+
+    def _check_kinds(self) -> None:
+        if self.balancer is None and self.balancer_options:
+            raise InvalidInputError("`balancer_options` need a `balancer`; name one")
+        if not isinstance(self.balancer, (Balancer, CodeReference, str, type(None))):
+            raise InvalidInputError(
+                f"`balancer` must be a Balancer such as PCGrad(), a name or None, got "
+                f"{self.balancer!r}"
+            )
+        if isinstance(self.balancer, Balancer) and self.balancer_options:
+            raise InvalidInputError(
+                "`balancer_options` go with the name of a balancer; give those of an object to its "
+                "constructor"
+            )
+        if not isinstance(self.network, (CodeReference, str)) and not callable(self.network):
+            raise InvalidInputError(
+                f"`network` must be a name or what makes a network, got {self.network!r}"
+            )
 
     def _check_ranges(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -198,15 +232,43 @@ class Recipe:
             if names.count(name) > 1:
                 raise InvalidInputError(f"`partition` names task {name!r} twice; name it once")
 
+    def __eq__(self, other: object) -> bool:
+        return self._value() == other._value() if isinstance(other, Recipe) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._value())
+
+    def _value(self) -> tuple[object, ...]:
+        """Return what tells it from others: objects by what they do, not by which they are."""
+        return tuple(_reference(getattr(self, one.name)) for one in fields(self))
+
+    def check(self) -> None:
+        """Refuse a balancer or a network that can't be made, before anything is trained.
+
+        Raises:
+            InvalidInputError: There is no such method or network, or it can't take its options.
+        """
+        self.make_balancer()
+        if isinstance(self.network, CodeReference):
+            raise InvalidInputError(_not_at_hand("network", self.network))
+        check_network(self.network, dict(self.network_options))
+
     def make_balancer(self) -> Balancer | None:
         """Return the balancer, freshly made; None for the weighted sum.
 
         Raises:
-            InvalidInputError: There is no such method, or it can't take the options.
+            InvalidInputError: There is no such method, it can't take the options, or it is of code
+                that is not at hand.
         """
         if self.balancer is None:
             return None
-        return balancer_from_name(self.balancer, **dict(self.balancer_options))
+        if isinstance(self.balancer, CodeReference):
+            raise InvalidInputError(_not_at_hand("balancer", self.balancer))
+        if isinstance(self.balancer, str):
+            return balancer_from_name(self.balancer, **dict(self.balancer_options))
+        balancer = copy.deepcopy(self.balancer)
+        balancer.reset()
+        return balancer
 
     def for_tasks(self, tasks: Sequence[Task]) -> Recipe:
         """Return the recipe with what it leaves open chosen by the tasks of the whole table.
@@ -236,7 +298,9 @@ class Recipe:
         if self.shared_depth is not None:
             settings["shared_depth"] = self.shared_depth
         recipe = self.for_tasks(tasks)
-        return build_table_network(
+        if isinstance(self.network, CodeReference):
+            raise InvalidInputError(_not_at_hand("network", self.network))
+        return build_network(
             self.network,
             in_features,
             tasks,
@@ -337,6 +401,8 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as values that JSON can hold.
 
+        A balancer or a network that is an object becomes a description of it, see `CodeReference`.
+
         Raises:
             InvalidInputError: The order of alternating training is a function.
         """
@@ -354,8 +420,41 @@ class Recipe:
                 f"which no file can hold; use an order that has a name"
             )
 
-        result: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        told = replace(self, balancer=_reference(self.balancer), network=_reference(self.network))
+        result: dict[str, Any] = TypeAdapter(Recipe).dump_python(told, mode="json")
         return result
+
+    def to_words(self) -> dict[str, Any]:
+        """Return the values of `to_json`, objects by what they are called: for reports.
+
+        Raises:
+            InvalidInputError: As in `to_json`.
+        """
+        words = self.to_json()
+        for name in ("balancer", "network"):
+            value = _reference(getattr(self, name))
+            if isinstance(value, CodeReference):
+                words[name] = str(value)
+        return words
+
+    @property
+    def own_code(self) -> list[Any]:
+        """The balancer and the network that are objects."""
+        return [one for one in (self.balancer, self.network) if _reference(one) is not one]
+
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Return which balancer and network of other packages its names mean.
+
+        A name alone does not tell the releases of such a package from each other.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        if isinstance(self.balancer, str):
+            key = self.balancer.lower().replace("_", "-")
+            if key not in BALANCERS:
+                found["balancer"] = asdict(CodeReference.of(BALANCER_NAMES.get(key)))
+        if isinstance(self.network, str) and self.network not in NETWORKS:
+            found["network"] = asdict(CodeReference.of(NETWORK_NAMES.get(self.network).build))
+        return found
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:
@@ -365,6 +464,23 @@ class Recipe:
             InvalidInputError: A value is missing or of the wrong type.
         """
         return from_plain(cls, dict(values), "recipe")
+
+
+def _reference(value: Any) -> Any:
+    """Return a balancer or a network's factory as a description of it, all else as it is."""
+    own = isinstance(value, Balancer) or (callable(value) and not isinstance(value, CodeReference))
+    return CodeReference.of(value) if own else value
+
+
+def _named(network: NetworkFactory | CodeReference | str) -> str:
+    return repr(network) if isinstance(network, str) else _reference(network).text
+
+
+def _not_at_hand(what: str, reference: CodeReference) -> str:
+    return (
+        f"the {what} {reference.text} of {reference.path} is only described here, not at hand; put "
+        f"it in the recipe's place: replace(recipe, {what}=...)"
+    )
 
 
 def size_weights(labels: Mapping[str, int]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Methods that make the update from the tasks' gradients: their Gramian or the Jacobian itself."""
 
+from jointrain.balancing._balancer import Balancer
 from jointrain.balancing.aggregation._aligned_mtl import AlignedMTL
 from jointrain.balancing.aggregation._cagrad import CAGrad
 from jointrain.balancing.aggregation._config import ConFIG
@@ -25,6 +26,7 @@ from jointrain.balancing.aggregation._rotograd_scale import RotoGradScale
 from jointrain.balancing.aggregation._sdmgrad import SDMGrad
 from jointrain.balancing.aggregation._trimmed_mean import TrimmedMean
 from jointrain.balancing.aggregation._upgrad import UPGrad
+from jointrain.system.folder_classes import classes_of
 
 __all__ = [
     "CRMOGM",
@@ -53,3 +55,8 @@ __all__ = [
     "TrimmedMean",
     "UPGrad",
 ]
+
+# listed above for editors and type checkers; a method in a file of this folder is found unlisted
+METHODS = classes_of(__name__, __path__, Balancer)
+globals().update(METHODS)
+__all__ += [name for name in METHODS if name not in __all__]

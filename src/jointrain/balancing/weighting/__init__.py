@@ -1,5 +1,6 @@
 """Methods that weigh the losses by their values: one backward pass."""
 
+from jointrain.balancing._balancer import Balancer
 from jointrain.balancing.weighting._cosmos import COSMOS
 from jointrain.balancing.weighting._difficulty import ByDifficulty
 from jointrain.balancing.weighting._dwa import DWA
@@ -15,6 +16,7 @@ from jointrain.balancing.weighting._static import Static
 from jointrain.balancing.weighting._stch import STCH
 from jointrain.balancing.weighting._uncertainty import Uncertainty
 from jointrain.balancing.weighting._uw_so import UWSO
+from jointrain.system.folder_classes import classes_of
 
 __all__ = [
     "COSMOS",
@@ -33,3 +35,8 @@ __all__ = [
     "Static",
     "Uncertainty",
 ]
+
+# listed above for editors and type checkers; a method in a file of this folder is found unlisted
+METHODS = classes_of(__name__, __path__, Balancer)
+globals().update(METHODS)
+__all__ += [name for name in METHODS if name not in __all__]

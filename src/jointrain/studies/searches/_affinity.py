@@ -18,6 +18,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._pace import TRIAL, Cuts, Level, Pace, chosen_level
+from jointrain.system.own_code import check_same_code, digests_of_code
 from jointrain.tables import Recipe, make_data, target_scaling
 from jointrain.task import Task
 from jointrain.training import Trainer, one_thread
@@ -404,6 +405,7 @@ class _AffinityJob:
     fold: int
     rows: np.ndarray
     settings: Mapping[str, Any]
+    code: Mapping[str, str]
 
     @property
     def key(self) -> str:
@@ -411,6 +413,7 @@ class _AffinityJob:
 
     def run(self) -> np.ndarray:
         """Return the affinities, [t, t]."""
+        check_same_code(self.code, self.recipe.own_code)
         return _run(self.table, self.recipe, self.seed, self.rows, dict(self.settings))
 
 
@@ -423,8 +426,9 @@ def _jobs(
     seed: int,
 ) -> list[_AffinityJob]:
     labels, tasks = table.labels(), list(table.tasks)
+    code = digests_of_code(recipe.own_code)
     return [
-        _AffinityJob(table, recipe, of, fold, train, settings)
+        _AffinityJob(table, recipe, of, fold, train, settings, code)
         for of in range(seed, seed + seeds)
         for fold, (train, _) in enumerate(
             outer_folds(labels, tasks, folds, of, groups=table.groups, time=table.time)

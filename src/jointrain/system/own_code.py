@@ -1,0 +1,323 @@
+"""Code that users bring: where it is found, and whether it is the code that a result came from."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jointrain.errors import InvalidInputError
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range)
+_UNTOLD = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__"}
+"""Attributes of a class that do not change what it does."""
+_BY_NAME = (
+    types.BuiltinFunctionType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+)
+"""What Python made, whose name says it all."""
+
+
+@dataclass(frozen=True)
+class CodeReference:
+    """What is known of code that is not at hand: for reading only, nothing imports it.
+
+    Args:
+        path: Where it was defined, as ``module:name``.
+        text: What was made of it, such as ``Halves(step=0.5)``.
+        version: Release of the package that defined it; None if it is of no package.
+        digest: A hash of the code and its hyper-parameters, see `digest_of`.
+    """
+
+    path: str
+    text: str
+    version: str | None
+    digest: str
+
+    @classmethod
+    def of(cls, thing: Any) -> CodeReference:
+        """Return what is known of a class, a function or an object."""
+        path = path_of(thing)
+        return cls(path, _text(thing), version_of(path), digest_of(thing))
+
+    def __str__(self) -> str:
+        version = "" if self.version is None else f" {self.version}"
+        return f"{self.text} of {self.path.partition(':')[0]}{version}"
+
+
+def path_of(thing: Any) -> str:
+    """Return the path of a class or function, or of an object's class, as ``module:name``."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    module = getattr(named, "__module__", None) or "builtins"
+    return f"{module}:{named.__qualname__}"
+
+
+def _text(thing: Any) -> str:
+    from torch import nn
+
+    if isinstance(thing, functools.partial):
+        given = [repr(value) for value in thing.args]
+        given += [f"{name}={value!r}" for name, value in thing.keywords.items()]
+        return f"{_text(thing.func)}({', '.join(given)})"
+    if isinstance(thing, nn.Module):
+        return " ".join(repr(thing).split())
+    return path_of(thing).partition(":")[2]
+
+
+def version_of(path: str) -> str | None:
+    """Return the release of the package that code is of, None if it is of no package."""
+    top = path.partition(":")[0].partition(".")[0]
+    version = getattr(sys.modules.get(top), "__version__", None)
+    if isinstance(version, str):
+        return version
+    try:
+        return importlib.metadata.version(top)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+
+
+def imported(path: str) -> Any:
+    """Import what ``module:name`` names; modules of the working folder are found, too.
+
+    Raises:
+        InvalidInputError: There is no such module or name, or the module can't be imported.
+    """
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise InvalidInputError(f"{path!r} names no code; write module:name")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        thing: Any = importlib.import_module(module)
+    except Exception as error:
+        raise InvalidInputError(
+            f"module {module!r} of {path!r} can't be imported: {one_line(error)}"
+        ) from error
+    for part in name.split("."):
+        if not hasattr(thing, part):
+            raise InvalidInputError(f"module {module!r} has no {name!r}; check {path!r}")
+        thing = getattr(thing, part)
+    return thing
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error of foreign code in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def digest_of(thing: Any) -> str:
+    """Return a hash of code and what it holds: equal ones do the same.
+
+    Of classes and functions, the compiled code counts, and that of all that it names in modules of
+    its author; so comments, other parts of a script and blank lines change nothing. Installed
+    packages count by name, but for the one that `thing` is of. Another release of Python compiles
+    to other code.
+    """
+    found = hashlib.sha256()
+    for part in _Walk(_top(path_of(thing).partition(":")[0])).parts(thing):
+        found.update(part.encode() + b"\0")
+    return found.hexdigest()
+
+
+def check_same_code(digests: Mapping[str, str], things: Iterable[Any]) -> None:
+    """Refuse code of another source than elsewhere: a module that was changed since its import.
+
+    Args:
+        digests: What `digests_of_code` returned in another process.
+        things: The same classes, functions and objects in this process.
+
+    Raises:
+        ChangedCodeError: The code of one of them is another.
+    """
+    here = digests_of_code(things)
+    for path, digest in digests.items():
+        if here.get(path) != digest:
+            raise ChangedCodeError(
+                f"{path} is not the same code in all processes: its file was changed after it was "
+                "imported; start again"
+            )
+
+
+def digests_of_code(things: Iterable[Any]) -> dict[str, str]:
+    """Return a hash of the code of what is imported by name, without what it holds; by path."""
+    found = {}
+    for thing in things:
+        path, code = path_of(thing), thing
+        while isinstance(code, functools.partial):
+            code = code.func
+        if not path.startswith("__main__:"):  # sent along as it is
+            found[path] = digest_of(code if hasattr(code, "__qualname__") else type(code))
+    return found
+
+
+class ChangedCodeError(InvalidInputError):
+    """Two processes have imported two versions of a module."""
+
+
+class _Walk:
+    """One way through code and values, which names each object once."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._seen: dict[int, Any] = {}
+        self._ways: list[tuple[Any, Callable[[Any], Iterator[str]]]] = [
+            (types.FunctionType, self._function),
+            (type, self._class),
+            (types.ModuleType, lambda module: iter([f"module {module.__name__}"])),
+            (types.CodeType, self._code),
+            (_BY_NAME, lambda made: iter([path_of(made)])),
+            ((dict, types.MappingProxyType), self._mapping),
+            ((list, tuple), self._sequence),
+            ((set, frozenset), self._set),
+            (types.MethodType, lambda method: self.parts([method.__func__, method.__self__])),
+            (functools.partial, lambda one: self.parts([one.func, one.args, one.keywords])),
+            ((staticmethod, classmethod), lambda method: self.parts(method.__func__)),
+            (property, lambda one: self.parts([one.fget, one.fset, one.fdel])),
+            (functools.cached_property, lambda one: self.parts(one.func)),
+        ]
+
+    def _is_of_author(self, module: str | None) -> bool:
+        """Return whether a module's code counts: of the same package, or of none."""
+        return _top(module) == self._home != "jointrain" or _is_of_no_package(module)
+
+    def parts(self, thing: Any) -> Iterator[str]:
+        """Yield texts that tell a value, a class or a function from others."""
+        if isinstance(thing, _PLAIN):
+            yield repr(thing)
+            return
+        # equal constants may be one object or two, as the compiler or a file of its made them
+        if not isinstance(thing, (tuple, frozenset, types.CodeType)):
+            if id(thing) in self._seen:
+                yield f"seen {list(self._seen).index(id(thing))}"
+                return
+            self._seen[id(thing)] = thing  # kept, so that no other gets its number
+        for kinds, walk in self._ways:
+            if isinstance(thing, kinds):
+                yield from walk(thing)
+                return
+        yield from self._object(thing)
+
+    def _mapping(self, thing: Any) -> Iterator[str]:
+        yield f"mapping {len(thing)}"
+        for key, value in thing.items():
+            yield from self.parts(key)
+            yield from self.parts(value)
+
+    def _sequence(self, thing: Any) -> Iterator[str]:
+        yield f"{type(thing).__name__} {len(thing)}"
+        for value in thing:
+            yield from self.parts(value)
+
+    def _set(self, thing: Any) -> Iterator[str]:
+        yield f"set {len(thing)}"
+        yield from sorted(" ".join(_Walk(self._home).parts(one)) for one in thing)
+
+    def _function(self, thing: types.FunctionType) -> Iterator[str]:
+        yield f"function {path_of(thing)}"
+        if not self._is_of_author(thing.__module__):
+            return
+        yield from self._code(thing.__code__)
+        yield from self.parts([thing.__defaults__, thing.__kwdefaults__])
+        cells = [] if thing.__closure__ is None else thing.__closure__
+        for cell in cells:
+            # a cell is empty while its function is defined
+            yield from self.parts(cell.cell_contents if cell != types.CellType() else None)
+        named = {name: None for code in _codes(thing.__code__) for name in code.co_names}
+        for name in named:
+            if name in thing.__globals__:
+                yield name
+                yield from self._named(thing.__globals__[name], named)
+
+    def _named(self, value: Any, attributes: dict[str, None]) -> Iterator[str]:
+        """Yield what a function's global is; of a module of the author, what may be used of it."""
+        yield from self.parts(value)
+        if isinstance(value, types.ModuleType) and self._is_of_author(value.__name__):
+            for name in attributes:
+                if name in vars(value):
+                    yield name
+                    yield from self._named(vars(value)[name], attributes)
+
+    def _code(self, code: types.CodeType) -> Iterator[str]:
+        yield code.co_code.hex()
+        yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_flags))
+        yield from self.parts(code.co_consts)
+
+    def _class(self, thing: type) -> Iterator[str]:
+        yield f"class {path_of(thing)}"
+        if not self._is_of_author(thing.__module__):
+            return
+        yield from self.parts(thing.__bases__)
+        for name, value in vars(thing).items():
+            if name not in _UNTOLD and not name.startswith("_abc_"):
+                yield name
+                yield from self.parts(value)
+
+    def _object(self, thing: Any) -> Iterator[str]:
+        import numpy as np
+        import torch
+
+        yield f"object of {path_of(type(thing))}"
+        if isinstance(thing, torch.Tensor):
+            yield f"{thing.dtype} {tuple(thing.shape)}"
+            yield hashlib.sha256(repr(thing.detach().cpu().tolist()).encode()).hexdigest()
+        elif isinstance(thing, torch.Generator):
+            yield from self.parts(thing.get_state())
+        elif isinstance(thing, np.ndarray):
+            yield f"{thing.dtype} {thing.shape}"
+            yield hashlib.sha256(repr(thing.tolist()).encode()).hexdigest()
+        elif hasattr(thing, "__wrapped__"):  # as functools.cache leaves it
+            yield from self.parts(thing.__wrapped__)
+        elif isinstance(thing, torch.nn.Module) or self._is_of_author(type(thing).__module__):
+            yield from self.parts(type(thing))
+            state = thing.__getstate__()
+            yield from self.parts(state) if isinstance(state, (dict, tuple)) else [_pickled(thing)]
+        else:
+            yield _pickled(thing)
+
+
+def _pickled(thing: Any) -> str:
+    """Return what an object that hides its state looks like when it is sent to a process."""
+    from joblib.externals.loky.backend.reduction import dumps
+
+    try:
+        content = bytes(dumps(thing))
+    except Exception:  # foreign code may raise anything
+        # no process gets it, so it is itself and no other
+        return f"{os.getpid()} {id(thing)}"
+    return hashlib.sha256(content).hexdigest()
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yield the code of a function and of those in it."""
+    yield code
+    for value in code.co_consts:
+        if isinstance(value, types.CodeType):
+            yield from _codes(value)
+
+
+def _top(module: str | None) -> str:
+    return (module or "").partition(".")[0]
+
+
+def _is_of_no_package(module: str | None) -> bool:
+    """Return whether a module is neither jointrain's, nor Python's, nor an installed package's."""
+    top = _top(module)
+    if top == "__main__":
+        return True
+    if top in ("", "jointrain", "builtins") or top in sys.stdlib_module_names:
+        return False
+    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"} & set(file.replace("\\", "/").split("/"))
