@@ -86,6 +86,11 @@ def _own_rows(result) -> list[dict]:
     return result.table.filter(pl.col("recipe") == "own").rows(named=True)
 
 
+def _same_predictions(one, other, table: SupervisedTable) -> bool:
+    found, expected = one.predict(table.frame), other.predict(table.frame)
+    return all((found[task] == expected[task]).all() for task in "pqr")
+
+
 def test_an_own_balancer_of_weights_of_1_trains_as_the_plain_sum(table):
     own = fit_table(table, replace(SMALL, balancer=Halves(1.0)), seed=3)
     plain = fit_table(table, SMALL, seed=3)
@@ -194,7 +199,7 @@ def test_searches_take_objects(table):
         search_shared_depth(table, replace(recipe, depth=2), **common),
         search_groups(table, own, **common),
     ):
-        assert result.recommended in result.recipes
+        assert isinstance(result.candidates.recommended, str)
     assert measure_affinity(table, own, folds=2, seeds=1, workers=2).values.shape[-2:] == (3, 3)
 
 
@@ -240,7 +245,7 @@ def test_an_own_network_needs_its_factory(table, tmp_path):
         load_bundle(tmp_path / "one")
     for name in (f"{HERE}:tower", "tower"):
         loaded = load_bundle(tmp_path / "one", factories={name: tower})
-        assert (loaded.predict(table.frame)["p"] == model.predict(table.frame)["p"]).all()
+        assert _same_predictions(loaded, model, table)
     assert loaded.recipe == model.recipe
 
 

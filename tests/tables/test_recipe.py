@@ -173,7 +173,7 @@ def test_a_recipe_makes_the_network_that_it_names():
 )
 def test_options_that_the_network_does_not_take_are_refused(options, message):
     with pytest.raises(InvalidInputError, match=message):
-        Recipe(network="mmoe", network_options=options)
+        Recipe(network="mmoe", network_options=options).check()
 
 
 def test_a_shared_depth_goes_with_hard_sharing():

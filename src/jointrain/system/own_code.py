@@ -15,6 +15,7 @@ from typing import Any
 
 from jointrain.errors import InvalidInputError
 
+_NO_PACKAGE = ("", "__main__", "builtins")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range)
 _UNTOLD = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__"}
 """Attributes of a class that do not change what it does."""
@@ -82,10 +83,10 @@ def version_of(path: str) -> str | None:
     version = getattr(sys.modules.get(top), "__version__", None)
     if isinstance(version, str):
         return version
-    try:
-        return importlib.metadata.version(top)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
+    if top in _NO_PACKAGE or top in sys.stdlib_module_names:
         return None
+    names = importlib.metadata.packages_distributions().get(top)
+    return importlib.metadata.version(names[0]) if names else None
 
 
 def imported(path: str) -> Any:

@@ -57,7 +57,10 @@ def named_recipes(names: Sequence[str], base: Recipe | None = None) -> list[Reci
         InvalidInputError: A name is unknown, or names a setting that the base has already.
     """
     base = base or Recipe()
-    return [_named(name, base) for name in names]
+    recipes = [_named(name, base) for name in names]
+    for recipe in recipes:
+        recipe.check()
+    return recipes
 
 
 def _named(name: str, base: Recipe) -> Recipe:

@@ -25,7 +25,7 @@ from jointrain.networks import (
     build_network,
     check_network,
 )
-from jointrain.system.own_code import CodeReference
+from jointrain.system.own_code import CodeReference, digest_of, path_of
 from jointrain.task import Task
 from jointrain.training import (
     AnySchedule,
@@ -240,7 +240,8 @@ class Recipe:
 
     def _value(self) -> tuple[object, ...]:
         """Return what tells it from others: objects by what they do, not by which they are."""
-        return tuple(_reference(getattr(self, one.name)) for one in fields(self))
+        values = (getattr(self, one.name) for one in fields(self))
+        return tuple((path_of(one), digest_of(one)) if _is_own(one) else one for one in values)
 
     def check(self) -> None:
         """Refuse a balancer or a network that can't be made, before anything is trained.
@@ -440,7 +441,7 @@ class Recipe:
     @property
     def own_code(self) -> list[Any]:
         """The balancer and the network that are objects."""
-        return [one for one in (self.balancer, self.network) if _reference(one) is not one]
+        return [one for one in (self.balancer, self.network) if _is_own(one)]
 
     def sources(self) -> dict[str, dict[str, Any]]:
         """Return which balancer and network of other packages its names mean.
@@ -468,8 +469,12 @@ class Recipe:
 
 def _reference(value: Any) -> Any:
     """Return a balancer or a network's factory as a description of it, all else as it is."""
-    own = isinstance(value, Balancer) or (callable(value) and not isinstance(value, CodeReference))
-    return CodeReference.of(value) if own else value
+    return CodeReference.of(value) if _is_own(value) else value
+
+
+def _is_own(value: Any) -> bool:
+    """Return whether a value of a recipe is a balancer or what makes a network."""
+    return isinstance(value, Balancer) or callable(value)
 
 
 def _named(network: NetworkFactory | CodeReference | str) -> str:
