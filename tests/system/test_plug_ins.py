@@ -135,7 +135,5 @@ def test_names_that_clash_are_refused_in_words(package):
 
 def test_a_network_that_can_not_be_called_is_refused(package):
     package("odd", "[jointrain.networks]\nodd = plug_in_odd:odd\n", "def odd(): pass\n")
-    with pytest.raises(
-        InvalidInputError, match="'odd' of odd 1.2 can't be used: "
-    ):
+    with pytest.raises(InvalidInputError, match=r"'odd' of odd 1.2 can't be used: "):
         NETWORK_NAMES.get("odd")
