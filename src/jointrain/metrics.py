@@ -202,43 +202,36 @@ _NEAR_ZERO = 0.1
 """Below this, a figure between 0 and 1 is reported by its difference."""
 
 
-def _share(name: str, compute: Callable[[Tensor, Tensor], float]) -> Metric:
+def share_metric(name: str, compute: Callable[[Tensor, Tensor], float]) -> Metric:
     """Return a metric between 0 and 1, higher is better."""
     return Metric(
         name, compute, higher_is_better=True, lowest=0, highest=1, percent_above=_NEAR_ZERO
     )
 
 
-def _loss(name: str, compute: Callable[[Tensor, Tensor], float]) -> Metric:
+def log_loss_metric(name: str, compute: Callable[[Tensor, Tensor], float]) -> Metric:
     """Return a log-loss; a hundredth of a nat is next to nothing."""
     return Metric(name, compute, higher_is_better=False, lowest=0, percent_above=0.01)
 
 
-DEFAULT_METRICS: dict[str, tuple[Metric, ...]] = {
-    "regression": (
-        Metric("RMSE", root_mean_squared_error, higher_is_better=False, lowest=0),
-        Metric("R2", r2, higher_is_better=True, highest=1, percent_above=_NEAR_ZERO),
-    ),
-    "binary": (
-        _share("ROC-AUC", roc_auc),
-        _loss("log-loss", binary_log_loss),
-    ),
-    "multiclass": (
-        _share("accuracy", accuracy),
-        _share("macro-F1", macro_f1),
-        _loss("log-loss", log_loss),
-    ),
-    "multilabel": (
-        _share("ROC-AUC", _mean_over_labels(roc_auc)),
-        _loss("log-loss", _mean_over_labels(binary_log_loss)),
-    ),
-    "sequence": (
-        _share("accuracy", _sequence_accuracy),
-        _loss("log-loss", _sequence_log_loss),
-    ),
-    "custom": (),
-}
-"""Metrics of each kind of task; the first one is the one that verdicts are about."""
+REGRESSION_METRICS = (
+    Metric("RMSE", root_mean_squared_error, higher_is_better=False, lowest=0),
+    Metric("R2", r2, higher_is_better=True, highest=1, percent_above=_NEAR_ZERO),
+)
+BINARY_METRICS = (share_metric("ROC-AUC", roc_auc), log_loss_metric("log-loss", binary_log_loss))
+MULTICLASS_METRICS = (
+    share_metric("accuracy", accuracy),
+    share_metric("macro-F1", macro_f1),
+    log_loss_metric("log-loss", log_loss),
+)
+MULTILABEL_METRICS = (
+    share_metric("ROC-AUC", _mean_over_labels(roc_auc)),
+    log_loss_metric("log-loss", _mean_over_labels(binary_log_loss)),
+)
+SEQUENCE_METRICS = (
+    share_metric("accuracy", _sequence_accuracy),
+    log_loss_metric("log-loss", _sequence_log_loss),
+)
 
 
 def compute_metrics(

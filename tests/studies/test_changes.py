@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jointrain.metrics import DEFAULT_METRICS, Metric
+from jointrain.metrics import BINARY_METRICS, MULTICLASS_METRICS, REGRESSION_METRICS, Metric
 from jointrain.studies._changes import (
     fold_overlaps,
     margin_of,
@@ -17,7 +17,11 @@ from jointrain.tables._fold_runs import Fold
 from jointrain.task import Task
 
 NAN = math.nan
-METRICS = {metric.name: metric for metrics in DEFAULT_METRICS.values() for metric in metrics}
+METRICS = {
+    metric.name: metric
+    for metrics in (BINARY_METRICS, MULTICLASS_METRICS, REGRESSION_METRICS)
+    for metric in metrics
+}
 
 
 def test_relative_changes_are_positive_when_better():

@@ -13,7 +13,6 @@ from jointrain.tables._blend import (
     blend_weights,
     blended,
     choose_blends,
-    row_losses,
 )
 from jointrain.tables._constants import left_out_constants
 
@@ -64,18 +63,18 @@ def test_class_weights_have_the_lowest_log_loss_of_the_simplex(task):
     weights = blend_weights(task, stacked, target)
 
     def loss(w):
-        return float(row_losses(task, blended(stacked, w), target).mean())
+        return float(task.in_table.row_losses(blended(stacked, w), target).mean())
 
     assert weights.sum() == pytest.approx(1)
     assert loss(weights) <= lowest_on_simplex(loss, 3) + 1e-4
 
 
 def test_row_losses_are_squared_error_and_negative_log_probability():
-    squared = row_losses(NUMBER, np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    squared = NUMBER.in_table.row_losses(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
     np.testing.assert_allclose(squared, [0, 4])
-    logs = row_losses(BINARY, np.array([0.25, 0.25]), np.array([1.0, 0.0]))
+    logs = BINARY.in_table.row_losses(np.array([0.25, 0.25]), np.array([1.0, 0.0]))
     np.testing.assert_allclose(logs, [-np.log(0.25), -np.log(0.75)])
-    logs = row_losses(THREE, np.array([[0.2, 0.5, 0.3]]), np.array([2.0]))
+    logs = THREE.in_table.row_losses(np.array([[0.2, 0.5, 0.3]]), np.array([2.0]))
     np.testing.assert_allclose(logs, [-np.log(0.3)])
 
 
@@ -178,8 +177,8 @@ def test_unrelated_noise_costs_next_to_nothing():
         fresh = blend_predictions(predictions, blend.weights)[80:]
         before = predictions["separate"][80:]
         losses.append(
-            row_losses(NUMBER, fresh, target[80:]).mean()
-            / row_losses(NUMBER, before, target[80:]).mean()
+            NUMBER.in_table.row_losses(fresh, target[80:]).mean()
+            / NUMBER.in_table.row_losses(before, target[80:]).mean()
         )
     assert np.mean(losses) < 1.02
     assert np.max(losses) < 1.25
@@ -212,7 +211,7 @@ def test_class_weights_with_common_ones_have_the_lowest_penalised_log_loss():
     common = np.array([0.1, 0.1, 0.8])
 
     def penalised(w):
-        loss = row_losses(BINARY, blended(stacked, w), target).mean()
+        loss = BINARY.in_table.row_losses(blended(stacked, w), target).mean()
         return float(loss - PULL / 150 * (common * np.log(np.maximum(w, 1e-12))).sum())
 
     weights = blend_weights(BINARY, stacked, target, common)

@@ -9,7 +9,6 @@ from jointrain.baselines._baselines import (
     baseline_encoder,
     check_baseline,
     check_predicts,
-    constant_of,
     fit_baseline,
     predict_with_baseline,
 )
@@ -25,7 +24,6 @@ __all__ = [
     "baseline_encoder",
     "check_baseline",
     "check_predicts",
-    "constant_of",
     "fit_baseline",
     "predict_with_baseline",
     "why_not_joint",

@@ -15,7 +15,7 @@ from jointrain.baselines._joint_forest import JOINT, JointForest, why_not_joint
 from jointrain.data import PlainEncoder
 from jointrain.errors import InvalidInputError, closest
 from jointrain.system.stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
-from jointrain.task import Task
+from jointrain.task import TABLE_KINDS, Task
 
 CONSTANT = "constant"
 
@@ -92,24 +92,23 @@ class BaselineModel:
             for index, (task, model) in enumerate(zip(self.tasks, self.models, strict=True)):
                 found = None if together is None else together[index]
                 values = self._predict_task(task, model, inputs, found)
-                predictions[task.name] = values[:, 1] if task.kind == "binary" else values
+                predictions[task.name] = values
         return predictions
 
     def _predict_task(
         self, task: Task, model: _TaskModel, inputs: np.ndarray, found: np.ndarray | None
     ) -> np.ndarray:
         if model.constant is not None:
-            values = np.tile(model.constant, (len(inputs), 1))
-            return values if task.has_classes else values[:, 0]
+            return task.in_table.from_columns(np.tile(model.constant, (len(inputs), 1)))
         if not len(inputs):
-            return np.zeros((0, len(task.classes)) if task.has_classes else 0)
+            return np.zeros((0, *task.in_table.prediction_shape()))
         if found is None:
             found = ESTIMATORS[self.name].predict(model.estimator, inputs, len(model.present))
         if not task.has_classes:
             return found
         probabilities = np.zeros((len(inputs), len(task.classes)))
         probabilities[:, model.present] = found
-        return probabilities
+        return task.in_table.from_columns(probabilities)
 
     def save(self, folder: str | Path) -> None:
         """Write the model into an existing folder: a description and the estimators' files.
@@ -208,7 +207,7 @@ class BaselineModel:
         """Refuse estimators of another kind than their tasks': that shows in a prediction."""
         found = self.predict(np.zeros((1, self.inputs)))
         for task, values in zip(self.tasks, found.values(), strict=True):
-            if values.shape != ((1, len(task.classes)) if task.kind == "multiclass" else (1,)):
+            if values.shape != (1, *task.in_table.prediction_shape()):
                 raise DamagedError(f"the model of task {task.name!r} does not fit its kind")
             if not np.isfinite(values).all():
                 raise DamagedError(f"the model of task {task.name!r} predicts what is no number")
@@ -218,17 +217,16 @@ def _read_tasks(entries: Sequence[Mapping[str, Any]]) -> tuple[Task, ...]:
     tasks = tuple(Task(entry["name"], entry["kind"], tuple(entry["classes"])) for entry in entries)
     if not tasks or len({task.name for task in tasks}) < len(tasks):
         raise DamagedError("its tasks are not distinct")
-    if any(task.kind not in ("regression", "binary", "multiclass") for task in tasks):
+    if any(task.kind not in TABLE_KINDS for task in tasks):
         raise DamagedError("it has tasks of kinds that no baseline predicts")
     return tasks
 
 
 def _read_constant(task: Task, values: Sequence[float]) -> np.ndarray:
     constant = np.asarray(values, dtype=np.float64)
-    if constant.shape != (len(task.classes) if task.has_classes else 1,):
-        raise DamagedError(f"the constant of task {task.name!r} has another length")
-    if task.has_classes and (constant.min() < 0 or abs(constant.sum() - 1) > 1e-6):
-        raise DamagedError(f"the shares of task {task.name!r} do not sum to 1")
+    wrong = task.in_table.check_constant(constant)
+    if wrong is not None:
+        raise DamagedError(f"the constant of task {task.name!r} {wrong}")
     return constant
 
 
@@ -310,15 +308,6 @@ def baseline_encoder(name: str) -> PlainEncoder:
     return PlainEncoder(codes=name not in ONE_HOT)
 
 
-def constant_of(task: Task, target: np.ndarray) -> np.ndarray:
-    """Return the constant that a task's labels, [n], give: [1], the mean, or [c], the shares."""
-    if not task.has_classes:
-        return np.array([target.mean(dtype=np.float64)])
-    # add-one smoothing, so that a class absent from the rows does not cost infinite loss
-    counts = np.bincount(target.astype(np.int64), minlength=len(task.classes)) + 1.0
-    return np.asarray(counts / counts.sum())
-
-
 def _alike(inputs: np.ndarray) -> bool:
     return bool((inputs == inputs[0]).all())
 
@@ -337,7 +326,7 @@ def _fit_joint(
             found, codes[known, index] = np.unique(target, return_inverse=True)
             present = found.astype(np.int64)
         same = bool((target == target[0]).all())
-        models.append(_TaskModel(constant_of(task, target) if same else None, present, None))
+        models.append(_TaskModel(task.in_table.constant(target) if same else None, present, None))
     classes = [len(model.present) for model in models]
     joint = JointForest.fit(name, inputs, codes, classes, seed)
     return BaselineModel(name, tuple(tasks), inputs.shape[1], tuple(models), joint)
@@ -365,7 +354,7 @@ def _fit_task(
 ) -> _TaskModel:
     present, codes = np.unique(target, return_inverse=True)
     if name == CONSTANT or len(present) == 1 or _alike(inputs):
-        return _TaskModel(constant_of(task, target), np.zeros(0, dtype=np.int64), None)
+        return _TaskModel(task.in_table.constant(target), np.zeros(0, dtype=np.int64), None)
     if task.has_classes:
         estimator = ESTIMATORS[name].fit(inputs, codes, len(present), seed)
         return _TaskModel(None, present.astype(np.int64), estimator)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 
 from jointrain.bundle._description import check_digest
-from jointrain.bundle._fields import ColumnEntry, TableKind, TaskEntry
+from jointrain.bundle._fields import ColumnEntry, TaskEntry
 from jointrain.data import Column, ColumnReading, TableEncoder, TableSchema
 from jointrain.system.array_file import check_header
 from jointrain.system.stored_files import DamagedError, read_file
@@ -32,7 +31,7 @@ def task_entry(
     residuals = calibration.residuals.get(task.name)
     return TaskEntry(
         name=task.name,
-        kind=cast(TableKind, task.kind),
+        kind=task.kind,
         classes=list(task.classes),
         mean=mean,
         deviation=deviation,

@@ -17,11 +17,10 @@ from pydantic import (
 )
 
 from jointrain.data import ColumnReading
+from jointrain.task import TABLE_KINDS
 
 _LARGEST_TARGET = 1e101
 """Targets beyond 1e100 are refused in training."""
-
-TableKind = Literal["regression", "binary", "multiclass"]
 
 # a list of millions of wrong values is one fault
 _Names = Annotated[list[str], Field(fail_fast=True)]
@@ -39,7 +38,7 @@ class TaskEntry(Strict):
     """A task, its scale and its calibration."""
 
     name: str
-    kind: TableKind
+    kind: str
     classes: Annotated[list[bool | int | float | str], Field(fail_fast=True)]
     mean: float | None = Field(None, ge=-_LARGEST_TARGET, le=_LARGEST_TARGET)
     deviation: float | None = Field(None, ge=1 / _LARGEST_TARGET, le=_LARGEST_TARGET)
@@ -52,7 +51,10 @@ class TaskEntry(Strict):
     def _check_kind(self) -> Self:
         if len({type(name) for name in self.classes}) > 1:
             raise ValueError(f"target {self.name!r} has classes of several kinds")
-        numbers = self.kind == "regression"
+        kind = TABLE_KINDS.get(self.kind)
+        if kind is None:
+            raise ValueError(f"target {self.name!r} is of a kind that no table has")
+        numbers = not kind.has_classes
         if numbers and self.temperature is not None:
             raise ValueError(f"number {self.name!r} has a temperature")
         if not numbers and (self.mean, self.deviation, self.unseen_rows) != (None, None, None):
@@ -195,7 +197,8 @@ class Description(_Described):
         if {name for part in self.parts for name in part.tasks} != known:
             raise ValueError("a task has no network")
         for task in self.tasks:
-            if task.kind == "regression" and (task.mean is None or task.deviation is None):
+            numbers = not TABLE_KINDS[task.kind].has_classes
+            if numbers and (task.mean is None or task.deviation is None):
                 raise ValueError(f"task {task.name!r} has no mean or no deviation")
         return self
 

@@ -6,11 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from jointrain.task import IGNORED, TargetColumns, Task
-
-_FAST = ("regression", "binary", "multiclass")
+from jointrain.task import TargetColumns, Task, present_labels
 
 
 def masked_losses(
@@ -36,14 +33,12 @@ def masked_losses(
     columns = isinstance(targets, TargetColumns)
     for index, task in enumerate(tasks):
         key: object = index
-        if task.loss_function is None and task.kind in _FAST and outputs.ndim == 3:
+        if task.loss_function is None and task.rules.can_be_columns() and outputs.ndim == 3:
             if columns:
                 key = task.kind
             else:
                 target = targets[task.name]
                 key = (task.kind, target.dtype) if target.ndim == 1 else index
-            if task.kind == "regression" and task.size != 1:
-                key = index
         if key in alike:
             alike[key].append(index)
         else:
@@ -56,7 +51,7 @@ def masked_losses(
             continue
         whole = len(members) == len(tasks)
         chosen = outputs if whole else outputs[:, members]
-        yield names, _masked_means(tasks[members[0]].kind, chosen, _together(names, targets))
+        yield names, _masked_means(tasks[members[0]], chosen, _together(names, targets))
 
 
 def _together(names: Sequence[str], targets: Mapping[str, Tensor]) -> Tensor:
@@ -66,26 +61,12 @@ def _together(names: Sequence[str], targets: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([targets[name] for name in names], 1)
 
 
-def _masked_means(kind: str, outputs: Tensor, target: Tensor) -> Tensor:
-    """Return the mean loss of each column over its labelled rows.
+def _masked_means(task: Task, outputs: Tensor, target: Tensor) -> Tensor:
+    """Return the mean loss of each column over its labelled rows; the columns are of one kind.
 
     Shape:
         outputs: [b, n, o]. target: [b, n]. returns: [n].
     """
-    missing = target.isnan() if target.is_floating_point() else target == IGNORED
+    missing = ~present_labels(target)
     labelled = (len(target) - missing.sum(0)).clamp_min(1)
-    if kind == "regression":
-        values = outputs.squeeze(-1)
-        # where the target is the output itself, loss and gradient are 0
-        filled = torch.where(missing, values.detach(), target.to(values.dtype))
-        return functional.mse_loss(values, filled, reduction="none").sum(0) / labelled
-    filled = target.masked_fill(missing, 0)
-    if kind == "multiclass":
-        losses = functional.cross_entropy(
-            outputs.movedim(-1, 1), filled.long(), reduction="none"
-        )  # [b, n]
-    else:
-        losses = functional.binary_cross_entropy_with_logits(
-            outputs.squeeze(-1), filled.to(outputs.dtype), reduction="none"
-        )
-    return losses.masked_fill(missing, 0).sum(0) / labelled
+    return task.rules.column_losses(outputs, target, missing).sum(0) / labelled

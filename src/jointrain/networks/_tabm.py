@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from jointrain.errors import InvalidInputError
 from jointrain.networks._dropout import Dropout
@@ -36,12 +34,12 @@ class EnsembleHead(nn.Module):
 
         super().__init__()
         self.layer: nn.Module = LinearEnsemble(in_features, task.output_size, k=members)
-        self.kind = task.kind
+        self.rules = task.rules
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the members' outputs, or their mean."""
         outputs: Tensor = self.layer(features)
-        return outputs if self.training else mean_prediction(outputs, self.kind)
+        return outputs if self.training else self.rules.mean_output(outputs)
 
 
 class TabM(Network):
@@ -144,19 +142,3 @@ class TabM(Network):
             output = output.flatten(0, 1)  # [b k, o]
             target = target.repeat_interleave(members, 0)
         return task.loss(output, target, complete=complete)
-
-
-def mean_prediction(outputs: Tensor, kind: str) -> Tensor:
-    """Return the output whose prediction is the mean of the members' predictions.
-
-    Shape:
-        outputs: [b, k, o]. returns: [b, o].
-    """
-    members = math.log(outputs.shape[1])
-    if kind == "multiclass":
-        return outputs.log_softmax(-1).logsumexp(1) - members
-    if kind in ("binary", "multilabel"):
-        yes = functional.logsigmoid(outputs).logsumexp(1)
-        no = functional.logsigmoid(-outputs).logsumexp(1)
-        return yes - no
-    return outputs.mean(1)

@@ -86,8 +86,7 @@ def _tables_of_tasks(result: StudyResult, interim: bool) -> list[SummaryTable]:
 
 
 def _title(task: Task, labels: int, result: StudyResult) -> str:
-    classes = f" of {len(task.classes)} classes" if task.kind == "multiclass" else ""
-    title = f"{task.name}: {task.kind}{classes}, {labels} labels"
+    title = f"{task.name}: {task.rules.in_words()}, {labels} labels"
     metric, runs = task.primary_metric.name, result.runs(SEPARATE)
     defined = int(np.isfinite(result.values(SEPARATE, task.name, metric)).sum())
     if defined < runs:

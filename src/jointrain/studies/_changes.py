@@ -166,11 +166,7 @@ def fold_overlaps(
     found = {}
     known: dict[bytes, np.ndarray] = {}
     for index, task in enumerate(tasks):
-        deciding = np.isfinite(labels[:, index])
-        if task.kind == "binary":
-            second = deciding & (labels[:, index] > 0.5)
-            first = deciding & ~second
-            deciding = min(first, second, key=lambda rows: (not rows.any(), int(rows.sum())))
+        deciding = task.in_table.deciding(labels[:, index])
         # many targets with all labels decide by the same rows
         key = deciding.tobytes()
         if key not in known:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jointrain.baselines import CONSTANT
-from jointrain.task import Task
+from jointrain.task import ClassKind, Task
 
 SMALLEST_WEIGHT = 0.05
 """A component with less weight is left out: it changes little and costs its whole time."""
@@ -22,8 +22,6 @@ PULL = 40
 
 TRIMMED = 0.02
 """Share of the rows at either end of the gains that has no say in whether a blend is kept."""
-
-_SMALLEST_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,8 @@ def choose_blends(
     parts = np.zeros(len(labels), dtype=np.int64)
     parts[labelled] = np.random.default_rng(0).permutation(np.arange(len(labelled)) % PARTS)
     blends = {}
-    for kind in (True, False):
-        alike = [one for one in given if one.task.has_classes is kind]
+    for way in ("probabilities", "errors"):
+        alike = [one for one in given if one.task.in_table.blended_by == way]
         enough = [one for one in alike if len(one.rows) >= 2 * PARTS]
         losses = {one.task.name: np.empty(len(one.rows)) for one in enough}
         for part in range(PARTS) if enough else ():
@@ -120,17 +118,17 @@ def choose_blends(
             common = _common_weights(others)
             for one, other, rows in zip(enough, others, inside, strict=True):
                 weights = blend_weights(other.task, other.stacked, other.target, common)
-                losses[one.task.name][rows] = row_losses(
-                    one.task, blended(one.stacked[rows], weights), one.target[rows]
+                losses[one.task.name][rows] = one.task.in_table.row_losses(
+                    blended(one.stacked[rows], weights), one.target[rows]
                 )
         for one in alike:
             blends[one.task.name] = Blend({reference: 1.0}, 0.0)
             if not len(one.rows):
                 continue
-            before = row_losses(one.task, one.stacked[:, 0], one.target)
+            before = one.task.in_table.row_losses(one.stacked[:, 0], one.target)
             after = losses.get(one.task.name, before)
             gain = float(trim_mean(before - after, TRIMMED))
-            constant = row_losses(one.task, constants[one.task.name][one.rows], one.target)
+            constant = one.task.in_table.row_losses(constants[one.task.name][one.rows], one.target)
             over_constant = constant - (after if gain > 0 else before)
             # on noise, every second gain is above zero, and a model that was taken for it costs
             if over_constant.mean() <= over_constant.std() / np.sqrt(len(over_constant)):
@@ -160,8 +158,13 @@ def _final_weights(one: _Given, alike: Sequence[_Given]) -> np.ndarray:
 
 def _common_weights(alike: Sequence[_Given]) -> np.ndarray:
     """Return the weights that are best for all tasks together, each as important by row."""
-    if alike[0].task.has_classes:
-        chances = [_probability_of(one.task, one.stacked, one.target) for one in alike]
+    kinds = [one.task.in_table for one in alike]
+    chances = [
+        kind.chances(one.stacked, one.target)
+        for kind, one in zip(kinds, alike, strict=True)
+        if isinstance(kind, ClassKind)
+    ]
+    if chances:
         return _most_likely(np.concatenate(chances))
     errors: list[np.ndarray] = [
         (one.stacked - one.target[:, None]) / (one.target.std() or 1.0) for one in alike
@@ -206,9 +209,10 @@ def blend_weights(
     """
     if stacked.shape[1] == 1:
         return np.ones(1)
-    if task.kind == "regression":
-        return _least_squares(stacked - target[:, None], common)
-    return _most_likely(_probability_of(task, stacked, target), common)
+    kind = task.in_table
+    if isinstance(kind, ClassKind):
+        return _most_likely(kind.chances(stacked, target), common)
+    return _least_squares(stacked - target[:, None], common)
 
 
 def _most_likely(given: np.ndarray, common: np.ndarray | None = None) -> np.ndarray:
@@ -247,23 +251,3 @@ def _least_squares(errors: np.ndarray, common: np.ndarray | None = None) -> np.n
         wanted = np.append(wanted, pull * common)
     weights, _ = nnls(system, wanted)
     return np.asarray(weights / weights.sum())
-
-
-def row_losses(task: Task, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return each row's squared error, or its negative log-probability.
-
-    Shape:
-        prediction: [n] or [n, c]. target: [n]. returns: [n].
-    """
-    if task.kind == "regression":
-        return np.asarray((prediction - target) ** 2)
-    return np.asarray(-np.log(_probability_of(task, prediction[:, None], target)[:, 0]))
-
-
-def _probability_of(task: Task, stacked: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the probability that each component gave to the class that it was, [n, k]."""
-    if task.kind == "binary":
-        given = np.where(target[:, None] > 0.5, stacked, 1 - stacked)
-    else:
-        given = np.take_along_axis(stacked, target.astype(np.int64)[:, None, None], axis=2)[:, :, 0]
-    return np.clip(given, _SMALLEST_PROBABILITY, 1.0)

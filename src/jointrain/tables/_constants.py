@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jointrain.baselines import constant_of
 from jointrain.tables._fold_runs import Fold
 from jointrain.task import Task
 
@@ -25,10 +24,10 @@ def held_out_constants(
         total, times = np.zeros((len(labels), len(task.classes) or 1)), np.zeros((len(labels), 1))
         for fold in folds:
             target = labels[fold.train, index]
-            total[fold.test] += constant_of(task, target[np.isfinite(target)])
+            total[fold.test] += task.in_table.constant(target[np.isfinite(target)])
             times[fold.test] += 1
         with np.errstate(invalid="ignore"):
-            found[task.name] = _as_predicted(task, total / times)
+            found[task.name] = task.in_table.from_columns(total / times)
     return found
 
 
@@ -48,21 +47,5 @@ def left_out_constants(
     found = {}
     for index, task in enumerate(tasks):
         target = labels[:, index].astype(np.float64)
-        known = np.isfinite(target)
-        count, own = int(known.sum()), known[rows].astype(np.float64)
-        if task.has_classes:
-            hit = target[rows, None] == np.arange(len(task.classes))
-            counts = np.bincount(target[known].astype(np.int64), minlength=len(task.classes)) + 1.0
-            left = counts - hit
-            values = left / left.sum(1, keepdims=True)
-        else:
-            others = np.maximum(count - own, 1)
-            values = ((target[known].sum() - own * np.nan_to_num(target[rows])) / others)[:, None]
-        found[task.name] = _as_predicted(task, values)
+        found[task.name] = task.in_table.from_columns(task.in_table.constants_without(target, rows))
     return found
-
-
-def _as_predicted(task: Task, values: np.ndarray) -> np.ndarray:
-    if task.kind == "binary":
-        return values[:, 1]
-    return values if task.has_classes else values[:, 0]

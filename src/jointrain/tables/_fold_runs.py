@@ -91,7 +91,7 @@ class FoldResult:
             raise ValueError("rows that are none of the training part")
         for predicted, count in ((self.test, len(fold.test)), (self.inner, len(self.inner_rows))):
             shapes = {
-                task.name: (count, len(task.classes)) if task.kind == "multiclass" else (count,)
+                task.name: (count, *task.in_table.prediction_shape())
                 for task in (tasks if predicted is self.test or count else ())
             }
             if {name: values.shape for name, values in predicted.items()} != shapes:

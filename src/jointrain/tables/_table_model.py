@@ -32,7 +32,7 @@ from jointrain.tables._calibration import Calibration, scale_probabilities
 from jointrain.tables._gradient_weights import gradient_weights
 from jointrain.tables._recipe import Recipe, size_weights
 from jointrain.tables._weight_rules import Members, rounds
-from jointrain.task import Task
+from jointrain.task import ClassKind, Task
 from jointrain.training import (
     FitRuns,
     FittedNetwork,
@@ -130,17 +130,16 @@ class TablePredictor(ABC):
             columns[name] = values
 
         for task in self.predicted_tasks:
-            prediction = predictions[task.name]
-            if not task.has_classes:
+            kind, prediction = task.in_table, predictions[task.name]
+            if not isinstance(kind, ClassKind):
                 columns[task.name] = prediction
                 for side, end in enumerate(("low", "high") if task.name in ends else ()):
                     add(f"{task.name}_{end}", "interval", ends[task.name][:, side])
                 continue
-            if task.kind == "binary":
-                prediction = np.stack([1 - prediction, prediction], axis=1)
-            columns[task.name] = [task.classes[i] for i in prediction.argmax(1)]
+            probabilities = kind.probabilities(prediction)
+            columns[task.name] = [task.classes[i] for i in kind.chosen(prediction)]
             for index, label in enumerate(task.classes):
-                add(f"{task.name}={label}", "probability", prediction[:, index])
+                add(f"{task.name}={label}", "probability", probabilities[:, index])
         return pl.DataFrame(columns)
 
     def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
@@ -255,14 +254,12 @@ def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple
     """
     scaling = {}
     for index, task in enumerate(tasks):
-        if task.kind == "regression":
+        if not task.has_classes:
             values = labels[:, index].astype(np.float64)
             check_target_scale(task.name, values)
-            deviation = float(np.nanstd(values))
-            mean = float(np.nanmean(values))
-            # equal values have a deviation of rounding errors
-            varies = deviation > 1e-12 * abs(mean)
-            scaling[task.name] = (mean, deviation if varies else 1.0)
+            found = task.in_table.scaling(values)
+            if found is not None:
+                scaling[task.name] = found
     return scaling
 
 
@@ -588,7 +585,7 @@ def predict_unseen(
             total[rows] += values
     times[times == 0] = np.nan
     if not totals:
-        shapes = {t.name: (len(t.classes),) if t.kind == "multiclass" else () for t in tasks}
+        shapes = {task.name: task.in_table.prediction_shape() for task in tasks}
         return {name: np.full((len(inputs), *shape), np.nan) for name, shape in shapes.items()}
     return {
         name: total / times.reshape(-1, *[1] * (total.ndim - 1)) for name, total in totals.items()

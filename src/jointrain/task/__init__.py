@@ -1,11 +1,21 @@
-"""Tasks: one thing to predict."""
+"""Tasks: one thing to predict. A kind of task is one file."""
 
+from jointrain.task._kind import IGNORED, ClassKind, Label, TableTaskKind, TaskKind, present_labels
+from jointrain.task._kinds import KINDS, TABLE_KINDS
+from jointrain.task._stacked_loss import StackedLoss
 from jointrain.task._target_columns import TargetColumns
-from jointrain.task._task import IGNORED, Label, Task
+from jointrain.task._task import Task
 
 __all__ = [
     "IGNORED",
+    "KINDS",
+    "TABLE_KINDS",
+    "ClassKind",
     "Label",
+    "StackedLoss",
+    "TableTaskKind",
     "TargetColumns",
     "Task",
+    "TaskKind",
+    "present_labels",
 ]

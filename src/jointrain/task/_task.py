@@ -5,20 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from jointrain.errors import InvalidInputError, closest
-from jointrain.metrics import DEFAULT_METRICS, Metric, compute_metrics
-
-Kind = Literal["regression", "binary", "multiclass", "multilabel", "sequence", "custom"]
-Label = str | int | float | bool
-
-IGNORED = -100
-"""The integer that marks a missing label in targets that hold class indices."""
+from jointrain.metrics import Metric, compute_metrics
+from jointrain.task._kind import Label, TableTaskKind, TaskKind, present_labels
+from jointrain.task._kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Task:
     """
 
     name: str
-    kind: Kind
+    kind: str
     classes: tuple[Label, ...] = ()
     loss_function: Callable[[Tensor, Tensor], Tensor] | None = None
     metrics: tuple[Metric, ...] | None = None
@@ -56,52 +51,32 @@ class Task:
     def __post_init__(self) -> None:
         if not self.name:
             raise InvalidInputError("a task's name must not be empty; name it after its target")
-        kinds = get_args(Kind)
-        if self.kind not in kinds:
+        if self.kind not in tuple(KINDS):
             raise InvalidInputError(
-                f"task {self.name!r} has unknown kind {self.kind!r}{closest(self.kind, kinds)}; "
-                f"known are {', '.join(kinds)}"
+                f"task {self.name!r} has unknown kind {self.kind!r}{closest(self.kind, KINDS)}; "
+                f"known are {', '.join(KINDS)}"
             )
         if self.kind == "custom" and (self.loss_function is None or self.size is None):
             raise InvalidInputError(f"custom task {self.name!r} needs loss_function= and size=")
-        object.__setattr__(self, "classes", self._checked_classes())
-        if self.size is None:
-            default = 1 if self.kind in ("regression", "binary") else len(self.classes)
-            object.__setattr__(self, "size", default)
-        self._check_size()
-        if self.metrics is None:
-            # the default metrics of a regression task are those of one number a row
-            plain = self.kind != "regression" or self.size == 1
-            object.__setattr__(self, "metrics", DEFAULT_METRICS[self.kind] if plain else ())
-
-    def _checked_classes(self) -> tuple[Label, ...]:
-        classes = tuple(self.classes)
-        if self.kind == "binary":
-            classes = classes or (0, 1)
-            if len(classes) != 2:
-                raise InvalidInputError(
-                    f"binary task {self.name!r} must have two classes, got {len(classes)}"
-                )
-        elif self.kind in ("multiclass", "multilabel", "sequence"):
-            classes = classes or tuple(range(self.size or 0))
-            if not classes:
-                raise InvalidInputError(
-                    f"{self.kind} task {self.name!r} needs its classes (or size=their number)"
-                )
-        elif classes:
-            raise InvalidInputError(f"{self.kind} task {self.name!r} can't have classes")
+        kind = KINDS[self.kind]
+        classes = kind.checked_classes(self.name, tuple(self.classes), self.size)
         if len(set(classes)) != len(classes):
             raise InvalidInputError(
                 f"the classes of task {self.name!r} must differ from each other"
             )
-        return classes
+        object.__setattr__(self, "classes", classes)
+        if self.size is None:
+            object.__setattr__(self, "size", kind.default_size(classes))
+        self._check_size()
+        if self.metrics is None:
+            object.__setattr__(self, "metrics", self.rules.default_metrics())
 
     def _check_size(self) -> None:
         if self.output_size < 1:
             raise InvalidInputError(
                 f"the size of task {self.name!r} must be at least 1, got {self.size}"
             )
-        needed = 1 if self.kind == "binary" else len(self.classes) or self.output_size
+        needed = self.rules.default_size(tuple(self.classes)) if self.classes else self.output_size
         if self.loss_function is None and self.output_size != needed:
             raise InvalidInputError(
                 f"{self.kind} task {self.name!r} has {len(self.classes)} classes but size "
@@ -133,6 +108,23 @@ class Task:
         """Return a task that predicts a class at every position of a sequence."""
         return cls(name, "sequence", _labels(classes))
 
+    @cached_property
+    def rules(self) -> TaskKind:
+        """What its kind says: loss, predictions, and what tables make of them."""
+        return KINDS[self.kind](self)
+
+    @property
+    def in_table(self) -> TableTaskKind:
+        """The same of a kind that a table's column can be.
+
+        Raises:
+            InvalidInputError: It can't.
+        """
+        rules = self.rules
+        if not isinstance(rules, TableTaskKind):
+            raise InvalidInputError(f"{self.kind} task {self.name!r} can't be a column of a table")
+        return rules
+
     @property
     def output_size(self) -> int:
         """Width of the head's output: 1 for regression and binary, else the number of classes."""
@@ -141,8 +133,8 @@ class Task:
 
     @property
     def has_classes(self) -> bool:
-        """Whether each row's target is one class (binary or multiclass)."""
-        return self.kind in ("binary", "multiclass")
+        """Whether each row's target is one class."""
+        return self.rules.has_classes
 
     @property
     def primary_metric(self) -> Metric:
@@ -157,11 +149,11 @@ class Task:
         A row with several values has one when all are there; for the kinds ``multilabel`` and
         ``sequence``, when any is there.
         """
-        present = _present(target)
+        present = present_labels(target)
         if present.ndim == 1:
             return present
         flat = present.flatten(1)
-        return flat.any(1) if self.kind in ("multilabel", "sequence") else flat.all(1)
+        return flat.any(1) if self.rules.any_label_counts else flat.all(1)
 
     def check_target(self, target: Tensor) -> None:
         """Refuse a target that the task's loss can't take; a loss of its own takes anything.
@@ -176,28 +168,16 @@ class Task:
         if self.loss_function is not None:
             return
         shape = tuple(target.shape)
-        if self.kind == "sequence":
-            if target.ndim < 2:
-                raise InvalidInputError(
-                    f"the target of sequence task {self.name!r} must be [n, positions], got shape "
-                    f"{shape}"
-                )
-        else:
-            values = 1 if self.has_classes else self.output_size
-            if math.prod(shape[1:]) != values:
-                raise InvalidInputError(
-                    f"the target of task {self.name!r} must hold {values} "
-                    f"value{'s' if values > 1 else ''} a row, got shape {shape}"
-                )
-        present = target[_present(target)]
-        if self.kind == "regression":
-            wrong, rule = present.isinf(), "finite numbers"
-        elif self.kind in ("binary", "multilabel"):
-            wrong, rule = (present < 0) | (present > 1), "numbers from 0 to 1"
-        else:
-            wrong = (present < 0) | (present >= self.output_size) | (present != present.floor())
-            rule = f"class indices from 0 to {self.output_size - 1}"
-        if bool(wrong.any()):
+        values = self.rules.values_per_row(shape)
+        if math.prod(shape[1:]) != values:
+            raise InvalidInputError(
+                f"the target of task {self.name!r} must hold {values} "
+                f"value{'s' if values > 1 else ''} a row, got shape {shape}"
+            )
+        present = target[present_labels(target)]
+        found = self.rules.wrong_values(present)
+        if found is not None and bool(found[0].any()):
+            wrong, rule = found
             raise InvalidInputError(
                 f"the target of task {self.name!r} holds {present[wrong][0].item():g}, but must "
                 f"hold {rule} (or NaN or -100 where missing)"
@@ -213,30 +193,7 @@ class Task:
         """
         if self.loss_function is not None:
             return self._own_losses(output, target)
-        if self.kind == "regression":
-            filled = _filled(target).to(output.dtype)
-            errors = functional.mse_loss(output.reshape(filled.shape), filled, reduction="none")
-            return errors if errors.ndim == 1 else errors.flatten(1).mean(1)
-        if self.kind == "binary":
-            return functional.binary_cross_entropy_with_logits(
-                output.squeeze(-1), _filled(target).to(output.dtype).reshape(-1), reduction="none"
-            )
-        if self.kind == "multiclass":
-            return functional.cross_entropy(
-                output, _filled(target).long().reshape(-1), reduction="none"
-            )
-        if self.kind == "multilabel":
-            present = _present(target)
-            per_label = functional.binary_cross_entropy_with_logits(
-                output, _filled(target).to(output.dtype), reduction="none"
-            )
-            return (per_label * present).sum(1) / present.sum(1).clamp_min(1)
-        target = _standard(target, "sequence")
-        per_position = functional.cross_entropy(
-            output.movedim(-1, 1), target, ignore_index=IGNORED, reduction="none"
-        )
-        count = (target != IGNORED).flatten(1).sum(1)
-        return per_position.flatten(1).sum(1) / count.clamp_min(1)
+        return self.rules.losses(output, target)
 
     def loss(self, output: Tensor, target: Tensor, *, complete: bool = False) -> Tensor:
         """Return the mean loss over the labelled rows, a scalar; zero if no row has a label.
@@ -285,15 +242,7 @@ class Task:
             output: [b, o]. returns: [b] for regression, [b] for binary (probability of the second
             class), [b, c] for multiclass and multilabel, [b, s, c] for sequences, else as given.
         """
-        if self.kind == "regression":
-            return output.squeeze(-1) if self.output_size == 1 else output
-        if self.kind == "binary":
-            return output.squeeze(-1).sigmoid()
-        if self.kind == "multilabel":
-            return output.sigmoid()
-        if self.kind in ("multiclass", "sequence"):
-            return output.softmax(-1)
-        return output
+        return self.rules.predict(output)
 
     def evaluate(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
         """Return the task's metrics over the labelled rows, by name.
@@ -305,33 +254,9 @@ class Task:
         """
         labelled = self.labelled(target)
         assert self.metrics is not None
-        target = _standard(target[labelled], self.kind)
+        target = self.rules.standard_target(target[labelled])
         return compute_metrics(self.metrics, prediction[labelled], target)
 
 
 def _labels(classes: int | Sequence[Label]) -> tuple[Label, ...]:
     return tuple(range(classes)) if isinstance(classes, int) else tuple(classes)
-
-
-def _present(target: Tensor) -> Tensor:
-    return ~target.isnan() if target.is_floating_point() else target != IGNORED
-
-
-def _standard(target: Tensor, kind: str) -> Tensor:
-    """Return the target in the one form that the metrics of its kind take."""
-    if kind == "sequence" and target.is_floating_point():
-        return target.nan_to_num(nan=IGNORED).long()
-    if kind == "sequence":
-        return target.long()
-    if kind == "multilabel" and not target.is_floating_point():
-        return target.double().masked_fill(target == IGNORED, math.nan)
-    if kind in ("regression", "binary", "multiclass") and target.shape[1:] == (1,):
-        return target[:, 0]
-    return target
-
-
-def _filled(target: Tensor) -> Tensor:
-    """Put 0 where a label is missing, so that no NaN enters the graph."""
-    if target.is_floating_point():
-        return target.nan_to_num(nan=0.0)
-    return target.masked_fill(target == IGNORED, 0)

@@ -140,7 +140,7 @@ def temperature_penalties() -> Tensor:
 
 def has_temperature(task: Task) -> bool:
     """Return whether the task's outputs are logits, which a temperature can divide."""
-    return task.loss_function is None and task.kind in ("binary", "multiclass", "multilabel")
+    return task.loss_function is None and task.rules.outputs_are_logits
 
 
 def _sums_by_temperature(task: Task, output: Tensor, target: Tensor) -> Tensor:

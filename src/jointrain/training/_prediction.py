@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jointrain.data import count_rows, map_tensors
 from jointrain.networks import Network
-from jointrain.task import IGNORED, Task
+from jointrain.task import Task
 from jointrain.training.sampling import EVALUATION_ROWS
 
 
@@ -62,15 +62,4 @@ def joined(task: Task, parts: Sequence[Tensor]) -> Tensor:
     """
     if len(parts) == 1:
         return parts[0]
-    if task.kind == "sequence" and len({part.shape[1] for part in parts}) > 1:
-        longest = max(part.shape[1] for part in parts)
-        target = parts[0].ndim == 2
-        whole = parts[0].new_full(
-            (sum(map(len, parts)), longest, *parts[0].shape[2:]), IGNORED if target else 0
-        )
-        start = 0
-        for part in parts:
-            whole[start : start + len(part), : part.shape[1]] = part
-            start += len(part)
-        return whole
-    return torch.cat(list(parts))
+    return task.rules.joined(parts)

@@ -123,7 +123,7 @@ def check_outputs(network: Network, batches: Iterable[Batch], tasks: Mapping[str
         outputs = network(batch.data.inputs, batch.tasks)
         for name in batch.tasks:
             task, output = tasks[name], outputs[name][:1]
-            width = output.shape[-1] if task.kind == "sequence" else output.numel()
+            width = task.rules.output_width(output)
             if task.loss_function is None and width != task.output_size:
                 raise InvalidInputError(
                     f"the head of {task.kind} task {name!r} must give {task.output_size} "

@@ -1,4 +1,4 @@
-"""Losses of many networks at once, and their slopes: regression, binary, classes, labels.
+"""Losses of many networks at once, and their slopes: of every kind of task that has such a form.
 
 Letters: s members, b rows of a batch, t slots, c columns of the outputs.
 """
@@ -6,31 +6,33 @@ Letters: s members, b rows of a batch, t slots, c columns of the outputs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from jointrain.task import IGNORED, Task
+from jointrain.task import StackedLoss, Task, present_labels
 
 
 class Slot(NamedTuple):
     """A place for a task's outputs: the form of its loss, and how many numbers a row has."""
 
-    form: Literal["squared", "logistic", "softmax"]
+    form: str
     width: int
+    loss: StackedLoss
+
+    @property
+    def targets(self) -> int:
+        """How many numbers a row's target has."""
+        return 1 if self.loss.one_target else self.width
 
 
 def slot_of(task: Task) -> Slot | None:
     """Return the slot that a task fits into, None if its loss has no such form."""
-    if task.loss_function is not None:
+    loss = task.rules.stacked_loss
+    if task.loss_function is not None or loss is None:
         return None
-    if task.kind == "regression":
-        return Slot("squared", task.output_size)
-    if task.kind in ("binary", "multilabel"):
-        return Slot("logistic", task.output_size)
-    return Slot("softmax", task.output_size) if task.kind == "multiclass" else None
+    return Slot(loss.name, task.output_size, loss)
 
 
 def common_slots(members: Iterable[Sequence[Slot]]) -> list[Slot]:
@@ -76,7 +78,7 @@ class StackedLosses:
         self.columns: list[slice] = []
         for slot in dict.fromkeys(slots):
             count = self.slots.count(slot)
-            wide = 1 if slot.form == "softmax" else slot.width
+            wide = slot.targets
             self._groups.append(
                 _Group(
                     slot,
@@ -111,15 +113,13 @@ class StackedLosses:
         shares = torch.zeros(rows, self.targets, dtype=dtype)
         number = start = 0
         for group in self._groups:
-            width = 1 if group.slot.form == "softmax" else group.slot.width
+            width = group.slot.targets
             for _ in range(group.places):
                 if number in tasks:
                     task, target = tasks[number]
                     labelled = task.labelled(target)
                     values = target.reshape(rows, width)
-                    present = (
-                        ~values.isnan() if values.is_floating_point() else values != IGNORED
-                    ) & labelled[:, None]
+                    present = present_labels(values) & labelled[:, None]
                     columns = slice(start, start + width)
                     targets[:, columns] = values.where(present, 0).to(dtype)
                     shares[:, columns] = present / present.sum(1, keepdim=True).clamp_min(1)
@@ -138,24 +138,7 @@ class StackedLosses:
         for group in self._groups:
             output = outputs[..., group.outputs]
             target, share = targets[..., group.targets], shares[..., group.targets]
-            if group.slot.form == "softmax":
-                output = torch.unflatten(output, -1, (group.places, group.slot.width))
-                log_chances = torch.log_softmax(output, -1)
-                index = target.long().unsqueeze(-1)
-                losses = -log_chances.gather(-1, index).squeeze(-1) * share
-                slope = log_chances.exp_()
-                slope.scatter_add_(-1, index, torch.full_like(target, -1).unsqueeze(-1))
-                slope = slope.mul_(share.unsqueeze(-1)).flatten(-2)
-            elif group.slot.form == "squared":
-                error = output - target
-                slope = error * share
-                losses = error.mul_(slope)
-                slope = slope * 2
-            else:
-                losses = functional.binary_cross_entropy_with_logits(
-                    output, target, share, reduction="none"
-                )
-                slope = output.sigmoid().sub_(target).mul_(share)
+            losses, slope = group.slot.loss(output, target, share, group.slot.width)
             sums.append(self._by_slot(losses.sum(1), group))
             counts.append(self._by_slot(share.sum(1), group))
             slopes.append(slope)

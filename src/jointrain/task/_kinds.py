@@ -1,0 +1,26 @@
+"""The kinds of task by name: a new kind is a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from jointrain.task._binary import Binary
+from jointrain.task._custom import Custom
+from jointrain.task._kind import TableTaskKind, TaskKind
+from jointrain.task._multiclass import Multiclass
+from jointrain.task._multilabel import Multilabel
+from jointrain.task._regression import Regression
+from jointrain.task._sequence import SequenceOfClasses
+
+KINDS: Mapping[str, type[TaskKind]] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (Regression, Binary, Multiclass, Multilabel, SequenceOfClasses, Custom)
+    }
+)
+
+TABLE_KINDS: Mapping[str, type[TableTaskKind]] = MappingProxyType(
+    {name: kind for name, kind in KINDS.items() if issubclass(kind, TableTaskKind)}
+)
+"""Those that a column of a table can be a target of."""
