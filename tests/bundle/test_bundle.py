@@ -350,7 +350,7 @@ def _in_recipe(**values):
         (_in_task(1, classes=["female", 1e-320]), "classes of several kinds"),
         (_in_task(1, classes=[1, 2.5]), "classes of several kinds"),
         (_in_task(1, name="species"), "task 'species' is named twice"),
-        (_in_task(0, kind="sequence"), "kind: Input should be"),
+        (_in_task(0, kind="sequence"), "of a kind that no table has"),
         (_in_recipe(width=10**8), "`width` must be at most 65,536"),
         (_in_recipe(width=65_536), "larger than its weights"),
         (_in_recipe(depth=10**7), "`depth` must be at most 256"),

@@ -16,6 +16,7 @@ class Logistic(StackedLoss):
     """Cross-entropy of yes and no."""
 
     name = "logistic"
+    of_logits = True
 
     def __call__(
         self,

@@ -15,6 +15,7 @@ from jointrain.task._stacked_loss import StackedLoss
 
 class _Softmax(StackedLoss):
     name = "softmax"
+    of_logits = True
     one_target = True
 
     def __call__(

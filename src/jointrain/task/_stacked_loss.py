@@ -15,6 +15,8 @@ class StackedLoss(ABC):
     """
 
     name: ClassVar[str]
+    of_logits: ClassVar[bool] = False
+    """Whether the outputs are logits, which a temperature can divide."""
     one_target: ClassVar[bool] = False
     """Whether a row has one target whatever w is; else it has w."""
 

@@ -74,7 +74,7 @@ class StackedValidation:
         firsts = torch.stack([firsts, firsts + half[:, None]], 1).view(-1, 2)
         slots = self._model.losses.slots
         calibrated = torch.tensor([[m.trainer.calibrated] for m in members])
-        scaled = calibrated & torch.tensor([s.form != "squared" for s in slots])
+        scaled = calibrated & torch.tensor([s.loss.of_logits for s in slots])
         temperatures = TEMPERATURES if bool(scaled.any()) else ()
         size = len(lengths), len(slots)
         counts = torch.zeros(size, dtype=torch.float64)
