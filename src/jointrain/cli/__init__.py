@@ -1,6 +1,6 @@
 """The command line."""
 
-from jointrain.cli._commands import main, run
+from jointrain.cli._command_line import main, run
 
 __all__ = [
     "main",

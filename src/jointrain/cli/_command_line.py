@@ -1,0 +1,132 @@
+"""The command line itself: which commands there are, and how what goes wrong is said."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from jointrain import __version__
+from jointrain.cli._compare import compare
+from jointrain.cli._evaluate import evaluate
+from jointrain.cli._fit import fit
+from jointrain.cli._inspect import inspect_bundle
+from jointrain.cli._lists import balancers, networks
+from jointrain.cli._predict import predict
+from jointrain.cli._searches import group, share, weigh
+from jointrain.errors import JointrainError
+from jointrain.system.terminal_streams import say, silence, use_plain_characters
+from jointrain.system.worker_processes import stop_spare
+
+app = typer.Typer(
+    name="jointrain",
+    help="Train the targets of a table together or apart, and see with figures which is better.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C stopped."""
+
+_TERMINATED = 143
+"""The exit code of a command that SIGTERM stopped."""
+
+
+def main() -> None:
+    """Run the command line; every user fault is one line and exit code 2."""
+    received: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    use_plain_characters()
+    code = run(sys.argv[1:])
+    if code == _INTERRUPTED and received:
+        code = _TERMINATED
+    with suppress(ValueError):  # a stream that was closed
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            silence(sys.stdout)
+            code = _fail(f"standard output can't be written: {error.strerror}")
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        code = app(list(arguments), prog_name="jointrain", standalone_mode=False)
+    except JointrainError as error:
+        # a command that fails at once does not wait for the processes that it has started
+        stop_spare()
+        return _fail(str(error))
+    except SystemExit:  # what click makes of a pipe that nobody reads
+        stop_spare()
+        return _fail("standard output can't be written: nobody reads the pipe")
+    except MemoryError:
+        stop_spare()
+        return _fail("this needs more memory than there is; give fewer rows or columns")
+    except OSError as error:
+        stop_spare()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except Exception as error:
+        # usage errors of typer can word themselves; anything else is a fault of jointrain's own
+        if not hasattr(error, "format_message"):
+            raise
+        return _fail(error.format_message().rstrip("."))
+    if code == _INTERRUPTED:
+        stop_spare()
+        message = "stopped: nothing was written, and what was there before is as it was"
+        say(message)
+    return code or 0
+
+
+def _fail(message: str) -> int:
+    line = " ".join(message.split())
+    with suppress(OSError, ValueError):  # the exit code still says it
+        say(f"error: {line}")
+    return 2
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"jointrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _add_commands() -> None:
+    """Add the commands in the order in which help lists them, tables' with an example each."""
+    data = "data.csv --targets"
+    for command, example in (
+        (compare, f"compare {data} price,demand --budget 2m"),
+        (weigh, f"weigh {data} price,demand --budget 2m"),
+        (group, f"group {data} a,b,c,d --models 2"),
+        (share, f"share {data} price,demand"),
+        (fit, f"fit {data} price,demand --out model"),
+    ):
+        app.command(epilog=f"Example: jointrain {example}")(command)
+    for command in (predict, evaluate):
+        app.command()(command)
+    app.command(name="inspect")(inspect_bundle)
+    for command in (balancers, networks):
+        app.command()(command)
+
+
+_add_commands()

@@ -1,0 +1,62 @@
+"""`jointrain evaluate`: metrics of a bundle on a table with targets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jointrain.cli._bundle_opening import factories_of, raw_table, read_as_trained, warn_unseen
+from jointrain.cli._flags import FACTORY, JSON, with_reading
+from jointrain.cli._printing import print_rows
+from jointrain.system.terminal_streams import say
+
+if TYPE_CHECKING:
+    from jointrain.data import ReadingOptions
+
+
+@with_reading
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
+    table: Annotated[str, typer.Argument(help="A table with the targets in it.")],
+    factory: FACTORY = None,
+    *,
+    options: ReadingOptions,
+    json_output: JSON = False,
+) -> None:
+    """Measure a bundle on a table that has the targets.
+
+    The columns are read as those of the training table were; flags say where this table is written
+    in another way.
+    """
+    from jointrain.bundle import read_bundle
+    from jointrain.data import row_of_sums
+
+    opened = read_bundle(bundle, factories=factories_of(factory))
+    model = opened.model
+    raw = raw_table(table, options, opened.description["notes"])
+    targets = [task.name for task in model.predicted_tasks]
+    frame = read_as_trained(model, raw, options, targets)
+    if (why := row_of_sums(frame)) is not None:
+        say(f"note: the last row is left out: {why}")
+        frame = frame.head(-1)
+    warn_unseen(model, frame)
+    metrics = model.evaluate(frame)
+    if json_output:
+        print(json.dumps(_without_nan(metrics), ensure_ascii=False))
+        return
+    rows = [
+        [task, name, "undefined" if value != value else f"{value:.4g}"]
+        for task, values in metrics.items()
+        for name, value in values.items()
+    ]
+    print_rows(f"{raw.where}: {len(frame)} rows", ["task", "metric", "value"], rows)
+
+
+def _without_nan(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {
+        task: {name: None if value != value else value for name, value in values.items()}
+        for task, values in metrics.items()
+    }

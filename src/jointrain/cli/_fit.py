@@ -1,0 +1,68 @@
+"""`jointrain fit`: one model for all targets."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+from jointrain.cli._after_saving import add_importance
+from jointrain.cli._flags import flags_of
+from jointrain.cli._printing import by_task, print_rows, progress_bar, range_text
+from jointrain.cli._settings import FitSettings, TableSettings
+from jointrain.cli._table_opening import bundle_notes, output_folder, prepare_table
+from jointrain.system.output_folder import check_new_folder, write_new_folder
+
+if TYPE_CHECKING:
+    from jointrain.data import SupervisedTable
+    from jointrain.tables import Recipe, TableModel
+
+
+@flags_of(FitSettings)
+def fit(settings: FitSettings) -> None:
+    """Fit one model for all targets and save it as a bundle."""
+    from jointrain.bundle import check_savable, write_bundle
+    from jointrain.training import resolve_device
+
+    out = output_folder(settings)
+    check_new_folder(out, force=settings.force)
+    resolve_device(settings.device)
+    recipe = settings.recipe(settings.schedule)
+    table = prepare_table(settings)
+    check_savable(table)
+    model = _fit(table, recipe, settings)
+    out = write_new_folder(
+        out,
+        lambda folder: write_bundle(model, folder, notes=bundle_notes(settings, table)),
+        force=settings.force,
+        elsewhere=True,
+    )
+    add_importance(model, table, out)
+    validation = model.validation
+    if settings.json_output:
+        answer = {"out": str(out), "validation_loss": validation, "notes": table.notes}
+        print(json.dumps(answer, ensure_ascii=False))
+        return
+    rows = []
+    for name, parts in by_task(model.parts).items():
+        made, kept = zip(*(part.epochs for part in parts), strict=True)
+        loss = f"{validation.get(name, float('nan')):.4g}"
+        rows.append([name, f"{len(parts)}", range_text(made), range_text(kept), loss])
+    headings = ["task", "networks", "epochs", "epoch kept", "validation loss"]
+    print_rows(f"{model.recipe.name}: {len(table.frame)} rows", headings, rows)
+    print(f"Saved: {out}")
+
+
+def _fit(table: SupervisedTable, recipe: Recipe, settings: TableSettings) -> TableModel:
+    """Train a recipe on all rows, with a progress bar."""
+    from jointrain.tables import fit_table
+    from jointrain.training.population import fit_together
+
+    with progress_bar(f"training {recipe.name} on all rows") as advance:
+        return fit_table(
+            table,
+            recipe,
+            seed=settings.seed,
+            device=settings.device,
+            fit_runs=partial(fit_together, progress=advance),
+        )

@@ -1,0 +1,120 @@
+"""`jointrain predict`: all targets for the rows of a table."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jointrain.cli._bundle_opening import (
+    factories_of,
+    raw_table,
+    read_as_trained,
+    say_unused,
+    warn_unseen,
+)
+from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
+from jointrain.cli._settings import column_names
+from jointrain.errors import InvalidInputError
+from jointrain.system.terminal_streams import say
+
+if TYPE_CHECKING:
+    from jointrain.data import ReadingOptions
+    from jointrain.tables import BlendedModel, TableModel
+
+_LATER = (
+    "the intervals were measured on the latest rows of the table that the model was fitted to; on "
+    "later data their coverage is not promised"
+)
+
+
+@with_reading
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
+    table: Annotated[str, typer.Argument(help=TABLE_HELP)],
+    out: Annotated[
+        str, typer.Option(help="File to write, kind by its ending; - is standard output (CSV).")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    intervals: Annotated[
+        float | None,
+        typer.Option(help="Share of the numbers that intervals are to hold, such as 0.9."),
+    ] = None,
+    factory: FACTORY = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns of the table to write beside the predictions, as they are written there. "
+            "Repeatable."
+        ),
+    ] = None,
+    escape_formulas: Annotated[
+        bool,
+        typer.Option(
+            "--escape-formulas",
+            help="Write an apostrophe before texts that a spreadsheet would take for a formula.",
+        ),
+    ] = False,
+    *,
+    options: ReadingOptions,
+) -> None:
+    """Predict all targets for the rows of a table.
+
+    The columns are read as those of the training table were; flags say where this table is written
+    in another way. The column of names is written as it is there.
+    """
+    from jointrain.bundle import read_bundle
+    from jointrain.data import (
+        check_writable_ending,
+        formulas_escaped,
+        kept_columns,
+        row_of_sums,
+        with_kept,
+        write_table,
+    )
+
+    if out != "-":
+        check_writable_ending(out)
+        if os.path.lexists(out) and not force:
+            raise InvalidInputError(
+                f"{out} exists; choose another --out or replace it with --force"
+            )
+    opened = read_bundle(bundle, factories=factories_of(factory))
+    model, notes = opened.model, opened.description["notes"]
+    raw = raw_table(table, options, notes)
+    name = notes.get("id")
+    kept = kept_columns(raw, name, column_names(keep or []))
+    if name is not None and name not in raw.frame.columns:
+        say(f"note: the table has no column {name!r}, which named the rows in training")
+    frame = read_as_trained(model, raw, options, [name])
+    if (why := row_of_sums(frame)) is not None:
+        say(f"note: the last row is no case to predict: {why}")
+    warn_unseen(model, frame)
+    predictions = model.predict_table(frame, intervals)
+    say_unused(model, frame, (name, notes.get("time"), *kept.columns))
+    if intervals is not None and notes.get("time") is not None:
+        say(f"note: {_LATER}")
+    if intervals is not None and (open_ended := _without_bounds(model, intervals)):
+        say(
+            f"note: too few rows were left out of training to bound {open_ended} at "
+            f"{100 * intervals:g} %: the ends are infinite"
+        )
+    written = with_kept(predictions, kept)
+    if escape_formulas:
+        written = formulas_escaped(written)
+    made = write_table(written, out, replace=force)
+    if out != "-":
+        if made != Path(out):
+            say(f"note: {out} exists by now; the predictions are in {made}")
+        print(f"Predicted {len(predictions)} rows: {made}")
+
+
+def _without_bounds(model: TableModel | BlendedModel, coverage: float) -> str:
+    """Return the targets whose intervals of a coverage have no end on one side, or on both."""
+    residuals = model.calibration.residuals
+    return ", ".join(
+        name for name, one in residuals.items() if not all(map(math.isfinite, one.bounds(coverage)))
+    )

@@ -1,0 +1,144 @@
+"""`jointrain weigh`, `group` and `share`: searches on inner folds."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jointrain.cli._flags import flags_of
+from jointrain.cli._printing import console_of_output, progress_bar
+from jointrain.cli._settings import GroupSettings, SearchSettings, ShareSettings, WeighSettings
+from jointrain.cli._table_opening import prepare_table
+from jointrain.errors import InvalidInputError
+from jointrain.system.cores import available_cores
+from jointrain.system.output_folder import ANSWER, check_new_folder, write_new_folder
+from jointrain.system.terminal_streams import printing, say
+from jointrain.system.worker_processes import warm_up
+
+if TYPE_CHECKING:
+    from jointrain.data import SupervisedTable
+    from jointrain.reports import SearchReport
+    from jointrain.studies.searches import Affinity, Candidates
+
+
+@flags_of(WeighSettings)
+def weigh(settings: WeighSettings) -> None:
+    """Search for the task weights with the best cross-validated metrics."""
+    started = _start_search(settings)
+    from jointrain.reports import report_weights
+    from jointrain.studies.searches import search_weights
+
+    if settings.weights != "equal":
+        raise InvalidInputError("weigh searches for the weights; leave --weights out")
+    recipe = settings.recipe(settings.schedule)
+    table = _prepare_search(settings)
+    with progress_bar("weights") as advance:
+        result = search_weights(
+            table,
+            recipe,
+            trials=settings.trials,
+            pareto=settings.pareto,
+            progress=advance,
+            started=started,
+            **settings.search,
+        )
+    _answer(settings, table, report_weights(result), result.candidates, "with which weights?")
+
+
+@flags_of(GroupSettings)
+def group(settings: GroupSettings) -> None:
+    """Say which targets to train together, and who helps whom."""
+    started = _start_search(settings)
+    from jointrain.reports import report_groups
+    from jointrain.studies.searches import search_groups
+
+    recipe = settings.recipe(settings.schedule)
+    table = _prepare_search(settings)
+    with progress_bar("groups") as advance:
+        result = search_groups(
+            table,
+            recipe,
+            models=settings.models,
+            measure=settings.measure,
+            trials=settings.trials,
+            progress=advance,
+            started=started,
+            **settings.search,
+        )
+    report = report_groups(result)
+    _answer(settings, table, report, result.candidates, "which together?", result.affinity)
+
+
+@flags_of(ShareSettings)
+def share(settings: ShareSettings) -> None:
+    """Say how many layers of the trunk the targets should share."""
+    started = _start_search(settings)
+    from jointrain.reports import report_shared_depth
+    from jointrain.studies.searches import search_shared_depth
+
+    if settings.shared_depth is not None:
+        raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
+    recipe = settings.recipe(settings.schedule)
+    table = _prepare_search(settings)
+    with progress_bar("split points") as advance:
+        result = search_shared_depth(
+            table, recipe, progress=advance, started=started, **settings.search
+        )
+    report = report_shared_depth(result)
+    _answer(settings, table, report, result.candidates, "how many shared layers?")
+
+
+def _start_search(settings: SearchSettings) -> float:
+    """Let processes start while the rest is imported; return the time of the beginning."""
+    started = time.monotonic()
+    workers = settings.workers or available_cores()
+    if (workers > 1 or settings.budget is not None) and settings.table_may_exist:
+        warm_up(workers)
+    return started
+
+
+def _prepare_search(settings: SearchSettings) -> SupervisedTable:
+    if settings.out is not None:
+        check_new_folder(settings.out, force=settings.force)
+    return prepare_table(settings)
+
+
+def _answer(
+    settings: SearchSettings,
+    table: SupervisedTable,
+    report: SearchReport,
+    candidates: Candidates,
+    question: str,
+    affinity: Affinity | None = None,
+) -> None:
+    """Print what a search found; write it to the folder if one is named."""
+    for note in candidates.notes:
+        say(f"note: {note}")
+    whole = {**report.json, "notes": [*table.notes, *candidates.notes]}
+    out = settings.out
+    if out is not None:
+
+        def write(folder: Path) -> None:
+            candidates.table.write_parquet(folder / "results.parquet")
+            picture = None
+            if affinity is not None:
+                affinity.table().write_parquet(folder / "affinity.parquet")
+                if find_spec("matplotlib") is not None:
+                    picture = "affinity.png"
+                    affinity.plot().savefig(folder / picture, dpi=110)
+            page = report.markdown(f"{settings.table_name}: {question}", picture=picture)
+            (folder / "report.md").write_text(page, encoding="utf-8")
+            text = json.dumps(whole, indent=1, ensure_ascii=False)
+            (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
+
+        out = write_new_folder(out, write, force=settings.force, elsewhere=True)
+    with printing(saved=out):
+        if settings.json_output:
+            print(json.dumps(whole, ensure_ascii=False))
+            return
+        report.print(console_of_output())
+        if out is not None:
+            print(f"\nSaved: {out}")

@@ -1,0 +1,61 @@
+"""What commands that train begin with: the table with its targets, and the folder to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jointrain.cli._settings import TableSettings, kept_reading
+from jointrain.system.terminal_streams import say
+
+if TYPE_CHECKING:
+    from jointrain.data import SupervisedTable
+
+
+def prepare_table(settings: TableSettings) -> SupervisedTable:
+    """Read the table, infer the tasks and say what was inferred."""
+    from jointrain.data import SupervisedTable, read_raw
+
+    table = SupervisedTable.prepare(
+        read_raw(settings.table, settings.reading),
+        settings.targets,
+        kinds=settings.task,
+        ignore=settings.ignore,
+        id_column=settings.id,
+        group_column=settings.group,
+        time_column=settings.time,
+        rare=settings.rare,
+        rare_rows=getattr(settings, "folds", 5),
+        duplicates=settings.duplicates,
+        reading=settings.reading,
+    )
+    if not settings.json_output:
+        said = settings.task
+        for task in table.tasks:
+            source = "as said" if task.name in said else "inferred"
+            classes = f": {', '.join(map(str, task.classes))}" if task.classes else ""
+            say(f"target {task.name}: {task.kind}{classes} ({source})")
+        for name, reason in table.dropped.items():
+            say(f"note: column {name} is no feature: {reason}")
+        if table.unlabelled_rows:
+            rows = "row has" if table.unlabelled_rows == 1 else "rows have"
+            say(f"note: {table.unlabelled_rows} {rows} no label at all")
+        for note in table.notes:
+            say(f"note: {note}")
+    return table
+
+
+def output_folder(settings: TableSettings) -> Path:
+    """Return the folder to write: the named one, or one named after the table."""
+    name = "stdin" if settings.table == "-" else settings.table_name.split(".")[0]
+    return settings.out or Path(f"{name}-answer")
+
+
+def bundle_notes(settings: TableSettings, table: SupervisedTable) -> dict[str, Any]:
+    """Return what a bundle is to know of the table and its columns."""
+    return {
+        "id": settings.id,
+        "time": settings.time,
+        "reading": kept_reading(settings.reading),
+        "table": list(table.notes),
+    }
