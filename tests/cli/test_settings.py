@@ -7,15 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jointrain.cli import run
+from jointrain.cli._config_file import load_settings
+from jointrain.cli._help_panels import PANELS, panel_of
 from jointrain.cli._settings import (
-    PANELS,
     CompareSettings,
     FitSettings,
     GroupSettings,
     ShareSettings,
     WeighSettings,
-    load_settings,
-    panel_of,
 )
 from jointrain.errors import InvalidInputError
 from jointrain.studies.searches import groups_text, pairs_text

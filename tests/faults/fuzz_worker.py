@@ -114,7 +114,8 @@ def read_baseline(good: Path, work: Path, random: Random) -> tuple[str, Callable
 
 def read_config(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
     """The same of a config file."""
-    from jointrain.cli._settings import CompareSettings, FitSettings, load_settings
+    from jointrain.cli._config_file import load_settings
+    from jointrain.cli._settings import CompareSettings, FitSettings
 
     kind = random.choice([CompareSettings, FitSettings])
     data, what = mutants.changed_config(random, compare=kind is CompareSettings)

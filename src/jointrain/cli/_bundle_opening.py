@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jointrain.cli._settings import with_kept_reading
+from jointrain.cli._reading import with_kept_reading
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:

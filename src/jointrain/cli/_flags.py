@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 from pydantic import BaseModel
 
-from jointrain.cli._settings import load_settings, panel_of, reading_options
+from jointrain.cli._config_file import load_settings
+from jointrain.cli._help_panels import panel_of
+from jointrain.cli._reading import reading_options
 
 TABLE_HELP = (
     "File (CSV, TSV, JSON lines, Parquet, Arrow, Excel), - for standard input, or the address of a "

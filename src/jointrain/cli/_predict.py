@@ -17,7 +17,7 @@ from jointrain.cli._bundle_opening import (
     warn_unseen,
 )
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
-from jointrain.cli._settings import column_names
+from jointrain.cli._value_forms import column_names
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 

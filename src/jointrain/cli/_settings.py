@@ -2,134 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import math
-import re
-import reprlib
-import tomllib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from jointrain.errors import InvalidInputError, closest
+from jointrain.cli._reading import reading_options
+from jointrain.cli._value_forms import (
+    Duration,
+    Groups,
+    Names,
+    Numbers,
+    Options,
+    Pairs,
+    RuleOrNumbers,
+    TableName,
+    seconds_of,
+)
+from jointrain.errors import InvalidInputError
 from jointrain.system.own_code import imported
-from jointrain.system.stored_files import DamagedError, read_file
 
 if TYPE_CHECKING:
     from jointrain.balancing import Balancer
     from jointrain.data import ReadingOptions
     from jointrain.tables import Recipe
-
-
-def _names(value: Any) -> Any:
-    """Read ``a,b,"c, d"`` (or several such) as a list of names."""
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        rows = csv.reader(value, skipinitialspace=True)
-        return [name.strip() for row in rows for name in row if name.strip()]
-    return value
-
-
-def column_names(said: list[str]) -> list[str]:
-    """Return the names in what a repeatable flag was given: each may hold several, with commas."""
-    return list(_names(said))
-
-
-def _listed(value: Any) -> Any:
-    """Read names from a config file's list as they are, or from a string with commas."""
-    if isinstance(value, str):
-        return _names(value)
-    return value
-
-
-def _pairs(value: Any) -> Any:
-    """Read ``a=x,b=y`` (or several such) as a mapping; the name may hold an equals sign."""
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, (list, tuple)):
-        pairs = {}
-        for item in _names(list(value)):
-            if not isinstance(item, str):
-                raise ValueError(f"expected name=value, got {reprlib.repr(item)}")
-            name, equals, what = item.rpartition("=")
-            if not equals or not name.strip():
-                raise ValueError(f"expected name=value, got {item!r}")
-            if name.strip() in pairs:
-                raise ValueError(f"{name.strip()!r} is given twice")
-            pairs[name.strip()] = what.strip()
-        return pairs
-    return value
-
-
-def _options(value: Any) -> Any:
-    """Read ``a=x`` pairs whose values are numbers, true, false or text."""
-    pairs = _pairs(value)
-    if not isinstance(pairs, dict):
-        return pairs
-    return {name: _number(item) if isinstance(item, str) else item for name, item in pairs.items()}
-
-
-def _number(text: str) -> bool | int | float | str:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
-    return text
-
-
-def _rule_or_pairs(value: Any) -> Any:
-    return _pairs(value) if isinstance(value, str) and "=" in value else value
-
-
-def _duration(value: Any) -> Any:
-    """Check a duration such as ``90``, ``60s`` or ``2m``; it stays as it was written."""
-    if value is not None and _seconds(str(value)) is None:
-        raise ValueError("expected a duration such as 60s, 2m or 1h")
-    return None if value is None else str(value)
-
-
-def _seconds(text: str) -> float | None:
-    """Return the seconds of a duration, None if it is none."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
-    try:
-        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
-    except ValueError:
-        return None
-    return seconds if 0 < seconds < math.inf else None
-
-
-def _groups(value: Any) -> Any:
-    """Read ``a,b;c`` (or a list of lists) as groups of names; quotes keep a semicolon whole."""
-    if isinstance(value, str):
-        return [_names(group) for group in _BETWEEN_GROUPS.split(value) if group.strip()]
-    return value
-
-
-_BETWEEN_GROUPS = re.compile(r';(?=(?:[^"]*"[^"]*")*[^"]*$)')
-"""A semicolon with an even number of quotes after it."""
-
-
-def _table(value: Any) -> Any:
-    if isinstance(value, (str, Path)):
-        return str(value)
-    raise ValueError("expected the name of a file")
-
-
-Names = Annotated[list[str], BeforeValidator(_listed)]
-Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
-Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
-Options = Annotated[dict[str, bool | int | float | str], BeforeValidator(_options)]
-Duration = Annotated[str, BeforeValidator(_duration)]
-Groups = Annotated[str | list[list[str]], BeforeValidator(_groups)]
-TableName = Annotated[str, BeforeValidator(_table)]
-RuleOrNumbers = Annotated[str | dict[str, float], BeforeValidator(_rule_or_pairs)]
 
 
 def _balancer(
@@ -397,49 +296,6 @@ class TableSettings(_Settings):
         return recipe
 
 
-def reading_options(
-    *,
-    missing: str | Sequence[str] | None = None,
-    date_format: str | Mapping[str, str] | None = None,
-    **others: Any,
-) -> ReadingOptions:
-    """Return how a table is to be read, from what flags say.
-
-    Args:
-        missing: Tokens, or a text with commas between them; "" for none.
-        date_format: A form of dates, ``name=form``, or forms by name.
-        others: Further fields of `ReadingOptions`, as they are.
-    """
-    from jointrain.data import ReadingOptions
-
-    if isinstance(missing, str):
-        missing = [] if not missing.strip() else next(csv.reader([missing], skipinitialspace=True))
-    if isinstance(date_format, str) and not date_format.startswith("%"):
-        name, equals, form = date_format.partition("=%")
-        if equals:
-            date_format = {name: "%" + form}
-    tokens = None if missing is None else tuple(token.strip() for token in missing)
-    return ReadingOptions(missing=tokens, date_format=date_format, **others)
-
-
-def kept_reading(options: ReadingOptions) -> dict[str, str]:
-    """Return what a bundle keeps of how its table's file was read."""
-    values = {name: getattr(options, name) for name in _KEPT}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def with_kept_reading(options: ReadingOptions, notes: Mapping[str, Any]) -> ReadingOptions:
-    """Return the options, those that say nothing as in the notes of a bundle."""
-    kept = notes.get("reading") or {}
-    return replace(
-        options,
-        **{name: kept[name] for name in _KEPT if name in kept and getattr(options, name) is None},
-    )
-
-
-_KEPT = ("encoding", "separator", "comment")
-
-
 class CompareSettings(TableSettings):
     """Settings of ``jointrain compare``."""
 
@@ -499,7 +355,7 @@ class CompareSettings(TableSettings):
     @property
     def budget_seconds(self) -> float | None:
         """The budget in seconds."""
-        return None if self.budget is None else _seconds(self.budget)
+        return None if self.budget is None else seconds_of(self.budget)
 
 
 class FitSettings(TableSettings):
@@ -574,7 +430,7 @@ class SearchSettings(TableSettings):
             "seed": self.seed,
             "importance": self.importance,
             "margin": self.margin,
-            "budget": None if self.budget is None else _seconds(self.budget),
+            "budget": None if self.budget is None else seconds_of(self.budget),
             "workers": self.workers,
         }
 
@@ -598,118 +454,3 @@ class GroupSettings(SearchSettings):
 
 class ShareSettings(SearchSettings):
     """Settings of ``jointrain share``."""
-
-
-EVERYDAY = "Everyday"
-PANELS: dict[str, tuple[str, ...]] = {
-    EVERYDAY: (
-        "targets", "ignore", "id", "group", "time", "task", "budget", "schedule", "out", "force",
-        "workers",
-    ),
-    "Data": (
-        "encoding", "separator", "comment", "column", "missing", "decimal", "thousands",
-        "date_format", "time_zone", "rare", "duplicates",
-    ),
-    "Training": (
-        "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",
-        "temperature", "block", "groups", "auxiliary", "network", "network_option", "width",
-        "depth", "shared_depth", "bins", "ensemble", "epochs", "batch_size", "learning_rate",
-        "weight_decay", "dropout", "input_dropout", "l1", "l2", "gradient_clip", "optimizer",
-        "optimizers", "momentum", "warm_up", "decay", "patience", "when_converged",
-        "task_patience", "converged_weight", "validation_fraction", "device", "seed",
-    ),
-    "Study": (
-        "recipes", "baselines", "ship", "folds", "seeds", "trials", "models", "measure", "pareto",
-        "importance", "margin", "study",
-    ),
-    "Output": ("json", "config"),
-}  # fmt: skip
-"""Where `--help` shows each flag, in this order."""
-
-
-def panel_of(flag: str) -> tuple[int, int, str]:
-    """Return the place of a flag in `--help`: number of its panel, place in it, the panel's name.
-
-    Raises:
-        KeyError: No panel has the flag.
-    """
-    for number, (panel, flags) in enumerate(PANELS.items()):
-        if flag in flags:
-            return number, flags.index(flag), panel
-    raise KeyError(flag)
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-_LARGEST_CONFIG = 1 << 20
-"""Bytes of a config file at most."""
-
-_MOST_PARTS = 100
-"""Parts of a key at most; the reader takes time with their square."""
-
-_KEYS = re.compile(r"^[\w .\t\"'\[-]+", re.MULTILINE)
-
-
-def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | None) -> _Model:
-    """Return the settings from flags and config file, flags winning.
-
-    Args:
-        model: The command's settings.
-        flags: What the command line said; None where it said nothing.
-        config: A TOML file with keys named like the flags, dashes or underscores alike.
-
-    Raises:
-        InvalidInputError: The file can't be read, a key is unknown, or a value can't be used.
-    """
-    values = {} if config is None else _read_config(model, config)
-    given = {
-        name: _names(value) if isinstance(value, list) else value
-        for name, value in flags.items()
-        if value is not None and value is not False and value != []
-    }
-    values.update(given)
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing":
-            named = "the TABLE" if name == "table" else _flag(name)
-            raise InvalidInputError(f"{named} is missing; see --help") from None
-        source = f"{config}: {name}" if config is not None and name not in given else _flag(name)
-        message = message[0].lower() + message[1:]
-        message = message.replace("for <class 'pathlib.Path'>", "of a file")
-        raise InvalidInputError(
-            f"{source}: {message}, got {reprlib.repr(first['input'])}"
-        ) from None
-
-
-def _read_config(model: type[BaseModel], path: Path) -> dict[str, Any]:
-    try:
-        text = read_file(path, largest=_LARGEST_CONFIG).decode()
-    except OSError as error:
-        raise InvalidInputError(f"{path} can't be read: {error.strerror}") from None
-    except DamagedError as error:
-        raise InvalidInputError(f"{path} is no config file: {error}") from None
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{path} is not TOML: it is not in UTF-8") from None
-    if any(key[0].count(".") > _MOST_PARTS for key in _KEYS.finditer(text)):
-        raise InvalidInputError(f"{path} has a key of more than {_MOST_PARTS} parts")
-    try:
-        content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
-        reason = str(error).splitlines()[0][:200]
-        raise InvalidInputError(f"{path} is not TOML: {reason}") from None
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    values = {}
-    for key, value in content.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise InvalidInputError(f"{path}: unknown key {key!r}{closest(name, known)}")
-        values[name] = value
-    return values
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

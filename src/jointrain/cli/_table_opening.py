@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jointrain.cli._settings import TableSettings, kept_reading
+from jointrain.cli._reading import kept_reading
+from jointrain.cli._settings import TableSettings
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:

@@ -1,0 +1,42 @@
+"""Where `--help` shows each flag."""
+
+from __future__ import annotations
+
+EVERYDAY = "Everyday"
+
+PANELS: dict[str, tuple[str, ...]] = {
+    EVERYDAY: (
+        "targets", "ignore", "id", "group", "time", "task", "budget", "schedule", "out", "force",
+        "workers",
+    ),
+    "Data": (
+        "encoding", "separator", "comment", "column", "missing", "decimal", "thousands",
+        "date_format", "time_zone", "rare", "duplicates",
+    ),
+    "Training": (
+        "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",
+        "temperature", "block", "groups", "auxiliary", "network", "network_option", "width",
+        "depth", "shared_depth", "bins", "ensemble", "epochs", "batch_size", "learning_rate",
+        "weight_decay", "dropout", "input_dropout", "l1", "l2", "gradient_clip", "optimizer",
+        "optimizers", "momentum", "warm_up", "decay", "patience", "when_converged",
+        "task_patience", "converged_weight", "validation_fraction", "device", "seed",
+    ),
+    "Study": (
+        "recipes", "baselines", "ship", "folds", "seeds", "trials", "models", "measure", "pareto",
+        "importance", "margin", "study",
+    ),
+    "Output": ("json", "config"),
+}  # fmt: skip
+"""Where `--help` shows each flag, in this order."""
+
+
+def panel_of(flag: str) -> tuple[int, int, str]:
+    """Return the place of a flag in `--help`: number of its panel, place in it, the panel's name.
+
+    Raises:
+        KeyError: No panel has the flag.
+    """
+    for number, (panel, flags) in enumerate(PANELS.items()):
+        if flag in flags:
+            return number, flags.index(flag), panel
+    raise KeyError(flag)
