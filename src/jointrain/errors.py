@@ -14,6 +14,10 @@ class InvalidInputError(JointrainError, ValueError):
     """A value, a table or a file that jointrain was given can't be used as it is."""
 
 
+class MissingFactoryError(InvalidInputError):
+    """A saved model is whole, but code of one's own that it needs was not given."""
+
+
 class MissingDependencyError(JointrainError, ImportError):
     """An optional package is needed; the message carries the pip line that installs it."""
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jointrain.baselines._baseline_estimators import ESTIMATORS, one_thread
-from jointrain.baselines._baselines import (
+from jointrain.baselines import (
     BASELINES,
+    JOINT,
     BaselineModel,
     fit_baseline,
     predict_with_baseline,
 )
-from jointrain.baselines._joint_forest import JOINT
+from jointrain.baselines._baseline import one_thread
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.task import Task
 
@@ -190,7 +190,7 @@ def test_the_same_seed_gives_the_same_files(name, tmp_path):
 
 def test_files_do_not_depend_on_what_the_objects_of_a_process_share(fitted):
     models = {str(i): model.estimator for i, model in enumerate(fitted("linear").models)}
-    estimator = ESTIMATORS["linear"]
+    estimator = BASELINES["linear"]
     elsewhere = {name: pickle.loads(pickle.dumps(model)) for name, model in models.items()}
     width = fitted("linear").inputs
     assert estimator.to_files(models, width) == estimator.to_files(elsewhere, width)
@@ -306,7 +306,7 @@ def test_class_numbers_that_are_none_are_refused(fitted, present, tmp_path):
 
 def test_unknown_names_and_wrong_shapes(fitted):
     inputs, labels = _data(20)
-    with pytest.raises(InvalidInputError, match=r"unknown baseline 'extra tree'.*'extra trees'"):
+    with pytest.raises(InvalidInputError, match=r"no baseline 'extra tree'.*'extra trees'"):
         fit_baseline("extra tree", inputs, labels, TASKS, 0)
     with pytest.raises(InvalidInputError, match="fitted to 5 inputs, got an array of shape"):
         fitted("linear").predict(inputs[:, :3])

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from jointrain import InvalidInputError, SupervisedTable
-from jointrain.baselines._baselines import BaselineModel, check_predicts, fit_baseline
+from jointrain.baselines import BaselineModel, check_predicts, fit_baseline
 from jointrain.bundle import load_bundle, save_bundle
 from jointrain.tables import BlendedModel
 from jointrain.tables._blended_model import fit_baseline_to

@@ -14,13 +14,11 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
+from jointrain.baselines._catboost import catboost_arrays
+from jointrain.baselines._forests import forest_arrays
+from jointrain.baselines._gradient_boosting import boosting_arrays
+from jointrain.baselines._lightgbm import lightgbm_arrays
 from jointrain.baselines._tree_arrays import LEAF, SymmetricTrees, TreeEnsemble
-from jointrain.baselines._tree_conversion import (
-    boosting_arrays,
-    catboost_arrays,
-    forest_arrays,
-    lightgbm_arrays,
-)
 from jointrain.system.stored_files import DamagedError
 
 RANDOM = np.random.default_rng(0)

@@ -95,7 +95,7 @@ def read_baseline(good: Path, work: Path, random: Random) -> tuple[str, Callable
     """The same of a baseline."""
     import numpy as np
 
-    from jointrain.baselines._baselines import BaselineModel
+    from jointrain.baselines import BaselineModel
 
     blend = good / "b_blend" / "components"
     source = random.choice(
@@ -204,7 +204,7 @@ def prepare(good: Path) -> None:
     import numpy as np
 
     from jointrain import Recipe, SupervisedTable, fit_table, load_penguins, save_bundle
-    from jointrain.baselines._baselines import BASELINES
+    from jointrain.baselines import BASELINES
     from jointrain.data import PlainEncoder, TableEncoder, infer_columns
     from jointrain.studies._run_store import RunStore
     from jointrain.tables._blended_model import BlendedModel, fit_baseline_to

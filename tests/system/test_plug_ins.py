@@ -137,3 +137,53 @@ def test_a_network_that_can_not_be_called_is_refused(package):
     package("odd", "[jointrain.networks]\nodd = plug_in_odd:odd\n", "def odd(): pass\n")
     with pytest.raises(InvalidInputError, match=r"'odd' of odd 1.2 can't be used: "):
         NETWORK_NAMES.get("odd")
+
+
+BASELINE = """
+import numpy as np
+from jointrain.baselines import TargetBaseline, TreeEnsemble
+
+
+class FirstInput(TargetBaseline):
+    \"\"\"A step of the first input.\"\"\"
+
+    name = "first input"
+
+    def fit(self, inputs, target, classes, seed):
+        high = inputs[:, 0] > 0
+        means = [target.mean(), target[~high].mean(), target[high].mean()]
+        tree = {"feature": [0, -1, -1], "threshold": [0.0] * 3, "left": [1, -1, -1],
+                "right": [2, -1, -1], "value": np.array(means)[:, None]}
+        return TreeEnsemble.of([{k: np.asarray(v) for k, v in tree.items()}], [0], [0.0])
+"""
+
+
+def test_a_package_adds_a_baseline(package, capsys, tmp_path):
+    import numpy as np
+
+    from jointrain import Task
+    from jointrain.baselines import BaselineModel, fit_baseline
+    from jointrain.errors import MissingFactoryError
+
+    package("own", "[jointrain.baselines]\nfirst = plug_in_own:FirstInput\n", BASELINE)
+    assert run(["baselines"]) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if "first " in x)
+    assert "A step of the first input." in line
+    assert "own 1.2" in line
+    x = np.array([[-2.0], [-1.0], [1.0], [2.0]], dtype=np.float32)
+    y = np.array([[1.0], [3.0], [5.0], [9.0]])
+    for name in ("first", "plug_in_own:FirstInput"):
+        model = fit_baseline(name, x, y, [Task.regression("y")], 0)
+        assert model.predict(x)["y"].tolist() == [2, 2, 7, 7]
+        folder = tmp_path / name.replace(":", "-")
+        folder.mkdir()
+        model.save(folder)
+        if name == "first":
+            assert BaselineModel.load(folder).predict(x)["y"].tolist() == [2, 2, 7, 7]
+    # code that only a path names is not imported by reading
+    with pytest.raises(MissingFactoryError, match="a bundle runs no code"):
+        BaselineModel.load(folder)
+    own = sys.modules["plug_in_own"].FirstInput
+    for factories in ({"plug_in_own:FirstInput": own}, {"FirstInput": own}):
+        loaded = BaselineModel.load(folder, factories=factories)
+        assert loaded.predict(x)["y"].tolist() == [2, 2, 7, 7]

@@ -1,30 +1,56 @@
-"""Baselines: what a sceptic would use instead of a network."""
+"""Baselines: what a sceptic would use instead of a network. One file each, found by this folder."""
 
-from jointrain.baselines._baselines import (
-    BASELINES,
-    CONSTANT,
+from jointrain.baselines._baseline import (
+    Baseline,
+    JointBaseline,
+    JointModel,
+    TargetBaseline,
+    linked,
+)
+from jointrain.baselines._baseline_model import (
     DEFINITION,
-    FIRST_BASELINES,
     BaselineModel,
     baseline_encoder,
-    check_baseline,
-    check_predicts,
     fit_baseline,
     predict_with_baseline,
 )
-from jointrain.baselines._joint_forest import JOINT, why_not_joint
+from jointrain.baselines._forests import forest_arrays, why_not_joint
+from jointrain.baselines._names import (
+    BASELINE_NAMES,
+    BASELINES,
+    CONSTANT,
+    FIRST_BASELINES,
+    JOINT,
+    as_baseline,
+    check_predicts,
+    find_baseline,
+    is_joint,
+)
+from jointrain.baselines._tree_arrays import Arrays, SymmetricTrees, TreeEnsemble
 
 __all__ = [
     "BASELINES",
+    "BASELINE_NAMES",
     "CONSTANT",
     "DEFINITION",
     "FIRST_BASELINES",
     "JOINT",
+    "Arrays",
+    "Baseline",
     "BaselineModel",
+    "JointBaseline",
+    "JointModel",
+    "SymmetricTrees",
+    "TargetBaseline",
+    "TreeEnsemble",
+    "as_baseline",
     "baseline_encoder",
-    "check_baseline",
     "check_predicts",
+    "find_baseline",
     "fit_baseline",
+    "forest_arrays",
+    "is_joint",
+    "linked",
     "predict_with_baseline",
     "why_not_joint",
 ]

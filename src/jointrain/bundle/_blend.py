@@ -137,7 +137,7 @@ def _read_component(
     if entry.kind == "networks":
         component = read_networks(folder, describe_bundle(folder), factories)
     else:
-        model = BaselineModel.load(folder)
+        model = BaselineModel.load(folder, factories=factories)
         encoder = PlainEncoder.load(folder / _ENCODER)
         if len(encoder.feature_names) != model.inputs:
             raise DamagedError(f"component {entry.name!r} has another number of inputs")

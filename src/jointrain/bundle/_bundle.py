@@ -21,7 +21,6 @@ from jointrain.bundle._fields import ColumnEntry, Strict
 from jointrain.bundle._networks import Factories, read_networks, write_networks
 from jointrain.data import SupervisedTable, known_values
 from jointrain.errors import InvalidInputError
-from jointrain.networks import NetworkFactory
 from jointrain.system.output_folder import write_new_folder
 from jointrain.system.stored_files import DamagedError, json_to_bytes
 from jointrain.tables import BlendedModel, TableModel
@@ -134,14 +133,15 @@ def check_savable(table: SupervisedTable) -> None:
 
 
 def load_bundle(
-    path: str | Path, *, factories: Mapping[str, NetworkFactory] | None = None
+    path: str | Path, *, factories: Factories | None = None
 ) -> TableModel | BlendedModel:
     """Load the model of a bundle; no code that it names is imported.
 
     Args:
         path: The folder.
-        factories: What makes networks of one's own, by the path ``module:name`` that the bundle
-            tells, or by the name alone. The method that trained a model is not needed.
+        factories: What makes networks of one's own, and baselines of one's own, by the path
+            ``module:name`` that the bundle tells, or by the name alone. The method that trained a
+            model is not needed.
 
     Raises:
         InvalidInputError: It is no bundle, it was cut or changed, a newer jointrain wrote it, or

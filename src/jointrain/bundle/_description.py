@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError
 from safetensors import SafetensorError
 
 from jointrain.bundle._fields import first_fault
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.system.output_folder import BUNDLE
 from jointrain.system.stored_files import (
     MISFIT,
@@ -92,10 +92,6 @@ def whole(folder: Path) -> Iterator[None]:
 
 class _DamagedBundleError(InvalidInputError):
     """Says what is wrong with which folder."""
-
-
-class MissingFactoryError(InvalidInputError):
-    """A bundle is whole, but what makes its network is not at hand."""
 
 
 def _damaged(folder: Path, reason: str) -> InvalidInputError:

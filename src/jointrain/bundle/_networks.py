@@ -14,7 +14,6 @@ from safetensors.torch import save as save_weights
 from jointrain.bundle._description import (
     PACKAGES,
     SCHEMA_VERSION,
-    MissingFactoryError,
     check_digest,
     digest,
     whole,
@@ -37,9 +36,9 @@ from jointrain.bundle._entries import (
 )
 from jointrain.bundle._fields import Description, PartEntry
 from jointrain.data import TableEncoder
+from jointrain.errors import MissingFactoryError
 from jointrain.networks import (
     NETWORK_NAMES,
-    NetworkFactory,
     check_finite,
     network_of_weights,
 )
@@ -52,8 +51,8 @@ from jointrain.training import FittedNetwork
 
 _ENCODER = "encoder.safetensors"
 
-Factories: TypeAlias = Mapping[str, NetworkFactory]
-"""What makes a network of one's own, by the path that a bundle tells, or by the name in it."""
+Factories: TypeAlias = Mapping[str, Any]
+"""Networks' factories and baselines of one's own, by the path that a bundle tells, or its name."""
 
 
 def write_networks(

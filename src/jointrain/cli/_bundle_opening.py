@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from jointrain.data import RawTable, ReadingOptions
-    from jointrain.networks import NetworkFactory
     from jointrain.tables import BlendedModel, TableModel
 
 
@@ -65,7 +64,7 @@ def warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:
         )
 
 
-def factories_of(paths: list[str] | None) -> dict[str, NetworkFactory]:
+def factories_of(paths: list[str] | None) -> dict[str, Any]:
     """Return what --factory names, by path and by name."""
     from jointrain.system.own_code import imported
 

@@ -15,7 +15,7 @@ from jointrain.cli._compare import compare
 from jointrain.cli._evaluate import evaluate
 from jointrain.cli._fit import fit
 from jointrain.cli._inspect import inspect_bundle
-from jointrain.cli._lists import balancers, networks
+from jointrain.cli._lists import balancers, baselines, networks
 from jointrain.cli._predict import predict
 from jointrain.cli._searches import group, share, weigh
 from jointrain.errors import JointrainError
@@ -125,7 +125,7 @@ def _add_commands() -> None:
     for command in (predict, evaluate):
         app.command()(command)
     app.command(name="inspect")(inspect_bundle)
-    for command in (balancers, networks):
+    for command in (balancers, networks, baselines):
         app.command()(command)
 
 

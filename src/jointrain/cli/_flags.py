@@ -25,8 +25,8 @@ JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, fo
 FACTORY = Annotated[
     list[str] | None,
     typer.Option(
-        help="Code that makes a network of your own, MODULE:NAME, for a bundle that has one; it is "
-        "run. Repeatable."
+        help="Code of your own that a bundle needs, MODULE:NAME: what makes its network, or a "
+        "baseline; it is run. Repeatable."
     ),
 ]
 _READING = {

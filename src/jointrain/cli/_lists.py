@@ -1,4 +1,4 @@
-"""`jointrain balancers` and `networks`: the names that flags take."""
+"""`jointrain balancers`, `networks` and `baselines`: the names that flags take."""
 
 from __future__ import annotations
 
@@ -51,6 +51,21 @@ def networks(json_output: JSON = False) -> None:
         defaults = [f"{k}={'none' if v is None else v}" for k, v in options[one.name].items()]
         rows.append([one.name, one.value.summary, ", ".join(defaults), one.origin])
     print_rows(f"{len(rows)} networks", ["name", "what it is", "options", "from"], rows)
+
+
+def baselines(json_output: JSON = False) -> None:
+    """List the baselines that --baselines takes, with one line each."""
+    from jointrain.baselines import BASELINE_NAMES, FIRST_BASELINES
+
+    listed = _listed(BASELINE_NAMES)
+    if json_output:
+        print(json.dumps({one.name: one.value.summary() for one in listed}, ensure_ascii=False))
+        return
+    rows = [
+        [one.name, one.value.summary(), "yes" if one.name in FIRST_BASELINES else "", one.origin]
+        for one in listed
+    ]
+    print_rows(f"{len(rows)} baselines", ["name", "what it is", "by default", "from"], rows)
 
 
 def _listed(names: Names[_Value]) -> list[Listed[_Value]]:

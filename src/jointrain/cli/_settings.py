@@ -307,9 +307,8 @@ class CompareSettings(TableSettings):
     )
     baselines: Names = Field(
         [],
-        description="constant, linear, extra trees, random forest, gradient boosting, catboost, "
-        "lightgbm, extra trees joint, random forest joint; default the first three, and more of "
-        "them within a budget.",
+        description="Baselines, see: jointrain baselines; or MODULE:CLASS of your own; default "
+        "constant, linear, extra trees, and more within a budget.",
     )
     budget: Duration | None = Field(
         None, description="Time for everything, such as 60s or 2m; it decides how much is run."
@@ -347,9 +346,11 @@ class CompareSettings(TableSettings):
 
     def chosen_baselines(self) -> list[str]:
         """Return the baselines to fit beside them; the constant is always among them."""
-        from jointrain.baselines import CONSTANT, FIRST_BASELINES, check_baseline
+        from jointrain.baselines import CONSTANT, FIRST_BASELINES, find_baseline
 
-        names = [check_baseline(name) for name in self.baselines] or list(FIRST_BASELINES)
+        for name in self.baselines:
+            find_baseline(name)
+        names = self.baselines or list(FIRST_BASELINES)
         return names if CONSTANT in names else [CONSTANT, *names]
 
     @property

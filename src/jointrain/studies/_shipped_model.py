@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from jointrain.baselines import CONSTANT, JOINT
+from jointrain.baselines import CONSTANT, is_joint
 from jointrain.data import SupervisedTable
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._study_result import StudyResult
@@ -136,7 +136,7 @@ class _ComponentJob:
         """Return the fitted component."""
         with one_thread():
             if self.recipe is None:
-                table = self.table if self.key in JOINT else self.table.only(self.tasks)
+                table = self.table if is_joint(self.key) else self.table.only(self.tasks)
                 return fit_baseline_to(self.key, table, self.seed)
             alone = isinstance(self.recipe.schedule, Separate)
             return fit_table(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 _Root = TypeVar("_Root")
 
 
-def classes_of(package: str, path: Sequence[str], root: type[_Root]) -> dict[str, type[_Root]]:
+def classes_of(
+    package: str, path: Sequence[str], root: type[_Root], *, without: Collection[str] = ()
+) -> dict[str, type[_Root]]:
     """Import the modules of a package and return its named classes by class name.
 
     Args:
@@ -19,9 +21,12 @@ def classes_of(package: str, path: Sequence[str], root: type[_Root]) -> dict[str
         path: Its folders, ``__path__``.
         root: What the classes derive from. Those count that have a ``name`` of their own and can be
             made.
+        without: Modules that are not looked into, such as the one that asks.
     """
     modules = [
-        importlib.import_module(one.name) for one in pkgutil.iter_modules(path, f"{package}.")
+        importlib.import_module(f"{package}.{one.name}")
+        for one in pkgutil.iter_modules(path)
+        if one.name not in without
     ]
     return {
         name: value

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, reduce
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
@@ -16,10 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from jointrain.baselines import DEFINITION, baseline_encoder, predict_with_baseline
+from jointrain.baselines import (
+    BASELINES,
+    DEFINITION,
+    baseline_encoder,
+    find_baseline,
+    predict_with_baseline,
+)
 from jointrain.data import SupervisedTable, TableEncoder, TensorData, validation_halves
 from jointrain.errors import InvalidInputError
-from jointrain.system.own_code import check_same_code, digests_of_code
+from jointrain.system.own_code import CodeReference, check_same_code, digests_of_code
 from jointrain.tables._recipe import Recipe
 from jointrain.tables._table_model import (
     evaluate_predictions,
@@ -145,7 +151,7 @@ class FoldJob:
                 for fold in self.folds
             ],
             "recipes": [_words(recipe) for recipe in (*self.stacked, *self.single)],
-            "baselines": [[name, DEFINITION] for name in self.baselines],
+            "baselines": [_definition(name) for name in self.baselines],
             "reference": _words(self.reference) if self.baselines else None,
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
@@ -156,7 +162,8 @@ class FoldJob:
         return digests_of_code(self._own_code())
 
     def _own_code(self) -> list[Any]:
-        return [one for recipe in (*self.stacked, *self.single) for one in recipe.own_code]
+        recipes = [one for recipe in (*self.stacked, *self.single) for one in recipe.own_code]
+        return recipes + [find_baseline(one) for one in self.baselines if one not in BASELINES]
 
     def run(self) -> list[dict[str, Any]]:
         """Return what was measured, recipe by recipe and fold by fold, as `FoldResult` fields.
@@ -201,6 +208,13 @@ def _words(recipe: Recipe) -> object:
         return recipe.to_json() | recipe.sources()
     except InvalidInputError:
         return repr(recipe)
+
+
+def _definition(baseline: str) -> list[Any]:
+    """Return what tells a baseline from others of its name."""
+    if baseline in BASELINES:
+        return [baseline, DEFINITION]
+    return [baseline, asdict(CodeReference.of(find_baseline(baseline)))]
 
 
 def fold_jobs(

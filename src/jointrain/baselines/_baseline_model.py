@@ -10,20 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.baselines._baseline_estimators import ESTIMATORS, ONE_HOT, one_thread
-from jointrain.baselines._joint_forest import JOINT, JointForest, why_not_joint
+from jointrain.baselines._baseline import (
+    Baseline,
+    JointBaseline,
+    JointModel,
+    TargetBaseline,
+    one_thread,
+)
+from jointrain.baselines._names import (
+    BASELINE_NAMES,
+    BASELINES,
+    CONSTANT,
+    as_baseline,
+    check_predicts,
+    find_baseline,
+)
 from jointrain.data import PlainEncoder
-from jointrain.errors import InvalidInputError, closest
+from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.system.stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
 from jointrain.task import TABLE_KINDS, Task
-
-CONSTANT = "constant"
-
-BASELINES = (CONSTANT, *ESTIMATORS, *JOINT)
-"""Names of the baselines; ``catboost`` and ``lightgbm`` need the packages of these names."""
-
-FIRST_BASELINES = (CONSTANT, "linear", "extra trees")
-"""What a study runs by default."""
 
 DEFINITION = 2
 """Raised when a name comes to mean another model, so that kept runs of the old one are not used."""
@@ -54,7 +59,8 @@ class BaselineModel:
     """A fitted baseline: one model for each task, or one for all of them.
 
     Args:
-        name: Which baseline, one of `BASELINES`.
+        name: Which baseline: one that `jointrain baselines` lists, or ``module:name``.
+        baseline: The baseline itself.
         tasks: What it predicts.
         inputs: Number of encoded features.
         models: One for each task.
@@ -62,10 +68,11 @@ class BaselineModel:
     """
 
     name: str
+    baseline: Baseline
     tasks: tuple[Task, ...]
     inputs: int
     models: tuple[_TaskModel, ...]
-    joint: JointForest | None = None
+    joint: JointModel | None = None
 
     def predict(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the predictions of each task.
@@ -103,7 +110,8 @@ class BaselineModel:
         if not len(inputs):
             return np.zeros((0, *task.in_table.prediction_shape()))
         if found is None:
-            found = ESTIMATORS[self.name].predict(model.estimator, inputs, len(model.present))
+            assert isinstance(self.baseline, TargetBaseline)
+            found = self.baseline.predict(model.estimator, inputs, len(model.present))
         if not task.has_classes:
             return found
         probabilities = np.zeros((len(inputs), len(task.classes)))
@@ -119,14 +127,14 @@ class BaselineModel:
         folder = Path(folder)
         files: dict[str, bytes] = {}
         if self.joint is not None:
-            files = self.joint.to_files(self.name, self.inputs)
-        elif self.name != CONSTANT:
+            files = self.joint.to_files(self.inputs)
+        elif isinstance(self.baseline, TargetBaseline):
             fitted = {
                 str(index): model.estimator
                 for index, model in enumerate(self.models)
                 if model.constant is None
             }
-            files = ESTIMATORS[self.name].to_files(fitted, self.inputs)
+            files = self.baseline.to_files(fitted, self.inputs)
         description = {
             "name": self.name,
             "inputs": self.inputs,
@@ -150,8 +158,15 @@ class BaselineModel:
         (folder / _DESCRIPTION).write_bytes(text)
 
     @classmethod
-    def load(cls, folder: str | Path) -> BaselineModel:
+    def load(
+        cls, folder: str | Path, *, factories: Mapping[str, Any] | None = None
+    ) -> BaselineModel:
         """Read a model that `save` wrote; nothing in the files is run.
+
+        Args:
+            folder: Where it is.
+            factories: Baselines of one's own, by the ``module:name`` that the files tell, or by
+                the name alone.
 
         Raises:
             InvalidInputError: A file is missing, damaged, or holds anything but such a model.
@@ -166,7 +181,7 @@ class BaselineModel:
             }
             if {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} != digests:
                 raise DamagedError("a file is not the one that was saved")
-            return cls._from_files(described, files)
+            return cls._from_files(described, files, factories or {})
         except OSError as error:
             reason = f"{error.filename} can't be read: {error.strerror}"
         except DamagedError as error:
@@ -178,13 +193,21 @@ class BaselineModel:
         raise InvalidInputError(f"{folder} is no whole baseline: {reason}; use another copy")
 
     @classmethod
-    def _from_files(cls, described: Mapping[str, Any], files: Mapping[str, bytes]) -> BaselineModel:
-        name, inputs = check_baseline(described["name"]), described["inputs"]
+    def _from_files(
+        cls,
+        described: Mapping[str, Any],
+        files: Mapping[str, bytes],
+        factories: Mapping[str, Any],
+    ) -> BaselineModel:
+        name, inputs = described["name"], described["inputs"]
+        baseline = stored_baseline(name, factories)
         if type(inputs) is not int or not 1 <= inputs <= _MOST_INPUTS:
             raise DamagedError(f"it has a number of inputs beyond 1 to {_MOST_INPUTS:,}")
         tasks = _read_tasks(described["tasks"])
-        together = name in JOINT
-        fitted = {} if together or name == CONSTANT else ESTIMATORS[name].from_files(files, inputs)
+        together = isinstance(baseline, JointBaseline)
+        fitted = {}
+        if isinstance(baseline, TargetBaseline):
+            fitted = baseline.from_files(files, inputs)
         models = []
         for index, (task, entry) in enumerate(zip(tasks, described["tasks"], strict=True)):
             present = np.asarray(entry["present"] or np.zeros(0), dtype=np.int64)
@@ -196,10 +219,10 @@ class BaselineModel:
             estimator = None if together or constant is not None else fitted[str(index)]
             models.append(_TaskModel(constant, present, estimator))
         joint = None
-        if together:
+        if isinstance(baseline, JointBaseline):
             classes = [len(model.present) for model in models]
-            joint = JointForest.read(name, files, described["joint"], inputs, classes)
-        model = cls(name, tasks, inputs, tuple(models), joint)
+            joint = baseline.read(files, described["joint"], inputs, classes)
+        model = cls(name, baseline, tasks, inputs, tuple(models), joint)
         model._try()
         return model
 
@@ -250,7 +273,7 @@ def fit_baseline(
     occurs.
 
     Args:
-        name: One of `BASELINES`, each with the defaults of its library: ``constant`` (mean, or the
+        name: Which baseline, each with the defaults of its library: ``constant`` (mean, or the
             classes' shares); ``linear`` (`RidgeCV` with 13 penalties from 1e-3 to 1e3, or
             `LogisticRegression`, on standardised inputs); ``random forest``, ``extra trees`` and
             ``gradient boosting`` (histogram gradient boosting) of scikit-learn; ``catboost``;
@@ -271,41 +294,29 @@ def fit_baseline(
         MissingDependencyError: The package of the baseline is not installed.
     """
     check_predicts(name, tasks)
+    baseline = find_baseline(name)
     for index, task in enumerate(tasks):
         if not np.isfinite(labels[:, index]).any():
             raise InvalidInputError(
                 f"task {task.name!r} has no label in the rows that baseline {name!r} is to be "
                 f"fitted to"
             )
+    if isinstance(baseline, JointBaseline) and _alike(inputs):
+        name, baseline = CONSTANT, BASELINES[CONSTANT]
     with one_thread():
-        if name in JOINT and not _alike(inputs):
-            return _fit_joint(name, inputs, labels, tasks, seed)
+        if isinstance(baseline, JointBaseline):
+            return _fit_joint(name, baseline, inputs, labels, tasks, seed)
+        assert isinstance(baseline, TargetBaseline), baseline
         models = []
         for index, task in enumerate(tasks):
             rows = np.isfinite(labels[:, index])
-            alone = CONSTANT if name in JOINT else name
-            models.append(_fit_task(alone, inputs[rows], labels[rows, index], task, seed))
-    kind = CONSTANT if name in JOINT else name
-    return BaselineModel(kind, tuple(tasks), inputs.shape[1], tuple(models))
-
-
-def check_predicts(name: str, tasks: Sequence[Task]) -> None:
-    """Refuse a baseline that there is not, or that can't predict the tasks.
-
-    Raises:
-        InvalidInputError: There is no such baseline, or the tasks are not of one kind, as a joint
-            forest needs it.
-    """
-    reason = why_not_joint(tasks) if check_baseline(name) in JOINT else None
-    if reason is not None:
-        raise InvalidInputError(
-            f"baseline {name!r} can't predict these targets together: {reason}; use {JOINT[name]!r}"
-        )
+            models.append(_fit_task(baseline, inputs[rows], labels[rows, index], task, seed))
+    return BaselineModel(name, baseline, tuple(tasks), inputs.shape[1], tuple(models))
 
 
 def baseline_encoder(name: str) -> PlainEncoder:
     """Return the encoder of a baseline's inputs, not fitted."""
-    return PlainEncoder(codes=name not in ONE_HOT)
+    return PlainEncoder(codes=not find_baseline(name).one_hot)
 
 
 def _alike(inputs: np.ndarray) -> bool:
@@ -313,7 +324,12 @@ def _alike(inputs: np.ndarray) -> bool:
 
 
 def _fit_joint(
-    name: str, inputs: np.ndarray, labels: np.ndarray, tasks: Sequence[Task], seed: int
+    name: str,
+    baseline: JointBaseline,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    seed: int,
 ) -> BaselineModel:
     codes = np.full(labels.shape, np.nan)
     models = []
@@ -328,8 +344,8 @@ def _fit_joint(
         same = bool((target == target[0]).all())
         models.append(_TaskModel(task.in_table.constant(target) if same else None, present, None))
     classes = [len(model.present) for model in models]
-    joint = JointForest.fit(name, inputs, codes, classes, seed)
-    return BaselineModel(name, tuple(tasks), inputs.shape[1], tuple(models), joint)
+    joint = baseline.fit(inputs, codes, classes, seed)
+    return BaselineModel(name, baseline, tuple(tasks), inputs.shape[1], tuple(models), joint)
 
 
 def predict_with_baseline(
@@ -350,30 +366,36 @@ def predict_with_baseline(
 
 
 def _fit_task(
-    name: str, inputs: np.ndarray, target: np.ndarray, task: Task, seed: int
+    baseline: TargetBaseline, inputs: np.ndarray, target: np.ndarray, task: Task, seed: int
 ) -> _TaskModel:
     present, codes = np.unique(target, return_inverse=True)
-    if name == CONSTANT or len(present) == 1 or _alike(inputs):
+    known = present.astype(np.int64) if task.has_classes else np.zeros(0, dtype=np.int64)
+    estimator = None
+    if len(present) > 1 and not _alike(inputs):
+        wanted = codes if task.has_classes else target.astype(np.float64)
+        estimator = baseline.fit(inputs, wanted, len(known), seed)
+    if estimator is None:
         return _TaskModel(task.in_table.constant(target), np.zeros(0, dtype=np.int64), None)
-    if task.has_classes:
-        estimator = ESTIMATORS[name].fit(inputs, codes, len(present), seed)
-        return _TaskModel(None, present.astype(np.int64), estimator)
-    estimator = ESTIMATORS[name].fit(inputs, target.astype(np.float64), 0, seed)
-    return _TaskModel(None, np.zeros(0, dtype=np.int64), estimator)
+    return _TaskModel(None, known, estimator)
 
 
-def check_baseline(name: str) -> str:
-    """Return the name of a baseline.
+def stored_baseline(name: object, factories: Mapping[str, Any]) -> Baseline:
+    """Return the baseline that files name; code is imported of installed packages only.
 
     Raises:
-        InvalidInputError: There is no such baseline.
+        MissingFactoryError: It is none of theirs, nor among the factories.
     """
-    if name not in BASELINES:
-        raise InvalidInputError(
-            f"unknown baseline {name!r}{closest(str(name), BASELINES)}; known are "
-            f"{', '.join(BASELINES)}"
+    if not isinstance(name, str):
+        raise DamagedError("its name is no text")
+    if name in BASELINE_NAMES:
+        return BASELINE_NAMES.get(name)
+    own = factories.get(name, factories.get(name.partition(":")[2]))
+    if own is None:
+        raise MissingFactoryError(
+            f"the model has the baseline {name!r}, and a bundle runs no code: install the package "
+            "that brings it, or, if you trust it, give it as a factory"
         )
-    return name
+    return as_baseline(name, own)
 
 
 def _is_plain(name: str) -> bool:

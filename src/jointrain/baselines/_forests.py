@@ -1,20 +1,83 @@
-"""Forests of all targets at once: every tree predicts them together."""
+"""Forests of scikit-learn: of each target alone, and of all targets at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from jointrain.baselines._baseline_estimators import ESTIMATORS
-from jointrain.baselines._tree_arrays import TreeEnsemble
+from jointrain.baselines._baseline import JointBaseline, TargetBaseline
+from jointrain.baselines._tree_arrays import LEAF, TreeEnsemble
 from jointrain.system.stored_files import DamagedError
 from jointrain.task import Task
 
-JOINT = {"random forest joint": "random forest", "extra trees joint": "extra trees"}
-"""The forest of a target alone, by the name of the forest of all targets."""
+TREES = 100
+"""Trees of a forest: scikit-learn's default."""
+
+
+def forest_arrays(trees: Sequence[Any]) -> TreeEnsemble:
+    """Return a forest whose sum is the mean over the trees.
+
+    Inputs are to be compared in single precision, as scikit-learn does.
+
+    Args:
+        trees: Of a forest of scikit-learn.
+    """
+    width = int(np.prod(trees[0].value.shape[1:]))
+    return TreeEnsemble.of(
+        [
+            {
+                "feature": np.where(tree.children_left == -1, LEAF, tree.feature),
+                "threshold": tree.threshold,
+                "left": tree.children_left,
+                "right": tree.children_right,
+                "value": tree.value.reshape(-1, width) / len(trees),
+            }
+            for tree in trees
+        ],
+        [0] * len(trees),
+        [0.0] * width,
+    )
+
+
+class Forest(TargetBaseline):
+    """A forest of scikit-learn for each target.
+
+    Attributes:
+        kind: ``RandomForest`` or ``ExtraTrees``.
+    """
+
+    kind: ClassVar[str]
+
+    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> TreeEnsemble:
+        """Return the trees of a forest; `target` may also be [n, t], of one kind."""
+        from sklearn import ensemble
+
+        forest = getattr(ensemble, self.kind + ("Classifier" if classes else "Regressor"))(
+            n_estimators=TREES, random_state=seed
+        )
+        return forest_arrays([member.tree_ for member in forest.fit(inputs, target).estimators_])
+
+    def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
+        """Return values [m], or probabilities [m, classes]: the means over the trees."""
+        found = model.predict(inputs.astype(np.float32))
+        return np.asarray(found if classes else found[:, 0])
+
+
+class RandomForest(Forest):
+    """A random forest of scikit-learn for each target."""
+
+    name = "random forest"
+    kind = "RandomForest"
+
+
+class ExtraTrees(Forest):
+    """Extremely randomised trees of scikit-learn for each target."""
+
+    name = "extra trees"
+    kind = "ExtraTrees"
 
 
 def why_not_joint(tasks: Sequence[Task]) -> str | None:
@@ -43,14 +106,19 @@ class JointForest:
 
     @classmethod
     def fit(
-        cls, name: str, inputs: np.ndarray, labels: np.ndarray, classes: Sequence[int], seed: int
+        cls,
+        forest: Forest,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        classes: Sequence[int],
+        seed: int,
     ) -> JointForest:
         """Fit a forest to all rows.
 
         A label that is missing is filled with what a forest of its target alone predicts.
 
         Args:
-            name: One of `JOINT`.
+            forest: The forest of a target alone.
             inputs: Encoded features.
             labels: NaN where one is missing; classes are numbered from 0.
             classes: Number of classes of each target, 0 for a regression.
@@ -59,7 +127,6 @@ class JointForest:
         Shape:
             inputs: [n, d]. labels: [n, t].
         """
-        forest = ESTIMATORS[JOINT[name]]
         means, deviations = np.zeros(len(classes)), np.ones(len(classes))
         filled = labels.astype(np.float64)
         for index, count in enumerate(classes):
@@ -90,9 +157,9 @@ class JointForest:
             )
         ]
 
-    def to_files(self, name: str, inputs: int) -> dict[str, bytes]:
+    def to_files(self, inputs: int) -> dict[str, bytes]:
         """Return the trees as named files."""
-        return ESTIMATORS[JOINT[name]].to_files({"joint": self.trees}, inputs)
+        return RandomForest().to_files({"joint": self.trees}, inputs)
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the trees."""
@@ -101,7 +168,6 @@ class JointForest:
     @classmethod
     def read(
         cls,
-        name: str,
         files: Mapping[str, bytes],
         described: Mapping[str, Any],
         inputs: int,
@@ -112,7 +178,7 @@ class JointForest:
         Raises:
             DamagedError: The files hold something else.
         """
-        trees = ESTIMATORS[JOINT[name]].from_files(files, inputs)["joint"]
+        trees = RandomForest().from_files(files, inputs)["joint"]
         if trees.value.shape[1] != len(classes) * max(1, *classes):
             raise DamagedError("its trees predict other targets or classes")
         means, deviations = (
@@ -123,3 +189,40 @@ class JointForest:
         if not (np.isfinite([*means, *deviations]).all() and min(deviations) > 0):
             raise DamagedError("its scales are no numbers above 0")
         return cls(trees, tuple(classes), means, deviations)
+
+
+class _JointForests(JointBaseline):
+    forest: ClassVar[type[Forest]]
+
+    def why_not(self, tasks: Sequence[Task]) -> str | None:
+        return why_not_joint(tasks)
+
+    def fit(
+        self, inputs: np.ndarray, labels: np.ndarray, classes: Sequence[int], seed: int
+    ) -> JointForest:
+        return JointForest.fit(self.forest(), inputs, labels, classes, seed)
+
+    def read(
+        self,
+        files: Mapping[str, bytes],
+        described: Mapping[str, Any],
+        inputs: int,
+        classes: Sequence[int],
+    ) -> JointForest:
+        return JointForest.read(files, described, inputs, classes)
+
+
+class RandomForestJoint(_JointForests):
+    """A random forest whose trees predict all targets at once."""
+
+    name = "random forest joint"
+    alone = RandomForest.name
+    forest = RandomForest
+
+
+class ExtraTreesJoint(_JointForests):
+    """Extremely randomised trees that predict all targets at once."""
+
+    name = "extra trees joint"
+    alone = ExtraTrees.name
+    forest = ExtraTrees

@@ -1,0 +1,177 @@
+"""What a baseline is: the interfaces that every one fills, with the reader of its arrays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from jointrain.baselines._tree_arrays import Arrays, TreeEnsemble
+from jointrain.errors import MissingDependencyError
+from jointrain.system import array_file
+from jointrain.task import Task
+
+_FILE = "baseline.safetensors"
+
+
+class Baseline(ABC):
+    """What a sceptic would use instead of a network: the root of all baselines.
+
+    A baseline derives from `TargetBaseline` or `JointBaseline`, never from this class itself.
+
+    Attributes:
+        name: What the command line calls it.
+        one_hot: Whether its inputs have a 0/1 column for each category, where trees take codes.
+        alone: For a model of all targets: the baseline that has a model for each of them.
+    """
+
+    name: ClassVar[str]
+    one_hot: ClassVar[bool] = False
+    alone: ClassVar[str | None] = None
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the one line that says what it is."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+    def why_not(self, tasks: Sequence[Task]) -> str | None:  # noqa: ARG002
+        """Return why it can't predict the tasks, None if it can."""
+        return None
+
+
+class TargetBaseline(Baseline):
+    """A model for each target, kept as plain arrays.
+
+    Classes are numbered from 0; `classes` 0 is regression.
+
+    Attributes:
+        arrays: What a fitted model is, and what reads it from a file: `Arrays` check themselves.
+    """
+
+    arrays: ClassVar[type[Arrays]] = TreeEnsemble
+
+    @abstractmethod
+    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> Any:
+        """Return a fitted model, of type `arrays`, or None for a constant.
+
+        Args:
+            inputs: In single precision.
+            target: Takes at least two values.
+            classes: Number of classes, 0 for a regression.
+            seed: Seed of all random choices: the same one gives the same bits.
+
+        Shape:
+            inputs: [n, d]. target: [n].
+        """
+
+    def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
+        """Return values [m], or probabilities [m, classes]; here of a model that gives sums."""
+        return linked(model.predict(inputs.astype(np.float64)), classes)
+
+    def to_files(self, models: Mapping[str, Any], inputs: int) -> dict[str, bytes]:
+        """Return named models, fitted to a number of inputs, as named files.
+
+        Raises:
+            DamagedError: `from_files` would refuse them.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for name, model in models.items():
+            self.arrays.from_arrays(model.to_arrays(), inputs)
+            arrays |= {f"{name}.{key}": array for key, array in model.to_arrays().items()}
+        return {_FILE: array_file.to_bytes(arrays)} if arrays else {}
+
+    def from_files(self, files: Mapping[str, bytes], inputs: int) -> dict[str, Any]:
+        """Return the models in files, fitted to a number of inputs.
+
+        Raises:
+            DamagedError: The files hold something else.
+        """
+        if not files:
+            return {}
+        grouped: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in array_file.from_bytes(files[_FILE])[1].items():
+            model, _, key = name.partition(".")
+            grouped.setdefault(model, {})[key] = array
+        return {name: self.arrays.from_arrays(arrays, inputs) for name, arrays in grouped.items()}
+
+
+class JointModel(Protocol):
+    """A fitted model of all targets."""
+
+    def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """Return values [n] or probabilities [n, c] of each target."""
+
+    def to_files(self, inputs: int) -> dict[str, bytes]:
+        """Return its arrays as named files."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the arrays."""
+
+
+class JointBaseline(Baseline):
+    """One model of all targets."""
+
+    alone: ClassVar[str]
+
+    @abstractmethod
+    def fit(
+        self, inputs: np.ndarray, labels: np.ndarray, classes: Sequence[int], seed: int
+    ) -> JointModel:
+        """Return a fitted model.
+
+        Args:
+            inputs: Encoded features, not all alike.
+            labels: NaN where one is missing; classes are numbered from 0.
+            classes: Number of classes of each target, 0 for a regression.
+            seed: Seed of all random choices.
+
+        Shape:
+            inputs: [n, d]. labels: [n, t].
+        """
+
+    @abstractmethod
+    def read(
+        self,
+        files: Mapping[str, bytes],
+        described: Mapping[str, Any],
+        inputs: int,
+        classes: Sequence[int],
+    ) -> JointModel:
+        """Return the model that `to_files` and `to_json` told.
+
+        Raises:
+            DamagedError: They hold something else.
+        """
+
+
+def linked(found: np.ndarray, classes: int) -> np.ndarray:
+    """Return the values, or the probabilities of one or several sums."""
+    if not classes:
+        return found[:, 0]
+    from scipy.special import expit, softmax
+
+    if classes == 2 and found.shape[1] == 1:
+        positive = expit(found[:, 0])
+        return np.stack([1 - positive, positive], axis=1)
+    return np.asarray(softmax(found, axis=1))
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Keep numerical libraries to one thread: same bits everywhere, and folds run in processes."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
+
+
+def package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise MissingDependencyError(
+            f"baseline {name!r} needs the package {name}; pip install 'jointrain[boosting]'"
+        ) from None

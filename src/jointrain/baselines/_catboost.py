@@ -1,0 +1,69 @@
+"""Gradient boosting of CatBoost."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jointrain.baselines._baseline import TargetBaseline, package
+from jointrain.baselines._tree_arrays import SymmetricTrees
+
+
+class CatBoost(TargetBaseline):
+    """Gradient boosting of CatBoost for each target; needs its package."""
+
+    name = "catboost"
+    arrays = SymmetricTrees
+
+    def fit(
+        self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int
+    ) -> SymmetricTrees:
+        """Return the symmetric trees, without their link."""
+        catboost = package("catboost")
+        model = catboost.CatBoost(
+            {
+                "loss_function": ("RMSE", "", "Logloss")[classes] if classes < 3 else "MultiClass",
+                "thread_count": 1,
+                "random_seed": seed % 2**31,
+                "verbose": False,
+                "allow_writing_files": False,
+            }
+        )
+        return catboost_arrays(model.fit(inputs, target))
+
+
+def catboost_arrays(model: Any) -> SymmetricTrees:
+    """Return the trees of a CatBoost model of numbers, without its link."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.json"
+        model.save_model(str(path), format="json")
+        dumped = json.loads(path.read_text())
+    scale, bias = dumped["scale_and_bias"]
+    bias = np.ravel(bias).astype(np.float64)
+    trees = dumped["oblivious_trees"]
+    # its own borders, in the precision in which they are compared
+    splits = [tree["splits"] or [] for tree in trees]
+    levels = max([1, *(len(split) for split in splits)])
+    feature = np.zeros((len(trees), levels), dtype=np.int32)
+    border = np.zeros((len(trees), levels), dtype=np.float32)
+    for tree, split in enumerate(splits):
+        for level, one in enumerate(split):
+            feature[tree, level] = one["float_feature_index"]
+            border[tree, level] = one["border"]
+    depth = np.array([len(split) for split in splits], dtype=np.int64)
+    values = [
+        np.asarray(tree["leaf_values"], dtype=np.float64).reshape(1 << len(split), -1)
+        for tree, split in zip(trees, splits, strict=True)
+    ]
+    return SymmetricTrees(
+        starts=np.cumsum([0, *(len(value) for value in values)], dtype=np.int64),
+        feature=feature,
+        border=border,
+        depth=depth,
+        value=np.concatenate(values) * scale,
+        base=np.broadcast_to(bias, values[0].shape[1:]).copy(),
+    )

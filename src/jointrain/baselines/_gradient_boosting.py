@@ -1,0 +1,48 @@
+"""Histogram gradient boosting of scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jointrain.baselines._baseline import TargetBaseline
+from jointrain.baselines._tree_arrays import LEAF, TreeEnsemble
+
+
+class GradientBoosting(TargetBaseline):
+    """Histogram gradient boosting of scikit-learn for each target."""
+
+    name = "gradient boosting"
+
+    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> TreeEnsemble:
+        """Return the trees, without their link."""
+        from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+        kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+        model = kind(random_state=seed)
+        if classes and np.bincount(target).min() < 2:
+            # early stopping, the default beyond 10,000 rows, can't split off a class of one row
+            model.set_params(early_stopping=False)
+        return boosting_arrays(model.fit(inputs.astype(np.float64), target))
+
+
+def boosting_arrays(model: Any) -> TreeEnsemble:
+    """Return the trees of a histogram gradient boosting of scikit-learn, without its link."""
+    trees, outputs = [], []
+    for step in model._predictors:
+        for output, predictor in enumerate(step):
+            nodes = predictor.nodes
+            leaf = nodes["is_leaf"] == 1
+            trees.append(
+                {
+                    "feature": np.where(leaf, LEAF, nodes["feature_idx"].astype(np.int64)),
+                    # a threshold beyond all values is infinite there
+                    "threshold": np.nan_to_num(np.where(leaf, 0, nodes["num_threshold"])),
+                    "left": nodes["left"],
+                    "right": nodes["right"],
+                    "value": nodes["value"][:, None],
+                }
+            )
+            outputs.append(output)
+    return TreeEnsemble.of(trees, outputs, np.ravel(model._baseline_prediction).tolist())

@@ -1,0 +1,65 @@
+"""Gradient boosting of LightGBM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jointrain.baselines._baseline import TargetBaseline, package
+from jointrain.baselines._tree_arrays import LEAF, TreeEnsemble
+
+
+class LightGBM(TargetBaseline):
+    """Gradient boosting of LightGBM for each target; needs its package."""
+
+    name = "lightgbm"
+
+    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> TreeEnsemble:
+        """Return the trees of 100 rounds, without their link."""
+        lightgbm = package("lightgbm")
+        settings = {
+            "objective": ("regression", "", "binary")[classes] if classes < 3 else "multiclass",
+            "num_threads": 1,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+            "seed": seed % 2**31,
+        }
+        if classes > 2:
+            settings["num_class"] = classes
+        return lightgbm_arrays(lightgbm.train(settings, lightgbm.Dataset(inputs, target), 100))
+
+
+def lightgbm_arrays(model: Any) -> TreeEnsemble:
+    """Return the trees of a LightGBM booster, without its link."""
+    dumped = model.dump_model()
+    each = dumped["num_tree_per_iteration"]
+    trees = [_lightgbm_tree(entry["tree_structure"]) for entry in dumped["tree_info"]]
+    outputs = [index % each for index in range(len(trees))]
+    return TreeEnsemble.of(trees, outputs, [0.0] * each)
+
+
+def _lightgbm_tree(root: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    rows: list[list[float]] = []  # feature, threshold, left, right, value
+    waiting: list[tuple[Mapping[str, Any], int, int]] = [(root, -1, 0)]
+    while waiting:
+        node, parent, side = waiting.pop()
+        number = len(rows)
+        if parent >= 0:
+            rows[parent][2 + side] = number
+        if "leaf_value" in node:
+            rows.append([LEAF, 0.0, -1, -1, node["leaf_value"]])
+            continue
+        assert node["decision_type"] == "<=", node["decision_type"]
+        rows.append([node["split_feature"], node["threshold"], -1, -1, 0.0])
+        waiting += [(node["right_child"], number, 1), (node["left_child"], number, 0)]
+    table = np.array(rows, dtype=np.float64)
+    return {
+        "feature": table[:, 0],
+        "threshold": table[:, 1],
+        "left": table[:, 2],
+        "right": table[:, 3],
+        "value": table[:, 4:],
+    }
