@@ -3,7 +3,9 @@
 from jointrain.studies._budget import run_within_budget
 from jointrain.studies._changes import relative_changes
 from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide, together_of
+from jointrain.studies._given_runs import RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._seeds_needed import SeedsNeeded
 from jointrain.studies._shipped_model import fit_shipped
 from jointrain.studies._statistics import (
     FEWEST_FOLDS,
@@ -22,6 +24,8 @@ __all__ = [
     "SHIPPED",
     "Comparison",
     "Decision",
+    "RunVerdicts",
+    "SeedsNeeded",
     "Study",
     "StudyFigures",
     "StudyInterrupted",
@@ -36,4 +40,5 @@ __all__ = [
     "run_jobs",
     "run_within_budget",
     "together_of",
+    "verdict",
 ]

@@ -340,20 +340,37 @@ def judge_all(
         recipe: {task: estimate_change(one) for task, one in by_task.items()}
         for recipe, by_task in changes.items()
     }
+    return judge_estimates(each, importance)
+
+
+def judge_estimates(
+    each: Mapping[str, Mapping[str, Estimate]], importance: Mapping[str, float] | None = None
+) -> tuple[dict[str, dict[str, Comparison]], dict[str, Comparison]]:
+    """Return the comparisons of estimates and their Delta-m, judged together as by `judge_all`.
+
+    Args:
+        each: By recipe and task.
+        importance: As in `judge_all`.
+    """
     most = max((len(by_task) for by_task in each.values()), default=0)
-    halves = 1 if most < 2 else 2
-    recipes = len(each)
-    tasks = {
-        recipe: {
-            task: conclude(one, halves * recipes * len(by_task)) for task, one in by_task.items()
-        }
-        for recipe, by_task in each.items()
-    }
-    overall = {
-        recipe: conclude(mean_estimate(by_task, importance), halves * recipes)
-        for recipe, by_task in each.items()
-    }
+    tasks, overall = {}, {}
+    for recipe, by_task in each.items():
+        of_tasks, of_mean = tests_in_all(len(each), len(by_task), halved=most > 1)
+        tasks[recipe] = {task: conclude(one, of_tasks) for task, one in by_task.items()}
+        overall[recipe] = conclude(mean_estimate(by_task, importance), of_mean)
     return tasks, overall
+
+
+def tests_in_all(recipes: int, tasks: int, *, halved: bool) -> tuple[int, int]:
+    """Return by how many the level is shared out for a task of a recipe, and for its Delta-m.
+
+    Args:
+        recipes: How many are judged together.
+        tasks: How many the recipe has.
+        halved: Whether half of the level is for Delta-m: where there are several tasks.
+    """
+    halves = 2 if halved else 1
+    return halves * recipes * tasks, halves * recipes
 
 
 def delta_m(

@@ -1,0 +1,353 @@
+"""Verdicts on given runs, against scipy's tests and by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from jointrain import InvalidInputError
+from jointrain.studies import corrected_resampled_t_test, verdict
+from jointrain.studies._metric_names import named_metric
+from jointrain.studies._run_changes import GivenRuns
+from jointrain.studies._statistics import judge_estimates
+
+JOINT = [0.82, 0.85, 0.81, 0.86, 0.84]
+SEPARATE = [0.80, 0.81, 0.80, 0.83, 0.82]
+
+
+def rows(recipe, values, task="a", metric="accuracy", seeds=None, **more):
+    seeds = range(len(values)) if seeds is None else seeds
+    return [
+        {"recipe": recipe, "task": task, "metric": metric, "seed": seed, "value": value, **more}
+        for seed, value in zip(seeds, values, strict=True)
+    ]
+
+
+def two(joint=JOINT, separate=SEPARATE, **fields):
+    return pl.DataFrame(
+        rows("joint", joint, **fields) + rows("separate", separate, **fields),
+        infer_schema_length=None,
+    )
+
+
+def by_folds(joint, separate, seeds, folds, **columns):
+    keys = [(seed, fold) for seed in range(seeds) for fold in range(folds)]
+    return pl.DataFrame(
+        [
+            {
+                "recipe": name, "task": "a", "metric": "rmse", "seed": seed, "fold": fold,
+                "value": value, **columns,
+            }
+            for name, values in (("joint", joint), ("separate", separate))
+            for (seed, fold), value in zip(keys, values, strict=True)
+        ]
+    )  # fmt: skip
+
+
+def test_same_seeds_are_judged_by_the_paired_t_test():
+    result = verdict(two())
+    found = result.comparisons["joint"]["a"]
+    test = stats.ttest_rel(JOINT, SEPARATE)
+    low, high = test.confidence_interval()
+    percent = 100 / np.mean(SEPARATE)
+    assert found.p_value == pytest.approx(test.pvalue)
+    assert (found.low, found.high) == pytest.approx((percent * low, percent * high))
+    assert found.change == pytest.approx(percent * 0.024)
+    assert result.tests == {"joint": "paired t"}
+    # one task: Delta-m is its change
+    assert result.delta_m["joint"].p_value == pytest.approx(test.pvalue)
+
+
+def test_other_seeds_are_judged_by_welch():
+    others = pl.DataFrame(rows("joint", JOINT, seeds=range(5, 10)) + rows("separate", SEPARATE[:4]))
+    result = verdict(others)
+    found = result.comparisons["joint"]["a"]
+    test = stats.ttest_ind(JOINT, SEPARATE[:4], equal_var=False)
+    low, high = test.confidence_interval()
+    percent = 100 / np.mean(SEPARATE[:4])
+    assert result.tests == {"joint": "Welch t"}
+    assert found.p_value == pytest.approx(test.pvalue)
+    assert (found.low, found.high) == pytest.approx((percent * low, percent * high))
+
+
+def test_of_errors_less_is_better():
+    found = verdict(two([1.0, 1.1, 1.2], [2.0, 2.2, 2.3], metric="val/RMSE"))
+    assert found.comparisons["joint"]["a"].change == pytest.approx(100 * 3.2 / 6.5)
+    assert found.verdict("joint")["a"] == "better"
+
+
+def test_delta_m_over_tasks_of_the_same_seeds_is_the_paired_test_of_the_mean():
+    random = np.random.default_rng(0)
+    values = random.normal(1, 0.1, (2, 3, 6))
+    frame = pl.concat(
+        two(values[0, i], values[1, i], task=task, metric="rmse") for i, task in enumerate("abc")
+    )
+    result = verdict(frame)
+    changes = 100 * (1 - values[0] / values[1].mean(1, keepdims=True))
+    changes -= 100 * (1 - values[1] / values[1].mean(1, keepdims=True))
+    test = stats.ttest_1samp(changes.mean(0), 0)
+    assert result.delta_m["joint"].change == pytest.approx(changes.mean())
+    # half of the level is for Delta-m
+    assert result.delta_m["joint"].p_value == pytest.approx(min(1, 2 * test.pvalue))
+    each = [stats.ttest_1samp(one, 0).pvalue for one in changes]
+    found = [result.comparisons["joint"][task].p_value for task in "abc"]
+    assert found == pytest.approx([min(1, 6 * p) for p in each])
+
+
+def test_recipes_are_judged_at_once():
+    frame = pl.concat([two(), pl.DataFrame(rows("upgrad", JOINT[::-1]))])
+    alone = verdict(two()).comparisons["joint"]["a"]
+    among = verdict(frame).comparisons["joint"]["a"]
+    assert among.p_value == pytest.approx(2 * alone.p_value)
+    assert among.low < alone.low
+
+
+def test_folds_are_judged_by_the_corrected_resampled_test():
+    random = np.random.default_rng(1)
+    separate = random.normal(2, 0.1, 5)
+    joint = separate - random.normal(0.1, 0.05, 5)
+    result = verdict(by_folds(joint, separate, 1, 5), fold="fold", test_fraction=0.3)
+    p_value, low, high = corrected_resampled_t_test(
+        100 * (separate - joint) / separate.mean(), 3 / 7
+    )
+    found = result.comparisons["joint"]["a"]
+    assert (found.p_value, found.low, found.high) == pytest.approx((p_value, low, high))
+    assert result.tests == {"joint": "corrected resampled t"}
+    # Nadeau and Bengio by hand
+    left = separate - joint
+    error = left.std(ddof=1) * math.sqrt(1 / 5 + 3 / 7)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(left.mean()) / error, 4))
+
+
+def test_folds_alone_are_those_of_a_cross_validation():
+    joint, separate = np.array([1.0, 1.3, 1.1, 1.2, 1.15]), np.array([1.4, 1.5, 1.6, 1.3, 1.5])
+    frame = by_folds(joint, separate, 1, 5)
+    plain = verdict(frame, fold="fold", seed=None)
+    fifth = verdict(frame, fold="fold", test_fraction=0.2)
+    by_rows = verdict(frame.with_columns(n=20, m=80), fold="fold", test_rows="n", train_rows="m")
+    for one in (fifth, by_rows):
+        assert one.comparisons["joint"]["a"].p_value == pytest.approx(
+            plain.comparisons["joint"]["a"].p_value
+        )
+    assert any("1/5 of the rows" in note for note in plain.notes)
+    assert not by_rows.notes
+
+
+def test_the_same_folds_in_each_seed_are_no_new_rows():
+    random = np.random.default_rng(2)
+    separate = random.normal(2, 0.1, 15)
+    joint = separate - random.normal(0.1, 0.05, 15)
+    frame = by_folds(joint, separate, 3, 5)
+    same = verdict(frame, fold="fold")
+    # folds of other names are cut anew
+    own = frame.with_columns(fold=pl.col("seed") * 5 + pl.col("fold"))
+    anew = verdict(own, fold="fold")
+    one, other = (result.comparisons["joint"]["a"] for result in (same, anew))
+    assert one.smallest_visible / other.smallest_visible == pytest.approx(
+        stats.t.isf(0.025, 4) / stats.t.isf(0.025, 12)
+    )
+
+
+def test_a_cut_of_its_own_in_each_seed_is_a_fold():
+    separate = np.array([1.4, 1.5, 1.6, 1.3, 1.5, 1.45])
+    joint = separate - [0.1, 0.2, 0.15, 0.05, 0.12, 0.1]
+    frame = by_folds(joint, separate, 6, 1).with_columns(fold=pl.col("seed"))
+    found = verdict(frame, fold="fold", test_fraction=0.2).comparisons["joint"]["a"]
+    p_value, *_ = corrected_resampled_t_test((separate - joint) / separate.mean(), 0.25)
+    assert found.p_value == pytest.approx(p_value)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_than_three_pairs_have_no_interval(count):
+    result = verdict(two(JOINT[:count], SEPARATE[:count]))
+    found = result.comparisons["joint"]["a"]
+    assert math.isnan(found.low)
+    assert found.verdict == "undecided"
+    assert found.change > 0
+    assert result.tests == {"joint": "none"}
+    assert result.needed["joint"]["a"].seeds is None
+
+
+def test_missing_runs_are_counted_and_not_filled_in():
+    result = verdict(two().filter(~((pl.col("recipe") == "joint") & (pl.col("seed") == 2))))
+    found = result.comparisons["joint"]["a"]
+    kept = [0, 1, 3, 4]
+    test = stats.ttest_rel([JOINT[i] for i in kept], [SEPARATE[i] for i in kept])
+    assert found.p_value == pytest.approx(test.pvalue)
+    assert (found.defined, found.total) == (4, 5)
+    assert result.notes == ("a by joint against separate is defined in 4 of 5 pairs of runs",)
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_runs_without_a_value_in_one_recipe_leave_no_interval(value):
+    result = verdict(two([*JOINT[:4], value]))
+    found = result.comparisons["joint"]["a"]
+    assert math.isnan(found.low)
+    assert (found.defined, found.total) == (4, 5)
+    assert "undefined in runs of one of the two" in " ".join(result.notes)
+
+
+def test_a_task_that_a_recipe_lacks_is_named():
+    frame = pl.concat([two(), two(task="b"), pl.DataFrame(rows("only b", JOINT, task="b"))])
+    result = verdict(frame)
+    assert list(result.comparisons["only b"]) == ["b"]
+    assert "only b has no value of a" in result.notes
+    lacking = pl.concat([two(), pl.DataFrame(rows("joint", JOINT, task="b"))])
+    assert "separate has no value of b: no verdict for it" in verdict(lacking).notes
+
+
+def test_equal_runs_are_asked_about():
+    result = verdict(two(separate=[0.8] * 5))
+    assert "all runs of separate have the same accuracy of a: was the seed used?" in result.notes
+    assert math.isfinite(result.comparisons["joint"]["a"].low)
+    same = verdict(two(separate=JOINT)).comparisons["joint"]["a"]
+    assert (same.low, same.high, same.verdict) == (0, 0, "equivalent")
+
+
+@pytest.mark.parametrize("welch", [False, True])
+def test_the_seeds_that_are_needed_have_the_power(welch):
+    seeds = range(5, 10) if welch else range(5)
+    frame = pl.DataFrame(rows("joint", JOINT, seeds=seeds) + rows("separate", SEPARATE))
+    needed = verdict(frame, difference=0.01).needed["joint"]["a"]
+    assert needed.difference == pytest.approx(1 / np.mean(SEPARATE))
+    assert needed.seeds is not None
+    powers = []
+    for count in (needed.seeds - 1, needed.seeds):
+        if welch:
+            parts = np.var(JOINT, ddof=1), np.var(SEPARATE, ddof=1)
+            error = math.sqrt(sum(parts) / count)
+            freedom = (count - 1) * sum(parts) ** 2 / sum(part**2 for part in parts)
+        else:
+            error = np.std(np.subtract(JOINT, SEPARATE), ddof=1) / math.sqrt(count)
+            freedom = count - 1
+        limit = stats.t.isf(0.025, freedom)
+        found = stats.nct(freedom, 0.01 / error)
+        powers.append(found.sf(limit) + np.nan_to_num(found.cdf(-limit)))
+    assert powers[0] < 0.8 <= powers[1]
+    assert needed.seeds_if_wider > needed.seeds
+
+
+def test_no_number_of_seeds_shows_what_the_folds_hide():
+    random = np.random.default_rng(3)
+    separate = random.normal(2, 0.2, 10)
+    joint = separate + random.normal(0, 0.2, 10)
+    result = verdict(by_folds(joint, separate, 2, 5), fold="fold", difference="1%")
+    assert result.needed["joint"]["a"].seeds is None
+
+
+@given(st.permutations(range(20)))
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_the_order_of_rows_does_not_matter(order):
+    frame = pl.concat([two(), two(JOINT[::-1], SEPARATE[1:] + SEPARATE[:1], task="b")])
+    expected = verdict(frame)
+    found = verdict(frame[order])
+    assert found.to_frame().equals(expected.to_frame())
+    assert found.notes == expected.notes
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(0.5, 2)] * 2), min_size=3, max_size=8),
+    st.integers(-10, 10),
+)
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_the_unit_of_an_error_does_not_matter(pairs, exponent):
+    joint, separate = zip(*pairs, strict=True)
+    plain = verdict(two(joint, separate, metric="rmse"))
+    scaled = two(joint, separate, metric="rmse").with_columns(pl.col("value") * 2.0**exponent)
+    assert (
+        verdict(scaled)
+        .to_frame()
+        .drop("mean", "baseline_mean")
+        .equals(plain.to_frame().drop("mean", "baseline_mean"))
+    )
+
+
+@pytest.mark.parametrize("design", ["pairs", "no pairs", "folds"])
+def test_where_nothing_differs_few_studies_find_something(design):
+    random = np.random.default_rng(4)
+    metrics = {task: named_metric("rmse", np.ones(1))[0] for task in "ab"}
+    studies, false = 2000, 0
+    shift = 4 if design == "no pairs" else 0
+    for _ in range(studies):
+        values = {}
+        for at, name in enumerate(("separate", "joint", "upgrad")):
+            for task in metrics:
+                if design == "folds":
+                    keys = [(str(seed), str(fold)) for seed in range(2) for fold in range(5)]
+                    # the rows of a fold are as hard for all seeds
+                    drawn = np.tile(random.normal(10, 1, 5), 2) + random.normal(0, 0.3, 10)
+                else:
+                    keys = [(str(seed + at * shift), "") for seed in range(4)]
+                    drawn = random.normal(10, 1, 4)
+                values[name, task] = dict(zip(keys, drawn, strict=True))
+        runs = GivenRuns(values, 5 if design == "folds" else 0, False, margin=0.0)
+        estimates = {name: runs.judge(name, "separate", metrics)[0] for name in ("joint", "upgrad")}
+        tasks, overall = judge_estimates(estimates)
+        found = [*overall.values(), *(one for of in tasks.values() for one in of.values())]
+        false += any(one.verdict in ("better", "worse") for one in found)
+    # of 2,000 with 5 % each more come by chance in 1 of 1,000 such tests
+    assert false <= stats.binom.ppf(0.999, studies, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, {"baseline": "seperate"}, "no recipe 'seperate' to compare with; did you mean 'sep"),
+        ({}, {"baseline": "x"}, "no recipe 'x' to compare with; there are 'joint', 'separate'"),
+        ({}, {"judge_by": "f1"}, "has no metric 'f1'; there are 'accuracy'"),
+        ({}, {"margin": -1}, "margin"),
+        ({}, {"difference": "a lot"}, "the difference must be a positive number"),
+        ({}, {"difference": 0}, "the difference must be a positive number"),
+        ({}, {"test_fraction": 0.2}, "where there are folds only"),
+        ({}, {"fold": "seed", "test_fraction": 1.2}, "between 0 and 1, got 1.2"),
+        ({}, {"fold": "seed", "test_rows": "value"}, "both test rows and training rows"),
+        ({}, {"higher": "accuracy", "lower": "accuracy"}, "both higher and lower"),
+        ({"metric": "quality"}, {}, "more or less of metric 'quality' is better is not known"),
+    ],
+)
+def test_what_can_not_be_judged_is_said_in_a_sentence(change, options, message):
+    frame = two().with_columns(**{name: pl.lit(value) for name, value in change.items()})
+    with pytest.raises(InvalidInputError, match=message):
+        verdict(frame, **options)
+
+
+def test_one_recipe_has_nothing_to_compare_with():
+    with pytest.raises(InvalidInputError, match="all runs are of recipe 'separate'"):
+        verdict(two().filter(recipe="separate"))
+    apart = pl.DataFrame(rows("joint", JOINT) + rows("separate", SEPARATE, task="b"))
+    with pytest.raises(InvalidInputError, match="no task has values of both"):
+        verdict(apart)
+
+
+def test_a_task_with_several_metrics_needs_a_word():
+    frame = pl.concat([two(), two(metric="loss")])
+    with pytest.raises(InvalidInputError, match="metrics accuracy, loss; say by which"):
+        verdict(frame)
+    result = verdict(frame, judge_by="accuracy")
+    assert result.notes == ("not judged: loss",)
+    assert result.to_frame()["verdict"].to_list() == verdict(two()).to_frame()["verdict"].to_list()
+    mixed = pl.concat([two(), two(metric="loss", task="b")])
+    assert verdict(mixed).metrics["b"].higher_is_better is False
+    with pytest.raises(InvalidInputError, match="task 'b' has none of the metrics"):
+        verdict(mixed, judge_by="accuracy")
+
+
+def test_folds_lacking_their_rows_are_named():
+    frame = by_folds([1.0] * 5, [1.1, 1.2, 1.0, 1.3, 1.2], 1, 5).with_columns(
+        n=pl.when(pl.col("fold") != 3).then(20), m=pl.when(pl.col("fold") != 3).then(80)
+    )
+    with pytest.raises(InvalidInputError, match="no test and training rows in seed 0, fold 3"):
+        verdict(frame, fold="fold", test_rows="n", train_rows="m")
+    with pytest.raises(InvalidInputError, match="0 test rows"):
+        verdict(frame.with_columns(n=0, m=80), fold="fold", test_rows="n", train_rows="m")
+
+
+def test_an_unknown_recipe_has_no_verdict():
+    with pytest.raises(InvalidInputError, match="no recipe 'joimt'; did you mean 'joint'"):
+        verdict(two()).verdict("joimt")
