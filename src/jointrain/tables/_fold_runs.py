@@ -243,7 +243,8 @@ def fold_jobs(
             and a slow one keeps none of the others waiting.
     """
     names = [task.name for task in table.tasks]
-    stacked = [recipe for recipe in recipes if _stackable(recipe, table.tasks)]
+    features = len(table.columns)
+    stacked = [recipe for recipe in recipes if _stackable(recipe, table.tasks, features)]
     single = [recipe for recipe in recipes if recipe not in stacked]
     jobs = []
     if stacked and folds:
@@ -268,12 +269,12 @@ def fold_jobs(
     return jobs
 
 
-def _stackable(recipe: Recipe, tasks: Sequence[Task]) -> bool:
-    """Return whether all runs of a recipe can be part of a population."""
+def _stackable(recipe: Recipe, tasks: Sequence[Task], features: int = 1) -> bool:
+    """Return whether all runs of a recipe can be part of a population, on so many features."""
     targets = {task.name: torch.zeros(1) for task in tasks}
     # rules that need other runs first come to weights that are numbers
     plain = replace(recipe, weights="size" if recipe.weights == "size" else "equal")
-    runs = prepare_runs(plain, TensorData(torch.zeros(1, 1), targets), None, tasks, seed=0)
+    runs = prepare_runs(plain, TensorData(torch.zeros(1, features), targets), None, tasks, seed=0)
     return all(why_not_stacked(run) is None for run in runs)
 
 

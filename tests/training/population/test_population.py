@@ -1,6 +1,5 @@
 """Population: every member is what its own Trainer run makes of it, whoever it is trained with."""
 
-import inspect
 import random
 from dataclasses import replace
 
@@ -9,115 +8,20 @@ import torch
 from torch import nn
 
 from jointrain import InvalidInputError, Recipe, Task, TensorData
-from jointrain.balancing import balancer_from_name
 from jointrain.networks import MLP, HardSharing
-from jointrain.tables import _fold_runs
 from jointrain.tables._table_model import prepare_runs
-from jointrain.training import (
-    Alternating,
-    Callback,
-    Joint,
-    OptimizerSettings,
-    Phase,
-    Phases,
-    Run,
-    Separate,
-    Trainer,
-)
-from jointrain.training._halves import Halves
+from jointrain.training import Alternating, Joint, OptimizerSettings, Run, Separate, Trainer
 from jointrain.training.population import fit_population, fit_together, why_not_stacked
 from jointrain.training.population._member import Member
 from jointrain.training.population._stack import Stack
-
-TASKS = (
-    Task.regression("price"),
-    Task.binary("sold"),
-    Task.multiclass("kind", 3),
-    Task.regression("box", size=2),
-    Task.multilabel("tags", 3),
-    Task.regression("age"),
+from tests.training.population.runs import (
+    BY_NAME,
+    TOLERANCE,
+    assert_alike,
+    make_data,
+    make_run,
+    weights_of,
 )
-BY_NAME = {task.name: task for task in TASKS}
-
-TOLERANCE = 1e-7
-"""Adam turns a gradient that is zero but for rounding, 1e-17, into 1e-9 of its learning rate."""
-
-
-def make_data(rows: int, features: int = 5, seed: int = 0, dtype=torch.float64) -> TensorData:
-    """Related tasks with labels missing here and there, of some far more than of others."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(rows, features, generator=generator, dtype=dtype)
-    z = torch.tanh(x @ torch.randn(features, 6, generator=generator, dtype=dtype))
-    targets = {
-        "price": z[:, 0].clone(),
-        "sold": (z[:, 1] > 0).to(dtype),
-        "kind": (z[:, 2] * 1.5 + 1.5).floor().clamp(0, 2).long(),
-        "box": z[:, 3:5].clone(),
-        "tags": (z[:, :3] > 0.2).to(dtype),
-        "age": z[:, 5].clone(),
-    }
-    targets["price"][::3] = torch.nan
-    targets["age"][5 : rows // 2] = torch.nan
-    targets["kind"][1::7] = -100
-    targets["tags"][::4, 1] = torch.nan
-    targets["tags"][::8] = torch.nan
-    targets["box"][2::9, 0] = torch.nan
-    return TensorData(x, targets)
-
-
-def make_run(
-    *,
-    tasks: tuple[str, ...] = tuple(BY_NAME),
-    seed: int = 0,
-    width: int = 10,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    normalize: bool = True,
-    rows: int = 61,
-    features: int = 5,
-    validated: bool = True,
-    balancer: str | None = None,
-    dtype: torch.dtype = torch.float64,
-    first_half: int = 0,
-    **settings,
-) -> Run:
-    torch.manual_seed(seed)
-    trunk = MLP(
-        features, width=width, depth=depth, dropout=dropout, input_dropout=input_dropout,
-        normalize=normalize,
-    )  # fmt: skip
-    heads = {name: nn.Linear(width, BY_NAME[name].output_size) for name in tasks}
-    arguments = {"batch_size": 13, "steps": 200, "schedule": Joint(), "device": "cpu"} | settings
-    trainer = Trainer(
-        HardSharing(trunk, heads).to(dtype),
-        [BY_NAME[name] for name in tasks],
-        balancer=None if balancer is None else balancer_from_name(balancer),
-        seed=seed,
-        **arguments,
-    )
-    data = make_data(rows, features, seed=1, dtype=dtype).only(tasks)
-    check = make_data(37, features, seed=2, dtype=dtype).only(tasks) if validated else None
-    halves = Halves(check, first_half) if check is not None and first_half else None
-    return Run(trainer, data, check, halves)
-
-
-def weights_of(run: Run) -> torch.Tensor:
-    states = [run.trainer.network.state_dict()]
-    if run.halves is not None and run.halves.states is not None:
-        states += run.halves.states
-    return torch.cat([value.detach().flatten() for state in states for value in state.values()])
-
-
-def assert_alike(run: Run, other: Run, tolerance: float) -> None:
-    assert (weights_of(run) - weights_of(other)).abs().max() < tolerance
-    first, second = run.trainer.history, other.trainer.history
-    assert len(first) == len(second)
-    for ours, theirs in zip(first, second, strict=True):
-        assert (ours.epoch, ours.step, ours.best) == (theirs.epoch, theirs.step, theirs.best)
-        assert ours.training == pytest.approx(theirs.training, abs=10 * tolerance)
-        assert ours.validation == pytest.approx(theirs.validation, abs=10 * tolerance)
-
 
 ADAM = OptimizerSettings(name="adam", learning_rate=3e-3, weight_decay=0.1)
 SGD = OptimizerSettings(name="sgd", learning_rate=0.05, weight_decay=0.02)
@@ -361,100 +265,8 @@ def test_faults_are_those_of_the_trainer(case, message):
         fit_population([make_run(), make_run(**case)])
 
 
-class _OwnTrainer(Trainer):
-    pass
-
-
-class _Squares(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * x
-
-
-def _with_trunk(*layers: nn.Module) -> Run:
-    run = make_run(tasks=("price", "sold"))
-    heads = {name: nn.Linear(10, 1) for name in ("price", "sold")}
-    network = HardSharing(nn.Sequential(*layers), heads).double()
-    tasks = list(run.trainer.tasks.values())
-    return Run(Trainer(network, tasks, device="cpu"), run.train, run.validation)
-
-
-def _hooked() -> Run:
-    run = make_run()
-    run.trainer.network.trunk.register_forward_hook(lambda *_: None)
-    return run
-
-
-def _frozen() -> Run:
-    run = make_run()
-    next(run.trainer.network.parameters()).requires_grad_(False)
-    return run
-
-
-def _own_trainer() -> Run:
-    run = make_run()
-    tasks = list(run.trainer.tasks.values())
-    return Run(_OwnTrainer(run.trainer.network, tasks, device="cpu"), run.train, None)
-
-
-def _own_loss() -> Run:
-    task = Task("price", "custom", loss_function=lambda y, t: (y[:, 0] - t).abs(), size=1)
-    run = make_run(tasks=("price",))
-    return Run(Trainer(run.trainer.network, [task], device="cpu"), run.train, None)
-
-
-SHARED = nn.Linear(10, 10)
-
-
-@pytest.mark.parametrize(
-    ("run", "message"),
-    [
-        (lambda: make_run(balancer="mgda"), "more than the losses"),
-        (lambda: make_run(balancer="famo"), "more than the losses"),
-        (lambda: make_run(callbacks=[Callback()]), "callbacks"),
-        (lambda: make_run(layout="per_task", schedule=Alternating()), "optimiser of its own"),
-        (lambda: make_run(optimizer=lambda p: torch.optim.RMSprop(p)), "not AdamW, Adam or SGD"),
-        (lambda: make_run(optimizer=lambda p: torch.optim.SGD(p, 0.1, nesterov=True, momentum=0.5)),
-         "plain form"),
-        (lambda: _with_trunk(nn.Linear(5, 10), nn.GELU()), "GELU"),
-        (lambda: _with_trunk(nn.Linear(5, 10), _Squares()), "_Squares"),
-        (lambda: _with_trunk(nn.Linear(5, 10, bias=False), nn.ReLU()), "no bias"),
-        (lambda: _with_trunk(nn.ReLU(), nn.Linear(5, 10)), "begin with a linear layer"),
-        (lambda: _with_trunk(nn.Linear(5, 10), SHARED, nn.ReLU(), SHARED), "share weights"),
-        (_hooked, "hooks"),
-        (_frozen, "frozen"),
-        (_own_trainer, "of its own"),
-        (_own_loss, "loss of its own"),
-    ],
-)  # fmt: skip
-def test_what_can_not_be_stacked(run, message):
-    assert message in why_not_stacked(run())
-
-
 def test_cases_can_be_stacked():
     assert {why_not_stacked(make_run(**case)) for case in CASES.values()} == {None}
-
-
-def test_settings_of_the_trainer_are_known_to_the_population():
-    """A new setting of `Trainer` must be obeyed here, or named by `why_not_stacked`."""
-    assert set(inspect.signature(Trainer).parameters) == {
-        "network", "tasks", "schedule", "weights", "balancer", "refresh_every", "optimizer",
-        "layout", "warm_up", "decay", "gradient_clip", "l1", "l2", "batch_size", "epochs", "steps",
-        "patience", "seed", "device", "callbacks", "auxiliary", "when_converged",
-        "task_patience", "converged_weight", "calibrated",
-    }  # fmt: skip
-
-
-def test_what_depends_on_the_course_of_training_is_not_stacked():
-    data, names = make_data(60, seed=0), ("price", "sold")
-    network = HardSharing(nn.Linear(4, 8), {name: nn.Linear(8, 1) for name in names}).double()
-    for setting in (
-        {"schedule": Alternating("annealed")},
-        {"schedule": Phases([Phase(name="all", epochs=1)])},
-        {"auxiliary": ("sold",)},
-        {"when_converged": "freeze", "task_patience": 2},
-    ):
-        trainer = Trainer(network, [BY_NAME[name] for name in names], device="cpu", **setting)
-        assert why_not_stacked(Run(trainer, data.only(names), None)), setting
 
 
 def test_size_follows_memory():
@@ -463,15 +275,3 @@ def test_size_follows_memory():
 
     assert places(8) == 20
     assert 20 > places(128) > places(256) >= 1
-
-
-def test_recipes_that_a_study_stacks():
-    tasks = (BY_NAME["price"], BY_NAME["kind"])
-    stacked = (
-        Recipe(), Recipe(schedule=Separate()), Recipe(schedule=Alternating()),
-        Recipe(weights="difficulty"), Recipe(weights="size"), Recipe(balancer="uncertainty"),
-        Recipe(partition=(("price",), ("kind",))),
-    )  # fmt: skip
-    assert all(_fold_runs._stackable(recipe, tasks) for recipe in stacked)
-    single = (Recipe(balancer="pcgrad"), Recipe(shared_depth=1))
-    assert not any(_fold_runs._stackable(recipe, tasks) for recipe in single)

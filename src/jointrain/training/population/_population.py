@@ -2,9 +2,10 @@
 
 A small network leaves a processor idle most of the time: what a step costs is the calls, not the
 arithmetic. Here the weights of many networks of one structure are the rows of one matrix, and a
-step of all of them is one batched product for each layer and one optimiser call. Runs differ in
-data, tasks, weights, schedule, learning rate, seed, dropout and length; each draws the numbers
-that it would draw alone, stops by its own validation score, and makes room for the next one.
+step of all of them is one batched product for each layer and one optimiser call: by hand for
+trunks of common layers, by vmap and autograd for other networks where that takes less time. Runs
+differ in data, tasks, weights, schedule, learning rate, seed, dropout and length; each draws the
+numbers that it would draw alone, stops by its own validation score, and makes room for the next.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from jointrain.training._device import threads_for
 from jointrain.training._run import Run, fit_one_by_one
 from jointrain.training.callbacks import Callback, EpochRecord
 from jointrain.training.population._member import Member
-from jointrain.training.population._stack import PASSES, Stack, alike
+from jointrain.training.population._stack import Stack, alike, pays
+from jointrain.training.population._vmapped_network import multiplications
 from jointrain.training.population._why_not_stacked import why_not_stacked
 
 Progress = Callable[[float, int], None]
@@ -37,7 +39,8 @@ def fit_population(
 
     Args:
         runs: Runs for which `why_not_stacked` gives None.
-        size: How many to train at the same time; default as many as fit into the cache.
+        size: How many to train at the same time; default as many as is fast, and one after the
+            other where that is.
         progress: Called after epochs.
 
     Raises:
@@ -46,11 +49,14 @@ def fit_population(
     members = [Member(run) for run in runs]
     before = 0
     for group in alike(members):
-        stack = Stack(group, size)
-        with threads_for(stack.multiplications):
-            for done in stack.fit():
-                if progress is not None:
-                    progress(before + done, len(members))
+        if size is None and not pays(group):
+            _fit_alone([member.run for member in group], before, len(members), progress)
+        else:
+            stack = Stack(group, size)
+            with threads_for(stack.multiplications):
+                for done in stack.fit():
+                    if progress is not None:
+                        progress(before + done, len(members))
         before += len(group)
 
 
@@ -70,25 +76,34 @@ def fit_together(runs: Sequence[Run], *, progress: Progress | None = None) -> No
     fit_population(stacked, progress=advance)
     ids = set(map(id, stacked))
     single = [run for run in runs if id(run) not in ids]
-    for before, run in enumerate(single, start=len(stacked)):
+    _fit_alone(single, len(stacked), len(runs), progress)
+
+
+def _fit_alone(runs: Sequence[Run], before: int, every: int, progress: Progress | None) -> None:
+    """Fit the trainers of runs one after the other, after so many others of all."""
+
+    def advance(done: float) -> None:
+        if progress is not None:
+            progress(done, every)
+
+    for number, run in enumerate(runs, start=before):
         trainer = run.trainer
         callbacks = trainer.callbacks
-        trainer.callbacks = (*callbacks, _Advance(before, advance))
-        weights = sum(parameter.numel() for parameter in trainer.network.parameters())
-        with threads_for(PASSES * trainer.batch_size * weights):
+        trainer.callbacks = (*callbacks, _Advance(number, advance))
+        with threads_for(multiplications(trainer.network, trainer.batch_size)):
             fit_one_by_one([run])
         trainer.callbacks = callbacks
-        advance(before + 1, 0)
+        advance(number + 1)
 
 
 class _Advance(Callback):
     """Tells after each epoch how many runs are done, with the part of the one that is trained."""
 
-    def __init__(self, before: int, progress: Progress) -> None:
+    def __init__(self, before: int, progress: Callable[[float], None]) -> None:
         self._before, self._progress = before, progress
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         steps, epochs = trainer.steps, trainer.epochs
         share = record.epoch / epochs if steps is None else record.step / steps
         # phases have lengths of their own
-        self._progress(self._before + min(1.0, share), 0)
+        self._progress(self._before + min(1.0, share))

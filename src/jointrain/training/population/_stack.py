@@ -17,26 +17,44 @@ from jointrain.training.population._stacked_losses import (
     places,
     slot_of,
 )
-from jointrain.training.population._stacked_mlp import StackedMLP, Structure
+from jointrain.training.population._stacked_mlp import StackedMLP, Structure, why_not_by_hand
+from jointrain.training.population._stacked_model import PASSES, StackedModel
 from jointrain.training.population._stacked_step import StackedStep
 from jointrain.training.population._stacked_validation import StackedValidation
-
-PASSES = 3
-"""Products with each weight for a row of a batch: one forward, two backward."""
-
-_LARGEST = 32
-_CACHE = 10 * 2**20
+from jointrain.training.population._vmapped_network import (
+    FEWEST,
+    MOST,
+    Form,
+    VmappedNetwork,
+    multiplications,
+)
 
 
 def alike(members: Sequence[Member]) -> list[list[Member]]:
     """Return members that can be stacked together, longer runs first, so that all end together."""
     groups: dict[object, list[Member]] = {}
     for member in members:
-        trainer = member.trainer
-        alone = len(trainer.tasks) == 1
-        key = Structure.of(trainer.network), trainer.batch_size, alone
-        groups.setdefault(key, []).append(member)
+        groups.setdefault(_kind(member), []).append(member)
     return [sorted(group, key=lambda member: -member.steps) for group in groups.values()]
+
+
+def pays(members: Sequence[Member]) -> bool:
+    """Return whether members that can be stacked take less time so than one after the other."""
+    trainer = members[0].trainer
+    if why_not_by_hand(trainer.network) is None:
+        return True
+    batch = max(min(m.trainer.batch_size, len(m.run.train)) for m in members)
+    return len(members) >= FEWEST and multiplications(trainer.network, batch) <= MOST
+
+
+def _kind(member: Member) -> tuple[object, ...]:
+    """Return what the members of a stack have in common."""
+    trainer = member.trainer
+    network, tasks = trainer.network, trainer.tasks
+    if why_not_by_hand(network) is None:
+        return Structure.of(network), trainer.batch_size, len(tasks) == 1
+    order = tuple((network.index_of(name), slot_of(task)) for name, task in tasks.items())
+    return Form.of(network), trainer.batch_size, order, member.run.train.inputs.shape[1]
 
 
 class Stack:
@@ -44,7 +62,7 @@ class Stack:
 
     Args:
         members: All that are to be trained, in the order of their turn.
-        size: How many at the same time; default as many as fit into the cache.
+        size: How many at the same time; default as many as is fast.
 
     Attributes:
         places: How many are trained at the same time.
@@ -59,13 +77,10 @@ class Stack:
             chosen = places(needed, losses.slots)
             member.slots = dict(zip(member.trainer.tasks, chosen, strict=True))
         width = max(member.run.train.inputs.shape[1] for member in members)
-        model = StackedMLP(members[0].trainer.network, width, losses)
+        model = _model(members[0], width, losses)
         data = StackedData(members, losses, width, model.dtype)
         batch = max(min(m.trainer.batch_size, len(m.run.train)) for m in members)
-        # what a step of one member reads and writes, and its best weights
-        numbers = 7 * model.size + 4 * batch * model.units
-        fitting = max(1, min(_LARGEST, _CACHE // (numbers * model.dtype.itemsize)))
-        self.places = min(len(members), size or fitting)
+        self.places = min(len(members), size or model.places(batch))
         self.multiplications = PASSES * batch * self.places * model.size
         self._step = StackedStep(self.places, model, data)
         self._draws = StackedDraws(self.places, batch, len(losses.slots), model)
@@ -108,3 +123,11 @@ class Stack:
             self._roster.remove(row)
         if done:
             self._admit()
+
+
+def _model(example: Member, width: int, losses: StackedLosses) -> StackedModel:
+    """Return what computes networks like that of the example."""
+    network, slots = example.trainer.network, example.slots
+    if why_not_by_hand(network) is None:
+        return StackedMLP(network, width, losses)
+    return VmappedNetwork(network, tuple(slots), tuple(slots.values()), width, losses)

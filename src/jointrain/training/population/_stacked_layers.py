@@ -5,14 +5,22 @@ Letters: s members, b rows of a batch, i inputs and o outputs of a layer.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Views = tuple[Tensor, ...]
+
+ACTIVATIONS = (
+    nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
+    nn.LogSigmoid, nn.Mish, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softsign,
+    nn.Tanh, nn.Tanhshrink,
+)  # fmt: skip
+"""Functions of single units without weights; ReLU has a layer of its own."""
 
 
 class Layer(ABC):
@@ -119,6 +127,36 @@ class ReLULayer(Layer):
         before: Tensor = torch.ops.aten.threshold_backward.grad_input(
             slope, kept, 0, grad_input=slope
         )
+        return before
+
+
+class ActivationLayer(Layer):
+    """Any of `ACTIVATIONS`; the way back is autograd's, which costs little beside the products.
+
+    Args:
+        module: Of one member; those of the others are equal.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._function = copy.deepcopy(module)
+        if hasattr(self._function, "inplace"):
+            setattr(self._function, "inplace", False)  # noqa: B010 (a module's attribute is no bool)
+
+    def forward(self, inputs: Tensor, weights: Views) -> tuple[Tensor, Any]:
+        del weights
+        leaf = inputs.detach().requires_grad_()
+        with torch.enable_grad():
+            outputs = self._function(leaf)
+        # the next layer may write over what it gets, and autograd may need it
+        return outputs.detach().clone(), (leaf, outputs)
+
+    def backward(
+        self, slope: Tensor, kept: Any, weights: Views, gradients: Views, first: bool
+    ) -> Tensor:
+        del weights, gradients, first
+        leaf, outputs = kept
+        before: Tensor = torch.autograd.grad(outputs, leaf, slope)[0]
         return before
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from jointrain.networks import Dropout, HardSharing, Network
 from jointrain.training.population._stacked_layers import (
+    ACTIVATIONS,
+    ActivationLayer,
     DropoutLayer,
     Layer,
     LayerNormLayer,
@@ -23,6 +25,9 @@ from jointrain.training.population._stacked_layers import (
 )
 from jointrain.training.population._stacked_losses import StackedLosses
 from jointrain.training.population._stacked_model import StackedModel, Weigh
+
+_LARGEST = 32
+_CACHE = 10 * 2**20
 
 
 class Structure(NamedTuple):
@@ -46,6 +51,8 @@ class Structure(NamedTuple):
                 layers.append(("linear", module.out_features))
             elif isinstance(module, nn.LayerNorm):
                 layers.append(("normalisation", module.eps))
+            elif isinstance(module, ACTIVATIONS):
+                layers.append((repr(module), 0.0))
             else:
                 layers.append((type(module).__name__, 0.0))
         return Structure(tuple(layers), next(network.parameters()).dtype)
@@ -74,8 +81,8 @@ def head_parameters(network: Network, task: str) -> tuple[nn.Parameter, ...]:
     return tuple(module.parameters()) if slices is None else slices
 
 
-def why_not_stackable(network: Network) -> str | None:
-    """Return what about a network can't be stacked, None if nothing."""
+def why_not_by_hand(network: Network) -> str | None:
+    """Return what about a network `StackedMLP` can't do, None if nothing."""
     if type(network) is not HardSharing or network.branches is not None:
         return "its network does more than share one trunk"
     if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
@@ -89,7 +96,7 @@ def why_not_stackable(network: Network) -> str | None:
 
 
 def _why_not_layer(layer: nn.Module) -> str | None:
-    if type(layer) not in (nn.Linear, nn.LayerNorm, nn.ReLU, Dropout):
+    if type(layer) not in (nn.Linear, nn.LayerNorm, nn.ReLU, Dropout, *ACTIVATIONS):
         return f"its network has a layer {type(layer).__name__}"
     if isinstance(layer, (nn.Linear, nn.LayerNorm)) and layer.bias is None:
         return f"a layer {type(layer).__name__} of its network has no bias"
@@ -136,6 +143,8 @@ class StackedMLP(StackedModel):
                 self._layers.append(LayerNormLayer(width, module.eps))
             elif isinstance(module, nn.ReLU):
                 self._layers.append(ReLULayer())
+            elif isinstance(module, ACTIVATIONS):
+                self._layers.append(ActivationLayer(module))
             else:
                 self._layers.append(DropoutLayer(width))
         self._layers.append(LinearLayer(width, losses.outputs))
@@ -160,7 +169,7 @@ class StackedMLP(StackedModel):
         self.penalised = torch.zeros(self.size, dtype=torch.bool)
         for shape, (start, end) in zip(shapes, self._ranges, strict=True):
             self.penalised[start:end] = len(shape) == 2
-        self.units = inputs + sum(shape[0] for shape in shapes if len(shape) == 1)
+        self._units = inputs + sum(shape[0] for shape in shapes if len(shape) == 1)
 
     def dropouts_in(self, network: Network) -> list[Dropout]:
         """Return the dropout layers of a network, in the order in which they draw noise."""
@@ -180,6 +189,12 @@ class StackedMLP(StackedModel):
                 self.heads[slot], head_parameters(network, task), strict=True
             ):
                 yield row[place].view(parameter.shape), parameter
+
+    def places(self, batch: int) -> int:
+        """Return how many to train at the same time: as many as fit into the cache."""
+        # what a step of one member reads and writes, and its best weights
+        numbers = 7 * self.size + 4 * batch * self._units
+        return max(1, min(_LARGEST, _CACHE // (numbers * self.dtype.itemsize)))
 
     def use(self, weights: Tensor, gradients: Tensor) -> None:
         """Compute with these rows from now on."""

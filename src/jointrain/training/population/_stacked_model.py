@@ -15,6 +15,9 @@ from torch import Tensor
 from jointrain.networks import Dropout, Network
 from jointrain.training.population._stacked_losses import StackedLosses
 
+PASSES = 3
+"""Products with each weight for a row of a batch: one forward, two backward."""
+
 Weigh = Callable[[Tensor, Tensor], Tensor]
 """Gives each task's factor from the sums of the losses and the numbers of labelled rows, [s, t]."""
 
@@ -35,7 +38,6 @@ class StackedModel(ABC):
         trunk: Where the shared weights lie.
         heads: For each slot, where its own weights lie.
         penalised: [p], true for weight matrices.
-        units: Numbers that a step computes for one row of a batch.
         dropout_units: Numbers that each dropout layer sees for one row of a batch.
         needs_present: Whether a row's output depends on which other rows are there.
     """
@@ -46,7 +48,6 @@ class StackedModel(ABC):
     trunk: slice
     heads: Sequence[tuple[slice, ...]]
     penalised: Tensor
-    units: int
     dropout_units: Sequence[int]
     needs_present: bool = False
 
@@ -62,6 +63,10 @@ class StackedModel(ABC):
         self, row: Tensor, network: Network, slots: Mapping[str, int]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each parameter and statistic of a network with its place in a row, [p]."""
+
+    @abstractmethod
+    def places(self, batch: int) -> int:
+        """Return how many members to train at the same time, on so many rows each."""
 
     @abstractmethod
     def use(self, weights: Tensor, gradients: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -97,7 +98,7 @@ class StackedOptimizer:
         weights, gradients: [s, p].
         trained: Where what moves lies in a row.
         trunk: Where the weights of the trunk are in a row.
-        heads: Where weight and bias of each head are; none if members move as a whole only.
+        heads: Where each head's own weights lie, in one piece or several.
     """
 
     def __init__(
@@ -113,6 +114,10 @@ class StackedOptimizer:
         self._first = torch.zeros_like(weights)
         self._second = torch.zeros_like(weights)
         parts = [trained, trunk, *(part for head in heads for part in head)]
+        # where the parts of each head begin, and whose each of them is
+        ends = list(accumulate((len(head) for head in heads), initial=2))
+        self._of_head = [slice(a, b) for a, b in pairwise(ends)]
+        self._head_of = torch.tensor([n for n, head in enumerate(heads) for _ in head])
         self._steps = torch.zeros(len(weights), len(parts), dtype=torch.float32)
         self._pieces = [
             [
@@ -149,7 +154,7 @@ class StackedOptimizer:
                 continue
             chosen.append(pieces[1])
             for head in heads:
-                chosen += pieces[2 + 2 * head : 4 + 2 * head]
+                chosen += pieces[self._of_head[head]]
         return [list(part) for part in zip(*chosen, strict=True)]
 
     def step(
@@ -173,7 +178,7 @@ class StackedOptimizer:
             self._steps[:count, 0] += 1
         else:
             self._steps[:count, :2] += 1
-            self._steps[:count, 2:] += active.repeat_interleave(2, 1)
+            self._steps[:count, 2:] += active[:, self._head_of]
         rate = float(rates[0])
         if bool((rates == rate).all()):
             for kind, (weights, _, *state) in moving:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from jointrain.balancing import LossWeighting
 from jointrain.data import TensorData
-from jointrain.training import Phases, Trainer
+from jointrain.training import Joint, Phases, Separate, Trainer
 from jointrain.training._run import Run
 from jointrain.training.population._stacked_losses import slot_of
-from jointrain.training.population._stacked_mlp import why_not_stackable
+from jointrain.training.population._stacked_mlp import why_not_by_hand
 from jointrain.training.population._stacked_optimizer import optimizer_kind
+from jointrain.training.population._vmapped_network import MOST, multiplications, why_not_vmapped
 
 
 def why_not_stacked(run: Run) -> str | None:
@@ -19,7 +22,7 @@ def why_not_stacked(run: Run) -> str | None:
         return reason
     if any(slot_of(task) is None for task in trainer.tasks.values()):
         return "a task has a loss of its own or is a sequence"
-    reason = why_not_stackable(trainer.network)
+    reason = _why_not_network(run)
     if reason is not None:
         return reason
     if len(trainer.network.heads.groups) and (trainer.l1 or trainer.l2):
@@ -32,6 +35,27 @@ def why_not_stacked(run: Run) -> str | None:
     if run.train.inputs.dtype != next(trainer.network.parameters()).dtype:
         return "its inputs are of another type than its weights"
     return None
+
+
+def _why_not_network(run: Run) -> str | None:
+    """Return what about a run's network neither way of computing it can do."""
+    trainer, network = run.trainer, run.trainer.network
+    if why_not_by_hand(network) is None:
+        return None
+    if set(network.task_names) != set(trainer.tasks):
+        return "its network has tasks that it does not train"
+    if multiplications(network, trainer.batch_size) > MOST:
+        return "its steps are so large that runs one after the other take as little time"
+    in_turn = not isinstance(trainer.schedule, (Joint, Separate))
+    reason = why_not_vmapped(network, in_turn)
+    if reason is None and any(isinstance(m, nn.BatchNorm1d) for m in network.modules()):
+        fewest = min(
+            int(task.labelled(run.train.targets[name]).sum())
+            for name, task in trainer.tasks.items()
+        )
+        if fewest < 2 or trainer.batch_size < 3:
+            reason = "its batch normalisation may see a batch of one row"
+    return reason
 
 
 def _why_not_plain(trainer: Trainer) -> str | None:
