@@ -50,9 +50,11 @@ class TargetBaseline(Baseline):
 
     Attributes:
         arrays: What a fitted model is, and what reads it from a file: `Arrays` check themselves.
+        log_rates: Whether `fit_counts` gives a model of the logarithms of rates.
     """
 
     arrays: ClassVar[type[Arrays]] = TreeEnsemble
+    log_rates: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> Any:
@@ -71,6 +73,20 @@ class TargetBaseline(Baseline):
     def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
         """Return values [m], or probabilities [m, classes]; here of a model that gives sums."""
         return linked(model.predict(inputs.astype(np.float64)), classes)
+
+    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> Any:
+        """Return a model fitted to counts; here as to other numbers.
+
+        Args:
+            inputs, seed: As in `fit`.
+            target: Whole numbers of 0 or more that take at least two values.
+        """
+        return self.fit(inputs, target, 0, seed)
+
+    def predict_counts(self, model: Any, inputs: np.ndarray) -> np.ndarray:
+        """Return the rates, [m]: exponentials if `log_rates`, else no less than 0."""
+        found = self.predict(model, inputs, 0)
+        return np.asarray(np.exp(found) if self.log_rates else np.maximum(found, 0.0))
 
     def to_files(self, models: Mapping[str, Any], inputs: int) -> dict[str, bytes]:
         """Return named models, fitted to a number of inputs, as named files.

@@ -111,9 +111,13 @@ class BaselineModel:
             return np.zeros((0, *task.in_table.prediction_shape()))
         if found is None:
             assert isinstance(self.baseline, TargetBaseline)
-            found = self.baseline.predict(model.estimator, inputs, len(model.present))
+            if _counts(task):
+                found = self.baseline.predict_counts(model.estimator, inputs)
+            else:
+                found = self.baseline.predict(model.estimator, inputs, len(model.present))
         if not task.has_classes:
-            return found
+            # what is scaled may come back as less than nothing, by rounding
+            return np.maximum(found, 0.0) if _counts(task) else found
         probabilities = np.zeros((len(inputs), len(task.classes)))
         probabilities[:, model.present] = found
         return task.in_table.from_columns(probabilities)
@@ -274,15 +278,18 @@ def fit_baseline(
 
     Args:
         name: Which baseline, each with the defaults of its library: ``constant`` (mean, or the
-            classes' shares); ``linear`` (`RidgeCV` with 13 penalties from 1e-3 to 1e3, or
-            `LogisticRegression`, on standardised inputs); ``random forest``, ``extra trees`` and
-            ``gradient boosting`` (histogram gradient boosting) of scikit-learn; ``catboost``;
+            classes' shares); ``linear`` (`RidgeCV` with 13 penalties from 1e-3 to 1e3, of counts
+            `PoissonRegressor`, or `LogisticRegression`, on standardised inputs);
+            ``random forest``, ``extra trees`` and ``gradient boosting`` (histogram gradient
+            boosting) of scikit-learn; ``catboost``;
             ``lightgbm``; ``random forest joint`` and ``extra trees joint``, whose trees predict all
             tasks at once: numbers, which are standardised, or classes. There a missing label is
-            filled with what a forest of its task alone predicts.
+            filled with what a forest of its task alone predicts. Counts have the Poisson loss, but
+            in forests the squared error, which gives their mean, too. Classes in an order are
+            classes like others.
         inputs: Encoded features, of `baseline_encoder`.
         labels: NaN where a label is missing.
-        tasks: Of kind regression, binary or multiclass, in the order of the columns of `labels`.
+        tasks: Of the kinds that a table has, in the order of the columns of `labels`.
         seed: Seed of all random choices.
 
     Shape:
@@ -317,6 +324,10 @@ def fit_baseline(
 def baseline_encoder(name: str) -> PlainEncoder:
     """Return the encoder of a baseline's inputs, not fitted."""
     return PlainEncoder(codes=not find_baseline(name).one_hot)
+
+
+def _counts(task: Task) -> bool:
+    return task.in_table.objective == "poisson"
 
 
 def _alike(inputs: np.ndarray) -> bool:
@@ -372,8 +383,11 @@ def _fit_task(
     known = present.astype(np.int64) if task.has_classes else np.zeros(0, dtype=np.int64)
     estimator = None
     if len(present) > 1 and not _alike(inputs):
-        wanted = codes if task.has_classes else target.astype(np.float64)
-        estimator = baseline.fit(inputs, wanted, len(known), seed)
+        if _counts(task):
+            estimator = baseline.fit_counts(inputs, target.astype(np.float64), seed)
+        else:
+            wanted = codes if task.has_classes else target.astype(np.float64)
+            estimator = baseline.fit(inputs, wanted, len(known), seed)
     if estimator is None:
         return _TaskModel(task.in_table.constant(target), np.zeros(0, dtype=np.int64), None)
     return _TaskModel(None, known, estimator)

@@ -17,23 +17,33 @@ class CatBoost(TargetBaseline):
     """Gradient boosting of CatBoost for each target; needs its package."""
 
     name = "catboost"
+    log_rates = True
     arrays = SymmetricTrees
 
     def fit(
         self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int
     ) -> SymmetricTrees:
         """Return the symmetric trees, without their link."""
-        catboost = package("catboost")
-        model = catboost.CatBoost(
-            {
-                "loss_function": ("RMSE", "", "Logloss")[classes] if classes < 3 else "MultiClass",
-                "thread_count": 1,
-                "random_seed": seed % 2**31,
-                "verbose": False,
-                "allow_writing_files": False,
-            }
-        )
-        return catboost_arrays(model.fit(inputs, target))
+        loss = ("RMSE", "", "Logloss")[classes] if classes < 3 else "MultiClass"
+        return _fitted(inputs, target, seed, loss)
+
+    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> SymmetricTrees:
+        """Return the symmetric trees of the Poisson loss, without their link."""
+        return _fitted(inputs, target, seed, "Poisson")
+
+
+def _fitted(inputs: np.ndarray, target: np.ndarray, seed: int, loss: str) -> SymmetricTrees:
+    catboost = package("catboost")
+    model = catboost.CatBoost(
+        {
+            "loss_function": loss,
+            "thread_count": 1,
+            "random_seed": seed % 2**31,
+            "verbose": False,
+            "allow_writing_files": False,
+        }
+    )
+    return catboost_arrays(model.fit(inputs, target))
 
 
 def catboost_arrays(model: Any) -> SymmetricTrees:

@@ -14,6 +14,7 @@ class GradientBoosting(TargetBaseline):
     """Histogram gradient boosting of scikit-learn for each target."""
 
     name = "gradient boosting"
+    log_rates = True
 
     def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> TreeEnsemble:
         """Return the trees, without their link."""
@@ -24,6 +25,13 @@ class GradientBoosting(TargetBaseline):
         if classes and np.bincount(target).min() < 2:
             # early stopping, the default beyond 10,000 rows, can't split off a class of one row
             model.set_params(early_stopping=False)
+        return boosting_arrays(model.fit(inputs.astype(np.float64), target))
+
+    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> TreeEnsemble:
+        """Return the trees of the Poisson loss, without their link."""
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        model = HistGradientBoostingRegressor(loss="poisson", random_state=seed)
         return boosting_arrays(model.fit(inputs.astype(np.float64), target))
 
 

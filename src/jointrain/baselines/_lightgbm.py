@@ -15,21 +15,29 @@ class LightGBM(TargetBaseline):
     """Gradient boosting of LightGBM for each target; needs its package."""
 
     name = "lightgbm"
+    log_rates = True
 
     def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> TreeEnsemble:
         """Return the trees of 100 rounds, without their link."""
-        lightgbm = package("lightgbm")
-        settings = {
-            "objective": ("regression", "", "binary")[classes] if classes < 3 else "multiclass",
-            "num_threads": 1,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbosity": -1,
-            "seed": seed % 2**31,
-        }
-        if classes > 2:
-            settings["num_class"] = classes
-        return lightgbm_arrays(lightgbm.train(settings, lightgbm.Dataset(inputs, target), 100))
+        objective = ("regression", "", "binary")[classes] if classes < 3 else "multiclass"
+        more = {"num_class": classes} if classes > 2 else {}
+        return _fitted(inputs, target, seed, objective=objective, **more)
+
+    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> TreeEnsemble:
+        """Return the trees of 100 rounds of the Poisson loss, without their link."""
+        return _fitted(inputs, target, seed, objective="poisson")
+
+
+def _fitted(inputs: np.ndarray, target: np.ndarray, seed: int, **settings: Any) -> TreeEnsemble:
+    lightgbm = package("lightgbm")
+    settings |= {
+        "num_threads": 1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+        "seed": seed % 2**31,
+    }
+    return lightgbm_arrays(lightgbm.train(settings, lightgbm.Dataset(inputs, target), 100))
 
 
 def lightgbm_arrays(model: Any) -> TreeEnsemble:

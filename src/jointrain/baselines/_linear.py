@@ -1,10 +1,10 @@
-"""Linear models: ridge regression and logistic regression."""
+"""Linear models: ridge, Poisson and logistic regression."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,23 +47,37 @@ class _Lines(Arrays):
 
 
 class Linear(TargetBaseline):
-    """Ridge or logistic regression of scikit-learn, on standardised inputs."""
+    """Ridge, Poisson or logistic regression of scikit-learn, on standardised inputs."""
 
     name = "linear"
     one_hot = True
+    log_rates = True
     arrays = _Lines
 
     def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> _Lines:  # noqa: ARG002
         """Return the lines of `RidgeCV`, with 13 penalties, or `LogisticRegression`."""
         from sklearn.linear_model import LogisticRegression, RidgeCV
-        from sklearn.preprocessing import StandardScaler
 
-        scaler = StandardScaler().fit(inputs.astype(np.float64))
         line = LogisticRegression(max_iter=1000) if classes else RidgeCV(np.logspace(-3, 3, 13))
-        line.fit(scaler.transform(inputs.astype(np.float64)), target)
-        return _Lines(
-            scaler.mean_,
-            scaler.scale_,
-            np.atleast_2d(line.coef_).astype(np.float64),
-            np.atleast_1d(line.intercept_).astype(np.float64),
-        )
+        return _fitted(line, inputs, target)
+
+    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> _Lines:  # noqa: ARG002
+        """Return the line of `PoissonRegressor`, with the penalty of `LogisticRegression`."""
+        from sklearn.linear_model import PoissonRegressor
+
+        # the mean of losses here is the sum there
+        line = PoissonRegressor(alpha=1 / len(target), max_iter=1000)
+        return _fitted(line, inputs, target)
+
+
+def _fitted(line: Any, inputs: np.ndarray, target: np.ndarray) -> _Lines:
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(inputs.astype(np.float64))
+    line.fit(scaler.transform(inputs.astype(np.float64)), target)
+    return _Lines(
+        scaler.mean_,
+        scaler.scale_,
+        np.atleast_2d(line.coef_).astype(np.float64),
+        np.atleast_1d(line.intercept_).astype(np.float64),
+    )

@@ -61,7 +61,9 @@ class TableSettings(_Settings):
     table: TableName
     targets: Names = Field(min_length=1, description="Target columns, separated by commas.")
     task: Pairs = Field(
-        {}, description="Kind of a target: NAME=regression, =binary or =multiclass. Repeatable."
+        {},
+        description="Kind of a target: NAME=regression, =count, =binary, =multiclass or =ordinal "
+        "(of text: =ordinal:low:medium:high). Repeatable.",
     )
     ignore: Names = Field([], description="Columns that are no features. Repeatable.")
     id: str | None = Field(None, description="Column that names the rows; no feature.")

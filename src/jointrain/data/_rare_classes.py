@@ -10,7 +10,7 @@ import polars as pl
 
 from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import Label, Task
+from jointrain.task import ClassKind, Label, Task
 
 RareClasses = Literal["keep", "merge", "drop"]
 """What becomes of rare classes: kept, merged into one class, or their labels dropped."""
@@ -37,7 +37,9 @@ def rare_classes(
         if task.has_classes:
             known = labels[~np.isnan(labels[:, index]), index].astype(np.int64)
             counts = np.bincount(known, minlength=len(task.classes))
-            rare = [i for i in np.argsort(counts, kind="stable").tolist() if counts[i] < rows]
+            # a class of no row is one that the user has named
+            order = np.argsort(counts, kind="stable").tolist()
+            rare = [i for i in order if 0 < counts[i] < rows]
             if rare:
                 found[task.name] = {task.classes[i]: int(counts[i]) for i in rare}
     return found
@@ -110,6 +112,8 @@ def _check_left(
         kept = [label for label in classes if label not in of_task]
         if how == "merge" and len(classes) == 2:
             wrong.append(f"target {name!r} has two classes only")
+        elif how == "merge" and not _can_merge(tasks[name]):
+            wrong.append(f"{tasks[name].kind} target {name!r} has no place for {OTHER!r}")
         elif how == "merge" and len(of_task) == 1 and OTHER not in kept:
             wrong.append(f"target {name!r} has one rare class only, {next(iter(of_task))!r}")
         elif len({*kept, OTHER} if how == "merge" else kept) < 2:
@@ -119,6 +123,11 @@ def _check_left(
             f"rare classes can't be {'merged' if how == 'merge' else 'dropped'}: "
             f"{'; '.join(wrong)}; keep them, or leave the target out"
         )
+
+
+def _can_merge(task: Task) -> bool:
+    kind = task.in_table
+    return isinstance(kind, ClassKind) and kind.rare_classes_merge
 
 
 def _dropped(frame: pl.DataFrame, task: Task, classes: Sequence[Label]) -> pl.Series:

@@ -17,7 +17,7 @@ from jointrain.data._rare_classes import RareClasses, treat_rare_classes
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._tables import as_table
-from jointrain.data._targets import encode_targets, infer_tasks
+from jointrain.data._targets import encode_targets, infer_tasks, kind_and_order
 from jointrain.data._type_inference import TypedTable, type_frame, type_table
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
@@ -73,7 +73,8 @@ class SupervisedTable:
             frame: Polars, pandas or Arrow table, or what `read_raw` gives: only then is it known
                 how cells were written when columns are given their types.
             targets: Names of the target columns, or the name of one.
-            kinds: Kind of a task by target name where it should not be inferred.
+            kinds: Kind of a task by target name where it should not be inferred, see
+                `infer_tasks`.
             ignore: Columns that are no features.
             id_column: A column that names rows; no feature.
             group_column: Rows with the same value stay together in every split; no feature.
@@ -181,16 +182,21 @@ def _typed(
     if not raw.is_text:
         return type_frame(raw, reading, verbatim=verbatim)
     targets = {name for name, role in roles.items() if role == "target"}
-    classes = {name for name in targets if kinds.get(name, "regression") != "regression"}
+    said = {name: kind_and_order(name, kinds[name]) for name in targets if name in kinds}
+    # text in an order that is named is classes, too
+    classes = {name for name, (kind, order) in said.items() if kind.said_as_classes or order}
     return type_table(raw, reading, targets=targets, classes=classes, verbatim=verbatim)
 
 
 def _notes_on_tasks(
     table: pl.DataFrame, tasks: Sequence[Task], kinds: Mapping[str, str]
 ) -> list[str]:
-    """Say where numbers may have been meant as classes."""
+    """Say where numbers may have been meant as classes, and what a kind says of its own."""
     notes = []
     for task in tasks:
+        note = task.in_table.note()
+        if note is not None:
+            notes.append(note)
         column = table[task.name]
         if task.has_classes or task.name in kinds or not column.dtype.is_integer():
             continue
@@ -198,7 +204,8 @@ def _notes_on_tasks(
         if count <= FEW_NUMBERS:
             notes.append(
                 f"target {task.name} holds {count} different whole numbers and is predicted as a "
-                f"number; --task {task.name}=multiclass predicts classes"
+                f"number; --task {task.name}=multiclass predicts classes, =ordinal classes with "
+                "an order, =count a rate"
             )
     return notes
 

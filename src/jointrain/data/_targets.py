@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,10 +15,7 @@ from jointrain.data._number_text import leading_zero
 from jointrain.data._table_schema import number_text
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import Label, Task
-
-TABLE_KINDS = ("regression", "binary", "multiclass")
-"""The kinds of task that a table's column can be."""
+from jointrain.task import TABLE_KINDS, ClassKind, Label, TableTaskKind, Task
 
 _LARGEST = 1e100
 """Targets beyond it, or that differ by less than its inverse, have no mean square."""
@@ -37,20 +34,23 @@ def infer_tasks(
 
     Two distinct values of any type make a binary task; so do booleans. Strings and categories with
     more make a multiclass task. Numbers with more than two distinct values make a regression task,
-    integers too: a count and a class written as a number look the same, and `kinds` says which.
-    Classes are sorted; numbers without fraction become integers.
+    integers too: a number, a count and a class written as a number look the same, and `kinds` says
+    which. Classes are sorted; numbers without fraction become integers.
 
     Args:
         frame: The table; missing labels are null or NaN.
         targets: Names of the target columns.
-        kinds: Kind by target name (``regression``, ``binary`` or ``multiclass``) where it is not to
-            be inferred.
+        kinds: Kind by target name (``regression``, ``count``, ``binary``, ``multiclass`` or
+            ``ordinal``) where it is not to be inferred. The classes of an ordinal target are
+            ordered as numbers are, or as its type (a Polars Enum) has them, or as they are named,
+            lowest first: ``ordinal:low:medium:high``. A class that is named may be absent.
 
     Raises:
         InvalidInputError: A target does not exist or is named twice, a kind is unknown, or a
             column does not fit its kind: no labels, one value only, infinite values, text where
             numbers are needed, more than two classes in a binary task, numbers with fractions as
-            classes.
+            classes, counts that are negative or have a fraction, ordered classes that are text
+            without an order or are not all named.
     """
     kinds = kinds or {}
     if not isinstance(kinds, Mapping) or not all(isinstance(name, str) for name in kinds):
@@ -73,12 +73,39 @@ def infer_tasks(
             raise InvalidInputError(
                 f"a kind is given for {name!r}, which is no target{closest(name, targets)}"
             )
-        if kind not in TABLE_KINDS:
-            raise InvalidInputError(
-                f"target {name!r} has unknown kind {kind!r}{closest(kind, TABLE_KINDS)}; known are "
-                f"{', '.join(TABLE_KINDS)}"
-            )
+        kind_and_order(name, kind)
     return [_infer_task(frame[name], kinds.get(name)) for name in targets]
+
+
+def kind_and_order(target: str, said: str) -> tuple[type[TableTaskKind], tuple[str, ...]]:
+    """Return the kind that is said of a target, and its classes where they are named in order.
+
+    Args:
+        target: The target.
+        said: Such as ``regression`` or ``ordinal:low:medium:high``.
+
+    Raises:
+        InvalidInputError: There is no such kind, or it has no order.
+    """
+    kind, *order = str(said).split(":")
+    if kind not in TABLE_KINDS:
+        raise InvalidInputError(
+            f"target {target!r} has unknown kind {kind!r}{closest(kind, TABLE_KINDS)}; known are "
+            f"{', '.join(TABLE_KINDS)}"
+        )
+    found = TABLE_KINDS[kind]
+    if order and not found.takes_order:
+        raise InvalidInputError(
+            f"{kind} target {target!r} is given an order of classes, {said!r}, but only ordinal "
+            "targets have one"
+        )
+    order = [label.strip() for label in order]
+    if len(set(order)) < len(order) or len(order) == 1 or not all(order):
+        raise InvalidInputError(
+            f"the order of target {target!r}, {said!r}, must name two or more classes, each once, "
+            "between colons, lowest first"
+        )
+    return found, tuple(order)
 
 
 def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
@@ -109,7 +136,8 @@ def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
         if task.has_classes:
             labels[:, index] = _class_indices(column, task)
         else:
-            labels[:, index] = _numbers(column).cast(pl.Float64).to_numpy()
+            labels[:, index] = _numbers(column, task.kind).cast(pl.Float64).to_numpy()
+            task.in_table.check_labels(labels[:, index])
     return labels
 
 
@@ -144,8 +172,9 @@ def _check_finite(column: pl.Series) -> None:
         raise InvalidInputError(str(error).replace("column", "target", 1)) from None
 
 
-def _infer_task(column: pl.Series, kind: str | None) -> Task:
+def _infer_task(column: pl.Series, said: str | None) -> Task:
     name = column.name
+    ordered_type = column.dtype.categories.to_list() if isinstance(column.dtype, pl.Enum) else None
     column = _cleaned(column)
     known = column.drop_nulls()
     if known.is_empty():
@@ -158,14 +187,16 @@ def _infer_task(column: pl.Series, kind: str | None) -> Task:
             f"target {name!r} has one value only, {values[0]!r}; there is nothing to predict, "
             "leave it out of the targets"
         )
-    if kind is None:
-        kind = _inferred_kind(column, values)
-    if kind == "regression":
-        check_target_scale(str(name), _numbers(column).cast(pl.Float64).to_numpy())
-        return Task(name, "regression")
-    if kind == "binary" and len(values) > 2:
+    kind, order = kind_and_order(name, said or _inferred_kind(column, values))
+    if not issubclass(kind, ClassKind):
+        numbers = _numbers(column, kind.name).cast(pl.Float64).to_numpy()
+        check_target_scale(str(name), numbers)
+        task = Task(name, kind.name)
+        task.in_table.check_labels(numbers)
+        return task
+    if kind.most_classes is not None and len(values) > kind.most_classes:
         raise InvalidInputError(
-            f"binary target {name!r} has {len(values)} distinct values "
+            f"{kind.name} target {name!r} has {len(values)} distinct values "
             f"({_listed(values.to_list(), 4)}); make it multiclass or regression"
         )
     if len(values) > max(10, MAX_CLASS_SHARE * len(known)):
@@ -174,7 +205,39 @@ def _infer_task(column: pl.Series, kind: str | None) -> Task:
             f"({_listed(values.to_list(), 4)}); a class needs several rows to be learned: merge "
             "classes, make it a number, or leave it out of the targets"
         )
-    return Task(name, cast(Literal["binary", "multiclass"], kind), _classes(column, values, kind))
+    classes = _classes(column, values, kind)
+    if order:
+        classes = _in_order(column, classes, order)
+    elif kind.takes_order and ordered_type is not None:
+        classes = tuple(label for label in ordered_type if label in set(classes))
+    else:
+        classes = kind.ordered(str(name), classes)
+    return Task(name, kind.name, classes)
+
+
+def _in_order(
+    column: pl.Series, classes: Sequence[Label], order: Sequence[str]
+) -> tuple[Label, ...]:
+    """Return the classes that are named, lowest first, as labels of the column's type."""
+    words = isinstance(classes[0], str)
+    named = [label if words else _read_label(label) for label in order]
+    if not words:
+        numbers = [isinstance(label, (bool, int, float)) for label in named]
+        if not all(numbers):
+            raise InvalidInputError(
+                f"target {column.name!r} holds values such as {classes[0]!r}, but its order names "
+                f"{order[numbers.index(False)]!r}; name its values, lowest first"
+            )
+        if any(isinstance(label, float) for label in (*named, *classes)):
+            named = [float(label) for label in named if label is not None]
+    left = [label for label in classes if label not in named]
+    if left:
+        row = int((column == left[0]).arg_true()[0])
+        raise InvalidInputError(
+            f"target {column.name!r} holds {left[0]!r} in row {row + 1}, which its order does not "
+            f"name; the order must hold all of {_listed(classes, 8)}"
+        )
+    return tuple(label for label in named if label is not None)
 
 
 def check_target_scale(name: str, values: np.ndarray) -> None:
@@ -228,13 +291,13 @@ def _inferred_kind(column: pl.Series, values: pl.Series) -> str:
     return "multiclass"
 
 
-def _classes(column: pl.Series, values: pl.Series, kind: str) -> tuple[Label, ...]:
+def _classes(column: pl.Series, values: pl.Series, kind: type[ClassKind]) -> tuple[Label, ...]:
     if not values.dtype.is_float():
         return tuple(values.to_list())
     fractions = values.filter(values != values.round())
     if fractions.is_empty():
         return tuple(int(value) for value in values)
-    if kind == "multiclass":
+    if kind.whole_numbers:
         row = int((column == fractions[0]).arg_true()[0])
         raise InvalidInputError(
             f"multiclass target {column.name!r} holds {fractions[0]!r} in row {row + 1}, which is "
@@ -243,8 +306,8 @@ def _classes(column: pl.Series, values: pl.Series, kind: str) -> tuple[Label, ..
     return tuple(values.to_list())
 
 
-def _numbers(column: pl.Series) -> pl.Series:
-    """Return a regression target's values; refuse text and infinite values."""
+def _numbers(column: pl.Series, kind: str) -> pl.Series:
+    """Return the values of a target of numbers; refuse text and infinite values."""
     if column.dtype.is_numeric():
         return column
     if column.dtype in (pl.Boolean, pl.Null):
@@ -254,7 +317,7 @@ def _numbers(column: pl.Series) -> pl.Series:
     if len(wrong):
         row = int(wrong[0])
         raise InvalidInputError(
-            f"regression target {column.name!r} holds the text {column[row]!r} in row {row + 1}; "
+            f"{kind} target {column.name!r} holds the text {column[row]!r} in row {row + 1}; "
             "put a number there, leave it empty, or make the target multiclass"
         )
     _check_finite(numbers)

@@ -155,8 +155,8 @@ class TableTaskKind(TaskKind):
     """What a model that is no network is fitted by, see `jointrain.baselines`."""
     said_as_classes: ClassVar[bool] = False
     """Whether text in a column that is said to be of this kind is classes, never numbers."""
-    rare_classes_merge: ClassVar[bool] = False
-    """Whether rare classes can become one class."""
+    takes_order: ClassVar[bool] = False
+    """Whether the user may name all classes in their order, as ``kind:first:second``."""
 
     def prediction_shape(self) -> tuple[int, ...]:
         """Return the shape of a row's prediction, () or (c,)."""
@@ -247,6 +247,19 @@ class ClassKind(TableTaskKind):
     said_as_classes = True
     most_classes: ClassVar[int | None] = None
     """How many classes a target of this kind may have."""
+    rare_classes_merge: ClassVar[bool] = False
+    """Whether rare classes can become one class."""
+    whole_numbers: ClassVar[bool] = False
+    """Whether numbers that are classes have no fraction."""
+
+    @classmethod
+    def ordered(cls, name: str, classes: Classes) -> Classes:  # noqa: ARG003
+        """Return the classes of a column, which are sorted, in the order that tasks have them.
+
+        Raises:
+            InvalidInputError: Their order is not known.
+        """
+        return classes
 
     @classmethod
     def checked_classes(cls, name: str, classes: Classes, size: int | None) -> Classes:

@@ -6,17 +6,28 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from jointrain.task._binary import Binary
+from jointrain.task._count import Count
 from jointrain.task._custom import Custom
 from jointrain.task._kind import TableTaskKind, TaskKind
 from jointrain.task._multiclass import Multiclass
 from jointrain.task._multilabel import Multilabel
+from jointrain.task._ordinal import Ordinal
 from jointrain.task._regression import Regression
 from jointrain.task._sequence import SequenceOfClasses
 
 KINDS: Mapping[str, type[TaskKind]] = MappingProxyType(
     {
         kind.name: kind
-        for kind in (Regression, Binary, Multiclass, Multilabel, SequenceOfClasses, Custom)
+        for kind in (
+            Regression,
+            Count,
+            Binary,
+            Multiclass,
+            Ordinal,
+            Multilabel,
+            SequenceOfClasses,
+            Custom,
+        )
     }
 )
 

@@ -37,6 +37,7 @@ class Multiclass(ClassKind):
     summary = "one of several classes"
     outputs_are_logits = True
     rare_classes_merge = True
+    whole_numbers = True
     stacked_loss = _Softmax()
 
     def default_metrics(self) -> tuple[Metric, ...]:

@@ -25,15 +25,19 @@ class Task:
 
     Args:
         name: What the task is called everywhere, for example the target's column name.
-        kind: ``regression`` (one real number), ``binary`` (one of two classes), ``multiclass``
-            (one of several), ``multilabel`` (several yes/no labels at once), ``sequence`` (a class
+        kind: ``regression`` (one real number), ``count`` (how often something happens), ``binary``
+            (one of two classes), ``multiclass`` (one of several), ``ordinal`` (one of several that
+            have an order), ``multilabel`` (several yes/no labels at once), ``sequence`` (a class
             per position) or ``custom`` (`loss_function` and `size` say what it is).
-        classes: The class labels in the order of the class indices; for ``multilabel`` the labels'
-            names. Empty for the other kinds.
+        classes: The class labels in the order of the class indices, for ``ordinal`` lowest first;
+            for ``multilabel`` the labels' names. Empty for the other kinds.
         loss_function: Maps (output, target) to one loss per row, [b]. Default: squared error for
-            regression, cross-entropy (nats) for the kinds with classes.
+            regression, half the Poisson deviance for counts, the negative log-likelihood (nats) for
+            the kinds with classes.
         metrics: What `evaluate` reports; the first is the one that verdicts are about. Default:
-            RMSE and R2; ROC-AUC and log-loss; accuracy, macro-F1 and log-loss.
+            RMSE and R2; Poisson deviance, MAE and RMSE for counts; ROC-AUC and log-loss; accuracy,
+            macro-F1 and log-loss; for ordinal, ranked probability score, MAE of ranks, quadratic
+            kappa and accuracy.
         size: Width of the head's output; default from the kind and the classes.
 
     Raises:
@@ -99,6 +103,22 @@ class Task:
         return cls(name, "multiclass", _labels(classes))
 
     @classmethod
+    def count(cls, name: str) -> Task:
+        """Return a task that predicts how often something happens: a rate, by a head's logarithm.
+
+        Labels are numbers of 0 or more.
+        """
+        return cls(name, "count")
+
+    @classmethod
+    def ordinal(cls, name: str, classes: int | Sequence[Label]) -> Task:
+        """Return a task that predicts one of several classes (their number, or them, lowest first).
+
+        Its head has an output for each class but one.
+        """
+        return cls(name, "ordinal", _labels(classes))
+
+    @classmethod
     def multilabel(cls, name: str, classes: int | Sequence[Label]) -> Task:
         """Return a task that predicts several yes/no labels at once."""
         return cls(name, "multilabel", _labels(classes))
@@ -127,7 +147,11 @@ class Task:
 
     @property
     def output_size(self) -> int:
-        """Width of the head's output: 1 for regression and binary, else the number of classes."""
+        """Width of the head's output.
+
+        1 for regression, count and binary, one less than classes for ordinal, else the number of
+        classes.
+        """
         assert self.size is not None
         return self.size
 
@@ -239,8 +263,9 @@ class Task:
         """Turn a head's output into predictions: values, or probabilities.
 
         Shape:
-            output: [b, o]. returns: [b] for regression, [b] for binary (probability of the second
-            class), [b, c] for multiclass and multilabel, [b, s, c] for sequences, else as given.
+            output: [b, o]. returns: [b] for regression, [b] for count (the rate), [b] for binary
+            (probability of the second class), [b, c] for multiclass, ordinal and multilabel,
+            [b, s, c] for sequences, else as given.
         """
         return self.rules.predict(output)
 

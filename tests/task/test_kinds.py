@@ -1,0 +1,109 @@
+"""What every kind of task keeps, whichever they are."""
+
+import numpy as np
+import pytest
+import torch
+
+from jointrain import Task
+from jointrain.task import KINDS, TABLE_KINDS
+
+TASKS = [
+    Task.regression("number"),
+    Task.regression("box", 3),
+    Task.count("count"),
+    Task.binary("binary"),
+    Task.multiclass("multiclass", 4),
+    Task.ordinal("ordinal", 4),
+    Task.ordinal("ordinal of two", 2),
+    Task.multilabel("multilabel", 3),
+]
+IN_TABLES = [task for task in TASKS if task.kind in TABLE_KINDS and task.name != "box"]
+ROWS = 12
+
+
+def outputs_and_target(task):
+    generator = torch.Generator().manual_seed(1)
+    outputs = torch.randn(ROWS, task.output_size, generator=generator, dtype=torch.float64)
+    width = () if task.has_classes or task.size == 1 else (task.output_size,)
+    most = len(task.classes) if task.has_classes else 2
+    target = torch.randint(most, (ROWS, *width), generator=generator).double()
+    target[3] = target[7] = torch.nan
+    return outputs, target
+
+
+def test_every_kind_is_tried_here():
+    assert {task.kind for task in TASKS} == KINDS.keys() - {"sequence", "custom"}
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_stacked_loss_and_its_slope_are_those_of_autograd(task):
+    outputs, target = outputs_and_target(task)
+    outputs.requires_grad_()
+    labelled = task.labelled(target)
+    losses = torch.where(labelled, task.unreduced_loss(outputs, target), 0.0)
+    (slope,) = torch.autograd.grad(losses.sum(), outputs)
+    stacked = task.rules.stacked_loss
+    width = 1 if stacked.one_target else task.output_size
+    # two tasks side by side, in one network
+    values = target.nan_to_num().reshape(1, ROWS, width).repeat(1, 1, 2)
+    share = (labelled[:, None] / torch.full((width,), float(width)))[None].repeat(1, 1, 2)
+    share = share.double()
+    found, slopes = stacked(outputs.detach()[None].repeat(1, 1, 2), values, share, task.output_size)
+    half = found[0, :, :width].sum(1)
+    torch.testing.assert_close(half, losses.detach())
+    torch.testing.assert_close(found[0, :, width:].sum(1), half)
+    torch.testing.assert_close(slopes[0, :, : task.output_size], slope)
+    torch.testing.assert_close(slopes[0, :, task.output_size :], slope)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_losses_of_columns_are_the_losses(task):
+    if not task.rules.can_be_columns():
+        pytest.skip("it is computed by itself")
+    outputs, target = outputs_and_target(task)
+    outputs.requires_grad_()
+    found = task.rules.column_losses(outputs[:, None], target[:, None], target.isnan()[:, None])
+    expected = torch.where(task.labelled(target), task.unreduced_loss(outputs, target), 0.0)
+    torch.testing.assert_close(found[:, 0], expected)
+    (slope,) = torch.autograd.grad(found.sum(), outputs)
+    (wanted,) = torch.autograd.grad(expected.sum(), outputs)
+    torch.testing.assert_close(slope, wanted)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_mean_output_has_the_mean_prediction(task):
+    generator = torch.Generator().manual_seed(2)
+    outputs = 3 * torch.randn(ROWS, 5, task.output_size, generator=generator, dtype=torch.float64)
+    each = torch.stack([task.predict(outputs[:, member]) for member in range(5)], 1)
+    found = task.predict(task.rules.mean_output(outputs))
+    torch.testing.assert_close(found, each.mean(1))
+
+
+@pytest.mark.parametrize("task", IN_TABLES, ids=lambda task: task.name)
+def test_a_constant_without_a_row_is_that_of_the_others(task):
+    _, target = outputs_and_target(task)
+    labels = target.numpy()
+    rows = np.array([0, 3, 5])
+    kind = task.in_table
+    found = kind.constants_without(labels, rows)
+    for row, constant in zip(rows, found, strict=True):
+        others = np.delete(labels, row)
+        np.testing.assert_allclose(constant, kind.constant(others[np.isfinite(others)]))
+    assert kind.from_columns(found).shape == (3, *kind.prediction_shape())
+    assert kind.check_constant(found[0]) is None
+
+
+@pytest.mark.parametrize("task", IN_TABLES, ids=lambda task: task.name)
+def test_a_constant_has_the_lowest_loss_of_rows_near_it(task):
+    _, target = outputs_and_target(task)
+    labels = target.numpy()[np.isfinite(target.numpy())]
+    kind = task.in_table
+    # classes are counted once more than they occur
+    labels = np.concatenate([labels, np.arange(len(task.classes))])
+    best = kind.from_columns(kind.constant(labels[: len(labels) - len(task.classes)])[None])
+    prediction = np.repeat(best, len(labels), axis=0)
+    least = kind.row_losses(prediction, labels).mean()
+    for other in (prediction * 1.05, prediction * 0.95):
+        if task.has_classes and other.ndim == 2:
+            other[:, 0] += 1 - other.sum(1)
+        assert kind.row_losses(other, labels).mean() > least - 1e-12
