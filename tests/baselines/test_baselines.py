@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 import safetensors.numpy
+from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
+from sklearn.linear_model import PoissonRegressor
 
 from jointrain.baselines import (
     BASELINES,
@@ -115,6 +117,68 @@ def test_catboost_equals_its_own_regressor(fitted):
     np.testing.assert_allclose(
         fitted("catboost").predict(test)["value"], regressor.predict(test), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_counts_and_ordered_classes(name, tmp_path):
+    """Rates are those of the library's own Poisson model, ordered classes are classes."""
+    _package(name)
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(150, 4)).astype(np.float32)
+    visits = random.poisson(np.exp(inputs[:, 0] - 0.5))
+    grade = np.digitize(inputs[:, 1] + random.normal(size=150), [-1, 1])
+    tasks = [Task.count("visits"), Task.ordinal("grade", 3)]
+    # a joint forest is of one kind
+    tasks = [Task.count("visits"), Task.regression("value")] if name in JOINT else tasks
+    labels = np.stack([visits, grade], axis=1).astype(float)
+    model = fit_baseline(name, inputs, labels, tasks, seed=2)
+    found = model.predict(inputs)
+    rates = found["visits"]
+    assert (rates >= 0).all()
+    expected = {
+        "constant": lambda: np.full(150, visits.mean()),
+        "linear": lambda: _poisson_line(inputs.astype(np.float64), visits),
+        "gradient boosting": lambda: (
+            HistGradientBoostingRegressor(loss="poisson", random_state=2)
+            .fit(inputs, visits)
+            .predict(inputs)
+        ),
+        "extra trees": lambda: (
+            ExtraTreesRegressor(random_state=2).fit(inputs, visits).predict(inputs)
+        ),
+        "lightgbm": lambda: _lightgbm_rates(inputs, visits),
+        "catboost": lambda: _catboost_rates(inputs, visits),
+    }
+    if name in expected:
+        np.testing.assert_allclose(rates, expected[name](), rtol=1e-6)
+    if name not in JOINT:
+        alike = Task.multiclass("grade", 3)
+        other = fit_baseline(name, inputs, labels[:, 1:], [alike], seed=2)
+        np.testing.assert_array_equal(found["grade"], other.predict(inputs)["grade"])
+    model.save(tmp_path)
+    again = BaselineModel.load(tmp_path)
+    assert again.tasks == tuple(tasks)
+    np.testing.assert_array_equal(again.predict(inputs)["visits"], rates)
+
+
+def _poisson_line(inputs, target):
+    scaled = (inputs - inputs.mean(0)) / inputs.std(0)
+    line = PoissonRegressor(alpha=1 / len(target), max_iter=1000).fit(scaled, target)
+    return line.predict(scaled)
+
+
+def _lightgbm_rates(inputs, target):
+    lightgbm = pytest.importorskip("lightgbm")
+    settings = {"objective": "poisson", "verbosity": -1, "num_threads": 1, "seed": 2}
+    settings |= {"deterministic": True, "force_row_wise": True}
+    return lightgbm.train(settings, lightgbm.Dataset(inputs, target), 100).predict(inputs)
+
+
+def _catboost_rates(inputs, target):
+    catboost = pytest.importorskip("catboost")
+    settings = {"loss_function": "Poisson", "random_seed": 2, "verbose": False, "thread_count": 1}
+    model = catboost.CatBoost({**settings, "allow_writing_files": False}).fit(inputs, target)
+    return model.predict(inputs, prediction_type="Exponent")
 
 
 @pytest.mark.parametrize("name", FITTED)

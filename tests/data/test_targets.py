@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jointrain.data import encode_targets, infer_tasks, load_penguins
+from jointrain.data import SupervisedTable, encode_targets, infer_tasks, load_penguins
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 
@@ -106,6 +106,19 @@ def test_large_values_are_not_rounded():
         ([1, 2, 3], {"y": "binary"}, r"'y' has 3 distinct values \(1, 2, 3\)"),
         ([1, 2, 2.5], {"y": "multiclass"}, r"'y' holds 2\.5 in row 3, which is no class"),
         ([1, 2], {"y": "regresion"}, "unknown kind 'regresion'; did you mean 'regression'"),
+        (
+            [1, 2, -3],
+            {"y": "count"},
+            "count target 'y' holds -3 in row 3; counts are whole numbers",
+        ),
+        ([1, None, 2.5], {"y": "count"}, r"count target 'y' holds 2\.5 in row 3; counts are"),
+        (["1", "2", "x"], {"y": "count"}, "count target 'y' holds the text 'x' in row 3"),
+        (["low", "top"], {"y": "ordinal"}, "holds text, such as 'low', whose order is not known"),
+        (["a", "b", "c"], {"y": "ordinal:a:b"}, "'y' holds 'c' in row 3, which its order does not"),
+        ([1, 2, 3], {"y": "ordinal:1:x"}, "holds values such as 1, but its order names 'x'"),
+        ([1, 2, 3], {"y": "ordinal:1"}, "must name two or more classes, each once"),
+        ([1, 2, 3], {"y": "ordinal:1:1:2:3"}, "must name two or more classes, each once"),
+        ([1, 2, 3], {"y": "multiclass:1:2:3"}, "but only ordinal targets have one"),
         ([1, 2], {"z": "binary"}, "a kind is given for 'z', which is no target"),
         ([[1], [2]], None, r"target 'y' holds lists of whole numbers, which can't be predicted"),
         ([dt.date(2020, 1, 1)] * 2, None, "target 'y' holds dates, which"),
@@ -182,3 +195,56 @@ def test_classes_that_are_numbers_are_read_from_text_as_they_are_written():
     for wrong in ("1_0", "ten", "nan", ""):
         with pytest.raises(InvalidInputError, match="in row 1, which is none of its classes"):
             encode_targets(pl.DataFrame({"c": [wrong]}), [task])
+
+
+@pytest.mark.parametrize(
+    "values, kind, classes",
+    [
+        ([3, 1, 2], "ordinal", (1, 2, 3)),
+        ([2.0, 10.0, 1.0], "ordinal", (1, 2, 10)),
+        ([1.3, 1.0, 1.7], "ordinal", (1.0, 1.3, 1.7)),
+        ([3, 1, 2], "ordinal:3:2:1", (3, 2, 1)),
+        ([3, 1], "ordinal:1:2:3", (1, 2, 3)),
+        ([1.5, 1.0], "ordinal:1:1.5", (1.0, 1.5)),
+        ([True, False], "ordinal", (False, True)),
+        (["top", "low", "mid"], "ordinal:low:mid:top", ("low", "mid", "top")),
+        (
+            pl.Series(["top", "low"], dtype=pl.Enum(["low", "mid", "top"])),
+            "ordinal",
+            ("low", "top"),
+        ),
+    ],
+)
+def test_classes_have_the_order_of_numbers_or_the_one_that_is_said(values, kind, classes):
+    frame = pl.DataFrame({"y": values})
+    (task,) = infer_tasks(frame, ["y"], {"y": kind})
+    assert (task.kind, task.classes) == ("ordinal", classes)
+    assert {type(label) for label in task.classes} == {type(classes[0])}
+    labels = encode_targets(frame, [task])[:, 0]
+    assert [task.classes[int(index)] for index in labels] == list(values)
+
+
+def test_counts_are_numbers():
+    frame = pl.DataFrame({"y": [0, None, 7]})
+    (task,) = infer_tasks(frame, ["y"], {"y": "count"})
+    assert task == Task.count("y")
+    np.testing.assert_array_equal(encode_targets(frame, [task])[:, 0], [0, np.nan, 7])
+
+
+def test_a_count_is_only_assumed_where_it_is_said():
+    assert infer_tasks(pl.DataFrame({"y": [0, 1, 7]}), ["y"])[0].kind == "regression"
+
+
+def test_a_gap_between_ordered_numbers_gets_a_word():
+    frame = pl.DataFrame({"y": [1, 2, 5, 1] * 5, "x": [*range(20)]})
+    said = SupervisedTable.prepare(frame, "y", kinds={"y": "ordinal"}).notes
+    assert any("never holds 3, 4" in note and "y=ordinal:1:2:3:4:5 keeps" in note for note in said)
+    said = SupervisedTable.prepare(frame, "y", kinds={"y": "ordinal:1:2:3:4:5"})
+    assert said.tasks[0].classes == (1, 2, 3, 4, 5)
+    assert not any("never holds" in note or "rare" in note for note in said.notes)
+
+
+def test_rare_classes_of_an_order_are_not_merged():
+    frame = pl.DataFrame({"y": [1, 2, 3, 3, 3, 3, 3] * 2, "x": [*range(14)]})
+    with pytest.raises(InvalidInputError, match="ordinal target 'y' has no place for 'other'"):
+        SupervisedTable.prepare(frame, "y", kinds={"y": "ordinal"}, rare="merge")

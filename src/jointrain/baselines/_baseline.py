@@ -78,8 +78,9 @@ class TargetBaseline(Baseline):
         """Return a model fitted to counts; here as to other numbers.
 
         Args:
-            inputs, seed: As in `fit`.
+            inputs: In single precision.
             target: Whole numbers of 0 or more that take at least two values.
+            seed: Seed of all random choices.
         """
         return self.fit(inputs, target, 0, seed)
 

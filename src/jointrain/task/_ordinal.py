@@ -220,12 +220,11 @@ def quadratic_kappa(prediction: Tensor, target: Tensor) -> float:
         return float("nan")
     chosen, wanted = _median(prediction).double(), target.double()
     # 1 minus the mean square of differences over that of independent draws
-    expected = (
-        chosen.var(correction=0) + wanted.var(correction=0) + (chosen.mean() - wanted.mean()) ** 2
-    )
-    if not bool(expected > 0):
-        return float("nan")
-    return float(1 - (chosen - wanted).square().mean() / expected)
+    apart, wanted_apart = chosen - chosen.mean(), wanted - wanted.mean()
+    shared = 2 * (apart * wanted_apart).mean()
+    expected = apart.square().mean() + wanted_apart.square().mean()
+    expected = expected + (chosen.mean() - wanted.mean()).square()
+    return float(shared / expected) if bool(expected > 0) else float("nan")
 
 
 def _median_accuracy(prediction: Tensor, target: Tensor) -> float:

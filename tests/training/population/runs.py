@@ -18,7 +18,9 @@ TASKS = (
     Task.multilabel("tags", 3),
     Task.regression("age"),
 )
-BY_NAME = {task.name: task for task in TASKS}
+LATER = (Task.count("visits"), Task.ordinal("grade", 4))
+"""Tasks of some cases only."""
+BY_NAME = {task.name: task for task in (*TASKS, *LATER)}
 
 TOLERANCE = 1e-7
 """Adam turns a gradient that is zero but for rounding, 1e-17, into 1e-9 of its learning rate."""
@@ -36,7 +38,11 @@ def make_data(rows: int, features: int = 5, seed: int = 0, dtype=torch.float64) 
         "box": z[:, 3:5].clone(),
         "tags": (z[:, :3] > 0.2).to(dtype),
         "age": z[:, 5].clone(),
+        "visits": (3 * z[:, 0] + 3).round(),
+        "grade": (2 * z[:, 1] + 2).floor().clamp(0, 3),
     }
+    targets["visits"][4::11] = torch.nan
+    targets["grade"][3::5] = torch.nan
     targets["price"][::3] = torch.nan
     targets["age"][5 : rows // 2] = torch.nan
     targets["kind"][1::7] = -100
@@ -48,7 +54,7 @@ def make_data(rows: int, features: int = 5, seed: int = 0, dtype=torch.float64) 
 
 def make_run(
     *,
-    tasks: tuple[str, ...] = tuple(BY_NAME),
+    tasks: tuple[str, ...] = tuple(task.name for task in TASKS),
     seed: int = 0,
     width: int = 10,
     depth: int = 2,

@@ -38,6 +38,12 @@ CASES = {
     "separate classes": {"tasks": ("kind",), "schedule": Separate(), "seed": 2},
     "separate labels": {"tasks": ("tags",), "schedule": Separate(), "dropout": 0.5},
     "separate decision": {"tasks": ("sold",), "schedule": Separate()},
+    "counts": {"tasks": ("visits",), "schedule": Separate()},
+    "ordered classes": {"tasks": ("grade",), "schedule": Separate(), "calibrated": True},
+    "counts and ordered classes": {"tasks": ("visits", "price", "grade", "kind")},
+    "counts and ordered classes in turn": {
+        "tasks": ("grade", "visits"), "schedule": Alternating(), "calibrated": True,
+    },
     "weights": {"weights": {"price": 3.0, "sold": 0.0, "kind": 0.2}},
     "adam": {"optimizer": ADAM},
     "adam in turn": {"optimizer": ADAM, "schedule": Alternating()},
