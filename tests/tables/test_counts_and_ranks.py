@@ -7,6 +7,7 @@ import pytest
 from jointrain import Recipe, Study, SupervisedTable, Task, fit_table
 from jointrain.bundle import load_bundle, save_bundle
 from jointrain.tables._blend import blend_weights, choose_blends
+from jointrain.training import Separate
 
 KINDS = {"visits": "count", "grade": "ordinal", "level": "ordinal:low:mid:top"}
 QUICK = Recipe(width=16, epochs=30, ensemble=2)
@@ -86,12 +87,15 @@ def test_a_network_of_any_kind_has_them():
 
 
 def test_a_study_compares_and_blends_them():
-    study = Study(table(120), [Recipe(name="joint", width=8, epochs=4, ensemble=1)], folds=2)
-    result = study.run()
+    quick = {"width": 8, "epochs": 4, "ensemble": 1}
+    recipes = [Recipe(name="separate", schedule=Separate(), **quick), Recipe(name="joint", **quick)]
+    result = Study(table(120), recipes, folds=2, workers=1).run()
     rows = result.table
     found = rows.filter(pl.col("task") == "visits")["metric"].unique().sort().to_list()
     assert found == ["MAE", "Poisson deviance", "RMSE"]
     assert np.isfinite(rows.filter(pl.col("metric") == "RPS")["value"]).all()
+    assert set(result.blends) == set(KINDS)
+    assert "grade: ordinal of 3 classes, 120 labels" in result.to_markdown()
 
 
 def test_blends_of_counts_are_kept_by_their_deviance():
