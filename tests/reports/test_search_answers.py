@@ -6,6 +6,7 @@ import pytest
 
 from jointrain import Recipe, Task
 from jointrain.reports import report_groups, report_shared_depth, report_weights
+from jointrain.studies import Measured
 from jointrain.studies.searches import Affinity, Candidates, GroupResult, ShareResult, WeighResult
 
 TASKS = (Task.regression("a"), Task.regression("b"))
@@ -27,7 +28,7 @@ def candidates(errors, *, choices, reference, seconds=None, noise=0.02, seed=0):
         for fold in range(5)
     ]  # fmt: skip
     return Candidates(
-        TASKS, tuple(errors), tuple(choices), pl.DataFrame(rows), "separate", reference,
+        Measured(TASKS, tuple(errors), pl.DataFrame(rows)), tuple(choices), "separate", reference,
         seconds=seconds or dict.fromkeys(errors, 1.0),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 
 from jointrain import Recipe, Task
 from jointrain.reports import report_groups
+from jointrain.studies import Measured
 from jointrain.studies.searches import Affinity, Candidates, GroupResult
 from jointrain.tables import SEPARATE
 
@@ -33,9 +34,8 @@ def found():
         for fold in range(5)
     ]  # fmt: skip
     names = tuple(recipes)
-    candidates = Candidates(
-        tuple(map(Task.regression, TASKS)), names, names, pl.DataFrame(rows), SEPARATE, SEPARATE
-    )
+    measured = Measured(tuple(map(Task.regression, TASKS)), names, pl.DataFrame(rows))
+    candidates = Candidates(measured, names, SEPARATE, SEPARATE)
     shared = np.array([[55, 10, 40], [10, 55, 50], [40, 50, 95]])
     affinity = Affinity(TASKS, np.full((1, 3, 3), 0.015), "gradient", shared)
     return GroupResult(candidates, recipes, affinity)
@@ -71,8 +71,9 @@ def test_where_nothing_is_shared_it_is_said_of_all_targets(found):
 def test_what_a_budget_cut_is_said_and_one_fold_is_a_first_look(found):
     one = found.candidates.table.filter(pl.col("fold") == 0)
     cut = "budget of 30 s: 1 fold of 5 were measured"
+    measured = replace(found.candidates.measured, table=one)
     report = report_groups(
-        replace(found, candidates=replace(found.candidates, table=one, notes=(cut,)))
+        replace(found, candidates=replace(found.candidates, measured=measured, notes=(cut,)))
     )
     assert report.json["notes"] == [cut]
     assert "- Budget of 30 s: 1 fold of 5 were measured." in report.markdown("which?").splitlines()

@@ -10,8 +10,8 @@ import pytest
 from jointrain import Recipe, Study, SupervisedTable
 from jointrain.studies import _budget, _pace, run_within_budget
 from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
+from jointrain.studies._measurements import Measurements
 from jointrain.studies._pace import Clock, Level, chosen_level
-from jointrain.studies._study import Measurements
 from jointrain.tables import SEPARATE, default_recipes, named_recipes
 from jointrain.tables._fold_runs import FoldJob
 

@@ -237,14 +237,14 @@ def test_delta_m_over_some_targets(result):
 
 def test_seeds_on_the_same_rows_are_counted_as_what_they_are(result):
     # 90 rows cut anew by the second seed: nearly 2 (3 - 1) degrees of freedom
-    freedom = estimate_change(result._changes("joint", SEPARATE)["y1"]).freedom
+    freedom = estimate_change(result.measured.changes("joint", SEPARATE)["y1"]).freedom
     assert 3.3 < freedom < 4
     # three groups in three folds: the second seed tests the same groups again
     table = related_table()
     frame = table.frame.with_columns(ward=pl.int_range(pl.len()) // 30)
     grouped = SupervisedTable.prepare(frame, ["y1", "y2"], group_column="ward")
     again = Study(grouped, default_recipes(replace(QUICK, epochs=1)), (), folds=3, seeds=2)
-    changes = again.run(workers=1)._changes("joint", SEPARATE)
+    changes = again.run(workers=1).measured.changes("joint", SEPARATE)
     assert estimate_change(changes["y1"]).freedom == pytest.approx(2)
 
 

@@ -2,9 +2,11 @@
 
 from jointrain.studies._budget import run_within_budget
 from jointrain.studies._changes import relative_changes
-from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide, together_of
+from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide
 from jointrain.studies._given_runs import RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._measured import Measured
+from jointrain.studies._measurements import StudyInterrupted
 from jointrain.studies._seeds_needed import SeedsNeeded
 from jointrain.studies._shipped_model import fit_shipped
 from jointrain.studies._statistics import (
@@ -15,8 +17,8 @@ from jointrain.studies._statistics import (
     corrected_resampled_t_test,
     delta_m,
 )
-from jointrain.studies._study import Study, StudyInterrupted
-from jointrain.studies._study_result import SHIPPED, StudyResult
+from jointrain.studies._study import Study
+from jointrain.studies._study_result import SHIPPED, StudyResult, together_of
 
 __all__ = [
     "CHEAPER",
@@ -24,6 +26,7 @@ __all__ = [
     "SHIPPED",
     "Comparison",
     "Decision",
+    "Measured",
     "RunVerdicts",
     "SeedsNeeded",
     "Study",

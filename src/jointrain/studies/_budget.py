@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from jointrain.baselines import CONSTANT, JOINT, why_not_joint
+from jointrain.studies._measurements import Measurements, open_store
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
-from jointrain.studies._study import Measurements, Study, open_store
+from jointrain.studies._plan import StudyPlan
 from jointrain.studies._study_result import StudyResult
 from jointrain.system.worker_processes import warm_up
 from jointrain.tables import FURTHER, SEPARATE, Recipe, named_recipes
@@ -40,7 +41,7 @@ _Answer = Callable[[StudyResult, float, int], None]
 
 
 def run_within_budget(
-    study: Study,
+    study: StudyPlan,
     seconds: float,
     *,
     base: Recipe | None = None,
@@ -89,7 +90,7 @@ class _BudgetedStudy:
 
     def __init__(
         self,
-        study: Study,
+        study: StudyPlan,
         clock: Clock,
         base: Recipe | None,
         further: bool,

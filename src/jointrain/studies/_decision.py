@@ -12,16 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from jointrain.baselines import CONSTANT
 from jointrain.studies._statistics import FEWEST_FOLDS, Comparison, Verdict
 from jointrain.tables import SEPARATE
-from jointrain.training.sampling import Alternating, Separate
-
-if TYPE_CHECKING:
-    from jointrain.studies._study_result import StudyResult
 
 CHEAPER = 0.9
 """Together counts as cheaper than apart if it takes less than this share of the time."""
@@ -117,45 +112,6 @@ class Decision:
             "no_verdict": list(self.unscored),
             "cost_of_together": None if math.isnan(self.cost) else round(self.cost, 3),
         }
-
-
-def figures_of(result: StudyResult) -> StudyFigures:
-    """Return what a decision is taken from, of a study."""
-    study = result.study
-    models = [name for name in result.recipe_names if name != CONSTANT]
-
-    @cache
-    def against_constant() -> dict[str, dict[str, Comparison]]:
-        # whether any of them is better is one question, so they are judged together
-        return result.judge(models, CONSTANT)[0]
-
-    def by_task(model: str, reference: str) -> Mapping[str, Comparison]:
-        if reference == CONSTANT:
-            return against_constant()[model]
-        return result.compare(model, reference)
-
-    return StudyFigures(
-        tuple(task.name for task in study.table.tasks),
-        tuple(recipe.name for recipe in study.recipes),
-        together_of(result),
-        tuple(name for name in study.baselines if name != CONSTANT),
-        CONSTANT in study.baselines,
-        by_task,
-        result.overall,
-        {name: spent / max(result.runs(name), 1) for name, spent in result.seconds.items()},
-        result.folds_done,
-    )
-
-
-def together_of(result: StudyResult) -> str | None:
-    """Return the recipe that stands for training together: ``joint``, else the first joint one.
-
-    Where there is none, it is the first that alternates; None if targets are only trained apart.
-    """
-    others = [one for one in result.study.recipes if not isinstance(one.schedule, Separate)]
-    joint = [one for one in others if not isinstance(one.schedule, Alternating)]
-    names = [one.name for one in joint or others]
-    return "joint" if "joint" in names else names[0] if names else None
 
 
 def decide(figures: StudyFigures) -> Decision:

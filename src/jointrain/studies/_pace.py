@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
+from jointrain.studies._measurements import Measurements
+from jointrain.studies._plan import StudyPlan
 from jointrain.studies._row_sample import sample_rows
 from jointrain.studies._run_store import RunStore
-from jointrain.studies._study import Measurements, Study
 from jointrain.system.cores import available_cores
 from jointrain.tables import SEPARATE, Recipe
 
@@ -142,7 +143,7 @@ class Pace:
         workers: Processes; None for one for each core.
     """
 
-    def __init__(self, study: Study, clock: Clock, workers: int | None) -> None:
+    def __init__(self, study: StudyPlan, clock: Clock, workers: int | None) -> None:
         self.study, self.clock = study, clock
         self.workers = workers or available_cores()
         # seconds of a fold in a process, by name
@@ -212,7 +213,7 @@ class FirstLooks:
 
     def __init__(
         self,
-        study: Study,
+        study: StudyPlan,
         recipes: Sequence[Recipe],
         pace: Pace,
         cuts: Cuts,
@@ -290,7 +291,7 @@ class FirstLooks:
                 break
         return found
 
-    def measurements(self, study: Study) -> Measurements:
+    def measurements(self, study: StudyPlan) -> Measurements:
         """Return measurements in processes, with the store."""
         return Measurements(
             study, workers=self._plan.workers, store=self._store, progress=self._progress
@@ -308,7 +309,7 @@ class FirstLooks:
         study = replace(self._at(level), baselines=self._trial_baselines)
         return Measurements(study, workers=1, progress=self._progress)
 
-    def _at(self, level: Level) -> Study:
+    def _at(self, level: Level) -> StudyPlan:
         """Return the study of the first recipes, as single networks, at a level."""
         table = level.table(self._study.table, self._study.seed)
         recipes = [level.recipe(recipe, len(table.frame)) for recipe in self._recipes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,6 @@ from jointrain.studies._statistics import Comparison
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from jointrain.studies._study_result import StudyResult
 
 _PANELS_ACROSS = 5
 MOST_PANELS = 20
@@ -34,7 +32,7 @@ _COLORS = {
 Panels = dict[str, dict[str, Comparison]]
 
 
-def plot_changes(result: StudyResult, recipes: tuple[str, ...] = ()) -> Figure:
+def plot_changes(panels: Panels, recipes: Collection[str], baselines: Collection[str]) -> Figure:
     """Return a figure of changes with the intervals that decide: all targets first, then each one.
 
     All panels in percent have one axis. It shows what is said of the recipes of most targets in
@@ -42,8 +40,9 @@ def plot_changes(result: StudyResult, recipes: tuple[str, ...] = ()) -> Figure:
     more targets than panels, those with the largest changes by a recipe are shown.
 
     Args:
-        result: What to show.
-        recipes: Which recipes and baselines, from top to bottom; default all but the constant.
+        panels: What to show, by title and name, Delta-m first; all of the same names.
+        recipes: Names of the recipes.
+        baselines: Names of the baselines.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -54,10 +53,10 @@ def plot_changes(result: StudyResult, recipes: tuple[str, ...] = ()) -> Figure:
         raise MissingDependencyError(
             "plots need matplotlib; install it with: pip install 'jointrain[plots]'"
         ) from None
-    names, panels = _panels(result, recipes)
+    names = list(next(iter(panels.values())))
     targets = len(panels) - 1
-    panels = _chosen_panels(panels, result)
-    limit = _limit(panels, [name for name in names if name not in result.study.baselines])
+    panels = _chosen_panels(panels, recipes)
+    limit = _limit(panels, [name for name in names if name not in baselines])
     across = min(len(panels), _PANELS_ACROSS)
     down = math.ceil(len(panels) / across)
     figure = Figure(
@@ -92,29 +91,11 @@ def plot_changes(result: StudyResult, recipes: tuple[str, ...] = ()) -> Figure:
     return figure
 
 
-def _panels(result: StudyResult, recipes: tuple[str, ...]) -> tuple[tuple[str, ...], Panels]:
-    """Return what the rows of each panel are, and the panels, Delta-m first."""
-    from jointrain.studies._study_result import SHIPPED
-
-    names = recipes or tuple(name for name in result.comparisons if name != "constant")
-    by_recipe = {name: result.compare(name) for name in names}
-    overall = {name: result.delta_m[name] for name in names}
-    if result.fold_results and not recipes:
-        names = (*names, SHIPPED)
-        by_recipe[SHIPPED] = result.shipped_comparisons
-        overall[SHIPPED] = result.shipped_delta_m
-    panels = {"all targets (Delta-m)": overall}
-    for task in result.study.table.tasks:
-        panels[task.name] = {name: by_recipe[name][task.name] for name in names}
-    return names, panels
-
-
-def _chosen_panels(panels: Panels, result: StudyResult) -> Panels:
+def _chosen_panels(panels: Panels, recipes: Collection[str]) -> Panels:
     """Return at most `MOST_PANELS` panels, in the order of the targets."""
     if len(panels) <= MOST_PANELS:
         return panels
     overall, *targets = panels
-    recipes = [recipe.name for recipe in result.study.recipes]
 
     def size(target: str) -> float:
         sizes = [

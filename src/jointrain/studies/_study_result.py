@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +12,16 @@ import polars as pl
 
 from jointrain.baselines import CONSTANT
 from jointrain.errors import InvalidInputError, closest
-from jointrain.studies._changes import fold_overlaps, task_changes
-from jointrain.studies._decision import Decision, decide, figures_of
+from jointrain.studies._changes import fold_overlaps
+from jointrain.studies._decision import Decision, StudyFigures, decide
+from jointrain.studies._measured import Measured
+from jointrain.studies._plan import StudyPlan
 from jointrain.studies._statistics import (
     MARGIN,
-    Changes,
     Comparison,
     Verdict,
     conclude,
     estimate_change,
-    judge_all,
     mean_estimate,
 )
 from jointrain.tables import (
@@ -36,11 +36,10 @@ from jointrain.tables import (
     left_out_constants,
     measured_rows,
 )
+from jointrain.training.sampling import Alternating, Separate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from jointrain.studies._study import Study
 
 SHIPPED = "shipped model"
 """Name, in reports, of the model that is put together from the best recipes."""
@@ -63,7 +62,7 @@ class StudyResult:
         cut_short: Whether the time was over before all of the saved model was trained.
     """
 
-    study: Study
+    study: StudyPlan
     table: pl.DataFrame
     seconds: dict[str, float]
     folds: Sequence[Fold] = ()
@@ -85,8 +84,8 @@ class StudyResult:
 
     def values(self, recipe: str, task: str, metric: str) -> np.ndarray:
         """Return a metric over seeds and folds, [J], NaN where it is undefined or was not run."""
-        known = self._shipped_values if recipe == SHIPPED else self._values
-        return known.get((recipe, task, metric), np.full(len(self._order), np.nan))
+        measured = self._with_shipped if recipe == SHIPPED else self.measured
+        return measured.values(recipe, task, metric)
 
     def runs(self, recipe: str) -> int:
         """Return on how many folds, of all seeds, a recipe or baseline was run."""
@@ -94,73 +93,32 @@ class StudyResult:
         return len(chosen.select("seed", "fold").unique())
 
     @cached_property
-    def _order(self) -> pl.DataFrame:
-        return self.table.select("seed", "fold").unique().sort("seed", "fold")
-
-    @cached_property
-    def _values(self) -> dict[tuple[object, ...], np.ndarray]:
-        return self._by_fold(self.table)
-
-    @cached_property
-    def _shipped_values(self) -> dict[tuple[object, ...], np.ndarray]:
-        return self._by_fold(self.shipped_table)
-
-    def _by_fold(self, table: pl.DataFrame) -> dict[tuple[object, ...], np.ndarray]:
-        names = table.select("recipe", "task", "metric").unique(maintain_order=True)
-        placed = table.join(names.with_row_index("row"), on=names.columns).join(
-            self._order.with_row_index("column"), on=["seed", "fold"]
+    def measured(self) -> Measured:
+        """The figures of recipes and baselines, by which they are compared."""
+        return Measured(
+            tuple(self.study.table.tasks),
+            tuple(self.recipe_names),
+            self.table,
+            self._overlaps(),
+            self.margin,
         )
-        values = np.full((len(names), len(self._order)), np.nan)
-        values[placed["row"].to_numpy(), placed["column"].to_numpy()] = placed["value"].to_numpy()
-        return dict(zip(names.iter_rows(), values, strict=True))
 
     @cached_property
-    def _label_counts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Labels in the test and training part of each fold, [J] each, by task."""
-        keys = ["seed", "fold"]
-        found = {}
-        for (task,), part in self.table.partition_by("task", as_dict=True).items():
-            once = part.unique(keys, keep="first")
-            rows = self._order.join(once, on=keys, how="left", maintain_order="left")
-            found[str(task)] = rows["test_rows"].to_numpy(), rows["train_rows"].to_numpy()
-        return found
+    def _with_shipped(self) -> Measured:
+        """As `measured`, with the shipped model."""
+        both = pl.concat([self.table, self.shipped_table.select(self.table.columns)])
+        return replace(self.measured, names=(*self.measured.names, SHIPPED), table=both)
 
-    @cached_property
-    def _overlaps(self) -> dict[str, np.ndarray] | None:
-        """As `fold_overlaps`, in the order of the values; None if the folds are not known."""
+    def _overlaps(self) -> dict[str, np.ndarray]:
+        """As `fold_overlaps`, in the order of the values; empty if the folds are not known."""
         table = self.study.table
         by_number = {(fold.seed, fold.number): fold for fold in self.folds}
-        numbers = list(self._order.iter_rows())
-        if any(number not in by_number for number in numbers):
-            return None
-        folds = [by_number[number] for number in numbers]
-        return fold_overlaps(table.tasks, table.labels(), folds, table.groups)
-
-    def _was_run(self, name: str) -> np.ndarray:
-        """Return on which folds of all seeds a recipe or baseline was run, [J]."""
-        rows = (self.shipped_table if name == SHIPPED else self.table).filter(recipe=name)
-        known = set(rows.select("seed", "fold").unique().iter_rows())
-        return np.array([number in known for number in self._order.iter_rows()], dtype=bool)
-
-    def _changes(self, name: str, reference: str) -> dict[str, Changes]:
-        run = self._was_run(name) & self._was_run(reference)
-        seeds = self._order["seed"].to_numpy()[run]
-        changes = {}
-        for task in self.study.table.tasks:
-            metric = task.primary_metric
-            test_rows, train_rows = self._label_counts[task.name]
-            overlap = None if self._overlaps is None else self._overlaps[task.name]
-            changes[task.name] = task_changes(
-                self.values(name, task.name, metric.name)[run],
-                self.values(reference, task.name, metric.name)[run],
-                metric,
-                test_rows=test_rows[run],
-                train_rows=train_rows[run],
-                seeds=seeds,
-                overlap=None if overlap is None else overlap[np.ix_(run, run)],
-                margin=self.margin,
-            )
-        return changes
+        order = self.table.select("seed", "fold").unique().sort("seed", "fold")
+        folds = [by_number.get(number) for number in order.iter_rows()]
+        known = [fold for fold in folds if fold is not None]
+        if len(known) < len(folds):
+            return {}
+        return fold_overlaps(table.tasks, table.labels(), known, table.groups)
 
     def judge(
         self, names: Sequence[str], reference: str = SEPARATE
@@ -180,12 +138,8 @@ class StudyResult:
         Raises:
             InvalidInputError: The study holds no such recipe.
         """
-        for name in (*names, reference):
-            if name not in (*self.recipe_names, SHIPPED):
-                raise InvalidInputError(
-                    f"the study has no recipe {name!r}{closest(name, self.recipe_names)}"
-                )
-        return judge_all({name: self._changes(name, reference) for name in names})
+        measured = self._with_shipped if SHIPPED in (*names, reference) else self.measured
+        return measured.judge(names, reference)
 
     def overall(
         self, recipe: str, reference: str, tasks: Sequence[str] | None = None, among: int = 1
@@ -199,7 +153,8 @@ class StudyResult:
             among: From how many recipes or baselines the answer picks; the interval holds for all
                 of them. Against separate training it is never narrower than that of `delta_m`.
         """
-        given = self._changes(recipe, reference)
+        measured = self._with_shipped if SHIPPED in (recipe, reference) else self.measured
+        given = measured.changes(recipe, reference)
         each = {task: estimate_change(given[task]) for task in tasks or given}
         names = [one.name for one in self.study.recipes if one.name != SEPARATE]
         family = next((f for f in (names, self.study.baselines) if recipe in f), ())
@@ -245,7 +200,17 @@ class StudyResult:
         """
         from jointrain.studies._plot import plot_changes
 
-        return plot_changes(self)
+        names = [name for name in self.comparisons if name != CONSTANT]
+        by_name = {name: self.compare(name) for name in names}
+        overall = {name: self.delta_m[name] for name in names}
+        if self.fold_results:
+            by_name[SHIPPED] = self.shipped_comparisons
+            overall[SHIPPED] = self.shipped_delta_m
+        panels = {"all targets (Delta-m)": overall}
+        for task in self.study.table.tasks:
+            panels[task.name] = {name: found[task.name] for name, found in by_name.items()}
+        recipes = [recipe.name for recipe in self.study.recipes]
+        return plot_changes(panels, recipes, self.study.baselines)
 
     @cached_property
     def decision(self) -> Decision:
@@ -297,7 +262,7 @@ class StudyResult:
         """
         if recipe not in self.recipe_names:
             raise InvalidInputError(
-                f"the study has no recipe {recipe!r}{closest(recipe, self.recipe_names)}"
+                f"there is no recipe {recipe!r}{closest(recipe, self.recipe_names)}"
             )
         count = len(self.study.table.frame)
         total: dict[str, np.ndarray] = {}
@@ -455,6 +420,45 @@ class StudyResult:
     def shipped_comparisons(self) -> dict[str, Comparison]:
         """How the shipped model compares with separate training, by task; nested."""
         return self._shipped_against_separate[0]
+
+
+def figures_of(result: StudyResult) -> StudyFigures:
+    """Return what a decision is taken from, of a study."""
+    study = result.study
+    models = [name for name in result.recipe_names if name != CONSTANT]
+
+    @cache
+    def against_constant() -> dict[str, dict[str, Comparison]]:
+        # whether any of them is better is one question, so they are judged together
+        return result.judge(models, CONSTANT)[0]
+
+    def by_task(model: str, reference: str) -> Mapping[str, Comparison]:
+        if reference == CONSTANT:
+            return against_constant()[model]
+        return result.compare(model, reference)
+
+    return StudyFigures(
+        tuple(task.name for task in study.table.tasks),
+        tuple(recipe.name for recipe in study.recipes),
+        together_of(result),
+        tuple(name for name in study.baselines if name != CONSTANT),
+        CONSTANT in study.baselines,
+        by_task,
+        result.overall,
+        {name: spent / max(result.runs(name), 1) for name, spent in result.seconds.items()},
+        result.folds_done,
+    )
+
+
+def together_of(result: StudyResult) -> str | None:
+    """Return the recipe that stands for training together: ``joint``, else the first joint one.
+
+    Where there is none, it is the first that alternates; None if targets are only trained apart.
+    """
+    others = [one for one in result.study.recipes if not isinstance(one.schedule, Separate)]
+    joint = [one for one in others if not isinstance(one.schedule, Alternating)]
+    names = [one.name for one in joint or others]
+    return "joint" if "joint" in names else names[0] if names else None
 
 
 def _common_rows(results: Sequence[FoldResult]) -> np.ndarray:

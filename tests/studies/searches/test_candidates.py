@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from jointrain import InvalidInputError, Study
+from jointrain.studies._measured import Measured
 from jointrain.studies._pace import Pace
 from jointrain.studies.searches import Candidates
 from jointrain.studies.searches._candidates import Evaluator
@@ -28,7 +29,8 @@ def candidates(values: dict[str, np.ndarray], folds: int = 5, **more) -> Candida
     ]  # fmt: skip
     names = tuple(values)
     settings = {"baseline": names[0], "reference": names[0], **more}
-    return Candidates((Task.regression("y"),), names, names, pl.DataFrame(rows), **settings)
+    measured = Measured((Task.regression("y"),), names, pl.DataFrame(rows))
+    return Candidates(measured, names, **settings)
 
 
 def test_the_best_of_many_equals_is_rarely_called_better():
@@ -82,7 +84,8 @@ def two_tasks(values: dict[str, np.ndarray], undefined: np.ndarray, noise: float
     gaps = pl.Series(np.tile(undefined, len(values)))
     second = second.with_columns(value=pl.when(gaps).then(np.nan).otherwise("value"))
     tasks = (Task.regression("y"), Task.regression("z"))
-    return replace(first, tasks=tasks, table=pl.concat([first.table, second]))
+    table = pl.concat([first.table, second])
+    return replace(first, measured=replace(first.measured, tasks=tasks, table=table))
 
 
 def test_a_task_that_can_hardly_be_scored_has_no_say():

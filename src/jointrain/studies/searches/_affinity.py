@@ -126,7 +126,7 @@ class Affinity:
         """
         from jointrain.studies.searches._affinity_plot import plot_affinity
 
-        return plot_affinity(self)
+        return plot_affinity(self.tasks, self.runs, self.readable)
 
 
 class AffinityTrainer(Trainer):

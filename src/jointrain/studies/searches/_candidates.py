@@ -7,25 +7,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
-from jointrain.studies._changes import fold_overlaps, task_changes
+from jointrain.studies._measured import Measured
+from jointrain.studies._measurements import Measurements
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
+from jointrain.studies._plan import StudyPlan
 from jointrain.studies._statistics import (
     MARGIN,
-    Changes,
     Comparison,
     check_margin,
     estimate_change,
     judge_all,
     mean_estimate,
 )
-from jointrain.studies._study import Measurements, Study
 from jointrain.system.worker_processes import warm_up
 from jointrain.tables import SEPARATE, Recipe
 from jointrain.task import Task
@@ -42,72 +41,41 @@ class Candidates:
     """What was measured of each candidate on the folds, and which one it speaks for.
 
     Args:
-        tasks: The tasks.
-        names: All that was measured.
-        choices: Those of them that may be chosen; the earlier of two that are equally good is.
-        table: A row for each recipe, task, metric, fold and seed, with its value.
+        measured: The figures of all that was measured.
+        choices: Those that may be chosen; the earlier of two that are equally good is.
         baseline: The candidate that Delta-m is relative to.
         reference: The candidate that is kept unless another one is shown to be better.
         importance: How much a task's change counts in Delta-m, by task; 1 for tasks left out.
         seconds: Time spent on each candidate.
-        overlaps: As `fold_overlaps`, by task, folds in the order of seeds and numbers; empty if the
-            folds are not known.
-        margin: Changes up to this many percent do not matter, as in `StudyResult`.
         notes: What a budget cut, in words.
     """
 
-    tasks: tuple[Task, ...]
-    names: tuple[str, ...]
+    measured: Measured
     choices: tuple[str, ...]
-    table: pl.DataFrame
     baseline: str
     reference: str
     importance: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    overlaps: Mapping[str, np.ndarray] = field(default_factory=dict)
-    margin: float = MARGIN
     notes: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks."""
+        return self.measured.tasks
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that was measured."""
+        return self.measured.names
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """A row for each candidate, task, metric, fold and seed, with its value."""
+        return self.measured.table
 
     def values(self, name: str, task: str, metric: str) -> np.ndarray:
         """Return a metric of a candidate over seeds and folds, [J], NaN where it is undefined."""
-        return self._values[name, task, metric]
-
-    @cached_property
-    def _values(self) -> dict[tuple[Any, ...], np.ndarray]:
-        parts = self.table.sort("seed", "fold").partition_by(
-            "recipe", "task", "metric", as_dict=True, maintain_order=True
-        )
-        return {key: part["value"].to_numpy() for key, part in parts.items()}
-
-    @cached_property
-    def _rows(self) -> dict[tuple[Any, ...], pl.DataFrame]:
-        """The rows of each task's first metric by candidate and task, in the order of the folds."""
-        primary = {task.name: task.primary_metric.name for task in self.tasks}
-        rows = self.table.filter(pl.col("metric") == pl.col("task").replace_strict(primary))
-        return rows.sort("seed", "fold").partition_by(
-            "recipe", "task", as_dict=True, maintain_order=True
-        )
-
-    def _changes(self, name: str, against: str) -> dict[str, Changes]:
-        for given in (name, against):
-            if given not in self.names:
-                raise InvalidInputError(
-                    f"there is no candidate {given!r}{closest(given, self.names)}"
-                )
-        found = {}
-        for task in self.tasks:
-            rows = self._rows[against, task.name]
-            found[task.name] = task_changes(
-                self._rows[name, task.name]["value"].to_numpy(),
-                rows["value"].to_numpy(),
-                task.primary_metric,
-                test_rows=rows["test_rows"].to_numpy(),
-                train_rows=rows["train_rows"].to_numpy(),
-                seeds=rows["seed"].to_numpy(),
-                overlap=self.overlaps.get(task.name),
-                margin=self.margin,
-            )
-        return found
+        return self.measured.values(name, task, metric)
 
     def changes(self, name: str, against: str | None = None) -> dict[str, np.ndarray]:
         """Return the changes of the first metric by task, [J] each: in percent, see `unit_of`.
@@ -119,7 +87,7 @@ class Candidates:
         Raises:
             InvalidInputError: There is no such candidate.
         """
-        found = self._changes(name, self.baseline if against is None else against)
+        found = self.measured.changes(name, self.baseline if against is None else against)
         return {task: one.values for task, one in found.items()}
 
     def judge(
@@ -141,7 +109,7 @@ class Candidates:
             InvalidInputError: There is no such candidate.
         """
         other = self.reference if against is None else against
-        return judge_all({name: self._changes(name, other) for name in names}, self.importance)
+        return self.measured.judge(names, other, self.importance)
 
     def mean_changes(self, name: str) -> dict[str, float]:
         """Return each task's mean change against the baseline, as `changes`; NaN: undefined."""
@@ -154,7 +122,7 @@ class Candidates:
     @cached_property
     def _counted(self) -> set[str]:
         """The tasks that Delta-m is a mean over, see `mean_estimate`."""
-        itself = self._changes(self.baseline, self.baseline)
+        itself = self.measured.changes(self.baseline, self.baseline)
         each = {task: estimate_change(changes) for task, changes in itself.items()}
         return set(each) - set(mean_estimate(each).left_out)
 
@@ -216,7 +184,7 @@ class Candidates:
             out-of-sample predictions for efficient and accurate cross-validation", Machine Learning
             107, 2018 (on folds that are there already).
         """
-        order = self.table.select("seed", "fold").unique().sort("seed", "fold")
+        order = self.measured.runs
         seeds, folds = order["seed"].to_numpy(), order["fold"].to_numpy()
         gains = {task.name: np.full(len(order), np.nan) for task in self.tasks}
         changes = {name: self.changes(name) for name in self.choices}
@@ -234,8 +202,8 @@ class Candidates:
 
     @cached_property
     def _judged_gains(self) -> tuple[dict[str, Comparison], Comparison]:
-        known = [self._changes(name, self.reference) for name in self.choices]
-        kept = self._changes(self.reference, self.reference)
+        known = [self.measured.changes(name, self.reference) for name in self.choices]
+        kept = self.measured.changes(self.reference, self.reference)
         gains = {
             task: replace(
                 kept[task],
@@ -341,7 +309,9 @@ class Evaluator:
         Raises:
             InvalidInputError: The table can't be split into so many folds.
         """
-        study = Study(self._table, recipes, (), folds=self.folds, seeds=self.seeds, seed=self.seed)
+        study = StudyPlan(
+            self._table, recipes, (), folds=self.folds, seeds=self.seeds, seed=self.seed
+        )
         self._needed = tuple(dict.fromkeys((SEPARATE, reference)))
         if self._clock is None:
             self._measured = Measurements(study, workers=self.workers, progress=self.progress)
@@ -481,23 +451,17 @@ class Evaluator:
         Raises:
             InvalidInputError: The margin or an importance is none.
         """
-        result, table, names = self._measured.result(), self.table, self.names
-        done = set(result.table.select("seed", "fold").unique().iter_rows())
-        folds = [fold for fold in result.folds if (fold.seed, fold.number) in done]
+        result, names = self._measured.result(), self.names
         given = dict(importance or {})
         check_margin(margin)
-        check_importance(given, [task.name for task in table.tasks])
+        check_importance(given, [task.name for task in self.table.tasks])
         return Candidates(
-            table.tasks,
-            tuple(names),
+            replace(result.measured, margin=margin),
             tuple(name for name in (names if choices is None else choices) if name in names),
-            result.table,
             baseline,
             reference,
             given,
             dict(result.seconds),
-            fold_overlaps(table.tasks, table.labels(), folds, table.groups),
-            margin,
             self.cuts.texts,
         )
 

@@ -17,6 +17,7 @@ from jointrain.data import SupervisedTable, TensorData, outer_folds, validation_
 from jointrain.errors import InvalidInputError
 from jointrain.networks import HardSharing
 from jointrain.studies._changes import fold_overlaps
+from jointrain.studies._measured import Measured
 from jointrain.studies._statistics import MARGIN
 from jointrain.studies.searches._candidates import Candidates, Evaluator, check_importance
 from jointrain.tables import SEPARATE, Fold, Recipe
@@ -224,17 +225,14 @@ def search_split(
             if progress is not None:
                 progress(done, len(splits) * len(depths))
     names = tuple(depths)
+    overlaps = fold_overlaps(spread, labels, splits)
     candidates = Candidates(
-        tuple(tasks),
+        Measured(tuple(tasks), names, pl.DataFrame(rows), overlaps, margin),
         names,
-        names,
-        pl.DataFrame(rows),
         baseline=depth_text(0, depth),
         reference=depth_text(depth, depth),
         importance=dict(importance or {}),
         seconds=seconds,
-        overlaps=fold_overlaps(spread, labels, splits),
-        margin=margin,
     )
     return ShareResult(candidates, depths)
 

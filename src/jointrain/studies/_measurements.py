@@ -1,0 +1,284 @@
+"""Measurements: what was measured of a study so far, and the means to measure more."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jointrain.data import outer_folds
+from jointrain.errors import InvalidInputError
+from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._plan import StudyPlan
+from jointrain.studies._run_store import RunStore
+from jointrain.studies._study_result import StudyResult
+from jointrain.system.stored_files import MISFIT
+from jointrain.tables import SEPARATE, Fold, FoldResult, Recipe, fold_jobs, table_digest
+
+FREE = ("seeds", "baselines")
+"""What may differ from the study that a store was made with: more of it is more runs."""
+
+
+def open_store(study: StudyPlan, place: str | Path | None) -> RunStore | None:
+    """Return the store of a study at a place as in `Study.run`, None for no place.
+
+    Raises:
+        InvalidInputError: The store can't be reached or holds another study.
+    """
+    if place is None:
+        return None
+    description = {
+        "data": table_digest(study.table),
+        "targets": [task.name for task in study.table.tasks],
+        "folds": study.folds,
+        "seed": study.seed,
+        "seeds": study.seeds,
+        "recipes": {one.name: one.to_json() | one.sources() for one in study.recipes},
+        "baselines": list(study.baselines),
+    }
+    return RunStore.open(place, description, free=FREE)
+
+
+class StudyInterrupted(KeyboardInterrupt):
+    """A study was stopped by Ctrl-C; what was finished is not lost.
+
+    Args:
+        result: What was measured until then.
+    """
+
+    def __init__(self, result: StudyResult) -> None:
+        super().__init__("the study was stopped")
+        self.result = result
+
+
+class Measurements:
+    """What was measured of a study so far, and the means to measure more.
+
+    Args:
+        study: The table, the number of folds, and what may be shipped.
+        workers: As in `Study.run`.
+        store: Keeps finished runs.
+        progress: As in `Study.run`.
+    """
+
+    def __init__(
+        self,
+        study: StudyPlan,
+        *,
+        workers: int | None = None,
+        store: RunStore | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.study = study
+        self.workers = workers
+        self.data = table_digest(study.table)
+        self.store = store
+        self.progress = progress
+        self._folds: dict[int, list[Fold]] = {}
+        self._results: dict[tuple[str, int, int], FoldResult] = {}
+        self._recipes: dict[str, Recipe] = {}
+        self._baselines: list[str] = []
+        self.newest_seconds = 0.0
+        """What the results of the last `run` took, each in its process."""
+        self.newest_jobs = 0
+        """How many jobs it had."""
+
+    def folds(self, seed: int) -> list[Fold]:
+        """Return the folds of a repetition."""
+        if seed not in self._folds:
+            table, count = self.study.table, self.study.folds
+            labels, tasks = table.labels(), list(table.tasks)
+            splits = outer_folds(labels, tasks, count, seed, groups=table.groups, time=table.time)
+            self._folds[seed] = [
+                Fold(number, seed, train, test) for number, (train, test) in enumerate(splits)
+            ]
+        return self._folds[seed]
+
+    @property
+    def recipes(self) -> list[Recipe]:
+        """The recipes that were measured."""
+        return list(self._recipes.values())
+
+    @property
+    def baselines(self) -> list[str]:
+        """The baselines that were measured."""
+        return list(self._baselines)
+
+    def seconds_of_a_fold(self) -> dict[str, float]:
+        """Return the mean seconds of each recipe and baseline on a fold."""
+        spent: dict[str, list[float]] = {}
+        for result in self._results.values():
+            spent.setdefault(result.name, []).append(result.seconds)
+        return {name: sum(seconds) / len(seconds) for name, seconds in spent.items()}
+
+    def run(
+        self,
+        recipes: Sequence[Recipe],
+        baselines: Sequence[str],
+        seeds: Iterable[int],
+        *,
+        folds: int | None = None,
+        apart: bool = False,
+        until: float | None = None,
+    ) -> None:
+        """Measure recipes and baselines on the folds of some seeds where they were not yet.
+
+        Args:
+            recipes: What to train.
+            baselines: What to fit beside them.
+            seeds: Seeds of the repetitions.
+            folds: How many folds of each seed; default all.
+            apart: As in `fold_jobs`.
+            until: As in `run_jobs`; what is not done by then is missing, see `keep_whole`.
+        """
+        names = [*(recipe.name for recipe in recipes), *baselines]
+        chosen = [
+            fold
+            for seed in seeds
+            for fold in self.folds(seed)[:folds]
+            if any((name, seed, fold.number) not in self._results for name in names)
+        ]
+        reference = next(recipe for recipe in self.study.recipes if recipe.name == SEPARATE)
+        jobs = fold_jobs(
+            self.study.table, chosen, recipes, baselines, reference, self.data, apart=apart
+        )
+        total = len(chosen) * len(names)
+        self._recipes |= {recipe.name: recipe for recipe in recipes}
+        self._baselines += [name for name in baselines if name not in self._baselines]
+        done = 0
+        self.newest_seconds, self.newest_jobs = 0.0, len(jobs)
+        try:
+            running = run_jobs(jobs, workers=self.workers, store=self.store, until=until)
+            for _, results in running:
+                for result in self._checked(results):
+                    self._results[result.name, result.seed, result.fold] = result
+                    done += 1
+                    self.newest_seconds += result.seconds
+                if self.progress is not None:
+                    self.progress(done, total)
+        except KeyboardInterrupt:
+            if not self._results:
+                raise
+            raise StudyInterrupted(self.result()) from None
+
+    def _checked(self, results: Any) -> list[FoldResult]:
+        """Return the results of a job; those of a store may come from a stranger."""
+        try:
+            made = [FoldResult(**fields) for fields in results]
+            tasks = self.study.table.tasks
+            for result in made:
+                result.check(tasks, self.folds(result.seed)[result.fold])
+        except MISFIT:
+            where = "a worker" if self.store is None else self.store.place
+            raise InvalidInputError(
+                f"{where} holds a result that jointrain did not write; choose another place for "
+                "the runs, or remove it"
+            ) from None
+        return made
+
+    def keep_whole(
+        self, needed: Sequence[str] = (SEPARATE,), seeds: Iterable[int] = ()
+    ) -> list[str]:
+        """Forget what was ended too soon, and return what is left out altogether.
+
+        The folds that the needed recipes were trained on are what is compared. A recipe or baseline
+        that lacks one of them is left out; so is a later seed that lacks a run of the others.
+
+        Args:
+            needed: Names of the recipes without which a fold is worth nothing.
+            seeds: Later seeds that stay: what lacks a run of theirs is left out, too.
+        """
+        seed = self.study.seed
+        numbers = {
+            fold
+            for name, of, fold in self._results
+            if of == seed and all((one, seed, fold) in self._results for one in needed)
+        }
+        settled = {seed, *seeds}
+        names = [*self._recipes, *self._baselines]
+        whole = [
+            name
+            for name in names
+            if all((name, of, fold) in self._results for of in settled for fold in numbers)
+        ]
+        seeds = {
+            of
+            for of in self._folds
+            if all((name, of, fold) in self._results for name in whole for fold in numbers)
+        }
+        self._results = {
+            key: result
+            for key, result in self._results.items()
+            if key[0] in whole and key[1] in seeds and key[2] in numbers
+        }
+        self._folds = {of: folds for of, folds in self._folds.items() if of in seeds}
+        self._recipes = {name: one for name, one in self._recipes.items() if name in whole}
+        self._baselines = [name for name in self._baselines if name in whole]
+        return [name for name in names if name not in whole]
+
+    def forget_predictions(self) -> None:
+        """Keep metrics alone: what is not shipped needs no predictions."""
+        for key, result in self._results.items():
+            if len(result.test):
+                none = result.inner_rows[:0]
+                self._results[key] = replace(result, test={}, inner_rows=none, inner={})
+
+    def result_of_whole(self) -> StudyResult:
+        """Return what was measured on all folds of separate models, and forget nothing."""
+        whole = copy.copy(self)
+        whole.keep_whole()
+        return whole.result()
+
+    @property
+    def folds_done(self) -> int:
+        """On how many folds of the first seed separate models were trained."""
+        return sum((name, of) == (SEPARATE, self.study.seed) for name, of, _ in self._results)
+
+    @property
+    def seeds_done(self) -> list[int]:
+        """The seeds that were measured."""
+        return sorted(self._folds)
+
+    def result(self, notes: Sequence[str] = ()) -> StudyResult:
+        """Return what was measured so far.
+
+        Args:
+            notes: What was cut, in words.
+        """
+        names = [*self._recipes, *self._baselines]
+        seconds = dict.fromkeys(names, 0.0)
+        for result in self._results.values():
+            seconds[result.name] += result.seconds
+        rows = [row for result in self._results.values() for row in result.rows]
+        return StudyResult(
+            replace(
+                self.study,
+                recipes=tuple(self._recipes.values()),
+                baselines=tuple(self._baselines),
+                seeds=len(self._folds),
+            ),
+            _sorted_rows(rows, names, [task.name for task in self.study.table.tasks]),
+            seconds,
+            [fold for seed in sorted(self._folds) for fold in self._folds[seed]],
+            dict(self._results),
+            self.study.margin,
+            tuple(notes),
+        )
+
+
+def _sorted_rows(
+    rows: list[dict[str, Any]], names: Sequence[str], tasks: Sequence[str]
+) -> pl.DataFrame:
+    return (
+        pl.DataFrame(rows)
+        .with_columns(
+            pl.col("recipe").replace_strict(names, range(len(names))).alias("_recipe"),
+            pl.col("task").replace_strict(tasks, range(len(tasks))).alias("_task"),
+        )
+        .sort("_recipe", "_task", "metric", "seed", "fold")
+        .drop("_recipe", "_task")
+    )
