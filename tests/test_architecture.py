@@ -29,6 +29,7 @@ ROOMS = (
     "reports",
     "bundle",
     "estimators",
+    "testing",
     "integrations",
     "cli",
     "__main__",

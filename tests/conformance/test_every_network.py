@@ -14,8 +14,9 @@ from torch import Tensor, nn
 import jointrain.networks as networks
 from jointrain import Alternating, Joint, TensorData, Trainer
 from jointrain.balancing import UPGrad
-from jointrain.networks import NETWORKS, Network
+from jointrain.networks import NETWORKS, Network, build_network
 from jointrain.networks._heads import GroupedLinear, TaskSlice
+from jointrain.testing import NETWORK_CHECKS, check_network
 from tests.conformance._networks import BUILDERS, TASKS, build, rows, targets
 
 NAMES = list(BUILDERS)
@@ -23,6 +24,45 @@ NAMES = list(BUILDERS)
 ONE_EACH = [name for name in NAMES if "," not in name] + ["hard, grouped", "tabm, table"]
 BY_NAME = {task.name: task for task in TASKS}
 WIDTH = {task.name: task.output_size for task in TASKS}
+
+
+@pytest.mark.parametrize("check", NETWORK_CHECKS.values(), ids=NETWORK_CHECKS.keys())
+@pytest.mark.parametrize("name", NETWORKS)
+def test_keeps_what_networks_for_tables_keep(name, check):
+    check(lambda inputs, tasks, **settings: build_network(name, inputs, tasks, **settings))
+
+
+def _tower(inputs, tasks, *, width=6, wide=0, hidden=None):
+    heads = {task.name: nn.Linear(width, task.output_size + wide) for task in tasks}
+    network = networks.HardSharing(nn.Sequential(nn.Linear(inputs, width), nn.Tanh()), heads)
+    if hidden is not None:
+        network.hidden = hidden
+    return network
+
+
+TRUNK = nn.Linear(8, 6)
+
+
+@pytest.mark.parametrize(
+    "factory, message",
+    [
+        (lambda d, tasks: _tower(d, tasks, wide=1), "outputs fit the tasks: a has shape"),
+        (
+            lambda d, tasks: _tower(d, tasks, hidden=nn.Linear(2, 2)),
+            "owns .*: no loss reaches hidden",
+        ),
+        (
+            lambda d, tasks: networks.HardSharing(
+                TRUNK, {task.name: nn.Linear(6, task.output_size) for task in tasks}
+            ),
+            "the seed decides: two networks share a parameter",
+        ),
+    ],
+)
+def test_a_network_that_breaks_a_rule_is_told_which(factory, message):
+    check_network(_tower)
+    with pytest.raises(AssertionError, match=message):
+        check_network(factory)
 
 
 def loss_of(network: Network, task: str, x: Tensor, y: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from jointrain import balancing
-from tests.conformance._drive import drive
-from tests.conformance._matrices import conflicting, jacobian, losses, with_zero_row
+from jointrain.testing import update_and_weights as drive
+from jointrain.testing._jacobians import conflicting, jacobian, losses, with_zero_row
 
 torchjd = pytest.importorskip("torchjd.aggregation")
 torchjd_linalg = pytest.importorskip("torchjd.linalg")

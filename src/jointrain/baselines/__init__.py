@@ -12,6 +12,7 @@ from jointrain.baselines._baseline_model import (
     BaselineModel,
     baseline_encoder,
     fit_baseline,
+    fit_model,
     predict_with_baseline,
 )
 from jointrain.baselines._forests import forest_arrays, why_not_joint
@@ -48,6 +49,7 @@ __all__ = [
     "check_predicts",
     "find_baseline",
     "fit_baseline",
+    "fit_model",
     "forest_arrays",
     "is_joint",
     "linked",

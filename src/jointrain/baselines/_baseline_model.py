@@ -301,7 +301,30 @@ def fit_baseline(
         MissingDependencyError: The package of the baseline is not installed.
     """
     check_predicts(name, tasks)
-    baseline = find_baseline(name)
+    return fit_model(name, find_baseline(name), inputs, labels, tasks, seed)
+
+
+def fit_model(
+    name: str,
+    baseline: Baseline,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    seed: int,
+) -> BaselineModel:
+    """Fit a baseline that is an object, otherwise as `fit_baseline`.
+
+    Args:
+        name: What it is called.
+        baseline: The baseline.
+        inputs: Encoded features.
+        labels: NaN where a label is missing.
+        tasks: In the order of the columns of `labels`.
+        seed: Seed of all random choices.
+
+    Raises:
+        InvalidInputError: A task has no label.
+    """
     for index, task in enumerate(tasks):
         if not np.isfinite(labels[:, index]).any():
             raise InvalidInputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tests.conformance._matrices import conflicting, jacobian
+from jointrain.testing._jacobians import conflicting, jacobian
 
 SIZES = (1, 2, 3, 8, 17, 32, 128)
 

@@ -5,31 +5,41 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jointrain.balancing import BilevelProblem, Needs
+from jointrain.balancing import (
+    Balancer,
+    BilevelProblem,
+    BilevelWeighting,
+    GramianWeighting,
+    JacobianAggregation,
+    LossWeighting,
+)
 
 
-def drive(balancer, matrix: Tensor, losses: Tensor) -> tuple[Tensor, Tensor | None]:
+def update_and_weights(
+    balancer: Balancer, matrix: Tensor, losses: Tensor
+) -> tuple[Tensor, Tensor | None]:
     """Return the update [p] and the weights [t] (or None) for the Jacobian [t, p]."""
-    if balancer.needs is Needs.LOSSES:
+    if isinstance(balancer, LossWeighting):
         leaf = losses.clone().requires_grad_()
         (weights,) = torch.autograd.grad(balancer.objective(leaf), leaf)
         return matrix.T @ weights, weights
-    if balancer.needs is Needs.HELD_OUT:
+    if isinstance(balancer, BilevelWeighting):
         return _bilevel(balancer, matrix, losses)
+    assert isinstance(balancer, (GramianWeighting, JacobianAggregation)), type(balancer)
     leaf = losses.clone().requires_grad_()
     changed = balancer.transform(leaf)
     (factor,) = torch.autograd.grad(changed.sum(), leaf)
     matrix = factor.detach()[:, None] * matrix
-    if balancer.needs is Needs.GRAMIAN:
+    if isinstance(balancer, GramianWeighting):
         weights = balancer.weights(matrix @ matrix.T, changed.detach())
         return matrix.T @ weights, weights
     half = matrix.shape[1] // 2
     blocks = [matrix[:, :half].clone(), matrix[:, half:].reshape(len(matrix), 2, -1).clone()]
-    blocks, weights = balancer.aggregate(blocks, changed.detach())
-    return torch.cat([b.flatten() for b in blocks]), weights
+    update, found = balancer.aggregate(blocks, changed.detach())
+    return torch.cat([block.flatten() for block in update]), found
 
 
-def _bilevel(balancer, matrix: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+def _bilevel(balancer: BilevelWeighting, matrix: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
     theta = torch.zeros(matrix.shape[1], dtype=matrix.dtype, requires_grad=True)
 
     def train() -> Tensor:

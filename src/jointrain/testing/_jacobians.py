@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 
@@ -12,13 +14,14 @@ def jacobian(t: int, p: int = 20, *, rank: int | None = None, seed: int = 0) -> 
     if rank is None:
         return torch.randn(t, p, generator=rng, dtype=torch.float64)
     left = torch.randn(t, rank, generator=rng, dtype=torch.float64)
-    return left @ torch.randn(rank, p, generator=rng, dtype=torch.float64) / max(rank, 1) ** 0.5
+    right = torch.randn(rank, p, generator=rng, dtype=torch.float64)
+    return (left @ right).div(float(max(rank, 1)) ** 0.5)
 
 
 def conflicting(t: int, p: int = 20, *, seed: int = 0) -> Tensor:
     """Return a [t, p] matrix whose rows mostly oppose each other."""
     base = jacobian(t, p, seed=seed)
-    return base - 0.9 * base.mean(0) * t**0.5
+    return base.sub(0.9 * base.mean(0) * float(t) ** 0.5)
 
 
 def with_zero_row(t: int, p: int = 20, *, seed: int = 0) -> Tensor:
@@ -34,7 +37,7 @@ def losses(t: int, *, seed: int = 0) -> Tensor:
     return 0.5 + torch.rand(t, generator=rng, dtype=torch.float64)
 
 
-MATRICES = {
+MATRICES: Mapping[str, Callable[[int], Tensor]] = {
     "full rank": lambda t: jacobian(t),
     "conflicting": lambda t: conflicting(t),
     "rank 1": lambda t: jacobian(t, rank=1),
@@ -46,3 +49,4 @@ MATRICES = {
     "unlike scales": lambda t: torch.logspace(-4, 4, t, dtype=torch.float64)[:, None] * jacobian(t),
     "equal rows": lambda t: jacobian(1).expand(t, -1).clone(),
 }
+"""Jacobians [t, 20] of t tasks that are easy and hard for a balancer, by what they are."""
