@@ -6,6 +6,7 @@ import pytest
 
 from jointrain import Recipe, Study, SupervisedTable, Task, fit_table
 from jointrain.bundle import load_bundle, save_bundle
+from jointrain.reports import write_markdown
 from jointrain.tables._blend import blend_weights, choose_blends
 from jointrain.training import Separate
 
@@ -95,7 +96,7 @@ def test_a_study_compares_and_blends_them():
     assert found == ["MAE", "Poisson deviance", "RMSE"]
     assert np.isfinite(rows.filter(pl.col("metric") == "RPS")["value"].to_numpy()).all()
     assert set(result.blends) == set(KINDS)
-    assert "grade: ordinal of 3 classes, 120 labels" in result.to_markdown()
+    assert "grade: ordinal of 3 classes, 120 labels" in write_markdown(result, "rows")
 
 
 def test_blends_of_counts_are_kept_by_their_deviance():
