@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_type_hints
 
@@ -125,55 +126,87 @@ def _heads(tasks: Sequence[Task], width: int) -> dict[str, nn.Module]:
     return {task.name: nn.Linear(width, task.output_size) for task in tasks}
 
 
-def _trunk(
-    features: int,
-    width: int,
-    depth: int,
-    dropout: float,
-    input_dropout: float,
-    embeddings: Embeddings | None,
-) -> nn.Sequential:
-    layers: dict[str, Any] = {
-        "width": width, "depth": depth, "dropout": dropout, "input_dropout": input_dropout,
-    }  # fmt: skip
-    if embeddings is None:
-        return MLP(features, **layers)
-    vectors = NumericEmbeddings(features, kind=embeddings)
-    return nn.Sequential(vectors, MLP(vectors.out_features, **layers))
+@dataclass(frozen=True, kw_only=True)
+class MLPSettings:
+    """The layers of an MLP, which every network of a table is made of.
+
+    Args:
+        width: Units of a layer; default 128.
+        depth: Layers; default 2.
+        dropout: Probability of zeroing a unit while training; default 0.1.
+        input_dropout: The same of an input; default 0.
+        embeddings: Of each input, see `NumericEmbeddings`; None (default) for none.
+    """
+
+    width: int = 128
+    depth: int = 2
+    dropout: float = 0.1
+    input_dropout: float = 0.0
+    embeddings: Embeddings | None = None
+
+    def trunk(self, features: int) -> nn.Sequential:
+        """Return all layers, from a number of inputs."""
+        layers: dict[str, Any] = {
+            "width": self.width, "depth": self.depth, "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
+        }  # fmt: skip
+        if self.embeddings is None:
+            return MLP(features, **layers)
+        vectors = NumericEmbeddings(features, kind=self.embeddings)
+        return nn.Sequential(vectors, MLP(vectors.out_features, **layers))
+
+    def trunks(self, features: int, count: int) -> list[nn.Module]:
+        """Return several trunks."""
+        return [self.trunk(features) for _ in range(count)]
+
+    def stages(self, features: int) -> list[nn.Module]:
+        """Return the layers one by one."""
+        if self.depth < 1:
+            raise InvalidInputError(f"`depth` must be at least 1, got {self.depth}")
+        first, later = self.levels()
+        return [
+            first.trunk(features) if level == 0 else later.trunk(self.width)
+            for level in range(self.depth)
+        ]
+
+    def levels(self) -> tuple[MLPSettings, MLPSettings]:
+        """Return the settings of the first layer, and of one that takes what a layer gave."""
+        first = replace(self, depth=1)
+        return first, replace(first, input_dropout=0.0, embeddings=None)
 
 
-def _stages(
-    features: int,
-    width: int,
-    depth: int,
-    dropout: float,
-    input_dropout: float,
-    embeddings: Embeddings | None,
-) -> list[nn.Module]:
-    if depth < 1:
-        raise InvalidInputError(f"`depth` must be at least 1, got {depth}")
-    return [
-        _trunk(features, width, 1, dropout, input_dropout, embeddings)
-        if level == 0
-        else MLP(width, width=width, depth=1, dropout=dropout)
-        for level in range(depth)
-    ]
+def _of_mlp(build: Callable[..., Network]) -> Callable[..., Network]:
+    """Let what builds a network of `MLPSettings` take their fields by keyword, before its own."""
+    signature = inspect.signature(build)
+    known = [field.name for field in fields(MLPSettings)]
+    layers = inspect.signature(MLPSettings).parameters.values()
+    inputs, tasks, _, *own = signature.parameters.values()
+
+    @functools.wraps(build)
+    def of_settings(features: int, tasks: Sequence[Task], **settings: Any) -> Network:
+        mlp = MLPSettings(**{name: settings.pop(name) for name in known if name in settings})
+        return build(features, tasks, mlp, **settings)
+
+    of_settings.__annotations__ = {**MLPSettings.__annotations__, **build.__annotations__}
+    # what the command line, own networks and `check_settings` look at
+    of_settings.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[inputs, tasks, *layers, *own]
+    )
+    return of_settings
 
 
+@_of_mlp
 def _hard(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     shared_depth: int | None = None,
 ) -> HardSharing:
     """The first `shared_depth` blocks are shared, the others each task's own."""
-    trunk = _trunk(features, width, depth, dropout, input_dropout, embeddings)
-    heads = _heads(tasks, width)
+    trunk = mlp.trunk(features)
+    heads = _heads(tasks, mlp.width)
+    depth = mlp.depth
     shared = depth if shared_depth is None else shared_depth
     if not 0 <= shared <= depth:
         raise InvalidInputError(
@@ -185,7 +218,7 @@ def _hard(
     assert isinstance(blocks, MLP)
     before = [] if blocks is trunk else [trunk[0]]
     layers = list(blocks)
-    if input_dropout:
+    if mlp.input_dropout:
         before.append(layers.pop(0))
     first = shared * len(layers) // depth
     # an empty nn.Sequential passes its inputs on
@@ -194,240 +227,190 @@ def _hard(
     return HardSharing([nn.Sequential(*stage) for stage in stages], heads, reinitialize=True)
 
 
+@_of_mlp
 def _soft(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     distance: Literal["l2", "trace"] = "l2",
     strength: float = 1e-3,
 ) -> SoftSharing:
     return SoftSharing(
-        _trunk(features, width, depth, dropout, input_dropout, embeddings),
-        _heads(tasks, width),
+        mlp.trunk(features),
+        _heads(tasks, mlp.width),
         distance=distance,
         strength=strength,
     )
 
 
+@_of_mlp
 def _cross_stitch(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     self_weight: float = 0.9,
 ) -> CrossStitch:
-    stages = _stages(features, width, depth, dropout, input_dropout, embeddings)
-    return CrossStitch(stages, _heads(tasks, width), self_weight=self_weight)
+    stages = mlp.stages(features)
+    return CrossStitch(stages, _heads(tasks, mlp.width), self_weight=self_weight)
 
 
+@_of_mlp
 def _sluice(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     subspaces: int = 2,
     self_weight: float = 0.9,
     strength: float = 0.01,
 ) -> Sluice:
     return Sluice(
-        _stages(features, width, depth, dropout, input_dropout, embeddings),
-        _heads(tasks, width),
+        mlp.stages(features),
+        _heads(tasks, mlp.width),
         subspaces=subspaces,
         self_weight=self_weight,
         strength=strength,
     )
 
 
+@_of_mlp
 def _mmoe(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     experts: int = 4,
 ) -> MMoE:
-    chosen = [
-        _trunk(features, width, depth, dropout, input_dropout, embeddings) for _ in range(experts)
-    ]
-    return MMoE(chosen, _heads(tasks, width), gate_features=features)
+    chosen = mlp.trunks(features, experts)
+    return MMoE(chosen, _heads(tasks, mlp.width), gate_features=features)
 
 
 def _level(
-    features: int,
-    tasks: Sequence[Task],
-    width: int,
-    depth: int,
-    dropout: float,
-    input_dropout: float,
-    embeddings: Embeddings | None,
-    counts: tuple[int, int],
+    features: int, tasks: Sequence[Task], mlp: MLPSettings, counts: tuple[int, int]
 ) -> Level:
     shared, own = counts
-
-    def experts(count: int) -> list[nn.Module]:
-        return [
-            _trunk(features, width, depth, dropout, input_dropout, embeddings) for _ in range(count)
-        ]
-
-    return experts(shared), {task.name: experts(own) for task in tasks}
+    return mlp.trunks(features, shared), {task.name: mlp.trunks(features, own) for task in tasks}
 
 
+@_of_mlp
 def _cgc(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     shared_experts: int = 2,
     task_experts: int = 1,
 ) -> CGC:
     counts = shared_experts, task_experts
-    shared, own = _level(features, tasks, width, depth, dropout, input_dropout, embeddings, counts)
-    return CGC(shared, own, _heads(tasks, width), gate_features=features)
+    shared, own = _level(features, tasks, mlp, counts)
+    return CGC(shared, own, _heads(tasks, mlp.width), gate_features=features)
 
 
+@_of_mlp
 def _ple(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     shared_experts: int = 2,
     task_experts: int = 1,
 ) -> PLE:
     """Levels of one layer, `depth` of them."""
     counts = shared_experts, task_experts
+    first, later = mlp.levels()
     levels = [
-        _level(features, tasks, width, 1, dropout, input_dropout, embeddings, counts)
+        _level(features, tasks, first, counts)
         if number == 0
-        else _level(width, tasks, width, 1, dropout, 0.0, None, counts)
-        for number in range(depth)
+        else _level(mlp.width, tasks, later, counts)
+        for number in range(mlp.depth)
     ]
-    widths = [features, *[width] * (depth - 1)]
-    return PLE(levels, _heads(tasks, width), gate_features=widths)
+    widths = [features, *[mlp.width] * (mlp.depth - 1)]
+    return PLE(levels, _heads(tasks, mlp.width), gate_features=widths)
 
 
+@_of_mlp
 def _dselect_k(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     experts: int = 4,
     selected: int = 2,
     per_row: bool = False,
     entropy: float = 1e-6,
 ) -> DSelectK:
-    chosen = [
-        _trunk(features, width, depth, dropout, input_dropout, embeddings) for _ in range(experts)
-    ]
+    chosen = mlp.trunks(features, experts)
     return DSelectK(
         chosen,
-        _heads(tasks, width),
+        _heads(tasks, mlp.width),
         selected=selected,
         gate_features=features if per_row else None,
         entropy=entropy,
     )
 
 
+@_of_mlp
 def _mtan(
     features: int,
     tasks: Sequence[Task],
-    *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
+    mlp: MLPSettings,
 ) -> MTAN:
-    stages = _stages(features, width, depth, dropout, input_dropout, embeddings)
+    stages = mlp.stages(features)
     example = next(stages[0].parameters()).new_zeros(1, features)
-    return MTAN(stages, _heads(tasks, width), example=example)
+    return MTAN(stages, _heads(tasks, mlp.width), example=example)
 
 
+@_of_mlp
 def _branch(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     nodes: int | None = None,
     anneal_steps: int = 1000,
     warm_up: int = 100,
 ) -> LearningToBranch:
     return LearningToBranch(
-        _stages(features, width, depth, dropout, input_dropout, embeddings),
-        _heads(tasks, width),
+        mlp.stages(features),
+        _heads(tasks, mlp.width),
         nodes=nodes,
         anneal_steps=anneal_steps,
         warm_up=warm_up,
     )
 
 
+@_of_mlp
 def _low_rank(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     rank: int = 8,
     scale: float = 16.0,
 ) -> LowRankAdapters:
-    trunk = _trunk(features, width, depth, dropout, input_dropout, embeddings)
-    return LowRankAdapters(trunk, _heads(tasks, width), rank=rank, scale=scale)
+    trunk = mlp.trunk(features)
+    return LowRankAdapters(trunk, _heads(tasks, mlp.width), rank=rank, scale=scale)
 
 
+@_of_mlp
 def _tabm(
     features: int,
     tasks: Sequence[Task],
+    mlp: MLPSettings,
     *,
-    width: int = 128,
-    depth: int = 2,
-    dropout: float = 0.1,
-    input_dropout: float = 0.0,
-    embeddings: Embeddings | None = None,
     members: int = 32,
 ) -> TabM:
     return TabM(
         features,
         tasks,
         members=members,
-        width=width,
-        depth=depth,
-        dropout=dropout,
-        input_dropout=input_dropout,
-        embeddings=embeddings,
+        width=mlp.width,
+        depth=mlp.depth,
+        dropout=mlp.dropout,
+        input_dropout=mlp.input_dropout,
+        embeddings=mlp.embeddings,
     )
 
 
