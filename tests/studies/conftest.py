@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from jointrain.studies import _budget, _study
+from jointrain.studies import _budget, _measurements
 from jointrain.studies.searches import _affinity, _candidates
 
 
@@ -28,7 +28,7 @@ def here(monkeypatch):
                     store.finish(key, result)
             yield key, result
 
-    for module in (_study, _affinity):
+    for module in (_measurements, _affinity):
         monkeypatch.setattr(module, "run_jobs", run_here)
     for module in (_budget, _candidates):
         monkeypatch.setattr(module, "warm_up", lambda count: None)

@@ -75,7 +75,7 @@ def test_the_smallest_budget_has_an_answer_too(here, seconds):
     assert all(recipe.epochs == 3 for recipe in result.study.recipes)
     notes = " ".join(result.notes)
     assert f"budget of {seconds:g} s: nothing larger was done in time" in notes
-    assert "1 fold of 3 were measured" in notes
+    assert "1 fold of 3 was measured" in notes
     assert all(sum(blend.weights.values()) == pytest.approx(1) for blend in result.blends.values())
     assert result.shipped_table.height
     assert math.isnan(result.overall("joint", SEPARATE).low)

@@ -261,15 +261,16 @@ def _answer(
         why = f"beyond {margin_text(gain)} it makes no difference which of {tried} is taken"
     elif gain.verdict == "worse":
         why = f"choosing among {tried} by these figures is {better_or_worse(gain)} {chance}"
-    elif math.isfinite(gain.low):
+    elif not candidates.first_look:
         seen = f"{percent(seen_size(gain))}{unit(gain)}"
         why = f"the data do not decide between {tried}, differences under {seen} could not be seen"
     else:
         why = f"too few folds to decide between {tried}"
     sentences = [f"{do(pick)}: {why}{_why_not_plain(candidates, name)}."]
-    if candidates.notes and not math.isfinite(gain.low):
-        sentences.append("These figures are a first look: give a larger --budget.")
-    if candidates.chosen != pick and math.isfinite(gain.low):
+    if candidates.first_look:
+        more = "a larger --budget" if candidates.notes else "more --folds"
+        sentences.append(f"These figures are a first look: give {more}.")
+    elif candidates.chosen != pick:
         sentences.append(
             f"The first row of the table ({name(candidates.chosen)}) may owe its place to chance: "
             f"{chance}, choosing is {better_or_worse(gain, f' than {reference}')}."

@@ -223,11 +223,7 @@ class _BudgetedStudy:
 
     def _result(self, measured: Measurements) -> StudyResult:
         measured.keep_whole()
-        folds, planned = measured.folds_done, self._study.folds
-        if folds < planned:
-            self._cuts.say(
-                "folds", f"{folds} fold{'s' if folds > 1 else ''} of {planned} were measured"
-            )
+        self._cuts.fewer("folds", measured.folds_done, self._study.folds)
         return measured.result(self._cuts.texts)
 
 

@@ -76,9 +76,12 @@ class Cuts:
         for name in names:
             self.say(name, f"{name} was left out")
 
-    def fewer_folds(self, folds: int, planned: int) -> None:
-        """Note that fewer folds than planned were measured."""
-        self.say("folds", f"{folds} fold{'s' if folds > 1 else ''} of {planned} were measured")
+    def fewer(self, what: str, done: int, planned: int) -> None:
+        """Note that fewer folds or seeds than planned were measured."""
+        if done < planned:
+            one = what.removesuffix("s")
+            text = f"1 {one} of {planned} was" if done == 1 else f"{done} {what} of {planned} were"
+            self.say(what, f"{text} measured")
 
     @property
     def texts(self) -> tuple[str, ...]:

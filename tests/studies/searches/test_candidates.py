@@ -123,6 +123,18 @@ def test_unknown_candidates_are_refused():
         candidates({"equal": np.ones(2), "size": np.ones(2)}).changes("equl")
 
 
+@pytest.mark.parametrize("seconds", [{}, {"a": 9.0, "b": 1.0, "c": 1.0}])
+def test_a_first_look_keeps_the_plain_choice(seconds):
+    """The others are better, and cheaper, on the two folds that there are; with five they win."""
+    few = {"a": np.ones(2), "b": np.array([0.5, 0.51]), "c": np.array([0.6, 0.61])}
+    found = candidates(few, folds=2, seconds=seconds)
+    assert found.first_look
+    assert (found.chosen, found.recommended) == ("b", "a")
+    random = np.random.default_rng(0)
+    more = {name: v.mean() + 0.01 * random.normal(size=5) for name, v in few.items()}
+    assert candidates(more, seconds=seconds).recommended == "b"
+
+
 TWO = [replace(QUICK, name=SEPARATE), replace(QUICK, name="two", weights={"price": 0.2})]
 
 
@@ -172,8 +184,8 @@ def test_the_smallest_budget_has_an_answer_without_a_verdict(here, seconds):
     for cut in (
         "networks were trained for 3 epochs of 40",
         "nothing larger was done in time",
-        "1 fold of 3 were measured",
-        "1 seed of 2 were measured",
+        "1 fold of 3 was measured",
+        "1 seed of 2 was measured",
         "0 of 8 things were measured",
     ):
         assert any(note.startswith(f"budget of {seconds:g} s: {cut}") for note in found.notes)

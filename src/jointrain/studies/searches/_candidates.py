@@ -146,8 +146,11 @@ class Candidates:
 
         Where nothing is shown, that is the cheapest of the candidates that are clearly cheaper than
         the reference, and not shown to be worse. Without one it is the reference; if that comes
-        last of three or more, no figure speaks for it, and the chosen one is taken.
+        last of three or more, no figure speaks for it, and the chosen one is taken. From too few
+        folds for an interval it is the reference: a first look is no ground to leave it.
         """
+        if self.first_look:
+            return self.reference
         if self.gain_of_choosing.verdict == "better":
             return self.chosen
         verdicts = self.judge([name for name in self.choices if name != self.reference])[1]
@@ -162,6 +165,11 @@ class Candidates:
         if len(self.choices) > 2 and last == self.reference:
             return self.chosen
         return self.reference
+
+    @property
+    def first_look(self) -> bool:
+        """Whether there are too few folds to tell whether choosing pays."""
+        return not math.isfinite(self.gain_of_choosing.low)
 
     def clearly_cheaper(self, name: str) -> bool:
         """Return whether a candidate takes less than `CLEARLY_CHEAPER` of the reference's time."""
@@ -346,11 +354,9 @@ class Evaluator:
         if size < wanted:
             text = f"ensembles of {size} networks" if size > 1 else "single networks"
             self.cuts.say("ensembles", f"{text} were trained in place of ensembles of {wanted}")
-        if self._folds is not None and self._folds < self.folds:
-            self.cuts.fewer_folds(self._folds, self.folds)
-        if seeds < self.seeds:
-            text = f"{seeds} seed{'s' if seeds > 1 else ''} of {self.seeds} were measured"
-            self.cuts.say("seeds", text)
+        if self._folds is not None:
+            self.cuts.fewer("folds", self._folds, self.folds)
+        self.cuts.fewer("seeds", seeds, self.seeds)
 
     def _whole_folds(
         self, looks: FirstLooks, pilot: Measurements, recipes: Sequence[Recipe], share: float
@@ -428,7 +434,8 @@ class Evaluator:
             what: What they are.
         """
         if self._plan is not None and done < wanted:
-            self.cuts.say("search", f"{done} of {wanted} {what} were measured")
+            verb = "was" if done == 1 else "were"
+            self.cuts.say("search", f"{done} of {wanted} {what} {verb} measured")
 
     def candidates(
         self,
