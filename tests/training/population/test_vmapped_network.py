@@ -10,9 +10,12 @@ from jointrain.training import Alternating, Joint, OptimizerSettings, Run, Train
 from jointrain.training._halves import Halves
 from jointrain.training.population import _population, fit_population, why_not_stacked
 from jointrain.training.population._stacked_mlp import why_not_by_hand
-from tests.training.population.runs import BY_NAME, TOLERANCE, assert_alike, make_data
+from tests.training.population.runs import BY_NAME, assert_alike, make_data
 
-NAMES = ("kind", "price", "tags")
+TOLERANCE = 1e-6
+"""Products in another order round otherwise, which Adam magnifies where a gradient is near zero."""
+
+NAMES = ("kind", "price", "tags", "grade")
 TASKS = [BY_NAME[name] for name in NAMES]
 
 

@@ -34,6 +34,8 @@ from jointrain.training.population._stacked_losses import StackedLosses
 from jointrain.training.population._stacked_model import PASSES, StackedModel, Weigh
 
 _NETWORKS = (HardSharing, MMoE, CGC, PLE, CrossStitch, Sluice, SoftSharing)
+"""TabM is not among them: a step of one fills a core; many as one took 1.0 to 1.6 times as long."""
+
 _LAYERS = (
     *ACTIVATIONS, nn.BatchNorm1d, nn.Flatten, nn.Identity, nn.LayerNorm, nn.Linear, nn.PReLU,
     nn.ReLU,
@@ -43,8 +45,8 @@ _LAYERS = (
 MOST = 50e6
 """Multiplications of a step of one network up to which many as one take less time.
 
-Measured on one core, widths 128 and 256, batches of 32 to 256: from 1.1 times as fast as runs one
-after the other (near this bound) to 3 times, and 0.6 to 1.1 times beyond it.
+By `benchmarks/population_networks.py`, with widths 128 and 256 and batches of 32 to 256: up to this
+bound 1.2 to 3.7 times as fast as one after the other, beyond twice of it mostly slower.
 """
 
 FEWEST = 4
