@@ -1,5 +1,7 @@
 """The answers of weigh, group and share follow from their own tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -108,3 +110,65 @@ def test_weights_that_are_shown_to_be_better_and_those_that_are_not():
     report = report_weights(WeighResult(found, recipes, False))
     assert "the data do not decide between 3 weightings" in report.answer[0]
     assert report.flag in ("--weights equal", "--weights size")
+
+
+def by_fold(values):
+    """Candidates with these errors of both tasks on 5 folds of 2 seeds; the first is plain."""
+    rows = [
+        {
+            "recipe": name, "task": task.name, "metric": metric.name, "fold": fold, "seed": seed,
+            "value": value + 0.003 * seed, "train_rows": 80, "test_rows": 20,
+        }
+        for name, errors in values.items()
+        for task in TASKS
+        for metric in task.metrics
+        for seed in range(2)
+        for fold, value in enumerate(errors)
+    ]  # fmt: skip
+    names = tuple(values)
+    plain = candidates(dict.fromkeys(names, 1.0), choices=names, reference=names[0])
+    return replace(plain, table=pl.DataFrame(rows), baseline=names[0])
+
+
+def weighed(found):
+    recipes = {"equal": Recipe(), **{n: Recipe(weights="size") for n in found.names[1:]}}
+    return report_weights(WeighResult(found, recipes, False)).answer
+
+
+def test_a_choice_that_makes_things_worse_is_said_once_with_its_figure():
+    # each weighting fails on one fold, and is the best on all others: it is chosen where it fails
+    errors = {"equal": [1.0] * 5}
+    for fold in range(5):
+        errors[f"search {fold}"] = [
+            1.3 + 0.02 * fold if other == fold else 0.9 for other in range(5)
+        ]
+    errors["much worse"] = [2.0] * 5  # so that the plain choice does not come last
+    answer = weighed(by_fold(errors))
+    assert "choosing among 7 weightings by these figures is " in answer[0]
+    assert sum(sentence.count("% worse") for sentence in answer) == 1
+    assert answer[1].endswith("may owe its place to chance.")
+
+
+def test_the_plain_choice_that_is_always_the_best_is_not_called_no_different():
+    answer = weighed(by_fold({"equal": [1.0] * 5, "search 0": [1.3, 1.2, 1.4, 1.3, 1.2]}))
+    assert answer == [
+        "Keep equal weights: none of 2 weightings is better, whichever fold is left out."
+    ]
+
+
+def test_a_first_row_that_is_the_plain_choice_is_not_compared_with_itself():
+    together, apart = "together", "separate"
+    recipes = {
+        apart: Recipe(partition=[["a"], ["b"]]),
+        together: Recipe(partition=[["a", "b"]]),
+    }
+    found = by_fold({apart: [1.0] * 5, together: [1.0, 0.9, 1.4, 1.0, 1.2]})
+    found = replace(found, seconds={apart: 4.0, together: 1.0})
+    affinity = Affinity(("a", "b"), np.zeros((1, 2, 2)), "lookahead", np.full((2, 2), 90))
+    answer = report_groups(GroupResult(found, recipes, affinity)).answer
+    assert answer[:2] == [
+        "Train all targets together: it is not shown to be worse; it costs a quarter of separate "
+        "models.",
+        "The first row of the table (separate models) may owe its place to chance.",
+    ]
+    assert "0 % better" not in " ".join(answer)

@@ -257,7 +257,14 @@ def _answer(
         sentences = [f"{do(pick)}: the best of {tried}, {change} {chance}."]
         sentences += [f"By target: {by_target}."] if len(by_task) > 1 else []
         return [*sentences, *_apart_is_better(candidates)]
-    if gain.verdict == "equivalent":
+    always_plain = not any(np.nan_to_num(v).any() for v in candidates.gains_of_choosing.values())
+    if always_plain and math.isfinite(gain.low):  # it was compared with itself on every fold
+        why = (
+            f"none of {tried} is better, whichever fold is left out"
+            if pick == candidates.reference
+            else "it is not shown to be worse"
+        )
+    elif gain.verdict == "equivalent":
         why = f"beyond {margin_text(gain)} it makes no difference which of {tried} is taken"
     elif gain.verdict == "worse":
         why = f"choosing among {tried} by these figures is {better_or_worse(gain)} {chance}"
@@ -271,9 +278,11 @@ def _answer(
         more = "a larger --budget" if candidates.notes else "more --folds"
         sentences.append(f"These figures are a first look: give {more}.")
     elif candidates.chosen != pick:
+        change = f": {chance}, choosing is {better_or_worse(gain, f' than {reference}')}"
+        said = always_plain or gain.verdict == "worse"
         sentences.append(
-            f"The first row of the table ({name(candidates.chosen)}) may owe its place to chance: "
-            f"{chance}, choosing is {better_or_worse(gain, f' than {reference}')}."
+            f"The first row of the table ({name(candidates.chosen)}) may owe its place to chance"
+            f"{'' if said else change}."
         )
     return [*sentences, *_apart_is_better(candidates)]
 
