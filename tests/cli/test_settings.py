@@ -17,7 +17,7 @@ from jointrain.cli._settings import (
     WeighSettings,
 )
 from jointrain.errors import InvalidInputError
-from jointrain.studies.searches import groups_text, pairs_text
+from jointrain.reports._flag_texts import groups_text, pairs_text
 
 COMMANDS = {
     "compare": CompareSettings,

@@ -70,13 +70,13 @@ def test_where_nothing_is_shared_it_is_said_of_all_targets(found):
 
 def test_what_a_budget_cut_is_said_and_one_fold_is_a_first_look(found):
     one = found.candidates.table.filter(pl.col("fold") == 0)
-    cut = "budget of 30 s: 1 fold of 5 was measured"
+    cut = "budget of 30 s: 1 of 5 folds was measured"
     measured = replace(found.candidates.measured, table=one)
     report = report_groups(
         replace(found, candidates=replace(found.candidates, measured=measured, notes=(cut,)))
     )
     assert report.json["notes"] == [cut]
-    assert "- Budget of 30 s: 1 fold of 5 was measured." in report.markdown("which?").splitlines()
+    assert "- Budget of 30 s: 1 of 5 folds was measured." in report.markdown("which?").splitlines()
     assert ": too few folds to decide between 2 groupings" in report.answer[0]
     assert report.answer[1] == "These figures are a first look: give a larger --budget."
     assert report_groups(found).json["notes"] == []

@@ -11,7 +11,7 @@ from jointrain import Recipe, Study, SupervisedTable
 from jointrain.studies import _budget, _pace, run_within_budget
 from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
 from jointrain.studies._measurements import Measurements
-from jointrain.studies._pace import Clock, Level, chosen_level
+from jointrain.studies._pace import Clock, Cuts, Level, chosen_level
 from jointrain.tables import SEPARATE, default_recipes, named_recipes
 from jointrain.tables._fold_runs import FoldJob
 
@@ -75,7 +75,7 @@ def test_the_smallest_budget_has_an_answer_too(here, seconds):
     assert all(recipe.epochs == 3 for recipe in result.study.recipes)
     notes = " ".join(result.notes)
     assert f"budget of {seconds:g} s: nothing larger was done in time" in notes
-    assert "1 fold of 3 was measured" in notes
+    assert "1 of 3 folds was measured" in notes
     assert all(sum(blend.weights.values()) == pytest.approx(1) for blend in result.blends.values())
     assert result.shipped_table.height
     assert math.isnan(result.overall("joint", SEPARATE).low)
@@ -255,3 +255,18 @@ def test_baselines_come_between_the_first_recipes():
     recipes = named_recipes(["joint", "alternating", "weights-size"], QUICK)
     assert _interleaved(recipes, ["x", "y"]) == [recipes[0], "x", recipes[1], "y", recipes[2]]
     assert _interleaved([], ["x", "y"]) == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "done, folds, planned, text",
+    [
+        (5, 5, 5, ()),
+        (1, 5, 5, ("1 of 5 folds was measured",)),
+        (3, 3, 5, ("the rows were cut into 3 folds in place of 5",)),
+        (2, 3, 5, ("2 of 3 folds were measured",)),
+    ],
+)
+def test_fewer_folds_are_counted_as_the_table_counts_them(done, folds, planned, text):
+    cuts = Cuts(9.0)
+    cuts.fewer_folds(done, folds, planned)
+    assert cuts.texts == tuple(f"budget of 9 s: {one}" for one in text)

@@ -18,6 +18,7 @@ from jointrain.reports._affinity import (
     unread_affinities,
 )
 from jointrain.reports._answer import VERDICTS
+from jointrain.reports._flag_texts import groups_text, pairs_text
 from jointrain.reports._markdown import markdown_table
 from jointrain.reports._summary import (
     comparison_to_json,
@@ -40,8 +41,6 @@ from jointrain.studies.searches import (
     GroupResult,
     ShareResult,
     WeighResult,
-    groups_text,
-    pairs_text,
 )
 from jointrain.system.printed_tables import print_table
 from jointrain.system.terminal_streams import printable
@@ -258,7 +257,7 @@ def _answer(
         sentences += [f"By target: {by_target}."] if len(by_task) > 1 else []
         return [*sentences, *_apart_is_better(candidates)]
     always_plain = not any(np.nan_to_num(v).any() for v in candidates.gains_of_choosing.values())
-    if always_plain and math.isfinite(gain.low):  # it was compared with itself on every fold
+    if always_plain and not candidates.first_look:  # it was compared with itself on every fold
         why = (
             f"none of {tried} is better, whichever fold is left out"
             if pick == candidates.reference

@@ -223,7 +223,7 @@ class _BudgetedStudy:
 
     def _result(self, measured: Measurements) -> StudyResult:
         measured.keep_whole()
-        self._cuts.fewer("folds", measured.folds_done, self._study.folds)
+        self._cuts.fewer_folds(measured.folds_done, measured.study.folds, self._study.folds)
         return measured.result(self._cuts.texts)
 
 

@@ -79,9 +79,20 @@ class Cuts:
     def fewer(self, what: str, done: int, planned: int) -> None:
         """Note that fewer folds or seeds than planned were measured."""
         if done < planned:
-            one = what.removesuffix("s")
-            text = f"1 {one} of {planned} was" if done == 1 else f"{done} {what} of {planned} were"
-            self.say(what, f"{text} measured")
+            verb = "was" if done == 1 else "were"
+            self.say(what, f"{done} of {planned} {what} {verb} measured")
+
+    def fewer_folds(self, done: int, folds: int, planned: int) -> None:
+        """Note that fewer folds than planned were measured.
+
+        Args:
+            done: How many were measured.
+            folds: How many the rows were cut into.
+            planned: How many they were to be cut into.
+        """
+        if folds < planned:
+            self.say("folds", f"the rows were cut into {folds} folds in place of {planned}")
+        self.fewer("folds", done, folds)
 
     @property
     def texts(self) -> tuple[str, ...]:

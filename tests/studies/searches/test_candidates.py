@@ -184,8 +184,8 @@ def test_the_smallest_budget_has_an_answer_without_a_verdict(here, seconds):
     for cut in (
         "networks were trained for 3 epochs of 40",
         "nothing larger was done in time",
-        "1 fold of 3 was measured",
-        "1 seed of 2 was measured",
+        "1 of 3 folds was measured",
+        "1 of 2 seeds was measured",
         "0 of 8 things were measured",
     ):
         assert any(note.startswith(f"budget of {seconds:g} s: {cut}") for note in found.notes)
@@ -254,7 +254,7 @@ def test_folds_without_the_reference_are_worth_nothing(here, monkeypatch):
     made = evaluator(budget=300, seeds=1)
     made.run_first(TWO, "two")
     assert {name: len(cells(made, name)) for name in made.names} == {SEPARATE: 2, "two": 2}
-    assert "budget of 300 s: 2 folds of 3 were measured" in made.cuts.texts
+    assert "budget of 300 s: 2 of 3 folds were measured" in made.cuts.texts
 
 
 def test_predictions_are_not_kept():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jointrain import InvalidInputError, Separate, SupervisedTable
-from jointrain.studies.searches import Affinity, groups_text, pairs_text, search_groups
+from jointrain.studies.searches import Affinity, search_groups
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._group import TOGETHER, _count_partitions, pair_partitions
 from jointrain.tables import SEPARATE
@@ -93,11 +93,6 @@ def test_few_gains_only_put_affinities_on_their_scale():
     assert order == sorted(order)
     empty = GainPredictor(affinity, [])
     assert empty.gain(frozenset({0, 1}), 1) == pytest.approx(1)
-
-
-def test_names_with_commas_and_semicolons_are_quoted():
-    assert groups_text([["a", "b, c"], ["d"]]) == 'a,"b, c";d'
-    assert pairs_text({"a": 0.5, "b, c": 1}) == 'a=0.5,"b, c=1"'
 
 
 def test_the_smallest_budget_compares_together_and_apart(here):

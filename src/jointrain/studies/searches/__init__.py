@@ -7,7 +7,6 @@ from jointrain.studies.searches._affinity import (
     measure_affinity,
 )
 from jointrain.studies.searches._candidates import Candidates
-from jointrain.studies.searches._flags import groups_text, pairs_text
 from jointrain.studies.searches._group import GroupResult, search_groups
 from jointrain.studies.searches._partition import best_partition
 from jointrain.studies.searches._share import ShareResult, search_shared_depth, search_split
@@ -22,9 +21,7 @@ __all__ = [
     "ShareResult",
     "WeighResult",
     "best_partition",
-    "groups_text",
     "measure_affinity",
-    "pairs_text",
     "search_groups",
     "search_shared_depth",
     "search_split",

@@ -355,7 +355,7 @@ class Evaluator:
             text = f"ensembles of {size} networks" if size > 1 else "single networks"
             self.cuts.say("ensembles", f"{text} were trained in place of ensembles of {wanted}")
         if self._folds is not None:
-            self.cuts.fewer("folds", self._folds, self.folds)
+            self.cuts.fewer_folds(self._folds, study.folds, self.folds)
         self.cuts.fewer("seeds", seeds, self.seeds)
 
     def _whole_folds(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,6 @@ from jointrain.errors import InvalidInputError
 from jointrain.studies._statistics import MARGIN
 from jointrain.studies.searches._affinity import Affinity, Measure, measure_affinity_in_time
 from jointrain.studies.searches._candidates import Candidates, Evaluator, check_importance
-from jointrain.studies.searches._flags import groups_text
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._partition import Group, Partition, best_partition, check_models
 from jointrain.tables import SEPARATE, Recipe
@@ -179,7 +179,8 @@ def search_groups(
         """Measure partitions; return whether all were done in time."""
         for partition in partitions:
             groups = tuple(tuple(names[task] for task in group) for group in partition)
-            made[partition] = replace(recipe, name=groups_text(groups), partition=groups)
+            name = json.dumps(groups, ensure_ascii=False)
+            made[partition] = replace(recipe, name=name, partition=groups)
         found = evaluator.run([made[partition] for partition in partitions])
         for partition in [p for p in partitions if made[p].name not in found]:
             del made[partition]

@@ -1,4 +1,4 @@
-"""Groups and weights in the words of the command line."""
+"""Groups and weights as flags of the command line take them."""
 
 from __future__ import annotations
 
