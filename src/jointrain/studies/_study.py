@@ -18,8 +18,7 @@ class Study(StudyPlan):
     Args:
         table: The rows, with tasks and feature columns.
         recipes: What to run; one must be named ``separate``. Default: `default_recipes()`.
-        baselines: Which of `BASELINES` to run beside them; default constant, linear and extra
-            trees.
+        baselines: Which of `BASELINES` to run beside them; default `FIRST_BASELINES`.
         folds: Number of outer folds, at least 2; default 5.
         seeds: Number of repetitions, each with folds, initial weights and batches of its own;
             default 3. Splits by time are the same in all of them.
