@@ -127,7 +127,8 @@ def by_fold(values):
     ]  # fmt: skip
     names = tuple(values)
     plain = candidates(dict.fromkeys(names, 1.0), choices=names, reference=names[0])
-    return replace(plain, table=pl.DataFrame(rows), baseline=names[0])
+    measured = replace(plain.measured, table=pl.DataFrame(rows))
+    return replace(plain, measured=measured, baseline=names[0])
 
 
 def weighed(found):
