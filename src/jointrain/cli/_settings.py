@@ -309,8 +309,8 @@ class CompareSettings(TableSettings):
     )
     baselines: Names = Field(
         [],
-        description="Baselines, or MODULE:CLASS of your own; see: jointrain baselines, also for the "
-        "default; more of them within a budget.",
+        description="Baselines, or MODULE:CLASS of your own; see, also for the default: jointrain "
+        "baselines; more of them within a budget.",
     )
     budget: Duration | None = Field(
         None, description="Time for everything, such as 60s or 2m; it decides how much is run."

@@ -91,7 +91,7 @@ class Cuts:
             planned: How many they were to be cut into.
         """
         if folds < planned:
-            self.say("folds", f"the rows were cut into {folds} folds in place of {planned}")
+            self.say("split", f"the rows were cut into {folds} folds in place of {planned}")
         self.fewer("folds", done, folds)
 
     @property
