@@ -108,7 +108,6 @@ FIRST = pl.int_range(pl.len()) == 0
         (LONG.drop("seed"), {}, "no column 'seed' for the seeds"),
         (LONG.drop("metric"), {}, "no column 'metric'; name"),
         (LONG.drop("task"), {}, "no column 'task'"),
-        (LONG, {"seed": None}, "name the column of seeds"),
         (LONG.clear(), {}, "has no rows"),
         (pl.concat([LONG, LONG.head(2)]), {}, r"rows 1 and 17 are the same run \(recipe separate, "
          r"task a, metric acc, seed 0\); 1 more come twice; leave one out or name .*--fold"),

@@ -18,6 +18,7 @@ from jointrain.cli._inspect import inspect_bundle
 from jointrain.cli._lists import balancers, baselines, networks
 from jointrain.cli._predict import predict
 from jointrain.cli._searches import group, share, weigh
+from jointrain.cli._verdict import verdict
 from jointrain.errors import JointrainError
 from jointrain.system.terminal_streams import say, silence, use_plain_characters
 from jointrain.system.worker_processes import stop_spare
@@ -122,6 +123,8 @@ def _add_commands() -> None:
         (fit, f"fit {data} price,demand --out model"),
     ):
         app.command(epilog=f"Example: jointrain {example}")(command)
+    example = "verdict runs.csv --wide {task}/{metric} --baseline separate"
+    app.command(epilog=f"Example: jointrain {example}")(verdict)
     for command in (predict, evaluate):
         app.command()(command)
     app.command(name="inspect")(inspect_bundle)

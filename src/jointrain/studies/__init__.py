@@ -3,7 +3,7 @@
 from jointrain.studies._budget import run_within_budget
 from jointrain.studies._changes import relative_changes
 from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide
-from jointrain.studies._given_runs import RunVerdicts, verdict
+from jointrain.studies._given_runs import DELTA_M, RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._measured import Measured
 from jointrain.studies._measurements import StudyInterrupted
@@ -22,6 +22,7 @@ from jointrain.studies._study_result import SHIPPED, StudyResult, together_of
 
 __all__ = [
     "CHEAPER",
+    "DELTA_M",
     "FEWEST_FOLDS",
     "SHIPPED",
     "Comparison",

@@ -52,9 +52,10 @@ class RunVerdicts:
         tests: By which test a recipe was judged.
         needed: How many seeds would show the difference asked for, by recipe and task, and for
             ``Delta-m``.
-        seeds, folds: How many there are; folds: 0 if there is no column of them, or they are all
-            one.
+        seeds: The most that a recipe has.
+        folds: How many a seed has; 0: one test set for all; 1: each seed has a fold of its own.
         difference: The difference asked for, as it was said.
+        asked: Whether it was, or is 1 % by default.
         margin: Changes up to this many percent do not matter.
         notes: What the reader should know of the runs, in words.
     """
@@ -69,6 +70,7 @@ class RunVerdicts:
     seeds: int
     folds: int
     difference: str
+    asked: bool
     margin: float
     notes: tuple[str, ...] = ()
 
@@ -154,7 +156,7 @@ def verdict(
     task: str | None = None,
     metric: str | None = None,
     value: str | None = None,
-    seed: str | None = "seed",
+    seed: str | None = None,
     fold: str | None = None,
     wide: str | None = None,
     baseline: str = SEPARATE,
@@ -165,7 +167,7 @@ def verdict(
     train_rows: str | None = None,
     test_fraction: float | None = None,
     margin: float = MARGIN,
-    difference: str | float = "1%",
+    difference: str | float | None = None,
 ) -> RunVerdicts:
     """Judge the recipes of a table of runs, whatever program made them.
 
@@ -177,7 +179,7 @@ def verdict(
         task: That of tasks; default ``task``.
         metric: That of metrics; default ``metric``, and where there is none, `value` names it.
         value: That of values; default ``value``.
-        seed: That of seeds; None where there are folds only.
+        seed: That of seeds; default ``seed``, and where there is none but folds, all are of one.
         fold: Name of the column of folds; default: all runs have the same test set. A fold of one
             name is taken as the same rows in all seeds.
         wide: Pattern of the columns that hold a task's metric each, such as ``{task}/{metric}`` or
@@ -192,8 +194,8 @@ def verdict(
         test_fraction: The test part of all rows of a fold, between 0 and 1. Without either, folds
             are taken as those of a k-fold cross-validation.
         margin: Changes up to this many percent do not matter.
-        difference: For which difference to say how many seeds would show it: ``"1%"`` of the
-            baseline, or a number in the metric's own unit.
+        difference: For which difference to say how many seeds would show it: ``"2%"`` of the
+            baseline, or a number in the metric's own unit; default 1 %.
 
     Raises:
         InvalidInputError: A column is missing, a cell is no number, a run comes twice, the baseline
@@ -204,7 +206,7 @@ def verdict(
         Student's problem", Biometrika 34, 1947; for folds those of `estimate_change`.
     """
     check_margin(margin)
-    wanted = _parse_difference(difference)
+    wanted = _parse_difference("1%" if difference is None else difference)
     ratio = _ratio(test_fraction, test_rows, train_rows, fold)
     names = {
         "judge_by": _names(judge_by),
@@ -264,9 +266,10 @@ def verdict(
         delta_m,
         tests,
         needed,
-        rows["seed"].n_unique(),
-        runs.folds,
+        int(rows.group_by("recipe").agg(pl.col("seed").n_unique())["seed"].to_numpy().max()),
+        1 if runs.one_each else runs.folds,
         wanted.text,
+        difference is not None,
         margin,
         (*notes, *runs.notes(baseline, estimates, tests, metrics)),
     )

