@@ -106,7 +106,7 @@ def example(name: str) -> dict[str, object]:
 
 
 def test_all_methods_are_there():
-    assert sorted(BALANCERS) == sorted(METHODS)
+    assert set(METHODS) <= set(BALANCERS)
 
 
 @pytest.mark.parametrize("name", METHODS)

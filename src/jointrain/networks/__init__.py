@@ -15,13 +15,15 @@ from jointrain.networks._mtan import MTAN
 from jointrain.networks._network import Network, Part
 from jointrain.networks._numeric_embeddings import NumericEmbeddings
 from jointrain.networks._own_networks import (
+    FOUND,
     NETWORK_NAMES,
+    NETWORKS,
     NetworkFactory,
     build_network,
     check_network,
 )
 from jointrain.networks._ple import PLE
-from jointrain.networks._registry import NETWORKS, TableNetwork, build_table_network, check_settings
+from jointrain.networks._registry import TableNetwork, build_table_network, check_settings
 from jointrain.networks._sluice import Sluice
 from jointrain.networks._soft_sharing import SoftSharing
 from jointrain.networks._stages import cut
@@ -66,3 +68,7 @@ __all__ = [
     "network_of_weights",
     "random_bytes",
 ]
+
+# a network in a file of this folder is found unlisted
+globals().update(FOUND)
+__all__ += [name for name in FOUND if name not in __all__]

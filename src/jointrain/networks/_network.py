@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,11 @@ class Network(nn.Module, ABC):
     and `parts`, which says which task reaches which piece. All else follows: outputs, ownership,
     `describe`, `for_task`, losses.
 
+    Attributes:
+        name: What the command line calls it; a class in jointrain's folder that has one is found.
+        for_table: Makes one of the number of inputs, the tasks, and settings by keyword such as
+            width, depth, dropout: what a table can be trained with.
+
     Args:
         heads: Each task's own last layers by task name; the order is that of the outputs. A head
             with ``takes_inputs = True`` is called with the features and the network's inputs.
@@ -64,6 +69,9 @@ class Network(nn.Module, ABC):
     Raises:
         InvalidInputError: There is no task.
     """
+
+    name: ClassVar[str]
+    for_table: ClassVar[Callable[..., Network]]
 
     def __init__(
         self,

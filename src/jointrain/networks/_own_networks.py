@@ -1,19 +1,18 @@
-"""Networks that jointrain does not bring: factories of one's own, and of installed packages."""
+"""Networks that need no entry in a list: of this folder, of installed packages, of one's own."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._network import Network
-from jointrain.networks._registry import (
-    NETWORKS,
-    TableNetwork,
-    build_table_network,
-    check_settings,
-)
+from jointrain.networks._registry import NETWORKS as LISTED
+from jointrain.networks._registry import TableNetwork, build_table_network, check_settings
+from jointrain.system.folder_classes import classes_of
 from jointrain.system.own_code import path_of
 from jointrain.system.plug_ins import Names
 from jointrain.task import Task
@@ -41,10 +40,27 @@ def as_factory(name: str, given: object) -> TableNetwork:
         raise InvalidInputError(
             f"network {name!r} can't be called with the number of inputs and the tasks: {error}"
         ) from None
-    kind = given if isinstance(given, type) and issubclass(given, Network) else Network
-    summary = (inspect.getdoc(given) or "").partition("\n")[0].rstrip(".")
-    return TableNetwork(kind, summary, given)
+    return _entry(given, given)
 
+
+def _entry(described: object, build: NetworkFactory) -> TableNetwork:
+    is_network = isinstance(described, type) and issubclass(described, Network)
+    summary = (inspect.getdoc(described) or "").partition("\n")[0].rstrip(".")
+    return TableNetwork(described if is_network else Network, summary, build)  # type: ignore[arg-type]
+
+
+FOUND = classes_of(
+    "jointrain.networks",
+    [str(Path(__file__).parent)],
+    Network,  # type: ignore[type-abstract]
+    without=("_own_networks",),
+)
+"""Networks of this folder that have a ``name``, by class name."""
+
+NETWORKS: Mapping[str, TableNetwork] = MappingProxyType(
+    {**LISTED, **{cls.name: _entry(cls, cls.for_table) for cls in FOUND.values()}}
+)
+"""The networks that a table can be trained with, by the name that the command line knows."""
 
 NETWORK_NAMES = Names("network", NETWORKS, as_factory)
 """Networks by name; packages add theirs by the entry point ``jointrain.networks``."""
@@ -56,7 +72,7 @@ def check_network(network: str | NetworkFactory, settings: Mapping[str, Any]) ->
     Raises:
         InvalidInputError: The name is unknown, it is no factory, or it lacks a setting.
     """
-    if isinstance(network, str) and network in NETWORKS:
+    if isinstance(network, str) and network in LISTED:
         check_settings(network, settings)
         return
     name, build = _found(network)
@@ -90,7 +106,7 @@ def build_network(
             tasks.
     """
     check_network(network, {k: v for k, v in settings.items() if k not in LAYER_SETTINGS})
-    if isinstance(network, str) and network in NETWORKS:
+    if isinstance(network, str) and network in LISTED:
         return build_table_network(network, in_features, tasks, **settings)
     name, build = _found(network)
     parameters = inspect.signature(build).parameters
