@@ -23,7 +23,7 @@ from jointrain.networks import (
     Network,
     Sluice,
     SoftSharing,
-    build_table_network,
+    build_network,
 )
 from jointrain.task import Task
 
@@ -76,7 +76,7 @@ def _pooled(tasks: Sequence[Task]) -> dict[str, nn.Module]:
 
 def _table(name: str, tasks: Sequence[Task]) -> Network:
     more = {"members": 3} if name == "tabm" else {}
-    return build_table_network(name, FEATURES, tasks, width=6, dropout=0.0, **more)
+    return build_network(name, FEATURES, tasks, width=6, dropout=0.0, **more)
 
 
 BUILDERS: dict[str, Builder] = {
