@@ -1,5 +1,7 @@
 """Balancing: from several task losses to one update. Usable alone in a loop of one's own."""
 
+from jointrain.balancing._backward import backward
+from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import (
     Balancer,
     BilevelProblem,
@@ -20,7 +22,6 @@ from jointrain.balancing._names import (
 from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.balancing.aggregation import *  # noqa: F403
 from jointrain.balancing.aggregation import __all__ as _aggregation
-from jointrain.balancing.backward import BalancedStep, backward
 from jointrain.balancing.bilevel import *  # noqa: F403
 from jointrain.balancing.bilevel import __all__ as _bilevel
 from jointrain.balancing.weighting import *  # noqa: F403

@@ -1,0 +1,191 @@
+"""A call to `backward` once its arguments are checked, and the tasks that take part in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing._accumulation import Accumulated, AccumulatedStep, refuse_gradients_before
+from jointrain.balancing._arguments import (
+    Losses,
+    checked_losses,
+    losses_of,
+    on_cpu,
+    stacked,
+    without_infinite,
+)
+from jointrain.balancing._balanced_step import BalancedStep
+from jointrain.balancing._balancer import Balancer, LossWeighting
+from jointrain.balancing._processes import Arguments, Together, labelled, meet
+from jointrain.balancing.engine._graph import walk
+from jointrain.balancing.engine._replicas import several_processes
+from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad, no_gradients
+from jointrain.balancing.engine._step import Step, prepare
+
+
+@dataclass
+class Call:
+    """The arguments of a call to :func:`backward`, checked; `numbers`: the losses on the CPU."""
+
+    balancer: Balancer
+    names: tuple[str, ...]
+    values: list[Tensor]
+    vector: Tensor
+    numbers: Tensor
+    skipped: tuple[str, ...]
+    shared: list[Tensor] | None
+    own: list[Tensor] | None
+    features: list[Tensor] | None
+    at: str
+    refresh_every: int
+    way: str
+    non_finite: str
+    scale: float
+    scaled: bool
+    extra: Callable[[], Losses] | None
+    train: Callable[[], Losses] | None
+    held_out: Callable[[], Losses] | None
+    retain_graph: bool
+    memory_limit: int | None
+    penalty: Tensor | None
+    together: Together | None
+    accumulate: str | None
+    accumulated: Accumulated | None = None
+    task_scales: Tensor | None = None
+
+    def without(self, bad: Sequence[int]) -> Call:
+        """Return the call without the tasks at these positions."""
+        keep = [k for k in range(len(self.names)) if k not in bad]
+        changed = vars(self) | {
+            "names": tuple(self.names[k] for k in keep),
+            "values": [self.values[k] for k in keep],
+            "vector": stacked([self.values[k] for k in keep]) if keep else self.vector[:0],
+            "numbers": self.numbers[keep],
+            "skipped": self.skipped + tuple(self.names[k] for k in bad),
+            "together": None if self.together is None else self.together.without(bad),
+            "task_scales": None,
+        }
+        return Call(**changed)
+
+    def of_weighted(self, weights: Tensor, tensors: Sequence[Tensor], *, keep: bool) -> Gradients:
+        """Return the weighted losses' gradients of these parameters."""
+        retain = keep or self.retain_graph
+        if self.accumulated is not None:
+            step = self.step()
+            step.factors = self.factors()
+            return step.weighted(weights, own=True, weigh_own=True)
+        if self.together is not None:
+            return self.together.of_weighted(weights, tensors, self.scale, retain=retain)
+        start = (weights * self.scale).to(self.vector)
+        return Gradients.of(tensors, grad([self.vector], tensors, [start], retain=retain))
+
+    def everywhere(self, ok: bool) -> bool:
+        """Return whether it is so on every process."""
+        return ok if self.together is None else bool(self.together.agreement.ranks.least(ok))
+
+    def anywhere(self, bad: set[int]) -> set[int]:
+        """Return the tasks that are in the set on some process."""
+        if self.together is None:
+            return bad
+        flags = [float(k in bad) for k in range(len(self.names))]
+        found = self.together.agreement.ranks.gather(flags)
+        return {k for k in range(len(self.names)) if any(row[k] for row in found)}
+
+    def add_penalty(self) -> None:
+        """Add the gradient of the penalty to `.grad`, as it is."""
+        add_to_grad(self.of_penalty())
+
+    def of_penalty(self) -> Gradients:
+        """Return the gradient of the penalty."""
+        if self.together is not None:
+            return self.together.of_penalty(self.scale)
+        if self.penalty is None:
+            return no_gradients()
+        tensors = [leaf.tensor for leaf in walk([self.penalty]).leaves]
+        start = torch.full_like(self.penalty, self.scale)
+        found = grad([self.penalty], tensors, [start], retain=self.retain_graph)
+        return Gradients.of(tensors, found)
+
+    def again(self, closure: Callable[[], Losses], name: str) -> list[Tensor]:
+        """Return the losses that a closure gives for the step's tasks."""
+        if self.together is None:
+            return losses_of(closure, self.names, name)
+        with self.together.agreement.ranks.all_or_none():
+            return losses_of(closure, self.names, name)
+
+    def step(self) -> Step:
+        """Return the step of this process, or that of all of them, without factors."""
+        if self.accumulated is not None:
+            return AccumulatedStep.of(self.accumulated, self.names, self.vector.device)
+        if self.together is not None:
+            step: Step = self.together.step()
+        else:
+            step = prepare(self.values, shared=self.shared, own=self.own, features=self.features)
+        if self.accumulate is None and not isinstance(self.balancer, LossWeighting):
+            refuse_gradients_before(step)
+        return step
+
+    def result(self, losses: Tensor, weights: Tensor | None, **more: Any) -> BalancedStep:
+        """Return what the step did."""
+        weights = None if weights is None else on_cpu(weights)
+        return BalancedStep(self.names, weights, losses, skipped=self.skipped, **more)
+
+    def factors(self) -> list[Tensor]:
+        """Return for each loss, [t] scalars, the scaler's factor times its share of rows here."""
+        if self.together is not None:
+            factors = (self.scale * self.together.shares).unbind()
+            return [f.to(v) for f, v in zip(factors, self.together.values, strict=True)]
+        device = self.vector.device
+        kinds = {v.dtype for v in self.values}
+        by_dtype = {kind: torch.full((), self.scale, dtype=kind, device=device) for kind in kinds}
+        return [by_dtype[v.dtype] for v in self.values]
+
+
+class Tasks(NamedTuple):
+    """The tasks of a step; none, and why, if there is nothing to do."""
+
+    names: tuple[str, ...]
+    values: list[Tensor]
+    vector: Tensor
+    numbers: Tensor
+    skipped: tuple[str, ...] = ()
+    together: Together | None = None
+    overflow: bool = False
+    way: str = ""
+
+
+def tasks_of_step(
+    losses: Losses, balancer: Balancer, arguments: Arguments, non_finite: str, scaled: bool
+) -> Tasks:
+    """Return the tasks that have a label and a finite loss, on this process or on any."""
+    together = meet(losses, balancer, arguments) if several_processes() else None
+    nothing = torch.zeros(0)
+    if together is not None:
+        names, values = together.agreement.names, together.values
+        vector = stacked(values) if values else nothing
+        numbers = together.agreement.losses
+    else:
+        if arguments.rows is not None:
+            losses = labelled(losses, arguments.rows)
+            if not losses:
+                return Tasks((), [], nothing, nothing, way="no task has a label")
+        names, values, vector = checked_losses(losses)
+        numbers = on_cpu(vector)
+    if not names:
+        return Tasks((), [], nothing, nothing, way="no task has a label")
+    fine = list(map(math.isfinite, numbers.tolist()))
+    if all(fine):
+        return Tasks(names, values, vector, numbers, (), together)
+    if scaled and (non_finite == "raise" or not any(fine)):
+        return Tasks(names, values, vector, numbers, (), together, overflow=True)
+    names, values, skipped = without_infinite(names, values, numbers, fine, non_finite)
+    if not values:
+        return Tasks((), [], nothing, nothing, skipped, way="all skipped")
+    bad = [k for k, ok in enumerate(fine) if not ok]
+    together = None if together is None else together.without(bad)
+    return Tasks(names, values, stacked(values), numbers[fine], skipped, together)

@@ -1,0 +1,81 @@
+"""The pipeline of a step over several batches: sum, then that of the method on the sums."""
+
+from __future__ import annotations
+
+import torch
+
+from jointrain.balancing._accumulation import begun, refuse_gradients_before
+from jointrain.balancing._arguments import stacked
+from jointrain.balancing._balanced_step import BalancedStep
+from jointrain.balancing._balancer import BilevelWeighting
+from jointrain.balancing._call import Call
+from jointrain.balancing.engine._rows import add_to_grad
+from jointrain.balancing.engine._step import Step
+from jointrain.balancing.pipelines._kinds import run
+from jointrain.errors import InvalidInputError
+
+
+def by_accumulated(call: Call) -> BalancedStep:
+    """Make the step of all batches since `.grad` was emptied, in place of that of those before."""
+    balancer = call.balancer
+    _check_accumulation(call)
+    balancer.positions_of(call.names)  # binds the tasks, before the state is looked at
+    kept = begun(balancer, call.scale)
+    step = call.step()
+    if not kept.rows:
+        refuse_gradients_before(step)
+    _check_inputs(step)
+    step.factors, step.retain_graph = call.factors(), call.penalty is not None
+    rows, mine = step.rows(ghost=False)
+    kept.add(call.names, call.numbers, step, rows)
+    kept.add_own(call.names, mine)
+    kept.add_penalty(call.of_penalty())
+    names = tuple(kept.losses)
+    losses = torch.tensor([kept.losses[name] for name in names], dtype=torch.float64)
+    values = [torch.zeros_like(call.vector[0]).requires_grad_() for _ in names]
+    changed = {
+        "names": names,
+        "values": values,
+        "vector": stacked(values),
+        "numbers": losses,
+        "together": None,
+        "penalty": None,
+        "accumulated": kept,
+    }
+    result = run(Call(**vars(call) | changed))
+    add_to_grad(kept.penalty_so_far())
+    kept.note([tensor for tensor, _ in kept.parameters.values()])
+    balancer.accumulated = kept
+    return result
+
+
+def _check_accumulation(call: Call) -> None:
+    """Check that the step of several batches would be exact."""
+    balancer, given = call.balancer, []
+    if isinstance(balancer, BilevelWeighting) or balancer.extra_batches:
+        given.append(f"{type(balancer).__name__}, which takes further batches")
+    given += [f'`at="{call.at}"`'] * (call.at != "shared")
+    given += [f"`refresh_every={call.refresh_every}`"] * (call.refresh_every > 1)
+    given += ['`non_finite="skip"`'] * (call.non_finite == "skip")
+    if call.together is not None and call.together.sharded:
+        given.append("parameters that `fully_shard` manages")
+    if given:
+        raise InvalidInputError(
+            f'`accumulate="exact"` is not exact with {given[0]}. Take larger batches, or pass '
+            '`accumulate="per-batch"`.'
+        )
+
+
+def _check_inputs(step: Step) -> None:
+    if any(leaf.tensor.is_complex() for leaf in step.parameters):
+        raise InvalidInputError(
+            '`accumulate="exact"` is not defined for complex parameters. Take larger batches, or '
+            'pass `accumulate="per-batch"`.'
+        )
+    parameters = {id(leaf.tensor) for leaf in step.parameters}
+    reached = [leaf for leaves in step.own for leaf in leaves]
+    if step.inputs or any(id(leaf.tensor) not in parameters for leaf in reached):
+        raise InvalidInputError(
+            '`accumulate="exact"` cannot give an input its gradient before the last batch. Detach '
+            "the inputs, or name them in `shared` or `own` if they are parameters."
+        )

@@ -1,0 +1,58 @@
+"""The pipeline of bilevel methods: weights by held-out losses, then one pass."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from jointrain.balancing._arguments import on_cpu, stacked
+from jointrain.balancing._balanced_step import BalancedStep
+from jointrain.balancing._balancer import BilevelProblem, BilevelWeighting
+from jointrain.balancing._call import Call
+from jointrain.balancing.engine._rows import Gradients, add_to_grad
+from jointrain.errors import InvalidInputError
+
+
+def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep:
+    if call.held_out is None or call.train is None:
+        raise InvalidInputError(
+            f"{type(balancer).__name__} chooses weights by held-out losses. Pass `held_out=`, a "
+            "function that returns losses of a held-out batch, and `train=`, one that computes "
+            "the losses of this batch anew."
+        )
+    train, held_out = call.train, call.held_out
+    step = call.step()
+    if any(leaf.tensor.is_complex() for leaf in step.parameters):
+        raise InvalidInputError(
+            f"{type(balancer).__name__} is not defined for complex parameters. Choose a method "
+            "that weighs by losses or by gradients, or keep the parameters as pairs of real ones."
+        )
+    step.factors = call.factors()
+    step.retain_graph = call.retain_graph
+    leaves = [leaf for leaf in step.parameters if not _is_outside(leaf.tensor, call)]
+    parameters = [leaf.tensor for leaf in leaves]
+    closures = (
+        lambda: stacked(call.again(train, "train")),
+        lambda: stacked(call.again(held_out, "held_out")),
+    )
+    if call.together is not None:
+        problem = call.together.problem(parameters, *closures)
+    else:
+        problem = BilevelProblem(call.vector, parameters, *closures)
+    weights = on_cpu(balancer.weights(problem))
+    if not bool(weights.isfinite().all()):
+        raise InvalidInputError(
+            f"The weights of {type(balancer).__name__} are NaN or infinite, so a gradient of the "
+            "training or held-out losses is. Look for a root or a logarithm of zero in a loss."
+        )
+    add_to_grad(step.weighted(weights, own=True, weigh_own=True), foreign=step.factors)
+    if problem.added is not None:
+        added = [value * call.scale for value in problem.added]
+        add_to_grad(Gradients.of(problem.parameters, added))
+    return call.result(call.numbers, weights, way="held out")
+
+
+def _is_outside(tensor: Tensor, call: Call) -> bool:
+    if call.own is None:
+        return False
+    known = {id(x) for x in (*call.own, *(call.shared or ()))}
+    return call.shared is not None and id(tensor) not in known

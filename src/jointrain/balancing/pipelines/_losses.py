@@ -1,0 +1,78 @@
+"""The pipeline of loss weightings: weights first, then one pass."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing._balanced_step import BalancedStep
+from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._call import Call
+from jointrain.balancing.engine._graph import walk
+from jointrain.balancing.engine._rows import add_to_grad
+from jointrain.balancing.pipelines._parts import Without, bad_tasks
+
+
+def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
+    """Weigh the losses, then take one pass, last: it leaves the caches cold."""
+    careful = call.non_finite == "skip" and not call.scaled
+    before = copy.deepcopy(balancer.state_dict()) if careful else None
+    numbers, _, learned = balancer.weigh(call.numbers.tolist())
+    weights = torch.tensor(numbers, dtype=torch.float64)
+    found = None
+    if careful or call.own is not None or call.accumulated is not None:
+        tensors = _wanted_leaves(call)
+        found = call.of_weighted(weights, tensors, keep=careful)
+        if before is not None and not call.everywhere(found.finite()):
+            balancer.load_state_dict(before)
+            return Without(bad_tasks(call, tensors))
+        add_to_grad(found)
+    for parameter, gradient in learned:
+        scaled = gradient.to(parameter)
+        if call.scaled:
+            scaled = scaled * call.scale
+        if parameter.grad is None:
+            parameter.grad = scaled
+        else:
+            parameter.grad += scaled
+    result = call.result(call.numbers, weights)
+    if found is None:
+        one_pass(call, weights)
+    else:
+        call.add_penalty()
+    return result
+
+
+def one_pass(call: Call, weights: Tensor) -> None:
+    """Fill the gradients of the weighted losses and of the penalty."""
+    if call.together is not None:
+        call.together.one_pass(weights, call.scale, retain=call.retain_graph)
+        return
+    outputs, starts = [call.vector], [(weights * call.scale).to(call.vector)]
+    if call.penalty is not None:
+        outputs.append(call.penalty)
+        starts.append(torch.full_like(call.penalty, call.scale))
+    torch.autograd.backward(outputs, starts, call.retain_graph)
+
+
+def overflowed(call: Call) -> BalancedStep:
+    """Fill the gradients with what makes the scaler skip the step, as the plain loop's would."""
+    infinite = torch.full((len(call.names),), math.inf, dtype=torch.float64)
+    one_pass(call, infinite)
+    return call.result(call.numbers, torch.ones_like(infinite), overflow=True)
+
+
+def _wanted_leaves(call: Call) -> list[Tensor]:
+    """Return the leaf tensors that are to get a gradient."""
+    leaves = call.step().parameters if call.together is not None else walk(call.values).leaves
+    if call.own is not None:
+        known = {id(x) for x in (*call.own, *(call.shared or ()))}
+        leaves = [
+            leaf
+            for leaf in leaves
+            if id(leaf.tensor) in known or (call.shared is None and leaf.mask & (leaf.mask - 1))
+        ]
+    return [leaf.tensor for leaf in leaves]

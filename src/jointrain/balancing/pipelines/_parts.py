@@ -1,0 +1,132 @@
+"""What pipelines have in common: the prepared step, scales of tasks, non-finite gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing._arguments import on_cpu
+from jointrain.balancing._balanced_step import BalancedStep
+from jointrain.balancing._balancer import GramianWeighting, JacobianAggregation
+from jointrain.balancing._call import Call
+from jointrain.balancing._task_scales import learn_scales, scales_of
+from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad, is_finite
+from jointrain.balancing.engine._step import Step
+from jointrain.errors import InvalidInputError
+
+
+class Without(NamedTuple):
+    """That the step is to be made anew without the tasks at these positions."""
+
+    bad: Sequence[int]
+
+
+def prepared(call: Call, balancer: GramianWeighting | JacobianAggregation) -> tuple[Step, Tensor]:
+    """Return the step, and the (transformed) losses [t] in float64 on the CPU."""
+    step = call.step()
+    step.way, step.memory_limit = call.way, call.memory_limit
+    # a task that turns out to have no finite gradient is left out by a second try
+    step.retain_graph = call.retain_graph or call.non_finite == "skip"
+    step.workspace = balancer.workspace
+    step.factors = call.factors()
+    local = call.together is None and call.accumulated is None
+    seen = call.vector.detach() if local else call.numbers.to(call.vector)
+    leaf = seen.requires_grad_()
+    changed = balancer.transform(leaf)
+    if changed is not leaf:
+        learned = [p for p in balancer.parameters() if p.requires_grad]
+        slope, *mine = torch.autograd.grad(changed.sum(), [leaf, *learned], allow_unused=True)
+        found = [None if g is None else g * call.scale for g in mine]
+        step.learned = Gradients.of(learned, found)
+        slopes = (slope * call.scale).unbind()
+        if call.together is not None:
+            slopes = (slope * call.scale * call.together.shares.to(slope)).unbind()
+        step.factors = [s.to(v.dtype) for s, v in zip(slopes, call.values, strict=True)]
+        return step, on_cpu(changed)
+    return step, call.numbers
+
+
+def nothing_shared(call: Call, step: Step, losses: Tensor) -> BalancedStep | Without:
+    """Make the step of tasks that share no parameter: each gets its own loss's gradient."""
+    weights = torch.ones(step.t)
+    found = step.weighted(weights, own=True)
+    if call.non_finite == "skip" and not call.scaled and not call.everywhere(found.finite()):
+        tensors = [leaf.tensor for leaf in step.parameters]
+        return Without(bad_tasks(call, tensors))
+    add_to_grad(step.learned)
+    add_to_grad(found)
+    return call.result(losses, weights, way="nothing shared")
+
+
+def scale_tasks(call: Call, step: Step) -> None:
+    """Give each task a factor of its own, if gradients may be computed in float16.
+
+    Not where one pass gives the weighted sum: in it all tasks have one scale.
+    """
+    half = any(value.dtype == torch.float16 for value in call.values)
+    if not call.scaled or call.accumulate == "exact" or half or step.t < 2:
+        return
+    scales = scales_of(call.balancer, call.names)
+    if call.together is not None:
+        ranks = call.together.agreement.ranks
+        scales = scales.new_tensor(ranks.gather(scales.tolist())[0])
+    call.task_scales = scales
+    pairs = zip(step.factors, scales.tolist(), strict=True)
+    step.factors = [factor * number for factor, number in pairs]
+
+
+def note_lengths(call: Call, lengths: Tensor, bad: Sequence[int] | None) -> None:
+    """Choose the tasks' factors of the next step, if this one had such."""
+    if call.task_scales is None:
+        return
+    found = lengths.tolist()
+    for k in bad or ():
+        found[k] = math.inf
+    learn_scales(call.balancer, call.names, found)
+
+
+def write(
+    balancer: GramianWeighting | JacobianAggregation,
+    step: Step,
+    shared: Gradients,
+    mine: Gradients,
+    weights: Tensor | None,
+) -> None:
+    """Write the gradients of the shared and of the tasks' own parameters to `.grad`."""
+    if balancer.weighs_task_parameters and weights is not None:
+        mine = mine.weighted(weights)
+    add_to_grad(step.learned)
+    add_to_grad(shared)
+    add_to_grad(mine, foreign=step.factors)
+
+
+def bad_own(call: Call, mine: Gradients) -> set[int]:
+    """Return the tasks whose own parameters' gradient isn't finite, if such are to be skipped."""
+    if call.non_finite == "raise" or call.scaled:
+        return set()
+    pairs = zip(mine.tasks, mine.values, strict=True)
+    return call.anywhere({k for k, value in pairs if not is_finite(value)})
+
+
+def bad_tasks(call: Call, tensors: Sequence[Tensor]) -> list[int]:
+    """Return the positions of the tasks whose gradient isn't finite, all if it is none alone."""
+    bad = {
+        k
+        for k, (value, factor) in enumerate(zip(call.values, call.factors(), strict=True))
+        if not Gradients.of(tensors, grad([value], tensors, [factor], retain=True)).finite()
+    }
+    return sorted(call.anywhere(bad)) or list(range(len(call.names)))
+
+
+def raise_if_asked(call: Call, bad: Sequence[int]) -> None:
+    if call.non_finite == "raise":
+        names = [call.names[k] for k in bad]
+        raise InvalidInputError(
+            f"The gradients of the tasks {names} are NaN or infinite though the losses are finite. "
+            'Look for a root or a logarithm of zero, or pass `non_finite="skip"` to leave such '
+            "tasks out of the step."
+        )
