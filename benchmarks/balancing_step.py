@@ -403,9 +403,9 @@ def cheaper(tasks: int, options: argparse.Namespace) -> None:
     choices = {
         "exact": {},
         "refresh_every=8": {"refresh_every": 8},
-        'at="features"': {"at": "features"},
-        'at="last_shared_layer"': {"at": "last_shared_layer"},
-        'way="layerwise"': {"way": "layerwise"},
+        'compare_at="features"': {"compare_at": "features"},
+        'compare_at="last_shared_layer"': {"compare_at": "last_shared_layer"},
+        'gradient_method="layerwise"': {"gradient_method": "layerwise"},
     }
     steps: dict[str, Step] = {"plain": plain}
     steps |= {name: ours(USUAL, **arguments) for name, arguments in choices.items()}
@@ -439,7 +439,10 @@ def memory(tasks: int = 32) -> None:
     base = _peak(plain, tasks)
     rows: dict[str, Step] = {"a plain loop": plain_loop(imtl_g)}
     rows |= {f"torchjd {m}": step for m, step in torchjd_steps(tasks, [USUAL]).items()}
-    rows |= {f'jointrain way="{w}"': ours(USUAL, way=w) for w in ("per_task", "layerwise")}
+    rows |= {
+        f'jointrain gradient_method="{w}"': ours(USUAL, gradient_method=w)
+        for w in ("per_task", "layerwise")
+    }
     found = {name: _peak(step, tasks) - base for name, step in rows.items()}
     print(f"\nmlp, {tasks} tasks: peak memory beyond the plain step, in tasks x largest layer")
     for name, extra in found.items():

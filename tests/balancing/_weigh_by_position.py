@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jointrain.balancing import GramianWeighting
 
-WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
+GRADIENT_METHODS = ("auto", "per_task", "batched", "ghost", "layerwise")
 
 
 class Fixed(GramianWeighting):

@@ -126,7 +126,7 @@ def test_changed_gradients_are_not_gone_on_with():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"at": "features"}, "features"),
+        ({"compare_at": "features"}, "features"),
         ({"refresh_every": 2}, "refresh_every"),
         ({"non_finite": "skip"}, "skip"),
     ],

@@ -113,16 +113,16 @@ def test_losses_may_be_a_vector_a_list_or_a_mapping():
 
 def test_the_way_is_reported_and_small_limits_lead_layer_by_layer():
     _, losses = mlp(t=4)
-    assert backward(losses(), MGDA()).way == "batched"
+    assert backward(losses(), MGDA()).gradient_method == "batched"
     _, losses = mlp(t=4, n=4000)
-    assert backward(losses(), MGDA()).way == "per_task"
+    assert backward(losses(), MGDA()).gradient_method == "per_task"
     _, losses = mlp()
-    assert backward(losses(), MGDA()).way == "per_task"
-    assert backward(losses(), MGDA(), way="per_task").way == "per_task"
-    assert backward(losses(), MGDA(), way="ghost").ghost_layers == 2
-    assert backward(losses(), MGDA(), memory_limit=100).way == "layerwise"
+    assert backward(losses(), MGDA()).gradient_method == "per_task"
+    assert backward(losses(), MGDA(), gradient_method="per_task").gradient_method == "per_task"
+    assert backward(losses(), MGDA(), gradient_method="ghost").ghost_layers == 2
+    assert backward(losses(), MGDA(), memory_limit=100).gradient_method == "layerwise"
     _, losses = NETWORKS["multi_input"]()
-    assert backward(losses(), MGDA()).way == "per_task, a graph of its own for each"
+    assert backward(losses(), MGDA()).gradient_method == "per_task, a graph of its own for each"
 
 
 # --- cheaper variants ----------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_at_features_weighs_by_the_gradients_there(kind):
     handle.remove()
     if kind == "sequences":
         z = None
-    step = backward(values, Lengths(), at="features", retain_graph=True)
+    step = backward(values, Lengths(), compare_at="features", retain_graph=True)
     got = gradients(net)
     if z is not None and kind != "checkpointed":
         flat = torch.stack(
@@ -166,16 +166,16 @@ def test_at_the_last_shared_layer_weighs_by_its_gradients():
     rows = torch.stack(
         [torch.autograd.grad(v, last, retain_graph=True)[0].flatten() for v in values.values()]
     )
-    step = backward(values, Lengths(), at="last_shared_layer")
+    step = backward(values, Lengths(), compare_at="last_shared_layer")
     torch.testing.assert_close(step.gramian, rows @ rows.T)
-    assert step.way == "last_shared_layer"
+    assert step.gradient_method == "last_shared_layer"
     assert net.trunk[0].weight.grad is not None
 
 
 def test_at_features_needs_a_boundary():
     _, losses = NETWORKS["tied"]()
     with pytest.raises(InvalidInputError, match="Name them with `features=`"):
-        backward(losses(), MGDA(), at="features")
+        backward(losses(), MGDA(), compare_at="features")
 
 
 def test_reused_weights_are_renewed_when_other_tasks_come():
@@ -185,7 +185,7 @@ def test_reused_weights_are_renewed_when_other_tasks_come():
     for names in (["task 0", "task 1"], ["task 0", "task 1"], ["task 0", "task 2"], ["task 0"]):
         found = losses()
         backward_step = backward({n: found[n] for n in names}, balancer, refresh_every=10)
-        ways.append(backward_step.way)
+        ways.append(backward_step.gradient_method)
     assert ways[:2] == ["per_task", "reused"]
     assert ways[2] == "per_task"
 
@@ -198,9 +198,11 @@ def scaler_with(scale: float) -> torch.amp.GradScaler:
 
 
 @pytest.mark.parametrize("balancer", [Equal(), Lengths(), MGDA(), Halves()])
-@pytest.mark.parametrize("options", [{}, {"at": "features"}, {"way": "layerwise"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"compare_at": "features"}, {"gradient_method": "layerwise"}]
+)
 def test_gradients_are_scaled_as_the_scaler_would(balancer, options):
-    if "at" in options and not isinstance(balancer, GramianWeighting):
+    if "compare_at" in options and not isinstance(balancer, GramianWeighting):
         options = {}
     torch.manual_seed(0)
     net, losses = mlp()
@@ -240,9 +242,9 @@ def test_bf16_autocast_equals_one_pass_per_task_of_the_same_graph():
         return [functional.mse_loss(o.float(), t) for o, t in zip(found, y, strict=True)]
 
     results = []
-    for way in ("auto", "per_task", "batched", "ghost", "layerwise"):
+    for gradient_method in ("auto", "per_task", "batched", "ghost", "layerwise"):
         net.zero_grad()
-        step = backward(losses(), MGDA(), way=way)
+        step = backward(losses(), MGDA(), gradient_method=gradient_method)
         results.append(gradients(net))
         assert all(p.grad.dtype == torch.float32 for p in net.parameters())
         torch.testing.assert_close(step.weights.sum(), torch.tensor(1.0, dtype=torch.float64))
@@ -273,9 +275,9 @@ def test_a_compiled_trunk_gives_the_same(compiled, balancer):
     backward(losses(net.trunk), balancer)
     wanted = gradients(net)
     with torch._functorch.config.patch(donated_buffer=False):
-        for way in ("auto", "per_task", "batched", "layerwise"):
+        for gradient_method in ("auto", "per_task", "batched", "layerwise"):
             net.zero_grad()
-            backward(losses(trunk), balancer, way=way)
+            backward(losses(trunk), balancer, gradient_method=gradient_method)
             assert_same(net, wanted)
 
 
@@ -302,7 +304,7 @@ def test_a_trunk_compiled_for_a_single_pass_is_explained():
 
     with pytest.raises(InvalidInputError, match=r"donated_buffer = False"):
         backward(losses(), MGDA())
-    assert backward(losses(), MGDA(), at="features").way == "features"
+    assert backward(losses(), MGDA(), compare_at="features").gradient_method == "features"
     backward(losses(), Equal())
 
 
@@ -364,7 +366,7 @@ def test_tasks_that_share_nothing_get_their_own_gradients():
     for balancer in (MGDA(), Halves()):
         a.grad = b.grad = None
         step = backward([a.sum(), 3 * b.sum()], balancer)
-        assert step.way == "nothing shared"
+        assert step.gradient_method == "nothing shared"
         assert b.grad.tolist() == [3, 3]
 
 
@@ -470,7 +472,7 @@ def test_a_bilevel_method_sees_both_data_sets_and_may_add_a_direction():
     assert balancer.moved.tolist() == [0, 0]
     assert x.tolist() == [1, 1]
     assert x.grad.tolist() == [2 * 2 + 2, 3 * 2 + 2]
-    assert step.way == "held out"
+    assert step.gradient_method == "held out"
     with pytest.raises(InvalidInputError, match="Pass `held_out=`"):
         backward(train(), Bilevel())
 
@@ -580,8 +582,8 @@ def test_refuses_what_is_no_balancer(x):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"way": "fast"}, "`way` must be one of"),
-        ({"at": "feature"}, "did you mean 'features'"),
+        ({"gradient_method": "fast"}, "`gradient_method` must be one of"),
+        ({"compare_at": "feature"}, "did you mean 'features'"),
         ({"non_finite": "ignore"}, "`non_finite` must be one of"),
         ({"refresh_every": 0}, "`refresh_every` must be an integer of at least 1"),
     ],
@@ -634,7 +636,7 @@ def test_hyper_parameters_are_checked():
         check_vector([-1.0], "v", low=0)
 
 
-@pytest.mark.parametrize("options", [{"at": "features"}, {"refresh_every": 4}])
+@pytest.mark.parametrize("options", [{"compare_at": "features"}, {"refresh_every": 4}])
 @pytest.mark.parametrize("balancer", [Equal(), Halves()])
 def test_refuses_options_that_mean_nothing_for_the_method(x, balancer, options):
     with pytest.raises(InvalidInputError, match="means nothing for"):

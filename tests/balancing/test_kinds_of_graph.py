@@ -24,7 +24,7 @@ from jointrain.balancing import (
     backward,
 )
 from jointrain.errors import InvalidInputError
-from tests.balancing._weigh_by_position import WAYS, Fixed
+from tests.balancing._weigh_by_position import GRADIENT_METHODS, Fixed
 
 # gradients of several calls add up in these tests
 backward = partial(backward, accumulate="per-batch")
@@ -167,15 +167,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
 @pytest.mark.parametrize("t", [2, 5, 9])
 @pytest.mark.parametrize("kind", CASES)
-def test_a_gramian_method_equals_plain_passes(kind, t, way):
-    if way == "batched" and kind in ("sparse", "sparse, own", "checkpointed, dropout"):
-        with pytest.raises(InvalidInputError, match='Pass `way="per_task"`'):
-            CASES[kind](t).check(Fixed(), way=way)
+def test_a_gramian_method_equals_plain_passes(kind, t, gradient_method):
+    if gradient_method == "batched" and kind in ("sparse", "sparse, own", "checkpointed, dropout"):
+        with pytest.raises(InvalidInputError, match='Pass `gradient_method="per_task"`'):
+            CASES[kind](t).check(Fixed(), gradient_method=gradient_method)
         return
-    CASES[kind](t).check(Fixed(), way=way)
+    CASES[kind](t).check(Fixed(), gradient_method=gradient_method)
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -189,18 +189,18 @@ def test_reused_weights_equal_plain_passes(kind):
     backward(case.losses(), balancer, refresh_every=2)
     jacobian, shared = case.jacobian()
     case.net.zero_grad()
-    assert backward(case.losses(), balancer, refresh_every=2).way == "reused"
+    assert backward(case.losses(), balancer, refresh_every=2).gradient_method == "reused"
     for p, j, s in zip(case.parameters, jacobian, shared, strict=True):
         factors = torch.arange(1.0, 4).to(j) if s else torch.ones(3).to(j)
         torch.testing.assert_close(dense(p.grad, p), torch.tensordot(factors, j, 1))
 
 
-@pytest.mark.parametrize("way", ["auto", "per_task", "layerwise"])
+@pytest.mark.parametrize("gradient_method", ["auto", "per_task", "layerwise"])
 @pytest.mark.parametrize("kind", CASES)
-def test_a_coordinatewise_method_sees_every_real_number(kind, way):
+def test_a_coordinatewise_method_sees_every_real_number(kind, gradient_method):
     case = CASES[kind](4)
     jacobian, shared = case.jacobian()
-    backward(case.losses(), BALANCERS["trimmed-mean"](), way=way)
+    backward(case.losses(), BALANCERS["trimmed-mean"](), gradient_method=gradient_method)
     for p, j, s in zip(case.parameters, jacobian, shared, strict=True):
         if s:
             wanted = real(j).sort(0).values[1:3].mean(0)
@@ -214,7 +214,7 @@ def test_compared_elsewhere_the_update_is_the_weighted_sum(kind, place):
         pytest.skip("its last layer is a complex one, of which below")
     case = CASES[kind](3)
     jacobian, shared = case.jacobian()
-    weights = backward(case.losses(), UPGrad(), at=place).weights
+    weights = backward(case.losses(), UPGrad(), compare_at=place).weights
     for p, j, s in zip(case.parameters, jacobian, shared, strict=True):
         if s:
             torch.testing.assert_close(dense(p.grad, p), torch.tensordot(weights.to(j), j, 1))
@@ -259,11 +259,11 @@ def test_a_complex_parameter_is_worth_two_real_ones(name):
         torch.testing.assert_close(found[0][1], found[1][1])
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_gramian_of_complex_gradients_takes_the_conjugate(way):
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
+def test_the_gramian_of_complex_gradients_takes_the_conjugate(gradient_method):
     weight = nn.Parameter(torch.ones(2, dtype=torch.cfloat))
     losses = [weight.real[0] * 1.0, weight.imag[0] + 0.5 * weight.real[0]]
-    step = backward(losses, UPGrad(), way=way, shared=[weight])
+    step = backward(losses, UPGrad(), gradient_method=gradient_method, shared=[weight])
     torch.testing.assert_close(step.gramian, torch.tensor([[1.0, 0.5], [0.5, 1.25]]).double())
     assert step.conflicts == []
 
@@ -271,7 +271,9 @@ def test_the_gramian_of_complex_gradients_takes_the_conjugate(way):
 # --- sparse tables -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"way": "layerwise"}, {"at": "features"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"gradient_method": "layerwise"}, {"compare_at": "features"}]
+)
 def test_a_sparse_table_keeps_a_sparse_gradient_and_adds_up(options):
     case = with_sparse_tables(3, own=True)
     tables = [case.net["table"], case.net["bag"], *case.net["tables"]]

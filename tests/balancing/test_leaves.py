@@ -18,7 +18,7 @@ from jointrain.balancing import (
     backward,
 )
 from jointrain.errors import InvalidInputError
-from tests.balancing._weigh_by_position import WAYS, Fixed
+from tests.balancing._weigh_by_position import GRADIENT_METHODS, Fixed
 
 # gradients of several calls add up in these tests
 backward = partial(backward, accumulate="per-batch")
@@ -68,10 +68,10 @@ def gramian(losses: list[Tensor], parameters: list[Tensor]) -> Tensor:
     return jacobian @ jacobian.T
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
 @pytest.mark.parametrize("t", [2, 5])
 def test_an_input_that_requires_a_gradient_does_not_count_and_gets_the_weighted_losses_gradient(
-    t, way
+    t, gradient_method
 ):
     net = Net(t)
     x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
@@ -79,14 +79,16 @@ def test_an_input_that_requires_a_gradient_does_not_count_and_gets_the_weighted_
     wanted_gramian = gramian(net.losses(x)[0], trunk)
     weights = torch.arange(1.0, t + 1)
     wanted = expected(net, x, weights, trunk)
-    step = backward(net.losses(x)[0], Fixed(), way=way)
+    step = backward(net.losses(x)[0], Fixed(), gradient_method=gradient_method)
     torch.testing.assert_close(step.gramian, wanted_gramian)
     torch.testing.assert_close(x.grad, wanted["x"])
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(parameter.grad, wanted[name])
 
 
-@pytest.mark.parametrize("options", [{}, {"at": "features"}, {"at": "last_shared_layer"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"compare_at": "features"}, {"compare_at": "last_shared_layer"}]
+)
 def test_an_input_gets_its_gradient_whatever_is_compared(options):
     net = Net(3)
     x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
@@ -99,13 +101,13 @@ def test_an_input_gets_its_gradient_whatever_is_compared(options):
             torch.testing.assert_close(x.grad, wanted["x"])
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_input_gets_the_weights_of_a_method_that_sees_the_gradients(way):
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
+def test_an_input_gets_the_weights_of_a_method_that_sees_the_gradients(gradient_method):
     net = Net(3)
     x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
     for balancer, weights in ((TrimmedMean(), torch.ones(3)), (GradDrop(), torch.ones(3))):
         x.grad = None
-        step = backward(net.losses(x)[0], balancer, way=way)
+        step = backward(net.losses(x)[0], balancer, gradient_method=gradient_method)
         weights = weights if step.weights is None else step.weights
         torch.testing.assert_close(x.grad, expected(net, x, weights, [])["x"])
 
@@ -178,10 +180,10 @@ def test_a_loss_weighting_reaches_every_leaf():
 # --- features that are no whole cut --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
 @pytest.mark.parametrize("t", [2, 4, 9])
 @pytest.mark.parametrize("skip", ["input", "tied"])
-def test_a_path_around_the_features_is_counted(skip, t, way):
+def test_a_path_around_the_features_is_counted(skip, t, gradient_method):
     net = Net(t, skip=skip)
     x = torch.randn(5, 4, dtype=torch.float64)
     trunk = [*net.first.parameters(), *net.second.parameters()]
@@ -189,13 +191,15 @@ def test_a_path_around_the_features_is_counted(skip, t, way):
     wanted = expected(net, x, torch.arange(1.0, t + 1), trunk)
     losses, z = net.losses(x)
     balancer = Fixed()
-    step = backward(losses, balancer, features=z, way=way, refresh_every=2)
+    step = backward(losses, balancer, features=z, gradient_method=gradient_method, refresh_every=2)
     torch.testing.assert_close(step.gramian, wanted_gramian)
     for again in (False, True):
         if again:
             net.zero_grad()
             losses, z = net.losses(x)
-            assert backward(losses, balancer, features=z, refresh_every=2).way == "reused"
+            assert (
+                backward(losses, balancer, features=z, refresh_every=2).gradient_method == "reused"
+            )
         for name, parameter in net.named_parameters():
             torch.testing.assert_close(parameter.grad, wanted[name])
 
@@ -205,11 +209,11 @@ def test_comparing_at_features_with_a_path_around_them_is_refused(skip):
     net = Net(2, skip=skip)
     losses, z = net.losses(torch.ones(5, 4, dtype=torch.float64))
     with pytest.raises(InvalidInputError, match="a path from a loss leads around it"):
-        backward(losses, UPGrad(), features=z, at="features")
+        backward(losses, UPGrad(), features=z, compare_at="features")
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_parameter_of_one_task_may_be_named_as_shared(way):
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
+def test_a_parameter_of_one_task_may_be_named_as_shared(gradient_method):
     net = Net(5)
     x = torch.randn(5, 4, dtype=torch.float64)
     shared = [*net.first.parameters(), net.heads[0].weight]
@@ -220,7 +224,7 @@ def test_a_parameter_of_one_task_may_be_named_as_shared(way):
         pairs = zip(shared, found, strict=True)
         rows.append(torch.cat([(p * 0 if g is None else g).flatten() for p, g in pairs]))
     jacobian = torch.stack(rows).detach()
-    step = backward(losses, Fixed(), shared=shared, way=way)
+    step = backward(losses, Fixed(), shared=shared, gradient_method=gradient_method)
     torch.testing.assert_close(step.gramian, jacobian @ jacobian.T)
     torch.testing.assert_close(net.heads[0].weight.grad.flatten(), jacobian[0, -6:])
 
@@ -228,28 +232,28 @@ def test_a_parameter_of_one_task_may_be_named_as_shared(way):
 def test_one_task_alone_may_be_compared_at_features():
     net = Net(3)
     losses, z = net.losses(torch.ones(5, 4, dtype=torch.float64))
-    step = backward({"a": losses[0]}, UPGrad(), features=z, at="features")
+    step = backward({"a": losses[0]}, UPGrad(), features=z, compare_at="features")
     assert step.weights.tolist() == [1.0]
     losses, _ = net.losses(torch.ones(5, 4, dtype=torch.float64))
-    backward({"a": losses[0]}, UPGrad(), shared=net.first.parameters(), at="features")
+    backward({"a": losses[0]}, UPGrad(), shared=net.first.parameters(), compare_at="features")
 
 
 def test_a_last_layer_that_a_loss_does_not_reach_is_refused():
     trunk, some = nn.Linear(3, 4), nn.Linear(4, 4)
     z = trunk(torch.ones(2, 3))
     y = some(z)
-    step = backward([y.sum(), y.prod(), z.sum()], UPGrad(), at="last_shared_layer")
+    step = backward([y.sum(), y.prod(), z.sum()], UPGrad(), compare_at="last_shared_layer")
     assert float(step.gramian[2, 2]) > 0  # the trunk's, which all reach
     y = some(trunk(torch.ones(2, 3)))
     other = nn.Linear(3, 4)(torch.ones(2, 3))
     with pytest.raises(InvalidInputError, match="No shared layer was found that all losses reach"):
-        backward([y.sum(), y.prod(), other.sum()], UPGrad(), at="last_shared_layer")
+        backward([y.sum(), y.prod(), other.sum()], UPGrad(), compare_at="last_shared_layer")
 
 
 # --- losses that were put together ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
 @pytest.mark.parametrize("t", [2, 5])
 @pytest.mark.parametrize(
     "form",
@@ -260,13 +264,13 @@ def test_a_last_layer_that_a_loss_does_not_reach_is_refused():
         lambda losses: torch.cat([v.reshape(1) for v in losses]),
     ],
 )
-def test_heads_of_stacked_losses_stay_the_tasks_own(form, t, way):
+def test_heads_of_stacked_losses_stay_the_tasks_own(form, t, gradient_method):
     net = Net(t)
     x = torch.randn(5, 4, dtype=torch.float64)
     trunk = [*net.first.parameters(), *net.second.parameters()]
     wanted_gramian = gramian(net.losses(x)[0], trunk)
     wanted = expected(net, x, torch.arange(1.0, t + 1), trunk)
-    step = backward(form(net.losses(x)[0]), Fixed(), way=way)
+    step = backward(form(net.losses(x)[0]), Fixed(), gradient_method=gradient_method)
     torch.testing.assert_close(step.gramian, wanted_gramian)
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(parameter.grad, wanted[name])
@@ -319,10 +323,10 @@ def test_tasks_that_part_within_a_compiled_function_need_the_shared_parameters(c
     with pytest.raises(InvalidInputError, match="part within a compiled function"):
         backward(losses(), Fixed())
     with pytest.raises(InvalidInputError, match="No tensors were found"):
-        backward(losses(), Fixed(), shared=trunk, at="features")
-    for way in WAYS:
+        backward(losses(), Fixed(), shared=trunk, compare_at="features")
+    for gradient_method in GRADIENT_METHODS:
         net.zero_grad()
-        step = backward(losses(), Fixed(), shared=trunk, way=way)
+        step = backward(losses(), Fixed(), shared=trunk, gradient_method=gradient_method)
         torch.testing.assert_close(step.gramian, wanted_gramian)
         for name, parameter in net.named_parameters():
             torch.testing.assert_close(parameter.grad, wanted[name])

@@ -96,7 +96,7 @@ def test_all_tasks_may_be_skipped(name):
     losses = {"a": x.sum().sqrt() + 1, "b": (2 * x).sum().sqrt() + 1}
     found = backward(losses, build(name), non_finite="skip")
     assert set(found.skipped) == {"a", "b"}
-    assert found.way == "all skipped"
+    assert found.gradient_method == "all skipped"
     assert x.grad is None
 
 

@@ -17,10 +17,10 @@ from tests.conformance._half_precision import PRECISIONS, SCALE, Net, build, dis
 METHODS = sorted(BALANCERS)
 
 
-@pytest.mark.parametrize("way", ["auto", "ghost"])
+@pytest.mark.parametrize("gradient_method", ["auto", "ghost"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", METHODS)
-def test_weights_and_updates_are_those_of_float32(name, precision, way):
+def test_weights_and_updates_are_those_of_float32(name, precision, gradient_method):
     """Two steps, so that methods that remember are tried on what they remember, too."""
     dtype = PRECISIONS[precision]
     scaler = torch.amp.GradScaler("cpu", init_scale=SCALE, enabled=precision == "float16")
@@ -30,8 +30,8 @@ def test_weights_and_updates_are_those_of_float32(name, precision, way):
     for _ in range(2):
         for module in (net, other_net, balancer, other):
             module.zero_grad()
-        wanted = step(other_net, other, None, way=way)
-        got = step(net, balancer, dtype, scaler=scaler, way=way)
+        wanted = step(other_net, other, None, gradient_method=gradient_method)
+        got = step(net, balancer, dtype, scaler=scaler, gradient_method=gradient_method)
         assert not got.overflow
         scale = SCALE if precision == "float16" else 1.0
         if wanted.weights is not None:
@@ -85,11 +85,13 @@ def of_own(net: Net, k: int) -> Tensor:
     return torch.cat([p.grad.flatten() for p in net.heads[k].parameters()])
 
 
-@pytest.mark.parametrize("options", [{}, {"way": "layerwise"}, {"at": "features"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"gradient_method": "layerwise"}, {"compare_at": "features"}]
+)
 @pytest.mark.parametrize("name", ["imtl-g", "upgrad", "gradnorm", "db-mtl", "trimmed-mean"])
 def test_a_task_whose_loss_is_a_million_times_smaller_keeps_its_digits(name, options):
     """From the second step on, when it is known by how much a task's gradient is shorter."""
-    if "at" in options and BALANCERS[name].needs is not Needs.GRAMIAN:
+    if "compare_at" in options and BALANCERS[name].needs is not Needs.GRAMIAN:
         pytest.skip("means nothing for it")
     scale = 1.0  # at which the shortest gradient underflows
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)

@@ -133,9 +133,9 @@ def test_the_engine_says_how_many_digits_are_sound():
     assert Sees().rounding == FLOAT64
 
 
-@pytest.mark.parametrize("way", ["auto", "per_task", "batched", "ghost", "layerwise"])
+@pytest.mark.parametrize("gradient_method", ["auto", "per_task", "batched", "ghost", "layerwise"])
 @pytest.mark.parametrize("scale", [1e21, 1e-21])
-def test_squares_beyond_the_range_of_float32(scale, way):
+def test_squares_beyond_the_range_of_float32(scale, gradient_method):
     torch.manual_seed(0)
     trunk, heads = nn.Linear(3, 4), [nn.Linear(4, 1) for _ in range(2)]
 
@@ -143,7 +143,12 @@ def test_squares_beyond_the_range_of_float32(scale, way):
         z = trunk(torch.ones(5, 3))
         return [factor * head(z).square().mean() for head in heads]
 
-    wanted = backward(losses(1.0), BALANCERS["upgrad"](), way=way)
-    found = backward(losses(scale), BALANCERS["upgrad"](), way=way, accumulate="per-batch")
+    wanted = backward(losses(1.0), BALANCERS["upgrad"](), gradient_method=gradient_method)
+    found = backward(
+        losses(scale),
+        BALANCERS["upgrad"](),
+        gradient_method=gradient_method,
+        accumulate="per-batch",
+    )
     torch.testing.assert_close(found.gramian / scale / scale, wanted.gramian, rtol=1e-4, atol=0)
     torch.testing.assert_close(found.weights, wanted.weights, rtol=1e-4, atol=0)

@@ -60,8 +60,8 @@ KINDS = {
     "weighs by the Gramian": Kind(_weighs(Needs.GRAMIAN, own=False), {}),
     "the same, with parameters of its own": Kind(_weighs(Needs.GRAMIAN, own=True), {}),
     "the same, `refresh_every=2`": Kind(_SOME, {"refresh_every": 2}),
-    'the same, `at="features"`': Kind(_SOME, {"at": "features"}),
-    'the same, `at="last_shared_layer"`': Kind(_SOME, {"at": "last_shared_layer"}),
+    'the same, `compare_at="features"`': Kind(_SOME, {"compare_at": "features"}),
+    'the same, `compare_at="last_shared_layer"`': Kind(_SOME, {"compare_at": "last_shared_layer"}),
     "weighs by the Gramian of two more batches": Kind(
         _weighs(Needs.GRAMIAN, own=False, extra=True), {}
     ),
@@ -210,7 +210,7 @@ def compiled(name: str, options: dict[str, Any]) -> float:
         found = gradients(name, options, net)
     if name == "graddrop":
         return away_but_for_draws(found)
-    if options.get("at") == "last_shared_layer":
+    if options.get("compare_at") == "last_shared_layer":
         options = {}  # a compiled part is one layer, and nothing else is shared here
     return away(found, gradients(name, options, Net(None)))
 

@@ -23,7 +23,7 @@ from tests.balancing._networks import NETWORKS
 # gradients of several calls add up in these tests
 backward = partial(backward, accumulate="per-batch")
 
-WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
+GRADIENT_METHODS = ("auto", "per_task", "batched", "ghost", "layerwise")
 
 
 class Peculiar(GramianWeighting):
@@ -100,27 +100,27 @@ def check(net, wanted: dict[str, Tensor], factor: float = 1.0, rtol: float = 1e-
         )
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_gramian_weighting_equals_the_naive_computation(kind, way):
+def test_gramian_weighting_equals_the_naive_computation(kind, gradient_method):
     for balancer in (Peculiar(), MGDA(), Everything()):
         torch.manual_seed(1)
         net, losses = NETWORKS[kind]()
         wanted = naive(net, losses(), copy.deepcopy(balancer))
-        step = backward(losses(), balancer=balancer, way=way)
+        step = backward(losses(), balancer=balancer, gradient_method=gradient_method)
         check(net, wanted)
         assert step.gramian is not None
-        if way == "layerwise":
-            assert step.way == "layerwise"
+        if gradient_method == "layerwise":
+            assert step.gradient_method == "layerwise"
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_jacobian_aggregation_equals_the_naive_computation(kind, way):
+def test_jacobian_aggregation_equals_the_naive_computation(kind, gradient_method):
     torch.manual_seed(1)
     net, losses = NETWORKS[kind]()
     wanted = naive(net, losses(), Middle())
-    backward(losses(), balancer=Middle(), way=way)
+    backward(losses(), balancer=Middle(), gradient_method=gradient_method)
     check(net, wanted)
 
 
@@ -150,7 +150,7 @@ def test_reused_weights_and_the_plain_sum_are_exact(kind):
     for expected in ("fresh", "reused", "reused", "fresh"):
         net.zero_grad()
         step = backward(losses(), balancer=balancer, refresh_every=3)
-        assert (step.way == "reused") == (expected == "reused")
+        assert (step.gradient_method == "reused") == (expected == "reused")
         if kind != "conv":
             check(net, wanted)
     net.zero_grad()
@@ -211,14 +211,14 @@ def half_precision_losses(device: torch.device, dtype: torch.dtype):
     return net, losses
 
 
-@pytest.mark.parametrize("way", ["auto", "per_task", "layerwise"])
-def test_under_bf16_autocast_it_is_what_one_pass_per_task_gives(way, device):
+@pytest.mark.parametrize("gradient_method", ["auto", "per_task", "layerwise"])
+def test_under_bf16_autocast_it_is_what_one_pass_per_task_gives(gradient_method, device):
     net, losses = half_precision_losses(device, torch.bfloat16)
     wanted = naive(net, losses(), Peculiar())
-    backward(losses(), balancer=Peculiar(), way=way)
+    backward(losses(), balancer=Peculiar(), gradient_method=gradient_method)
     # the same passes, but weights from a float32 Gramian; the weighted pass rounds once more
     for name, parameter in net.named_parameters():
-        limit = 1e-5 if way == "per_task" else 2e-2
+        limit = 1e-5 if gradient_method == "per_task" else 2e-2
         error = (parameter.grad - wanted[name]).norm() / wanted[name].norm()
         assert float(error) < limit, name
 

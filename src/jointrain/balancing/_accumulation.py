@@ -175,7 +175,7 @@ class AccumulatedStep(Step):
             rows.at_inputs.append([])
             own = [leaf.tensor for leaf in self.own[k]]
             mine.extend(Gradients.of(own, [self._multiplied(k, x) for x in own], k))
-        self.took = "accumulated"
+        self.method_used = "accumulated"
         return rows, mine
 
     def weighted(self, weights: Tensor, *, own: bool, weigh_own: bool = False) -> Gradients:

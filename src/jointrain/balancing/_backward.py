@@ -23,12 +23,12 @@ from jointrain.balancing._checks import check_choice, check_count
 from jointrain.balancing._processes import Arguments, RowCounts
 from jointrain.balancing.engine._replicas import Group
 from jointrain.balancing.engine._rows import explained
-from jointrain.balancing.engine._step import WAYS
+from jointrain.balancing.engine._step import GRADIENT_METHODS
 from jointrain.balancing.pipelines import by_accumulated, overflowed, run
 from jointrain.balancing.weighting import Equal
 from jointrain.errors import InvalidInputError
 
-PLACES = ("shared", "features", "last_shared_layer")
+COMPARE_AT = ("shared", "features", "last_shared_layer")
 
 
 def backward(
@@ -38,9 +38,9 @@ def backward(
     shared: nn.Module | Iterable[Tensor | nn.Module] | None = None,
     own: nn.Module | Iterable[Tensor | nn.Module] | None = None,
     features: Tensor | Iterable[Tensor] | None = None,
-    at: str = "shared",
+    compare_at: str = "shared",
     refresh_every: int = 1,
-    way: str = "auto",
+    gradient_method: str = "auto",
     non_finite: str = "raise",
     scaler: Any = None,
     extra: Callable[[], Losses] | None = None,
@@ -74,15 +74,16 @@ def backward(
         own: The task-specific parameters that are to get a gradient; by default all the others.
         features: The tensors that the tasks' own parts start from (the trunk's output); shared are
             then the parameters they were computed from. Paths around them are noticed and counted.
-        at: Where gradients are compared, for methods that need their Gramian. ``"shared"``: all
-            shared parameters, exact. ``"features"``: the gradients at the trunk's output, and
-            ``"last_shared_layer"``: those of the last shared layer; both are other, cheaper
-            methods, not the same result faster.
+        compare_at: Where gradients are compared, for methods that need their Gramian.
+            ``"shared"``: all shared parameters, exact. ``"features"``: the gradients at the
+            trunk's output, and ``"last_shared_layer"``: those of the last shared layer; both are
+            other, cheaper methods, not the same result faster.
         refresh_every: Compute new weights every so many steps and reuse them in between; 1 is
             exact. For methods that need the Gramian.
-        way: How the tasks' gradients are got: ``"batched"`` passes from the features on,
-            ``"per_task"``, ``"ghost"`` (from layer inputs and output gradients), ``"layerwise"``
-            (little memory, then one weighted pass), or ``"auto"``, by size. The result is the same.
+        gradient_method: How the tasks' gradients are got: ``"batched"`` passes from the features
+            on, ``"per_task"``, ``"ghost"`` (from layer inputs and output gradients),
+            ``"layerwise"`` (little memory, then one weighted pass), or ``"auto"``, by size. The
+            result is the same.
         non_finite: What to do with a loss or a task's gradient that is NaN or infinite:
             ``"raise"``, or ``"skip"`` that task at this step. Where one pass with weights known
             beforehand does (loss weightings, reused weights), ``"raise"`` looks at the losses
@@ -119,8 +120,8 @@ def backward(
     Raises:
         InvalidInputError: An argument can't be used; the message says what to do.
     """
-    check_choice(way, "way", WAYS)
-    check_choice(at, "at", PLACES)
+    check_choice(gradient_method, "gradient_method", GRADIENT_METHODS)
+    check_choice(compare_at, "compare_at", COMPARE_AT)
     check_choice(non_finite, "non_finite", ("raise", "skip"))
     check_count(refresh_every, "refresh_every")
     if accumulate is not None:
@@ -130,7 +131,7 @@ def backward(
         raise InvalidInputError(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
-    _check_meaning(balancer, at, refresh_every)
+    _check_meaning(balancer, compare_at, refresh_every)
     penalty = penalty if penalty is not None and penalty.requires_grad else None
     arguments = Arguments(
         shared=checked_parameters(shared, "shared"),
@@ -140,13 +141,16 @@ def backward(
         module=module,
         group=process_group,
         rows=rows,
-        settings=f"{at=}, {refresh_every=}, {way=}, {non_finite=}, {accumulate=}",
+        settings=f"{compare_at=}, {refresh_every=}, {gradient_method=}, {non_finite=}, "
+        f"{accumulate=}",
     )
     check_overlap(arguments.shared, arguments.own)
     scaled = scaler is not None and scaler.is_enabled()
     tasks = tasks_of_step(losses, balancer, arguments, non_finite, scaled)
     if not tasks.names:
-        return BalancedStep((), None, torch.zeros(0), way=tasks.way, skipped=tasks.skipped)
+        return BalancedStep(
+            (), None, torch.zeros(0), gradient_method=tasks.gradient_method, skipped=tasks.skipped
+        )
     call = Call(
         balancer=balancer,
         names=tasks.names,
@@ -157,9 +161,9 @@ def backward(
         shared=arguments.shared,
         own=arguments.own,
         features=arguments.features,
-        at=at,
+        compare_at=compare_at,
         refresh_every=refresh_every,
-        way=way,
+        gradient_method=gradient_method,
         non_finite=non_finite,
         scale=scale_of(scaler, tasks.vector.device),
         scaled=scaled,
@@ -183,10 +187,10 @@ def backward(
     return result
 
 
-def _check_meaning(balancer: Balancer, at: str, refresh_every: int) -> None:
+def _check_meaning(balancer: Balancer, compare_at: str, refresh_every: int) -> None:
     """Check that the options mean something for the balancer."""
     kind = type(balancer).__name__
-    given = [f'`at="{at}"`'] * (at != "shared")
+    given = [f'`compare_at="{compare_at}"`'] * (compare_at != "shared")
     if isinstance(balancer, GramianWeighting):
         if given and balancer.extra_batches:
             raise InvalidInputError(

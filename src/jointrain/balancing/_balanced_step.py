@@ -20,7 +20,7 @@ class BalancedStep:
         losses: [t], float64 on the CPU: the losses.
         gramian: [t, t], float64 on the CPU: the inner products of the tasks' gradients, if they
             were computed at this step.
-        way: How the gradients were got: ``"one pass"``, ``"per_task"``, ``"batched"``,
+        gradient_method: How the gradients were got: ``"one pass"``, ``"per_task"``, ``"batched"``,
             ``"layerwise"``, ``"features"``, ``"reused"``, ...
         ghost_layers: For how many layers output gradients stood for weight gradients.
         skipped: The tasks that were left out since their loss or gradient wasn't finite.
@@ -32,7 +32,7 @@ class BalancedStep:
     weights: Tensor | None
     losses: Tensor
     gramian: Tensor | None = None
-    way: str = "one pass"
+    gradient_method: str = "one pass"
     ghost_layers: int = 0
     skipped: tuple[str, ...] = ()
     overflow: bool = False

@@ -41,9 +41,9 @@ class Call:
     shared: list[Tensor] | None
     own: list[Tensor] | None
     features: list[Tensor] | None
-    at: str
+    compare_at: str
     refresh_every: int
-    way: str
+    gradient_method: str
     non_finite: str
     scale: float
     scaled: bool
@@ -156,7 +156,7 @@ class Tasks(NamedTuple):
     skipped: tuple[str, ...] = ()
     together: Together | None = None
     overflow: bool = False
-    way: str = ""
+    gradient_method: str = ""
 
 
 def tasks_of_step(
@@ -173,11 +173,11 @@ def tasks_of_step(
         if arguments.rows is not None:
             losses = labelled(losses, arguments.rows)
             if not losses:
-                return Tasks((), [], nothing, nothing, way="no task has a label")
+                return Tasks((), [], nothing, nothing, gradient_method="no task has a label")
         names, values, vector = checked_losses(losses)
         numbers = on_cpu(vector)
     if not names:
-        return Tasks((), [], nothing, nothing, way="no task has a label")
+        return Tasks((), [], nothing, nothing, gradient_method="no task has a label")
     fine = list(map(math.isfinite, numbers.tolist()))
     if all(fine):
         return Tasks(names, values, vector, numbers, (), together)
@@ -185,7 +185,7 @@ def tasks_of_step(
         return Tasks(names, values, vector, numbers, (), together, overflow=True)
     names, values, skipped = without_infinite(names, values, numbers, fine, non_finite)
     if not values:
-        return Tasks((), [], nothing, nothing, skipped, way="all skipped")
+        return Tasks((), [], nothing, nothing, skipped, gradient_method="all skipped")
     bad = [k for k, ok in enumerate(fine) if not ok]
     together = None if together is None else together.without(bad)
     return Tasks(names, values, stacked(values), numbers[fine], skipped, together)

@@ -26,11 +26,11 @@ def test_runs_are_about_as_large_as_the_largest_parameter_or_as_allowed():
     def sizes():
         return [sum(leaf.tensor.numel() for leaf in run) for run in step.groups()]
 
-    step.way = "layerwise"
+    step.gradient_method = "layerwise"
     assert sum(sizes()) == sum(p.numel() for p in trunk.parameters()) == 770
     assert max(sizes()) <= 1.05 * 300
     assert len(sizes()) <= 4
-    step.way = "auto"
+    step.gradient_method = "auto"
     for limit, runs in ((10, 4), (2 * 4 * 480, 2), (2 * 4 * 770, 1)):
         step.memory_limit = limit
         assert sum(sizes()) == 770

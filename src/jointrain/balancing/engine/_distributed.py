@@ -41,13 +41,13 @@ class DistributedStep(Step):
         rows, mine = self._here().rows(
             self.shared if leaves is None else leaves, ghost=False, again=again
         )
-        self.took = self.local.took
+        self.method_used = self.local.method_used
         return self._summed(rows), self._own(mine)
 
     def by_layer(self, see: Callable[[Rows], None], *, inputs: bool = False) -> Gradients:
         """Show `see` the gradients run by run, as summed."""
         mine = self._here().by_layer(lambda rows: see(self._summed(rows)), inputs=inputs)
-        self.took = self.local.took
+        self.method_used = self.local.method_used
         return self._own(mine)
 
     def plain_rows(self, tensors: Sequence[Tensor]) -> Rows:
@@ -81,15 +81,15 @@ class DistributedStep(Step):
         """Return the shared parameters of the layer next to the losses."""
         if not self.agreement.alike:
             raise InvalidInputError(
-                '`at="last_shared_layer"` needs the same tasks on every process at every step. '
-                'Pass `at="shared"`, or a loss of every task on each process.'
+                '`compare_at="last_shared_layer"` needs the same tasks on every process at every '
+                'step. Pass `compare_at="shared"`, or a loss of every task on each process.'
             )
         return self._here().last_layer()
 
     def too_large(self) -> bool:
         """Return whether keeping all the tasks' gradients would take more than some process has."""
-        if self.way != "auto":
-            return self.way == "layerwise"
+        if self.gradient_method != "auto":
+            return self.gradient_method == "layerwise"
         size = self.t * sum(x.tensor.numel() * x.tensor.element_size() for x in self.shared)
         if size <= _SMALL and self.memory_limit is None:
             return False
@@ -101,7 +101,7 @@ class DistributedStep(Step):
         """Return the step of this process alone, set as this one is."""
         local = self.local
         local.factors, local.retain_graph = self.factors, self.retain_graph
-        local.way, local.memory_limit = self.way, self.memory_limit
+        local.gradient_method, local.memory_limit = self.gradient_method, self.memory_limit
         local.workspace = self.workspace
         return local
 

@@ -146,7 +146,7 @@ def grad(
             "The compiled part of the network can be differentiated only once a step, this way "
             "takes a pass per task. Set `torch._functorch.config.donated_buffer = False` (after "
             "`import torch._functorch.config`) before the network's first call, or choose "
-            '`at="features"`.'
+            '`compare_at="features"`.'
         ) from error
 
 

@@ -132,7 +132,7 @@ class ShardedStep(Step):
             for tensor, value in zip(found.tensors, found.values, strict=True):
                 if id(tensor) in own:
                     mine.extend(Gradients.of([tensor], [value], k))
-        self.took = "per_task, over shards"
+        self.method_used = "per_task, over shards"
         return rows, mine
 
     def weighted(self, weights: Tensor, *, own: bool, weigh_own: bool = False) -> Gradients:
@@ -154,18 +154,18 @@ class ShardedStep(Step):
 
     def too_large(self) -> bool:
         """Return False: each process keeps the rows of its shards alone."""
-        if self.way not in ("auto", "per_task"):
-            raise refuse_sharded(f'way="{self.way}"')
+        if self.gradient_method not in ("auto", "per_task"):
+            raise refuse_sharded(f'gradient_method="{self.gradient_method}"')
         return False
 
     def heads(self, *, dense: bool = True) -> tuple[Boundary, Cotangents, Gradients] | None:
         """Refuse: a pass that stops at features does not reduce the shards."""
         del dense
-        raise refuse_sharded('at="features"')
+        raise refuse_sharded('compare_at="features"')
 
     def last_layer(self) -> list[Leaf]:
         """Refuse likewise."""
-        raise refuse_sharded('at="last_shared_layer"')
+        raise refuse_sharded('compare_at="last_shared_layer"')
 
     def plain_rows(self, tensors: Sequence[Tensor]) -> Rows:  # noqa: ARG002
         """Refuse methods of two batches, whose graphs would be gathered at once."""

@@ -35,7 +35,7 @@ from jointrain.balancing.engine._graph import (
 from jointrain.balancing.engine._rows import Gradients, Rows, grad, no_gradients
 from jointrain.errors import InvalidInputError
 
-WAYS = ("auto", "per_task", "batched", "ghost", "layerwise")
+GRADIENT_METHODS = ("auto", "per_task", "batched", "ghost", "layerwise")
 _CHUNK = 32  # tasks per batched pass: bounds the memory of its intermediate gradients
 # on a CPU a batched pass is the faster one for as many tasks and as few numbers per task, at the
 # boundary and at all outputs of the shared part: larger ones fall out of its caches
@@ -62,7 +62,7 @@ class Step:
             or more losses reach. They get the gradient of the weighted losses.
         features: The tensors at the boundary, if the caller named them.
         learned: The gradients of the balancer's own parameters, added together with the update.
-        way: How the gradients are to be got, one of `WAYS`.
+        gradient_method: How the gradients are to be got, one of `GRADIENT_METHODS`.
         memory_limit: Bytes that the tasks' gradients may take, or None for half of what is
             free.
     """
@@ -76,11 +76,11 @@ class Step:
     inputs: list[Leaf]
     features: list[Tensor] | None = None
     learned: Gradients = field(default_factory=no_gradients)
-    way: str = "auto"
+    gradient_method: str = "auto"
     memory_limit: int | None = None
     retain_graph: bool = False
     workspace: dict[str, Tensor] | None = None
-    took: str = ""
+    method_used: str = ""
     ghost_layers: int = 0
     _boundary: list[Boundary | None] = field(default_factory=list)
 
@@ -132,14 +132,14 @@ class Step:
         if self._batched_pays():
             heads = self.heads()
             if heads is not None and self._collect_batched(rows, heads[0], heads[1], keep):
-                self.took = "batched"
+                self.method_used = "batched"
                 return rows, heads[2]
         if not self.graph.shares_nodes:
-            self.took = "per_task, a graph of its own for each"
+            self.method_used = "per_task, a graph of its own for each"
             retain = keep or self.graph.in_vector
             mine = rows.collect_from_losses(self.losses, self.factors, self.own, retain, keep)
             return rows, mine
-        self.took = "per_task"
+        self.method_used = "per_task"
         linear = self.heads(dense=False) if several and not partial else None
         if linear is None:
             mine = rows.collect_from_losses(self.losses, self.factors, self.own, True, keep)
@@ -166,14 +166,14 @@ class Step:
             if not self.graph.custom and not self._may_fall_back():
                 raise InvalidInputError(
                     "An operation of the shared part can't take several tasks' gradients at once: "
-                    f'{error} Pass `way="per_task"`.'
+                    f'{error} Pass `gradient_method="per_task"`.'
                 ) from error
             return False
         return True
 
     def _may_fall_back(self) -> bool:
         """Return whether passes may be tried and left: keeping the graph costs little then."""
-        return self.way == "auto" and self.losses[0].device.type == "cpu"
+        return self.gradient_method == "auto" and self.losses[0].device.type == "cpu"
 
     def heads(self, *, dense: bool = True) -> tuple[Boundary, Cotangents, Gradients] | None:
         """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
@@ -210,19 +210,21 @@ class Step:
 
     def _ghost_pays(self, layer: GhostLayer) -> bool:
         """Return whether the layer's output gradients are to stand for weight gradients."""
-        return self.way == "ghost" or (self.way == "auto" and layer.pays(self.t))
+        return self.gradient_method == "ghost" or (
+            self.gradient_method == "auto" and layer.pays(self.t)
+        )
 
     def _batched_pays(self) -> bool:
-        if self.way == "per_task" or self.t < 2 or not self.graph.shares_nodes:
+        if self.gradient_method == "per_task" or self.t < 2 or not self.graph.shares_nodes:
             return False
         sparse = any(leaf.sparse for leaf in self.shared)
-        if self.way == "batched" and sparse:
+        if self.gradient_method == "batched" and sparse:
             raise InvalidInputError(
                 "A shared table with sparse gradients can't take several tasks' gradients at "
-                'once. Pass `way="per_task"`.'
+                'once. Pass `gradient_method="per_task"`.'
             )
-        if self.way == "batched" or self.graph.custom or sparse:
-            return self.way == "batched"
+        if self.gradient_method == "batched" or self.graph.custom or sparse:
+            return self.gradient_method == "batched"
         if self.losses[0].device.type != "cpu":
             return not self.graph.has_hooks()
         if self.t < _MANY:
@@ -239,10 +241,11 @@ class Step:
     def groups(self) -> list[list[Leaf]]:
         """Cut the shared parameters into runs about as large as the largest of them, or as allowed.
 
-        A run costs passes of its own, so with ``way="auto"`` they fill the memory they may take.
+        A run costs passes of its own, so with ``gradient_method="auto"`` they fill
+        the memory they may take.
         """
         limit = 1.05 * max(_bytes(leaf) for leaf in self.shared)
-        if self.way == "auto":
+        if self.gradient_method == "auto":
             limit = max(limit, self._allowed() / self.t)
         runs: list[list[Leaf]] = [[]]
         size = 0
@@ -269,13 +272,13 @@ class Step:
             if i == 0:
                 mine = found
             see(rows)
-        self.took = "layerwise"
+        self.method_used = "layerwise"
         return mine
 
     def too_large(self) -> bool:
         """Return whether keeping all the tasks' gradients would take more memory than allowed."""
-        if self.way != "auto":
-            return self.way == "layerwise"
+        if self.gradient_method != "auto":
+            return self.gradient_method == "layerwise"
         size = self.t * sum(map(_bytes, self.shared))
         return (size > 2**28 or self.memory_limit is not None) and size > self._allowed()
 
@@ -378,8 +381,9 @@ class Step:
         found = last_layer(self.graph, self.shared)
         if not found:
             raise InvalidInputError(
-                'No shared layer was found that all losses reach, as `at="last_shared_layer"` '
-                "needs. Leave `at` out, or name that layer's parameters with `shared=`."
+                "No shared layer was found that all losses reach, as "
+                '`compare_at="last_shared_layer"` needs. '
+                "Leave `compare_at` out, or name that layer's parameters with `shared=`."
             )
         return found
 

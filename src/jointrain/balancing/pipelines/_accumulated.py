@@ -54,7 +54,7 @@ def _check_accumulation(call: Call) -> None:
     balancer, given = call.balancer, []
     if isinstance(balancer, BilevelWeighting) or balancer.extra_batches:
         given.append(f"{type(balancer).__name__}, which takes further batches")
-    given += [f'`at="{call.at}"`'] * (call.at != "shared")
+    given += [f'`compare_at="{call.compare_at}"`'] * (call.compare_at != "shared")
     given += [f"`refresh_every={call.refresh_every}`"] * (call.refresh_every > 1)
     given += ['`non_finite="skip"`'] * (call.non_finite == "skip")
     if call.together is not None and call.together.sharded:

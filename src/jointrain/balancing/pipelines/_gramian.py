@@ -57,7 +57,7 @@ def by_gramian(call: Call, balancer: GramianWeighting) -> BalancedStep | Without
         if call.non_finite == "raise" or call.scaled or call.everywhere(found.finite()):
             add_to_grad(step.learned)
             add_to_grad(found)
-            return call.result(losses, reused, way="reused")
+            return call.result(losses, reused, gradient_method="reused")
     if balancer.extra_batches:
         return _by_cross_gramian(call, balancer, step, losses)
     scale_tasks(call, step)
@@ -66,20 +66,20 @@ def by_gramian(call: Call, balancer: GramianWeighting) -> BalancedStep | Without
 
 def _compared(call: Call, step: Step) -> _Compared:
     """Return the tasks' gradients compared at the place that the call names."""
-    heads = step.heads(dense=True) if call.at == "features" else None
+    heads = step.heads(dense=True) if call.compare_at == "features" else None
     if heads is not None:
         return _at_features(call, step, *heads)
-    if call.at == "features" and step.t > 1:
+    if call.compare_at == "features" and step.t > 1:
         raise InvalidInputError(_NO_BOUNDARY if call.features is None else _NOT_CUT)
-    if call.at == "last_shared_layer":
+    if call.compare_at == "last_shared_layer":
         rows, mine = step.rows(step.last_layer(), again=True)
-        return _Compared(rows.gramian(), mine, None, call.at)
-    if call.at == "shared" and step.too_large():
+        return _Compared(rows.gramian(), mine, None, call.compare_at)
+    if call.compare_at == "shared" and step.too_large():
         parts: list[Tensor] = []
         mine = step.by_layer(lambda rows: parts.append(rows.gramian()))
-        return _Compared(torch.stack(parts).sum(0), mine, None, step.took)
+        return _Compared(torch.stack(parts).sum(0), mine, None, step.method_used)
     rows, mine = step.rows()
-    return _Compared(rows.gramian(), mine, rows.combine, step.took)
+    return _Compared(rows.gramian(), mine, rows.combine, step.method_used)
 
 
 def _at_features(
@@ -92,17 +92,17 @@ def _at_features(
     def combine(weights: Tensor) -> Gradients:
         return step.from_boundary(boundary, cotangents, weights)
 
-    return _Compared(step.gramian_at(cotangents), mine, combine, call.at)
+    return _Compared(step.gramian_at(cotangents), mine, combine, call.compare_at)
 
 
 _NO_BOUNDARY = (
-    'No tensors were found that all tasks\' own parts start from, as `at="features"` needs. Name '
-    "them with `features=`."
+    "No tensors were found that all tasks' own parts start from, as "
+    '`compare_at="features"` needs. Name them with `features=`.'
 )
 _NOT_CUT = (
     "`features` doesn't hold all that the tasks' own parts take from the shared part: a path from "
     "a loss leads around it to a shared parameter (a skip connection, a tied weight). Name all "
-    "such tensors, or leave out `at`, or `features`."
+    "such tensors, or leave out `compare_at`, or `features`."
 )
 
 
@@ -132,7 +132,7 @@ def _combined(
         losses,
         weights,
         gramian=gramian,
-        way=method,
+        gradient_method=method,
         ghost_layers=step.ghost_layers,
         overflow=bad is not None,
     )
@@ -160,7 +160,7 @@ def _by_cross_gramian(
     weigh_own = balancer.weighs_task_parameters
     add_to_grad(step.learned)
     add_to_grad(step.weighted(weights, own=True, weigh_own=weigh_own))
-    return call.result(losses, weights, gramian=gramian, way="two batches")
+    return call.result(losses, weights, gramian=gramian, gradient_method="two batches")
 
 
 def _rows_of_extra(call: Call, step: Step) -> Rows:

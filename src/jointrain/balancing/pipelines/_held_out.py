@@ -48,7 +48,7 @@ def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep:
     if problem.added is not None:
         added = [value * call.scale for value in problem.added]
         add_to_grad(Gradients.of(problem.parameters, added))
-    return call.result(call.numbers, weights, way="held out")
+    return call.result(call.numbers, weights, gradient_method="held out")
 
 
 def _is_outside(tensor: Tensor, call: Call) -> bool:

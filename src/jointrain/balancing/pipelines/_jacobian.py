@@ -47,7 +47,7 @@ def by_jacobian(call: Call, balancer: JacobianAggregation) -> BalancedStep | Wit
     if not bad:
         seen.update.extend(seen.of_inputs(weights))
     write(balancer, step, seen.update, mine, weights)
-    return call.result(losses, weights, way=step.took, overflow=bool(bad))
+    return call.result(losses, weights, gradient_method=step.method_used, overflow=bool(bad))
 
 
 class _Seen:

@@ -40,4 +40,6 @@ def run(call: Call) -> BalancedStep:
         if isinstance(found, BalancedStep):
             return found
         call = call.without(found.bad)
-    return BalancedStep((), None, torch.zeros(0), way="all skipped", skipped=call.skipped)
+    return BalancedStep(
+        (), None, torch.zeros(0), gradient_method="all skipped", skipped=call.skipped
+    )

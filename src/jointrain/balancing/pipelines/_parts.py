@@ -28,7 +28,7 @@ class Without(NamedTuple):
 def prepared(call: Call, balancer: GramianWeighting | JacobianAggregation) -> tuple[Step, Tensor]:
     """Return the step, and the (transformed) losses [t] in float64 on the CPU."""
     step = call.step()
-    step.way, step.memory_limit = call.way, call.memory_limit
+    step.gradient_method, step.memory_limit = call.gradient_method, call.memory_limit
     # a task that turns out to have no finite gradient is left out by a second try
     step.retain_graph = call.retain_graph or call.non_finite == "skip"
     step.workspace = balancer.workspace
@@ -59,7 +59,7 @@ def nothing_shared(call: Call, step: Step, losses: Tensor) -> BalancedStep | Wit
         return Without(bad_tasks(call, tensors))
     add_to_grad(step.learned)
     add_to_grad(found)
-    return call.result(losses, weights, way="nothing shared")
+    return call.result(losses, weights, gradient_method="nothing shared")
 
 
 def scale_tasks(call: Call, step: Step) -> None:
