@@ -128,3 +128,39 @@ def test_a_first_block_of_one_day_has_a_calendar_too(folder, capsys, ignore):
     said = capsys.readouterr().err
     assert "time column 'day' has 3 distinct values in 60 rows" in said
     assert load_bundle("out").predict(read_table("t.csv"))["y"].shape == (60,)
+
+
+def test_counts_and_ordered_classes_are_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(1)
+    x = random.normal(size=60)
+    pl.DataFrame(
+        {
+            "x": x,
+            "visits": random.poisson(np.exp(x)),
+            "grade": np.digitize(x, [-0.5, 0.5]),
+            "level": np.array(["low", "mid", "top"])[np.digitize(x, [-1.0, 1.0])],
+        }
+    ).write_csv("t.csv")
+    kinds = [
+        part
+        for said in ("visits=count", "grade=ordinal", "level=ordinal:low:mid:top")
+        for part in ("--task", said)
+    ]
+    asked = ["--targets", "visits,grade,level", *kinds, *STUDY, *QUICK, "--out", "out"]
+    assert run(["compare", "t.csv", *asked]) == 0
+    said = capsys.readouterr()
+    assert "target level: ordinal: low, mid, top (as said)" in said.err
+    assert "visits: count, 60 labels" in said.out
+    assert "grade: ordinal of 3 classes, 60 labels" in said.out
+    assert run(["inspect", "out"]) == 0
+    assert "quadratic kappa" in capsys.readouterr().out
+    assert run(["predict", "out", "t.csv", "--intervals", "0.8", "--out", "p.csv"]) == 0
+    columns = pl.read_csv("p.csv")
+    assert {"visits", "visits_low", "grade=2", "level=top"} <= set(columns.columns)
+    assert columns["visits"].min() >= 0
+    rows = pl.read_csv("t.csv").with_columns(visits=pl.col("visits") - 1)
+    rows.write_csv("wrong.csv")
+    capsys.readouterr()
+    assert run(["compare", "wrong.csv", *asked, "--force"]) == 2
+    assert "count target 'visits' holds -1 in row" in capsys.readouterr().err

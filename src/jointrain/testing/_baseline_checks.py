@@ -12,8 +12,12 @@ from jointrain.baselines import Baseline, BaselineModel, TargetBaseline, as_base
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 
-_NUMBERS = (Task.regression("price"), Task.regression("size"))
-_CLASSES = (Task.binary("flag", ("no", "yes")), Task.multiclass("kind", ("a", "b", "c")))
+_NUMBERS = (Task.regression("price"), Task.regression("size"), Task.count("visits"))
+_CLASSES = (
+    Task.binary("flag", ("no", "yes")),
+    Task.multiclass("kind", ("a", "b", "c")),
+    Task.ordinal("grade", 3),
+)
 
 
 def check_baseline(baseline: Baseline | type[Baseline]) -> None:
@@ -46,6 +50,8 @@ def _data(tasks: tuple[Task, ...]) -> tuple[np.ndarray, np.ndarray]:
         "size": np.exp(inputs[:, 1]),
         "flag": inputs[:, 1] > 0,
         "kind": np.digitize(inputs[:, 2], [-0.5, 0.5]),
+        "visits": np.floor(np.exp(inputs[:, 2])),
+        "grade": np.digitize(inputs[:, 3], [-0.5, 0.5]),
     }
     labels = np.stack([columns[task.name] for task in tasks], axis=1).astype(np.float64)
     labels[random.random(labels.shape) < 0.1] = np.nan
@@ -85,13 +91,15 @@ def _predictions_fit(baseline: Baseline | type[Baseline]) -> None:
     for model in _all_fitted(baseline):
         for task in model.tasks:
             values = model.predict(inputs)[task.name]
-            shape = (7, 3) if task.kind == "multiclass" else (7,)
+            shape = (7, *task.in_table.prediction_shape())
             assert values.shape == shape, f"{task.name} has shape {values.shape}, not {shape}"
             assert np.isfinite(values).all(), f"{task.name} is {values}"
             if task.has_classes:
                 assert values.min() >= 0, f"{task.name} has a probability below 0"
                 assert values.max() <= 1 + 1e-9, f"{task.name} has a probability above 1"
-            if task.kind == "multiclass":
+            if task.kind == "count":
+                assert values.min() >= 0, f"{task.name} has a rate below 0"
+            if values.ndim == 2:
                 assert np.allclose(values.sum(1), 1), f"{task.name}'s probabilities do not sum to 1"
 
 
