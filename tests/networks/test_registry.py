@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from jointrain import InvalidInputError, Task
-from jointrain.networks import MLP, NETWORKS, HardSharing, MMoE, TabM, build_table_network
+from jointrain.networks import MLP, HardSharing, MMoE, TabM, build_table_network
+from jointrain.networks._registry import NETWORKS
 
 TASKS = [Task.regression("a"), Task.multiclass("b", 3)]
 
