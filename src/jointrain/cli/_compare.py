@@ -14,17 +14,24 @@ from jointrain.cli._after_saving import add_importance, skippable, write_whole
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
 from jointrain.cli._settings import CompareSettings
-from jointrain.cli._table_opening import bundle_notes, output_folder, prepare_table
-from jointrain.system.cores import available_cores
+from jointrain.cli._table_opening import (
+    bundle_notes,
+    output_folder,
+    prepare_table,
+    start_processes,
+)
 from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing, say
-from jointrain.system.worker_processes import warm_up
 
 if TYPE_CHECKING:
+    from jointrain.data import SupervisedTable
     from jointrain.studies import Study, StudyResult
+    from jointrain.tables import BlendedModel, TableModel
 
 _LAST_SECONDS = 5.0
 """What is kept of a budget for column importance, files and pictures."""
+
+_PICTURE = "changes.png"
 
 
 @flags_of(CompareSettings)
@@ -34,34 +41,40 @@ def compare(settings: CompareSettings) -> None:
     Trains each target alone, all jointly and all in alternation on the same folds and seeds, beside
     baselines, prints what the data show, and saves the model that they speak for.
     """
-    started = time.monotonic()
-    workers = settings.workers or available_cores()
-    # within a budget, even one worker is a process of its own, so that it can be ended
-    if (workers > 1 or settings.budget is not None) and settings.table_may_exist:
-        warm_up(workers)
+    started = start_processes(settings)
+    from jointrain.studies import StudyInterrupted
 
-    import polars as pl
+    study = _prepare_study(settings)
+    try:
+        result = _run_study(study, settings, started)
+    except StudyInterrupted as stopped:
+        _print_interrupted(stopped.result, settings)
+        raise
+    for note in result.notes:
+        say(f"note: {note}")
+    model, result = _fit_model(result, settings, started)
+    out = _save(model, result, settings, study.table)
+    # from here on the model is safe: what fails is skipped
+    until = None if settings.budget_seconds is None else started + settings.budget_seconds
+    add_importance(model, result.study.table, out / "bundle", until)
+    _add_report(result, settings, out)
+    with printing(saved=out):
+        _print_answer(result, settings, study.table, out)
 
-    from jointrain.bundle import check_savable, write_bundle
-    from jointrain.reports import (
-        folds_and_seeds,
-        print_interim,
-        print_result,
-        result_to_json,
-        write_markdown,
-    )
-    from jointrain.studies import SHIPPED, Study, StudyInterrupted, fit_shipped
-    from jointrain.tables import BlendedModel
+
+def _prepare_study(settings: CompareSettings) -> Study:
+    """Check what can be checked before the table is read, and read it."""
+    from jointrain.bundle import check_savable
+    from jointrain.studies import Study
     from jointrain.training import resolve_device
 
-    out = output_folder(settings)
-    check_new_folder(out, force=settings.force)
+    check_new_folder(output_folder(settings), force=settings.force)
     resolve_device(settings.device)
     # what is wrong with them is said before a long table is read
     recipes, baselines = settings.chosen_recipes(), settings.chosen_baselines()
     table = prepare_table(settings)
     check_savable(table)
-    study = Study(
+    return Study(
         table,
         recipes,
         baselines,
@@ -71,88 +84,6 @@ def compare(settings: CompareSettings) -> None:
         ship=settings.ship,
         margin=settings.margin,
     )
-    try:
-        result = _run_study(study, settings, started)
-    except StudyInterrupted as stopped:
-        planned = study.folds * study.seeds if settings.budget is None else None
-        # standard output of --json is one whole answer or nothing
-        console = Console(stderr=True, width=160) if settings.json_output else console_of_output()
-        print_interim(stopped.result, console, planned)
-        if settings.study is not None:
-            kept = f"note: finished folds are kept in {settings.study}; the same command goes on"
-            say(kept)
-        raise
-    for note in result.notes:
-        say(f"note: {note}")
-    budget = settings.budget_seconds
-
-    def spent() -> float:
-        return time.monotonic() - started
-
-    with progress_bar("training the model on all rows") as advance:
-        # a machine that is busy is slower in the last fit, too
-        left = None if budget is None else max(0.7 * (budget - _LAST_SECONDS - spent()), 1.0)
-        model = fit_shipped(
-            result,
-            device=settings.device,
-            workers=settings.workers,
-            seconds=left,
-            until=None if budget is None else started + max(budget, spent() + _LAST_SECONDS),
-            progress=advance,
-        )
-    if isinstance(model, BlendedModel) and model.weights != {
-        task: blend.weights for task, blend in result.blends.items()
-    }:
-        lost = sorted({n for b in result.blends.values() for n in b.weights} - {*model.components})
-        say(f"note: {', '.join(lost)} left out of the saved model: time was over")
-        result = result.with_weights(model.weights)
-    metrics: dict[str, dict[str, float]] = {}
-    with skippable("metrics of the saved model"):
-        metrics = {
-            task.name: {
-                metric.name: float(_nanmean(result.values(SHIPPED, task.name, metric.name)))
-                for metric in task.metrics or ()
-            }
-            for task in table.tasks
-        }
-    notes = {
-        "metrics": f"mean over the test parts of {folds_and_seeds(result)}, which had no say in "
-        "the model",
-        **bundle_notes(settings, table),
-    }
-
-    def write(folder: Path) -> None:
-        (folder / "bundle").mkdir()
-        write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
-        with skippable("results.parquet"):
-            rows = pl.concat([result.table, result.shipped_table])
-            rows.write_parquet(folder / "results.parquet")
-
-    out = write_new_folder(out, write, force=settings.force, elsewhere=True)
-    # from here on the model is safe: what fails is skipped
-    until = None if budget is None else started + budget
-    add_importance(model, result.study.table, out / "bundle", until)
-    picture = out / "changes.png"
-    if find_spec("matplotlib") is not None:
-        with skippable(picture.name):
-            write_whole(picture, lambda path: result.plot().savefig(path, dpi=110))
-    with skippable("report.md"):
-        report = write_markdown(
-            result,
-            f"{settings.table_name}: together or apart?",
-            picture=picture.name if picture.exists() else None,
-        )
-        write_whole(out / "report.md", lambda path: path.write_text(report, encoding="utf-8"))
-    with printing(saved=out):
-        if settings.json_output:
-            whole = {**result_to_json(result), "notes": table.notes, "out": str(out)}
-            print(json.dumps(whole, ensure_ascii=False))
-            return
-        print_result(result, console_of_output())
-        names = [n for n in ("results.parquet", "report.md", picture.name) if (out / n).exists()]
-        beside = f" beside it: {', '.join(names)}." if names else ""
-        print(f"\nSaved: {out / 'bundle'} (the model);{beside}")
-        print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
 
 
 def _run_study(study: Study, settings: CompareSettings, started: float) -> StudyResult:
@@ -181,6 +112,120 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
             on_answer=None if settings.json_output else on_answer,
             started=started,
         )
+
+
+def _print_interrupted(result: StudyResult, settings: CompareSettings) -> None:
+    """Print what is known of a study that was stopped."""
+    from jointrain.reports import print_interim
+
+    study = result.study
+    planned = study.folds * study.seeds if settings.budget is None else None
+    # standard output of --json is one whole answer or nothing
+    console = Console(stderr=True, width=160) if settings.json_output else console_of_output()
+    print_interim(result, console, planned)
+    if settings.study is not None:
+        say(f"note: finished folds are kept in {settings.study}; the same command goes on")
+
+
+def _fit_model(
+    result: StudyResult, settings: CompareSettings, started: float
+) -> tuple[TableModel | BlendedModel, StudyResult]:
+    """Return the model to save, and the result of what it is made of."""
+    from jointrain.studies import fit_shipped
+    from jointrain.tables import BlendedModel
+
+    budget = settings.budget_seconds
+    with progress_bar("training the model on all rows") as advance:
+        spent = time.monotonic() - started
+        # a machine that is busy is slower in the last fit, too
+        left = None if budget is None else max(0.7 * (budget - _LAST_SECONDS - spent), 1.0)
+        model = fit_shipped(
+            result,
+            device=settings.device,
+            workers=settings.workers,
+            seconds=left,
+            until=None if budget is None else started + max(budget, spent + _LAST_SECONDS),
+            progress=advance,
+        )
+    if isinstance(model, BlendedModel) and model.weights != {
+        task: blend.weights for task, blend in result.blends.items()
+    }:
+        lost = sorted({n for b in result.blends.values() for n in b.weights} - {*model.components})
+        say(f"note: {', '.join(lost)} left out of the saved model: time was over")
+        result = result.with_weights(model.weights)
+    return model, result
+
+
+def _save(
+    model: TableModel | BlendedModel,
+    result: StudyResult,
+    settings: CompareSettings,
+    table: SupervisedTable,
+) -> Path:
+    """Write the model and the figures of all runs; return the folder."""
+    import polars as pl
+
+    from jointrain.bundle import write_bundle
+    from jointrain.reports import folds_and_seeds
+    from jointrain.studies import SHIPPED
+
+    metrics: dict[str, dict[str, float]] = {}
+    with skippable("metrics of the saved model"):
+        metrics = {
+            task.name: {
+                metric.name: float(_nanmean(result.values(SHIPPED, task.name, metric.name)))
+                for metric in task.metrics or ()
+            }
+            for task in table.tasks
+        }
+    notes = {
+        "metrics": f"mean over the test parts of {folds_and_seeds(result)}, which had no say in "
+        "the model",
+        **bundle_notes(settings, table),
+    }
+
+    def write(folder: Path) -> None:
+        (folder / "bundle").mkdir()
+        write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
+        with skippable("results.parquet"):
+            rows = pl.concat([result.table, result.shipped_table])
+            rows.write_parquet(folder / "results.parquet")
+
+    return write_new_folder(output_folder(settings), write, force=settings.force, elsewhere=True)
+
+
+def _add_report(result: StudyResult, settings: CompareSettings, out: Path) -> None:
+    """Write the picture and the page beside the model."""
+    from jointrain.reports import write_markdown
+
+    picture = out / _PICTURE
+    if find_spec("matplotlib") is not None:
+        with skippable(picture.name):
+            write_whole(picture, lambda path: result.plot().savefig(path, dpi=110))
+    with skippable("report.md"):
+        report = write_markdown(
+            result,
+            f"{settings.table_name}: together or apart?",
+            picture=picture.name if picture.exists() else None,
+        )
+        write_whole(out / "report.md", lambda path: path.write_text(report, encoding="utf-8"))
+
+
+def _print_answer(
+    result: StudyResult, settings: CompareSettings, table: SupervisedTable, out: Path
+) -> None:
+    """Print the result, and where the model is."""
+    from jointrain.reports import print_result, result_to_json
+
+    if settings.json_output:
+        whole = {**result_to_json(result), "notes": table.notes, "out": str(out)}
+        print(json.dumps(whole, ensure_ascii=False))
+        return
+    print_result(result, console_of_output())
+    names = [n for n in ("results.parquet", "report.md", _PICTURE) if (out / n).exists()]
+    beside = f" beside it: {', '.join(names)}." if names else ""
+    print(f"\nSaved: {out / 'bundle'} (the model);{beside}")
+    print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
 
 
 def _nanmean(values: Any) -> float:

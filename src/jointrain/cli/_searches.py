@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +10,10 @@ from typing import TYPE_CHECKING
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
 from jointrain.cli._settings import GroupSettings, SearchSettings, ShareSettings, WeighSettings
-from jointrain.cli._table_opening import prepare_table
+from jointrain.cli._table_opening import prepare_table, start_processes
 from jointrain.errors import InvalidInputError
-from jointrain.system.cores import available_cores
 from jointrain.system.output_folder import ANSWER, check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing, say
-from jointrain.system.worker_processes import warm_up
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 @flags_of(WeighSettings)
 def weigh(settings: WeighSettings) -> None:
     """Search for the task weights with the best cross-validated metrics."""
-    started = _start_search(settings)
+    started = start_processes(settings)
     from jointrain.reports import report_weights
     from jointrain.studies.searches import search_weights
 
@@ -51,7 +48,7 @@ def weigh(settings: WeighSettings) -> None:
 @flags_of(GroupSettings)
 def group(settings: GroupSettings) -> None:
     """Say which targets to train together, and who helps whom."""
-    started = _start_search(settings)
+    started = start_processes(settings)
     from jointrain.reports import report_groups
     from jointrain.studies.searches import search_groups
 
@@ -75,7 +72,7 @@ def group(settings: GroupSettings) -> None:
 @flags_of(ShareSettings)
 def share(settings: ShareSettings) -> None:
     """Say how many layers of the trunk the targets should share."""
-    started = _start_search(settings)
+    started = start_processes(settings)
     from jointrain.reports import report_shared_depth
     from jointrain.studies.searches import search_shared_depth
 
@@ -89,15 +86,6 @@ def share(settings: ShareSettings) -> None:
         )
     report = report_shared_depth(result)
     _answer(settings, table, report, result.candidates, "how many shared layers?")
-
-
-def _start_search(settings: SearchSettings) -> float:
-    """Let processes start while the rest is imported; return the time of the beginning."""
-    started = time.monotonic()
-    workers = settings.workers or available_cores()
-    if (workers > 1 or settings.budget is not None) and settings.table_may_exist:
-        warm_up(workers)
-    return started
 
 
 def _prepare_search(settings: SearchSettings) -> SupervisedTable:

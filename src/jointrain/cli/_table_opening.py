@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._reading import kept_reading
-from jointrain.cli._settings import TableSettings
+from jointrain.cli._settings import CompareSettings, SearchSettings, TableSettings
+from jointrain.system.cores import available_cores
 from jointrain.system.terminal_streams import say
+from jointrain.system.worker_processes import warm_up
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
@@ -44,6 +47,16 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
         for note in table.notes:
             say(f"note: {note}")
     return table
+
+
+def start_processes(settings: CompareSettings | SearchSettings) -> float:
+    """Let processes start while the rest is imported; return the time of the beginning."""
+    started = time.monotonic()
+    workers = settings.workers or available_cores()
+    # within a budget, even one worker is a process of its own, so that it can be ended
+    if (workers > 1 or settings.budget is not None) and settings.table_may_exist:
+        warm_up(workers)
+    return started
 
 
 def output_folder(settings: TableSettings) -> Path:
