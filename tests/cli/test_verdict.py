@@ -125,6 +125,22 @@ def test_what_can_not_be_judged_is_one_line(frame, flags, words, capsys):
     assert words in lines[0]
 
 
+def test_runs_that_diverged_are_counted(capsys):
+    values = pl.col("value").cast(pl.String)
+    first = (pl.col("recipe") == "joint") & (pl.col("seed") == 0)
+    LONG.with_columns(value=pl.when(first).then(pl.lit("inf")).otherwise(values)).write_csv("r.csv")
+    assert run(["verdict", "r.csv"]) == 0
+    printed = capsys.readouterr()
+    assert "note: 2 infinite values are taken as undefined" in printed.err
+    assert "There is no interval" in printed.out
+
+
+def test_whole_numbers_are_values(capsys):
+    LONG.with_columns(value=(pl.col("value") > 0.82).cast(pl.Int64)).write_csv("runs.csv")
+    assert run(["verdict", "runs.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"]["a"]["recipes"]["joint"]["mean"] == 1
+
+
 def test_one_seed_is_a_first_look(capsys):
     LONG.filter(pl.col("seed") == 0).write_csv("runs.csv")
     assert run(["verdict", "runs.csv"]) == 0

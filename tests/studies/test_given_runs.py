@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jointrain import InvalidInputError
+from jointrain import (
+    InvalidInputError,
+    Study,
+    SupervisedTable,
+    default_recipes,
+    load_penguins,
+)
 from jointrain.studies import corrected_resampled_t_test, verdict
 from jointrain.studies._metric_names import named_metric
 from jointrain.studies._run_changes import GivenRuns
@@ -323,6 +330,34 @@ def test_one_recipe_has_nothing_to_compare_with():
     apart = pl.DataFrame(rows("joint", JOINT) + rows("separate", SEPARATE, task="b"))
     with pytest.raises(InvalidInputError, match="no task has values of both"):
         verdict(apart)
+    empty = two([None] * 5, [None] * 5).with_columns(pl.col("value").cast(pl.Float64))
+    with pytest.raises(InvalidInputError, match="no task has values of both"):
+        verdict(empty)
+    # one that can be judged is, beside one that can't
+    more = verdict(pl.concat([two(), pl.DataFrame(rows("other", JOINT, task="b"))]))
+    assert more.verdict("other") == {"Delta-m": "undecided"}
+    assert more.tests == {"joint": "paired t", "other": "none"}
+
+
+def test_the_folds_of_a_study_have_its_verdicts():
+    table = SupervisedTable.prepare(load_penguins(), ["species", "sex", "body_mass_g"])
+    recipes = [replace(one, epochs=2, width=8) for one in default_recipes()]
+    study = Study(table, recipes, [], folds=5, seeds=1).run(workers=1)
+    found = verdict(
+        study.table,
+        fold="fold",
+        test_rows="test_rows",
+        train_rows="train_rows",
+        judge_by=["accuracy", "ROC-AUC", "RMSE"],
+    )
+    for recipe, of_tasks in study.comparisons.items():
+        for task, one in of_tasks.items():
+            other = found.comparisons[recipe][task]
+            assert (one.change, one.low, one.margin) == pytest.approx(
+                (other.change, other.low, other.margin)
+            )
+        assert found.delta_m[recipe].low == pytest.approx(study.delta_m[recipe].low)
+        assert found.verdict(recipe) == study.verdict(recipe)
 
 
 def test_a_task_with_several_metrics_needs_a_word():

@@ -18,7 +18,7 @@ from jointrain.system.terminal_streams import say
 if TYPE_CHECKING:
     import polars as pl
 
-    from jointrain.data import ReadingOptions
+    from jointrain.data import RawTable, ReadingOptions
 
 
 @with_reading
@@ -90,7 +90,7 @@ def verdict(
     from jointrain.studies import verdict as judge
 
     keys = [recipe, task or "task", metric or "metric", seed or "seed", fold or "fold"]
-    frame = _read(runs, options, keys, value or "value")
+    frame = _read(runs, options, keys)
     result = judge(
         frame,
         recipe=recipe,
@@ -123,7 +123,7 @@ def verdict(
         print(f"\nSaved: {report}")
 
 
-def _read(source: str, options: ReadingOptions, keys: list[str], value: str) -> pl.DataFrame:
+def _read(source: str, options: ReadingOptions, keys: list[str]) -> pl.DataFrame:
     """Read a table of runs, names and seeds as they are written."""
     from jointrain.data import read_raw, type_raw
 
@@ -133,7 +133,22 @@ def _read(source: str, options: ReadingOptions, keys: list[str], value: str) -> 
     if raw.is_text:
         known = {name: "text" for name in raw.frame.columns if name.split(".", 1)[-1] in keys}
         known |= {name: "text" for name in raw.frame.columns if name in keys}
-        if value in raw.frame.columns and value not in known:
-            known[value] = "number"
         options = replace(options, columns={**known, **options.columns})
+        raw = _without_infinity(raw, [name for name in raw.frame.columns if name not in known])
     return type_raw(raw, options)
+
+
+def _without_infinity(raw: RawTable, names: list[str]) -> RawTable:
+    """Return a table of text without infinite cells, which typing refuses: runs may diverge."""
+    import polars as pl
+
+    cells = [pl.col(name).str.strip_chars().str.to_lowercase() for name in names]
+    infinite = [cell.str.contains(r"^[+-]?inf(inity)?$") for cell in cells]
+    count = sum(raw.frame.select(infinite).sum().row(0)) if names else 0
+    if not count:
+        return raw
+    say(f"note: {count} infinite value{'s are' if count > 1 else ' is'} taken as undefined")
+    kept = [
+        pl.when(~found).then(name).alias(name) for name, found in zip(names, infinite, strict=True)
+    ]
+    return replace(raw, frame=raw.frame.with_columns(kept))

@@ -85,6 +85,8 @@ class GivenRuns:
         ours, theirs = self.keys(recipe), self.keys(baseline)
         shared = len(ours & theirs)
         tasks = [t for t in metrics if (recipe, t) in self.values and (baseline, t) in self.values]
+        if not tasks:
+            return {}, "none", Repetition(1)
         few, fewer = FEWEST_FOLDS, min(len(ours), len(theirs))
         if self.folds:
             estimates = {t: self._by_folds(recipe, baseline, t, metrics[t]) for t in tasks}
