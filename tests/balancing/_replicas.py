@@ -273,6 +273,41 @@ def accumulated() -> tuple[float, float]:
     return float(away.abs().max() / gradients(one).abs().max()), spread(gradients(network))
 
 
+def factors_in_float16(name: str) -> tuple[list[float], float]:
+    """Return how far each head and the trunk are from one process's in float32, and the spread.
+
+    The losses differ by a million, so that without a factor per task float16 keeps nothing of the
+    shortest gradient. Each part is compared relative to its own largest number.
+    """
+    x, y = data(0)
+    factors = (1.0, 1e-3, 1e-6)
+
+    def scaled(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        losses = losses_of(model, x, y).items()
+        return {task: loss * f for (task, loss), f in zip(losses, factors, strict=True)}
+
+    one, network = Net(), Net()
+    model = DistributedDataParallel(network)
+    alone, balancer = build(name), build(name)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    for _ in range(3):  # the factors are known from the second step on
+        one.zero_grad()
+        network.zero_grad()
+        backward(scaled(one, x, y), alone, process_group=None)
+        with torch.autocast("cpu", torch.float16):
+            losses = scaled(model, part(x), part(y))
+        step = backward(losses, balancer, scaler=scaler, module=model)
+        assert not step.overflow
+    away = [
+        float((gradients(mine) - gradients(theirs)).norm() / gradients(theirs).norm())
+        for mine, theirs in [
+            (network.trunk, one.trunk),
+            *((network.heads[task], one.heads[task]) for task in TASKS),
+        ]
+    ]
+    return away, spread(gradients(network))
+
+
 def sparse_tables(name: str) -> tuple[float, float]:
     """Return the distances where a table has sparse gradients and processes look up other rows."""
 

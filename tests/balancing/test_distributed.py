@@ -99,6 +99,13 @@ def test_batches_accumulate_over_processes(two):
     assert_close(two.run(replicas.accumulated))
 
 
+@pytest.mark.parametrize("name", ["upgrad", "imtl-g", "trimmed-mean"])
+def test_float16_keeps_the_digits_of_a_loss_a_million_times_smaller(two, name):
+    for away, apart in two.run(replicas.factors_in_float16, name):
+        assert max(away) < (0.1 if name == "trimmed-mean" else 0.03), away
+        assert apart == 0
+
+
 def test_processes_agree_by_one_small_message(two):
     """Beside gradients: two digests, 32 losses, 32 numbers of rows; the wrapper sends its own."""
     agreed = [("all_gather", 576)]

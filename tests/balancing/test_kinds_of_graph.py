@@ -320,6 +320,35 @@ def test_a_checkpointed_block_is_computed_anew_once_a_task(t, balancer):
     assert calls[0] / len(case.net["blocks"]) <= (1 if isinstance(balancer, Equal) else t)
 
 
+@pytest.mark.parametrize(
+    "options, of_block",
+    [
+        ({"gradient_method": "auto"}, lambda t: [t, t, t]),
+        ({"gradient_method": "per_task"}, lambda t: [t, t, t]),
+        ({"gradient_method": "ghost"}, lambda t: [t, t, t]),
+        ({"gradient_method": "batched"}, lambda t: [1, 1, 1]),
+        # K times for each run of layers that lies in or below it, and the weighted pass
+        ({"gradient_method": "layerwise"}, lambda t: [3 * t + 1, 5 * t + 1, 7 * t + 1]),
+        ({"compare_at": "features"}, lambda t: [1, 1, 1]),
+        ({"compare_at": "last_shared_layer"}, lambda t: [1, 1, t + 1]),
+    ],
+)
+@pytest.mark.parametrize("t", [2, 3])
+def test_how_often_each_checkpointed_block_is_computed_anew(t, options, of_block):
+    """The counts that docs/engine.md gives; the first block is next to the input."""
+    case = with_checkpoints(t, dropout=0.0)
+    calls = [0, 0, 0]
+    losses = case.losses()
+    for i, block in enumerate(case.net["blocks"]):
+
+        def count(*_: object, i: int = i) -> None:
+            calls[i] += 1
+
+        block[0].register_forward_hook(count)
+    backward(losses, UPGrad(), **options)
+    assert calls == of_block(t)
+
+
 @pytest.mark.parametrize("kind", ["sparse", "checkpoints"])
 @pytest.mark.parametrize("name", [n for n, c in BALANCERS.items() if c.needs is Needs.HELD_OUT])
 def test_bilevel_methods_take_checkpoints_and_sparse_tables(name, kind):
