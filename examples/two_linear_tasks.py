@@ -53,7 +53,7 @@ def train(
         [Task.regression(name) for name in TRUTH],
         schedule=schedule,
         optimizer=partial(torch.optim.SGD, lr=0.5),
-        layout="per_task",
+        optimizer_layout="per_task",
         steps=steps,
         seed=seed,
         callbacks=[PrintParameters()] if verbose else [],

@@ -95,9 +95,6 @@ from .training import (
     Contrastive as Contrastive,
 )
 from .training import (
-    Course as Course,
-)
-from .training import (
     CSVLogger as CSVLogger,
 )
 from .training import (
@@ -137,6 +134,9 @@ from .training import (
     Phases as Phases,
 )
 from .training import (
+    RunProgress as RunProgress,
+)
+from .training import (
     Separate as Separate,
 )
 from .training import (
@@ -144,6 +144,9 @@ from .training import (
 )
 from .training import (
     Trainer as Trainer,
+)
+from .training import (
+    TrainingSettings as TrainingSettings,
 )
 from .training import (
     pretrain as pretrain,

@@ -198,7 +198,7 @@ def test_every_training_flag_reaches_the_recipe(penguins, capsys):
     recipe = load_bundle("model").recipe
     assert recipe.weights == (("sex", 1.0), ("body_mass_g", 0.3))
     assert recipe.schedule.probabilities == (("sex", 0.7), ("body_mass_g", 0.3))
-    assert (recipe.depth, recipe.dropout, recipe.layout) == (1, 0.2, "per_task")
+    assert (recipe.depth, recipe.dropout, recipe.optimizer_layout) == (1, 0.2, "per_task")
     assert (recipe.optimizer.name, recipe.optimizer.momentum) == ("sgd", 0.5)
     assert (recipe.warm_up, recipe.decay, recipe.gradient_clip) == (0.1, "none", None)
     assert (recipe.l1, recipe.l2, recipe.batch_size) == (0.001, 0.002, 50)

@@ -157,8 +157,8 @@ def test_default_recipes_keep_the_given_schedule_and_settings():
         Alternating("proportional"),
     ]
     assert {recipe.width for recipe in recipes} == {7}
-    per_task = default_recipes(Recipe(schedule=Alternating(), layout="per_task"))
-    assert [recipe.layout for recipe in per_task] == ["per_task", "one", "per_task"]
+    per_task = default_recipes(Recipe(schedule=Alternating(), optimizer_layout="per_task"))
+    assert [recipe.optimizer_layout for recipe in per_task] == ["per_task", "one", "per_task"]
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,11 @@ def test_the_bases_own_schedule_is_kept_for_its_kind():
 
 
 def test_joint_recipes_have_one_optimiser():
-    base = Recipe(layout="per_task", optimizer=OptimizerSettings())
-    layouts = {r.name: r.layout for r in named_recipes(["separate", "joint", "weights-size"], base)}
+    base = Recipe(optimizer_layout="per_task", optimizer=OptimizerSettings())
+    layouts = {
+        r.name: r.optimizer_layout
+        for r in named_recipes(["separate", "joint", "weights-size"], base)
+    }
     assert layouts == {"separate": "per_task", "joint": "one", "weights-size": "one"}
 
 

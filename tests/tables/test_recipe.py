@@ -27,7 +27,7 @@ RECIPES = [
         schedule=Alternating("random", {"a b": 0.25, "ü": 0.75}),
         weights={"a b": 1, "ü": 0.3},
         optimizer=OptimizerSettings(name="sgd", learning_rate=0.1, momentum=0.9),
-        layout="per_task",
+        optimizer_layout="per_task",
         decay="none",
         batch_size=7,
         epochs=3,

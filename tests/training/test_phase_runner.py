@@ -156,7 +156,7 @@ def test_the_frozen_head_of_a_task_stays_to_the_bit(group_from, layout):
     network = _network(group_from=group_from)
     before = [p.detach().clone() for p in network.task_parameters("a")]
     adamw = OptimizerSettings(learning_rate=0.1, weight_decay=0.5)
-    _fit(network, [Phase(name="x", epochs=5, freeze="a", optimizer=adamw)], layout=layout)
+    _fit(network, [Phase(name="x", epochs=5, freeze="a", optimizer=adamw)], optimizer_layout=layout)
     assert all(map(torch.equal, before, network.task_parameters("a")))
     assert not torch.equal(before[0], network.task_parameters("b")[0])
 

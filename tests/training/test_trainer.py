@@ -24,8 +24,8 @@ from jointrain import (
     TensorData,
     Trainer,
 )
-from jointrain.balancing import balancer_from_name
-from jointrain.training import Schedule, resolve_device
+from jointrain.balancing import MoDo, balancer_from_name
+from jointrain.training import Batch, Schedule, TrainingSettings, resolve_device
 from jointrain.training._losses import validation_losses
 
 NAN = math.nan
@@ -196,7 +196,7 @@ def test_alternating_training_equals_a_loop_by_hand_to_the_bit(layout):
         network,
         schedule=Alternating("round_robin"),
         optimizer=partial(torch.optim.Adam, lr=0.01),
-        layout=layout,
+        optimizer_layout=layout,
         steps=21,
     ).fit(data)
     trunk = list(by_hand.trunk.parameters())
@@ -683,7 +683,7 @@ def test_one_optimiser_mixes_the_tasks_momenta_and_one_per_task_keeps_them_apart
     def run(layout):
         network = OneWeight()
         Trainer(
-            network, tasks, schedule=Alternating("round_robin"), layout=layout, steps=3,
+            network, tasks, schedule=Alternating("round_robin"), optimizer_layout=layout, steps=3,
             optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.5), device="cpu",
         ).fit(data)  # fmt: skip
         return network.w.item()
@@ -702,7 +702,7 @@ def test_one_optimiser_mixes_the_tasks_momenta_and_one_per_task_keeps_them_apart
     "settings, message",
     [
         ({"warm_up": 1.5}, r"`warm_up` must lie in \[0, 1\], got 1.5"),
-        ({"decay": "linear"}, "`decay` must be 'cosine' or 'none', got 'linear'"),
+        ({"decay": "linear"}, "`decay` must be one of cosine, none, got 'linear'"),
         ({"gradient_clip": 0.0}, "`gradient_clip` must be positive, got 0.0"),
         ({"l1": -1.0}, "`l1` must be at least 0, got -1.0"),
         ({"l2": NAN}, "`l2` must be at least 0, got nan"),
@@ -714,7 +714,10 @@ def test_one_optimiser_mixes_the_tasks_momenta_and_one_per_task_keeps_them_apart
         ({"weights": {"kind": -1.0}}, "weight of task 'kind' must be >= 0, got -1.0"),
         ({"weights": {"kind": NAN}}, "weight of task 'kind' must be >= 0, got nan"),
         ({"weights": {"kind": 0.0, "number": 0.0}}, "at least one task must have a weight above 0"),
-        ({"layout": "two"}, "`layout` must be one of one, per_task, per_group, got 'two'"),
+        (
+            {"optimizer_layout": "two"},
+            "`optimizer_layout` must be one of one, per_task, per_group, got 'two'",
+        ),
         ({"auxiliary": ["kidn"]}, "`auxiliary` names 'kidn', which is no task; did you mean"),
         ({"auxiliary": ["kind", "number"]}, "all tasks are auxiliary; at least one must not be"),
         ({"device": "gpu"}, "`device` must be auto, cpu or cuda, got 'gpu'"),
@@ -788,7 +791,7 @@ def test_patience_without_validation_data_is_refused():
 
 def test_joint_steps_with_optimisers_per_task_are_refused_where_something_is_shared():
     with pytest.raises(InvalidInputError, match="optimisers per task need steps of one task each"):
-        _trainer(layout="per_task").fit(_data())
+        _trainer(optimizer_layout="per_task").fit(_data())
 
 
 def test_separate_training_of_several_tasks_is_refused():
@@ -847,3 +850,53 @@ def test_a_gradient_balancer_knows_the_heads_of_a_network_compiled_as_a_whole():
     torch.compiler.reset()
     for one, other in zip(_weights(networks[0]), _weights(networks[1]), strict=True):
         torch.testing.assert_close(one, other)
+
+
+# --- steps of one's own --------------------------------------------------------------------------
+
+
+def test_a_step_before_fit_equals_a_step_by_hand():
+    network, data = _network(), _data()
+    expected = copy.deepcopy(network)
+    batch = Batch(data, ("number", "kind"), (False, False))
+    _trainer(network, optimizer=SGD).training_step([batch])
+    optimizer = SGD(list(expected.parameters()))
+    outputs = expected(data.inputs, ("number", "kind"))
+    loss = sum(t.loss(outputs[t.name], data.targets[t.name]) for t in (NUMBER, KIND))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    for value, other in zip(network.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(value, other)
+
+
+def test_a_step_before_fit_says_that_it_needs_data():
+    data = _data()
+    batch = Batch(data, ("number", "kind"), (False, False))
+    trainer = _trainer(balancer=MoDo())
+    with pytest.raises(InvalidInputError, match=r"no data yet|none yet"):
+        trainer.training_step([batch])
+    trainer.begin(data, None)
+    assert set(trainer.training_step([batch])) == {"number", "kind"}
+
+
+def test_all_that_a_session_has_lies_in_plain_attributes():
+    seen = []
+
+    class Looks(Callback):
+        def on_epoch_end(self, trainer, record):
+            session = trainer.session
+            seen.append((session.step, session.epoch_steps, session.best.value))
+            assert session.history[-1] is record
+            assert session.network is trainer.network
+
+    trainer = _trainer(epochs=2, callbacks=[Looks()])
+    trainer.fit(_data(), _data(seed=1))
+    assert [step for step, _, _ in seen] == [seen[0][1], 2 * seen[0][1]]
+    assert seen[-1][2] == min(record.score for record in trainer.history)
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(InvalidInputError, match=r"`epoch` is no option.*did you mean 'epochs'"):
+        _trainer(epoch=3)
+    assert _trainer(settings=TrainingSettings(l1=0.1), epochs=3).settings.l1 == 0.1

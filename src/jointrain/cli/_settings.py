@@ -278,7 +278,7 @@ class TableSettings(_Settings):
                 weight_decay=self.weight_decay,
                 momentum=self.momentum,
             ),
-            layout=layout,
+            optimizer_layout=layout,
             warm_up=self.warm_up,
             decay=self.decay,
             gradient_clip=self.gradient_clip or None,

@@ -8,10 +8,11 @@ from jointrain.data._example_tables import load_energy_efficiency
 from jointrain.data._kept_columns import kept_columns, with_kept
 from jointrain.data._missing_values import is_missing, unmasked
 from jointrain.data._plain_encoder import PlainEncoder
-from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
+from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable
 from jointrain.data._table_schema import ColumnReading, TableSchema
+from jointrain.data._table_source import read_raw
 from jointrain.data._table_writing import check_writable_ending, formulas_escaped, write_table
 from jointrain.data._tables import (
     as_table,

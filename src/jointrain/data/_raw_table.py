@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -81,20 +80,3 @@ class RawTable:
         if self.row_to_line is None:
             return f"row {row + 1}"
         return f"row {row + 1} (line {self.row_to_line(row)})"
-
-
-def read_raw(source: str | Path, options: ReadingOptions | None = None) -> RawTable:
-    """Read a table as it is written.
-
-    Args:
-        source: A file (``table.xlsx#SHEET`` names a sheet of a workbook), ``-`` for standard
-            input, or the address of a database.
-        options: How to read it; default as the file shows.
-
-    Raises:
-        InvalidInputError: There is none, or it can't be read.
-        MissingDependencyError: An extra must be installed to read it.
-    """
-    from jointrain.data._table_source import read_source
-
-    return read_source(str(source), options or ReadingOptions())

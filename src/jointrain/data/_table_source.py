@@ -47,6 +47,21 @@ def is_address(source: str) -> bool:
     return _SCHEME.match(source) is not None
 
 
+def read_raw(source: str | Path, options: ReadingOptions | None = None) -> RawTable:
+    """Read a table as it is written.
+
+    Args:
+        source: A file (``table.xlsx#SHEET`` names a sheet of a workbook), ``-`` for standard
+            input, or the address of a database.
+        options: How to read it; default as the file shows.
+
+    Raises:
+        InvalidInputError: There is none, or it can't be read.
+        MissingDependencyError: An extra must be installed to read it.
+    """
+    return read_source(str(source), options or ReadingOptions())
+
+
 def read_source(source: str, options: ReadingOptions) -> RawTable:
     """Read a table from a file, from standard input or from a database.
 

@@ -12,8 +12,9 @@ import polars as pl
 from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
 from jointrain.data._missing_values import is_missing, mixed_kinds, unmasked
-from jointrain.data._raw_table import RawTable, ReadingOptions, read_raw
+from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._table_schema import TableSchema
+from jointrain.data._table_source import read_raw
 from jointrain.data._type_inference import type_frame, type_table
 from jointrain.errors import InvalidInputError
 

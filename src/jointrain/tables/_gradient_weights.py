@@ -75,7 +75,7 @@ class _ExploringTrainer(Trainer):
     def __init__(self, network: Network, tasks: Sequence[Task], **settings: Any) -> None:
         super().__init__(network, tasks, **settings)
         self.lengths: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
-        self._shared = network.shared_parameters() or self._parameters
+        self._shared = network.shared_parameters() or self.session.parameters
 
     def backward(self, losses: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
         for name, loss in losses.items():

@@ -96,6 +96,6 @@ def _named(name: str, base: Recipe) -> Recipe:
 
 def _joint_layout(recipe: Recipe) -> Recipe:
     """An optimiser per task can't take joint steps over a shared trunk."""
-    if recipe.layout == "per_task" and isinstance(recipe.schedule, Joint):
-        return replace(recipe, layout="one")
+    if recipe.optimizer_layout == "per_task" and isinstance(recipe.schedule, Joint):
+        return replace(recipe, optimizer_layout="one")
     return recipe

@@ -83,7 +83,7 @@ class Recipe:
             tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
             (default) shares all.
         optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
-        layout: One optimiser, one per task or one per group; see `Optimizers`.
+        optimizer_layout: One optimiser, one per task or one per group; see `Optimizers`.
         warm_up: Share of the steps with rising learning rate; default 0.05.
         decay: ``cosine`` (default) or ``none``.
         gradient_clip: Largest norm of the gradient; default 1, None for no limit.
@@ -135,7 +135,7 @@ class Recipe:
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=2e-3, weight_decay=1e-2)
     )
-    layout: Layout = "one"
+    optimizer_layout: Layout = "one"
     warm_up: float = 0.05
     decay: Literal["cosine", "none"] = "cosine"
     gradient_clip: float | None = 1.0
@@ -363,7 +363,7 @@ class Recipe:
         """Return what `Trainer` is told of the optimisation, for `rows` training rows."""
         return {
             "optimizer": self.optimizer,
-            "layout": self.layout,
+            "optimizer_layout": self.optimizer_layout,
             "warm_up": self.warm_up,
             "decay": self.decay,
             "gradient_clip": self.gradient_clip,

@@ -34,9 +34,9 @@ from jointrain.tables._recipe import Recipe, size_weights
 from jointrain.tables._weight_rules import Members, rounds
 from jointrain.task import ClassKind, Task
 from jointrain.training import (
+    CrossFittedWeights,
     FitRuns,
     FittedNetwork,
-    Halves,
     Phases,
     Run,
     Trainer,
@@ -398,7 +398,8 @@ def prepare_runs(
         device: Where to train.
         callbacks: Hooks of the trainers.
         first_half: How many of the validation rows, the first ones, are a half whose predictions
-            are to come from weights that the others have chosen, see `Halves`; 0 for no halves.
+            are to come from weights that the others have chosen, see `CrossFittedWeights`; 0 for
+            no halves.
     """
     recipe = recipe.for_tasks(tasks)
     names = [task.name for task in tasks]
@@ -500,7 +501,7 @@ def _prepare_run(
     # phases stop by rows of their own, and may end with several networks
     if validation is None or phased or not first_half:
         return Run(trainer, train, validation)
-    return Run(trainer, train, validation, Halves(validation, first_half))
+    return Run(trainer, train, validation, CrossFittedWeights(validation, first_half))
 
 
 def predict_parts(

@@ -1,17 +1,20 @@
 """Training: schedules, optimisers and the loop."""
 
+from jointrain.training._cross_fitted_weights import CrossFittedWeights
 from jointrain.training._device import one_thread, resolve_device
 from jointrain.training._early_stopping import WhenConverged
 from jointrain.training._fitted_network import FittedNetwork, mean_validation
-from jointrain.training._halves import Halves
 from jointrain.training._losses import compute_losses, label_counts, of_labelled_tasks
 from jointrain.training._optimizer import Layout, Optimizers, OptimizerSettings
 from jointrain.training._phases import AnySchedule, Phase, Phases
 from jointrain.training._plain_values import from_plain
 from jointrain.training._prediction import predict
 from jointrain.training._run import FitRuns, Run, fit_one_by_one
-from jointrain.training._settings_checks import checked_auxiliary
+from jointrain.training._session import Session
+from jointrain.training._settings import TrainingSettings
+from jointrain.training._task_session import TaskSession
 from jointrain.training._trainer import Trainer
+from jointrain.training._trainer_checks import checked_auxiliary
 from jointrain.training.callbacks import (
     Callback,
     ConsoleLogger,
@@ -25,11 +28,11 @@ from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeature
 from jointrain.training.sampling import (
     Alternating,
     Batch,
-    Course,
     Joint,
     Mixture,
     MixtureLoader,
     MixturePlan,
+    RunProgress,
     Schedule,
     Separate,
 )
@@ -42,12 +45,11 @@ __all__ = [
     "Callback",
     "ConsoleLogger",
     "Contrastive",
-    "Course",
+    "CrossFittedWeights",
     "Denoising",
     "EpochRecord",
     "FitRuns",
     "FittedNetwork",
-    "Halves",
     "Joint",
     "Layout",
     "Logger",
@@ -61,10 +63,14 @@ __all__ = [
     "Phase",
     "Phases",
     "Run",
+    "RunProgress",
     "Schedule",
     "Separate",
+    "Session",
+    "TaskSession",
     "TensorBoardLogger",
     "Trainer",
+    "TrainingSettings",
     "WhenConverged",
     "checked_auxiliary",
     "compute_losses",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -38,27 +38,30 @@ class BestWeights(BestScore):
     Args:
         module: Whose weights, with its buffers.
         active: Whether to keep any; without validation data there is no score.
+
+    Attributes:
+        copy: The weights and buffers with the lowest score, by name; empty if none are kept.
     """
 
     def __init__(self, module: nn.Module, active: bool) -> None:
         super().__init__()
         self._module = module
-        self._copy = (
+        self.copy = (
             {name: value.clone() for name, value in module.state_dict().items()} if active else {}
         )
 
     def offer(self, score: float | None) -> bool:
         """Keep the weights if the score is the lowest so far; return whether it is."""
-        improved = bool(self._copy) and super().offer(score)
+        improved = bool(self.copy) and super().offer(score)
         if improved:
             for name, value in self._module.state_dict().items():
-                self._copy[name].copy_(value)
+                self.copy[name].copy_(value)
         return improved
 
     def restore(self) -> None:
         """Put back the best weights, if any was offered."""
         if self.value < math.inf:
-            self._module.load_state_dict(self._copy)
+            self._module.load_state_dict(self.copy)
 
 
 class ConvergedTasks:
@@ -109,3 +112,11 @@ class ConvergedTasks:
         """Put a task's own parameters and buffers back to where its loss was lowest."""
         for tensor, copy in zip(self._own[task], self._best[task][1], strict=True):
             tensor.copy_(copy)
+
+
+def relative_score(
+    losses: Mapping[str, float], initial: Mapping[str, float], tasks: Iterable[str]
+) -> float | None:
+    """Return the mean over tasks of the loss over that before training; None without losses."""
+    relative = [losses[name] / max(initial[name], 1e-12) for name in tasks if name in losses]
+    return sum(relative) / len(relative) if relative else None

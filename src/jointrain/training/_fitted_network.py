@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jointrain.networks import Network
-from jointrain.training._halves import State
+from jointrain.training._cross_fitted_weights import State
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class FittedNetwork:
         validation: Loss of each task on the validation rows, at the restored weights.
         epochs: Epochs made, and the epoch whose weights were kept.
         by_half: Weights that were best on the first half of the validation rows, and on the second
-            one, where these were cut in two; see `Halves`.
+            one, where these were cut in two; see `CrossFittedWeights`.
     """
 
     tasks: tuple[str, ...]

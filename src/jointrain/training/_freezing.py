@@ -119,3 +119,29 @@ def keep_running_statistics(network: nn.Module) -> None:
             for layer in module.modules():
                 if isinstance(layer, _NormBase):
                     layer.eval()
+
+
+class Releases:
+    """Frozen parameters that are released one group after another during a session.
+
+    Args:
+        groups: The parameters, in the order of release.
+        every: Epochs between two releases.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[nn.Parameter]], every: int) -> None:
+        self.groups = [list(group) for group in groups]
+        self.every = every
+
+    def with_frozen(self, network: nn.Module) -> list[nn.Parameter]:
+        """Return the network's trained parameters, with those that wait for their release."""
+        waiting = {id(parameter) for group in self.groups for parameter in group}
+        return [p for p in network.parameters() if p.requires_grad or id(p) in waiting]
+
+    def after(self, epochs: int) -> bool:
+        """Release the next group if it is due after so many epochs; return whether it was."""
+        if not self.groups or epochs % self.every:
+            return False
+        for parameter in self.groups.pop(0):
+            parameter.requires_grad_(True)
+        return True

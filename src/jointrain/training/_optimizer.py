@@ -66,7 +66,64 @@ class OptimizerSettings:
         return kind(parameters, rate, weight_decay=decay, fused=True)
 
 
-class Optimizers:
+class OptimizerList:
+    """Optimisers that all move at every step, made when they are first asked for.
+
+    Args:
+        factory: Makes an optimiser of a list of parameters.
+        moved: What each optimiser moves.
+    """
+
+    def __init__(self, factory: OptimizerFactory, moved: Sequence[Sequence[nn.Parameter]]) -> None:
+        self._moved = [list(parameters) for parameters in moved]
+        self._factory = factory
+        if self.settings is None:
+            # a function of the caller's may fail, which is to be known at once
+            _ = self.all
+
+    @cached_property
+    def all(self) -> list[Optimizer]:
+        """All of them, made when they are first asked for.
+
+        The first optimiser of a process makes torch import its compiler, which takes a second that
+        runs with optimisers of their own (`jointrain.training.population`) need not spend.
+        """
+        made = [self._factory(parameters) for parameters in self._moved]
+        self._base_rates = [[group["lr"] for group in one.param_groups] for one in made]
+        return made
+
+    @property
+    def settings(self) -> OptimizerSettings | None:
+        """What they will be made from; None if they are there, or if a function makes them."""
+        made = "all" in self.__dict__
+        return self._factory if isinstance(self._factory, OptimizerSettings) and not made else None
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the first one at the moment."""
+        if self.settings is not None:
+            return self.settings.learning_rate
+        return float(self.all[0].param_groups[0]["lr"])
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        for optimizer in self.all:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self, tasks: Sequence[str]) -> None:  # noqa: ARG002
+        """Let all optimisers make their step."""
+        for optimizer in self.all:
+            optimizer.step()
+
+    def scale_learning_rate(self, factor: float) -> None:
+        """Set every learning rate to `factor` times its value at the start."""
+        optimizers = self.all
+        for optimizer, rates in zip(optimizers, self._base_rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+
+class Optimizers(OptimizerList):
     """The optimisers of a network: one, one for each task, or one for each group of parameters.
 
     - ``one``: all parameters in one optimiser. A step moves the parameters that have a gradient;
@@ -110,16 +167,13 @@ class Optimizers:
         else:
             known = ("one", "per_task", "per_group")
             raise InvalidInputError(
-                f"`layout` must be one of {', '.join(known)}, got {layout!r}"
+                f"`optimizer_layout` must be one of {', '.join(known)}, got {layout!r}"
                 f"{closest(layout, known)}"
             )
         self.layout = layout
         self._one_task_at_a_time = layout == "per_task" and bool(shared)
         self.notice_frozen()
-        self._factory = factory
-        if self.settings is None:
-            # a function of the caller's may fail, which is to be known at once
-            _ = self.all
+        super().__init__(factory, self._moved)
 
     def _numbers_of(self, parameters: list[nn.Parameter]) -> list[int]:
         """Return the number of a new optimiser of the parameters; none of no parameters."""
@@ -127,30 +181,6 @@ class Optimizers:
             return []
         self._moved.append(parameters)
         return [len(self._moved) - 1]
-
-    @cached_property
-    def all(self) -> list[Optimizer]:
-        """All of them, made when they are first asked for.
-
-        The first optimiser of a process makes torch import its compiler, which takes a second that
-        runs with optimisers of their own (`jointrain.training.population`) need not spend.
-        """
-        made = [self._factory(parameters) for parameters in self._moved]
-        self._base_rates = [[group["lr"] for group in one.param_groups] for one in made]
-        return made
-
-    @property
-    def settings(self) -> OptimizerSettings | None:
-        """What they will be made from; None if they are there, or if a function makes them."""
-        made = "all" in self.__dict__
-        return self._factory if isinstance(self._factory, OptimizerSettings) and not made else None
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the first one at the moment."""
-        if self.settings is not None:
-            return self.settings.learning_rate
-        return float(self.all[0].param_groups[0]["lr"])
 
     def notice_frozen(self) -> None:
         """Take in which tasks' own parameters require no gradient at the moment.
@@ -171,13 +201,8 @@ class Optimizers:
         if self._one_task_at_a_time and len(tasks) > 1:
             raise InvalidInputError(
                 "optimisers per task need steps of one task each, because each of them would move "
-                "the shared parameters; use Alternating(), or layout 'one' or 'per_group'"
+                "the shared parameters; use Alternating(), or optimizer_layout 'one' or 'per_group'"
             )
-
-    def zero_grad(self) -> None:
-        """Drop all gradients."""
-        for optimizer in self.all:
-            optimizer.zero_grad(set_to_none=True)
 
     def step(self, tasks: Sequence[str]) -> None:
         """Let the optimisers of the trained tasks make their step, each once."""
@@ -192,13 +217,6 @@ class Optimizers:
                 if number not in done:
                     done.add(number)
                     self.all[number].step()
-
-    def scale_learning_rate(self, factor: float) -> None:
-        """Set every learning rate to `factor` times its value at the start."""
-        optimizers = self.all
-        for optimizer, rates in zip(optimizers, self._base_rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
 
 
 def learning_rate_factor(step: int, steps: int, warm_up: float, decay: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from jointrain.networks import Network
 from jointrain.training._freezing import FROM_TOP, parameters_of, stages
 from jointrain.training._optimizer import OptimizerSettings
 from jointrain.training._plain_values import from_plain
+from jointrain.training._settings import TrainingSettings
 from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures
 from jointrain.training.sampling import Alternating, Joint, Separate
 
@@ -105,6 +106,15 @@ class Phase:
             raise self._wrong(f"has warm_up {self.warm_up}, but it must lie in [0, 1]")
         if self.decay not in (None, "cosine", "none"):
             raise self._wrong(f"has decay {self.decay!r}, but it must be 'cosine' or 'none'")
+
+    def settings_in(self, settings: TrainingSettings) -> TrainingSettings:
+        """Return the settings of a training, with those that the phase has of its own."""
+        own = {
+            name: getattr(self, name)
+            for name in ("optimizer", "warm_up", "decay", "patience")
+            if getattr(self, name) is not None
+        }
+        return replace(settings, epochs=self.epochs or 1, steps=self.steps, **own)
 
     def trains(self, task: str) -> bool:
         """Return whether the phase trains a task."""

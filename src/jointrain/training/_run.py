@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jointrain.data import TensorData
+from jointrain.training._cross_fitted_weights import CrossFittedWeights
 from jointrain.training._fitted_network import FittedNetwork
-from jointrain.training._halves import Halves
 from jointrain.training._trainer import Trainer
 
 
@@ -19,20 +19,20 @@ class Run:
         trainer: Not fitted yet.
         train: Rows to train on.
         validation: Rows for early stopping, None for none.
-        halves: Keeps weights for either half of the validation rows, if that is wanted.
+        cross_fitted: Keeps weights for either half of the validation rows, if that is wanted.
     """
 
     trainer: Trainer
     train: TensorData
     validation: TensorData | None
-    halves: Halves | None = None
+    cross_fitted: CrossFittedWeights | None = None
 
     def fit(self) -> list[FittedNetwork]:
         """Train, and return the parts."""
         trainer = self.trainer
         callbacks = trainer.callbacks
-        if self.halves is not None:
-            trainer.callbacks = (*callbacks, self.halves)
+        if self.cross_fitted is not None:
+            trainer.callbacks = (*callbacks, self.cross_fitted)
         trainer.fit(self.train, self.validation)
         trainer.callbacks = callbacks
         return self.parts()
@@ -60,7 +60,7 @@ class Run:
                     {name: trainer.weights[name] for name in group},
                     {name: record.validation[name] for name, record in found.items()},
                     (len(history), epoch),
-                    None if self.halves is None else self.halves.states,
+                    None if self.cross_fitted is None else self.cross_fitted.states,
                 )
             )
         return parts

@@ -8,7 +8,7 @@ from jointrain import Task, TensorData
 from jointrain.balancing import balancer_from_name
 from jointrain.networks import MLP, HardSharing
 from jointrain.training import Joint, Run, Trainer
-from jointrain.training._halves import Halves
+from jointrain.training._cross_fitted_weights import CrossFittedWeights
 
 TASKS = (
     Task.regression("price"),
@@ -85,14 +85,14 @@ def make_run(
     )
     data = make_data(rows, features, seed=1, dtype=dtype).only(tasks)
     check = make_data(37, features, seed=2, dtype=dtype).only(tasks) if validated else None
-    halves = Halves(check, first_half) if check is not None and first_half else None
+    halves = CrossFittedWeights(check, first_half) if check is not None and first_half else None
     return Run(trainer, data, check, halves)
 
 
 def weights_of(run: Run) -> torch.Tensor:
     states = [run.trainer.network.state_dict()]
-    if run.halves is not None and run.halves.states is not None:
-        states += run.halves.states
+    if run.cross_fitted is not None and run.cross_fitted.states is not None:
+        states += run.cross_fitted.states
     return torch.cat([value.detach().flatten() for state in states for value in state.values()])
 
 

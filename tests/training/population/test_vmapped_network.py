@@ -7,7 +7,7 @@ from torch import nn
 from jointrain.balancing import balancer_from_name
 from jointrain.networks import Dropout, HardSharing, Network, NumericEmbeddings, build_table_network
 from jointrain.training import Alternating, Joint, OptimizerSettings, Run, Trainer
-from jointrain.training._halves import Halves
+from jointrain.training._cross_fitted_weights import CrossFittedWeights
 from jointrain.training.population import _population, fit_population, why_not_stacked
 from jointrain.training.population._stacked_mlp import why_not_by_hand
 from tests.training.population.runs import BY_NAME, assert_alike, make_data
@@ -89,7 +89,7 @@ def make_run(
         **arguments,
     )
     check = make_data(37, seed=2).only(NAMES) if validated else None
-    halves = Halves(check, first_half) if check is not None and first_half else None
+    halves = CrossFittedWeights(check, first_half) if check is not None and first_half else None
     return Run(trainer, make_data(rows, seed=1).only(NAMES), check, halves)
 
 
@@ -118,8 +118,10 @@ def test_member_is_what_its_own_run_makes_of_it(network, schedule):
         alone = make_run(network, schedule=schedule, **case)
         alone.fit()
         assert_alike(run, alone, TOLERANCE)
-        if run.halves is not None and alone.halves is not None:
-            for state, other in zip(run.halves.states, alone.halves.states, strict=True):
+        if run.cross_fitted is not None and alone.cross_fitted is not None:
+            for state, other in zip(
+                run.cross_fitted.states, alone.cross_fitted.states, strict=True
+            ):
                 torch.testing.assert_close(state, other, rtol=0, atol=TOLERANCE)
         statistics = dict(alone.trainer.network.named_buffers())
         torch.testing.assert_close(dict(run.trainer.network.named_buffers()), statistics)

@@ -1,5 +1,6 @@
 """What a population can't do, it says."""
 
+import dataclasses
 import inspect
 
 import pytest
@@ -17,6 +18,7 @@ from jointrain.training import (
     Run,
     Separate,
     Trainer,
+    TrainingSettings,
 )
 from jointrain.training.population import why_not_stacked
 from tests.training.population.runs import BY_NAME, make_data, make_run
@@ -82,7 +84,10 @@ DROPOUT = Dropout(0.1)
         (lambda: make_run(balancer="mgda"), "more than the losses"),
         (lambda: make_run(balancer="famo"), "more than the losses"),
         (lambda: make_run(callbacks=[Callback()]), "callbacks"),
-        (lambda: make_run(layout="per_task", schedule=Alternating()), "optimiser of its own"),
+        (
+            lambda: make_run(optimizer_layout="per_task", schedule=Alternating()),
+            "optimiser of its own",
+        ),
         (lambda: make_run(optimizer=lambda p: torch.optim.RMSprop(p)), "not AdamW, Adam or SGD"),
         (lambda: make_run(optimizer=lambda p: torch.optim.SGD(p, 0.1, nesterov=True, momentum=0.5)),
          "plain form"),
@@ -111,11 +116,14 @@ def test_what_can_not_be_stacked(run, message):
 
 def test_settings_of_the_trainer_are_known_to_the_population():
     """A new setting of `Trainer` must be obeyed here, or named by `why_not_stacked`."""
-    assert set(inspect.signature(Trainer).parameters) == {
-        "network", "tasks", "schedule", "weights", "balancer", "refresh_every", "optimizer",
-        "layout", "warm_up", "decay", "gradient_clip", "l1", "l2", "batch_size", "epochs", "steps",
-        "patience", "seed", "device", "callbacks", "auxiliary", "when_converged",
+    assert {one.name for one in dataclasses.fields(TrainingSettings)} == {
+        "refresh_every", "optimizer", "optimizer_layout", "warm_up", "decay", "gradient_clip",
+        "l1", "l2", "batch_size", "epochs", "steps", "patience", "when_converged",
         "task_patience", "converged_weight", "calibrated",
+    }  # fmt: skip
+    assert set(inspect.signature(Trainer).parameters) == {
+        "network", "tasks", "schedule", "weights", "balancer", "settings", "seed", "device",
+        "callbacks", "auxiliary", "options",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jointrain import Alternating, InvalidInputError, Joint, Separate
-from jointrain.training import Course
+from jointrain.training import RunProgress
 
 LABELS = {"a": 100, "b": 300, "c": 600}
 
@@ -125,7 +125,7 @@ def _followed(schedule, count, course, labels=LABELS, seed=0):
 
 def test_annealing_goes_from_proportional_towards_uniform():
     epochs, length = 5, 4000
-    course = Course(epochs * length, length)
+    course = RunProgress(epochs * length, length)
     steps = _followed(Alternating("annealed"), epochs * length, course)
     for epoch in range(epochs):
         alpha = 1 - 0.8 * epoch / (epochs - 1)  # Stickland & Murray: 1 in the first, 0.2 at last
@@ -137,20 +137,20 @@ def test_annealing_goes_from_proportional_towards_uniform():
 
 
 def test_annealing_over_one_epoch_is_proportional():
-    steps = _followed(Alternating("annealed"), 3000, Course(3000, 3000))
+    steps = _followed(Alternating("annealed"), 3000, RunProgress(3000, 3000))
     counts = [steps.count((name,)) for name in LABELS]
     assert stats.chisquare(counts, [300, 900, 1800]).pvalue > 0.001
 
 
 @given(st.integers(1, 7), st.integers(1, 30), st.integers(1, 6))
 def test_annealed_blocks_fill_the_run_whatever_its_length(block, epoch_steps, epochs):
-    course = Course(epochs * epoch_steps, epoch_steps)
+    course = RunProgress(epochs * epoch_steps, epoch_steps)
     count = epochs * epoch_steps + 20  # a trainer may be asked for more than was planned
     assert len(_followed(Alternating("annealed", block=block), count, course)) == count
 
 
 def test_progress_draws_tasks_whose_loss_falls():
-    course = Course(10_000, 100)
+    course = RunProgress(10_000, 100)
     schedule = Alternating("progress")
     steps = schedule.follow({"a": 1, "b": 1}, torch.Generator().manual_seed(0), course)
     visits = {"a": 0, "b": 0}

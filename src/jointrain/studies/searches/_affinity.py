@@ -209,7 +209,7 @@ class AffinityTrainer(Trainer):
             names = tuple(self.tasks)
             checked = batches
             if self.rows == "held-out":
-                checked = self._held_out.draw(names)
+                checked = self.session.draw_held_out(names)
                 if not checked:
                     raise InvalidInputError("rows 'held-out' need validation data; give fit() some")
             self._measured.append(self._measure(batches, checked))

@@ -155,7 +155,9 @@ def search_groups(
         alone: replace(recipe, name=SEPARATE, partition=tuple((name,) for name in names)),
     }
     evaluator.run_first([*made.values()], TOGETHER)
-    joint = replace(recipe, schedule=Joint(), balancer=None, balancer_options=(), layout="one")
+    joint = replace(
+        recipe, schedule=Joint(), balancer=None, balancer_options=(), optimizer_layout="one"
+    )
     affinity = measure_affinity_in_time(
         evaluator.table,
         joint,

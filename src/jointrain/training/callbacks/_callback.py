@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from jointrain.training._trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -40,16 +37,21 @@ class EpochRecord:
 
 
 class Callback:
-    """Base of all callbacks; every hook does nothing unless overridden."""
+    """Base of all callbacks; every hook does nothing unless overridden.
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    Each gets the `Trainer`; ``trainer.session`` is what it is training at the moment.
+    """
+
+    # the trainer's own type stands in a later file; with Any an override may say `Trainer`
+
+    def on_fit_start(self, trainer: Any) -> None:
         """Run before the first step."""
 
-    def on_step_end(self, trainer: Trainer, step: int, losses: Mapping[str, Tensor]) -> None:
+    def on_step_end(self, trainer: Any, step: int, losses: Mapping[str, Tensor]) -> None:
         """Run after each step (from 1) with the detached losses of what it trained."""
 
-    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+    def on_epoch_end(self, trainer: Any, record: EpochRecord) -> None:
         """Run after each epoch."""
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Any) -> None:
         """Run after the last step, with the best weights restored."""

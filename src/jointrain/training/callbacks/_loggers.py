@@ -9,16 +9,13 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from torch import Tensor
 
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.training.callbacks._callback import Callback, EpochRecord
-
-if TYPE_CHECKING:
-    from jointrain.training._trainer import Trainer
 
 
 class Logger(Callback):
@@ -45,7 +42,7 @@ class Logger(Callback):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values after the given number of steps."""
 
-    def on_step_end(self, trainer: Trainer, step: int, losses: Mapping[str, Tensor]) -> None:
+    def on_step_end(self, trainer: Any, step: int, losses: Mapping[str, Tensor]) -> None:
         """Log the losses of every so many steps, and the balancer's weights."""
         if self.every is None or step % self.every:
             return
@@ -56,7 +53,7 @@ class Logger(Callback):
             values.update((f"weight/{name}", weight) for name, weight in pairs)
         self.log(step, values)
 
-    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:  # noqa: ARG002
+    def on_epoch_end(self, trainer: Any, record: EpochRecord) -> None:  # noqa: ARG002
         """Log the epoch."""
         values: dict[str, float] = {"epoch": record.epoch}
         values.update((f"training/{name}", loss) for name, loss in record.training.items())
@@ -114,7 +111,7 @@ class CSVLogger(Logger):
         self._file: TextIO | None = None
         self._writer: csv.DictWriter[str] | None = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: Any) -> None:
         """Open the file and write the heading."""
         if not self.path.parent.is_dir():
             raise InvalidInputError(
@@ -136,7 +133,7 @@ class CSVLogger(Logger):
         self._writer.writerow({"step": step, **values, **whole})
         self._file.flush()
 
-    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+    def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
         """Close the file."""
         assert self._file is not None
         self._file.close()
@@ -159,7 +156,7 @@ class TensorBoardLogger(Logger):
         _optional("tensorboard", "tensorboard")
         self._writer: Any = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:  # noqa: ARG002
+    def on_fit_start(self, trainer: Any) -> None:  # noqa: ARG002
         """Open an event file."""
         self._writer = _optional("torch.utils.tensorboard", "tensorboard").SummaryWriter(
             str(self.folder)
@@ -171,7 +168,7 @@ class TensorBoardLogger(Logger):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
-    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+    def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
         """Close the event file."""
         self._writer.close()
 
@@ -209,7 +206,7 @@ class MLflowLogger(Logger):
         self._own = False
         self.run_id: str | None = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: Any) -> None:
         """Find the active run or make one, and log the settings."""
         active = self._mlflow.active_run()
         self._own = active is None
@@ -220,7 +217,7 @@ class MLflowLogger(Logger):
         settings = {
             "schedule": str(trainer.schedule),
             "balancer": "sum" if balancer is None else str(balancer),
-            "batch_size": trainer.batch_size,
+            "batch_size": trainer.settings.batch_size,
             "seed": trainer.seed,
         }
         for name, value in settings.items():
@@ -242,7 +239,7 @@ class MLflowLogger(Logger):
             key = re.sub(r"[^\w\-. /]", "_", name)
             self._client.log_metric(self.run_id, key, value, timestamp=now, step=step)
 
-    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+    def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
         """End a run that was made here."""
         if self._own:
             self._client.set_terminated(self.run_id)

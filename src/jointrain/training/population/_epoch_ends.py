@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from jointrain.training._cross_fitted_weights import copy_state
+from jointrain.training._early_stopping import relative_score
 from jointrain.training._epoch_losses import check_finite
-from jointrain.training._epochs import relative_score
-from jointrain.training._halves import copy_state
 from jointrain.training.callbacks import EpochRecord
 from jointrain.training.population._member import SCORES, Member
 from jointrain.training.population._stacked_model import StackedModel
@@ -82,12 +82,12 @@ class EpochEnds:
         network, slots = member.trainer.network, member.slots
         scored = member.best[0].value < torch.inf
         kept = self._best[:, row] if scored else self._weights[row].expand(SCORES, -1)
-        if member.run.halves is not None:
+        if member.run.cross_fitted is not None:
             states = []
             for weights in kept[1:]:
                 self._model.write(weights, network, slots)
                 states.append(copy_state(network))
-            member.run.halves.states = states[0], states[1]
+            member.run.cross_fitted.states = states[0], states[1]
         self._model.write(kept[0], network, slots)
-        member.trainer.check_weights()
+        member.trainer.session.check_weights()
         network.eval()

@@ -37,18 +37,18 @@ class Member:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.trainer = trainer = run.trainer
-        sets, _ = trainer.begin(run.train, run.validation)
-        stretch = trainer.whole_run()
-        self._schedule = stretch.schedule
-        self.epoch_steps, self.steps = stretch.lengths(sets)
+        session = trainer.begin(run.train, run.validation)
+        assert session.schedule is not None
+        self._schedule = session.schedule
+        self.epoch_steps, self.steps = session.epoch_steps, session.steps
         # any halves will do where a run has none
-        self.best = [BestScore() for _ in range(1 if run.halves is None else SCORES)]
+        self.best = [BestScore() for _ in range(1 if run.cross_fitted is None else SCORES)]
         self.initial: list[dict[str, float]] = []
         kind = optimizer_kind(trainer.optimizers, trainer.network)
         assert isinstance(kind, OptimizerKind), kind
         self.optimizer = kind
         # all heads move at every step, so the weights can move as one piece
-        self.whole = isinstance(stretch.schedule, (Joint, Separate))
+        self.whole = isinstance(session.schedule, (Joint, Separate))
         self.step = 0
         self.balancer: MemberBalancer | None = None
         if trainer.balancer is not None:
@@ -61,8 +61,8 @@ class Member:
         labelled = {
             name: task.labelled(train.targets[name]) for name, task in trainer.tasks.items()
         }
-        self.draws = Draws(self._schedule, labelled, trainer.batch_size, trainer.seed)
-        factors = _rate_factors(self.steps, trainer.warm_up, trainer.decay)
+        self.draws = Draws(self._schedule, labelled, trainer.settings.batch_size, trainer.seed)
+        factors = _rate_factors(self.steps, trainer.settings.warm_up, trainer.settings.decay)
         self.rates = factors * trainer.optimizers.learning_rate
 
     def steps_to_go(self) -> int:
@@ -73,7 +73,7 @@ class Member:
     @property
     def stops(self) -> bool:
         """Whether the member is done at the end of this epoch."""
-        patience = self.trainer.patience
+        patience = self.trainer.settings.patience
         return self.step == self.steps or (
             patience is not None and self.best[0].epochs_since >= patience
         )

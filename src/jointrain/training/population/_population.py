@@ -90,7 +90,7 @@ def _fit_alone(runs: Sequence[Run], before: int, every: int, progress: Progress 
         trainer = run.trainer
         callbacks = trainer.callbacks
         trainer.callbacks = (*callbacks, _Advance(number, advance))
-        with threads_for(multiplications(trainer.network, trainer.batch_size)):
+        with threads_for(multiplications(trainer.network, trainer.settings.batch_size)):
             fit_one_by_one([run])
         trainer.callbacks = callbacks
         advance(number + 1)
@@ -103,7 +103,7 @@ class _Advance(Callback):
         self._before, self._progress = before, progress
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-        steps, epochs = trainer.steps, trainer.epochs
+        steps, epochs = trainer.settings.steps, trainer.settings.epochs
         share = record.epoch / epochs if steps is None else record.step / steps
         # phases have lengths of their own
         self._progress(self._before + min(1.0, share))

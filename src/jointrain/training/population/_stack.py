@@ -43,7 +43,7 @@ def pays(members: Sequence[Member]) -> bool:
     trainer = members[0].trainer
     if why_not_by_hand(trainer.network) is None:
         return True
-    batch = max(min(m.trainer.batch_size, len(m.run.train)) for m in members)
+    batch = max(min(m.trainer.settings.batch_size, len(m.run.train)) for m in members)
     return len(members) >= FEWEST and multiplications(trainer.network, batch) <= MOST
 
 
@@ -52,9 +52,9 @@ def _kind(member: Member) -> tuple[object, ...]:
     trainer = member.trainer
     network, tasks = trainer.network, trainer.tasks
     if why_not_by_hand(network) is None:
-        return Structure.of(network), trainer.batch_size, len(tasks) == 1
+        return Structure.of(network), trainer.settings.batch_size, len(tasks) == 1
     order = tuple((network.index_of(name), slot_of(task)) for name, task in tasks.items())
-    return Form.of(network), trainer.batch_size, order, member.run.train.inputs.shape[1]
+    return Form.of(network), trainer.settings.batch_size, order, member.run.train.inputs.shape[1]
 
 
 class Stack:
@@ -79,7 +79,7 @@ class Stack:
         width = max(member.run.train.inputs.shape[1] for member in members)
         model = _model(members[0], width, losses)
         data = StackedData(members, losses, width, model.dtype)
-        batch = max(min(m.trainer.batch_size, len(m.run.train)) for m in members)
+        batch = max(min(m.trainer.settings.batch_size, len(m.run.train)) for m in members)
         self.places = min(len(members), size or model.places(batch))
         self.multiplications = PASSES * batch * self.places * model.size
         self._step = StackedStep(self.places, model, data)

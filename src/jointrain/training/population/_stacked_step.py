@@ -66,8 +66,13 @@ class StackedStep:
         for name, slot in slots.items():
             self._task_weights[row, slot] = trainer.weights[name]
         self._seen[:, row] = 0
-        self._clip[row] = torch.inf if trainer.gradient_clip is None else trainer.gradient_clip
-        self._penalties[0, row], self._penalties[1, row] = trainer.l1, 2 * trainer.l2
+        self._clip[row] = (
+            torch.inf if trainer.settings.gradient_clip is None else trainer.settings.gradient_clip
+        )
+        self._penalties[0, row], self._penalties[1, row] = (
+            trainer.settings.l1,
+            2 * trainer.settings.l2,
+        )
 
     def move(self, source: int, target: int) -> None:
         """Give one row the state of another."""

@@ -65,7 +65,7 @@ class StackedValidation:
         # the second half of a member lies below its first one, as if of a member of its own
         every = [len(m.run.validation or ()) for m in members]
         halves = [
-            n // 2 if m.run.halves is None else m.run.halves.first
+            n // 2 if m.run.cross_fitted is None else m.run.cross_fitted.first
             for m, n in zip(members, every, strict=True)
         ]
         half = torch.tensor(halves)
@@ -73,7 +73,7 @@ class StackedValidation:
         firsts = torch.tensor([member.validation_rows for member in members])
         firsts = torch.stack([firsts, firsts + half[:, None]], 1).view(-1, 2)
         slots = self._model.losses.slots
-        calibrated = torch.tensor([[m.trainer.calibrated] for m in members])
+        calibrated = torch.tensor([[m.trainer.settings.calibrated] for m in members])
         scaled = calibrated & torch.tensor([s.loss.of_logits for s in slots])
         temperatures = TEMPERATURES if bool(scaled.any()) else ()
         size = len(lengths), len(slots)

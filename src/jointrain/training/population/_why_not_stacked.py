@@ -25,7 +25,7 @@ def why_not_stacked(run: Run) -> str | None:
     reason = _why_not_network(run)
     if reason is not None:
         return reason
-    if len(trainer.network.heads.groups) and (trainer.l1 or trainer.l2):
+    if len(trainer.network.heads.groups) and (trainer.settings.l1 or trainer.settings.l2):
         return "penalties of grouped heads reach tasks that are not in the step"
     kind = optimizer_kind(trainer.optimizers, trainer.network)
     if isinstance(kind, str):
@@ -44,7 +44,7 @@ def _why_not_network(run: Run) -> str | None:
         return None
     if set(network.task_names) != set(trainer.tasks):
         return "its network has tasks that it does not train"
-    if multiplications(network, trainer.batch_size) > MOST:
+    if multiplications(network, trainer.settings.batch_size) > MOST:
         return "its steps are so large that runs one after the other take as little time"
     in_turn = not isinstance(trainer.schedule, (Joint, Separate))
     reason = why_not_vmapped(network, in_turn)
@@ -53,7 +53,7 @@ def _why_not_network(run: Run) -> str | None:
             int(task.labelled(run.train.targets[name]).sum())
             for name, task in trainer.tasks.items()
         )
-        if fewest < 2 or trainer.batch_size < 3:
+        if fewest < 2 or trainer.settings.batch_size < 3:
             reason = "its batch normalisation may see a batch of one row"
     return reason
 
@@ -63,9 +63,9 @@ def _why_not_plain(trainer: Trainer) -> str | None:
     if type(trainer) is not Trainer or trainer.callbacks:
         return "its trainer has methods or callbacks of its own"
     schedule, balancer = trainer.schedule, trainer.balancer
-    if isinstance(schedule, Phases) or schedule.follows_course:
+    if isinstance(schedule, Phases) or schedule.follows_progress:
         return "its schedule depends on how the training goes"
-    if trainer.auxiliary or trainer.task_patience is not None:
+    if trainer.auxiliary or trainer.settings.task_patience is not None:
         return "it has auxiliary tasks, or stops tasks one by one"
     if trainer.device.type != "cpu":
         return "it is not trained on the CPU"

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from jointrain.errors import InvalidInputError
 from jointrain.training._device import seeded
 from jointrain.training._early_stopping import BestWeights
-from jointrain.training._optimizer import (
-    OptimizerFactory,
-    OptimizerSettings,
-    learning_rate_factor,
-)
+from jointrain.training._optimizer import OptimizerFactory, OptimizerList, OptimizerSettings
+from jointrain.training._session import OnEpochEnd, OnStepEnd, Session
+from jointrain.training._settings import TrainingSettings
 from jointrain.training.callbacks import EpochRecord
 from jointrain.training.pretraining._objective import Loss, Objective
 from jointrain.training.sampling import RowSampler
@@ -86,52 +84,123 @@ def pretrain(
     """
     if patience is not None and validation is None:
         raise InvalidInputError("`patience` needs validation rows; give some, or leave it out")
-    features = _feature_width(trunk, rows)
-    trained = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
-    if not trained:
-        raise InvalidInputError("the trunk has no parameter to pretrain: all are frozen")
+    settings = TrainingSettings(
+        optimizer=optimizer or OptimizerSettings(), warm_up=warm_up, decay=decay,
+        gradient_clip=gradient_clip, batch_size=batch_size, epochs=epochs, steps=steps,
+        patience=patience,
+    )  # fmt: skip
     history: list[EpochRecord] = []
-    epoch_steps = math.ceil(len(rows) / batch_size)
-    total = epochs * epoch_steps if steps is None else steps
+    run_pretraining(
+        trunk, rows, objective, settings, validation=validation, seed=seed, history=history,
+        on_step_end=on_step_end, on_epoch_end=on_epoch_end,
+    )  # fmt: skip
+    return history
+
+
+def run_pretraining(
+    trunk: nn.Module,
+    rows: Tensor,
+    objective: Objective,
+    settings: TrainingSettings,
+    *,
+    validation: Tensor | None,
+    seed: int,
+    history: list[EpochRecord],
+    on_step_end: OnStepEnd,
+    on_epoch_end: OnEpochEnd,
+    phase: str | None = None,
+) -> None:
+    """Train a trunk as `pretrain` does, adding to a history that other sessions have begun."""
+    features = _feature_width(trunk, rows)
+    if not any(parameter.requires_grad for parameter in trunk.parameters()):
+        raise InvalidInputError("the trunk has no parameter to pretrain: all are frozen")
     with seeded(seed, rows.device):
         loss_of = objective.build(rows, features).to(rows.device, rows.dtype)
-        parameters = trained + list(loss_of.parameters())
-        one = (optimizer or OptimizerSettings())(parameters)
-        peak = [group["lr"] for group in one.param_groups]
+        session = PretrainingSession(
+            trunk, loss_of, rows, objective.kind, settings, validation, seed, history, phase
+        )
+        session.run(on_step_end, on_epoch_end)
+
+
+class PretrainingSession(Session[Tensor]):
+    """Trains a trunk on rows without labels.
+
+    Args:
+        trunk: Maps [b, d] to [b, f].
+        loss_of: The objective's loss, whose own layers are trained with the trunk.
+        rows: The rows, [n, d].
+        kind: What records call the loss.
+        settings: See `TrainingSettings`.
+        validation: Rows to measure on, [m, d].
+        seed: Of rows and noise.
+        history: To be added to.
+        phase: What records call the session.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        loss_of: Loss,
+        rows: Tensor,
+        kind: str,
+        settings: TrainingSettings,
+        validation: Tensor | None,
+        seed: int,
+        history: list[EpochRecord],
+        phase: str | None,
+    ) -> None:
+        parameters = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
+        parameters += loss_of.parameters()
+        optimizers = OptimizerList(settings.optimizer, [parameters])
         generator = torch.Generator().manual_seed(seed)
-        sampler = RowSampler(torch.arange(len(rows)), batch_size, generator)
-        best = BestWeights(trunk, validation is not None)
-        seen: list[Tensor] = []
-        trunk.train()
-        for step in range(total):
-            factor = learning_rate_factor(step, total, warm_up, decay)
-            for group, rate in zip(one.param_groups, peak, strict=True):
-                group["lr"] = rate * factor
-            loss = loss_of(trunk, rows.index_select(0, sampler.draw().to(rows.device)), generator)
-            one.zero_grad()
-            loss.backward()
-            if gradient_clip is not None:
-                nn.utils.clip_grad_norm_(parameters, gradient_clip)
-            one.step()
-            seen.append(loss.detach())
-            on_step_end(step + 1, {objective.kind: seen[-1]})
-            if (step + 1) % epoch_steps and step + 1 < total:
-                continue
-            training = {objective.kind: _finite_mean(seen, objective.kind, step + 1)}
-            seen = []
-            losses = {}
-            if validation is not None:
-                measured = _measure(loss_of, trunk, validation, batch_size, seed)
-                losses[objective.kind] = measured
-            score = losses.get(objective.kind)
-            number, improved = len(history) + 1, best.offer(score)
-            history.append(EpochRecord(number, step + 1, training, losses, score, improved))
-            on_epoch_end(history[-1])
-            if patience is not None and best.epochs_since >= patience:
-                break
-        best.restore()
-    trunk.eval()
-    return history
+        super().__init__(trunk, settings, optimizers, parameters, generator, history)
+        self.loss_of = loss_of
+        self.rows = rows
+        self.kind = kind
+        self.validation = validation
+        self.seed = seed
+        self.phase = phase
+        self.sampler = RowSampler(torch.arange(len(rows)), settings.batch_size, generator)
+        self.seen: list[Tensor] = []
+        self.epoch_steps = math.ceil(len(rows) / settings.batch_size)
+        count = settings.steps
+        self.steps = settings.epochs * self.epoch_steps if count is None else count
+
+    def start(self) -> None:
+        """Keep the weights, if there are rows to measure on."""
+        self.best = BestWeights(self.module, self.validation is not None)
+
+    def draw(self) -> Tensor:
+        """Draw the rows of the next step."""
+        return self.rows.index_select(0, self.sampler.draw().to(self.rows.device))
+
+    def make_step(self, drawn: Tensor) -> Mapping[str, Tensor]:
+        """Make a step on the rows."""
+        loss = self.loss_of(self.module, drawn, self.generator)
+        self.optimizers.zero_grad()
+        loss.backward()
+        self.clip_gradient()
+        self.optimizers.step(())
+        return {self.kind: loss.detach()}
+
+    def see(self, losses: Mapping[str, Tensor], drawn: Tensor) -> None:  # noqa: ARG002
+        """Keep the loss of a step."""
+        self.seen.append(losses[self.kind])
+
+    def end_epoch(self) -> EpochRecord:
+        """Measure, and return the record of the epoch."""
+        step = self.first_step + self.step
+        training = {self.kind: _finite_mean(self.seen, self.kind, step)}
+        self.seen = []
+        losses = {}
+        if self.validation is not None:
+            losses[self.kind] = _measure(
+                self.loss_of, self.module, self.validation, self.settings.batch_size, self.seed
+            )
+        score = losses.get(self.kind)
+        return EpochRecord(
+            len(self.history) + 1, step, training, losses, score, self.best.offer(score), self.phase
+        )
 
 
 def _finite_mean(losses: list[Tensor], kind: str, step: int) -> float:

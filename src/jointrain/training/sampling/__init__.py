@@ -4,20 +4,26 @@ from jointrain.training.sampling._batches import EVALUATION_ROWS, Batch, RowSamp
 from jointrain.training.sampling._mixture import Mixture, MixturePlan
 from jointrain.training.sampling._mixture_loader import MixtureLoader
 from jointrain.training.sampling._random_numbers import derived_seed
-from jointrain.training.sampling._schedule import Alternating, Course, Joint, Schedule, Separate
+from jointrain.training.sampling._schedule import (
+    Alternating,
+    Joint,
+    RunProgress,
+    Schedule,
+    Separate,
+)
 from jointrain.training.sampling._task_sets import Data, TaskSets, input_batches
 
 __all__ = [
     "EVALUATION_ROWS",
     "Alternating",
     "Batch",
-    "Course",
     "Data",
     "Joint",
     "Mixture",
     "MixtureLoader",
     "MixturePlan",
     "RowSampler",
+    "RunProgress",
     "Schedule",
     "Separate",
     "StepRows",

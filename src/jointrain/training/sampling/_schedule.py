@@ -22,7 +22,7 @@ _DRAWN_AHEAD = 1024
 _REVIEWED_EVERY = 10  # draws between two looks at the losses
 
 
-class Course:
+class RunProgress:
     """What a schedule may know of the run that it plans.
 
     Args:
@@ -68,19 +68,19 @@ class Schedule(ABC):
         self,
         labels: Mapping[str, int],
         generator: torch.Generator,
-        course: Course,  # noqa: ARG002
+        progress: RunProgress,  # noqa: ARG002
     ) -> Iterator[tuple[str, ...]]:
         """Yield as `steps`, for a schedule that also depends on how the run goes.
 
         Args:
             labels: Number of labelled training rows of each task, in task order.
             generator: Source of all random choices.
-            course: What the run is, and the losses seen in it.
+            progress: What the run is, and the losses seen in it.
         """
         return self.steps(labels, generator)
 
     @property
-    def follows_course(self) -> bool:
+    def follows_progress(self) -> bool:
         """Whether the tasks of a step depend on how the run goes, so that `steps` does not do."""
         return type(self).follow is not Schedule.follow
 
@@ -235,22 +235,22 @@ class Alternating(Schedule):
         if self.order in ("annealed", "progress"):
             raise InvalidInputError(
                 f"order {self.order!r} depends on the length or the losses of the run; train with "
-                f"a Trainer, or ask follow() with a Course"
+                f"a Trainer, or ask follow() with a RunProgress"
             )
         return self._in_blocks(self._choices(labels, generator))
 
     def follow(
-        self, labels: Mapping[str, int], generator: torch.Generator, course: Course
+        self, labels: Mapping[str, int], generator: torch.Generator, progress: RunProgress
     ) -> Iterator[tuple[str, ...]]:
         """Yield one task at every step of the run."""
         if self.order == "annealed":
-            return self._in_blocks(self._annealed(labels, generator, course))
+            return self._in_blocks(self._annealed(labels, generator, progress))
         if self.order == "progress":
-            return self._in_blocks(_by_progress(labels, generator, course))
+            return self._in_blocks(_by_progress(labels, generator, progress))
         return self.steps(labels, generator)
 
     @property
-    def follows_course(self) -> bool:
+    def follows_progress(self) -> bool:
         """Whether the tasks of a step depend on how the run goes."""
         return self.order in ("annealed", "progress")
 
@@ -272,15 +272,15 @@ class Alternating(Schedule):
             yield from _draw(labels, chances, _DRAWN_AHEAD, generator)
 
     def _annealed(
-        self, labels: Mapping[str, int], generator: torch.Generator, course: Course
+        self, labels: Mapping[str, int], generator: torch.Generator, progress: RunProgress
     ) -> Iterator[tuple[str, ...]]:
-        epochs = math.ceil(course.steps / course.epoch_steps)
+        epochs = math.ceil(progress.steps / progress.epoch_steps)
         begun = 0
         for epoch in count(1):
             # the run may go on after its last epoch; the chances then stay
             alpha = 1 - 0.8 * (min(epoch, epochs) - 1) / max(epochs - 1, 1)
             # blocks that begin in this epoch; they need not end in it
-            upto = math.ceil(epoch * course.epoch_steps / self.block)
+            upto = math.ceil(epoch * progress.epoch_steps / self.block)
             yield from _draw(labels, _smoothed(labels, alpha), upto - begun, generator)
             begun = upto
 
@@ -310,14 +310,14 @@ def _draw(
 
 
 def _by_progress(
-    labels: Mapping[str, int], generator: torch.Generator, course: Course
+    labels: Mapping[str, int], generator: torch.Generator, progress: RunProgress
 ) -> Iterator[tuple[str, ...]]:
-    course.losses = []
-    progress = LearningProgress(labels)
+    progress.losses = []
+    learning = LearningProgress(labels)
     while True:
-        for task, loss in course.take_losses():
-            progress.see(task, loss)
-        yield from _draw(labels, progress.chances(), _REVIEWED_EVERY, generator)
+        for task, loss in progress.take_losses():
+            learning.see(task, loss)
+        yield from _draw(labels, learning.chances(), _REVIEWED_EVERY, generator)
 
 
 def _checked(choice: str | Sequence[str], labels: Mapping[str, int]) -> tuple[str, ...]:

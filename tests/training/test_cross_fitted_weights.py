@@ -1,4 +1,4 @@
-"""Halves: weights that suit one half of the validation rows, for predictions of the other."""
+"""Cross-fitted weights: each half of the validation rows chooses those for the other."""
 
 import copy
 
@@ -10,7 +10,7 @@ from torch import nn
 from jointrain import Callback, Task, TensorData, Trainer
 from jointrain.networks import MLP, HardSharing
 from jointrain.training import OptimizerSettings, Run
-from jointrain.training._halves import Halves
+from jointrain.training._cross_fitted_weights import CrossFittedWeights
 
 TASKS = [Task.regression("price"), Task.regression("demand")]
 
@@ -52,7 +52,7 @@ def test_networks_are_those_of_the_epochs_that_suit_each_half_best(first):
         callbacks=[snapshots],
     )
     check = make_data(14, seed=2)
-    run = Run(trainer, make_data(40, seed=1), check, Halves(check, first))
+    run = Run(trainer, make_data(40, seed=1), check, CrossFittedWeights(check, first))
     (part,) = run.fit()
     assert trainer.callbacks == (snapshots,)
     # by hand: the mean over tasks of the squared error over that before training

@@ -1,10 +1,9 @@
-"""Checks of a trainer's settings, and of its network's outputs."""
+"""Checks of a trainer's tasks, weights and processes, and of its network's outputs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import get_args
 
 import torch
 from torch import distributed
@@ -12,7 +11,6 @@ from torch import distributed
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training._early_stopping import WhenConverged
 from jointrain.training.sampling import Batch
 
 
@@ -31,56 +29,6 @@ def checked_weights(
     if given and not any(given.get(name, 1.0) for name in names):
         raise InvalidInputError("at least one task must have a weight above 0")
     return {name: float(given.get(name, 1.0)) for name in names}
-
-
-def check_ranges(
-    *,
-    warm_up: float,
-    decay: str,
-    gradient_clip: float | None,
-    l1: float,
-    l2: float,
-    batch_size: int,
-    epochs: int,
-    steps: int | None,
-    patience: int | None,
-    task_patience: int | None,
-) -> None:
-    """Refuse a setting outside its range."""
-    if not 0 <= warm_up <= 1:
-        raise InvalidInputError(f"`warm_up` must lie in [0, 1], got {warm_up}")
-    if decay not in ("cosine", "none"):
-        raise InvalidInputError(f"`decay` must be 'cosine' or 'none', got {decay!r}")
-    if gradient_clip is not None and not gradient_clip > 0:
-        raise InvalidInputError(f"`gradient_clip` must be positive, got {gradient_clip}")
-    for name, factor in (("l1", l1), ("l2", l2)):
-        if not 0 <= factor < math.inf:
-            raise InvalidInputError(f"`{name}` must be at least 0, got {factor}")
-    for name, count in (
-        ("batch_size", batch_size), ("epochs", epochs), ("steps", steps), ("patience", patience),
-        ("task_patience", task_patience),
-    ):  # fmt: skip
-        if count is not None and count < 1:
-            raise InvalidInputError(f"`{name}` must be at least 1, got {count}")
-
-
-def check_convergence(
-    when_converged: str, task_patience: int | None, converged_weight: float
-) -> None:
-    """Refuse settings of early stopping per task that are unknown or do not go together."""
-    choices = get_args(WhenConverged)
-    if when_converged not in choices:
-        raise InvalidInputError(
-            f"`when_converged` must be one of {', '.join(choices)}, got {when_converged!r}"
-            f"{closest(when_converged, choices)}"
-        )
-    if (when_converged == "go_on") != (task_patience is None):
-        raise InvalidInputError(
-            "`when_converged` 'freeze' or 'lower' and `task_patience` go together; give both or "
-            "neither"
-        )
-    if not 0 < converged_weight < 1:
-        raise InvalidInputError(f"`converged_weight` must lie in (0, 1), got {converged_weight}")
 
 
 def checked_auxiliary(auxiliary: Sequence[str], names: tuple[str, ...]) -> frozenset[str]:

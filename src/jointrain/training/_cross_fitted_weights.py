@@ -1,4 +1,4 @@
-"""Halves: validation rows cut in two, each predicted by weights that the other one chose.
+"""Cross-fitted weights: of two halves of the validation rows, each chooses the other's weights.
 
 Early stopping keeps the weights that suit the validation rows best, so what a network predicts of
 these rows looks better than it is, and the more so the fewer they are. Where such predictions are
@@ -7,20 +7,17 @@ to be compared with those of models that stop by nothing, a half of the rows has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from jointrain.data import TensorData
 from jointrain.networks import Network
-from jointrain.training._early_stopping import BestScore
-from jointrain.training._epochs import relative_score
+from jointrain.training._early_stopping import BestScore, relative_score
 from jointrain.training._losses import validation_losses
 from jointrain.training.callbacks import Callback, EpochRecord
-
-if TYPE_CHECKING:
-    from jointrain.training._trainer import Trainer
+from jointrain.training.sampling import TaskSets
 
 State = dict[str, Tensor]
 
@@ -30,7 +27,7 @@ def copy_state(network: Network) -> State:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
-class Halves(Callback):
+class CrossFittedWeights(Callback):
     """Keeps the weights that are best on either half of the validation rows.
 
     When to stop is left to all of them together.
@@ -49,7 +46,7 @@ class Halves(Callback):
         self.states: tuple[State, State] | None = None
         self._validation = validation
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: Any) -> None:
         """Measure both halves before the first step."""
         rows = torch.arange(len(self._validation))
         # not before: many runs may share the rows, and wait for their turn
@@ -58,7 +55,7 @@ class Halves(Callback):
         self._initial = [self._losses(trainer, half) for half in self._data]
         self.states = copy_state(trainer.network), copy_state(trainer.network)
 
-    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+    def on_epoch_end(self, trainer: Any, record: EpochRecord) -> None:
         """Keep the weights for the half that they suit best."""
         assert self.states is not None
         for half, data in enumerate(self._data):
@@ -69,8 +66,11 @@ class Halves(Callback):
                 for name, value in trainer.network.state_dict().items():
                     self.states[half][name].copy_(value)
 
-    def _losses(self, trainer: Trainer, half: TensorData) -> dict[str, float]:
-        batches = trainer._sets(half, "evaluation", ()).once()
+    def _losses(self, trainer: Any, half: TensorData) -> dict[str, float]:
+        size = trainer.settings.batch_size
+        sets = TaskSets.of(
+            half, trainer.tasks, "evaluation", batch_size=size, device=trainer.device, needed=()
+        )
         return validation_losses(
-            trainer.network, trainer.tasks, batches, calibrated=trainer.calibrated
+            trainer.network, trainer.tasks, sets.once(), calibrated=trainer.settings.calibrated
         )

@@ -1,0 +1,137 @@
+"""Session: what one stretch of training has, how far it has got, and the loop over its steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from jointrain.training._early_stopping import BestWeights
+from jointrain.training._optimizer import OptimizerList, learning_rate_factor
+from jointrain.training._settings import TrainingSettings
+from jointrain.training.callbacks import EpochRecord
+
+Drawn = TypeVar("Drawn")
+"""What a step is made on."""
+
+OnStepEnd = Callable[[int, Mapping[str, Tensor]], Any]
+OnEpochEnd = Callable[[EpochRecord], Any]
+
+
+class Session(ABC, Generic[Drawn]):
+    """One stretch of training: all that it has, in plain attributes, and its loop.
+
+    The random state of dropout is torch's own; who opens the session seeds it.
+
+    Args:
+        module: What is trained.
+        settings: How, and for how long.
+        optimizers: Move the parameters.
+        parameters: What the gradient's norm is taken of.
+        generator: Source of the order of rows and of turns.
+        history: Gets a record for each epoch; what it holds already was before this session.
+
+    Attributes:
+        steps: Number of all steps; known when it runs.
+        epoch_steps: Number of steps of an epoch.
+        step: Number of steps made.
+        best: The best weights so far, their score and the epochs since; None until it runs.
+    """
+
+    best: BestWeights
+
+    def __init__(
+        self,
+        module: nn.Module,
+        settings: TrainingSettings,
+        optimizers: OptimizerList,
+        parameters: list[nn.Parameter],
+        generator: torch.Generator,
+        history: list[EpochRecord],
+    ) -> None:
+        self.module = module
+        self.settings = settings
+        self.optimizers = optimizers
+        self.parameters = parameters
+        self.generator = generator
+        self.history = history
+        self.first_step = history[-1].step if history else 0
+        self.steps = 0
+        self.epoch_steps = 1
+        self.step = 0
+
+    @abstractmethod
+    def start(self) -> None:
+        """Make ready for the first step: lengths, order of tasks, weights to keep."""
+
+    @abstractmethod
+    def draw(self) -> Drawn | None:
+        """Draw what the next step is made on; None for a step that is passed over.
+
+        Raises:
+            StopIteration: There are no more steps.
+        """
+
+    @abstractmethod
+    def make_step(self, drawn: Drawn) -> Mapping[str, Tensor]:
+        """Make a step and return the detached losses."""
+
+    @abstractmethod
+    def see(self, losses: Mapping[str, Tensor], drawn: Drawn) -> None:
+        """Take in the losses of a step, for the record of the epoch."""
+
+    @abstractmethod
+    def end_epoch(self) -> EpochRecord:
+        """Measure, keep the weights if they are the best, and return the record of the epoch."""
+
+    def begin_epoch(self) -> None:
+        """Put the module into training mode."""
+        self.module.train()
+
+    @property
+    def stops(self) -> bool:
+        """Whether training is over before its steps are."""
+        patience = self.settings.patience
+        return patience is not None and self.best.epochs_since >= patience
+
+    def run(self, on_step_end: OnStepEnd, on_epoch_end: OnEpochEnd) -> None:
+        """Make all steps, and restore the best weights.
+
+        Args:
+            on_step_end: Called with the number of the step, from 1 and over earlier sessions, and
+                its losses.
+            on_epoch_end: Called with the record of each epoch.
+        """
+        self.start()
+        warm_up, decay = self.settings.warm_up, self.settings.decay
+        self.begin_epoch()
+        while self.step < self.steps:
+            try:
+                drawn = self.draw()
+            except StopIteration:
+                break
+            if drawn is not None:
+                if warm_up or decay != "none":
+                    factor = learning_rate_factor(self.step, self.steps, warm_up, decay)
+                    self.optimizers.scale_learning_rate(factor)
+                losses = self.make_step(drawn)
+                self.see(losses, drawn)
+                on_step_end(self.first_step + self.step + 1, losses)
+            self.step += 1
+            if self.step % self.epoch_steps == 0 or self.step == self.steps:
+                record = self.end_epoch()
+                self.history.append(record)
+                on_epoch_end(record)
+                self.begin_epoch()
+                if self.stops:
+                    break
+        self.best.restore()
+        self.module.eval()
+
+    def clip_gradient(self) -> None:
+        """Shorten the gradient to the settings' largest norm."""
+        if self.settings.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)

@@ -1,0 +1,368 @@
+"""TaskSession: a stretch of training of tasks by their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing import BalancedStep, Balancer, Needs, TaskLosses, backward
+from jointrain.errors import InvalidInputError
+from jointrain.networks import Network
+from jointrain.task import Task
+from jointrain.training._early_stopping import BestWeights, ConvergedTasks, relative_score
+from jointrain.training._epoch_losses import EpochLosses
+from jointrain.training._freezing import Releases, keep_running_statistics
+from jointrain.training._losses import compute_losses, of_labelled_tasks, validation_losses
+from jointrain.training._optimizer import Optimizers
+from jointrain.training._session import Session
+from jointrain.training._settings import TrainingSettings
+from jointrain.training.callbacks import EpochRecord
+from jointrain.training.sampling import Batch, RunProgress, Schedule, TaskSets
+
+ComputeLosses = Callable[[Sequence[Batch]], Mapping[str, Tensor]]
+
+NO_SETS = TaskSets((), {}, {}, 0)
+
+
+class TaskSession(Session[list[Batch]]):
+    """Trains tasks of a network on labelled data, as a schedule says.
+
+    Args:
+        network: Maps inputs to outputs by task.
+        tasks: All tasks of the network that are known, by name.
+        settings: See `TrainingSettings`.
+        optimizers: Of the network.
+        weights: Of the losses; lowered in place for tasks that converge, if so set.
+        balancer: None for the weighted sum.
+        balancer_optimizer: Moves the balancer's own parameters, if it has any.
+        generator: Source of the order of tasks, and of rows in memory.
+        history: Records of earlier sessions, to be added to.
+        schedule: Names the tasks of each step; None for a session that makes no loop of its own.
+        trained: Names of the tasks that are trained; default all.
+        auxiliary: Names of tasks that count in no score.
+        training: Data to train on; None if there are none yet.
+        held_out: Validation data, of no sets where there are none.
+        validates: Whether there are validation data.
+        initial: Validation loss of each task before training.
+        train_step: Makes a step on batches, in place of this session's own.
+        phase: What records call it; None without phases.
+        trained_before: Whether the tasks were trained before, so that the weights at the start are
+            worth keeping.
+        releases: Frozen parameters that are released during it.
+
+    Attributes:
+        turns: The tasks of the steps to come.
+        progress: What the schedule knows of the session.
+        balanced: What the balancer made of the last step.
+        losses: The training losses of the epoch.
+        converged: Watches tasks by themselves; None if nothing becomes of converged tasks.
+        left_out: Names of converged tasks whose loss is left out.
+        epochs_done: Number of epochs.
+    """
+
+    optimizers: Optimizers
+
+    def __init__(
+        self,
+        network: Network,
+        tasks: Mapping[str, Task],
+        settings: TrainingSettings,
+        optimizers: Optimizers,
+        *,
+        weights: dict[str, float],
+        balancer: Balancer | None = None,
+        balancer_optimizer: torch.optim.Optimizer | None = None,
+        generator: torch.Generator,
+        history: list[EpochRecord],
+        schedule: Schedule | None = None,
+        trained: tuple[str, ...] | None = None,
+        auxiliary: Collection[str] = (),
+        training: TaskSets | None = None,
+        held_out: TaskSets = NO_SETS,
+        validates: bool = False,
+        initial: Mapping[str, float] | None = None,
+        train_step: ComputeLosses | None = None,
+        phase: str | None = None,
+        trained_before: bool = False,
+        releases: Releases | None = None,
+    ) -> None:
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        if releases is not None:
+            parameters = releases.with_frozen(network)
+        super().__init__(network, settings, optimizers, parameters, generator, history)
+        self.network = network
+        self.tasks = tasks
+        self.weights = weights
+        self.balancer = balancer
+        self.balancer_optimizer = balancer_optimizer
+        self.schedule = schedule
+        self.trained = tuple(tasks) if trained is None else trained
+        self.scored = [name for name in self.trained if name not in auxiliary] or self.trained
+        self.training = training
+        self.held_out = held_out
+        self.validates = validates
+        self.initial = dict(initial or {})
+        self.phase = phase
+        self.trained_before = trained_before
+        self.releases = releases
+        self.balanced: BalancedStep | None = None
+        self.losses = EpochLosses()
+        self.converged: ConvergedTasks | None = None
+        self.left_out: set[str] = set()
+        self.epochs_done = 0
+        self.turns: Iterator[tuple[str, ...]] = iter(())
+        self.progress: RunProgress | None = None
+        self._train_step = train_step or self.training_step
+        if schedule is not None and training is not None:
+            sets = training.serving(self.trained)
+            followed = sets.schedule(schedule)
+            self.epoch_steps = followed.steps_per_epoch(sets.batches, sets.together)
+            count = settings.steps
+            self.steps = settings.epochs * self.epoch_steps if count is None else count
+
+    def start(self) -> None:
+        """Begin the order of tasks, and keep the weights if they are worth it."""
+        assert self.schedule is not None
+        assert self.training is not None
+        sets = self.training.serving(self.trained)
+        self.progress = RunProgress(self.steps, self.epoch_steps)
+        followed = sets.schedule(self.schedule)
+        self.turns = iter(followed.follow(sets.labels, self.generator, self.progress))
+        self.best = BestWeights(self.network, self.validates)
+        if self.settings.task_patience is not None:
+            self.converged = ConvergedTasks(self.network, self.trained, self.settings.task_patience)
+        if self.trained_before and self.validates:
+            self.best.offer(self._score(self._validate()))
+
+    def begin_epoch(self) -> None:
+        """Put the network into training mode, but for frozen statistics in phases."""
+        self.network.train()
+        if self.phase is not None:
+            keep_running_statistics(self.network)
+
+    def draw(self) -> list[Batch] | None:
+        """Draw the batches of the next step."""
+        tasks = next(self.turns)
+        if self.left_out:
+            tasks = tuple(name for name in tasks if name not in self.left_out)
+        if not tasks:
+            return None
+        self.optimizers.check_step(tasks)
+        return self.draw_batches(tasks)
+
+    def draw_batches(self, tasks: Sequence[str]) -> list[Batch]:
+        """Draw training batches of the named tasks.
+
+        Raises:
+            InvalidInputError: There are no data yet.
+        """
+        if self.training is None:
+            raise InvalidInputError(
+                "the balancer draws further batches of training data, and there are none yet; "
+                "call the trainer's begin(train, validation) before a training_step of your own"
+            )
+        return self.training.draw(tasks)
+
+    def draw_held_out(self, tasks: Sequence[str]) -> list[Batch]:
+        """Draw validation batches of the named tasks; none without validation data."""
+        return self.held_out.draw(tasks)
+
+    def make_step(self, drawn: list[Batch]) -> Mapping[str, Tensor]:
+        """Make a step on the batches and return the detached losses."""
+        return self._train_step(drawn)
+
+    def see(self, losses: Mapping[str, Tensor], drawn: list[Batch]) -> None:
+        """Take in the losses of a step."""
+        self.losses.see(losses, drawn)
+        if self.progress is not None and self.progress.losses is not None:
+            self.progress.losses.append(losses)
+
+    def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
+        """Make one step on the given batches and return the detached loss of each task."""
+        losses = self.compute_losses(batches)
+        self.optimizers.zero_grad()
+        self.backward(losses, batches, self.compute_losses)
+        return self.move(losses, batches, self.compute_losses)
+
+    def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
+        """Return the loss of each task on the given batches, a scalar each."""
+        return compute_losses(self.network, self.tasks, batches)
+
+    def backward(
+        self, losses: Mapping[str, Tensor], batches: Sequence[Batch], compute: ComputeLosses
+    ) -> None:
+        """Fill the gradients: of the weighted sum of the losses, or of the balancer's update.
+
+        Args:
+            losses: On the batches, by task.
+            batches: What the step is made on.
+            compute: Gives the losses of further batches.
+        """
+        weighted = self.weighted(losses)
+        if self.balancer is None:
+            if isinstance(weighted, TaskLosses):
+                total = weighted.together.sum()
+            else:
+                values = list(weighted.values())
+                total = values[0] if len(values) == 1 else torch.stack(values).sum()
+            total.backward()  # type: ignore[no-untyped-call]
+            return
+
+        weighted = of_labelled_tasks(weighted, batches)
+        if not weighted:
+            return
+
+        def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
+            return self.weighted(compute(drawn))
+
+        if self.balancer_optimizer is not None:
+            self.balancer_optimizer.zero_grad()
+        names = tuple(losses)
+        # the losses of grouped heads come as one tensor, and a network compiled as a whole is one
+        # operation, whose graphs know no owners of heads; they need not where one pass over the
+        # weighted sum is all
+        merged = isinstance(weighted, TaskLosses) or hasattr(self.network, "_orig_mod")
+        merged = merged and self.balancer.needs is not Needs.LOSSES
+        self.balanced = backward(
+            weighted,
+            self.balancer,
+            shared=self.network.shared_parameters() if merged else None,
+            refresh_every=self.settings.refresh_every,
+            extra=lambda: from_batches(self.draw_batches(names)),
+            train=lambda: from_batches(batches),
+            held_out=lambda: from_batches(self.draw_held_out(names)),
+        )
+        if self.balancer_optimizer is not None:
+            self.balancer_optimizer.step()
+
+    def move(
+        self, losses: Mapping[str, Tensor], batches: Sequence[Batch], compute: ComputeLosses
+    ) -> Mapping[str, Tensor]:
+        """Add penalties to the gradients, let the optimisers step, and return detached losses."""
+        tasks = tuple(losses)
+        penalty = self.network.penalty(tasks)
+        if penalty is not None and penalty.requires_grad:
+            penalty.backward()  # type: ignore[no-untyped-call]
+        self._penalize()
+        self.clip_gradient()
+        self.optimizers.step(tasks)
+        if self.balancer is not None and self.balancer.wants_after_step:
+            self._learn_after_step(self.balancer, batches, compute)
+        if isinstance(losses, TaskLosses):
+            return losses.detach()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the losses times their weights."""
+        weights = self.weights
+        if isinstance(losses, TaskLosses):
+            return losses.weighted(weights)
+        return {
+            name: loss if weights[name] == 1 else loss * weights[name]
+            for name, loss in losses.items()
+        }
+
+    @torch.no_grad()
+    def _learn_after_step(
+        self, balancer: Balancer, batches: Sequence[Batch], compute: ComputeLosses
+    ) -> None:
+        """Let the balancer see the losses of the same batch at the new weights."""
+        after = of_labelled_tasks(self.weighted(compute(batches)), batches)
+        if not after:
+            return
+        with balancer.taking_part(balancer.positions_of(tuple(after))):
+            balancer.after_step(torch.stack(list(after.values())))
+
+    def _penalize(self) -> None:
+        """Add the gradients of the L1 and L2 penalties of the weights that the step reached."""
+        l1, l2 = self.settings.l1, self.settings.l2
+        if not (l1 or l2):
+            return
+        with torch.no_grad():
+            for parameter in self.parameters:
+                if parameter.grad is None or parameter.ndim < 2:
+                    continue
+                if l1:
+                    parameter.grad.add_(parameter.sign(), alpha=l1)
+                if l2:
+                    parameter.grad.add_(parameter, alpha=2 * l2)
+
+    def end_epoch(self) -> EpochRecord:
+        """Measure, keep the weights if they are the best, and return the record of the epoch."""
+        step = self.first_step + self.step
+        training = self.losses.means(self.tasks, step)
+        losses = self._validate()
+        converged = self._handle_converged(losses)
+        if converged and self.settings.when_converged == "freeze":
+            losses = self._validate()
+        score = self._score(losses)
+        record = EpochRecord(
+            epoch=len(self.history) + 1,
+            step=step,
+            training=training,
+            validation=losses,
+            score=score,
+            best=self.best.offer(score),
+            phase=self.phase,
+            converged=tuple(converged),
+        )
+        if self.balancer is not None and self.balancer.wants_end_epoch:
+            self.balancer.end_epoch()
+        self.epochs_done += 1
+        if self.releases is not None and self.releases.after(self.epochs_done):
+            self.optimizers.notice_frozen()
+        return record
+
+    @property
+    def stops(self) -> bool:
+        """Whether all tasks are frozen, or patience is at its end."""
+        return self.left_out.issuperset(self.trained) or super().stops
+
+    def measure_initial(self) -> None:
+        """Measure the validation losses that scores are relative to."""
+        self.initial = self._losses_on(self.held_out)
+
+    def _validate(self) -> dict[str, float]:
+        return self._losses_on(self.held_out.serving(self.trained))
+
+    def _losses_on(self, sets: TaskSets) -> dict[str, float]:
+        return validation_losses(
+            self.network, self.tasks, sets.once(), calibrated=self.settings.calibrated
+        )
+
+    def _score(self, losses: Mapping[str, float]) -> float | None:
+        """Return the mean over scored tasks of the loss over that before training."""
+        return relative_score(losses, self.initial, self.scored)
+
+    def _handle_converged(self, losses: Mapping[str, float]) -> list[str]:
+        """Freeze tasks that have just converged, or lower their weight; return them."""
+        if self.converged is None:
+            return []
+        found = self.converged.offer(losses)
+        for name in found:
+            if self.settings.when_converged == "freeze":
+                self.converged.restore(name)
+                self.left_out.add(name)
+            else:
+                self.weights[name] *= self.settings.converged_weight
+        return found
+
+    def close(self) -> None:
+        """End the worker processes of the data's loaders."""
+        for opened in (self.training, self.held_out):
+            if opened is not None:
+                opened.close()
+
+    def check_weights(self) -> None:
+        """Refuse to end with weights that a last bad step has spoilt.
+
+        Raises:
+            InvalidInputError: They are not finite.
+        """
+        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
+            raise InvalidInputError(
+                "the weights are not finite after the last step; lower the learning rate or clip "
+                "the gradient"
+            )
