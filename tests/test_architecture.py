@@ -111,3 +111,62 @@ def test_no_circle_of_imports():
         TopologicalSorter(IMPORTS).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+TESTED_IN = {
+    "balancing/aggregation/*": "conformance/test_every_method.py",
+    "balancing/weighting/*": "conformance/test_every_method.py",
+    "balancing/pipelines/*": "balancing/test_backward.py",
+    "balancing/engine/_agreement*": "balancing/test_distributed.py",
+    "balancing/engine/_messages*": "balancing/test_distributed.py",
+    "balancing/engine/_distributed.py": "balancing/test_distributed.py",
+    "balancing/engine/_ranks.py": "balancing/test_distributed.py",
+    "balancing/engine/_replicas.py": "balancing/test_distributed.py",
+    "balancing/engine/_sharded.py": "balancing/test_distributed.py",
+    "balancing/engine/_sparse.py": "balancing/test_kinds_of_graph.py",
+    "balancing/_process*": "balancing/test_distributed.py",
+    "balancing/_task_scales.py": "conformance/test_half_precision.py",
+    "balancing/_*": "balancing/test_backward.py",
+    "baselines/*": "baselines/test_baselines.py",
+    "bundle/*": "bundle/test_bundle.py",
+    "cli/*": "cli/test_commands.py",
+    "data/_arrow_files.py": "data/test_table_source.py",
+    "data/_blocks.py": "data/test_encoder.py",
+    "data/_compression.py": "data/test_table_source.py",
+    "data/_date_reading.py": "data/test_date_text.py",
+    "data/_dialect.py": "data/test_separated_text.py",
+    "data/_number_reading.py": "data/test_number_text.py",
+    "data/_plain_blocks.py": "data/test_plain_encoder.py",
+    "data/*": "data/test_tables.py",
+    "estimators/*": "estimators/test_estimators.py",
+    "networks/_own_networks.py": "networks/test_registry.py",
+    "reports/*": "reports/test_summary.py",
+    "studies/searches/_affinity_plot.py": "studies/searches/test_affinity.py",
+    "studies/searches/_gain_predictor.py": "studies/searches/test_group.py",
+    "studies/_decision.py": "reports/test_answer.py",
+    "studies/_pace.py": "studies/test_budget.py",
+    "studies/*": "studies/test_study.py",
+    "system/folder_classes.py": "balancing/test_names.py",
+    "system/worker_processes.py": "faults/test_processes.py",
+    "tables/_blended_model.py": "studies/test_shipped_model.py",
+    "tables/_fold_runs.py": "studies/test_study.py",
+    "task/*": "task/test_task.py",
+    "testing/*": "conformance/test_every_method.py",
+    "training/population/*": "training/population/test_population.py",
+    "training/pretraining/*": "training/pretraining/test_pretrain.py",
+    "training/*": "training/test_trainer.py",
+}
+"""Where a module is tested that has no test file of its own; the first pattern that fits counts."""
+
+
+def test_every_module_is_tested_somewhere():
+    files = [file.relative_to(SOURCE) for file in SOURCE.rglob("*.py")]
+    homeless = []
+    for file in files:
+        if file.name in ("__init__.py", "__main__.py") or not file.parent.name:
+            continue
+        own = TESTS / file.parent / f"test_{file.stem.lstrip('_')}.py"
+        named = next((test for pattern, test in TESTED_IN.items() if file.match(pattern)), None)
+        if not own.exists() and (named is None or not (TESTS / named).exists()):
+            homeless.append(file.as_posix())
+    assert not homeless
