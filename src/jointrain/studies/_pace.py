@@ -19,6 +19,9 @@ TRIAL_ROWS = 400
 TRIAL_EPOCHS = 3
 """The trial that shows the pace before anything else, and is the answer if time is over then."""
 
+SHARE_OF_TRIAL = 0.15
+"""Share of the budget that the trial may take; where it would take more, it is of one epoch."""
+
 FEWEST_EPOCHS = 12
 """Epochs are cut down to so many before rows are left out."""
 
@@ -125,6 +128,11 @@ class Level:
 
 
 TRIAL = Level(TRIAL_ROWS, TRIAL_EPOCHS)
+
+
+def epochs_of(level: Level, planned: int) -> str:
+    """Return how many of the planned epochs are trained, in words."""
+    return f"{level.epochs} epoch{'s' if level.epochs != 1 else ''} of {planned}"
 
 
 def chosen_level(recipe: Recipe, rows: int, pace: float, seconds: float) -> Level:
@@ -245,19 +253,28 @@ class FirstLooks:
     def trial(self) -> Measurements:
         """Train for a few epochs on a few rows, in this process: it can't be lost.
 
+        It is one epoch where more would take too much of the budget.
+
         Raises:
             InvalidInputError: The table can't be split into so many folds.
         """
-        trial = self._start_trial(TRIAL)
+        # one epoch first: nothing is known yet of the machine, nor of the table
+        level = replace(TRIAL, epochs=1)
+        before = time.monotonic()
         try:
-            self.train(trial, folds=1)
+            trial = self._trained(level)
         except InvalidInputError:  # so few rows can't be split as all of them can
-            trial = self._start_trial(replace(TRIAL, rows=None))
-            self.train(trial, folds=1)
+            level = replace(level, rows=None)
+            before = time.monotonic()
+            trial = self._trained(level)
+        more = TRIAL_EPOCHS * (time.monotonic() - before)
+        if self._plan.clock.spent + more <= SHARE_OF_TRIAL * self._plan.clock.seconds:
+            level = replace(level, epochs=TRIAL_EPOCHS)
+            trial = self._trained(level)
         rows = len(trial.study.table.frame)
         epochs = trial.study.recipes[0].chosen_epochs(rows)
         self._pace = self._plan.seconds_together(trial) / (rows * epochs)
-        self._describe(trial, TRIAL)
+        self._describe(trial, level)
         return trial
 
     def pilot(self, share_of_left: float) -> Measurements | None:
@@ -290,7 +307,8 @@ class FirstLooks:
             # waited for are a fold that takes twice as long as thought, and processes that start:
             # to end them and start others takes longer
             wait = max(2 * share, (clock.left - self._plan.reserve()) / 2)
-            self.train(pilot, folds=min(2, self._plan.workers), until=before + wait)
+            until = min(before + wait, self._plan.end())
+            self.train(pilot, folds=min(2, self._plan.workers), until=until)
             used = len(study.table.frame) * study.recipes[0].chosen_epochs(len(study.table.frame))
             left_out = pilot.keep_whole(self._needed)
             if not pilot.folds_done:
@@ -319,9 +337,12 @@ class FirstLooks:
         baselines = measured.baselines or study.baselines
         measured.run(study.recipes, baselines, [study.seed], folds=folds, apart=True, until=until)
 
-    def _start_trial(self, level: Level) -> Measurements:
+    def _trained(self, level: Level) -> Measurements:
+        """Return what a fold shows at a level, trained in this process."""
         study = replace(self._at(level), baselines=self._trial_baselines)
-        return Measurements(study, workers=1, progress=self._progress)
+        trial = Measurements(study, workers=1, progress=self._progress)
+        self.train(trial, folds=1)
+        return trial
 
     def _at(self, level: Level) -> StudyPlan:
         """Return the study of the first recipes, as single networks, at a level."""
@@ -335,8 +356,7 @@ class FirstLooks:
         rows, used = len(self._study.table.frame), len(measured.study.table.frame)
         epochs = self._recipes[0].chosen_epochs(used)
         if level.epochs is not None and level.epochs < epochs:
-            text = f"networks were trained for {level.epochs} epochs of {epochs}"
-            self._cuts.say("epochs", text)
+            self._cuts.say("epochs", f"networks were trained for {epochs_of(level, epochs)}")
         if used < rows:
             self._cuts.say("rows", f"a sample of {used:,} of {rows:,} rows was used")
 

@@ -5,7 +5,14 @@ from jointrain.tables._blended_model import BlendedModel, FittedBaseline, fit_ba
 from jointrain.tables._calibration import Calibration, scale_probabilities
 from jointrain.tables._conformal import Residuals
 from jointrain.tables._constants import held_out_constants, left_out_constants
-from jointrain.tables._fold_runs import Fold, FoldResult, fold_jobs, measured_rows, table_digest
+from jointrain.tables._fold_runs import (
+    Fold,
+    FoldResult,
+    fold_jobs,
+    fold_runs,
+    measured_rows,
+    table_digest,
+)
 from jointrain.tables._importance import (
     ColumnImportance,
     column_importance,
@@ -44,6 +51,7 @@ __all__ = [
     "fit_baseline_to",
     "fit_table",
     "fold_jobs",
+    "fold_runs",
     "held_out_constants",
     "left_out_constants",
     "make_data",

@@ -39,7 +39,7 @@ from jointrain.tables._table_model import (
 )
 from jointrain.tables._weight_rules import Members, rounds
 from jointrain.task import Task
-from jointrain.training import Run, fit_one_by_one, one_thread
+from jointrain.training import Run, Trainer, fit_one_by_one, one_thread
 from jointrain.training.population import fit_population, why_not_stacked
 
 RUNS_TOGETHER = 32
@@ -379,7 +379,9 @@ class _EncodedFold:
         held_out = validation[np.concatenate([first, second])]
         return _SplitRows(train, held_out, len(first) if len(second) else 0)
 
-    def runs(self, recipe: Recipe) -> list[list[Run]]:
+    def runs(
+        self, recipe: Recipe, make_trainer: Callable[..., Trainer] = Trainer
+    ) -> list[list[Run]]:
         """Return the runs of a recipe, member by member of the ensemble."""
         return [
             prepare_runs(
@@ -389,6 +391,7 @@ class _EncodedFold:
                 self.tasks,
                 seed=member_seed(self.fold.seed, member),
                 first_half=split.first_half,
+                make_trainer=make_trainer,
             )
             for member, split in enumerate(self.splits(recipe))
         ]
@@ -452,6 +455,21 @@ class _EncodedFold:
         return FoldResult(
             name, fold.number, fold.seed, rows, seconds, small, inner_rows, inner_predictions
         )
+
+
+def fold_runs(
+    table: SupervisedTable, fold: Fold, recipe: Recipe, make_trainer: Callable[..., Trainer]
+) -> list[Run]:
+    """Return the runs of a recipe on a fold as a study prepares them, ready to be fitted.
+
+    Args:
+        table: All rows.
+        fold: Its training part is what encoders and networks see.
+        recipe: What to train; a rule of weights that needs other runs is not followed.
+        make_trainer: Makes the trainers, of what `Trainer` takes.
+    """
+    runs = _EncodedFold(table, fold).runs(recipe, make_trainer)
+    return [run for of_member in runs for run in of_member]
 
 
 class _InnerPredictions:

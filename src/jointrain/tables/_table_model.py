@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -386,6 +386,7 @@ def prepare_runs(
     device: str | torch.device = "cpu",
     callbacks: Sequence[Callback] = (),
     first_half: int = 0,
+    make_trainer: Callable[..., Trainer] = Trainer,
 ) -> list[Run]:
     """Return the runs of a recipe, one for each network, ready to be fitted.
 
@@ -400,6 +401,7 @@ def prepare_runs(
         first_half: How many of the validation rows, the first ones, are a half whose predictions
             are to come from weights that the others have chosen, see `CrossFittedWeights`; 0 for
             no halves.
+        make_trainer: Makes the trainers, of what `Trainer` takes.
     """
     recipe = recipe.for_tasks(tasks)
     names = [task.name for task in tasks]
@@ -423,6 +425,7 @@ def prepare_runs(
             device,
             callbacks,
             first_half,
+            make_trainer,
         )
         for group in recipe.groups(names)
     ]
@@ -460,6 +463,7 @@ def _prepare_run(
     device: str | torch.device,
     callbacks: Sequence[Callback],
     first_half: int,
+    make_trainer: Callable[..., Trainer],
 ) -> Run:
     """Return the run of tasks that share a network."""
     names = tuple(task.name for task in tasks)
@@ -480,7 +484,7 @@ def _prepare_run(
         torch.manual_seed(seed)
         network = recipe.make_network(train.inputs.shape[1], tasks)
     phased = isinstance(recipe.schedule, Phases)
-    trainer = Trainer(
+    trainer = make_trainer(
         network,
         tasks,
         schedule=Separate() if alone and not phased else recipe.schedule,

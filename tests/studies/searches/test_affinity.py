@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from jointrain import HardSharing, InvalidInputError, NotFittedError, Task, TensorData, Trainer
+from jointrain.data import TableEncoder, outer_folds
 from jointrain.studies.searches import Affinity, AffinityTrainer, measure_affinity
 from jointrain.training import OptimizerSettings
 from tests.studies._tables import NARROW, QUICK, mixed_table, two_pairs
@@ -191,3 +192,26 @@ def test_the_picture_shows_no_figure_where_too_few_rows_are_shared():
     assert sum("±" in text for text in texts) == 2
     nothing = sparse_affinity(100 * np.eye(3)).plot().axes[0]
     assert [text.get_text() for text in nothing.texts] == ["too few\nshared rows"] * 6
+
+
+def test_the_network_is_the_recipes_own(monkeypatch):
+    """Inputs are encoded with the recipe's bins, and split as a study splits them."""
+    table, recipe = mixed_table(), replace(QUICK, bins=4, partition=[["price"], ["size", "sold"]])
+    seen = []
+    fit = AffinityTrainer.fit
+
+    def watched(self, train, validation=None):
+        seen.append((train, validation))
+        return fit(self, train, validation)
+
+    monkeypatch.setattr(AffinityTrainer, "fit", watched)
+    found = measure_affinity(table, recipe, folds=2, workers=1)
+    assert found.runs.shape == (2, 3, 3)
+    train, _ = outer_folds(table.labels(), list(table.tasks), 2, 0)[0]
+    encoder = TableEncoder(4).fit(table.frame[train], list(table.columns), 0)
+    expected = encoder.transform(table.frame[train])
+    got = torch.cat([part.inputs for part in seen[0]]).numpy()
+    assert got.shape == expected.shape
+    plain = TableEncoder().fit(table.frame[train], list(table.columns), 0)
+    assert expected.shape[1] > plain.transform(table.frame[train]).shape[1]
+    np.testing.assert_allclose(np.sort(got.sum(1)), np.sort(expected.sum(1)), rtol=1e-5)

@@ -101,7 +101,7 @@ def test_the_smallest_budget_compares_together_and_apart(here):
     assert found.candidates.names == (TOGETHER, SEPARATE)
     assert found.affinity.runs.shape == (1, 3, 3)
     notes = " ".join(found.candidates.notes)
-    assert f"affinities are of 1 run of {FEW['folds']}, 3 epochs of 40" in notes
+    assert f"affinities are of 1 run of {FEW['folds']}, 1 epoch of 40" in notes
     assert "0 of 3 further groupings were measured" in notes
 
 

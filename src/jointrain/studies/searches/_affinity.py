@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -13,16 +14,16 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from jointrain.data import SupervisedTable, TableEncoder, outer_folds, validation_split
+from jointrain.data import SupervisedTable, outer_folds
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.studies._job_runner import run_jobs
-from jointrain.studies._pace import TRIAL, Cuts, Level, Pace, chosen_level
+from jointrain.studies._pace import TRIAL, Cuts, Level, Pace, chosen_level, epochs_of
 from jointrain.system.own_code import check_same_code, digests_of_code
-from jointrain.tables import Recipe, make_data, target_scaling
+from jointrain.tables import Fold, Recipe, fold_runs
 from jointrain.task import Task
 from jointrain.training import Trainer, one_thread
-from jointrain.training.sampling import Batch
+from jointrain.training.sampling import Batch, Joint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -363,11 +364,11 @@ def measure_affinity_in_time(
         cut = level.recipe(recipe, len(used.frame))
         return _jobs(used, cut, settings, folds, 1, seed)
 
-    level = TRIAL
+    level = TRIAL if time.monotonic() < plan.end() else replace(TRIAL, epochs=1)
     try:
         first = jobs_at(level)[0]
     except InvalidInputError:  # so few rows can't be split as all of them can
-        level = replace(TRIAL, rows=None)
+        level = replace(level, rows=None)
         first = jobs_at(level)[0]
     before = time.monotonic()
     trial = first.run()
@@ -385,7 +386,7 @@ def measure_affinity_in_time(
     rows, epochs = len(kept.frame), recipe.chosen_epochs(len(kept.frame))
     cut = []
     if level.epochs is not None and level.epochs < epochs:
-        cut.append(f"{level.epochs} epochs of {epochs}")
+        cut.append(epochs_of(level, epochs))
     if rows < len(table.frame):
         cut.append(f"{rows:,} rows")
     count = len(runs) or 1
@@ -401,20 +402,23 @@ class _AffinityJob:
 
     table: SupervisedTable
     recipe: Recipe
-    seed: int
-    fold: int
-    rows: np.ndarray
+    fold: Fold
     settings: Mapping[str, Any]
     code: Mapping[str, str]
 
     @property
     def key(self) -> str:
-        return f"affinity of fold {self.fold}, seed {self.seed}"
+        return f"affinity of fold {self.fold.number}, seed {self.fold.seed}"
 
     def run(self) -> np.ndarray:
         """Return the affinities, [t, t]."""
         check_same_code(self.code, self.recipe.own_code)
-        return _run(self.table, self.recipe, self.seed, self.rows, dict(self.settings))
+        make_trainer = partial(AffinityTrainer, **self.settings)
+        with one_thread():
+            (run,) = fold_runs(self.table, self.fold, self.recipe, make_trainer)
+            run.fit()
+        assert isinstance(run.trainer, AffinityTrainer)
+        return np.asarray(run.trainer.affinity.runs[0])
 
 
 def _jobs(
@@ -427,10 +431,15 @@ def _jobs(
 ) -> list[_AffinityJob]:
     labels, tasks = table.labels(), list(table.tasks)
     code = digests_of_code(recipe.own_code)
+    joint = replace(
+        recipe, schedule=Joint(), partition=None, balancer=None, balancer_options=(),
+        optimizer_layout="one",
+        ensemble=1, weights="equal" if isinstance(recipe.weights, str) else recipe.weights,
+    )  # fmt: skip
     return [
-        _AffinityJob(table, recipe, of, fold, train, settings, code)
+        _AffinityJob(table, joint, Fold(number, of, train, test), settings, code)
         for of in range(seed, seed + seeds)
-        for fold, (train, _) in enumerate(
+        for number, (train, test) in enumerate(
             outer_folds(labels, tasks, folds, of, groups=table.groups, time=table.time)
         )
     ]
@@ -456,47 +465,3 @@ def _measured(table: SupervisedTable, runs: Sequence[np.ndarray], measure: Measu
     known = np.isfinite(table.labels()).astype(np.int64)
     names = tuple(task.name for task in table.tasks)
     return Affinity(names, np.stack(runs), measure, known.T @ known)
-
-
-def _run(
-    table: SupervisedTable,
-    recipe: Recipe,
-    seed: int,
-    rows: np.ndarray,
-    settings: dict[str, Any],
-) -> np.ndarray:
-    """Return the affinities of one joint run on the given rows, [t, t]."""
-    tasks, labels = list(table.tasks), table.labels()
-    encoder = TableEncoder().fit(table.frame[rows], list(table.columns), seed)
-    data = make_data(
-        torch.from_numpy(encoder.transform(table.frame)),
-        labels,
-        tasks,
-        target_scaling(labels[rows], tasks),
-    )
-    train, validation = validation_split(
-        labels[rows],
-        tasks,
-        recipe.validation_fraction,
-        seed,
-        groups=None if table.groups is None else table.groups[rows],
-        time=None if table.time is None else table.time[rows],
-    )
-    with one_thread():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = recipe.make_network(data.inputs.shape[1], tasks)
-        trainer = AffinityTrainer(
-            network,
-            tasks,
-            weights=recipe.given_weights([task.name for task in tasks]),
-            **recipe.trainer_settings(len(train)),
-            patience=recipe.chosen_patience(len(train)),
-            seed=seed,
-            device="cpu",
-            **settings,
-        )
-        trainer.fit(
-            data.take(torch.from_numpy(rows[train])), data.take(torch.from_numpy(rows[validation]))
-        )
-    return np.asarray(trainer.affinity.runs[0])

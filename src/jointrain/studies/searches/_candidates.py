@@ -28,6 +28,7 @@ from jointrain.studies._statistics import (
 from jointrain.system.worker_processes import warm_up
 from jointrain.tables import SEPARATE, Recipe
 from jointrain.task import Task
+from jointrain.training.sampling import Separate
 
 CLEARLY_CHEAPER = 0.6
 """A candidate is clearly cheaper with less than this share of the time: stopping early varies."""
@@ -232,6 +233,45 @@ class Candidates:
     def gain_of_choosing_by_task(self) -> dict[str, Comparison]:
         """`gains_of_choosing` of each task with its interval."""
         return self._judged_gains[0]
+
+
+def check_search(
+    table: SupervisedTable,
+    recipe: Recipe | None,
+    why_not_separate: str,
+    importance: Mapping[str, float] | None = None,
+    trials: int = 1,
+) -> Recipe:
+    """Return the recipe that a search varies, default `Recipe()`.
+
+    Args:
+        table: The rows.
+        recipe: As given by the user.
+        why_not_separate: What is wrong with a recipe that trains tasks apart.
+        importance: As given by the user.
+        trials: As given by the user.
+
+    Raises:
+        InvalidInputError: The recipe trains tasks separately, there are no trials, or an importance
+            is none.
+    """
+    recipe = recipe or Recipe()
+    if isinstance(recipe.schedule, Separate):
+        raise InvalidInputError(
+            f"{why_not_separate}; give a recipe with schedule Joint() or Alternating()"
+        )
+    if trials < 1:
+        raise InvalidInputError(f"`trials` must be at least 1, got {trials}")
+    check_importance(importance or {}, [task.name for task in table.tasks])
+    return recipe
+
+
+def apart(recipe: Recipe) -> Recipe:
+    """Return the recipe of separate models with the same network and training."""
+    return replace(
+        recipe, name=SEPARATE, schedule=Separate(), weights="equal", partition=None, balancer=None,
+        balancer_options=(),
+    )  # fmt: skip
 
 
 class Evaluator:

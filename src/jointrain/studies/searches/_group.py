@@ -10,14 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jointrain.data import SupervisedTable
-from jointrain.errors import InvalidInputError
 from jointrain.studies._statistics import MARGIN
 from jointrain.studies.searches._affinity import Affinity, Measure, measure_affinity_in_time
-from jointrain.studies.searches._candidates import Candidates, Evaluator, check_importance
+from jointrain.studies.searches._candidates import Candidates, Evaluator, check_search
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._partition import Group, Partition, best_partition, check_models
 from jointrain.tables import SEPARATE, Recipe
-from jointrain.training.sampling import Joint, Separate
 
 BATCH = 4
 """Partitions that are proposed, and measured, at once."""
@@ -128,15 +126,8 @@ def search_groups(
     Differs from the source: predictions only propose, and what is answered was measured; each task
         is trained once.
     """
-    recipe = recipe or Recipe()
-    if isinstance(recipe.schedule, Separate):
-        raise InvalidInputError(
-            "groups are trained together; give a recipe with schedule Joint() or Alternating()"
-        )
-    if trials < 1:
-        raise InvalidInputError(f"`trials` must be at least 1, got {trials}")
+    recipe = check_search(table, recipe, "groups are trained together", importance, trials)
     names = [task.name for task in table.tasks]
-    check_importance(importance or {}, names)
     evaluator = Evaluator(
         table,
         folds=folds,
@@ -155,12 +146,9 @@ def search_groups(
         alone: replace(recipe, name=SEPARATE, partition=tuple((name,) for name in names)),
     }
     evaluator.run_first([*made.values()], TOGETHER)
-    joint = replace(
-        recipe, schedule=Joint(), balancer=None, balancer_options=(), optimizer_layout="one"
-    )
     affinity = measure_affinity_in_time(
         evaluator.table,
-        joint,
+        recipe,
         measure=measure,
         folds=folds,
         seed=seed,

@@ -19,11 +19,16 @@ from jointrain.networks import HardSharing
 from jointrain.studies._changes import fold_overlaps
 from jointrain.studies._measured import Measured
 from jointrain.studies._statistics import MARGIN
-from jointrain.studies.searches._candidates import Candidates, Evaluator, check_importance
+from jointrain.studies.searches._candidates import (
+    Candidates,
+    Evaluator,
+    apart,
+    check_importance,
+    check_search,
+)
 from jointrain.tables import SEPARATE, Fold, Recipe
 from jointrain.task import Task
 from jointrain.training import Trainer, one_thread
-from jointrain.training.sampling import Separate
 
 SHARE_OF_ALL = 0.8
 """Share of a budget that is meant for all split points and seeds; nothing comes after them."""
@@ -92,14 +97,8 @@ def search_shared_depth(
     Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2 (sharing lower
         layers).
     """
-    recipe = recipe or Recipe()
-    if isinstance(recipe.schedule, Separate):
-        raise InvalidInputError(
-            "nothing is shared where each task is trained separately; give a recipe with schedule "
-            "Joint() or Alternating()"
-        )
-    names = [task.name for task in table.tasks]
-    check_importance(importance or {}, names)
+    why_not = "nothing is shared where each task is trained separately"
+    recipe = check_search(table, recipe, why_not, importance)
     evaluator = Evaluator(
         table,
         folds=folds,
@@ -112,12 +111,9 @@ def search_shared_depth(
     )
     depths = {depth_text(depth, recipe.depth): depth for depth in range(recipe.depth, -1, -1)}
     recipes = [
-        replace(
-            recipe, name=SEPARATE, schedule=Separate(), weights="equal", partition=None,
-            balancer=None, balancer_options=(),
-        ),
+        apart(recipe),
         *(replace(recipe, name=name, shared_depth=depth) for name, depth in depths.items()),
-    ]  # fmt: skip
+    ]
     whole = depth_text(recipe.depth, recipe.depth)
     evaluator.run_first(recipes, whole, share=SHARE_OF_ALL)
     candidates = evaluator.candidates(SEPARATE, whole, importance, list(depths), margin)

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jointrain.data import SupervisedTable
-from jointrain.errors import InvalidInputError
 from jointrain.studies._statistics import MARGIN
-from jointrain.studies.searches._candidates import Candidates, Evaluator, check_importance
+from jointrain.studies.searches._candidates import Candidates, Evaluator, apart, check_search
 from jointrain.tables import SEPARATE, Recipe, size_weights
-from jointrain.training.sampling import Separate
 
 if TYPE_CHECKING:
     import optuna
@@ -124,16 +122,9 @@ def search_weights(
         Egozcue et al., "Isometric Logratio Transformations for Compositional Data Analysis",
         Mathematical Geology 35, 2003 (the log-ratios, with Helmert contrasts).
     """
-    recipe = recipe or Recipe()
-    if isinstance(recipe.schedule, Separate):
-        raise InvalidInputError(
-            "weights change nothing where each task is trained separately; give a recipe with "
-            "schedule Joint() or Alternating()"
-        )
-    if trials < 1:
-        raise InvalidInputError(f"`trials` must be at least 1, got {trials}")
+    why_not = "weights change nothing where each task is trained separately"
+    recipe = check_search(table, recipe, why_not, importance, trials)
     names = [task.name for task in table.tasks]
-    check_importance(importance or {}, names)
     evaluator = Evaluator(
         table,
         folds=folds,
@@ -149,11 +140,7 @@ def search_weights(
     if len(set(labelled.values())) == 1:
         rules.remove("size")
     joint = {rule: replace(recipe, name=rule, weights=rule) for rule in rules}
-    separate = replace(
-        recipe, name=SEPARATE, schedule=Separate(), weights=EQUAL, partition=None, balancer=None,
-        balancer_options=(),
-    )  # fmt: skip
-    recipes = {EQUAL: joint[EQUAL], SEPARATE: separate, **joint}
+    recipes = {EQUAL: joint[EQUAL], SEPARATE: apart(recipe), **joint}
     evaluator.run_first(list(recipes.values()), EQUAL)
     sampler = _Sampler(names, pareto, seed)
 
