@@ -267,9 +267,11 @@ class FirstLooks:
             level = replace(level, rows=None)
             before = time.monotonic()
             trial = self._trained(level)
-        more = TRIAL_EPOCHS * (time.monotonic() - before)
-        if self._plan.clock.spent + more <= SHARE_OF_TRIAL * self._plan.clock.seconds:
-            level = replace(level, epochs=TRIAL_EPOCHS)
+        planned = TRIAL.epochs or 1
+        more = planned * (time.monotonic() - before)
+        clock = self._plan.clock
+        if planned > 1 and clock.spent + more <= SHARE_OF_TRIAL * clock.seconds:
+            level = replace(level, epochs=planned)
             trial = self._trained(level)
         rows = len(trial.study.table.frame)
         epochs = trial.study.recipes[0].chosen_epochs(rows)
