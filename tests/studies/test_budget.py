@@ -167,8 +167,8 @@ def test_single_networks_of_the_first_folds_are_not_trained_again(here, monkeypa
     for workers in (1, 2):
         result = run_within_budget(study(seeds=1), 300, further=False, workers=workers)
         seen.append(result.table)
-    # the trial of one epoch, then of three; 2 recipes and 2 baselines on a fold with one worker, two
-    # folds with two; the rest
+    # the trial of one epoch, then of three; 2 recipes and 2 baselines on a fold with one worker, on
+    # two folds with two; the rest
     assert [runs[:4], runs[5:9]] == [[3, 3, 4, 8], [3, 3, 8, 4]]
     assert seen[0].equals(seen[1])
 
