@@ -100,7 +100,7 @@ def test_batches_accumulate_over_processes(two):
 
 
 @pytest.mark.parametrize("name", ["upgrad", "imtl-g", "trimmed-mean"])
-def test_float16_keeps_the_digits_of_a_loss_a_million_times_smaller(two, name):
+def test_float16_keeps_the_digits_of_a_gradient_a_million_times_shorter(two, name):
     for away, apart in two.run(replicas.factors_in_float16, name):
         assert max(away) < (0.1 if name == "trimmed-mean" else 0.03), away
         assert apart == 0

@@ -21,7 +21,8 @@ from jointrain.balancing._arguments import (
 )
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import Balancer, LossWeighting
-from jointrain.balancing._processes import Arguments, Together, labelled, meet
+from jointrain.balancing._meeting import labelled, meet
+from jointrain.balancing._processes import Arguments, Together
 from jointrain.balancing.engine._graph import walk
 from jointrain.balancing.engine._replicas import several_processes
 from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad, no_gradients
