@@ -86,7 +86,7 @@ def main() -> None:
                 runs = make_runs(data, network, width, batch, options.members)
                 together.append(seconds(partial(fit_population, runs)) / options.members)
             ratio = statistics.median(a / b for a, b in zip(alone[1:], together[1:], strict=True))
-            step = 1000 * statistics.median(alone[1:]) / (example.trainer.steps or 1)
+            step = 1000 * statistics.median(alone[1:]) / (example.trainer.settings.steps or 1)
             print(f"{start} {step:14.2f} {ratio:6.2f}", flush=True)
 
 

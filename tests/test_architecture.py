@@ -105,7 +105,6 @@ def test_no_room_reaches_into_the_private_file_of_another():
     assert not wrong
 
 
-@pytest.mark.xfail(reason="the kinds of a task have one")
 def test_no_circle_of_imports():
     try:
         TopologicalSorter(IMPORTS).prepare()

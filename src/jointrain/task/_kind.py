@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from jointrain.metrics import Metric
 
 if TYPE_CHECKING:
     from jointrain.task._stacked_loss import StackedLoss
-    from jointrain.task._task import Task
 
 Label = str | int | float | bool
 Classes = tuple[Label, ...]
@@ -25,6 +24,30 @@ IGNORED = -100
 
 SMALLEST_PROBABILITY = 1e-6
 """What a component of a blend gives to a class at least."""
+
+
+class DescribedTask(Protocol):
+    """What a kind needs to know of its task."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def classes(self) -> Classes:
+        """Its classes in order; empty if it has none."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Width of the head's output, as given."""
+        ...
+
+    @property
+    def output_size(self) -> int:
+        """Width of the head's output."""
+        ...
 
 
 class TaskKind(ABC):
@@ -51,7 +74,7 @@ class TaskKind(ABC):
     stacked_loss: ClassVar[StackedLoss | None] = None
     """The loss of many networks at once; None where they are trained one by one."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: DescribedTask) -> None:
         self.task = task
 
     # --- what a task may be -----------------------------------------------------------------------
