@@ -12,9 +12,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from jointrain import InvalidInputError, JointClassifier, JointRegressor
+from jointrain import InvalidInputError, JointClassifier, JointRegressor, Recipe
+from jointrain.networks import MMoE
 
 EXPECTED_FAILURES: dict[str, str] = {}
+
+SHORT = {"width": 8, "epochs": 3, "ensemble": 1}
 
 QUICK = {"width": 32, "epochs": 60, "random_state": 0, "learning_rate": 1e-2}
 
@@ -399,3 +402,20 @@ def test_durations_are_predicted_in_seconds_and_nat_is_missing(change):
     with pytest.warns(UserWarning, match="holds durations; they are predicted in seconds"):
         found = JointRegressor(**FAST).fit(x, change(durations)).predict(x)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_recipe_says_how_to_train():
+    x, y = load_linnerud(return_X_y=True)
+    recipe = Recipe(balancer="upgrad", network="mmoe", width=8, epochs=3, ensemble=1)
+    model = JointRegressor(recipe=recipe, random_state=0).fit(x, y).model_
+    assert model.recipe == recipe
+    assert isinstance(model.parts[0].network, MMoE)
+    same = JointRegressor(recipe=Recipe(name="joint", **SHORT), random_state=0).fit(x, y)
+    plain = JointRegressor(**SHORT, random_state=0).fit(x, y)
+    np.testing.assert_array_equal(same.predict(x), plain.predict(x))
+
+
+def test_a_recipe_and_parameters_that_it_has_are_refused():
+    x, y = load_linnerud(return_X_y=True)
+    with pytest.raises(InvalidInputError, match="epochs, width both say how to train"):
+        JointRegressor(recipe=Recipe(), width=8, epochs=3).fit(x, y)

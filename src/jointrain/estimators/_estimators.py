@@ -55,6 +55,7 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.15,
         bins: int | None = None,
         ensemble: int | None = None,
+        recipe: Recipe | None = None,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -74,6 +75,7 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         self.validation_fraction = validation_fraction
         self.bins = bins
         self.ensemble = ensemble
+        self.recipe = recipe
         self.device = device
         self.random_state = random_state
 
@@ -87,6 +89,18 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _recipe(self) -> Recipe:
+        if self.recipe is not None:
+            defaults = type(self)().get_params()
+            own = [
+                name
+                for name, value in self.get_params(deep=False).items()
+                if name not in ("recipe", "device", "random_state") and value != defaults[name]
+            ]
+            if own:
+                raise InvalidInputError(
+                    f"`recipe` and {', '.join(own)} both say how to train: set it in the recipe"
+                )
+            return self.recipe
         schedule = self.schedule
         if isinstance(schedule, str):
             if schedule not in _SCHEDULES:
@@ -190,6 +204,8 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
             many numbers there are; 0 for none.
         ensemble: How many networks are averaged, each stopped early by another part of the rows;
             None (default) chooses by the number of rows: 8 up to 10,000, 4 up to 20,000, else 1.
+        recipe: How to train, in place of all parameters above: balancers, networks and phases are
+            to be had by it, as in ``Recipe(balancer="upgrad", network="mmoe")``. Default None.
         device: cpu (default), cuda or auto.
         random_state: Seed; None draws one.
 
@@ -203,8 +219,8 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         predict: [n] or [n, t], in the targets' units.
 
     Raises:
-        InvalidInputError: A target is constant, infinite or without labels, or a parameter lies
-            outside its range.
+        InvalidInputError: A target is constant, infinite or without labels, a parameter lies
+            outside its range, or both a recipe and parameters that it has are given.
 
     Example:
         >>> from sklearn.datasets import load_linnerud
