@@ -419,14 +419,14 @@ class TestSchedules:
 
 
 def stop_after_the_first_job(monkeypatch):
-    from jointrain.studies import _study
+    from jointrain.studies import _measurements
 
     def stopped(jobs, **options):
         yield from islice(run_jobs(jobs, **options), 1)
         raise KeyboardInterrupt
 
-    run_jobs = _study.run_jobs
-    monkeypatch.setattr(_study, "run_jobs", stopped)
+    run_jobs = _measurements.run_jobs
+    monkeypatch.setattr(_measurements, "run_jobs", stopped)
     # a fold is a job, as with more targets
     monkeypatch.setattr("jointrain.tables._fold_runs.RUNS_TOGETHER", 1)
 

@@ -200,7 +200,7 @@ def test_searches_take_objects(table):
         search_groups(table, own, **common),
     ):
         assert isinstance(result.candidates.recommended, str)
-    assert measure_affinity(table, own, folds=2, seeds=1, workers=2).values.shape[-2:] == (3, 3)
+    assert measure_affinity(table, own, folds=2, seeds=1, workers=2).runs.shape[-2:] == (3, 3)
 
 
 def test_reports_say_whose_code_it_is(table):
