@@ -13,6 +13,7 @@ from jointrain.studies._changes import (
     task_changes,
     unit_of,
 )
+from jointrain.studies._statistics import conclude, estimate_change
 from jointrain.tables._fold_runs import Fold
 from jointrain.task import Task
 
@@ -119,6 +120,26 @@ def test_one_row_of_an_accuracy_is_the_least_that_can_change():
     # one of 20 rows is 0.05, or 6.25 % of 0.8; the margin is 1 % of 0.2, or 0.25 % of 0.8
     assert found.resolution == pytest.approx(6.25)
     assert found.margin == pytest.approx(0.25)
+
+
+def test_the_same_number_of_rows_in_folds_of_other_sizes_is_no_small_spread():
+    # one row fewer of 115, 115 and 114: a spread of the sizes alone gave [-1.0, -0.8] and "worse"
+    rows = np.array([115, 115, 114])
+    reference = np.array([112, 113, 111]) / rows
+    changes = task_changes(
+        reference - 1 / rows,
+        reference,
+        METRICS["accuracy"],
+        test_rows=rows,
+        train_rows=344 - rows,
+        seeds=np.zeros(3),
+    )
+    found = conclude(estimate_change(changes))
+    assert found.change == pytest.approx(-0.893, abs=1e-3)
+    assert found.verdict == "undecided"
+    # what one row can change, corrected for overlapping training sets, times t of two folds
+    error = changes.resolution * math.sqrt(1 / 3 + 0.5)
+    assert found.high - found.change == pytest.approx(4.303 * error, rel=1e-3)
 
 
 def test_the_ratio_of_test_to_train_counts_defined_folds():
