@@ -31,7 +31,9 @@ DAY_OR_MONTH_FIRST = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y"}
 
 LIKE_DATE = (
     r"^(?:(?:\d|[0-3]\d)([./-])(?:\d|[0-3]\d)[./-]\d\d(?:\d\d)?|\d{4}[./-]\d{1,2}(?:[./-]\d{1,2})?"
-    r"|\d{1,2}\.? ?\p{L}{3,9}\.? ?\d{2,4}|\d{8}T\d{4})(?:$|[\sT,Z\d])"
+    r"|\d{1,2}\.? ?\p{L}{3,9}\.? ?\d{2,4}|\d{8}T\d{4}"
+    r"|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}[-/. ']{1,2}\d\d(?:\d\d)?)"
+    r"(?:$|[\sT,Z\d])"
 )
 """What looks like a date, of whatever form."""
 

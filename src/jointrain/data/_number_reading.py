@@ -193,6 +193,12 @@ def _note_format(column: ColumnText, form: NumberFormat) -> None:
         column.notes.add(
             f"column {name}: numbers with the unit {form.unit!r}; {column.flag('text')} keeps text"
         )
+    in_brackets = known.filter(known.str.starts_with("("))
+    if len(in_brackets):
+        column.notes.group(
+            "numbers in brackets, read as negative", f"{name} {in_brackets[0]}",
+            "--column NAME=text keeps text",
+        )  # fmt: skip
     body = split_cells(known)["body"]
     used = known.filter(body.str.contains(form.thousands or "\0", literal=True))
     if len(used):
