@@ -30,6 +30,10 @@ class WorkerDiedError(JointrainError, RuntimeError):
     """The process that ran a part of a study died, and so did those that were given it again."""
 
 
+class StoppedError(JointrainError):
+    """Ctrl-C or SIGTERM came when the work was saved; the message says where."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

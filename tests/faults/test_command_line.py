@@ -462,3 +462,14 @@ def test_a_bomb_of_zstd_ends_in_one_line(folder, bundle, capsys):
             packed.write(b"0" * (1 << 20))
     arguments = ["predict", str(bundle), "rows.csv.zst", "--out", "out.csv"]
     fails(capsys, arguments, "grows from", "to more than 268435456")
+
+
+def test_interrupt_after_saving_says_where_the_model_is(folder, capsys, monkeypatch):
+    def stop(*arguments: object, **others: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jointrain.cli._fit.print_rows", stop)
+    assert run(["fit", "data.csv", "--targets", "price", "--out", "out", *QUICK]) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "stopped: what was to be printed is saved in out"
+    assert (folder / "out" / "bundle.json").exists()

@@ -99,3 +99,45 @@ def test_a_deleted_working_folder_is_one_line(tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "Traceback" not in done.stderr
+
+
+_LATE = """
+import atexit, os, signal, sys, threading, time
+from jointrain.cli import _command_line
+
+def send():
+    os.kill(os.getpid(), signal.{name})
+
+def send_as_the_main_thread_ends():
+    threading.main_thread().join()
+    send()
+    time.sleep(20)
+
+def run_and_send_in_flush(arguments):
+    code = run(arguments)
+    sys.stdout.flush = lambda: (delattr(sys.stdout, "flush"), send())
+    return code
+
+run, moment = _command_line.run, {moment!r}
+if moment == "threads":
+    threading.Thread(target=send_as_the_main_thread_ends).start()
+elif moment == "atexit":
+    atexit.register(lambda: (send(), time.sleep(20)))
+else:
+    _command_line.run = run_and_send_in_flush
+_command_line.main()
+"""
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("moment", ["flush", "threads", "atexit"])
+def test_a_signal_at_the_very_end_leaves_no_traceback(name, code, moment):
+    program = _LATE.format(name=name, moment=moment)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "networks"],
+        capture_output=True, text=True, check=False, timeout=15,
+    )  # fmt: skip
+    # once the answer is given nothing is left to be done: the signal ends the process itself
+    said, ended = ("stopped\n", code) if moment == "flush" else ("", -getattr(signal, name))
+    assert (done.stderr, done.returncode) == (said, ended)
+    assert "hard" in done.stdout

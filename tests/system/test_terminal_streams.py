@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from jointrain.cli import run
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, StoppedError
 from jointrain.system.printed_tables import print_table
 from jointrain.system.terminal_streams import printable, printing, say, use_plain_characters
 
@@ -80,3 +80,10 @@ def test_a_very_long_error_is_cut_in_its_middle(capsys):
     assert len(said) < 2100
     assert said.startswith("error: xxx")
     assert said.endswith("x; mend it\n")
+
+
+def test_a_stop_after_saving_says_where_the_result_is(tmp_path):
+    with pytest.raises(StoppedError, match=f"is saved in {tmp_path}$"), printing(saved=tmp_path):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), printing():
+        raise KeyboardInterrupt

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ from jointrain.cli._lists import balancers, baselines, networks
 from jointrain.cli._predict import predict
 from jointrain.cli._searches import group, share, weigh
 from jointrain.cli._verdict import verdict
-from jointrain.errors import JointrainError
+from jointrain.errors import JointrainError, StoppedError
 from jointrain.system.terminal_streams import say, silence, use_plain_characters
 from jointrain.system.worker_processes import stop_spare
 
@@ -46,24 +46,48 @@ def main() -> None:
         received.append(number)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
-    use_plain_characters()
-    code = run(sys.argv[1:])
-    if code == _INTERRUPTED and received:
+    try:
+        _on_stop(stop)
+        use_plain_characters()
+        code = _flush(run(sys.argv[1:]))
+        # the answer is given: from here on an exception would be lost, with a traceback, in
+        # whatever the interpreter shuts down, and nothing is left to be done before the end
+        _on_stop(signal.SIG_DFL)
+    except KeyboardInterrupt:
+        _on_stop(signal.SIG_DFL)
+        stop_spare()
+        say("stopped")
+        code = _INTERRUPTED
+    if code == _INTERRUPTED and signal.SIGTERM in received:
         code = _TERMINATED
+    sys.exit(code)
+
+
+def _on_stop(action: Any) -> None:
+    """Set what happens at Ctrl-C and at SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, action)
+
+
+def _flush(code: int) -> int:
+    """Write what is left of standard output; return the code, or another if that can't be done."""
     with suppress(ValueError):  # a stream that was closed
         try:
             sys.stdout.flush()
         except OSError as error:
             silence(sys.stdout)
-            code = _fail(f"standard output can't be written: {error.strerror}")
-    sys.exit(code)
+            return _fail(f"standard output can't be written: {error.strerror}")
+    return code
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     try:
         code = app(list(arguments), prog_name="jointrain", standalone_mode=False)
+    except StoppedError as stopped:
+        stop_spare()
+        say(f"stopped: {stopped}")
+        return _INTERRUPTED
     except JointrainError as error:
         # a command that fails at once does not wait for the processes that it has started
         stop_spare()

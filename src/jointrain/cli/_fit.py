@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jointrain.cli._after_saving import add_importance
@@ -12,6 +13,7 @@ from jointrain.cli._printing import by_task, print_rows, progress_bar, range_tex
 from jointrain.cli._settings import FitSettings, TableSettings
 from jointrain.cli._table_opening import bundle_notes, output_folder, prepare_table
 from jointrain.system.output_folder import check_new_folder, write_new_folder
+from jointrain.system.terminal_streams import printing
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
@@ -38,6 +40,13 @@ def fit(settings: FitSettings) -> None:
         elsewhere=True,
     )
     add_importance(model, table, out)
+    with printing(saved=out):
+        _print_answer(model, table, out, settings)
+
+
+def _print_answer(
+    model: TableModel, table: SupervisedTable, out: Path, settings: FitSettings
+) -> None:
     validation = model.validation
     if settings.json_output:
         answer = {"out": str(out), "validation_loss": validation, "notes": table.notes}

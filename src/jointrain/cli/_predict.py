@@ -19,7 +19,7 @@ from jointrain.cli._bundle_opening import (
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
 from jointrain.cli._value_forms import column_names
 from jointrain.errors import InvalidInputError
-from jointrain.system.terminal_streams import say
+from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
     from jointrain.data import ReadingOptions
@@ -107,9 +107,10 @@ def predict(
         written = formulas_escaped(written)
     made = write_table(written, out, replace=force)
     if out != "-":
-        if made != Path(out):
-            say(f"note: {out} exists by now; the predictions are in {made}")
-        print(f"Predicted {len(predictions)} rows: {made}")
+        with printing(saved=Path(made)):
+            if made != Path(out):
+                say(f"note: {out} exists by now; the predictions are in {made}")
+            print(f"Predicted {len(predictions)} rows: {made}")
 
 
 def _without_bounds(model: TableModel | BlendedModel, coverage: float) -> str:

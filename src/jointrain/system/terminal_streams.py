@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, StoppedError
 
 _PLAIN = {
     "↑": "^",
@@ -75,11 +75,16 @@ def printing(saved: Path | None = None) -> Iterator[None]:
 
     Raises:
         InvalidInputError: Standard output can't be written.
+        StoppedError: Ctrl-C or SIGTERM came when the result was saved.
     """
     try:
         yield
         if sys.stdout is not None:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        if saved is None:
+            raise
+        raise StoppedError(f"what was to be printed is saved in {saved}") from None
     except OSError as error:
         silence(sys.stdout)
         kept = "" if saved is None else f"; what was to be printed is saved in {saved}"
