@@ -40,7 +40,7 @@ class Made:
         tasks: Names of the targets.
         joint: Joint against separate over all targets.
         by_task: The same by target; `joint` where a target is left out.
-        seconds: Time of a fold; joint takes a tenth of separate if it is not said.
+        work: Of a fold; joint takes a tenth of separate if it is not said.
         others: Further recipes and baselines against separate over all targets, which is also their
             change against joint, unless `against` says another one.
         against: By pair of names.
@@ -52,7 +52,7 @@ class Made:
     tasks: Sequence[str]
     joint: Change | float = 0.0
     by_task: Mapping[str, Change | Comparison] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=lambda: {"separate": 10, "joint": 1})
+    work: Mapping[str, float] = field(default_factory=lambda: {"separate": 10, "joint": 1})
     others: Mapping[str, Change] = field(default_factory=dict)
     against: Mapping[tuple[str, str], Change] = field(default_factory=dict)
     constant: Mapping[str, Change] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Made:
             StudyFigures(
                 tuple(self.tasks), tuple(self.networks),
                 "joint" if "joint" in self.networks else None, tuple(baselines), True,
-                self._by_task, self._overall, self.seconds, self.folds,
+                self._by_task, self._overall, self.work, self.folds,
             )
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ LONG = [f"target {index}" for index in range(36)]
 
 CASES = {
     "better": (
-        Made(HEATING, BETTER, seconds=HALF, blends=saved(HEATING, "joint")),
+        Made(HEATING, BETTER, work=HALF, blends=saved(HEATING, "joint")),
         "Train heating and cooling together: 14 % better than apart [4, 24], at half the cost. "
         "Saved: the joint ensemble for both.",
     ),
@@ -29,29 +29,29 @@ CASES = {
         "Saved: a separate network for each.",
     ),
     "equivalent and cheaper": (
-        Made(HEATING, (0.2, -0.4, 0.7), seconds=SIXTH),
+        Made(HEATING, (0.2, -0.4, 0.7), work=SIXTH),
         "It makes no difference beyond 1 %: train together, it costs a sixth. "
         "Together is 0.2 % better than apart [-0.4, 0.7].",
     ),
     "equivalent and dearer": (
-        Made(HEATING, (0.2, -0.4, 0.7), seconds=DEAR),
+        Made(HEATING, (0.2, -0.4, 0.7), work=DEAR),
         "It makes no difference beyond 1 %: train apart, together costs 1.6 times as much. "
         "Together is 0.2 % better than apart [-0.4, 0.7].",
     ),
     "undecided and cheaper": (
-        Made(HEATING, (-0.1, -7.8, 7.7), seconds=SIXTH),
+        Made(HEATING, (-0.1, -7.8, 7.7), work=SIXTH),
         "The data do not decide: differences under 8 % could not be seen with 300 rows. "
         "Together costs a sixth; take it unless such a difference matters, then add seeds or rows "
         "(about 1,200 rows would show 4 %).",
     ),
     "undecided with many seeds: more of them would not help": (
-        Made(HEATING, (-0.1, -7.8, 7.7), seconds=SIXTH, seeds=3, rows=1060),
+        Made(HEATING, (-0.1, -7.8, 7.7), work=SIXTH, seeds=3, rows=1060),
         "The data do not decide: differences under 8 % could not be seen with 1,060 rows. "
         "Together costs a sixth; take it unless such a difference matters, then add rows "
         "(about 4,200 rows would show 4 %).",
     ),
     "undecided and dearer": (
-        Made(HEATING, (3.0, -0.4, 6.4), seconds=DEAR),
+        Made(HEATING, (3.0, -0.4, 6.4), work=DEAR),
         "The data do not decide: differences under 3.4 % could not be seen with 300 rows. "
         "Together costs 1.6 times as much; stay apart, and where such a difference matters add "
         "seeds or rows (about 1,200 rows would show 1.7 %).",
@@ -66,7 +66,7 @@ CASES = {
     ),
     "a baseline beats separate models, but not the joint one": (
         Made(
-            HEATING, BETTER, seconds=HALF, others={"linear": (9.0, 1.0, 17.0)},
+            HEATING, BETTER, work=HALF, others={"linear": (9.0, 1.0, 17.0)},
             against={("linear", "joint"): (-6.0, -11.0, -1.0)},
         ),
         "Train heating and cooling together: 14 % better than apart [4, 24], at half the cost.",
@@ -85,7 +85,7 @@ CASES = {
     ),
     "some targets are not predicted": (
         Made(
-            [*HEATING, "gender", "mood"], BETTER, seconds=HALF, constant=NOT_PREDICTED,
+            [*HEATING, "gender", "mood"], BETTER, work=HALF, constant=NOT_PREDICTED,
             blends=saved(HEATING, "joint") | saved(NOT_PREDICTED, "constant"),
         ),
         "Train heating and cooling together: 14 % better than apart [4, 24], at half the cost. "
@@ -94,7 +94,7 @@ CASES = {
     ),
     "a gain over the constant is not excluded": (
         Made(
-            [*HEATING, "mood"], BETTER, seconds=HALF, constant={"mood": (3.0, -1.0, 7.0)},
+            [*HEATING, "mood"], BETTER, work=HALF, constant={"mood": (3.0, -1.0, 7.0)},
             blends=saved(HEATING, "joint") | saved(["mood"], "extra trees"),
         ),
         "Train heating and cooling together: 14 % better than apart [4, 24], at half the cost. "
@@ -130,7 +130,7 @@ CASES = {
     ),
     "a metric is undefined in most folds": (
         Made(
-            [*HEATING, "relapse"], BETTER, seconds=HALF,
+            [*HEATING, "relapse"], BETTER, work=HALF,
             by_task={"relapse": comparison(3.0, defined=6)},
             scarce={"relapse": "12 rows of 'yes', in 2 groups"},
             blends=saved([*HEATING, "relapse"], "joint"),
@@ -141,7 +141,7 @@ CASES = {
     ),
     "trees do as well": (
         Made(
-            HEATING, (3.0, 1.0, 5.0), seconds=HALF, others={"extra trees": (3.2, 1.0, 5.2)},
+            HEATING, (3.0, 1.0, 5.0), work=HALF, others={"extra trees": (3.2, 1.0, 5.2)},
             against={("extra trees", "joint"): (0.2, -1.1, 1.5)},
             blends=saved(HEATING, "joint", "extra trees"),
             saved_change={"joint": (1.7, 0.3, 3.1), "extra trees": (1.5, 0.1, 2.9)},
@@ -152,14 +152,14 @@ CASES = {
         "weights.",
     ),
     "two folds": (
-        Made(HEATING, 3.1, folds=2, seconds=HALF, blends=saved(HEATING, "joint")),
+        Made(HEATING, 3.1, folds=2, work=HALF, blends=saved(HEATING, "joint")),
         "Two folds give no interval: these figures are a first look. Run with --folds 5. In them "
         "together is 3.1 % better than apart, at half the cost. Saved: the joint ensemble for "
         "both.",
     ),
     "wide intervals, and a saved model that single rows speak for": (
         Made(
-            HEATING, (-0.4, -28.0, 27.2), folds=3, rows=612, seconds=HALF,
+            HEATING, (-0.4, -28.0, 27.2), folds=3, rows=612, work=HALF,
             constant=dict.fromkeys(HEATING, (45.0, -20.0, 110.0)),
             blends=saved(HEATING, "joint", "extra trees"),
         ),
@@ -170,7 +170,7 @@ CASES = {
     ),
     "two folds, in which a baseline is ahead of both": (
         Made(
-            HEATING, 3.1, folds=2, seconds=HALF,
+            HEATING, 3.1, folds=2, work=HALF,
             others={"extra trees": (17.0, NAN, NAN)}, against={("extra trees", "joint"): 13.6},
             blends=saved(HEATING, "joint", "extra trees"),
             saved_change={"separate": 18.0, "joint": 14.0, "extra trees": -0.5},
@@ -181,7 +181,7 @@ CASES = {
         "than apart on folds without a say; report.md has the weights.",
     ),
     "two folds, in which nothing is worth its risk": (
-        Made(HEATING, 3.1, folds=2, seconds=HALF, blends=saved(HEATING, "constant")),
+        Made(HEATING, 3.1, folds=2, work=HALF, blends=saved(HEATING, "constant")),
         "Two folds give no interval: these figures are a first look. Run with --folds 5. In them "
         "together is 3.1 % better than apart, at half the cost. Saved: a constant for each (on the "
         "rows that networks left out, what was chosen was not better than it by more than a "
@@ -189,7 +189,7 @@ CASES = {
     ),
     "time was over before the saved model was trained": (
         Made(
-            HEATING, 3.1, folds=2, seconds=HALF, blends=saved(HEATING, "constant"), cut_short=True
+            HEATING, 3.1, folds=2, work=HALF, blends=saved(HEATING, "constant"), cut_short=True
         ),
         "Two folds give no interval: these figures are a first look. Run with --folds 5. In them "
         "together is 3.1 % better than apart, at half the cost. Saved: a constant for each (the "
@@ -199,7 +199,7 @@ CASES = {
         Made(
             HEATING, (3.0, 1.0, 5.0), others={"alternating": (7.0, 3.0, 11.0)},
             against={("alternating", "joint"): (4.0, 1.5, 6.5)},
-            seconds={"separate": 2, "joint": 1, "alternating": 3},
+            work={"separate": 2, "joint": 1, "alternating": 3},
             networks=("separate", "joint", "alternating"),
         ),
         "Train heating and cooling in alternation: 4 % better than together [1.5, 6.5].",
@@ -207,7 +207,7 @@ CASES = {
     "alternating is best, but not shown to be": (
         Made(
             HEATING, (3.0, 1.0, 5.0), others={"alternating": (4.0, 1.0, 7.0)},
-            against={("alternating", "joint"): (1.0, -1.5, 3.5)}, seconds=HALF,
+            against={("alternating", "joint"): (1.0, -1.5, 3.5)}, work=HALF,
             networks=("separate", "joint", "alternating"),
         ),
         "Train heating and cooling together: 3 % better than apart [1, 5], at half the cost.",
@@ -221,7 +221,7 @@ CASES = {
     ),
     "worse for one target, undecided over all, not cheap enough for a network more": (
         Made(
-            HEATING, (-3.0, -7.0, 1.0), seconds=HALF,
+            HEATING, (-3.0, -7.0, 1.0), work=HALF,
             by_task={"heating": (-6.0, -10.0, -2.0), "cooling": (0, -3, 3)},
         ),
         "Train heating and cooling apart: together heating 6 % worse [2, 10]; over all targets the "
@@ -234,7 +234,7 @@ CASES = {
     ),
     "36 targets in many ways": (
         Made(
-            LONG, BETTER, seconds=HALF,
+            LONG, BETTER, work=HALF,
             blends=saved(LONG[:18], "joint") | saved(LONG[18:28], "extra trees")
             | saved(LONG[28:33], "joint", "linear") | saved(LONG[33:], *"abcd"),
             saved_change={"separate": (9.0, 4.0, 14.0)},
@@ -244,7 +244,7 @@ CASES = {
         "better than apart [4, 14] on folds without a say; jointrain inspect has the weights.",
     ),
     "the blend is another model than the decision": (
-        Made(HEATING, BETTER, seconds=HALF, blends=saved(HEATING, "separate")),
+        Made(HEATING, BETTER, work=HALF, blends=saved(HEATING, "separate")),
         "Train heating and cooling together: 14 % better than apart [4, 24], at half the cost. "
         "Saved: a separate network for each (chosen by the rows that networks left out).",
     ),
@@ -312,7 +312,7 @@ def studies(draw):
         others=others,
         against={pair: draw(change) for pair in pairs},
         constant=draw(st.dictionaries(st.sampled_from(tasks), change)),
-        seconds={"separate": 1.0, "joint": draw(st.sampled_from([0.1, 0.5, 0.95, 1.7]))},
+        work={"separate": 1.0, "joint": draw(st.sampled_from([0.1, 0.5, 0.95, 1.7]))},
         folds=draw(st.sampled_from([2, 5])),
         networks=networks,
         blends=saved(tasks, *draw(st.sampled_from([["joint"], ["linear", "joint"], ["constant"]]))),
@@ -329,7 +329,7 @@ def test_the_first_sentence_never_contradicts_the_figures(made):
     assert "no evidence" not in " ".join(sentences)
     assert set(decision.targets) == set(made.tasks)
     verdicts = {t: c.verdict for t, c in made._by_task("joint", "separate").items()}
-    cheaper = made.seconds["joint"] < 0.9
+    cheaper = made.work["joint"] < 0.9
     for task in decision.judged:
         if decision.targets[task] == "joint":
             helped_elsewhere = "better" in verdicts.values()

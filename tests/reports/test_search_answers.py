@@ -15,7 +15,7 @@ TASKS = (Task.regression("a"), Task.regression("b"))
 DEPTHS = {"2 of 2 shared": 2, "1 of 2 shared": 1, "0 of 2 shared": 0}
 
 
-def candidates(errors, *, choices, reference, seconds=None, noise=0.02, seed=0):
+def candidates(errors, *, choices, reference, work=None, noise=0.02, seed=0):
     """Two tasks with these errors, by candidate, on 5 folds of 2 seeds."""
     random = np.random.default_rng(seed)
     rows = [
@@ -31,7 +31,7 @@ def candidates(errors, *, choices, reference, seconds=None, noise=0.02, seed=0):
     ]  # fmt: skip
     return Candidates(
         Measured(TASKS, tuple(errors), pl.DataFrame(rows)), tuple(choices), "separate", reference,
-        seconds=seconds or dict.fromkeys(errors, 1.0),
+        work=work or dict.fromkeys(errors, 1.0),
     )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_equal_groupings_take_the_cheapest_one():
     }
     found = candidates(
         {apart: 1, together: 1}, choices=[apart, together], reference=apart, noise=0.001,
-        seconds={apart: 4.0, together: 1.0},
+        work={apart: 4.0, together: 1.0},
     )  # fmt: skip
     affinity = Affinity(("a", "b"), np.zeros((1, 2, 2)), "lookahead", np.full((2, 2), 90))
     report = report_groups(GroupResult(found, recipes, affinity))
@@ -164,7 +164,7 @@ def test_a_first_row_that_is_the_plain_choice_is_not_compared_with_itself():
         together: Recipe(partition=[["a", "b"]]),
     }
     found = by_fold({apart: [1.0] * 5, together: [1.0, 0.9, 1.4, 1.0, 1.2]})
-    found = replace(found, seconds={apart: 4.0, together: 1.0})
+    found = replace(found, work={apart: 4.0, together: 1.0})
     affinity = Affinity(("a", "b"), np.zeros((1, 2, 2)), "lookahead", np.full((2, 2), 90))
     answer = report_groups(GroupResult(found, recipes, affinity)).answer
     assert answer[:2] == [

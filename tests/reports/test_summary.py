@@ -46,7 +46,8 @@ def make_result(gains, seconds=None, *, tasks=("a", "b"), folds=5, seeds=2, done
         for fold in range(folds)
         if done is None or (seed == 0 and fold < done)
     ]  # fmt: skip
-    return StudyResult(study, pl.DataFrame(rows), seconds or dict.fromkeys(gains, 1.0))
+    spent = seconds or dict.fromkeys(gains, 1.0)
+    return StudyResult(study, pl.DataFrame(rows), spent, work=spent)
 
 
 def both(**gains):

@@ -292,7 +292,7 @@ def _why_not_plain(candidates: Candidates, name: Callable[[str], str]) -> str:
     if pick == reference:
         return ""
     if candidates.clearly_cheaper(pick):
-        cost = candidates.seconds[pick] / candidates.seconds[reference]
+        cost = candidates.work[pick] / candidates.work[reference]
         return f"; it costs {cost_share(cost)} of {name(reference)}"
     return f"; {name(reference)}, the plain choice, comes last in the table and costs no less"
 

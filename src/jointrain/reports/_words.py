@@ -132,7 +132,7 @@ def seen_size(comparison: Comparison) -> float:
 
 
 def cost_share(ratio: float) -> str:
-    """Return a share of the time in words: ``a sixth``; for more than all of it, ``1.6 times``."""
+    """Return a share of the cost in words: ``a sixth``; for more than all of it, ``1.6 times``."""
     if ratio >= 1.1:
         return f"{ratio:.2g} times as much" if ratio < 9.95 else f"{ratio:.0f} times as much"
     if ratio < 0.095:
@@ -141,7 +141,7 @@ def cost_share(ratio: float) -> str:
 
 
 def at_cost(ratio: float) -> str:
-    """Return a share of the time as the end of a sentence: ``at a sixth of the cost``."""
+    """Return a share of the cost as the end of a sentence: ``at a sixth of the cost``."""
     if not math.isfinite(ratio):
         return ""
     words = cost_share(ratio)

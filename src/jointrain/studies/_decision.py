@@ -19,7 +19,7 @@ from jointrain.studies._statistics import FEWEST_FOLDS, Comparison, Verdict
 from jointrain.tables import SEPARATE
 
 CHEAPER = 0.9
-"""Together counts as cheaper than apart if it takes less than this share of the time."""
+"""Together counts as cheaper than apart if it takes less than this share of the work."""
 
 What = Literal["together", "apart", "by target", "baseline", "constant"]
 """What to do; ``by target``: not the same for all that can be predicted."""
@@ -40,7 +40,7 @@ class StudyFigures:
         by_task: How a model compares with another one, by target; called with their names.
         overall: The same over some targets; called with both names, the targets, and among how many
             models the answer picks.
-        seconds: Time of a fold, by recipe and baseline.
+        work: What the training on a fold costs, by recipe, see `training_work`.
         folds: Folds of a repetition.
     """
 
@@ -51,7 +51,7 @@ class StudyFigures:
     has_constant: bool
     by_task: Callable[[str, str], Mapping[str, Comparison]]
     overall: Callable[[str, str, Sequence[str], int], Comparison]
-    seconds: Mapping[str, float]
+    work: Mapping[str, float]
     folds: int
 
 
@@ -74,7 +74,7 @@ class Decision:
             beats. None if nothing could be compared.
         against: What `overall` is measured against.
         by_task: Together against apart, by target.
-        cost: Time of training together over that of training apart; NaN if unknown.
+        cost: Work of training together over that of training apart; NaN if unknown.
         rival: The best baseline that is not shown to be worse than the chosen network, if any;
             where there are no intervals, the best one that looks better than every network.
         rival_change: How it compares with that network over the targets that are judged; where
@@ -296,8 +296,8 @@ def _first_look(
 
 
 def _cost(figures: StudyFigures, name: str) -> float:
-    apart = figures.seconds.get(SEPARATE, math.nan)
-    return figures.seconds.get(name, math.nan) / apart if apart else math.nan
+    apart = figures.work.get(SEPARATE, math.nan)
+    return figures.work.get(name, math.nan) / apart if apart else math.nan
 
 
 def _sortable(change: float) -> float:

@@ -250,9 +250,10 @@ class Measurements:
             notes: What was cut, in words.
         """
         names = [*self._recipes, *self._baselines]
-        seconds = dict.fromkeys(names, 0.0)
+        seconds, work = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for result in self._results.values():
             seconds[result.name] += result.seconds
+            work[result.name] += result.work
         rows = [row for result in self._results.values() for row in result.rows]
         return StudyResult(
             replace(
@@ -267,6 +268,7 @@ class Measurements:
             dict(self._results),
             self.study.margin,
             tuple(notes),
+            work=work,
         )
 
 

@@ -60,6 +60,9 @@ class StudyResult:
             1); a recipe is ``equivalent`` where its whole interval lies within. Default 1.
         notes: What a budget cut, in words.
         cut_short: Whether the time was over before all of the saved model was trained.
+        work: What the training of each recipe cost over all folds and seeds, counted and not timed,
+            so that what is chosen for being cheaper does not hang on what else the machine does;
+            see `jointrain.training.training_work`. NaN of baselines.
     """
 
     study: StudyPlan
@@ -70,6 +73,7 @@ class StudyResult:
     margin: float = MARGIN
     notes: tuple[str, ...] = ()
     cut_short: bool = False
+    work: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def folds_done(self) -> int:
@@ -445,7 +449,7 @@ def figures_of(result: StudyResult) -> StudyFigures:
         CONSTANT in study.baselines,
         by_task,
         result.overall,
-        {name: spent / max(result.runs(name), 1) for name, spent in result.seconds.items()},
+        {name: spent / max(result.runs(name), 1) for name, spent in result.work.items()},
         result.folds_done,
     )
 

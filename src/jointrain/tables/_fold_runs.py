@@ -39,7 +39,7 @@ from jointrain.tables._table_model import (
 )
 from jointrain.tables._weight_rules import Members, rounds
 from jointrain.task import Task
-from jointrain.training import Run, Trainer, fit_one_by_one, one_thread
+from jointrain.training import Run, Trainer, fit_one_by_one, one_thread, training_work
 from jointrain.training.population import fit_population, why_not_stacked
 
 RUNS_TOGETHER = 32
@@ -74,6 +74,7 @@ class FoldResult:
         inner_rows: Training rows, as positions in the table, that a part of the networks was not
             trained on.
         inner: Their predictions, by those networks alone; by task.
+        work: What the training cost, counted (see `training_work`); NaN of baselines.
     """
 
     name: str
@@ -84,6 +85,7 @@ class FoldResult:
     test: dict[str, np.ndarray]
     inner_rows: np.ndarray
     inner: dict[str, np.ndarray]
+    work: float = math.nan
 
     def check(self, tasks: Sequence[Task], fold: Fold) -> None:
         """Refuse what no run of a fold gives; a store may hold anything.
@@ -93,6 +95,8 @@ class FoldResult:
         """
         if not isinstance(self.name, str) or not 0 <= self.seconds < math.inf:
             raise ValueError("no name or no seconds")
+        if not isinstance(self.work, float) or self.work < 0:
+            raise ValueError("work that is no number of 0 or more")
         if self.inner_rows.dtype.kind not in "iu" or not np.isin(self.inner_rows, fold.train).all():
             raise ValueError("rows that are none of the training part")
         for predicted, count in ((self.test, len(fold.test)), (self.inner, len(self.inner_rows))):
@@ -396,7 +400,9 @@ class _EncodedFold:
             for member, split in enumerate(self.splits(recipe))
         ]
 
-    def result_of(self, recipe: Recipe, members: Members, seconds: float) -> FoldResult:
+    def result_of(
+        self, recipe: Recipe, members: Members, seconds: float, work: float
+    ) -> FoldResult:
         """Measure the fitted networks of a recipe, given member by member of its ensemble."""
         start = time.perf_counter()
         inputs = self.data(recipe.bins).inputs
@@ -417,7 +423,8 @@ class _EncodedFold:
                         if part.by_half is not None:
                             part.network.load_state_dict(part.by_half[1 - half])
                     inner.add(rows, predict_parts(parts, self.tasks, self.scaling, inputs[rows]))
-        return self.result(recipe.name, test, inner, seconds + time.perf_counter() - start)
+        result = self.result(recipe.name, test, inner, seconds + time.perf_counter() - start)
+        return replace(result, work=work)
 
     def run_baseline(self, name: str, reference: Recipe) -> FoldResult:
         """Fit a baseline and measure it."""
@@ -547,7 +554,7 @@ def _run_recipes(
         for recipe in recipes
     }
     requests = {key: next(generator) for key, generator in wanted.items()}
-    seconds = dict.fromkeys(wanted, 0.0)
+    seconds, work = dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0.0)
     members: dict[tuple[str, int], Members] = {}
     while requests:
         start = time.perf_counter()
@@ -568,6 +575,7 @@ def _run_recipes(
         for (name, number), asked in requests.items():
             keys = [(_nameless(recipe), number) for recipe in asked]
             seconds[name, number] += each * _steps(prepared[key] for key in keys)
+            work[name, number] += _work(prepared[key] for key in keys)
             try:
                 following[name, number] = wanted[name, number].send([fitted[key] for key in keys])
             except StopIteration as end:
@@ -575,8 +583,9 @@ def _run_recipes(
         requests = following
     by_name = {recipe.name: recipe for recipe in recipes}
     return [
-        folds[number].result_of(by_name[name], members[name, number], seconds[name, number])
-        for name, number in wanted
+        folds[number].result_of(by_name[name], members[key], seconds[key], work[key])
+        for key in wanted
+        for name, number in [key]
     ]
 
 
@@ -588,6 +597,16 @@ def _steps(prepared: Iterable[list[list[Run]]]) -> int:
     """Return the steps that fitted runs have made."""
     return sum(
         run.trainer.history[-1].step
+        for of_one in prepared
+        for of_member in of_one
+        for run in of_member
+    )
+
+
+def _work(prepared: Iterable[list[list[Run]]]) -> float:
+    """Return what the training of fitted runs has cost."""
+    return sum(
+        training_work(run.trainer, len(run.train))
         for of_one in prepared
         for of_member in of_one
         for run in of_member

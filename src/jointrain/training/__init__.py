@@ -15,6 +15,7 @@ from jointrain.training._settings import TrainingSettings
 from jointrain.training._task_session import TaskSession
 from jointrain.training._trainer import Trainer
 from jointrain.training._trainer_checks import checked_auxiliary
+from jointrain.training._work import training_work
 from jointrain.training.callbacks import (
     Callback,
     ConsoleLogger,
@@ -83,4 +84,5 @@ __all__ = [
     "predict",
     "pretrain",
     "resolve_device",
+    "training_work",
 ]

@@ -14,6 +14,7 @@ from jointrain.studies.searches._candidates import Evaluator
 from jointrain.tables import SEPARATE
 from jointrain.tables._fold_runs import FoldJob
 from jointrain.task import Task
+from jointrain.training.sampling import Separate
 from tests.studies._tables import QUICK, mixed_table
 
 
@@ -123,16 +124,38 @@ def test_unknown_candidates_are_refused():
         candidates({"equal": np.ones(2), "size": np.ones(2)}).changes("equl")
 
 
-@pytest.mark.parametrize("seconds", [{}, {"a": 9.0, "b": 1.0, "c": 1.0}])
-def test_a_first_look_keeps_the_plain_choice(seconds):
+@pytest.mark.parametrize("work", [{}, {"a": 9.0, "b": 1.0, "c": 1.0}])
+def test_a_first_look_keeps_the_plain_choice(work):
     """The others are better, and cheaper, on the two folds that there are; with five they win."""
     few = {"a": np.ones(2), "b": np.array([0.5, 0.51]), "c": np.array([0.6, 0.61])}
-    found = candidates(few, folds=2, seconds=seconds)
+    found = candidates(few, folds=2, work=work)
     assert found.first_look
     assert (found.chosen, found.recommended) == ("b", "a")
     random = np.random.default_rng(0)
     more = {name: v.mean() + 0.01 * random.normal(size=5) for name, v in few.items()}
-    assert candidates(more, seconds=seconds).recommended == "b"
+    assert candidates(more, work=work).recommended == "b"
+
+
+def test_which_of_equals_is_cheaper_is_counted_and_not_timed():
+    values = {"a": np.ones(10), "b": np.ones(10), "c": np.ones(10)}
+    work = {"a": 9.0, "b": 4.0, "c": 3.0}
+    for seconds in ({"a": 9.0, "b": 1.0, "c": 2.0}, {"a": 1.0, "b": 9.0, "c": 9.0}):
+        assert candidates(values, work=work, seconds=seconds).recommended == "c"
+
+
+def test_a_slow_moment_of_the_machine_changes_nothing(monkeypatch):
+    found = []
+    for seed in range(2):
+        hours = 3600 * np.random.default_rng(seed).random(10_000).cumsum()
+        monkeypatch.setattr("time.perf_counter", iter(hours.tolist()).__next__)
+        made = evaluator(seeds=1)
+        made.run_first([replace(TWO[0], schedule=Separate()), TWO[1]], "two")
+        found.append(made.candidates(SEPARATE, "two"))
+        monkeypatch.undo()
+    first, second = found
+    assert first.seconds != second.seconds
+    assert first.work == second.work
+    assert 0 < first.work["two"] < first.work[SEPARATE]
 
 
 TWO = [replace(QUICK, name=SEPARATE), replace(QUICK, name="two", weights={"price": 0.2})]

@@ -31,7 +31,7 @@ from jointrain.task import Task
 from jointrain.training.sampling import Separate
 
 CLEARLY_CHEAPER = 0.6
-"""A candidate is clearly cheaper with less than this share of the time: stopping early varies."""
+"""A candidate is clearly cheaper with less than this share of the work: stopping early varies."""
 
 SHARE_OF_FIRST = 0.5
 """Share of the budget that is meant for what has to be measured; the rest is for the search."""
@@ -48,6 +48,8 @@ class Candidates:
         reference: The candidate that is kept unless another one is shown to be better.
         importance: How much a task's change counts in Delta-m, by task; 1 for tasks left out.
         seconds: Time spent on each candidate.
+        work: What the training of each cost, counted and not timed; see
+            `jointrain.training.training_work`.
         notes: What a budget cut, in words.
     """
 
@@ -57,6 +59,7 @@ class Candidates:
     reference: str
     importance: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    work: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -161,7 +164,7 @@ class Candidates:
             if comparison.verdict != "worse" and self.clearly_cheaper(name)
         ]
         if cheaper:
-            return min(cheaper, key=lambda name: self.seconds[name])
+            return min(cheaper, key=lambda name: self.work[name])
         last = min(self.choices, key=self.score)
         if len(self.choices) > 2 and last == self.reference:
             return self.chosen
@@ -173,8 +176,8 @@ class Candidates:
         return not math.isfinite(self.gain_of_choosing.low)
 
     def clearly_cheaper(self, name: str) -> bool:
-        """Return whether a candidate takes less than `CLEARLY_CHEAPER` of the reference's time."""
-        least, of = self.seconds.get(name, math.inf), self.seconds.get(self.reference, 0.0)
+        """Return whether a candidate takes less than `CLEARLY_CHEAPER` of the reference's work."""
+        least, of = self.work.get(name, math.inf), self.work.get(self.reference, 0.0)
         return name != self.reference and least < CLEARLY_CHEAPER * of
 
     @cached_property
@@ -509,6 +512,7 @@ class Evaluator:
             reference,
             given,
             dict(result.seconds),
+            dict(result.work),
             self.cuts.texts,
         )
 

@@ -28,7 +28,7 @@ from jointrain.studies.searches._candidates import (
 )
 from jointrain.tables import SEPARATE, Fold, Recipe
 from jointrain.task import Task
-from jointrain.training import Trainer, one_thread
+from jointrain.training import Trainer, one_thread, training_work
 
 SHARE_OF_ALL = 0.8
 """Share of a budget that is meant for all split points and seeds; nothing comes after them."""
@@ -185,7 +185,7 @@ def search_split(
     ]
     known = np.isfinite(labels)
     rows: list[dict[str, object]] = []
-    seconds = dict.fromkeys(depths, 0.0)
+    seconds, work = dict.fromkeys(depths, 0.0), dict.fromkeys(depths, 0.0)
     done = 0
     for fold, run_seed, train_rows, test_rows in splits:
         inner, held_out = validation_split(
@@ -203,6 +203,7 @@ def search_split(
                 trainer.fit(train, validation)
                 metrics = trainer.evaluate(test)
             seconds[name] += time.perf_counter() - start
+            work[name] += training_work(trainer, len(inner))
             rows += [
                 {
                     "recipe": name,
@@ -229,6 +230,7 @@ def search_split(
         reference=depth_text(depth, depth),
         importance=dict(importance or {}),
         seconds=seconds,
+        work=work,
     )
     return ShareResult(candidates, depths)
 
