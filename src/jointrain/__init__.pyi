@@ -113,6 +113,9 @@ from .training import (
     MaskedFeatures as MaskedFeatures,
 )
 from .training import (
+    Merge as Merge,
+)
+from .training import (
     Mixture as Mixture,
 )
 from .training import (

@@ -25,6 +25,7 @@ from jointrain.training.callbacks import (
     MLflowLogger,
     TensorBoardLogger,
 )
+from jointrain.training.merging import Merge, MergeChoice
 from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures, pretrain
 from jointrain.training.sampling import (
     Alternating,
@@ -56,6 +57,8 @@ __all__ = [
     "Logger",
     "MLflowLogger",
     "MaskedFeatures",
+    "Merge",
+    "MergeChoice",
     "Mixture",
     "MixtureLoader",
     "MixturePlan",

@@ -78,13 +78,7 @@ class ConvergedTasks:
 
     def __init__(self, network: Network, tasks: Sequence[str], patience: int) -> None:
         self._patience = patience
-        own = network.parameters_by_task()
-        self._own: dict[str, list[Tensor]] = {name: [*own[name]] for name in tasks}
-        for part in network.all_parts():
-            if part.own and part.parameters is None and part.module is not None:
-                (name,) = part.tasks
-                if name in self._own:
-                    self._own[name].extend(part.module.buffers())
+        self._own = own_tensors(network, tasks)
         self._best: dict[str, tuple[float, list[Tensor]]] = {}
         self._epochs_since = dict.fromkeys(tasks, 0)
         self.names: list[str] = []
@@ -112,6 +106,18 @@ class ConvergedTasks:
         """Put a task's own parameters and buffers back to where its loss was lowest."""
         for tensor, copy in zip(self._own[task], self._best[task][1], strict=True):
             tensor.copy_(copy)
+
+
+def own_tensors(network: Network, tasks: Iterable[str]) -> dict[str, list[Tensor]]:
+    """Return the parameters and buffers that belong to each of the tasks alone."""
+    own = network.parameters_by_task()
+    found: dict[str, list[Tensor]] = {name: [*own[name]] for name in tasks}
+    for part in network.all_parts():
+        if part.own and part.parameters is None and part.module is not None:
+            (name,) = part.tasks
+            if name in found:
+                found[name].extend(part.module.buffers())
+    return found
 
 
 def relative_score(

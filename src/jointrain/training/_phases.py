@@ -15,6 +15,7 @@ from jointrain.training._freezing import FROM_TOP, parameters_of, stages
 from jointrain.training._optimizer import OptimizerSettings
 from jointrain.training._plain_values import from_plain
 from jointrain.training._settings import TrainingSettings
+from jointrain.training.merging._merge import Merge
 from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures
 from jointrain.training.sampling import Alternating, Joint, Separate
 
@@ -262,5 +263,5 @@ class Phases:
                     )
 
 
-AnySchedule = Joint | Alternating | Separate | Phases
+AnySchedule = Joint | Alternating | Separate | Phases | Merge
 """The schedules that a recipe can hold."""

@@ -28,6 +28,7 @@ from jointrain.training._trainer_checks import (
     refuse_several_processes,
 )
 from jointrain.training.callbacks import Callback, EpochRecord
+from jointrain.training.merging import Merge, MergeChoice, MergeRunner, OpenData
 from jointrain.training.sampling import (
     Batch,
     Data,
@@ -50,7 +51,8 @@ class Trainer:
         network: Maps inputs to ``{task: output}``.
         tasks: The tasks; each must be one of the network's.
         schedule: Which tasks take part in which step; default `Joint()`. Or `Phases`, which have
-            lengths of their own.
+            lengths of their own; or `Merge`, whose tasks are trained one after the other, each as
+            long as the settings say.
         auxiliary: Names of tasks that only help: they train like the others, but count in no
             score, and `predict` and `evaluate` leave them out unless asked.
         weights: :math:`w_i` by task name, >= 0; default 1 for each.
@@ -68,6 +70,7 @@ class Trainer:
         settings: The `TrainingSettings`.
         session: What is being trained, with all its state: the whole run, in phases the phase.
         own_networks: Networks of their own by task, where phases made some; see `network_for`.
+        merged: What `Merge` has chosen on validation data; None before `fit` and without `Merge`.
 
     Raises:
         InvalidInputError: A value lies outside its range, or tasks, network and phases do not fit.
@@ -78,7 +81,7 @@ class Trainer:
         network: Network,
         tasks: Sequence[Task],
         *,
-        schedule: Schedule | Phases | None = None,
+        schedule: Schedule | Phases | Merge | None = None,
         auxiliary: Sequence[str] = (),
         weights: Mapping[str, float] | None = None,
         balancer: Balancer | None = None,
@@ -105,6 +108,13 @@ class Trainer:
             if self.settings.steps is not None:
                 raise InvalidInputError("phases have lengths of their own; leave `steps` out")
             self.schedule.check(network, tuple(self.tasks), self.auxiliary)
+        if isinstance(self.schedule, Merge):
+            self.schedule.check(network, tuple(self.tasks))
+            if balancer is not None:
+                raise InvalidInputError(
+                    "Merge() trains each task apart, where a balancer has nothing to balance; "
+                    "leave `balancer` out"
+                )
         self.weights = checked_weights(weights, tuple(self.tasks))
         self.balancer = balancer
         if balancer is not None:
@@ -114,6 +124,7 @@ class Trainer:
         self.seed = seed
         self.callbacks = tuple(callbacks)
         self.own_networks: dict[str, Network] = {}
+        self.merged: MergeChoice | None = None
         optimizers = Optimizers(network, self.settings.optimizer, self.settings.optimizer_layout)
         self._balancer_rate = optimizers.learning_rate
         self.session = TaskSession(
@@ -187,7 +198,7 @@ class Trainer:
         session = self.begin(train, validation)
         with seeded(self.seed, self.device):
             try:
-                self._fit(session, unlabelled)
+                self._fit(session, unlabelled, lambda: self._open(train, validation))
             finally:
                 self.session = session
                 session.close()
@@ -204,14 +215,10 @@ class Trainer:
                 raise InvalidInputError(
                     f"`{argument}` needs validation data; give fit() some, or leave {argument} out"
                 )
-        generator = torch.Generator().manual_seed(self.seed)
-        sets = self._sets(train, "training", generator=generator)
-        checks = None
-        if validation is not None:
-            checks = self._sets(validation, "validation", generator=generator)
-        self._check_held_out(checks)
+        generator, sets, checks = self._open(train, validation)
+        self._check_held_out(checks, validation is not None)
         check_outputs(self.network, sets.first(), self.tasks)
-        self.own_networks = {}
+        self.own_networks, self.merged = {}, None
         self.session = TaskSession(
             self.network,
             self.tasks,
@@ -222,17 +229,27 @@ class Trainer:
             balancer_optimizer=self._balancer_optimizer,
             generator=generator,
             history=[],
-            schedule=None if isinstance(self.schedule, Phases) else self.schedule,
+            schedule=None if isinstance(self.schedule, (Phases, Merge)) else self.schedule,
             auxiliary=self.auxiliary,
             training=sets,
-            held_out=NO_SETS if checks is None else checks,
-            validates=checks is not None,
+            held_out=checks,
+            validates=validation is not None,
             # overridden methods are to be heard
             train_step=self.training_step,
         )
         return self.session
 
-    def _fit(self, session: TaskSession, unlabelled: Tensor | None) -> None:
+    def _open(
+        self, train: Data, validation: Data | None
+    ) -> tuple[torch.Generator, TaskSets, TaskSets]:
+        """Open the data, and return them with the generator that they draw from."""
+        generator = torch.Generator().manual_seed(self.seed)
+        sets = self._sets(train, "training", generator=generator)
+        if validation is None:
+            return generator, sets, NO_SETS
+        return generator, sets, self._sets(validation, "validation", generator=generator)
+
+    def _fit(self, session: TaskSession, unlabelled: Tensor | None, open_data: OpenData) -> None:
         session.measure_initial()
         for callback in self.callbacks:
             callback.on_fit_start(self)
@@ -249,6 +266,17 @@ class Trainer:
                 on_epoch_end=self._on_epoch_end,
             ).run(self.schedule)
             session.network.eval()
+        elif isinstance(self.schedule, Merge):
+            self.merged = MergeRunner(
+                session,
+                self._run,
+                self.training_step,
+                open_data=open_data,
+                auxiliary=self.auxiliary,
+                seed=self.seed,
+                device=self.device,
+                on_epoch_end=self._on_epoch_end,
+            ).run(self.schedule)
         else:
             self._run(session)
         for callback in self.callbacks:
@@ -396,11 +424,11 @@ class Trainer:
             needed=needed,
         )
 
-    def _check_held_out(self, validation: TaskSets | None) -> None:
+    def _check_held_out(self, validation: TaskSets, given: bool) -> None:
         """Refuse a balancer that learns from held-out losses which some task does not have."""
         if self.balancer is None or self.balancer.needs is not Needs.HELD_OUT:
             return
-        if validation is None:
+        if not given:
             raise InvalidInputError(
                 "the balancer learns from held-out losses; give fit() validation data"
             )

@@ -6,7 +6,7 @@ from torch import nn
 
 from jointrain.balancing import LossWeighting
 from jointrain.data import TensorData
-from jointrain.training import Joint, Phases, Separate, Trainer
+from jointrain.training import Joint, Merge, Phases, Separate, Trainer
 from jointrain.training._run import Run
 from jointrain.training.population._stacked_losses import slot_of
 from jointrain.training.population._stacked_mlp import why_not_by_hand
@@ -63,6 +63,8 @@ def _why_not_plain(trainer: Trainer) -> str | None:
     if type(trainer) is not Trainer or trainer.callbacks:
         return "its trainer has methods or callbacks of its own"
     schedule, balancer = trainer.schedule, trainer.balancer
+    if isinstance(schedule, Merge):
+        return "it is several runs, one for each task, that are merged"
     if isinstance(schedule, Phases) or schedule.follows_progress:
         return "its schedule depends on how the training goes"
     if trainer.auxiliary or trainer.settings.task_patience is not None:

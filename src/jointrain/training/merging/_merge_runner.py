@@ -1,0 +1,225 @@
+"""Running a merge: a session for each task on a copy of the network, then one network of all."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from jointrain.networks import Network
+from jointrain.training._device import seeded
+from jointrain.training._early_stopping import own_tensors, relative_score
+from jointrain.training._freezing import frozen
+from jointrain.training._losses import validation_losses
+from jointrain.training._optimizer import Optimizers
+from jointrain.training._session import OnEpochEnd
+from jointrain.training._task_session import ComputeLosses, TaskSession
+from jointrain.training.callbacks import EpochRecord
+from jointrain.training.merging._merge import Merge, MergeChoice, one_weight_changed
+from jointrain.training.merging._running_statistics import measure_running_statistics
+from jointrain.training.merging._task_vectors import State, moved, task_vector
+from jointrain.training.sampling import Joint, TaskSets, derived_seed
+
+OpenData = Callable[[], tuple[torch.Generator, TaskSets, TaskSets]]
+"""Opens training and validation data anew, with the generator that they draw from."""
+
+
+class MergeRunner:
+    """Trains the tasks of a network apart, and merges what they share.
+
+    Args:
+        whole: The session that all are parts of: its network, data and history.
+        run: Runs a session.
+        train_step: Makes a step on batches.
+        open_data: So that each task draws the rows that it would draw alone.
+        auxiliary: Names of tasks that count in no score.
+        seed: Seed of each task's dropout, and of what ``dare`` drops.
+        device: Where the network is.
+        on_epoch_end: Called with the record of the merge.
+    """
+
+    def __init__(
+        self,
+        whole: TaskSession,
+        run: Callable[[TaskSession], None],
+        train_step: ComputeLosses,
+        *,
+        open_data: OpenData,
+        auxiliary: Collection[str],
+        seed: int,
+        device: torch.device,
+        on_epoch_end: OnEpochEnd,
+    ) -> None:
+        self.whole = whole
+        self._run_session = run
+        self._train_step = train_step
+        self._open_data = open_data
+        self._auxiliary = auxiliary
+        self._seed = seed
+        self._device = device
+        self._on_epoch_end = on_epoch_end
+        self._validates = any(name in whole.initial for name in whole.scored)
+
+    def run(self, merge: Merge) -> MergeChoice:
+        """Train the tasks, merge, and return what was chosen."""
+        network, tasks = self.whole.network, tuple(self.whole.tasks)
+        before = _shared(network)
+        own = own_tensors(network, tasks)
+        vectors: list[State] = []
+        for task in tasks:
+            trained = self._train_apart(task)
+            vectors.append(task_vector(before, _shared(trained)))
+            with torch.no_grad():
+                tuned = own_tensors(trained, (task,))[task]
+                for tensor, value in zip(own[task], tuned, strict=True):
+                    tensor.copy_(value)
+        if len(tasks) == 1:
+            merge = Merge(head_epochs=merge.head_epochs)
+        generator = torch.Generator().manual_seed(derived_seed(self._seed, "merge"))
+        choice = self._merge(merge, before, merge.sparse(vectors, generator))
+        if merge.head_epochs:
+            self._tune_heads(merge.head_epochs)
+        return choice
+
+    def _train_apart(self, task: str) -> Network:
+        """Return a copy of the network that one task has trained by itself."""
+        whole = self.whole
+        network = copy.deepcopy(whole.network)
+        generator, training, held_out = self._open_data()
+        session = TaskSession(
+            network,
+            whole.tasks,
+            whole.settings,
+            Optimizers(network, whole.settings.optimizer, whole.settings.optimizer_layout),
+            weights=whole.weights,
+            generator=generator,
+            history=whole.history,
+            schedule=Joint(),
+            trained=(task,),
+            auxiliary=self._auxiliary,
+            training=training,
+            held_out=held_out,
+            validates=whole.validates,
+            initial=whole.initial,
+            train_step=self._train_step,
+            phase=f"apart: {task}",
+        )
+        try:
+            with seeded(self._seed, self._device):
+                self._run_session(session)
+        finally:
+            session.close()
+        return network
+
+    def _merge(self, merge: Merge, before: State, vectors: list[State]) -> MergeChoice:
+        """Give the network the merged weights that are best on validation data."""
+        tasks = tuple(self.whole.tasks)
+        weights = merge.first_weights(tasks)
+        coefficients = merge.coefficients(len(tasks), validates=self._validates)
+        scores: dict[float, float] = {}
+        coefficient = coefficients[0]
+        best = math.inf
+
+        def put(weights: tuple[float, ...], coefficient: float) -> None:
+            self._put(moved(before, merge.combined(vectors, weights), coefficient))
+
+        if self._validates:
+            together = merge.combined(vectors, weights)
+            for tried in coefficients:
+                self._put(moved(before, together, tried))
+                scores[tried] = self._score()
+            coefficient = min(scores, key=scores.__getitem__)
+            best = scores[coefficient]
+        if self._validates and merge.weights == "searched":
+            for number in range(len(tasks)):
+                for changed in one_weight_changed(weights, number):
+                    put(changed, coefficient)
+                    score = self._score()
+                    if score < best:
+                        weights, best = changed, score
+        put(weights, coefficient)
+        self._record()
+        return MergeChoice(coefficient, dict(zip(tasks, weights, strict=True)), scores)
+
+    def _put(self, merged: State) -> None:
+        """Give the network shared weights, and the running statistics that belong to them."""
+        network = self.whole.network
+        with torch.no_grad():
+            for name, value in merged.items():
+                network.get_parameter(name).copy_(value)
+        assert self.whole.training is not None
+        measure_running_statistics(network, self.whole.training)
+
+    def _losses(self) -> Mapping[str, float]:
+        whole = self.whole
+        return validation_losses(
+            whole.network,
+            whole.tasks,
+            whole.held_out.once(),
+            calibrated=whole.settings.calibrated,
+        )
+
+    def _score(self) -> float:
+        """Return the validation score of the network; infinity if it is none."""
+        score = relative_score(self._losses(), self.whole.initial, self.whole.scored)
+        return math.inf if score is None or math.isnan(score) else score
+
+    def _record(self) -> None:
+        """Add a record of the merged network to the history, where it can be measured."""
+        if not self._validates:
+            return
+        history, losses = self.whole.history, self._losses()
+        score = relative_score(losses, self.whole.initial, self.whole.scored)
+        record = EpochRecord(
+            len(history) + 1, history[-1].step, {}, losses, score, best=True, phase="merge"
+        )
+        history.append(record)
+        self._on_epoch_end(record)
+
+    def _tune_heads(self, epochs: int) -> None:
+        """Train what belongs to single tasks, on the merged layers as they are."""
+        whole = self.whole
+        network = whole.network
+        settings = replace(
+            whole.settings,
+            optimizer_layout="one",
+            epochs=epochs,
+            steps=None,
+            when_converged="go_on",
+            task_patience=None,
+        )
+        with frozen(network.shared_parameters()):
+            self._run_session(
+                TaskSession(
+                    network,
+                    whole.tasks,
+                    settings,
+                    Optimizers(network, settings.optimizer, settings.optimizer_layout),
+                    weights=whole.weights,
+                    generator=whole.generator,
+                    history=whole.history,
+                    schedule=Joint(),
+                    auxiliary=self._auxiliary,
+                    training=whole.training,
+                    held_out=whole.held_out,
+                    validates=whole.validates,
+                    initial=whole.initial,
+                    train_step=self._train_step,
+                    phase="heads",
+                    trained_before=True,
+                )
+            )
+
+
+def _shared(network: Network) -> dict[str, Tensor]:
+    """Return copies of the weights that are merged: those that tasks share and training moves."""
+    shared = {id(p) for p in network.shared_parameters() if p.requires_grad}
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in network.named_parameters()
+        if id(parameter) in shared
+    }
