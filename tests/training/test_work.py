@@ -8,7 +8,7 @@ from jointrain.balancing.aggregation import MGDA, PCGrad
 from jointrain.balancing.weighting import RLW
 from jointrain.data import TensorData
 from jointrain.networks import HardSharing
-from jointrain.training import Alternating, training_work
+from jointrain.training import Alternating, Merge, training_work
 
 TASKS = [Task.regression("a"), Task.regression("b")]
 ROWS, TRUNK, HEAD = 100, 4 * 5 + 5, 5 + 1
@@ -32,6 +32,11 @@ def test_joint_training_reaches_all_parameters_in_every_step():
 
 def test_a_step_of_alternating_training_reaches_one_head():
     work = training_work(trained(schedule=Alternating("round_robin")), ROWS)
+    assert work == pytest.approx(2 * 3 * ROWS * (TRUNK + HEAD) * 3)
+
+
+def test_merged_tasks_have_each_been_trained_to_the_end():
+    work = training_work(trained(schedule=Merge("ties")), ROWS)
     assert work == pytest.approx(2 * 3 * ROWS * (TRUNK + HEAD) * 3)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from jointrain.balancing import Needs
 from jointrain.training._trainer import Trainer
+from jointrain.training.merging import Merge
 from jointrain.training.sampling import Alternating
 
 _BY_TASK = (Needs.GRAMIAN, Needs.JACOBIAN, Needs.HELD_OUT)
@@ -31,7 +32,7 @@ def training_work(trainer: Trainer, rows: int) -> float:
     of_batch = rows / math.ceil(rows / settings.batch_size)
     own = [_size(parameters) for parameters in network.parameters_by_task().values()]
     reached, tasks = _size(list(network.parameters())), len(trainer.tasks)
-    if isinstance(trainer.schedule, Alternating):
+    if isinstance(trainer.schedule, (Alternating, Merge)):
         reached, tasks = reached - sum(own) + sum(own) / len(own), 1
     backward = 1.0
     if trainer.balancer is not None and trainer.balancer.needs in _BY_TASK:

@@ -13,6 +13,7 @@ from jointrain.tables import _fold_runs
 from jointrain.training import (
     Alternating,
     Callback,
+    Merge,
     Phase,
     Phases,
     Run,
@@ -84,6 +85,7 @@ DROPOUT = Dropout(0.1)
         (lambda: make_run(balancer="mgda"), "more than the losses"),
         (lambda: make_run(balancer="famo"), "more than the losses"),
         (lambda: make_run(callbacks=[Callback()]), "callbacks"),
+        (lambda: make_run(schedule=Merge("ties")), "several runs, one for each task"),
         (
             lambda: make_run(optimizer_layout="per_task", schedule=Alternating()),
             "optimiser of its own",
