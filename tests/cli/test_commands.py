@@ -110,13 +110,27 @@ def test_compare_runs_the_recipes_and_baselines_that_are_named(penguins, capsys)
     assert "size" in capsys.readouterr().err
 
 
+def test_compare_merges_and_resumes(penguins, capsys, monkeypatch):
+    from jointrain.tables._fold_runs import FoldJob
+
+    named = ["--recipes", "joint,merge-mean,merge-ties", "--study", "runs", "--workers", "1"]
+    assert compare("one", *named, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {"joint", "merge-mean", "merge-ties"} < set(result["delta_m"])
+    monkeypatch.setattr(FoldJob, "run", lambda self: pytest.fail("a finished run was run again"))
+    assert compare("two", *named) == 0
+    assert Path("one/results.parquet").read_bytes() == Path("two/results.parquet").read_bytes()
+    assert compare("other", "--recipes", "merge-ties", "--network", "mmoe") == 2
+    assert "goes with network 'hard', not 'mmoe'" in capsys.readouterr().err
+
+
 def test_seed_changes_the_results(penguins, capsys):
     assert compare("one") == 0
     assert compare("two", "--seed", "5") == 0
     assert Path("one/results.parquet").read_bytes() != Path("two/results.parquet").read_bytes()
 
 
-@pytest.mark.parametrize("schedule", ["joint", "alternating", "separate"])
+@pytest.mark.parametrize("schedule", ["joint", "alternating", "separate", "merge-dare"])
 def test_fit_predict_evaluate_inspect(penguins, capsys, schedule):
     table = load_penguins()
     targets = ["fit", "penguins.csv", "--targets", "species,sex,body_mass_g", "--ignore", "year"]

@@ -36,7 +36,7 @@ def two_targets(rows: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     return x, np.stack([x[:, 0] - 2 * x[:, 1] + 50, 0.01 * (x[:, 0] + x[:, 2])], axis=1)
 
 
-@pytest.mark.parametrize("schedule", ["joint", "alternating", "separate"])
+@pytest.mark.parametrize("schedule", ["joint", "alternating", "separate", "merge-mean"])
 def test_regressor_learns_targets_of_different_units(schedule):
     x, y = two_targets()
     model = JointRegressor(schedule=schedule, **QUICK).fit(x[:90], y[:90])

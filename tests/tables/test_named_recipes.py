@@ -5,7 +5,7 @@ import pytest
 from jointrain import InvalidInputError, Recipe
 from jointrain.tables import default_recipes, named_recipes
 from jointrain.tables._named_recipes import FURTHER
-from jointrain.training import Alternating, Joint, OptimizerSettings, Separate
+from jointrain.training import Alternating, Joint, Merge, OptimizerSettings, Separate
 
 
 def test_the_default_recipes_are_separate_joint_and_alternating():
@@ -42,6 +42,17 @@ def test_joint_recipes_have_one_optimiser():
     assert layouts == {"separate": "per_task", "joint": "one", "weights-size": "one"}
 
 
+def test_each_way_to_merge_has_a_name():
+    names = ["merge-mean", "merge-arithmetic", "merge-ties", "merge-dare"]
+    made = {recipe.name: recipe for recipe in named_recipes(names, Recipe(width=17))}
+    assert made["merge-ties"].schedule == Merge("ties")
+    assert [recipe.schedule.method for recipe in made.values()] == [
+        "mean", "arithmetic", "ties", "dare",
+    ]  # fmt: skip
+    with pytest.raises(InvalidInputError, match="goes with network 'hard', not 'mmoe'"):
+        named_recipes(["merge-mean"], Recipe(network="mmoe"))
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -51,6 +62,7 @@ def test_joint_recipes_have_one_optimiser():
         ("network-mmeo", "mmoe"),
         ("alternating-rond-robin", "round_robin"),
         ("weights-", "no recipe"),
+        ("merge-tie", "did you mean 'merge-ties'"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_closest_one(name, said):

@@ -12,6 +12,7 @@ from jointrain import (
     HardSharing,
     InvalidInputError,
     Joint,
+    Merge,
     OptimizerSettings,
     Separate,
     Task,
@@ -37,6 +38,7 @@ RECIPES = [
     Recipe(schedule=Alternating("proportional"), weights="difficulty"),
     Recipe(partition=(("a b", "ü"), ("c",)), shared_depth=1, weights="gradients"),
     Recipe(network="soft", network_options={"distance": "trace", "strength": 0.5}),
+    Recipe(schedule=Merge("dare", then="ties", weights={"a b": 2}), shared_depth=1),
 ]
 
 

@@ -1,5 +1,7 @@
 """Table models: ensembles over inner folds, and what their parts make of a prediction."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,7 +10,7 @@ import torch
 from jointrain import InvalidInputError, Recipe, SupervisedTable, fit_table
 from jointrain.data import load_penguins
 from jointrain.tables._table_model import inner_splits, predict_parts
-from jointrain.training import Alternating, Separate
+from jointrain.training import Alternating, Merge, Separate
 from jointrain.training.population import fit_together
 
 QUICK = Recipe(width=16, epochs=6, ensemble=4)
@@ -101,6 +103,28 @@ def test_trained_together_or_one_by_one_the_model_is_the_same(schedule):
     for name in one:
         np.testing.assert_allclose(one[name], other[name], rtol=2e-3, atol=2e-3)
     assert calls[-1][0] == calls[-1][1]
+
+
+def test_merged_networks_are_one_and_leave_weights_and_balancers_aside():
+    table = penguins()
+    plain = Recipe(width=16, epochs=6, schedule=Merge("ties"))
+    told = replace(plain, weights="difficulty", balancer="upgrad")
+    one, other = (fit_table(table, recipe, device="cpu") for recipe in (plain, told))
+    (part,) = one.parts
+    assert part.tasks == ("species", "sex", "body_mass_g")
+    assert set(part.validation) == set(part.tasks)
+    for name, values in one.predict(table.frame).items():
+        np.testing.assert_array_equal(values, other.predict(table.frame)[name])
+    apart = fit_table(table, replace(plain, schedule=Separate()), device="cpu")
+    # the epochs of all three trainings, and the merge
+    assert part.epochs[0] == sum(alone.epochs[0] for alone in apart.parts) + 1
+    # one target alone is that target's separate model
+    grouped = replace(plain, partition=(("species", "sex"), ("body_mass_g",)))
+    np.testing.assert_allclose(
+        fit_table(table, grouped, device="cpu").predict(table.frame)["body_mass_g"],
+        apart.predict(table.frame)["body_mass_g"],
+        rtol=1e-4,
+    )
 
 
 def test_bins_widen_what_networks_see():

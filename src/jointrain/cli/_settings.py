@@ -246,12 +246,14 @@ class TableSettings(_Settings):
     def recipe(self, schedule: str, name: str | None = None) -> Recipe:
         """Return the recipe that the settings describe."""
         from jointrain.tables import Recipe
-        from jointrain.training import Alternating, Joint, OptimizerSettings, Separate
+        from jointrain.training import Alternating, AnySchedule, Joint, OptimizerSettings, Separate
+        from jointrain.training.merging import merges_by_name
 
         order: Any = self.order.replace("-", "_")
         converged: Any = self.when_converged.replace("-", "_")
         chances = None if self.probabilities is None else tuple(self.probabilities.items())
-        schedules: dict[str, Joint | Alternating | Separate] = {
+        schedules: dict[str, AnySchedule] = {
+            **merges_by_name(),
             "joint": Joint(),
             "separate": Separate(),
             "alternating": Alternating(order, chances, self.block, self.temperature),
@@ -304,8 +306,8 @@ class CompareSettings(TableSettings):
     recipes: Names = Field(
         [],
         description="What to compare: separate, joint, alternating, alternating-ORDER, "
-        "weights-RULE, balancer-NAME, network-NAME; default the first three, and more of them "
-        "within a budget.",
+        "weights-RULE, balancer-NAME, network-NAME, merge-METHOD; default the first three, and "
+        "more of them within a budget.",
     )
     baselines: Names = Field(
         [],
@@ -364,9 +366,12 @@ class CompareSettings(TableSettings):
 class FitSettings(TableSettings):
     """Settings of ``jointrain fit``."""
 
-    schedule: Literal["joint", "alternating", "separate", "phases"] = Field(
+    schedule: Literal[
+        "joint", "alternating", "separate", "merge-mean", "merge-arithmetic", "merge-ties",
+        "merge-dare", "phases",
+    ] = Field(
         "joint", description="How the tasks take turns; phases are written in the config file."
-    )
+    )  # fmt: skip
     phases: list[dict[str, Any]] = Field(
         [], description="With schedule phases.", json_schema_extra={"in_file_only": True}
     )

@@ -26,11 +26,17 @@ from jointrain.estimators._estimator_data import (
 )
 from jointrain.tables import Recipe, TableModel, fit_table
 from jointrain.task import Task
-from jointrain.training import OptimizerSettings
+from jointrain.training import AnySchedule, OptimizerSettings
+from jointrain.training.merging import merges_by_name
 from jointrain.training.population import fit_together
 from jointrain.training.sampling import Alternating, Joint, Separate
 
-_SCHEDULES = {"joint": Joint, "alternating": Alternating, "separate": Separate}
+_SCHEDULES: dict[str, AnySchedule] = {
+    "joint": Joint(),
+    "alternating": Alternating(),
+    "separate": Separate(),
+    **merges_by_name(),
+}
 
 
 class _JointEstimator(BaseEstimator):  # type: ignore[misc]
@@ -39,7 +45,7 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        schedule: str | Joint | Alternating | Separate = "joint",
+        schedule: str | AnySchedule = "joint",
         weights: str | Mapping[str, float] = "equal",
         width: int = 128,
         depth: int = 2,
@@ -108,7 +114,7 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
                     f"`schedule` must be one of {', '.join(_SCHEDULES)} or a schedule, got "
                     f"{schedule!r}"
                 )
-            schedule = _SCHEDULES[schedule]()
+            schedule = _SCHEDULES[schedule]
         weights = self.weights if isinstance(self.weights, str) else tuple(self.weights.items())
         return Recipe(
             name=schedule.kind,
@@ -188,7 +194,8 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
     """Predicts several numbers at once with one network; missing labels (NaN) are allowed.
 
     Args:
-        schedule: ``joint`` (default), ``alternating`` or ``separate``, or a schedule such as
+        schedule: ``joint`` (default), ``alternating``, ``separate`` or ``merge-METHOD``, or a
+            schedule such as
             `Alternating("proportional")`.
         weights: Loss weights: ``equal`` (default), ``size``, ``difficulty``, or a mapping from the
             targets' names to numbers. The targets of an array are named ``target 0``, ...; a data

@@ -36,7 +36,7 @@ from jointrain.tables import (
     left_out_constants,
     measured_rows,
 )
-from jointrain.training.sampling import Alternating, Separate
+from jointrain.training.sampling import Alternating
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -459,7 +459,7 @@ def together_of(result: StudyResult) -> str | None:
 
     Where there is none, it is the first that alternates; None if targets are only trained apart.
     """
-    others = [one for one in result.study.recipes if not isinstance(one.schedule, Separate)]
+    others = [one for one in result.study.recipes if not one.trains_apart]
     joint = [one for one in others if not isinstance(one.schedule, Alternating)]
     names = [one.name for one in joint or others]
     return "joint" if "joint" in names else names[0] if names else None

@@ -10,6 +10,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import NETWORKS
 from jointrain.tables._recipe import Recipe
 from jointrain.training import AnySchedule
+from jointrain.training.merging import merges_by_name
 from jointrain.training.sampling import Alternating, Joint, Separate
 
 SEPARATE = "separate"
@@ -49,8 +50,8 @@ def named_recipes(names: Sequence[str], base: Recipe | None = None) -> list[Reci
     Args:
         names: ``separate``, ``joint``, ``alternating``, ``alternating-ORDER`` (such as
             ``alternating-round-robin``), ``weights-RULE`` (``size``, ``difficulty``,
-            ``uncertainty``, ``gradients``, ``searched``), ``balancer-NAME`` and ``network-NAME``;
-            all but the alternating ones train jointly.
+            ``uncertainty``, ``gradients``, ``searched``), ``balancer-NAME`` and ``network-NAME``,
+            which train jointly; ``merge-METHOD`` (``mean``, ``arithmetic``, ``ties``, ``dare``).
         base: Settings that all share, but for what their names say; default `Recipe()`.
 
     Raises:
@@ -86,11 +87,14 @@ def _named(name: str, base: Recipe) -> Recipe:
         return replace(joint, balancer=which, balancer_options=())
     if kind == "network" and which:
         return replace(joint, network=which, network_options=(), shared_depth=None)
-    known = [*FIRST, *FURTHER]
+    merges = merges_by_name()
+    if name in merges:
+        return replace(joint, schedule=merges[name])
+    known = [*FIRST, *FURTHER, *merges]
     known += [f"balancer-{one}" for one in BALANCERS] + [f"network-{one}" for one in NETWORKS]
     raise InvalidInputError(
         f"there is no recipe {name!r}{closest(name, known)}; known are {', '.join(FIRST)}, "
-        "alternating-ORDER, weights-RULE, balancer-NAME and network-NAME"
+        "alternating-ORDER, weights-RULE, balancer-NAME, network-NAME and merge-METHOD"
     )
 
 

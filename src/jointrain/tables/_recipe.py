@@ -30,6 +30,7 @@ from jointrain.task import Task
 from jointrain.training import (
     AnySchedule,
     Layout,
+    Merge,
     OptimizerSettings,
     Phases,
     WhenConverged,
@@ -54,8 +55,9 @@ class Recipe:
 
     Args:
         name: What results and reports call it.
-        schedule: `Joint`, `Alternating`, `Separate` or `Phases`; default `Joint()`. The phases'
-            lengths take the place of `epochs`.
+        schedule: `Joint`, `Alternating`, `Separate`, `Phases` or `Merge`; default `Joint()`. The
+            phases' lengths take the place of `epochs`. `Merge` goes with network ``hard`` and, as
+            `Separate`, without weights or a balancer: those that are given are left aside.
         auxiliary: Names of tasks that only help to train the others and are not predicted.
         weights: ``equal``; ``size`` (in proportion to each task's labelled rows, mean 1);
             ``difficulty`` (in proportion to each task's validation loss when trained alone, mean
@@ -182,6 +184,13 @@ class Recipe:
             raise InvalidInputError(
                 f"`shared_depth` goes with network 'hard', not {_named(self.network)}; leave one "
                 f"of them out"
+            )
+        # what other networks share is seen when one is made
+        named = isinstance(self.network, str) and self.network in NETWORKS
+        if isinstance(self.schedule, Merge) and named and self.network != "hard":
+            raise InvalidInputError(
+                f"schedule Merge() makes one shared trunk of several; it goes with network 'hard', "
+                f"not {_named(self.network)}"
             )
         self._check_ranges()
 
@@ -311,6 +320,11 @@ class Recipe:
             input_dropout=recipe.input_dropout,
             **settings,
         )
+
+    @property
+    def trains_apart(self) -> bool:
+        """Whether every task is trained by itself, so that no losses are weighed or balanced."""
+        return isinstance(self.schedule, (Separate, Merge))
 
     def groups(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
         """Return which tasks share a network: as `partition` says, else all (or each alone).

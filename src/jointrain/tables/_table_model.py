@@ -37,6 +37,7 @@ from jointrain.training import (
     CrossFittedWeights,
     FitRuns,
     FittedNetwork,
+    Merge,
     Phases,
     Run,
     Trainer,
@@ -411,7 +412,7 @@ def prepare_runs(
         weights = size_weights(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
         )
-    elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
+    elif recipe.weights == "gradients" and not recipe.trains_apart:
         weights = _explored_weights(recipe, train, tasks, seed, device)
     by_name = {task.name: task for task in tasks}
     return [
@@ -484,14 +485,16 @@ def _prepare_run(
         torch.manual_seed(seed)
         network = recipe.make_network(train.inputs.shape[1], tasks)
     phased = isinstance(recipe.schedule, Phases)
+    merged = isinstance(recipe.schedule, Merge)
+    weighed = not (alone or merged)
     trainer = make_trainer(
         network,
         tasks,
         schedule=Separate() if alone and not phased else recipe.schedule,
         auxiliary=auxiliary,
         # the weight of a task that is trained alone would only change its learning rate
-        weights=None if alone or weights is None else weights,
-        balancer=None if alone else recipe.make_balancer(),
+        weights=weights if weighed else None,
+        balancer=recipe.make_balancer() if weighed else None,
         refresh_every=recipe.refresh_every,
         **recipe.trainer_settings(rows),
         patience=None if validation is None else recipe.chosen_patience(rows),
@@ -502,8 +505,9 @@ def _prepare_run(
         device=device,
         callbacks=callbacks,
     )
-    # phases stop by rows of their own, and may end with several networks
-    if validation is None or phased or not first_half:
+    # phases stop by rows of their own, and may end with several networks; a merged network is not
+    # one of those that an epoch has left
+    if validation is None or phased or merged or not first_half:
         return Run(trainer, train, validation)
     return Run(trainer, train, validation, CrossFittedWeights(validation, first_half))
 

@@ -36,7 +36,7 @@ def rounds(
         recipe: What to train.
         tasks: The tasks.
     """
-    alone = isinstance(recipe.schedule, Separate)
+    alone = recipe.trains_apart
     if recipe.weights == "difficulty" and not alone:
         separate = replace(recipe, schedule=Separate(), weights="equal", partition=None)
         losses = _losses((yield [separate])[0])

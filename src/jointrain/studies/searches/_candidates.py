@@ -259,7 +259,7 @@ def check_search(
             is none.
     """
     recipe = recipe or Recipe()
-    if isinstance(recipe.schedule, Separate):
+    if recipe.trains_apart:
         raise InvalidInputError(
             f"{why_not_separate}; give a recipe with schedule Joint() or Alternating()"
         )

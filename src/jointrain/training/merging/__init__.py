@@ -1,6 +1,6 @@
 """Merging: tasks trained apart from one initialisation, whose shared layers then become one."""
 
-from jointrain.training.merging._merge import Merge, MergeChoice
+from jointrain.training.merging._merge import Merge, MergeChoice, Method, merges_by_name
 from jointrain.training.merging._merge_runner import MergeRunner, OpenData
 from jointrain.training.merging._task_vectors import (
     State,
@@ -17,9 +17,11 @@ __all__ = [
     "Merge",
     "MergeChoice",
     "MergeRunner",
+    "Method",
     "OpenData",
     "State",
     "dropped",
+    "merges_by_name",
     "moved",
     "sign_elected_mean",
     "task_vector",

@@ -205,6 +205,11 @@ class Merge:
         return weighted_sum(vectors, weights)
 
 
+def merges_by_name() -> dict[str, Merge]:
+    """Return a merge by each method as it is called where names are wanted: ``merge-ties``, ..."""
+    return {f"merge-{method}": Merge(method) for method in get_args(Method)}
+
+
 @dataclass(frozen=True)
 class MergeChoice:
     """What a merge was made with.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jointrain.training import Trainer
+from jointrain.training import Merge, Trainer
 from jointrain.training._device import threads_for
 from jointrain.training._run import Run, fit_one_by_one
 from jointrain.training.callbacks import Callback, EpochRecord
@@ -105,5 +105,7 @@ class _Advance(Callback):
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         steps, epochs = trainer.settings.steps, trainer.settings.epochs
         share = record.epoch / epochs if steps is None else record.step / steps
+        if isinstance(trainer.schedule, Merge):
+            share /= len(trainer.tasks)
         # phases have lengths of their own
         self._progress(self._before + min(1.0, share))
