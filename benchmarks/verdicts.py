@@ -47,8 +47,8 @@ from joblib import Parallel, delayed
 from scipy import stats
 
 from jointrain import Recipe, SupervisedTable
+from jointrain.experiments import default_recipes
 from jointrain.studies import Study, StudyResult
-from jointrain.tables import default_recipes
 from jointrain.training import OptimizerSettings
 
 ROWS, INPUTS, TASKS, NOISE = 480, 16, 4, 0.1

@@ -40,9 +40,9 @@ import numpy as np
 from scipy import stats
 
 from jointrain.data import outer_folds
-from jointrain.studies._changes import fold_overlaps, task_changes
+from jointrain.experiments import Fold, fold_overlaps
+from jointrain.studies._changes import task_changes
 from jointrain.studies._statistics import Comparison, judge_all
-from jointrain.tables._fold_runs import Fold
 from jointrain.task import Task
 
 ROWS, GROUPS, FOLDS = 200, 20, 5

@@ -38,6 +38,15 @@ from .errors import (
 )
 from .estimators import JointClassifier as JointClassifier
 from .estimators import JointRegressor as JointRegressor
+from .experiments import (
+    Recipe as Recipe,
+)
+from .experiments import (
+    default_recipes as default_recipes,
+)
+from .experiments import (
+    named_recipes as named_recipes,
+)
 from .metrics import Metric as Metric
 from .networks import MLP as MLP
 from .networks import HardSharing as HardSharing
@@ -61,22 +70,13 @@ from .tables import (
     ColumnImportance as ColumnImportance,
 )
 from .tables import (
-    Recipe as Recipe,
-)
-from .tables import (
     TableModel as TableModel,
 )
 from .tables import (
     column_importance as column_importance,
 )
 from .tables import (
-    default_recipes as default_recipes,
-)
-from .tables import (
     fit_table as fit_table,
-)
-from .tables import (
-    named_recipes as named_recipes,
 )
 from .tables import (
     unseen_column_importance as unseen_column_importance,

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from jointrain import Recipe, Task
+from jointrain.experiments import SEPARATE
 from jointrain.reports import report_groups
 from jointrain.studies import Measured
 from jointrain.studies.searches import Affinity, Candidates, GroupResult
-from jointrain.tables import SEPARATE
 
 TASKS = ("a", "b", "c")
 

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from jointrain import Recipe, Study, SupervisedTable
+from jointrain.experiments import SEPARATE, default_recipes, named_recipes
 from jointrain.studies import _budget, _pace, run_within_budget
 from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
 from jointrain.studies._measurements import Measurements
 from jointrain.studies._pace import Clock, Cuts, Level, chosen_level
-from jointrain.tables import SEPARATE, default_recipes, named_recipes
 from jointrain.tables._fold_runs import FoldJob
 
 QUICK = Recipe(width=8, epochs=3)
@@ -27,7 +27,7 @@ def table(rows: int = 60) -> SupervisedTable:
 
 def study(**changes) -> Study:
     settings = {
-        "table": table(),
+        "experiment": table(),
         "recipes": default_recipes(QUICK),
         "baselines": ("constant", "linear"),
         "folds": 3,
@@ -95,7 +95,9 @@ def test_a_slow_machine_trains_fewer_epochs_on_a_sample_of_rows(here, monkeypatc
     """The pace of the trial is taken for that of a machine a thousand times as slow."""
     monkeypatch.setattr(_Plan, "seconds_together", lambda *_: 1e3)
     result = run_within_budget(
-        study(table=table(600), recipes=default_recipes(Recipe(width=8, epochs=40, ensemble=2))),
+        study(
+            experiment=table(600), recipes=default_recipes(Recipe(width=8, epochs=40, ensemble=2))
+        ),
         300,
         further=False,
         workers=1,

@@ -10,6 +10,7 @@ import pytest
 from jointrain import InvalidInputError, Recipe, Study, SupervisedTable
 from jointrain.bundle import describe_bundle, load_bundle, save_bundle
 from jointrain.data import validation_halves
+from jointrain.experiments import SEPARATE, default_recipes, named_recipes
 from jointrain.studies import SHIPPED, _shipped_model, fit_shipped
 from jointrain.studies._shipped_model import (
     _affordable_size,
@@ -18,14 +19,7 @@ from jointrain.studies._shipped_model import (
     _size_here,
     _weights_of_fitted,
 )
-from jointrain.tables import (
-    SEPARATE,
-    BlendedModel,
-    FittedBaseline,
-    TableModel,
-    default_recipes,
-    named_recipes,
-)
+from jointrain.tables import BlendedModel, FittedBaseline, TableModel
 from jointrain.training import OptimizerSettings, Separate
 
 QUICK = Recipe(width=16, epochs=30)
@@ -92,7 +86,8 @@ def test_labels_of_test_rows_have_no_say_in_the_choice(result):
     def with_garbage(rows: np.ndarray) -> dict[str, np.ndarray]:
         chosen = pl.int_range(pl.len()).is_in(rows.tolist())
         frame = table.frame.with_columns(line=pl.when(chosen).then(1e3).otherwise("line"))
-        study = replace(result.study, table=replace(table, frame=frame))
+        made = replace(result.study.experiment, table=replace(table, frame=frame))
+        study = replace(result.study, experiment=made)
         return replace(result, study=study)._shipped_predictions(fold)
 
     expected = result._shipped_predictions(fold)

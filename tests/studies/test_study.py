@@ -8,8 +8,8 @@ import pytest
 
 from jointrain import InvalidInputError, Recipe, Study, SupervisedTable, default_recipes
 from jointrain.data import outer_folds
+from jointrain.experiments import SEPARATE
 from jointrain.studies._statistics import estimate_change
-from jointrain.tables import SEPARATE
 from jointrain.training import Alternating, Joint, Separate
 
 QUICK = Recipe(width=16, epochs=40)
@@ -102,7 +102,8 @@ def test_a_leak_on_the_test_rows_is_not_seen():
     """A column that equals the target on test rows only must not change what is learned."""
     table = related_table()
     from jointrain.data import outer_folds
-    from jointrain.tables._fold_runs import Fold, fold_jobs
+    from jointrain.experiments import Fold
+    from jointrain.tables._fold_runs import fold_jobs
 
     train, test = outer_folds(table.labels(), list(table.tasks), 3, 0)[0]
     noise = np.random.default_rng(1).normal(size=90)

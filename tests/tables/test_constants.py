@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from jointrain.experiments import Fold
 from jointrain.tables._constants import held_out_constants, left_out_constants
-from jointrain.tables._fold_runs import Fold
 from jointrain.task import Task
 
 TASKS = (

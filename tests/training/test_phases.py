@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from jointrain import Alternating, HardSharing, InvalidInputError
-from jointrain.tables import Recipe
+from jointrain.experiments import Recipe
 from jointrain.training import (
     Contrastive,
     Denoising,

@@ -37,6 +37,7 @@ from jointrain.bundle._entries import (
 from jointrain.bundle._fields import Description, PartEntry
 from jointrain.data import TableEncoder
 from jointrain.errors import MissingFactoryError
+from jointrain.experiments import Recipe
 from jointrain.networks import (
     NETWORK_NAMES,
     check_finite,
@@ -45,7 +46,7 @@ from jointrain.networks import (
 from jointrain.system.array_file import check_header
 from jointrain.system.own_code import CodeReference
 from jointrain.system.stored_files import DamagedError, read_file
-from jointrain.tables import Recipe, TableModel
+from jointrain.tables import TableModel
 from jointrain.task import Task
 from jointrain.training import FittedNetwork
 

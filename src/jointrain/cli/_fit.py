@@ -17,7 +17,8 @@ from jointrain.system.terminal_streams import printing
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
-    from jointrain.tables import Recipe, TableModel
+    from jointrain.experiments import Recipe
+    from jointrain.tables import TableModel
 
 
 @flags_of(FitSettings)

@@ -28,7 +28,7 @@ from jointrain.system.own_code import imported
 if TYPE_CHECKING:
     from jointrain.balancing import Balancer
     from jointrain.data import ReadingOptions
-    from jointrain.tables import Recipe
+    from jointrain.experiments import Recipe
 
 
 def _balancer(
@@ -245,7 +245,7 @@ class TableSettings(_Settings):
 
     def recipe(self, schedule: str, name: str | None = None) -> Recipe:
         """Return the recipe that the settings describe."""
-        from jointrain.tables import Recipe
+        from jointrain.experiments import Recipe
         from jointrain.training import Alternating, AnySchedule, Joint, OptimizerSettings, Separate
         from jointrain.training.merging import merges_by_name
 
@@ -340,7 +340,7 @@ class CompareSettings(TableSettings):
 
     def chosen_recipes(self) -> list[Recipe]:
         """Return the recipes to compare; separate models are always among them."""
-        from jointrain.tables import SEPARATE, default_recipes, named_recipes
+        from jointrain.experiments import SEPARATE, default_recipes, named_recipes
 
         base = self.recipe("alternating")
         if not self.recipes:

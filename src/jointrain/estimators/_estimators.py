@@ -24,7 +24,8 @@ from jointrain.estimators._estimator_data import (
     read_targets,
     sorted_classes,
 )
-from jointrain.tables import Recipe, TableModel, fit_table
+from jointrain.experiments import Recipe
+from jointrain.tables import TableModel, fit_table
 from jointrain.task import Task
 from jointrain.training import AnySchedule, OptimizerSettings
 from jointrain.training.merging import merges_by_name

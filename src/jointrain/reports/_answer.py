@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jointrain.baselines import CONSTANT
+from jointrain.experiments import SEPARATE
 from jointrain.reports._circumstances import MOST_NAMED, Circumstances
 from jointrain.reports._saved_model import constants_of, saved_sentence
 from jointrain.reports._words import (
@@ -29,7 +30,6 @@ from jointrain.reports._words import (
     unit,
 )
 from jointrain.studies import CHEAPER, FEWEST_FOLDS, Comparison, Decision
-from jointrain.tables import SEPARATE
 
 MOST_SENTENCES = 4
 

@@ -26,7 +26,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         lines += [f"![Change of each recipe against separate models]({picture})", ""]
     for summary in summary_tables(result):
         lines += [f"## {summary.title}", "", *markdown_table(summary.headings, summary.rows), ""]
-    if result.fold_results and len(table.tasks) <= MOST_TABLES:
+    if result.ships and len(table.tasks) <= MOST_TABLES:
         made = [[task, blend_text(blend)] for task, blend in result.blends.items()]
         lines += ["## The saved model", "", *markdown_table(["target", "by"], made), ""]
     lines += [

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from jointrain.baselines import CONSTANT
+from jointrain.experiments import SEPARATE
 from jointrain.reports._circumstances import MOST_NAMED, MOST_TABLES, Circumstances
 from jointrain.reports._words import better_or_worse, listed, model_words, number, targets_text
 from jointrain.studies import Decision
-from jointrain.tables import SEPARATE, Blend
+from jointrain.tables import Blend
 
 
 def constants_of(decision: Decision, said: Circumstances) -> list[str]:

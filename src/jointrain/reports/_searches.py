@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from jointrain.experiments import SEPARATE
 from jointrain.reports._affinity import (
     affinity_note,
     affinity_tables,
@@ -44,7 +45,6 @@ from jointrain.studies.searches import (
 )
 from jointrain.system.printed_tables import print_table
 from jointrain.system.terminal_streams import printable
-from jointrain.tables import SEPARATE
 
 SHOWN = 10
 """How many candidates the terminal shows; the Markdown page has them all."""

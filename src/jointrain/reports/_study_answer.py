@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from jointrain.experiments import SEPARATE
 from jointrain.reports._answer import answer_sentences
 from jointrain.reports._circumstances import Circumstances
 from jointrain.reports._words import better_or_worse
 from jointrain.studies import SHIPPED, StudyResult, together_of
-from jointrain.tables import SEPARATE
+from jointrain.tables import TableExperiment
 from jointrain.training.sampling import Alternating, Separate
 
 
@@ -53,10 +54,10 @@ def interim_answer(result: StudyResult, planned: int | None = None) -> str:
 def circumstances_of(result: StudyResult) -> Circumstances:
     """Return what an answer says beside the decision."""
     study = result.study
-    saved = bool(result.fold_results)
+    saved = bool(result.ships)
     return Circumstances(
-        tuple(task.name for task in study.table.tasks),
-        len(study.table.frame),
+        tuple(task.name for task in study.tasks),
+        study.experiment.row_count,
         result.folds_done,
         study.seeds,
         ways_of(result),
@@ -90,8 +91,10 @@ def ways_of(result: StudyResult) -> dict[str, str]:
 
 def _scarce(result: StudyResult) -> dict[str, str]:
     """Return, of tasks whose metric is undefined in some folds, how rare their rarest class is."""
-    table = result.study.table
-    found = {}
+    experiment = result.study.experiment
+    if not isinstance(experiment, TableExperiment):
+        return {}
+    table, found = experiment.table, {}
     unscored = set(result.decision.unscored)
     for index, task in enumerate(table.tasks):
         if task.name not in unscored or not task.has_classes:

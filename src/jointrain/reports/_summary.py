@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from jointrain.experiments import SEPARATE
 from jointrain.reports._answer import VERDICTS
 from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._study_answer import answer
 from jointrain.reports._words import listed
 from jointrain.studies import SHIPPED, Comparison, StudyResult, together_of
-from jointrain.tables import SEPARATE
 from jointrain.task import Task
 
 SHOWN_TARGETS = 5
@@ -43,7 +43,7 @@ def summary_tables(result: StudyResult, *, interim: bool = False) -> list[Summar
         result: What was measured.
         interim: Leave out intervals and verdicts.
     """
-    if len(result.study.table.tasks) > MOST_TABLES:
+    if len(result.study.tasks) > MOST_TABLES:
         return _tables_of_many(result, interim)
     return [*_tables_of_tasks(result, interim), _table_of_all(result, interim)]
 
@@ -51,18 +51,18 @@ def summary_tables(result: StudyResult, *, interim: bool = False) -> list[Summar
 def _compared(result: StudyResult) -> dict[str, Mapping[str, Comparison]]:
     """Return how each recipe, baseline and the shipped model compare with separate training."""
     against: dict[str, Mapping[str, Comparison]] = dict(result.comparisons)
-    if result.fold_results:
+    if result.ships:
         against[SHIPPED] = result.shipped_comparisons
     return against
 
 
 def _tables_of_tasks(result: StudyResult, interim: bool) -> list[SummaryTable]:
     """Return a table for each target: metrics, change against separate training, verdict."""
-    labels = np.isfinite(result.study.table.labels()).sum(0)
+    labels = result.study.experiment.label_counts()
     against = {} if interim else _compared(result)
-    shown = [*result.recipe_names, *([] if interim or not result.fold_results else [SHIPPED])]
+    shown = [*result.recipe_names, *([] if interim or not result.ships else [SHIPPED])]
     tables = []
-    for task, count in zip(result.study.table.tasks, labels.tolist(), strict=True):
+    for task in result.study.tasks:
         metrics = task.metrics or ()
         headings = [
             "recipe",
@@ -81,12 +81,13 @@ def _tables_of_tasks(result: StudyResult, interim: bool) -> list[SummaryTable]:
                 comparison = against[recipe][task.name]
                 cells += [change_and_interval(comparison), comparison.verdict]
             rows.append(cells)
-        tables.append(SummaryTable(_title(task, count, result), headings, rows))
+        tables.append(SummaryTable(_title(task, labels.get(task.name), result), headings, rows))
     return tables
 
 
-def _title(task: Task, labels: int, result: StudyResult) -> str:
-    title = f"{task.name}: {task.rules.in_words()}, {labels} labels"
+def _title(task: Task, labels: int | None, result: StudyResult) -> str:
+    title = f"{task.name}: {task.rules.in_words()}"
+    title += "" if labels is None else f", {labels} labels"
     metric, runs = task.primary_metric.name, result.runs(SEPARATE)
     defined = int(np.isfinite(result.values(SEPARATE, task.name, metric)).sum())
     if defined < runs:
@@ -97,7 +98,7 @@ def _title(task: Task, labels: int, result: StudyResult) -> str:
 def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
     """Return the table over all targets: Delta-m and time."""
     against = dict(result.delta_m)
-    if result.fold_results and not interim:
+    if result.ships and not interim:
         against[SHIPPED] = result.shipped_delta_m
     rows = []
     for name in [*result.recipe_names, *([SHIPPED] if SHIPPED in against else [])]:
@@ -123,7 +124,7 @@ def _tables_of_many(result: StudyResult, interim: bool) -> list[SummaryTable]:
     overall = _table_of_all(result, interim)
     if interim:
         return [overall]
-    against, tasks = _compared(result), result.study.table.tasks
+    against, tasks = _compared(result), result.study.tasks
     counts = [
         [name, *(str(sum(c.verdict == word for c in by_task.values())) for word in VERDICTS)]
         for name, by_task in against.items()
@@ -177,16 +178,16 @@ def result_to_json(result: StudyResult) -> dict[str, Any]:
     """Return all figures of a result as values that JSON can hold; undefined ones are None."""
     study = result.study
     return {
-        "rows": len(study.table.frame),
+        "rows": study.experiment.row_count,
         "folds": result.folds_done,
-        "notes": [*getattr(study.table, "notes", ()), *result.notes],
+        "notes": [*study.experiment.notes, *result.notes],
         "seeds": study.seeds,
         "best": result.best().name,
         "answer": " ".join(answer(result)),
         "decision": {
             **result.decision.to_json(),
             "saved": {task: dict(blend.weights) for task, blend in result.blends.items()}
-            if result.fold_results
+            if result.ships
             else None,
         },
         "tasks": [
@@ -209,11 +210,11 @@ def result_to_json(result: StudyResult) -> dict[str, Any]:
                     for recipe in result.recipe_names
                 },
             }
-            for task in study.table.tasks
+            for task in study.tasks
         ],
         "delta_m": {recipe: comparison_to_json(value) for recipe, value in result.delta_m.items()},
         "shipped": None
-        if not result.fold_results
+        if not result.ships
         else {
             "weights": {task: dict(blend.weights) for task, blend in result.blends.items()},
             "delta_m": comparison_to_json(result.shipped_delta_m),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from jointrain.experiments import SEPARATE
 from jointrain.studies import Comparison
-from jointrain.tables import SEPARATE
 
 _NUMBERS = [
     "zero",

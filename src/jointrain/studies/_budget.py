@@ -8,15 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from jointrain.baselines import CONSTANT, JOINT, why_not_joint
+from jointrain.experiments import FURTHER, SEPARATE, Recipe, named_recipes
 from jointrain.studies._measurements import Measurements, open_store
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._study_result import StudyResult
 from jointrain.system.worker_processes import warm_up
-from jointrain.tables import FURTHER, SEPARATE, Recipe, named_recipes
 from jointrain.training.sampling import Alternating
 
 FURTHER_BASELINES = ("extra trees joint", "gradient boosting", "random forest")
@@ -79,7 +77,7 @@ def run_within_budget(
         started: `time.monotonic()` of the beginning; default now.
 
     Raises:
-        InvalidInputError: The table can't be split into so many folds.
+        InvalidInputError: The rows can't be split into so many folds.
     """
     clock = Clock(seconds, time.monotonic() if started is None else started)
     return _BudgetedStudy(study, clock, base, further, workers, store, progress, on_answer).run()
@@ -149,7 +147,7 @@ class _BudgetedStudy:
         else:
             study = replace(
                 pilot.study,
-                folds=folds,
+                experiment=pilot.study.experiment.with_folds(folds),
                 recipes=_sized(pilot.study.recipes, size),
                 baselines=pilot.baselines,
             )
@@ -198,15 +196,15 @@ class _BudgetedStudy:
 
     def _queue(self, epochs: int | None, size: int | None) -> list[Recipe | str]:
         """Return further recipes and baselines in their order."""
-        table = self._study.table
+        experiment = self._study.experiment
         known = {recipe.name for recipe in self._study.recipes}
-        labelled = set(np.isfinite(table.labels()).sum(0).tolist())
+        labelled = set(experiment.label_counts().values())
         names = [
             name
             for name in FURTHER
             if name not in known and not (name == "weights-size" and len(labelled) == 1)
         ]
-        apart = why_not_joint(table.tasks) is not None
+        apart = why_not_joint(experiment.tasks) is not None
         baselines = [
             name
             for name in FURTHER_BASELINES
@@ -233,7 +231,7 @@ class _Plan(Pace):
     def affordable_size(self, first: Sequence[Recipe]) -> tuple[int, int]:
         """Return how many networks an ensemble may have, and on how many folds."""
         largest = max(
-            replace(recipe, ensemble=None).chosen_ensemble(len(self.study.table.frame))
+            replace(recipe, ensemble=None).chosen_ensemble(self.study.experiment.row_count)
             if recipe.ensemble in (None, 1)
             else recipe.ensemble
             for recipe in first
@@ -285,7 +283,7 @@ class _Plan(Pace):
             # where trees are too slow, so are the others
             return 3 * self.costs.get("extra trees", math.inf)
         joint = self.costs.get("joint", self.costs[SEPARATE])
-        tasks = len(self.study.table.tasks)
+        tasks = len(self.study.tasks)
         if isinstance(what.schedule, Alternating):
             return joint * min(tasks, 4)
         if what.weights == "difficulty":

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jointrain.baselines import CONSTANT
+from jointrain.experiments import SEPARATE
 from jointrain.studies._statistics import FEWEST_FOLDS, Comparison, Verdict
-from jointrain.tables import SEPARATE
 
 CHEAPER = 0.9
 """Together counts as cheaper than apart if it takes less than this share of the work."""

@@ -17,6 +17,7 @@ import polars as pl
 
 from jointrain.data import as_table
 from jointrain.errors import InvalidInputError, closest
+from jointrain.experiments import SEPARATE
 from jointrain.metrics import Metric
 from jointrain.studies._metric_names import named_metric
 from jointrain.studies._run_changes import GivenRuns, Test
@@ -33,7 +34,6 @@ from jointrain.studies._statistics import (
     mean_estimate,
     tests_in_all,
 )
-from jointrain.tables import SEPARATE
 
 DELTA_M = "Delta-m"
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from jointrain.data import outer_folds
 from jointrain.errors import InvalidInputError
+from jointrain.experiments import SEPARATE, Fold, FoldResult, Recipe
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._run_store import RunStore
 from jointrain.studies._study_result import StudyResult
 from jointrain.system.stored_files import MISFIT
-from jointrain.tables import SEPARATE, Fold, FoldResult, Recipe, fold_jobs, table_digest
 
 FREE = ("seeds", "baselines")
 """What may differ from the study that a store was made with: more of it is more runs."""
@@ -32,8 +31,8 @@ def open_store(study: StudyPlan, place: str | Path | None) -> RunStore | None:
     if place is None:
         return None
     description = {
-        "data": table_digest(study.table),
-        "targets": [task.name for task in study.table.tasks],
+        "data": study.experiment.digest(),
+        "targets": [task.name for task in study.tasks],
         "folds": study.folds,
         "seed": study.seed,
         "seeds": study.seeds,
@@ -59,7 +58,7 @@ class Measurements:
     """What was measured of a study so far, and the means to measure more.
 
     Args:
-        study: The table, the number of folds, and what may be shipped.
+        study: The experiment, its folds, and what may be shipped.
         workers: As in `Study.run`.
         store: Keeps finished runs.
         progress: As in `Study.run`.
@@ -75,7 +74,6 @@ class Measurements:
     ) -> None:
         self.study = study
         self.workers = workers
-        self.data = table_digest(study.table)
         self.store = store
         self.progress = progress
         self._folds: dict[int, list[Fold]] = {}
@@ -90,12 +88,7 @@ class Measurements:
     def folds(self, seed: int) -> list[Fold]:
         """Return the folds of a repetition."""
         if seed not in self._folds:
-            table, count = self.study.table, self.study.folds
-            labels, tasks = table.labels(), list(table.tasks)
-            splits = outer_folds(labels, tasks, count, seed, groups=table.groups, time=table.time)
-            self._folds[seed] = [
-                Fold(number, seed, train, test) for number, (train, test) in enumerate(splits)
-            ]
+            self._folds[seed] = self.study.experiment.splits(seed)
         return self._folds[seed]
 
     @property
@@ -132,7 +125,7 @@ class Measurements:
             baselines: What to fit beside them.
             seeds: Seeds of the repetitions.
             folds: How many folds of each seed; default all.
-            apart: As in `fold_jobs`.
+            apart: As in `AnyExperiment.jobs`.
             until: As in `run_jobs`; what is not done by then is missing, see `keep_whole`.
         """
         names = [*(recipe.name for recipe in recipes), *baselines]
@@ -143,9 +136,7 @@ class Measurements:
             if any((name, seed, fold.number) not in self._results for name in names)
         ]
         reference = next(recipe for recipe in self.study.recipes if recipe.name == SEPARATE)
-        jobs = fold_jobs(
-            self.study.table, chosen, recipes, baselines, reference, self.data, apart=apart
-        )
+        jobs = self.study.experiment.jobs(chosen, recipes, baselines, reference, apart=apart)
         total = len(chosen) * len(names)
         self._recipes |= {recipe.name: recipe for recipe in recipes}
         self._baselines += [name for name in baselines if name not in self._baselines]
@@ -168,8 +159,8 @@ class Measurements:
     def _checked(self, results: Any) -> list[FoldResult]:
         """Return the results of a job; those of a store may come from a stranger."""
         try:
-            made = [FoldResult(**fields) for fields in results]
-            tasks = self.study.table.tasks
+            made = [self.study.experiment.result(fields) for fields in results]
+            tasks = self.study.tasks
             for result in made:
                 result.check(tasks, self.folds(result.seed)[result.fold])
         except MISFIT:
@@ -223,9 +214,7 @@ class Measurements:
     def forget_predictions(self) -> None:
         """Keep metrics alone: what is not shipped needs no predictions."""
         for key, result in self._results.items():
-            if len(result.test):
-                none = result.inner_rows[:0]
-                self._results[key] = replace(result, test={}, inner_rows=none, inner={})
+            self._results[key] = result.without_predictions()
 
     def result_of_whole(self) -> StudyResult:
         """Return what was measured on all folds of separate models, and forget nothing."""
@@ -262,7 +251,7 @@ class Measurements:
                 baselines=tuple(self._baselines),
                 seeds=len(self._folds),
             ),
-            _sorted_rows(rows, names, [task.name for task in self.study.table.tasks]),
+            _sorted_rows(rows, names, [task.name for task in self.study.tasks]),
             seconds,
             [fold for seed in sorted(self._folds) for fold in self._folds[seed]],
             dict(self._results),

@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
+from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
 from jointrain.studies._measurements import Measurements
 from jointrain.studies._plan import StudyPlan
-from jointrain.studies._row_sample import sample_rows
 from jointrain.studies._run_store import RunStore
 from jointrain.system.cores import available_cores
-from jointrain.tables import SEPARATE, Recipe
 
 TRIAL_ROWS = 400
 TRIAL_EPOCHS = 3
@@ -115,9 +113,9 @@ class Level:
     rows: int | None = None
     epochs: int | None = None
 
-    def table(self, table: SupervisedTable, seed: int) -> SupervisedTable:
-        """Return the rows that are used."""
-        return table if self.rows is None else sample_rows(table, self.rows, seed)
+    def experiment(self, experiment: AnyExperiment, seed: int) -> AnyExperiment:
+        """Return the experiment on the rows that are used."""
+        return experiment if self.rows is None else experiment.sample(self.rows, seed)
 
     def recipe(self, recipe: Recipe, rows: int) -> Recipe:
         """Return a recipe of single networks that are trained no longer, on so many rows."""
@@ -140,7 +138,7 @@ def chosen_level(recipe: Recipe, rows: int, pace: float, seconds: float) -> Leve
 
     Args:
         recipe: How many epochs there are without a cut.
-        rows: Rows of the table.
+        rows: Rows of the experiment.
         pace: Seconds of a fold by row and epoch.
         seconds: What it may take.
     """
@@ -256,7 +254,7 @@ class FirstLooks:
         It is one epoch where more would take too much of the budget.
 
         Raises:
-            InvalidInputError: The table can't be split into so many folds.
+            InvalidInputError: The rows can't be split into so many folds.
         """
         # one epoch first: nothing is known yet of the machine, nor of the table
         level = replace(TRIAL, epochs=1)
@@ -273,7 +271,7 @@ class FirstLooks:
         if planned > 1 and clock.spent + more <= SHARE_OF_TRIAL * clock.seconds:
             level = replace(level, epochs=planned)
             trial = self._trained(level)
-        rows = len(trial.study.table.frame)
+        rows = trial.study.experiment.row_count
         epochs = trial.study.recipes[0].chosen_epochs(rows)
         self._pace = self._plan.seconds_together(trial) / (rows * epochs)
         self._describe(trial, level)
@@ -287,11 +285,11 @@ class FirstLooks:
                 may take.
 
         Raises:
-            InvalidInputError: The table can't be split into so many folds.
+            InvalidInputError: The rows can't be split into so many folds.
         """
         clock = self._plan.clock
         found = None
-        rows = len(self._study.table.frame)
+        rows = self._study.experiment.row_count
         level: Level | None = None
         for attempt in range(3):
             share = share_of_left * (clock.left - self._plan.reserve())
@@ -311,7 +309,8 @@ class FirstLooks:
             wait = max(2 * share, (clock.left - self._plan.reserve()) / 2)
             until = min(before + wait, self._plan.end())
             self.train(pilot, folds=min(2, self._plan.workers), until=until)
-            used = len(study.table.frame) * study.recipes[0].chosen_epochs(len(study.table.frame))
+            used = study.experiment.row_count
+            used *= study.recipes[0].chosen_epochs(used)
             left_out = pilot.keep_whole(self._needed)
             if not pilot.folds_done:
                 self._pace = 2 * max(self._pace, (time.monotonic() - before) / used)
@@ -348,14 +347,14 @@ class FirstLooks:
 
     def _at(self, level: Level) -> StudyPlan:
         """Return the study of the first recipes, as single networks, at a level."""
-        table = level.table(self._study.table, self._study.seed)
-        recipes = [level.recipe(recipe, len(table.frame)) for recipe in self._recipes]
-        return replace(self._study, table=table, recipes=recipes)
+        used = level.experiment(self._study.experiment, self._study.seed)
+        recipes = [level.recipe(recipe, used.row_count) for recipe in self._recipes]
+        return replace(self._study, experiment=used, recipes=recipes)
 
     def _describe(self, measured: Measurements, level: Level) -> None:
         """Note what a level cut."""
         self._cuts.take_back("epochs", "rows")
-        rows, used = len(self._study.table.frame), len(measured.study.table.frame)
+        rows, used = self._study.experiment.row_count, measured.study.experiment.row_count
         epochs = self._recipes[0].chosen_epochs(used)
         if level.epochs is not None and level.epochs < epochs:
             self._cuts.say("epochs", f"networks were trained for {epochs_of(level, epochs)}")

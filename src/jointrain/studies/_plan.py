@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jointrain.baselines import FIRST_BASELINES, check_predicts
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
+from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, default_recipes
 from jointrain.studies._statistics import MARGIN, check_margin
-from jointrain.tables import SEPARATE, Recipe, default_recipes
+from jointrain.tables import TableExperiment
+from jointrain.task import Task
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """Recipes and baselines, and the folds and seeds of a table that they are to be run on.
+    """Recipes and baselines, and the seeds of an experiment's folds that they are to be run on.
 
     Its arguments are those of `Study`, which can run it.
     """
 
-    table: SupervisedTable
+    experiment: AnyExperiment
     recipes: Sequence[Recipe] = ()
-    baselines: Sequence[str] = FIRST_BASELINES
-    folds: int = 5
+    baselines: Sequence[str] = ()
     seeds: int = 3
     seed: int = 0
     ship: Literal["any", "networks"] = "any"
@@ -32,8 +32,6 @@ class StudyPlan:
     def __post_init__(self) -> None:
         if not self.recipes:
             object.__setattr__(self, "recipes", default_recipes())
-        if self.folds < 2:
-            raise InvalidInputError(f"`folds` must be at least 2, got {self.folds}")
         if self.seeds < 1:
             raise InvalidInputError(f"`seeds` must be at least 1, got {self.seeds}")
         check_margin(self.margin)
@@ -46,10 +44,49 @@ class StudyPlan:
             raise InvalidInputError(
                 f"one recipe must be named {SEPARATE!r}: the others are compared with it"
             )
-        for name in self.baselines:
-            check_predicts(name, self.table.tasks)
-        tasks = [task.name for task in self.table.tasks]
-        for recipe in self.recipes:
-            recipe.check()
-            recipe.given_weights(tasks)
-            recipe.groups(tasks)
+        self.experiment.check(self.recipes, self.baselines)
+
+    @property
+    def folds(self) -> int:
+        """Number of folds of a repetition."""
+        return self.experiment.folds
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks."""
+        return self.experiment.tasks
+
+    @property
+    def table(self) -> SupervisedTable:
+        """The table.
+
+        Raises:
+            InvalidInputError: The experiment is none of a table.
+        """
+        if not isinstance(self.experiment, TableExperiment):
+            raise InvalidInputError(
+                "the experiment is of one's own data, there is no table; use `experiment`"
+            )
+        return self.experiment.table
+
+
+def as_experiment(
+    given: AnyExperiment | SupervisedTable, folds: int | None = None
+) -> AnyExperiment:
+    """Return an experiment: of a table, that with five folds.
+
+    Args:
+        given: An experiment or a table.
+        folds: How many folds, if not so many.
+
+    Raises:
+        InvalidInputError: It is neither, or says itself how it is split.
+    """
+    if isinstance(given, SupervisedTable):
+        given = TableExperiment(given)
+    if not isinstance(given, AnyExperiment):
+        raise InvalidInputError(
+            "a study is of a SupervisedTable (see SupervisedTable.prepare) or an Experiment, got "
+            f"{type(given).__name__}"
+        )
+    return given if folds is None else given.with_folds(folds)

@@ -10,6 +10,7 @@ import torch
 
 from jointrain.baselines import CONSTANT, is_joint
 from jointrain.data import SupervisedTable
+from jointrain.experiments import Recipe
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._study_result import StudyResult
 from jointrain.system.cores import available_cores
@@ -17,7 +18,6 @@ from jointrain.tables import (
     BlendedModel,
     Calibration,
     FittedBaseline,
-    Recipe,
     TableModel,
     fit_baseline_to,
     fit_table,

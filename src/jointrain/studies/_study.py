@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
+from jointrain.data import SupervisedTable
+from jointrain.experiments import AnyExperiment, Recipe
 from jointrain.studies._measurements import Measurements, open_store
-from jointrain.studies._plan import StudyPlan
+from jointrain.studies._plan import StudyPlan, as_experiment
+from jointrain.studies._statistics import MARGIN
 from jointrain.studies._study_result import StudyResult
 
 
-@dataclass(frozen=True)
 class Study(StudyPlan):
     """Recipes and baselines to be run on the same folds and seeds.
 
     Args:
-        table: The rows, with tasks and feature columns.
+        experiment: What is to be learned: a table, an `Experiment` of one's own modules and data,
+            or one of one's own loop.
         recipes: What to run; one must be named ``separate``. Default: `default_recipes()`.
-        baselines: Which of `BASELINES` to run beside them; default `FIRST_BASELINES`.
-        folds: Number of outer folds, at least 2; default 5.
+        baselines: Which of `BASELINES` to run beside them; default `FIRST_BASELINES` for a table,
+            which alone can have them.
+        folds: Number of outer folds of a table, at least 2; default 5. Other experiments say
+            themselves how they are split.
         seeds: Number of repetitions, each with folds, initial weights and batches of its own;
             default 3. Splits by time are the same in all of them.
         seed: The first repetition's seed; default 0.
-        ship: What the shipped model may hold: ``any`` (default; recipes and baselines) or
-            ``networks``.
+        ship: What the shipped model of a table may hold: ``any`` (default; recipes and baselines)
+            or ``networks``.
         margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
 
     Raises:
-        InvalidInputError: A value lies outside its range, names are not unique, or the table can't
-            be split into so many folds.
+        InvalidInputError: A value lies outside its range, names are not unique, or the experiment
+            can't be split into so many folds or run such recipes.
     """
+
+    def __init__(
+        self,
+        experiment: AnyExperiment | SupervisedTable,
+        recipes: Sequence[Recipe] = (),
+        baselines: Sequence[str] | None = None,
+        folds: int | None = None,
+        seeds: int = 3,
+        seed: int = 0,
+        ship: Literal["any", "networks"] = "any",
+        margin: float = MARGIN,
+    ) -> None:
+        made = as_experiment(experiment, folds)
+        super().__init__(
+            made,
+            recipes,
+            made.first_baselines if baselines is None else baselines,
+            seeds,
+            seed,
+            ship,
+            margin,
+        )
 
     def run(
         self,
@@ -50,7 +77,7 @@ class Study(StudyPlan):
                 all; runs that are trained together are counted when all are done.
 
         Raises:
-            InvalidInputError: The table can't be split into so many folds, or the store can't be
+            InvalidInputError: The rows can't be split into so many folds, or the store can't be
                 reached or holds another study.
             WorkerDiedError: Processes died again and again, most often for want of memory.
             StudyInterrupted: Ctrl-C was pressed when some folds were finished; it holds them.

@@ -12,7 +12,7 @@ import polars as pl
 
 from jointrain.baselines import CONSTANT
 from jointrain.errors import InvalidInputError, closest
-from jointrain.studies._changes import fold_overlaps
+from jointrain.experiments import SEPARATE, Fold, FoldResult, Recipe
 from jointrain.studies._decision import Decision, StudyFigures, decide
 from jointrain.studies._measured import Measured
 from jointrain.studies._plan import StudyPlan
@@ -25,11 +25,8 @@ from jointrain.studies._statistics import (
     mean_estimate,
 )
 from jointrain.tables import (
-    SEPARATE,
     Blend,
-    Fold,
-    FoldResult,
-    Recipe,
+    TableFoldResult,
     blend_predictions,
     choose_blends,
     held_out_constants,
@@ -55,7 +52,7 @@ class StudyResult:
         seconds: Time spent on each recipe over all folds and seeds. The time of runs that were
             trained together is shared out among them by the steps that they made.
         folds: The folds of all seeds.
-        fold_results: The predictions, by (recipe or baseline, seed, fold).
+        fold_results: What each run gave, by (recipe or baseline, seed, fold).
         margin: Changes up to this many percent do not matter (of 1 - value for bounded metrics near
             1); a recipe is ``equivalent`` where its whole interval lies within. Default 1.
         notes: What a budget cut, in words.
@@ -74,6 +71,17 @@ class StudyResult:
     notes: tuple[str, ...] = ()
     cut_short: bool = False
     work: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ships(self) -> bool:
+        """Whether predictions were kept, so that a model can be put together from the recipes."""
+        return self.study.experiment.ships and bool(self.fold_results)
+
+    @cached_property
+    def _predictions(self) -> dict[tuple[str, int, int], TableFoldResult]:
+        """The results on a table's folds, with their predictions."""
+        results = self.fold_results.items()
+        return {key: one for key, one in results if isinstance(one, TableFoldResult)}
 
     @property
     def folds_done(self) -> int:
@@ -100,7 +108,7 @@ class StudyResult:
     def measured(self) -> Measured:
         """The figures of recipes and baselines, by which they are compared."""
         return Measured(
-            tuple(self.study.table.tasks),
+            self.study.tasks,
             tuple(self.recipe_names),
             self.table,
             self._overlaps(),
@@ -115,14 +123,13 @@ class StudyResult:
 
     def _overlaps(self) -> dict[str, np.ndarray]:
         """As `fold_overlaps`, in the order of the values; empty if the folds are not known."""
-        table = self.study.table
         by_number = {(fold.seed, fold.number): fold for fold in self.folds}
         order = self.table.select("seed", "fold").unique().sort("seed", "fold")
         folds = [by_number.get(number) for number in order.iter_rows()]
         known = [fold for fold in folds if fold is not None]
         if len(known) < len(folds):
             return {}
-        return fold_overlaps(table.tasks, table.labels(), known, table.groups)
+        return self.study.experiment.overlaps(known)
 
     def judge(
         self, names: Sequence[str], reference: str = SEPARATE
@@ -207,11 +214,11 @@ class StudyResult:
         names = [name for name in self.comparisons if name != CONSTANT]
         by_name = {name: self.compare(name) for name in names}
         overall = {name: self.delta_m[name] for name in names}
-        if self.fold_results:
+        if self.ships:
             by_name[SHIPPED] = self.shipped_comparisons
             overall[SHIPPED] = self.shipped_delta_m
         panels = {"all targets (Delta-m)": overall}
-        for task in self.study.table.tasks:
+        for task in self.study.tasks:
             panels[task.name] = {name: found[task.name] for name, found in by_name.items()}
         recipes = [recipe.name for recipe in self.study.recipes]
         return plot_changes(panels, recipes, self.study.baselines)
@@ -262,7 +269,7 @@ class StudyResult:
             returns: by task, [n] or [n, c] as `TableModel.predict`, n rows of the table.
 
         Raises:
-            InvalidInputError: The study holds no such recipe.
+            InvalidInputError: The study holds no such recipe, or is none of a table.
         """
         if recipe not in self.recipe_names:
             raise InvalidInputError(
@@ -272,7 +279,7 @@ class StudyResult:
         total: dict[str, np.ndarray] = {}
         seen = np.zeros(count)
         for fold in self.folds:
-            result = self.fold_results.get((recipe, fold.seed, fold.number))
+            result = self._predictions.get((recipe, fold.seed, fold.number))
             if result is None or not (seeds is None or fold.seed in seeds):
                 continue
             seen[fold.test] += 1
@@ -382,9 +389,8 @@ class StudyResult:
         """Return the predictions of a fold's test rows by blends chosen on its inner rows."""
         labels = self.study.table.labels()
         keys = {name: (name, fold.seed, fold.number) for name in self.components}
-        results = {
-            name: self.fold_results[key] for name, key in keys.items() if key in self.fold_results
-        }
+        known = self._predictions
+        results = {name: known[key] for name, key in keys.items() if key in known}
         inner = _common_rows(list(results.values()))
         if not len(inner):
             return results[SEPARATE].test
@@ -442,7 +448,7 @@ def figures_of(result: StudyResult) -> StudyFigures:
         return result.compare(model, reference)
 
     return StudyFigures(
-        tuple(task.name for task in study.table.tasks),
+        tuple(task.name for task in study.tasks),
         tuple(recipe.name for recipe in study.recipes),
         together_of(result),
         tuple(name for name in study.baselines if name != CONSTANT),
@@ -465,7 +471,7 @@ def together_of(result: StudyResult) -> str | None:
     return "joint" if "joint" in names else names[0] if names else None
 
 
-def _common_rows(results: Sequence[FoldResult]) -> np.ndarray:
+def _common_rows(results: Sequence[TableFoldResult]) -> np.ndarray:
     rows = results[0].inner_rows
     for result in results[1:]:
         rows = np.intersect1d(rows, result.inner_rows)

@@ -6,8 +6,7 @@ from jointrain.tables._calibration import Calibration, scale_probabilities
 from jointrain.tables._conformal import Residuals
 from jointrain.tables._constants import held_out_constants, left_out_constants
 from jointrain.tables._fold_runs import (
-    Fold,
-    FoldResult,
+    TableFoldResult,
     fold_jobs,
     fold_runs,
     measured_rows,
@@ -18,8 +17,7 @@ from jointrain.tables._importance import (
     column_importance,
     unseen_column_importance,
 )
-from jointrain.tables._named_recipes import FURTHER, SEPARATE, default_recipes, named_recipes
-from jointrain.tables._recipe import Recipe, size_weights
+from jointrain.tables._table_experiment import TableExperiment
 from jointrain.tables._table_model import (
     TableModel,
     TablePredictor,
@@ -30,24 +28,20 @@ from jointrain.tables._table_model import (
 )
 
 __all__ = [
-    "FURTHER",
-    "SEPARATE",
     "Blend",
     "BlendedModel",
     "Calibration",
     "ColumnImportance",
     "FittedBaseline",
-    "Fold",
-    "FoldResult",
-    "Recipe",
     "Residuals",
+    "TableExperiment",
+    "TableFoldResult",
     "TableModel",
     "TablePredictor",
     "blend_predictions",
     "checked_predictions",
     "choose_blends",
     "column_importance",
-    "default_recipes",
     "fit_baseline_to",
     "fit_table",
     "fold_jobs",
@@ -56,9 +50,7 @@ __all__ = [
     "left_out_constants",
     "make_data",
     "measured_rows",
-    "named_recipes",
     "scale_probabilities",
-    "size_weights",
     "table_digest",
     "target_scaling",
     "unseen_column_importance",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jointrain.tables._fold_runs import Fold
+from jointrain.experiments import Fold
 from jointrain.task import Task
 
 

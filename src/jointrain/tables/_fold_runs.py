@@ -7,7 +7,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, reduce
 from itertools import groupby, pairwise
@@ -25,8 +25,8 @@ from jointrain.baselines import (
 )
 from jointrain.data import SupervisedTable, TableEncoder, TensorData, validation_halves
 from jointrain.errors import InvalidInputError
+from jointrain.experiments import Fold, FoldResult, Members, Recipe, run_recipes
 from jointrain.system.own_code import CodeReference, check_same_code, digests_of_code
-from jointrain.tables._recipe import Recipe
 from jointrain.tables._table_model import (
     evaluate_predictions,
     in_double_precision,
@@ -37,9 +37,8 @@ from jointrain.tables._table_model import (
     prepare_runs,
     target_scaling,
 )
-from jointrain.tables._weight_rules import Members, rounds
 from jointrain.task import Task
-from jointrain.training import Run, Trainer, fit_one_by_one, one_thread, training_work
+from jointrain.training import Run, Trainer, fit_one_by_one, one_thread
 from jointrain.training.population import fit_population, why_not_stacked
 
 RUNS_TOGETHER = 32
@@ -52,40 +51,25 @@ MOST_INNER_ROWS = 10_000
 """More inner rows than these are sampled: weights of a few components need no more."""
 
 
-class Fold(NamedTuple):
-    """Which rows a fold trains and tests on."""
-
-    number: int
-    seed: int
-    train: np.ndarray
-    test: np.ndarray
-
-
 @dataclass(frozen=True)
-class FoldResult:
-    """What a recipe or a baseline did on a fold.
+class TableFoldResult(FoldResult):
+    """What a recipe or a baseline did on a fold of a table.
 
     Args:
-        name: The recipe or baseline.
-        fold, seed: The fold's number and seed.
-        rows: Rows of the result table.
-        seconds: What it took.
+        name, fold, seed, rows, seconds, work: As in `FoldResult`.
         test: Predictions of the test rows, by task.
         inner_rows: Training rows, as positions in the table, that a part of the networks was not
             trained on.
         inner: Their predictions, by those networks alone; by task.
-        work: What the training cost, counted (see `training_work`); NaN of baselines.
     """
 
-    name: str
-    fold: int
-    seed: int
-    rows: list[dict[str, Any]]
-    seconds: float
     test: dict[str, np.ndarray]
     inner_rows: np.ndarray
     inner: dict[str, np.ndarray]
-    work: float = math.nan
+
+    def without_predictions(self) -> TableFoldResult:
+        """Return the figures alone: what is not shipped needs no predictions."""
+        return replace(self, test={}, inner_rows=self.inner_rows[:0], inner={})
 
     def check(self, tasks: Sequence[Task], fold: Fold) -> None:
         """Refuse what no run of a fold gives; a store may hold anything.
@@ -93,10 +77,7 @@ class FoldResult:
         Raises:
             ValueError: It is such a result.
         """
-        if not isinstance(self.name, str) or not 0 <= self.seconds < math.inf:
-            raise ValueError("no name or no seconds")
-        if not isinstance(self.work, float) or self.work < 0:
-            raise ValueError("work that is no number of 0 or more")
+        super().check(tasks, fold)
         if self.inner_rows.dtype.kind not in "iu" or not np.isin(self.inner_rows, fold.train).all():
             raise ValueError("rows that are none of the training part")
         for predicted, count in ((self.test, len(fold.test)), (self.inner, len(self.inner_rows))):
@@ -108,18 +89,6 @@ class FoldResult:
                 raise ValueError("predictions of other rows or tasks")
             if any(values.dtype.kind != "f" for values in predicted.values()):
                 raise ValueError("predictions that are no numbers")
-        names = {task.name for task in tasks}
-        for row in self.rows:
-            if {name: type(value) for name, value in row.items()} != _ROW:
-                raise ValueError("a row with other columns")
-            if row["task"] not in names or row["recipe"] != self.name:
-                raise ValueError("a row of another run")
-
-
-_ROW = {
-    "recipe": str, "task": str, "metric": str, "fold": int, "seed": int, "value": float,
-    "train_rows": int, "test_rows": int,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,7 +139,7 @@ class FoldJob:
         return recipes + [find_baseline(one) for one in self.baselines if one not in BASELINES]
 
     def run(self) -> list[dict[str, Any]]:
-        """Return what was measured, recipe by recipe and fold by fold, as `FoldResult` fields.
+        """Return what was measured, by recipe and fold, as fields of `TableFoldResult`.
 
         Folds run side by side, and bits do not change with the number of threads: it is one.
 
@@ -181,10 +150,10 @@ class FoldJob:
         check_same_code(self.code, self._own_code())
         with one_thread():
             folds = [_EncodedFold(self.table, fold) for fold in self.folds]
-            results = _run_recipes(self.stacked, folds, fit_population) if self.stacked else []
+            results = run_recipes(self.stacked, folds, fit_population) if self.stacked else []
             for fold in folds:
                 for recipe in self.single:
-                    results += _run_recipes([recipe], [fold], fit_one_by_one)
+                    results += run_recipes([recipe], [fold], fit_one_by_one)
                 results += [fold.run_baseline(name, self.reference) for name in self.baselines]
         return [vars(result) for result in results]
 
@@ -402,7 +371,7 @@ class _EncodedFold:
 
     def result_of(
         self, recipe: Recipe, members: Members, seconds: float, work: float
-    ) -> FoldResult:
+    ) -> TableFoldResult:
         """Measure the fitted networks of a recipe, given member by member of its ensemble."""
         start = time.perf_counter()
         inputs = self.data(recipe.bins).inputs
@@ -426,7 +395,7 @@ class _EncodedFold:
         result = self.result(recipe.name, test, inner, seconds + time.perf_counter() - start)
         return replace(result, work=work)
 
-    def run_baseline(self, name: str, reference: Recipe) -> FoldResult:
+    def run_baseline(self, name: str, reference: Recipe) -> TableFoldResult:
         """Fit a baseline and measure it."""
         start = time.perf_counter()
         fold = self.fold
@@ -453,13 +422,13 @@ class _EncodedFold:
 
     def result(
         self, name: str, test: dict[str, np.ndarray], inner: _InnerPredictions, seconds: float
-    ) -> FoldResult:
+    ) -> TableFoldResult:
         """Return the measured result."""
         fold = self.fold
         rows = measured_rows(name, self.tasks, test, self.labels, fold)
         inner_rows, inner_predictions = inner.mean()
         small = {task: values.astype(np.float32) for task, values in test.items()}
-        return FoldResult(
+        return TableFoldResult(
             name, fold.number, fold.seed, rows, seconds, small, inner_rows, inner_predictions
         )
 
@@ -536,78 +505,3 @@ def measured_rows(
         for index, task in enumerate(tasks)
         for metric, value in metrics[task.name].items()
     ]
-
-
-def _run_recipes(
-    recipes: Sequence[Recipe],
-    folds: Sequence[_EncodedFold],
-    fit_runs: Callable[[Sequence[Run]], None],
-) -> list[FoldResult]:
-    """Train all runs of the recipes on the folds, all at once, and measure them.
-
-    Recipes that ask for the same run share it. The seconds are shared out among the runs by the
-    steps that they made; a shared run is charged to each.
-    """
-    wanted = {
-        (recipe.name, number): rounds(recipe, fold.tasks)
-        for number, fold in enumerate(folds)
-        for recipe in recipes
-    }
-    requests = {key: next(generator) for key, generator in wanted.items()}
-    seconds, work = dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0.0)
-    members: dict[tuple[str, int], Members] = {}
-    while requests:
-        start = time.perf_counter()
-        prepared: dict[tuple[Recipe, int], list[list[Run]]] = {}
-        for (_, number), asked in requests.items():
-            for recipe in asked:
-                key = (_nameless(recipe), number)
-                if key not in prepared:
-                    prepared[key] = folds[number].runs(recipe)
-        runs = [run for of_one in prepared.values() for of_member in of_one for run in of_member]
-        fit_runs(runs)
-        fitted: dict[tuple[Recipe, int], Members] = {
-            key: [[part for run in of_member for part in run.parts()] for of_member in of_one]
-            for key, of_one in prepared.items()
-        }
-        each = (time.perf_counter() - start) / max(_steps(prepared.values()), 1)
-        following = {}
-        for (name, number), asked in requests.items():
-            keys = [(_nameless(recipe), number) for recipe in asked]
-            seconds[name, number] += each * _steps(prepared[key] for key in keys)
-            work[name, number] += _work(prepared[key] for key in keys)
-            try:
-                following[name, number] = wanted[name, number].send([fitted[key] for key in keys])
-            except StopIteration as end:
-                members[name, number] = end.value
-        requests = following
-    by_name = {recipe.name: recipe for recipe in recipes}
-    return [
-        folds[number].result_of(by_name[name], members[key], seconds[key], work[key])
-        for key in wanted
-        for name, number in [key]
-    ]
-
-
-def _nameless(recipe: Recipe) -> Recipe:
-    return replace(recipe, name="")
-
-
-def _steps(prepared: Iterable[list[list[Run]]]) -> int:
-    """Return the steps that fitted runs have made."""
-    return sum(
-        run.trainer.history[-1].step
-        for of_one in prepared
-        for of_member in of_one
-        for run in of_member
-    )
-
-
-def _work(prepared: Iterable[list[list[Run]]]) -> float:
-    """Return what the training of fitted runs has cost."""
-    return sum(
-        training_work(run.trainer, len(run.train))
-        for of_one in prepared
-        for of_member in of_one
-        for run in of_member
-    )

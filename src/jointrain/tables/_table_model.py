@@ -27,11 +27,9 @@ from jointrain.data import (
     validation_split,
 )
 from jointrain.errors import InvalidInputError
+from jointrain.experiments import Members, Recipe, gradient_weights, rounds, size_weights
 from jointrain.networks import Network
 from jointrain.tables._calibration import Calibration, scale_probabilities
-from jointrain.tables._gradient_weights import gradient_weights
-from jointrain.tables._recipe import Recipe, size_weights
-from jointrain.tables._weight_rules import Members, rounds
 from jointrain.task import ClassKind, Task
 from jointrain.training import (
     CrossFittedWeights,

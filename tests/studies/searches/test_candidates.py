@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 
 from jointrain import InvalidInputError, Study
+from jointrain.experiments import SEPARATE
 from jointrain.studies._measured import Measured
 from jointrain.studies._pace import Pace
 from jointrain.studies.searches import Candidates
 from jointrain.studies.searches._candidates import Evaluator
-from jointrain.tables import SEPARATE
+from jointrain.tables import TableExperiment
 from jointrain.tables._fold_runs import FoldJob
 from jointrain.task import Task
 from jointrain.training.sampling import Separate
@@ -162,8 +163,9 @@ TWO = [replace(QUICK, name=SEPARATE), replace(QUICK, name="two", weights={"price
 
 
 def evaluator(table=None, **changes) -> Evaluator:
-    settings = {"folds": 3, "seeds": 2, "workers": 1}
-    return Evaluator(mixed_table() if table is None else table, **settings | changes)
+    settings = {"seeds": 2, "workers": 1}
+    experiment = TableExperiment(mixed_table() if table is None else table, 3)
+    return Evaluator(experiment, **settings | changes)
 
 
 def cells(made: Evaluator, name: str) -> np.ndarray:
@@ -221,7 +223,7 @@ def test_on_a_slow_machine_all_recipes_have_the_same_fewer_epochs_and_rows(here,
     recipes = [replace(one, epochs=40) for one in TWO]
     made.run_first(recipes, "two")
     made.run([replace(recipes[1], name="later")])
-    assert len(made.table.frame) == 400
+    assert len(made.experiment.table.frame) == 400
     assert {recipe.epochs for recipe in made._measured.recipes} == {12}
     notes = made.candidates(SEPARATE, SEPARATE).notes
     assert notes == (
@@ -289,4 +291,4 @@ def test_predictions_are_not_kept():
 @pytest.mark.parametrize("budget", [0, -1.0, float("nan")])
 def test_impossible_budgets_are_refused(budget):
     with pytest.raises(InvalidInputError, match="budget must be a positive number of seconds"):
-        Evaluator(mixed_table(), folds=2, seeds=1, budget=budget)
+        Evaluator(TableExperiment(mixed_table(), 2), seeds=1, budget=budget)

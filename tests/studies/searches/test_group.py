@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jointrain import InvalidInputError, Separate, SupervisedTable
+from jointrain.experiments import SEPARATE
 from jointrain.studies.searches import Affinity, search_groups
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._group import TOGETHER, _count_partitions, pair_partitions
-from jointrain.tables import SEPARATE
 from tests.studies._tables import NARROW, QUICK, mixed_table, two_pairs
 
 FEW = {"folds": 2, "seeds": 1, "workers": 1}

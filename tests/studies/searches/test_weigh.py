@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from jointrain import Alternating, InvalidInputError, Separate
+from jointrain.experiments import SEPARATE
 from jointrain.studies.searches import search_weights
 from jointrain.studies.searches._candidates import Evaluator
 from jointrain.studies.searches._weigh import _Sampler
-from jointrain.tables import SEPARATE
 from tests.studies._tables import NARROW, QUICK, mixed_table
 
 FEW = {"folds": 2, "seeds": 1, "workers": 1}

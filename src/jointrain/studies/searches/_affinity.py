@@ -14,13 +14,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from jointrain.data import SupervisedTable, outer_folds
+from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
+from jointrain.experiments import AnyExperiment, Fold, Recipe
 from jointrain.networks import Network
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._pace import TRIAL, Cuts, Level, Pace, chosen_level, epochs_of
+from jointrain.studies._plan import as_experiment
 from jointrain.system.own_code import check_same_code, digests_of_code
-from jointrain.tables import Fold, Recipe, fold_runs
 from jointrain.task import Task
 from jointrain.training import Trainer, one_thread
 from jointrain.training.sampling import Batch, Joint
@@ -282,27 +283,27 @@ def _flat(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def measure_affinity(
-    table: SupervisedTable,
+    experiment: AnyExperiment | SupervisedTable,
     recipe: Recipe | None = None,
     *,
     measure: Measure = "lookahead",
     rows: Rows = "training",
     every: int = 1,
-    folds: int = 5,
+    folds: int | None = None,
     seeds: int = 1,
     seed: int = 0,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Affinity:
-    """Measure who helps whom on a table, by a joint run on the training rows of each fold.
+    """Measure who helps whom, by a joint run on the training rows of each fold.
 
     Args:
-        table: The rows.
+        experiment: A table, or an `Experiment`.
         recipe: What to train; its schedule is taken as joint, its weights as given or equal.
         measure: ``lookahead`` (default) or ``gradient``, see `AffinityTrainer`.
         rows: ``training`` (default) or ``held-out``, see `AffinityTrainer`.
         every: Measure at every so many-th step; default 1.
-        folds: Each gives a run; default 5.
+        folds: Folds of a table, each gives a run; default 5.
         seeds: Repetitions of the folds; default 1.
         seed: Seed of the first repetition.
         workers: Processes; default one for each core.
@@ -312,23 +313,22 @@ def measure_affinity(
         InvalidInputError: There is one task, or the table can't be split into so many folds.
     """
     recipe = recipe or Recipe()
-    if len(table.tasks) < 2:
+    experiment = as_experiment(experiment, folds)
+    if len(experiment.tasks) < 2:
         raise InvalidInputError(
-            f"affinity is between tasks, and there is one, {table.tasks[0].name!r}; name two "
+            f"affinity is between tasks, and there is one, {experiment.tasks[0].name!r}; name two "
             f"targets or more"
         )
-    jobs = _jobs(
-        table, recipe, {"measure": measure, "rows": rows, "every": every}, folds, seeds, seed
-    )
-    return _measured(table, _finished(jobs, workers, progress=progress), measure)
+    settings = {"measure": measure, "rows": rows, "every": every}
+    jobs = _jobs(experiment, recipe, settings, seeds, seed)
+    return _measured(experiment, _finished(jobs, workers, progress=progress), measure)
 
 
 def measure_affinity_in_time(
-    table: SupervisedTable,
+    experiment: AnyExperiment,
     recipe: Recipe,
     *,
     measure: Measure,
-    folds: int,
     seed: int,
     workers: int | None,
     plan: Pace | None,
@@ -341,10 +341,9 @@ def measure_affinity_in_time(
     share; runs that are not done in twice that are left out.
 
     Args:
-        table: The rows.
+        experiment: What is to be learned.
         recipe: As in `measure_affinity`.
         measure: As in `measure_affinity`.
-        folds: Each gives a run.
         seed: Seed of the folds.
         workers: As in `measure_affinity`.
         plan: The budget; None for no limit.
@@ -354,15 +353,14 @@ def measure_affinity_in_time(
         InvalidInputError: The table can't be split into so many folds.
     """
     if plan is None:
-        return measure_affinity(
-            table, recipe, measure=measure, folds=folds, seed=seed, workers=workers
-        )
+        return measure_affinity(experiment, recipe, measure=measure, seed=seed, workers=workers)
+    folds = experiment.folds
     settings = {"measure": measure, "rows": "training", "every": 1}
 
     def jobs_at(level: Level) -> list[_AffinityJob]:
-        used = level.table(table, seed)
-        cut = level.recipe(recipe, len(used.frame))
-        return _jobs(used, cut, settings, folds, 1, seed)
+        used = level.experiment(experiment, seed)
+        cut = level.recipe(recipe, used.row_count)
+        return _jobs(used, cut, settings, 1, seed)
 
     level = TRIAL if time.monotonic() < plan.end() else replace(TRIAL, epochs=1)
     try:
@@ -372,22 +370,22 @@ def measure_affinity_in_time(
         first = jobs_at(level)[0]
     before = time.monotonic()
     trial = first.run()
-    used = len(first.table.frame)
+    used = first.experiment.row_count
     pace = (time.monotonic() - before) / (used * first.recipe.chosen_epochs(used))
     rounds = math.ceil(folds / plan.workers)
     share = min(SHARE_OF_AFFINITIES * plan.clock.seconds, plan.end() - time.monotonic())
     runs: list[np.ndarray] = []
     if share > 0:
-        chosen = chosen_level(recipe, len(table.frame), pace, share / rounds)
+        chosen = chosen_level(recipe, experiment.row_count, pace, share / rounds)
         until = min(time.monotonic() + 2 * share, plan.end())
         runs = _finished(jobs_at(chosen), plan.workers, until=until)
         level = chosen if runs else level
-    kept = level.table(table, seed)
-    rows, epochs = len(kept.frame), recipe.chosen_epochs(len(kept.frame))
+    kept = level.experiment(experiment, seed)
+    rows, epochs = kept.row_count, recipe.chosen_epochs(kept.row_count)
     cut = []
     if level.epochs is not None and level.epochs < epochs:
         cut.append(epochs_of(level, epochs))
-    if rows < len(table.frame):
+    if rows < experiment.row_count:
         cut.append(f"{rows:,} rows")
     count = len(runs) or 1
     if cut or count < folds:
@@ -400,7 +398,7 @@ def measure_affinity_in_time(
 class _AffinityJob:
     """A joint run on the training rows of a fold that measures affinities."""
 
-    table: SupervisedTable
+    experiment: AnyExperiment
     recipe: Recipe
     fold: Fold
     settings: Mapping[str, Any]
@@ -415,21 +413,19 @@ class _AffinityJob:
         check_same_code(self.code, self.recipe.own_code)
         make_trainer = partial(AffinityTrainer, **self.settings)
         with one_thread():
-            (run,) = fold_runs(self.table, self.fold, self.recipe, make_trainer)
+            (run,) = self.experiment.runs(self.fold, self.recipe, make_trainer)
             run.fit()
         assert isinstance(run.trainer, AffinityTrainer)
         return np.asarray(run.trainer.affinity.runs[0])
 
 
 def _jobs(
-    table: SupervisedTable,
+    experiment: AnyExperiment,
     recipe: Recipe,
     settings: Mapping[str, Any],
-    folds: int,
     seeds: int,
     seed: int,
 ) -> list[_AffinityJob]:
-    labels, tasks = table.labels(), list(table.tasks)
     code = digests_of_code(recipe.own_code)
     joint = replace(
         recipe, schedule=Joint(), partition=None, balancer=None, balancer_options=(),
@@ -437,11 +433,9 @@ def _jobs(
         ensemble=1, weights="equal" if isinstance(recipe.weights, str) else recipe.weights,
     )  # fmt: skip
     return [
-        _AffinityJob(table, joint, Fold(number, of, train, test), settings, code)
+        _AffinityJob(experiment, joint, fold, settings, code)
         for of in range(seed, seed + seeds)
-        for number, (train, test) in enumerate(
-            outer_folds(labels, tasks, folds, of, groups=table.groups, time=table.time)
-        )
+        for fold in experiment.splits(of)
     ]
 
 
@@ -461,7 +455,8 @@ def _finished(
     return [runs[job.key] for job in jobs if job.key in runs]
 
 
-def _measured(table: SupervisedTable, runs: Sequence[np.ndarray], measure: Measure) -> Affinity:
-    known = np.isfinite(table.labels()).astype(np.int64)
-    names = tuple(task.name for task in table.tasks)
-    return Affinity(names, np.stack(runs), measure, known.T @ known)
+def _measured(experiment: AnyExperiment, runs: Sequence[np.ndarray], measure: Measure) -> Affinity:
+    labelled = experiment.labelled()
+    known = None if labelled is None else labelled.astype(np.int64)
+    names = tuple(task.name for task in experiment.tasks)
+    return Affinity(names, np.stack(runs), measure, None if known is None else known.T @ known)

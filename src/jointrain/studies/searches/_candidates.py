@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
+from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
 from jointrain.studies._measured import Measured
 from jointrain.studies._measurements import Measurements
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
@@ -26,7 +26,6 @@ from jointrain.studies._statistics import (
     mean_estimate,
 )
 from jointrain.system.worker_processes import warm_up
-from jointrain.tables import SEPARATE, Recipe
 from jointrain.task import Task
 from jointrain.training.sampling import Separate
 
@@ -239,7 +238,7 @@ class Candidates:
 
 
 def check_search(
-    table: SupervisedTable,
+    experiment: AnyExperiment,
     recipe: Recipe | None,
     why_not_separate: str,
     importance: Mapping[str, float] | None = None,
@@ -248,7 +247,7 @@ def check_search(
     """Return the recipe that a search varies, default `Recipe()`.
 
     Args:
-        table: The rows.
+        experiment: What is to be learned.
         recipe: As given by the user.
         why_not_separate: What is wrong with a recipe that trains tasks apart.
         importance: As given by the user.
@@ -265,7 +264,7 @@ def check_search(
         )
     if trials < 1:
         raise InvalidInputError(f"`trials` must be at least 1, got {trials}")
-    check_importance(importance or {}, [task.name for task in table.tasks])
+    check_importance(importance or {}, [task.name for task in experiment.tasks])
     return recipe
 
 
@@ -278,11 +277,10 @@ def apart(recipe: Recipe) -> Recipe:
 
 
 class Evaluator:
-    """Measures recipes on the inner folds of a table, as many as a budget of seconds pays for.
+    """Measures recipes on the folds of an experiment, as many as a budget of seconds pays for.
 
     Args:
-        table: The rows.
-        folds: Number of folds.
+        experiment: What is to be learned.
         seeds: Number of repetitions, each with folds and initial weights of its own.
         seed: The first repetition's seed.
         workers: Processes; default one for each core.
@@ -296,9 +294,8 @@ class Evaluator:
 
     def __init__(
         self,
-        table: SupervisedTable,
+        experiment: AnyExperiment,
         *,
-        folds: int,
         seeds: int,
         seed: int = 0,
         workers: int | None = None,
@@ -310,15 +307,15 @@ class Evaluator:
             raise InvalidInputError(
                 f"the budget must be a positive number of seconds, got {budget}"
             )
-        if len(table.tasks) < 2:
+        if len(experiment.tasks) < 2:
             raise InvalidInputError(
-                f"there is one task, {table.tasks[0].name!r}; name two targets or more"
+                f"there is one task, {experiment.tasks[0].name!r}; name two targets or more"
             )
-        self.folds, self.seeds, self.seed = folds, seeds, seed
+        self.folds, self.seeds, self.seed = experiment.folds, seeds, seed
         self.workers, self.progress = workers, progress
         self.cuts = Cuts(0.0 if budget is None else budget)
         """What the budget cut."""
-        self._table = table
+        self._experiment = experiment
         self._clock: Clock | None = None
         if budget is not None:
             self._clock = Clock(budget, time.monotonic() if started is None else started)
@@ -333,9 +330,9 @@ class Evaluator:
         return self._plan
 
     @property
-    def table(self) -> SupervisedTable:
-        """The rows that are measured."""
-        return self._measured.study.table
+    def experiment(self) -> AnyExperiment:
+        """The experiment on the rows that are measured."""
+        return self._measured.study.experiment
 
     @property
     def names(self) -> list[str]:
@@ -360,9 +357,7 @@ class Evaluator:
         Raises:
             InvalidInputError: The table can't be split into so many folds.
         """
-        study = StudyPlan(
-            self._table, recipes, (), folds=self.folds, seeds=self.seeds, seed=self.seed
-        )
+        study = StudyPlan(self._experiment, recipes, (), seeds=self.seeds, seed=self.seed)
         self._needed = tuple(dict.fromkeys((SEPARATE, reference)))
         if self._clock is None:
             self._measured = Measurements(study, workers=self.workers, progress=self.progress)
@@ -392,7 +387,7 @@ class Evaluator:
     def _describe(self, recipe: Recipe) -> None:
         """Note what was cut beside the recipe's epochs, and the rows."""
         study, seeds = self._measured.study, len(self._measured.seeds_done)
-        rows = len(study.table.frame)
+        rows = study.experiment.row_count
         size, wanted = study.recipes[0].chosen_ensemble(rows), recipe.chosen_ensemble(rows)
         if size < wanted:
             text = f"ensembles of {size} networks" if size > 1 else "single networks"
@@ -408,7 +403,7 @@ class Evaluator:
         plan = self._plan
         assert plan is not None
         clock, planned = plan.clock, pilot.study.folds
-        wanted = recipes[0].chosen_ensemble(len(pilot.study.table.frame))
+        wanted = recipes[0].chosen_ensemble(pilot.study.experiment.row_count)
         room = share * clock.seconds - clock.spent
         most = clock.left - plan.reserve()
         choices = [(size, planned, room) for size in (wanted, 8, 4, 2) if 1 < size <= wanted]
@@ -423,7 +418,11 @@ class Evaluator:
             measured = pilot
         else:
             sized = [replace(recipe, ensemble=size) for recipe in pilot.study.recipes]
-            measured = looks.measurements(replace(pilot.study, recipes=sized, folds=folds))
+            measured = looks.measurements(
+                replace(
+                    pilot.study, recipes=sized, experiment=pilot.study.experiment.with_folds(folds)
+                )
+            )
         looks.train(measured, folds=folds, until=plan.end())
         left_out = measured.keep_whole(self._needed)
         if measured.folds_done < min(2, pilot.folds_done):
@@ -504,7 +503,7 @@ class Evaluator:
         result, names = self._measured.result(), self.names
         given = dict(importance or {})
         check_margin(margin)
-        check_importance(given, [task.name for task in self.table.tasks])
+        check_importance(given, [task.name for task in self.experiment.tasks])
         return Candidates(
             replace(result.measured, margin=margin),
             tuple(name for name in (names if choices is None else choices) if name in names),

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jointrain.data import SupervisedTable
+from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
+from jointrain.studies._plan import as_experiment
 from jointrain.studies._statistics import MARGIN
 from jointrain.studies.searches._affinity import Affinity, Measure, measure_affinity_in_time
 from jointrain.studies.searches._candidates import Candidates, Evaluator, check_search
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._partition import Group, Partition, best_partition, check_models
-from jointrain.tables import SEPARATE, Recipe
 
 BATCH = 4
 """Partitions that are proposed, and measured, at once."""
@@ -74,13 +75,13 @@ class GroupResult:
 
 
 def search_groups(
-    table: SupervisedTable,
+    experiment: AnyExperiment | SupervisedTable,
     recipe: Recipe | None = None,
     *,
     models: int | None = None,
     measure: Measure = "gradient",
     trials: int = 12,
-    folds: int = 5,
+    folds: int | None = None,
     seeds: int = 2,
     seed: int = 0,
     importance: Mapping[str, float] | None = None,
@@ -98,12 +99,13 @@ def search_groups(
     affinities and all measured groups predict. The answer is the best one that was measured.
 
     Args:
-        table: The rows; all of them are inner rows, so keep a test set out of them.
+        experiment: A table, or an `Experiment`; all its rows are inner rows, so keep a test set out
+            of them.
         recipe: What to train, but for the groups; default `Recipe()`, joint training.
         models: Largest number of networks; None (default) is no limit.
         measure: How affinity is measured, see `AffinityTrainer`; default ``gradient``.
         trials: Number of partitions to measure beside separate and together; default 12.
-        folds: Folds on which all candidates are measured; default 5.
+        folds: Folds of a table on which all candidates are measured; default 5.
         seeds: Repetitions of the folds; default 2.
         seed: Seed of the first repetition and of the proposals.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
@@ -126,11 +128,11 @@ def search_groups(
     Differs from the source: predictions only propose, and what is answered was measured; each task
         is trained once.
     """
-    recipe = check_search(table, recipe, "groups are trained together", importance, trials)
-    names = [task.name for task in table.tasks]
+    experiment = as_experiment(experiment, folds)
+    recipe = check_search(experiment, recipe, "groups are trained together", importance, trials)
+    names = [task.name for task in experiment.tasks]
     evaluator = Evaluator(
-        table,
-        folds=folds,
+        experiment,
         seeds=seeds,
         seed=seed,
         workers=workers,
@@ -147,10 +149,9 @@ def search_groups(
     }
     evaluator.run_first([*made.values()], TOGETHER)
     affinity = measure_affinity_in_time(
-        evaluator.table,
+        evaluator.experiment.with_folds(experiment.folds),
         recipe,
         measure=measure,
-        folds=folds,
         seed=seed,
         workers=workers,
         plan=evaluator.plan,

@@ -15,9 +15,10 @@ from torch import nn
 
 from jointrain.data import SupervisedTable, TensorData, outer_folds, validation_split
 from jointrain.errors import InvalidInputError
+from jointrain.experiments import SEPARATE, AnyExperiment, Fold, Recipe, fold_overlaps
 from jointrain.networks import HardSharing
-from jointrain.studies._changes import fold_overlaps
 from jointrain.studies._measured import Measured
+from jointrain.studies._plan import as_experiment
 from jointrain.studies._statistics import MARGIN
 from jointrain.studies.searches._candidates import (
     Candidates,
@@ -26,7 +27,6 @@ from jointrain.studies.searches._candidates import (
     check_importance,
     check_search,
 )
-from jointrain.tables import SEPARATE, Fold, Recipe
 from jointrain.task import Task
 from jointrain.training import Trainer, one_thread, training_work
 
@@ -58,10 +58,10 @@ class ShareResult:
 
 
 def search_shared_depth(
-    table: SupervisedTable,
+    experiment: AnyExperiment | SupervisedTable,
     recipe: Recipe | None = None,
     *,
-    folds: int = 5,
+    folds: int | None = None,
     seeds: int = 2,
     seed: int = 0,
     importance: Mapping[str, float] | None = None,
@@ -77,9 +77,10 @@ def search_shared_depth(
     trunk for all) is measured on the same folds and seeds, beside separate models.
 
     Args:
-        table: The rows; all of them are inner rows, so keep a test set out of them.
+        experiment: A table, or an `Experiment`; all its rows are inner rows, so keep a test set out
+            of them.
         recipe: What to train, but for the shared depth; default `Recipe()`, joint training.
-        folds: Folds on which all candidates are measured; default 5.
+        folds: Folds of a table on which all candidates are measured; default 5.
         seeds: Repetitions of the folds; default 2.
         seed: Seed of the first repetition.
         importance: How much a task's change counts in Delta-m, by task; default 1 each.
@@ -98,10 +99,10 @@ def search_shared_depth(
         layers).
     """
     why_not = "nothing is shared where each task is trained separately"
-    recipe = check_search(table, recipe, why_not, importance)
+    experiment = as_experiment(experiment, folds)
+    recipe = check_search(experiment, recipe, why_not, importance)
     evaluator = Evaluator(
-        table,
-        folds=folds,
+        experiment,
         seeds=seeds,
         seed=seed,
         workers=workers,

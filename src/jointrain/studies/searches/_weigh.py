@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jointrain.data import SupervisedTable
+from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, size_weights
+from jointrain.studies._plan import as_experiment
 from jointrain.studies._statistics import MARGIN
 from jointrain.studies.searches._candidates import Candidates, Evaluator, apart, check_search
-from jointrain.tables import SEPARATE, Recipe, size_weights
 
 if TYPE_CHECKING:
     import optuna
@@ -73,11 +74,11 @@ class WeighResult:
 
 
 def search_weights(
-    table: SupervisedTable,
+    experiment: AnyExperiment | SupervisedTable,
     recipe: Recipe | None = None,
     *,
     trials: int = 24,
-    folds: int = 5,
+    folds: int | None = None,
     seeds: int = 2,
     seed: int = 0,
     pareto: bool = False,
@@ -96,10 +97,11 @@ def search_weights(
     1; a tree-structured Parzen estimator draws their isometric log-ratios, eight vectors at a time.
 
     Args:
-        table: The rows; all of them are inner rows, so keep a test set out of them.
+        experiment: A table, or an `Experiment`; all its rows are inner rows, so keep a test set out
+            of them.
         recipe: What to train, but for the weights; default `Recipe()`, joint training.
         trials: Number of searched weight vectors; default 24.
-        folds: Folds on which all candidates are measured; default 5.
+        folds: Folds of a table on which all candidates are measured; default 5.
         seeds: Repetitions of the folds; default 2.
         seed: Seed of the first repetition and of the search.
         pareto: Look for the front of all tasks' changes, instead of the best Delta-m.
@@ -123,11 +125,11 @@ def search_weights(
         Mathematical Geology 35, 2003 (the log-ratios, with Helmert contrasts).
     """
     why_not = "weights change nothing where each task is trained separately"
-    recipe = check_search(table, recipe, why_not, importance, trials)
-    names = [task.name for task in table.tasks]
+    experiment = as_experiment(experiment, folds)
+    recipe = check_search(experiment, recipe, why_not, importance, trials)
+    names = [task.name for task in experiment.tasks]
     evaluator = Evaluator(
-        table,
-        folds=folds,
+        experiment,
         seeds=seeds,
         seed=seed,
         workers=workers,
@@ -135,9 +137,9 @@ def search_weights(
         started=started,
         progress=progress,
     )
-    labelled = dict(zip(names, np.isfinite(table.labels()).sum(0).tolist(), strict=True))
+    labelled = experiment.label_counts()
     rules = [EQUAL, "size", "difficulty", "gradients"]
-    if len(set(labelled.values())) == 1:
+    if len(set(labelled.values())) < 2:
         rules.remove("size")
     joint = {rule: replace(recipe, name=rule, weights=rule) for rule in rules}
     recipes = {EQUAL: joint[EQUAL], SEPARATE: apart(recipe), **joint}

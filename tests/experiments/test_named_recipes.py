@@ -3,8 +3,8 @@
 import pytest
 
 from jointrain import InvalidInputError, Recipe
-from jointrain.tables import default_recipes, named_recipes
-from jointrain.tables._named_recipes import FURTHER
+from jointrain.experiments import default_recipes, named_recipes
+from jointrain.experiments._named_recipes import FURTHER
 from jointrain.training import Alternating, Joint, Merge, OptimizerSettings, Separate
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from jointrain.balancing import BALANCERS
 from jointrain.errors import InvalidInputError, closest
+from jointrain.experiments._recipe import Recipe
 from jointrain.networks import NETWORKS
-from jointrain.tables._recipe import Recipe
 from jointrain.training import AnySchedule
 from jointrain.training.merging import merges_by_name
 from jointrain.training.sampling import Alternating, Joint, Separate

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jointrain import Recipe, Task
-from jointrain.tables._weight_rules import SEARCHED_VECTORS, rounds, searched_weights
+from jointrain.experiments._weight_rules import SEARCHED_VECTORS, rounds, searched_weights
 from jointrain.training import Separate
 from jointrain.training._fitted_network import FittedNetwork
 

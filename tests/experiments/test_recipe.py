@@ -17,9 +17,9 @@ from jointrain import (
     Separate,
     Task,
 )
+from jointrain.experiments._recipe import Recipe, difficulty_weights, size_weights
 from jointrain.networks import MMoE
 from jointrain.networks._dropout import Dropout
-from jointrain.tables._recipe import Recipe, difficulty_weights, size_weights
 
 RECIPES = [
     Recipe(),

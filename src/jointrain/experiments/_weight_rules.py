@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jointrain.tables._recipe import Recipe, difficulty_weights
+from jointrain.experiments._recipe import Recipe, difficulty_weights
 from jointrain.task import Task
 from jointrain.training import FittedNetwork, mean_validation
 from jointrain.training.sampling import Separate

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from jointrain import HardSharing, Task, TensorData
-from jointrain.tables._gradient_weights import gradient_weights
+from jointrain.experiments._gradient_weights import gradient_weights
 
 
 def problem(scale: float = 1.0):

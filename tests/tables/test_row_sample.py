@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from jointrain import SupervisedTable
-from jointrain.studies._row_sample import sample_rows
+from jointrain.tables._row_sample import sample_rows
 
 
 def table(rows: int = 1000) -> SupervisedTable:

@@ -1,4 +1,4 @@
-"""Recipe: all that one run on a table needs beside the data and the seed, as plain values."""
+"""Recipe: all that one run needs beside the data and the seed, as plain values."""
 
 from __future__ import annotations
 

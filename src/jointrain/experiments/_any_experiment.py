@@ -1,0 +1,168 @@
+"""AnyExperiment: what a study knows of what is to be learned, whatever it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from jointrain.errors import InvalidInputError
+from jointrain.experiments._fold import Fold, FoldResult
+from jointrain.experiments._recipe import Recipe
+from jointrain.task import Task
+from jointrain.training import Run, Trainer
+
+
+class ExperimentJob(Protocol):
+    """What one process does at a time: some recipes and baselines on some folds.
+
+    It can be pickled, and so can its result.
+    """
+
+    @property
+    def key(self) -> str:
+        """A hash of data, recipes and seeds: equal keys have equal results."""
+
+    def run(self) -> list[dict[str, Any]]:
+        """Return what was measured, recipe by recipe and fold by fold, as fields of results."""
+
+
+class AnyExperiment(ABC):
+    """Tasks, data with their splits, and a way to train recipes on them and to score these.
+
+    A study, its store, its budget and the searches know no more of an experiment than this.
+    """
+
+    tasks: tuple[Task, ...]
+    """The tasks."""
+
+    folds: int
+    """Number of folds of a repetition."""
+
+    first_baselines: tuple[str, ...] = ()
+    """What is run beside the recipes where nothing else is said."""
+
+    notes: tuple[str, ...] = ()
+    """What a reader of its reports should know of its data, a sentence each."""
+
+    ships = False
+    """Whether predictions are kept, and a model is put together from the recipes."""
+
+    @property
+    @abstractmethod
+    def row_count(self) -> int:
+        """Number of rows with a label that a study works on."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Return a hash of data and tasks, and of all else that results hang on beside recipes."""
+
+    @abstractmethod
+    def splits(self, seed: int) -> list[Fold]:
+        """Return the folds of a repetition.
+
+        Raises:
+            InvalidInputError: The rows can't be split so.
+        """
+
+    @abstractmethod
+    def jobs(
+        self,
+        folds: Sequence[Fold],
+        recipes: Sequence[Recipe],
+        baselines: Sequence[str],
+        reference: Recipe,
+        *,
+        apart: bool = False,
+    ) -> Sequence[ExperimentJob]:
+        """Return the parts of a study: the same whatever the number of workers.
+
+        Args:
+            folds: Of one seed or several.
+            recipes: What to train.
+            baselines: What to fit beside them.
+            reference: The recipe that the others are compared with.
+            apart: Whether each fold, and each baseline, has jobs of its own, so that some are done
+                soon and a slow one keeps none of the others waiting.
+        """
+
+    def result(self, fields: Mapping[str, Any]) -> FoldResult:
+        """Return a result of a job, of its fields."""
+        return FoldResult(**fields)
+
+    def runs(
+        self, fold: Fold, recipe: Recipe, make_trainer: Callable[..., Trainer] = Trainer
+    ) -> list[Run]:
+        """Return the runs of a recipe on a fold as a study prepares them, ready to be fitted.
+
+        Args:
+            fold: Its training part is what encoders and networks see.
+            recipe: What to train; a rule of weights that needs other runs is not followed.
+            make_trainer: Makes the trainers, of what `Trainer` takes.
+
+        Raises:
+            InvalidInputError: It trains nothing itself, or the recipe does not go with it.
+        """
+        del fold, recipe, make_trainer
+        raise InvalidInputError(
+            "this experiment is trained by a loop of one's own, which can't be looked into; give "
+            "an Experiment of modules and data"
+        )
+
+    def labelled(self) -> np.ndarray | None:
+        """Return which rows have which task's label, [n, t] of bool; None where it is not known."""
+        return None
+
+    def label_counts(self) -> dict[str, int]:
+        """Return how many rows have each task's label; empty where that is not known."""
+        known = self.labelled()
+        if known is None:
+            return {}
+        counts = known.sum(0).tolist()
+        return {task.name: count for task, count in zip(self.tasks, counts, strict=True)}
+
+    def overlaps(self, folds: Sequence[Fold]) -> dict[str, np.ndarray]:
+        """Return by task how much the test rows of any two folds are the same, [J, J] each.
+
+        Empty where that is not known.
+        """
+        del folds
+        return {}
+
+    def check(self, recipes: Sequence[Recipe], baselines: Sequence[str]) -> None:
+        """Refuse recipes and baselines that can't be run here.
+
+        Raises:
+            InvalidInputError: One is such.
+        """
+        del baselines
+        names = [task.name for task in self.tasks]
+        for recipe in recipes:
+            recipe.check()
+            recipe.given_weights(names)
+            recipe.groups(names)
+
+    def with_folds(self, folds: int) -> Self:
+        """Return the experiment cut into so many folds.
+
+        Raises:
+            InvalidInputError: It says itself how it is split.
+        """
+        if folds != self.folds:
+            raise InvalidInputError(
+                f"the experiment says itself how it is split, into {self.folds} "
+                f"fold{'s' * (self.folds != 1)}; leave `folds` out"
+            )
+        return self
+
+    def sample(self, rows: int, seed: int) -> Self:
+        """Return the experiment on about so many of its rows; itself if it has no more.
+
+        Args:
+            rows: How many are wanted.
+            seed: Decides which.
+        """
+        del rows, seed
+        return self

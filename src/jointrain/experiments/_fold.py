@@ -1,0 +1,70 @@
+"""A fold of a study, and what a recipe did on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from jointrain.task import Task
+
+
+class Fold(NamedTuple):
+    """Which rows a fold trains and tests on."""
+
+    number: int
+    seed: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a recipe or a baseline did on a fold.
+
+    Args:
+        name: The recipe or baseline.
+        fold, seed: The fold's number and seed.
+        rows: Rows of the result table: recipe, task, metric, fold, seed, value, train_rows and
+            test_rows.
+        seconds: What it took.
+        work: What the training cost, counted (see `training_work`); NaN of baselines.
+    """
+
+    name: str
+    fold: int
+    seed: int
+    rows: list[dict[str, Any]]
+    seconds: float
+    work: float = field(default=math.nan, kw_only=True)
+
+    def without_predictions(self) -> Self:
+        """Return the figures alone: what is not shipped needs no predictions."""
+        return self
+
+    def check(self, tasks: Sequence[Task], fold: Fold) -> None:
+        """Refuse what no run of a fold gives; a store may hold anything.
+
+        Raises:
+            ValueError: It is such a result.
+        """
+        if not isinstance(self.name, str) or not 0 <= self.seconds < math.inf:
+            raise ValueError("no name or no seconds")
+        if not isinstance(self.work, float) or self.work < 0:
+            raise ValueError("work that is no number of 0 or more")
+        del fold
+        names = {task.name for task in tasks}
+        for row in self.rows:
+            if {name: type(value) for name, value in row.items()} != _ROW:
+                raise ValueError("a row with other columns")
+            if row["task"] not in names or row["recipe"] != self.name:
+                raise ValueError("a row of another run")
+
+
+_ROW = {
+    "recipe": str, "task": str, "metric": str, "fold": int, "seed": int, "value": float,
+    "train_rows": int, "test_rows": int,
+}  # fmt: skip
