@@ -1,5 +1,6 @@
 """No fault after the training is done costs the model."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,46 @@ def test_added_notes_replace_those_of_their_name_and_nothing_else(folder):
     assert not list(Path("out").glob(".part*"))
     with pytest.raises(InvalidInputError, match="no bundle"):
         add_notes("nowhere", {})
+
+
+OWN = '''
+import torch
+from jointrain import HardSharing, MLP
+from jointrain.baselines import BASELINES
+
+
+def tower(in_features, tasks, *, width=8):
+    heads = {task.name: torch.nn.Linear(width, task.output_size) for task in tasks}
+    return HardSharing(MLP(in_features, width=width, depth=1), heads)
+
+
+class Ridge(type(BASELINES["linear"])):
+    """The linear model under a name of one's own."""
+
+    name = "ridge"
+'''
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fit", "--network", "own_parts:tower"],
+        ["compare", "--network", "own_parts:tower", *STUDY, "--ship", "networks", "--epochs", "60"],
+        ["compare", *STUDY[:2], *STUDY[4:], "--baselines", "own_parts:Ridge"],
+    ],
+)
+def test_the_printed_command_predicts_also_with_code_of_ones_own(
+    folder, capsys, command, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    (folder / "own_parts.py").write_text(OWN)
+    name, *more = command
+    assert run([name, "t.csv", "--targets", "y,z", *QUICK, "--out", "out", *more]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    own = "--factory own_parts:Ridge" if "Ridge" in command[-1] else "--factory own_parts:tower"
+    assert said.startswith("Predict with: jointrain predict out")
+    assert own in said
+    words = said.removeprefix("Predict with: jointrain ").replace("TABLE", "t.csv").split()
+    assert run(words) == 0
+    assert len(pl.read_csv("predictions.csv")) == 40

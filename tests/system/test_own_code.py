@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import subprocess
 import sys
@@ -90,6 +91,15 @@ def test_what_changes_nothing_does_not_change_the_hash(old, new):
 
 def test_what_an_object_holds_counts():
     assert _here(SOURCE, "Own(0.1)") == _here(SOURCE) != _here(SOURCE, "Own(0.3)")
+
+
+def test_a_copy_of_an_object_leaves_its_class_as_it_was():
+    class Plain:
+        pass
+
+    before = digest_of(Plain())
+    copy.deepcopy(Plain())  # leaves a list in the class
+    assert digest_of(Plain()) == before
 
 
 def test_another_process_finds_the_same_hash():

@@ -18,6 +18,7 @@ from jointrain.bundle._bundle import (
     write_bundle,
 )
 from jointrain.bundle._description import SCHEMA_VERSION, describe_bundle
+from jointrain.bundle._networks import factories_needed
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -25,6 +26,7 @@ __all__ = [
     "add_notes",
     "check_savable",
     "describe_bundle",
+    "factories_needed",
     "load_bundle",
     "read_bundle",
     "save_bundle",

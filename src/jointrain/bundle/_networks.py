@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from safetensors.torch import save as save_weights
 
+from jointrain.baselines import BASELINE_NAMES
 from jointrain.bundle._description import (
     PACKAGES,
     SCHEMA_VERSION,
@@ -46,7 +47,7 @@ from jointrain.networks import (
 from jointrain.system.array_file import check_header
 from jointrain.system.own_code import CodeReference
 from jointrain.system.stored_files import DamagedError, read_file
-from jointrain.tables import TableModel
+from jointrain.tables import BlendedModel, TableModel
 from jointrain.task import Task
 from jointrain.training import FittedNetwork
 
@@ -149,6 +150,23 @@ def read_networks(folder: Path, content: dict[str, Any], factories: Factories) -
         calibration=calibration,
         schema=schema_of(described.table_schema),
     )
+
+
+def factories_needed(model: TableModel | BlendedModel) -> list[str]:
+    """Return the paths, ``module:name``, of the code of one's own that the model's bundle needs.
+
+    A bundle names it and does not bring it; see `load_bundle`.
+    """
+    if isinstance(model, TableModel):
+        network = model.recipe.network
+        return [] if isinstance(network, str) else [CodeReference.of(network).path]
+    needed: list[str] = []
+    for component in model.components.values():
+        if isinstance(component, TableModel):
+            needed += factories_needed(component)
+        elif component.model.name not in BASELINE_NAMES:
+            needed.append(component.model.name)
+    return list(dict.fromkeys(needed))
 
 
 def _with_factory(recipe: Recipe, factories: Factories) -> Recipe:

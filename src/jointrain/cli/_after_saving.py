@@ -81,6 +81,14 @@ class _ImportanceJob:
         return _importance(self.model, self.table)
 
 
+def print_use(model: TableModel | BlendedModel, bundle: Path) -> None:
+    """Print the command that predicts with a saved model, with the code of one's own it needs."""
+    from jointrain.bundle import factories_needed
+
+    own = "".join(f" --factory {path}" for path in factories_needed(model))
+    print(f"Predict with: jointrain predict {bundle} TABLE{own} --out predictions.csv")
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that it is whole or absent.
 

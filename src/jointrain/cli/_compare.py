@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from jointrain.cli._after_saving import add_importance, skippable, write_whole
+from jointrain.cli._after_saving import add_importance, print_use, skippable, write_whole
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
 from jointrain.cli._settings import CompareSettings
@@ -59,7 +59,7 @@ def compare(settings: CompareSettings) -> None:
     add_importance(model, result.study.table, out / "bundle", until)
     _add_report(result, settings, out)
     with printing(saved=out):
-        _print_answer(result, settings, study.table, out)
+        _print_answer(result, settings, study.table, model, out)
 
 
 def _prepare_study(settings: CompareSettings) -> Study:
@@ -212,7 +212,11 @@ def _add_report(result: StudyResult, settings: CompareSettings, out: Path) -> No
 
 
 def _print_answer(
-    result: StudyResult, settings: CompareSettings, table: SupervisedTable, out: Path
+    result: StudyResult,
+    settings: CompareSettings,
+    table: SupervisedTable,
+    model: TableModel | BlendedModel,
+    out: Path,
 ) -> None:
     """Print the result, and where the model is."""
     from jointrain.reports import print_result, result_to_json
@@ -225,7 +229,7 @@ def _print_answer(
     names = [n for n in ("results.parquet", "report.md", _PICTURE) if (out / n).exists()]
     beside = f" beside it: {', '.join(names)}." if names else ""
     print(f"\nSaved: {out / 'bundle'} (the model);{beside}")
-    print(f"Predict with: jointrain predict {out / 'bundle'} TABLE --out predictions.csv")
+    print_use(model, out / "bundle")
 
 
 def _nanmean(values: Any) -> float:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jointrain.cli._after_saving import add_importance
+from jointrain.cli._after_saving import add_importance, print_use
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import by_task, print_rows, progress_bar, range_text
 from jointrain.cli._settings import FitSettings, TableSettings
@@ -61,6 +61,7 @@ def _print_answer(
     headings = ["task", "networks", "epochs", "epoch kept", "validation loss"]
     print_rows(f"{model.recipe.name}: {len(table.frame)} rows", headings, rows)
     print(f"Saved: {out}")
+    print_use(model, out)
 
 
 def _fit(table: SupervisedTable, recipe: Recipe, settings: TableSettings) -> TableModel:

@@ -17,8 +17,8 @@ from jointrain.errors import InvalidInputError
 
 _NO_PACKAGE = ("", "__main__", "builtins")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range)
-_UNTOLD = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__"}
-"""Attributes of a class that do not change what it does."""
+_UNTOLD = {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__slotnames__"}
+"""Attributes of a class that do not change what it does; the last one is left by copying."""
 _BY_NAME = (
     types.BuiltinFunctionType,
     types.WrapperDescriptorType,
