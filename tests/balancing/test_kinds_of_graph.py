@@ -5,7 +5,6 @@ Complex parameters, sparse tables, checkpoints (with dropout), tensors saved els
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -15,68 +14,18 @@ from torch.utils.checkpoint import checkpoint
 
 from jointrain.balancing import (
     BALANCERS,
-    Balancer,
     Equal,
     GradDrop,
-    GramianWeighting,
     Needs,
     UPGrad,
     backward,
 )
 from jointrain.errors import InvalidInputError
+from tests.balancing._plain_passes import Case, dense, real
 from tests.balancing._weigh_by_position import GRADIENT_METHODS, Fixed
 
 # gradients of several calls add up in these tests
 backward = partial(backward, accumulate="per-batch")
-
-
-def dense(gradient: Tensor | None, like: Tensor) -> Tensor:
-    if gradient is None:
-        return torch.zeros_like(like)
-    return gradient.to_dense() if gradient.is_sparse else gradient
-
-
-def real(tensor: Tensor) -> Tensor:
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-
-
-class Case:
-    """A network with the losses that it computes, and which of its parameters are shared."""
-
-    def __init__(self, net: nn.Module, losses: Callable[[], list[Tensor]]) -> None:
-        self.net = net.double()
-        self._losses = losses
-        self.parameters = list(net.parameters())
-
-    def losses(self) -> list[Tensor]:
-        torch.manual_seed(5)
-        return self._losses()
-
-    def jacobian(self) -> tuple[list[Tensor], list[bool]]:
-        """Return for each parameter the gradients [t, *shape], and whether it is shared."""
-        losses = self.losses()
-        rows = [
-            torch.autograd.grad(v, self.parameters, retain_graph=True, allow_unused=True)
-            for v in losses
-        ]
-        columns = list(zip(*rows, strict=True))
-        shared = [sum(g is not None for g in column) > 1 for column in columns]
-        pairs = zip(columns, self.parameters, strict=True)
-        return [torch.stack([dense(g, p) for g in column]) for column, p in pairs], shared
-
-    def check(self, balancer: Balancer, **options) -> None:
-        jacobian, shared = self.jacobian()
-        self.net.zero_grad()
-        step = backward(self.losses(), balancer, **options)
-        if isinstance(balancer, GramianWeighting):
-            flat = [real(j).flatten(1) for j, s in zip(jacobian, shared, strict=True) if s]
-            rows = torch.cat(flat, 1)
-            torch.testing.assert_close(step.gramian, rows @ rows.T)
-        weights = step.weights
-        for p, j, s in zip(self.parameters, jacobian, shared, strict=True):
-            both = s or isinstance(balancer, Equal)
-            factors = weights.to(j) if both else torch.ones(len(j)).to(j)
-            torch.testing.assert_close(dense(p.grad, p), torch.tensordot(factors, j, 1))
 
 
 def with_complex_weights(t: int) -> Case:
@@ -157,6 +106,31 @@ def saved_elsewhere(t: int) -> Case:
     return Case(case.net, losses)
 
 
+class NoGradient(torch.autograd.Function):
+    """Hands its input on; its gradient is undefined."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None
+
+
+def with_an_undefined_gradient(t: int) -> Case:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 30), nn.Linear(30, t))
+    x = torch.randn(5, 6, dtype=torch.float64)
+
+    def losses() -> list[Tensor]:
+        z = net[0](x).tanh()
+        first = NoGradient.apply(z).square().mean() + z.mean() * 0
+        return [first, *((z * net[1].weight[k]).mean() + net[1].bias[0] for k in range(1, t))]
+
+    return Case(net, losses)
+
+
 CASES = {
     "complex": with_complex_weights,
     "sparse": with_sparse_tables,
@@ -164,6 +138,7 @@ CASES = {
     "checkpointed": lambda t: with_checkpoints(t, dropout=0.0),
     "checkpointed, dropout": with_checkpoints,
     "saved elsewhere": saved_elsewhere,
+    "undefined gradient": with_an_undefined_gradient,
 }
 
 

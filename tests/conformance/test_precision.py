@@ -62,9 +62,8 @@ def test_updates_are_finite_and_increase_no_loss_where_promised(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("name", [n for n in FIXED if BALANCERS[n].equivariant and n != "krum"])
+@pytest.mark.parametrize("name", [n for n in FIXED if BALANCERS[n].equivariant])
 def test_the_order_of_tasks_does_not_matter_where_promised(name, dtype):
-    # for Krum three gradients are as near to each other two by two: it then takes the first
     for case, matrix in CASES.items():
         if "any" not in case or (name, case) in BEYOND_FLOAT32:
             continue

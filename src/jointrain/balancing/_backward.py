@@ -21,6 +21,7 @@ from jointrain.balancing._balancer import Balancer, GramianWeighting, LossWeight
 from jointrain.balancing._call import Call, tasks_of_step
 from jointrain.balancing._checks import check_choice, check_count
 from jointrain.balancing._processes import Arguments, RowCounts
+from jointrain.balancing._surroundings import in_plain_surroundings
 from jointrain.balancing.engine._replicas import Group
 from jointrain.balancing.engine._rows import explained
 from jointrain.balancing.engine._step import GRADIENT_METHODS
@@ -31,6 +32,7 @@ from jointrain.errors import InvalidInputError
 COMPARE_AT = ("shared", "features", "last_shared_layer")
 
 
+@in_plain_surroundings
 def backward(
     losses: Losses,
     balancer: Balancer | None = None,

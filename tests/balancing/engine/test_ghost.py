@@ -17,6 +17,11 @@ LAYERS = {
         lambda: nn.Conv2d(2, 3, (3, 2), stride=2, dilation=2),
         lambda: torch.randn(2, 2, 9, 8),
     ),
+    "valid": (lambda: nn.Conv2d(2, 3, 3, padding="valid"), lambda: torch.randn(2, 2, 5, 4)),
+    "even kernel": (
+        lambda: nn.Conv2d(2, 3, (2, 4), padding="same", dilation=2),
+        lambda: torch.randn(2, 2, 5, 4),
+    ),
     "embedding": (lambda: nn.Embedding(9, 4, padding_idx=0), lambda: torch.randint(0, 9, (2, 5))),
 }
 
@@ -57,6 +62,24 @@ def test_a_weight_used_twice_is_left_to_the_direct_way():
     losses = [layer(layer(x)).sum(), layer(layer(x)).prod()]
     graph = walk(losses)
     assert find_layers(graph, graph.leaves, 0b11) == []
+
+
+def test_a_bias_that_is_broadcast_is_left_to_the_direct_way():
+    weight, bias = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(1))
+    out = torch.addmm(bias, torch.randn(2, 4), weight)
+    graph = walk([out.sum(), out.square().sum()])
+    assert find_layers(graph, graph.leaves, 0b11) == []
+
+
+def test_a_hook_on_its_output_is_noticed():
+    out = nn.Linear(4, 3)(torch.randn(2, 4))
+    graph = walk([out.sum(), out.square().sum()])
+    (found,) = find_layers(graph, graph.leaves, 0b11)
+    assert found.sees_all()
+    out.register_hook(lambda gradient: None)
+    assert found.sees_all()
+    out.register_hook(lambda gradient: 2 * gradient)
+    assert not found.sees_all()
 
 
 def test_pays_where_there_are_few_rows_for_the_width():

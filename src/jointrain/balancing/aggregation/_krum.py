@@ -28,7 +28,8 @@ class Krum(GramianWeighting):
         tolerant gradient descent", NeurIPS 2017, https://arxiv.org/abs/1703.02757, section 3.
         Written from the paper.
     Differs from the source: with f + 2 tasks or fewer in a step, one neighbour counts; with fewer
-        than `selected` tasks, all are averaged. (torchjd sums distances that are not squared.)
+        than `selected` tasks, all are averaged. Of equal scores the one nearer to all tasks counts,
+        not the first. (torchjd sums distances that are not squared.)
 
     Example:
         >>> import torch
@@ -51,10 +52,14 @@ class Krum(GramianWeighting):
         g = gramian / top if top > 0 else gramian
         squares = g.diagonal()
         distances = (squares[:, None] + squares - 2.0 * g).clamp_min(0.0)
+        from_all = distances.sum(dim=1)
         distances.fill_diagonal_(torch.inf)
         neighbours = min(max(t - self.byzantine - 2, 1), t - 1)
         scores = distances.topk(neighbours, largest=False).values.sum(dim=1)
-        chosen = scores.topk(min(self.selected, t), largest=False).indices
+        # two that are each other's nearest have one score where one neighbour counts
+        order = from_all.argsort(stable=True)
+        order = order[scores[order].argsort(stable=True)]
+        chosen = order[: self.selected]
         weights = torch.zeros(t, dtype=torch.float64)
         weights[chosen] = 1.0 / len(chosen)
         return weights

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from jointrain.balancing.engine._ghost import gram
-from jointrain.balancing.engine._graph import Boundary, Graph, Leaf, Node, saved
+from jointrain.balancing.engine._graph import Boundary, Graph, Leaf, Node, has_hook, saved
 from jointrain.balancing.engine._rows import Gradients, grad, no_gradients
 
 
@@ -129,7 +129,7 @@ def linear_cotangents(
     """Return the cotangents as products, and the own parameters' gradients, by a single pass.
 
     One pass does for all tasks since their own parts have nothing in common. None where a task's
-    own part doesn't begin with a linear layer, or two tasks share one of `own`.
+    own part doesn't begin with a linear layer without hooks, or two tasks share one of `own`.
     """
     entries = _linear_entries(graph, boundary)
     leaves = [leaf for task in own for leaf in task]
@@ -137,7 +137,9 @@ def linear_cotangents(
         return None
     nodes = [node for entry in entries for _, node, _ in entry]
     tensors = [leaf.tensor for leaf in leaves]
-    wanted: list[Tensor | GradientEdge] = [GradientEdge(node, 0) for node in nodes]
+    wanted = [GradientEdge(node, 0) for node in nodes]
+    if has_hook(wanted):
+        return None
     found = grad(losses, [*wanted, *tensors], factors, retain=True)
     outputs = iter(found[: len(nodes)])
     edges = []
@@ -186,6 +188,15 @@ def _weight_of(node: Node, slot: int) -> Tensor | None:
     return None if found is None or found.is_complex() else found.detach().T
 
 
+def _below(edge: GradientEdge) -> GradientEdge:
+    """Return an edge that leads on from the operation at `edge`.
+
+    Where its gradient is wanted as well, that at `edge` is the one before its hooks, which the
+    pass that starts there will call.
+    """
+    return next(GradientEdge(n, number) for n, number in edge.node.next_functions if n is not None)
+
+
 def dense_cotangents(
     boundary: Boundary,
     losses: Sequence[Tensor],
@@ -197,15 +208,17 @@ def dense_cotangents(
     Each pass stops at the boundary, so that the trunk is not entered.
     """
     t = len(losses)
+    below = [_below(edge) if has_hook([edge]) else None for edge in boundary.edges]
     found_by_task = []
     mine = no_gradients()
     for k, (loss, factor) in enumerate(zip(losses, factors, strict=True)):
-        pairs = zip(boundary.edges, boundary.users, strict=True)
-        used = [edge for edge, users in pairs if users >> k & 1]
+        mask = [users >> k & 1 for users in boundary.users]
+        used = [edge for edge, uses in zip(boundary.edges, mask, strict=True) if uses]
+        further = [edge for edge, uses in zip(below, mask, strict=True) if uses and edge]
         tensors = [leaf.tensor for leaf in own[k]]
-        found = grad([loss], [*used, *tensors], [factor], retain=True)
+        found = grad([loss], [*used, *further, *tensors], [factor], retain=True)
         found_by_task.append(list(found[: len(used)]))
-        mine.extend(Gradients.of(tensors, found[len(used) :], k))
+        mine.extend(Gradients.of(tensors, found[len(used) + len(further) :], k))
     edges = []
     for edge, users in zip(boundary.edges, boundary.users, strict=True):
         rows = [found_by_task[k].pop(0) if users >> k & 1 else None for k in range(t)]

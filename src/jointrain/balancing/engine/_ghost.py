@@ -8,7 +8,7 @@ is cheaper in time and memory than the weight gradients themselves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from jointrain.balancing.engine._graph import Graph, Leaf, Node, saved
+from jointrain.balancing.engine._graph import Graph, Leaf, Node, has_hook, saved
 
 
 class GhostLayer(ABC):
@@ -25,6 +25,10 @@ class GhostLayer(ABC):
     def __init__(self, node: Node, leaves: list[Leaf]) -> None:
         self.edge = GradientEdge(node, 0)
         self.leaves = leaves
+
+    def sees_all(self) -> bool:
+        """Return whether the gradient at the output is what the layer's operation gets."""
+        return not has_hook([self.edge])
 
     @abstractmethod
     def pays(self, t: int) -> bool:
@@ -58,9 +62,9 @@ class LinearLayer(GhostLayer):
         return _linear_gramian(self.inputs, gradients, self.has_bias)
 
     def fits(self) -> bool:
-        """Return whether weight gradients are all in the parameters' precision and place."""
+        """Return whether weight gradients are autograd's, in the parameters' type and place."""
         kinds = {(x.dtype, x.device) for x in (self.inputs, *(leaf.tensor for leaf in self.leaves))}
-        return len(kinds) == 1
+        return len(kinds) == 1 and self.sees_all()
 
     def write(self, gradient: Tensor, places: list[Tensor]) -> None:
         """Write the gradients of `leaves` for one output gradient to where they belong."""
@@ -86,9 +90,9 @@ class ConvLayer(GhostLayer):
         self.weight = leaves[0].tensor
         self.has_bias = len(leaves) == 2
         self.geometry = {
-            "dilation": tuple(node._saved_dilation),
-            "padding": tuple(node._saved_padding),
-            "stride": tuple(node._saved_stride),
+            "dilation": _pair(node._saved_dilation),
+            "padding": _pair(node._saved_padding),
+            "stride": _pair(node._saved_stride),
         }
 
     def places(self) -> int:
@@ -114,6 +118,11 @@ class ConvLayer(GhostLayer):
         shape = self.weight.shape
         weight = conv2d_weight(self.inputs, shape, gradient, **self.geometry)  # type: ignore[no-untyped-call]
         return [weight, gradient.sum((0, 2, 3))] if self.has_bias else [weight]
+
+
+def _pair(numbers: Sequence[int]) -> tuple[int, int]:
+    """Return a number for each axis, where one may stand for both, as with padding="valid"."""
+    return numbers[0], numbers[-1]
 
 
 class EmbeddingLayer(GhostLayer):
@@ -239,8 +248,9 @@ def _linear(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> GhostLayer |
     plain = node._saved_alpha == 1 and node._saved_beta == 1
     if weight is None or not plain or (bias_node is not None and bias is None):
         return None
-    if bias is not None and bias.tensor.ndim != 1:
-        return None
+    out = None if weight is None else weight.tensor.shape[0 if transposed else 1]
+    if bias is not None and bias.tensor.shape != (out,):
+        return None  # one that is broadcast
     leaves = [weight] if bias is None else [weight, bias]
     inputs = saved(node, "mat1")
     if inputs is None:
@@ -259,7 +269,8 @@ def _linear_without_bias(node: Node, graph: Graph, by_node: dict[Node, Leaf]) ->
 def _conv(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> GhostLayer | None:
     _, (weight_node, _), (bias_node, _) = graph.children[node]
     weight, bias = by_node.get(weight_node), by_node.get(bias_node)
-    odd = node._saved_transposed or node._saved_groups != 1 or len(node._saved_stride) != 2
+    axes = len(node._input_metadata[0].shape) - 2
+    odd = node._saved_transposed or node._saved_groups != 1 or axes != 2
     if weight is None or odd or (bias_node is not None and bias is None):
         return None
     leaves = [weight] if bias is None else [weight, bias]

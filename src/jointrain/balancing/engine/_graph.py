@@ -310,6 +310,26 @@ def _check_custom(node: Node) -> None:
         )
 
 
+def has_hook(edges: Sequence[GradientEdge]) -> bool:
+    """Return whether a tensor hook would change the gradient at one of the edges.
+
+    Autograd hands out the gradient at an edge before such hooks where operations below take part
+    in the pass, and after them where the pass ends there. No attribute of a node tells whether
+    there are any, so they are tried on zeros.
+
+    Args:
+        edges: Edges none of which lies below another; if one does, the answer is yes.
+    """
+    zeros = []
+    for edge in edges:
+        output = edge.node._input_metadata[edge.output_nr]
+        if output.is_nested_tensor:
+            return True  # without a shape there are no zeros to try with
+        zeros.append(torch.zeros((), dtype=output.dtype, device=output.device).expand(output.shape))
+    found = torch.autograd.grad(edges, edges, zeros, retain_graph=True)
+    return any(after is not before for after, before in zip(found, zeros, strict=True))
+
+
 class Boundary(NamedTuple):
     """Where the tasks' own parts of the graph end and what they share begins.
 
@@ -344,6 +364,8 @@ def find_boundary(
         edges, users = _found_edges(graph)
     if not edges or graph.below(edges)[1]:
         return None
+    if any(_is_leaf_with_hook(edge.node) for edge in edges):
+        return None  # it would be called for the gradient at the boundary, and for that of the leaf
     # the edges that were found cut off all that two or more losses reach
     doubtful = leaves if features is not None else [x for x in leaves if not x.mask & (x.mask - 1)]
     if doubtful:
@@ -351,6 +373,11 @@ def find_boundary(
         if any(leaf.node in around for leaf in doubtful):
             return None
     return Boundary(edges, users)
+
+
+def _is_leaf_with_hook(node: Node) -> bool:
+    tensor = getattr(node, "variable", None)
+    return tensor is not None and bool(tensor._backward_hooks)
 
 
 def _found_edges(graph: Graph) -> tuple[list[GradientEdge], list[int]]:

@@ -108,6 +108,11 @@ _EXPLANATIONS = {
         "The losses' graph was used up by a backward pass before this one. Compute the losses "
         "anew for each step, or pass `retain_graph=True` to the first pass."
     ),
+    "under selective activation checkpoint": (
+        "A selective activation checkpoint can be computed anew only once a step, this way takes a "
+        "pass per task. Take plain checkpoints (without `context_fn`), or choose "
+        '`compare_at="features"`.'
+    ),
     "functorch transform": (
         "`backward` can't be called within a transform of torch.func (grad, vmap, ...). Call it "
         "on losses that were computed outside."
@@ -302,7 +307,7 @@ class Rows:
 
     def _fill_outputs(self, k: int, found: Sequence[Tensor | None]) -> None:
         if not self.outputs:
-            self.outputs = [g.new_empty(self.t, *g.shape) for g in found if g is not None]
+            self.outputs = [_output_of(layer.edge, self.t) for layer in self.layers]
         for output, g in zip(self.outputs, found, strict=True):
             if g is None:
                 output[k].zero_()
@@ -330,8 +335,10 @@ class Rows:
             rows = [() if g is None else g.unbind() for g in found[len(pieces) :]]
             self.at_inputs += [[r[k] if r else None for r in rows] for k in range(len(part[0]))]
             for i, g in enumerate(found[: len(pieces)]):
-                if g is None:
+                if g is None and i < len(leaves):
                     g = leaves[i].tensor.new_zeros(len(part[0]), *leaves[i].tensor.shape)
+                elif g is None:
+                    g = _output_of(self.layers[i - len(leaves)].edge, len(part[0])).zero_()
                 pieces[i].append(g)
         whole = [p[0] if len(p) == 1 else torch.cat(p) for p in pieces]
         self.blocks = [Block(whole[i].reshape(self.t, -1), [leaf]) for i, leaf in enumerate(leaves)]
@@ -425,6 +432,12 @@ class Rows:
             for leaf, part in zip(block.leaves, block.columns(), strict=True)
         ]
         return found + [(rows.tensor, real_view(rows.dense())) for rows in self.sparse]
+
+
+def _output_of(edge: GradientEdge, t: int) -> Tensor:
+    """Return an unfilled [t, *output] tensor for the gradients at an edge."""
+    output = edge.node._input_metadata[edge.output_nr]
+    return torch.empty(t, *output.shape, dtype=output.dtype, device=output.device)
 
 
 def _dense(gradient: Tensor | None, leaf: Leaf) -> Tensor:

@@ -42,7 +42,7 @@ _CHUNK = 32  # tasks per batched pass: bounds the memory of its intermediate gra
 _MANY, _FEW_AT_BOUNDARY, _FEW = 4, 2**14, 2**18
 
 _SEVERAL = 8  # tasks from which on preparing their passes costs less than it saves
-_OF_THE_CALLER = 6  # calls between a warning here and the user's call to `backward`
+_OF_THE_CALLER = 7  # calls between a warning here and the user's call to `backward`
 _HALF = frozenset({torch.float16, torch.bfloat16})
 _LOOSE = 4  # tasks whose gradients are not copied to rows: the pairs of them are still few
 
@@ -113,7 +113,7 @@ class Step:
         several = self.t >= _SEVERAL
         ghosts = ghost and not partial
         known = self._known_layers(leaves) if ghosts or several else []
-        layers = [x for x in known if self._ghost_pays(x)] if ghosts else []
+        layers = [x for x in known if self._ghost_pays(x) and x.sees_all()] if ghosts else []
         inside = {leaf.node for layer in layers for leaf in layer.leaves}
         direct = [leaf for leaf in leaves if leaf.node not in inside]
         self.ghost_layers = len(layers)
@@ -122,7 +122,7 @@ class Step:
             self.t,
             direct,
             layers,
-            [x for x in known if isinstance(x, LinearLayer) and x.fits() and x not in layers]
+            [x for x in known if isinstance(x, LinearLayer) and x not in layers and x.fits()]
             if several
             else (),
             self.workspace if ghost else None,
@@ -173,7 +173,7 @@ class Step:
 
     def _may_fall_back(self) -> bool:
         """Return whether passes may be tried and left: keeping the graph costs little then."""
-        return self.gradient_method == "auto" and self.losses[0].device.type == "cpu"
+        return self.gradient_method != "batched" and self.losses[0].device.type == "cpu"
 
     def heads(self, *, dense: bool = True) -> tuple[Boundary, Cotangents, Gradients] | None:
         """Return the cotangents at the boundary and the gradients of the tasks' own parameters.
