@@ -128,6 +128,9 @@ from .training import (
     MLflowLogger as MLflowLogger,
 )
 from .training import (
+    NetworkModel as NetworkModel,
+)
+from .training import (
     OptimizerSettings as OptimizerSettings,
 )
 from .training import (

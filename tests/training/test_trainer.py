@@ -599,7 +599,7 @@ def test_predictions_and_metrics_of_labelled_rows():
 
 
 def test_an_unknown_task_is_refused_at_prediction():
-    with pytest.raises(InvalidInputError, match="'kidn' is no task of the trainer; did you mean"):
+    with pytest.raises(InvalidInputError, match="'kidn' is none of the tasks; did you mean"):
         _trainer().predict(_data().inputs, ["kidn"])
 
 
@@ -642,7 +642,7 @@ def test_auxiliary_tasks_are_predicted_only_where_asked_for():
     assert list(trainer.predict(data.inputs, ["kind", "number"])) == ["kind", "number"]
     assert list(trainer.evaluate(data)) == ["number"]
     assert list(trainer.evaluate(data, ["kind"])) == ["kind"]
-    with pytest.raises(InvalidInputError, match="'kidn' is no task of the trainer; did you mean"):
+    with pytest.raises(InvalidInputError, match="'kidn' is none of the tasks; did you mean"):
         trainer.evaluate(data, ["kidn"])
 
 
@@ -751,7 +751,7 @@ def _with(**targets):
     [
         (
             {"number": _data(), "kidn": _data()},
-            "training data for 'kidn', which is no task of the trainer; did you mean 'kind'",
+            "training data for 'kidn', which is none of the tasks; did you mean 'kind'",
         ),
         ({"number": _data()}, "task 'kind' has no training data"),
         (

@@ -34,8 +34,9 @@ from jointrain.bundle._entries import (
     task_entry,
     tasks_of,
 )
+from jointrain.bundle._factories import Factories
 from jointrain.bundle._fields import BlendDescription, ComponentEntry
-from jointrain.bundle._networks import Factories, read_networks, write_networks
+from jointrain.bundle._networks import read_networks, write_networks
 from jointrain.data import PlainEncoder
 from jointrain.system.stored_files import DamagedError, read_file
 from jointrain.tables import BlendedModel, FittedBaseline, TableModel
@@ -91,13 +92,16 @@ def _digests_of_files(folder: Path) -> dict[str, str]:
     }
 
 
-def read_blend(folder: Path, content: dict[str, Any], factories: Factories) -> BlendedModel:
+def read_blend(
+    folder: Path, content: dict[str, Any], factories: Factories, remarks: list[str]
+) -> BlendedModel:
     """Return the blend in a folder, by the contents of its ``bundle.json``.
 
     Args:
         folder: The bundle.
         content: What `describe_bundle` returned.
         factories: As in `load_bundle`.
+        remarks: As in `read_networks`.
 
     Raises:
         InvalidInputError: Its files are not those that were saved, or do not fit together.
@@ -110,7 +114,9 @@ def read_blend(folder: Path, content: dict[str, Any], factories: Factories) -> B
         columns = columns_of(described.columns)
         calibration = read_calibration(described.tasks, read_weights(folder, described.digests))
         components = {
-            entry.name: _read_component(folder / _COMPONENTS / str(index), entry, factories)
+            entry.name: _read_component(
+                folder / _COMPONENTS / str(index), entry, factories, remarks
+            )
             for index, entry in enumerate(described.components)
         }
         for name, component in components.items():
@@ -131,11 +137,11 @@ def read_blend(folder: Path, content: dict[str, Any], factories: Factories) -> B
 
 
 def _read_component(
-    folder: Path, entry: ComponentEntry, factories: Factories
+    folder: Path, entry: ComponentEntry, factories: Factories, remarks: list[str]
 ) -> TableModel | FittedBaseline:
     component: TableModel | FittedBaseline
     if entry.kind == "networks":
-        component = read_networks(folder, describe_bundle(folder), factories)
+        component = read_networks(folder, describe_bundle(folder), factories, remarks)
     else:
         model = BaselineModel.load(folder, factories=factories)
         encoder = PlainEncoder.load(folder / _ENCODER)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jointrain.bundle._blend import read_blend, write_blend
 from jointrain.bundle._description import (
@@ -17,19 +18,29 @@ from jointrain.bundle._description import (
     with_digest,
     write_description,
 )
+from jointrain.bundle._factories import Factories
 from jointrain.bundle._fields import ColumnEntry, Strict
-from jointrain.bundle._networks import Factories, read_networks, write_networks
+from jointrain.bundle._modules import network_model_of, read_modules, write_modules
+from jointrain.bundle._networks import read_networks, write_networks
 from jointrain.data import SupervisedTable, known_values
 from jointrain.errors import InvalidInputError
+from jointrain.networks import Network
 from jointrain.system.output_folder import write_new_folder
 from jointrain.system.stored_files import DamagedError, json_to_bytes
 from jointrain.tables import BlendedModel, TableModel
+from jointrain.task import Task
+from jointrain.training import NetworkModel, Trainer
+
+Model: TypeAlias = TableModel | BlendedModel | NetworkModel
+"""What comes back from a bundle."""
 
 
 def save_bundle(
-    model: TableModel | BlendedModel,
+    model: Model | Trainer | Network | Sequence[Trainer | NetworkModel],
     path: str | Path,
     *,
+    factory: Callable[..., Network] | None = None,
+    tasks: Sequence[Task] | None = None,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     notes: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -37,8 +48,13 @@ def save_bundle(
     """Write a model as a bundle; the folder appears whole or not at all.
 
     Args:
-        model: The fitted model.
+        model: The fitted model of a table; or what was trained of own modules: a `Trainer`, a
+            list of trainers of different tasks, a `NetworkModel`, or a network with its `tasks`.
         path: The folder to make.
+        factory: Of own modules, what makes a network of a list of tasks, freshly initialised and
+            with the names, shapes and types of the one that is saved. A `functools.partial` keeps
+            its arguments by keyword, which must be what JSON can hold. Its path is kept, no code.
+        tasks: Of a bare network, the tasks that it has heads for.
         metrics: What is known of the model's quality, by task and metric; NaN is kept as null.
         notes: Anything else that JSON can hold, such as how the metrics were measured.
         force: Replace the folder if it exists.
@@ -46,17 +62,40 @@ def save_bundle(
     Raises:
         InvalidInputError: The folder exists and `force` is not set, or can't be written; or the
             model holds what `load_bundle` refuses, such as weights that are no numbers, or more
-            columns and categories than 64 MiB of JSON hold.
+            columns and categories than 64 MiB of JSON hold; or its factory is missing, fails, or
+            makes another network.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from jointrain.networks import HardSharing
+        >>> def make(tasks, width=4):
+        ...     heads = {task.name: torch.nn.Linear(width, task.output_size) for task in tasks}
+        ...     return HardSharing(torch.nn.Linear(3, width), heads)
+        >>> tasks = [Task.regression("price"), Task.multiclass("kind", 3)]
+        >>> folder = tempfile.mkdtemp() + "/model"
+        >>> path = save_bundle(make(tasks), folder, factory=make, tasks=tasks)
+        >>> model = load_bundle(path, factories={"make": make})
+        >>> model.predict(torch.zeros(2, 3))["kind"].shape
+        torch.Size([2, 3])
     """
+    saved: Model
+    if isinstance(model, (TableModel, BlendedModel)):
+        if factory is not None or tasks is not None:
+            raise InvalidInputError(
+                "`factory` and `tasks` go with own modules; the model of a table knows its own"
+            )
+        saved = model
+    else:
+        saved = network_model_of(model, factory, tasks)
     return write_new_folder(
         path,
-        lambda folder: write_bundle(model, folder, metrics=metrics, notes=notes),
+        lambda folder: write_bundle(saved, folder, metrics=metrics, notes=notes),
         force=force,
     )
 
 
 def write_bundle(
-    model: TableModel | BlendedModel,
+    model: Model,
     folder: Path,
     *,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
@@ -72,6 +111,8 @@ def write_bundle(
     with savable():
         if isinstance(model, BlendedModel):
             description = write_blend(model, folder, metrics or {}, notes or {})
+        elif isinstance(model, NetworkModel):
+            description = write_modules(model, folder, metrics or {}, notes or {})
         else:
             description = write_networks(model, folder, metrics or {}, notes or {})
         write_description(folder, description)
@@ -132,22 +173,28 @@ def check_savable(table: SupervisedTable) -> None:
         ) from None
 
 
-def load_bundle(
-    path: str | Path, *, factories: Factories | None = None
-) -> TableModel | BlendedModel:
+def load_bundle(path: str | Path, *, factories: Factories | None = None) -> Model:
     """Load the model of a bundle; no code that it names is imported.
 
     Args:
         path: The folder.
-        factories: What makes networks of one's own, and baselines of one's own, by the path
-            ``module:name`` that the bundle tells, or by the name alone. The method that trained a
-            model is not needed.
+        factories: Code of one's own by the path ``module:name`` that the bundle tells, or by the
+            name alone: what makes its networks, its baselines, and of own modules also losses and
+            metrics, which are needed where they are used. The method that trained a model is not
+            needed. It is called with the bundle's arguments; code that has changed since is
+            warned of.
+
+    Returns:
+        A `TableModel` or a `BlendedModel`; a `NetworkModel` of own modules.
 
     Raises:
         InvalidInputError: It is no bundle, it was cut or changed, a newer jointrain wrote it, or
-            what makes its network is not among the factories.
+            what makes its network is not among the factories, fails, or makes another network.
     """
-    return read_bundle(path, factories=factories).model
+    bundle = read_bundle(path, factories=factories)
+    for remark in bundle.remarks:
+        warnings.warn(remark, stacklevel=2)
+    return bundle.model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,10 +204,12 @@ class Bundle:
     Args:
         description: The checked contents of ``bundle.json``, as `describe_bundle` returns them.
         model: The model.
+        remarks: What there is to say of how it was loaded, a sentence each.
     """
 
     description: dict[str, Any]
-    model: TableModel | BlendedModel
+    model: Model
+    remarks: tuple[str, ...] = ()
 
 
 def read_bundle(path: str | Path, *, factories: Factories | None = None) -> Bundle:
@@ -175,5 +224,9 @@ def read_bundle(path: str | Path, *, factories: Factories | None = None) -> Bund
     """
     folder = bundle_folder(path)
     content = describe_bundle(folder)
-    read = read_blend if "kind" in content else read_networks
-    return Bundle(content, read(folder, content, factories or {}))
+    kind = content.get("kind")
+    remarks: list[str] = []
+    read: Callable[..., Model] = read_blend if "kind" in content else read_networks
+    if kind == "modules":
+        read = read_modules
+    return Bundle(content, read(folder, content, factories or {}, remarks), tuple(remarks))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 from safetensors import SafetensorError
 
+from jointrain.bundle._factories import UnfitFactoryError
 from jointrain.bundle._fields import first_fault
 from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.system.output_folder import BUNDLE
@@ -75,7 +76,7 @@ def whole(folder: Path) -> Iterator[None]:
     try:
         yield
         return
-    except (_DamagedBundleError, MissingFactoryError):
+    except (_DamagedBundleError, MissingFactoryError, UnfitFactoryError):
         raise
     except OSError as error:
         reason = f"{error.filename} can't be read: {error.strerror}"

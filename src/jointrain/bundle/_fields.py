@@ -132,16 +132,21 @@ def _checked_notes(notes: dict[str, Any]) -> dict[str, Any]:
     return notes
 
 
-class _Described(Strict):
+class _Saved(Strict):
     """What all bundles say."""
 
     schema_version: int
-    tasks: list[TaskEntry] = Field(min_length=1)
-    columns: list[ColumnEntry] = Field(min_length=1)
     packages: dict[str, str]
     metrics: dict[str, dict[str, float | None]]
     notes: Annotated[dict[str, Any], AfterValidator(_checked_notes)]
     digests: dict[str, str]
+
+
+class _Described(_Saved):
+    """What all bundles of tables say."""
+
+    tasks: list[TaskEntry] = Field(min_length=1)
+    columns: list[ColumnEntry] = Field(min_length=1)
     table_schema: dict[str, ColumnReading] | None = None
 
     @field_validator("table_schema", mode="before")
@@ -200,6 +205,61 @@ class Description(_Described):
             numbers = not TABLE_KINDS[task.kind].has_classes
             if numbers and (task.mean is None or task.deviation is None):
                 raise ValueError(f"task {task.name!r} has no mean or no deviation")
+        return self
+
+
+class FactoryEntry(Strict):
+    """What makes a network: where it was defined, what it is told beside tasks, its code's hash."""
+
+    path: str
+    arguments: dict[str, Any]
+    version: str | None
+    digest: str
+
+
+class MetricEntry(Strict):
+    """A metric whose figure code of one's own computes, by path."""
+
+    name: str
+    path: str
+    higher_is_better: bool
+    lowest: float | None = None
+    highest: float | None = None
+    percent_above: float = 0.0
+
+
+class OwnTaskEntry(Strict):
+    """A task of any kind; None for metrics: those of its kind."""
+
+    name: str
+    kind: str
+    classes: Annotated[list[bool | int | float | str], Field(fail_fast=True)]
+    size: int = Field(ge=1, le=1 << 22)
+    loss: str | None = None
+    metrics: list[MetricEntry] | None = None
+
+
+class ModulesDescription(_Saved):
+    """The contents of ``bundle.json`` of modules of one's own, but for its own digest."""
+
+    kind: Literal["modules"] = "modules"
+    tasks: list[OwnTaskEntry] = Field(min_length=1)
+    parts: list[PartEntry] = Field(min_length=1)
+    auxiliary: _Names
+    batch_size: int = Field(ge=1, le=2**31 - 1)
+    factory: FactoryEntry
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        once("task", (task.name for task in self.tasks))
+        known = {task.name for task in self.tasks}
+        if any(not {*part.network_tasks} <= known for part in self.parts):
+            raise ValueError("a network has a head for what is no task")
+        once("predicted task", (name for part in self.parts for name in part.tasks))
+        if {name for part in self.parts for name in part.tasks} != known:
+            raise ValueError("a task has no network")
+        if not {*self.auxiliary} < known:
+            raise ValueError("the auxiliary tasks are not some of the tasks")
         return self
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from safetensors.torch import save as save_weights
@@ -35,6 +35,7 @@ from jointrain.bundle._entries import (
     task_entry,
     tasks_of,
 )
+from jointrain.bundle._factories import Factories, changed_code, network_factory
 from jointrain.bundle._fields import Description, PartEntry
 from jointrain.data import TableEncoder
 from jointrain.errors import MissingFactoryError
@@ -43,18 +44,16 @@ from jointrain.networks import (
     NETWORK_NAMES,
     check_finite,
     network_of_weights,
+    weights_to_store,
 )
 from jointrain.system.array_file import check_header
-from jointrain.system.own_code import CodeReference
+from jointrain.system.own_code import CodeReference, digest_of, path_of
 from jointrain.system.stored_files import DamagedError, read_file
 from jointrain.tables import BlendedModel, TableModel
 from jointrain.task import Task
 from jointrain.training import FittedNetwork
 
 _ENCODER = "encoder.safetensors"
-
-Factories: TypeAlias = Mapping[str, Any]
-"""Networks' factories and baselines of one's own, by the path that a bundle tells, or its name."""
 
 
 def write_networks(
@@ -65,9 +64,9 @@ def write_networks(
 ) -> Description:
     """Write weights and encoder of a table model, and return what describes it."""
     weights = {
-        f"{index}.{name}": value.contiguous()
+        f"{index}.{name}": value
         for index, part in enumerate(model.parts)
-        for name, value in part.network.state_dict().items()
+        for name, value in weights_to_store(part.network).items()
     }
     check_finite(weights)
     data = save_weights(weights | residual_tensors(model.calibration))
@@ -99,13 +98,16 @@ def write_networks(
     )
 
 
-def read_networks(folder: Path, content: dict[str, Any], factories: Factories) -> TableModel:
+def read_networks(
+    folder: Path, content: dict[str, Any], factories: Factories, remarks: list[str]
+) -> TableModel:
     """Return the table model in a folder, by the contents of its ``bundle.json``.
 
     Args:
         folder: The bundle.
         content: What `describe_bundle` returned.
         factories: As in `load_bundle`.
+        remarks: Gets a sentence if the factory is other code than that of the bundle.
 
     Raises:
         MissingFactoryError: What makes its network is not at hand.
@@ -116,7 +118,7 @@ def read_networks(folder: Path, content: dict[str, Any], factories: Factories) -
         weights = read_weights(folder, described.digests)
         tasks = tasks_of(described.tasks)
         columns = columns_of(described.columns)
-        recipe = _with_factory(Recipe.from_json(described.recipe), factories)
+        recipe = _with_factory(Recipe.from_json(described.recipe), factories, remarks)
         recipe.auxiliary_among([task.name for task in tasks])
         calibration = read_calibration(described.tasks, weights)
         grouped: dict[str, dict[str, torch.Tensor]] = {}
@@ -169,18 +171,17 @@ def factories_needed(model: TableModel | BlendedModel) -> list[str]:
     return list(dict.fromkeys(needed))
 
 
-def _with_factory(recipe: Recipe, factories: Factories) -> Recipe:
+def _with_factory(recipe: Recipe, factories: Factories, remarks: list[str]) -> Recipe:
     """Return the recipe with a factory in the place of a network that is only described."""
     network = recipe.network
     if isinstance(network, CodeReference):
-        name = network.path.partition(":")[2]
-        factory = factories.get(network.path, factories.get(name))
-        if factory is None:
-            raise MissingFactoryError(
-                f"the model has the network {network.path!r}, and a bundle runs no code: if you "
-                f"trust it, pass load_bundle(path, factories={{{network.path!r}: ...}}) or "
-                f"--factory MODULE:{name}"
-            )
+        factory = network_factory(network.path, factories)
+        # what a script defines has another hash where it is imported
+        imported = not any(
+            path.startswith("__main__:") for path in (network.path, path_of(factory))
+        )
+        if imported and digest_of(factory) != network.digest:
+            remarks.append(changed_code(network.path))
         return replace(recipe, network=factory)
     if isinstance(network, str) and network not in NETWORK_NAMES:
         raise MissingFactoryError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jointrain.cli._reading import with_kept_reading
+from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -13,6 +15,35 @@ if TYPE_CHECKING:
 
     from jointrain.data import RawTable, ReadingOptions
     from jointrain.tables import BlendedModel, TableModel
+
+
+class TableBundle(NamedTuple):
+    """The model of a table, and what its bundle tells of it."""
+
+    model: TableModel | BlendedModel
+    description: dict[str, Any]
+
+
+def open_table_bundle(path: Path, factory: list[str] | None) -> TableBundle:
+    """Open the bundle of a table's model with what --factory names.
+
+    Raises:
+        InvalidInputError: It is damaged, needs another factory, or holds modules of other inputs.
+    """
+    from jointrain.bundle import describe_bundle, read_bundle
+    from jointrain.training import NetworkModel
+
+    described = describe_bundle(path)
+    if described.get("kind") != "modules":
+        opened = read_bundle(path, factories=factories_of(factory))
+        for remark in opened.remarks:
+            say(f"note: {remark}")
+        if not isinstance(opened.model, NetworkModel):
+            return TableBundle(opened.model, opened.description)
+    raise InvalidInputError(
+        f"{path} holds modules of one's own, whose inputs are no table: use Python, "
+        "jointrain.load_bundle(path, factories={...}).predict(inputs) or .evaluate(data)"
+    )
 
 
 def raw_table(table: str, options: ReadingOptions, notes: Mapping[str, Any]) -> RawTable:

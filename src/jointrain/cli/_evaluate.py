@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointrain.cli._bundle_opening import factories_of, raw_table, read_as_trained, warn_unseen
+from jointrain.cli._bundle_opening import (
+    open_table_bundle,
+    raw_table,
+    read_as_trained,
+    warn_unseen,
+)
 from jointrain.cli._flags import FACTORY, JSON, with_reading
 from jointrain.cli._printing import print_rows
 from jointrain.system.terminal_streams import say
@@ -31,10 +36,9 @@ def evaluate(
     The columns are read as those of the training table were; flags say where this table is written
     in another way.
     """
-    from jointrain.bundle import read_bundle
     from jointrain.data import row_of_sums
 
-    opened = read_bundle(bundle, factories=factories_of(factory))
+    opened = open_table_bundle(bundle, factory)
     model = opened.model
     raw = raw_table(table, options, opened.description["notes"])
     targets = [task.name for task in model.predicted_tasks]

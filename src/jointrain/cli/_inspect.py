@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jointrain.cli._bundle_opening import factories_of
+from jointrain.cli._bundle_opening import open_table_bundle
 from jointrain.cli._flags import FACTORY, JSON
 from jointrain.cli._printing import by_task, print_rows, range_text
 
@@ -25,26 +26,27 @@ def inspect_bundle(
     factory: FACTORY = None,
     json_output: JSON = False,
 ) -> None:
-    """Show what a bundle predicts, from which columns, how it was trained and how good it is."""
-    from jointrain.bundle import describe_bundle, read_bundle
+    """Show what a bundle predicts, from which columns, how it was trained and how good it is.
+
+    Of modules of one's own it shows tasks, sizes and what makes them, without running it.
+    """
+    from jointrain.bundle import describe_bundle
     from jointrain.tables import TableModel
 
     if json_output:
         print(json.dumps(describe_bundle(bundle), ensure_ascii=False))
         return
-    opened = read_bundle(bundle, factories=factories_of(factory))
-    described, model = opened.description, opened.model
+    if describe_bundle(bundle).get("kind") == "modules":
+        _print_modules(bundle)
+        return
+    model, described = open_table_bundle(bundle, factory)
     metrics = described["metrics"]
     rows = [
         [
             task.name,
             task.kind,
             ", ".join(map(str, task.classes)) or "-",
-            ", ".join(
-                f"{name} {'undefined' if value is None else format(value, '.4g')}"
-                for name, value in metrics.get(task.name, {}).items()
-            )
-            or "-",
+            _metrics_text(metrics.get(task.name, {})),
             _calibration_text(model, task.name),
         ]
         for task in model.tasks
@@ -70,6 +72,56 @@ def inspect_bundle(
                 print(f"Component {name}\n")
                 _print_networks(component)
     packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
+    print(f"Written by: {packages}")
+
+
+def _metrics_text(metrics: Mapping[str, float | None]) -> str:
+    return (
+        ", ".join(
+            f"{name} {'undefined' if value is None else format(value, '.4g')}"
+            for name, value in metrics.items()
+        )
+        or "-"
+    )
+
+
+def _print_modules(bundle: Path) -> None:
+    """Print what is known of own modules."""
+    from jointrain.bundle import stored_modules
+
+    stored = stored_modules(bundle)
+    described = stored.description
+    rows = [
+        [
+            task.name,
+            f"{task.kind} (auxiliary)" if task.name in described.auxiliary else task.kind,
+            ", ".join(map(str, task.classes)) or "-",
+            _metrics_text(described.metrics.get(task.name, {})),
+        ]
+        for task in described.tasks
+    ]
+    print_rows("Tasks", ["task", "kind", "classes", "metrics"], rows)
+    if "metrics" in described.notes:
+        print(f"Metrics: {described.notes['metrics']}.\n")
+    rows = [
+        [
+            ", ".join(part.tasks),
+            ", ".join(part.network_tasks),
+            f"{len(weights):,}",
+            f"{sum(values.numel() for values in weights.values()):,}",
+            f"{part.epochs[1]}",
+        ]
+        for part, weights in zip(described.parts, stored.weights, strict=True)
+    ]
+    headings = ["predicts", "has heads for", "tensors", "numbers", "epoch kept"]
+    print_rows(f"Networks of modules of one's own ({len(rows)})", headings, rows)
+    factory = described.factory
+    told = "".join(f", {name}={value!r}" for name, value in factory.arguments.items())
+    release = "" if factory.version is None else f" (release {factory.version})"
+    print(f"Made by: {factory.path}, called with the tasks{told}{release}")
+    name = factory.path.partition(":")[2]
+    print(f"In Python: jointrain.load_bundle({str(bundle)!r}, factories={{{name!r}: {name}}})")
+    packages = ", ".join(f"{name} {number}" for name, number in described.packages.items())
     print(f"Written by: {packages}")
 
 

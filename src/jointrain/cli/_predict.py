@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jointrain.cli._bundle_opening import (
-    factories_of,
+    open_table_bundle,
     raw_table,
     read_as_trained,
     say_unused,
@@ -66,7 +66,6 @@ def predict(
     The columns are read as those of the training table were; flags say where this table is written
     in another way. The column of names is written as it is there.
     """
-    from jointrain.bundle import read_bundle
     from jointrain.data import (
         check_writable_ending,
         formulas_escaped,
@@ -82,7 +81,7 @@ def predict(
             raise InvalidInputError(
                 f"{out} exists; choose another --out or replace it with --force"
             )
-    opened = read_bundle(bundle, factories=factories_of(factory))
+    opened = open_table_bundle(bundle, factory)
     model, notes = opened.model, opened.description["notes"]
     raw = raw_table(table, options, notes)
     name = notes.get("id")

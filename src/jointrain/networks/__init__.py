@@ -27,7 +27,13 @@ from jointrain.networks._registry import TableNetwork, build_table_network, chec
 from jointrain.networks._sluice import Sluice
 from jointrain.networks._soft_sharing import SoftSharing
 from jointrain.networks._stages import cut
-from jointrain.networks._stored_weights import check_finite, network_of_weights
+from jointrain.networks._stored_weights import (
+    OtherNetworkError,
+    check_finite,
+    network_of_own_weights,
+    network_of_weights,
+    weights_to_store,
+)
 from jointrain.networks._tabm import TabM
 from jointrain.networks._wrappers import KerasTrunk, TransformerDecoder, TransformerTrunk
 
@@ -51,6 +57,7 @@ __all__ = [
     "Network",
     "NetworkFactory",
     "NumericEmbeddings",
+    "OtherNetworkError",
     "Part",
     "Sluice",
     "SoftSharing",
@@ -65,8 +72,10 @@ __all__ = [
     "check_settings",
     "cut",
     "keep_factors",
+    "network_of_own_weights",
     "network_of_weights",
     "random_bytes",
+    "weights_to_store",
 ]
 
 # a network in a file of this folder is found unlisted

@@ -11,6 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jointrain.errors import InvalidInputError
@@ -63,6 +64,21 @@ def path_of(thing: Any) -> str:
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     module = getattr(named, "__module__", None) or "builtins"
     return f"{module}:{named.__qualname__}"
+
+
+def imported_path_of(thing: Any) -> str:
+    """Return the path as others import it: what a script defines is of the script's name."""
+    module, _, name = path_of(thing).partition(":")
+    return f"{_script() if module == '__main__' else module}:{name}"
+
+
+def _script() -> str:
+    """Return the name under which the program that runs can be imported."""
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return str(spec.name)
+    return Path(file).stem if file else "__main__"
 
 
 def _text(thing: Any) -> str:
@@ -133,6 +149,25 @@ def digest_of(thing: Any) -> str:
     return found.hexdigest()
 
 
+def code_digest_of(thing: Any) -> str:
+    """Return a hash of code alone, without what it is called with, the same in every program.
+
+    It is that of an object's class and of what a partial calls; that of a script is the same when
+    it runs and when it is imported. Else as `digest_of`.
+    """
+    script = _script()
+    found = hashlib.sha256()
+    for part in _Walk(_top(imported_path_of(thing).partition(":")[0])).parts(_code_of(thing)):
+        found.update(part.replace("__main__:", f"{script}:").encode() + b"\0")
+    return found.hexdigest()
+
+
+def _code_of(thing: Any) -> Any:
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    return thing if hasattr(thing, "__qualname__") else type(thing)
+
+
 def check_same_code(digests: Mapping[str, str], things: Iterable[Any]) -> None:
     """Refuse code of another source than elsewhere: a module that was changed since its import.
 
@@ -156,11 +191,9 @@ def digests_of_code(things: Iterable[Any]) -> dict[str, str]:
     """Return a hash of the code of what is imported by name, without what it holds; by path."""
     found = {}
     for thing in things:
-        path, code = path_of(thing), thing
-        while isinstance(code, functools.partial):
-            code = code.func
+        path = path_of(thing)
         if not path.startswith("__main__:"):  # sent along as it is
-            found[path] = digest_of(code if hasattr(code, "__qualname__") else type(code))
+            found[path] = digest_of(_code_of(thing))
     return found
 
 

@@ -5,6 +5,7 @@ from jointrain.training._device import one_thread, resolve_device
 from jointrain.training._early_stopping import WhenConverged
 from jointrain.training._fitted_network import FittedNetwork, mean_validation
 from jointrain.training._losses import compute_losses, label_counts, of_labelled_tasks
+from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Layout, Optimizers, OptimizerSettings
 from jointrain.training._phases import AnySchedule, Phase, Phases
 from jointrain.training._plain_values import from_plain
@@ -62,6 +63,7 @@ __all__ = [
     "Mixture",
     "MixtureLoader",
     "MixturePlan",
+    "NetworkModel",
     "OptimizerSettings",
     "Optimizers",
     "Phase",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jointrain.data import TensorData
 from jointrain.training._cross_fitted_weights import CrossFittedWeights
@@ -39,31 +39,11 @@ class Run:
 
     def parts(self) -> list[FittedNetwork]:
         """Return what the fitted trainer made: its network, and those of tasks tuned alone."""
-        trainer = self.trainer
-        names, history = tuple(trainer.tasks), trainer.history
-        common = tuple(name for name in names if name not in trainer.own_networks)
-        groups = [(name,) for name in trainer.own_networks] + ([common] if common else [])
-        parts = []
-        for group in groups:
-            # the last record that was the best tells of the weights that were kept
-            best = {
-                name: next((r for r in reversed(history) if r.best and name in r.validation), None)
-                for name in group
-            }
-            found = {name: record for name, record in best.items() if record is not None}
-            epoch = max((record.epoch for record in found.values()), default=history[-1].epoch)
-            own = trainer.network_for(group[0]).to("cpu")
-            parts.append(
-                FittedNetwork(
-                    group,
-                    own,
-                    {name: trainer.weights[name] for name in group},
-                    {name: record.validation[name] for name, record in found.items()},
-                    (len(history), epoch),
-                    None if self.cross_fitted is None else self.cross_fitted.states,
-                )
-            )
-        return parts
+        states = None if self.cross_fitted is None else self.cross_fitted.states
+        return [
+            replace(part, network=part.network.to("cpu"), by_half=states)
+            for part in self.trainer.fitted_networks()
+        ]
 
 
 FitRuns = Callable[[Sequence[Run]], None]

@@ -15,10 +15,11 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._device import resolve_device, seeded
+from jointrain.training._fitted_network import FittedNetwork
+from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
-from jointrain.training._prediction import joined, predict
 from jointrain.training._settings import TrainingSettings
 from jointrain.training._task_session import NO_SETS, TaskSession
 from jointrain.training._trainer_checks import (
@@ -35,7 +36,6 @@ from jointrain.training.sampling import (
     Joint,
     Schedule,
     TaskSets,
-    input_batches,
 )
 
 
@@ -331,10 +331,43 @@ class Trainer:
             InvalidInputError: The name is no task of the trainer.
         """
         if task not in self.tasks:
-            raise InvalidInputError(
-                f"{task!r} is no task of the trainer{closest(task, self.tasks)}"
-            )
+            raise InvalidInputError(f"{task!r} is none of the tasks{closest(task, self.tasks)}")
         return self.own_networks.get(task, self.network)
+
+    @property
+    def model(self) -> NetworkModel:
+        """What it has trained so far, by itself: networks with the tasks that each predicts."""
+        return NetworkModel(
+            tuple(self.tasks.values()),
+            tuple(self.fitted_networks()),
+            tuple(name for name in self.tasks if name in self.auxiliary),
+            batch_size=self.settings.batch_size,
+        )
+
+    def fitted_networks(self) -> list[FittedNetwork]:
+        """Return its network and those of tasks tuned alone, with what is known of them."""
+        names, history = tuple(self.tasks), self.history
+        common = tuple(name for name in names if name not in self.own_networks)
+        groups = [(name,) for name in self.own_networks] + ([common] if common else [])
+        fitted = []
+        for group in groups:
+            # the last record that was the best tells of the weights that were kept
+            best = {
+                name: next((r for r in reversed(history) if r.best and name in r.validation), None)
+                for name in group
+            }
+            found = {name: record for name, record in best.items() if record is not None}
+            last = history[-1].epoch if history else 0
+            fitted.append(
+                FittedNetwork(
+                    group,
+                    self.network_for(group[0]),
+                    {name: self.weights[name] for name in group},
+                    {name: record.validation[name] for name, record in found.items()},
+                    (len(history), max((r.epoch for r in found.values()), default=last)),
+                )
+            )
+        return fitted
 
     @property
     def main_tasks(self) -> tuple[str, ...]:
@@ -358,17 +391,7 @@ class Trainer:
         Raises:
             InvalidInputError: A name is no task of the trainer.
         """
-        names = self.main_tasks if tasks is None else tuple(tasks)
-        together: dict[Network, list[Task]] = {}
-        for name in names:
-            together.setdefault(self.network_for(name), []).append(self.tasks[name])
-        parts: dict[str, list[Tensor]] = {name: [] for name in names}
-        for part in input_batches(inputs, tuple(self.tasks), self.settings.batch_size):
-            for network, wanted in together.items():
-                found = predict(network, wanted, part, device=self.device, logits=logits)
-                for name, prediction in found.items():
-                    parts[name].append(prediction)
-        return {name: joined(self.tasks[name], parts[name]) for name in names}
+        return self.model.predict(inputs, tasks, logits=logits)
 
     def evaluate(
         self, data: Data, tasks: Sequence[str] | None = None
@@ -382,37 +405,19 @@ class Trainer:
         Raises:
             InvalidInputError: A task has no data, or a target does not fit its task.
         """
-        wanted = self.main_tasks if tasks is None else tuple(tasks)
-        for name in wanted:
-            self.network_for(name)
-        predictions: dict[str, list[Tensor]] = {name: [] for name in wanted}
-        targets: dict[str, list[Tensor]] = {name: [] for name in wanted}
-        for batch in self._sets(data, "evaluation", wanted).serving(wanted).once():
-            found = self.predict(batch.data.inputs, batch.tasks)
-            for name in batch.tasks:
-                predictions[name].append(found[name])
-                targets[name].append(batch.data.targets[name].cpu())
-        return {
-            name: self.tasks[name].evaluate(
-                joined(self.tasks[name], predictions[name]),
-                joined(self.tasks[name], targets[name]),
-            )
-            for name in wanted
-        }
+        return self.model.evaluate(data, tasks)
 
     def _sets(
         self,
         data: Data,
         purpose: str,
-        needed: Sequence[str] | None = None,
         generator: torch.Generator | None = None,
     ) -> TaskSets:
         """Return the data sets on the device with the tasks that each serves.
 
-        Tasks that are not `needed` (default: all in training, else the main ones) may lack data.
+        In training all tasks need data, else the main ones.
         """
-        if needed is None:
-            needed = tuple(self.tasks) if purpose == "training" else self.main_tasks
+        needed = tuple(self.tasks) if purpose == "training" else self.main_tasks
         return TaskSets.of(
             data,
             self.tasks,

@@ -65,5 +65,5 @@ def test_the_weights_of_shares_are_told():
 
 
 def test_tasks_that_do_not_fit_are_refused():
-    with pytest.raises(InvalidInputError, match="training data for 'b', which is no task"):
+    with pytest.raises(InvalidInputError, match="data for 'b', which is none of the tasks"):
         MixtureLoader(_mixture(), TASKS[:1])

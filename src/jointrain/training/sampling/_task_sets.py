@@ -189,7 +189,7 @@ def _check_served(
     for name in served:
         if name not in tasks:
             raise InvalidInputError(
-                f"there are {purpose} data for {name!r}, which is no task of the trainer"
+                f"there are {purpose} data for {name!r}, which is none of the tasks"
                 f"{closest(name, tasks)}"
             )
     for name in needed:
