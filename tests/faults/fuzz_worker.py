@@ -5,6 +5,7 @@ Started by ``fuzz.py``, which ends it where it takes too long or too much memory
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -33,11 +34,30 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         events.append(f"{event} {arguments!r:.80}")
 
 
+def make_network(tasks: Any, width: int = 4, depth: int = 1) -> Any:
+    """Return a network of own modules; what a bundle tells it may be anything."""
+    import torch
+
+    from jointrain import HardSharing
+
+    trunk = torch.nn.Sequential()
+    for index in range(depth):
+        trunk.append(torch.nn.Linear(width if index else 3, width))
+    heads = {task.name: torch.nn.Linear(width, task.output_size) for task in tasks}
+    return HardSharing(trunk.append(torch.nn.BatchNorm1d(width)), heads)
+
+
 def predicted(path: Path) -> str:
     """Return a bundle's predictions of five rows, as text."""
-    from jointrain import load_bundle, load_penguins
+    import torch
 
-    return load_bundle(path).predict_table(load_penguins().head(5)).write_csv()
+    from jointrain import NetworkModel, load_bundle, load_penguins
+
+    model = load_bundle(path, factories={"make_network": make_network})
+    if isinstance(model, NetworkModel):
+        found = model.predict(torch.arange(15.0).reshape(5, 3))
+        return str({name: values.tolist() for name, values in found.items()})
+    return model.predict_table(load_penguins().head(5)).write_csv()
 
 
 def read_bundle(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
@@ -203,7 +223,7 @@ def prepare(good: Path) -> None:
 
     import numpy as np
 
-    from jointrain import Recipe, SupervisedTable, fit_table, load_penguins, save_bundle
+    from jointrain import Recipe, SupervisedTable, Task, fit_table, load_penguins, save_bundle
     from jointrain.baselines import BASELINES
     from jointrain.data import PlainEncoder, TableEncoder, infer_columns
     from jointrain.studies._run_store import RunStore
@@ -235,6 +255,9 @@ def prepare(good: Path) -> None:
         of_task = [n for n, c in components.items() if task in c.tasks]
         weights[task.name] = {name: 1 / len(of_task) for name in of_task}
     save_bundle(BlendedModel(table.tasks, table.columns, components, weights), good / "b_blend")
+    tasks = [Task.regression("a"), Task.multiclass("b", 3), Task("c", "multilabel", size=2)]
+    factory = functools.partial(make_network, width=5, depth=2)
+    save_bundle(factory(tasks), good / "b_modules", factory=factory, tasks=tasks)
     for path in list(good.glob("b_*")):
         (good / f"{path.name}.csv").write_text(predicted(path))
     frame = mutants_frame()

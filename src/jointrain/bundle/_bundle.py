@@ -15,6 +15,7 @@ from jointrain.bundle._description import (
     bundle_folder,
     describe_bundle,
     savable,
+    whole,
     with_digest,
     write_description,
 )
@@ -224,9 +225,13 @@ def read_bundle(path: str | Path, *, factories: Factories | None = None) -> Bund
     """
     folder = bundle_folder(path)
     content = describe_bundle(folder)
-    kind = content.get("kind")
-    remarks: list[str] = []
-    read: Callable[..., Model] = read_blend if "kind" in content else read_networks
+    kind, remarks = content.get("kind"), list[str]()
+    read: Callable[..., Model] = read_networks
     if kind == "modules":
         read = read_modules
+    elif kind == "blend":
+        read = read_blend
+    elif "kind" in content:
+        with whole(folder):
+            raise DamagedError("it is of a kind that this jointrain does not know")
     return Bundle(content, read(folder, content, factories or {}, remarks), tuple(remarks))

@@ -206,7 +206,7 @@ def _no_more_than(tensors: int, numbers: int) -> Iterator[None]:
     own, made = threading.get_ident(), [0, 0]
 
     def count(_module: nn.Module, _name: str, parameter: Tensor | None) -> None:
-        if parameter is None or threading.get_ident() != own:
+        if parameter is None or is_lazy(parameter) or threading.get_ident() != own:
             return
         made[0] += 1
         made[1] += parameter.numel()
