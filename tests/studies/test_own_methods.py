@@ -249,6 +249,28 @@ def test_an_own_network_needs_its_factory(table, tmp_path):
     assert loaded.recipe == model.recipe
 
 
+def tied(in_features, tasks, *, width=8):
+    first, second = torch.nn.Linear(width, width), torch.nn.Linear(width, width)
+    second.weight = first.weight
+    trunk = torch.nn.Sequential(torch.nn.Linear(in_features, width), first, torch.nn.Tanh(), second)
+    return HardSharing(trunk, {task.name: torch.nn.Linear(width, 1) for task in tasks})
+
+
+def test_tied_weights_are_saved_and_other_code_is_warned_of(table, tmp_path):
+    model = fit_table(table, replace(SMALL, network=tied))
+    save_bundle(model, tmp_path / "one")
+    loaded = load_bundle(tmp_path / "one", factories={"tied": tied})
+    assert _same_predictions(loaded, model, table)
+    again = loaded.parts[0].network.trunk
+    assert again[1].weight is again[3].weight
+
+    def other(in_features, tasks, *, width=8):
+        return tied(in_features, tasks, width=width)
+
+    with pytest.warns(UserWarning, match=rf"given for '{HERE}:tied' is not the code"):
+        load_bundle(tmp_path / "one", factories={"tied": other})
+
+
 SCRIPT = """
 import torch
 from jointrain import HardSharing, MLP, Recipe, Study, SupervisedTable
