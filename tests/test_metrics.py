@@ -10,7 +10,7 @@ import torchmetrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jointrain import Metric, Task
+from jointrain import InvalidInputError, Metric, Task
 from jointrain.metrics import (
     MULTICLASS_METRICS,
     MULTILABEL_METRICS,
@@ -25,6 +25,8 @@ from jointrain.metrics import (
     root_mean_squared_error,
 )
 from jointrain.task import KINDS
+from jointrain.task._count import mean_absolute_error, mean_poisson_deviance
+from jointrain.task._ordinal import quadratic_kappa
 
 seeds = st.integers(0, 10_000)
 counts = st.integers(2, 60)
@@ -201,3 +203,79 @@ def test_a_prediction_of_nan_has_no_score():
     labels = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     found = compute_metrics(MULTILABEL_METRICS, probabilities, labels)
     assert all(value != value for value in found.values()), found
+
+
+@given(seeds, st.integers(4, 60))
+def test_weighted_metrics_equal_scikit_learn(seed, n):
+    generator = _generator(seed)
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) * 10
+    w = weights.numpy()
+    y = torch.randn(n, generator=generator, dtype=torch.float64)
+    found = y + torch.randn(n, generator=generator, dtype=torch.float64)
+    assert root_mean_squared_error(found, y, weights) == pytest.approx(
+        reference.root_mean_squared_error(y, found, sample_weight=w)
+    )
+    assert r2(found, y, weights) == pytest.approx(reference.r2_score(y, found, sample_weight=w))
+    assert mean_absolute_error(found, y, weights) == pytest.approx(
+        reference.mean_absolute_error(y, found, sample_weight=w)
+    )
+    labels = torch.arange(n) % 2
+    # ties, too
+    chances = (torch.rand(n, generator=generator, dtype=torch.float64) * 8).round() / 10 + 0.05
+    assert roc_auc(chances, labels, weights) == pytest.approx(
+        reference.roc_auc_score(labels, chances, sample_weight=w)
+    )
+    assert binary_log_loss(chances, labels, weights) == pytest.approx(
+        reference.log_loss(labels, chances, sample_weight=w)
+    )
+    classes = torch.arange(n) % 3
+    shares = torch.rand(n, 3, generator=generator, dtype=torch.float64).softmax(1)
+    chosen = shares.argmax(1)
+    assert log_loss(shares, classes, weights) == pytest.approx(
+        reference.log_loss(classes, shares, sample_weight=w, labels=[0, 1, 2])
+    )
+    assert accuracy(shares, classes, weights) == pytest.approx(
+        reference.accuracy_score(classes, chosen, sample_weight=w)
+    )
+    assert macro_f1(shares, classes, weights) == pytest.approx(
+        reference.f1_score(classes, chosen, sample_weight=w, average="macro")
+    )
+    counts, rates = classes.double(), chances * 4
+    assert mean_poisson_deviance(rates, counts, weights) == pytest.approx(
+        reference.mean_poisson_deviance(counts, rates, sample_weight=w)
+    )
+    medians = (shares.cumsum(1)[:, :-1] < 0.5).sum(1)
+    assert quadratic_kappa(shares, classes, weights) == pytest.approx(
+        reference.cohen_kappa_score(medians, classes, weights="quadratic", sample_weight=w),
+        abs=1e-9,
+    )
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_metrics_of_every_kind_equal_those_of_repeated_rows(name):
+    size = 1 if name in ("regression", "count", "binary") else 3
+    if name == "custom":
+        return
+    task = Task(name, name) if size == 1 else Task(name, name, (0, 1, 2))
+    shape = (40, 5, 3) if name == "sequence" else (40, task.output_size)
+    prediction = task.predict(torch.randn(shape, generator=_generator(0), dtype=torch.float64))
+    high = 2 if name in ("binary", "multilabel") else 3
+    wide = {"sequence": (40, 5), "multilabel": (40, 3)}.get(name, (40,))
+    target = torch.randint(high, wide, generator=_generator(1)).double()
+    target[::7] = math.nan
+    weights = torch.arange(40) % 4
+    index = torch.repeat_interleave(torch.arange(40), weights)
+    expected = task.evaluate(prediction[index], target[index])
+    assert len(expected) > 1
+    for scale in (1.0, 1e-160, 1e160):
+        found = task.evaluate(prediction, target, weights.double() * scale)
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_metric_without_weights_is_refused_where_rows_weigh():
+    metric = Metric("worst", lambda prediction, target: 0.0, higher_is_better=False)
+    task = Task("a", "regression", metrics=(metric,))
+    rows = torch.zeros(3), torch.zeros(3)
+    assert task.evaluate(*rows, torch.ones(3)) == {"worst": 0.0}
+    with pytest.raises(InvalidInputError, match="metric 'worst' takes no weights"):
+        task.evaluate(*rows, torch.tensor([1.0, 2.0, 0.0]))

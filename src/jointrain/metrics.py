@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -25,7 +26,8 @@ class Metric:
     Args:
         name: What reports and result tables call it.
         compute: Maps (prediction, target) to one number, NaN where the figure is undefined (for
-            example ROC-AUC when only one class is present).
+            example ROC-AUC when only one class is present). Where rows weigh, it is called with
+            (prediction, target, weights), which it must take.
         higher_is_better: Which direction is an improvement.
         lowest, highest: Bounds of the figure; default none.
         percent_above: Below this, changes are reported as differences, for percentages of next to
@@ -33,11 +35,20 @@ class Metric:
     """
 
     name: str
-    compute: Callable[[Tensor, Tensor], float]
+    compute: Callable[..., float]
     higher_is_better: bool
     lowest: float = -math.inf
     highest: float = math.inf
     percent_above: float = 0.0
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether `compute` takes weights of rows as a third argument."""
+        try:
+            inspect.signature(self.compute).bind(None, None, None)
+        except TypeError:
+            return False
+        return True
 
     @classmethod
     def of(cls, metric: torchmetrics.Metric, name: str | None = None) -> Metric:
@@ -78,34 +89,37 @@ class Metric:
         )
 
 
-def root_mean_squared_error(prediction: Tensor, target: Tensor) -> float:
+def root_mean_squared_error(
+    prediction: Tensor, target: Tensor, weights: Tensor | None = None
+) -> float:
     """Return the root mean squared error, in the target's unit.
 
     Shape:
-        prediction, target: [b].
+        prediction, target, weights: [b].
     """
-    return float((prediction.double() - target.double()).square().mean().sqrt())
+    return math.sqrt(mean_over_rows((prediction.double() - target.double()).square(), weights))
 
 
-def r2(prediction: Tensor, target: Tensor) -> float:
+def r2(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return the coefficient of determination; NaN for fewer than two rows or a constant target.
 
     Shape:
-        prediction, target: [b].
+        prediction, target, weights: [b].
     """
     if len(target) < 2 or bool((target == target[0]).all()):
         return float("nan")
     # by hand, as torchmetrics takes sums of squares below 1e-4 for zero, whatever the unit
     prediction, target = prediction.double(), target.double()
-    unexplained = (target - prediction).square().sum()
-    return float(1 - unexplained / (target - target.mean()).square().sum())
+    mean = mean_over_rows(target, weights)
+    unexplained = mean_over_rows((target - prediction).square(), weights)
+    return 1 - unexplained / mean_over_rows((target - mean).square(), weights)
 
 
-def roc_auc(prediction: Tensor, target: Tensor) -> float:
+def roc_auc(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return the area under the ROC curve; NaN if a class is absent or a prediction is NaN.
 
     Shape:
-        prediction: [b], probability of the second class. target: [b], 0 or 1.
+        prediction: [b], probability of the second class. target: [b], 0 or 1. weights: [b].
 
     Source: Hanley & McNeil, "The meaning and use of the area under a receiver operating
         characteristic (ROC) curve", Radiology 143, 1982 (the area as a rank statistic).
@@ -115,6 +129,11 @@ def roc_auc(prediction: Tensor, target: Tensor) -> float:
     one_class = len(target) == 0 or bool((target == target[0]).all())
     if one_class or bool(prediction.isnan().any()):
         return float("nan")
+    if weights is not None:
+        from sklearn.metrics import roc_auc_score
+
+        labels, scores, of_rows = (t.double().cpu().numpy() for t in (target, prediction, weights))
+        return float(roc_auc_score(labels > 0.5, scores, sample_weight=of_rows))
     # by ranks, as scikit-learn's checks of its arguments take 50 times as long on a few rows
     positive = (target > 0.5).cpu().numpy()
     ranks = rankdata(prediction.double().cpu().numpy())
@@ -123,93 +142,116 @@ def roc_auc(prediction: Tensor, target: Tensor) -> float:
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def binary_log_loss(prediction: Tensor, target: Tensor) -> float:
+def binary_log_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return the mean negative log-likelihood, in nats; probabilities are kept 1e-7 off 0 and 1.
 
     Shape:
-        prediction: [b], probability of the second class. target: [b], 0 or 1.
+        prediction: [b], probability of the second class. target: [b], 0 or 1. weights: [b].
     """
     probability = prediction.double().clamp(1e-7, 1 - 1e-7)
-    return float(functional.binary_cross_entropy(probability, target.double()))
+    losses = functional.binary_cross_entropy(probability, target.double(), reduction="none")
+    return mean_over_rows(losses, weights)
 
 
-def log_loss(prediction: Tensor, target: Tensor) -> float:
+def log_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return the mean negative log-likelihood, in nats; probabilities are kept above 1e-7.
 
     Shape:
-        prediction: [b, c], probabilities. target: [b], class indices.
+        prediction: [b, c], probabilities. target: [b], class indices. weights: [b].
     """
-    return float(functional.nll_loss(prediction.double().clamp_min(1e-7).log(), target.long()))
+    logarithms = prediction.double().clamp_min(1e-7).log()
+    losses = functional.nll_loss(logarithms, target.long(), reduction="none")
+    return mean_over_rows(losses, weights)
 
 
-def accuracy(prediction: Tensor, target: Tensor) -> float:
+def accuracy(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return the share of rows whose most probable class is the target's; NaN if one is NaN.
 
     Shape:
         prediction: [b, ..., c], probabilities. target: [b, ...], class indices.
+        weights: as the target.
     """
     if bool(prediction.isnan().any()):
         return float("nan")
-    return float((prediction.argmax(-1) == target.long()).double().mean())
+    return mean_over_rows((prediction.argmax(-1) == target.long()).double(), weights)
 
 
-def macro_f1(prediction: Tensor, target: Tensor) -> float:
+def macro_f1(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return F1 averaged over the classes that occur in target or prediction; NaN if one is NaN.
 
     Shape:
-        prediction: [b, c], probabilities. target: [b], class indices.
+        prediction: [b, c], probabilities. target: [b], class indices. weights: [b].
     """
     from sklearn.metrics import f1_score
 
     if bool(prediction.isnan().any()):
         return float("nan")
-    labels = target.long().cpu().numpy()
-    return float(f1_score(labels, prediction.argmax(-1).cpu().numpy(), average="macro"))
+    labels, chosen = target.long().cpu().numpy(), prediction.argmax(-1).cpu().numpy()
+    of_rows = None if weights is None else weights.cpu().numpy()
+    return float(f1_score(labels, chosen, average="macro", sample_weight=of_rows))
 
 
-def _mean_over_labels(
-    metric: Callable[[Tensor, Tensor], float],
-) -> Callable[[Tensor, Tensor], float]:
+def _mean_over_labels(metric: Callable[..., float]) -> Callable[..., float]:
     """Average a one-label metric over the labels that have it; missing labels are NaN.
 
     It is NaN where a prediction is, which is no reason to leave a label out.
     """
 
-    def compute(prediction: Tensor, target: Tensor) -> float:
+    def compute(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
         values = []
         for label in range(target.shape[1]):
             labelled = ~target[:, label].isnan()
             if bool(prediction[labelled, label].isnan().any()):
                 return float("nan")
-            values.append(metric(prediction[labelled, label], target[labelled, label]))
+            of_rows = None if weights is None else weights[labelled]
+            values.append(metric(prediction[labelled, label], target[labelled, label], of_rows))
         return float(torch.tensor(values, dtype=torch.float64).nanmean())
 
     return compute
 
 
-def _sequence_log_loss(prediction: Tensor, target: Tensor) -> float:
-    probabilities = prediction.flatten(0, -2)
-    kept = target.flatten() != -100
-    return log_loss(probabilities[kept], target.flatten()[kept])
-
-
-def _sequence_accuracy(prediction: Tensor, target: Tensor) -> float:
+def _sequence_log_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     kept = target != -100
-    return accuracy(prediction[kept], target[kept])
+    return log_loss(prediction[kept], target[kept], _of_positions(weights, kept))
+
+
+def _sequence_accuracy(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
+    kept = target != -100
+    return accuracy(prediction[kept], target[kept], _of_positions(weights, kept))
+
+
+def _of_positions(weights: Tensor | None, kept: Tensor) -> Tensor | None:
+    """Return the weight of each position that is kept: that of its row."""
+    if weights is None:
+        return None
+    return weights.view(-1, *(1,) * (kept.ndim - 1)).expand_as(kept)[kept]
+
+
+def mean_over_rows(values: Tensor, weights: Tensor | None) -> float:
+    """Return the weighted mean; the plain one without weights.
+
+    Shape:
+        values, weights: [b], or any the same.
+    """
+    if weights is None:
+        return float(values.mean())
+    # by the largest weight first: a sum of huge ones is infinite
+    weights = weights.double() / weights.max()
+    return float((values * weights).sum() / weights.sum())
 
 
 _NEAR_ZERO = 0.1
 """Below this, a figure between 0 and 1 is reported by its difference."""
 
 
-def share_metric(name: str, compute: Callable[[Tensor, Tensor], float]) -> Metric:
+def share_metric(name: str, compute: Callable[..., float]) -> Metric:
     """Return a metric between 0 and 1, higher is better."""
     return Metric(
         name, compute, higher_is_better=True, lowest=0, highest=1, percent_above=_NEAR_ZERO
     )
 
 
-def log_loss_metric(name: str, compute: Callable[[Tensor, Tensor], float]) -> Metric:
+def log_loss_metric(name: str, compute: Callable[..., float]) -> Metric:
     """Return a log-loss; a hundredth of a nat is next to nothing."""
     return Metric(name, compute, higher_is_better=False, lowest=0, percent_above=0.01)
 
@@ -235,16 +277,38 @@ SEQUENCE_METRICS = (
 
 
 def compute_metrics(
-    metrics: tuple[Metric, ...], prediction: Tensor, target: Tensor
+    metrics: tuple[Metric, ...],
+    prediction: Tensor,
+    target: Tensor,
+    weights: Tensor | None = None,
 ) -> dict[str, float]:
     """Return every metric by name; NaN for all where no row is left.
 
+    Args:
+        metrics: What is computed.
+        prediction: Of labelled rows.
+        target: Likewise.
+        weights: How much each row counts, above 0; default all the same.
+
     Shape:
-        prediction: [b] or [b, ...]. target: [b] or [b, ...], labelled rows only.
+        prediction: [b] or [b, ...]. target: [b] or [b, ...]. weights: [b].
+
+    Raises:
+        InvalidInputError: There are weights, and a metric takes none.
     """
+    if weights is not None and len(weights) and bool((weights == weights[0]).all()):
+        weights = None
+    if weights is not None:
+        for metric in metrics:
+            if not metric.takes_weights:
+                raise InvalidInputError(
+                    f"metric {metric.name!r} takes no weights of rows; give its `compute` a third "
+                    "argument `weights`, or leave out the weights"
+                )
     if len(target) == 0:
         return {metric.name: float("nan") for metric in metrics}
+    of_rows = () if weights is None else (weights,)
     with warnings.catch_warnings():
         # scikit-learn and torchmetrics warn about classes absent from a fold; NaN already says so
         warnings.simplefilter("ignore")
-        return {metric.name: metric.compute(prediction, target) for metric in metrics}
+        return {metric.name: metric.compute(prediction, target, *of_rows) for metric in metrics}

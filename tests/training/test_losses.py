@@ -37,6 +37,24 @@ def test_losses_are_means_over_the_labelled_rows_of_each_batch(group_from):
     torch.testing.assert_close(losses, expected)
 
 
+@pytest.mark.parametrize("group_from", [None, 2])
+def test_losses_are_weighted_and_divided_by_the_labelled_rows(group_from):
+    network = HardSharing(
+        nn.Identity(), {name: nn.Linear(3, 1) for name in "ab"}, group_from=group_from
+    )
+    x, a, b = torch.randn(4, 3), torch.tensor([1.0, math.nan, 2.0, 0.0]), torch.randn(4)
+    w = torch.tensor([0.5, 9.0, 2.0, 0.25])
+    batch = Batch(TensorData(x, {"a": a, "b": b}, {"a": w}), ("a", "b"), (False, True))
+    outputs = network(x)
+    errors = (outputs["a"][:, 0] - a).square()
+    expected = {
+        "a": (0.5 * errors[0] + 2 * errors[2] + 0.25 * errors[3]) / 3,
+        "b": functional.mse_loss(outputs["b"][:, 0], b),
+    }
+    losses = compute_losses(network, TASKS, [batch])
+    torch.testing.assert_close({name: losses[name] for name in "ab"}, expected)
+
+
 class _Given(HardSharing):
     """A network whose outputs are its inputs."""
 

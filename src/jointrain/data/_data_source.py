@@ -20,7 +20,8 @@ class DataSource:
 
     A batch that is a mapping holds a target under each task's name (or the name that `targets`
     gives), and inputs under all the other names. A batch that is a tuple holds the inputs first and
-    then the targets: one for each task in their order, or one dictionary of them by task name.
+    then the targets: one for each task in their order, or one dictionary of them by task name,
+    after which the weights of the rows may follow.
 
     Args:
         data: `TensorData`; a torch ``DataLoader``, whose batches are taken as they come; a torch
@@ -30,6 +31,9 @@ class DataSource:
         inputs: Which entries of a mapping are the inputs. One name: that entry itself; several: a
             dictionary of them. Default: all that are no targets, and if it is one, that itself.
         targets: Under which entry of a mapping a task's target is; default the task's name.
+        weights: Under which entry of a mapping the weights of the rows are; default none. Those of
+            `TensorData` are its own. Weights that are read in batches are taken as they are: give
+            them a mean of about 1, or the losses are larger or smaller by it.
         batch_size: Rows in a batch; default the mixture's. A DataLoader has its own.
         collate_fn: Makes a batch of a list of rows; default that of torch. For data sets only.
         num_workers: Processes that read the rows; default 0: none. For data sets only.
@@ -45,6 +49,7 @@ class DataSource:
     batch_size: int | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
     num_workers: int = 0
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.in_memory or self.is_loader or self.has_rows or self.is_stream):
@@ -70,6 +75,11 @@ class DataSource:
         self._check_reading()
 
     def _check_reading(self) -> None:
+        if self.weights is not None and self.in_memory:
+            raise InvalidInputError(
+                "`weights` names an entry of batches, which TensorData has not; give "
+                "TensorData(inputs, targets, weights)"
+            )
         if self.is_loader and self.batch_size is not None:
             raise InvalidInputError(
                 "`batch_size` does not go with a DataLoader, which has its own; give its data set "
@@ -132,7 +142,7 @@ class DataSource:
         return None if self.rows is None else math.ceil(self.rows / batch_size)
 
     def read(self, batch: Any, tasks: Sequence[str], wanted: Sequence[str]) -> TensorData:
-        """Return the inputs of a batch and the targets of the wanted tasks.
+        """Return the inputs of a batch, the targets of the wanted tasks and the rows' weights.
 
         Args:
             batch: What the loader gave.
@@ -154,7 +164,34 @@ class DataSource:
                     f"the target of task {task!r} must be a tensor, got "
                     f"{type(found[task]).__name__}; give a collate_fn that makes one"
                 )
-        return TensorData(self.read_inputs(batch, tasks), {task: found[task] for task in wanted})
+        return TensorData(
+            self.read_inputs(batch, tasks),
+            {task: found[task] for task in wanted},
+            self._read_weights(batch, wanted),
+        )
+
+    def _read_weights(
+        self, batch: Any, wanted: Sequence[str]
+    ) -> Tensor | Mapping[str, Tensor] | None:
+        """Return the weights of a batch's rows: for all tasks, or by task."""
+        if isinstance(batch, Mapping):
+            if self.weights is None:
+                return None
+            found = _entry(batch, self.weights, None)
+        elif len(batch) == 3 and isinstance(batch[1], Mapping):
+            found = batch[2]
+        else:
+            return None
+        if isinstance(found, Tensor):
+            return found
+        if isinstance(found, Mapping):
+            found = {task: found[task] for task in wanted if task in found}
+            if all(isinstance(one, Tensor) for one in found.values()):
+                return found
+        raise InvalidInputError(
+            f"the weights of a batch must be a tensor, or tensors by task, got "
+            f"{type(found).__name__}; give a collate_fn that makes one"
+        )
 
     def read_inputs(self, batch: Any, tasks: Sequence[str]) -> Any:
         """Return the inputs of a batch that may hold no targets.
@@ -168,7 +205,7 @@ class DataSource:
             return _entry(batch, self.inputs, None)
         if self.inputs is not None:
             return {name: _entry(batch, name, None) for name in self.inputs}
-        targets = {self.targets.get(task, task) for task in tasks}
+        targets = {self.targets.get(task, task) for task in tasks} | {self.weights}
         rest = {name: value for name, value in batch.items() if name not in targets}
         if not rest:
             raise InvalidInputError(f"a batch has nothing but the targets {', '.join(batch)}")
@@ -201,7 +238,7 @@ def _targets_of_tuple(batch: Any, tasks: Sequence[str], wanted: Sequence[str]) -
             f"{type(batch).__name__} {shape}".rstrip()
         )
     targets = batch[1:]
-    if len(targets) == 1 and isinstance(targets[0], Mapping):
+    if len(targets) <= 2 and isinstance(targets[0], Mapping):
         return {task: _entry(targets[0], task, task) for task in wanted}
     if len(targets) == 1 and len(tasks) > 1 and isinstance(targets[0], (tuple, list)):
         targets = targets[0]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 from jointrain.task import TargetColumns
 
 
@@ -22,13 +22,18 @@ class TensorData:
             of tensors, nested at will.
         targets: A target for each task, first dimension n. Missing labels are NaN in floating-point
             targets and -100 in integer ones.
+        weights: How much each row counts, 0 or more: [n] for all tasks, or {task: [n]} for some,
+            the others' rows being equal. A weight of 0 leaves a label out. Default: all are equal.
+            A trainer divides them by their mean over the task's labelled rows.
 
     Raises:
-        InvalidInputError: A target has another number of rows than the inputs, or there is no row.
+        InvalidInputError: A target or the weights have another number of rows than the inputs, the
+            weights name what is no target, or there is no row.
     """
 
     inputs: Any
     targets: Mapping[str, Tensor]
+    weights: Tensor | Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         rows = count_rows(self.inputs)
@@ -43,6 +48,33 @@ class TensorData:
                     f"the target of task {name!r} has {len(target)} rows, the inputs have "
                     f"{rows}; give both the same rows, missing labels as NaN or -100"
                 )
+        if self.weights is not None:
+            self._check_weights(rows)
+
+    def _check_weights(self, rows: int) -> None:
+        weights = self.weights
+        if isinstance(weights, TargetColumns):
+            weights = {weights.names[0]: weights.values_together[:, 0]}
+        elif isinstance(weights, Tensor):
+            weights = {"": weights}
+        for name, one in (weights or {}).items():
+            if name and name not in self.targets:
+                raise InvalidInputError(
+                    f"there are weights for {name!r}, which has no target"
+                    f"{closest(name, self.targets)}"
+                )
+            if tuple(one.shape) != (rows,):
+                whose = f" of task {name!r}" if name else ""
+                raise InvalidInputError(
+                    f"the weights{whose} must be one number a row, [{rows}], got shape "
+                    f"{list(one.shape)}"
+                )
+
+    def weights_of(self, task: str) -> Tensor | None:
+        """Return the weights of a task's rows, [n]; None if all rows are equal."""
+        if self.weights is None or isinstance(self.weights, Tensor):
+            return self.weights
+        return self.weights.get(task)
 
     def __len__(self) -> int:
         """Return the number of rows, n."""
@@ -55,38 +87,50 @@ class TensorData:
 
     def take(self, rows: Tensor) -> TensorData:
         """Return the data of the given row numbers."""
-        targets: Mapping[str, Tensor]
-        if isinstance(self.targets, TargetColumns):
-            targets = self.targets.take(rows)
-        else:
-            targets = {name: y.index_select(0, rows) for name, y in self.targets.items()}
-        return TensorData(map_tensors(lambda x: x.index_select(0, rows), self.inputs), targets)
+        return self._changed(lambda y: y.take(rows), lambda x: x.index_select(0, rows))
 
     def only(self, tasks: Sequence[str]) -> TensorData:
         """Return the data with the targets of the named tasks alone."""
-        if isinstance(self.targets, TargetColumns):
-            return TensorData(self.inputs, self.targets.only(tasks))
-        return TensorData(self.inputs, {name: self.targets[name] for name in tasks})
+        targets = (
+            self.targets.only(tasks)
+            if isinstance(self.targets, TargetColumns)
+            else {name: self.targets[name] for name in tasks}
+        )
+        weights = self.weights
+        if isinstance(weights, TargetColumns):
+            weights = weights.only(tasks)
+        elif isinstance(weights, Mapping):
+            weights = {name: weights[name] for name in tasks if name in weights}
+        return TensorData(self.inputs, targets, weights)
 
     def part(self, start: int, end: int) -> TensorData:
         """Return the rows from `start` to before `end`, views of the same memory."""
-        targets: Mapping[str, Tensor]
-        if isinstance(self.targets, TargetColumns):
-            targets = self.targets.part(start, end)
-        else:
-            targets = {name: y[start:end] for name, y in self.targets.items()}
-        return TensorData(map_tensors(lambda x: x[start:end], self.inputs), targets)
+        return self._changed(lambda y: y.part(start, end), lambda x: x[start:end])
 
     def to(self, device: torch.device) -> TensorData:
         """Return the data on `device`; many alike targets lie side by side there."""
-        targets = TargetColumns.of(self.targets)
-        if isinstance(targets, TargetColumns):
-            inputs = map_tensors(lambda x: x.to(device), self.inputs)
-            return TensorData(inputs, targets.to(device))
-        return TensorData(
-            map_tensors(lambda x: x.to(device), self.inputs),
-            {name: y.to(device) for name, y in targets.items()},
-        )
+        targets, weights = TargetColumns.of(self.targets), self.weights
+        if isinstance(weights, Mapping):
+            weights = TargetColumns.of(weights)
+        data = TensorData(self.inputs, targets, weights)
+        return data._changed(lambda y: y.to(device), lambda x: x.to(device))
+
+    def _changed(
+        self,
+        columns: Callable[[TargetColumns], TargetColumns],
+        one: Callable[[Tensor], Tensor],
+    ) -> TensorData:
+        """Return the data with every tensor changed: side by side ones in one go."""
+
+        def change(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            if isinstance(values, TargetColumns):
+                return columns(values)
+            return {name: one(tensor) for name, tensor in values.items()}
+
+        weights = self.weights
+        if weights is not None:
+            weights = one(weights) if isinstance(weights, Tensor) else change(weights)
+        return TensorData(map_tensors(one, self.inputs), change(self.targets), weights)
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:

@@ -148,7 +148,15 @@ class Network(nn.Module, ABC):
         del tasks
         return None
 
-    def loss(self, task: Task, output: Tensor, target: Tensor, *, complete: bool = False) -> Tensor:
+    def loss(
+        self,
+        task: Task,
+        output: Tensor,
+        target: Tensor,
+        *,
+        complete: bool = False,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """Return the task's mean loss over the labelled rows, a scalar.
 
         Networks whose training output is not what `Task.loss` takes (ensembles) say here what
@@ -159,14 +167,16 @@ class Network(nn.Module, ABC):
             output: What the network gave for it.
             target: The targets, missing labels marked.
             complete: Promise that every row has a label, which saves the mask.
+            weights: What each row's loss is multiplied by, [b]; it is given where rows weigh.
         """
-        return task.loss(output, target, complete=complete)
+        return task.loss(output, target, complete=complete, weights=weights)
 
     def losses(
         self,
         tasks: Mapping[str, Task],
         outputs: Mapping[tuple[str, ...], Tensor],
         targets: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None = None,
     ) -> tuple[tuple[str, ...], Tensor]:
         """Return the mean losses of all tasks at once: one masked loss for each group.
 
@@ -174,6 +184,7 @@ class Network(nn.Module, ABC):
             tasks: The tasks by name.
             outputs: What the network gave with ``grouped=True``.
             targets: Each task's targets, missing labels marked.
+            weights: What each row's loss is multiplied by, [b] for each task; default 1.
 
         Shape:
             returns: the names of the tasks, and their losses, [t], in the same order.
@@ -184,11 +195,19 @@ class Network(nn.Module, ABC):
             if len(members) == 1:
                 (name,) = members
                 names.append(name)
-                losses.append(self.loss(tasks[name], output, targets[name])[None])
+                task, target = tasks[name], targets[name]
+                # weights are not named where there are none: a loss of one's own may take none
+                loss = (
+                    self.loss(task, output, target)
+                    if weights is None
+                    else self.loss(task, output, target, weights=weights[name])
+                )
+                losses.append(loss[None])
                 continue
-            for found, loss in masked_losses([tasks[n] for n in members], output, targets):
+            of_group = [tasks[n] for n in members]
+            for found, of_found in masked_losses(of_group, output, targets, weights):
                 names.extend(found)
-                losses.append(loss)
+                losses.append(of_found)
         return tuple(names), losses[0] if len(losses) == 1 else torch.cat(losses)
 
     def all_parts(self) -> list[Part]:

@@ -131,14 +131,25 @@ class TabM(Network):
         """Return the trunk of all members."""
         return [Part(("trunk",), self.task_names, self.trunk)]
 
-    def loss(self, task: Task, output: Tensor, target: Tensor, *, complete: bool = False) -> Tensor:
+    def loss(
+        self,
+        task: Task,
+        output: Tensor,
+        target: Tensor,
+        *,
+        complete: bool = False,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """Return the mean over members of each one's loss.
 
         Shape:
-            output: [b, k, o] in training, [b, o] in evaluation. target: [b, ...]. returns: [].
+            output: [b, k, o] in training, [b, o] in evaluation. target: [b, ...]. weights: [b].
+            returns: [].
         """
         if self.training:
             members = output.shape[1]
             output = output.flatten(0, 1)  # [b k, o]
             target = target.repeat_interleave(members, 0)
-        return task.loss(output, target, complete=complete)
+            if weights is not None:
+                weights = weights.repeat_interleave(members, 0)
+        return task.loss(output, target, complete=complete, weights=weights)

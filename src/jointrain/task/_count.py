@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jointrain.errors import InvalidInputError
-from jointrain.metrics import REGRESSION_METRICS, Metric
+from jointrain.metrics import REGRESSION_METRICS, Metric, mean_over_rows
 from jointrain.task._kind import NumberKind, as_vector, filled_labels
 from jointrain.task._stacked_loss import StackedLoss
 
@@ -123,20 +123,22 @@ def _offset(target: Tensor) -> Tensor:
     return torch.xlogy(target, target) - target
 
 
-def mean_poisson_deviance(prediction: Tensor, target: Tensor) -> float:
+def mean_poisson_deviance(
+    prediction: Tensor, target: Tensor, weights: Tensor | None = None
+) -> float:
     r"""Return the mean of :math:`2 (y \ln (y / r) - y + r)`; rates are kept above 1e-7.
 
     Shape:
-        prediction: [b], rates r >= 0. target: [b], y >= 0.
+        prediction: [b], rates r >= 0. target: [b], y >= 0. weights: [b].
     """
     rate, count = prediction.double().clamp_min(_SMALLEST_RATE), target.double()
-    return float(2 * (rate + _offset(count) - count * rate.log()).mean())
+    return mean_over_rows(2 * (rate + _offset(count) - count * rate.log()), weights)
 
 
-def mean_absolute_error(prediction: Tensor, target: Tensor) -> float:
+def mean_absolute_error(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return the mean absolute error, in the target's unit.
 
     Shape:
-        prediction, target: [b].
+        prediction, target, weights: [b].
     """
-    return float((prediction.double() - target.double()).abs().mean())
+    return mean_over_rows((prediction.double() - target.double()).abs(), weights)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from jointrain.errors import InvalidInputError
-from jointrain.metrics import Metric, share_metric
+from jointrain.metrics import Metric, mean_over_rows, share_metric
 from jointrain.task._kind import Classes, ClassKind, filled_labels
 from jointrain.task._stacked_loss import StackedLoss
 
@@ -181,38 +181,41 @@ def _median(probabilities: Tensor) -> Tensor:
     return (probabilities.double().cumsum(-1)[..., :-1] < 0.5 - 1e-9).sum(-1)
 
 
-def ranked_probability_score(prediction: Tensor, target: Tensor) -> float:
+def ranked_probability_score(
+    prediction: Tensor, target: Tensor, weights: Tensor | None = None
+) -> float:
     """Return the mean over rows and thresholds of the squared error of P(y <= k).
 
     Shape:
-        prediction: [b, c], probabilities. target: [b], class indices.
+        prediction: [b, c], probabilities. target: [b], class indices. weights: [b].
 
     Source: Epstein, "A Scoring System for Probability Forecasts of Ranked Categories", Journal of
         Applied Meteorology 8, 1969; in the form of Murphy, ibid. 10, 1971, divided by c - 1.
     """
     cumulative = prediction.double().cumsum(-1)[:, :-1]
     levels = torch.arange(cumulative.shape[1], device=target.device)
-    return float((cumulative - (target.long()[:, None] <= levels).double()).square().mean())
+    errors = cumulative - (target.long()[:, None] <= levels).double()
+    return mean_over_rows(errors.square().mean(1), weights)
 
 
-def mean_rank_error(prediction: Tensor, target: Tensor) -> float:
+def mean_rank_error(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return the mean difference of the ranks of the median class and the target.
 
     Shape:
-        prediction: [b, c], probabilities. target: [b], class indices.
+        prediction: [b, c], probabilities. target: [b], class indices. weights: [b].
     """
     if bool(prediction.isnan().any()):
         return float("nan")
-    return float((_median(prediction) - target.long()).abs().double().mean())
+    return mean_over_rows((_median(prediction) - target.long()).abs().double(), weights)
 
 
-def quadratic_kappa(prediction: Tensor, target: Tensor) -> float:
+def quadratic_kappa(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Return Cohen's kappa of the median class with quadratic weights.
 
     NaN where predictions and targets are all of one class.
 
     Shape:
-        prediction: [b, c], probabilities. target: [b], class indices.
+        prediction: [b, c], probabilities. target: [b], class indices. weights: [b].
 
     Source: Cohen, "Weighted kappa", Psychological Bulletin 70, 1968.
     """
@@ -220,14 +223,16 @@ def quadratic_kappa(prediction: Tensor, target: Tensor) -> float:
         return float("nan")
     chosen, wanted = _median(prediction).double(), target.double()
     # 1 minus the mean square of differences over that of independent draws
-    apart, wanted_apart = chosen - chosen.mean(), wanted - wanted.mean()
-    shared = 2 * (apart * wanted_apart).mean()
-    expected = apart.square().mean() + wanted_apart.square().mean()
-    expected = expected + (chosen.mean() - wanted.mean()).square()
-    return float(shared / expected) if bool(expected > 0) else float("nan")
+    means = mean_over_rows(chosen, weights), mean_over_rows(wanted, weights)
+    apart, wanted_apart = chosen - means[0], wanted - means[1]
+    shared = 2 * mean_over_rows(apart * wanted_apart, weights)
+    expected = mean_over_rows(apart.square() + wanted_apart.square(), weights)
+    expected += (means[0] - means[1]) ** 2
+    # ranks are whole numbers: less is what rounding leaves of equal ones
+    return shared / expected if expected > 1e-20 else float("nan")
 
 
-def _median_accuracy(prediction: Tensor, target: Tensor) -> float:
+def _median_accuracy(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     if bool(prediction.isnan().any()):
         return float("nan")
-    return float((_median(prediction) == target.long()).double().mean())
+    return mean_over_rows((_median(prediction) == target.long()).double(), weights)

@@ -219,26 +219,38 @@ class Task:
             return self._own_losses(output, target)
         return self.rules.losses(output, target)
 
-    def loss(self, output: Tensor, target: Tensor, *, complete: bool = False) -> Tensor:
+    def loss(
+        self,
+        output: Tensor,
+        target: Tensor,
+        *,
+        complete: bool = False,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """Return the mean loss over the labelled rows, a scalar; zero if no row has a label.
 
         Args:
             output: What the head gave.
             target: The targets, missing labels marked.
             complete: Promise that every row has a label, which saves the mask.
+            weights: What each row's loss is multiplied by; default 1. The sum is divided by the
+                number of labelled rows, whatever they weigh: weights of mean 1 over all rows keep
+                the loss of a batch an unbiased estimate, also in batches of one row.
 
         Shape:
-            output: [b, o] ([b, s, c] for sequences). target: [b] or [b, ...]. returns: [].
+            output: [b, o] ([b, s, c] for sequences). target: [b] or [b, ...]. weights: [b].
+            returns: [].
         """
         if complete:
-            return self.unreduced_loss(output, target).mean()
+            return _weighted(self.unreduced_loss(output, target), weights).mean()
         labelled = self.labelled(target)
         if self.loss_function is not None:
             # a user's loss never sees a row without a label
             if not bool(labelled.any()):
                 return output.sum() * 0.0
-            return self._own_losses(output[labelled], target[labelled]).mean()
-        losses = self.unreduced_loss(output, target)
+            losses = self._own_losses(output[labelled], target[labelled])
+            return _weighted(losses, None if weights is None else weights[labelled]).mean()
+        losses = _weighted(self.unreduced_loss(output, target), weights)
         return torch.where(labelled, losses, 0.0).sum() / labelled.sum().clamp_min(1)
 
     def _own_losses(self, output: Tensor, target: Tensor) -> Tensor:
@@ -269,18 +281,35 @@ class Task:
         """
         return self.rules.predict(output)
 
-    def evaluate(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
+    def evaluate(
+        self, prediction: Tensor, target: Tensor, weights: Tensor | None = None
+    ) -> dict[str, float]:
         """Return the task's metrics over the labelled rows, by name.
 
+        Args:
+            prediction: As `predict` gives it.
+            target: The targets, missing labels marked.
+            weights: How much each row counts, default all the same. Rows of weight 0 are left out.
+
         Shape:
-            prediction: as `predict` gives it. target: [b] or [b, ...]. The metrics see multilabel
+            prediction: [b] or [b, ...]. target: [b] or [b, ...]. The metrics see multilabel
             targets as numbers (missing: NaN), sequences as integers (missing: -100), and a target
-            of one column as a vector.
+            of one column as a vector. weights: [b].
+
+        Raises:
+            InvalidInputError: There are weights, and a metric of one's own takes none.
         """
         labelled = self.labelled(target)
+        if weights is not None:
+            labelled = labelled & (weights > 0)
+            weights = weights[labelled]
         assert self.metrics is not None
         target = self.rules.standard_target(target[labelled])
-        return compute_metrics(self.metrics, prediction[labelled], target)
+        return compute_metrics(self.metrics, prediction[labelled], target, weights)
+
+
+def _weighted(losses: Tensor, weights: Tensor | None) -> Tensor:
+    return losses if weights is None else losses * weights.to(losses.dtype)
 
 
 def _labels(classes: int | Sequence[Label]) -> tuple[Label, ...]:

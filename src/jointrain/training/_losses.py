@@ -30,13 +30,17 @@ def compute_losses(
         batches: One batch or several, no task in two of them.
 
     Shape:
-        returns: [] each, the mean over the rows that have the task's label.
+        returns: [] each, the mean over the rows that have the task's label, of losses times
+            weights.
     """
     losses: dict[str, Tensor] = {}
     for batch in batches:
+        weights = batch.weights
+        # none is named where there are none, as networks of one's own may take none
         if len(network.heads.groups):
             grouped = network(batch.data.inputs, batch.tasks, grouped=True)
-            names, values = network.losses(tasks, grouped, batch.data.targets)
+            every = {} if weights is None else {"weights": weights}
+            names, values = network.losses(tasks, grouped, batch.data.targets, **every)
             together = TaskLosses(names, values)
             if len(batches) == 1:
                 return together
@@ -44,8 +48,13 @@ def compute_losses(
             continue
         outputs = network(batch.data.inputs, batch.tasks)
         for name, complete in zip(batch.tasks, batch.complete, strict=True):
+            weighted = {} if weights is None else {"weights": weights[name]}
             losses[name] = network.loss(
-                tasks[name], outputs[name], batch.data.targets[name], complete=complete
+                tasks[name],
+                outputs[name],
+                batch.data.targets[name],
+                complete=complete,
+                **weighted,
             )
     return losses
 
@@ -91,7 +100,7 @@ def validation_losses(
     *,
     calibrated: bool = False,
 ) -> dict[str, float]:
-    """Return each task's loss over all labelled rows; tasks without any are left out.
+    """Return each task's weighted mean loss over all labelled rows; tasks without any are left out.
 
     Args:
         network: Maps inputs to outputs by task; left in evaluation mode.
@@ -108,24 +117,31 @@ def validation_losses(
     network.eval()
     sums: dict[str, list[Tensor]] = {}
     counts: dict[str, list[Tensor]] = {}
+    totals: dict[str, list[Tensor]] = {}
     for batch in batches:
         outputs = network(batch.data.inputs, batch.tasks)
         for name in batch.tasks:
             target = batch.data.targets[name]
-            count = tasks[name].labelled(target).sum()
+            weights = None if batch.weights is None else batch.weights[name]
+            labelled = tasks[name].labelled(target)
+            count = labelled.sum()
             if calibrated and has_temperature(tasks[name]):
-                part = _sums_by_temperature(tasks[name], outputs[name], target)
+                part = _sums_by_temperature(tasks[name], outputs[name], target, weights)
             else:
-                part = tasks[name].loss(outputs[name], target).double() * count
+                loss = tasks[name].loss(outputs[name], target, weights=weights)
+                part = loss.double() * count
             sums.setdefault(name, []).append(part)
             counts.setdefault(name, []).append(count)
-    means = {}
+            weight = count if weights is None else (weights * labelled).sum()
+            totals.setdefault(name, []).append(weight.double())
+    means: dict[str, float] = {}
     for name in sums:
-        total = int(torch.stack(counts[name]).sum())
+        number = int(torch.stack(counts[name]).sum())
+        total = float(torch.stack(totals[name]).sum())
         if total:
             found = torch.stack(sums[name]).sum(0)
             if found.ndim:
-                found += temperature_penalties().to(found.device)
+                found += temperature_penalties().to(found.device) * (total / number)
             means[name] = float(found.min()) / total
     return means
 
@@ -143,11 +159,15 @@ def has_temperature(task: Task) -> bool:
     return task.loss_function is None and task.rules.outputs_are_logits
 
 
-def _sums_by_temperature(task: Task, output: Tensor, target: Tensor) -> Tensor:
+def _sums_by_temperature(
+    task: Task, output: Tensor, target: Tensor, weights: Tensor | None
+) -> Tensor:
     """Return the sum of the losses of the labelled rows at each of the temperatures, [k]."""
     temperatures = output.new_tensor(TEMPERATURES)[:, None, None]
     losses = task.unreduced_loss(
         (output / temperatures).flatten(0, 1), torch.cat([target] * len(TEMPERATURES))
     )
     losses = losses.view(len(TEMPERATURES), -1)
+    if weights is not None:
+        losses = losses * weights.to(losses.dtype)
     return torch.where(task.labelled(target), losses, 0.0).sum(1).double()

@@ -112,6 +112,8 @@ class NetworkModel:
     ) -> dict[str, dict[str, float]]:
         """Return each task's metrics over its labelled rows, by task and metric name.
 
+        Rows count by their weights, where the data have some.
+
         Args:
             data: One data set with the targets of all tasks (missing labels allowed), a data set
                 for each task by name, or a `Mixture`, whose sets are gone through once.
@@ -134,14 +136,19 @@ class NetworkModel:
         )
         predictions: dict[str, list[Tensor]] = {name: [] for name in wanted}
         targets: dict[str, list[Tensor]] = {name: [] for name in wanted}
+        weights: dict[str, list[Tensor]] = {name: [] for name in wanted}
         for batch in sets.serving(wanted).once():
             found = self.predict(batch.data.inputs, batch.tasks)
             for name in batch.tasks:
                 predictions[name].append(found[name])
                 targets[name].append(batch.data.targets[name].cpu())
+                if batch.weights is not None:
+                    weights[name].append(batch.weights[name].cpu())
         return {
             name: by_name[name].evaluate(
-                joined(by_name[name], predictions[name]), joined(by_name[name], targets[name])
+                joined(by_name[name], predictions[name]),
+                joined(by_name[name], targets[name]),
+                torch.cat(weights[name]) if weights[name] else None,
             )
             for name in wanted
         }

@@ -398,6 +398,8 @@ class Trainer:
     ) -> dict[str, dict[str, float]]:
         """Return each task's metrics over its labelled rows, by task and metric name.
 
+        Rows count by their weights, where the data have some.
+
         Args:
             data: As `fit` takes them; a mixture's sets are gone through once.
             tasks: Which tasks; default all that are not auxiliary.

@@ -26,7 +26,13 @@ TOLERANCE = 1e-7
 """Adam turns a gradient that is zero but for rounding, 1e-17, into 1e-9 of its learning rate."""
 
 
-def make_data(rows: int, features: int = 5, seed: int = 0, dtype=torch.float64) -> TensorData:
+def make_data(
+    rows: int,
+    features: int = 5,
+    seed: int = 0,
+    dtype=torch.float64,
+    rows_weigh: bool | tuple[str, ...] = False,
+) -> TensorData:
     """Related tasks with labels missing here and there, of some far more than of others."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, features, generator=generator, dtype=dtype)
@@ -49,7 +55,13 @@ def make_data(rows: int, features: int = 5, seed: int = 0, dtype=torch.float64) 
     targets["tags"][::4, 1] = torch.nan
     targets["tags"][::8] = torch.nan
     targets["box"][2::9, 0] = torch.nan
-    return TensorData(x, targets)
+    weights = None
+    if rows_weigh:
+        weights = 3 * torch.rand(rows, generator=generator, dtype=torch.float64)
+        weights[::5] = 0
+        if isinstance(rows_weigh, tuple):
+            weights = {name: weights.roll(k) for k, name in enumerate(rows_weigh)}
+    return TensorData(x, targets, weights)
 
 
 def make_run(
@@ -67,6 +79,7 @@ def make_run(
     balancer: str | None = None,
     dtype: torch.dtype = torch.float64,
     first_half: int = 0,
+    rows_weigh: bool | tuple[str, ...] = False,
     **settings,
 ) -> Run:
     torch.manual_seed(seed)
@@ -83,8 +96,9 @@ def make_run(
         seed=seed,
         **arguments,
     )
-    data = make_data(rows, features, seed=1, dtype=dtype).only(tasks)
-    check = make_data(37, features, seed=2, dtype=dtype).only(tasks) if validated else None
+    options = {"dtype": dtype, "rows_weigh": rows_weigh}
+    data = make_data(rows, features, seed=1, **options).only(tasks)
+    check = make_data(37, features, seed=2, **options).only(tasks) if validated else None
     halves = CrossFittedWeights(check, first_half) if check is not None and first_half else None
     return Run(trainer, data, check, halves)
 

@@ -70,6 +70,14 @@ CASES = {
         "optimizer": OptimizerSettings(learning_rate=0.03),
     },
     "a half without labels": {"first_half": 1, "tasks": ("price",), "schedule": Separate()},
+    "rows weigh": {"rows_weigh": True},
+    "rows weigh for some": {
+        "rows_weigh": ("price", "kind"), "calibrated": True, "schedule": Alternating(),
+    },
+    "rows weigh in halves": {
+        "rows_weigh": True, "first_half": 15, "calibrated": True, "balancer": "uncertainty",
+        "optimizer": OptimizerSettings(learning_rate=0.03),
+    },
     "no normalisation": {"normalize": False},
     "shallow": {"depth": 1, "width": 8},
     "all rows in a batch": {"batch_size": 500, "steps": 60},

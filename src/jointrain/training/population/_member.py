@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from jointrain.balancing import LossWeighting
+from jointrain.data import TensorData
+from jointrain.task import Task
 from jointrain.training import Joint, Separate
 from jointrain.training._early_stopping import BestScore
 from jointrain.training._optimizer import learning_rate_factor
@@ -15,6 +19,7 @@ from jointrain.training._run import Run
 from jointrain.training.population._member_draws import Draws
 from jointrain.training.population._stacked_balancers import MemberBalancer
 from jointrain.training.population._stacked_optimizer import OptimizerKind, optimizer_kind
+from jointrain.training.sampling import weigh_rows
 
 SCORES = 3
 """Scores of a member: of all its validation rows, and of either half of them."""
@@ -23,7 +28,13 @@ SCORES = 3
 class Member:
     """A run, and how far it has got.
 
+    Args:
+        run: What is trained.
+        weigh: As `weigh_rows`, which is the default; runs whose data it gives as the same objects
+            share them.
+
     Attributes:
+        weighted: Whether its rows weigh.
         slots: The slot of each task, by name; given when it is stacked.
         train_rows, validation_rows: The first rows of its data in inputs and in targets; likewise.
         initial: Validation losses before training, by score.
@@ -34,8 +45,18 @@ class Member:
     train_rows: tuple[int, int]
     validation_rows: tuple[int, int]
 
-    def __init__(self, run: Run) -> None:
+    def __init__(
+        self,
+        run: Run,
+        weigh: Callable[[TensorData, Sequence[Task]], TensorData] = weigh_rows,
+    ) -> None:
+        tasks = list(run.trainer.tasks.values())
+        validation = None if run.validation is None else weigh(run.validation, tasks)
+        run = replace(run, train=weigh(run.train, tasks), validation=validation)
         self.run = run
+        self.weighted = run.train.weights is not None or (
+            validation is not None and validation.weights is not None
+        )
         self.trainer = trainer = run.trainer
         session = trainer.begin(run.train, run.validation)
         assert session.schedule is not None

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from jointrain.data import TensorData
+from jointrain.task import Task
 from jointrain.training import Merge, Trainer
 from jointrain.training._device import threads_for
 from jointrain.training._run import Run, fit_one_by_one
@@ -20,6 +22,7 @@ from jointrain.training.population._member import Member
 from jointrain.training.population._stack import Stack, alike, pays
 from jointrain.training.population._vmapped_network import multiplications
 from jointrain.training.population._why_not_stacked import why_not_stacked
+from jointrain.training.sampling import weigh_rows
 
 Progress = Callable[[float, int], None]
 """Told how many runs are done, with parts of those that are being trained, and of how many."""
@@ -46,7 +49,16 @@ def fit_population(
     Raises:
         InvalidInputError: As in `Trainer.fit`.
     """
-    members = [Member(run) for run in runs]
+    known: dict[object, TensorData] = {}
+
+    def weigh(data: TensorData, tasks: Sequence[Task]) -> TensorData:
+        key = id(data), tuple(tasks)
+        if key not in known:
+            known[key] = weigh_rows(data, tasks)
+        return known[key]
+
+    members = [Member(run, weigh) for run in runs]
+    known.clear()
     before = 0
     for group in alike(members):
         if size is None and not pays(group):

@@ -72,7 +72,7 @@ class Stack:
     def __init__(self, members: Sequence[Member], size: int | None = None) -> None:
         wanted = [[slot_of(task) for task in m.trainer.tasks.values()] for m in members]
         slots = [[slot for slot in of_one if slot is not None] for of_one in wanted]
-        losses = StackedLosses(common_slots(slots))
+        losses = StackedLosses(common_slots(slots), any(member.weighted for member in members))
         for member, needed in zip(members, slots, strict=True):
             chosen = places(needed, losses.slots)
             member.slots = dict(zip(member.trainer.tasks, chosen, strict=True))

@@ -27,7 +27,7 @@ class StackedData:
 
     Attributes:
         inputs: [n, i].
-        targets: [m, 2 c].
+        targets: [m, 2 c], or [m, 3 c] where rows weigh.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class StackedData:
         self._losses = losses
         self._width = width
         self._inputs = [torch.zeros(1, width, dtype=dtype)]
-        self._targets = [torch.zeros(1, 2 * losses.targets, dtype=dtype)]
+        self._targets = [torch.zeros(1, losses.table_width, dtype=dtype)]
         self._known: dict[object, int] = {}
         self._ends = [1, 1]
         for member in members:
@@ -59,13 +59,14 @@ class StackedData:
 
         def table() -> Tensor:
             chosen = {
-                slot: (task, data.targets[task.name])
+                slot: (task, data.targets[task.name], data.weights_of(task.name))
                 for task, slot in zip(tasks, slots, strict=True)
             }
             return self._losses.table(len(data), chosen, inputs.dtype)
 
         of_targets = tuple(
-            (id(data.targets[task.name]), slot) for task, slot in zip(tasks, slots, strict=True)
+            (id(data.targets[task.name]), id(data.weights_of(task.name)), slot)
+            for task, slot in zip(tasks, slots, strict=True)
         )
         return (
             self._place(id(inputs), padded, self._inputs, 0),

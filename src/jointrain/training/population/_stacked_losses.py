@@ -69,10 +69,15 @@ class StackedLosses:
 
     Args:
         slots: As `common_slots` gives them.
+        weighted: Whether rows may weigh.
+
+    Attributes:
+        table_width: Columns of what `table` returns.
     """
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    def __init__(self, slots: Sequence[Slot], weighted: bool = False) -> None:
         self.slots = tuple(slots)
+        self.weighted = weighted
         self._groups: list[_Group] = []
         output = target = 0
         self.columns: list[slice] = []
@@ -92,59 +97,81 @@ class StackedLosses:
             ]
             output, target = output + count * slot.width, target + count * wide
         self.outputs, self.targets = output, target
+        self.table_width = (3 if weighted else 2) * target
         widths = torch.tensor([slot.width for slot in slots])
         self._slot_of_column = torch.arange(len(slots)).repeat_interleave(widths)
         self._one_column_each = output == len(slots)
 
     def table(
-        self, rows: int, tasks: Mapping[int, tuple[Task, Tensor]], dtype: torch.dtype
+        self,
+        rows: int,
+        tasks: Mapping[int, tuple[Task, Tensor, Tensor | None]],
+        dtype: torch.dtype,
     ) -> Tensor:
         """Return what the losses need of each row: targets, and the share of each in its loss.
 
         Args:
             rows: Number of rows, n.
-            tasks: The task and its targets by number of the slot.
+            tasks: The task, its targets and the weights of its rows by number of the slot.
             dtype: Of the networks.
 
         Shape:
-            returns: [n, 2 c], targets before shares; both 0 where there is no label.
+            returns: [n, 2 c], targets before shares; both 0 where there is no label. If rows may
+            weigh, [n, 3 c]: the shares times the weights, and the shares alone behind them.
         """
         targets = torch.zeros(rows, self.targets, dtype=dtype)
         shares = torch.zeros(rows, self.targets, dtype=dtype)
+        weighted = torch.zeros(rows, self.targets if self.weighted else 0, dtype=dtype)
         number = start = 0
         for group in self._groups:
             width = group.slot.targets
             for _ in range(group.places):
                 if number in tasks:
-                    task, target = tasks[number]
+                    task, target, weights = tasks[number]
                     labelled = task.labelled(target)
                     values = target.reshape(rows, width)
                     present = present_labels(values) & labelled[:, None]
                     columns = slice(start, start + width)
                     targets[:, columns] = values.where(present, 0).to(dtype)
-                    shares[:, columns] = present / present.sum(1, keepdim=True).clamp_min(1)
+                    share = present / present.sum(1, keepdim=True).clamp_min(1)
+                    shares[:, columns] = share
+                    if self.weighted:
+                        of_row = 1 if weights is None else weights[:, None]
+                        weighted[:, columns] = (share * of_row).to(dtype)
                 number, start = number + 1, start + width
+        if self.weighted:
+            return torch.cat([targets, weighted, shares], 1)
         return torch.cat([targets, shares], 1)
 
     def __call__(self, outputs: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the sum of the losses, the number of labelled rows, and the slope of the sum.
 
+        Losses are multiplied by the weights of the rows.
+
         Shape:
-            outputs: [s, b, c]. table: [s, b, 2 c'], rows of what `table` gave.
+            outputs: [s, b, c]. table: [s, b, 2 c' or 3 c'], rows of what `table` gave.
             returns: sum [s, t], number [s, t], slope [s, b, c].
         """
-        targets, shares = table[..., : self.targets], table[..., self.targets :]
+        # each labelled row's shares sum to 1; without weights, they are the last part
+        targets, shares, *rest = torch.split(table, self.targets, -1)
+        present = rest[0] if rest else shares
         sums, counts, slopes = [], [], []
         for group in self._groups:
             output = outputs[..., group.outputs]
             target, share = targets[..., group.targets], shares[..., group.targets]
             losses, slope = group.slot.loss(output, target, share, group.slot.width)
             sums.append(self._by_slot(losses.sum(1), group))
-            counts.append(self._by_slot(share.sum(1), group))
+            counts.append(self._by_slot(present[..., group.targets].sum(1), group))
             slopes.append(slope)
         if len(self._groups) == 1:
             return sums[0], counts[0], slopes[0]
         return torch.cat(sums, 1), torch.cat(counts, 1), torch.cat(slopes, 2)
+
+    def weight_sums(self, table: Tensor) -> Tensor:
+        """Return the sum of the weights of the labelled rows, [s, b, 3 c'] -> [s, t]."""
+        sums = torch.split(table, self.targets, -1)[1].sum(1)
+        parts = [self._by_slot(sums[:, group.targets], group) for group in self._groups]
+        return torch.cat(parts, 1)
 
     def by_column(self, values: Tensor) -> Tensor:
         """Return each slot's value at each of its columns: [s, t] -> [s, c]."""

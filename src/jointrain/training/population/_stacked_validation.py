@@ -78,6 +78,7 @@ class StackedValidation:
         temperatures = TEMPERATURES if bool(scaled.any()) else ()
         size = len(lengths), len(slots)
         counts = torch.zeros(size, dtype=torch.float64)
+        weights = torch.zeros(size, dtype=torch.float64)
         sums = torch.zeros(1 + len(temperatures), *size, dtype=torch.float64)
         longest = int(lengths.max())
         width = min(longest, self._width)
@@ -96,13 +97,16 @@ class StackedValidation:
                 total, count, _ = self._model.losses(outputs / temperature, table)
                 sums[number] += total
             counts += count
+            weights += self._model.losses.weight_sums(table)
         # [..., s, 3, t]
-        sums, counts = _with_total(sums), _with_total(counts)
+        sums, counts, weights = map(_with_total, (sums, counts, weights))
         lowest = sums[0]
         if temperatures:
-            penalised = sums[1:] + temperature_penalties()[:, None, None, None]
+            # of weights of mean 1 over the rows that are looked at
+            means = weights / counts.clamp_min(1)
+            penalised = sums[1:] + temperature_penalties()[:, None, None, None] * means
             lowest = penalised.amin(0).where(scaled[:, None], lowest)
-        return (lowest / counts.clamp_min(1)).tolist(), counts.tolist()
+        return (lowest / weights.where(counts > 0, 1)).tolist(), counts.tolist()
 
 
 def _with_total(halves: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from jointrain.training.population._stacked_losses import slot_of
 from jointrain.training.population._stacked_mlp import why_not_by_hand
 from jointrain.training.population._stacked_optimizer import optimizer_kind
 from jointrain.training.population._vmapped_network import MOST, multiplications, why_not_vmapped
+from jointrain.training.sampling import weigh_rows
 
 
 def why_not_stacked(run: Run) -> str | None:
@@ -49,9 +50,9 @@ def _why_not_network(run: Run) -> str | None:
     in_turn = not isinstance(trainer.schedule, (Joint, Separate))
     reason = why_not_vmapped(network, in_turn)
     if reason is None and any(isinstance(m, nn.BatchNorm1d) for m in network.modules()):
+        train = weigh_rows(run.train, trainer.tasks.values())
         fewest = min(
-            int(task.labelled(run.train.targets[name]).sum())
-            for name, task in trainer.tasks.items()
+            int(task.labelled(train.targets[name]).sum()) for name, task in trainer.tasks.items()
         )
         if fewest < 2 or trainer.settings.batch_size < 3:
             reason = "its batch normalisation may see a batch of one row"

@@ -4,6 +4,7 @@ from jointrain.training.sampling._batches import EVALUATION_ROWS, Batch, RowSamp
 from jointrain.training.sampling._mixture import Mixture, MixturePlan
 from jointrain.training.sampling._mixture_loader import MixtureLoader
 from jointrain.training.sampling._random_numbers import derived_seed
+from jointrain.training.sampling._row_weights import weigh_rows
 from jointrain.training.sampling._schedule import (
     Alternating,
     Joint,
@@ -30,4 +31,5 @@ __all__ = [
     "TaskSets",
     "derived_seed",
     "input_batches",
+    "weigh_rows",
 ]

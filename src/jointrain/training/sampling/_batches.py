@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from jointrain.data import TensorData
 from jointrain.errors import InvalidInputError
@@ -103,6 +104,19 @@ class Batch:
     tasks: tuple[str, ...]
     complete: tuple[bool, ...]
     present: Tensor | None = None
+
+    @property
+    def weights(self) -> Mapping[str, Tensor] | None:
+        """What the losses of each task's rows are multiplied by, [b] each; None for 1."""
+        given = self.data.weights
+        if given is None:
+            return None
+        if isinstance(given, Tensor):
+            return dict.fromkeys(self.tasks, given)
+        if all(name in given for name in self.tasks):
+            return given
+        ones = next(iter(given.values())).new_ones(len(self.data))
+        return {name: given.get(name, ones) for name in self.tasks}
 
 
 class SetBatches(Protocol):
@@ -205,8 +219,12 @@ def mix(batches: Sequence[Batch]) -> Batch:
     """
     sizes = [len(batch.data) for batch in batches]
     targets: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for position, batch in enumerate(batches):
         before, after = sum(sizes[:position]), sum(sizes[position + 1 :])
+        for name, weight in (batch.weights or {}).items():
+            if name in batch.data.targets:
+                weights[name] = functional.pad(weight, (before, after), value=1.0)
         for name, target in batch.data.targets.items():
             if not target.is_floating_point():
                 target = target.long()
@@ -220,7 +238,7 @@ def mix(batches: Sequence[Batch]) -> Batch:
             )
     inputs = _joined([batch.data.inputs for batch in batches])
     names = tuple(targets)
-    return Batch(TensorData(inputs, targets), names, (False,) * len(names))
+    return Batch(TensorData(inputs, targets, weights or None), names, (False,) * len(names))
 
 
 def _joined(parts: Sequence[Any]) -> Any:

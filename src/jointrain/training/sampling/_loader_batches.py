@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from jointrain.data import DataSource, TensorData
+from jointrain.data import DataSource
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 from jointrain.training.sampling._batches import Batch, RowSampler
 from jointrain.training.sampling._random_numbers import RandomNumbers, derived_seed, seed_all
+from jointrain.training.sampling._row_weights import without_weightless_labels
 
 
 class LoaderBatches:
@@ -83,7 +84,11 @@ class LoaderBatches:
         if check:
             for name, task in self._tasks.items():
                 task.check_target(data.targets[name])
-            data = TensorData(data.inputs, {name: data.targets[name] for name in tasks})
+            data = data.only(tasks)
+        try:
+            data = without_weightless_labels(data)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{self.what}: {error}") from None
         return Batch(data.to(self._device), tasks, (False,) * len(tasks))
 
     def _next(self) -> Any:

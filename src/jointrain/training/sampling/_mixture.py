@@ -614,7 +614,9 @@ def _labelled_rows(source: DataSource, tasks: Sequence[str]) -> int | None:
     for task in tasks:
         target = targets[task]
         there = ~target.isnan() if target.is_floating_point() else target != IGNORED
-        present |= there.flatten(1).any(1).cpu() if there.ndim > 1 else there.cpu()
+        labelled = there.flatten(1).any(1) if there.ndim > 1 else there
+        weights = source.data.weights_of(task)
+        present |= (labelled if weights is None else labelled & (weights > 0)).cpu()
     return int(present.sum())
 
 

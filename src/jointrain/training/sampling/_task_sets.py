@@ -17,6 +17,7 @@ from jointrain.training.sampling._batches import Batch, SetBatches, TensorBatche
 from jointrain.training.sampling._loader_batches import LoaderBatches, one_pass
 from jointrain.training.sampling._mixture import Mixture, tasks_of
 from jointrain.training.sampling._random_numbers import derived_seed
+from jointrain.training.sampling._row_weights import weigh_rows
 from jointrain.training.sampling._schedule import Schedule
 
 Data = TensorData | DataSource | DataLoader[Any] | Dataset[Any] | Mixture | Mapping[Any, Any]
@@ -222,12 +223,13 @@ def _in_memory(
     labels: dict[str, int] = {}
     together = 0
     for data, names in pairs:
-        for name in names:
-            _check_target(tasks[name], data, purpose)
-        labelled = torch.stack([tasks[name].labelled(data.targets[name]) for name in names])
+        served = [tasks[name] for name in names]
+        for task in served:
+            _check_target(task, data, purpose)
+        data = weigh_rows(data, served)
+        labelled = torch.stack([task.labelled(data.targets[task.name]) for task in served])
         labels.update(zip(names, labelled.sum(1).tolist(), strict=True))
         together = max(together, math.ceil(int(labelled.any(0).sum()) / batch_size))
-        served = [tasks[name] for name in names]
         order = torch.Generator() if generator is None else generator
         sets.append((names, TensorBatches(data.to(device), served, batch_size, order)))
     labels = {name: labels[name] for name in tasks if name in labels}
@@ -247,7 +249,8 @@ def _mixed(
             for task in served:
                 _check_target(task, source.data, purpose)
             generator = torch.Generator().manual_seed(part)
-            memory = TensorBatches(source.data.to(device), served, size, generator)
+            data = weigh_rows(source.data, served)
+            memory = TensorBatches(data.to(device), served, size, generator)
             sets.append((names, memory))
         else:
             sets.append((names, LoaderBatches(source, served, size, part, device)))
