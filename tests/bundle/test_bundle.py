@@ -24,6 +24,7 @@ from jointrain import (
 from jointrain.bundle import add_notes, describe_bundle, read_bundle
 from jointrain.bundle._description import canonical, digest
 from jointrain.cli import run
+from jointrain.metrics import Metric
 from jointrain.tables._calibration import Calibration
 from jointrain.training import Alternating, MaskedFeatures, Phase, Phases, Separate
 
@@ -74,6 +75,21 @@ def test_a_bundle_without_calibration(model, tmp_path):
     assert again.predict(load_penguins())["species"].shape == (344, 3)
     with pytest.raises(InvalidInputError, match="no interval for task 'body_mass_g'"):
         again.predict_interval(load_penguins())
+
+
+def test_the_metric_that_a_target_is_judged_by_goes_round(tmp_path):
+    metrics = {"sex": "F0.5", "body_mass_g": "pinball-0.9"}
+    table = SupervisedTable.prepare(load_penguins(), ["sex", "body_mass_g"], metrics=metrics)
+    model = fit_table(table, Recipe(epochs=1, width=8))
+    path = save_bundle(model, tmp_path / "model")
+    again = load_bundle(path)
+    assert again.tasks == model.tasks
+    assert list(again.evaluate(load_penguins())["sex"]) == ["F0.5", "ROC-AUC", "log-loss"]
+    # a metric of one's own is known to its own program alone
+    own = dataclasses.replace(model.tasks[0], metrics=(Metric("mine", lambda p, y: 0.0, True),))
+    other = dataclasses.replace(model, tasks=(own, model.tasks[1]))
+    kept = load_bundle(save_bundle(other, tmp_path / "own"))
+    assert kept.tasks[0].primary_metric.name == "ROC-AUC"
 
 
 PHASES = Phases(

@@ -124,6 +124,26 @@ def test_compare_merges_and_resumes(penguins, capsys, monkeypatch):
     assert "goes with network 'hard', not 'mmoe'" in capsys.readouterr().err
 
 
+def test_compare_judges_by_the_metrics_that_are_named(penguins, capsys):
+    named = ["--metric", "body_mass_g=MAE", "--metric", "species=balanced-accuracy"]
+    arguments = ["--recipes", "joint", "--baselines", "linear", "--study", "runs"]
+    assert compare("answer", *arguments, *named, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    found = {task["name"]: task["metric"] for task in result["tasks"]}
+    assert found == {"species": "balanced accuracy", "sex": "ROC-AUC", "body_mass_g": "MAE"}
+    assert "MAE" in Path("answer/report.md").read_text()
+    assert run(["evaluate", "answer/bundle", "penguins.csv", "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert list(measured["body_mass_g"]) == ["MAE", "RMSE", "R2"]
+    # runs that were not measured by them are not taken for runs that were
+    assert compare("other", *arguments) == 2
+    assert "holds the runs of another study" in capsys.readouterr().err
+    assert compare("other", "--metric", "body_mass_g=Brier") == 2
+    error = capsys.readouterr().err
+    assert "metric 'Brier' is none of regression task 'body_mass_g'" in error
+    assert len(error.strip().splitlines()) == 1
+
+
 def test_seed_changes_the_results(penguins, capsys):
     assert compare("one") == 0
     assert compare("two", "--seed", "5") == 0

@@ -195,3 +195,15 @@ def test_a_last_row_of_sums_is_left_out_of_tables_with_types():
     assert any("the last row is left out: it is called 'Total'" in note for note in table.notes)
     kept = SupervisedTable.prepare(frame.with_columns(y=pl.Series([1, 2, 4, 9])), ["y"])
     assert kept.frame.height == 4
+
+
+def test_a_target_is_judged_by_the_metric_that_is_named():
+    frame = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "y": [0.5, 1.5, 2.0, 0.0], "z": list("abab")})
+    metrics = {"y": "MAE", "z": "log-loss"}
+    prepared = SupervisedTable.prepare(frame, ["y", "z"], metrics=metrics)
+    assert [task.primary_metric.name for task in prepared.tasks] == ["MAE", "log-loss"]
+    assert prepared.only(["y"]).tasks[0].primary_metric.name == "MAE"
+    with pytest.raises(InvalidInputError, match="metric is given for 'yy', which is no target"):
+        SupervisedTable.prepare(frame, ["y", "z"], metrics={"yy": "MAE"})
+    with pytest.raises(InvalidInputError, match="divides by target 'y', which is 0 in row 4"):
+        SupervisedTable.prepare(frame, ["y", "z"], metrics={"y": "MAPE"})

@@ -119,8 +119,10 @@ def read_blend(
             )
             for index, entry in enumerate(described.components)
         }
+        # of what tasks are judged by, baselines know nothing
+        known = {(task.name, task.kind, task.classes) for task in tasks}
         for name, component in components.items():
-            if not {*component.tasks} <= {*tasks}:
+            if not {(task.name, task.kind, task.classes) for task in component.tasks} <= known:
                 raise DamagedError(f"component {name!r} predicts other tasks")
             check_columns(component.encoder, columns)
         for task, of_task in described.weights.items():

@@ -12,6 +12,7 @@ from safetensors.torch import load as load_tensors
 from jointrain.bundle._description import check_digest
 from jointrain.bundle._fields import ColumnEntry, TaskEntry
 from jointrain.data import Column, ColumnReading, TableEncoder, TableSchema
+from jointrain.errors import InvalidInputError
 from jointrain.system.array_file import check_header
 from jointrain.system.stored_files import DamagedError, read_file
 from jointrain.tables import BlendedModel, Calibration, Residuals, TableModel
@@ -33,6 +34,7 @@ def task_entry(
         name=task.name,
         kind=task.kind,
         classes=list(task.classes),
+        metric=_named_metric(task),
         mean=mean,
         deviation=deviation,
         temperature=calibration.temperatures.get(task.name),
@@ -72,7 +74,24 @@ def readings_of(schema: TableSchema | None) -> dict[str, ColumnReading] | None:
 
 def tasks_of(entries: Sequence[TaskEntry]) -> tuple[Task, ...]:
     """Return the tasks that entries describe."""
-    return tuple(Task(entry.name, entry.kind, tuple(entry.classes)) for entry in entries)
+    return tuple(_task_of(entry) for entry in entries)
+
+
+def _task_of(entry: TaskEntry) -> Task:
+    task = Task(entry.name, entry.kind, tuple(entry.classes))
+    return task if entry.metric is None else task.judged_by(entry.metric)
+
+
+def _named_metric(task: Task) -> str | None:
+    """Return the metric that was chosen for a task; None for its kind's own, or one of no name."""
+    own = task.rules.default_metrics()
+    if not task.metrics or (own and task.metrics[0] == own[0]):
+        return None
+    try:
+        chosen = task.judged_by(task.metrics[0].name)
+    except InvalidInputError:
+        return None
+    return task.metrics[0].name if chosen.metrics == task.metrics else None
 
 
 def columns_of(entries: Sequence[ColumnEntry]) -> tuple[Column, ...]:

@@ -65,6 +65,12 @@ class TableSettings(_Settings):
         description="Kind of a target: NAME=regression, =count, =binary, =multiclass or =ordinal "
         "(of text: =ordinal:low:medium:high). Repeatable.",
     )
+    metric: Pairs = Field(
+        {},
+        description="What verdicts on a target are about: NAME=MAE, =MAPE, =pinball-0.9, "
+        "=Spearman, =C-index; of classes =balanced-accuracy, =average-precision, =Brier, =F2, ... "
+        "Repeatable.",
+    )
     ignore: Names = Field([], description="Columns that are no features. Repeatable.")
     id: str | None = Field(None, description="Column that names the rows; no feature.")
     group: str | None = Field(

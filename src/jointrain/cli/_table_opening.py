@@ -24,6 +24,7 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
         read_raw(settings.table, settings.reading),
         settings.targets,
         kinds=settings.task,
+        metrics=settings.metric,
         ignore=settings.ignore,
         id_column=settings.id,
         group_column=settings.group,

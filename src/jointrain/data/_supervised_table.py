@@ -21,7 +21,7 @@ from jointrain.data._targets import encode_targets, infer_tasks, kind_and_order
 from jointrain.data._type_inference import TypedTable, type_frame, type_table
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import Task
+from jointrain.task import Task, check_metric
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class SupervisedTable:
         targets: Sequence[str] | str,
         *,
         kinds: Mapping[str, str] | None = None,
+        metrics: Mapping[str, str] | None = None,
         ignore: Sequence[str] | str = (),
         id_column: str | None = None,
         group_column: str | None = None,
@@ -75,6 +76,8 @@ class SupervisedTable:
             targets: Names of the target columns, or the name of one.
             kinds: Kind of a task by target name where it should not be inferred, see
                 `infer_tasks`.
+            metrics: Name of the metric that a target is judged by, by target name; see
+                `Task.judged_by`. Default: the first one of its kind.
             ignore: Columns that are no features.
             id_column: A column that names rows; no feature.
             group_column: Rows with the same value stay together in every split; no feature.
@@ -105,7 +108,9 @@ class SupervisedTable:
         tasks = infer_tasks(table, targets, kinds)
         said = (*typed.notes, *_notes_on_tasks(table, tasks, kinds or {}))
         table, tasks, notes = treat_rare_classes(table, tasks, rare, rare_rows, kinds)
-        labelled = np.isfinite(encode_targets(table, tasks)).any(1)
+        labels = encode_targets(table, tasks)
+        tasks = _judged_by(tasks, labels, metrics or {})
+        labelled = np.isfinite(labels).any(1)
         features = [name for name in table.columns if name not in roles]
         columns = infer_columns(table, features)
         if time_column is not None:
@@ -163,6 +168,27 @@ class SupervisedTable:
     def labels(self) -> np.ndarray:
         """Return the labels as numbers, [n, t], NaN where one is missing."""
         return encode_targets(self.frame, list(self.tasks))
+
+
+def _judged_by(tasks: Sequence[Task], labels: np.ndarray, metrics: Mapping[str, str]) -> list[Task]:
+    """Return the tasks with the metrics that were named for them.
+
+    Raises:
+        InvalidInputError: A name is no target, or a metric is none of it.
+    """
+    names = [task.name for task in tasks]
+    for name in metrics:
+        if name not in names:
+            raise InvalidInputError(
+                f"a metric is given for {name!r}, which is no target{closest(name, names)}"
+            )
+    found = []
+    for index, task in enumerate(tasks):
+        if task.name in metrics:
+            task = task.judged_by(metrics[task.name])
+            check_metric(task.primary_metric, task.name, labels[:, index])
+        found.append(task)
+    return found
 
 
 FEW_NUMBERS = 10

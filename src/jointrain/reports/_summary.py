@@ -195,6 +195,7 @@ def result_to_json(result: StudyResult) -> dict[str, Any]:
                 "name": task.name,
                 "kind": task.kind,
                 "classes": list(task.classes),
+                "metric": task.metrics[0].name if task.metrics else None,
                 "recipes": {
                     recipe: {
                         "metrics": {

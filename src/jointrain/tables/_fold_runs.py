@@ -164,6 +164,7 @@ def table_digest(table: SupervisedTable) -> str:
     table.frame.write_ipc(buffer)
     said = [
         [[task.name, task.kind, [str(c) for c in task.classes]] for task in table.tasks],
+        [[metric.name for metric in task.metrics or ()] for task in table.tasks],
         [[column.name, column.kind] for column in table.columns],
         [None if ids is None else _digest(ids) for ids in (table.groups, table.time)],
     ]

@@ -2,6 +2,8 @@
 
 from jointrain.task._kind import IGNORED, ClassKind, Label, TableTaskKind, TaskKind, present_labels
 from jointrain.task._kinds import KINDS, TABLE_KINDS
+from jointrain.task._metric_choice import check_metric, metric_names
+from jointrain.task._offered_metrics import OfferedMetric
 from jointrain.task._stacked_loss import StackedLoss
 from jointrain.task._target_columns import TargetColumns
 from jointrain.task._task import Task
@@ -12,10 +14,13 @@ __all__ = [
     "TABLE_KINDS",
     "ClassKind",
     "Label",
+    "OfferedMetric",
     "StackedLoss",
     "TableTaskKind",
     "TargetColumns",
     "Task",
     "TaskKind",
+    "check_metric",
+    "metric_names",
     "present_labels",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import REGRESSION_METRICS, Metric, mean_over_rows
 from jointrain.task._kind import NumberKind, as_vector, filled_labels
+from jointrain.task._offered_metrics import OF_NUMBERS, mean_absolute_error
 from jointrain.task._stacked_loss import StackedLoss
 
 _SMALLEST_RATE = 1e-7
@@ -48,6 +49,7 @@ class Count(NumberKind):
     name = "count"
     summary = "how often something happens: a whole number, 0 or more"
     objective = "poisson"
+    more_metrics = OF_NUMBERS
     stacked_loss = _Poisson()
 
     def default_metrics(self) -> tuple[Metric, ...]:
@@ -133,12 +135,3 @@ def mean_poisson_deviance(
     """
     rate, count = prediction.double().clamp_min(_SMALLEST_RATE), target.double()
     return mean_over_rows(2 * (rate + _offset(count) - count * rate.log()), weights)
-
-
-def mean_absolute_error(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
-    """Return the mean absolute error, in the target's unit.
-
-    Shape:
-        prediction, target, weights: [b].
-    """
-    return mean_over_rows((prediction.double() - target.double()).abs(), weights)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric
+from jointrain.task._offered_metrics import OfferedMetric
 
 if TYPE_CHECKING:
     from jointrain.task._stacked_loss import StackedLoss
@@ -71,6 +72,8 @@ class TaskKind(ABC):
     """Whether outputs that are divided by a temperature are those of softer probabilities."""
     any_label_counts: ClassVar[bool] = False
     """Whether a row with some of its labels is a labelled row; else it needs all."""
+    more_metrics: ClassVar[tuple[OfferedMetric, ...]] = ()
+    """Metrics beside `default_metrics` that a task can be judged by, see `Task.judged_by`."""
     stacked_loss: ClassVar[StackedLoss | None] = None
     """The loss of many networks at once; None where they are trained one by one."""
 

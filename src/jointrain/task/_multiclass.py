@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from jointrain.metrics import MULTICLASS_METRICS, Metric
 from jointrain.task._kind import ClassKind, filled_labels
+from jointrain.task._offered_metrics import OF_CLASSES
 from jointrain.task._stacked_loss import StackedLoss
 
 
@@ -38,6 +39,7 @@ class Multiclass(ClassKind):
     outputs_are_logits = True
     rare_classes_merge = True
     whole_numbers = True
+    more_metrics = OF_CLASSES
     stacked_loss = _Softmax()
 
     def default_metrics(self) -> tuple[Metric, ...]:

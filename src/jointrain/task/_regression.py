@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from jointrain.metrics import REGRESSION_METRICS, Metric
 from jointrain.task._kind import NumberKind, filled_labels
+from jointrain.task._offered_metrics import OF_NUMBERS
 from jointrain.task._stacked_loss import StackedLoss
 
 
@@ -34,6 +35,7 @@ class Regression(NumberKind):
     name = "regression"
     summary = "a real number, or several"
     objective = "squared"
+    more_metrics = OF_NUMBERS
     stacked_loss = _Squared()
 
     def default_metrics(self) -> tuple[Metric, ...]:

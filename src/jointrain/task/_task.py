@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -14,6 +14,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
 from jointrain.task._kind import Label, TableTaskKind, TaskKind, present_labels
 from jointrain.task._kinds import KINDS
+from jointrain.task._metric_choice import chosen_metrics
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,19 @@ class Task:
         if not self.metrics:
             raise InvalidInputError(f"task {self.name!r} has no metrics; give it metrics=(...)")
         return self.metrics[0]
+
+    def judged_by(self, metric: str) -> Task:
+        """Return the task with another first metric, the one that verdicts are about.
+
+        Args:
+            metric: Its name. For numbers also MAE, MAPE, pinball-0.9 (any quantile), Spearman and
+                C-index; for two or more classes also balanced accuracy, average precision, Brier
+                and F2 (any beta). The kind's own metrics are reported after it.
+
+        Raises:
+            InvalidInputError: There is no such metric for tasks of the kind.
+        """
+        return replace(self, metrics=chosen_metrics(self.rules, metric))
 
     def labelled(self, target: Tensor) -> Tensor:
         """Return which rows have a label, [b] of bool.

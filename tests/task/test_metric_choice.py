@@ -1,0 +1,87 @@
+"""Metrics by name: what a kind of task can be judged by."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from jointrain import InvalidInputError, Task
+from jointrain.task import KINDS, check_metric, metric_names
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "name"),
+    [
+        (Task.regression("y"), "mae", "MAE"),
+        (Task.regression("y"), "R²", "R2"),
+        (Task.regression("y"), "c_index", "C-index"),
+        (Task.regression("y"), "Pinball 0.25", "pinball-0.25"),
+        (Task.count("y"), "spearman", "Spearman"),
+        (Task.count("y"), "MAE", "MAE"),
+        (Task.binary("y"), "log loss", "log-loss"),
+        (Task.binary("y"), "balanced-accuracy", "balanced accuracy"),
+        (Task.binary("y"), "f0.5", "F0.5"),
+        (Task.multiclass("y", 3), "F1", "F1"),
+        (Task.multiclass("y", 3), "brier", "Brier"),
+        (Task.ordinal("y", 3), "quadratic-kappa", "quadratic kappa"),
+    ],
+)
+def test_the_named_metric_comes_first_and_the_kinds_own_follow(task, said, name):
+    chosen = task.judged_by(said)
+    assert chosen.primary_metric.name == name
+    own = [metric.name for metric in task.metrics]
+    assert [metric.name for metric in chosen.metrics[1:]] == [one for one in own if one != name]
+    assert pickle.loads(pickle.dumps(chosen)) == chosen
+
+
+def test_all_that_is_listed_can_be_chosen_and_computed():
+    generator = torch.Generator().manual_seed(0)
+    for kind in KINDS:
+        if kind == "custom":
+            continue
+        task = Task(kind=kind, name="y", classes=() if kind in ("regression", "count") else (0, 1))
+        for name in metric_names(task.rules):
+            chosen = task.judged_by(name)
+            assert chosen.primary_metric.name == name
+            if kind in ("regression", "count", "binary"):
+                prediction = torch.rand(20, generator=generator)
+            elif kind == "sequence":
+                continue
+            else:
+                prediction = torch.rand(20, 2, generator=generator).softmax(1)
+            shape = (20, 2) if kind == "multilabel" else (20,)
+            target = (torch.rand(shape, generator=generator) < 0.5).float() + (kind == "count")
+            value = chosen.evaluate(prediction, target)[name]
+            metric = chosen.primary_metric
+            assert metric.lowest - 1e-9 <= value <= metric.highest + 1e-9 or kind == "regression"
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "message"),
+    [
+        (
+            Task.regression("price"),
+            "MAEE",
+            "metric 'MAEE' is none of regression task 'price'.*'MAE'",
+        ),
+        (Task.regression("price"), "Brier", "known are RMSE, R2, MAE, MAPE, pinball-0.9"),
+        (Task.binary("sold"), "MAE", "none of binary task 'sold'"),
+        (
+            Task.regression("price"),
+            "pinball-1.5",
+            "must be a quantile between 0 and 1; pinball-0.9",
+        ),
+        (Task.binary("sold"), "F0", "must be above 0; F2 is one"),
+    ],
+)
+def test_what_a_kind_does_not_have_is_refused(task, name, message):
+    with pytest.raises(InvalidInputError, match=message):
+        task.judged_by(name)
+
+
+def test_percentages_of_a_target_of_nothing_are_refused():
+    metric = Task.count("visits").judged_by("MAPE").primary_metric
+    check_metric(metric, "visits", np.array([1.0, np.nan, 2.0]))
+    with pytest.raises(InvalidInputError, match="divides by target 'visits', which is 0 in row 2"):
+        check_metric(metric, "visits", np.array([1.0, 0.0, 2.0]))
