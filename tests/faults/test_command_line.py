@@ -428,7 +428,7 @@ def stop_after_the_first_job(monkeypatch):
     run_jobs = _measurements.run_jobs
     monkeypatch.setattr(_measurements, "run_jobs", stopped)
     # a fold is a job, as with more targets
-    monkeypatch.setattr("jointrain.tables._fold_runs.RUNS_TOGETHER", 1)
+    monkeypatch.setattr("jointrain.experiments._job_parts.RUNS_TOGETHER", 1)
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

@@ -1,9 +1,12 @@
 """Experiments: recipes, what a study knows of what is to be learned, and one's own modules."""
 
 from jointrain.experiments._any_experiment import AnyExperiment, ExperimentJob
+from jointrain.experiments._experiment import Experiment
 from jointrain.experiments._fold import Fold, FoldResult
 from jointrain.experiments._fold_overlaps import fold_overlaps
 from jointrain.experiments._gradient_weights import gradient_weights
+from jointrain.experiments._job_parts import job_parts
+from jointrain.experiments._job_words import array_digest, fold_in_words, recipe_in_words
 from jointrain.experiments._named_recipes import (
     FURTHER,
     SEPARATE,
@@ -11,23 +14,33 @@ from jointrain.experiments._named_recipes import (
     named_recipes,
 )
 from jointrain.experiments._recipe import Recipe, size_weights
-from jointrain.experiments._recipe_runs import RunsOfFold, run_recipes
+from jointrain.experiments._recipe_runs import RunsOfFold, Spent, run_recipes
+from jointrain.experiments._splits import Folds, Given, Holdout
 from jointrain.experiments._weight_rules import Members, rounds
 
 __all__ = [
     "FURTHER",
     "SEPARATE",
     "AnyExperiment",
+    "Experiment",
     "ExperimentJob",
     "Fold",
     "FoldResult",
+    "Folds",
+    "Given",
+    "Holdout",
     "Members",
     "Recipe",
     "RunsOfFold",
+    "Spent",
+    "array_digest",
     "default_recipes",
+    "fold_in_words",
     "fold_overlaps",
     "gradient_weights",
+    "job_parts",
     "named_recipes",
+    "recipe_in_words",
     "rounds",
     "run_recipes",
     "size_weights",

@@ -41,6 +41,9 @@ class AnyExperiment(ABC):
     folds: int
     """Number of folds of a repetition."""
 
+    fixed_test: bool = False
+    """Whether all repetitions test the same rows once, see `Holdout`."""
+
     first_baselines: tuple[str, ...] = ()
     """What is run beside the recipes where nothing else is said."""
 
@@ -60,7 +63,7 @@ class AnyExperiment(ABC):
         """Return a hash of data and tasks, and of all else that results hang on beside recipes."""
 
     @abstractmethod
-    def splits(self, seed: int) -> list[Fold]:
+    def folds_of(self, seed: int) -> list[Fold]:
         """Return the folds of a repetition.
 
         Raises:

@@ -32,6 +32,11 @@ class FoldResult:
             test_rows.
         seconds: What it took.
         work: What the training cost, counted (see `training_work`); NaN of baselines.
+        cost: What else it took: parameters, steps, passes over the training rows, memory (bytes at
+            most), where they are known.
+        validation: As `rows`, measured on the rows for early stopping, where recipes are chosen by
+            these.
+        error: Why there are no rows, in one line; None if nothing failed.
     """
 
     name: str
@@ -40,6 +45,9 @@ class FoldResult:
     rows: list[dict[str, Any]]
     seconds: float
     work: float = field(default=math.nan, kw_only=True)
+    cost: dict[str, float] = field(default_factory=dict, kw_only=True)
+    validation: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
+    error: str | None = field(default=None, kw_only=True)
 
     def without_predictions(self) -> Self:
         """Return the figures alone: what is not shipped needs no predictions."""
@@ -57,7 +65,11 @@ class FoldResult:
             raise ValueError("work that is no number of 0 or more")
         del fold
         names = {task.name for task in tasks}
-        for row in self.rows:
+        if not (self.error is None or isinstance(self.error, str)):
+            raise ValueError("an error that is no text")
+        if any(type(value) is not float for value in self.cost.values()):
+            raise ValueError("a cost that is no number")
+        for row in (*self.rows, *self.validation):
             if {name: type(value) for name, value in row.items()} != _ROW:
                 raise ValueError("a row with other columns")
             if row["task"] not in names or row["recipe"] != self.name:

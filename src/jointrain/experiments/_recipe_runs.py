@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
+from jointrain.data import DataSource, TensorData
 from jointrain.experiments._fold import FoldResult
 from jointrain.experiments._recipe import Recipe
 from jointrain.experiments._weight_rules import Members, rounds
 from jointrain.task import Task
-from jointrain.training import Run, training_work
+from jointrain.training import FittedNetwork, Mixture, Run, training_work
 
 Result = TypeVar("Result", bound=FoldResult, covariant=True)
+
+
+@dataclass
+class Spent:
+    """What the runs of a recipe took on a fold, all networks together.
+
+    Args:
+        seconds: Time.
+        work: As `training_work`.
+        steps: Steps of the optimisers.
+        passes: How often a training row went through a network, on average over rows.
+    """
+
+    seconds: float = 0.0
+    work: float = 0.0
+    steps: int = 0
+    passes: float = 0.0
+
+    def add(self, runs: Iterable[Run], rows: int, seconds_of_a_step: float) -> None:
+        """Take in finished runs, of a fold with so many training rows."""
+        for run in runs:
+            trainer, own = run.trainer, row_count(run.train)
+            steps = trainer.history[-1].step
+            self.seconds += seconds_of_a_step * steps
+            self.work += training_work(trainer, own)
+            self.steps += steps
+            batches = math.ceil(own / trainer.settings.batch_size)
+            self.passes += steps * (own / batches) / max(rows, 1)
+
+    def cost(self, parts: Sequence[FittedNetwork]) -> dict[str, float]:
+        """Return what is printed beside the figures: parameters, steps, passes."""
+        size = sum(p.numel() for part in parts for p in part.network.parameters())
+        return {"parameters": float(size), "steps": float(self.steps), "passes": self.passes}
+
+
+def row_count(data: Any) -> int:
+    """Return the number of rows of what a trainer is fitted to, of the largest of several sets."""
+    if isinstance(data, TensorData):
+        return len(data)
+    if isinstance(data, Mixture):
+        return max((size.rows or 1 for size in data.sizes), default=1)
+    if isinstance(data, Mapping):
+        return max(map(row_count, data.values()), default=1)
+    source = data if isinstance(data, DataSource) else DataSource(data)
+    return len(source.data) if source.in_memory else source.rows or 1
 
 
 class RunsOfFold(Protocol[Result]):
@@ -26,8 +73,8 @@ class RunsOfFold(Protocol[Result]):
     def runs(self, recipe: Recipe) -> list[list[Run]]:
         """Return the runs of a recipe, ready to be fitted, member by member of its ensemble."""
 
-    def result_of(self, recipe: Recipe, members: Members, seconds: float, work: float) -> Result:
-        """Measure the fitted networks of a recipe, which took so many seconds and so much work."""
+    def result_of(self, recipe: Recipe, members: Members, spent: Spent) -> Result:
+        """Measure the fitted networks of a recipe, whose runs took so much."""
 
 
 def run_recipes(
@@ -51,7 +98,7 @@ def run_recipes(
         for recipe in recipes
     }
     requests = {key: next(generator) for key, generator in wanted.items()}
-    seconds, work = dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0.0)
+    spent = {key: Spent() for key in wanted}
     members: dict[tuple[str, int], Members] = {}
     while requests:
         start = time.perf_counter()
@@ -71,8 +118,9 @@ def run_recipes(
         following = {}
         for (name, number), asked in requests.items():
             keys = [(_nameless(recipe), number) for recipe in asked]
-            seconds[name, number] += each * _steps(prepared[key] for key in keys)
-            work[name, number] += _work(prepared[key] for key in keys)
+            for of_one in (prepared[key] for key in keys):
+                rows = row_count(of_one[0][0].train)
+                spent[name, number].add((run for of in of_one for run in of), rows, each)
             try:
                 following[name, number] = wanted[name, number].send([fitted[key] for key in keys])
             except StopIteration as end:
@@ -80,7 +128,7 @@ def run_recipes(
         requests = following
     by_name = {recipe.name: recipe for recipe in recipes}
     return [
-        folds[number].result_of(by_name[name], members[key], seconds[key], work[key])
+        folds[number].result_of(by_name[name], members[key], spent[key])
         for key in wanted
         for name, number in [key]
     ]
@@ -94,16 +142,6 @@ def _steps(prepared: Iterable[list[list[Run]]]) -> int:
     """Return the steps that fitted runs have made."""
     return sum(
         run.trainer.history[-1].step
-        for of_one in prepared
-        for of_member in of_one
-        for run in of_member
-    )
-
-
-def _work(prepared: Iterable[list[list[Run]]]) -> float:
-    """Return what the training of fitted runs has cost."""
-    return sum(
-        training_work(run.trainer, len(run.train))
         for of_one in prepared
         for of_member in of_one
         for run in of_member

@@ -88,7 +88,7 @@ class Measurements:
     def folds(self, seed: int) -> list[Fold]:
         """Return the folds of a repetition."""
         if seed not in self._folds:
-            self._folds[seed] = self.study.experiment.splits(seed)
+            self._folds[seed] = self.study.experiment.folds_of(seed)
         return self._folds[seed]
 
     @property

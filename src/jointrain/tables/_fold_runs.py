@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, reduce
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +23,18 @@ from jointrain.baselines import (
     predict_with_baseline,
 )
 from jointrain.data import SupervisedTable, TableEncoder, TensorData, validation_halves
-from jointrain.errors import InvalidInputError
-from jointrain.experiments import Fold, FoldResult, Members, Recipe, run_recipes
+from jointrain.experiments import (
+    Fold,
+    FoldResult,
+    Members,
+    Recipe,
+    Spent,
+    array_digest,
+    fold_in_words,
+    job_parts,
+    recipe_in_words,
+    run_recipes,
+)
 from jointrain.system.own_code import CodeReference, check_same_code, digests_of_code
 from jointrain.tables._table_model import (
     evaluate_predictions,
@@ -40,9 +49,6 @@ from jointrain.tables._table_model import (
 from jointrain.task import Task
 from jointrain.training import Run, Trainer, fit_one_by_one, one_thread
 from jointrain.training.population import fit_population, why_not_stacked
-
-RUNS_TOGETHER = 32
-"""Fewest runs that a population of a study holds, where there are so many."""
 
 BASELINE_PARTS = 4
 """Into how many parts, at most, the inner rows are cut to see baselines on unseen rows."""
@@ -119,13 +125,10 @@ class FoldJob:
         _ = self.code  # kept in what is sent
         plain = {
             "data": self.data,
-            "folds": [
-                [fold.number, fold.seed, _digest(fold.train), _digest(fold.test)]
-                for fold in self.folds
-            ],
-            "recipes": [_words(recipe) for recipe in (*self.stacked, *self.single)],
+            "folds": [fold_in_words(fold) for fold in self.folds],
+            "recipes": [recipe_in_words(recipe) for recipe in (*self.stacked, *self.single)],
             "baselines": [_definition(name) for name in self.baselines],
-            "reference": _words(self.reference) if self.baselines else None,
+            "reference": recipe_in_words(self.reference) if self.baselines else None,
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -166,22 +169,9 @@ def table_digest(table: SupervisedTable) -> str:
         [[task.name, task.kind, [str(c) for c in task.classes]] for task in table.tasks],
         [[metric.name for metric in task.metrics or ()] for task in table.tasks],
         [[column.name, column.kind] for column in table.columns],
-        [None if ids is None else _digest(ids) for ids in (table.groups, table.time)],
+        [None if ids is None else array_digest(ids) for ids in (table.groups, table.time)],
     ]
     return hashlib.sha256(buffer.getvalue() + json.dumps(said).encode()).hexdigest()
-
-
-def _digest(values: np.ndarray) -> str:
-    content = values.tobytes() if values.dtype != object else repr(values.tolist()).encode()
-    return hashlib.sha256(content).hexdigest()
-
-
-def _words(recipe: Recipe) -> object:
-    """Return a recipe as JSON, or in the words of Python where its order is a function."""
-    try:
-        return recipe.to_json() | recipe.sources()
-    except InvalidInputError:
-        return repr(recipe)
 
 
 def _definition(baseline: str) -> list[Any]:
@@ -201,10 +191,7 @@ def fold_jobs(
     *,
     apart: bool = False,
 ) -> list[FoldJob]:
-    """Return the parts of a study: the same whatever the number of workers.
-
-    Populations come first: they take longest. How many folds go into one depends on what is to be
-    run alone, since the size of a population may change the last bits of its results.
+    """Return the parts of a study, see `job_parts`.
 
     Args:
         table: All rows.
@@ -220,27 +207,10 @@ def fold_jobs(
     features = len(table.columns)
     stacked = [recipe for recipe in recipes if _stackable(recipe, table.tasks, features)]
     single = [recipe for recipe in recipes if recipe not in stacked]
-    jobs = []
-    if stacked and folds:
-        rows = len(table.frame)
-        runs = sum(len(recipe.groups(names)) * recipe.chosen_ensemble(rows) for recipe in stacked)
-        together = 1 if apart else math.ceil(RUNS_TOGETHER / runs)
-        count = math.ceil(len(folds) / together)
-        bounds = [round(len(folds) * i / count) for i in range(count + 1)]
-        jobs = [
-            FoldJob(table, folds[a:b], stacked, (), (), reference, data)
-            for a, b in pairwise(bounds)
-        ]
-    parts: list[tuple[Sequence[Recipe], Sequence[str]]] = [(single, baselines)]
-    if apart:
-        parts = [((), (name,)) for name in baselines] + [((recipe,), ()) for recipe in single]
-    jobs += [
-        FoldJob(table, [fold], (), recipes_of, baselines_of, reference, data)
-        for recipes_of, baselines_of in parts
-        for fold in folds
-        if recipes_of or baselines_of
-    ]
-    return jobs
+    rows = len(table.frame)
+    runs = sum(len(recipe.groups(names)) * recipe.chosen_ensemble(rows) for recipe in stacked)
+    parts = job_parts(folds, stacked, single, baselines, runs, apart=apart)
+    return [FoldJob(table, *part, reference, data) for part in parts]
 
 
 def _stackable(recipe: Recipe, tasks: Sequence[Task], features: int = 1) -> bool:
@@ -370,9 +340,7 @@ class _EncodedFold:
             for member, split in enumerate(self.splits(recipe))
         ]
 
-    def result_of(
-        self, recipe: Recipe, members: Members, seconds: float, work: float
-    ) -> TableFoldResult:
+    def result_of(self, recipe: Recipe, members: Members, spent: Spent) -> TableFoldResult:
         """Measure the fitted networks of a recipe, given member by member of its ensemble."""
         start = time.perf_counter()
         inputs = self.data(recipe.bins).inputs
@@ -393,8 +361,9 @@ class _EncodedFold:
                         if part.by_half is not None:
                             part.network.load_state_dict(part.by_half[1 - half])
                     inner.add(rows, predict_parts(parts, self.tasks, self.scaling, inputs[rows]))
-        result = self.result(recipe.name, test, inner, seconds + time.perf_counter() - start)
-        return replace(result, work=work)
+        seconds = spent.seconds + time.perf_counter() - start
+        result = self.result(recipe.name, test, inner, seconds)
+        return replace(result, work=spent.work, cost=spent.cost(everything))
 
     def run_baseline(self, name: str, reference: Recipe) -> TableFoldResult:
         """Fit a baseline and measure it."""

@@ -72,7 +72,7 @@ class TableExperiment(AnyExperiment):
     def _digest(self) -> str:
         return table_digest(self.table)
 
-    def splits(self, seed: int) -> list[Fold]:
+    def folds_of(self, seed: int) -> list[Fold]:
         """Return the folds of a repetition, see `outer_folds`."""
         table = self.table
         splits = outer_folds(

@@ -435,7 +435,7 @@ def _jobs(
     return [
         _AffinityJob(experiment, joint, fold, settings, code)
         for of in range(seed, seed + seeds)
-        for fold in experiment.splits(of)
+        for fold in experiment.folds_of(of)
     ]
 
 

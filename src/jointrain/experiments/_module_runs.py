@@ -1,0 +1,305 @@
+"""Runs of one's own modules on a fold of one's own data, and how they are scored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from jointrain.data import TensorData
+from jointrain.errors import InvalidInputError
+from jointrain.experiments._fold import Fold, FoldResult
+from jointrain.experiments._gradient_weights import gradient_weights
+from jointrain.experiments._job_words import fold_in_words, recipe_in_words
+from jointrain.experiments._recipe import Recipe, size_weights
+from jointrain.experiments._recipe_runs import Spent, run_recipes
+from jointrain.experiments._weight_rules import Members
+from jointrain.networks import Network
+from jointrain.system.own_code import (
+    ChangedCodeError,
+    check_same_code,
+    digests_of_code,
+    one_line,
+)
+from jointrain.task import Task
+from jointrain.training import (
+    FitRuns,
+    FittedNetwork,
+    Phases,
+    Run,
+    Trainer,
+    fit_one_by_one,
+    one_thread,
+    resolve_device,
+)
+from jointrain.training.population import fit_population
+from jointrain.training.sampling import Separate
+
+
+class ModuleExperiment(Protocol):
+    """What the runs of an experiment of one's own modules ask it for, see `Experiment`."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]: ...
+    @property
+    def network(self) -> Callable[..., Network]: ...
+    @property
+    def device(self) -> str | torch.device: ...
+    @property
+    def fixed_test(self) -> bool: ...
+    def held_out(self, fold: Fold) -> tuple[np.ndarray, np.ndarray]: ...
+    def take(self, rows: np.ndarray, tasks: Sequence[str], *, training: bool) -> Any: ...
+    def known_rows(self, rows: np.ndarray, tasks: Sequence[str]) -> int: ...
+    def labels_among(self, rows: np.ndarray) -> dict[str, int]: ...
+    def make_network(self, recipe: Recipe, tasks: Sequence[Task]) -> Network: ...
+
+
+class ModuleFold:
+    """A fold of an experiment of one's own modules and data."""
+
+    def __init__(self, experiment: ModuleExperiment, fold: Fold) -> None:
+        self.experiment, self.fold = experiment, fold
+        self.tasks: Sequence[Task] = experiment.tasks
+        self.train_rows, self.held_out = experiment.held_out(fold)
+        self._taken: dict[Any, Any] = {}
+
+    def runs(
+        self, recipe: Recipe, make_trainer: Callable[..., Trainer] = Trainer
+    ) -> list[list[Run]]:
+        """Return the runs of a recipe, one for each group of tasks."""
+        names = [task.name for task in self.tasks]
+        by_name = {task.name: task for task in self.tasks}
+        weights = recipe.given_weights(names)
+        recipe.auxiliary_among(names)
+        groups = [[by_name[name] for name in group] for group in recipe.groups(names)]
+        if recipe.weights == "size":
+            weights = size_weights(self.experiment.labels_among(self.train_rows))
+        elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
+            weights = {}
+            for group in groups:
+                weights |= self._explored(recipe, group)
+        return [[self._run(recipe, group, weights, make_trainer) for group in groups]]
+
+    def _explored(self, recipe: Recipe, tasks: Sequence[Task]) -> dict[str, float]:
+        data, rows = self._train(tasks)
+        return gradient_weights(
+            self._network(recipe, tasks), tasks, data, **self._settings(recipe, rows)
+        )
+
+    def _train(self, tasks: Sequence[Task]) -> tuple[Any, int]:
+        """Return the data that tasks are trained on, and how many of the rows have a label."""
+        names = [task.name for task in tasks]
+        data = self._take(self.train_rows, names, training=True)
+        counted = self.experiment.known_rows(self.train_rows, names)
+        return data, counted
+
+    def _take(self, rows: np.ndarray, names: Sequence[str], *, training: bool) -> Any:
+        """Return rows as a trainer takes them; runs that share data in memory hold them once."""
+        together = (training, None)
+        if together in self._taken:
+            return self._taken[together]
+        key = (training, tuple(names))
+        if key not in self._taken:
+            data = self.experiment.take(rows, names, training=training)
+            self._taken[together if isinstance(data, TensorData) else key] = data
+            return data
+        return self._taken[key]
+
+    def _network(self, recipe: Recipe, tasks: Sequence[Task]) -> Network:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.fold.seed)
+            return self.experiment.make_network(recipe, tasks)
+
+    def _settings(self, recipe: Recipe, rows: int) -> dict[str, Any]:
+        """Return what a trainer is told but for schedule, weights and balancer."""
+        # probabilities of one's own modules are taken as they are
+        settings = {**recipe.trainer_settings(rows), "calibrated": False}
+        return settings | {"seed": self.fold.seed, "device": self.experiment.device}
+
+    def _run(
+        self,
+        recipe: Recipe,
+        tasks: Sequence[Task],
+        weights: Mapping[str, float] | None,
+        make_trainer: Callable[..., Trainer],
+    ) -> Run:
+        names = [task.name for task in tasks]
+        helping = tuple(name for name in names if name in recipe.auxiliary)
+        # a group of tasks that only help others has none to help
+        auxiliary = () if len(helping) == len(names) else helping
+        data, rows = self._train(tasks)
+        validation = None
+        main = [name for name in names if name not in auxiliary]
+        if self.experiment.known_rows(self.held_out, main):
+            validation = self._take(self.held_out, names, training=False)
+        alone = len(tasks) == 1
+        phased = isinstance(recipe.schedule, Phases)
+        trainer = make_trainer(
+            self._network(recipe, tasks),
+            tasks,
+            schedule=Separate() if alone and not phased else recipe.schedule,
+            auxiliary=auxiliary,
+            # the weight of a task that is trained alone would only change its learning rate
+            weights=None if alone or weights is None else {n: weights[n] for n in names},
+            balancer=None if alone else recipe.make_balancer(),
+            refresh_every=recipe.refresh_every,
+            **self._settings(recipe, rows),
+            patience=None if validation is None else recipe.chosen_patience(rows),
+            when_converged="go_on" if validation is None else recipe.when_converged,
+            task_patience=None if validation is None else recipe.task_patience,
+            converged_weight=recipe.converged_weight,
+        )
+        return Run(trainer, data, validation)
+
+    def result_of(self, recipe: Recipe, members: Members, spent: Spent) -> FoldResult:
+        """Score the fitted networks of a recipe on the test rows, once."""
+        start = time.perf_counter()
+        parts = [part for of_member in members for part in of_member]
+        rows = self._scored(recipe.name, parts, self.fold.test)
+        validation = []
+        if self.experiment.fixed_test and len(self.held_out):
+            validation = self._scored(recipe.name, parts, self.held_out)
+        seconds = spent.seconds + time.perf_counter() - start
+        return FoldResult(
+            recipe.name, self.fold.number, self.fold.seed, rows, seconds,
+            work=spent.work, cost=spent.cost(parts), validation=validation,
+        )  # fmt: skip
+
+    def _scored(
+        self, name: str, parts: Sequence[FittedNetwork], rows: np.ndarray
+    ) -> list[dict[str, Any]]:
+        metrics = evaluate_parts(self.experiment, parts, rows)
+        trained = self.experiment.labels_among(self.fold.train)
+        tested = self.experiment.labels_among(rows)
+        return [
+            {
+                "recipe": name,
+                "task": task.name,
+                "metric": metric,
+                "fold": self.fold.number,
+                "seed": self.fold.seed,
+                "value": float(value),
+                "train_rows": trained[task.name],
+                "test_rows": tested[task.name],
+            }
+            for task in self.tasks
+            for metric, value in metrics[task.name].items()
+        ]
+
+
+def evaluate_parts(
+    experiment: ModuleExperiment, parts: Sequence[FittedNetwork], rows: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of each task on some rows, by the network that predicts it."""
+    by_name = {task.name: task for task in experiment.tasks}
+    found: dict[str, dict[str, float]] = {}
+    for part in parts:
+        names = [name for name in part.tasks if name in by_name and name not in found]
+        measured = [name for name in names if experiment.known_rows(rows, [name])]
+        for name in set(names) - set(measured):
+            found[name] = {metric.name: float("nan") for metric in by_name[name].metrics or ()}
+        if not measured:
+            continue
+        tasks = [by_name[name] for name in measured]
+        scorer = Trainer(part.network, tasks, device=experiment.device)
+        found |= scorer.evaluate(experiment.take(rows, measured, training=False))
+    return found
+
+
+@dataclass(frozen=True)
+class ModuleJob:
+    """What one process does at a time: some recipes on some folds.
+
+    Args:
+        experiment: What is to be learned.
+        folds: The folds.
+        stacked: Recipes whose runs are trained as one population.
+        single: Recipes whose runs are trained one after the other.
+        data: `Experiment.digest`.
+    """
+
+    experiment: ModuleExperiment
+    folds: Sequence[Fold]
+    stacked: Sequence[Recipe]
+    single: Sequence[Recipe]
+    data: str
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of data, network, recipes and seeds: equal keys have equal results."""
+        _ = self.code  # kept in what is sent
+        plain = {
+            "data": self.data,
+            "folds": [fold_in_words(fold) for fold in self.folds],
+            "recipes": [recipe_in_words(recipe) for recipe in (*self.stacked, *self.single)],
+        }
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """Hashes of one's own code, as it is where the job is made."""
+        return digests_of_code(self._own_code())
+
+    def _own_code(self) -> list[Any]:
+        recipes = [one for recipe in (*self.stacked, *self.single) for one in recipe.own_code]
+        return [*recipes, self.experiment.network]
+
+    def run(self) -> list[dict[str, Any]]:
+        """Return what was measured, recipe by recipe and fold by fold, as fields of `FoldResult`.
+
+        A recipe that fails has its error in place of its figures; the others go on.
+
+        Raises:
+            ChangedCodeError: Code is another here than where the job was made.
+        """
+        check_same_code(self.code, self._own_code())
+        with one_thread():
+            folds = [ModuleFold(self.experiment, fold) for fold in self.folds]
+            results: list[FoldResult] = []
+            if self.stacked:
+                results = self._together(folds)
+            results += [
+                _tried(recipe, fold, fit_one_by_one) for fold in folds for recipe in self.single
+            ]
+        return [vars(result) for result in results]
+
+    def _together(self, folds: Sequence[ModuleFold]) -> list[FoldResult]:
+        try:
+            return run_recipes(self.stacked, folds, fit_population)
+        except ChangedCodeError:
+            raise
+        except Exception:  # one of many failed: which one is found one by one
+            return [
+                _tried(recipe, fold, fit_population) for fold in folds for recipe in self.stacked
+            ]
+
+
+def _tried(recipe: Recipe, fold: ModuleFold, fit_runs: FitRuns) -> FoldResult:
+    """Return what a recipe did on a fold, or its error."""
+    start = time.perf_counter()
+    on_gpu = resolve_device(fold.experiment.device).type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        (result,) = run_recipes([recipe], [fold], fit_runs)
+    except ChangedCodeError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        return failed_result(recipe.name, fold.fold, error, time.perf_counter() - start)
+    if on_gpu:
+        memory = float(torch.cuda.max_memory_allocated())
+        result = replace(result, cost=result.cost | {"memory": memory})
+    return result
+
+
+def failed_result(name: str, fold: Fold, error: Exception, seconds: float) -> FoldResult:
+    """Return the result of a recipe that raised."""
+    words = str(error) if isinstance(error, InvalidInputError) else one_line(error)
+    return FoldResult(name, fold.number, fold.seed, [], seconds, error=words)
