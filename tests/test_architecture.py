@@ -142,6 +142,8 @@ TESTED_IN = {
     "experiments/_any_experiment.py": "studies/test_study.py",
     "experiments/_fold.py": "studies/test_study.py",
     "experiments/_recipe_runs.py": "studies/test_study.py",
+    "experiments/_job_*.py": "studies/test_study.py",
+    "experiments/*": "experiments/test_experiment.py",
     "networks/_own_networks.py": "networks/test_registry.py",
     "reports/*": "reports/test_summary.py",
     "studies/searches/_affinity_plot.py": "studies/searches/test_affinity.py",

@@ -39,6 +39,18 @@ from .errors import (
 from .estimators import JointClassifier as JointClassifier
 from .estimators import JointRegressor as JointRegressor
 from .experiments import (
+    Experiment as Experiment,
+)
+from .experiments import (
+    Folds as Folds,
+)
+from .experiments import (
+    Given as Given,
+)
+from .experiments import (
+    Holdout as Holdout,
+)
+from .experiments import (
     Recipe as Recipe,
 )
 from .experiments import (

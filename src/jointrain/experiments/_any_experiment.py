@@ -114,6 +114,10 @@ class AnyExperiment(ABC):
             "an Experiment of modules and data"
         )
 
+    def splits_in_words(self) -> str:
+        """Return how rows are split, in words."""
+        return "as the experiment says"
+
     def labelled(self) -> np.ndarray | None:
         """Return which rows have which task's label, [n, t] of bool; None where it is not known."""
         return None

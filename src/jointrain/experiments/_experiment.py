@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -23,7 +24,7 @@ from jointrain.experiments._recipe import Recipe
 from jointrain.experiments._row_layout import RowLayout
 from jointrain.experiments._splits import Folds, Given, Holdout, Splits, is_share
 from jointrain.networks import Network
-from jointrain.system.own_code import CodeReference, digest_of
+from jointrain.system.own_code import CodeReference, digest_of, one_line
 from jointrain.task import Task
 from jointrain.training import Run, Trainer
 from jointrain.training.population import why_not_stacked
@@ -134,6 +135,22 @@ class Experiment(AnyExperiment):
         """Number of rows that are cut into parts."""
         most = self._layout.parts[0].count
         return most if self.sampled is None else min(self.sampled[0], most)
+
+    def splits_in_words(self) -> str:
+        """Return how rows are split, in words."""
+        splits = self.splits
+        words = "spread evenly over folds"
+        if isinstance(splits, Given):
+            words = "as they were given"
+        elif isinstance(splits, Holdout):
+            words = "one test set for all seeds"
+        if splits.time is not None:
+            words += ", training rows before test rows" if isinstance(splits, Folds) else ""
+        if splits.groups is not None:
+            words += ", each group of rows on one side"
+        if is_share(splits.validation):
+            words += f"; {100 * splits.validation:g} % of the training rows for early stopping"
+        return words
 
     def digest(self) -> str:
         """Return a hash of data, tasks, network and splits."""
@@ -258,12 +275,18 @@ class Experiment(AnyExperiment):
         """Return the network of a run, of the recipe's own factory if it has one.
 
         Raises:
-            InvalidInputError: It is no network, or lacks a task.
+            InvalidInputError: It is no network, lacks a task, or could not be made.
         """
         own = not isinstance(recipe.network, (str, CodeReference))
-        made = recipe.network(tasks) if own else self.network(tasks)  # type: ignore[operator]
+        make: Any = recipe.network if own else self.network
         whose = f"of recipe {recipe.name!r} " if own else ""
         names = [task.name for task in tasks]
+        try:
+            made = make(tasks)
+        except Exception as error:
+            raise _ForeignError(
+                f"`network` {whose}failed for {', '.join(names)}: {one_line(error)}"
+            ) from error
         if not isinstance(made, Network):
             raise InvalidInputError(
                 f"`network` {whose}returned a {type(made).__name__} for {', '.join(names)}; it "
@@ -295,11 +318,13 @@ class Experiment(AnyExperiment):
             recipe.given_weights(names)
             recipe.groups(names)
             recipe.auxiliary_among(names)
-        factories = {id(one.network): one for one in recipes if callable(one.network)}
-        if len(factories) < len(recipes) or not recipes:
-            factories[0] = replace(recipes[0], network="hard") if recipes else Recipe()
-        for recipe in factories.values():
-            self._check_fresh(recipe)
+        own = {id(one.network): one for one in recipes if callable(one.network)}
+        for recipe in own.values():
+            # one that raises is marked as failed where it is run; the others go on
+            with suppress(_ForeignError):
+                self._check_fresh(recipe)
+        if any(not callable(one.network) for one in recipes):
+            self._check_fresh(Recipe())
 
     def _check_fresh(self, recipe: Recipe) -> None:
         """Refuse a factory that returns a module, or a part of one, a second time."""
@@ -375,6 +400,10 @@ class Experiment(AnyExperiment):
         if rows >= self.row_count:
             return self
         return replace(self, sampled=(rows, seed))
+
+
+class _ForeignError(InvalidInputError):
+    """A factory of the user's raised an error."""
 
 
 def _check_fields(recipe: Recipe) -> None:

@@ -51,11 +51,23 @@ def answer_sentences(decision: Decision, said: Circumstances) -> list[str]:
     """
     first, *basis = _what_to_do(decision, said)
     before = _unscored(decision, said)
-    last = [*saved_sentence(decision, said), *_unpredicted(decision, said)]
+    last = [*saved_sentence(decision, said), *_unpredicted(decision, said), *_of_one_test(said)]
     if before and decision.basis != "no interval":
         first = f"The rest: {first[0].lower()}{first[1:]}"
     room = MOST_SENTENCES - len(before) - 1 - len(last)
     return [*before, first, *basis[: max(room, 0)], *last]
+
+
+def _of_one_test(said: Circumstances) -> list[str]:
+    """Say what seeds on one test set can show, and what the validation rows chose."""
+    if not said.fixed_test:
+        return []
+    seeds = f"{said.seeds} seed{'s' * (said.seeds != 1)}"
+    chosen = "" if said.chosen is None else f"; validation rows chose {said.chosen}"
+    return [
+        f"Figures are of {seeds} on one test set, so they hold for other seeds and not for other "
+        f"test rows{chosen}."
+    ]
 
 
 def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:
@@ -124,13 +136,18 @@ def _together_or_apart(
     add = "rows" if said.seeds >= ENOUGH_SEEDS else "seeds or rows"
     # the width of an interval falls with the square root of the rows
     more = f"add {add} (about {rounded(4 * said.rows):,} rows would show {half})"
+    with_what = f"{said.rows:,} rows"
+    if said.fixed_test:
+        more, with_what = (
+            f"add seeds (about {4 * said.seeds} would show {half})",
+            (f"{said.seeds} seeds"),
+        )
     if together:
         advice = f"take it unless such a difference matters, then {more}"
     else:
         advice = f"stay apart, and where such a difference matters {more}"
     return (
-        f"The data do not decide: differences under {seen} could not be seen with {said.rows:,} "
-        f"rows",
+        f"The data do not decide: differences under {seen} could not be seen with {with_what}",
         [f"{way.capitalize()} costs {share}; {advice}."],
     )
 

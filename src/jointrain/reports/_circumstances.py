@@ -30,6 +30,8 @@ class Circumstances:
         scarce: Why a target's metric is undefined in many folds, in words, by target.
         cut_by_budget: Whether more folds were wanted than the time paid for.
         cut_short: Whether the time was over before all of the saved model was trained.
+        fixed_test: Whether there is one test set that all seeds share.
+        chosen: The recipe that does best on the validation rows, where there is such a test set.
     """
 
     tasks: tuple[str, ...]
@@ -43,3 +45,5 @@ class Circumstances:
     scarce: Mapping[str, str] = field(default_factory=dict)
     cut_by_budget: bool = False
     cut_short: bool = False
+    fixed_test: bool = False
+    chosen: str | None = None

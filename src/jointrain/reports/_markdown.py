@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jointrain.data import SupervisedTable
 from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._saved_model import blend_text
 from jointrain.reports._study_answer import answer
 from jointrain.reports._summary import folds_and_seeds, summary_tables
 from jointrain.studies import StudyResult
+from jointrain.tables import TableExperiment
 
 
 def write_markdown(result: StudyResult, title: str, *, picture: str | None = None) -> str:
@@ -20,30 +22,24 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         picture: File name of the picture of the changes, shown below the answer.
     """
     study = result.study
-    table = study.table
     lines = [f"# {title}", "", " ".join(answer(result)), ""]
     if picture is not None:
         lines += [f"![Change of each recipe against separate models]({picture})", ""]
     for summary in summary_tables(result):
         lines += [f"## {summary.title}", "", *markdown_table(summary.headings, summary.rows), ""]
-    if result.ships and len(table.tasks) <= MOST_TABLES:
+    if result.ships and len(study.tasks) <= MOST_TABLES:
         made = [[task, blend_text(blend)] for task, blend in result.blends.items()]
         lines += ["## The saved model", "", *markdown_table(["target", "by"], made), ""]
     lines += [
         "## How it was measured",
         "",
-        f"- {len(table.frame)} rows with a label, {len(table.columns)} feature columns: "
-        + ", ".join(f"{column.name} ({column.kind})" for column in table.columns)
-        + ".",
-        f"- {_split_words(result)}; every recipe sees the same folds and seeds. Encoders and "
-        f"target scaling are learned on the training rows of each fold only.",
+        *_data_lines(result),
         *(f"- {note[0].upper()}{note[1:]}." for note in result.notes),
         "- Figures are means ± standard deviation over folds and seeds. ↑ higher is better, ↓ "
         "lower is better.",
         "- Change: difference of the first metric from separate training over its mean, in "
         "percent, positive is better; a plain difference where that mean is near 0 or negative. "
-        "Behind it the interval that decides: by the corrected resampled variance (Nadeau and "
-        "Bengio, 2003), with half of the level of 5 % shared out among the Delta-m of the recipes, "
+        f"Behind it the interval that decides: {_variance_words(result)}, with half of the level of 5 % shared out among the Delta-m of the recipes, "
         "the other half among all targets of all recipes. Baselines and the shipped model are "
         "judged apart from them.",
         "- Verdict: equivalent where the whole interval lies within the margin "
@@ -51,11 +47,8 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         "worse where it leaves out 0; else undecided. Fewer than three folds give no interval.",
         "- Delta-m: mean of the changes over the tasks (Maninis et al., 2019); tasks that can be "
         "scored in too few folds for an interval, or whose change is no percentage, are left out.",
-        "- The best recipe was chosen on the folds that are shown, so its own figures flatter it "
-        "slightly; its interval holds for all recipes at once.",
-        "- The shipped model is scored by nested cross-validation: on each fold it is chosen by "
-        "training rows that its networks left out, and measured on the test rows.",
-        *(f"- About the table: {note}." for note in table.notes),
+        *_choice_lines(result),
+        *(f"- About the data: {note}." for note in study.experiment.notes),
         "",
         "## Recipes",
         "",
@@ -68,13 +61,62 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
     return "\n".join(lines) + "\n"
 
 
-def _split_words(result: StudyResult) -> str:
-    study = result.study
+def _data_lines(result: StudyResult) -> list[str]:
+    """Say what was measured on what, and how it was split."""
+    experiment = result.study.experiment
+    if isinstance(experiment, TableExperiment):
+        columns = experiment.table.columns
+        named = ", ".join(f"{column.name} ({column.kind})" for column in columns)
+        return [
+            f"- {experiment.row_count} rows with a label, {len(columns)} feature columns: {named}.",
+            f"- {_split_words(result, experiment.table)}; every recipe sees the same folds and "
+            "seeds. Encoders and target scaling are learned on the training rows of each fold "
+            "only.",
+        ]
+    count = experiment.row_count
+    rows = f"{count:,} rows; " if count else ""
+    return [
+        f"- {rows}{folds_and_seeds(result)}; every recipe sees the same splits and seeds: "
+        f"{experiment.splits_in_words()}."
+    ]
+
+
+def _variance_words(result: StudyResult) -> str:
+    if result.study.experiment.fixed_test:
+        return (
+            "by a paired t-test over seeds on the one test set, which says nothing of other test "
+            "rows (Bouthillier et al., 2021)"
+        )
+    return "by the corrected resampled variance (Nadeau and Bengio, 2003)"
+
+
+def _choice_lines(result: StudyResult) -> list[str]:
+    """Say how the best recipe was chosen, and how what is saved is scored."""
+    lines = [
+        "- The best recipe was chosen on the folds that are shown, so its own figures flatter it "
+        "slightly; its interval holds for all recipes at once."
+    ]
+    if result.study.experiment.fixed_test:
+        lines = [
+            "- Each run was scored on the test set once; the best recipe was chosen by validation "
+            f"rows, on which it is {result.chosen_by_validation}."
+            if result.chosen_by_validation
+            else "- Each run was scored on the test set once."
+        ]
+    if result.ships:
+        lines.append(
+            "- The shipped model is scored by nested cross-validation: on each fold it is chosen "
+            "by training rows that its networks left out, and measured on the test rows."
+        )
+    return lines
+
+
+def _split_words(result: StudyResult, table: SupervisedTable) -> str:
     repeats = folds_and_seeds(result)
-    if study.table.time is not None:
-        apart = ", and each group of rows is on one side" if study.table.groups is not None else ""
+    if table.time is not None:
+        apart = ", and each group of rows is on one side" if table.groups is not None else ""
         return f"{repeats}, forward in time (training rows come before test rows{apart})"
-    if study.table.groups is not None:
+    if table.groups is not None:
         return f"{repeats}, each group of rows on one side of a split"
     return f"{repeats}, shuffled and stratified by the class targets"
 

@@ -58,7 +58,7 @@ def circumstances_of(result: StudyResult) -> Circumstances:
     return Circumstances(
         tuple(task.name for task in study.tasks),
         study.experiment.row_count,
-        result.folds_done,
+        study.seeds if study.experiment.fixed_test else result.folds_done,
         study.seeds,
         ways_of(result),
         together=together_of(result) or SEPARATE,
@@ -67,6 +67,8 @@ def circumstances_of(result: StudyResult) -> Circumstances:
         scarce=_scarce(result),
         cut_by_budget=any(note.startswith("budget") for note in result.notes),
         cut_short=result.cut_short,
+        fixed_test=study.experiment.fixed_test,
+        chosen=result.chosen_by_validation,
     )
 
 

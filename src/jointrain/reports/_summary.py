@@ -100,7 +100,7 @@ def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
     against = dict(result.delta_m)
     if result.ships and not interim:
         against[SHIPPED] = result.shipped_delta_m
-    rows = []
+    rows, sized = [], _parameters(result)
     for name in [*result.recipe_names, *([SHIPPED] if SHIPPED in against else [])]:
         comparison = against.get(name)
         if comparison is None:
@@ -110,13 +110,36 @@ def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
         else:
             cells = [change_and_interval(comparison), comparison.verdict]
         runs = 0 if name == SHIPPED else result.runs(name)
-        rows.append([name, *cells, f"{result.seconds[name] / runs:.2f} s" if runs else ""])
+        rows.append(
+            [
+                name,
+                *cells,
+                *sized.get(name, []),
+                f"{result.seconds[name] / runs:.2f} s" if runs else "",
+            ]
+        )
     verdict = [] if interim else ["verdict"]
     # the same for all recipes: it depends on the labels and on separate training
     left_out = next((one.left_out for one in result.delta_m.values()), ())
     but = f" but {listed(left_out)}" if left_out else ""
-    headings = ["recipe", "Delta-m", *verdict, "time per fold"]
+    size = ["parameters"] if sized else []
+    headings = ["recipe", "Delta-m", *verdict, *size, "time per fold"]
     return SummaryTable(f"All targets{but}", headings, rows)
+
+
+def _parameters(result: StudyResult) -> dict[str, list[str]]:
+    """Return the parameters of each recipe, and their share of those that it is compared with."""
+    if result.study.experiment.ships:
+        return {}
+    costs = result.costs()
+    if "parameters" not in costs.columns:
+        return {}
+    counts = dict(costs.select("recipe", "parameters").iter_rows())
+    of = counts[SEPARATE]
+    return {
+        name: [f"{count:,.0f}" + (f" ({count / of:.2g} x)" if count != of else "")]
+        for name, count in counts.items()
+    }
 
 
 def _tables_of_many(result: StudyResult, interim: bool) -> list[SummaryTable]:

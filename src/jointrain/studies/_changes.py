@@ -96,6 +96,7 @@ def task_changes(
     seeds: np.ndarray,
     overlap: np.ndarray | None = None,
     margin: float = MARGIN,
+    fixed_test: bool = False,
 ) -> Changes:
     """Return the changes of a task's metric against a reference, with what is needed to judge them.
 
@@ -108,6 +109,7 @@ def task_changes(
         seeds: Repetition of each fold.
         overlap: As in `Changes`.
         margin: Changes up to this many percent do not matter, see `margin_of`.
+        fixed_test: As in `Changes`.
 
     Shape:
         values, reference, test_rows, train_rows, seeds: [J].
@@ -116,7 +118,7 @@ def task_changes(
     defined = np.isfinite(differences)
     one_sided = bool((np.isfinite(values) != np.isfinite(reference)).any())
     if not defined.any():
-        return Changes(differences, 0.0, seeds, overlap, one_sided=one_sided)
+        return Changes(differences, 0.0, seeds, overlap, one_sided=one_sided, fixed_test=fixed_test)
     ratio = float((test_rows[defined] / np.maximum(train_rows[defined], 1)).mean())
     mean = float(reference[defined].mean())
     unit = unit_of(reference[defined], metric, ratio)
@@ -137,4 +139,5 @@ def task_changes(
         scale * margin_of(mean, metric, margin),
         scale * float(one_row),
         one_sided,
+        fixed_test,
     )

@@ -27,6 +27,7 @@ class Measured:
             folds are not known.
         margin: Changes up to this many percent do not matter (of 1 - value for bounded metrics near
             1).
+        fixed_test: Whether there is one test set that all seeds share.
     """
 
     tasks: tuple[Task, ...]
@@ -34,6 +35,7 @@ class Measured:
     table: pl.DataFrame
     overlaps: Mapping[str, np.ndarray] = field(default_factory=dict)
     margin: float = MARGIN
+    fixed_test: bool = False
 
     @cached_property
     def runs(self) -> pl.DataFrame:
@@ -99,6 +101,7 @@ class Measured:
                 seeds=self.runs["seed"].to_numpy()[run],
                 overlap=None if overlap is None else overlap[np.ix_(run, run)],
                 margin=self.margin,
+                fixed_test=self.fixed_test,
             )
         return changes
 

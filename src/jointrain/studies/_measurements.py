@@ -238,27 +238,53 @@ class Measurements:
         Args:
             notes: What was cut, in words.
         """
-        names = [*self._recipes, *self._baselines]
+        failed = self._failed()
+        kept = {key: one for key, one in self._results.items() if one.name not in failed}
+        recipes = [one for name, one in self._recipes.items() if name not in failed]
+        names = [*(recipe.name for recipe in recipes), *self._baselines]
         seconds, work = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-        for result in self._results.values():
+        for result in kept.values():
             seconds[result.name] += result.seconds
             work[result.name] += result.work
-        rows = [row for result in self._results.values() for row in result.rows]
+        tasks = [task.name for task in self.study.tasks]
+        held_out = [row for result in kept.values() for row in result.validation]
+        left_out = [
+            f"recipe {name} failed and was left out: {error}" for name, error in failed.items()
+        ]
         return StudyResult(
             replace(
                 self.study,
-                recipes=tuple(self._recipes.values()),
+                recipes=tuple(recipes),
                 baselines=tuple(self._baselines),
                 seeds=len(self._folds),
             ),
-            _sorted_rows(rows, names, [task.name for task in self.study.tasks]),
+            _sorted_rows([row for one in kept.values() for row in one.rows], names, tasks),
             seconds,
             [fold for seed in sorted(self._folds) for fold in self._folds[seed]],
-            dict(self._results),
+            kept,
             self.study.margin,
-            tuple(notes),
+            (*notes, *left_out),
             work=work,
+            failed=failed,
+            validation=_sorted_rows(held_out, names, tasks) if held_out else None,
         )
+
+    def _failed(self) -> dict[str, str]:
+        """Return the recipes that failed on a fold, with the error.
+
+        Raises:
+            InvalidInputError: The recipe that all are compared with did.
+        """
+        failed: dict[str, str] = {}
+        for result in self._results.values():
+            if result.error is not None:
+                failed.setdefault(result.name, result.error)
+        if SEPARATE in failed:
+            raise InvalidInputError(
+                f"recipe {SEPARATE!r} failed, with which all others are compared: "
+                f"{failed[SEPARATE]}"
+            )
+        return failed
 
 
 def _sorted_rows(

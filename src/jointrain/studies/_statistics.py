@@ -92,6 +92,7 @@ class Changes:
         resolution: What one test row can change, in `unit`; 0 for metrics that do not count rows.
         one_sided: Whether the metric of one of the two is undefined where the other's is defined.
             What is left is then chosen by how they did, and shows nothing.
+        fixed_test: Whether all values are of one test set, each of another seed.
     """
 
     values: np.ndarray
@@ -102,6 +103,7 @@ class Changes:
     margin: float = MARGIN
     resolution: float = 0.0
     one_sided: bool = False
+    fixed_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,13 +162,18 @@ def estimate_change(changes: Changes) -> Estimate:
     the same in every seed, and near S (K - 1) for S seeds on many rows. Where the overlap is not
     known and folds are undefined, seeds do not count: :math:`\nu = \max_s m_s - 1`.
 
+    On one test set that all seeds share (`Changes.fixed_test`), the changes of the seeds are
+    independent given the data, and :math:`\mathrm{SE}^2 = s^2 / J` with J - 1 degrees of freedom.
+    It tells how another seed would do on the same test rows, and nothing of other rows.
+
     Fewer than three defined folds in every seed give no error. Changes that are all equal have no
     spread: where the metric counts rows, it is taken as what one row can change; else there is no
     error, unless all are 0.
 
     Source: Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003,
         section 3; Bouckaert & Frank, PAKDD 2004, for repeated folds; Satterthwaite, "An approximate
-        distribution of estimates of variance components", Biometrics Bulletin 2, 1946.
+        distribution of estimates of variance components", Biometrics Bulletin 2, 1946; Bouthillier
+        et al., "Accounting for Variance in Machine Learning Benchmarks", MLSys 2021.
     """
     values = np.asarray(changes.values, dtype=np.float64)
     total = len(values)
@@ -176,7 +183,8 @@ def estimate_change(changes: Changes) -> Estimate:
     if not len(found):
         return Estimate(math.nan, math.nan, math.nan, np.zeros(total), *known)
     change = float(found.mean())
-    seeds = np.zeros(total) if changes.seeds is None else np.asarray(changes.seeds)
+    together = changes.seeds is None or changes.fixed_test
+    seeds = np.zeros(total) if together else np.asarray(changes.seeds)
     _, owner, counts = np.unique(seeds[defined], return_inverse=True, return_counts=True)
     if counts.max() < FEWEST_FOLDS or changes.one_sided:
         return Estimate(change, math.nan, math.nan, np.zeros(total), *known)
@@ -184,7 +192,7 @@ def estimate_change(changes: Changes) -> Estimate:
     left = found - means[owner]
     freedom = float((counts - 1).sum())
     ratio = max(changes.test_over_train, 1 / (counts.mean() - 1))
-    factor = 1 / len(found) + ratio
+    factor = 1 / len(found) + (0.0 if changes.fixed_test else ratio)
     spread = math.sqrt(float(left @ left) / freedom)
     same = spread <= 1e-12 * max(1e-12, float(np.abs(found).max()))
     if same and change != 0 and changes.resolution == 0:
@@ -197,11 +205,11 @@ def estimate_change(changes: Changes) -> Estimate:
         error = 0.0
     else:
         error = math.sqrt(factor) * (changes.resolution if same else spread)
-    if changes.overlap is not None:
+    if changes.overlap is not None and not changes.fixed_test:
         centred = np.eye(len(found)) - (owner[:, None] == owner) / counts[owner]
         shared = centred @ changes.overlap[np.ix_(defined, defined)] @ centred
         freedom = min(freedom, freedom**2 / float((shared**2).sum()))
-    elif len(found) < total:
+    elif len(found) < total and not changes.fixed_test:
         freedom = float(counts.max() - 1)
     return Estimate(change, error, freedom, residuals, *known)
 

@@ -60,6 +60,9 @@ class StudyResult:
         work: What the training of each recipe cost over all folds and seeds, counted and not timed,
             so that what is chosen for being cheaper does not hang on what else the machine does;
             see `jointrain.training.training_work`. NaN of baselines.
+        failed: The recipes that raised an error and were left out, with the error in a line.
+        validation: As `table`, measured on the validation rows where there is one fixed test set;
+            else None.
     """
 
     study: StudyPlan
@@ -71,6 +74,8 @@ class StudyResult:
     notes: tuple[str, ...] = ()
     cut_short: bool = False
     work: Mapping[str, float] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    validation: pl.DataFrame | None = None
 
     @property
     def ships(self) -> bool:
@@ -113,7 +118,48 @@ class StudyResult:
             self.table,
             self._overlaps(),
             self.margin,
+            self.study.experiment.fixed_test,
         )
+
+    @cached_property
+    def chosen_by_validation(self) -> str | None:
+        """The recipe with the best Delta-m on the validation rows, for a fixed test set.
+
+        Of equals it is the first. None where recipes are compared on folds: there is no test set
+        that must have no say.
+        """
+        if self.validation is None:
+            return None
+        measured = replace(self.measured, table=self.validation, overlaps={})
+        names = [recipe.name for recipe in self.study.recipes]
+        changes = {name: measured.changes(name, SEPARATE) for name in names}
+        scores = {
+            name: mean_estimate({t: estimate_change(one) for t, one in by_task.items()}).change
+            for name, by_task in changes.items()
+        }
+        finite = {name: score if np.isfinite(score) else -np.inf for name, score in scores.items()}
+        return max(names, key=finite.__getitem__)
+
+    def costs(self) -> pl.DataFrame:
+        """Return what each recipe takes on a fold: means over folds and seeds.
+
+        Columns: recipe, seconds, work (see `jointrain.training.training_work`), and, where they are
+        known, parameters (of all its networks), steps, passes (how often a training row goes
+        through a network, on average) and memory (bytes of the GPU at most).
+        """
+        rows = []
+        for name in self.recipe_names:
+            found = [one for (of, _, _), one in self.fold_results.items() if of == name]
+            if found:
+                taken = [one.cost | {"seconds": one.seconds, "work": one.work} for one in found]
+                keys = ("seconds", "work", "parameters", "steps", "passes", "memory")
+                means = {
+                    key: float(np.mean([one[key] for one in taken]))
+                    for key in keys
+                    if all(key in one for one in taken)
+                }
+                rows.append({"recipe": name, **means})
+        return pl.DataFrame(rows)
 
     @cached_property
     def _with_shipped(self) -> Measured:
@@ -232,8 +278,10 @@ class StudyResult:
         """Return the recipe that the decision names for most targets.
 
         Where the decision is a baseline or a constant, it is what would be chosen without them.
+        With a fixed test set it is the one that does best on the validation rows.
         """
-        return next(one for one in self.study.recipes if one.name == self.decision.network)
+        name = self.chosen_by_validation or self.decision.network
+        return next(one for one in self.study.recipes if one.name == name)
 
     def verdict(self, recipe: str = "joint") -> dict[str, Verdict]:
         """Return what the data show of a recipe against separate training.
@@ -447,16 +495,22 @@ def figures_of(result: StudyResult) -> StudyFigures:
             return against_constant()[model]
         return result.compare(model, reference)
 
+    together, networks = together_of(result), [recipe.name for recipe in study.recipes]
+    fixed = study.experiment.fixed_test
+    if fixed:
+        # the test set has no say in which recipe is looked at
+        kept = (SEPARATE, together, result.chosen_by_validation)
+        networks = [name for name in networks if name in kept]
     return StudyFigures(
         tuple(task.name for task in study.tasks),
-        tuple(recipe.name for recipe in study.recipes),
-        together_of(result),
+        tuple(networks),
+        together,
         tuple(name for name in study.baselines if name != CONSTANT),
         CONSTANT in study.baselines,
         by_task,
         result.overall,
         {name: spent / max(result.runs(name), 1) for name, spent in result.work.items()},
-        result.folds_done,
+        study.seeds if fixed else result.folds_done,
     )
 
 

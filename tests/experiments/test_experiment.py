@@ -1,0 +1,376 @@
+"""Experiments of one's own modules and data, as a study runs them."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from jointrain import InvalidInputError, Mixture, Recipe, Study, Task, TensorData, Trainer
+from jointrain.balancing import UPGrad
+from jointrain.data import DataSource
+from jointrain.experiments import Experiment, Folds, Given, Holdout, named_recipes
+from jointrain.networks import HardSharing
+from jointrain.reports import answer
+from jointrain.training import Phase, Phases
+from tests.experiments._own import (
+    QUICK,
+    TASKS,
+    TWO,
+    Rows,
+    broken,
+    data,
+    experiment,
+    network,
+    wide,
+)
+
+
+def values(result, recipe, task):
+    metric = next(one for one in TASKS if one.name == task).primary_metric.name
+    return result.values(recipe, task, metric)
+
+
+def test_a_run_is_that_of_a_trainer_on_the_same_rows():
+    """Its figures are what anyone gets who trains a network of the same seed by hand."""
+    made = experiment(Folds(3))
+    found = Study(made, TWO, seeds=1).run(workers=1)
+    fold = made.folds_of(0)[1]
+    rows, held_out = made.held_out(fold)
+    whole = data()
+    torch.manual_seed(0)
+    trainer = Trainer(
+        network(TASKS), TASKS, seed=0, device="cpu",
+        **{**QUICK.trainer_settings(len(rows)), "calibrated": False}, patience=8,
+    )  # fmt: skip
+    trainer.fit(whole.take(torch.tensor(rows)), whole.take(torch.tensor(held_out)))
+    by_hand = trainer.evaluate(whole.take(torch.tensor(fold.test)))
+    for task in TASKS:
+        metric = task.primary_metric.name
+        assert values(found, "joint", task.name)[1] == pytest.approx(
+            by_hand[task.name][metric], rel=1e-5
+        )
+
+
+def test_the_same_bits_in_any_number_of_processes_and_after_a_stop(tmp_path):
+    recipes = named_recipes(["separate", "joint", "balancer-upgrad"], QUICK)
+    study = Study(experiment(Folds(3)), recipes, seeds=2)
+    first = study.run(workers=1)
+    assert study.run(workers=2, store=tmp_path).table.equals(first.table)
+    done = []
+    again = study.run(workers=1, store=tmp_path, progress=lambda *so_far: done.append(so_far))
+    assert again.table.equals(first.table)
+    assert done[-1] == (18, 18)
+    with pytest.raises(InvalidInputError, match="another study: data is"):
+        Study(experiment(Folds(3), given=data(seed=1)), recipes, seeds=2).run(store=tmp_path)
+
+
+def test_small_networks_are_a_population_and_balancers_on_gradients_are_not():
+    made, recipes = experiment(Folds(3)), named_recipes(["separate", "balancer-upgrad"], QUICK)
+    jobs = made.jobs(made.folds_of(0), recipes, (), recipes[0])
+    assert [recipe.name for job in jobs for recipe in job.stacked] == ["separate"]
+    assert [recipe.name for job in jobs for recipe in job.single] == ["balancer-upgrad"] * 3
+
+
+@pytest.mark.parametrize("rule", ["size", "difficulty", "gradients", "searched"])
+def test_rules_of_weights(rule):
+    recipes = [*TWO, replace(TWO[1], name="rule", weights=rule)]
+    found = Study(experiment(Folds(2)), recipes, seeds=1).run(workers=1)
+    assert not found.failed
+    assert np.isfinite(values(found, "rule", "sum")).all()
+
+
+def test_own_balancers_phases_and_networks_of_recipes():
+    tuned = Phases((Phase(name="joint", epochs=1), Phase(name="tune", epochs=1, each_task=True)))
+    recipes = [
+        *TWO,
+        replace(TWO[1], name="own balancer", balancer=UPGrad()),
+        replace(TWO[1], name="fine-tuned", schedule=tuned),
+        replace(TWO[1], name="wide", network=wide),
+        replace(TWO[1], name="groups", partition=(("sign",), ("sum",))),
+    ]
+    found = Study(experiment(Folds(3)), recipes, seeds=1).run(workers=1)
+    assert not found.failed
+    parameters = dict(found.costs().select("recipe", "parameters").iter_rows())
+    trunk, head, wide_trunk, wide_head = 4 * 8 + 8, 8 + 1, 4 * 32 + 32, 32 + 1
+    assert parameters["separate"] == parameters["groups"] == 2 * (trunk + head)
+    assert parameters["joint"] == parameters["own balancer"] == trunk + 2 * head
+    assert parameters["wide"] == wide_trunk + 2 * wide_head
+    # each task has a copy of the whole network
+    assert parameters["fine-tuned"] == 2 * (trunk + 2 * head)
+    assert answer(found)
+
+
+def test_costs_count_steps_and_passes():
+    found = Study(experiment(Folds(3, validation=0.25)), TWO, seeds=1).run(workers=1)
+    row = {one["recipe"]: one for one in found.costs().iter_rows(named=True)}
+    # 30 rows are trained on in two batches, two epochs of each
+    assert row["joint"]["steps"] == 4
+    assert row["joint"]["passes"] == 2
+    assert row["separate"]["steps"] == 8
+    assert row["separate"]["passes"] == 4
+    assert row["joint"]["seconds"] > 0
+
+
+def sets(whole):
+    inputs, targets = whole.inputs, whole.targets
+    parts = slice(None, 24), slice(24, None)
+    return {
+        name: TensorData(inputs[part], {name: targets[name][part]})
+        for name, part in zip(targets, parts, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Rows(data()),
+        DataSource(Rows(data()), batch_size=16),
+        DataLoader(Rows(data()), batch_size=16),
+        sets(data()),
+        {name: DataSource(one, batch_size=8) for name, one in sets(data()).items()},
+        Mixture(sets(data()), batch_size=8, sampling="proportional"),
+        Mixture(sets(data()), sampling={"sum": 0.25, "sign": 0.75}),
+    ],
+    ids=["dataset", "source", "loader", "sets", "sources", "mixture", "probabilities"],
+)
+def test_data_of_any_kind(given):
+    """Rows of a set for a task alone are counted for it alone."""
+    found = Study(experiment(Folds(2), given=given), TWO, seeds=1).run(workers=1)
+    assert not found.failed
+    assert found.table["value"].is_finite().all()
+    tested = found.table.filter(pl.col("recipe") == "joint").group_by("task").agg(
+        pl.col("test_rows", "fold").sort_by("fold").unique(maintain_order=True)
+    )  # fmt: skip
+    assert len(tested) == 2
+    if isinstance(given, (dict, Mixture)):
+        labels = found.study.experiment.label_counts()
+        assert labels == {"sum": 24, "sign": 36}
+
+
+def test_a_data_set_gives_what_the_same_tensors_give():
+    """Reading rows one by one changes their order in training, not which rows are in which part."""
+    frames = [
+        Study(experiment(Given([(range(40), range(40, 60))]), given=one), TWO, seeds=1)
+        .run(workers=1)
+        .table
+        for one in (data(), Rows(data()))
+    ]
+    assert frames[0].drop("value").equals(frames[1].drop("value"))
+
+
+# --- a fixed test set -----------------------------------------------------------------------------
+
+
+def test_verdicts_on_one_test_set_are_a_paired_t_test_over_seeds():
+    made = experiment(Holdout(data(40, seed=1), validation=0.2))
+    found = Study(made, TWO, seeds=5).run(workers=1)
+    change = found.compare("joint")["sum"]
+    ours, theirs = values(found, "joint", "sum"), values(found, "separate", "sum")
+    assert len(ours) == 5
+    # two tasks and Delta-m share the level: a quarter for each task
+    interval = stats.ttest_1samp(theirs - ours, 0).confidence_interval(1 - 0.05 / 4)
+    scale = 100 / theirs.mean() if change.unit == "percent" else 1.0
+    assert change.low == pytest.approx(scale * interval.low)
+    assert change.high == pytest.approx(scale * interval.high)
+    words = " ".join(answer(found))
+    assert "5 seeds on one test set" in words
+    assert "not for other test rows" in words
+
+
+def test_recipes_are_chosen_by_validation_rows_and_never_by_the_test_set():
+    """Garbage in the test set's targets changes the verdicts, not the choice."""
+    train, validation = data(), data(60, seed=2)
+    recipes = [*TWO, replace(TWO[1], name="longer", epochs=12)]
+    chosen = []
+    for noise in (0.0, 100.0):
+        test = data(40, seed=1)
+        test.targets["sum"].add_(noise * torch.randn(40))
+        found = Study(experiment(Holdout(test, validation), given=train), recipes, seeds=2)
+        result = found.run(workers=1)
+        chosen.append(result.best().name)
+        assert result.validation is not None
+        assert set(result.validation["test_rows"]) == {60}
+    assert chosen == ["longer", "longer"]
+
+
+def test_the_test_set_is_no_part_of_training():
+    test = data(30, seed=1)
+    made = experiment(Holdout(test, validation=0.2))
+    (fold,) = made.folds_of(3)
+    rows, held_out = made.held_out(fold)
+    assert sorted([*rows, *held_out]) == list(range(60))
+    assert len(held_out) == 12
+    assert fold.test.tolist() == list(range(60, 90))
+    assert torch.equal(made.take(fold.test, ["sum"], training=False).inputs, test.inputs)
+    share = experiment(Holdout(0.25))
+    tested = [share.folds_of(seed)[0].test for seed in (0, 7)]
+    np.testing.assert_array_equal(*tested)
+    assert len(tested[0]) == 15
+
+
+def test_given_splits_of_rows_and_of_data_sets():
+    marks = np.arange(60) < 40
+    made = experiment(Given([(marks, ~marks), (range(20, 60), range(10), range(10, 20))]))
+    first, second = made.folds_of(0)
+    assert (len(first.train), len(first.test)) == (40, 20)
+    rows, held_out = made.held_out(second)
+    assert (rows.min(), held_out.tolist()) == (20, list(range(10)))
+    parts = data(), data(30, seed=1), data(20, seed=2)
+    apart = Experiment(TASKS, network, splits=Given([parts]))
+    assert apart.fixed_test
+    (fold,) = apart.folds_of(0)
+    assert [len(one) for one in (*apart.held_out(fold), fold.test)] == [60, 30, 20]
+    assert Study(apart, TWO, seeds=1).run(workers=1).validation is not None
+
+
+def test_groups_stay_together_and_time_goes_forward():
+    groups = np.repeat(np.arange(20), 3)
+    made = experiment(Folds(4, groups=groups))
+    for fold in made.folds_of(0):
+        rows, held_out = made.held_out(fold)
+        assert not set(groups[fold.train]) & set(groups[fold.test])
+        assert not set(groups[rows]) & set(groups[held_out])
+    later = experiment(Folds(3, time=np.arange(60)))
+    for fold in later.folds_of(0):
+        rows, held_out = later.held_out(fold)
+        assert rows.max() < held_out.min() < held_out.max() < fold.test.min()
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def test_a_recipe_that_fails_is_left_out_with_its_error():
+    recipes = [*TWO, replace(TWO[1], name="broken", network=broken)]
+    found = Study(experiment(Folds(3)), recipes, seeds=1).run(workers=1)
+    error = "`network` of recipe 'broken' failed for sum, sign: RuntimeError: no such layer"
+    assert found.failed == {"broken": error}
+    assert found.recipe_names == ["separate", "joint"]
+    assert found.notes == (f"recipe broken failed and was left out: {error}",)
+    with pytest.raises(InvalidInputError, match="failed for sum, sign: RuntimeError: no such"):
+        Study(Experiment(TASKS, broken, data(), Folds(3)), TWO)
+    fails = [replace(TWO[0], network=broken), TWO[1]]
+    with pytest.raises(InvalidInputError, match="recipe 'separate' failed, with which all others"):
+        Study(experiment(Folds(3)), fails, seeds=1).run(workers=1)
+
+
+def test_one_recipe_that_raises_in_training_leaves_the_rest():
+    recipes = [*TWO, replace(TWO[1], name="nan", weights={"sum": 1e38, "sign": 1e38})]
+    found = Study(experiment(Folds(3)), recipes, seeds=1).run(workers=1)
+    assert list(found.failed) == ["nan"]
+    assert found.recipe_names == ["separate", "joint"]
+    assert any(note.startswith("recipe nan failed and was left out: ") for note in found.notes)
+
+
+def shares_a_trunk():
+    trunk = nn.Linear(4, 8)
+
+    def make(tasks):
+        return HardSharing(trunk, {task.name: nn.Linear(8, 1) for task in tasks})
+
+    return make
+
+
+def lacks_a_head(tasks):
+    return HardSharing(nn.Linear(4, 8), {"sum": nn.Linear(8, 1)})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (shares_a_trunk(), "returned a part that it had returned before"),
+        (lacks_a_head, "has no head of task 'sign'"),
+        (lambda tasks: nn.Linear(4, 1), "returned a Linear for sum, sign"),
+        (network(TASKS), "one network that all runs would share"),
+        (3, "must be called with tasks"),
+    ],
+)
+def test_factories_that_make_no_fresh_network(make, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Study(Experiment(TASKS, make, data(), Folds(3)), TWO)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"data": TensorData(torch.zeros(5, 4), {"sum": torch.zeros(5)})},
+            "no target of task 'sig",
+        ),
+        ({"data": {"sum": data()}}, "task 'sign' has no data"),
+        ({"data": {"sum": data(), "sgn": data()}}, "'sgn', which is no task"),
+        ({"data": Stream()}, "can't be had by number"),
+        ({"data": None}, "needs `data`"),
+        ({"tasks": [TASKS[0], TASKS[0]]}, "two tasks are named 'sum'"),
+        ({"tasks": []}, "at least one task"),
+        ({"splits": 5}, "`splits` must be Folds, Holdout or Given"),
+        ({"splits": Folds(3, groups=[1, 2])}, "`groups` must hold a value for each of the 60 rows"),
+        ({"splits": Folds(3, time=[np.nan] * 60)}, "`time` holds a value that is no number"),
+        ({"splits": Given([(range(50), range(50, 61))])}, "names row 60, and there are 60"),
+        ({"splits": Given([([0, 1, 1], range(50, 60))])}, "names row 1 twice"),
+        ({"splits": Given([(range(60), [])])}, "a part of split 0 has no row"),
+    ],
+)
+def test_experiments_that_can_not_be(arguments, message):
+    given = {"tasks": TASKS, "network": network, "data": data(), "splits": Folds(3)}
+    with pytest.raises(InvalidInputError, match=message):
+        Experiment(**given | arguments)
+
+
+@pytest.mark.parametrize(
+    ("splits", "more", "message"),
+    [
+        (
+            Given([(range(50), range(45, 60))]),
+            {},
+            "on 5 same rows, the first is 45",
+        ),
+        (Holdout(data(5)), {"check_rows": True}, "test row 60 of split 0 has the same inputs as"),
+        (Folds(61), {}, "fewer than the 61 folds"),
+    ],
+)
+def test_test_rows_that_were_trained_on(splits, more, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Study(experiment(splits, **more), TWO, seeds=1).run(workers=1)
+
+
+def test_the_same_data_set_to_train_and_to_test():
+    whole = data()
+    with pytest.raises(InvalidInputError, match="trains and tests on 60 same rows"):
+        Study(experiment(Holdout(whole), given=whole), TWO, seeds=1).run(workers=1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (Recipe(name="r", width=64), "sets `width`, which is for tables"),
+        (Recipe(name="r", ensemble=4), "sets `ensemble`, which is for tables"),
+        (Recipe(name="r", network="mmoe"), "names network 'mmoe', which is for tables"),
+        (Recipe(name="r", weights={"sm": 1.0}), "'sm', which is no task"),
+        (Recipe(name="r", balancer="upgrat"), "upgrat"),
+    ],
+)
+def test_recipes_that_only_tables_can_run(recipe, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Study(experiment(Folds(3)), [*TWO, recipe])
+
+
+def test_baselines_and_folds_are_for_tables():
+    with pytest.raises(InvalidInputError, match="baseline 'linear' is for tables"):
+        Study(experiment(Folds(3)), TWO, ["linear"])
+    with pytest.raises(InvalidInputError, match="says itself how it is split, into 1 fold;"):
+        Study(experiment(Holdout(0.2)), TWO, folds=5)
+    assert Study(experiment(Folds(3)), TWO, folds=4).folds == 4
+    with pytest.raises(InvalidInputError, match="a study is of a SupervisedTable"):
+        Study(data(), TWO)
+    with pytest.raises(InvalidInputError, match="has no metric"):
+        Experiment([Task("x", "custom", loss_function=lambda o, t: o, size=1)], network, data())
