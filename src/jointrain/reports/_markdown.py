@@ -39,7 +39,8 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         "lower is better.",
         "- Change: difference of the first metric from separate training over its mean, in "
         "percent, positive is better; a plain difference where that mean is near 0 or negative. "
-        f"Behind it the interval that decides: {_variance_words(result)}, with half of the level of 5 % shared out among the Delta-m of the recipes, "
+        f"Behind it the interval that decides: {_variance_words(result)}, with half "
+        "of the level of 5 % shared out among the Delta-m of the recipes, "
         "the other half among all targets of all recipes. Baselines and the shipped model are "
         "judged apart from them.",
         "- Verdict: equivalent where the whole interval lies within the margin "
