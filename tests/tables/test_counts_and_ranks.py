@@ -1,4 +1,4 @@
-"""Counts and ordered classes in tables: fitted, blended, saved, and read again."""
+"""Counts, spreads and ordered classes in tables: fitted, blended, saved, and read again."""
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,13 @@ from jointrain.reports import write_markdown
 from jointrain.tables._blend import blend_weights, choose_blends
 from jointrain.training import Separate
 
-KINDS = {"visits": "count", "grade": "ordinal", "level": "ordinal:low:mid:top"}
+KINDS = {
+    "visits": "count",
+    "orders": "negative-binomial",
+    "noisy": "mean-variance",
+    "grade": "ordinal",
+    "level": "ordinal:low:mid:top",
+}
 QUICK = Recipe(width=16, epochs=30, ensemble=2)
 
 
@@ -23,6 +29,8 @@ def table(rows=240):
         {
             **{f"x{i}": x[:, i] for i in range(3)},
             "visits": random.poisson(20 * np.exp(score)),
+            "orders": random.negative_binomial(2, 1 / (1 + 10 * np.exp(score))),
+            "noisy": 100 * (score + random.normal(size=rows) * np.exp(x[:, 2] - 1)),
             "grade": grade,
             "level": np.array(["low", "mid", "top"])[np.digitize(score, [-1, 0.3])],
         }
@@ -40,6 +48,7 @@ def model():
 def test_predictions_are_rates_and_probabilities(model):
     found = model.predict(table().frame)
     assert (found["visits"] > 0).all()
+    assert (found["orders"] > 0).all()
     for name in ("grade", "level"):
         assert found[name].shape == (240, 3)
         np.testing.assert_allclose(found[name].sum(1), 1)
@@ -50,11 +59,15 @@ def test_predictions_are_rates_and_probabilities(model):
     constant = 2 * Task.count("visits").in_table.row_losses(rate, labels[known, 0]).mean()
     # in the target's unit, where a rate is twenty times what networks are trained on
     assert metrics["visits"]["Poisson deviance"] < 0.5 * constant
+    orders = labels[:, 1]
+    constant = 2 * Task.count("orders").in_table.row_losses(np.full(240, orders.mean()), orders)
+    assert metrics["orders"]["Poisson deviance"] < 0.85 * constant.mean()
+    assert metrics["noisy"]["R2"] > 0.3
     assert metrics["level"]["quadratic kappa"] > 0.7
 
 
 def test_intervals_are_of_counts_and_temperatures_of_ordered_classes(model):
-    assert set(model.calibration.residuals) == {"visits"}
+    assert set(model.calibration.residuals) == {"visits", "orders", "noisy"}
     assert set(model.calibration.temperatures) == {"grade", "level"}
     ends = model.predict_interval(table().frame, 0.8)["visits"]
     visits = table().labels()[:, 0]
@@ -66,7 +79,7 @@ def test_intervals_are_of_counts_and_temperatures_of_ordered_classes(model):
 
 def test_the_predicted_class_is_the_median(model):
     columns = model.predict_table(table().frame, intervals=0.5)
-    assert columns.columns[:3] == ["visits", "visits_low", "visits_high"]
+    assert columns.columns[:4] == ["visits", "visits_low", "visits_high", "orders"]
     cumulative = columns.select("level=low", "level=mid", "level=top").to_numpy().cumsum(1)
     median = (cumulative < 0.5).sum(1)
     assert columns["level"].to_list() == [("low", "mid", "top")[k] for k in median]

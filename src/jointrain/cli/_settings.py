@@ -62,8 +62,9 @@ class TableSettings(_Settings):
     targets: Names = Field(min_length=1, description="Target columns, separated by commas.")
     task: Pairs = Field(
         {},
-        description="Kind of a target: NAME=regression, =count, =binary, =multiclass or =ordinal "
-        "(of text: =ordinal:low:medium:high). Repeatable.",
+        description="Kind of a target: NAME=regression, =mean-variance, =count, "
+        "=negative-binomial, =binary, =multiclass or =ordinal (of text: =ordinal:low:medium:high). "
+        "Repeatable.",
     )
     metric: Pairs = Field(
         {},

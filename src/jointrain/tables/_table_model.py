@@ -275,8 +275,9 @@ def make_data(
     """
     targets = {}
     for index, task in enumerate(tasks):
-        mean, deviation = scaling.get(task.name, (0.0, 1.0))
-        values = (labels[:, index].astype(np.float64) - mean) / deviation
+        values = task.in_table.training_target(
+            labels[:, index].astype(np.float64), scaling.get(task.name, (0.0, 1.0))
+        )
         targets[task.name] = torch.from_numpy(values.astype(np.float32))
     return TensorData(inputs, targets)
 

@@ -100,7 +100,7 @@ class Count(NumberKind):
         if len(wrong):
             row = int(wrong[0])
             raise InvalidInputError(
-                f"count target {self.task.name!r} holds {labels[row]:.15g} in row {row + 1}; "
+                f"{self.name} target {self.task.name!r} holds {labels[row]:.15g} in row {row + 1}; "
                 "counts are whole numbers of 0 or more: mend the label, or make it regression"
             )
 

@@ -209,6 +209,11 @@ class TableTaskKind(TaskKind):
         """
         return None
 
+    def training_target(self, labels: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:
+        """Return what networks are trained on, [n, ...], by labels, [n], and their scaling."""
+        mean, deviation = scaling
+        return np.asarray((labels - mean) / deviation)
+
     @abstractmethod
     def constant(self, labels: np.ndarray) -> np.ndarray:
         """Return what a constant predicts by labels, [n]: [1], or [c] of classes."""
@@ -367,6 +372,18 @@ class ClassKind(TableTaskKind):
         if constant.min() < 0 or abs(constant.sum() - 1) > 1e-6:
             return "has shares that do not sum to 1"
         return None
+
+
+def check_fixed_size(kind: str, name: str, size: int | None, needed: int) -> None:
+    """Refuse a size of the head's output that the kind does not have.
+
+    Raises:
+        InvalidInputError: It is another number.
+    """
+    if size not in (None, needed):
+        raise InvalidInputError(
+            f"{kind} task {name!r} has {needed} outputs, not {size}; leave size out"
+        )
 
 
 def present_labels(target: Tensor) -> Tensor:

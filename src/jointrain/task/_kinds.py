@@ -9,8 +9,10 @@ from jointrain.task._binary import Binary
 from jointrain.task._count import Count
 from jointrain.task._custom import Custom
 from jointrain.task._kind import TableTaskKind, TaskKind
+from jointrain.task._mean_variance import MeanVariance
 from jointrain.task._multiclass import Multiclass
 from jointrain.task._multilabel import Multilabel
+from jointrain.task._negative_binomial import NegativeBinomial
 from jointrain.task._ordinal import Ordinal
 from jointrain.task._regression import Regression
 from jointrain.task._sequence import SequenceOfClasses
@@ -20,7 +22,9 @@ KINDS: Mapping[str, type[TaskKind]] = MappingProxyType(
         kind.name: kind
         for kind in (
             Regression,
+            MeanVariance,
             Count,
+            NegativeBinomial,
             Binary,
             Multiclass,
             Ordinal,

@@ -26,19 +26,21 @@ class Task:
 
     Args:
         name: What the task is called everywhere, for example the target's column name.
-        kind: ``regression`` (one real number), ``count`` (how often something happens), ``binary``
-            (one of two classes), ``multiclass`` (one of several), ``ordinal`` (one of several that
-            have an order), ``multilabel`` (several yes/no labels at once), ``sequence`` (a class
-            per position) or ``custom`` (`loss_function` and `size` say what it is).
+        kind: ``regression`` (one real number), ``mean-variance`` (one whose spread differs from
+            row to row), ``count`` (how often something happens), ``negative-binomial`` (the same,
+            spread more than chance has it), ``binary`` (one of two classes), ``multiclass`` (one of
+            several), ``ordinal`` (one of several that have an order), ``multilabel`` (several
+            yes/no labels at once), ``sequence`` (a class per position) or ``custom``
+            (`loss_function` and `size` say what it is).
         classes: The class labels in the order of the class indices, for ``ordinal`` lowest first;
             for ``multilabel`` the labels' names. Empty for the other kinds.
         loss_function: Maps (output, target) to one loss per row, [b]. Default: squared error for
             regression, half the Poisson deviance for counts, the negative log-likelihood (nats) for
-            the kinds with classes.
+            the other kinds.
         metrics: What `evaluate` reports; the first is the one that verdicts are about. Default:
-            RMSE and R2; Poisson deviance, MAE and RMSE for counts; ROC-AUC and log-loss; accuracy,
-            macro-F1 and log-loss; for ordinal, ranked probability score, MAE of ranks, quadratic
-            kappa and accuracy.
+            RMSE and R2; Poisson deviance, MAE and RMSE for both kinds of counts; ROC-AUC and
+            log-loss; accuracy, macro-F1 and log-loss; for ordinal, ranked probability score, MAE of
+            ranks, quadratic kappa and accuracy.
         size: Width of the head's output; default from the kind and the classes.
 
     Raises:
@@ -112,6 +114,22 @@ class Task:
         return cls(name, "count")
 
     @classmethod
+    def mean_variance(cls, name: str) -> Task:
+        """Return a task that predicts a number, and learns how widely each row's label spreads.
+
+        Its head has two outputs; `task.rules.deviation` gives the spread of outputs.
+        """
+        return cls(name, "mean-variance")
+
+    @classmethod
+    def negative_binomial(cls, name: str) -> Task:
+        """Return a task that predicts a rate of counts that spread more than Poisson's.
+
+        Labels are whole numbers of 0 or more; its head has two outputs.
+        """
+        return cls(name, "negative-binomial")
+
+    @classmethod
     def ordinal(cls, name: str, classes: int | Sequence[Label]) -> Task:
         """Return a task that predicts one of several classes (their number, or them, lowest first).
 
@@ -150,8 +168,8 @@ class Task:
     def output_size(self) -> int:
         """Width of the head's output.
 
-        1 for regression, count and binary, one less than classes for ordinal, else the number of
-        classes.
+        1 for regression, count and binary, 2 for mean-variance and negative-binomial, one less than
+        classes for ordinal, else the number of classes.
         """
         assert self.size is not None
         return self.size
@@ -289,9 +307,9 @@ class Task:
         """Turn a head's output into predictions: values, or probabilities.
 
         Shape:
-            output: [b, o]. returns: [b] for regression, [b] for count (the rate), [b] for binary
-            (probability of the second class), [b, c] for multiclass, ordinal and multilabel,
-            [b, s, c] for sequences, else as given.
+            output: [b, o]. returns: [b] for regression and mean-variance (the mean), for count and
+            negative-binomial (the rate) and for binary (probability of the second class), [b, c]
+            for multiclass, ordinal and multilabel, [b, s, c] for sequences, else as given.
         """
         return self.rules.predict(output)
 

@@ -97,7 +97,7 @@ def _predictions_fit(baseline: Baseline | type[Baseline]) -> None:
             if task.has_classes:
                 assert values.min() >= 0, f"{task.name} has a probability below 0"
                 assert values.max() <= 1 + 1e-9, f"{task.name} has a probability above 1"
-            if task.kind == "count":
+            if task.in_table.objective == "poisson":
                 assert values.min() >= 0, f"{task.name} has a rate below 0"
             if values.ndim == 2:
                 assert np.allclose(values.sum(1), 1), f"{task.name}'s probabilities do not sum to 1"

@@ -18,7 +18,11 @@ TASKS = (
     Task.multilabel("tags", 3),
     Task.regression("age"),
 )
-LATER = (Task.count("visits"), Task.ordinal("grade", 4))
+LATER = (
+    Task.count("visits"),
+    Task.ordinal("grade", 4),
+    Task.mean_variance("noisy"),
+)
 """Tasks of some cases only."""
 BY_NAME = {task.name: task for task in (*TASKS, *LATER)}
 
@@ -45,6 +49,7 @@ def make_data(
         "tags": (z[:, :3] > 0.2).to(dtype),
         "age": z[:, 5].clone(),
         "visits": (3 * z[:, 0] + 3).round(),
+        "noisy": z[:, 0] + z[:, 1] * z[:, 2],
         "grade": (2 * z[:, 1] + 2).floor().clamp(0, 3),
     }
     targets["visits"][4::11] = torch.nan

@@ -39,6 +39,8 @@ CASES = {
     "separate labels": {"tasks": ("tags",), "schedule": Separate(), "dropout": 0.5},
     "separate decision": {"tasks": ("sold",), "schedule": Separate()},
     "counts": {"tasks": ("visits",), "schedule": Separate()},
+    "mean and variance": {"tasks": ("noisy",), "schedule": Separate()},
+    "means and numbers": {"tasks": ("noisy", "price", "sold")},
     "ordered classes": {"tasks": ("grade",), "schedule": Separate(), "calibrated": True},
     "counts and ordered classes": {"tasks": ("visits", "price", "grade", "kind")},
     "counts and ordered classes in turn": {

@@ -75,6 +75,12 @@ def _own_loss() -> Run:
     return Run(Trainer(run.trainer.network, [task], device="cpu"), run.train, None)
 
 
+def _own_kind() -> Run:
+    run = make_run(tasks=("price",))
+    network = HardSharing(nn.Linear(5, 10), {"price": nn.Linear(10, 2)})
+    return Run(Trainer(network, [Task.negative_binomial("price")], device="cpu"), run.train, None)
+
+
 SHARED = nn.Linear(10, 10)
 DROPOUT = Dropout(0.1)
 
@@ -110,6 +116,7 @@ DROPOUT = Dropout(0.1)
         (_frozen, "frozen"),
         (_own_trainer, "of its own"),
         (_own_loss, "loss of its own"),
+        (_own_kind, "of a kind that is trained by itself"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_stacked(run, message):

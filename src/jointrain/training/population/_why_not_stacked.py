@@ -22,7 +22,7 @@ def why_not_stacked(run: Run) -> str | None:
     if reason is not None:
         return reason
     if any(slot_of(task) is None for task in trainer.tasks.values()):
-        return "a task has a loss of its own or is a sequence"
+        return "a task has a loss of its own, or is of a kind that is trained by itself"
     reason = _why_not_network(run)
     if reason is not None:
         return reason
