@@ -40,8 +40,9 @@ def infer_tasks(
     Args:
         frame: The table; missing labels are null or NaN.
         targets: Names of the target columns.
-        kinds: Kind by target name (``regression``, ``count``, ``binary``, ``multiclass`` or
-            ``ordinal``) where it is not to be inferred. The classes of an ordinal target are
+        kinds: Kind by target name (``regression``, ``mean-variance``, ``count``,
+            ``negative-binomial``, ``binary``, ``multiclass`` or ``ordinal``) where it is not to be
+            inferred. The classes of an ordinal target are
             ordered as numbers are, or as its type (a Polars Enum) has them, or as they are named,
             lowest first: ``ordinal:low:medium:high``. A class that is named may be absent.
 
