@@ -1,19 +1,33 @@
-"""Vision: which digit is on the canvas, and where? One trunk for classification and detection.
+"""Vision: which digit is on the canvas, and where? A study of classification and detection.
 
 Every canvas has a box around its digit, which lies among pieces of others; one in five also has
-the class. Two heads share a trunk, L = L_digit + w L_box, and w is searched. Run it with
+the class. Should both heads share a trunk, and how is it trained best? Run it with
 
     python examples/digits_on_canvas.py --picture digits_on_canvas.png
 """
 
 import argparse
 
-import matplotlib.pyplot as plt
 import torch
+from rich.console import Console
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from jointrain import HardSharing, Metric, OptimizerSettings, Task, TensorData, Trainer
+from jointrain import (
+    Experiment,
+    HardSharing,
+    Holdout,
+    Metric,
+    OptimizerSettings,
+    Recipe,
+    Study,
+    StudyResult,
+    Task,
+    TensorData,
+    Trainer,
+    named_recipes,
+)  # fmt: skip
+from jointrain.reports import print_result
 
 
 def overlap(predicted: Tensor, true: Tensor) -> Tensor:
@@ -24,19 +38,34 @@ def overlap(predicted: Tensor, true: Tensor) -> Tensor:
     return shared / (size.prod(1) + true_size.prod(1) - shared)
 
 
+def box_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """Return distance and missing overlap of boxes [n, 4], [n]."""
+    return (predicted - true).abs().sum(1) + 1 - overlap(predicted, true)
+
+
+def mean_overlap(predicted: Tensor, true: Tensor) -> float:
+    """Return the mean intersection over union."""
+    return float(overlap(predicted, true).mean())
+
+
 SIDE = 24  # of the canvas, in pixels
 DIGIT = Task.multiclass("digit", 10)
 BOX = Task(
     "box",
     "regression",
     size=4,  # left, top, width, height in shares of the side
-    loss_function=lambda found, true: (found - true).abs().sum(1) + 1 - overlap(found, true),
-    metrics=(Metric("IoU", lambda p, t: float(overlap(p, t).mean()), higher_is_better=True),),
+    loss_function=box_loss,
+    metrics=(Metric("IoU", mean_overlap, higher_is_better=True, lowest=0.0, highest=1.0),),
 )
+RECIPES = ("separate", "joint", "alternating", "weights-uncertainty", "balancer-famo",
+           "balancer-upgrad", "merge-mean")  # fmt: skip
 
 
-def make_data(seed: int) -> list[TensorData]:
-    """Return 3000, 300 and 2091 canvases [n, 1, 24, 24], three of each digit of their own."""
+def make_data(seed: int) -> tuple[TensorData, TensorData]:
+    """Return 3300 and 2091 canvases [n, 1, 24, 24], three of each digit; few of 3300 have a class.
+
+    A digit is on canvases of one of the two only.
+    """
     generator, bunch = torch.Generator().manual_seed(seed), load_digits()
     order = torch.randperm(len(bunch.target), generator=generator).repeat_interleave(3)
     digits = torch.tensor(bunch.images, dtype=torch.float32)[order] / 16
@@ -52,34 +81,40 @@ def make_data(seed: int) -> list[TensorData]:
         ink = (image > 0.2).nonzero().flip(1) + torch.tensor([left, top])  # x, y of each pixel
         box[:] = torch.cat([ink.amin(0), ink.amax(0) + 1 - ink.amin(0)]) / SIDE
     data = TensorData(canvases, {"digit": torch.tensor(bunch.target)[order], "box": boxes})
-    data.targets["digit"][600:3000] = -100  # no class
-    return [data.take(rows) for rows in torch.arange(5391).split([3000, 300, 2091])]
+    data.targets["digit"][660:3300] = -100  # no class
+    return data.take(torch.arange(3300)), data.take(torch.arange(3300, 5391))
 
 
-def train(tasks: list[Task], data: list[TensorData], seed: int, steps: int, **weights) -> Trainer:
-    """Train a network on the given tasks, whose losses are weighted."""
-    torch.manual_seed(seed)
+def make_network(tasks: list[Task]) -> HardSharing:
+    """Return a fresh network for both tasks, or for one alone."""
     first = (nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU())
     second = (nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2))
     third = (nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2))
     trunk = nn.Sequential(*first, *second, *third, nn.Flatten(), nn.Dropout(0.2))
-    digit = nn.Sequential(nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 10))
-    box = nn.Sequential(nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 4), nn.Sigmoid())
-    network = HardSharing(trunk, {"digit": digit, "box": box})
-    options = {"optimizer": OptimizerSettings(learning_rate=3e-3), "decay": "cosine", "seed": seed}
-    trainer = Trainer(network, tasks, weights=weights, batch_size=64, steps=steps, **options)
-    trainer.fit(data[0], data[1])
-    return trainer
+    last = {"digit": [nn.Linear(64, 10)], "box": [nn.Linear(64, 4), nn.Sigmoid()]}
+    heads = {t.name: nn.Sequential(nn.Linear(576, 64), nn.ReLU(), *last[t.name]) for t in tasks}
+    return HardSharing(trunk, heads)
 
 
-def quality(trainers: list[Trainer], data: TensorData) -> tuple[float, float]:
-    """Return accuracy of the digit and IoU of the box by the networks that were trained for it."""
-    found = {name: y for trainer in trainers for name, y in trainer.evaluate(data).items()}
-    return found["digit"]["accuracy"], found["box"]["IoU"]
+def base_recipe(epochs: int) -> Recipe:
+    """Return what all recipes have in common."""
+    settings = OptimizerSettings(learning_rate=3e-3)
+    return Recipe(epochs=epochs, batch_size=64, optimizer=settings)
+
+
+def make_study(
+    training: TensorData, test: TensorData, names: tuple[str, ...], epochs: int, seeds: int
+) -> Study:
+    """Return the study of some recipes, which all see the same rows and seeds."""
+    holdout = Holdout(test=test, validation=0.1)
+    experiment = Experiment([DIGIT, BOX], make_network, training, holdout)
+    return Study(experiment, named_recipes(names, base_recipe(epochs)), seeds=seeds)
 
 
 def draw(trainer: Trainer, test: TensorData, path: str) -> None:
     """Draw ten test canvases with the true (dashed) and the predicted box and digit."""
+    import matplotlib.pyplot as plt
+
     found = trainer.predict(test.inputs) | {"true": test.targets["box"]}
     figure, axes = plt.subplots(2, 5, figsize=(8, 3.9), subplot_kw={"xticks": [], "yticks": []})
     for row, axis in zip(range(0, 30, 3), axes.flat, strict=True):
@@ -91,28 +126,24 @@ def draw(trainer: Trainer, test: TensorData, path: str) -> None:
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
-def main(arguments: list[str] | None = None) -> dict[str, list[tuple[float, float]]]:
-    """Search w, compare with a network for each task; return accuracy and IoU of each seed."""
+def main(arguments: list[str] | None = None) -> StudyResult:
+    """Run the study, print what it shows, draw a joint network's boxes; return the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="one seed, one w, few steps")
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--store", help="folder or database that keeps what has been run")
     parser.add_argument("--picture", help="file to draw predicted boxes into")
     options = parser.parse_args(arguments)
-    seeds, steps, grid = (1, 250, (0.3,)) if options.small else (3, 800, (0.1, 0.3, 1.0))
-    figures = {"separate": [], "joint": []}
-    for seed in range(options.seed, options.seed + seeds):
-        data = make_data(seed)
-        alone = [train([task], data, seed, steps) for task in (DIGIT, BOX)]
-        joint = {w: train([DIGIT, BOX], data, seed, steps, box=w) for w in grid}
-        best = max(joint, key=lambda w: sum(quality([joint[w]], data[1])))
-        figures["separate"].append(quality(alone, data[2]))
-        figures["joint"].append(quality([joint[best]], data[2]))
-        for way, found in figures.items():
-            print("{:8s} accuracy {:.3f} IoU {:.3f}".format(way, *found[-1]))
-        print(f"  with w = {best} of {grid}")
+    training, test = make_data(seed=0)
+    study = make_study(training, test, RECIPES, options.epochs, options.seeds)
+    result = study.run(workers=options.workers, store=options.store)
+    print_result(result, Console())
     if options.picture:
-        draw(joint[best], data[2], options.picture)
-    return figures
+        trainer = Trainer(make_network([DIGIT, BOX]), [DIGIT, BOX], batch_size=64, epochs=16)
+        trainer.fit(training)
+        draw(trainer, test, options.picture)
+    return result
 
 
 if __name__ == "__main__":

@@ -1,95 +1,95 @@
-"""Language: an encoder of numbers and four decoders with unequal data, taking turns by temperature.
+"""Language: a small transformer reads numbers, and four tasks of unequal size share it. A study.
 
 The encoder reads the digits of a number below 1000. Two decoders say it in words, in English (many
-examples) and in German (few; units come before tens), one counts on, and one tags each digit by
+examples) and in German (few; units come before tens), one counts on, and a head tags each digit by
 how it is said. `--encoder bert` puts a Hugging Face encoder in the same place. Run it with
 
     python examples/number_words.py --picture number_words.png
 """
 
 import argparse
+from functools import partial
 
 import torch
-from number_words_data import LONGEST, TAGS, TOKENS, make_set
-from number_words_networks import Decoder, Encoder, bert
-from torch import Tensor, nn
+from number_words_data import TAGS, TOKENS, make_set
+from number_words_networks import Encoder, bert, head
+from rich.console import Console
+from torch import Tensor
 
-from jointrain import Alternating, HardSharing, Mixture, OptimizerSettings, Task, Trainer
+from jointrain import (
+    Experiment,
+    HardSharing,
+    Holdout,
+    Metric,
+    OptimizerSettings,
+    Recipe,
+    Study,
+    StudyResult,
+    Task,
+    named_recipes,
+)  # fmt: skip
+from jointrain.reports import print_result
 
-EXAMPLES = {"English": 500, "German": 60, "counting": 250, "tags": 30}
-WAYS = ("each alone", "proportional", "temperature", "random")
-
-
-def answer(trainer: Trainer, task: str, inputs: dict[str, Tensor]) -> Tensor:
-    """Return the tags, or the tokens, one after another."""
-    if task == "tags":
-        return trainer.predict(inputs, [task])[task].argmax(2)
-    said = torch.zeros(len(inputs["input_ids"]), 1, dtype=torch.long)
-    for _ in range(LONGEST):
-        scores = trainer.predict(inputs | {"before": said}, [task])[task]
-        said = torch.cat([said, scores[:, -1:].argmax(2)], 1)
-    return said[:, 1:]
-
-
-def train(names: list[str], order: str, seed: int, steps: int, encoder: str) -> list[float]:
-    """Return for each task which share of unseen numbers is wholly right."""
-    torch.manual_seed(seed)
-    seen, unseen = torch.randperm(1000).split(800)
-    seen = {name: seen[torch.randperm(800)[:size]].tolist() for name, size in EXAMPLES.items()}
-    heads = {name: nn.Linear(64, TAGS) if name == "tags" else Decoder() for name in names}
-    tasks = [Task.sequence(name, TAGS if name == "tags" else len(TOKENS)) for name in names]
-    network = HardSharing(bert() if encoder == "bert" else Encoder(), heads)
-    settings = {"optimizer": OptimizerSettings(learning_rate=5e-3), "decay": "cosine"}
-    settings["gradient_clip"] = 1.0
-    settings |= {"schedule": Alternating(order), "batch_size": 32, "steps": steps, "seed": seed}
-    trainer = Trainer(network, tasks, **settings)
-    trainer.fit(Mixture({name: make_set(name, seen[name]) for name in names}, batch_size=32))
-    shares = []
-    for name in names:
-        test = make_set(name, unseen.tolist())
-        right = answer(trainer, name, test.inputs) == test.targets[name]
-        shares.append(float((right | (test.targets[name] == -100)).all(1).float().mean()))
-    return shares
+EXAMPLES = {"English": 500, "German": 40, "counting": 250, "tags": 20}
 
 
-def run(way: str, seed: int, steps: int, encoder: str) -> list[float]:
-    """Return the shares of all tasks, trained together in an order, or each alone."""
-    if way == "each alone":
-        return [train([name], "random", seed, steps // 2, encoder)[0] for name in EXAMPLES]
-    return train(list(EXAMPLES), way, seed, steps, encoder)
+def wholly_right(predicted: Tensor, true: Tensor) -> float:
+    """Return the share of numbers of which every token is right.
+
+    Each token is told what should stand before it. Said one after another, a text comes out right
+    just if all of them are.
+    """
+    return float(((predicted.argmax(2) == true) | (true == -100)).all(1).float().mean())
 
 
-def draw(found: dict[str, list[list[float]]], path: str) -> None:
-    """Draw the share of each task and way: a dot for each seed, a bar for their mean."""
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(9, 4.2), layout="tight")
-    for index, (way, shares) in enumerate(found.items()):
-        places = [task + 0.2 * index for task in range(len(EXAMPLES))]
-        axis.bar(places, torch.tensor(shares).mean(0).tolist(), 0.18, alpha=0.6, label=way)
-        for one in shares:
-            axis.plot(places, one, ".", color="black", markersize=4)
-    axis.set_xticks([task + 0.3 for task in range(len(EXAMPLES))])
-    axis.set_xticklabels([f"{name}\n{count} examples" for name, count in EXAMPLES.items()])
-    axis.set(ylabel="unseen numbers wholly right", ylim=(0, 1.16))
-    axis.legend(frameon=False, ncols=len(found), loc="upper center")
-    figure.savefig(path, dpi=110)
+RIGHT = Metric("wholly right", wholly_right, higher_is_better=True, lowest=0.0, highest=1.0)
+TASKS = [
+    Task(name, "sequence", size=TAGS if name == "tags" else len(TOKENS), metrics=(RIGHT,))
+    for name in EXAMPLES
+]
 
 
-def main(arguments: list[str] | None = None) -> dict[str, list[list[float]]]:
-    """Train in every way over seeds; print, draw and return the shares of each task."""
+def make_network(tasks: list[Task], encoder: str = "own") -> HardSharing:
+    """Return a fresh network for all tasks, or for one alone."""
+    trunk = bert() if encoder == "bert" else Encoder()
+    return HardSharing(trunk, {task.name: head(task.name) for task in tasks})
+
+
+def make_experiment(encoder: str = "own", unseen: int = 200) -> Experiment:
+    """Return the tasks, examples of each, and numbers for the test that none of them has seen."""
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).tolist()
+    return Experiment(
+        tasks=TASKS,
+        network=partial(make_network, encoder=encoder),
+        data={name: make_set(name, order[:count]) for name, count in EXAMPLES.items()},
+        splits=Holdout(
+            test={name: make_set(name, order[-unseen:]) for name in EXAMPLES}, validation=0.2
+        ),
+    )
+
+
+BASE = Recipe(batch_size=32, optimizer=OptimizerSettings(learning_rate=2e-3))
+RECIPES = ("separate", "joint", "alternating-proportional", "alternating-temperature",
+           "weights-uncertainty", "balancer-famo", "balancer-upgrad", "merge-mean")  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> StudyResult:
+    """Run the study, print what it shows and draw the changes; return the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--encoder", choices=["gru", "bert"], default="gru")
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--picture", help="file to draw the shares into")
+    parser.add_argument("--encoder", choices=["own", "bert"], default="own")
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--store", help="folder or database that keeps what has been run")
+    parser.add_argument("--picture", help="file to draw the changes into")
     options = parser.parse_args(arguments)
-    found = {w: [run(w, i, 800, options.encoder) for i in range(options.seeds)] for w in WAYS}
-    print(" " * 13 + "".join(f"{name:>10s}" for name in EXAMPLES))
-    for way, shares in found.items():
-        print(f"{way:13s}" + "".join(f"{mean:10.3f}" for mean in torch.tensor(shares).mean(0)))
+    study = Study(
+        make_experiment(options.encoder), named_recipes(RECIPES, BASE), seeds=options.seeds
+    )
+    result = study.run(workers=options.workers, store=options.store)
+    print_result(result, Console())
     if options.picture:
-        draw(found, options.picture)
-    return found
+        result.plot().savefig(options.picture, dpi=110)
+    return result
 
 
 if __name__ == "__main__":

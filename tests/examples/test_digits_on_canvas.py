@@ -1,4 +1,4 @@
-"""Digits on a canvas: both heads learn, and the boxes hold the ink."""
+"""Digits on a canvas: the data are right, and a small study compares together and apart."""
 
 import runpy
 from pathlib import Path
@@ -11,17 +11,35 @@ EXAMPLE = runpy.run_path(str(SCRIPT))
 
 
 def test_one_network_finds_the_digit_and_its_box(tmp_path):
-    data = EXAMPLE["make_data"](0)
-    test = data[2].take(torch.arange(0, 2091, 3))
-    mean = data[0].targets["box"].mean(0).expand(len(test), 4)
+    from jointrain import Trainer
+
+    training, test = EXAMPLE["make_data"](0)
+    test = test.take(torch.arange(0, 2091, 3))
+    mean = training.targets["box"].mean(0).expand(len(test), 4)
     baseline = float(EXAMPLE["overlap"](mean, test.targets["box"]).mean())
     both = [EXAMPLE["DIGIT"], EXAMPLE["BOX"]]
-    trainer = EXAMPLE["train"](both, data, seed=0, steps=220, box=0.3)
-    accuracy, overlap = EXAMPLE["quality"]([trainer], test)
-    assert accuracy > 0.17  # ten classes
-    assert overlap > baseline + 0.2
+    torch.manual_seed(0)
+    settings = EXAMPLE["base_recipe"](4).trainer_settings(3300)
+    trainer = Trainer(EXAMPLE["make_network"](both), both, weights={"box": 0.3}, **settings)
+    trainer.fit(training)
+    found = trainer.evaluate(test)
+    assert found["digit"]["accuracy"] > 0.17  # ten classes
+    assert found["box"]["IoU"] > baseline + 0.2
     EXAMPLE["draw"](trainer, test, str(tmp_path / "boxes.png"))
     assert (tmp_path / "boxes.png").stat().st_size > 10_000
+
+
+def test_a_small_study_has_verdicts_on_both_tasks():
+    training, test = (one.take(torch.arange(0, len(one), 30)) for one in EXAMPLE["make_data"](0))
+    names = ("separate", "joint", "merge-mean")
+    result = EXAMPLE["make_study"](training, test, names, epochs=1, seeds=3).run(workers=1)
+    assert result.recipe_names == list(names)
+    for name in names[1:]:
+        assert set(result.verdict(name)) == {"digit", "box", "Delta-m"}
+    for name in names:
+        overlaps = result.values(name, "box", "IoU")
+        assert len(overlaps) == 3
+        assert bool(((overlaps > 0) & (overlaps < 1)).all())
 
 
 def test_overlap_is_intersection_over_union():
@@ -31,11 +49,11 @@ def test_overlap_is_intersection_over_union():
 
 
 def test_canvases_have_their_digit_in_the_box_and_one_class_in_five():
-    train, validation, test = EXAMPLE["make_data"](1)
-    assert [len(data) for data in (train, validation, test)] == [3000, 300, 2091]
-    assert int((train.targets["digit"] >= 0).sum()) == 600
+    training, test = EXAMPLE["make_data"](1)
+    assert [len(training), len(test)] == [3300, 2091]
+    assert int((training.targets["digit"] >= 0).sum()) == 660
     assert bool((test.targets["digit"] >= 0).all())
-    boxes = torch.cat([data.targets["box"] for data in (train, validation, test)])
+    boxes = torch.cat([data.targets["box"] for data in (training, test)])
     assert bool((boxes[:, :2] >= 0).all())
     assert bool((boxes[:, :2] + boxes[:, 2:] <= 1).all())
     assert bool((24 * boxes[:, 2:] > torch.tensor([1.5, 6.5])).all())  # a one is narrow
