@@ -1,6 +1,6 @@
 """The ledger: every balancer against tuned static weights, on nine small problems.
 
-A run is one method on one problem with one seed: a network, a fixed number of steps of AdamW, the
+A run is one method on one problem with one seed: a network, a fixed number of epochs of AdamW, the
 weights of the epoch with the least validation loss, and each task's first metric on test rows. All
 methods of a seed see the same rows and start from the same weights. A balancer has the
 hyper-parameters of its class. Each task is also trained alone.
@@ -36,8 +36,8 @@ import torch
 from joblib import Parallel, delayed
 from ledger_problems import PROBLEMS, Cut, Problem
 
-from jointrain import InvalidInputError, OptimizerSettings, Task, Trainer
-from jointrain.balancing import BALANCERS, Balancer, balancer_from_name
+from jointrain import InvalidInputError, OptimizerSettings, Recipe, Separate, Trainer
+from jointrain.balancing import BALANCERS, ByDifficulty
 from jointrain.studies import Comparison, RunVerdicts, verdict
 
 TUNED, ALONE = "tuned static", "each alone"
@@ -64,22 +64,27 @@ class Run(NamedTuple):
 # --- one run ----------------------------------------------------------------------------------
 
 
-def train(problem: Problem, tasks: Sequence[Task], data: Cut, seed: int, **options: Any) -> Trainer:
-    """Train some tasks of a problem; `options` are weights or a balancer."""
-    torch.manual_seed(seed)
-    trainer = Trainer(
-        problem.network(tasks),
-        tasks,
-        optimizer=OptimizerSettings(learning_rate=problem.rate),
-        decay="cosine",
+def train(problem: Problem, data: Cut, seed: int, **options: Any) -> list[Trainer]:
+    """Train by a recipe as a study does, one run after the other.
+
+    Args:
+        problem: Its network and tasks.
+        data: The rows of the seed.
+        seed: Of first weights and batches.
+        **options: What the recipe has that others have not.
+    """
+    recipe = Recipe(
+        epochs=problem.epochs,
+        patience=problem.epochs,
         batch_size=problem.batch,
-        steps=problem.steps,
-        seed=seed,
-        device="cpu",
+        optimizer=OptimizerSettings(learning_rate=problem.rate),
         **options,
     )
-    trainer.fit(data.training, data.validation)
-    return trainer
+    experiment = problem.experiment(data)
+    runs = experiment.runs(experiment.folds_of(seed)[0], recipe)
+    for one in runs:
+        one.fit()
+    return [one.trainer for one in runs]
 
 
 def losses(trainer: Trainer, data: Any) -> dict[str, float]:
@@ -108,33 +113,29 @@ def static_weights(problem: Problem, data: Cut, index: int, seed: int) -> dict[s
     return dict(zip((task.name for task in problem.tasks), weights.tolist(), strict=True))
 
 
-def make_balancer(problem: Problem, data: Cut, name: str, alone: dict[str, float]) -> Balancer:
-    """Return a balancer with what it wants to know of the tasks."""
-    if name == "size":
-        targets = data.training.targets
-        sizes = {task.name: int(task.labelled(targets[task.name]).sum()) for task in problem.tasks}
-        return balancer_from_name(name, sizes=sizes)
-    options = {"single_task_losses": alone} if name == "difficulty" else {}
-    return balancer_from_name(name, **options)
+def train_by(problem: Problem, data: Cut, method: str, seed: int) -> list[Trainer]:
+    """Return the trainers of a method: ``each alone``, a balancer, or ``static INDEX``."""
+    if method == ALONE:
+        return train(problem, data, seed, schedule=Separate())
+    if method.startswith("static "):
+        weights = static_weights(problem, data, int(method.split()[1]), seed)
+        return train(problem, data, seed, weights=weights)
+    if method == "size":
+        return train(problem, data, seed, weights="size")
+    if method == "difficulty":
+        alone = train(problem, data, seed, schedule=Separate())
+        left = {name: y for one in alone for name, y in losses(one, data.validation).items()}
+        return train(problem, data, seed, balancer=ByDifficulty(left))
+    return train(problem, data, seed, balancer=method)
 
 
 def run(problem: Problem, method: str, seed: int) -> Run:
-    """Train by a method: ``each alone``, the name of a balancer, or ``static INDEX``."""
+    """Train by a method and score it."""
     torch.set_num_threads(1)
-    data, tasks, trainers = problem.data(seed), problem.tasks, []
+    data, tasks = problem.data(seed), problem.tasks
     start = time.process_time()
     try:
-        if method in (ALONE, "difficulty"):
-            trainers = [train(problem, [task], data, seed) for task in tasks]
-        if method.startswith("static "):
-            weights = static_weights(problem, data, int(method.split()[1]), seed)
-            trainers = [train(problem, tasks, data, seed, weights=weights)]
-        elif method != ALONE:
-            alone = {
-                name: y for one in trainers for name, y in losses(one, data.validation).items()
-            }
-            balancer = make_balancer(problem, data, method, alone)
-            trainers = [train(problem, tasks, data, seed, balancer=balancer)]
+        trainers = train_by(problem, data, method, seed)
     except InvalidInputError as error:
         if "finite" not in str(error):
             raise
@@ -143,9 +144,7 @@ def run(problem: Problem, method: str, seed: int) -> Run:
     scores = []
     for rows in (data.test, data.validation):
         found = {name: y for trainer in trainers for name, y in trainer.evaluate(rows).items()}
-        first = {
-            task.name: found.get(task.name, {}).get(task.primary_metric.name) for task in tasks
-        }
+        first = {t.name: found.get(t.name, {}).get(t.primary_metric.name) for t in tasks}
         scores.append(
             {k: y if y is not None and math.isfinite(y) else None for k, y in first.items()}
         )

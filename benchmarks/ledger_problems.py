@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from jointrain import HardSharing, Metric, Task, TensorData
+from jointrain import Experiment, HardSharing, Holdout, Metric, Task, TensorData
 
 Draw = Callable[[int, torch.Generator], TensorData]
 """Makes so many rows with all labels. The same seed of the generator makes the same rows."""
@@ -41,7 +41,7 @@ class Problem:
         head: Makes a task's own layers.
         rows: How many for training, validation and test.
         labels: Labelled training rows of each task, drawn apart for each; None: all rows.
-        steps: Of training.
+        epochs: Of training.
         batch: Rows of a step.
         rate: Learning rate of AdamW, which falls to 0 along a cosine.
     """
@@ -54,7 +54,7 @@ class Problem:
     head: Callable[[Task], nn.Module]
     rows: tuple[int, int, int]
     labels: tuple[int, ...] | None = None
-    steps: int = 200
+    epochs: int = 25
     batch: int = 64
     rate: float = 5e-3
 
@@ -68,6 +68,11 @@ class Problem:
             missing = torch.nan if target.is_floating_point() else -100
             target[torch.randperm(len(target), generator=generator)[count:]] = missing
         return cut
+
+    def experiment(self, cut: Cut) -> Experiment:
+        """Return what a study knows of the rows of a seed."""
+        splits = Holdout(test=cut.test, validation=cut.validation)
+        return Experiment(self.tasks, self.network, cut.training, splits)
 
     def network(self, tasks: Sequence[Task]) -> HardSharing:
         """Return a fresh network for some of the tasks."""
@@ -338,18 +343,18 @@ PROBLEMS = {
         Problem("scales", "related tasks whose losses span six powers of ten", SCALED, scaled,
                 lambda: mlp(16), linear(), (480, 240, 2000)),
         Problem("unequal", "three kinds of tasks with 1000, 300, 100 and 40 labels", UNEQUAL,
-                unequal, lambda: mlp(16), linear(), (1000, 300, 2000), (1000, 300, 100, 40)),
+                unequal, lambda: mlp(16), linear(), (1000, 300, 2000), (1000, 300, 100, 40),
+                epochs=13),
         Problem("many", "twenty tasks with more and more noise", MANY, many, lambda: mlp(16),
-                linear(), (400, 200, 2000)),
+                linear(), (400, 200, 2000), epochs=29),
         Problem("digits", "a digit: which, odd, how far from its mirror image", DIGIT, digit_heads,
-                lambda: mlp(64), linear(), (600, 300, 897)),
+                lambda: mlp(64), linear(), (600, 300, 897), epochs=20),
         Problem("two digits", "two digits that overlap", PAIR, overlaid, convolutions, linear(),
-                (1200, 400, 1600), steps=300),
+                (1200, 400, 1600), epochs=16),
         Problem("pixels", "segments, depth and edges of made scenes", PIXELS, scenes, pixel_trunk,
                 lambda task: Pixelwise(16, 3 if task.kind == "sequence" else 1),
-                (400, 200, 400), steps=400,
-                batch=16, rate=1e-2),
+                (400, 200, 400), epochs=16, batch=16, rate=1e-2),
         Problem("sentences", "tags of tokens, and two figures of whole sentences", TEXT, sentences,
-                Reader, text_head, (400, 200, 1000), steps=400, batch=32),
+                Reader, text_head, (400, 200, 1000), epochs=31, batch=32),
     )
 }  # fmt: skip

@@ -152,16 +152,16 @@ def test_every_balancer_is_run(ledger):
 
 @pytest.mark.parametrize("method", ["each alone", "difficulty", "size", "famo", "modo", "static 1"])
 def test_a_run_scores_every_task(ledger, problem, method):
-    found = ledger["run"](replace(problem, steps=3), method, 0)
+    found = ledger["run"](replace(problem, epochs=1), method, 0)
     assert list(found.test) == list(found.validation) == list(TASKS)
     assert all(0 < value < 10 for value in found.test.values())
     assert found.seconds > 0
-    again = ledger["run"](replace(problem, steps=3), method, 0)
+    again = ledger["run"](replace(problem, epochs=1), method, 0)
     assert again[:5] == found[:5]
 
 
 def test_a_second_call_runs_what_is_missing_and_fills_the_page(ledger, tmp_path, monkeypatch):
-    short = {name: replace(ledger["PROBLEMS"][name], steps=2) for name in ("related", "digits")}
+    short = {name: replace(ledger["PROBLEMS"][name], epochs=1) for name in ("related", "digits")}
     monkeypatch.setitem(ledger["main"].__globals__, "PROBLEMS", short)
     page = tmp_path / "ledger.md"
     page.write_text("# Ledger\n\n<!-- measured -->\nold\n<!-- end -->\nlast\n")
