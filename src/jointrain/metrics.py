@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ class Metric:
         lowest, highest: Bounds of the figure; default none.
         percent_above: Below this, changes are reported as differences, for percentages of next to
             nothing say nothing. Default 0.
+        query: Name of the column whose values say which rows are ranked among each other; `compute`
+            then takes ``queries=``, [b] whole numbers. None (default) for metrics of all rows.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Metric:
     lowest: float = -math.inf
     highest: float = math.inf
     percent_above: float = 0.0
+    query: str | None = None
 
     @property
     def takes_weights(self) -> bool:
@@ -281,6 +284,7 @@ def compute_metrics(
     prediction: Tensor,
     target: Tensor,
     weights: Tensor | None = None,
+    queries: Mapping[str, Tensor] | None = None,
 ) -> dict[str, float]:
     """Return every metric by name; NaN for all where no row is left.
 
@@ -289,13 +293,21 @@ def compute_metrics(
         prediction: Of labelled rows.
         target: Likewise.
         weights: How much each row counts, above 0; default all the same.
+        queries: Which query each row is of, by the column that tells it.
 
     Shape:
-        prediction: [b] or [b, ...]. target: [b] or [b, ...]. weights: [b].
+        prediction: [b] or [b, ...]. target: [b] or [b, ...]. weights: [b]. queries: [b] each.
 
     Raises:
-        InvalidInputError: There are weights, and a metric takes none.
+        InvalidInputError: There are weights, and a metric takes none; or a metric needs queries
+            that are not given.
     """
+    for metric in metrics:
+        if metric.query is not None and metric.query not in (queries or {}):
+            raise InvalidInputError(
+                f"metric {metric.name!r} ranks rows within queries, and there is no column "
+                f"{metric.query!r} of them here; it is for tables"
+            )
     if weights is not None and len(weights) and bool((weights == weights[0]).all()):
         weights = None
     if weights is not None:
@@ -311,4 +323,9 @@ def compute_metrics(
     with warnings.catch_warnings():
         # scikit-learn and torchmetrics warn about classes absent from a fold; NaN already says so
         warnings.simplefilter("ignore")
-        return {metric.name: metric.compute(prediction, target, *of_rows) for metric in metrics}
+        return {
+            metric.name: metric.compute(prediction, target, *of_rows)
+            if metric.query is None
+            else metric.compute(prediction, target, queries=(queries or {})[metric.query])
+            for metric in metrics
+        }

@@ -144,6 +144,32 @@ def test_compare_judges_by_the_metrics_that_are_named(penguins, capsys):
     assert len(error.strip().splitlines()) == 1
 
 
+def test_compare_ranks_within_queries(penguins, capsys):
+    frame = load_penguins()
+    assert frame.height == 344
+    clinics = pl.Series("who", [f"w{number % 40}" for number in range(344)])
+    frame.with_columns(clinics).write_csv("penguins.csv")
+    named = ["--metric", "body_mass_g=NDCG@5,sex=group-AUC", "--query", "who", "--ignore", "who"]
+    arguments = ["--recipes", "joint", "--baselines", "linear", *named]
+    assert compare("answer", *arguments, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    found = {task["name"]: task["metric"] for task in result["tasks"]}
+    assert found == {"species": "accuracy", "sex": "group AUC", "body_mass_g": "NDCG@5"}
+    # better than a constant, whose order is that of a lot
+    means = result["tasks"][1]["recipes"]
+    assert means["linear"]["metrics"]["group AUC"]["mean"] > 0.8
+    assert means["constant"]["metrics"]["group AUC"]["mean"] == pytest.approx(0.5)
+    assert run(["evaluate", "answer/bundle", "penguins.csv", "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert list(measured["sex"]) == ["group AUC", "ROC-AUC", "log-loss"]
+    assert 0 < measured["body_mass_g"]["NDCG@5"] <= 1
+    frame.write_csv("other.csv")
+    assert run(["evaluate", "answer/bundle", "other.csv"]) == 2
+    assert "'who'" in capsys.readouterr().err
+    # new rows are predicted without it
+    assert run(["predict", "answer/bundle", "other.csv", "--out", "p.csv"]) == 0
+
+
 def test_seed_changes_the_results(penguins, capsys):
     assert compare("one") == 0
     assert compare("two", "--seed", "5") == 0

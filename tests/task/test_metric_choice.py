@@ -42,7 +42,7 @@ def test_all_that_is_listed_can_be_chosen_and_computed():
             continue
         task = Task(kind=kind, name="y", classes=() if kind in ("regression", "count") else (0, 1))
         for name in metric_names(task.rules):
-            chosen = task.judged_by(name)
+            chosen = task.judged_by(name, "who")
             assert chosen.primary_metric.name == name
             if kind in ("regression", "count", "binary"):
                 prediction = torch.rand(20, generator=generator)
@@ -52,8 +52,10 @@ def test_all_that_is_listed_can_be_chosen_and_computed():
                 prediction = torch.rand(20, 2, generator=generator).softmax(1)
             shape = (20, 2) if kind == "multilabel" else (20,)
             target = (torch.rand(shape, generator=generator) < 0.5).float() + (kind == "count")
-            value = chosen.evaluate(prediction, target)[name]
+            who = {"who": torch.arange(20) % 4}
+            value = chosen.evaluate(prediction, target, queries=who)[name]
             metric = chosen.primary_metric
+            assert (metric.query == "who") == ("@" in name or name == "group AUC")
             assert metric.lowest - 1e-9 <= value <= metric.highest + 1e-9 or kind == "regression"
 
 
@@ -85,3 +87,14 @@ def test_percentages_of_a_target_of_nothing_are_refused():
     check_metric(metric, "visits", np.array([1.0, np.nan, 2.0]))
     with pytest.raises(InvalidInputError, match="divides by target 'visits', which is 0 in row 2"):
         check_metric(metric, "visits", np.array([1.0, 0.0, 2.0]))
+
+
+def test_a_metric_of_queries_needs_them():
+    task = Task.binary("click").judged_by("group AUC", "user")
+    with pytest.raises(InvalidInputError, match=r"'group AUC' ranks rows within queries.*'user'"):
+        task.evaluate(torch.rand(4), torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    rows = {"user": torch.tensor([1, 1, 2, 2])}
+    # the row without a label has no part: one query is right, of the other nothing is known
+    target = torch.tensor([0.0, 1.0, torch.nan, 1.0])
+    found = task.evaluate(torch.tensor([0.1, 0.9, 0.5, 0.6]), target, queries=rows)
+    assert found["group AUC"] == 1

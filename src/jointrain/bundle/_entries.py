@@ -35,6 +35,7 @@ def task_entry(
         kind=task.kind,
         classes=list(task.classes),
         metric=_named_metric(task),
+        query=task.metrics[0].query if task.metrics else None,
         mean=mean,
         deviation=deviation,
         temperature=calibration.temperatures.get(task.name),
@@ -79,7 +80,7 @@ def tasks_of(entries: Sequence[TaskEntry]) -> tuple[Task, ...]:
 
 def _task_of(entry: TaskEntry) -> Task:
     task = Task(entry.name, entry.kind, tuple(entry.classes))
-    return task if entry.metric is None else task.judged_by(entry.metric)
+    return task if entry.metric is None else task.judged_by(entry.metric, entry.query)
 
 
 def _named_metric(task: Task) -> str | None:
@@ -88,7 +89,7 @@ def _named_metric(task: Task) -> str | None:
     if not task.metrics or (own and task.metrics[0] == own[0]):
         return None
     try:
-        chosen = task.judged_by(task.metrics[0].name)
+        chosen = task.judged_by(task.metrics[0].name, task.metrics[0].query)
     except InvalidInputError:
         return None
     return task.metrics[0].name if chosen.metrics == task.metrics else None

@@ -41,6 +41,7 @@ class TaskEntry(Strict):
     kind: str
     classes: Annotated[list[bool | int | float | str], Field(fail_fast=True)]
     metric: str | None = None
+    query: str | None = None
     mean: float | None = Field(None, ge=-_LARGEST_TARGET, le=_LARGEST_TARGET)
     deviation: float | None = Field(None, ge=1 / _LARGEST_TARGET, le=_LARGEST_TARGET)
     temperature: float | None = Field(None, ge=0.01, le=100)

@@ -36,13 +36,14 @@ def evaluate(
     The columns are read as those of the training table were; flags say where this table is written
     in another way.
     """
-    from jointrain.data import row_of_sums
+    from jointrain.data import query_columns, row_of_sums
 
     opened = open_table_bundle(bundle, factory)
     model = opened.model
     raw = raw_table(table, options, opened.description["notes"])
-    targets = [task.name for task in model.predicted_tasks]
-    frame = read_as_trained(model, raw, options, targets)
+    tasks = model.predicted_tasks
+    others = [*(task.name for task in tasks), *query_columns(tasks)]
+    frame = read_as_trained(model, raw, options, others)
     if (why := row_of_sums(frame)) is not None:
         say(f"note: the last row is left out: {why}")
         frame = frame.head(-1)

@@ -11,7 +11,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     ),
     "Data": (
         "encoding", "separator", "comment", "column", "missing", "decimal", "thousands",
-        "date_format", "time_zone", "rare", "duplicates", "metric",
+        "date_format", "time_zone", "rare", "duplicates", "metric", "query",
     ),
     "Training": (
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",

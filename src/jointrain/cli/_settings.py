@@ -69,8 +69,11 @@ class TableSettings(_Settings):
     metric: Pairs = Field(
         {},
         description="What verdicts on a target are about: NAME=MAE, =MAPE, =pinball-0.9, "
-        "=Spearman, =C-index; of classes =balanced-accuracy, =average-precision, =Brier, =F2, ... "
-        "Repeatable.",
+        "=Spearman, =C-index; of classes =balanced-accuracy, =average-precision, =Brier, =F2; with "
+        "--query =NDCG@10, =recall@10, =group-AUC. Repeatable.",
+    )
+    query: str | None = Field(
+        None, description="Rows with the same value are ranked among each other by such a --metric."
     )
     ignore: Names = Field([], description="Columns that are no features. Repeatable.")
     id: str | None = Field(None, description="Column that names the rows; no feature.")

@@ -29,6 +29,7 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
         id_column=settings.id,
         group_column=settings.group,
         time_column=settings.time,
+        query_column=settings.query,
         rare=settings.rare,
         rare_rows=getattr(settings, "folds", 5),
         duplicates=settings.duplicates,

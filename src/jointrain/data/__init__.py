@@ -8,6 +8,7 @@ from jointrain.data._example_tables import load_energy_efficiency
 from jointrain.data._kept_columns import kept_columns, with_kept
 from jointrain.data._missing_values import is_missing, unmasked
 from jointrain.data._plain_encoder import PlainEncoder
+from jointrain.data._query_columns import query_columns, query_numbers
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable
@@ -53,6 +54,8 @@ __all__ = [
     "load_penguins",
     "map_tensors",
     "outer_folds",
+    "query_columns",
+    "query_numbers",
     "read_raw",
     "read_table",
     "row_of_sums",

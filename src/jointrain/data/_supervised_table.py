@@ -13,6 +13,7 @@ from jointrain.data._blocks import varying_parts
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._duplicates import Duplicates, treat_duplicates
 from jointrain.data._leaks import leak_notes
+from jointrain.data._query_columns import check_queries, query_columns
 from jointrain.data._rare_classes import RareClasses, treat_rare_classes
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._table_schema import TableSchema
@@ -63,6 +64,7 @@ class SupervisedTable:
         id_column: str | None = None,
         group_column: str | None = None,
         time_column: str | None = None,
+        query_column: str | None = None,
         rare: RareClasses = "keep",
         rare_rows: int = 5,
         duplicates: Duplicates | None = None,
@@ -84,6 +86,9 @@ class SupervisedTable:
             time_column: Rows are split by its order, past before future; rows of the same time stay
                 together. Of dates, month, weekday and hour stay a feature, unless the column is
                 ignored, too; numbers are no feature.
+            query_column: Rows with the same value are ranked among each other by the metrics
+                NDCG@K, recall@K and group AUC. It stays a feature unless it is ignored or has
+                another role.
             rare: What becomes of the classes of a target that few rows have: ``keep`` (default),
                 ``merge`` into the class "other", or ``drop`` their labels.
             rare_rows: A class with fewer rows than this is rare; default 5, as a study has folds.
@@ -109,7 +114,8 @@ class SupervisedTable:
         said = (*typed.notes, *_notes_on_tasks(table, tasks, kinds or {}))
         table, tasks, notes = treat_rare_classes(table, tasks, rare, rare_rows, kinds)
         labels = encode_targets(table, tasks)
-        tasks = _judged_by(tasks, labels, metrics or {})
+        tasks = _judged_by(tasks, labels, metrics or {}, query_column)
+        check_queries(table, tasks)
         labelled = np.isfinite(labels).any(1)
         features = [name for name in table.columns if name not in roles]
         columns = infer_columns(table, features)
@@ -132,7 +138,9 @@ class SupervisedTable:
             time=time,
             unlabelled_rows=int((~labelled).sum()),
             dropped=dropped_columns(table, features),
-            schema=typed.schema.only([*roles, *(column.name for column in columns)]),
+            schema=typed.schema.only(
+                [*roles, *query_columns(tasks), *(column.name for column in columns)]
+            ),
             notes=notes,
         )
         repeats = treat_duplicates(prepared.frame, columns, targets, duplicates, groups, time)
@@ -170,11 +178,14 @@ class SupervisedTable:
         return encode_targets(self.frame, list(self.tasks))
 
 
-def _judged_by(tasks: Sequence[Task], labels: np.ndarray, metrics: Mapping[str, str]) -> list[Task]:
+def _judged_by(
+    tasks: Sequence[Task], labels: np.ndarray, metrics: Mapping[str, str], query: str | None
+) -> list[Task]:
     """Return the tasks with the metrics that were named for them.
 
     Raises:
-        InvalidInputError: A name is no target, or a metric is none of it.
+        InvalidInputError: A name is no target, a metric is none of it, or the query column is a
+            target or of no use.
     """
     names = [task.name for task in tasks]
     for name in metrics:
@@ -185,9 +196,16 @@ def _judged_by(tasks: Sequence[Task], labels: np.ndarray, metrics: Mapping[str, 
     found = []
     for index, task in enumerate(tasks):
         if task.name in metrics:
-            task = task.judged_by(metrics[task.name])
+            task = task.judged_by(metrics[task.name], query)
             check_metric(task.primary_metric, task.name, labels[:, index])
         found.append(task)
+    if query is not None and query in names:
+        raise InvalidInputError(f"column {query!r} is a target and also query; drop one of the two")
+    if query is not None and not query_columns(found):
+        raise InvalidInputError(
+            f"query column {query!r} has no use: no target is judged within queries; name such a "
+            f"metric (--metric {names[0]}=NDCG@10), or leave the column's role out"
+        )
     return found
 
 

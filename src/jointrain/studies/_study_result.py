@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.baselines import CONSTANT
+from jointrain.data import query_numbers
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import SEPARATE, Fold, FoldResult, Recipe
 from jointrain.studies._decision import Decision, StudyFigures, decide
@@ -425,12 +426,14 @@ class StudyResult:
         On each outer fold, the components and their weights are chosen by rows of the training part
         that each network was not trained on (the inner folds), and scored on the test rows.
         """
-        tasks, labels = self.study.table.tasks, self.study.table.labels()
+        table = self.study.table
+        tasks, labels = table.tasks, table.labels()
+        queries = query_numbers(table.frame, tasks)
         rows = []
         for fold in self.folds:
             if (SEPARATE, fold.seed, fold.number) in self.fold_results:
                 predictions = self._shipped_predictions(fold)
-                rows += measured_rows(SHIPPED, tasks, predictions, labels, fold)
+                rows += measured_rows(SHIPPED, tasks, predictions, labels, fold, queries)
         return pl.DataFrame(rows)
 
     def _shipped_predictions(self, fold: Fold) -> dict[str, np.ndarray]:

@@ -22,7 +22,13 @@ from jointrain.baselines import (
     find_baseline,
     predict_with_baseline,
 )
-from jointrain.data import SupervisedTable, TableEncoder, TensorData, validation_halves
+from jointrain.data import (
+    SupervisedTable,
+    TableEncoder,
+    TensorData,
+    query_numbers,
+    validation_halves,
+)
 from jointrain.experiments import (
     Fold,
     FoldResult,
@@ -167,7 +173,7 @@ def table_digest(table: SupervisedTable) -> str:
     table.frame.write_ipc(buffer)
     said = [
         [[task.name, task.kind, [str(c) for c in task.classes]] for task in table.tasks],
-        [[metric.name for metric in task.metrics or ()] for task in table.tasks],
+        [[[metric.name, metric.query] for metric in task.metrics or ()] for task in table.tasks],
         [[column.name, column.kind] for column in table.columns],
         [None if ids is None else array_digest(ids) for ids in (table.groups, table.time)],
     ]
@@ -248,6 +254,7 @@ class _EncodedFold:
     def __init__(self, table: SupervisedTable, fold: Fold) -> None:
         self.table, self.fold, self.tasks = table, fold, table.tasks
         self.labels = table.labels()
+        self._queries = query_numbers(table.frame, table.tasks)
         self.train_labels = self.labels[fold.train]
         self.scaling = target_scaling(self.train_labels, self.tasks)
         self._inputs: dict[int | None, TensorData] = {}
@@ -395,7 +402,7 @@ class _EncodedFold:
     ) -> TableFoldResult:
         """Return the measured result."""
         fold = self.fold
-        rows = measured_rows(name, self.tasks, test, self.labels, fold)
+        rows = measured_rows(name, self.tasks, test, self.labels, fold, self._queries)
         inner_rows, inner_predictions = inner.mean()
         small = {task: values.astype(np.float32) for task, values in test.items()}
         return TableFoldResult(
@@ -452,14 +459,17 @@ def measured_rows(
     predictions: Mapping[str, np.ndarray],
     labels: np.ndarray,
     fold: Fold,
+    queries: Mapping[str, np.ndarray],
 ) -> list[dict[str, Any]]:
     """Return rows of the result table: the metrics of predictions of the test rows.
 
     Shape:
-        labels: [n, t] of all rows, NaN where one is missing.
+        labels: [n, t] of all rows, NaN where one is missing. queries: of all rows, as
+        `query_numbers`.
     """
     known = np.isfinite(labels)
-    metrics = evaluate_predictions(tasks, predictions, labels[fold.test])
+    tested = {column: numbers[fold.test] for column, numbers in queries.items()}
+    metrics = evaluate_predictions(tasks, predictions, labels[fold.test], tested)
     return [
         {
             "recipe": name,

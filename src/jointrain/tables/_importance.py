@@ -301,9 +301,10 @@ def _measure(
         random: Source of the permutations.
     """
     scored = {
-        task.name: (task.metrics[0], labels[:, index])
+        task.name: (metric, labels[:, index])
         for index, task in enumerate(tasks)
-        if task.metrics
+        # rows that are drawn leave little of a query
+        for metric in [one for one in task.metrics or () if one.query is None][:1]
     }
     count = len(labels)
     group = random.permutation(count) % _GROUPS

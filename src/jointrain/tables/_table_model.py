@@ -24,6 +24,8 @@ from jointrain.data import (
     check_target_scale,
     encode_targets,
     outer_folds,
+    query_columns,
+    query_numbers,
     validation_split,
 )
 from jointrain.errors import InvalidInputError
@@ -148,9 +150,9 @@ class TablePredictor(ABC):
             InvalidInputError: A feature or target column is missing or of another type.
         """
         tasks = self.predicted_tasks
-        table = self.conformed(frame, [task.name for task in tasks])
+        table = self.conformed(frame, [*(task.name for task in tasks), *query_columns(tasks)])
         labels = encode_targets(table, list(tasks))
-        return evaluate_predictions(tasks, self.predict(table), labels)
+        return evaluate_predictions(tasks, self.predict(table), labels, query_numbers(table, tasks))
 
     def conformed(self, frame: Any, others: Sequence[str] = ()) -> pl.DataFrame:
         """Return a table with the types that the features had in training, and the named columns.
@@ -601,17 +603,23 @@ def predict_unseen(
 
 
 def evaluate_predictions(
-    tasks: Sequence[Task], predictions: Mapping[str, np.ndarray], labels: np.ndarray
+    tasks: Sequence[Task],
+    predictions: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    queries: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, float]]:
     """Return each task's metrics over its labelled rows, by task and metric name.
 
     Shape:
-        predictions: as `TableModel.predict`. labels: [n, t], NaN where a label is missing.
+        predictions: as `TableModel.predict`. labels: [n, t], NaN where a label is missing. queries:
+        as `query_numbers`, [n] each.
     """
+    of_rows = {name: torch.from_numpy(numbers) for name, numbers in queries.items()}
     return {
         task.name: task.evaluate(
             torch.from_numpy(np.asarray(predictions[task.name], dtype=np.float64)),
             torch.from_numpy(labels[:, index].astype(np.float64)),
+            queries=of_rows,
         )
         for index, task in enumerate(tasks)
     }

@@ -9,7 +9,7 @@ from torch.nn import functional
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import BINARY_METRICS, Metric
 from jointrain.task._kind import SMALLEST_PROBABILITY, Classes, ClassKind, filled_labels
-from jointrain.task._offered_metrics import OF_CLASSES
+from jointrain.task._offered_metrics import OF_TWO_CLASSES
 from jointrain.task._stacked_loss import StackedLoss
 
 
@@ -40,7 +40,7 @@ class Binary(ClassKind):
     summary = "one of two classes"
     outputs_are_logits = True
     most_classes = 2
-    more_metrics = OF_CLASSES
+    more_metrics = OF_TWO_CLASSES
     stacked_loss = Logistic()
 
     @classmethod

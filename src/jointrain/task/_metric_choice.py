@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from jointrain.errors import InvalidInputError, closest
@@ -16,20 +18,22 @@ def metric_names(rules: TaskKind) -> list[str]:
     return own + [one.shown for one in rules.more_metrics if one.shown not in own]
 
 
-def chosen_metrics(rules: TaskKind, name: str) -> tuple[Metric, ...]:
+def chosen_metrics(rules: TaskKind, name: str, query: str | None = None) -> tuple[Metric, ...]:
     """Return the metric of a name, then those that the kind has of its own.
 
     Args:
         rules: What kind of task it is.
         name: Of the metric; case, spaces, hyphens and underscores make no difference.
+        query: The column that tells the queries, for metrics within them.
 
     Raises:
-        InvalidInputError: The kind has no such metric.
+        InvalidInputError: The kind has no such metric, or it needs a query.
     """
     own = rules.default_metrics()
     found = next((one for one in own if plain_name(one.name) == plain_name(name)), None)
     for offered in rules.more_metrics:
-        found = found or offered.named(name)
+        if found is None and (metric := offered.named(name)) is not None:
+            found = _within(metric, query, rules.task.name) if offered.of_queries else metric
     if found is None:
         known = metric_names(rules)
         raise InvalidInputError(
@@ -37,6 +41,15 @@ def chosen_metrics(rules: TaskKind, name: str) -> tuple[Metric, ...]:
             f"{closest(name, known)}; known are {', '.join(known)}"
         )
     return (found, *(one for one in own if one.name != found.name))
+
+
+def _within(metric: Metric, query: str | None, task: str) -> Metric:
+    if query is None:
+        raise InvalidInputError(
+            f"metric {metric.name!r} of {task!r} ranks rows within queries; name the column that "
+            "tells them (--query COLUMN)"
+        )
+    return replace(metric, query=query)
 
 
 def check_metric(metric: Metric, target: str, labels: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric, mean_over_rows, share_metric
+from jointrain.task._query_metrics import NDCG, RecallAt, group_auc
 
 Array = NDArray[Any]
 Weights = Tensor | None
@@ -28,6 +29,7 @@ class OfferedMetric:
         example: A number of the family, None if it is no family.
         allowed: What the number must be, in words.
         allows: Whether a number is.
+        of_queries: Whether rows are ranked within queries.
     """
 
     name: str
@@ -35,6 +37,7 @@ class OfferedMetric:
     example: float | None = None
     allowed: str = ""
     allows: Callable[[float], bool] = math.isfinite
+    of_queries: bool = False
 
     @property
     def shown(self) -> str:
@@ -300,6 +303,19 @@ def _of_arrays(
     return float(compute(wanted, found, sample_weight=_weights(weights), **settings))
 
 
+def _whole(k: float) -> bool:
+    return k >= 1 and k == int(min(k, 2**31))
+
+
+_NDCG = OfferedMetric(
+    "NDCG@",
+    lambda k: share_metric(f"NDCG@{k:g}", NDCG(int(k))),
+    10,
+    "a whole number of 1 or more",
+    _whole,
+    of_queries=True,
+)
+
 OF_NUMBERS = (
     OfferedMetric("MAE", _same(_error("MAE", mean_absolute_error))),
     OfferedMetric("MAPE", _same(_error("MAPE", mean_absolute_percentage_error, 0.01))),
@@ -319,6 +335,7 @@ OF_NUMBERS = (
         ),
     ),
     OfferedMetric("C-index", _same(share_metric("C-index", concordance_index))),
+    _NDCG,
 )
 """For tasks that predict a number."""
 
@@ -335,3 +352,21 @@ OF_CLASSES = (
     ),
 )
 """For tasks that predict the probabilities of classes without an order."""
+
+OF_TWO_CLASSES = (
+    *OF_CLASSES,
+    _NDCG,
+    OfferedMetric(
+        "recall@",
+        lambda k: share_metric(f"recall@{k:g}", RecallAt(int(k))),
+        10,
+        "a whole number of 1 or more",
+        _whole,
+        of_queries=True,
+    ),
+    OfferedMetric("group AUC", _same(share_metric("group AUC", group_auc)), of_queries=True),
+)
+"""For tasks that predict the probability of the second of two classes."""
+
+OF_RANKS = (_NDCG,)
+"""For tasks that predict classes in an order."""

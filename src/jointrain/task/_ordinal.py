@@ -10,6 +10,7 @@ from torch.nn import functional
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric, mean_over_rows, share_metric
 from jointrain.task._kind import Classes, ClassKind, filled_labels
+from jointrain.task._offered_metrics import OF_RANKS
 from jointrain.task._stacked_loss import StackedLoss
 
 
@@ -56,6 +57,7 @@ class Ordinal(ClassKind):
     summary = "one of several classes in an order"
     said_as_classes = False
     takes_order = True
+    more_metrics = OF_RANKS
     stacked_loss = _Cumulative()
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -186,18 +186,20 @@ class Task:
             raise InvalidInputError(f"task {self.name!r} has no metrics; give it metrics=(...)")
         return self.metrics[0]
 
-    def judged_by(self, metric: str) -> Task:
+    def judged_by(self, metric: str, query: str | None = None) -> Task:
         """Return the task with another first metric, the one that verdicts are about.
 
         Args:
             metric: Its name. For numbers also MAE, MAPE, pinball-0.9 (any quantile), Spearman and
                 C-index; for two or more classes also balanced accuracy, average precision, Brier
-                and F2 (any beta). The kind's own metrics are reported after it.
+                and F2 (any beta). Within queries: NDCG@10 (any number; not for multiclass), and for
+                two classes recall@10 and group AUC. The kind's own metrics are reported after it.
+            query: The column of a table whose values tell the queries.
 
         Raises:
-            InvalidInputError: There is no such metric for tasks of the kind.
+            InvalidInputError: There is no such metric for tasks of the kind, or it needs a query.
         """
-        return replace(self, metrics=chosen_metrics(self.rules, metric))
+        return replace(self, metrics=chosen_metrics(self.rules, metric, query))
 
     def labelled(self, target: Tensor) -> Tensor:
         """Return which rows have a label, [b] of bool.
@@ -314,7 +316,12 @@ class Task:
         return self.rules.predict(output)
 
     def evaluate(
-        self, prediction: Tensor, target: Tensor, weights: Tensor | None = None
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        weights: Tensor | None = None,
+        *,
+        queries: Mapping[str, Tensor] | None = None,
     ) -> dict[str, float]:
         """Return the task's metrics over the labelled rows, by name.
 
@@ -322,6 +329,8 @@ class Task:
             prediction: As `predict` gives it.
             target: The targets, missing labels marked.
             weights: How much each row counts, default all the same. Rows of weight 0 are left out.
+            queries: Which query each row is of, [b] by the column that tells it, for metrics that
+                rank rows within queries.
 
         Shape:
             prediction: [b] or [b, ...]. target: [b] or [b, ...]. The metrics see multilabel
@@ -329,7 +338,8 @@ class Task:
             of one column as a vector. weights: [b].
 
         Raises:
-            InvalidInputError: There are weights, and a metric of one's own takes none.
+            InvalidInputError: There are weights, and a metric of one's own takes none; or a metric
+                needs queries that are not given.
         """
         labelled = self.labelled(target)
         if weights is not None:
@@ -337,7 +347,8 @@ class Task:
             weights = weights[labelled]
         assert self.metrics is not None
         target = self.rules.standard_target(target[labelled])
-        return compute_metrics(self.metrics, prediction[labelled], target, weights)
+        of_rows = {name: ids[labelled] for name, ids in (queries or {}).items()}
+        return compute_metrics(self.metrics, prediction[labelled], target, weights, of_rows)
 
 
 def _weighted(losses: Tensor, weights: Tensor | None) -> Tensor:
