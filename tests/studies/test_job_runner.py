@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,70 @@ def test_killed_and_started_again_goes_on_where_it_was(traces, tmp_path):
     assert [results[key]["pid"] == program.pid for key in "0123"] == [True, True, False, False]
     for line in journal.read_text().splitlines():
         json.loads(line)
+
+
+class Falling(Executor):
+    """An executor whose first workers die, and that is gone after a while."""
+
+    def __init__(self, deaths, takes=99):
+        self.deaths, self.takes = deaths, takes
+
+    def submit(self, function, *args):
+        self.takes -= 1
+        if self.takes < 0:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        future = Future()
+        if self.deaths:
+            self.deaths -= 1
+            future.set_exception(BrokenExecutor("a worker died"))
+        else:
+            future.set_result(function(*args))
+        return future
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_an_executor_runs_every_job_once_with_the_same_results(workers, traces, tmp_path):
+    jobs = traced_jobs(traces, 5)
+    with ThreadPoolExecutor(2) as executor:
+        results = dict(run_jobs([*jobs, jobs[0]], workers=workers, executor=executor))
+    assert all(len(started) == 1 for started in lines(traces, "start").values())
+    (tmp_path / "more").mkdir()
+    expected = dict(run_jobs(traced_jobs(tmp_path / "more", 5), workers=1))
+    assert {key: value["weights"].tobytes() for key, value in results.items()} == {
+        key: value["weights"].tobytes() for key, value in expected.items()
+    }
+
+
+def test_what_the_store_has_no_executor_runs(traces, tmp_path):
+    store = RunStore.open(tmp_path / "store", DESCRIPTION)
+    jobs = traced_jobs(traces, 4)
+    dict(run_jobs(jobs[2:], workers=1, store=store))
+    with ThreadPoolExecutor(1) as executor:
+        after = list(run_jobs(jobs, store=store, executor=executor))
+    assert [key for key, _ in after] == ["2", "3", "0", "1"]
+    assert all(len(started) == 1 for started in lines(traces, "start").values())
+
+
+def test_a_job_whose_worker_dies_is_given_to_the_executor_again(traces):
+    results = dict(run_jobs(traced_jobs(traces, 3), executor=Falling(deaths=2)))
+    assert sorted(results) == ["0", "1", "2"]
+    with pytest.raises(WorkerDiedError, match="3 processes died .* the part 0 of the study"):
+        dict(run_jobs(traced_jobs(traces, 3), executor=Falling(deaths=9)))
+
+
+def test_an_executor_that_is_gone_is_one_line(traces):
+    with pytest.raises(WorkerDiedError, match=r"takes no more jobs \(cannot schedule .*store"):
+        dict(run_jobs(traced_jobs(traces, 3), executor=Falling(deaths=0, takes=2)))
+
+
+def test_a_spent_budget_cancels_what_waits_in_an_executor(traces):
+    with ThreadPoolExecutor(1) as executor:
+        until = time.monotonic() + 0.3
+        results = dict(run_jobs(traced_jobs(traces, 9, 0.2), executor=executor, until=until))
+    assert len(results) < 3
+    assert len(lines(traces, "start")) < 9
+
+
+def test_an_error_of_a_job_comes_from_an_executor_as_it_is():
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError, match="9"):
+        dict(run_jobs([FaultyJob("9")], executor=executor))

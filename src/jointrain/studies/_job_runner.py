@@ -1,17 +1,27 @@
-"""Runs the jobs of a study in processes of this machine, and shares them with other machines."""
+"""Runs the jobs of a study: in processes of this machine, or by an executor, which has its own."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, wait
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    wait,
+)
 from contextlib import nullcontext
+from functools import partial
+from itertools import count
 from typing import Any, Protocol
 
 from jointrain.errors import WorkerDiedError
 from jointrain.studies._run_store import RunStore
 from jointrain.system.cores import available_cores
+from jointrain.system.executors import SentJob
 from jointrain.system.own_code import ChangedCodeError
 from jointrain.system.worker_processes import give_back, submit
 
@@ -36,6 +46,7 @@ def run_jobs(
     workers: int | None = None,
     store: RunStore | None = None,
     until: float | None = None,
+    executor: Executor | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Run jobs and yield the key and result of each as it is finished.
 
@@ -45,21 +56,29 @@ def run_jobs(
     Args:
         jobs: What to run; of several with the same key, one is run.
         workers: Processes; default one for each core that there is for this process. One worker, or
-            one job, runs in this process.
+            one job, runs in this process. With an executor: how many jobs it is given at a time,
+            default all of them.
         store: Keeps the results, and shares the work.
         until: `time.monotonic()` at which what is not finished is ended; then all run in processes.
             Default never.
+        executor: Runs the jobs, each on one thread, in place of processes of this machine. What it
+            can't cancel goes on when the jobs are stopped, and comes to nothing.
 
     Raises:
-        WorkerDiedError: A job's process died, and so did those that were given it again.
+        WorkerDiedError: A job's process died, and so did those that were given it again; or the
+            executor takes no more jobs.
         InvalidInputError: The store can't be reached.
         Exception: What a job raised, as it is.
     """
     waiting = {job.key: job for job in jobs}
     shared = store or _Unshared()
     running: list[_Run] = []
+    start: Callable[[Job], _Run] = _LocalRun
     most = workers or available_cores()
-    here = until is None and min(most, len(waiting)) == 1
+    if executor is not None:
+        start = partial(_ExecutorRun, executor, count())
+        most = workers or len(waiting)
+    here = executor is None and until is None and min(most, len(waiting)) == 1
     with shared.session():
         try:
             while waiting:
@@ -71,7 +90,7 @@ def run_jobs(
                 if here:
                     _run_one_here(waiting, shared)
                 else:
-                    _run_in_processes(waiting, shared, running, min(most, len(waiting)), until)
+                    _run_elsewhere(waiting, shared, running, start, min(most, len(waiting)), until)
         finally:
             for run in running:
                 run.stop()
@@ -85,16 +104,17 @@ def _run_one_here(waiting: Mapping[str, Job], shared: RunStore | _Unshared) -> N
         shared.finish(key, waiting[key].run())
 
 
-def _run_in_processes(
+def _run_elsewhere(
     waiting: Mapping[str, Job],
     shared: RunStore | _Unshared,
     running: list[_Run],
-    count: int,
+    start: Callable[[Job], _Run],
+    most: int,
     until: float | None,
 ) -> None:
     """Start what there is room for, and wait until something may have been finished."""
-    while len(running) < count and (key := shared.claim(waiting)) is not None:
-        running.append(_Run(waiting[key]))
+    while len(running) < most and (key := shared.claim(waiting)) is not None:
+        running.append(start(waiting[key]))
     if not running:
         time.sleep(shared.poll_seconds or 0)
     pauses = [shared.poll_seconds, None if until is None else max(until - time.monotonic(), 0)]
@@ -131,29 +151,38 @@ class _Unshared:
         self._results[key] = value
 
 
-class _Run:
-    """A run of a job in a pool of one process, so that its death ends no other run."""
+class _Run(ABC):
+    """A run of a job in another process."""
+
+    future: Future[Any]
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self._deaths = 0
-        self._new = False
-        self._pool, self.future = submit(job)
+        self._start()
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Give the job to a process, again if it was given to one before."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End what runs."""
 
     def died(self) -> bool:
-        """Return whether the process died before the run came to its end, or has old code."""
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-        error = self.future.exception()
-        old = isinstance(error, ChangedCodeError) and not self._new
-        return old or isinstance(error, TerminatedWorkerError)
+        """Return whether the process died before the run came to its end."""
+        return self.future.cancelled() or isinstance(self.future.exception(), BrokenExecutor)
 
     def start_again(self) -> None:
-        """Give the job to a new process."""
-        error = self.future.exception()
+        """Give the job to another process.
+
+        Raises:
+            WorkerDiedError: It was given to as many as it may be given to, or there is none.
+        """
         self.stop()
         self._deaths += 1
         if self._deaths == ATTEMPTS:
+            error = None if self.future.cancelled() else self.future.exception()
             codes = re.search(r"\{(.*)\}", str(error))
             raise WorkerDiedError(
                 f"{ATTEMPTS} processes died one after the other while they ran the part "
@@ -161,14 +190,60 @@ class _Run:
                 + (f" (exit code {codes[1]})" if codes else "")
                 + "; most often memory runs out: use fewer workers, or smaller networks"
             ) from error
-        self._new = isinstance(error, ChangedCodeError)
-        self._pool, self.future = submit(self.job, new=self._new)
+        self._start()
+
+    def result(self) -> Any:
+        """Return the result, or raise what the job raised."""
+        return self.future.result()
+
+
+class _LocalRun(_Run):
+    """A run in a pool of one process, so that its death ends no other run."""
+
+    def _start(self) -> None:
+        old = self._deaths > 0 and isinstance(self.future.exception(), ChangedCodeError)
+        self._pool, self.future = submit(self.job, new=old)
+        self._new = old
+
+    def died(self) -> bool:
+        """Return whether the process died before the run came to its end, or has old code."""
+        old = isinstance(self.future.exception(), ChangedCodeError) and not self._new
+        return old or super().died()
 
     def result(self) -> Any:
         """Return the result, or raise what the job raised."""
         give_back(self._pool)
-        return self.future.result()
+        return super().result()
 
     def stop(self) -> None:
         """End the process, whatever it does."""
         self._pool.shutdown(wait=False, kill_workers=True)
+
+
+class _ExecutorRun(_Run):
+    """A run by an executor.
+
+    Args:
+        executor: Has the processes.
+        numbers: Counts the jobs that it was given.
+        job: What is to be run.
+    """
+
+    def __init__(self, executor: Executor, numbers: Iterator[int], job: Job) -> None:
+        self._executor = executor
+        self._sent = SentJob.of(job, next(numbers))
+        super().__init__(job)
+
+    def _start(self) -> None:
+        try:
+            self.future = self._executor.submit(SentJob.run, self._sent)
+        except (RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise WorkerDiedError(
+                f"the executor takes no more jobs ({reason}); start its workers again, and the "
+                "study: with a store it goes on where it was"
+            ) from error
+
+    def stop(self) -> None:
+        """Cancel the run; most executors can't end one that has begun."""
+        self.future.cancel()

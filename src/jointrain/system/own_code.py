@@ -324,7 +324,7 @@ class _Walk:
 
 def _pickled(thing: Any) -> str:
     """Return what an object that hides its state looks like when it is sent to a process."""
-    from joblib.externals.loky.backend.reduction import dumps
+    from loky.backend.reduction import dumps
 
     try:
         content = bytes(dumps(thing))

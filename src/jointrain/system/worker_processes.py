@@ -40,7 +40,7 @@ def submit(job: Runnable, *, new: bool = False) -> tuple[Any, Future[Any]]:
         job: What is to be run.
         new: Whether the process must be one that has imported nothing yet.
     """
-    from joblib.externals.loky.process_executor import BrokenProcessPool
+    from loky.process_executor import BrokenProcessPool
 
     while _spare and not new:
         pool = _spare.pop()
@@ -53,6 +53,9 @@ def submit(job: Runnable, *, new: bool = False) -> tuple[Any, Future[Any]]:
 
 
 def _give(pool: Any, job: Runnable) -> Future[Any]:
+    # a process whose memory has grown is replaced between two jobs, and nothing is lost by it; said
+    # with each job, as a block that keeps the filters of warnings takes them back at its end
+    warnings.filterwarnings("ignore", message="A worker (stopped|was restarted) while some jobs")
     # before the job is read, whose classes may lie where this process looks for modules by now
     pool.submit(_look_for_modules_in, list(sys.path))
     made: Future[Any] = pool.submit(job.run)
@@ -111,10 +114,8 @@ def _import_studies() -> None:
 
 
 def _new_pool() -> Any:
-    from joblib.externals.loky.process_executor import ProcessPoolExecutor
+    from loky.process_executor import ProcessPoolExecutor
 
-    # a process whose memory has grown is replaced between two jobs; nothing is lost by it
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
     return ProcessPoolExecutor(
         max_workers=1,
