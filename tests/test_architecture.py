@@ -153,6 +153,7 @@ TESTED_IN = {
     "studies/*": "studies/test_study.py",
     "system/folder_classes.py": "balancing/test_names.py",
     "system/worker_processes.py": "faults/test_processes.py",
+    "system/executors/_extras.py": "system/executors/test_dask.py",
     "tables/_blended_model.py": "studies/test_shipped_model.py",
     "tables/_fold_runs.py": "studies/test_study.py",
     "tables/_table_experiment.py": "studies/test_study.py",

@@ -12,7 +12,7 @@ from jointrain.studies.searches import _affinity, _candidates
 def here(monkeypatch):
     """Run jobs in this process, one after the other, until the time is over."""
 
-    def run_here(jobs, *, workers=None, store=None, until=None):
+    def run_here(jobs, *, workers=None, store=None, until=None, executor=None):
         waiting = {job.key: job for job in jobs}
         if store is not None:
             for key, value in store.finished(waiting).items():

@@ -175,7 +175,7 @@ def test_what_the_store_has_no_executor_runs(traces, tmp_path):
 def test_a_job_whose_worker_dies_is_given_to_the_executor_again(traces):
     results = dict(run_jobs(traced_jobs(traces, 3), executor=Falling(deaths=2)))
     assert sorted(results) == ["0", "1", "2"]
-    with pytest.raises(WorkerDiedError, match="3 processes died .* the part 0 of the study"):
+    with pytest.raises(WorkerDiedError, match=r"3 processes died .* the part 0 of the study"):
         dict(run_jobs(traced_jobs(traces, 3), executor=Falling(deaths=9)))
 
 

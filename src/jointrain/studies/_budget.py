@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def run_within_budget(
     further: bool = True,
     workers: int | None = None,
     store: str | Path | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
     on_answer: _Answer | None = None,
     started: float | None = None,
@@ -71,6 +73,7 @@ def run_within_budget(
         further: Whether to add recipes and baselines.
         workers: As in `Study.run`.
         store: As in `Study.run`.
+        executor: As in `Study.run`; a first trial that shows the pace runs in this process.
         progress: As in `Study.run`.
         on_answer: Called with what is known so far, the seconds spent, and how many folds x seeds
             are to be measured, after each stage.
@@ -80,31 +83,30 @@ def run_within_budget(
         InvalidInputError: The rows can't be split into so many folds.
     """
     clock = Clock(seconds, time.monotonic() if started is None else started)
-    return _BudgetedStudy(study, clock, base, further, workers, store, progress, on_answer).run()
+    plan = _Plan(study, clock, workers, executor)
+    return _BudgetedStudy(study, plan, base, further, store, progress, on_answer).run()
 
 
 class _BudgetedStudy:
-    """The stages of `run_within_budget`, whose arguments it takes."""
+    """The stages of `run_within_budget`, whose arguments it takes, with a plan of the time."""
 
     def __init__(
         self,
         study: StudyPlan,
-        clock: Clock,
+        plan: _Plan,
         base: Recipe | None,
         further: bool,
-        workers: int | None,
         store: str | Path | None,
         progress: Callable[[int, int], None] | None,
         on_answer: _Answer | None,
     ) -> None:
-        self._study, self._clock = study, clock
+        self._study, self._plan, self._clock = study, plan, plan.clock
         self._on_answer, self._further = on_answer, further
         recipes = study.recipes
         self._first = [one for one in recipes if not isinstance(one.schedule, Alternating)]
         self._later = [one for one in recipes if one not in self._first]
         self._base = base or next((one for one in recipes if one.name != SEPARATE), self._first[0])
-        self._cuts = Cuts(clock.seconds)
-        self._plan = _Plan(study, clock, workers)
+        self._cuts = Cuts(plan.clock.seconds)
         self._looks = FirstLooks(
             study,
             self._first,
@@ -117,7 +119,8 @@ class _BudgetedStudy:
 
     def run(self) -> StudyResult:
         """Run all stages."""
-        warm_up(self._plan.workers)
+        if self._plan.executor is None:
+            warm_up(self._plan.workers)
         trial = self._looks.trial()
         pilot = self._looks.pilot(SHARE_OF_PILOT)
         if pilot is None:

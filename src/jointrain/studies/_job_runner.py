@@ -96,6 +96,12 @@ def run_jobs(
                 run.stop()
 
 
+def workers_of(executor: Executor | None) -> int:
+    """Return how many jobs run side by side: what an executor says, else the cores here."""
+    known = getattr(executor, "workers", None) or getattr(executor, "_max_workers", None)
+    return known if isinstance(known, int) else available_cores()
+
+
 def _run_one_here(waiting: Mapping[str, Job], shared: RunStore | _Unshared) -> None:
     key = shared.claim(waiting)
     if key is None:

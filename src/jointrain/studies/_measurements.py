@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, Fold, FoldResult, Recipe
@@ -38,6 +40,8 @@ def open_store(study: StudyPlan, place: str | Path | None) -> RunStore | None:
         "seeds": study.seeds,
         "recipes": {one.name: one.to_json() | one.sources() for one in study.recipes},
         "baselines": list(study.baselines),
+        # all runs have one thread, but the bits of another release may differ
+        "torch": torch.__version__,
     }
     return RunStore.open(place, description, free=FREE)
 
@@ -61,6 +65,7 @@ class Measurements:
         study: The experiment, its folds, and what may be shipped.
         workers: As in `Study.run`.
         store: Keeps finished runs.
+        executor: As in `Study.run`.
         progress: As in `Study.run`.
     """
 
@@ -70,11 +75,13 @@ class Measurements:
         *,
         workers: int | None = None,
         store: RunStore | None = None,
+        executor: Executor | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.study = study
         self.workers = workers
         self.store = store
+        self.executor = executor
         self.progress = progress
         self._folds: dict[int, list[Fold]] = {}
         self._results: dict[tuple[str, int, int], FoldResult] = {}
@@ -143,7 +150,13 @@ class Measurements:
         done = 0
         self.newest_seconds, self.newest_jobs = 0.0, len(jobs)
         try:
-            running = run_jobs(jobs, workers=self.workers, store=self.store, until=until)
+            running = run_jobs(
+                jobs,
+                workers=self.workers,
+                store=self.store,
+                until=until,
+                executor=self.executor,
+            )
             for _, results in running:
                 for result in self._checked(results):
                     self._results[result.name, result.seed, result.fold] = result

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
+from jointrain.studies._job_runner import workers_of
 from jointrain.studies._measurements import Measurements
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._run_store import RunStore
-from jointrain.system.cores import available_cores
 
 TRIAL_ROWS = 400
 TRIAL_EPOCHS = 3
@@ -160,12 +161,19 @@ class Pace:
     Args:
         study: The study.
         clock: Its time.
-        workers: Processes; None for one for each core.
+        workers: Processes; None for one for each core, or as many as the executor has.
+        executor: As in `Study.run`.
     """
 
-    def __init__(self, study: StudyPlan, clock: Clock, workers: int | None) -> None:
-        self.study, self.clock = study, clock
-        self.workers = workers or available_cores()
+    def __init__(
+        self,
+        study: StudyPlan,
+        clock: Clock,
+        workers: int | None,
+        executor: Executor | None = None,
+    ) -> None:
+        self.study, self.clock, self.executor = study, clock, executor
+        self.workers = workers or workers_of(executor)
         # seconds of a fold in a process, by name
         self.costs: dict[str, float] = {}
         self._single: Mapping[str, float] = {}
@@ -327,7 +335,11 @@ class FirstLooks:
     def measurements(self, study: StudyPlan) -> Measurements:
         """Return measurements in processes, with the store."""
         return Measurements(
-            study, workers=self._plan.workers, store=self._store, progress=self._progress
+            study,
+            workers=self._plan.workers,
+            store=self._store,
+            executor=self._plan.executor,
+            progress=self._progress,
         )
 
     def train(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,6 +33,7 @@ def fit_shipped(
     *,
     device: str | torch.device = "auto",
     workers: int | None = None,
+    executor: Executor | None = None,
     seconds: float | None = None,
     until: float | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -45,6 +47,7 @@ def fit_shipped(
         result: What the study measured.
         device: Where to train networks: auto, cpu or cuda.
         workers: Processes to fit components in, on a CPU; default one for each core.
+        executor: As in `Study.run`; the device is then one of its workers'.
         seconds: What the fit may take, by what the study's runs took. Where the study had single
             networks, it decides how large an ensemble takes their place; None (default) chooses by
             the number of rows.
@@ -66,16 +69,17 @@ def fit_shipped(
         for name in of_task:
             needed.setdefault(name, []).append(task)
     recipes = {recipe.name: recipe for recipe in study.recipes}
-    chosen = resolve_device(device)
+    # on other machines there may be other devices
+    chosen = str(resolve_device(device) if executor is None else device)
     singles = [name for name in needed if name in recipes and recipes[name].ensemble == 1]
     shipped = {name: replace(recipes[name], ensemble=None) for name in singles}
-    processes = workers if chosen.type == "cpu" else 1
+    processes = workers if executor is not None or chosen == "cpu" else 1
     if seconds is not None:
         cost = _last_fit_seconds(result, singles, workers)
         size = _affordable_size(result, cost, seconds)
         # processes may take longer to start than the fit, and be ended while they do
         here = _size_here(result, list(needed), size, seconds)
-        if here is not None:
+        if here is not None and executor is None:
             size, processes, until = here, 1, None
         shipped = {
             name: _shortened(recipes[name], size, len(table.frame), seconds / max(cost, 1e-9))
@@ -83,13 +87,13 @@ def fit_shipped(
         }
     shipped = recipes | shipped
     jobs = [
-        _ComponentJob(name, table, tuple(tasks), shipped.get(name), study.seed, str(chosen))
+        _ComponentJob(name, table, tuple(tasks), shipped.get(name), study.seed, chosen)
         for name, tasks in needed.items()
     ]
     fitted: dict[str, TableModel | FittedBaseline] = {}
     # cheap ones first: when the time is over, something is there
     jobs.sort(key=lambda job: result.seconds.get(job.key, 0.0))
-    for name, component in run_jobs(jobs, workers=processes, until=until):
+    for name, component in run_jobs(jobs, workers=processes, until=until, executor=executor):
         fitted[name] = component
         if progress is not None:
             progress(len(fitted), len(jobs))

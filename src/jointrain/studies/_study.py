@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Literal
 
@@ -64,26 +65,36 @@ class Study(StudyPlan):
         *,
         workers: int | None = None,
         store: str | Path | None = None,
+        executor: Executor | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> StudyResult:
         """Run everything; the result is the same whatever the number of workers.
 
         Args:
-            workers: Processes to run folds in; default one for each core.
+            workers: Processes to run folds in; default one for each core. With an executor: jobs
+                that it is given at a time, default all of them.
             store: A folder, or the URL of a database such as ``postgresql://user@host/name``, that
                 keeps finished runs. A study that was stopped goes on from there, and several
                 machines that name the same place share the work; each gets the whole result.
+            executor: Runs the jobs in place of processes of this machine: any of
+                `concurrent.futures`, or `DaskExecutor`, `RayExecutor`, `SlurmExecutor`; default
+                none. Each job has one thread, so that the results are the same bits.
             progress: Called with how often a recipe or baseline was run on a fold so far, and in
                 all; runs that are trained together are counted when all are done.
 
         Raises:
             InvalidInputError: The rows can't be split into so many folds, or the store can't be
                 reached or holds another study.
-            WorkerDiedError: Processes died again and again, most often for want of memory.
+            WorkerDiedError: Processes died again and again, most often for want of memory, or the
+                executor takes no more jobs.
             StudyInterrupted: Ctrl-C was pressed when some folds were finished; it holds them.
         """
         measurements = Measurements(
-            self, workers=workers, store=open_store(self, store), progress=progress
+            self,
+            workers=workers,
+            store=open_store(self, store),
+            executor=executor,
+            progress=progress,
         )
         measurements.run(self.recipes, self.baselines, range(self.seed, self.seed + self.seeds))
         return measurements.result()

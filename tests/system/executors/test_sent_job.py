@@ -78,7 +78,7 @@ def test_a_module_that_a_worker_lacks_is_named(tmp_path, monkeypatch):
         job = SentJob.of(Job(), 0)
     del sys.modules["mine_alone"]
     lost = replace(job, path=())
-    with pytest.raises(InvalidInputError, match="can't import .*mine_alone.*install it there"):
+    with pytest.raises(InvalidInputError, match=r"can't import .*mine_alone.*install it there"):
         lost.run()
     # a worker that sees the same files finds it where the sender did
     try:

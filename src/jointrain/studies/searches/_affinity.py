@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -293,6 +294,7 @@ def measure_affinity(
     seeds: int = 1,
     seed: int = 0,
     workers: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Affinity:
     """Measure who helps whom, by a joint run on the training rows of each fold.
@@ -307,6 +309,7 @@ def measure_affinity(
         seeds: Repetitions of the folds; default 1.
         seed: Seed of the first repetition.
         workers: Processes; default one for each core.
+        executor: As in `Study.run`.
         progress: Called with the number of finished runs and of all.
 
     Raises:
@@ -321,7 +324,8 @@ def measure_affinity(
         )
     settings = {"measure": measure, "rows": rows, "every": every}
     jobs = _jobs(experiment, recipe, settings, seeds, seed)
-    return _measured(experiment, _finished(jobs, workers, progress=progress), measure)
+    runs = _finished(jobs, workers, executor, progress=progress)
+    return _measured(experiment, runs, measure)
 
 
 def measure_affinity_in_time(
@@ -331,6 +335,7 @@ def measure_affinity_in_time(
     measure: Measure,
     seed: int,
     workers: int | None,
+    executor: Executor | None,
     plan: Pace | None,
     cuts: Cuts,
 ) -> Affinity:
@@ -346,6 +351,7 @@ def measure_affinity_in_time(
         measure: As in `measure_affinity`.
         seed: Seed of the folds.
         workers: As in `measure_affinity`.
+        executor: As in `measure_affinity`.
         plan: The budget; None for no limit.
         cuts: What was cut is noted there.
 
@@ -353,7 +359,9 @@ def measure_affinity_in_time(
         InvalidInputError: The table can't be split into so many folds.
     """
     if plan is None:
-        return measure_affinity(experiment, recipe, measure=measure, seed=seed, workers=workers)
+        return measure_affinity(
+            experiment, recipe, measure=measure, seed=seed, workers=workers, executor=executor
+        )
     folds = experiment.folds
     settings = {"measure": measure, "rows": "training", "every": 1}
 
@@ -378,7 +386,7 @@ def measure_affinity_in_time(
     if share > 0:
         chosen = chosen_level(recipe, experiment.row_count, pace, share / rounds)
         until = min(time.monotonic() + 2 * share, plan.end())
-        runs = _finished(jobs_at(chosen), plan.workers, until=until)
+        runs = _finished(jobs_at(chosen), plan.workers, executor, until=until)
         level = chosen if runs else level
     kept = level.experiment(experiment, seed)
     rows, epochs = kept.row_count, recipe.chosen_epochs(kept.row_count)
@@ -442,13 +450,14 @@ def _jobs(
 def _finished(
     jobs: Sequence[_AffinityJob],
     workers: int | None,
+    executor: Executor | None,
     *,
     progress: Callable[[int, int], None] | None = None,
     until: float | None = None,
 ) -> list[np.ndarray]:
     """Return what came out of the jobs that were done in time, in their order."""
     runs: dict[str, np.ndarray] = {}
-    for key, run in run_jobs(jobs, workers=workers, until=until):
+    for key, run in run_jobs(jobs, workers=workers, until=until, executor=executor):
         runs[key] = run
         if progress is not None:
             progress(len(runs), len(jobs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -283,7 +284,8 @@ class Evaluator:
         experiment: What is to be learned.
         seeds: Number of repetitions, each with folds and initial weights of its own.
         seed: The first repetition's seed.
-        workers: Processes; default one for each core.
+        workers: Processes; default one for each core, or as many as the executor has.
+        executor: As in `Study.run`.
         budget: Seconds for everything; None is no limit.
         started: `time.monotonic()` of the budget's beginning; default now.
         progress: Called with the number of finished folds and of all, of each round.
@@ -299,6 +301,7 @@ class Evaluator:
         seeds: int,
         seed: int = 0,
         workers: int | None = None,
+        executor: Executor | None = None,
         budget: float | None = None,
         started: float | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -312,7 +315,7 @@ class Evaluator:
                 f"there is one task, {experiment.tasks[0].name!r}; name two targets or more"
             )
         self.folds, self.seeds, self.seed = experiment.folds, seeds, seed
-        self.workers, self.progress = workers, progress
+        self.workers, self.executor, self.progress = workers, executor, progress
         self.cuts = Cuts(0.0 if budget is None else budget)
         """What the budget cut."""
         self._experiment = experiment
@@ -360,11 +363,14 @@ class Evaluator:
         study = StudyPlan(self._experiment, recipes, (), seeds=self.seeds, seed=self.seed)
         self._needed = tuple(dict.fromkeys((SEPARATE, reference)))
         if self._clock is None:
-            self._measured = Measurements(study, workers=self.workers, progress=self.progress)
+            self._measured = Measurements(
+                study, workers=self.workers, executor=self.executor, progress=self.progress
+            )
             self.run(recipes)
             return
-        plan = self._plan = Pace(study, self._clock, self.workers)
-        warm_up(plan.workers)
+        plan = self._plan = Pace(study, self._clock, self.workers, self.executor)
+        if self.executor is None:
+            warm_up(plan.workers)
         looks = FirstLooks(
             study, recipes, plan, self.cuts, needed=self._needed, progress=self.progress
         )

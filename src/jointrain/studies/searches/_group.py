@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,6 +90,7 @@ def search_groups(
     budget: float | None = None,
     started: float | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> GroupResult:
     """Search for the partition of the tasks into jointly trained groups with the best metrics.
@@ -113,7 +115,8 @@ def search_groups(
         budget: Seconds for everything; None (default) is no limit. With one, the result depends on
             the speed of the machine, and there is always one: what was cut is in its notes.
         started: `time.monotonic()` of the budget's beginning; default now.
-        workers: Processes; default one for each core.
+        workers: Processes; default one for each core, or as many as the executor has.
+        executor: As in `Study.run`.
         progress: Called with the number of finished folds and of all, of each round.
 
     Raises:
@@ -136,6 +139,7 @@ def search_groups(
         seeds=seeds,
         seed=seed,
         workers=workers,
+        executor=executor,
         budget=budget,
         started=started,
         progress=progress,
@@ -154,6 +158,7 @@ def search_groups(
         measure=measure,
         seed=seed,
         workers=workers,
+        executor=executor,
         plan=evaluator.plan,
         cuts=evaluator.cuts,
     )

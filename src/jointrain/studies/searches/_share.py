@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +70,7 @@ def search_shared_depth(
     budget: float | None = None,
     started: float | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ShareResult:
     """Search for the number of trunk blocks that the tasks of a table should share.
@@ -88,7 +90,8 @@ def search_shared_depth(
         budget: Seconds for everything; None (default) is no limit. With one, the result depends on
             the speed of the machine, and there is always one: what was cut is in its notes.
         started: `time.monotonic()` of the budget's beginning; default now.
-        workers: Processes; default one for each core.
+        workers: Processes; default one for each core, or as many as the executor has.
+        executor: As in `Study.run`.
         progress: Called with the number of finished folds and of all.
 
     Raises:
@@ -106,6 +109,7 @@ def search_shared_depth(
         seeds=seeds,
         seed=seed,
         workers=workers,
+        executor=executor,
         budget=budget,
         started=started,
         progress=progress,

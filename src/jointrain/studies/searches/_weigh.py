@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,7 @@ def search_weights(
     budget: float | None = None,
     started: float | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> WeighResult:
     """Search for the task weights with the best cross-validated metrics.
@@ -110,7 +112,8 @@ def search_weights(
         budget: Seconds for everything; None (default) is no limit. With one, the result depends on
             the speed of the machine, and there is always one: what was cut is in its notes.
         started: `time.monotonic()` of the budget's beginning; default now.
-        workers: Processes; default one for each core.
+        workers: Processes; default one for each core, or as many as the executor has.
+        executor: As in `Study.run`.
         progress: Called with the number of finished folds and of all, of each round.
 
     Raises:
@@ -133,6 +136,7 @@ def search_weights(
         seeds=seeds,
         seed=seed,
         workers=workers,
+        executor=executor,
         budget=budget,
         started=started,
         progress=progress,
