@@ -157,3 +157,26 @@ def test_two_versions_of_a_module_in_two_processes_are_refused(tmp_path, monkeyp
     monkeypatch.delitem(sys.modules, "changing_module")
     with pytest.raises(ChangedCodeError, match="changing_module:own is not the same code in all"):
         check_same_code(there, [imported("changing_module:own")])
+
+
+def test_a_cache_that_fills_is_no_change_of_code(tmp_path, monkeypatch):
+    """Nor is what a function within another one encloses: it is sent along as it is."""
+    text = "SEEN = []\nLIMIT = {}\ndef own(x):\n    SEEN.append(x)\n    return len(SEEN) < LIMIT\n"
+    file = tmp_path / "filling_module.py"
+    file.write_text(text.format(3))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    own = imported("filling_module:own")
+    seen = []
+
+    def inner():
+        seen.append(1)
+
+    there = digests_of_code([own, inner])
+    own(1)
+    inner()
+    check_same_code(there, [own, inner])
+    file.write_text(text.format(4))
+    monkeypatch.delitem(sys.modules, "filling_module")
+    with pytest.raises(ChangedCodeError):
+        check_same_code(there, [imported("filling_module:own")])

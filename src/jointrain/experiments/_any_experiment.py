@@ -41,6 +41,18 @@ class AnyExperiment(ABC):
     folds: int
     """Number of folds of a repetition."""
 
+    any_folds: bool = False
+    """Whether it can be cut into any number of folds, see `with_folds`."""
+
+    ensembles: bool = False
+    """Whether a recipe may train several networks in place of each."""
+
+    cuts_training: bool = True
+    """Whether a budget may train on fewer rows, and for fewer epochs than a recipe says."""
+
+    follows_rules: bool = True
+    """Whether it knows the rules of weights, such as ``difficulty``."""
+
     fixed_test: bool = False
     """Whether all repetitions test the same rows once, see `Holdout`."""
 
@@ -150,6 +162,19 @@ class AnyExperiment(ABC):
             recipe.check()
             recipe.given_weights(names)
             recipe.groups(names)
+
+    def as_recipe(self, given: Any) -> Recipe:
+        """Return a recipe of what the user gave as one.
+
+        Raises:
+            InvalidInputError: It is none.
+        """
+        if not isinstance(given, Recipe):
+            raise InvalidInputError(
+                f"`recipes` must hold Recipe values, got {given!r}; named_recipes makes them of "
+                "names"
+            )
+        return given
 
     def with_folds(self, folds: int) -> Self:
         """Return the experiment cut into so many folds.

@@ -19,6 +19,7 @@ from jointrain.experiments._any_experiment import AnyExperiment
 from jointrain.experiments._fold import Fold
 from jointrain.experiments._fold_overlaps import fold_overlaps
 from jointrain.experiments._job_parts import job_parts
+from jointrain.experiments._loop_experiment import LoopExperiment
 from jointrain.experiments._module_runs import ModuleFold, ModuleJob
 from jointrain.experiments._recipe import Recipe
 from jointrain.experiments._row_layout import RowLayout
@@ -110,6 +111,46 @@ class Experiment(AnyExperiment):
             )
         _ = self._layout
 
+    @staticmethod
+    def of(
+        *,
+        run: Callable[[Any, int, Any], Any],
+        tasks: Sequence[Task],
+        splits: Sequence[Any] | int | None = None,
+    ) -> LoopExperiment:
+        """Return an experiment that a loop of one's own trains and scores.
+
+        Args:
+            run: Called with a recipe (as it was given to the study), a seed and a split; returns
+                ``{task: {metric: value}}``, with the first metric of each task at least, measured
+                on the split's test rows. With ``(test, validation)``, figures of either part, the
+                recipe is chosen by the latter; a third entry may hold costs by name, such as
+                ``{"parameters": 1e6, "steps": 500, "work": 3e9}``: by the work, in any unit, it is
+                told which of two recipes is the cheaper one. Where it raises, the recipe is marked as
+                failed, and the others go on.
+            tasks: The tasks, for their names and metrics.
+            splits: What `run` is called with: a value for each split, such as pairs of row numbers
+                to train and to test on, or their number k (then the numbers 0 to k - 1). Without
+                row numbers they are taken for the folds of a cross-validation. Default: one fixed
+                test set, and the split is None.
+
+        Raises:
+            InvalidInputError: `run` can't be called, a task has no metric, or there is no split.
+
+        Example:
+            >>> from jointrain import Study, Task
+            >>> from jointrain.experiments import Experiment
+            >>> def run(recipe, seed, split):
+            ...     return {"y": {"RMSE": 1.0 + (recipe == "separate") + 0.01 * seed}}
+            >>> experiment = Experiment.of(run=run, tasks=[Task.regression("y")])
+            >>> Study(experiment, ["separate", "joint"], seeds=5).run(workers=1).verdict()["y"]
+            'better'
+        """
+        if isinstance(splits, int):
+            splits = range(splits)
+        given = (None,) if splits is None else tuple(splits)
+        return LoopExperiment(run, tuple(tasks), given)
+
     @cached_property
     def _layout(self) -> RowLayout:
         return RowLayout.of(self.data, self.splits, self.tasks)
@@ -124,6 +165,11 @@ class Experiment(AnyExperiment):
         if isinstance(self.splits, Folds):
             return self.splits.count
         return 1 if isinstance(self.splits, Holdout) else len(self.splits.splits)
+
+    @property
+    def any_folds(self) -> bool:  # type: ignore[override]
+        """Whether the splits are `Folds`."""
+        return isinstance(self.splits, Folds)
 
     @property
     def fixed_test(self) -> bool:  # type: ignore[override]

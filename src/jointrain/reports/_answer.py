@@ -105,7 +105,9 @@ def _together_or_apart(
     decision: Decision, said: Circumstances, targets: str, overall: Comparison
 ) -> tuple[str, list[str]]:
     """Return the first sentence where all targets are trained alike, and what it rests on."""
-    way, share = said.ways[said.together], cost_share(decision.cost)
+    way = said.ways[said.together]
+    known = math.isfinite(decision.cost)
+    share = cost_share(decision.cost) if known else ""
     together = decision.what == "together"
     if overall.verdict == "better":
         gain = better_or_worse(overall, " than apart")
@@ -126,9 +128,11 @@ def _together_or_apart(
             [f"Over all targets {way} is {better_or_worse(overall, ' than apart')}."],
         )
     if overall.verdict == "equivalent":
-        what = f"{way}, it costs" if together else f"apart, {way} costs"
+        what = f"{way}, it costs {share}" if together else f"apart, {way} costs {share}"
+        if not known:
+            what = way if together else "apart"
         return (
-            f"I{no_matter}: train {what} {share}",
+            f"I{no_matter}: train {what}",
             [f"{way.capitalize()} is {better_or_worse(overall, ' than apart')}."],
         )
     size = seen_size(overall)
@@ -148,7 +152,9 @@ def _together_or_apart(
         advice = f"stay apart, and where such a difference matters {more}"
     return (
         f"The data do not decide: differences under {seen} could not be seen with {with_what}",
-        [f"{way.capitalize()} costs {share}; {advice}."],
+        [f"{way.capitalize()} costs {share}; {advice}."]
+        if known
+        else [f"{advice[0].upper()}{advice[1:]}."],
     )
 
 

@@ -58,7 +58,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         settings = ", ".join(
             f"{name} {value}" for name, value in recipe.to_words().items() if name != "name"
         )
-        lines.append(f"- **{recipe.name}**: {settings}")
+        lines.append(f"- **{recipe.name}**" + (f": {settings}" if settings else ""))
     return "\n".join(lines) + "\n"
 
 
@@ -102,7 +102,8 @@ def _choice_lines(result: StudyResult) -> list[str]:
             "- Each run was scored on the test set once; the best recipe was chosen by validation "
             f"rows, on which it is {result.chosen_by_validation}."
             if result.chosen_by_validation
-            else "- Each run was scored on the test set once."
+            else "- There were no validation figures, so that a recipe that is picked here is picked "
+            "by the test set, which flatters it."
         ]
     if result.ships:
         lines.append(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from jointrain.experiments import SEPARATE
 from jointrain.reports._answer import VERDICTS
@@ -63,7 +64,8 @@ def _tables_of_tasks(result: StudyResult, interim: bool) -> list[SummaryTable]:
     shown = [*result.recipe_names, *([] if interim or not result.ships else [SHIPPED])]
     tables = []
     for task in result.study.tasks:
-        metrics = task.metrics or ()
+        known = set(result.table.filter(pl.col("task") == task.name)["metric"])
+        metrics = [metric for metric in task.metrics or () if metric.name in known]
         headings = [
             "recipe",
             *(f"{metric.name} {'↑' if metric.higher_is_better else '↓'}" for metric in metrics),

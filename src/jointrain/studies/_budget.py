@@ -112,7 +112,7 @@ class _BudgetedStudy:
             self._first,
             self._plan,
             self._cuts,
-            trial_baselines=(CONSTANT,),
+            trial_baselines=(CONSTANT,) if study.experiment.first_baselines else (),
             store=open_store(study, store),
             progress=progress,
         )
@@ -169,12 +169,12 @@ class _BudgetedStudy:
     def _more(self, measured: Measurements) -> None:
         """Measure alternation, further recipes and baselines, and more seeds."""
         plan, seed = self._plan, self._study.seed
-        if measured.folds_done < 2:
+        if measured.folds_done < min(2, self._study.folds):
             self._cuts.leave_out([recipe.name for recipe in self._later])
             return
         epochs, size = measured.study.recipes[0].epochs, measured.study.recipes[0].ensemble
         queue: list[Recipe | str] = list(_cut(self._later, epochs, size))
-        if self._further:
+        if self._further and self._study.experiment.follows_rules:
             queue += self._queue(epochs, size)
         folds = measured.folds_done
         while batch := plan.next_batch(queue, folds):
@@ -200,18 +200,21 @@ class _BudgetedStudy:
     def _queue(self, epochs: int | None, size: int | None) -> list[Recipe | str]:
         """Return further recipes and baselines in their order."""
         experiment = self._study.experiment
+        tables = bool(experiment.first_baselines)
         known = {recipe.name for recipe in self._study.recipes}
         labelled = set(experiment.label_counts().values())
         names = [
             name
             for name in FURTHER
-            if name not in known and not (name == "weights-size" and len(labelled) == 1)
+            if name not in known
+            and not (name == "weights-size" and len(labelled) == 1)
+            and (tables or not name.startswith("network-"))
         ]
-        apart = why_not_joint(experiment.tasks) is not None
+        apart = tables and why_not_joint(experiment.tasks) is not None
         baselines = [
             name
             for name in FURTHER_BASELINES
-            if name not in self._study.baselines and not (apart and name in JOINT)
+            if name not in self._study.baselines and not (apart and name in JOINT) and tables
         ]
         return _interleaved(_cut(named_recipes(names, self._base), epochs, size), baselines)
 
@@ -239,13 +242,16 @@ class _Plan(Pace):
             else recipe.ensemble
             for recipe in first
         )
+        experiment = self.study.experiment
+        if not experiment.ensembles:
+            largest = 1
         folds, seconds = self.study.folds, self.clock.seconds
         room = seconds - self.clock.spent - self._last_fit()
         for size in (8, 4, 2):
             needed = self.first_seconds(size, folds)
             if size <= largest and needed <= min(SHARE_OF_FIRST * seconds, room):
                 return size, folds
-        for fewer in (folds, 3, 2):
+        for fewer in (folds, 3, 2) if experiment.any_folds else (folds,):
             for size in (min(2, largest), 1):
                 if fewer <= folds and self.first_seconds(size, fewer) <= min(seconds / 2, room):
                     return size, fewer
@@ -274,7 +280,12 @@ class _Plan(Pace):
         return batch
 
     def _last_fit(self) -> float:
-        """Return what the last fit and the files take: of the dearest four, in one process."""
+        """Return what the last fit and the files take: of the dearest four, in one process.
+
+        Of what ships no blend, that is one recipe.
+        """
+        if not self.study.experiment.ships:
+            return 1.3 * self._more * max(self.costs.values(), default=0.0)
         return 5 + 1.3 * self._more * sum(sorted(self.costs.values())[-4:])
 
     def cost(self, what: Recipe | str) -> float:

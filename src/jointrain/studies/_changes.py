@@ -104,7 +104,7 @@ def task_changes(
         values: Of a recipe.
         reference: Of the one that it is compared with.
         metric: What was measured.
-        test_rows: Labels in the test part of each fold.
+        test_rows: Labels in the test part of each fold; 0: not known.
         train_rows: Labels in its training part.
         seeds: Repetition of each fold.
         overlap: As in `Changes`.
@@ -124,6 +124,7 @@ def task_changes(
     unit = unit_of(reference[defined], metric, ratio)
     scale = 100 / mean if unit == "percent" else 1.0
     counts_rows = math.isfinite(metric.lowest) and math.isfinite(metric.highest)
+    counts_rows = counts_rows and bool(test_rows[defined].all())
     if counts_rows:
         rows = differences[defined] * test_rows[defined] / (metric.highest - metric.lowest)
         if np.ptp(rows) < 1e-3:

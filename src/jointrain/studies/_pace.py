@@ -265,7 +265,8 @@ class FirstLooks:
             InvalidInputError: The rows can't be split into so many folds.
         """
         # one epoch first: nothing is known yet of the machine, nor of the table
-        level = replace(TRIAL, epochs=1)
+        cut = self._study.experiment.cuts_training
+        level = replace(TRIAL, epochs=1) if cut else Level()
         before = time.monotonic()
         try:
             trial = self._trained(level)
@@ -273,13 +274,13 @@ class FirstLooks:
             level = replace(level, rows=None)
             before = time.monotonic()
             trial = self._trained(level)
-        planned = TRIAL.epochs or 1
+        planned = (TRIAL.epochs or 1) if cut else 1
         more = planned * (time.monotonic() - before)
         clock = self._plan.clock
         if planned > 1 and clock.spent + more <= SHARE_OF_TRIAL * clock.seconds:
             level = replace(level, epochs=planned)
             trial = self._trained(level)
-        rows = trial.study.experiment.row_count
+        rows = max(trial.study.experiment.row_count, 1)
         epochs = trial.study.recipes[0].chosen_epochs(rows)
         self._pace = self._plan.seconds_together(trial) / (rows * epochs)
         self._describe(trial, level)
@@ -297,7 +298,7 @@ class FirstLooks:
         """
         clock = self._plan.clock
         found = None
-        rows = self._study.experiment.row_count
+        rows = max(self._study.experiment.row_count, 1)
         level: Level | None = None
         for attempt in range(3):
             share = share_of_left * (clock.left - self._plan.reserve())
@@ -305,7 +306,9 @@ class FirstLooks:
             late = clock.left < SHARE_OF_LATE * clock.seconds
             if share <= 0 or (late and attempt > 0):
                 break
-            wanted = chosen_level(self._recipes[0], rows, self._pace, share)
+            wanted = Level()
+            if self._study.experiment.cuts_training:
+                wanted = chosen_level(self._recipes[0], rows, self._pace, share)
             if found is not None and not _worth_it(wanted, level, self._recipes[0], rows):
                 break
             level = wanted
@@ -317,7 +320,7 @@ class FirstLooks:
             wait = max(2 * share, (clock.left - self._plan.reserve()) / 2)
             until = min(before + wait, self._plan.end())
             self.train(pilot, folds=min(2, self._plan.workers), until=until)
-            used = study.experiment.row_count
+            used = max(study.experiment.row_count, 1)
             used *= study.recipes[0].chosen_epochs(used)
             left_out = pilot.keep_whole(self._needed)
             if not pilot.folds_done:
@@ -360,14 +363,16 @@ class FirstLooks:
     def _at(self, level: Level) -> StudyPlan:
         """Return the study of the first recipes, as single networks, at a level."""
         used = level.experiment(self._study.experiment, self._study.seed)
-        recipes = [level.recipe(recipe, used.row_count) for recipe in self._recipes]
+        recipes = self._recipes
+        if used.cuts_training:
+            recipes = [level.recipe(recipe, used.row_count) for recipe in recipes]
         return replace(self._study, experiment=used, recipes=recipes)
 
     def _describe(self, measured: Measurements, level: Level) -> None:
         """Note what a level cut."""
         self._cuts.take_back("epochs", "rows")
         rows, used = self._study.experiment.row_count, measured.study.experiment.row_count
-        epochs = self._recipes[0].chosen_epochs(used)
+        epochs = self._recipes[0].chosen_epochs(max(used, 1))
         if level.epochs is not None and level.epochs < epochs:
             self._cuts.say("epochs", f"networks were trained for {epochs_of(level, epochs)}")
         if used < rows:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jointrain.data import SupervisedTable
-from jointrain.experiments import AnyExperiment, Recipe
+from jointrain.experiments import AnyExperiment
 from jointrain.studies._measurements import Measurements, open_store
 from jointrain.studies._plan import StudyPlan, as_experiment
 from jointrain.studies._statistics import MARGIN
@@ -21,7 +21,8 @@ class Study(StudyPlan):
     Args:
         experiment: What is to be learned: a table, an `Experiment` of one's own modules and data,
             or one of one's own loop.
-        recipes: What to run; one must be named ``separate``. Default: `default_recipes()`.
+        recipes: What to run, `Recipe` values (for a loop of one's own: whatever it understands, if
+            it has a name); one must be named ``separate``. Default: `default_recipes()`.
         baselines: Which of `BASELINES` to run beside them; default `FIRST_BASELINES` for a table,
             which alone can have them.
         folds: Number of outer folds of a table, at least 2; default 5. Other experiments say
@@ -41,7 +42,7 @@ class Study(StudyPlan):
     def __init__(
         self,
         experiment: AnyExperiment | SupervisedTable,
-        recipes: Sequence[Recipe] = (),
+        recipes: Sequence[Any] = (),
         baselines: Sequence[str] | None = None,
         folds: int | None = None,
         seeds: int = 3,
@@ -52,7 +53,7 @@ class Study(StudyPlan):
         made = as_experiment(experiment, folds)
         super().__init__(
             made,
-            recipes,
+            [made.as_recipe(one) for one in recipes],
             made.first_baselines if baselines is None else baselines,
             seeds,
             seed,

@@ -29,6 +29,11 @@ _BY_NAME = (
 )
 """What Python made, whose name says it all."""
 
+_FIXED = (
+    *_PLAIN, types.FunctionType, type, types.ModuleType, types.MethodType, functools.partial
+)  # fmt: skip
+"""What a program does not change as it runs, unlike lists and other things that it fills."""
+
 
 @dataclass(frozen=True)
 class CodeReference:
@@ -188,12 +193,19 @@ def check_same_code(digests: Mapping[str, str], things: Iterable[Any]) -> None:
 
 
 def digests_of_code(things: Iterable[Any]) -> dict[str, str]:
-    """Return a hash of the code of what is imported by name, without what it holds; by path."""
+    """Return a hash of the code of what is imported by name, without what it holds; by path.
+
+    Lists and the like that a function names do not count: they may be filled as it runs.
+    """
     found = {}
     for thing in things:
         path = path_of(thing)
-        if not path.startswith("__main__:"):  # sent along as it is
-            found[path] = digest_of(_code_of(thing))
+        # both are sent along as they are
+        if not path.startswith("__main__:") and "<locals>" not in path:
+            digest, code = hashlib.sha256(), _code_of(thing)
+            for part in _Walk(_top(path_of(code).partition(":")[0]), values=False).parts(code):
+                digest.update(part.encode() + b"\0")
+            found[path] = digest.hexdigest()
     return found
 
 
@@ -202,10 +214,15 @@ class ChangedCodeError(InvalidInputError):
 
 
 class _Walk:
-    """One way through code and values, which names each object once."""
+    """One way through code and values, which names each object once.
 
-    def __init__(self, home: str) -> None:
-        self._home = home
+    Args:
+        home: The package whose code counts.
+        values: Whether all that functions name and enclose counts, not only what is `_FIXED`.
+    """
+
+    def __init__(self, home: str, *, values: bool = True) -> None:
+        self._home, self._values = home, values
         self._seen: dict[int, Any] = {}
         self._ways: list[tuple[Any, Callable[[Any], Iterator[str]]]] = [
             (types.FunctionType, self._function),
@@ -268,7 +285,9 @@ class _Walk:
         cells = [] if thing.__closure__ is None else thing.__closure__
         for cell in cells:
             # a cell is empty while its function is defined
-            yield from self.parts(cell.cell_contents if cell != types.CellType() else None)
+            value = cell.cell_contents if cell != types.CellType() else None
+            if self._values or isinstance(value, _FIXED):
+                yield from self.parts(value)
         named = {name: None for code in _codes(thing.__code__) for name in code.co_names}
         for name in named:
             if name in thing.__globals__:
@@ -277,7 +296,8 @@ class _Walk:
 
     def _named(self, value: Any, attributes: dict[str, None]) -> Iterator[str]:
         """Yield what a function's global is; of a module of the author, what may be used of it."""
-        yield from self.parts(value)
+        if self._values or isinstance(value, _FIXED):
+            yield from self.parts(value)
         if isinstance(value, types.ModuleType) and self._is_of_author(value.__name__):
             for name in attributes:
                 if name in vars(value):

@@ -44,6 +44,8 @@ class TableExperiment(AnyExperiment):
 
     first_baselines = FIRST_BASELINES
     ships = True
+    any_folds = True
+    ensembles = True
 
     def __post_init__(self) -> None:
         if self.folds < 2:

@@ -259,6 +259,11 @@ def check_search(
             is none.
     """
     recipe = recipe or Recipe()
+    if experiment.fixed_test:
+        raise InvalidInputError(
+            "a search would choose by the test rows; give it folds of the training rows, such as "
+            "Folds(5), and keep the test set for what it finds"
+        )
     if recipe.trains_apart:
         raise InvalidInputError(
             f"{why_not_separate}; give a recipe with schedule Joint() or Alternating()"

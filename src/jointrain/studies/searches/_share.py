@@ -28,6 +28,7 @@ from jointrain.studies.searches._candidates import (
     check_importance,
     check_search,
 )
+from jointrain.tables import TableExperiment
 from jointrain.task import Task
 from jointrain.training import Trainer, one_thread, training_work
 
@@ -79,8 +80,8 @@ def search_shared_depth(
     trunk for all) is measured on the same folds and seeds, beside separate models.
 
     Args:
-        experiment: A table, or an `Experiment`; all its rows are inner rows, so keep a test set out
-            of them.
+        experiment: A table; all its rows are inner rows, so keep a test set out of them. For
+            blocks of one's own see `search_split`.
         recipe: What to train, but for the shared depth; default `Recipe()`, joint training.
         folds: Folds of a table on which all candidates are measured; default 5.
         seeds: Repetitions of the folds; default 2.
@@ -95,14 +96,19 @@ def search_shared_depth(
         progress: Called with the number of finished folds and of all.
 
     Raises:
-        InvalidInputError: There is one task, the recipe trains tasks separately, or a number lies
-            outside its range.
+        InvalidInputError: There is one task or no table, the recipe trains tasks separately, or a
+            number lies outside its range.
 
     Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2 (sharing lower
         layers).
     """
     why_not = "nothing is shared where each task is trained separately"
     experiment = as_experiment(experiment, folds)
+    if not isinstance(experiment, TableExperiment):
+        raise InvalidInputError(
+            "how deep to share is asked of jointrain's own networks on a table; for blocks of "
+            "one's own take search_split(blocks, heads, tasks, data)"
+        )
     recipe = check_search(experiment, recipe, why_not, importance)
     evaluator = Evaluator(
         experiment,

@@ -145,6 +145,8 @@ def search_weights(
     rules = [EQUAL, "size", "difficulty", "gradients"]
     if len(set(labelled.values())) < 2:
         rules.remove("size")
+    if not experiment.follows_rules:
+        rules = [EQUAL]
     joint = {rule: replace(recipe, name=rule, weights=rule) for rule in rules}
     recipes = {EQUAL: joint[EQUAL], SEPARATE: apart(recipe), **joint}
     evaluator.run_first(list(recipes.values()), EQUAL)

@@ -1,0 +1,168 @@
+"""Experiments of one's own loop."""
+
+import numpy as np
+import pytest
+
+from jointrain import InvalidInputError, Recipe, Study, Task
+from jointrain.experiments import Experiment, named_recipes
+from jointrain.reports import answer
+from jointrain.studies import run_within_budget
+from jointrain.studies.searches import search_groups, search_shared_depth, search_weights
+
+TASKS = [Task.regression("a"), Task.binary("b")]
+
+
+def figures(name, seed, split=0):
+    """Return figures that hang on the arguments alone."""
+    noise = np.random.default_rng([seed, split or 0, len(name)]).normal(size=2)
+    better = name != "separate"
+    return {
+        "a": {"RMSE": 2 - 0.5 * better + 0.05 * noise[0]},
+        "b": {"ROC-AUC": 0.8 + 0.001 * noise[1]},
+    }
+
+
+def loop(recipe, seed, split):
+    return figures(recipe if isinstance(recipe, str) else recipe["name"], seed, split)
+
+
+def test_a_study_of_a_loop():
+    experiment = Experiment.of(run=loop, tasks=TASKS, splits=5)
+    found = Study(experiment, ["separate", {"name": "joint", "rate": 0.1}], seeds=2).run(workers=1)
+    assert found.verdict() == {"a": "better", "b": "equivalent", "Delta-m": "better"}
+    for index, (seed, split) in enumerate((s, f) for s in (0, 1) for f in range(5)):
+        assert (
+            found.values("joint", "a", "RMSE")[index] == figures("joint", seed, split)["a"]["RMSE"]
+        )
+    assert "12" in answer(found)[0]  # a changes by 25 %, b by nothing
+
+
+def test_recipes_of_other_settings_have_other_keys():
+    experiment = Experiment.of(run=loop, tasks=TASKS)
+    study = Study(experiment, ["separate", {"name": "joint", "rate": 0.1}])
+    other = Study(experiment, ["separate", {"name": "joint", "rate": 0.2}])
+    folds = experiment.folds_of(0)
+    keys = [
+        [job.key for job in one.experiment.jobs(folds, one.recipes, (), one.recipes[0])]
+        for one in (study, other)
+    ]
+    assert keys[0][0] == keys[1][0]
+    assert keys[0][1] != keys[1][1]
+
+
+def test_recipes_that_are_recipes_reach_the_loop_as_they_are():
+    seen = []
+
+    def run(recipe, seed, split):
+        seen.append((recipe.name, recipe.epochs, seed, split))
+        return figures(recipe.name, seed)
+
+    recipes = named_recipes(["separate", "joint"], Recipe(epochs=7))
+    Study(Experiment.of(run=run, tasks=TASKS, splits=["x"]), recipes, seeds=2).run(workers=1)
+    assert sorted(seen) == [(n, 7, s, "x") for n in ("joint", "separate") for s in (0, 1)]
+
+
+def test_row_numbers_tell_the_statistics_how_large_the_parts_are():
+    parts = [(list(range(20, 100)), list(range(20))), (range(80), range(80, 100))]
+    experiment = Experiment.of(run=lambda *_: figures("x", 0), tasks=TASKS, splits=parts)
+    found = Study(experiment, ["separate"], seeds=1).run(workers=1)
+    assert set(found.table["test_rows"]) == {20}
+    assert set(found.table["train_rows"]) == {80}
+    assert experiment.row_count == 100
+
+
+def test_the_recipe_is_chosen_by_validation_figures_where_there_are_some():
+    def run(recipe, seed, split):
+        test = figures(recipe, seed)
+        held_out = figures("separate" if recipe == "good on test" else "joint", seed)
+        return test, held_out, {"parameters": 10.0 if recipe == "separate" else 30}
+
+    experiment = Experiment.of(run=run, tasks=TASKS)
+    names = ["good on test", "separate"]
+    found = Study(experiment, names, seeds=4).run(workers=1)
+    assert found.verdict("good on test")["a"] == "better"
+    assert found.best().name == "separate"
+    assert found.costs()["parameters"].to_list() == [30, 10]
+
+
+def test_a_call_that_raises_leaves_the_other_recipes():
+    def run(recipe, seed, split):
+        if recipe == "broken" and seed == 1:
+            raise ZeroDivisionError("division by zero")
+        return figures(recipe, seed)
+
+    experiment = Experiment.of(run=run, tasks=TASKS)
+    found = Study(experiment, ["separate", "joint", "broken"], seeds=3).run(workers=1)
+    assert found.failed == {"broken": "ZeroDivisionError: division by zero"}
+    assert found.recipe_names == ["separate", "joint"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "must return {task: {metric: value}}, got NoneType"),
+        ({"a": {"RMSE": 1.0}}, "no ROC-AUC of task 'b'"),
+        ({"a": {"rmse": 1.0}, "b": {"ROC-AUC": 0.5}}, "no RMSE of task 'a'"),
+        ({"a": {"RMSE": "1"}, "b": {"ROC-AUC": 0.5}}, "returned '1' as RMSE of task 'a'"),
+        ({"c": {}}, "figures of 'c', which is no task"),
+        ((1, 2, 3, 4), "tuple of test figures, validation figures"),
+    ],
+)
+def test_figures_that_are_none(returned, message):
+    experiment = Experiment.of(run=lambda *_: returned, tasks=TASKS)
+    with pytest.raises(InvalidInputError, match=message):
+        Study(experiment, ["separate", "joint"], seeds=1).run(workers=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"run": 3}, "must be called with recipe, seed and split"),
+        ({"tasks": []}, "at least one task"),
+        ({"splits": []}, "`splits` is empty"),
+        ({"tasks": [*TASKS, TASKS[0]]}, "two tasks are named 'a'"),
+    ],
+)
+def test_loops_that_can_not_be(arguments, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Experiment.of(**{"run": loop, "tasks": TASKS} | arguments)
+    with pytest.raises(InvalidInputError, match="is a name, a mapping or an object with"):
+        Study(Experiment.of(run=loop, tasks=TASKS), [3])
+
+
+def by_weights(recipe, seed, split):
+    """Return figures that are best where the weight of a is 4 times that of b."""
+    weights = {} if isinstance(recipe.weights, str) else dict(recipe.weights)
+    ratio = np.log(weights.get("a", 1.0) / weights.get("b", 1.0)) - np.log(4)
+    noise = np.random.default_rng([seed, split]).normal(size=2) * 1e-3
+    return {"a": {"RMSE": 2 + abs(ratio) + noise[0]}, "b": {"ROC-AUC": 0.8 + noise[1]}}
+
+
+def test_weights_are_searched_with_a_loop():
+    experiment = Experiment.of(run=by_weights, tasks=TASKS, splits=4)
+    found = search_weights(experiment, trials=16, seeds=1, workers=1)
+    weights = found.weights(found.recommended)
+    assert 2 < weights["a"] / weights["b"] < 8
+    assert not {"difficulty", "gradients", "size"} & set(found.candidates.names)
+
+
+def test_searches_that_ask_for_more_than_figures():
+    experiment = Experiment.of(run=by_weights, tasks=TASKS, splits=3)
+    with pytest.raises(InvalidInputError, match="trained by a loop of one's own"):
+        search_groups(experiment, seeds=1, workers=1)
+    with pytest.raises(InvalidInputError, match="for blocks of one's own take search_split"):
+        search_shared_depth(experiment)
+    with pytest.raises(InvalidInputError, match="a search would choose by the test rows"):
+        search_weights(Experiment.of(run=by_weights, tasks=TASKS))
+
+
+@pytest.mark.parametrize("splits", [None, 3])
+def test_a_budget_pays_for_seeds_of_a_loop(splits):
+    study = Study(
+        Experiment.of(run=loop, tasks=TASKS, splits=splits), ["separate", "joint"], seeds=3
+    )
+    found = run_within_budget(study, 60, workers=1)
+    assert found.study.seeds == 3
+    assert found.notes == ()
+    whole = study.run(workers=1)
+    assert found.table.equals(whole.table)
