@@ -125,9 +125,9 @@ class Experiment(AnyExperiment):
                 ``{task: {metric: value}}``, with the first metric of each task at least, measured
                 on the split's test rows. With ``(test, validation)``, figures of either part, the
                 recipe is chosen by the latter; a third entry may hold costs by name, such as
-                ``{"parameters": 1e6, "steps": 500, "work": 3e9}``: by the work, in any unit, it is
-                told which of two recipes is the cheaper one. Where it raises, the recipe is marked as
-                failed, and the others go on.
+                ``{"parameters": 1e6, "steps": 500, "work": 3e9}``: the work, in any unit, tells
+                which of two recipes is cheaper. Where it raises, the recipe is marked as failed,
+                and the others go on.
             tasks: The tasks, for their names and metrics.
             splits: What `run` is called with: a value for each split, such as pairs of row numbers
                 to train and to test on, or their number k (then the numbers 0 to k - 1). Without
