@@ -177,8 +177,7 @@ def _by_target(decision: Decision, said: Circumstances) -> str:
         elif shown:
             why = f" ({f'{way} ' if apart else ''}{_figures(shown, decision)})"
         elif not apart and decision.cost < CHEAPER:
-            why = " (undecided"
-            why += f", and it costs {cost_share(decision.cost)})" if decision.cost > 0 else ")"
+            why = f" (undecided, and it costs {cost_share(decision.cost)})"
         alone = "" if apart or len(tasks) > 1 else " with the others"
         many = len(tasks) > MOST_NAMED
         names = f"{len(tasks):,} of {len(said.tasks):,} targets" if many else listed(tasks)

@@ -102,8 +102,8 @@ def _choice_lines(result: StudyResult) -> list[str]:
             "- Each run was scored on the test set once; the best recipe was chosen by validation "
             f"rows, on which it is {result.chosen_by_validation}."
             if result.chosen_by_validation
-            else "- There were no validation figures: a recipe that is picked here is picked by the "
-            "test set, which flatters it."
+            else "- There were no validation figures: a recipe that is picked here is picked by "
+            "the test set, which flatters it."
         ]
     if result.ships:
         lines.append(
