@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -45,8 +46,17 @@ class DistributedStep(Step):
         return self._summed(rows), self._own(mine)
 
     def by_layer(self, see: Callable[[Rows], None], *, inputs: bool = False) -> Gradients:
-        """Show `see` the gradients run by run, as summed."""
-        mine = self._here().by_layer(lambda rows: see(self._summed(rows)), inputs=inputs)
+        """Show `see` the gradients run by run, as summed; the runs are the same everywhere."""
+        local = self._here()
+        plan = local.plan()
+        places = {id(leaf.tensor): i for i, leaf in enumerate(self.shared)}
+        segments = [] if plan is None else plan.segments
+        words = repr([[places[id(x.tensor)] for x in s.leaves] + [s.whole] for s in segments])
+        digest = hashlib.blake2b(words.encode(), digest_size=6).digest()
+        found = self.agreement.ranks.gather([float(int.from_bytes(digest, "big"))])
+        if found.count(found[0]) < len(found):
+            plan = None
+        mine = local.by_plan(plan, lambda rows: see(self._summed(rows)), inputs=inputs)
         self.method_used = self.local.method_used
         return self._own(mine)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,6 +28,11 @@ class Leaf(NamedTuple):
     node: Node
     mask: int
     sparse: bool = False
+
+
+def bytes_of(leaf: Leaf) -> int:
+    """Return the bytes that a dense gradient takes, 0 for a table of which few rows have one."""
+    return 0 if leaf.sparse else leaf.tensor.numel() * leaf.tensor.element_size()
 
 
 @dataclass
@@ -207,14 +212,16 @@ def saved(node: Node, name: str) -> Tensor | None:
 
 
 def _saved_by_hooks(node: Node) -> bool:
+    return any(map(_has_hook, _raw_saved(node)))
+
+
+def _raw_saved(node: Node) -> Iterator[Any]:
     kind = type(node)
     if kind not in _RAW_NAMES:
         _RAW_NAMES[kind] = tuple(name for name in dir(kind) if name.startswith("_raw_saved_"))
     for name in _RAW_NAMES[kind]:
         raw = getattr(node, name)
-        if any(map(_has_hook, raw if isinstance(raw, (list, tuple)) else (raw,))):
-            return True
-    return False
+        yield from raw if isinstance(raw, (list, tuple)) else (raw,)
 
 
 _RAW_NAMES: dict[type, tuple[str, ...]] = {}
@@ -222,6 +229,13 @@ _RAW_NAMES: dict[type, tuple[str, ...]] = {}
 
 def _has_hook(raw: Any) -> bool:
     return getattr(raw, "unpack_hook", None) is not None
+
+
+def checkpoints_of(node: Node) -> set[int]:
+    """Return marks of the checkpoints that compute what an operation saved anew."""
+    hooks = [getattr(raw, "unpack_hook", None) for raw in _raw_saved(node)]
+    # a checkpoint has one function for all that it saves
+    return {id(h) for h in hooks if getattr(h, "__module__", "") == "torch.utils.checkpoint"}
 
 
 def _root(loss: Tensor) -> tuple[Node, int]:

@@ -244,22 +244,33 @@ class Rows:
         return mine
 
     def collect_from_boundary(
-        self, edges: Sequence[GradientEdge], cotangents: Callable[[int], list[Tensor]], retain: bool
-    ) -> None:
-        """Fill the rows by one pass per task from the boundary on, with the task's cotangents."""
+        self,
+        edges: Sequence[GradientEdge],
+        cotangents: Callable[[int], list[Tensor]],
+        retain: bool,
+        ends: Sequence[GradientEdge] = (),
+    ) -> list[Tensor]:
+        """Fill the rows by one pass per task from the boundary on, with the task's cotangents.
+
+        Return the gradients at `ends`, edges further below, [t, *edge] each.
+        """
+        found = [_output_of(edge, self.t) for edge in ends]
         self._begin()
         for k in range(self.t):
-            self._pass(k, edges, cotangents(k), [], retain or k + 1 < self.t)
+            at_ends = self._pass(k, edges, cotangents(k), ends, retain or k + 1 < self.t)
+            for place, g in zip(found, at_ends, strict=True):
+                place[k] = 0.0 if g is None else g
+        return found
 
     def _pass(
         self,
         k: int,
         outputs: Sequence[Tensor | GradientEdge],
         cotangents: Sequence[Tensor],
-        further: Sequence[Tensor],
+        further: Sequence[Tensor | GradientEdge],
         retain: bool,
     ) -> Sequence[Tensor | None]:
-        """Fill task k's row by a pass; return the gradients of `further` parameters."""
+        """Fill task k's row by a pass; return the gradients of what is `further` wanted."""
         reached = [leaf for leaf in self._by_autograd if leaf.mask >> k & 1]
         wanted: list[Tensor | GradientEdge] = [leaf.tensor for leaf in reached]
         wanted += [layer.edge for layer in (*self.layers, *self.written)]

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from jointrain.balancing.engine._cotangents import (
     Cotangents,
+    DenseCotangents,
     dense_cotangents,
     linear_cotangents,
 )
@@ -28,11 +30,13 @@ from jointrain.balancing.engine._graph import (
     Graph,
     Leaf,
     Node,
+    bytes_of,
     find_boundary,
     last_layer,
     walk,
 )
 from jointrain.balancing.engine._rows import Gradients, Rows, grad, no_gradients
+from jointrain.balancing.engine._segments import Segment, find_segments
 from jointrain.errors import InvalidInputError
 
 GRADIENT_METHODS = ("auto", "per_task", "batched", "ghost", "layerwise")
@@ -45,6 +49,14 @@ _SEVERAL = 8  # tasks from which on preparing their passes costs less than it sa
 _OF_THE_CALLER = 7  # calls between a warning here and the user's call to `backward`
 _HALF = frozenset({torch.float16, torch.bfloat16})
 _LOOSE = 4  # tasks whose gradients are not copied to rows: the pairs of them are still few
+
+
+class Plan(NamedTuple):
+    """How passes go through the shared part: what enters it, and segments one after the other."""
+
+    cotangents: Cotangents
+    mine: Gradients
+    segments: list[Segment]
 
 
 @dataclass
@@ -238,48 +250,87 @@ class Step:
         # a checkpoint computes its block anew, and random numbers can't be drawn in such passes
         return self.graph.shared_numbers() <= _FEW and not self.graph.has_hooks()
 
-    def groups(self) -> list[list[Leaf]]:
-        """Cut the shared parameters into runs about as large as the largest of them, or as allowed.
+    def _limit(self) -> float:
+        """Return the bytes that a run of parameters is to fill.
 
-        A run costs passes of its own, so with ``gradient_method="auto"`` they fill
-        the memory they may take.
+        About as many as the largest parameter, or with ``gradient_method="auto"`` as many as its
+        gradients may take.
         """
-        limit = 1.05 * max(_bytes(leaf) for leaf in self.shared)
+        limit = 1.05 * max(bytes_of(leaf) for leaf in self.shared)
         if self.gradient_method == "auto":
             limit = max(limit, self._allowed() / self.t)
+        return limit
+
+    def groups(self, leaves: Sequence[Leaf]) -> list[list[Leaf]]:
+        """Cut the parameters into runs of about the same size."""
+        limit = self._limit()
         runs: list[list[Leaf]] = [[]]
         size = 0
-        for leaf in self.shared:
-            size += _bytes(leaf)
+        for leaf in leaves:
+            size += bytes_of(leaf)
             if size > limit and runs[-1]:
                 runs.append([])
-                size = _bytes(leaf)
+                size = bytes_of(leaf)
             runs[-1].append(leaf)
         return runs
+
+    def plan(self) -> Plan | None:
+        """Return how passes go through the shared part piece by piece; None if they can't.
+
+        That is the case where the tasks' own parts have no clear end.
+        """
+        heads = self.heads()
+        if heads is None:
+            return None
+        boundary, cotangents, mine = heads
+        segments = find_segments(self.graph, boundary, self.shared, self.inputs, self._limit())
+        return Plan(cotangents, mine, segments)
 
     def by_layer(self, see: Callable[[Rows], None], *, inputs: bool = False) -> Gradients:
         """Show `see` the gradients run by run, keeping none; return the tasks' own gradients.
 
         Args:
             see: Takes a run.
-            inputs: Whether the first run is to have the gradients of `self.inputs`.
+            inputs: Whether a run is to have the gradients of `self.inputs`.
         """
+        return self.by_plan(self.plan(), see, inputs=inputs)
+
+    def by_plan(self, plan: Plan | None, see: Callable[[Rows], None], *, inputs: bool) -> Gradients:
+        """Do so by this plan; without one, by passes from the losses on for each run."""
+        self.method_used = "layerwise"
+        if plan is None:
+            return self._from_losses(see, inputs=inputs)
+        enter = plan.cotangents
+        for segment in plan.segments:
+            runs = [segment.leaves] if segment.whole else self.groups(segment.leaves)
+            below: list[Tensor] = []
+            for i, run in enumerate(runs):
+                first = i == 0
+                rows = Rows(self.t, run, inputs=self.inputs if inputs and segment.inputs else ())
+                ends = segment.ends if first else []
+                found = rows.collect_from_boundary(segment.starts, enter.of_task, True, ends)
+                below = found if first else below
+                if run:
+                    see(rows)
+            enter = DenseCotangents(below)
+        return plan.mine
+
+    def _from_losses(self, see: Callable[[Rows], None], *, inputs: bool) -> Gradients:
         mine = no_gradients()
-        for i, run in enumerate(self.groups()):
+        for i, run in enumerate(self.groups(self.shared)):
             rows = Rows(self.t, run, inputs=self.inputs if inputs and i == 0 else ())
             own: list[list[Leaf]] = self.own if i == 0 else [[] for _ in self.losses]
             found = rows.collect_from_losses(self.losses, self.factors, own, True, True)
             if i == 0:
                 mine = found
             see(rows)
-        self.method_used = "layerwise"
         return mine
 
     def too_large(self) -> bool:
         """Return whether keeping all the tasks' gradients would take more memory than allowed."""
         if self.gradient_method != "auto":
             return self.gradient_method == "layerwise"
-        size = self.t * sum(map(_bytes, self.shared))
+        size = self.t * sum(map(bytes_of, self.shared))
         return (size > 2**28 or self.memory_limit is not None) and size > self._allowed()
 
     def _allowed(self) -> int:
@@ -412,6 +463,11 @@ def prepare(
             it can't be told which leaf tensors are shared parameters.
     """
     graph = walk(losses)
+    if any(leaf.tensor.layout is not torch.strided for leaf in graph.leaves):
+        raise InvalidInputError(
+            "A parameter is a sparse tensor, whose gradients can't be compared. Keep its values as "
+            "a dense parameter and make the sparse tensor of them (`torch.sparse_coo_tensor`)."
+        )
     if features is not None:
         _check_features(graph, features, len(losses))
     inputs = _plain_leaves(graph, [*(shared or ()), *(own or ())])
@@ -516,10 +572,6 @@ def _check_features(graph: Graph, features: Sequence[Tensor], t: int) -> None:
                 f"Loss {k} doesn't depend on `features`. Leave `features` out, and the shared "
                 "parameters are found by themselves."
             )
-
-
-def _bytes(leaf: Leaf) -> int:
-    return 0 if leaf.sparse else leaf.tensor.numel() * leaf.tensor.element_size()
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -77,9 +77,20 @@ def _compared(call: Call, step: Step) -> _Compared:
     if call.compare_at == "shared" and step.too_large():
         parts: list[Tensor] = []
         mine = step.by_layer(lambda rows: parts.append(rows.gramian()))
-        return _Compared(torch.stack(parts).sum(0), mine, None, step.method_used)
+        hooked = any(leaf.tensor._backward_hooks for leaf in step.shared)
+        combine = _by_layer(step) if hooked else None  # hooks are to see each task's gradient
+        return _Compared(torch.stack(parts).sum(0), mine, combine, step.method_used)
     rows, mine = step.rows()
     return _Compared(rows.gramian(), mine, rows.combine, step.method_used)
+
+
+def _by_layer(step: Step) -> Callable[[Tensor], Gradients]:
+    def combine(weights: Tensor) -> Gradients:
+        found = no_gradients()
+        step.by_layer(lambda rows: found.extend(rows.combine(weights)), inputs=True)
+        return found
+
+    return combine
 
 
 def _at_features(

@@ -69,7 +69,7 @@ class _Seen:
 
     def take(self, rows: Rows) -> None:
         """Show these gradients to the method, or add them up if some aren't finite."""
-        self._first = rows if self._first is None else self._first
+        self._first = rows if self._first is None or rows.inputs else self._first
         self._finite.append(rows.finite())
         if not bool(self._finite[-1].all()):
             self.update.extend(rows.combine(self._ones))
