@@ -134,7 +134,8 @@ def _edges(node: Node, outputs: dict[Node, set[int]]) -> list[GradientEdge]:
 
 def _bytes_at(edge: GradientEdge) -> int:
     output = edge.node._input_metadata[edge.output_nr]
-    return math.prod(output.shape) * int(output.dtype.itemsize)
+    count: int = math.prod(output.shape)
+    return count * int(output.dtype.itemsize)
 
 
 def _checkpoints(order: Sequence[Node]) -> list[tuple[int, int]]:
