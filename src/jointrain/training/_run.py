@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from jointrain.data import TensorData
 from jointrain.training._cross_fitted_weights import CrossFittedWeights
 from jointrain.training._fitted_network import FittedNetwork
 from jointrain.training._trainer import Trainer
+from jointrain.training.merging import Merge
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,30 @@ class Run:
         trainer.fit(self.train, self.validation)
         trainer.callbacks = callbacks
         return self.parts()
+
+    def pieces(self) -> list[Run]:
+        """Return the runs that this one is made of: with `Merge` one for each task, else itself.
+
+        When they are fitted, `join` finishes it.
+        """
+        trainer = self.trainer
+        if not isinstance(trainer.schedule, Merge):
+            return [self]
+        pieces = []
+        for name, task in trainer.tasks.items():
+            held_out = self.validation
+            if held_out is not None and not bool(task.labelled(held_out.targets[name]).any()):
+                held_out = None
+            network = copy.deepcopy(trainer.network)
+            alone = trainer.apart(name, network, validates=held_out is not None)
+            pieces.append(Run(alone, self.train, held_out))
+        return pieces
+
+    def join(self, pieces: Sequence[Run]) -> None:
+        """Make the fitted run of its fitted pieces."""
+        if isinstance(self.trainer.schedule, Merge):
+            trainers = [piece.trainer for piece in pieces]
+            self.trainer.merge(trainers, self.train, self.validation)
 
     def parts(self) -> list[FittedNetwork]:
         """Return what the fitted trainer made: its network, and those of tasks tuned alone."""

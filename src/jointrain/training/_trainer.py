@@ -29,7 +29,7 @@ from jointrain.training._trainer_checks import (
     refuse_several_processes,
 )
 from jointrain.training.callbacks import Callback, EpochRecord
-from jointrain.training.merging import Merge, MergeChoice, MergeRunner, OpenData
+from jointrain.training.merging import Merge, MergeChoice, MergeRunner, OpenData, apart_phase
 from jointrain.training.sampling import (
     Batch,
     Data,
@@ -267,20 +267,70 @@ class Trainer:
             ).run(self.schedule)
             session.network.eval()
         elif isinstance(self.schedule, Merge):
-            self.merged = MergeRunner(
-                session,
-                self._run,
-                self.training_step,
-                open_data=open_data,
-                auxiliary=self.auxiliary,
-                seed=self.seed,
-                device=self.device,
-                on_epoch_end=self._on_epoch_end,
-            ).run(self.schedule)
+            self.merged = self._merge_runner(session, open_data).run(self.schedule)
         else:
             self._run(session)
         for callback in self.callbacks:
             callback.on_fit_end(self)
+
+    def _merge_runner(self, session: TaskSession, open_data: OpenData) -> MergeRunner:
+        return MergeRunner(
+            session,
+            self._run,
+            self.training_step,
+            open_data=open_data,
+            auxiliary=self.auxiliary,
+            seed=self.seed,
+            device=self.device,
+            on_epoch_end=self._on_epoch_end,
+        )
+
+    def apart(self, task: str, network: Network, *, validates: bool) -> Trainer:
+        """Return a trainer of one task, which trains as `Merge` lets that task train.
+
+        Args:
+            task: Its name.
+            network: A copy of this trainer's.
+            validates: Whether there are validation labels of the task.
+        """
+        settings = self.settings if validates else replace(self.settings, patience=None)
+        return Trainer(
+            network,
+            [self.tasks[task]],
+            weights={task: self.weights[task]},
+            settings=settings,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def merge(self, apart: Sequence[Trainer], train: Data, validation: Data | None) -> None:
+        """Finish a `fit` whose tasks were trained elsewhere, by trainers that `apart` gave.
+
+        Args:
+            apart: They, fitted, in the order of the tasks.
+            train: As for `fit`.
+            validation: Likewise.
+        """
+        assert isinstance(self.schedule, Merge)
+        session = self.begin(train, validation)
+        for task, alone in zip(self.tasks, apart, strict=True):
+            before = session.history[-1].step if session.history else 0
+            for record in alone.history:
+                phase, epoch = apart_phase(task), len(session.history) + 1
+                made = replace(record, epoch=epoch, step=before + record.step, phase=phase)
+                session.history.append(made)
+        with seeded(self.seed, self.device):
+            try:
+                session.measure_initial()
+                self.merged = self._merge_runner(
+                    session, lambda: self._open(train, validation)
+                ).join(
+                    self.schedule,
+                    ((name, one.network) for name, one in zip(self.tasks, apart, strict=True)),
+                )
+            finally:
+                self.session = session
+                session.close()
 
     def _run(self, session: TaskSession) -> None:
         """Run a session as the one that is trained at the moment."""

@@ -10,7 +10,7 @@ from torch import nn
 from jointrain import InvalidInputError, Recipe, Task, TensorData
 from jointrain.networks import MLP, HardSharing
 from jointrain.tables._table_model import prepare_runs
-from jointrain.training import Alternating, Joint, OptimizerSettings, Run, Separate, Trainer
+from jointrain.training import Alternating, Joint, Merge, OptimizerSettings, Run, Separate, Trainer
 from jointrain.training.population import fit_population, fit_together, why_not_stacked
 from jointrain.training.population._member import Member
 from jointrain.training.population._stack import Stack
@@ -102,6 +102,16 @@ CASES = {
     "balancer uncertainty warmed up": {
         "balancer": "uncertainty", "warm_up": 0.5, "decay": "cosine", "weights": {"price": 2.0},
     },
+    "merge": {"schedule": Merge("ties")},
+    "merge with patience": {
+        "schedule": Merge("arithmetic", weights="searched"), "patience": 2, "calibrated": True,
+        "optimizer": OptimizerSettings(learning_rate=0.03),
+    },
+    "merge and tuned heads": {
+        "schedule": Merge("dare", head_epochs=3), "weights": {"price": 3.0}, "rows_weigh": True,
+    },
+    "merge, not validated": {"schedule": Merge("dare", then="ties"), "validated": False},
+    "merge of two": {"schedule": Merge(), "tasks": ("price", "visits"), "steps": 40},
     "balancer dwa in turn": {"balancer": "dwa", "schedule": Alternating(), "weights": {"age": 2.0}},
 }  # fmt: skip
 

@@ -91,7 +91,10 @@ DROPOUT = Dropout(0.1)
         (lambda: make_run(balancer="mgda"), "more than the losses"),
         (lambda: make_run(balancer="famo"), "more than the losses"),
         (lambda: make_run(callbacks=[Callback()]), "callbacks"),
-        (lambda: make_run(schedule=Merge("ties")), "several runs, one for each task"),
+        (lambda: make_run(schedule=Merge("ties"), weights={"price": 0}), "has no weight"),
+        (lambda: make_run(schedule=Merge("ties"), callbacks=[Callback()]), "callbacks"),
+        (lambda: make_run(schedule=Merge("ties"), when_converged="freeze", task_patience=2),
+         "stops tasks one by one"),
         (
             lambda: make_run(optimizer_layout="per_task", schedule=Alternating()),
             "optimiser of its own",

@@ -1,7 +1,7 @@
 """Merging: tasks trained apart from one initialisation, whose shared layers then become one."""
 
 from jointrain.training.merging._merge import Merge, MergeChoice, Method, merges_by_name
-from jointrain.training.merging._merge_runner import MergeRunner, OpenData
+from jointrain.training.merging._merge_runner import MergeRunner, OpenData, apart_phase
 from jointrain.training.merging._task_vectors import (
     State,
     dropped,
@@ -20,6 +20,7 @@ __all__ = [
     "Method",
     "OpenData",
     "State",
+    "apart_phase",
     "dropped",
     "merges_by_name",
     "moved",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -66,12 +66,20 @@ class MergeRunner:
 
     def run(self, merge: Merge) -> MergeChoice:
         """Train the tasks, merge, and return what was chosen."""
+        return self.join(merge, ((task, self._train_apart(task)) for task in self.whole.tasks))
+
+    def join(self, merge: Merge, networks: Iterable[tuple[str, Network]]) -> MergeChoice:
+        """Merge networks that were trained apart, and return what was chosen.
+
+        Args:
+            merge: How.
+            networks: For each task in order a copy of the network that it alone has trained.
+        """
         network, tasks = self.whole.network, tuple(self.whole.tasks)
         before = _shared(network)
         own = own_tensors(network, tasks)
         vectors: list[State] = []
-        for task in tasks:
-            trained = self._train_apart(task)
+        for task, trained in networks:
             vectors.append(task_vector(before, _shared(trained)))
             with torch.no_grad():
                 tuned = own_tensors(trained, (task,))[task]
@@ -106,7 +114,7 @@ class MergeRunner:
             validates=whole.validates,
             initial=whole.initial,
             train_step=self._train_step,
-            phase=f"apart: {task}",
+            phase=apart_phase(task),
         )
         try:
             with seeded(self._seed, self._device):
@@ -213,6 +221,11 @@ class MergeRunner:
                     trained_before=True,
                 )
             )
+
+
+def apart_phase(task: str) -> str:
+    """Return what records call the training of a task by itself."""
+    return f"apart: {task}"
 
 
 def _shared(network: Network) -> dict[str, Tensor]:

@@ -57,19 +57,28 @@ def fit_population(
             known[key] = weigh_rows(data, tasks)
         return known[key]
 
-    members = [Member(run, weigh) for run in runs]
+    pieces = [run.pieces() for run in runs]
+    members = [Member(piece, weigh) for of_run in pieces for piece in of_run]
     known.clear()
+    tell = None if progress is None else _of_runs(progress, len(members), len(runs))
     before = 0
     for group in alike(members):
         if size is None and not pays(group):
-            _fit_alone([member.run for member in group], before, len(members), progress)
+            _fit_alone([member.run for member in group], before, len(members), tell)
         else:
             stack = Stack(group, size)
             with threads_for(stack.multiplications):
                 for done in stack.fit():
-                    if progress is not None:
-                        progress(before + done, len(members))
+                    if tell is not None:
+                        tell(before + done, len(members))
         before += len(group)
+    for run, of_run in zip(runs, pieces, strict=True):
+        run.join(of_run)
+
+
+def _of_runs(progress: Progress, members: int, runs: int) -> Progress:
+    """Return what tells, of how many members are done, how many runs are."""
+    return lambda done, _: progress(done * runs / members, runs)
 
 
 def fit_together(runs: Sequence[Run], *, progress: Progress | None = None) -> None:

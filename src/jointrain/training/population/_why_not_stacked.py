@@ -18,6 +18,8 @@ from jointrain.training.sampling import weigh_rows
 def why_not_stacked(run: Run) -> str | None:
     """Return why a run can't be part of a population, None if it can."""
     trainer = run.trainer
+    if isinstance(trainer.schedule, Merge):
+        return _why_not_apart(run)
     reason = _why_not_plain(trainer)
     if reason is not None:
         return reason
@@ -36,6 +38,18 @@ def why_not_stacked(run: Run) -> str | None:
     if run.train.inputs.dtype != next(trainer.network.parameters()).dtype:
         return "its inputs are of another type than its weights"
     return None
+
+
+def _why_not_apart(run: Run) -> str | None:
+    """Return what of a run whose tasks are trained apart and merged can't be."""
+    trainer = run.trainer
+    if type(trainer) is not Trainer or trainer.callbacks:
+        return "its trainer has methods or callbacks of its own"
+    if not all(trainer.weights.values()):
+        return "one of its tasks has no weight"
+    alone = (trainer.apart(name, trainer.network, validates=True) for name in trainer.tasks)
+    reasons = (why_not_stacked(Run(one, run.train, run.validation)) for one in alone)
+    return next(filter(None, reasons), None)
 
 
 def _why_not_network(run: Run) -> str | None:
@@ -64,9 +78,7 @@ def _why_not_plain(trainer: Trainer) -> str | None:
     if type(trainer) is not Trainer or trainer.callbacks:
         return "its trainer has methods or callbacks of its own"
     schedule, balancer = trainer.schedule, trainer.balancer
-    if isinstance(schedule, Merge):
-        return "it is several runs, one for each task, that are merged"
-    if isinstance(schedule, Phases) or schedule.follows_progress:
+    if isinstance(schedule, (Phases, Merge)) or schedule.follows_progress:
         return "its schedule depends on how the training goes"
     if trainer.auxiliary or trainer.settings.task_patience is not None:
         return "it has auxiliary tasks, or stops tasks one by one"
