@@ -24,9 +24,9 @@ from jointrain.metrics import (
     roc_auc,
     root_mean_squared_error,
 )
-from jointrain.task import KINDS
 from jointrain.task._count import mean_absolute_error, mean_poisson_deviance
 from jointrain.task._ordinal import quadratic_kappa
+from tests.task.examples import EXAMPLES, outputs_and_target
 
 seeds = st.integers(0, 10_000)
 counts = st.integers(2, 60)
@@ -153,9 +153,9 @@ def test_sequence_metrics_count_labelled_positions():
     assert values["log-loss"] == pytest.approx(-(math.log(0.9) + math.log(0.2) + math.log(0.4)) / 3)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"custom"}))
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_no_rows_give_nan_for_every_metric(kind):
-    task = Task(kind, kind, (0, 1) if kind not in ("regression", "count") else ())
+    task = EXAMPLES[kind]
     assert task.metrics
     values = compute_metrics(task.metrics, torch.empty(0, 3), torch.empty(0))
     assert list(values) == [metric.name for metric in task.metrics]
@@ -251,18 +251,11 @@ def test_weighted_metrics_equal_scikit_learn(seed, n):
     )
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_metrics_of_every_kind_equal_those_of_repeated_rows(name):
-    size = 1 if name in ("regression", "count", "binary") else 3
-    if name == "custom":
-        return
-    task = Task(name, name) if size == 1 else Task(name, name, (0, 1, 2))
-    shape = (40, 5, 3) if name == "sequence" else (40, task.output_size)
-    prediction = task.predict(torch.randn(shape, generator=_generator(0), dtype=torch.float64))
-    high = 2 if name in ("binary", "multilabel") else 3
-    wide = {"sequence": (40, 5), "multilabel": (40, 3)}.get(name, (40,))
-    target = torch.randint(high, wide, generator=_generator(1)).double()
-    target[::7] = math.nan
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+def test_metrics_of_every_kind_equal_those_of_repeated_rows(kind):
+    task = EXAMPLES[kind]
+    outputs, target = outputs_and_target(task, 40)
+    prediction = task.predict(outputs)
     weights = torch.arange(40) % 4
     index = torch.repeat_interleave(torch.arange(40), weights)
     expected = task.evaluate(prediction[index], target[index])

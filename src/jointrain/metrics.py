@@ -71,25 +71,31 @@ class Metric:
                 f"with higher_is_better= yourself"
             )
 
-        # classification metrics take integer targets; tables hold them as floats, missing as NaN
-        classes = type(metric).__module__.startswith("torchmetrics.classification")
-
-        def compute(prediction: Tensor, target: Tensor) -> float:
-            if classes and target.is_floating_point():
-                target = target.nan_to_num(nan=-100).long()
-            metric.reset()
-            metric.update(prediction, target)
-            return float(metric.compute())
-
         lowest, highest = metric.plot_lower_bound, metric.plot_upper_bound
         return cls(
             name or type(metric).__name__,
-            compute,
+            _OfTorchmetrics(metric),
             bool(metric.higher_is_better),
             -math.inf if lowest is None else lowest,
             math.inf if highest is None else highest,
             _NEAR_ZERO if highest == 1 else 0.0,
         )
+
+
+@dataclass(frozen=True)
+class _OfTorchmetrics:
+    """Computes a metric of torchmetrics anew at every call."""
+
+    metric: torchmetrics.Metric
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> float:
+        # classification metrics take integer targets; tables hold them as floats, missing as NaN
+        classes = type(self.metric).__module__.startswith("torchmetrics.classification")
+        if classes and target.is_floating_point():
+            target = target.nan_to_num(nan=-100).long()
+        self.metric.reset()
+        self.metric.update(prediction, target)
+        return float(self.metric.compute())
 
 
 def root_mean_squared_error(
@@ -194,23 +200,25 @@ def macro_f1(prediction: Tensor, target: Tensor, weights: Tensor | None = None) 
     return float(f1_score(labels, chosen, average="macro", sample_weight=of_rows))
 
 
-def _mean_over_labels(metric: Callable[..., float]) -> Callable[..., float]:
-    """Average a one-label metric over the labels that have it; missing labels are NaN.
+@dataclass(frozen=True)
+class _MeanOverLabels:
+    """Averages a one-label metric over the labels that have it; missing labels are NaN.
 
     It is NaN where a prediction is, which is no reason to leave a label out.
     """
 
-    def compute(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
+    metric: Callable[..., float]
+
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
         values = []
         for label in range(target.shape[1]):
             labelled = ~target[:, label].isnan()
             if bool(prediction[labelled, label].isnan().any()):
                 return float("nan")
             of_rows = None if weights is None else weights[labelled]
-            values.append(metric(prediction[labelled, label], target[labelled, label], of_rows))
+            value = self.metric(prediction[labelled, label], target[labelled, label], of_rows)
+            values.append(value)
         return float(torch.tensor(values, dtype=torch.float64).nanmean())
-
-    return compute
 
 
 def _sequence_log_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
@@ -270,8 +278,8 @@ MULTICLASS_METRICS = (
     log_loss_metric("log-loss", log_loss),
 )
 MULTILABEL_METRICS = (
-    share_metric("ROC-AUC", _mean_over_labels(roc_auc)),
-    log_loss_metric("log-loss", _mean_over_labels(binary_log_loss)),
+    share_metric("ROC-AUC", _MeanOverLabels(roc_auc)),
+    log_loss_metric("log-loss", _MeanOverLabels(binary_log_loss)),
 )
 SEQUENCE_METRICS = (
     share_metric("accuracy", _sequence_accuracy),

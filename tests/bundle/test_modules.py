@@ -36,6 +36,7 @@ from jointrain.bundle import add_notes, describe_bundle, read_bundle, stored_mod
 from jointrain.cli import run
 from jointrain.metrics import BINARY_METRICS, root_mean_squared_error
 from jointrain.training import Merge
+from tests.task.examples import EXAMPLES, outputs_and_target
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
@@ -334,6 +335,39 @@ def test_losses_and_metrics_of_ones_own(tmp_path):
     # what was not given is still told when it is saved again
     path = save_bundle(bare, tmp_path / "again")
     assert load_bundle(path, factories=given).tasks == tuple(tasks)
+
+
+def make_examples(tasks):
+    heads = {
+        task.name: nn.Sequential(nn.Linear(8, 5 * task.size), nn.Unflatten(1, (5, task.size)))
+        if task.kind == "sequence"
+        else nn.Linear(8, task.output_size)
+        for task in tasks
+    }
+    return HardSharing(nn.Sequential(nn.Linear(4, 8), nn.Tanh()), heads)
+
+
+def test_tasks_of_every_kind_are_trained_and_come_back(tmp_path):
+    tasks = list(EXAMPLES.values())
+    targets = {task.name: outputs_and_target(task, 60)[1].float() for task in tasks}
+    data = TensorData(DATA.inputs, targets)
+    torch.manual_seed(0)
+    trainer = Trainer(make_examples(tasks), tasks, epochs=12, batch_size=20, device="cpu")
+    history = trainer.fit(data, data)
+    for name, loss in history[-1].training.items():
+        assert loss < history[0].training[name], name
+    path = save_bundle(trainer, tmp_path / "model", factory=make_examples)
+    model = load_bundle(path, factories={"make_examples": make_examples})
+    assert model.tasks == tuple(tasks)
+    assert _same(trainer, model)
+    found, expected = model.evaluate(data), trainer.evaluate(data)
+    assert {task: list(of_task) for task, of_task in found.items()} == {
+        task.name: [metric.name for metric in task.metrics] for task in tasks
+    }
+    assert found == expected
+    loader = DataLoader(TensorDataset(DATA.inputs, targets["censored"]), batch_size=7)
+    by_batches = model.evaluate({"censored": loader}, ["censored"])
+    assert by_batches["censored"] == pytest.approx(found["censored"], rel=1e-5)
 
 
 def test_metrics_and_notes_are_told(trainer, tmp_path):

@@ -1,41 +1,23 @@
 """What every kind of task keeps, whichever they are."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
 from jointrain import Task
 from jointrain.task import KINDS, TABLE_KINDS
+from tests.task.examples import EXAMPLES, outputs_and_target
+from tests.task.examples import TASKS as ALL
 
-TASKS = [
-    Task.regression("number"),
-    Task.regression("box", 3),
-    Task.mean_variance("mean and variance"),
-    Task.count("count"),
-    Task.negative_binomial("negative binomial"),
-    Task.binary("binary"),
-    Task.multiclass("multiclass", 4),
-    Task.ordinal("ordinal", 4),
-    Task.ordinal("ordinal of two", 2),
-    Task.multilabel("multilabel", 3),
-]
+TASKS = [task for task in ALL if task.kind != "sequence"]
 IN_TABLES = [task for task in TASKS if task.kind in TABLE_KINDS and task.name != "box"]
 ROWS = 12
 
 
-def outputs_and_target(task):
-    generator = torch.Generator().manual_seed(1)
-    outputs = torch.randn(ROWS, task.output_size, generator=generator, dtype=torch.float64)
-    values = task.rules.values_per_row((ROWS,))
-    width = () if values == 1 else (values,)
-    most = len(task.classes) if task.has_classes else 2
-    target = torch.randint(most, (ROWS, *width), generator=generator).double()
-    target[3] = target[7] = torch.nan
-    return outputs, target
-
-
 def test_every_kind_is_tried_here():
-    assert {task.kind for task in TASKS} == KINDS.keys() - {"sequence", "custom"}
+    assert EXAMPLES.keys() == KINDS.keys() - {"custom"}
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -112,3 +94,10 @@ def test_a_constant_has_the_lowest_loss_of_rows_near_it(task):
         if task.has_classes and other.ndim == 2:
             other[:, 0] += 1 - other.sum(1)
         assert kind.row_losses(other, labels).mean() > least - 1e-12
+
+
+@pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
+def test_a_task_is_a_value(task):
+    again = pickle.loads(pickle.dumps(task))
+    assert again == task
+    assert Task(task.name, task.kind, task.classes, size=task.size) == task

@@ -228,6 +228,7 @@ class MetricEntry(Strict):
     lowest: float | None = None
     highest: float | None = None
     percent_above: float = 0.0
+    query: str | None = None
 
 
 class OwnTaskEntry(Strict):

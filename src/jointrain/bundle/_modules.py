@@ -203,6 +203,7 @@ def _task_entry(task: Task) -> OwnTaskEntry:
                 lowest=metric.lowest if math.isfinite(metric.lowest) else None,
                 highest=metric.highest if math.isfinite(metric.highest) else None,
                 percent_above=metric.percent_above,
+                query=metric.query,
             )
             for metric in task.metrics or ()
         ]
@@ -383,4 +384,5 @@ def _metric(entry: MetricEntry, task: str, factories: Factories) -> Metric:
         -math.inf if entry.lowest is None else entry.lowest,
         math.inf if entry.highest is None else entry.highest,
         entry.percent_above,
+        entry.query,
     )

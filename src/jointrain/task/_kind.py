@@ -120,6 +120,14 @@ class TaskKind(ABC):
         """Return which labels that are there the loss can't take, and what they must be."""
         return None
 
+    def wrong_rows(self, target: Tensor) -> tuple[Tensor, str] | None:  # noqa: ARG002
+        """Return which rows, of those with a label, [n], the loss can't take, and what must be.
+
+        Shape:
+            target: [n, m], all values there.
+        """
+        return None
+
     @abstractmethod
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return one loss per row, [b]; rows without a label give an arbitrary finite value.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from jointrain.task._binary import Binary
+from jointrain.task._censored import Censored
 from jointrain.task._count import Count
 from jointrain.task._custom import Custom
 from jointrain.task._kind import TableTaskKind, TaskKind
@@ -14,8 +15,11 @@ from jointrain.task._multiclass import Multiclass
 from jointrain.task._multilabel import Multilabel
 from jointrain.task._negative_binomial import NegativeBinomial
 from jointrain.task._ordinal import Ordinal
+from jointrain.task._proportions import Proportions
+from jointrain.task._quantiles import Quantiles
 from jointrain.task._regression import Regression
 from jointrain.task._sequence import SequenceOfClasses
+from jointrain.task._survival import Survival
 
 KINDS: Mapping[str, type[TaskKind]] = MappingProxyType(
     {
@@ -25,10 +29,14 @@ KINDS: Mapping[str, type[TaskKind]] = MappingProxyType(
             MeanVariance,
             Count,
             NegativeBinomial,
+            Quantiles,
+            Censored,
+            Survival,
             Binary,
             Multiclass,
             Ordinal,
             Multilabel,
+            Proportions,
             SequenceOfClasses,
             Custom,
         )

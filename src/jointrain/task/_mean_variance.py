@@ -16,7 +16,7 @@ from jointrain.task._stacked_loss import StackedLoss
 
 _LEAST_VARIANCE = 1e-4
 """Of standardised targets: what is fitted closer than a hundredth counts alike."""
-_LOG_LEAST = math.log(_LEAST_VARIANCE)
+LOG_LEAST_VARIANCE = math.log(_LEAST_VARIANCE)
 
 
 class _Gaussian(StackedLoss):
@@ -30,7 +30,7 @@ class _Gaussian(StackedLoss):
         variance = logarithm.exp() + _LEAST_VARIANCE
         error = mean - target
         of_square = error.square() / variance
-        losses = 0.5 * (variance.log() - _LOG_LEAST + of_square)
+        losses = 0.5 * (variance.log() - LOG_LEAST_VARIANCE + of_square)
         slopes = [error / variance, 0.5 * (1 - of_square) * logarithm.exp() / variance]
         return losses * share, (torch.stack(slopes, -1) * share.unsqueeze(-1)).flatten(-2)
 
@@ -111,7 +111,7 @@ class MeanVariance(Regression):
 def _losses(output: Tensor, target: Tensor) -> Tensor:
     """Return the losses of labels, [...], by outputs, [..., 2]."""
     mean, logarithm = output.unbind(-1)
-    least = torch.full_like(logarithm, _LOG_LEAST)
+    least = torch.full_like(logarithm, LOG_LEAST_VARIANCE)
     log_variance = torch.logaddexp(logarithm, least)
     errors = functional.mse_loss(mean, target, reduction="none")
-    return 0.5 * (log_variance - _LOG_LEAST + errors * (-log_variance).exp())
+    return 0.5 * (log_variance - LOG_LEAST_VARIANCE + errors * (-log_variance).exp())

@@ -28,10 +28,12 @@ class Task:
         name: What the task is called everywhere, for example the target's column name.
         kind: ``regression`` (one real number), ``mean-variance`` (one whose spread differs from
             row to row), ``count`` (how often something happens), ``negative-binomial`` (the same,
-            spread more than chance has it), ``binary`` (one of two classes), ``multiclass`` (one of
-            several), ``ordinal`` (one of several that have an order), ``multilabel`` (several
-            yes/no labels at once), ``sequence`` (a class per position) or ``custom``
-            (`loss_function` and `size` say what it is).
+            spread more than chance has it), ``quantiles`` (of a number), ``censored`` (a number,
+            or bounds of it), ``survival`` (when something happens), ``binary`` (one of two
+            classes), ``multiclass`` (one of several), ``ordinal`` (one of several that have an
+            order), ``multilabel`` (several yes/no labels at once), ``proportions`` (shares that
+            sum to 1), ``sequence`` (a class per position) or ``custom`` (`loss_function` and
+            `size` say what it is).
         classes: The class labels in the order of the class indices, for ``ordinal`` lowest first;
             for ``multilabel`` the labels' names. Empty for the other kinds.
         loss_function: Maps (output, target) to one loss per row, [b]. Default: squared error for
@@ -128,6 +130,39 @@ class Task:
         Labels are whole numbers of 0 or more; its head has two outputs.
         """
         return cls(name, "negative-binomial")
+
+    @classmethod
+    def quantiles(cls, name: str, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
+        """Return a task that predicts quantiles of a number, which never cross; two: an interval.
+
+        Targets are numbers.
+        """
+        return cls(name, "quantiles", tuple(levels))
+
+    @classmethod
+    def censored(cls, name: str) -> Task:
+        """Return a task that predicts a number of which some labels are bounds only.
+
+        Targets are [n, 2]: lower and upper bound, equal where the number is known, infinite where
+        there is none.
+        """
+        return cls(name, "censored")
+
+    @classmethod
+    def survival(cls, name: str, ends: Sequence[float]) -> Task:
+        """Return a task that predicts, for the ends of intervals, that it has not happened yet.
+
+        Targets are [n, 2]: a time, and 1 where it happened then, 0 where it was seen until then.
+        """
+        return cls(name, "survival", tuple(ends))
+
+    @classmethod
+    def proportions(cls, name: str, parts: int | Sequence[Label]) -> Task:
+        """Return a task that predicts shares of parts (their number, or names), which sum to 1.
+
+        Targets are [n, c].
+        """
+        return cls(name, "proportions", _labels(parts))
 
     @classmethod
     def ordinal(cls, name: str, classes: int | Sequence[Label]) -> Task:
@@ -239,6 +274,15 @@ class Task:
             raise InvalidInputError(
                 f"the target of task {self.name!r} holds {present[wrong][0].item():g}, but must "
                 f"hold {rule} (or NaN or -100 where missing)"
+            )
+        rows = self.labelled(target).nonzero()[:, 0]
+        of_rows = self.rules.wrong_rows(target[rows])
+        if of_rows is not None and bool(of_rows[0].any()):
+            wrong, rule = of_rows
+            first = int(rows[wrong][0])
+            raise InvalidInputError(
+                f"the target of task {self.name!r} {rule}, but row {first + 1} holds "
+                f"{', '.join(f'{value:g}' for value in target[first].tolist())}"
             )
 
     def unreduced_loss(self, output: Tensor, target: Tensor) -> Tensor:

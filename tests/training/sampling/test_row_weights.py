@@ -13,9 +13,15 @@ from jointrain.task import KINDS
 from jointrain.training import Mixture, Trainer
 from jointrain.training._losses import validation_losses
 from jointrain.training.sampling import TaskSets, weigh_rows
+from tests.task.examples import EXAMPLES, outputs_and_target
 from tests.training.population.runs import BY_NAME, make_data
 
-TASKS = [*BY_NAME.values(), Task.sequence("tokens", 3)]
+MORE = [
+    task
+    for kind, task in EXAMPLES.items()
+    if kind not in ("sequence", *(one.kind for one in BY_NAME.values()))
+]
+TASKS = [*BY_NAME.values(), Task.sequence("tokens", 3), *MORE]
 CPU = torch.device("cpu")
 
 
@@ -25,7 +31,8 @@ def rows_of_every_kind(n: int = 24) -> TensorData:
     tokens = torch.randint(3, (n, 4), generator=generator)
     tokens[2] = -100
     tokens[::3, 1] = -100
-    return TensorData(data.inputs, {**data.targets, "tokens": tokens})
+    more = {task.name: outputs_and_target(task, n)[1] for task in MORE}
+    return TensorData(data.inputs, {**data.targets, "tokens": tokens, **more})
 
 
 class _Tokens(nn.Module):

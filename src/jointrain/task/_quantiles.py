@@ -1,0 +1,118 @@
+"""Quantiles: several quantiles of a number, which never cross; two of them are an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jointrain.errors import InvalidInputError
+from jointrain.metrics import Metric, mean_over_rows
+from jointrain.task._kind import Classes, TaskKind, as_vector, filled_labels
+
+
+class Quantiles(TaskKind):
+    r"""The prediction is a quantile for each level; the task's classes are the levels.
+
+    The first output is the quantile in the middle, the others make the gaps, :math:`\ln(1 + e^o)`,
+    so that a higher level never has a lower quantile. The loss is twice the pinball loss, the mean
+    over levels: that of the median alone is the absolute error.
+
+    Source: Koenker & Bassett, "Regression Quantiles", Econometrica 46, 1978 (pinball loss).
+    """
+
+    name = "quantiles"
+    summary = "quantiles of a number, such as an interval"
+
+    @classmethod
+    def checked_classes(cls, name: str, classes: Classes, size: int | None) -> Classes:  # noqa: ARG003
+        """Return the levels as numbers.
+
+        Raises:
+            InvalidInputError: There are none, or they do not rise within (0, 1).
+        """
+        levels = tuple(float(level) for level in classes)
+        rising = all(low < high for low, high in zip((0.0, *levels), (*levels, 1.0), strict=True))
+        if not levels or not rising:
+            raise InvalidInputError(
+                f"{cls.name} task {name!r} needs levels that rise from above 0 to below 1, such as "
+                f"(0.05, 0.5, 0.95), got {tuple(classes)}"
+            )
+        return levels
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of the quantiles."""
+        return tuple(float(level) for level in self.task.classes)
+
+    def default_metrics(self) -> tuple[Metric, ...]:
+        """Return the pinball loss, and how far the shares of labels below are from the levels."""
+        share = _CalibrationError(self.levels)
+        return (
+            Metric("pinball loss", _Pinball(self.levels), higher_is_better=False, lowest=0),
+            Metric("calibration error", share, higher_is_better=False, lowest=0, highest=1),
+        )
+
+    def values_per_row(self, shape: Sequence[int]) -> int:  # noqa: ARG002
+        """Return 1, the number."""
+        return 1
+
+    def wrong_values(self, present: Tensor) -> tuple[Tensor, str] | None:
+        """Return which are infinite."""
+        return present.isinf(), "finite numbers"
+
+    def standard_target(self, target: Tensor) -> Tensor:
+        """Return the target as a vector."""
+        return as_vector(target)
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return twice the pinball losses, the mean over levels."""
+        filled = filled_labels(as_vector(target))
+        return 2 * _pinball_losses(self.predict(output), filled, self.levels)
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Return the quantiles, [b, q]."""
+        gaps = functional.softplus(output[..., 1:])
+        above = torch.cat([torch.zeros_like(output[..., :1]), gaps.cumsum(-1)], -1)
+        middle = output.shape[-1] // 2
+        return output[..., :1] + above - above[..., middle : middle + 1]
+
+    def mean_output(self, outputs: Tensor) -> Tensor:
+        """Return the outputs of the mean quantiles."""
+        mean = self.predict(outputs).mean(1)
+        gaps = mean.diff(dim=-1).clamp_min(torch.finfo(mean.dtype).tiny)
+        middle = mean.shape[-1] // 2
+        # the inverse of log(1 + exp(o))
+        return torch.cat([mean[:, middle : middle + 1], gaps + (-torch.expm1(-gaps)).log()], -1)
+
+
+def _pinball_losses(quantiles: Tensor, target: Tensor, levels: tuple[float, ...]) -> Tensor:
+    """Return the mean pinball loss of each row, [b], by quantiles, [b, q]."""
+    wanted = quantiles.new_tensor(levels)
+    above = target.to(quantiles.dtype)[..., None] - quantiles
+    return torch.maximum(wanted * above, (wanted - 1) * above).mean(-1)
+
+
+@dataclass(frozen=True)
+class _Pinball:
+    levels: tuple[float, ...]
+
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
+        losses = _pinball_losses(prediction.double(), target.double(), self.levels)
+        return mean_over_rows(losses, weights)
+
+
+@dataclass(frozen=True)
+class _CalibrationError:
+    levels: tuple[float, ...]
+
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
+        if bool(prediction.isnan().any()):
+            return float("nan")
+        below = (target.double()[:, None] <= prediction.double()).double()
+        shares = [mean_over_rows(of_level, weights) for of_level in below.unbind(1)]
+        errors = [abs(share - level) for share, level in zip(shares, self.levels, strict=True)]
+        return sum(errors) / len(errors)
