@@ -14,7 +14,7 @@ A method is judged on a problem by its mean relative change over tasks (Delta-m)
 static weights, paired by seed, as `jointrain verdict` does, with intervals that hold for all
 methods at once; and over all problems by a paired test over these, each problem being one value.
 
-    python benchmarks/ledger.py --study FOLDER --seeds 5 --workers 2 --page docs/ledger.md
+    python benchmarks/ledger.py --study FOLDER --workers 2 --page docs/ledger.md
 
 Runs are kept in FOLDER, and a second call makes what is missing: further `--problems` or `--seeds`.
 """
@@ -341,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--study", type=Path, required=True, help="folder that keeps the runs")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
     parser.add_argument("--workers", type=int, default=2, help="runs that go on side by side")
     parser.add_argument("--page", type=Path, help="page to write the ledger into")
     options = parser.parse_args(arguments)
