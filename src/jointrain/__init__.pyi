@@ -70,6 +70,9 @@ from .studies import (
     StudyResult as StudyResult,
 )
 from .studies import (
+    fit_chosen as fit_chosen,
+)
+from .studies import (
     fit_shipped as fit_shipped,
 )
 from .studies import (

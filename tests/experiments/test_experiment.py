@@ -15,7 +15,9 @@ from jointrain.balancing import UPGrad
 from jointrain.data import DataSource
 from jointrain.experiments import Experiment, Folds, Given, Holdout, named_recipes
 from jointrain.networks import HardSharing
-from jointrain.reports import answer
+from jointrain.reports import answer, write_markdown
+from jointrain.studies import fit_chosen, run_within_budget
+from jointrain.studies.searches import search_groups, search_weights
 from jointrain.training import Phase, Phases
 from tests.experiments._own import (
     QUICK,
@@ -177,6 +179,8 @@ def test_verdicts_on_one_test_set_are_a_paired_t_test_over_seeds():
     scale = 100 / theirs.mean() if change.unit == "percent" else 1.0
     assert change.low == pytest.approx(scale * interval.low)
     assert change.high == pytest.approx(scale * interval.high)
+    page = write_markdown(found, "own modules")
+    assert "one test set for all seeds; 20 % of the training rows for early stopping" in page
     words = " ".join(answer(found))
     assert "5 seeds on one test set" in words
     assert "not for other test rows" in words
@@ -374,3 +378,76 @@ def test_baselines_and_folds_are_for_tables():
         Study(data(), TWO)
     with pytest.raises(InvalidInputError, match="has no metric"):
         Experiment([Task("x", "custom", loss_function=lambda o, t: o, size=1)], network, data())
+
+
+# --- the model to keep, searches, budgets ---------------------------------------------------------
+
+
+def test_the_model_to_keep_is_trained_on_all_rows_but_those_of_the_test_set():
+    """It is what a trainer gives on the same rows, and the test set's targets change nothing."""
+    test = data(40, seed=1)
+    made = experiment(Holdout(test, validation=0.2))
+    found = Study(made, TWO, seeds=1).run(workers=1)
+    model = fit_chosen(found, recipe="joint")
+    predicted = model.predict(test.inputs)
+    assert predicted["sum"].shape == (40,)
+    (fold,) = made.folds_of(0)
+    rows, held_out = made.held_out(fold)
+    torch.manual_seed(0)
+    trainer = Trainer(
+        network(TASKS), TASKS, seed=0, device="cpu",
+        **{**QUICK.trainer_settings(len(rows)), "calibrated": False}, patience=8,
+    )  # fmt: skip
+    whole = data()
+    trainer.fit(whole.take(torch.tensor(rows)), whole.take(torch.tensor(held_out)))
+    torch.testing.assert_close(predicted, trainer.predict(test.inputs))
+    test.targets["sum"].mul_(-50)
+    torch.testing.assert_close(fit_chosen(found, recipe="joint").predict(test.inputs), predicted)
+    metrics = fit_chosen(found).evaluate(test)
+    assert set(metrics) == {"sum", "sign"}
+    with pytest.raises(InvalidInputError, match="there is no recipe 'jint'; did you mean 'joint'"):
+        fit_chosen(found, recipe="jint")
+
+
+def test_the_model_to_keep_of_folds_sees_all_rows():
+    seen = []
+
+    class Noted(Rows):
+        def __getitem__(self, row):
+            seen.append(row)
+            return super().__getitem__(row)
+
+    made = experiment(Folds(3), given=Noted(data()))
+    model = made.fit(replace(TWO[1], weights="difficulty"))
+    assert set(seen) == set(range(60))
+    assert [part.tasks for part in model.parts] == [("sum", "sign")]
+    apart = made.fit(TWO[0])
+    assert [part.tasks for part in apart.parts] == [("sum",), ("sign",)]
+
+
+def test_weights_and_groups_are_searched_with_own_modules():
+    made = experiment(Folds(3))
+    recipe = TWO[1]
+    found = search_weights(made, recipe, trials=1, seeds=1, workers=1)
+    assert {"equal", "difficulty", "gradients", "search 1"} <= set(found.candidates.names)
+    groups = search_groups(made, recipe, trials=1, seeds=1, workers=1)
+    assert groups.affinity.shared.tolist() == [[60, 60], [60, 60]]
+    assert groups.recommended in ("separate", "together")
+
+
+def test_a_large_budget_pays_for_the_whole_study():
+    for splits in (Folds(3), Holdout(0.3)):
+        study = Study(experiment(splits), TWO, seeds=3)
+        found = run_within_budget(study, 120, workers=1, further=False)
+        assert found.notes == ()
+        assert found.study.seeds == 3
+        assert found.runs("joint") == (9 if isinstance(splits, Folds) else 3)
+
+
+def test_the_smallest_budget_has_a_first_look_and_says_what_was_cut():
+    study = Study(experiment(Folds(3), given=data(1000)), TWO, seeds=3)
+    found = run_within_budget(study, 0.001, workers=1)
+    assert found.recipe_names == ["separate", "joint"]
+    assert "budget of 0.001 s: a sample of 400 of 1,000 rows was used" in found.notes
+    assert "first look" in " ".join(found.notes)
+    assert found.folds_done == 1

@@ -7,6 +7,7 @@ from jointrain.experiments._fold_overlaps import fold_overlaps
 from jointrain.experiments._gradient_weights import gradient_weights
 from jointrain.experiments._job_parts import job_parts
 from jointrain.experiments._job_words import array_digest, fold_in_words, recipe_in_words
+from jointrain.experiments._loop_experiment import LoopRecipe
 from jointrain.experiments._named_recipes import (
     FURTHER,
     SEPARATE,
@@ -29,6 +30,7 @@ __all__ = [
     "Folds",
     "Given",
     "Holdout",
+    "LoopRecipe",
     "Members",
     "Recipe",
     "RunsOfFold",

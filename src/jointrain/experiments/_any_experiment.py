@@ -126,6 +126,17 @@ class AnyExperiment(ABC):
             "an Experiment of modules and data"
         )
 
+    def fit(self, recipe: Recipe, *, seed: int = 0) -> Any:
+        """Train a recipe on all rows that are not for testing, and return what it left.
+
+        Raises:
+            InvalidInputError: It trains nothing itself, or a row can't be used.
+        """
+        del recipe, seed
+        raise InvalidInputError(
+            "this experiment is trained by a loop of one's own; call that for the model to keep"
+        )
+
     def splits_in_words(self) -> str:
         """Return how rows are split, in words."""
         return "as the experiment says"

@@ -22,12 +22,13 @@ from jointrain.experiments._job_parts import job_parts
 from jointrain.experiments._loop_experiment import LoopExperiment
 from jointrain.experiments._module_runs import ModuleFold, ModuleJob
 from jointrain.experiments._recipe import Recipe
+from jointrain.experiments._recipe_runs import fit_recipe
 from jointrain.experiments._row_layout import RowLayout
 from jointrain.experiments._splits import Folds, Given, Holdout, Splits, is_share
 from jointrain.networks import Network
 from jointrain.system.own_code import CodeReference, digest_of, one_line
 from jointrain.task import Task
-from jointrain.training import Run, Trainer
+from jointrain.training import NetworkModel, Run, Trainer
 from jointrain.training.population import why_not_stacked
 
 TABLES_ALONE = (
@@ -275,9 +276,11 @@ class Experiment(AnyExperiment):
     def held_out(self, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of a split to train on, and those for early stopping."""
         layout, splits = self._layout, self.splits
-        if layout.fixed and layout.fixed[fold.number][1] is not None:
+        given = None
+        # the fit of the model to keep has no test rows, and is none of several splits
+        if layout.fixed and (len(fold.test) or self.fixed_test):
             given = layout.fixed[fold.number][1]
-            assert given is not None
+        if given is not None:
             return np.setdiff1d(fold.train, given), np.intersect1d(fold.train, given)
         rows = fold.train
         train, validation = validation_split(
@@ -397,6 +400,39 @@ class Experiment(AnyExperiment):
         """Return the runs of a recipe on a fold, ready to be fitted."""
         made = ModuleFold(self, fold).runs(recipe, make_trainer)
         return [run for of_member in made for run in of_member]
+
+    def fit(self, recipe: Recipe, *, seed: int = 0) -> NetworkModel:
+        """Train a recipe on all rows that are not for testing, a part of them for early stopping.
+
+        Test rows of `Holdout` and of one `Given` split have no part in it. Of `Folds` there are no
+        rows that are only tested, and of several given splits those of `data` are all trained on.
+
+        Args:
+            recipe: What to train.
+            seed: Seed of all random choices; default 0.
+
+        Raises:
+            InvalidInputError: The recipe can't be run here, or several splits were given as data
+                sets of their own, so that it is not known which are to be trained on.
+        """
+        self.check([recipe], ())
+        fold = Fold(0, seed, self._rows_to_keep(seed), np.arange(0))
+        made = ModuleFold(self, fold)
+        members = fit_recipe(recipe, made)
+        parts = tuple(part for of_member in members for part in of_member)
+        own = not isinstance(recipe.network, (str, CodeReference))
+        factory: Any = recipe.network if own else self.network
+        return NetworkModel(self.tasks, parts, recipe.auxiliary, factory)
+
+    def _rows_to_keep(self, seed: int) -> np.ndarray:
+        if self.fixed_test:
+            return self.folds_of(seed)[0].train
+        if self.data is None:
+            raise InvalidInputError(
+                "several splits of data sets of their own don't say which rows to train the model "
+                "to keep on; give one split, or `data`"
+            )
+        return np.arange(self._layout.parts[0].count)
 
     def jobs(
         self,

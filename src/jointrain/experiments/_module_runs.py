@@ -32,6 +32,7 @@ from jointrain.task import Task
 from jointrain.training import (
     FitRuns,
     FittedNetwork,
+    NetworkModel,
     Phases,
     Run,
     Trainer,
@@ -198,19 +199,18 @@ def evaluate_parts(
     experiment: ModuleExperiment, parts: Sequence[FittedNetwork], rows: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Return the metrics of each task on some rows, by the network that predicts it."""
-    by_name = {task.name: task for task in experiment.tasks}
-    found: dict[str, dict[str, float]] = {}
-    for part in parts:
-        names = [name for name in part.tasks if name in by_name and name not in found]
-        measured = [name for name in names if experiment.known_rows(rows, [name])]
-        for name in set(names) - set(measured):
-            found[name] = {metric.name: float("nan") for metric in by_name[name].metrics or ()}
-        if not measured:
-            continue
-        tasks = [by_name[name] for name in measured]
-        scorer = Trainer(part.network, tasks, device=experiment.device)
-        found |= scorer.evaluate(experiment.take(rows, measured, training=False))
-    return found
+    tasks = [task for task in experiment.tasks if experiment.known_rows(rows, [task.name])]
+    names = [task.name for task in tasks]
+    found = {
+        task.name: {metric.name: float("nan") for metric in task.metrics or ()}
+        for task in experiment.tasks
+    }
+    if not names:
+        return found
+    kept = [replace(part, tasks=tuple(n for n in part.tasks if n in names)) for part in parts]
+    model = NetworkModel(tuple(tasks), tuple(part for part in kept if part.tasks))
+    model.to(resolve_device(experiment.device))
+    return found | model.evaluate(experiment.take(rows, names, training=False))
 
 
 @dataclass(frozen=True)

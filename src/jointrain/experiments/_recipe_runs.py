@@ -14,6 +14,7 @@ from jointrain.experiments._recipe import Recipe
 from jointrain.experiments._weight_rules import Members, rounds
 from jointrain.task import Task
 from jointrain.training import FittedNetwork, Mixture, Run, training_work
+from jointrain.training.population import fit_together
 
 Result = TypeVar("Result", bound=FoldResult, covariant=True)
 
@@ -132,6 +133,32 @@ def run_recipes(
         for key in wanted
         for name, number in [key]
     ]
+
+
+def fit_recipe(recipe: Recipe, fold: RunsOfFold[Any]) -> Members:
+    """Train a recipe on a fold, with all that its rule of weights needs first.
+
+    Args:
+        recipe: What to train.
+        fold: Where.
+
+    Raises:
+        InvalidInputError: As in `Trainer.fit`.
+    """
+    wanted = rounds(recipe, fold.tasks)
+    asked = next(wanted)
+    while True:
+        runs = [fold.runs(one) for one in asked]
+        fit_together([run for of_one in runs for of_member in of_one for run in of_member])
+        fitted: list[Members] = [
+            [[part for run in of_member for part in run.parts()] for of_member in of_one]
+            for of_one in runs
+        ]
+        try:
+            asked = wanted.send(fitted)
+        except StopIteration as end:
+            members: Members = end.value
+            return members
 
 
 def _nameless(recipe: Recipe) -> Recipe:

@@ -163,6 +163,10 @@ class _Numbering:
             found.append(self.rows(part, f"{word} data") if rows is None else rows)
         if not all(map(len, found)):
             raise InvalidInputError(f"a part of split {number} has no row")
+        if len(found) == 3 and len(both := np.intersect1d(found[0], found[1])):
+            raise InvalidInputError(
+                f"row {both[0]} of split {number} is both to train on and for validation"
+            )
         return found[0], found[1] if len(found) == 3 else None, found[-1]
 
     def held_out(

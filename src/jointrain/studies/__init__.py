@@ -2,6 +2,7 @@
 
 from jointrain.studies._budget import run_within_budget
 from jointrain.studies._changes import relative_changes
+from jointrain.studies._chosen_model import fit_chosen
 from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide
 from jointrain.studies._given_runs import DELTA_M, RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
@@ -39,6 +40,7 @@ __all__ = [
     "corrected_resampled_t_test",
     "decide",
     "delta_m",
+    "fit_chosen",
     "fit_shipped",
     "relative_changes",
     "run_jobs",

@@ -284,6 +284,17 @@ class StudyResult:
         name = self.chosen_by_validation or self.decision.network
         return next(one for one in self.study.recipes if one.name == name)
 
+    def recipe(self, name: str) -> Recipe:
+        """Return a recipe of the study by its name.
+
+        Raises:
+            InvalidInputError: The study holds no such recipe.
+        """
+        found = {one.name: one for one in self.study.recipes}
+        if name not in found:
+            raise InvalidInputError(f"there is no recipe {name!r}{closest(name, found)}")
+        return found[name]
+
     def verdict(self, recipe: str = "joint") -> dict[str, Verdict]:
         """Return what the data show of a recipe against separate training.
 

@@ -21,6 +21,7 @@ from jointrain.tables._fold_runs import (
     table_digest,
 )
 from jointrain.tables._row_sample import sample_rows
+from jointrain.tables._table_model import TableModel, fit_table
 from jointrain.task import Task
 from jointrain.training import Run, Trainer
 
@@ -124,6 +125,10 @@ class TableExperiment(AnyExperiment):
         for name in baselines:
             check_predicts(name, self.tasks)
         super().check(recipes, baselines)
+
+    def fit(self, recipe: Recipe, *, seed: int = 0) -> TableModel:
+        """Return the model of a recipe on all rows, see `fit_table`."""
+        return fit_table(self.table, recipe, seed=seed)
 
     def with_folds(self, folds: int) -> TableExperiment:
         """Return the table cut into so many folds."""
