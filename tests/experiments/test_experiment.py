@@ -451,3 +451,18 @@ def test_the_smallest_budget_has_a_first_look_and_says_what_was_cut():
     assert "budget of 0.001 s: a sample of 400 of 1,000 rows was used" in found.notes
     assert "first look" in " ".join(found.notes)
     assert found.folds_done == 1
+
+
+def test_a_metric_that_is_undefined_on_a_split_is_named():
+    whole = data()
+    whole.targets["sign"][:20] = 1.0
+    made = experiment(Given([(range(20, 60), range(20)), (range(40), range(40, 60))]), given=whole)
+    found = Study(made, TWO, seeds=1).run(workers=1)
+    note = "ROC-AUC of sign is undefined on split 0 of seed 0, by separate: its test rows may lack"
+    assert any(one.startswith(note) for one in found.notes)
+    assert np.isnan(values(found, "joint", "sign")).tolist() == [True, False]
+
+
+def test_a_row_that_is_for_training_and_for_validation():
+    with pytest.raises(InvalidInputError, match="row 10 of split 0 is both to train on and for"):
+        experiment(Given([(range(20), range(10, 30), range(30, 60))]))

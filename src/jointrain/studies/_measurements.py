@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from jointrain.studies._plan import StudyPlan
 from jointrain.studies._run_store import RunStore
 from jointrain.studies._study_result import StudyResult
 from jointrain.system.stored_files import MISFIT
+from jointrain.task import Task
 
 FREE = ("seeds", "baselines")
 """What may differ from the study that a store was made with: more of it is more runs."""
@@ -264,6 +266,8 @@ class Measurements:
         left_out = [
             f"recipe {name} failed and was left out: {error}" for name, error in failed.items()
         ]
+        if not self.study.experiment.ships:
+            left_out += _undefined(self.study.tasks, kept.values())
         return StudyResult(
             replace(
                 self.study,
@@ -298,6 +302,27 @@ class Measurements:
                 f"{failed[SEPARATE]}"
             )
         return failed
+
+
+def _undefined(tasks: Sequence[Task], results: Iterable[FoldResult]) -> list[str]:
+    """Say of which tasks the metric that decides is undefined in some runs."""
+    notes = []
+    separate = [one for one in results if one.name == SEPARATE]
+    for task in tasks:
+        metric = task.primary_metric.name
+        lacking = [
+            f"split {row['fold']} of seed {row['seed']}"
+            for one in separate
+            for row in one.rows
+            if (row["task"], row["metric"]) == (task.name, metric) and math.isnan(row["value"])
+        ]
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            notes.append(
+                f"{metric} of {task.name} is undefined on {lacking[0]}{more}, by {SEPARATE}: its "
+                "test rows may lack a class, or labels"
+            )
+    return notes
 
 
 def _sorted_rows(
