@@ -18,7 +18,7 @@ from jointrain.networks import HardSharing
 from jointrain.reports import answer, write_markdown
 from jointrain.studies import fit_chosen, run_within_budget
 from jointrain.studies.searches import search_groups, search_weights
-from jointrain.training import Phase, Phases
+from jointrain.training import Merge, Phase, Phases
 from tests.experiments._own import (
     QUICK,
     TASKS,
@@ -105,6 +105,23 @@ def test_own_balancers_phases_and_networks_of_recipes():
     # each task has a copy of the whole network
     assert parameters["fine-tuned"] == 2 * (trunk + 2 * head)
     assert answer(found)
+
+
+def test_merged_networks_are_one_for_all_tasks_and_cost_what_separate_ones_do():
+    merged = replace(TWO[1], name="merged", schedule=Merge("ties"))
+    told = replace(merged, name="told", weights="gradients", balancer=UPGrad())
+    made = experiment(Folds(3))
+    found = Study(made, [*TWO, merged, told], seeds=1).run(workers=1)
+    assert not found.failed
+    costs = {row["recipe"]: row for row in found.costs().iter_rows(named=True)}
+    assert costs["merged"]["parameters"] == costs["joint"]["parameters"]
+    # what a recipe says of weights is left aside, as for separate networks
+    for task in TASKS:
+        np.testing.assert_array_equal(
+            values(found, "merged", task.name), values(found, "told", task.name)
+        )
+    jobs = made.jobs(made.folds_of(0), [merged], (), merged)
+    assert [recipe.name for job in jobs for recipe in job.stacked] == ["merged"]
 
 
 def test_costs_count_steps_and_passes():

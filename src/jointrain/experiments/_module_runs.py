@@ -82,7 +82,7 @@ class ModuleFold:
         groups = [[by_name[name] for name in group] for group in recipe.groups(names)]
         if recipe.weights == "size":
             weights = size_weights(self.experiment.labels_among(self.train_rows))
-        elif recipe.weights == "gradients" and not isinstance(recipe.schedule, Separate):
+        elif recipe.weights == "gradients" and not recipe.trains_apart:
             weights = {}
             for group in groups:
                 weights |= self._explored(recipe, group)
@@ -142,14 +142,15 @@ class ModuleFold:
             validation = self._take(self.held_out, names, training=False)
         alone = len(tasks) == 1
         phased = isinstance(recipe.schedule, Phases)
+        weighed = not (alone or recipe.trains_apart)
         trainer = make_trainer(
             self._network(recipe, tasks),
             tasks,
             schedule=Separate() if alone and not phased else recipe.schedule,
             auxiliary=auxiliary,
             # the weight of a task that is trained alone would only change its learning rate
-            weights=None if alone or weights is None else {n: weights[n] for n in names},
-            balancer=None if alone else recipe.make_balancer(),
+            weights={n: weights[n] for n in names} if weighed and weights is not None else None,
+            balancer=recipe.make_balancer() if weighed else None,
             refresh_every=recipe.refresh_every,
             **self._settings(recipe, rows),
             patience=None if validation is None else recipe.chosen_patience(rows),
