@@ -237,3 +237,117 @@ def test_a_bundle_of_baselines_holds_json_and_predicts_the_same_bits(name, tmp_p
     for task, values in model.predict(rows).items():
         np.testing.assert_array_equal(loaded.predict(rows)[task], values)
     assert loaded.encoder.unseen(rows) == {}
+
+
+# --- weights of rows ------------------------------------------------------------------------------
+
+
+def _weighted_data():
+    random = np.random.default_rng(5)
+    x = random.normal(size=(150, 4)).astype(np.float32)
+    labels = np.stack(
+        [
+            x[:, 0] + x[:, 1] ** 2,
+            np.digitize(x[:, 2] + 0.3 * random.normal(size=150), [-0.5, 0.5]),
+            random.poisson(np.exp(0.5 * x[:, 3])),
+        ],
+        axis=1,
+    ).astype(np.float64)
+    labels[::9, 0] = np.nan
+    return x, labels, random.lognormal(sigma=1.5, size=150)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("linear", (RidgeCV(np.logspace(-3, 3, 13)), LogisticRegression(max_iter=1000))),
+        (
+            "extra trees",
+            (ExtraTreesRegressor(random_state=2), ExtraTreesClassifier(random_state=2)),
+        ),
+        (
+            "random forest",
+            (RandomForestRegressor(random_state=2), RandomForestClassifier(random_state=2)),
+        ),
+        (
+            "gradient boosting",
+            (
+                HistGradientBoostingRegressor(random_state=2),
+                HistGradientBoostingClassifier(random_state=2),
+            ),
+        ),
+    ],
+)
+def test_weights_are_the_sample_weight_of_each_library(name, kinds):
+    x, labels, weights = _weighted_data()
+    tasks = [Task.regression("y"), Task.multiclass("kind", 3)]
+    every = np.stack([weights, weights], axis=1)
+    # their unit is of no account
+    model = fit_baseline(name, x, labels[:, :2], tasks, 2, 1024 * every)
+    found = model.predict(x)
+    for index, task in enumerate(tasks):
+        known = np.isfinite(labels[:, index])
+        even = weights[known] / weights[known].max()
+        even /= even.mean()
+        inputs = x[known].astype(np.float64)
+        everywhere = x.astype(np.float64)
+        if name == "linear":
+            scaler = StandardScaler().fit(inputs, sample_weight=even)
+            inputs, everywhere = scaler.transform(inputs), scaler.transform(everywhere)
+        kind = kinds[index].fit(inputs, labels[known, index], sample_weight=even)
+        expected = kind.predict_proba(everywhere) if index else kind.predict(everywhere)
+        np.testing.assert_allclose(found[task.name], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["catboost", "lightgbm"])
+def test_weights_reach_libraries_of_boosting(name):
+    library = pytest.importorskip(name)
+    x, labels, weights = _weighted_data()
+    even = weights / weights.mean()
+    found = fit_baseline(
+        name, x, labels[:, 1:2], [Task.multiclass("kind", 3)], 2, weights[:, None]
+    ).predict(x)["kind"]
+    if name == "catboost":
+        kind = library.CatBoostClassifier(
+            loss_function="MultiClass", thread_count=1, random_seed=2, verbose=False,
+            allow_writing_files=False,
+        ).fit(x, labels[:, 1], sample_weight=even)  # fmt: skip
+    else:
+        kind = library.LGBMClassifier(
+            n_jobs=1, deterministic=True, force_row_wise=True, verbose=-1, random_state=2
+        ).fit(x, labels[:, 1], sample_weight=even)
+    np.testing.assert_allclose(found, kind.predict_proba(x), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["linear", "gradient boosting", "extra trees joint", "constant"])
+def test_every_way_of_fitting_takes_weights(name):
+    x, labels, weights = _weighted_data()
+    tasks = [Task.regression("y"), Task.count("visits")]
+    pair = labels[:, [0, 2]]
+    new = x[:60] + 0.3
+    plain = fit_baseline(name, x, pair, tasks, 2).predict(new)
+    equal = fit_baseline(name, x, pair, tasks, 2, np.full((150, 2), 7.0)).predict(new)
+    other = fit_baseline(name, x, pair, tasks, 2, np.stack([weights] * 2, axis=1)).predict(new)
+    for task in ("y", "visits"):
+        np.testing.assert_allclose(equal[task], plain[task], rtol=1e-12)
+        assert np.abs(other[task] - plain[task]).max() > 1e-3
+    if name == "constant":
+        assert other["visits"][0] == pytest.approx(np.average(labels[:, 2], weights=weights))
+
+
+def test_a_baseline_of_ones_own_without_weights_is_refused():
+    from jointrain.baselines import TargetBaseline, fit_model
+
+    class Own(TargetBaseline):
+        """A baseline from before there were weights."""
+
+        name = "own"
+
+        def fit(self, inputs, target, classes, seed):
+            return None
+
+    x, labels, weights = _weighted_data()
+    tasks = [Task.regression("y")]
+    assert fit_model("own", Own(), x, labels[:, :1], tasks, 0).predict(x)["y"].shape == (150,)
+    with pytest.raises(InvalidInputError, match="baseline 'own' takes no weights of rows; give"):
+        fit_model("own", Own(), x, labels[:, :1], tasks, 0, weights[:, None])

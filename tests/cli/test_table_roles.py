@@ -164,3 +164,71 @@ def test_counts_and_ordered_classes_are_said(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert run(["compare", "wrong.csv", *asked, "--force"]) == 2
     assert "count target 'visits' holds -1 in row" in capsys.readouterr().err
+
+
+# --- weights of rows and classes ------------------------------------------------------------------
+
+
+@pytest.fixture
+def weighted(folder) -> Path:
+    frame = read_table("t.csv")
+    weights = np.arange(60) % 4
+    frame.with_columns(w=pl.Series(weights)).filter(
+        pl.col("species").is_in(["oak", "elm"])
+    ).write_csv("t.csv")
+    return folder
+
+
+def test_rows_weigh_from_the_flag_to_the_saved_model(weighted, capsys):
+    arguments = ["--ignore", "who,day", "--row-weight", "w", "--class-weights", "elm=3"]
+    assert compare(*arguments) == 0
+    assert "13 rows of weight 0 are left out, by column w" in capsys.readouterr().err
+    notes = describe_bundle("out")["notes"]
+    assert notes["row_weight"] == "w"
+    assert notes["class_weights"] == {"elm": 3.0}
+    assert [column.name for column in load_bundle("out").columns] == ["x"]
+    assert run(["evaluate", "out/bundle", "t.csv", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    frame = read_table("t.csv")
+    assert found == load_bundle("out").evaluate(frame, frame["w"].to_numpy())
+    assert run(["evaluate", "out/bundle", "t.csv"]) == 0
+    assert f"{len(frame)} rows, weighed by w" in capsys.readouterr().out
+    frame.drop("w").write_csv("u.csv")
+    assert run(["evaluate", "out/bundle", "u.csv", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == load_bundle("out").evaluate(frame) != found
+    assert "rows weighed in training, by column 'w', which is not here" in said.err
+    assert run(["predict", "out/bundle", "t.csv", "--out", "p.csv"]) == 0
+    assert "does not use: 'day'" in (err := capsys.readouterr().err)
+    assert "'w'" not in err
+
+
+@pytest.mark.parametrize("command", ["fit", "weigh", "group", "share"])
+def test_every_command_that_trains_takes_weights(weighted, capsys, command):
+    few = {"fit": [], "weigh": ["--trials", "1"], "group": ["--trials", "1"], "share": []}[command]
+    study = [] if command == "fit" else ["--folds", "2", "--seeds", "1", "--workers", "1"]
+    assert run(
+        [command, "t.csv", "--targets", "species,y", "--ignore", "who,day", "--row-weight", "w",
+         "--class-weights", "balanced", *few, *study, *QUICK, "--out", f"{command}-out"]
+    ) == 0, capsys.readouterr().err  # fmt: skip
+    assert "13 rows of weight 0 are left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--row-weight", "y"], "column 'y' is target and also row-weight"),
+        (["--row-weight", "v"], "row-weight column 'v' is not in the table"),
+        (["--row-weight", "x"], "row-weight column 'x' holds -"),
+        (["--row-weight", "who"], "row-weight column 'who' holds text such as"),
+        (["--class-weights", "oka=2"], "class weights name 'oka', which is no class of a target"),
+        (
+            ["--class-weights", "even"],
+            "class weights must be 'balanced' or a number for each class",
+        ),
+    ],
+)
+def test_weights_that_are_none_are_one_line(weighted, capsys, flags, message):
+    assert run(["fit", "t.csv", "--targets", "species,y", "--ignore", "day", *flags, *QUICK]) == 2
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("error")]
+    assert message in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from jointrain.baselines._tree_arrays import Arrays, TreeEnsemble
-from jointrain.errors import MissingDependencyError
+from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.system import array_file
 from jointrain.task import Task
 
@@ -38,6 +39,20 @@ class Baseline(ABC):
         """Return the one line that says what it is."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
+    def check_weights(self, name: str) -> None:
+        """Refuse weights of rows if its methods take none.
+
+        Raises:
+            InvalidInputError: They don't; `name` is what it is called.
+        """
+        for method in ("fit", "fit_counts"):
+            function = getattr(self, method, None)
+            if function is not None and "weights" not in inspect.signature(function).parameters:
+                raise InvalidInputError(
+                    f"baseline {name!r} takes no weights of rows; give its `{method}` an argument "
+                    "`weights=None`, or leave the baseline out"
+                )
+
     def why_not(self, tasks: Sequence[Task]) -> str | None:  # noqa: ARG002
         """Return why it can't predict the tasks, None if it can."""
         return None
@@ -57,7 +72,14 @@ class TargetBaseline(Baseline):
     log_rates: ClassVar[bool] = False
 
     @abstractmethod
-    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> Any:
+    def fit(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        classes: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> Any:
         """Return a fitted model, of type `arrays`, or None for a constant.
 
         Args:
@@ -65,24 +87,35 @@ class TargetBaseline(Baseline):
             target: Takes at least two values.
             classes: Number of classes, 0 for a regression.
             seed: Seed of all random choices: the same one gives the same bits.
+            weights: How much each row counts, above 0 and of mean 1; given where rows weigh. A
+                baseline without this argument is refused there.
 
         Shape:
-            inputs: [n, d]. target: [n].
+            inputs: [n, d]. target, weights: [n].
         """
 
     def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
         """Return values [m], or probabilities [m, classes]; here of a model that gives sums."""
         return linked(model.predict(inputs.astype(np.float64)), classes)
 
-    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> Any:
+    def fit_counts(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> Any:
         """Return a model fitted to counts; here as to other numbers.
 
         Args:
             inputs: In single precision.
             target: Whole numbers of 0 or more that take at least two values.
             seed: Seed of all random choices.
+            weights: As in `fit`.
         """
-        return self.fit(inputs, target, 0, seed)
+        if weights is None:
+            return self.fit(inputs, target, 0, seed)
+        return self.fit(inputs, target, 0, seed, weights)
 
     def predict_counts(self, model: Any, inputs: np.ndarray) -> np.ndarray:
         """Return the rates, [m]: exponentials if `log_rates`, else no less than 0."""
@@ -136,7 +169,12 @@ class JointBaseline(Baseline):
 
     @abstractmethod
     def fit(
-        self, inputs: np.ndarray, labels: np.ndarray, classes: Sequence[int], seed: int
+        self,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        classes: Sequence[int],
+        seed: int,
+        weights: np.ndarray | None = None,
     ) -> JointModel:
         """Return a fitted model.
 
@@ -145,9 +183,10 @@ class JointBaseline(Baseline):
             labels: NaN where one is missing; classes are numbered from 0.
             classes: Number of classes of each target, 0 for a regression.
             seed: Seed of all random choices.
+            weights: As in `TargetBaseline.fit`, the mean over a row's labels.
 
         Shape:
-            inputs: [n, d]. labels: [n, t].
+            inputs: [n, d]. labels: [n, t]. weights: [n].
         """
 
     @abstractmethod

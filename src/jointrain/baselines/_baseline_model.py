@@ -28,7 +28,7 @@ from jointrain.baselines._names import (
 from jointrain.data import PlainEncoder
 from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.system.stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
-from jointrain.task import TABLE_KINDS, Task
+from jointrain.task import TABLE_KINDS, Task, of_mean_one
 
 DEFINITION = 2
 """Raised when a name comes to mean another model, so that kept runs of the old one are not used."""
@@ -268,7 +268,12 @@ def _check_present(task: Task, present: np.ndarray) -> None:
 
 
 def fit_baseline(
-    name: str, inputs: np.ndarray, labels: np.ndarray, tasks: Sequence[Task], seed: int
+    name: str,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    seed: int,
+    weights: np.ndarray | None = None,
 ) -> BaselineModel:
     """Fit a baseline to each task by its labelled rows.
 
@@ -291,17 +296,20 @@ def fit_baseline(
         labels: NaN where a label is missing.
         tasks: Of the kinds that a table has, in the order of the columns of `labels`.
         seed: Seed of all random choices.
+        weights: How much each label counts; default all the same. Baselines get them as their
+            library's ``sample_weight``, of mean 1 over the target's labelled rows; one model of
+            all targets gets the mean over a row's labels.
 
     Shape:
-        inputs: [n, d]. labels: [n, t].
+        inputs: [n, d]. labels, weights: [n, t].
 
     Raises:
-        InvalidInputError: There is no such baseline, a task has no label, or the tasks are not of
-            one kind, as a joint forest needs it.
+        InvalidInputError: There is no such baseline, a task has no label, the tasks are not of
+            one kind, as a joint forest needs it, or there are weights and the baseline takes none.
         MissingDependencyError: The package of the baseline is not installed.
     """
     check_predicts(name, tasks)
-    return fit_model(name, find_baseline(name), inputs, labels, tasks, seed)
+    return fit_model(name, find_baseline(name), inputs, labels, tasks, seed, weights)
 
 
 def fit_model(
@@ -311,6 +319,7 @@ def fit_model(
     labels: np.ndarray,
     tasks: Sequence[Task],
     seed: int,
+    weights: np.ndarray | None = None,
 ) -> BaselineModel:
     """Fit a baseline that is an object, otherwise as `fit_baseline`.
 
@@ -321,9 +330,10 @@ def fit_model(
         labels: NaN where a label is missing.
         tasks: In the order of the columns of `labels`.
         seed: Seed of all random choices.
+        weights: As in `fit_baseline`.
 
     Raises:
-        InvalidInputError: A task has no label.
+        InvalidInputError: A task has no label, or there are weights and the baseline takes none.
     """
     for index, task in enumerate(tasks):
         if not np.isfinite(labels[:, index]).any():
@@ -331,16 +341,21 @@ def fit_model(
                 f"task {task.name!r} has no label in the rows that baseline {name!r} is to be "
                 f"fitted to"
             )
+    if weights is not None:
+        baseline.check_weights(name)
     if isinstance(baseline, JointBaseline) and _alike(inputs):
         name, baseline = CONSTANT, BASELINES[CONSTANT]
     with one_thread():
         if isinstance(baseline, JointBaseline):
-            return _fit_joint(name, baseline, inputs, labels, tasks, seed)
+            return _fit_joint(name, baseline, inputs, labels, tasks, seed, weights)
         assert isinstance(baseline, TargetBaseline), baseline
         models = []
         for index, task in enumerate(tasks):
             rows = np.isfinite(labels[:, index])
-            models.append(_fit_task(baseline, inputs[rows], labels[rows, index], task, seed))
+            of_rows = None if weights is None else _even(weights[rows, index])
+            models.append(
+                _fit_task(baseline, inputs[rows], labels[rows, index], task, seed, of_rows)
+            )
     return BaselineModel(name, baseline, tuple(tasks), inputs.shape[1], tuple(models))
 
 
@@ -364,6 +379,7 @@ def _fit_joint(
     labels: np.ndarray,
     tasks: Sequence[Task],
     seed: int,
+    weights: np.ndarray | None,
 ) -> BaselineModel:
     codes = np.full(labels.shape, np.nan)
     models = []
@@ -376,9 +392,20 @@ def _fit_joint(
             found, codes[known, index] = np.unique(target, return_inverse=True)
             present = found.astype(np.int64)
         same = bool((target == target[0]).all())
-        models.append(_TaskModel(task.in_table.constant(target) if same else None, present, None))
+        of_rows = None if weights is None else weights[known, index]
+        constant = task.in_table.constant(target, of_rows) if same else None
+        models.append(_TaskModel(constant, present, None))
     classes = [len(model.present) for model in models]
-    joint = baseline.fit(inputs, codes, classes, seed)
+    labelled = np.isfinite(labels)
+    of_rows = None
+    if weights is not None:
+        counted = np.stack(
+            [of_mean_one(weights[:, i], labelled[:, i]) for i in range(len(tasks))], axis=1
+        )
+        with np.errstate(invalid="ignore"):
+            means = np.where(labelled, counted, 0).sum(1) / labelled.sum(1)
+        of_rows = _even(np.nan_to_num(means, nan=1.0))
+    joint = baseline.fit(inputs, codes, classes, seed, **_weighted(of_rows))
     return BaselineModel(name, baseline, tuple(tasks), inputs.shape[1], tuple(models), joint)
 
 
@@ -389,30 +416,50 @@ def predict_with_baseline(
     test_inputs: np.ndarray,
     tasks: Sequence[Task],
     seed: int,
+    weights: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Fit a baseline as `fit_baseline` and predict the test rows.
 
     Shape:
-        inputs: [n, d]. labels: [n, t]. test_inputs: [m, d]. returns: as `TableModel.predict`, m
-        rows.
+        inputs: [n, d]. labels, weights: [n, t]. test_inputs: [m, d]. returns: as
+        `TableModel.predict`, m rows.
     """
-    return fit_baseline(name, inputs, labels, tasks, seed).predict(test_inputs)
+    return fit_baseline(name, inputs, labels, tasks, seed, weights).predict(test_inputs)
+
+
+def _even(weights: np.ndarray) -> np.ndarray | None:
+    """Return weights of mean 1, None where all are equal."""
+    if (weights == weights[0]).all():
+        return None
+    return of_mean_one(weights, np.ones(len(weights), dtype=bool))
+
+
+def _weighted(weights: np.ndarray | None) -> dict[str, Any]:
+    """Return the weights as an argument; none is named where there are none."""
+    return {} if weights is None else {"weights": weights}
 
 
 def _fit_task(
-    baseline: TargetBaseline, inputs: np.ndarray, target: np.ndarray, task: Task, seed: int
+    baseline: TargetBaseline,
+    inputs: np.ndarray,
+    target: np.ndarray,
+    task: Task,
+    seed: int,
+    weights: np.ndarray | None,
 ) -> _TaskModel:
     present, codes = np.unique(target, return_inverse=True)
     known = present.astype(np.int64) if task.has_classes else np.zeros(0, dtype=np.int64)
     estimator = None
     if len(present) > 1 and not _alike(inputs):
         if _counts(task):
-            estimator = baseline.fit_counts(inputs, target.astype(np.float64), seed)
+            numbers = target.astype(np.float64)
+            estimator = baseline.fit_counts(inputs, numbers, seed, **_weighted(weights))
         else:
             wanted = codes if task.has_classes else target.astype(np.float64)
-            estimator = baseline.fit(inputs, wanted, len(known), seed)
+            estimator = baseline.fit(inputs, wanted, len(known), seed, **_weighted(weights))
     if estimator is None:
-        return _TaskModel(task.in_table.constant(target), np.zeros(0, dtype=np.int64), None)
+        constant = task.in_table.constant(target, weights)
+        return _TaskModel(constant, np.zeros(0, dtype=np.int64), None)
     return _TaskModel(None, known, estimator)
 
 

@@ -21,18 +21,27 @@ class CatBoost(TargetBaseline):
     arrays = SymmetricTrees
 
     def fit(
-        self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        classes: int,
+        seed: int,
+        weights: np.ndarray | None = None,
     ) -> SymmetricTrees:
         """Return the symmetric trees, without their link."""
         loss = ("RMSE", "", "Logloss")[classes] if classes < 3 else "MultiClass"
-        return _fitted(inputs, target, seed, loss)
+        return _fitted(inputs, target, seed, loss, weights)
 
-    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> SymmetricTrees:
+    def fit_counts(
+        self, inputs: np.ndarray, target: np.ndarray, seed: int, weights: np.ndarray | None = None
+    ) -> SymmetricTrees:
         """Return the symmetric trees of the Poisson loss, without their link."""
-        return _fitted(inputs, target, seed, "Poisson")
+        return _fitted(inputs, target, seed, "Poisson", weights)
 
 
-def _fitted(inputs: np.ndarray, target: np.ndarray, seed: int, loss: str) -> SymmetricTrees:
+def _fitted(
+    inputs: np.ndarray, target: np.ndarray, seed: int, loss: str, weights: np.ndarray | None
+) -> SymmetricTrees:
     catboost = package("catboost")
     model = catboost.CatBoost(
         {
@@ -43,7 +52,7 @@ def _fitted(inputs: np.ndarray, target: np.ndarray, seed: int, loss: str) -> Sym
             "allow_writing_files": False,
         }
     )
-    return catboost_arrays(model.fit(inputs, target))
+    return catboost_arrays(model.fit(inputs, target, sample_weight=weights))
 
 
 def catboost_arrays(model: Any) -> SymmetricTrees:

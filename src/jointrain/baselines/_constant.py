@@ -12,6 +12,13 @@ class Constant(TargetBaseline):
 
     name = "constant"
 
-    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> None:  # noqa: ARG002
+    def fit(
+        self,
+        inputs: np.ndarray,  # noqa: ARG002
+        target: np.ndarray,  # noqa: ARG002
+        classes: int,  # noqa: ARG002
+        seed: int,  # noqa: ARG002
+        weights: np.ndarray | None = None,  # noqa: ARG002
+    ) -> None:
         """Return None: whoever keeps baselines knows the constant of a target."""
         return

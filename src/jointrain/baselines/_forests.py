@@ -51,14 +51,22 @@ class Forest(TargetBaseline):
 
     kind: ClassVar[str]
 
-    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> TreeEnsemble:
+    def fit(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        classes: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> TreeEnsemble:
         """Return the trees of a forest; `target` may also be [n, t], of one kind."""
         from sklearn import ensemble
 
         forest = getattr(ensemble, self.kind + ("Classifier" if classes else "Regressor"))(
             n_estimators=TREES, random_state=seed
         )
-        return forest_arrays([member.tree_ for member in forest.fit(inputs, target).estimators_])
+        fitted = forest.fit(inputs, target, sample_weight=weights)
+        return forest_arrays([member.tree_ for member in fitted.estimators_])
 
     def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
         """Return values [m], or probabilities [m, classes]: the means over the trees."""
@@ -112,6 +120,7 @@ class JointForest:
         labels: np.ndarray,
         classes: Sequence[int],
         seed: int,
+        weights: np.ndarray | None = None,
     ) -> JointForest:
         """Fit a forest to all rows.
 
@@ -123,9 +132,10 @@ class JointForest:
             labels: NaN where one is missing; classes are numbered from 0.
             classes: Number of classes of each target, 0 for a regression.
             seed: Seed of all random choices.
+            weights: How much each row counts; default all the same.
 
         Shape:
-            inputs: [n, d]. labels: [n, t].
+            inputs: [n, d]. labels: [n, t]. weights: [n].
         """
         means, deviations = np.zeros(len(classes)), np.ones(len(classes))
         filled = labels.astype(np.float64)
@@ -134,16 +144,19 @@ class JointForest:
             own = filled[known, index]
             if not known.all():
                 target = own.astype(np.int64) if count else own
-                alone = forest.fit(inputs[known], target, count, seed)
+                of_known = None if weights is None else weights[known]
+                alone = forest.fit(inputs[known], target, count, seed, of_known)
                 found = forest.predict(alone, inputs[~known], count)
                 filled[~known, index] = found.argmax(1) if count else found
             if not count:
-                deviation = float(own.std())
-                means[index] = own.mean()
+                counted = None if weights is None else weights[known]
+                mean = float(np.average(own, weights=counted))
+                deviation = float(np.sqrt(np.average((own - mean) ** 2, weights=counted)))
+                means[index] = mean
                 deviations[index] = deviation if deviation > 0 else 1.0
         targets: np.ndarray = (filled - means) / deviations
         joint = targets.astype(np.int64) if classes[0] else targets
-        trees = forest.fit(inputs, joint, classes[0], seed)
+        trees = forest.fit(inputs, joint, classes[0], seed, weights)
         return cls(trees, tuple(classes), tuple(means.tolist()), tuple(deviations.tolist()))
 
     def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
@@ -198,9 +211,14 @@ class _JointForests(JointBaseline):
         return why_not_joint(tasks)
 
     def fit(
-        self, inputs: np.ndarray, labels: np.ndarray, classes: Sequence[int], seed: int
+        self,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        classes: Sequence[int],
+        seed: int,
+        weights: np.ndarray | None = None,
     ) -> JointForest:
-        return JointForest.fit(self.forest(), inputs, labels, classes, seed)
+        return JointForest.fit(self.forest(), inputs, labels, classes, seed, weights)
 
     def read(
         self,

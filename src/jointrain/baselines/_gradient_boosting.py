@@ -16,7 +16,14 @@ class GradientBoosting(TargetBaseline):
     name = "gradient boosting"
     log_rates = True
 
-    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> TreeEnsemble:
+    def fit(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        classes: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> TreeEnsemble:
         """Return the trees, without their link."""
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -25,14 +32,16 @@ class GradientBoosting(TargetBaseline):
         if classes and np.bincount(target).min() < 2:
             # early stopping, the default beyond 10,000 rows, can't split off a class of one row
             model.set_params(early_stopping=False)
-        return boosting_arrays(model.fit(inputs.astype(np.float64), target))
+        return boosting_arrays(model.fit(inputs.astype(np.float64), target, sample_weight=weights))
 
-    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> TreeEnsemble:
+    def fit_counts(
+        self, inputs: np.ndarray, target: np.ndarray, seed: int, weights: np.ndarray | None = None
+    ) -> TreeEnsemble:
         """Return the trees of the Poisson loss, without their link."""
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         model = HistGradientBoostingRegressor(loss="poisson", random_state=seed)
-        return boosting_arrays(model.fit(inputs.astype(np.float64), target))
+        return boosting_arrays(model.fit(inputs.astype(np.float64), target, sample_weight=weights))
 
 
 def boosting_arrays(model: Any) -> TreeEnsemble:

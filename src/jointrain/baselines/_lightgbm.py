@@ -17,18 +17,29 @@ class LightGBM(TargetBaseline):
     name = "lightgbm"
     log_rates = True
 
-    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> TreeEnsemble:
+    def fit(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        classes: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> TreeEnsemble:
         """Return the trees of 100 rounds, without their link."""
         objective = ("regression", "", "binary")[classes] if classes < 3 else "multiclass"
         more = {"num_class": classes} if classes > 2 else {}
-        return _fitted(inputs, target, seed, objective=objective, **more)
+        return _fitted(inputs, target, seed, weights, objective=objective, **more)
 
-    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> TreeEnsemble:
+    def fit_counts(
+        self, inputs: np.ndarray, target: np.ndarray, seed: int, weights: np.ndarray | None = None
+    ) -> TreeEnsemble:
         """Return the trees of 100 rounds of the Poisson loss, without their link."""
-        return _fitted(inputs, target, seed, objective="poisson")
+        return _fitted(inputs, target, seed, weights, objective="poisson")
 
 
-def _fitted(inputs: np.ndarray, target: np.ndarray, seed: int, **settings: Any) -> TreeEnsemble:
+def _fitted(
+    inputs: np.ndarray, target: np.ndarray, seed: int, weights: np.ndarray | None, **settings: Any
+) -> TreeEnsemble:
     lightgbm = package("lightgbm")
     settings |= {
         "num_threads": 1,
@@ -37,7 +48,9 @@ def _fitted(inputs: np.ndarray, target: np.ndarray, seed: int, **settings: Any) 
         "verbosity": -1,
         "seed": seed % 2**31,
     }
-    return lightgbm_arrays(lightgbm.train(settings, lightgbm.Dataset(inputs, target), 100))
+    return lightgbm_arrays(
+        lightgbm.train(settings, lightgbm.Dataset(inputs, target, weight=weights), 100)
+    )
 
 
 def lightgbm_arrays(model: Any) -> TreeEnsemble:

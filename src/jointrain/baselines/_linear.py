@@ -54,27 +54,42 @@ class Linear(TargetBaseline):
     log_rates = True
     arrays = _Lines
 
-    def fit(self, inputs: np.ndarray, target: np.ndarray, classes: int, seed: int) -> _Lines:  # noqa: ARG002
+    def fit(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        classes: int,
+        seed: int,  # noqa: ARG002
+        weights: np.ndarray | None = None,
+    ) -> _Lines:
         """Return the lines of `RidgeCV`, with 13 penalties, or `LogisticRegression`."""
         from sklearn.linear_model import LogisticRegression, RidgeCV
 
         line = LogisticRegression(max_iter=1000) if classes else RidgeCV(np.logspace(-3, 3, 13))
-        return _fitted(line, inputs, target)
+        return _fitted(line, inputs, target, weights)
 
-    def fit_counts(self, inputs: np.ndarray, target: np.ndarray, seed: int) -> _Lines:  # noqa: ARG002
+    def fit_counts(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        seed: int,  # noqa: ARG002
+        weights: np.ndarray | None = None,
+    ) -> _Lines:
         """Return the line of `PoissonRegressor`, with the penalty of `LogisticRegression`."""
         from sklearn.linear_model import PoissonRegressor
 
         # the mean of losses here is the sum there
         line = PoissonRegressor(alpha=1 / len(target), max_iter=1000)
-        return _fitted(line, inputs, target)
+        return _fitted(line, inputs, target, weights)
 
 
-def _fitted(line: Any, inputs: np.ndarray, target: np.ndarray) -> _Lines:
+def _fitted(
+    line: Any, inputs: np.ndarray, target: np.ndarray, weights: np.ndarray | None
+) -> _Lines:
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(inputs.astype(np.float64))
-    line.fit(scaler.transform(inputs.astype(np.float64)), target)
+    scaler = StandardScaler().fit(inputs.astype(np.float64), sample_weight=weights)
+    line.fit(scaler.transform(inputs.astype(np.float64)), target, sample_weight=weights)
     return _Lines(
         scaler.mean_,
         scaler.scale_,

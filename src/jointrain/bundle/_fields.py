@@ -121,6 +121,8 @@ class _KnownNotes(BaseModel):
 
     id: str | None = None
     time: str | None = None
+    row_weight: str | None = None
+    class_weights: str | dict[str, float] | None = None
     metrics: str | None = None
     reading: dict[str, str | None] | None = None
     importance: _Importance | None = None

@@ -34,7 +34,7 @@ def evaluate(
     """Measure a bundle on a table that has the targets.
 
     The columns are read as those of the training table were; flags say where this table is written
-    in another way.
+    in another way. Rows count by the column of --row-weight that the bundle was trained with.
     """
     from jointrain.data import query_columns, row_of_sums
 
@@ -42,13 +42,17 @@ def evaluate(
     model = opened.model
     raw = raw_table(table, options, opened.description["notes"])
     tasks = model.predicted_tasks
-    others = [*(task.name for task in tasks), *query_columns(tasks)]
+    weight = opened.description["notes"].get("row_weight")
+    others = [*(task.name for task in tasks), *query_columns(tasks), weight]
     frame = read_as_trained(model, raw, options, others)
     if (why := row_of_sums(frame)) is not None:
         say(f"note: the last row is left out: {why}")
         frame = frame.head(-1)
     warn_unseen(model, frame)
-    metrics = model.evaluate(frame)
+    if weight is not None and weight not in frame.columns:
+        say(f"note: rows weighed in training, by column {weight!r}, which is not here: all count 1")
+        weight = None
+    metrics = model.evaluate(frame, weight)
     if json_output:
         print(json.dumps(_without_nan(metrics), ensure_ascii=False))
         return
@@ -57,7 +61,8 @@ def evaluate(
         for task, values in metrics.items()
         for name, value in values.items()
     ]
-    print_rows(f"{raw.where}: {len(frame)} rows", ["task", "metric", "value"], rows)
+    weighed = "" if weight is None else f", weighed by {weight}"
+    print_rows(f"{raw.where}: {len(frame)} rows{weighed}", ["task", "metric", "value"], rows)
 
 
 def _without_nan(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:

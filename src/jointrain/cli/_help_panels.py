@@ -11,7 +11,8 @@ PANELS: dict[str, tuple[str, ...]] = {
     ),
     "Data": (
         "encoding", "separator", "comment", "column", "missing", "decimal", "thousands",
-        "date_format", "time_zone", "rare", "duplicates", "metric", "query",
+        "date_format", "time_zone", "row_weight", "class_weights", "rare", "duplicates", "metric",
+        "query",
     ),
     "Training": (
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",

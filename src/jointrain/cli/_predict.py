@@ -93,7 +93,7 @@ def predict(
         say(f"note: the last row is no case to predict: {why}")
     warn_unseen(model, frame)
     predictions = model.predict_table(frame, intervals)
-    say_unused(model, frame, (name, notes.get("time"), *kept.columns))
+    say_unused(model, frame, (name, notes.get("time"), notes.get("row_weight"), *kept.columns))
     if intervals is not None and notes.get("time") is not None:
         say(f"note: {_LATER}")
     if intervals is not None and (open_ended := _without_bounds(model, intervals)):

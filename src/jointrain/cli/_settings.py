@@ -85,6 +85,14 @@ class TableSettings(_Settings):
         description="Splits train on the past of this column; month, weekday and hour of a date "
         "stay features unless it is ignored, too.",
     )
+    row_weight: str | None = Field(
+        None, description="Column that says how much each row counts; no feature; 0 leaves it out."
+    )
+    class_weights: RuleOrNumbers | None = Field(
+        None,
+        description="What classes count in training: balanced, or a=1,b=5, or TARGET:a=1; metrics "
+        "are without.",
+    )
     rare: Literal["keep", "merge", "drop"] = Field(
         "keep",
         description="Classes with fewer rows than folds: keep, merge into 'other', or drop labels.",

@@ -34,6 +34,8 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
         rare_rows=getattr(settings, "folds", 5),
         duplicates=settings.duplicates,
         reading=settings.reading,
+        row_weight=settings.row_weight,
+        class_weights=settings.class_weights,  # type: ignore[arg-type]
     )
     if not settings.json_output:
         said = settings.task
@@ -72,6 +74,8 @@ def bundle_notes(settings: TableSettings, table: SupervisedTable) -> dict[str, A
     return {
         "id": settings.id,
         "time": settings.time,
+        "row_weight": settings.row_weight,
+        "class_weights": settings.class_weights,
         "reading": kept_reading(settings.reading),
         "table": list(table.notes),
     }

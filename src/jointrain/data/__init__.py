@@ -10,6 +10,14 @@ from jointrain.data._missing_values import is_missing, unmasked
 from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._query_columns import query_columns, query_numbers
 from jointrain.data._raw_table import RawTable, ReadingOptions
+from jointrain.data._row_weights import (
+    ClassWeights,
+    check_weighted_labels,
+    checked_row_weights,
+    effective_rows,
+    read_row_weights,
+    resolve_class_weights,
+)
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable
 from jointrain.data._table_schema import ColumnReading, TableSchema
@@ -27,6 +35,7 @@ from jointrain.data._total_rows import row_of_sums
 from jointrain.data._type_inference import TypedTable, type_table
 
 __all__ = [
+    "ClassWeights",
     "Column",
     "ColumnReading",
     "DataSource",
@@ -40,9 +49,12 @@ __all__ = [
     "TypedTable",
     "as_table",
     "check_target_scale",
+    "check_weighted_labels",
     "check_writable_ending",
+    "checked_row_weights",
     "count_rows",
     "dropped_columns",
+    "effective_rows",
     "encode_targets",
     "formulas_escaped",
     "infer_columns",
@@ -57,7 +69,9 @@ __all__ = [
     "query_columns",
     "query_numbers",
     "read_raw",
+    "read_row_weights",
     "read_table",
+    "resolve_class_weights",
     "row_of_sums",
     "type_raw",
     "type_table",

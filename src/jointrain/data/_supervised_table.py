@@ -16,6 +16,14 @@ from jointrain.data._leaks import leak_notes
 from jointrain.data._query_columns import check_queries, query_columns
 from jointrain.data._rare_classes import RareClasses, treat_rare_classes
 from jointrain.data._raw_table import RawTable, ReadingOptions
+from jointrain.data._row_weights import (
+    ClassWeights,
+    ResolvedWeights,
+    check_weighted_labels,
+    class_factors,
+    read_row_weights,
+    resolve_class_weights,
+)
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._tables import as_table
 from jointrain.data._targets import encode_targets, infer_tasks, kind_and_order
@@ -40,6 +48,10 @@ class SupervisedTable:
         dropped: Why a column that could have been a feature is none, by its name.
         schema: How its columns were read, to read others in the same way.
         notes: What was decided for the user, and what looks like a leak, a sentence each.
+        weights: How much each row counts for each task, [n, t], 0 or more; None if all are equal. A
+            label of weight 0 is none.
+        class_weights: What weights are multiplied by where models are fitted, for targets that have
+            class weights, see `resolve_class_weights`.
     """
 
     frame: pl.DataFrame
@@ -51,6 +63,8 @@ class SupervisedTable:
     dropped: Mapping[str, str] = field(default_factory=dict)
     schema: TableSchema = field(default_factory=TableSchema)
     notes: tuple[str, ...] = ()
+    weights: np.ndarray | None = None
+    class_weights: ResolvedWeights = field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -69,6 +83,8 @@ class SupervisedTable:
         rare_rows: int = 5,
         duplicates: Duplicates | None = None,
         reading: ReadingOptions | None = None,
+        row_weight: str | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> SupervisedTable:
         """Infer tasks and feature columns; `notes` say what was decided, and what looks odd.
 
@@ -97,6 +113,10 @@ class SupervisedTable:
                 that are equal in features and targets. None (default) keeps them together where
                 repeats are unlikely by chance, see `repeats_are_unlikely`, and there is no time.
             reading: How cells that are text are to be read; default by the rules of `type_table`.
+            row_weight: A column of numbers that say how much each row counts; no feature. Rows of
+                weight 0 are left out. Their unit is of no account.
+            class_weights: ``balanced``, or a weight for each class, or either by target: what
+                the weights of rows are multiplied by where models are fitted; metrics are without.
 
         Raises:
             InvalidInputError: A cell can't be read, a column does not exist, has two roles or holds
@@ -107,11 +127,16 @@ class SupervisedTable:
         if not isinstance(raw, RawTable):
             raw = RawTable(as_table(frame), False, "the table")
         targets, ignore = _names(targets, "target"), _names(ignore, "ignored")
-        roles = _roles(raw.frame, targets, ignore, id_column, group_column, time_column)
+        roles = _roles(raw.frame, targets, ignore, id_column, group_column, time_column, row_weight)
         typed = _typed(raw, reading, roles, kinds or {}, time_column)
         table = typed.frame
         tasks = infer_tasks(table, targets, kinds)
         said = (*typed.notes, *_notes_on_tasks(table, tasks, kinds or {}))
+        weights = None
+        if row_weight is not None:
+            weights = read_row_weights(table[row_weight])
+            table, weights, of_weights = _without_weightless(table, tasks, weights, row_weight)
+            said += of_weights
         table, tasks, notes = treat_rare_classes(table, tasks, rare, rare_rows, kinds)
         labels = encode_targets(table, tasks)
         tasks = _judged_by(tasks, labels, metrics or {}, query_column)
@@ -142,6 +167,10 @@ class SupervisedTable:
                 [*roles, *query_columns(tasks), *(column.name for column in columns)]
             ),
             notes=notes,
+            weights=None
+            if weights is None
+            else np.repeat(weights[labelled][:, None], len(tasks), axis=1),
+            class_weights=resolve_class_weights(class_weights, tasks),
         )
         repeats = treat_duplicates(prepared.frame, columns, targets, duplicates, groups, time)
         if repeats.groups is not None:
@@ -158,6 +187,7 @@ class SupervisedTable:
             frame=self.frame.filter(pl.Series(kept)),
             groups=None if self.groups is None else self.groups[kept],
             time=None if self.time is None else self.time[kept],
+            weights=None if self.weights is None else self.weights[kept],
         )
 
     def only(self, tasks: Sequence[str]) -> SupervisedTable:
@@ -168,14 +198,58 @@ class SupervisedTable:
         """
         if {task.name for task in self.tasks} <= set(tasks):
             return self
-        fewer = replace(self, tasks=tuple(task for task in self.tasks if task.name in tasks))
+        places = [index for index, task in enumerate(self.tasks) if task.name in tasks]
+        fewer = replace(
+            self,
+            tasks=tuple(self.tasks[index] for index in places),
+            weights=None if self.weights is None else self.weights[:, places],
+        )
         labelled = np.isfinite(fewer.labels()).any(1)
         unlabelled = self.unlabelled_rows + int((~labelled).sum())
         return replace(fewer._rows(labelled), unlabelled_rows=unlabelled)
 
     def labels(self) -> np.ndarray:
-        """Return the labels as numbers, [n, t], NaN where one is missing."""
-        return encode_targets(self.frame, list(self.tasks))
+        """Return the labels as numbers, [n, t], NaN where one is missing or has weight 0."""
+        labels = encode_targets(self.frame, list(self.tasks))
+        if self.weights is not None:
+            labels[self.weights == 0] = np.nan
+        return labels
+
+    def fit_weights(self, rows: np.ndarray | None = None) -> np.ndarray | None:
+        """Return what models are fitted with, [n, t]: weights of rows times those of classes.
+
+        Args:
+            rows: Whose classes are counted where they are to be balanced; default all rows.
+
+        Returns:
+            None where all rows are equal.
+        """
+        if not self.class_weights:
+            return self.weights
+        labels, weights = self.labels(), self.weights
+        found = np.ones(labels.shape) if weights is None else weights.copy()
+        for index, task in enumerate(self.tasks):
+            rule = self.class_weights.get(task.name)
+            if rule is not None:
+                given = None if weights is None else weights[:, index]
+                count = len(task.classes)
+                found[:, index] *= class_factors(labels[:, index], given, rule, count, rows)
+        return found
+
+
+def _without_weightless(
+    table: pl.DataFrame, tasks: Sequence[Task], weights: np.ndarray, column: str
+) -> tuple[pl.DataFrame, np.ndarray, tuple[str, ...]]:
+    """Return the rows of weight above 0 with their weights, and a note where some are left out."""
+    counted = weights > 0
+    if counted.all():
+        return table, weights, ()
+    labels = encode_targets(table, tasks)
+    check_weighted_labels(tasks, labels, np.repeat(weights[:, None], len(tasks), axis=1))
+    left_out = int((~counted).sum())
+    rows = "row of weight 0 is" if left_out == 1 else "rows of weight 0 are"
+    note = f"{left_out} {rows} left out, by column {column}"
+    return table.filter(pl.Series(counted)), weights[counted], (note,)
 
 
 def _judged_by(
@@ -281,6 +355,7 @@ def _roles(
     id_column: str | None,
     group_column: str | None,
     time_column: str | None,
+    row_weight: str | None = None,
 ) -> dict[str, str]:
     """Return the role of each named column; others are features.
 
@@ -291,7 +366,12 @@ def _roles(
     named = [("target", name) for name in targets] + [("ignored", name) for name in ignore]
     named += [
         (role, _names([name], role)[0])
-        for role, name in (("id", id_column), ("group", group_column), ("time", time_column))
+        for role, name in (
+            ("id", id_column),
+            ("group", group_column),
+            ("time", time_column),
+            ("row-weight", row_weight),
+        )
         if name is not None
     ]
     for role, name in named:
@@ -301,6 +381,10 @@ def _roles(
                 f"it has {_shortened(table.columns)}"
             )
         # id and group may be the same column (rows of one patient); a target is only a target
+        if role == "row-weight" and roles.get(name, "ignored") != "ignored":
+            raise InvalidInputError(
+                f"column {name!r} is {roles[name]} and also row-weight; drop one of the two"
+            )
         if name in roles and "target" in (role, roles[name]):
             other = roles[name] if role == "target" else role
             raise InvalidInputError(

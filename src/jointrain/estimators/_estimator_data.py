@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jointrain.data import as_table, is_missing, unmasked
+from jointrain.data import as_table, checked_row_weights, is_missing, unmasked
 from jointrain.errors import InvalidInputError
 
 LARGEST_DENSE = 50_000_000
@@ -293,29 +293,57 @@ def sorted_classes(name: str, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return classes, codes.ravel()
 
 
+def read_sample_weight(given: Any, targets: Targets) -> np.ndarray | None:
+    """Return the weights of labels, [n, t]; None if there are none.
+
+    Args:
+        given: [n] or [n, t]: an array, a list, a series or a data frame.
+        targets: What they are of.
+
+    Raises:
+        InvalidInputError: They are text, of another shape, negative or not finite, or all 0.
+    """
+    if given is None:
+        return None
+    try:
+        weights = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInputError("sample_weight holds what is no number; give numbers") from None
+    count = len(targets.columns)
+    if weights.shape == (targets.rows,):
+        weights = np.repeat(weights[:, None], count, axis=1)
+    if weights.shape != (targets.rows, count):
+        raise InvalidInputError(
+            f"sample_weight must be [{targets.rows}] or [{targets.rows}, {count}], as y, got shape "
+            f"{list(weights.shape)}"
+        )
+    return checked_row_weights(weights, "sample_weight")
+
+
 def mean_accuracy(
     truth: Targets, predicted: Sequence[np.ndarray], weights: np.ndarray | None
 ) -> float:
     """Return the share of right classes, averaged over the targets that have labels.
 
-    Labels are compared as values: 1 is 1.0, and "1" is neither.
+    Labels are compared as values: 1 is 1.0, and "1" is neither. Weights are [n, t].
 
     Raises:
         InvalidInputError: There is no label at all.
     """
     scores = []
-    for column, missing, guesses in zip(truth.columns, truth.missing, predicted, strict=True):
-        known = np.flatnonzero(~missing)
+    for index, (column, guesses) in enumerate(zip(truth.columns, predicted, strict=True)):
+        known = np.flatnonzero(_counted(~truth.missing[index], weights, index))
         if len(known):
             right = np.array([bool(column[row] == guesses[row]) for row in known.tolist()])
-            scores.append(np.average(right, weights=None if weights is None else weights[known]))
+            of_rows = None if weights is None else weights[known, index]
+            scores.append(np.average(right, weights=of_rows))
     return _mean(scores)
 
 
 def mean_r2(truth: Targets, predicted: np.ndarray, weights: np.ndarray | None) -> float:
     """Return R2, averaged over the targets in which it is defined: with two labels or more.
 
-    NaN with scikit-learn's warning if no target has two labels.
+    NaN with scikit-learn's warning if no target has two labels. Weights are [n, t].
 
     Raises:
         InvalidInputError: There is no label at all.
@@ -323,14 +351,22 @@ def mean_r2(truth: Targets, predicted: np.ndarray, weights: np.ndarray | None) -
     from sklearn.metrics import r2_score
 
     values = truth.numbers()
-    counts = np.isfinite(values).sum(0)
+    every = np.stack(
+        [_counted(np.isfinite(column), weights, index) for index, column in enumerate(values.T)]
+    )
+    counts = every.sum(1)
     fewest = 2 if (counts >= 2).any() else 1
     scores = []
     for index in np.flatnonzero(counts >= fewest):
-        known = np.isfinite(values[:, index])
-        weight = None if weights is None else weights[known]
+        known = every[index]
+        weight = None if weights is None else weights[known, index]
         scores.append(r2_score(values[known, index], predicted[known, index], sample_weight=weight))
     return _mean(scores)
+
+
+def _counted(known: np.ndarray, weights: np.ndarray | None, index: int) -> np.ndarray:
+    """Return which labels count: those that are there with a weight above 0."""
+    return known if weights is None else known & (weights[:, index] > 0)
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from jointrain.data import SupervisedTable, as_table, infer_columns
+from jointrain.data import (
+    ClassWeights,
+    SupervisedTable,
+    as_table,
+    check_weighted_labels,
+    infer_columns,
+    resolve_class_weights,
+)
 from jointrain.errors import InvalidInputError
 from jointrain.estimators._estimator_data import (
     Targets,
@@ -21,6 +28,7 @@ from jointrain.estimators._estimator_data import (
     mean_accuracy,
     mean_r2,
     plain_features,
+    read_sample_weight,
     read_targets,
     sorted_classes,
 )
@@ -101,7 +109,8 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
             own = [
                 name
                 for name, value in self.get_params(deep=False).items()
-                if name not in ("recipe", "device", "random_state") and value != defaults[name]
+                if name not in ("recipe", "class_weight", "device", "random_state")
+                and value != defaults[name]
             ]
             if own:
                 raise InvalidInputError(
@@ -156,11 +165,25 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
         )
         return _array_to_frame(dense(array) if hasattr(array, "toarray") else array, "x")
 
-    def _fit(self, features: pl.DataFrame, labels: pl.DataFrame, tasks: list[Task]) -> TableModel:
+    def _fit(
+        self,
+        features: pl.DataFrame,
+        labels: pl.DataFrame,
+        tasks: list[Task],
+        weights: np.ndarray | None,
+        class_weights: ClassWeights | None = None,
+    ) -> TableModel:
         if len(features) < 2:
             raise InvalidInputError(
                 f"fitting needs at least 2 samples, got n_samples = {len(features)}"
             )
+        if weights is not None:
+            known = labels.select(pl.all().is_not_null()).to_numpy()
+            numbers = np.where(known, labels.fill_null(0).to_numpy().astype(np.float64), np.nan)
+            check_weighted_labels(tasks, numbers, weights)
+            counted = (weights > 0).any(1)
+            features, labels = (part.filter(pl.Series(counted)) for part in (features, labels))
+            weights = weights[counted]
         renamed = {name: f"feature {i}: {name}" for i, name in enumerate(features.columns)}
         features = features.rename(renamed)
         columns = infer_columns(features, features.columns)
@@ -175,7 +198,13 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
             if isinstance(random_state, (int, np.integer))
             else int(check_random_state(random_state).randint(2**31 - 1))
         )
-        table = SupervisedTable(frame, tuple(tasks), tuple(columns))
+        table = SupervisedTable(
+            frame,
+            tuple(tasks),
+            tuple(columns),
+            weights=None if weights is None else weights[labelled.to_numpy()],
+            class_weights=resolve_class_weights(class_weights, tasks),
+        )
         return fit_table(
             table, self._recipe(), seed=seed, device=self.device, fit_runs=fit_together
         )
@@ -237,8 +266,17 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         (20, 3)
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> JointRegressor:
-        """Fit all targets; y is [n] or [n, t], NaN where a label is missing."""
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> JointRegressor:
+        """Fit all targets.
+
+        Args:
+            X: Features, [n, d].
+            y: Labels, [n] or [n, t], NaN where one is missing.
+            sample_weight: How much each row counts, [n], or each label, [n, t]; 0 leaves it out.
+                Default all the same. Their unit is of no account.
+        """
         features = self._frame(X, reset=True)
         targets = read_targets(y)
         _check_rows(features, targets)
@@ -248,7 +286,9 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
             {name: pl.Series(values[:, i]).fill_nan(None) for i, name in enumerate(targets.names)}
         )
         self._one_dimensional = targets.one_dimensional
-        self.model_ = self._fit(features, labels, [Task.regression(n) for n in targets.names])
+        tasks = [Task.regression(name) for name in targets.names]
+        weights = read_sample_weight(sample_weight, targets)
+        self.model_ = self._fit(features, labels, tasks, weights)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -277,13 +317,19 @@ class JointRegressor(RegressorMixin, _JointEstimator):  # type: ignore[misc]
         """
         targets = read_targets(y)
         predicted = self.predict(X).reshape(targets.rows, -1)
-        return mean_r2(targets, predicted, _weights(sample_weight))
+        return mean_r2(targets, predicted, read_sample_weight(sample_weight, targets))
 
 
 class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
     """Predicts several classes at once with one network; missing labels are allowed.
 
-    Takes the same parameters as `JointRegressor`.
+    Takes the same parameters as `JointRegressor`, and one more:
+
+    Args:
+        class_weight: What rows count by their class in training, calibration included, beside
+            ``sample_weight``: ``balanced``, a mapping from classes to weights, or one of these for
+            each target: a list in their order, or a mapping from their names. Default None: all
+            classes the same.
 
     Attributes:
         classes_: The classes, or a list of them for each target when y is [n, t].
@@ -307,8 +353,64 @@ class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
         (150, 3)
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> JointClassifier:
-        """Fit all targets; y is [n] or [n, t], NaN or None where a label is missing."""
+    def __init__(
+        self,
+        *,
+        schedule: str | AnySchedule = "joint",
+        weights: str | Mapping[str, float] = "equal",
+        width: int = 128,
+        depth: int = 2,
+        dropout: float | None = None,
+        input_dropout: float | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        patience: int | None = None,
+        validation_fraction: float = 0.15,
+        bins: int | None = None,
+        ensemble: int | None = None,
+        recipe: Recipe | None = None,
+        class_weight: str | Mapping[Any, Any] | Sequence[Any] | None = None,
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            schedule=schedule,
+            weights=weights,
+            width=width,
+            depth=depth,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            l1=l1,
+            l2=l2,
+            batch_size=batch_size,
+            epochs=epochs,
+            patience=patience,
+            validation_fraction=validation_fraction,
+            bins=bins,
+            ensemble=ensemble,
+            recipe=recipe,
+            device=device,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> JointClassifier:
+        """Fit all targets.
+
+        Args:
+            X: Features, [n, d].
+            y: Labels, [n] or [n, t], NaN or None where one is missing.
+            sample_weight: How much each row counts, [n], or each label, [n, t]; 0 leaves it out.
+                Default all the same. Their unit is of no account.
+        """
         features = self._frame(X, reset=True)
         targets = read_targets(y)
         _check_rows(features, targets)
@@ -333,8 +435,49 @@ class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
         self._targets = targets.names
         self._one_dimensional = targets.one_dimensional
         self.classes_ = self._classes[0] if self._one_dimensional else self._classes
-        self.model_ = self._fit(features, pl.DataFrame(columns), tasks) if tasks else None
+        weights = read_sample_weight(sample_weight, targets)
+        class_weights = self._class_weights()
+        kept = [targets.names.index(task.name) for task in tasks]
+        of_tasks = None if weights is None else weights[:, kept]
+        self.model_ = None
+        if tasks:
+            labels = pl.DataFrame(columns)
+            self.model_ = self._fit(features, labels, tasks, of_tasks, class_weights)
         return self
+
+    def _class_weights(self) -> ClassWeights | None:
+        """Return `class_weight` by target, of codes in place of classes."""
+        given = self.class_weight
+        if given is None or isinstance(given, str):
+            return given  # type: ignore[return-value]
+        names = self._targets
+        if isinstance(given, Mapping):
+            by_target = set(given) <= set(names) and any(
+                isinstance(one, (Mapping, str)) for one in given.values()
+            )
+            each = given if by_target else dict.fromkeys(names, given)
+        else:
+            if len(given) != len(names):
+                raise InvalidInputError(
+                    f"`class_weight` has {len(given)} entries for {len(names)} targets; give one "
+                    "for each"
+                )
+            each = dict(zip(names, given, strict=True))
+        found: dict[str, Any] = {}
+        for name, of_one in each.items():
+            classes = self._classes[names.index(name)].tolist()
+            if of_one is None or len(classes) < 2:
+                continue
+            if not isinstance(of_one, Mapping):
+                found[name] = of_one
+                continue
+            unknown = [label for label in of_one if label not in classes]
+            if unknown:
+                raise InvalidInputError(
+                    f"`class_weight` names {unknown[0]!r}, which is no class of {name}"
+                )
+            found[name] = {code: of_one.get(label, 1.0) for code, label in enumerate(classes)}
+        return found
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64] | list[NDArray[np.float64]]:
         """Return calibrated probabilities of the classes, [n, c], a list if y was [n, t]."""
@@ -372,7 +515,8 @@ class JointClassifier(ClassifierMixin, _JointEstimator):  # type: ignore[misc]
             InvalidInputError: y has no label.
         """
         targets = read_targets(y)
-        return mean_accuracy(targets, self._most_probable(X), _weights(sample_weight))
+        weights = read_sample_weight(sample_weight, targets)
+        return mean_accuracy(targets, self._most_probable(X), weights)
 
 
 def _array_to_frame(array: np.ndarray, prefix: str) -> pl.DataFrame:
@@ -385,7 +529,3 @@ def _check_rows(features: pl.DataFrame, targets: Targets) -> None:
         raise InvalidInputError(
             f"X has {len(features)} rows and y has {targets.rows}; they must be the same"
         )
-
-
-def _weights(sample_weight: ArrayLike | None) -> np.ndarray | None:
-    return None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)

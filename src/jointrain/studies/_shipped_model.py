@@ -112,7 +112,9 @@ def fit_shipped(
         for name, component in components.items()
     }
     held_out = result.held_out_blends(weights)
-    calibration = Calibration.fit(table.tasks, held_out, table.labels())
+    calibration = Calibration.fit(
+        table.tasks, held_out, table.labels(), table.weights, table.fit_weights()
+    )
     return BlendedModel(table.tasks, table.columns, plain, weights, calibration, table.schema)
 
 

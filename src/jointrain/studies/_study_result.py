@@ -383,7 +383,12 @@ class StudyResult:
             and (SEPARATE, fold.seed, fold.number) in self.fold_results
         ]
         table = self.study.table
-        return held_out_constants(table.tasks, table.labels(), folds)
+        return held_out_constants(table.tasks, table.labels(), folds, self._fit_weights)
+
+    @cached_property
+    def _fit_weights(self) -> np.ndarray | None:
+        """What the rows of the table are fitted with, [n, t]; None if all are equal."""
+        return self.study.table.fit_weights()
 
     def held_out_blends(
         self, weights: Mapping[str, Mapping[str, float]] | None = None
@@ -428,7 +433,9 @@ class StudyResult:
         for index, task in enumerate(tasks):
             for given in predictions[task.name].values():
                 known[np.isnan(given.reshape(len(given), -1)).any(1), index] = np.nan
-        return choose_blends(tasks, predictions, known, SEPARATE, self._constants)
+        return choose_blends(
+            tasks, predictions, known, SEPARATE, self._constants, self._fit_weights
+        )
 
     @cached_property
     def shipped_table(self) -> pl.DataFrame:
@@ -444,7 +451,8 @@ class StudyResult:
         for fold in self.folds:
             if (SEPARATE, fold.seed, fold.number) in self.fold_results:
                 predictions = self._shipped_predictions(fold)
-                rows += measured_rows(SHIPPED, tasks, predictions, labels, fold, queries)
+                weights = self.study.table.weights
+                rows += measured_rows(SHIPPED, tasks, predictions, labels, fold, queries, weights)
         return pl.DataFrame(rows)
 
     def _shipped_predictions(self, fold: Fold) -> dict[str, np.ndarray]:
@@ -464,9 +472,16 @@ class StudyResult:
             }
             for task in tasks
         }
-        left_out = left_out_constants(tasks, labels[fold.train], np.searchsorted(fold.train, inner))
-        blends = choose_blends(tasks, seen, labels[inner], SEPARATE, left_out)
-        constants = held_out_constants(tasks, labels, [fold])
+        weights = self._fit_weights
+        left_out = left_out_constants(
+            tasks,
+            labels[fold.train],
+            np.searchsorted(fold.train, inner),
+            None if weights is None else weights[fold.train],
+        )
+        of_inner = None if weights is None else weights[inner]
+        blends = choose_blends(tasks, seen, labels[inner], SEPARATE, left_out, of_inner)
+        constants = held_out_constants(tasks, labels, [fold], weights)
         return {
             task.name: blend_predictions(
                 {

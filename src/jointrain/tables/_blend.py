@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jointrain.baselines import CONSTANT
-from jointrain.task import ClassKind, Task
+from jointrain.data import effective_rows
+from jointrain.task import ClassKind, Task, of_mean_one
 
 SMALLEST_WEIGHT = 0.05
 """A component with less weight is left out: it changes little and costs its whole time."""
@@ -48,16 +49,24 @@ class _Given(NamedTuple):
         stacked: Predictions, [m, k] or [m, k, c]; the reference is the first component.
         target: [m].
         rows: Numbers of the rows, [m].
+        weights: How much each row counts, [m], of mean 1.
     """
 
     task: Task
     stacked: np.ndarray
     target: np.ndarray
     rows: np.ndarray
+    weights: np.ndarray
 
     def take(self, kept: np.ndarray) -> _Given:
         """Return the rows where `kept`, [m], is true."""
-        return _Given(self.task, self.stacked[kept], self.target[kept], self.rows[kept])
+        return _Given(
+            self.task,
+            self.stacked[kept],
+            self.target[kept],
+            self.rows[kept],
+            self.weights[kept],
+        )
 
     def only(self, components: np.ndarray) -> _Given:
         """Return what the components where `components`, [k], is true have given."""
@@ -70,6 +79,7 @@ def choose_blends(
     labels: np.ndarray,
     reference: str,
     constants: Mapping[str, np.ndarray],
+    row_weights: np.ndarray | None = None,
 ) -> dict[str, Blend]:
     """Return for each task the weighted mean of components that predicts best, or the reference.
 
@@ -89,13 +99,13 @@ def choose_blends(
         labels: [n, t], NaN where one is missing.
         reference: The component that is kept unless another way is better.
         constants: What a constant predicts of the same rows, by task.
+        row_weights: How much each row counts, [n, t]; default all the same. Means are weighted
+            then, trimmed by weight, and the standard error is that of the effective number of rows.
 
     Source: Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3 (one standard
         error); Wolpert, "Stacked Generalization", Neural Networks 5, 1992; Breiman, "Stacked
         Regressions", Machine Learning 24, 1996 (weights that are not negative).
     """
-    from scipy.stats import trim_mean
-
     given: list[_Given] = []
     for index, task in enumerate(tasks):
         components = predictions[task.name]
@@ -103,7 +113,8 @@ def choose_blends(
         known = np.isfinite(labels[:, index])
         stacked = np.stack([components[name][known].astype(np.float64) for name in names], axis=1)
         target = labels[known, index].astype(np.float64)
-        given.append(_Given(task, stacked, target, np.flatnonzero(known)))
+        counted = of_mean_one(None if row_weights is None else row_weights[:, index], known)[known]
+        given.append(_Given(task, stacked, target, np.flatnonzero(known), counted))
     labelled = np.flatnonzero(np.isfinite(labels).any(1))
     parts = np.zeros(len(labels), dtype=np.int64)
     parts[labelled] = np.random.default_rng(0).permutation(np.arange(len(labelled)) % PARTS)
@@ -117,7 +128,9 @@ def choose_blends(
             others = [one.take(~rows) for one, rows in zip(enough, inside, strict=True)]
             common = _common_weights(others)
             for one, other, rows in zip(enough, others, inside, strict=True):
-                weights = blend_weights(other.task, other.stacked, other.target, common)
+                weights = blend_weights(
+                    other.task, other.stacked, other.target, common, other.weights
+                )
                 losses[one.task.name][rows] = one.task.in_table.row_losses(
                     blended(one.stacked[rows], weights), one.target[rows]
                 )
@@ -127,13 +140,17 @@ def choose_blends(
                 continue
             before = one.task.in_table.row_losses(one.stacked[:, 0], one.target)
             after = losses.get(one.task.name, before)
-            gain = float(trim_mean(before - after, TRIMMED))
+            counted = one.weights
+            gain = _trimmed_mean(before - after, counted)
             constant = one.task.in_table.row_losses(constants[one.task.name][one.rows], one.target)
             over_constant = constant - (after if gain > 0 else before)
             # on noise, every second gain is above zero, and a model that was taken for it costs
-            if over_constant.mean() <= over_constant.std() / np.sqrt(len(over_constant)):
-                change = 100 * float(trim_mean(before - constant, TRIMMED))
-                blends[one.task.name] = Blend({CONSTANT: 1.0}, change / trim_mean(before, TRIMMED))
+            mean = np.average(over_constant, weights=counted)
+            deviation = np.sqrt(np.average((over_constant - mean) ** 2, weights=counted))
+            if mean <= deviation / np.sqrt(effective_rows(counted)):
+                change = 100 * _trimmed_mean(before - constant, counted)
+                change /= _trimmed_mean(before, counted)
+                blends[one.task.name] = Blend({CONSTANT: 1.0}, change)
             elif gain > 0:
                 names = [reference, *(n for n in predictions[one.task.name] if n != reference)]
                 weights = _final_weights(one, enough)
@@ -142,34 +159,48 @@ def choose_blends(
                     for name, weight in zip(names, weights.tolist(), strict=True)
                     if weight > 0
                 }
-                blends[one.task.name] = Blend(chosen, 100 * gain / trim_mean(before, TRIMMED))
+                blends[one.task.name] = Blend(chosen, 100 * gain / _trimmed_mean(before, counted))
     return {task.name: blends[task.name] for task in tasks}
 
 
 def _final_weights(one: _Given, alike: Sequence[_Given]) -> np.ndarray:
     """Return the weights of a task by all rows, 0 for components that would have little."""
-    weights = blend_weights(one.task, one.stacked, one.target, _common_weights(alike))
+    weights = blend_weights(one.task, one.stacked, one.target, _common_weights(alike), one.weights)
     kept = weights >= SMALLEST_WEIGHT
     common = _common_weights([other.only(kept) for other in alike])
     final = np.zeros_like(weights)
-    final[kept] = blend_weights(one.task, one.only(kept).stacked, one.target, common)
+    final[kept] = blend_weights(one.task, one.only(kept).stacked, one.target, common, one.weights)
     return final
 
 
 def _common_weights(alike: Sequence[_Given]) -> np.ndarray:
     """Return the weights that are best for all tasks together, each as important by row."""
     kinds = [one.task.in_table for one in alike]
+    rows = np.concatenate([one.weights for one in alike])
     chances = [
         kind.chances(one.stacked, one.target)
         for kind, one in zip(kinds, alike, strict=True)
         if isinstance(kind, ClassKind)
     ]
     if chances:
-        return _most_likely(np.concatenate(chances))
+        return _most_likely(np.concatenate(chances), None, rows)
     errors: list[np.ndarray] = [
         (one.stacked - one.target[:, None]) / (one.target.std() or 1.0) for one in alike
     ]
-    return _least_squares(np.concatenate(errors))
+    return _least_squares(np.concatenate(errors), None, rows)
+
+
+def _trimmed_mean(values: np.ndarray, weights: np.ndarray) -> float:
+    """Return the weighted mean without the share `TRIMMED` of the weight at either end."""
+    if (weights == weights[0]).all():
+        from scipy.stats import trim_mean
+
+        return float(trim_mean(values, TRIMMED))
+    order = np.argsort(values, kind="stable")
+    ends = np.cumsum(weights[order]) / weights.sum()
+    # of the rows on which a bound falls, the part inside
+    inside = np.diff(np.clip(ends, TRIMMED, 1 - TRIMMED), prepend=TRIMMED)
+    return float((values[order] * inside).sum() / inside.sum())
 
 
 def blend_predictions(
@@ -194,7 +225,11 @@ def blended(stacked: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def blend_weights(
-    task: Task, stacked: np.ndarray, target: np.ndarray, common: np.ndarray | None = None
+    task: Task,
+    stacked: np.ndarray,
+    target: np.ndarray,
+    common: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return weights >= 0 of sum 1 with the lowest squared error or log-loss.
 
@@ -203,25 +238,29 @@ def blend_weights(
         stacked: What the components predict.
         target: What is true.
         common: Weights that these are drawn to with the strength `PULL`; None draws to nothing.
+        row_weights: How much each row counts, of mean 1; default all the same.
 
     Shape:
-        stacked: [n, k] or [n, k, c]. target: [n]. common: [k]. returns: [k].
+        stacked: [n, k] or [n, k, c]. target, row_weights: [n]. common: [k]. returns: [k].
     """
     if stacked.shape[1] == 1:
         return np.ones(1)
     kind = task.in_table
     if isinstance(kind, ClassKind):
-        return _most_likely(kind.chances(stacked, target), common)
-    return _least_squares(stacked - target[:, None], common)
+        return _most_likely(kind.chances(stacked, target), common, row_weights)
+    return _least_squares(stacked - target[:, None], common, row_weights)
 
 
-def _most_likely(given: np.ndarray, common: np.ndarray | None = None) -> np.ndarray:
+def _most_likely(
+    given: np.ndarray, common: np.ndarray | None = None, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Return the weights of the mixture with the lowest log-loss, by what each gave, [n, k]."""
     # the log-loss is convex in the weights, and these steps never raise it
     weights = np.full(given.shape[1], 1 / given.shape[1])
+    counted = np.ones(len(given)) if rows is None else rows / rows.mean()
     for _ in range(_MOST_STEPS):
         # the mean over rows of each component's share in the probability
-        updated = weights * (given.T @ (1 / (given @ weights))) / len(given)
+        updated = weights * (given.T @ (counted / (given @ weights))) / len(given)
         if common is not None:
             # as if there were more rows, whose shares are the common weights
             updated = (len(given) * updated + PULL * common) / (len(given) + PULL)
@@ -235,10 +274,14 @@ def _most_likely(given: np.ndarray, common: np.ndarray | None = None) -> np.ndar
 _MOST_STEPS = 200
 
 
-def _least_squares(errors: np.ndarray, common: np.ndarray | None = None) -> np.ndarray:
+def _least_squares(
+    errors: np.ndarray, common: np.ndarray | None = None, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Return the weights of the lowest squared error, by the components' errors, [n, k]."""
     from scipy.optimize import nnls
 
+    if rows is not None:
+        errors = errors * np.sqrt(rows / rows.mean())[:, None]
     # errors, not values: with weights of sum 1 they have no offset, and less is lost in rounding
     count = errors.shape[1]
     scale = np.sqrt((errors**2).sum(0).mean()) or 1.0

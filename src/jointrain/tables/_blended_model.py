@@ -95,6 +95,11 @@ def fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBasel
     """Return a baseline fitted to all rows of a table."""
     encoder = baseline_encoder(name).fit(table.frame, list(table.columns), seed)
     model = fit_baseline(
-        name, encoder.transform(table.frame), table.labels(), list(table.tasks), seed
+        name,
+        encoder.transform(table.frame),
+        table.labels(),
+        list(table.tasks),
+        seed,
+        table.fit_weights(),
     )
     return FittedBaseline(table.tasks, encoder, model)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jointrain.data import effective_rows
 from jointrain.errors import InvalidInputError
 from jointrain.tables._conformal import Residuals
-from jointrain.task import Task
+from jointrain.task import Task, of_mean_one
 
 FEWEST_ROWS = 30
 """With fewer held-out rows a task keeps its probabilities as they are."""
@@ -35,7 +36,12 @@ class Calibration:
 
     @classmethod
     def fit(
-        cls, tasks: Sequence[Task], predictions: Mapping[str, np.ndarray], labels: np.ndarray
+        cls,
+        tasks: Sequence[Task],
+        predictions: Mapping[str, np.ndarray],
+        labels: np.ndarray,
+        weights: np.ndarray | None = None,
+        class_weights: np.ndarray | None = None,
     ) -> Calibration:
         """Return the calibration by predictions of rows that were not trained on.
 
@@ -43,17 +49,23 @@ class Calibration:
             tasks: The tasks.
             predictions: By task, NaN in rows that no network left out.
             labels: NaN where a label is missing.
+            weights: How much each label counts, for intervals; default all the same.
+            class_weights: Likewise for probabilities, which networks were fitted with; default
+                `weights`.
 
         Shape:
-            predictions: as `TableModel.predict`, n rows. labels: [n, t].
+            predictions: as `TableModel.predict`, n rows. labels, weights, class_weights: [n, t].
         """
+        class_weights = weights if class_weights is None else class_weights
         temperatures, residuals = {}, {}
         for index, task in enumerate(tasks):
             predicted, target = predictions[task.name], labels[:, index].astype(np.float64)
             if task.has_classes:
-                temperatures[task.name] = fit_temperature(predicted, target)
+                of_rows = None if class_weights is None else class_weights[:, index]
+                temperatures[task.name] = fit_temperature(predicted, target, of_rows)
             else:
-                found = Residuals.of(predicted, target)
+                of_rows = None if weights is None else weights[:, index]
+                found = Residuals.of(predicted, target, of_rows)
                 if found.rows:
                     residuals[task.name] = found
         return cls(temperatures, residuals)
@@ -91,15 +103,18 @@ def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.nda
     return np.asarray(scaled[:, 1] if probabilities.ndim == 1 else scaled)
 
 
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(
+    probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Return the temperature with the lowest log-loss on held-out rows.
 
     Args:
         probabilities: Of rows that the model was not trained on; NaN for rows that it was.
         labels: Class indices; NaN where missing.
+        weights: How much each row counts; default all the same.
 
     Shape:
-        probabilities: [n] or [n, c]. labels: [n].
+        probabilities: [n] or [n, c]. labels, weights: [n].
 
     Returns:
         1 where there are fewer than `FEWEST_ROWS` rows or one class only, and where temperatures
@@ -113,32 +128,39 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     if len(chosen) < FEWEST_ROWS or len(np.unique(chosen)) < 2:
         return 1.0
     logarithms = _logarithms(probabilities[known])
+    counted = of_mean_one(weights, known)[known]
+    if effective_rows(counted) < FEWEST_ROWS:
+        return 1.0
     part = np.arange(len(chosen)) % _PARTS
     crossed = 0.0
     for index in range(_PARTS):
         rest, own = part != index, part == index
-        factor = _best_factor(logarithms[rest], chosen[rest])
-        crossed += own.sum() * _log_loss(factor, logarithms[own], chosen[own])
-    if crossed / len(chosen) >= _log_loss(1.0, logarithms, chosen):
+        factor = _best_factor(logarithms[rest], chosen[rest], counted[rest])
+        crossed += own.sum() * _log_loss(factor, logarithms[own], chosen[own], counted[own])
+    if crossed / len(chosen) >= _log_loss(1.0, logarithms, chosen, counted):
         return 1.0
-    return 1 / _best_factor(logarithms, chosen)
+    return 1 / _best_factor(logarithms, chosen, counted)
 
 
-def _best_factor(logarithms: np.ndarray, chosen: np.ndarray) -> float:
+def _best_factor(logarithms: np.ndarray, chosen: np.ndarray, weights: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        _log_loss, bounds=_RANGE, args=(logarithms, chosen), method="bounded",
+        _log_loss, bounds=_RANGE, args=(logarithms, chosen, weights), method="bounded",
         options={"xatol": 1e-6},
     )  # fmt: skip
     return float(found.x)
 
 
-def _log_loss(factor: float, logarithms: np.ndarray, chosen: np.ndarray) -> float:
+def _log_loss(
+    factor: float, logarithms: np.ndarray, chosen: np.ndarray, weights: np.ndarray
+) -> float:
+    """Return the sum of the weighted losses over the number of rows; the weights' mean is 1."""
     from scipy.special import logsumexp
 
     scaled = factor * logarithms
-    return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(chosen)), chosen]).mean())
+    losses = logsumexp(scaled, axis=1) - scaled[np.arange(len(chosen)), chosen]
+    return float((weights * losses).mean())
 
 
 def _logarithms(probabilities: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from jointrain.data import effective_rows
 from jointrain.system.stored_files import DamagedError
 
 LARGEST_SAMPLE = 1000
@@ -25,7 +26,7 @@ class Residuals:
     their size, so theirs are differences of logarithms. All others are plain differences.
 
     Args:
-        rows: How many rows there were.
+        rows: How many rows there were; where rows weigh, how many of equal weight tell as much.
         errors: Label minus prediction on the scale, ascending; of more than `LARGEST_SAMPLE` only
             those of equally spaced ranks, the first and the last among them.
         scale: ``linear`` (default) or ``log``.
@@ -42,15 +43,19 @@ class Residuals:
     lowest: float | None = None
 
     @classmethod
-    def of(cls, predicted: np.ndarray, labels: np.ndarray) -> Residuals:
+    def of(
+        cls, predicted: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+    ) -> Residuals:
         """Return the residuals of predictions on held-out rows.
 
         Args:
             predicted: Predictions; NaN in rows that no network left out.
             labels: NaN where one is missing. Those without a prediction still tell the scale.
+            weights: How much each row counts; default all the same. Errors are then those at
+                equally spaced weighted quantiles, as many as there are effective rows.
 
         Shape:
-            predicted, labels: [n].
+            predicted, labels, weights: [n].
         """
         known = labels[np.isfinite(labels)].astype(np.float64)
         lowest = float(known.min()) if len(known) and known.min() >= 0 else None
@@ -60,10 +65,13 @@ class Residuals:
             scale = "log" if high >= LOG_FROM * low else "linear"
         both = np.isfinite(predicted) & np.isfinite(labels)
         empty = cls(0, np.zeros(0), scale, lowest)
-        errors = np.sort(
-            empty._scaled(labels[both].astype(np.float64))
-            - empty._scaled(predicted[both].astype(np.float64))
+        errors = empty._scaled(labels[both].astype(np.float64)) - empty._scaled(
+            predicted[both].astype(np.float64)
         )
+        order = np.argsort(errors, kind="stable")
+        errors = errors[order]
+        if weights is not None and len(errors):
+            errors = _equally_weighted(errors, weights[both][order])
         return cls(len(errors), errors[_kept_ranks(len(errors)) - 1], scale, lowest)
 
     def check(self) -> None:
@@ -114,6 +122,18 @@ class Residuals:
         if self.scale == "linear" or self.lowest is None:
             return values
         return np.asarray(np.log(np.maximum(values, self.lowest)))
+
+
+def _equally_weighted(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return errors of equal weight in place of weighted ones, both ascending.
+
+    Those at the quantiles (i - 1/2) / m, m being the effective number of rows: with equal weights,
+    the errors themselves.
+    """
+    ends = np.cumsum(weights / weights.max())
+    count = int(effective_rows(weights) + 1e-9)
+    wanted = (np.arange(count) + 0.5) / count * ends[-1]
+    return np.asarray(errors[np.minimum(np.searchsorted(ends, wanted), len(errors) - 1)])
 
 
 def _kept_ranks(rows: int) -> np.ndarray:

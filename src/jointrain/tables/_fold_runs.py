@@ -26,6 +26,7 @@ from jointrain.data import (
     SupervisedTable,
     TableEncoder,
     TensorData,
+    effective_rows,
     query_numbers,
     validation_halves,
 )
@@ -177,6 +178,9 @@ def table_digest(table: SupervisedTable) -> str:
         [[column.name, column.kind] for column in table.columns],
         [None if ids is None else array_digest(ids) for ids in (table.groups, table.time)],
     ]
+    if table.weights is not None or table.class_weights:
+        weights = None if table.weights is None else array_digest(table.weights)
+        said.append([weights, dict(table.class_weights)])
     return hashlib.sha256(buffer.getvalue() + json.dumps(said).encode()).hexdigest()
 
 
@@ -256,7 +260,9 @@ class _EncodedFold:
         self.labels = table.labels()
         self._queries = query_numbers(table.frame, table.tasks)
         self.train_labels = self.labels[fold.train]
-        self.scaling = target_scaling(self.train_labels, self.tasks)
+        self.weights = table.fit_weights(fold.train)
+        of_train = None if self.weights is None else self.weights[fold.train]
+        self.scaling = target_scaling(self.train_labels, self.tasks, of_train)
         self._inputs: dict[int | None, TensorData] = {}
         self._plain: dict[bool, np.ndarray] = {}
         self._splits: dict[object, list[_Split]] = {}
@@ -272,7 +278,9 @@ class _EncodedFold:
             table, rows = self.table, self.fold.train
             encoder = TableEncoder(bins).fit(table.frame[rows], list(table.columns), self.fold.seed)
             inputs = torch.from_numpy(encoder.transform(table.frame))
-            self._inputs[bins] = make_data(inputs, self.labels, self.tasks, self.scaling)
+            self._inputs[bins] = make_data(
+                inputs, self.labels, self.tasks, self.scaling, self.weights
+            )
         return self._inputs[bins]
 
     def plain(self, baseline: str) -> np.ndarray:
@@ -380,7 +388,13 @@ class _EncodedFold:
 
         def predict(rows: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
             return predict_with_baseline(
-                name, inputs[rows], self.labels[rows], inputs[wanted], self.tasks, fold.seed
+                name,
+                inputs[rows],
+                self.labels[rows],
+                inputs[wanted],
+                self.tasks,
+                fold.seed,
+                None if self.weights is None else self.weights[rows],
             )
 
         splits = self.split_rows(reference)
@@ -402,7 +416,8 @@ class _EncodedFold:
     ) -> TableFoldResult:
         """Return the measured result."""
         fold = self.fold
-        rows = measured_rows(name, self.tasks, test, self.labels, fold, self._queries)
+        weights = self.table.weights
+        rows = measured_rows(name, self.tasks, test, self.labels, fold, self._queries, weights)
         inner_rows, inner_predictions = inner.mean()
         small = {task: values.astype(np.float32) for task, values in test.items()}
         return TableFoldResult(
@@ -460,16 +475,27 @@ def measured_rows(
     labels: np.ndarray,
     fold: Fold,
     queries: Mapping[str, np.ndarray],
+    weights: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Return rows of the result table: the metrics of predictions of the test rows.
 
+    Where rows weigh, they are counted by their effective number.
+
     Shape:
-        labels: [n, t] of all rows, NaN where one is missing. queries: of all rows, as
-        `query_numbers`.
+        labels, weights: [n, t] of all rows, labels NaN where one is missing. queries: of all rows,
+        as `query_numbers`.
     """
     known = np.isfinite(labels)
+    of_test = None if weights is None else weights[fold.test]
     tested = {column: numbers[fold.test] for column, numbers in queries.items()}
-    metrics = evaluate_predictions(tasks, predictions, labels[fold.test], tested)
+    metrics = evaluate_predictions(tasks, predictions, labels[fold.test], tested, of_test)
+
+    def count(rows: np.ndarray, index: int) -> int:
+        labelled = rows[known[rows, index]]
+        if weights is None:
+            return len(labelled)
+        return round(effective_rows(weights[labelled, index]))
+
     return [
         {
             "recipe": name,
@@ -479,8 +505,8 @@ def measured_rows(
             "seed": fold.seed,
             "value": value,
             # of labels, not of rows: their ratio is what the test corrects its variance by
-            "train_rows": int(known[fold.train, index].sum()),
-            "test_rows": int(known[fold.test, index].sum()),
+            "train_rows": count(fold.train, index),
+            "test_rows": count(fold.test, index),
         }
         for index, task in enumerate(tasks)
         for metric, value in metrics[task.name].items()

@@ -137,6 +137,7 @@ def column_importance(
     repeats: int = 5,
     rows: int = 2000,
     seed: int = 0,
+    weights: np.ndarray | None = None,
 ) -> ColumnImportance:
     """Measure the importance of columns on rows that the model was not fitted to.
 
@@ -147,6 +148,7 @@ def column_importance(
         repeats: Permutations of each column; default 5.
         rows: Rows that are drawn from the frame at most; default 2000.
         seed: Seed of the drawing and the permutations.
+        weights: How much each label counts in metrics, [n, t]; default all the same.
 
     Raises:
         InvalidInputError: A number is below 1, or a column is missing or no feature.
@@ -158,7 +160,8 @@ def column_importance(
     table = model.conformed(frame, [task.name for task in tasks])
     _check(repeats, rows)
     random = np.random.default_rng(seed)
-    table = table[_drawn(table.height, rows, random)]
+    drawn = _drawn(table.height, rows, random)
+    table = table[drawn]
     labels = encode_targets(table, list(tasks))
 
     def permuted(column: str, orders: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -173,6 +176,7 @@ def column_importance(
         permuted,
         repeats,
         random,
+        None if weights is None else weights[drawn],
     )
 
 
@@ -264,6 +268,7 @@ def unseen_column_importance(
         permuted,
         repeats,
         random,
+        None if table.weights is None else table.weights[drawn][:, kept],
     )
 
 
@@ -287,6 +292,7 @@ def _measure(
     permuted: Callable[[str, np.ndarray], Mapping[str, np.ndarray]],
     repeats: int,
     random: np.random.Generator,
+    weights: np.ndarray | None,
 ) -> ColumnImportance:
     """Return the importance of columns.
 
@@ -299,9 +305,10 @@ def _measure(
             predictions of repeats * n rows.
         repeats: Permutations of each column.
         random: Source of the permutations.
+        weights: [n, t]; None for equal ones.
     """
     scored = {
-        task.name: (metric, labels[:, index])
+        task.name: (metric, labels[:, index], None if weights is None else weights[:, index])
         for index, task in enumerate(tasks)
         # rows that are drawn leave little of a query
         for metric in [one for one in task.metrics or () if one.query is None][:1]
@@ -311,43 +318,59 @@ def _measure(
     increase = {name: np.full(len(columns), np.nan) for name in scored}
     error = {name: np.full(len(columns), np.nan) for name in scored}
     losses = {
-        name: _losses(metric, base[name], target, group)
-        for name, (metric, target) in scored.items()
+        name: _losses(metric, base[name], target, group, of_rows)
+        for name, (metric, target, of_rows) in scored.items()
     }
     for index, column in enumerate(columns):
         orders = np.stack([random.permutation(count) for _ in range(repeats)])
         predictions = permuted(column, orders)
-        for name, (metric, target) in scored.items():
+        for name, (metric, target, of_rows) in scored.items():
             of_repeats = predictions[name].reshape(repeats, count, *predictions[name].shape[1:])
-            first = _losses(metric, of_repeats[0], target, group) - losses[name]
+            first = _losses(metric, of_repeats[0], target, group, of_rows) - losses[name]
             # metrics cost more than networks: the jackknife is made for the first repeat only
             others = [
-                _loss(metric, one, target, np.isfinite(target)) - losses[name][0]
+                _loss(metric, one, target, np.isfinite(target), of_rows) - losses[name][0]
                 for one in of_repeats[1:]
             ]
             change = np.array([first[0], *others])
             increase[name][index] = change.mean()
-            of_rows = (_GROUPS - 1) * first[1:].var()
-            of_orders = change.var(ddof=1) / repeats if repeats > 1 else 0.0
-            error[name][index] = math.sqrt(of_rows + of_orders)
-    names = {name: metric.name for name, (metric, _) in scored.items()}
+            by_rows = (_GROUPS - 1) * first[1:].var()
+            by_orders = change.var(ddof=1) / repeats if repeats > 1 else 0.0
+            error[name][index] = math.sqrt(by_rows + by_orders)
+    names = {name: metric.name for name, (metric, *_) in scored.items()}
     return ColumnImportance(names, tuple(columns), increase, error, count)
 
 
 def _losses(
-    metric: Metric, prediction: np.ndarray, target: np.ndarray, group: np.ndarray
+    metric: Metric,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    group: np.ndarray,
+    weights: np.ndarray | None,
 ) -> np.ndarray:
     """Return the loss of all rows, and without each group of rows in turn."""
     known = np.isfinite(target)
     return np.array(
-        [_loss(metric, prediction, target, known & (group != g)) for g in range(-1, _GROUPS)]
+        [
+            _loss(metric, prediction, target, known & (group != g), weights)
+            for g in range(-1, _GROUPS)
+        ]
     )
 
 
-def _loss(metric: Metric, prediction: np.ndarray, target: np.ndarray, rows: np.ndarray) -> float:
+def _loss(
+    metric: Metric,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    rows: np.ndarray,
+    weights: np.ndarray | None,
+) -> float:
     """Return the metric of some rows, its negative if higher is better."""
     found = compute_metrics(
-        (metric,), torch.from_numpy(prediction[rows]), torch.from_numpy(target[rows])
+        (metric,),
+        torch.from_numpy(prediction[rows]),
+        torch.from_numpy(target[rows]),
+        None if weights is None else torch.from_numpy(weights[rows]),
     )[metric.name]
     return -found if metric.higher_is_better else found
 

@@ -43,4 +43,5 @@ def sample_rows(table: SupervisedTable, count: int, seed: int) -> SupervisedTabl
         frame=table.frame.filter(pl.Series(chosen)),
         groups=None if table.groups is None else table.groups[chosen],
         time=None if table.time is None else table.time[chosen],
+        weights=None if table.weights is None else table.weights[chosen],
     )

@@ -22,13 +22,15 @@ from jointrain.data import (
     TensorData,
     as_table,
     check_target_scale,
+    checked_row_weights,
     encode_targets,
     outer_folds,
     query_columns,
     query_numbers,
+    read_row_weights,
     validation_split,
 )
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import Members, Recipe, gradient_weights, rounds, size_weights
 from jointrain.networks import Network
 from jointrain.tables._calibration import Calibration, scale_probabilities
@@ -143,16 +145,26 @@ class TablePredictor(ABC):
                 add(f"{task.name}={label}", "probability", probabilities[:, index])
         return pl.DataFrame(columns)
 
-    def evaluate(self, frame: Any) -> dict[str, dict[str, float]]:
+    def evaluate(
+        self, frame: Any, weights: str | Sequence[float] | np.ndarray | None = None
+    ) -> dict[str, dict[str, float]]:
         """Return each task's metrics over the rows of `frame` that have its label.
 
+        Args:
+            frame: A table with the feature and target columns.
+            weights: How much each row counts: a column of the frame by its name, [n], or [n, t];
+                default all the same.
+
         Raises:
-            InvalidInputError: A feature or target column is missing or of another type.
+            InvalidInputError: A feature or target column is missing or of another type, or a weight
+                is not a number of 0 or more.
         """
         tasks = self.predicted_tasks
         table = self.conformed(frame, [*(task.name for task in tasks), *query_columns(tasks)])
         labels = encode_targets(table, list(tasks))
-        return evaluate_predictions(tasks, self.predict(table), labels, query_numbers(table, tasks))
+        of_rows = None if weights is None else _given_weights(weights, table, len(tasks))
+        queries = query_numbers(table, tasks)
+        return evaluate_predictions(tasks, self.predict(table), labels, queries, of_rows)
 
     def conformed(self, frame: Any, others: Sequence[str] = ()) -> pl.DataFrame:
         """Return a table with the types that the features had in training, and the named columns.
@@ -228,6 +240,28 @@ class TableModel(TablePredictor):
         )
 
 
+def _given_weights(
+    given: str | Sequence[float] | np.ndarray, table: pl.DataFrame, tasks: int
+) -> np.ndarray:
+    """Return the weights of rows, [n, t]."""
+    if isinstance(given, str):
+        if given not in table.columns:
+            raise InvalidInputError(
+                f"there is no column {given!r} of weights{closest(given, table.columns)}"
+            )
+        weights = read_row_weights(table[given])
+    else:
+        weights = checked_row_weights(np.asarray(given, dtype=np.float64), "`weights`")
+    if weights.shape == (len(table),):
+        weights = np.repeat(weights[:, None], tasks, axis=1)
+    if weights.shape != (len(table), tasks):
+        raise InvalidInputError(
+            f"`weights` must be one number a row, [{len(table)}], or one for each task, got shape "
+            f"{list(weights.shape)}"
+        )
+    return weights
+
+
 def checked_predictions(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return predictions of which each is a number.
 
@@ -244,11 +278,13 @@ def checked_predictions(predictions: Mapping[str, np.ndarray]) -> dict[str, np.n
     return dict(predictions)
 
 
-def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple[float, float]]:
+def target_scaling(
+    labels: np.ndarray, tasks: Sequence[Task], weights: np.ndarray | None = None
+) -> dict[str, tuple[float, float]]:
     """Return mean and standard deviation of each regression target; 1 for a constant one.
 
     Shape:
-        labels: [n, t], NaN where a label is missing.
+        labels, weights: [n, t], labels NaN where one is missing.
 
     Raises:
         InvalidInputError: Values are too large or too close for double precision.
@@ -258,7 +294,8 @@ def target_scaling(labels: np.ndarray, tasks: Sequence[Task]) -> dict[str, tuple
         if not task.has_classes:
             values = labels[:, index].astype(np.float64)
             check_target_scale(task.name, values)
-            found = task.in_table.scaling(values)
+            of_rows = None if weights is None else weights[:, index]
+            found = task.in_table.scaling(values, of_rows)
             if found is not None:
                 scaling[task.name] = found
     return scaling
@@ -269,11 +306,12 @@ def make_data(
     labels: np.ndarray,
     tasks: Sequence[Task],
     scaling: Mapping[str, tuple[float, float]],
+    weights: np.ndarray | None = None,
 ) -> TensorData:
-    """Return tensors to train on: inputs, standardised values and class indices.
+    """Return tensors to train on: inputs, standardised values, class indices and weights.
 
     Shape:
-        inputs: [n, d]. labels: [n, t], NaN where a label is missing.
+        inputs: [n, d]. labels, weights: [n, t], labels NaN where one is missing.
     """
     targets = {}
     for index, task in enumerate(tasks):
@@ -281,7 +319,12 @@ def make_data(
             labels[:, index].astype(np.float64), scaling.get(task.name, (0.0, 1.0))
         )
         targets[task.name] = torch.from_numpy(values.astype(np.float32))
-    return TensorData(inputs, targets)
+    if weights is None:
+        return TensorData(inputs, targets)
+    of_rows = [torch.from_numpy(np.ascontiguousarray(column)) for column in weights.T]
+    return TensorData(
+        inputs, targets, {task.name: of_rows[index] for index, task in enumerate(tasks)}
+    )
 
 
 def inner_splits(
@@ -607,18 +650,20 @@ def evaluate_predictions(
     predictions: Mapping[str, np.ndarray],
     labels: np.ndarray,
     queries: Mapping[str, np.ndarray],
+    weights: np.ndarray | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return each task's metrics over its labelled rows, by task and metric name.
 
     Shape:
-        predictions: as `TableModel.predict`. labels: [n, t], NaN where a label is missing. queries:
-        as `query_numbers`, [n] each.
+        predictions: as `TableModel.predict`. labels, weights: [n, t], labels NaN where one is
+        missing. queries: as `query_numbers`, [n] each.
     """
     of_rows = {name: torch.from_numpy(numbers) for name, numbers in queries.items()}
     return {
         task.name: task.evaluate(
             torch.from_numpy(np.asarray(predictions[task.name], dtype=np.float64)),
             torch.from_numpy(labels[:, index].astype(np.float64)),
+            None if weights is None else torch.from_numpy(weights[:, index].astype(np.float64)),
             queries=of_rows,
         )
         for index, task in enumerate(tasks)
@@ -657,8 +702,10 @@ def fit_table(
     recipe.groups(names)
     recipe.auxiliary_among(names)
     encoder = TableEncoder(recipe.bins).fit(table.frame, list(table.columns), seed)
-    scaling = target_scaling(labels, tasks)
-    data = make_data(torch.from_numpy(encoder.transform(table.frame)), labels, tasks, scaling)
+    weights = table.fit_weights()
+    scaling = target_scaling(labels, tasks, weights)
+    inputs = torch.from_numpy(encoder.transform(table.frame))
+    data = make_data(inputs, labels, tasks, scaling, weights)
     splits = inner_splits(recipe, labels, tasks, seed, table.groups, table.time)
     parts = fit_parts(
         recipe,
@@ -673,7 +720,13 @@ def fit_table(
     predicted = [task for task in tasks if task.name not in recipe.auxiliary]
     unseen = predict_unseen(parts, splits, predicted, scaling, data.inputs)
     kept = [names.index(task.name) for task in predicted]
-    calibration = Calibration.fit(predicted, unseen, labels[:, kept])
+    calibration = Calibration.fit(
+        predicted,
+        unseen,
+        labels[:, kept],
+        None if table.weights is None else table.weights[:, kept],
+        None if weights is None else weights[:, kept],
+    )
     return TableModel(
         tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration, table.schema
     )

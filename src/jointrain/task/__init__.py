@@ -1,6 +1,14 @@
 """Tasks: one thing to predict. A kind of task is one file."""
 
-from jointrain.task._kind import IGNORED, ClassKind, Label, TableTaskKind, TaskKind, present_labels
+from jointrain.task._kind import (
+    IGNORED,
+    ClassKind,
+    Label,
+    TableTaskKind,
+    TaskKind,
+    of_mean_one,
+    present_labels,
+)
 from jointrain.task._kinds import KINDS, TABLE_KINDS
 from jointrain.task._metric_choice import check_metric, metric_names
 from jointrain.task._offered_metrics import OfferedMetric
@@ -22,5 +30,6 @@ __all__ = [
     "TaskKind",
     "check_metric",
     "metric_names",
+    "of_mean_one",
     "present_labels",
 ]

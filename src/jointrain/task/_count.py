@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import REGRESSION_METRICS, Metric, mean_over_rows
-from jointrain.task._kind import NumberKind, as_vector, filled_labels
+from jointrain.task._kind import NumberKind, as_vector, filled_labels, of_mean_one
 from jointrain.task._offered_metrics import OF_NUMBERS, mean_absolute_error
 from jointrain.task._stacked_loss import StackedLoss
 
@@ -105,9 +105,13 @@ class Count(NumberKind):
                 "counts are whole numbers of 0 or more: mend the label, or make it regression"
             )
 
-    def scaling(self, labels: np.ndarray) -> tuple[float, float]:
+    def scaling(self, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
         """Return 0 and the mean; 1 where all are 0."""
-        return 0.0, float(np.nanmean(labels)) or 1.0
+        if weights is None:
+            return 0.0, float(np.nanmean(labels)) or 1.0
+        known = np.isfinite(labels)
+        counted = of_mean_one(weights, known)
+        return 0.0, float(np.average(labels[known], weights=counted[known])) or 1.0
 
     def check_constant(self, constant: np.ndarray) -> str | None:
         """Return what is wrong with a rate."""

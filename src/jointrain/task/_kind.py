@@ -210,10 +210,14 @@ class TableTaskKind(TaskKind):
         """Return what the user may want to know of the classes, None for nothing."""
         return None
 
-    def scaling(self, labels: np.ndarray) -> tuple[float, float] | None:  # noqa: ARG002
+    def scaling(
+        self,
+        labels: np.ndarray,  # noqa: ARG002
+        weights: np.ndarray | None = None,  # noqa: ARG002
+    ) -> tuple[float, float] | None:
         """Return what is subtracted from labels, [n], and what they are then divided by.
 
-        None if networks are trained on the labels as they are.
+        None if networks are trained on the labels as they are. Rows count by their weights, [n].
         """
         return None
 
@@ -223,15 +227,18 @@ class TableTaskKind(TaskKind):
         return np.asarray((labels - mean) / deviation)
 
     @abstractmethod
-    def constant(self, labels: np.ndarray) -> np.ndarray:
-        """Return what a constant predicts by labels, [n]: [1], or [c] of classes."""
+    def constant(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return what a constant predicts by labels and weights, [n]: [1], or [c] of classes."""
 
     @abstractmethod
-    def constants_without(self, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def constants_without(
+        self, labels: np.ndarray, rows: np.ndarray, weights: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return what a constant predicts of each row by the labels of all the others.
 
         Shape:
-            labels: [n], NaN where one is missing. rows: [m]. returns: [m, 1], or [m, c].
+            labels: [n], NaN where one is missing. rows: [m]. weights: [n]. returns: [m, 1], or
+            [m, c].
         """
 
     @abstractmethod
@@ -260,16 +267,22 @@ class NumberKind(TableTaskKind):
         """Return the target as a vector."""
         return as_vector(target)
 
-    def constant(self, labels: np.ndarray) -> np.ndarray:
+    def constant(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Return the mean, [1]."""
+        if weights is not None:
+            return np.array([float(np.average(labels.astype(np.float64), weights=weights))])
         return np.array([float(labels.mean(dtype=np.float64))])
 
-    def constants_without(self, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def constants_without(
+        self, labels: np.ndarray, rows: np.ndarray, weights: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the mean of the others, [m, 1]."""
         known = np.isfinite(labels)
-        count, own = int(known.sum()), known[rows].astype(np.float64)
-        others = np.maximum(count - own, 1)
-        left = (labels[known].sum() - own * np.nan_to_num(labels[rows])) / others
+        counted = np.where(known, of_mean_one(weights, known), 0.0)
+        own = counted[rows]
+        others = counted.sum() - own
+        total = (counted[known] * labels[known]).sum()
+        left = (total - own * np.nan_to_num(labels[rows])) / np.where(others > 1e-9, others, 1.0)
         return np.asarray(left[:, None])
 
     def from_columns(self, values: np.ndarray) -> np.ndarray:
@@ -332,19 +345,24 @@ class ClassKind(TableTaskKind):
         """Return a place for the probability of each class."""
         return (len(self.task.classes),)
 
-    def constant(self, labels: np.ndarray) -> np.ndarray:
+    def constant(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Return the shares of the classes, [c], each counted once more than it occurs."""
         # add-one smoothing, so that a class absent from the rows does not cost infinite loss
-        counts = np.bincount(labels.astype(np.int64), minlength=len(self.task.classes)) + 1.0
+        counted = of_mean_one(weights, np.ones(len(labels), dtype=bool))
+        count = len(self.task.classes)
+        counts = np.bincount(labels.astype(np.int64), counted, minlength=count) + 1.0
         return np.asarray(counts / counts.sum())
 
-    def constants_without(self, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def constants_without(
+        self, labels: np.ndarray, rows: np.ndarray, weights: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the shares among the others, [m, c]."""
         count = len(self.task.classes)
         known = np.isfinite(labels)
+        counted = of_mean_one(weights, known)
         hit = labels[rows, None] == np.arange(count)
-        counts = np.bincount(labels[known].astype(np.int64), minlength=count) + 1.0
-        left = counts - hit
+        counts = np.bincount(labels[known].astype(np.int64), counted[known], minlength=count) + 1.0
+        left = counts - hit * counted[rows, None]
         return np.asarray(left / left.sum(1, keepdims=True))
 
     def from_columns(self, values: np.ndarray) -> np.ndarray:
@@ -392,6 +410,18 @@ def check_fixed_size(kind: str, name: str, size: int | None, needed: int) -> Non
         raise InvalidInputError(
             f"{kind} task {name!r} has {needed} outputs, not {size}; leave size out"
         )
+
+
+def of_mean_one(weights: np.ndarray | None, counted: np.ndarray) -> np.ndarray:
+    """Return weights, [n], over their mean over the rows that count, [n] of bool; 1 for None."""
+    if weights is None:
+        return np.ones(len(counted))
+    largest = weights[counted].max(initial=0.0)
+    if not largest > 0:
+        return np.ones(len(counted))
+    # by the largest first: a sum of huge weights is infinite
+    scaled = weights / largest
+    return np.asarray(scaled / scaled[counted].mean())
 
 
 def present_labels(target: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from jointrain.metrics import REGRESSION_METRICS, Metric
-from jointrain.task._kind import NumberKind, filled_labels
+from jointrain.task._kind import NumberKind, filled_labels, of_mean_one
 from jointrain.task._offered_metrics import OF_NUMBERS
 from jointrain.task._stacked_loss import StackedLoss
 
@@ -70,10 +70,16 @@ class Regression(NumberKind):
         filled = torch.where(missing, values.detach(), target.to(values.dtype))
         return functional.mse_loss(values, filled, reduction="none")
 
-    def scaling(self, labels: np.ndarray) -> tuple[float, float]:
+    def scaling(self, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
         """Return mean and standard deviation; 1 for a constant."""
-        deviation = float(np.nanstd(labels))
-        mean = float(np.nanmean(labels))
+        if weights is None:
+            deviation = float(np.nanstd(labels))
+            mean = float(np.nanmean(labels))
+        else:
+            known = np.isfinite(labels)
+            values, counted = labels[known], of_mean_one(weights, known)[known]
+            mean = float(np.average(values, weights=counted))
+            deviation = float(np.sqrt(np.average((values - mean) ** 2, weights=counted)))
         # equal values have a deviation of rounding errors
         varies = deviation > 1e-12 * abs(mean)
         return mean, deviation if varies else 1.0

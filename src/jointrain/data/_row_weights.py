@@ -1,0 +1,194 @@
+"""Weights of a table's rows and classes: read from a column, checked, and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from jointrain.data._type_words import type_in_words
+from jointrain.errors import InvalidInputError, closest
+from jointrain.task import Task
+
+ClassWeights = Literal["balanced"] | Mapping[Any, Any]
+"""``balanced``, or weights by class, or either of them by target."""
+
+ResolvedWeights = Mapping[str, "Literal['balanced'] | tuple[float, ...]"]
+"""For each target that has class weights: ``balanced``, or the weight of each class in order."""
+
+
+def read_row_weights(column: pl.Series) -> np.ndarray:
+    """Return the weights of a column's rows, [n] of float64.
+
+    Raises:
+        InvalidInputError: A weight is no number, missing, negative or infinite, or all are 0; the
+            row is counted from 1.
+    """
+    name, dtype = column.name, column.dtype
+    if not dtype.is_numeric():
+        found = type_in_words(dtype)
+        example = "" if column.null_count() == len(column) else f" such as {column.drop_nulls()[0]}"
+        raise InvalidInputError(
+            f"row-weight column {name!r} holds {found}{example}; weights are numbers of 0 or more"
+        )
+    return checked_row_weights(column.cast(pl.Float64).to_numpy(), f"row-weight column {name!r}")
+
+
+def checked_row_weights(weights: np.ndarray, what: str) -> np.ndarray:
+    """Return weights that are finite and not negative, and not all 0.
+
+    Args:
+        weights: [n] or [n, t].
+        what: What they are called in the message.
+
+    Raises:
+        InvalidInputError: They are not such.
+    """
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        place = np.argwhere(wrong)[0]
+        value = weights[tuple(place)]
+        raise InvalidInputError(
+            f"{what} {'is empty or not a number' if np.isnan(value) else f'holds {value:g}'} in "
+            f"row {place[0] + 1}; weights are finite numbers of 0 or more"
+        )
+    if not (weights > 0).any():
+        raise InvalidInputError(
+            f"{what} is zero: a weight of 0 in every row; give some a weight above 0"
+        )
+    return weights
+
+
+def check_weighted_labels(tasks: Sequence[Task], labels: np.ndarray, weights: np.ndarray) -> None:
+    """Refuse weights that are 0 in all rows of a target, or of a class.
+
+    Shape:
+        labels: [n, t], NaN where one is missing. weights: [n, t].
+
+    Raises:
+        InvalidInputError: They are; the class is named.
+    """
+    for index, task in enumerate(tasks):
+        known = np.isfinite(labels[:, index])
+        counted = labels[known & (weights[:, index] > 0), index]
+        if known.any() and not len(counted):
+            raise InvalidInputError(
+                f"all rows that have a label of {task.name!r} have weight 0; give some a weight "
+                "above 0, or leave the target out"
+            )
+        for code in range(len(task.classes)):
+            if (labels[:, index] == code).any() and not (counted == code).any():
+                raise InvalidInputError(
+                    f"all rows of class {task.classes[code]!r} of {task.name!r} have weight 0; "
+                    "give some a weight above 0, or empty their labels"
+                )
+
+
+def resolve_class_weights(given: ClassWeights | None, tasks: Sequence[Task]) -> ResolvedWeights:
+    """Return what `given` says of each target that has classes.
+
+    Args:
+        given: ``balanced`` for all targets with classes; weights by class, for all targets that
+            have the class, or by ``target:class``, others being 1; or either of these by target.
+        tasks: The targets.
+
+    Raises:
+        InvalidInputError: It is of another form, names what is no class, or a weight is not a
+            number above 0.
+    """
+    if given is None or (isinstance(given, Mapping) and not given):
+        return {}
+    with_classes = [task for task in tasks if task.has_classes]
+    if not with_classes:
+        raise InvalidInputError("class weights are for targets with classes, and there is none")
+    if given == "balanced":
+        return {task.name: "balanced" for task in with_classes}
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(
+            f"class weights must be 'balanced' or a number for each class, got {given!r}"
+        )
+    names = {task.name: task for task in tasks}
+    if all(name in names for name in given) and any(
+        isinstance(of_one, Mapping) or of_one == "balanced" for of_one in given.values()
+    ):
+        found: dict[str, Any] = {}
+        for name, of_one in given.items():
+            found |= resolve_class_weights(of_one, [names[name]])
+        return found
+    return _by_class(given, with_classes)
+
+
+def _by_class(given: Mapping[Any, Any], tasks: Sequence[Task]) -> ResolvedWeights:
+    """Return the weights of the classes of the targets that have one of the named classes.
+
+    A class may be named ``target:class`` where others have classes of the same name.
+    """
+    by_text = {str(label): weight for label, weight in given.items()}
+    known = {str(label) for task in tasks for label in task.classes}
+    known |= {f"{task.name}:{label}" for task in tasks for label in task.classes}
+    for label, weight in by_text.items():
+        if label not in known:
+            raise InvalidInputError(
+                f"class weights name {label!r}, which is no class of a target"
+                f"{closest(label, known)}"
+            )
+        if not isinstance(weight, (int, float, np.number)) or not 0 < float(weight) < np.inf:
+            raise InvalidInputError(
+                f"the weight of class {label!r} must be a number above 0, got {weight!r}"
+            )
+
+    def of_class(task: Task, label: object) -> float | None:
+        own = by_text.get(f"{task.name}:{label}", by_text.get(str(label)))
+        return None if own is None else float(own)
+
+    found = {task.name: [of_class(task, label) for label in task.classes] for task in tasks}
+    return {
+        name: tuple(1.0 if weight is None else weight for weight in weights)
+        for name, weights in found.items()
+        if any(weight is not None for weight in weights)
+    }
+
+
+def class_factors(
+    labels: np.ndarray,
+    weights: np.ndarray | None,
+    rule: Literal["balanced"] | tuple[float, ...],
+    classes: int,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return what the weight of each row of a target is multiplied by, [n]; 1 without a label.
+
+    Args:
+        labels: Class indices, [n], NaN where one is missing.
+        weights: Of the rows, [n]; None for equal ones.
+        rule: The weight of each class, or ``balanced``: W / (c W_k) for class k of the c classes
+            that occur, W being sums of weights, as in scikit-learn's ``class_weight``.
+        classes: Number of classes.
+        rows: Whose classes are counted; default all.
+    """
+    known = np.isfinite(labels)
+    codes = np.where(known, labels, 0).astype(np.int64)
+    if rule == "balanced":
+        counted = known.astype(np.float64) if weights is None else np.where(known, weights, 0.0)
+        chosen = slice(None) if rows is None else rows
+        sums = np.bincount(codes[chosen], counted[chosen], minlength=classes)
+        there = sums > 0
+        factors = np.ones(classes)
+        factors[there] = sums.sum() / (there.sum() * sums[there])
+    else:
+        factors = np.array(rule)
+    return np.where(known, factors[codes], 1.0)
+
+
+def effective_rows(weights: np.ndarray) -> float:
+    """Return how many rows of equal weight tell as much as these, [n]: (sum w)^2 / sum w^2.
+
+    Source: Kish, "Survey Sampling", 1965, section 11.7.
+    """
+    largest = weights.max(initial=0.0)
+    if not largest > 0:
+        return 0.0
+    scaled = weights / largest
+    return float(scaled.sum() ** 2 / (scaled**2).sum())
