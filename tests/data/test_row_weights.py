@@ -92,6 +92,14 @@ def test_a_column_of_weights_has_no_other_role(other):
         prepare(row_weight="v")
 
 
+def test_metrics_that_take_no_weights_are_refused_before_training():
+    with pytest.raises(InvalidInputError, match="of 'sold' takes no weights of rows; leave out"):
+        SupervisedTable.prepare(
+            frame(q=[0, 1] * 6), ["y", "sold"], row_weight="w", query_column="q",
+            metrics={"sold": "group-auc"},
+        )  # fmt: skip
+
+
 # --- classes -----------------------------------------------------------------------------------
 
 

@@ -217,7 +217,7 @@ def test_folds_are_measured_by_weights_and_counted_by_effective_rows():
     weights = random.random((40, 2))
     fold = Fold(0, 0, np.arange(25), np.arange(25, 40))
     predictions = {"price": random.normal(size=15), "sold": random.random(15)}
-    rows = measured_rows("it", (PRICE, SOLD), predictions, labels, fold, weights)
+    rows = measured_rows("it", (PRICE, SOLD), predictions, labels, fold, {}, weights)
     found = {(row["task"], row["metric"]): row for row in rows}
     test = slice(25, 40)
     assert found["price", "RMSE"]["value"] == pytest.approx(

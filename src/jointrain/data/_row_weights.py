@@ -61,6 +61,21 @@ def checked_row_weights(weights: np.ndarray, what: str) -> np.ndarray:
     return weights
 
 
+def check_weighted_metrics(tasks: Sequence[Task]) -> None:
+    """Refuse metrics that take no weights of rows, before anything is trained.
+
+    Raises:
+        InvalidInputError: One takes none.
+    """
+    for task in tasks:
+        for metric in task.metrics or ():
+            if not metric.takes_weights:
+                raise InvalidInputError(
+                    f"metric {metric.name!r} of {task.name!r} takes no weights of rows; leave out "
+                    "the metric or the weights"
+                )
+
+
 def check_weighted_labels(tasks: Sequence[Task], labels: np.ndarray, weights: np.ndarray) -> None:
     """Refuse weights that are 0 in all rows of a target, or of a class.
 

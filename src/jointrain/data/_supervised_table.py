@@ -20,6 +20,7 @@ from jointrain.data._row_weights import (
     ClassWeights,
     ResolvedWeights,
     check_weighted_labels,
+    check_weighted_metrics,
     class_factors,
     read_row_weights,
     resolve_class_weights,
@@ -141,6 +142,8 @@ class SupervisedTable:
         labels = encode_targets(table, tasks)
         tasks = _judged_by(tasks, labels, metrics or {}, query_column)
         check_queries(table, tasks)
+        if weights is not None:
+            check_weighted_metrics(tasks)
         labelled = np.isfinite(labels).any(1)
         features = [name for name in table.columns if name not in roles]
         columns = infer_columns(table, features)
