@@ -118,6 +118,11 @@ def test_large_values_are_not_rounded():
             r"negative-binomial target 'y' holds 2\.5 in row 3; counts are",
         ),
         (["1", "x", "3"], {"y": "mean-variance"}, "target 'y' holds the text 'x' in row 2"),
+        (
+            [1, 2, 3],
+            {"y": "survival"},
+            "'y' can't be survival: a column of a table is",
+        ),
         ([1, 2, 3], {"y": "mean-variance:1:2"}, "but only ordinal targets have one"),
         (["1", "2", "x"], {"y": "count"}, "count target 'y' holds the text 'x' in row 3"),
         (["low", "top"], {"y": "ordinal"}, "holds text, such as 'low', whose order is not known"),

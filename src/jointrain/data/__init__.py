@@ -1,6 +1,7 @@
 """From what the user has to batches: tables, columns, targets, splits and tensors."""
 
 from jointrain.data._blocks import known_values
+from jointrain.data._bounds import read_bounds
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TableEncoder
@@ -68,6 +69,7 @@ __all__ = [
     "outer_folds",
     "query_columns",
     "query_numbers",
+    "read_bounds",
     "read_raw",
     "read_row_weights",
     "read_table",

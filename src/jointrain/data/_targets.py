@@ -15,7 +15,7 @@ from jointrain.data._number_text import leading_zero
 from jointrain.data._table_schema import number_text
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import TABLE_KINDS, ClassKind, Label, TableTaskKind, Task
+from jointrain.task import KINDS, TABLE_KINDS, ClassKind, Label, TableTaskKind, Task
 
 _LARGEST = 1e100
 """Targets beyond it, or that differ by less than its inverse, have no mean square."""
@@ -89,6 +89,11 @@ def kind_and_order(target: str, said: str) -> tuple[type[TableTaskKind], tuple[s
         InvalidInputError: There is no such kind, or it has no order.
     """
     kind, *order = str(said).split(":")
+    if kind in KINDS and kind not in TABLE_KINDS:
+        raise InvalidInputError(
+            f"target {target!r} can't be {kind}: a column of a table is {', '.join(TABLE_KINDS)}; "
+            f"tasks of kind {kind} are for modules of your own"
+        )
     if kind not in TABLE_KINDS:
         raise InvalidInputError(
             f"target {target!r} has unknown kind {kind!r}{closest(kind, TABLE_KINDS)}; known are "

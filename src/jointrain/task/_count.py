@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -51,7 +50,7 @@ class Count(NumberKind):
     summary = "how often something happens: a whole number, 0 or more"
     objective = "poisson"
     more_metrics = OF_NUMBERS
-    stacked_loss: ClassVar[StackedLoss | None] = _Poisson()
+    stacked_loss: StackedLoss | None = _Poisson()
 
     def default_metrics(self) -> tuple[Metric, ...]:
         """Return Poisson deviance, MAE and RMSE."""

@@ -74,7 +74,7 @@ class TaskKind(ABC):
     """Whether a row with some of its labels is a labelled row; else it needs all."""
     more_metrics: ClassVar[tuple[OfferedMetric, ...]] = ()
     """Metrics beside `default_metrics` that a task can be judged by, see `Task.judged_by`."""
-    stacked_loss: ClassVar[StackedLoss | None] = None
+    stacked_loss: StackedLoss | None = None
     """The loss of many networks at once; None where they are trained one by one."""
 
     def __init__(self, task: DescribedTask) -> None:

@@ -11,7 +11,36 @@ from torch.nn import functional
 
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric, mean_over_rows
-from jointrain.task._kind import Classes, TaskKind, as_vector, filled_labels
+from jointrain.task._kind import Classes, DescribedTask, TaskKind, as_vector, filled_labels
+from jointrain.task._stacked_loss import StackedLoss
+
+
+@dataclass(frozen=True)
+class _StackedPinball(StackedLoss):
+    levels: tuple[float, ...]
+    one_target = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The levels are part of the form."""
+        return f"quantiles {self.levels}"
+
+    def __call__(
+        self, output: Tensor, target: Tensor, share: Tensor, width: int
+    ) -> tuple[Tensor, Tensor]:
+        parts = torch.unflatten(output, -1, (-1, width))
+        quantiles = _quantiles(parts)
+        losses = 2 * _pinball_losses(quantiles, target, self.levels) * share
+        # of each quantile: minus its level below the label, 1 minus its level above
+        side = torch.sign(target.unsqueeze(-1) - quantiles)
+        of_quantile = (1 - side) / 2 - output.new_tensor(self.levels)
+        of_quantile = of_quantile * (2 / width) * share.unsqueeze(-1)
+        total = of_quantile.sum(-1, keepdim=True)
+        # a gap moves the quantiles above it, and where it lies below the middle, all down
+        above = of_quantile.flip(-1).cumsum(-1).flip(-1)[..., 1:]
+        below = torch.arange(1, width, device=output.device) <= width // 2
+        of_gaps = (above - total * below) * parts[..., 1:].sigmoid()
+        return losses, torch.cat([total, of_gaps], -1).flatten(-2)
 
 
 class Quantiles(TaskKind):
@@ -42,6 +71,10 @@ class Quantiles(TaskKind):
                 f"(0.05, 0.5, 0.95), got {tuple(classes)}"
             )
         return levels
+
+    def __init__(self, task: DescribedTask) -> None:
+        super().__init__(task)
+        self.stacked_loss = _StackedPinball(self.levels)
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -75,10 +108,7 @@ class Quantiles(TaskKind):
 
     def predict(self, output: Tensor) -> Tensor:
         """Return the quantiles, [b, q]."""
-        gaps = functional.softplus(output[..., 1:])
-        above = torch.cat([torch.zeros_like(output[..., :1]), gaps.cumsum(-1)], -1)
-        middle = output.shape[-1] // 2
-        return output[..., :1] + above - above[..., middle : middle + 1]
+        return _quantiles(output)
 
     def mean_output(self, outputs: Tensor) -> Tensor:
         """Return the outputs of the mean quantiles."""
@@ -87,6 +117,14 @@ class Quantiles(TaskKind):
         middle = mean.shape[-1] // 2
         # the inverse of log(1 + exp(o))
         return torch.cat([mean[:, middle : middle + 1], gaps + (-torch.expm1(-gaps)).log()], -1)
+
+
+def _quantiles(output: Tensor) -> Tensor:
+    """Return the quantiles of outputs, [..., q]."""
+    gaps = functional.softplus(output[..., 1:])
+    above = torch.cat([torch.zeros_like(output[..., :1]), gaps.cumsum(-1)], -1)
+    middle = output.shape[-1] // 2
+    return output[..., :1] + above - above[..., middle : middle + 1]
 
 
 def _pinball_losses(quantiles: Tensor, target: Tensor, levels: tuple[float, ...]) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,7 +36,7 @@ class Regression(NumberKind):
     summary = "a real number, or several"
     objective = "squared"
     more_metrics = OF_NUMBERS
-    stacked_loss: ClassVar[StackedLoss | None] = _Squared()
+    stacked_loss: StackedLoss | None = _Squared()
 
     def default_metrics(self) -> tuple[Metric, ...]:
         """Return RMSE and R2, which are those of one number a row."""

@@ -22,6 +22,8 @@ LATER = (
     Task.count("visits"),
     Task.ordinal("grade", 4),
     Task.mean_variance("noisy"),
+    Task.quantiles("range", (0.1, 0.4, 0.8)),
+    Task.quantiles("interval", (0.1, 0.9)),
 )
 """Tasks of some cases only."""
 BY_NAME = {task.name: task for task in (*TASKS, *LATER)}
@@ -49,6 +51,8 @@ def make_data(
         "tags": (z[:, :3] > 0.2).to(dtype),
         "age": z[:, 5].clone(),
         "visits": (3 * z[:, 0] + 3).round(),
+        "range": 3 * z[:, 1] - z[:, 4],
+        "interval": z[:, 3] + 2,
         "noisy": z[:, 0] + z[:, 1] * z[:, 2],
         "grade": (2 * z[:, 1] + 2).floor().clamp(0, 3),
     }

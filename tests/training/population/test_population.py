@@ -40,6 +40,7 @@ CASES = {
     "separate decision": {"tasks": ("sold",), "schedule": Separate()},
     "counts": {"tasks": ("visits",), "schedule": Separate()},
     "mean and variance": {"tasks": ("noisy",), "schedule": Separate()},
+    "quantiles": {"tasks": ("range", "price", "interval")},
     "means and numbers": {"tasks": ("noisy", "price", "sold")},
     "ordered classes": {"tasks": ("grade",), "schedule": Separate(), "calibrated": True},
     "counts and ordered classes": {"tasks": ("visits", "price", "grade", "kind")},
