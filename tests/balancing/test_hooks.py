@@ -99,3 +99,26 @@ def test_features_that_are_named_may_have_hooks(compare_at):
         return trunk.weight.grad.clone()
 
     torch.testing.assert_close(run(hook=True), 2 * run(hook=False))
+
+
+def test_hooks_on_own_parameters_see_the_plain_gradient_where_weights_are_reused():
+    torch.manual_seed(0)
+    trunk = nn.Linear(6, 7)
+    heads = nn.ModuleList(nn.Sequential(nn.Tanh(), nn.Linear(7, 1)) for _ in range(4))
+    for parameter in heads.parameters():
+        parameter.register_hook(lambda gradient: gradient.clamp(-1e-2, 1e-2))
+    x = torch.randn(ROWS, 6)
+    balancer, found = Fixed(), []
+    for _ in range(2):
+        trunk.zero_grad()
+        heads.zero_grad()
+        losses = [(head(trunk(x)) - k).square().mean() for k, head in enumerate(heads)]
+        backward(losses, balancer, refresh_every=2)
+        found.append([p.grad for p in heads.parameters()])
+    torch.testing.assert_close(*found)
+
+
+def test_hooks_on_shared_parameters_see_each_tasks_gradient_layer_by_layer():
+    case = hooked(4, "nowhere")
+    case.net.lower.weight.register_hook(lambda gradient: gradient.clamp(-1e-2, 1e-2))
+    case.check(Fixed(), gradient_method="layerwise")

@@ -383,7 +383,8 @@ class Step:
     def _divisors(self, weights: Sequence[float]) -> dict[int, float]:
         """Return by what the weighted gradient of an own parameter is to be divided to be plain.
 
-        For parameters of a single task whose weight isn't so small that precision would go.
+        For parameters of a single task whose weight isn't so small that precision would go, and
+        without hooks, which are to see the plain one.
         """
         least = 1e-3 * max(abs(w) for w in weights)
         return {
@@ -391,6 +392,7 @@ class Step:
             for k, leaves in enumerate(self.own)
             for leaf in leaves
             if not leaf.mask & (leaf.mask - 1) and abs(weights[k]) > least
+            if not leaf.tensor._backward_hooks
         }
 
     def _of_the_sum(
