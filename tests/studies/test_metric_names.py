@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jointrain import InvalidInputError
+from jointrain import InvalidInputError, Task
 from jointrain.studies._metric_names import known_name, named_metric
+from jointrain.task import KINDS, metric_names
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,15 @@ from jointrain.studies._metric_names import known_name, named_metric
         ("valid.mean_squared_error", "mean_squared_error"),
         ("average_precision", "average_precision"),
         ("best_val_loss", "loss"),
+        ("NDCG@10", "ndcg"),
+        ("test/recall@5", "recall"),
+        ("pinball-0.9", "pinball"),
+        ("F2", "fscore"),
+        ("val_f0.5", "fscore"),
+        ("F1", "f1"),
+        ("group AUC", "group_auc"),
+        ("10", None),
+        ("f16", "fscore"),
         ("neg_mean_squared_error", None),
         ("val", None),
         ("lr", None),
@@ -65,3 +75,18 @@ def test_a_word_of_the_caller_wins():
 def test_values_beyond_the_bounds_are_refused(name, value):
     with pytest.raises(InvalidInputError, match=f"metric '{name}' is {value} in a run, which"):
         named_metric(name, np.array([0.5, value]))
+
+
+def test_the_metrics_of_every_kind_of_task_are_known_as_they_are():
+    for kind in KINDS:
+        if kind == "custom":
+            continue
+        levels = (0.1, 0.5, 0.9) if kind == "quantiles" else (1.0, 2.0)
+        classes = levels if kind in ("quantiles", "survival") else (0, 1)
+        numbers = ("regression", "count", "mean-variance", "negative-binomial", "censored")
+        task = Task("y", kind, () if kind in numbers else classes)
+        for name in metric_names(task.rules):
+            metric = task.judged_by(name, "query").primary_metric
+            found, _ = named_metric(name, np.array([0.5]))
+            assert found.higher_is_better == metric.higher_is_better, name
+            assert found.lowest <= 0 or found.lowest == metric.lowest, name

@@ -28,12 +28,15 @@ _BOUNDS: dict[str, dict[str, float | bool]] = {
 _NAMES = {
     "share": """accuracy acc balanced_accuracy bacc exact_match em pixel_accuracy pixacc pix_acc
         auc auroc roc_auc rocauc auprc prauc pr_auc average_precision ap map f1 fscore f_score dice
-        jaccard iou miou mean_iou precision recall sensitivity specificity mrr ndcg""",
-    "correlation": "mcc matthews kappa cohen_kappa pearson spearman correlation corr",
+        jaccard iou miou mean_iou precision recall sensitivity specificity mrr ndcg hit_rate
+        group_auc gauc c_index cindex concordance concordance_index""",
+    "correlation": """mcc matthews kappa cohen_kappa quadratic_kappa weighted_kappa qwk pearson
+        spearman correlation corr""",
     "up to one": "r2 r_squared rsquared explained_variance",
     "error": """rmse mse mae mape smape rmsle msle error err error_rate wer cer abs_err rel_err
         absolute_error mean_absolute_error mean_squared_error root_mean_squared_error
-        median_absolute_error brier perplexity ppl""",
+        median_absolute_error rank_mae brier perplexity ppl pinball pinball_loss quantile_loss
+        rps crps poisson_deviance kl_divergence misplaced_share calibration_error ece""",
     "log-loss": "log_loss logloss cross_entropy crossentropy ce bce",
     "loss": "loss nll",
 }
@@ -41,21 +44,28 @@ _NAMES = {
 _KNOWN = {name: _BOUNDS[kind] for kind, names in _NAMES.items() for name in names.split()}
 
 _QUALIFYING = """train training val valid validation dev test eval evaluation holdout best final
-    last metrics summary epoch macro micro weighted avg mean top top1 top5 1 5 at score"""
+    last metrics summary epoch macro micro weighted avg mean top top1 top5 at score beyond bounds"""
 
 _QUALIFIERS = frozenset(_QUALIFYING.split())
 """Parts of a name that do not change which direction is better."""
 
 
+_F_BETA = re.compile(r"(?<![a-z0-9])f(?!1(?![0-9.]))[0-9]+(?:\.[0-9]+)?(?![a-z0-9])")
+"""F-scores of other betas than 1, such as ``f0.5``."""
+
+
 def known_name(name: str) -> str | None:
     """Return which known metric a name such as ``val/Acc_top1`` is of (``acc``); None: none."""
-    parts = [part for part in re.split(r"[^a-z0-9]+", name.lower().replace("²", "2")) if part]
+    plain = _F_BETA.sub("fscore", name.lower().replace("²", "2"))
+    parts = [part for part in re.split(r"[^a-z0-9]+", plain) if part]
     count = len(parts)
     # the longest first: `average_precision` is more than `precision`
     for length in range(count, 0, -1):
         for start in range(count - length + 1):
             others = {*parts[:start], *parts[start + length :]}
             inner = "_".join(parts[start : start + length])
+            # numbers tell how many rows, or which quantile: NDCG@10, pinball-0.9
+            others = {part for part in others if not part.isdigit()}
             if others <= _QUALIFIERS and inner in _KNOWN:
                 return inner
     return None
