@@ -169,6 +169,17 @@ def test_class_weights_multiply_those_of_rows_in_fitting_alone():
     assert SupervisedTable.prepare(frame(), ["y"], ignore="w").fit_weights() is None
 
 
+def test_notes_say_what_weights_mean():
+    table = SupervisedTable.prepare(
+        frame(), ["y", "sold"], row_weight="w", class_weights="balanced"
+    )
+    # (4 * 6)^2 / (4 * 14)
+    assert "rows weigh by column w: 12 rows tell as much as 10 of equal weight" in table.notes
+    assert any(note.startswith("classes of sold weigh in training") for note in table.notes)
+    equal = prepare(w=[2.0] * 12)
+    assert not any("weigh" in note for note in equal.notes)
+
+
 def test_effective_rows():
     assert effective_rows(np.full(7, 1e-300)) == pytest.approx(7)
     assert effective_rows(np.array([1.0, 0, 0])) == 1

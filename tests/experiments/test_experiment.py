@@ -483,3 +483,44 @@ def test_a_metric_that_is_undefined_on_a_split_is_named():
 def test_a_row_that_is_for_training_and_for_validation():
     with pytest.raises(InvalidInputError, match="row 10 of split 0 is both to train on and for"):
         experiment(Given([(range(20), range(10, 30), range(30, 60))]))
+
+
+# --- rows that weigh ------------------------------------------------------------------------------
+
+
+def weighted(factor: float = 1.0) -> TensorData:
+    rows = data()
+    weights = torch.arange(60.0) % 4 * factor
+    return TensorData(rows.inputs, rows.targets, weights)
+
+
+class WeighedRows(Rows):
+    """The same rows with their weights."""
+
+    def __getitem__(self, row: int):
+        targets = {name: target[row] for name, target in self.rows.targets.items()}
+        return self.rows.inputs[row], targets, self.rows.weights[row]
+
+
+def test_weights_reach_the_runs_of_a_study_and_its_figures():
+    made = experiment(Folds(3), given=weighted())
+    assert made.digest() != experiment(Folds(3)).digest()
+    assert made.digest() != experiment(Folds(3), given=weighted(2.0)).digest()
+    assert np.isnan(made._layout.labels[::4]).all()
+    result = Study(made, TWO[:1], seeds=1).run(workers=1)
+    row = result.table.row(0, named=True)
+    fold = made.folds_of(row["seed"])[row["fold"]]
+    kept = weighted().weights.numpy()[fold.test]
+    assert row["test_rows"] == round(kept.sum() ** 2 / (kept**2).sum())
+    again = Study(experiment(Folds(3), given=weighted(8.0)), TWO[:1], seeds=1).run(workers=1)
+    assert result.table["value"].to_list() == again.table["value"].to_list()
+    plain = Study(experiment(Folds(3)), TWO[:1], seeds=1).run(workers=1)
+    assert result.table["value"].to_list() != plain.table["value"].to_list()
+
+
+def test_data_sets_that_are_read_keep_their_weights():
+    made = experiment(Folds(3), given=WeighedRows(weighted()))
+    source = made.take(np.arange(5), ["sum"], training=True)
+    batch = source.collate_fn([source.data[row] for row in range(5)])
+    assert batch[2].tolist() == [0, 1, 2, 3, 0]
+    assert list(batch[1]) == ["sum"]

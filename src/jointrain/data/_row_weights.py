@@ -197,6 +197,32 @@ def class_factors(
     return np.where(known, factors[codes], 1.0)
 
 
+def weight_notes(
+    weights: np.ndarray | None, column: str | None, class_weights: ResolvedWeights
+) -> list[str]:
+    """Say what weights mean for the reader of figures and of probabilities.
+
+    Args:
+        weights: Of the rows, [n, t].
+        column: Where they come from.
+        class_weights: Those of classes.
+    """
+    notes = []
+    if weights is not None and len(weights) and not (weights == weights[0]).all():
+        effective = max(1, round(effective_rows(weights[:, 0])))
+        notes.append(
+            f"rows weigh by column {column}: {len(weights)} rows tell as much as {effective} of "
+            "equal weight"
+        )
+    if class_weights:
+        names = ", ".join(class_weights)
+        notes.append(
+            f"classes of {names} weigh in training: probabilities are not those of the rows' own "
+            "shares of classes, and metrics are without these weights"
+        )
+    return notes
+
+
 def effective_rows(weights: np.ndarray) -> float:
     """Return how many rows of equal weight tell as much as these, [n]: (sum w)^2 / sum w^2.
 

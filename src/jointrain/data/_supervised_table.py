@@ -24,6 +24,7 @@ from jointrain.data._row_weights import (
     class_factors,
     read_row_weights,
     resolve_class_weights,
+    weight_notes,
 )
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._tables import as_table
@@ -181,7 +182,8 @@ class SupervisedTable:
         if repeats.kept is not None:
             prepared = prepared._rows(repeats.kept)
         leaks = leak_notes(prepared.frame, columns, tasks, prepared.labels())
-        return replace(prepared, notes=(*said, *notes, *repeats.notes, *leaks))
+        weighed = weight_notes(prepared.weights, row_weight, prepared.class_weights)
+        return replace(prepared, notes=(*said, *notes, *repeats.notes, *weighed, *leaks))
 
     def _rows(self, kept: np.ndarray) -> SupervisedTable:
         """Return some of the rows, `kept` [n] of bool."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jointrain.data import TensorData, outer_folds, validation_split
+from jointrain.data import TensorData, effective_rows, outer_folds, validation_split
 from jointrain.errors import InvalidInputError
 from jointrain.experiments._any_experiment import AnyExperiment
 from jointrain.experiments._fold import Fold
@@ -303,6 +303,14 @@ class Experiment(AnyExperiment):
         """Return how many of some rows have a label of one of the tasks."""
         columns = [index for index, task in enumerate(self.tasks) if task.name in tasks]
         return int(np.isfinite(self._layout.labels[rows][:, columns]).any(1).sum())
+
+    def effective_labels(self, rows: np.ndarray) -> dict[str, int]:
+        """Return as how many labels of equal weight those of each task in some rows count."""
+        labels, weights = self._layout.labels[rows], self._layout.weights[rows]
+        return {
+            task.name: round(effective_rows(weights[np.isfinite(labels[:, index]), index]))
+            for index, task in enumerate(self.tasks)
+        }
 
     def labels_among(self, rows: np.ndarray) -> dict[str, int]:
         """Return how many of some rows have each task's label."""

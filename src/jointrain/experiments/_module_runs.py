@@ -59,6 +59,8 @@ class ModuleExperiment(Protocol):
     def take(self, rows: np.ndarray, tasks: Sequence[str], *, training: bool) -> Any: ...
     def known_rows(self, rows: np.ndarray, tasks: Sequence[str]) -> int: ...
     def labels_among(self, rows: np.ndarray) -> dict[str, int]: ...
+
+    def effective_labels(self, rows: np.ndarray) -> dict[str, int]: ...
     def make_network(self, recipe: Recipe, tasks: Sequence[Task]) -> Network: ...
 
 
@@ -178,8 +180,8 @@ class ModuleFold:
         self, name: str, parts: Sequence[FittedNetwork], rows: np.ndarray
     ) -> list[dict[str, Any]]:
         metrics = evaluate_parts(self.experiment, parts, rows)
-        trained = self.experiment.labels_among(self.fold.train)
-        tested = self.experiment.labels_among(rows)
+        trained = self.experiment.effective_labels(self.fold.train)
+        tested = self.experiment.effective_labels(rows)
         return [
             {
                 "recipe": name,

@@ -72,6 +72,11 @@ class RowLayout:
         """What rows are spread over folds by, [n, t]; see `RowSet.labels`."""
         return np.concatenate([part.labels for part in self.parts])
 
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """How much each label counts, [n, t]; see `RowSet.weights`."""
+        return np.concatenate([part.weights for part in self.parts])
+
     def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
         """Return the groups of some rows."""
         return None if self.groups is None else self.groups[rows]

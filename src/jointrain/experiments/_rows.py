@@ -53,7 +53,7 @@ class RowSet:
         """Return what rows are spread over folds by, [n, t], NaN where there is no label.
 
         Classes of data in memory; else 0 where there is a label. Rows of other data sets are not
-        read for that, and count as labelled.
+        read for that, and count as labelled. A label of weight 0 is none.
         """
         found = np.full((self.count, len(tasks)), np.nan)
         for index, task in enumerate(tasks):
@@ -64,10 +64,23 @@ class RowSet:
                 continue
             target = self.source.data.targets[task.name]
             labelled = task.labelled(target).cpu().numpy()
+            weights = self.source.data.weights_of(task.name)
+            if weights is not None:
+                labelled &= (weights > 0).cpu().numpy()
             values = np.zeros(len(labelled))
             if task.has_classes and target.ndim == 1:
                 values = target.double().cpu().numpy()
             found[labelled, index] = values[labelled]
+        return found
+
+    def weights(self, tasks: Sequence[Task]) -> np.ndarray:
+        """Return how much each label counts, [n, t]: 1 where no weight is given in memory."""
+        found = np.ones((self.count, len(tasks)))
+        if self.source.in_memory and self.source.data.weights is not None:
+            for index, task in enumerate(tasks):
+                weights = self.source.data.weights_of(task.name)
+                if weights is not None and task.name in self.tasks:
+                    found[:, index] = weights.double().cpu().numpy()
         return found
 
     def digest(self) -> str:
@@ -86,6 +99,10 @@ class RowSet:
         for name in self.tasks:
             digest.update(name.encode())
             add(self.source.data.targets[name].reshape(-1))
+            weights = self.source.data.weights_of(name)
+            if weights is not None:
+                digest.update(b"weights")
+                add(weights)
         return digest.hexdigest()
 
     def hashes(self, rows: np.ndarray) -> list[bytes]:
@@ -113,16 +130,17 @@ def _hash(value: Any) -> bytes:
 
 @dataclass(frozen=True)
 class _Collate:
-    """Makes a batch of rows: inputs, and the wanted targets by name."""
+    """Makes a batch of rows: inputs, the wanted targets by name, and weights if there are some."""
 
     source: DataSource
     tasks: tuple[str, ...]
     wanted: tuple[str, ...]
 
-    def __call__(self, rows: list[Any]) -> tuple[Any, dict[str, torch.Tensor]]:
+    def __call__(self, rows: list[Any]) -> tuple[Any, ...]:
         batch = (self.source.collate_fn or default_collate)(rows)
         read = self.source.read(batch, self.tasks, self.wanted)
-        return read.inputs, dict(read.targets)
+        weights = () if read.weights is None else (read.weights,)
+        return read.inputs, dict(read.targets), *weights
 
 
 class OwnData:
@@ -179,6 +197,11 @@ class OwnData:
     def labels(self) -> np.ndarray:
         """What rows are spread over folds by, [n, t]; see `RowSet.labels`."""
         return np.concatenate([one.labels(self.tasks) for one in self.sets])
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """How much each label counts, [n, t]; see `RowSet.weights`."""
+        return np.concatenate([one.weights(self.tasks) for one in self.sets])
 
     @cached_property
     def spread_tasks(self) -> list[Task]:

@@ -144,10 +144,27 @@ def _arrays_are_checked(baseline: Baseline | type[Baseline]) -> None:
             raise AssertionError(f"its arrays are read with {name!r} damaged; refuse it in _check")
 
 
+def _weights_are_taken(baseline: Baseline | type[Baseline]) -> None:
+    made = as_baseline("it", baseline)
+    try:
+        made.check_weights("it")
+    except InvalidInputError:
+        return  # it is refused where rows weigh
+    for tasks in (_NUMBERS, _CLASSES):
+        if made.why_not(tasks) is not None:
+            continue
+        inputs, labels = _data(tasks)
+        weights = np.random.default_rng(1).lognormal(size=labels.shape)
+        found = fit_model("own", made, inputs, labels, tasks, 3, weights).predict(inputs)
+        for name, values in found.items():
+            assert np.isfinite(values).all(), f"{name} is no number where rows weigh"
+
+
 BASELINE_CHECKS: Mapping[str, Callable[[Baseline | type[Baseline]], None]] = {
     "described": _is_described,
     "predictions fit the tasks": _predictions_fit,
     "the seed decides": _seed_decides,
+    "weights are taken": _weights_are_taken,
     "saved as arrays and loaded": _is_saved,
     "damaged arrays are refused": _arrays_are_checked,
 }
