@@ -16,6 +16,7 @@ TESTS = Path(__file__).parent
 
 ROOMS = (
     "errors",
+    "options",
     "system",
     "metrics",
     "task",

@@ -249,7 +249,7 @@ def test_config_file_says_what_flags_can_and_flags_win(penguins, capsys):
 def test_every_training_flag_reaches_the_recipe(penguins, capsys):
     said = (
         "--weights sex=1,body_mass_g=0.3 --probabilities sex=0.7,body_mass_g=0.3 --depth 1 "
-        "--dropout 0.2 --optimizer sgd --optimizers per-task --momentum 0.5 --weight-decay 0 "
+        "--dropout 0.2 --optimizer sgd --optimizer-layout per-task --momentum 0.5 --weight-decay 0 "
         "--warm-up 0.1 --decay none --gradient-clip 0 --l1 0.001 --l2 0.002 --batch-size 50 "
         "--patience 2 --validation-fraction 0.2 --schedule alternating --learning-rate 0.02"
     )

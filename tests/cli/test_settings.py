@@ -29,6 +29,7 @@ COMMANDS = {
 
 
 def test_every_flag_has_one_panel():
+    """Options of training that are named in none come last in theirs."""
     flags = {"config"}
     for model in COMMANDS.values():
         for name, field in model.model_fields.items():

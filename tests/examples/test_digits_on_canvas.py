@@ -14,8 +14,8 @@ EXAMPLE = runpy.run_path(str(SCRIPT))
 
 def trained(tasks, data, epochs):
     torch.manual_seed(0)
-    settings = EXAMPLE["base_recipe"](epochs).trainer_settings(len(data))
-    trainer = Trainer(EXAMPLE["make_network"](tasks), tasks, **settings)
+    settings = EXAMPLE["base_recipe"](epochs).settings(len(data), validates=False)
+    trainer = Trainer(EXAMPLE["make_network"](tasks), tasks, settings=settings)
     trainer.fit(data)
     return trainer
 

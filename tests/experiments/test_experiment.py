@@ -47,7 +47,7 @@ def test_a_run_is_that_of_a_trainer_on_the_same_rows():
     torch.manual_seed(0)
     trainer = Trainer(
         network(TASKS), TASKS, seed=0, device="cpu",
-        **{**QUICK.trainer_settings(len(rows)), "calibrated": False}, patience=8,
+        settings=QUICK.settings(len(rows), validates=True),
     )  # fmt: skip
     trainer.fit(whole.take(torch.tensor(rows)), whole.take(torch.tensor(held_out)))
     by_hand = trainer.evaluate(whole.take(torch.tensor(fold.test)))
@@ -413,7 +413,7 @@ def test_the_model_to_keep_is_trained_on_all_rows_but_those_of_the_test_set():
     torch.manual_seed(0)
     trainer = Trainer(
         network(TASKS), TASKS, seed=0, device="cpu",
-        **{**QUICK.trainer_settings(len(rows)), "calibrated": False}, patience=8,
+        settings=QUICK.settings(len(rows), validates=True),
     )  # fmt: skip
     whole = data()
     trainer.fit(whole.take(torch.tensor(rows)), whole.take(torch.tensor(held_out)))

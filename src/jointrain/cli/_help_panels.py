@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-EVERYDAY = "Everyday"
+from jointrain.options import OptimizerOptions, RecipeOptions, options_of
+
+EVERYDAY, TRAINING = "Everyday", "Training"
 
 PANELS: dict[str, tuple[str, ...]] = {
     EVERYDAY: (
@@ -14,12 +16,12 @@ PANELS: dict[str, tuple[str, ...]] = {
         "date_format", "time_zone", "row_weight", "class_weights", "rare", "duplicates", "metric",
         "query",
     ),
-    "Training": (
+    TRAINING: (
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",
         "temperature", "block", "groups", "auxiliary", "network", "network_option", "width",
         "depth", "shared_depth", "bins", "ensemble", "epochs", "batch_size", "learning_rate",
         "weight_decay", "dropout", "input_dropout", "l1", "l2", "gradient_clip", "optimizer",
-        "optimizers", "momentum", "warm_up", "decay", "patience", "when_converged",
+        "optimizer_layout", "momentum", "warm_up", "decay", "patience", "when_converged",
         "task_patience", "converged_weight", "validation_fraction", "device", "seed",
     ),
     "Study": (
@@ -31,8 +33,17 @@ PANELS: dict[str, tuple[str, ...]] = {
 """Where `--help` shows each flag, in this order."""
 
 
+_OPTIONS = {
+    known.flag or name
+    for options in (OptimizerOptions, RecipeOptions)
+    for name, known in options_of(options).items()
+}
+
+
 def panel_of(flag: str) -> tuple[int, int, str]:
     """Return the place of a flag in `--help`: number of its panel, place in it, the panel's name.
+
+    Options of training that no panel names come last in theirs.
 
     Raises:
         KeyError: No panel has the flag.
@@ -40,4 +51,6 @@ def panel_of(flag: str) -> tuple[int, int, str]:
     for number, (panel, flags) in enumerate(PANELS.items()):
         if flag in flags:
             return number, flags.index(flag), panel
+    if flag in _OPTIONS:
+        return list(PANELS).index(TRAINING), len(PANELS[TRAINING]), TRAINING
     raise KeyError(flag)

@@ -76,9 +76,9 @@ def share(settings: ShareSettings) -> None:
     from jointrain.reports import report_shared_depth
     from jointrain.studies.searches import search_shared_depth
 
-    if settings.shared_depth is not None:
-        raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
     recipe = settings.recipe(settings.schedule)
+    if recipe.shared_depth is not None:
+        raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
     table = _prepare_search(settings)
     with progress_bar("split points") as advance:
         result = search_shared_depth(

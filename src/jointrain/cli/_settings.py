@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jointrain.cli._option_fields import said, with_options
 from jointrain.cli._reading import reading_options
 from jointrain.cli._value_forms import (
     Duration,
@@ -23,6 +24,7 @@ from jointrain.cli._value_forms import (
     seconds_of,
 )
 from jointrain.errors import InvalidInputError
+from jointrain.options import RECIPE_OPTIMIZER, OptimizerOptions, RecipeOptions
 from jointrain.system.own_code import imported
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class _Settings(BaseModel):
     )
 
 
+@with_options(OptimizerOptions, defaults=vars(RECIPE_OPTIMIZER))
+@with_options(RecipeOptions)
 class TableSettings(_Settings):
     """Which columns are what, how to train, and where to put the result."""
 
@@ -138,9 +142,6 @@ class TableSettings(_Settings):
     balancer_option: Options = Field(
         {}, description="Hyper-parameter of the balancer: NAME=VALUE. Repeatable."
     )
-    refresh_every: int = Field(
-        1, ge=1, le=10**6, description="Steps for which a Gramian balancer keeps its weights."
-    )
     order: Literal[
         "random", "round-robin", "proportional", "temperature", "annealed", "progress"
     ] = Field("random", description="Order of tasks in alternating training.")
@@ -159,68 +160,6 @@ class TableSettings(_Settings):
     )
     network_option: Options = Field(
         {}, description="Setting of the network: NAME=VALUE. Repeatable."
-    )
-    width: int = Field(128, ge=1, le=65_536, description="Units of each layer.")
-    depth: int = Field(2, ge=1, le=256, description="Number of layers.")
-    dropout: float | None = Field(
-        None, ge=0, lt=1, description="Dropout probability; default 0.1; 0.5 if all are classes."
-    )
-    input_dropout: float | None = Field(
-        None, ge=0, lt=1, description="The same of the inputs; default 0; 0.3 if all are classes."
-    )
-    shared_depth: int | None = Field(
-        None,
-        ge=0,
-        le=256,
-        description="Trunk layers, from the first, that tasks share; default all.",
-    )
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="The optimiser.")
-    optimizers: Literal["one", "per-task", "per-group"] = Field(
-        "one", description="One optimiser, one per task, or one per parameter group."
-    )
-    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
-    weight_decay: float = Field(1e-2, ge=0, description="Weight decay of the optimiser.")
-    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd.")
-    warm_up: float = Field(0.05, ge=0, le=1, description="Share of steps with rising rate.")
-    decay: Literal["cosine", "none"] = Field("cosine", description="How the rate falls.")
-    gradient_clip: float = Field(
-        1.0, ge=0, description="Largest norm of the gradient; 0 for no limit."
-    )
-    l1: float = Field(0.0, ge=0, description="Factor of the L1 penalty.")
-    l2: float = Field(0.0, ge=0, description="Factor of the L2 penalty.")
-    batch_size: int | None = Field(
-        None, ge=1, le=2**31 - 1, description="Rows in a batch; default by rows."
-    )
-    epochs: int | None = Field(None, ge=1, le=10**6, description="Passes at most; default by rows.")
-    patience: int | None = Field(
-        None,
-        ge=1,
-        le=10**6,
-        description="Epochs without progress before stopping; default by epochs.",
-    )
-    when_converged: Literal["go-on", "freeze", "lower"] = Field(
-        "go-on", description="What becomes of a target that no longer gets better."
-    )
-    task_patience: int | None = Field(
-        None,
-        ge=1,
-        le=10**6,
-        description="Epochs without progress of a target, with freeze and lower.",
-    )
-    converged_weight: float = Field(
-        0.1, gt=0, lt=1, description="Factor of the weight of a converged target, with lower."
-    )
-    validation_fraction: float = Field(
-        0.15, gt=0, lt=1, description="Share of rows kept for early stopping."
-    )
-    bins: int | None = Field(
-        None,
-        ge=0,
-        le=1024,
-        description="Pieces that each number is cut into; default by their number.",
-    )
-    ensemble: int = Field(
-        1, ge=0, le=1024, description="Networks in place of each, averaged; 0 chooses by the rows."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     out: Path | None = Field(None, description="Folder to write; default TABLE-answer.")
@@ -268,7 +207,6 @@ class TableSettings(_Settings):
         from jointrain.training.merging import merges_by_name
 
         order: Any = self.order.replace("-", "_")
-        converged: Any = self.when_converged.replace("-", "_")
         chances = None if self.probabilities is None else tuple(self.probabilities.items())
         schedules: dict[str, AnySchedule] = {
             **merges_by_name(),
@@ -276,7 +214,6 @@ class TableSettings(_Settings):
             "separate": Separate(),
             "alternating": Alternating(order, chances, self.block, self.temperature),
         }
-        layout: Any = self.optimizers.replace("-", "_")
         balancer, options = _balancer(self.balancer, self.balancer_option)
         recipe = Recipe(
             name=name or schedule,
@@ -284,35 +221,10 @@ class TableSettings(_Settings):
             weights=self.weights if isinstance(self.weights, str) else tuple(self.weights.items()),
             balancer=balancer,
             balancer_options=tuple(options.items()),
-            refresh_every=self.refresh_every,
             network=imported(self.network) if ":" in self.network else self.network,
             network_options=tuple(self.network_option.items()),
-            width=self.width,
-            depth=self.depth,
-            dropout=self.dropout,
-            input_dropout=self.input_dropout,
-            shared_depth=self.shared_depth,
-            optimizer=OptimizerSettings(
-                name=self.optimizer,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                momentum=self.momentum,
-            ),
-            optimizer_layout=layout,
-            warm_up=self.warm_up,
-            decay=self.decay,
-            gradient_clip=self.gradient_clip or None,
-            l1=self.l1,
-            l2=self.l2,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            patience=self.patience,
-            when_converged=converged,
-            task_patience=self.task_patience,
-            converged_weight=self.converged_weight,
-            validation_fraction=self.validation_fraction,
-            bins=self.bins,
-            ensemble=self.ensemble or None,
+            optimizer=OptimizerSettings(**said(self, OptimizerOptions)),
+            **said(self, RecipeOptions),
         )
         recipe.check()
         return recipe
@@ -381,6 +293,7 @@ class CompareSettings(TableSettings):
         return None if self.budget is None else seconds_of(self.budget)
 
 
+@with_options(RecipeOptions, defaults={"ensemble": None})
 class FitSettings(TableSettings):
     """Settings of ``jointrain fit``."""
 
@@ -395,10 +308,6 @@ class FitSettings(TableSettings):
     )
     auxiliary: Names = Field(
         [], description="Targets that only help to train the others. Repeatable."
-    )
-
-    ensemble: int = Field(
-        0, ge=0, le=1024, description="Networks in place of each, averaged; 0 chooses by the rows."
     )
     groups: Groups | None = Field(
         None, description="Targets that share a network: 'a,b;c'; default all of them."

@@ -33,6 +33,7 @@ from jointrain.estimators._estimator_data import (
     sorted_classes,
 )
 from jointrain.experiments import Recipe
+from jointrain.options import options_of
 from jointrain.tables import TableModel, fit_table
 from jointrain.task import Task
 from jointrain.training import AnySchedule, OptimizerSettings
@@ -126,25 +127,12 @@ class _JointEstimator(BaseEstimator):  # type: ignore[misc]
                 )
             schedule = _SCHEDULES[schedule]
         weights = self.weights if isinstance(self.weights, str) else tuple(self.weights.items())
+        optimizer = OptimizerSettings(
+            learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
+        values = {name: getattr(self, name) for name in options_of(Recipe) if hasattr(self, name)}
         return Recipe(
-            name=schedule.kind,
-            schedule=schedule,
-            weights=weights,
-            width=self.width,
-            depth=self.depth,
-            dropout=self.dropout,
-            input_dropout=self.input_dropout,
-            optimizer=OptimizerSettings(
-                learning_rate=self.learning_rate, weight_decay=self.weight_decay
-            ),
-            l1=self.l1,
-            l2=self.l2,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            patience=self.patience,
-            validation_fraction=self.validation_fraction,
-            bins=self.bins,
-            ensemble=self.ensemble,
+            name=schedule.kind, schedule=schedule, weights=weights, optimizer=optimizer, **values
         )
 
     def _frame(self, X: Any, *, reset: bool) -> pl.DataFrame:

@@ -93,7 +93,13 @@ class ModuleFold:
     def _explored(self, recipe: Recipe, tasks: Sequence[Task]) -> dict[str, float]:
         data, rows = self._train(tasks)
         return gradient_weights(
-            self._network(recipe, tasks), tasks, data, **self._settings(recipe, rows)
+            self._network(recipe, tasks),
+            tasks,
+            data,
+            epochs=recipe.chosen_epochs(rows),
+            settings=recipe.settings(rows, validates=False),
+            seed=self.fold.seed,
+            device=self.experiment.device,
         )
 
     def _train(self, tasks: Sequence[Task]) -> tuple[Any, int]:
@@ -119,12 +125,6 @@ class ModuleFold:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.fold.seed)
             return self.experiment.make_network(recipe, tasks)
-
-    def _settings(self, recipe: Recipe, rows: int) -> dict[str, Any]:
-        """Return what a trainer is told but for schedule, weights and balancer."""
-        # probabilities of one's own modules are taken as they are
-        settings = {**recipe.trainer_settings(rows), "calibrated": False}
-        return settings | {"seed": self.fold.seed, "device": self.experiment.device}
 
     def _run(
         self,
@@ -153,12 +153,9 @@ class ModuleFold:
             # the weight of a task that is trained alone would only change its learning rate
             weights={n: weights[n] for n in names} if weighed and weights is not None else None,
             balancer=recipe.make_balancer() if weighed else None,
-            refresh_every=recipe.refresh_every,
-            **self._settings(recipe, rows),
-            patience=None if validation is None else recipe.chosen_patience(rows),
-            when_converged="go_on" if validation is None else recipe.when_converged,
-            task_patience=None if validation is None else recipe.task_patience,
-            converged_weight=recipe.converged_weight,
+            settings=recipe.settings(rows, validates=validation is not None),
+            seed=self.fold.seed,
+            device=self.experiment.device,
         )
         return Run(trainer, data, validation)
 

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 from jointrain.balancing import (
     BALANCER_NAMES,
@@ -25,15 +25,15 @@ from jointrain.networks import (
     build_network,
     check_network,
 )
+from jointrain.options import RECIPE_OPTIMIZER, RecipeOptions, TrainingOptions
 from jointrain.system.own_code import CodeReference, digest_of, path_of
 from jointrain.task import Task
 from jointrain.training import (
     AnySchedule,
-    Layout,
     Merge,
     OptimizerSettings,
     Phases,
-    WhenConverged,
+    TrainingSettings,
     checked_auxiliary,
     from_plain,
 )
@@ -41,16 +41,9 @@ from jointrain.training.sampling import Alternating, Joint, Separate
 
 WEIGHT_RULES = ("equal", "size", "difficulty", "gradients", "searched")
 
-_RANGES = {
-    "width": (1, 65_536), "depth": (0, 256), "bins": (0, 1024), "ensemble": (1, 1024),
-    "refresh_every": (1, 10**6), "batch_size": (1, 2**31 - 1), "epochs": (1, 10**6),
-    "patience": (1, 10**6), "task_patience": (1, 10**6),
-}  # fmt: skip
-"""The smallest and the largest value of whole numbers."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Recipe:
+class Recipe(RecipeOptions):
     """Network, weights, schedule and optimiser settings of a run on a table. A value.
 
     Args:
@@ -72,7 +65,6 @@ class Recipe:
             state of its construction. It is made when training starts.
         balancer_options: With a name: pairs of (hyper-parameter, value) of the method; a mapping is
             accepted.
-        refresh_every: Steps for which a method that needs the Gramian keeps its weights; default 1.
         network: Name of the way to share layers (`jointrain networks` lists them), default
             ``hard``; or what makes a `Network` of the number of inputs, the tasks and the settings,
             see `build_network`. A task that is trained alone has the same network to itself.
@@ -85,22 +77,15 @@ class Recipe:
             tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
             (default) shares all.
         optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
-        optimizer_layout: One optimiser, one per task or one per group; see `Optimizers`.
-        warm_up: Share of the steps with rising learning rate; default 0.05.
-        decay: ``cosine`` (default) or ``none``.
-        gradient_clip: Largest norm of the gradient; default 1, None for no limit.
-        l1, l2: Factors of the penalties; default 0.
+        refresh_every, optimizer_layout, l1, l2: As in `TrainingSettings`.
+        warm_up, decay, gradient_clip: As there, with other defaults: 0.05, ``cosine`` and 1.
         batch_size: Rows in a batch; None (default) chooses by the number of rows: a sixteenth of
             them, at least 32 and at most 1024.
         epochs: Passes over the rows at most; None (default) chooses so that about 1500 batches are
             seen, at least 20 and at most 300 passes.
         patience: Epochs without a better validation score before stopping; None (default) is a
             sixth of the epochs, at least 8.
-        when_converged: What becomes of a task that no longer gets better: ``go_on`` (default),
-            ``freeze`` or ``lower``; see `Trainer`.
-        task_patience: Epochs without a better validation loss of a task, with ``freeze`` and
-            ``lower``.
-        converged_weight: Factor of the weight with ``lower``; default 0.1.
+        when_converged, task_patience, converged_weight: As in `TrainingSettings`.
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
         bins: Pieces that each number is cut into for the network, see
             `PiecewiseLinearEncoding`; None (default) chooses by how many numbers there are; 0 for
@@ -111,9 +96,9 @@ class Recipe:
             1.
 
     Raises:
-        InvalidInputError: A rule is unknown, a group of the partition is empty, or the validation
-            fraction or the shared depth lies outside its range. The other ranges are checked where
-            the values are used; a name of a balancer or a network is looked up there (see `check`).
+        InvalidInputError: A rule is unknown, a group of the partition is empty, or a value lies
+            outside its range. A name of a balancer or a network is looked up where it is used (see
+            `check`).
     """
 
     # unknown keys in stored recipes are errors
@@ -126,34 +111,14 @@ class Recipe:
     partition: tuple[tuple[str, ...], ...] | None = None
     balancer: Balancer | CodeReference | str | None = None
     balancer_options: tuple[tuple[str, bool | int | float | str], ...] = ()
-    refresh_every: int = 1
     network: NetworkFactory | CodeReference | str = "hard"
     network_options: tuple[tuple[str, bool | int | float | str], ...] = ()
-    width: int = 128
-    depth: int = 2
-    dropout: float | None = None
-    input_dropout: float | None = None
-    shared_depth: int | None = None
     optimizer: OptimizerSettings = field(
-        default_factory=lambda: OptimizerSettings(learning_rate=2e-3, weight_decay=1e-2)
+        default_factory=lambda: OptimizerSettings(**vars(RECIPE_OPTIMIZER))
     )
-    optimizer_layout: Layout = "one"
-    warm_up: float = 0.05
-    decay: Literal["cosine", "none"] = "cosine"
-    gradient_clip: float | None = 1.0
-    l1: float = 0.0
-    l2: float = 0.0
-    batch_size: int | None = None
-    epochs: int | None = None
-    patience: int | None = None
-    when_converged: WhenConverged = "go_on"
-    task_patience: int | None = None
-    converged_weight: float = 0.1
-    validation_fraction: float = 0.15
-    bins: int | None = None
-    ensemble: int | None = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.weights, str):
             if self.weights not in WEIGHT_RULES:
                 raise InvalidInputError(
@@ -192,7 +157,6 @@ class Recipe:
                 f"schedule Merge() makes one shared trunk of several; it goes with network 'hard', "
                 f"not {_named(self.network)}"
             )
-        self._check_ranges()
 
     def _check_kinds(self) -> None:
         if self.balancer is None and self.balancer_options:
@@ -210,18 +174,6 @@ class Recipe:
         if not isinstance(self.network, (CodeReference, str)) and not callable(self.network):
             raise InvalidInputError(
                 f"`network` must be a name or what makes a network, got {self.network!r}"
-            )
-
-    def _check_ranges(self) -> None:
-        for name, (least, most) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InvalidInputError(f"`{name}` must be at least {least}, got {value}")
-            if value is not None and not value <= most:
-                raise InvalidInputError(f"`{name}` must be at most {most:,}, got {value}")
-        if not 0 < self.validation_fraction < 1:
-            raise InvalidInputError(
-                f"`validation_fraction` must lie in (0, 1), got {self.validation_fraction}"
             )
 
     def _check_partition(self) -> None:
@@ -373,21 +325,25 @@ class Recipe:
         """Return after how many epochs without a better score training stops."""
         return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
 
-    def trainer_settings(self, rows: int) -> dict[str, Any]:
-        """Return what `Trainer` is told of the optimisation, for `rows` training rows."""
-        return {
-            "optimizer": self.optimizer,
-            "optimizer_layout": self.optimizer_layout,
-            "warm_up": self.warm_up,
-            "decay": self.decay,
-            "gradient_clip": self.gradient_clip,
-            "l1": self.l1,
-            "l2": self.l2,
-            "batch_size": self.chosen_batch_size(rows),
-            "epochs": self.chosen_epochs(rows),
-            # tables' models are calibrated on held-out rows
-            "calibrated": True,
-        }
+    def settings(self, rows: int, *, validates: bool, calibrated: bool = False) -> TrainingSettings:
+        """Return what a training on so many rows is told.
+
+        Args:
+            rows: The number of training rows.
+            validates: Whether there are validation rows; else nothing waits for better scores.
+            calibrated: As in `TrainingSettings`; of models that are calibrated afterwards.
+        """
+        common = {one.name: getattr(self, one.name) for one in fields(TrainingOptions)}
+        if not validates:
+            common |= {"when_converged": "go_on", "task_patience": None}
+        return TrainingSettings(
+            optimizer=self.optimizer,
+            batch_size=self.chosen_batch_size(rows),
+            epochs=self.chosen_epochs(rows),
+            patience=self.chosen_patience(rows) if validates else None,
+            calibrated=calibrated,
+            **common,
+        )
 
     def given_weights(self, tasks: Sequence[str]) -> Mapping[str, float] | None:
         """Return the weights that were given by number, None if a rule makes them.

@@ -491,7 +491,8 @@ def _explored_weights(
             network,
             members,
             train,
-            **recipe.trainer_settings(len(train)),
+            epochs=recipe.chosen_epochs(len(train)),
+            settings=recipe.settings(len(train), validates=False, calibrated=True),
             seed=seed,
             device=device,
         )
@@ -539,12 +540,7 @@ def _prepare_run(
         # the weight of a task that is trained alone would only change its learning rate
         weights=weights if weighed else None,
         balancer=recipe.make_balancer() if weighed else None,
-        refresh_every=recipe.refresh_every,
-        **recipe.trainer_settings(rows),
-        patience=None if validation is None else recipe.chosen_patience(rows),
-        when_converged="go_on" if validation is None else recipe.when_converged,
-        task_patience=None if validation is None else recipe.task_patience,
-        converged_weight=recipe.converged_weight,
+        settings=recipe.settings(rows, validates=validation is not None, calibrated=True),
         seed=seed,
         device=device,
         callbacks=callbacks,

@@ -2,11 +2,10 @@
 
 from jointrain.training._cross_fitted_weights import CrossFittedWeights
 from jointrain.training._device import one_thread, resolve_device
-from jointrain.training._early_stopping import WhenConverged
 from jointrain.training._fitted_network import FittedNetwork, mean_validation
 from jointrain.training._losses import compute_losses, label_counts, of_labelled_tasks
 from jointrain.training._network_model import NetworkModel
-from jointrain.training._optimizer import Layout, Optimizers, OptimizerSettings
+from jointrain.training._optimizer import Optimizers, OptimizerSettings
 from jointrain.training._phases import AnySchedule, Phase, Phases
 from jointrain.training._plain_values import from_plain
 from jointrain.training._prediction import predict
@@ -54,7 +53,6 @@ __all__ = [
     "FitRuns",
     "FittedNetwork",
     "Joint",
-    "Layout",
     "Logger",
     "MLflowLogger",
     "MaskedFeatures",
@@ -77,7 +75,6 @@ __all__ = [
     "TensorBoardLogger",
     "Trainer",
     "TrainingSettings",
-    "WhenConverged",
     "checked_auxiliary",
     "compute_losses",
     "fit_one_by_one",

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from jointrain.networks import Network
-
-WhenConverged = Literal["go_on", "freeze", "lower"]
 
 
 class BestScore:

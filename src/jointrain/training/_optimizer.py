@@ -6,22 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
+from jointrain.options import Layout, OptimizerOptions
 
-Layout = Literal["one", "per_task", "per_group"]
 OptimizerFactory = Callable[[list[nn.Parameter]], Optimizer]
-
-_NAMES = ("adamw", "adam", "sgd")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerSettings:
+class OptimizerSettings(OptimizerOptions):
     """Which optimiser, as plain values that a recipe can store.
 
     Args:
@@ -34,26 +31,6 @@ class OptimizerSettings:
         InvalidInputError: A value lies outside its range, the name is unknown, or there is momentum
             without sgd.
     """
-
-    name: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.name not in _NAMES:
-            raise InvalidInputError(
-                f"`optimizer` must be one of {', '.join(_NAMES)}, got {self.name!r}"
-                f"{closest(self.name, _NAMES)}"
-            )
-        if not 0 < self.learning_rate < math.inf:
-            raise InvalidInputError(f"`learning_rate` must be positive, got {self.learning_rate}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InvalidInputError(f"`weight_decay` must be at least 0, got {self.weight_decay}")
-        if not 0 <= self.momentum < 1:
-            raise InvalidInputError(f"`momentum` must lie in [0, 1), got {self.momentum}")
-        if self.momentum and self.name != "sgd":
-            raise InvalidInputError(f"`momentum` goes with optimizer 'sgd', not {self.name!r}")
 
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return the optimiser of the given parameters."""

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
-from jointrain.errors import InvalidInputError, closest
-from jointrain.training._early_stopping import WhenConverged
-from jointrain.training._optimizer import Layout, OptimizerFactory, OptimizerSettings
-
-_LARGEST = {"refresh_every": 10**6, "batch_size": 2**31 - 1, "epochs": 10**6, "steps": 10**9,
-            "patience": 10**6, "task_patience": 10**6}  # fmt: skip
-"""The largest value of whole numbers; the smallest is 1."""
+from jointrain.options import TrainingOptions, option
+from jointrain.training._optimizer import OptimizerFactory, OptimizerSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class TrainingSettings(TrainingOptions):
     """How a network is trained, beside its tasks, data and schedule. A value.
 
     Args:
@@ -54,58 +47,10 @@ class TrainingSettings:
     """
 
     optimizer: OptimizerFactory = field(default_factory=OptimizerSettings)
-    optimizer_layout: Layout = "one"
-    warm_up: float = 0.0
-    decay: Literal["cosine", "none"] = "none"
-    gradient_clip: float | None = None
-    l1: float = 0.0
-    l2: float = 0.0
-    refresh_every: int = 1
-    batch_size: int = 256
-    epochs: int = 100
-    steps: int | None = None
-    patience: int | None = None
+    batch_size: int = option(256, "Rows in a batch.", at_least=1, at_most=2**31 - 1)
+    epochs: int = option(100, "Passes over the rows.", at_least=1, at_most=10**6)
+    steps: int | None = option(None, "Steps in place of epochs.", at_least=1, at_most=10**9)
+    patience: int | None = option(
+        None, "Epochs without progress before stopping.", at_least=1, at_most=10**6
+    )
     calibrated: bool = False
-    when_converged: WhenConverged = "go_on"
-    task_patience: int | None = None
-    converged_weight: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.warm_up <= 1:
-            raise InvalidInputError(f"`warm_up` must lie in [0, 1], got {self.warm_up}")
-        for name, known in (("decay", ("cosine", "none")), ("optimizer_layout", get_args(Layout))):
-            value = getattr(self, name)
-            if value not in known:
-                raise InvalidInputError(
-                    f"`{name}` must be one of {', '.join(known)}, got {value!r}"
-                    f"{closest(value, known)}"
-                )
-        if self.gradient_clip is not None and not self.gradient_clip > 0:
-            raise InvalidInputError(f"`gradient_clip` must be positive, got {self.gradient_clip}")
-        for name in ("l1", "l2"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InvalidInputError(f"`{name}` must be at least 0, got {getattr(self, name)}")
-        for name, most in _LARGEST.items():
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise InvalidInputError(f"`{name}` must be at least 1, got {count}")
-            if count is not None and not count <= most:
-                raise InvalidInputError(f"`{name}` must be at most {most:,}, got {count}")
-        self._check_convergence()
-
-    def _check_convergence(self) -> None:
-        choices = get_args(WhenConverged)
-        if self.when_converged not in choices:
-            raise InvalidInputError(
-                f"`when_converged` must be one of {', '.join(choices)}, got "
-                f"{self.when_converged!r}{closest(self.when_converged, choices)}"
-            )
-        if (self.when_converged == "go_on") != (self.task_patience is None):
-            raise InvalidInputError(
-                "`when_converged` 'freeze' or 'lower' and `task_patience` go together; give both "
-                "or neither"
-            )
-        if not 0 < self.converged_weight < 1:
-            raise InvalidInputError(
-                f"`converged_weight` must lie in (0, 1), got {self.converged_weight}"
-            )
