@@ -119,6 +119,7 @@ TESTED_IN = {
     "balancing/weighting/*": "conformance/test_every_method.py",
     "balancing/pipelines/*": "balancing/test_backward.py",
     "balancing/engine/_agreement*": "balancing/test_distributed.py",
+    "balancing/engine/_comparison.py": "balancing/test_distributed.py",
     "balancing/engine/_messages*": "balancing/test_distributed.py",
     "balancing/engine/_distributed.py": "balancing/test_distributed.py",
     "balancing/engine/_ranks.py": "balancing/test_distributed.py",
