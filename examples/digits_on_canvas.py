@@ -140,9 +140,10 @@ def main(arguments: list[str] | None = None) -> StudyResult:
     result = study.run(workers=options.workers, store=options.store)
     print_result(result, Console())
     if options.picture:
-        trainer = Trainer(make_network([DIGIT, BOX]), [DIGIT, BOX], batch_size=64, epochs=16)
-        trainer.fit(training)
-        draw(trainer, test, options.picture)
+        experiment = study.experiment
+        (joint,) = experiment.runs(experiment.folds_of(0)[0], study.recipes[1])
+        joint.fit()
+        draw(joint.trainer, test, options.picture)
     return result
 
 
