@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from jointrain.cli._after_saving import add_importance, print_use, skippable, write_whole
+from jointrain.cli._compare_experiment import (
+    prepare_experiment_study,
+    print_experiment_answer,
+    save_experiment_answer,
+)
+from jointrain.cli._experiment_settings import ExperimentCompareSettings
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
 from jointrain.cli._settings import CompareSettings
@@ -34,7 +40,7 @@ _LAST_SECONDS = 5.0
 _PICTURE = "changes.png"
 
 
-@flags_of(CompareSettings)
+@flags_of(CompareSettings, own=ExperimentCompareSettings)
 def compare(settings: CompareSettings) -> None:
     """Say which way of training the targets is best, and keep the best model.
 
@@ -44,7 +50,10 @@ def compare(settings: CompareSettings) -> None:
     started = start_processes(settings)
     from jointrain.studies import StudyInterrupted
 
-    study = _prepare_study(settings)
+    if isinstance(settings, ExperimentCompareSettings):
+        study = prepare_experiment_study(settings)
+    else:
+        study = _prepare_study(settings)
     try:
         result = _run_study(study, settings, started)
     except StudyInterrupted as stopped:
@@ -52,6 +61,11 @@ def compare(settings: CompareSettings) -> None:
         raise
     for note in result.notes:
         say(f"note: {note}")
+    if isinstance(settings, ExperimentCompareSettings):
+        out = save_experiment_answer(result, settings)
+        _add_report(result, settings, out)
+        print_experiment_answer(result, settings, out)
+        return
     model, result = _fit_model(result, settings, started)
     out = _save(model, result, settings, study.table)
     # from here on the model is safe: what fails is skipped
@@ -104,8 +118,8 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
         return run_within_budget(
             study,
             seconds,
-            base=settings.recipe("joint"),
-            further=not settings.recipes,
+            base=settings.recipe("joint") if study.experiment.cuts_training else None,
+            further=not settings.recipes and study.experiment.cuts_training,
             workers=settings.workers,
             store=settings.study,
             progress=advance,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from jointrain.cli._value_forms import column_names
+from jointrain.cli._value_forms import column_names, names_code
 from jointrain.errors import InvalidInputError, closest
 from jointrain.system.stored_files import DamagedError, read_file
 
@@ -26,13 +26,20 @@ _MOST_PARTS = 100
 _KEYS = re.compile(r"^[\w .\t\"'\[-]+", re.MULTILINE)
 
 
-def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | None) -> _Model:
+def load_settings(
+    model: type[_Model],
+    flags: Mapping[str, Any],
+    config: Path | None,
+    *,
+    own: type[_Model] | None = None,
+) -> _Model:
     """Return the settings from flags and config file, flags winning.
 
     Args:
         model: The command's settings.
         flags: What the command line said; None where it said nothing.
         config: A TOML file with keys named like the flags, dashes or underscores alike.
+        own: The settings where the table is ``module:name``, code of one's own.
 
     Raises:
         InvalidInputError: The file can't be read, a key is unknown, or a value can't be used.
@@ -44,6 +51,8 @@ def load_settings(model: type[_Model], flags: Mapping[str, Any], config: Path | 
         if value is not None and value is not False and value != []
     }
     values.update(given)
+    if own is not None and names_code(str(values.get("table"))):
+        model = own
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -19,6 +19,7 @@ TABLE_HELP = (
     "File (CSV, TSV, JSON lines, Parquet, Arrow, Excel), - for standard input, or the address of a "
     "database: postgresql://HOST/NAME?table=TABLE, sqlite:///FILE?table=TABLE."
 )
+EXPERIMENT_HELP = " Or MODULE:NAME, an Experiment (or a Study) of your own."
 
 JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
@@ -42,16 +43,24 @@ _READING = {
 """Flags that say how the table of a fitted model is written, with their help."""
 
 
-def flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command a flag for each field of its settings; it is called with what was said."""
+def flags_of(
+    model: type[BaseModel], own: type[BaseModel] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each field of its settings; it is called with what was said.
+
+    Args:
+        model: The settings.
+        own: Those with the same fields where ``module:name`` stands in the place of the table.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        help_text = TABLE_HELP + (EXPERIMENT_HELP if own is not None else "")
         parameters = [
             inspect.Parameter(
                 "table",
                 inspect.Parameter.POSITIONAL_OR_KEYWORD,
                 default=None,
-                annotation=Annotated[str | None, typer.Argument(help=TABLE_HELP)],
+                annotation=Annotated[str | None, typer.Argument(help=help_text)],
             ),
         ]
         fields = {
@@ -96,7 +105,7 @@ def flags_of(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable
 
         def wrapper(**flags: Any) -> None:
             config = flags.pop("config")
-            command(load_settings(model, flags, config))
+            command(load_settings(model, flags, config, own=own))
 
         wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

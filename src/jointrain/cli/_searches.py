@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jointrain.cli._experiment_settings import (
+    ExperimentGroupSettings,
+    ExperimentSearchSettings,
+    ExperimentShareSettings,
+    ExperimentWeighSettings,
+)
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
 from jointrain.cli._settings import GroupSettings, SearchSettings, ShareSettings, WeighSettings
@@ -17,11 +24,12 @@ from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
+    from jointrain.experiments import AnyExperiment
     from jointrain.reports import SearchReport
     from jointrain.studies.searches import Affinity, Candidates
 
 
-@flags_of(WeighSettings)
+@flags_of(WeighSettings, own=ExperimentWeighSettings)
 def weigh(settings: WeighSettings) -> None:
     """Search for the task weights with the best cross-validated metrics."""
     started = start_processes(settings)
@@ -45,7 +53,7 @@ def weigh(settings: WeighSettings) -> None:
     _answer(settings, table, report_weights(result), result.candidates, "with which weights?")
 
 
-@flags_of(GroupSettings)
+@flags_of(GroupSettings, own=ExperimentGroupSettings)
 def group(settings: GroupSettings) -> None:
     """Say which targets to train together, and who helps whom."""
     started = start_processes(settings)
@@ -69,7 +77,7 @@ def group(settings: GroupSettings) -> None:
     _answer(settings, table, report, result.candidates, "which together?", result.affinity)
 
 
-@flags_of(ShareSettings)
+@flags_of(ShareSettings, own=ExperimentShareSettings)
 def share(settings: ShareSettings) -> None:
     """Say how many layers of the trunk the targets should share."""
     started = start_processes(settings)
@@ -88,21 +96,25 @@ def share(settings: ShareSettings) -> None:
     _answer(settings, table, report, result.candidates, "how many shared layers?")
 
 
-def _prepare_search(settings: SearchSettings) -> SupervisedTable:
+def _prepare_search(settings: SearchSettings) -> SupervisedTable | AnyExperiment:
     if settings.out is not None:
         check_new_folder(settings.out, force=settings.force)
+    if isinstance(settings, ExperimentSearchSettings):
+        return settings.opened()[0]
     return prepare_table(settings)
 
 
 def _answer(
     settings: SearchSettings,
-    table: SupervisedTable,
+    table: SupervisedTable | AnyExperiment,
     report: SearchReport,
     candidates: Candidates,
     question: str,
     affinity: Affinity | None = None,
 ) -> None:
     """Print what a search found; write it to the folder if one is named."""
+    if isinstance(settings, ExperimentSearchSettings):
+        report = replace(report, flag="")
     for note in candidates.notes:
         say(f"note: {note}")
     whole = {**report.json, "notes": [*table.notes, *candidates.notes]}

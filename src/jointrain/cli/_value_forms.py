@@ -13,6 +13,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 
+def names_code(text: str) -> bool:
+    """Return whether a command's first argument is ``module:name`` and no table."""
+    return re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", text) is not None and not (
+        Path(text).exists()
+    )
+
+
 def _names(value: Any) -> Any:
     """Read ``a,b,"c, d"`` (or several such) as a list of names."""
     if isinstance(value, str):

@@ -56,7 +56,7 @@ class SearchReport:
 
     Args:
         answer: Sentences that need no knowledge of statistics.
-        flag: What the command line is given to train with what is recommended.
+        flag: What `fit` is given to train with what is recommended; empty for no table.
         tables: Title, headings and rows of each table.
         notes: How to read the tables.
         json: All figures as values that JSON can hold; ``notes`` is what a budget cut.
@@ -80,9 +80,9 @@ class SearchReport:
         console.print(printable(" ".join(self.notes)), style="dim", soft_wrap=True, markup=False)
         console.print()
         console.print(printable(" ".join(self.answer)), style="bold", soft_wrap=True, markup=False)
-        console.print(
-            f"Train with: jointrain fit TABLE ... {self.flag}", soft_wrap=True, markup=False
-        )
+        if self.flag:
+            text = f"Train with: jointrain fit TABLE ... {self.flag}"
+            console.print(text, soft_wrap=True, markup=False)
 
     def markdown(self, title: str, *, picture: str | None = None) -> str:
         """Return the report as a page.
@@ -92,7 +92,8 @@ class SearchReport:
             picture: File name of a picture shown below the answer.
         """
         lines = [f"# {title}", "", " ".join(self.answer), ""]
-        lines += [f"Train with `jointrain fit TABLE ... {self.flag}`.", ""]
+        if self.flag:
+            lines += [f"Train with `jointrain fit TABLE ... {self.flag}`.", ""]
         if picture is not None:
             lines += [f"![Who helps whom]({picture})", ""]
         for heading, headings, rows in self.tables:
