@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from jointrain import Recipe, Task
-from jointrain.experiments._weight_rules import SEARCHED_VECTORS, rounds, searched_weights
+from jointrain.experiments._weight_rules import (
+    SEARCHED_VECTORS,
+    requested_recipes,
+    searched_weights,
+)
 from jointrain.training import Separate
 from jointrain.training._fitted_network import FittedNetwork
 
@@ -18,7 +22,7 @@ def networks(**losses: float) -> list[list[FittedNetwork]]:
 def drive(recipe, answer):
     """Answer each recipe that is asked for, and return what was asked and what came out."""
     asked = []
-    generator = rounds(recipe, TASKS)
+    generator = requested_recipes(recipe, TASKS)
     wanted = next(generator)
     while True:
         asked.append(wanted)

@@ -17,7 +17,7 @@ from jointrain.experiments._named_recipes import (
 from jointrain.experiments._recipe import Recipe, size_weights
 from jointrain.experiments._recipe_runs import RunsOfFold, Spent, run_recipes
 from jointrain.experiments._splits import Folds, Given, Holdout
-from jointrain.experiments._weight_rules import Members, rounds
+from jointrain.experiments._weight_rules import Members, requested_recipes
 
 __all__ = [
     "FURTHER",
@@ -43,7 +43,7 @@ __all__ = [
     "job_parts",
     "named_recipes",
     "recipe_in_words",
-    "rounds",
+    "requested_recipes",
     "run_recipes",
     "size_weights",
 ]

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from jointrain.data import DataSource, TensorData
 from jointrain.experiments._fold import FoldResult
 from jointrain.experiments._recipe import Recipe
-from jointrain.experiments._weight_rules import Members, rounds
+from jointrain.experiments._weight_rules import Members, requested_recipes
 from jointrain.task import Task
 from jointrain.training import FittedNetwork, Mixture, Run, training_work
 from jointrain.training.population import fit_together
@@ -94,7 +94,7 @@ def run_recipes(
         fit_runs: Fits the trainers.
     """
     wanted = {
-        (recipe.name, number): rounds(recipe, fold.tasks)
+        (recipe.name, number): requested_recipes(recipe, fold.tasks)
         for number, fold in enumerate(folds)
         for recipe in recipes
     }
@@ -145,7 +145,7 @@ def fit_recipe(recipe: Recipe, fold: RunsOfFold[Any]) -> Members:
     Raises:
         InvalidInputError: As in `Trainer.fit`.
     """
-    wanted = rounds(recipe, fold.tasks)
+    wanted = requested_recipes(recipe, fold.tasks)
     asked = next(wanted)
     while True:
         runs = [fold.runs(one) for one in asked]

@@ -23,7 +23,7 @@ LARGEST_SEARCHED_RATIO = 16.0
 """Largest ratio of the weights of two tasks that ``searched`` tries."""
 
 
-def rounds(
+def requested_recipes(
     recipe: Recipe, tasks: Sequence[Task]
 ) -> Generator[list[Recipe], list[Members], Members]:
     """Yield recipes to be fitted, take their networks, and return those of `recipe` itself.

@@ -31,7 +31,7 @@ from jointrain.data import (
     validation_split,
 )
 from jointrain.errors import InvalidInputError, closest
-from jointrain.experiments import Members, Recipe, gradient_weights, rounds, size_weights
+from jointrain.experiments import Members, Recipe, gradient_weights, requested_recipes, size_weights
 from jointrain.networks import Network
 from jointrain.tables._calibration import Calibration, scale_probabilities
 from jointrain.task import ClassKind, Task
@@ -412,7 +412,7 @@ def fit_parts(
             for of_recipe in runs
         ]
 
-    wanted = rounds(recipe, tasks)
+    wanted = requested_recipes(recipe, tasks)
     recipes = next(wanted)
     while True:
         try:
@@ -436,7 +436,8 @@ def prepare_runs(
     """Return the runs of a recipe, one for each network, ready to be fitted.
 
     Args:
-        recipe: What to train; a rule of weights that needs other runs is left to `rounds`.
+        recipe: What to train; a rule of weights that needs other runs is left to
+            `requested_recipes`.
         train: Rows to train on.
         validation: Rows for early stopping, None for none.
         tasks: The tasks.
