@@ -524,3 +524,16 @@ def test_data_sets_that_are_read_keep_their_weights():
     batch = source.collate_fn([source.data[row] for row in range(5)])
     assert batch[2].tolist() == [0, 1, 2, 3, 0]
     assert list(batch[1]) == ["sum"]
+
+
+def test_a_sample_keeps_rare_labels_and_small_data_sets():
+    whole = data(1000)
+    whole.targets["sign"][:] = 0
+    whole.targets["sign"][:7] = 1
+    small = {"sum": whole.take(torch.arange(30)), "sign": whole}
+    made = experiment(Folds(2), given=small).sample(100, seed=0)
+    rows = np.concatenate([fold.test for fold in made.folds_of(0)])
+    assert set(range(30)) <= set(rows)
+    assert set(range(30, 37)) <= set(rows)
+    assert 100 <= len(rows) <= 200
+    assert made.digest() != experiment(Folds(2), given=small).digest()

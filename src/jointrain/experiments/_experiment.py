@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,9 @@ TABLES_ALONE = (
     "ensemble", "validation_fraction",
 )  # fmt: skip
 """Fields of a recipe that an experiment of one's own modules has no use for."""
+
+LABELS_KEPT = 40
+"""Labels of each class, or of a task without classes, that a sample holds if there are any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +156,11 @@ class Experiment(AnyExperiment):
         return LoopExperiment(run, tuple(tasks), given)
 
     @cached_property
+    def _fresh(self) -> list[Any]:
+        """Factories that were found to make fresh networks."""
+        return []
+
+    @cached_property
     def _layout(self) -> RowLayout:
         return RowLayout.of(self.data, self.splits, self.tasks)
 
@@ -254,8 +262,15 @@ class Experiment(AnyExperiment):
         if self.sampled is None or len(rows) <= self.sampled[0]:
             return rows
         count, seed = self.sampled
-        chosen = np.random.default_rng([seed, len(rows)]).permutation(len(rows))[:count]
-        return np.sort(rows[chosen])
+        order = np.random.default_rng([seed, len(rows)]).permutation(len(rows))
+        chosen = np.zeros(len(rows), dtype=bool)
+        chosen[order[:count]] = True
+        labels = self._layout.labels[rows[order]]
+        for column in labels.T:
+            # rare labels, and those of small data sets, must not vanish
+            for code in np.unique(column[np.isfinite(column)]):
+                chosen[order[np.flatnonzero(column == code)[:LABELS_KEPT]]] = True
+        return rows[chosen]
 
     def _check_apart(self, fold: Fold) -> None:
         both = np.intersect1d(fold.train, fold.test)
@@ -375,13 +390,14 @@ class Experiment(AnyExperiment):
             recipe.given_weights(names)
             recipe.groups(names)
             recipe.auxiliary_among(names)
-        own = {id(one.network): one for one in recipes if callable(one.network)}
-        for recipe in own.values():
-            # one that raises is marked as failed where it is run; the others go on
-            with suppress(_ForeignError):
-                self._check_fresh(recipe)
-        if any(not callable(one.network) for one in recipes):
-            self._check_fresh(Recipe())
+        for recipe in recipes:
+            own = callable(recipe.network)
+            factory = recipe.network if own else self.network
+            if factory not in self._fresh:
+                # one that raises is marked as failed where it is run; the others go on
+                with suppress(_ForeignError) if own else nullcontext():
+                    self._check_fresh(recipe)
+                self._fresh.append(factory)
 
     def _check_fresh(self, recipe: Recipe) -> None:
         """Refuse a factory that returns a module, or a part of one, a second time."""

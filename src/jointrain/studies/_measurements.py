@@ -136,6 +136,9 @@ class Measurements:
             folds: How many folds of each seed; default all.
             apart: As in `AnyExperiment.jobs`.
             until: As in `run_jobs`; what is not done by then is missing, see `keep_whole`.
+
+        Raises:
+            InvalidInputError: The recipe that all are compared with failed.
         """
         names = [*(recipe.name for recipe in recipes), *baselines]
         chosen = [
@@ -161,6 +164,7 @@ class Measurements:
             )
             for _, results in running:
                 for result in self._checked(results):
+                    _check_reference(result)
                     self._results[result.name, result.seed, result.fold] = result
                     done += 1
                     self.newest_seconds += result.seconds
@@ -287,21 +291,24 @@ class Measurements:
         )
 
     def _failed(self) -> dict[str, str]:
-        """Return the recipes that failed on a fold, with the error.
-
-        Raises:
-            InvalidInputError: The recipe that all are compared with did.
-        """
+        """Return the recipes that failed on a fold, with the error."""
         failed: dict[str, str] = {}
         for result in self._results.values():
             if result.error is not None:
                 failed.setdefault(result.name, result.error)
-        if SEPARATE in failed:
-            raise InvalidInputError(
-                f"recipe {SEPARATE!r} failed, with which all others are compared: "
-                f"{failed[SEPARATE]}"
-            )
         return failed
+
+
+def _check_reference(result: FoldResult) -> None:
+    """Refuse a study whose reference fails: nothing can be compared.
+
+    Raises:
+        InvalidInputError: It is such.
+    """
+    if result.name == SEPARATE and result.error is not None:
+        raise InvalidInputError(
+            f"recipe {SEPARATE!r} failed, with which all others are compared: {result.error}"
+        )
 
 
 def _undefined(tasks: Sequence[Task], results: Iterable[FoldResult]) -> list[str]:

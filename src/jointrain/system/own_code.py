@@ -10,7 +10,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +319,14 @@ class _Walk:
                 yield name
                 yield from self.parts(value)
 
+    def _is_walked(self, thing: Any) -> bool:
+        """Return whether what it holds is told part by part: two pickles of it may differ."""
+        from torch.nn import Module
+        from torch.utils.data import Dataset
+
+        plain = isinstance(thing, (Module, Dataset)) or is_dataclass(thing)
+        return plain or self._is_of_author(type(thing).__module__)
+
     def _object(self, thing: Any) -> Iterator[str]:
         import numpy as np
         import torch
@@ -326,15 +334,17 @@ class _Walk:
         yield f"object of {path_of(type(thing))}"
         if isinstance(thing, torch.Tensor):
             yield f"{thing.dtype} {tuple(thing.shape)}"
-            yield hashlib.sha256(repr(thing.detach().cpu().tolist()).encode()).hexdigest()
+            plain = thing.detach().cpu().contiguous().reshape(-1)
+            yield hashlib.sha256(plain.view(torch.uint8).numpy().tobytes()).hexdigest()
         elif isinstance(thing, torch.Generator):
             yield from self.parts(thing.get_state())
         elif isinstance(thing, np.ndarray):
             yield f"{thing.dtype} {thing.shape}"
-            yield hashlib.sha256(repr(thing.tolist()).encode()).hexdigest()
+            content = repr(thing.tolist()).encode() if thing.dtype.hasobject else thing.tobytes()
+            yield hashlib.sha256(content).hexdigest()
         elif hasattr(thing, "__wrapped__"):  # as functools.cache leaves it
             yield from self.parts(thing.__wrapped__)
-        elif isinstance(thing, torch.nn.Module) or self._is_of_author(type(thing).__module__):
+        elif self._is_walked(thing):
             yield from self.parts(type(thing))
             state = thing.__getstate__()
             yield from self.parts(state) if isinstance(state, (dict, tuple)) else [_pickled(thing)]
