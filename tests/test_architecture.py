@@ -107,6 +107,24 @@ def test_no_room_reaches_into_the_private_file_of_another():
     assert not wrong
 
 
+def _sub_room(module: str) -> str:
+    """Return the folder within `balancing` that a module lies in, if it does."""
+    parts = module.split(".")
+    folder = ".".join(parts[:3])
+    is_folder = folder in MODULES and MODULES[folder].name == "__init__.py"
+    return folder if parts[1:2] == ["balancing"] and is_folder else ""
+
+
+def test_no_room_reaches_into_the_private_file_of_a_room_within_balancing():
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in IMPORTS.items()
+        for other in others
+        if _sub_room(other) and other != _sub_room(other) and _sub_room(other) != _sub_room(name)
+    ]
+    assert not wrong
+
+
 def test_no_circle_of_imports():
     try:
         TopologicalSorter(IMPORTS).prepare()

@@ -11,9 +11,14 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing._balancer import Balancer
-from jointrain.balancing.engine._graph import Graph, Leaf
-from jointrain.balancing.engine._rows import Gradients, Rows, no_gradients
-from jointrain.balancing.engine._step import Step
+from jointrain.balancing.engine import (
+    Gradients,
+    Graph,
+    Leaf,
+    Rows,
+    Step,
+    no_gradients,
+)
 from jointrain.errors import InvalidInputError
 
 ACCUMULATIONS = ("exact", "per-batch")

@@ -22,9 +22,11 @@ from jointrain.balancing._call import Call, tasks_of_step
 from jointrain.balancing._checks import check_choice, check_count
 from jointrain.balancing._processes import Arguments, RowCounts
 from jointrain.balancing._surroundings import in_plain_surroundings
-from jointrain.balancing.engine._replicas import Group
-from jointrain.balancing.engine._rows import explained
-from jointrain.balancing.engine._step import GRADIENT_METHODS
+from jointrain.balancing.engine import (
+    GRADIENT_METHODS,
+    Group,
+    explained,
+)
 from jointrain.balancing.pipelines import by_accumulated, overflowed, run
 from jointrain.balancing.weighting import Equal
 from jointrain.errors import InvalidInputError

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch.utils.weak import WeakIdKeyDictionary
 
 from jointrain.balancing._balancer import Balancer
-from jointrain.balancing.engine._graph import Leaf
+from jointrain.balancing.engine import (
+    Leaf,
+)
 from jointrain.errors import InvalidInputError
 
 

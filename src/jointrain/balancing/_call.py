@@ -23,10 +23,16 @@ from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import Balancer, LossWeighting
 from jointrain.balancing._meeting import labelled, meet
 from jointrain.balancing._processes import Arguments, Together
-from jointrain.balancing.engine._graph import walk
-from jointrain.balancing.engine._replicas import several_processes
-from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad, no_gradients
-from jointrain.balancing.engine._step import Step, prepare
+from jointrain.balancing.engine import (
+    Gradients,
+    Step,
+    add_to_grad,
+    grad,
+    no_gradients,
+    prepare,
+    several_processes,
+    walk,
+)
 
 
 @dataclass

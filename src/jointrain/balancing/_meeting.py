@@ -14,13 +14,22 @@ from torch.nn.parallel import DistributedDataParallel
 from jointrain.balancing._arguments import Losses, checked_losses, named
 from jointrain.balancing._balancer import Balancer, LossWeighting
 from jointrain.balancing._processes import Arguments, RowCounts, Together
-from jointrain.balancing.engine._agreement import Agreement, Local, Place
-from jointrain.balancing.engine._graph import reached, walk
-from jointrain.balancing.engine._messages import agree, announce_failure, digest_of_state
-from jointrain.balancing.engine._ranks import ranks_of
-from jointrain.balancing.engine._replicas import find_replicas, gathered
-from jointrain.balancing.engine._sharded import refuse_sharded
-from jointrain.balancing.engine._step import Step, prepare
+from jointrain.balancing.engine import (
+    Agreement,
+    Local,
+    Place,
+    Step,
+    agree,
+    announce_failure,
+    digest_of_state,
+    find_replicas,
+    gathered,
+    prepare,
+    ranks_of,
+    reached,
+    refuse_sharded,
+    walk,
+)
 from jointrain.errors import InvalidInputError
 
 

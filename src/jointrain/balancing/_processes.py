@@ -11,15 +11,24 @@ from torch import Tensor, nn
 
 from jointrain.balancing._arguments import stacked
 from jointrain.balancing._balancer import BilevelProblem
-from jointrain.balancing.engine._agreement import (
+from jointrain.balancing.engine import (
     Agreement,
+    DistributedStep,
+    Gradients,
+    Group,
+    ShardedStep,
+    Step,
+    add_to_grad,
+    distributed,
+    divisor,
+    grad,
+    no_gradients,
+    parameters_of,
+    refuse_sharded,
+    sharded,
+    sum_gradients,
+    walk,
 )
-from jointrain.balancing.engine._distributed import DistributedStep, distributed, sum_gradients
-from jointrain.balancing.engine._graph import walk
-from jointrain.balancing.engine._replicas import Group, parameters_of
-from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad, no_gradients
-from jointrain.balancing.engine._sharded import ShardedStep, divisor, refuse_sharded, sharded
-from jointrain.balancing.engine._step import Step
 
 RowCounts = Mapping[str, float] | Sequence[float] | float
 """In how many rows each task has a label: by name, in the order of the losses, or for all."""

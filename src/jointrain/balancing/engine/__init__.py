@@ -1,0 +1,95 @@
+"""How the tasks' gradients are got, whatever the graph and however many processes."""
+
+from jointrain.balancing.engine._agreement import (
+    Agreement,
+    Local,
+    Place,
+)
+from jointrain.balancing.engine._cotangents import (
+    Cotangents,
+)
+from jointrain.balancing.engine._distributed import (
+    DistributedStep,
+    distributed,
+    sum_gradients,
+)
+from jointrain.balancing.engine._graph import (
+    Boundary,
+    Graph,
+    Leaf,
+    reached,
+    walk,
+)
+from jointrain.balancing.engine._messages import (
+    agree,
+    announce_failure,
+    digest_of_state,
+)
+from jointrain.balancing.engine._ranks import (
+    ranks_of,
+)
+from jointrain.balancing.engine._replicas import (
+    Group,
+    find_replicas,
+    gathered,
+    parameters_of,
+    several_processes,
+)
+from jointrain.balancing.engine._rows import (
+    Gradients,
+    Rows,
+    add_to_grad,
+    explained,
+    grad,
+    is_finite,
+    no_gradients,
+)
+from jointrain.balancing.engine._sharded import (
+    ShardedStep,
+    divisor,
+    refuse_sharded,
+    sharded,
+)
+from jointrain.balancing.engine._step import (
+    GRADIENT_METHODS,
+    Step,
+    prepare,
+)
+
+__all__ = [
+    "GRADIENT_METHODS",
+    "Agreement",
+    "Boundary",
+    "Cotangents",
+    "DistributedStep",
+    "Gradients",
+    "Graph",
+    "Group",
+    "Leaf",
+    "Local",
+    "Place",
+    "Rows",
+    "ShardedStep",
+    "Step",
+    "add_to_grad",
+    "agree",
+    "announce_failure",
+    "digest_of_state",
+    "distributed",
+    "divisor",
+    "explained",
+    "find_replicas",
+    "gathered",
+    "grad",
+    "is_finite",
+    "no_gradients",
+    "parameters_of",
+    "prepare",
+    "ranks_of",
+    "reached",
+    "refuse_sharded",
+    "several_processes",
+    "sharded",
+    "sum_gradients",
+    "walk",
+]

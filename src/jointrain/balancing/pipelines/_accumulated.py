@@ -9,8 +9,10 @@ from jointrain.balancing._arguments import stacked
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import BilevelWeighting
 from jointrain.balancing._call import Call
-from jointrain.balancing.engine._rows import add_to_grad
-from jointrain.balancing.engine._step import Step
+from jointrain.balancing.engine import (
+    Step,
+    add_to_grad,
+)
 from jointrain.balancing.pipelines._kinds import run
 from jointrain.errors import InvalidInputError
 

@@ -12,10 +12,16 @@ from torch import Tensor
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._call import Call
-from jointrain.balancing.engine._cotangents import Cotangents
-from jointrain.balancing.engine._graph import Boundary
-from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad, no_gradients
-from jointrain.balancing.engine._step import Step, prepare
+from jointrain.balancing.engine import (
+    Boundary,
+    Cotangents,
+    Gradients,
+    Rows,
+    Step,
+    add_to_grad,
+    no_gradients,
+    prepare,
+)
 from jointrain.balancing.pipelines._parts import (
     Without,
     bad_own,

@@ -8,7 +8,10 @@ from jointrain.balancing._arguments import on_cpu, stacked
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import BilevelProblem, BilevelWeighting
 from jointrain.balancing._call import Call
-from jointrain.balancing.engine._rows import Gradients, add_to_grad
+from jointrain.balancing.engine import (
+    Gradients,
+    add_to_grad,
+)
 from jointrain.errors import InvalidInputError
 
 

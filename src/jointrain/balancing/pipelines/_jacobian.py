@@ -10,7 +10,11 @@ from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import JacobianAggregation
 from jointrain.balancing._block_order import in_kept_order
 from jointrain.balancing._call import Call
-from jointrain.balancing.engine._rows import Gradients, Rows, no_gradients
+from jointrain.balancing.engine import (
+    Gradients,
+    Rows,
+    no_gradients,
+)
 from jointrain.balancing.pipelines._parts import (
     Without,
     bad_own,

@@ -11,8 +11,10 @@ from torch import Tensor
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import LossWeighting
 from jointrain.balancing._call import Call
-from jointrain.balancing.engine._graph import walk
-from jointrain.balancing.engine._rows import add_to_grad
+from jointrain.balancing.engine import (
+    add_to_grad,
+    walk,
+)
 from jointrain.balancing.pipelines._parts import Without, bad_tasks
 
 

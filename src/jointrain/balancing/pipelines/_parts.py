@@ -14,8 +14,13 @@ from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import GramianWeighting, JacobianAggregation
 from jointrain.balancing._call import Call
 from jointrain.balancing._task_scales import learn_scales, scales_of
-from jointrain.balancing.engine._rows import Gradients, add_to_grad, grad, is_finite
-from jointrain.balancing.engine._step import Step
+from jointrain.balancing.engine import (
+    Gradients,
+    Step,
+    add_to_grad,
+    grad,
+    is_finite,
+)
 from jointrain.errors import InvalidInputError
 
 
