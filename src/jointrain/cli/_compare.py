@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import Executor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from jointrain.cli._compare_experiment import (
     print_experiment_answer,
     save_experiment_answer,
 )
+from jointrain.cli._executors import opened_executor
 from jointrain.cli._experiment_settings import ExperimentCompareSettings
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
@@ -50,23 +52,24 @@ def compare(settings: CompareSettings) -> None:
     started = start_processes(settings)
     from jointrain.studies import StudyInterrupted
 
-    if isinstance(settings, ExperimentCompareSettings):
-        study = prepare_experiment_study(settings)
-    else:
-        study = _prepare_study(settings)
-    try:
-        result = _run_study(study, settings, started)
-    except StudyInterrupted as stopped:
-        _print_interrupted(stopped.result, settings)
-        raise
-    for note in result.notes:
-        say(f"note: {note}")
-    if isinstance(settings, ExperimentCompareSettings):
-        out = save_experiment_answer(result, settings)
-        _add_report(result, settings, out)
-        print_experiment_answer(result, settings, out)
-        return
-    model, result = _fit_model(result, settings, started)
+    with opened_executor(settings.executor) as executor:
+        if isinstance(settings, ExperimentCompareSettings):
+            study = prepare_experiment_study(settings)
+        else:
+            study = _prepare_study(settings)
+        try:
+            result = _run_study(study, settings, started, executor)
+        except StudyInterrupted as stopped:
+            _print_interrupted(stopped.result, settings)
+            raise
+        for note in result.notes:
+            say(f"note: {note}")
+        if isinstance(settings, ExperimentCompareSettings):
+            out = save_experiment_answer(result, settings)
+            _add_report(result, settings, out)
+            print_experiment_answer(result, settings, out)
+            return
+        model, result = _fit_model(result, settings, started, executor)
     out = _save(model, result, settings, study.table)
     # from here on the model is safe: what fails is skipped
     until = None if settings.budget_seconds is None else started + settings.budget_seconds
@@ -83,7 +86,8 @@ def _prepare_study(settings: CompareSettings) -> Study:
     from jointrain.training import resolve_device
 
     check_new_folder(output_folder(settings), force=settings.force)
-    resolve_device(settings.device)
+    if settings.executor is None:  # other machines may have other devices
+        resolve_device(settings.device)
     # what is wrong with them is said before a long table is read
     recipes, baselines = settings.chosen_recipes(), settings.chosen_baselines()
     table = prepare_table(settings)
@@ -100,7 +104,9 @@ def _prepare_study(settings: CompareSettings) -> Study:
     )
 
 
-def _run_study(study: Study, settings: CompareSettings, started: float) -> StudyResult:
+def _run_study(
+    study: Study, settings: CompareSettings, started: float, executor: Executor | None
+) -> StudyResult:
     """Run a study, within its budget if it has one; say what is known while it goes on."""
     from jointrain.reports import interim_answer
     from jointrain.studies import run_within_budget
@@ -108,7 +114,9 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
     seconds = settings.budget_seconds
     with progress_bar("runs") as advance:
         if seconds is None:
-            return study.run(workers=settings.workers, store=settings.study, progress=advance)
+            return study.run(
+                workers=settings.workers, store=settings.study, executor=executor, progress=advance
+            )
 
         def on_answer(result: StudyResult, spent: float, planned: int) -> None:
             names = ", ".join(result.recipe_names)
@@ -122,6 +130,7 @@ def _run_study(study: Study, settings: CompareSettings, started: float) -> Study
             further=not settings.recipes and study.experiment.cuts_training,
             workers=settings.workers,
             store=settings.study,
+            executor=executor,
             progress=advance,
             on_answer=None if settings.json_output else on_answer,
             started=started,
@@ -142,7 +151,7 @@ def _print_interrupted(result: StudyResult, settings: CompareSettings) -> None:
 
 
 def _fit_model(
-    result: StudyResult, settings: CompareSettings, started: float
+    result: StudyResult, settings: CompareSettings, started: float, executor: Executor | None
 ) -> tuple[TableModel | BlendedModel, StudyResult]:
     """Return the model to save, and the result of what it is made of."""
     from jointrain.studies import fit_shipped
@@ -157,6 +166,7 @@ def _fit_model(
             result,
             device=settings.device,
             workers=settings.workers,
+            executor=executor,
             seconds=left,
             until=None if budget is None else started + max(budget, spent + _LAST_SECONDS),
             progress=advance,

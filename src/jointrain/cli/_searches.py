@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jointrain.cli._executors import opened_executor
 from jointrain.cli._experiment_settings import (
     ExperimentGroupSettings,
     ExperimentSearchSettings,
@@ -39,17 +40,19 @@ def weigh(settings: WeighSettings) -> None:
     if settings.weights != "equal":
         raise InvalidInputError("weigh searches for the weights; leave --weights out")
     recipe = settings.recipe(settings.schedule)
-    table = _prepare_search(settings)
-    with progress_bar("weights") as advance:
-        result = search_weights(
-            table,
-            recipe,
-            trials=settings.trials,
-            pareto=settings.pareto,
-            progress=advance,
-            started=started,
-            **settings.search,
-        )
+    with opened_executor(settings.executor) as executor:
+        table = _prepare_search(settings)
+        with progress_bar("weights") as advance:
+            result = search_weights(
+                table,
+                recipe,
+                trials=settings.trials,
+                pareto=settings.pareto,
+                progress=advance,
+                started=started,
+                executor=executor,
+                **settings.search,
+            )
     _answer(settings, table, report_weights(result), result.candidates, "with which weights?")
 
 
@@ -61,18 +64,20 @@ def group(settings: GroupSettings) -> None:
     from jointrain.studies.searches import search_groups
 
     recipe = settings.recipe(settings.schedule)
-    table = _prepare_search(settings)
-    with progress_bar("groups") as advance:
-        result = search_groups(
-            table,
-            recipe,
-            models=settings.models,
-            measure=settings.measure,
-            trials=settings.trials,
-            progress=advance,
-            started=started,
-            **settings.search,
-        )
+    with opened_executor(settings.executor) as executor:
+        table = _prepare_search(settings)
+        with progress_bar("groups") as advance:
+            result = search_groups(
+                table,
+                recipe,
+                models=settings.models,
+                measure=settings.measure,
+                trials=settings.trials,
+                progress=advance,
+                started=started,
+                executor=executor,
+                **settings.search,
+            )
     report = report_groups(result)
     _answer(settings, table, report, result.candidates, "which together?", result.affinity)
 
@@ -87,11 +92,17 @@ def share(settings: ShareSettings) -> None:
     recipe = settings.recipe(settings.schedule)
     if recipe.shared_depth is not None:
         raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
-    table = _prepare_search(settings)
-    with progress_bar("split points") as advance:
-        result = search_shared_depth(
-            table, recipe, progress=advance, started=started, **settings.search
-        )
+    with opened_executor(settings.executor) as executor:
+        table = _prepare_search(settings)
+        with progress_bar("split points") as advance:
+            result = search_shared_depth(
+                table,
+                recipe,
+                progress=advance,
+                started=started,
+                executor=executor,
+                **settings.search,
+            )
     report = report_shared_depth(result)
     _answer(settings, table, report, result.candidates, "how many shared layers?")
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jointrain.cli._executors import EXECUTOR_HELP
 from jointrain.cli._option_fields import said, with_options
 from jointrain.cli._reading import reading_options
 from jointrain.cli._value_forms import (
@@ -267,6 +268,7 @@ class CompareSettings(TableSettings):
     workers: int | None = Field(
         None, ge=1, le=1024, description="Processes; default one for each core."
     )
+    executor: str | None = Field(None, description=EXECUTOR_HELP)
 
     def chosen_recipes(self) -> list[Recipe]:
         """Return the recipes to compare; separate models are always among them."""
@@ -354,6 +356,7 @@ class SearchSettings(TableSettings):
     workers: int | None = Field(
         None, ge=1, le=1024, description="Processes; default one for each core."
     )
+    executor: str | None = Field(None, description=EXECUTOR_HELP)
     out: Path | None = Field(None, description="Folder to write; default none.")
 
     @property

@@ -56,6 +56,8 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
 def start_processes(settings: CompareSettings | SearchSettings) -> float:
     """Let processes start while the rest is imported; return the time of the beginning."""
     started = time.monotonic()
+    if settings.executor is not None:
+        return started
     workers = settings.workers or available_cores()
     # within a budget, even one worker is a process of its own, so that it can be ended
     if (workers > 1 or settings.budget is not None) and settings.table_may_exist:

@@ -247,6 +247,11 @@ class ModuleJob:
         """Hashes of one's own code, as it is where the job is made."""
         return digests_of_code(self._own_code())
 
+    @property
+    def device(self) -> str:
+        """Where it trains; on another machine, that one's."""
+        return str(self.experiment.device)
+
     def _own_code(self) -> list[Any]:
         recipes = [one for recipe in (*self.stacked, *self.single) for one in recipe.own_code]
         return [*recipes, self.experiment.network]

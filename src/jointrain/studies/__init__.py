@@ -20,6 +20,7 @@ from jointrain.studies._statistics import (
 )
 from jointrain.studies._study import Study
 from jointrain.studies._study_result import SHIPPED, StudyResult, together_of
+from jointrain.system.executors import DaskExecutor, RayExecutor, SlurmExecutor
 
 __all__ = [
     "CHEAPER",
@@ -27,10 +28,13 @@ __all__ = [
     "FEWEST_FOLDS",
     "SHIPPED",
     "Comparison",
+    "DaskExecutor",
     "Decision",
     "Measured",
+    "RayExecutor",
     "RunVerdicts",
     "SeedsNeeded",
+    "SlurmExecutor",
     "Study",
     "StudyFigures",
     "StudyInterrupted",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, reduce
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -125,6 +125,9 @@ class FoldJob:
     baselines: Sequence[str]
     reference: Recipe
     data: str
+
+    device: ClassVar[str] = "cpu"
+    """Networks of tables are too small for a GPU, but for the last fit."""
 
     @cached_property
     def key(self) -> str:

@@ -64,7 +64,7 @@ class SentJob:
         """Return what is sent of a job."""
         from loky.backend.reduction import dumps
 
-        device = str(getattr(job, "device", "cpu"))
+        device = str(getattr(job, "device", "auto"))
         return cls(bytes(dumps(job)), number, device, _versions(), tuple(sys.path))
 
     def run(self) -> Any:
