@@ -55,7 +55,7 @@ def test_rare_classes_stop_no_study(folder, capsys, roles):
     assert predicted["species"].shape == (60, 5)
     np.testing.assert_allclose(predicted["species"].sum(1), 1, atol=1e-6)
     assert describe_bundle("out")["notes"]["table"] == notes
-    assert f"- About the table: {notes[0]}." in Path("out/report.md").read_text()
+    assert f"- About the data: {notes[0]}." in Path("out/report.md").read_text()
 
 
 def test_rare_classes_are_merged_on_request(folder, capsys):
