@@ -4,6 +4,7 @@ from jointrain.studies._budget import run_within_budget
 from jointrain.studies._changes import relative_changes
 from jointrain.studies._chosen_model import fit_chosen
 from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide
+from jointrain.studies._equal_compute import Compute, with_equal_compute
 from jointrain.studies._given_runs import DELTA_M, RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._measured import Measured
@@ -28,6 +29,7 @@ __all__ = [
     "FEWEST_FOLDS",
     "SHIPPED",
     "Comparison",
+    "Compute",
     "DaskExecutor",
     "Decision",
     "Measured",
@@ -51,4 +53,5 @@ __all__ = [
     "run_within_budget",
     "together_of",
     "verdict",
+    "with_equal_compute",
 ]
