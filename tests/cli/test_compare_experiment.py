@@ -101,6 +101,14 @@ def test_a_budget_ends_with_an_answer(capsys):
     assert Path("own_study-experiment-answer/results.parquet").exists()
 
 
+def test_equal_compute_gives_the_joint_network_more_epochs(capsys):
+    arguments = ["own_study:experiment", *QUICK, "--recipes", "joint"]
+    assert run(["compare", *arguments, "--equal", "steps"]) == 0
+    assert "joint may train for 4 epochs in place of 2" in capsys.readouterr().err
+    assert run(["compare", *arguments, "--equal", "steps", "--budget", "9s", "--force"]) == 2
+    assert "leave one out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("search", ["weigh", "group"])
 def test_searches(search, capsys):
     assert run([search, "own_study:experiment", *QUICK, "--trials", "2", "--out", "found"]) == 0

@@ -57,7 +57,7 @@ def test_seconds_of_a_table():
 
 
 def test_what_has_lengths_of_its_own_is_refused():
-    phases = Recipe(name="joint", schedule=Phases([Phase(Joint(), epochs=2)]))
+    phases = Recipe(name="joint", schedule=Phases([Phase(name="all", epochs=2, schedule=Joint())]))
     with pytest.raises(InvalidInputError, match="'joint' has phases with lengths of their own"):
         with_equal_compute(study(*named_recipes(["separate"], Recipe()), phases), "steps")
     loop = Experiment.of(run=lambda *_: {"y": {"RMSE": 1.0}}, tasks=[Task.regression("y")])

@@ -28,6 +28,7 @@ from jointrain.cli._table_opening import (
     prepare_table,
     start_processes,
 )
+from jointrain.errors import InvalidInputError
 from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing, say
 
@@ -57,6 +58,8 @@ def compare(settings: CompareSettings) -> None:
             study = prepare_experiment_study(settings)
         else:
             study = _prepare_study(settings)
+        if settings.equal is not None:
+            study = _with_equal_compute(study, settings)
         try:
             result = _run_study(study, settings, started, executor)
         except StudyInterrupted as stopped:
@@ -102,6 +105,24 @@ def _prepare_study(settings: CompareSettings) -> Study:
         ship=settings.ship,
         margin=settings.margin,
     )
+
+
+def _with_equal_compute(study: Study, settings: CompareSettings) -> Study:
+    """Return the study with epochs as `--equal` asks; say what they are."""
+    from jointrain.studies import with_equal_compute
+
+    assert settings.equal is not None
+    if settings.budget is not None:
+        raise InvalidInputError("--equal and --budget both decide on epochs; leave one out")
+    if settings.equal == "seconds" and settings.study is not None:
+        raise InvalidInputError(
+            "--equal seconds finds other epochs each time, so that --study can't go on with them; "
+            "take --equal steps or passes"
+        )
+    study, notes = with_equal_compute(study, settings.equal)
+    for note in notes:
+        say(f"note: {note}")
+    return study
 
 
 def _run_study(

@@ -26,7 +26,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     ),
     "Study": (
         "recipes", "baselines", "ship", "folds", "seeds", "trials", "models", "measure", "pareto",
-        "importance", "margin", "study", "executor",
+        "importance", "margin", "equal", "study", "executor",
     ),
     "Output": ("json", "config"),
 }  # fmt: skip

@@ -270,6 +270,12 @@ class CompareSettings(TableSettings):
     )
     executor: str | None = Field(None, description=EXECUTOR_HELP)
 
+    equal: Literal["steps", "passes", "seconds"] | None = Field(
+        None,
+        description="Let each recipe train for as many of these as separate models take; default: "
+        "the same number of epochs.",
+    )
+
     def chosen_recipes(self) -> list[Recipe]:
         """Return the recipes to compare; separate models are always among them."""
         from jointrain.experiments import SEPARATE, default_recipes, named_recipes

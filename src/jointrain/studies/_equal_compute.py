@@ -40,7 +40,7 @@ def with_equal_compute(study: Study, compute: Compute) -> tuple[Study, list[str]
     for recipe in study.recipes:
         if isinstance(recipe.schedule, Phases):
             raise InvalidInputError(
-                f"recipe {recipe.name!r} has phases with lengths of their own, so its compute can't "
+                f"recipe {recipe.name!r} has phases with lengths of their own; its compute can't "
                 "be made equal"
             )
     short = [replace(recipe, epochs=1) for recipe in study.recipes]
