@@ -144,6 +144,7 @@ TESTED_IN = {
     "balancing/engine/_replicas.py": "balancing/test_distributed.py",
     "balancing/engine/_sharded.py": "balancing/test_distributed.py",
     "balancing/engine/_sparse.py": "balancing/test_kinds_of_graph.py",
+    "system/stop_signals.py": "faults/test_processes.py",
     "balancing/_process*": "balancing/test_distributed.py",
     "balancing/_task_scales.py": "conformance/test_half_precision.py",
     "balancing/_*": "balancing/test_backward.py",

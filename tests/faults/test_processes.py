@@ -141,3 +141,43 @@ def test_a_signal_at_the_very_end_leaves_no_traceback(name, code, moment):
     said, ended = ("stopped\n", code) if moment == "flush" else ("", -getattr(signal, name))
     assert (done.stderr, done.returncode) == (said, ended)
     assert "hard" in done.stdout
+
+
+_EARLY = """
+import os, signal, sys, time
+def module(name):
+    open(name + ".py", "w").write(
+        "import os, signal\\n"
+        "try:\\n"
+        "    os.kill(os.getpid(), signal.{name})\\n"
+        "    for _ in range(10**6): pass\\n"
+        "except BaseException as error:\\n"
+        "    raise RecursionError('half an import') from error\\n"
+    )
+sys.path.insert(0, os.getcwd())
+from jointrain import cli
+{start}
+"""
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_the_midst_of_an_import_waits_for_its_end(tmp_path, name, code):
+    start = "from jointrain.cli import _command_line\nmodule('slow')\n"
+    start += "_command_line.run = lambda _: __import__('slow') and time.sleep(20)\ncli.main()"
+    program = _EARLY.format(name=name, start=start)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=15,
+    )  # fmt: skip
+    assert (done.stderr, done.returncode) == ("stopped\n", code)
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_before_the_commands_are_imported_ends_the_process_in_words(tmp_path, name, code):
+    start = "module('typer')\ncli.main()"
+    program = _EARLY.format(name=name, start=start)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=15,
+    )  # fmt: skip
+    assert (done.stderr, done.returncode) == ("stopped\n", code)

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,6 +20,12 @@ from jointrain.cli._predict import predict
 from jointrain.cli._searches import group, share, weigh
 from jointrain.cli._verdict import verdict
 from jointrain.errors import JointrainError, StoppedError
+from jointrain.system.stop_signals import (
+    INTERRUPTED,
+    TERMINATED,
+    interrupt_outside_imports,
+    on_stop,
+)
 from jointrain.system.terminal_streams import say, silence, use_plain_characters
 from jointrain.system.worker_processes import stop_spare
 
@@ -31,42 +37,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C stopped."""
-
-_TERMINATED = 143
-"""The exit code of a command that SIGTERM stopped."""
-
 
 def main() -> None:
     """Run the command line; every user fault is one line and exit code 2."""
     received: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
     try:
-        _on_stop(stop)
+        on_stop(interrupt_outside_imports(received))
         use_plain_characters()
         code = _flush(run(sys.argv[1:]))
         # the answer is given: from here on an exception would be lost, with a traceback, in
         # whatever the interpreter shuts down, and nothing is left to be done before the end
-        _on_stop(signal.SIG_DFL)
+        on_stop(signal.SIG_DFL)
     except KeyboardInterrupt:
-        _on_stop(signal.SIG_DFL)
+        on_stop(signal.SIG_DFL)
         stop_spare()
         say("stopped")
-        code = _INTERRUPTED
-    if code == _INTERRUPTED and signal.SIGTERM in received:
-        code = _TERMINATED
+        code = INTERRUPTED
+    if code == INTERRUPTED and signal.SIGTERM in received:
+        code = TERMINATED
     sys.exit(code)
-
-
-def _on_stop(action: Any) -> None:
-    """Set what happens at Ctrl-C and at SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, action)
 
 
 def _flush(code: int) -> int:
@@ -87,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     except StoppedError as stopped:
         stop_spare()
         say(f"stopped: {stopped}")
-        return _INTERRUPTED
+        return INTERRUPTED
     except JointrainError as error:
         # a command that fails at once does not wait for the processes that it has started
         stop_spare()
@@ -107,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         return _fail(error.format_message().rstrip("."))
-    if code == _INTERRUPTED:
+    if code == INTERRUPTED:
         stop_spare()
         message = "stopped: nothing was written, and what was there before is as it was"
         say(message)

@@ -117,6 +117,11 @@ def _new_pool() -> Any:
     from loky.process_executor import ProcessPoolExecutor
 
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+    # loky's helper warns, after the last line of a command that a signal ended, of semaphores that
+    # were gone before it could remove them; it takes the filters of the process that starts it
+    quiet = "ignore:resource_tracker:UserWarning"
+    if quiet not in sys.warnoptions:
+        sys.warnoptions.append(quiet)
     return ProcessPoolExecutor(
         max_workers=1,
         timeout=_IDLE_SECONDS,

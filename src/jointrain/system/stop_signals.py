@@ -1,0 +1,70 @@
+"""What Ctrl-C and SIGTERM do to a command: as an exception, where nothing is left half-made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C stopped."""
+
+TERMINATED = 143
+"""The exit code of a command that SIGTERM stopped."""
+
+_PAUSE = 0.02
+"""Seconds after which it is looked again whether an import is over."""
+
+_LONGEST_IMPORT = 20.0
+"""Seconds after which a stop does not wait for an import any longer."""
+
+
+def on_stop(action: Any) -> None:
+    """Set what happens at Ctrl-C and at SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, action)
+
+
+def end_at_once(number: int, _frame: FrameType | None) -> None:
+    """End the process, in words, where there is nothing yet that could be lost."""
+    with suppress(OSError):  # the exit code still says it
+        os.write(2, b"stopped\n")
+    os._exit(TERMINATED if number == signal.SIGTERM else INTERRUPTED)
+
+
+def interrupt_outside_imports(received: list[int]) -> Callable[[int, FrameType | None], None]:
+    """Return a handler of signals that raises `KeyboardInterrupt` once no import is under way.
+
+    Modules don't survive an exception in the midst of their import: some swallow it, others are
+    left half-made and fail later in words that nobody understands.
+
+    Args:
+        received: Gets the numbers of the signals.
+    """
+    # there is no timer on Windows; there an import is interrupted, as everywhere else in Python
+    timer = getattr(signal, "setitimer", None)
+    since: list[float] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if not since:
+            since.append(time.monotonic())
+        waited = time.monotonic() - since[0]
+        if timer is None or waited > _LONGEST_IMPORT or not _in_import(frame):
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGALRM, lambda _number, later: stop(number, later))
+        timer(signal.ITIMER_REAL, _PAUSE)
+
+    return stop
+
+
+def _in_import(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
