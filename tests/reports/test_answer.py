@@ -356,6 +356,14 @@ def test_the_first_sentence_never_contradicts_the_figures(made):
         assert decision.basis == "no interval"
 
 
+def test_a_target_without_a_verdict_is_not_said_to_be_unpredicted():
+    undefined = comparison(2.0, defined=4)
+    made = Made(["a", "b"], (0.0, 0.0, 0.0), by_task={"b": undefined}, constant={"a": (0, 0, 0)})
+    unscored, unpredicted, *_ = made.sentences()
+    assert unscored.startswith("b can be scored in 4 of 15 folds only")
+    assert unpredicted.startswith("These columns do not predict a: everything that was tried")
+
+
 def test_an_interval_without_bounds_is_no_verdict():
     made = Made(HEATING, NAN, by_task={name: comparison(1.0, defined=2) for name in HEATING})
     assert made.decision().basis == "no interval"

@@ -271,11 +271,11 @@ def _first_look(decision: Decision, said: Circumstances) -> list[str]:
 
 
 def _nothing_predicted(decision: Decision, said: Circumstances) -> str:
+    # of a target without a verdict nothing is said here
+    named = targets_text(decision.unpredicted, 0) if decision.unscored else ""
     if set(decision.excluded) == set(decision.unpredicted):
-        first = (
-            "These columns predict none of the targets: everything that was tried is no better "
-            "than a constant"
-        )
+        predicted = f"do not predict {named}" if named else "predict none of the targets"
+        first = f"These columns {predicted}: everything that was tried is no better than a constant"
     elif said.folds < ENOUGH_FOLDS and any(
         set(blend) != {CONSTANT} for blend in (said.blends or {}).values()
     ):
@@ -292,8 +292,8 @@ def _nothing_predicted(decision: Decision, said: Circumstances) -> str:
         )
     else:
         first = (
-            "These columns are not shown to predict any of the targets: nothing that was tried is "
-            f"shown to be better than a constant with {said.rows:,} rows"
+            f"These columns are not shown to predict {named or 'any of the targets'}: nothing that "
+            f"was tried is shown to be better than a constant with {said.rows:,} rows"
         )
     return f"{first}."
 
