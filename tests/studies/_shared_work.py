@@ -1,6 +1,7 @@
 """Jobs that leave a trace, and a program that runs them: `python -m tests.studies._shared_work`."""
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -74,3 +75,14 @@ def main(place, folder, count, seconds):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+@dataclass(frozen=True)
+class ParentJob:
+    """Starts a process of multiprocessing, as loaders of data do."""
+
+    key: str = "0"
+
+    def run(self):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(len, ("child",))

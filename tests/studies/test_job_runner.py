@@ -14,7 +14,14 @@ import pytest
 from jointrain.errors import WorkerDiedError
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._run_store import RunStore
-from tests.studies._shared_work import DESCRIPTION, FaultyJob, TracedJob, lines, traced_jobs
+from tests.studies._shared_work import (
+    DESCRIPTION,
+    FaultyJob,
+    ParentJob,
+    TracedJob,
+    lines,
+    traced_jobs,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -195,3 +202,8 @@ def test_a_spent_budget_cancels_what_waits_in_an_executor(traces):
 def test_an_error_of_a_job_comes_from_an_executor_as_it_is():
     with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError, match="9"):
         dict(run_jobs([FaultyJob("9")], executor=executor))
+
+
+def test_a_job_may_start_processes_of_its_own():
+    ((_, value),) = run_jobs([ParentJob()], workers=1, until=time.monotonic() + 60)
+    assert value == 5

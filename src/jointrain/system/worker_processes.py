@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -57,13 +58,16 @@ def _give(pool: Any, job: Runnable) -> Future[Any]:
     # with each job, as a block that keeps the filters of warnings takes them back at its end
     warnings.filterwarnings("ignore", message="A worker (stopped|was restarted) while some jobs")
     # before the job is read, whose classes may lie where this process looks for modules by now
-    pool.submit(_look_for_modules_in, list(sys.path))
+    pool.submit(_prepare_process, list(sys.path))
     made: Future[Any] = pool.submit(job.run)
     return made
 
 
-def _look_for_modules_in(path: list[str]) -> None:
+def _prepare_process(path: list[str]) -> None:
     sys.path.extend(place for place in path if place not in sys.path)
+    # loky's own way of starting processes is the default in its processes, and those that a job
+    # starts by `spawn`, as loaders of data may, do not know it and would die
+    multiprocessing.set_start_method(None, force=True)
 
 
 def give_back(pool: Any) -> None:

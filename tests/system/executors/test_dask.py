@@ -1,17 +1,15 @@
 """Studies on a real cluster of dask: the same results, also if a worker is killed, and an end."""
 
-import multiprocessing
 import os
 import signal
 import sys
-from dataclasses import dataclass
 
 import pytest
 
 from jointrain.errors import InvalidInputError, MissingDependencyError, WorkerDiedError
 from jointrain.studies import run_jobs
 from jointrain.system.executors import DaskExecutor
-from tests.studies._shared_work import FaultyJob, TracedJob, lines, traced_jobs
+from tests.studies._shared_work import FaultyJob, ParentJob, TracedJob, lines, traced_jobs
 from tests.system.executors._clusters import (
     TorchrunJob,
     figures,
@@ -75,7 +73,7 @@ class TestCluster:
         assert dict(run_jobs([TorchrunJob("0", str(tmp_path))], executor=executor)) == {"0": 3.0}
 
     def test_a_job_may_have_children(self, executor):
-        ((_, value),) = run_jobs([Parent()], executor=executor)
+        ((_, value),) = run_jobs([ParentJob()], executor=executor)
         assert value == 5
 
 
@@ -105,14 +103,3 @@ def test_dask_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[dask\]'"):
         DaskExecutor("tcp://127.0.0.1:1")
-
-
-@dataclass(frozen=True)
-class Parent:
-    """Starts a process of multiprocessing, as loaders of data do."""
-
-    key: str = "0"
-
-    def run(self):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return pool.apply(len, ("child",))
