@@ -64,6 +64,7 @@ class Made:
     scarce: Mapping[str, str] = field(default_factory=dict)
     networks: Sequence[str] = ("separate", "joint")
     cut_short: bool = False
+    by_task_of: Mapping[tuple[str, str], Mapping[str, Change]] = field(default_factory=dict)
 
     def _by_task(self, model: str, reference: str) -> dict[str, Comparison]:
         if reference == "constant":
@@ -74,7 +75,12 @@ class Made:
             return {
                 task: c if isinstance(c, Comparison) else comparison(c) for task, c in given.items()
             }
-        return {task: self._overall(model, reference, (), 1) for task in self.tasks}
+        given = self.by_task_of.get((model, reference), {})
+        return {
+            task: comparison(given[task]) if task in given
+            else self._overall(model, reference, (), 1)
+            for task in self.tasks
+        }  # fmt: skip
 
     def _overall(self, model: str, reference: str, tasks: Sequence[str], among: int) -> Comparison:
         if (model, reference) == ("joint", "separate"):

@@ -204,6 +204,24 @@ CASES = {
         ),
         "Train heating and cooling in alternation: 4 % better than together [1.5, 6.5].",
     ),
+    "alternating is best for one target and worse for another": (
+        Made(
+            HEATING, (8.0, -23.0, 39.0), others={"alternating": (15.7, 7.3, 24.1)},
+            against={("alternating", "joint"): (9.0, 1.0, 17.0)},
+            by_task={"heating": (21.0, -54.0, 96.0), "cooling": (-5.2, -6.0, -4.3)},
+            by_task_of={
+                ("alternating", "separate"): {
+                    "heating": (38.8, 19.3, 58.3), "cooling": (-7.4, -12.0, -2.9)
+                },
+                ("alternating", "joint"): {"heating": (9.0, 1.0, 17.0), "cooling": (-2, -5, 1)},
+            },
+            work={"separate": 2, "joint": 1, "alternating": 1.5},
+            networks=("separate", "joint", "alternating"),
+        ),
+        "Train heating in alternation with the others (heating 39 % better [19, 58]) and cooling "
+        "apart (in alternation it is 7.4 % worse [2.9, 12]). Against apart, by target: better for "
+        "heating, worse for cooling.",
+    ),
     "alternating is best, but not shown to be": (
         Made(
             HEATING, (3.0, 1.0, 5.0), others={"alternating": (4.0, 1.0, 7.0)},

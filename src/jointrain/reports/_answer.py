@@ -165,12 +165,13 @@ def _by_target(decision: Decision, said: Circumstances) -> str:
         groups.setdefault(decision.targets[task], []).append(task)
     # what is trained together comes first
     ordered = sorted(groups.items(), key=lambda group: group[0] == SEPARATE)
-    way = said.ways[said.together]
+    compared = decision.compared or said.together
+    way = said.ways[compared]
     phrases = []
     for name, tasks in ordered:
         apart = name == SEPARATE
-        shown = [task for task in _of_verdict(decision, "worse" if apart else "better")
-                 if task in tasks]  # fmt: skip
+        found = _of_verdict(decision, "worse" if apart else "better")
+        shown = [task for task in found if task in tasks and name in (SEPARATE, compared)]
         why = ""
         if shown and apart and len(tasks) == 1:
             why = f" ({way} it is {better_or_worse(_change(decision, tasks[0]))})"

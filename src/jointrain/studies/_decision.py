@@ -73,7 +73,8 @@ class Decision:
             where a baseline or another recipe is chosen, that one against the best of what it
             beats. None if nothing could be compared.
         against: What `overall` is measured against.
-        by_task: Together against apart, by target.
+        by_task: Together, or the other recipe that is chosen, against apart, by target.
+        compared: Which recipe `by_task` is of.
         cost: Work of training together over that of training apart; NaN if unknown.
         rival: The best baseline that is not shown to be worse than the chosen network, if any;
             where there are no intervals, the best one that looks better than every network.
@@ -92,6 +93,7 @@ class Decision:
     overall: Comparison | None = None
     against: str = SEPARATE
     by_task: Mapping[str, Comparison] | None = None
+    compared: str = ""
     cost: float = math.nan
     rival: str | None = None
     rival_change: Comparison | None = None
@@ -265,6 +267,7 @@ def _other_recipe(figures: StudyFigures, judged: tuple[str, ...], decision: Deci
     return replace(
         decision, what="together" if same else "by target", basis="better", targets=targets,
         overall=least, against=beaten, cost=_cost(figures, best),
+        by_task=figures.by_task(best, SEPARATE), compared=best,
     )  # fmt: skip
 
 
