@@ -203,6 +203,14 @@ def test_verdicts_on_one_test_set_are_a_paired_t_test_over_seeds():
     assert "not for other test rows" in words
 
 
+def test_too_few_seeds_on_one_test_set_are_said_to_be_seeds():
+    made = experiment(Holdout(data(40, seed=1), validation=0.2))
+    words = " ".join(answer(Study(made, TWO, seeds=2).run(workers=1)))
+    assert "Two seeds give no interval" in words
+    assert "Run with --seeds 5" in words
+    assert "fold" not in words
+
+
 def test_recipes_are_chosen_by_validation_rows_and_never_by_the_test_set():
     """Garbage in the test set's targets changes the verdicts, not the choice."""
     train, validation = data(), data(60, seed=2)

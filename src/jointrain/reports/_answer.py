@@ -63,7 +63,11 @@ def _of_one_test(said: Circumstances) -> list[str]:
     if not said.fixed_test:
         return []
     seeds = f"{said.seeds} seed{'s' * (said.seeds != 1)}"
-    chosen = "" if said.chosen is None else f"; validation rows chose {said.chosen}"
+    chosen = (
+        ""
+        if said.chosen is None
+        else f". The model to keep is of {said.chosen}, by the validation rows"
+    )
     return [
         f"Figures are of {seeds} on one test set, so they hold for other seeds and not for other "
         f"test rows{chosen}."
@@ -253,10 +257,11 @@ def _rival(decision: Decision) -> str:
 
 
 def _first_look(decision: Decision, said: Circumstances) -> list[str]:
+    unit = "seed" if said.fixed_test else "fold"
+    remedy = "Give a larger --budget" if said.cut_by_budget else f"Run with --{unit}s 5"
     first = (
-        f"{number(said.folds).capitalize()} fold{'s give' if said.folds != 1 else ' gives'} no "
-        f"interval: these figures are a first "
-        f"look. {'Give a larger --budget' if said.cut_by_budget else 'Run with --folds 5'}."
+        f"{number(said.folds).capitalize()} {unit}{'s give' if said.folds != 1 else ' gives'} no "
+        f"interval: these figures are a first look. {remedy}."
     )
     if decision.overall is None or not math.isfinite(decision.overall.change):
         return [first]

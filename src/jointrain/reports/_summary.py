@@ -125,7 +125,13 @@ def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
     left_out = next((one.left_out for one in result.delta_m.values()), ())
     but = f" but {listed(left_out)}" if left_out else ""
     size = ["parameters"] if sized else []
-    headings = ["recipe", "Delta-m", *verdict, *size, "time per fold"]
+    headings = [
+        "recipe",
+        "Delta-m",
+        *verdict,
+        *size,
+        "time per run" if result.study.experiment.fixed_test else "time per fold",
+    ]
     return SummaryTable(f"All targets{but}", headings, rows)
 
 
@@ -194,6 +200,8 @@ def _tables_of_many(result: StudyResult, interim: bool) -> list[SummaryTable]:
 def folds_and_seeds(result: StudyResult) -> str:
     """Return on how many folds and seeds a study was measured, in words."""
     study, done = result.study, result.folds_done
+    if study.experiment.fixed_test:
+        return f"one test set x {study.seeds} seed{'s' if study.seeds > 1 else ''}"
     planned = f"{study.folds} fold{'s' if study.folds != 1 else ''}"
     of = f"{done} of " if done < study.folds else ""
     return f"{of}{planned} x {study.seeds} seed{'s' if study.seeds > 1 else ''}"
