@@ -88,7 +88,8 @@ class _DaskFuture(Future[Any]):
         remote.add_done_callback(self._take)
 
     def cancel(self) -> bool:
-        self._remote.cancel(force=True)
+        with suppress(Exception):  # the cluster is gone, and what ran there with it
+            self._remote.cancel(force=True)
         return super().cancel()
 
     def _take(self, remote: Any) -> None:

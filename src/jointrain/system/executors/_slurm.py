@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future, InvalidStateError
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, InvalidStateError
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
@@ -82,7 +82,8 @@ class SlurmExecutor(Executor):
             if cancel_futures:
                 future.cancel()
             elif wait:
-                future.exception()
+                with suppress(CancelledError):
+                    future.exception()
         self._closed = True
         self._thread.join()
         shutil.rmtree(self._folder, ignore_errors=True)
