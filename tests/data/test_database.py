@@ -2,14 +2,8 @@
 
 import datetime as dt
 import decimal
-import glob
-import os
-import shutil
-import socket
 import sqlite3
-import subprocess
 import sys
-import tempfile
 import uuid
 
 import polars as pl
@@ -19,6 +13,7 @@ import pytest
 from jointrain.data import read_raw
 from jointrain.data._database import plain_types
 from jointrain.errors import InvalidInputError, MissingDependencyError
+from tests.postgresql import running_server
 
 
 @pytest.fixture
@@ -143,26 +138,9 @@ def test_types_without_counterpart_are_refused(kind):
 @pytest.fixture
 def server():
     """A PostgreSQL server of its own on a free port; skips where there is no such program."""
-    found = shutil.which("initdb") or next(iter(glob.glob("/usr/lib/postgresql/*/bin/initdb")), "")
     pytest.importorskip("adbc_driver_postgresql")
-    if not found:
-        pytest.skip("no PostgreSQL server on this machine")
-    user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
-    folder = tempfile.mkdtemp()
-    if user:
-        shutil.chown(folder, **user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = f"{folder}/data"
-    control = os.path.join(os.path.dirname(found), "pg_ctl")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
-    subprocess.run([found, "-D", data, "-A", "trust", "-U", "me"], check=True, cwd="/", **user)
-    start = [control, "-D", data, "-o", options, "-l", f"{folder}/log", "-w", "start"]
-    subprocess.run(start, check=True, cwd="/", **user)
-    yield f"postgresql://me:secret@127.0.0.1:{port}/postgres"
-    subprocess.run([control, "-D", data, "-m", "fast", "stop"], check=True, cwd="/", **user)
-    shutil.rmtree(folder)
+    with running_server() as made:
+        yield made.url
 
 
 @pytest.mark.integration

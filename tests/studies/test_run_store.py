@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from jointrain.errors import InvalidInputError, MissingDependencyError
-from jointrain.studies import _run_store
+from jointrain.studies import _run_store, run_jobs
 from jointrain.studies._run_store import RunStore
+from tests.postgresql import running_server
+from tests.studies._shared_work import lines, traced_jobs
 
 DESCRIPTION = {"data": "a1b2", "recipes": {"joint": {"epochs": 100, "width": 64}}, "folds": 5}
 
@@ -243,3 +245,25 @@ def test_missing_driver_is_named_with_the_line_that_installs_it(monkeypatch):
 )
 def test_passwords_are_not_shown(place, shown):
     assert _run_store._without_password(place) == shown
+
+
+@pytest.mark.integration
+def test_a_server_that_stops_in_mid_study_is_one_line_and_the_study_goes_on(tmp_path):
+    pytest.importorskip("psycopg")
+    jobs = traced_jobs(tmp_path, 4, 0.5)
+    with running_server() as server:
+        store = RunStore.open(server.url, DESCRIPTION)
+        running = run_jobs(jobs, workers=2, store=store)
+        first, _ = next(running)
+        server.stop()
+        with pytest.raises(InvalidInputError) as fault:
+            dict(running)
+        assert len(str(fault.value).splitlines()) == 1
+        assert "secret" not in str(fault.value)
+        server.start()
+        found = dict(run_jobs(jobs, workers=2, store=RunStore.open(server.url, DESCRIPTION)))
+        expected = {job.key: job.run()["weights"] for job in jobs}
+        assert sorted(found) == sorted(expected)
+        assert all((found[key]["weights"] == expected[key]).all() for key in expected)
+        # what was kept before the stop is not run again (each was run once more just now)
+        assert len(lines(tmp_path, "start")[first]) == 2
