@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,12 @@ def main() -> None:
         code = INTERRUPTED
     if code == INTERRUPTED and signal.SIGTERM in received:
         code = TERMINATED
+    if code in (INTERRUPTED, TERMINATED):
+        # threads of libraries that were stopped at their work may abort the interpreter's end
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 
