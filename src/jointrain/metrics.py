@@ -47,8 +47,9 @@ class Metric:
     @property
     def takes_weights(self) -> bool:
         """Whether `compute` takes weights of rows as a third argument."""
+        queries = {} if self.query is None else {"queries": None}
         try:
-            inspect.signature(self.compute).bind(None, None, None)
+            inspect.signature(self.compute).bind(None, None, None, **queries)
         except TypeError:
             return False
         return True
@@ -334,6 +335,6 @@ def compute_metrics(
         return {
             metric.name: metric.compute(prediction, target, *of_rows)
             if metric.query is None
-            else metric.compute(prediction, target, queries=(queries or {})[metric.query])
+            else metric.compute(prediction, target, *of_rows, queries=(queries or {})[metric.query])
             for metric in metrics
         }

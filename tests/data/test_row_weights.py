@@ -7,7 +7,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from jointrain import InvalidInputError, SupervisedTable, Task
 from jointrain.data import effective_rows, resolve_class_weights
-from jointrain.data._row_weights import class_factors
+from jointrain.data._row_weights import check_weighted_metrics, class_factors
+from jointrain.metrics import Metric
+from jointrain.task import KINDS, TABLE_KINDS, metric_names
 
 TASKS = [Task.binary("sold", ("no", "yes")), Task.multiclass("kind", ("a", "b", "yes"))]
 NUMBER = Task.regression("price")
@@ -92,12 +94,21 @@ def test_a_column_of_weights_has_no_other_role(other):
         prepare(row_weight="v")
 
 
+def test_every_metric_by_name_takes_weights_of_rows():
+    for kind, made in KINDS.items():
+        if kind not in TABLE_KINDS:
+            continue
+        task = Task("y", kind, ("a", "b") if made.has_classes else ())
+        for name in metric_names(task.rules):
+            chosen = task.judged_by(name, "q")
+            check_weighted_metrics([chosen])
+            assert chosen.primary_metric.takes_weights
+
+
 def test_metrics_that_take_no_weights_are_refused_before_training():
+    own = Metric("own", lambda found, wanted: 0.0, higher_is_better=True)  # noqa: ARG005
     with pytest.raises(InvalidInputError, match="of 'sold' takes no weights of rows; leave out"):
-        SupervisedTable.prepare(
-            frame(q=[0, 1] * 6), ["y", "sold"], row_weight="w", query_column="q",
-            metrics={"sold": "group-auc"},
-        )  # fmt: skip
+        check_weighted_metrics([Task("sold", "binary", metrics=(own,))])
 
 
 # --- classes -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 import torch
+from scipy.stats import spearmanr
 from torchmetrics.functional import spearman_corrcoef
 
 from jointrain.task._offered_metrics import (
@@ -149,3 +150,21 @@ def test_a_prediction_that_is_no_number_is_no_figure(metric):
 def test_numbers_in_names_make_equal_metrics_that_can_be_sent():
     assert FBeta(2.0) == FBeta(2.0)
     assert pickle.loads(pickle.dumps(PinballLoss(0.9))) == PinballLoss(0.9)
+
+
+@pytest.mark.parametrize("prediction", [P, np.round(P)])
+def test_weights_of_rows_in_metrics_of_ranks_equal_repeated_rows(prediction):
+    target, times = np.round(2 * Y), WEIGHTS.astype(int)
+    given = _tensors(prediction, target, WEIGHTS)
+    repeated = np.repeat(prediction, times), np.repeat(target, times)
+    assert spearman(*given) == pytest.approx(spearmanr(*repeated).statistic)
+    assert concordance_index(*given) == pytest.approx(concordance_index(*_tensors(*repeated)))
+    # of two classes it is the area under the ROC curve
+    area = reference.roc_auc_score(SOLD, CHANCE, sample_weight=WEIGHTS)
+    assert concordance_index(*_tensors(CHANCE, SOLD, WEIGHTS)) == pytest.approx(area)
+    for metric in (spearman, concordance_index):
+        unit = _tensors(prediction, target, 1e300 * WEIGHTS)
+        assert metric(*unit) == pytest.approx(metric(*given))
+        even = metric(*_tensors(prediction, target, np.ones(40)))
+        assert even == pytest.approx(metric(*_tensors(prediction, target)))
+        assert math.isnan(metric(*_tensors(prediction, np.ones(40), WEIGHTS)))

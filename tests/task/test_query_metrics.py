@@ -88,3 +88,36 @@ def test_what_says_nothing_is_undefined(metric):
     assert math.isnan(_call(metric, [0.1, 0.2], [0.0, 0.0], [1, 1]))
     assert math.isnan(_call(metric, [0.1, 0.2], [1.0, 0.0], [1, 2]))
     assert math.isnan(_call(metric, [math.nan, 0.2], [1.0, 0.0], [1, 1]))
+
+
+@pytest.mark.parametrize("scores", [SCORES, TIED])
+def test_weights_of_rows_count_within_queries_and_between_them(scores):
+    weights = RNG.lognormal(size=90)
+    areas, sums, gains, hits, means = [], [], [], [], []
+    for rows in _each(QUERIES):
+        labels, counts = LABELS[rows], weights[rows]
+        if 0 < labels.sum() < rows.sum():
+            areas.append(roc_auc_score(labels, scores[rows], sample_weight=counts))
+            sums.append(counts.sum())
+        if labels.any():
+            gains.append(ndcg_score(labels[None], scores[None, rows], k=5))
+            hits.append(_call(RecallAt(2), scores[rows], labels, QUERIES[rows]))
+            means.append(counts.mean())
+    given = torch.from_numpy(weights)
+    positional, named = _given(scores, LABELS, QUERIES)
+    assert group_auc(*positional, given, **named) == pytest.approx(np.average(areas, weights=sums))
+    assert NDCG(5)(*positional, given, **named) == pytest.approx(np.average(gains, weights=means))
+    found = RecallAt(2)(*positional, given, **named)
+    assert found == pytest.approx(np.average(hits, weights=means))
+    # equal weights, of any unit, are none
+    equal = torch.full((90,), 1e300, dtype=torch.float64)
+    for metric in (NDCG(5), RecallAt(2), group_auc):
+        assert metric(*positional, equal, **named) == pytest.approx(metric(*positional, **named))
+
+
+def test_whole_weights_equal_repeated_rows_in_group_auc():
+    times = RNG.integers(1, 4, 90)
+    repeated = [np.repeat(one, times) for one in (TIED, LABELS, QUERIES)]
+    positional, named = _given(TIED, LABELS, QUERIES)
+    found = group_auc(*positional, torch.from_numpy(times.astype(float)), **named)
+    assert found == pytest.approx(_call(group_auc, *repeated))

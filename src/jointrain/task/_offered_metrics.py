@@ -13,6 +13,7 @@ from torch import Tensor
 
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric, mean_over_rows, share_metric
+from jointrain.task._censored_concordance import censored_concordance
 from jointrain.task._query_metrics import NDCG, RecallAt, group_auc
 
 Array = NDArray[Any]
@@ -133,37 +134,56 @@ class PinballLoss:
         return _of_arrays(mean_pinball_loss, prediction, target, weights, alpha=self.quantile)
 
 
-def spearman(prediction: Tensor, target: Tensor) -> float:
+def spearman(prediction: Tensor, target: Tensor, weights: Weights = None) -> float:
     """Return the correlation of the ranks; NaN where predictions or targets are all equal.
 
+    Weighted, it is the weighted correlation of the weighted ranks: the weight below a value and
+    half of that at it, so that whole weights equal repeated rows.
+
     Shape:
-        prediction, target: [b].
+        prediction, target, weights: [b].
 
     Source: Spearman, "The Proof and Measurement of Association between Two Things", American
-        Journal of Psychology 15, 1904.
+        Journal of Psychology 15, 1904; weights as in Bailey & Emad, "wCorr Formulas", 2017.
     """
     from scipy.stats import rankdata
 
     found, wanted = _arrays(prediction, target)
     if np.isnan(found).any() or min(np.ptp(found), np.ptp(wanted)) == 0:
         return float("nan")
-    return float(np.corrcoef(rankdata(found), rankdata(wanted))[0, 1])
+    of_rows = _weights(weights)
+    if of_rows is None:
+        return float(np.corrcoef(rankdata(found), rankdata(wanted))[0, 1])
+    of_rows = of_rows / of_rows.max()
+    ranks = np.stack([_weighted_ranks(found, of_rows), _weighted_ranks(wanted, of_rows)])
+    covariance = np.cov(ranks, aweights=of_rows)
+    return float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
 
 
-def concordance_index(prediction: Tensor, target: Tensor) -> float:
+def _weighted_ranks(values: Array, weights: Array) -> Array:
+    """Return the weight below each value and half of that at it, [b]."""
+    places = np.unique(values, return_inverse=True)[1]
+    at = np.bincount(places, weights)
+    return np.asarray((np.cumsum(at) - at / 2)[places])
+
+
+def concordance_index(prediction: Tensor, target: Tensor, weights: Weights = None) -> float:
     r"""Return the share of pairs with different targets that are in the right order.
 
     Pairs of equal predictions count a half; NaN if all targets are equal. It is (1 + D) / 2 with
-    Somers' D, here from Kendall's tau-b, whose number of pairs is known.
+    Somers' D, here from Kendall's tau-b, whose number of pairs is known. Where rows weigh, a pair
+    counts the product of its rows' weights, as in `censored_concordance`.
 
     Shape:
-        prediction, target: [b].
+        prediction, target, weights: [b].
 
     Source: Harrell et al., "Evaluating the Yield of Medical Tests", JAMA 247, 1982.
     Differs from the source: no target is censored.
     """
     from scipy.stats import kendalltau
 
+    if weights is not None:
+        return censored_concordance(prediction, target, target, weights)
     found, wanted = _arrays(prediction, target)
     if np.isnan(found).any() or len(wanted) < 2 or np.ptp(wanted) == 0:
         return float("nan")

@@ -2,6 +2,12 @@
 
 Every row belongs to one query. A figure is one of each query, averaged; equal predictions count as
 if their order were drawn by lot. Letters: b rows, q queries.
+
+Where rows weigh, a query counts by the mean weight of its rows, as in LightGBM; of `group_auc` the
+weights count within queries, too.
+
+Where rows weigh, a query counts by the mean weight of its rows, as in LightGBM; in `group_auc` the
+weights count within queries, too.
 """
 
 from __future__ import annotations
@@ -43,7 +49,7 @@ class NDCG:
 
     Shape:
         prediction: [b], or [b, c] with the probabilities of ordered classes, which are ranked by
-        their mean. target, queries: [b].
+        their mean. target, weights, queries: [b].
 
     Source: Järvelin & Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", TOIS 20,
         2002; ties: McSherry & Najork, "Computing Information Retrieval Performance Measures
@@ -53,7 +59,14 @@ class NDCG:
 
     k: int
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, queries: Tensor) -> float:
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        weights: Tensor | None = None,
+        *,
+        queries: Tensor,
+    ) -> float:
         """Return the mean over queries."""
         scores, gains, ids = _arrays(prediction, target, queries)
         if np.isnan(scores).any() or (gains < 0).any():
@@ -62,7 +75,7 @@ class NDCG:
         best_order = _ranked(gains, gains, ids)
         best = self._sums(best_order)
         counted = (best > 0) & (best_order.sizes > 1)
-        return _mean(found[counted] / best[counted])
+        return _mean(found[counted] / best[counted], _of_queries(weights, ids, counted))
 
     def _sums(self, rows: _Ranked) -> Array:
         worth = np.where(rows.place < self.k, 1 / np.log2(rows.place + 2), 0.0)
@@ -79,12 +92,19 @@ class RecallAt:
         k: How many rows count.
 
     Shape:
-        prediction: [b], probability of the second class. target, queries: [b].
+        prediction: [b], probability of the second class. target, weights, queries: [b].
     """
 
     k: int
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, queries: Tensor) -> float:
+    def __call__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        weights: Tensor | None = None,
+        *,
+        queries: Tensor,
+    ) -> float:
         """Return the mean over queries."""
         scores, labels, ids = _arrays(prediction, target, queries)
         if np.isnan(scores).any():
@@ -93,16 +113,19 @@ class RecallAt:
         hits = np.bincount(rows.query, rows.gain * (rows.place < self.k), len(rows.sizes))
         positives = np.bincount(rows.query, rows.gain, len(rows.sizes))
         counted = (positives > 0) & (rows.sizes > 1)
-        return _mean(hits[counted] / positives[counted])
+        return _mean(hits[counted] / positives[counted], _of_queries(weights, ids, counted))
 
 
-def group_auc(prediction: Tensor, target: Tensor, *, queries: Tensor) -> float:
+def group_auc(
+    prediction: Tensor, target: Tensor, weights: Tensor | None = None, *, queries: Tensor
+) -> float:
     """Return the area under the ROC curve of each query, averaged by the number of its rows.
 
-    Queries with one class only are left out; NaN if there are no others.
+    Queries with one class only are left out; NaN if there are no others. Where rows weigh, a pair
+    counts the product of its rows' weights, and a query the sum of them.
 
     Shape:
-        prediction: [b], probability of the second class. target, queries: [b].
+        prediction: [b], probability of the second class. target, weights, queries: [b].
 
     Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018,
         equation 7.
@@ -110,20 +133,23 @@ def group_auc(prediction: Tensor, target: Tensor, *, queries: Tensor) -> float:
     scores, labels, ids = _arrays(prediction, target, queries)
     if np.isnan(scores).any():
         return float("nan")
+    counts = np.ones(len(ids)) if weights is None else _numbers(weights / weights.max())
     order = np.lexsort((scores, ids))
-    scores, labels, ids = scores[order], labels[order] > 0.5, ids[order]
-    sizes = np.bincount(ids)
-    # the mean rank of equal predictions, from 1
-    starts, lengths, tie = _ties(ids, scores)
-    first = (np.cumsum(sizes) - sizes)[ids[starts]]
-    ranks = (starts - first + (lengths + 1) / 2)[tie]
-    positives = np.bincount(ids, labels, len(sizes))
+    scores, labels, ids, counts = scores[order], labels[order] > 0.5, ids[order], counts[order]
+    sizes = np.bincount(ids, counts)
+    positives = np.bincount(ids, counts * labels, len(sizes))
     negatives = sizes - positives
-    surplus = np.bincount(ids, ranks * labels, len(sizes)) - positives * (positives + 1) / 2
+    # negatives that rank below each run of equal predictions, half of those within it
+    starts, _, tie = _ties(ids, scores)
+    of_runs = np.bincount(tie, counts * ~labels)
+    before = np.cumsum(of_runs) - of_runs
+    first = np.searchsorted(ids[starts], np.arange(len(sizes)))
+    below = before - before[first][ids[starts]] + of_runs / 2
+    right = np.bincount(ids, counts * labels * below[tie], len(sizes))
     both = (positives > 0) & (negatives > 0)
     if not both.any():
         return float("nan")
-    areas = surplus[both] / (positives[both] * negatives[both])
+    areas = right[both] / (positives[both] * negatives[both])
     return float(np.average(areas, weights=sizes[both]))
 
 
@@ -155,5 +181,20 @@ def _ties(ids: Array, scores: Array) -> tuple[Array, Array, Array]:
     return starts, lengths, np.cumsum(new) - 1
 
 
-def _mean(values: Array) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _numbers(values: Tensor) -> Array:
+    return values.double().cpu().numpy()
+
+
+def _of_queries(weights: Tensor | None, ids: Array, counted: Array) -> Array | None:
+    """Return the mean weights of the queries that are counted; None for equal ones.
+
+    Source: LightGBM, src/io/metadata.cpp, CalculateQueryWeights.
+    """
+    if weights is None:
+        return None
+    means = np.bincount(ids, _numbers(weights / weights.max())) / np.bincount(ids)
+    return np.asarray(means[counted])
+
+
+def _mean(values: Array, weights: Array | None) -> float:
+    return float(np.average(values, weights=weights)) if len(values) else float("nan")
