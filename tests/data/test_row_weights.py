@@ -106,7 +106,7 @@ def test_every_metric_by_name_takes_weights_of_rows():
 
 
 def test_metrics_that_take_no_weights_are_refused_before_training():
-    own = Metric("own", lambda found, wanted: 0.0, higher_is_better=True)  # noqa: ARG005
+    own = Metric("own", lambda found, wanted: 0.0, higher_is_better=True)
     with pytest.raises(InvalidInputError, match="of 'sold' takes no weights of rows; leave out"):
         check_weighted_metrics([Task("sold", "binary", metrics=(own,))])
 
