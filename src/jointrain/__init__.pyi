@@ -37,6 +37,7 @@ from .errors import (
     WorkerDiedError as WorkerDiedError,
 )
 from .estimators import JointClassifier as JointClassifier
+from .estimators import JointEstimator as JointEstimator
 from .estimators import JointRegressor as JointRegressor
 from .experiments import (
     Experiment as Experiment,

@@ -20,7 +20,7 @@ from jointrain.data._row_weights import (
     resolve_class_weights,
 )
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
-from jointrain.data._supervised_table import SupervisedTable
+from jointrain.data._supervised_table import SupervisedTable, notes_on_tasks
 from jointrain.data._table_schema import ColumnReading, TableSchema
 from jointrain.data._table_source import read_raw
 from jointrain.data._table_writing import check_writable_ending, formulas_escaped, write_table
@@ -30,7 +30,12 @@ from jointrain.data._tables import (
     read_table,
     type_raw,
 )
-from jointrain.data._targets import check_target_scale, encode_targets, infer_tasks
+from jointrain.data._targets import (
+    check_target_scale,
+    encode_targets,
+    infer_tasks,
+    kind_and_order,
+)
 from jointrain.data._tensor_data import TensorData, count_rows, map_tensors
 from jointrain.data._total_rows import row_of_sums
 from jointrain.data._type_inference import TypedTable, type_table
@@ -62,10 +67,12 @@ __all__ = [
     "infer_tasks",
     "is_missing",
     "kept_columns",
+    "kind_and_order",
     "known_values",
     "load_energy_efficiency",
     "load_penguins",
     "map_tensors",
+    "notes_on_tasks",
     "outer_folds",
     "query_columns",
     "query_numbers",

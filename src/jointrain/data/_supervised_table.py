@@ -133,7 +133,7 @@ class SupervisedTable:
         typed = _typed(raw, reading, roles, kinds or {}, time_column)
         table = typed.frame
         tasks = infer_tasks(table, targets, kinds)
-        said = (*typed.notes, *_notes_on_tasks(table, tasks, kinds or {}))
+        said = (*typed.notes, *notes_on_tasks(table, tasks, kinds or {}))
         weights = None
         if row_weight is not None:
             weights = read_row_weights(table[row_weight])
@@ -311,7 +311,7 @@ def _typed(
     return type_table(raw, reading, targets=targets, classes=classes, verbatim=verbatim)
 
 
-def _notes_on_tasks(
+def notes_on_tasks(
     table: pl.DataFrame, tasks: Sequence[Task], kinds: Mapping[str, str]
 ) -> list[str]:
     """Say where numbers may have been meant as classes, and what a kind says of its own."""

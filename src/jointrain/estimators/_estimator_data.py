@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,9 +98,7 @@ class Targets:
         if not _are_durations(known):
             return known.astype(np.float64)
         warnings.warn(f"{name} of y holds durations; they are predicted in seconds", stacklevel=4)
-        if known.dtype.kind == "O":
-            known = np.array([_duration(value) for value in known])
-        return np.asarray(known / np.timedelta64(1, "s"))
+        return seconds(known)
 
     def _wrong_rows(self, index: int) -> list[int]:
         """Return the first row whose label is no number, if there is one."""
@@ -115,6 +113,15 @@ class Targets:
             if not isinstance(column[row], (Real, Decimal, np.bool_, timedelta, np.timedelta64)):
                 return [row]
         return []
+
+    def at(self, places: Sequence[int]) -> Targets:
+        """Return the targets at some places, in that order."""
+        return Targets(
+            [self.names[place] for place in places],
+            [self.columns[place] for place in places],
+            [self.missing[place] for place in places],
+            self.one_dimensional,
+        )
 
     def check_labelled(self) -> None:
         """Refuse targets without any label.
@@ -131,8 +138,8 @@ def read_targets(y: Any) -> Targets:
     """Return the columns of y.
 
     Args:
-        y: [n] or [n, t]: an array, a list, a series or a data frame. None, NaN, NaT, pandas.NA and
-            what a mask hides are missing labels.
+        y: [n] or [n, t]: an array, a list, a series, a data frame or a mapping of names to [n].
+            None, NaN, NaT, pandas.NA and what a mask hides are missing labels.
 
     Raises:
         InvalidInputError: It is of another shape, sparse, or holds complex numbers or dates.
@@ -144,8 +151,8 @@ def read_targets(y: Any) -> Targets:
             "y is sparse, and its zeros may be classes or missing labels; give y.toarray(), with "
             "NaN where a label is missing"
         )
-    if hasattr(y, "columns"):
-        frame = _named(y)
+    if hasattr(y, "columns") or isinstance(y, Mapping):
+        frame = _by_name(y) if isinstance(y, Mapping) else _named(y)
         names, columns, flat = list(frame), list(frame.values()), False
     else:
         array = _plain(y) if isinstance(y, pl.Series) else _array(y)
@@ -175,10 +182,32 @@ def _array(y: Any) -> np.ndarray:
         raise InvalidInputError("the rows of y hold lists of unequal length") from None
 
 
+def _by_name(y: Mapping[Any, Any]) -> dict[str, np.ndarray]:
+    """Return the columns of a mapping of vectors.
+
+    Raises:
+        InvalidInputError: One is no vector, or of another length.
+    """
+    found = {}
+    for name, values in y.items():
+        column = _plain(values) if isinstance(values, pl.Series) else _array(values)
+        if column.ndim != 1:
+            raise InvalidInputError(f"{name} of y must be [n], got shape {column.shape}")
+        found[str(name)] = column
+    for name, column in found.items():
+        rows = len(next(iter(found.values())))
+        if len(column) != rows:
+            raise InvalidInputError(
+                f"{next(iter(found))} of y has {rows} rows and {name} has {len(column)}; they must "
+                "be the same"
+            )
+    return found
+
+
 def _named(y: Any) -> dict[str, np.ndarray]:
     """Return the columns of a data frame by name, categories as what they are made of."""
-    as_table(y)  # checks the names
     if type(y).__module__.startswith("pandas"):
+        as_table(y.iloc[:0].astype(object))  # checks the names
         values = [_of_pandas(y.iloc[:, index]) for index in range(y.shape[1])]
         return dict(zip(map(str, y.columns), values, strict=True))
     return {column.name: _plain(column) for column in as_table(y)}
@@ -320,15 +349,98 @@ def read_sample_weight(given: Any, targets: Targets) -> np.ndarray | None:
     return checked_row_weights(weights, "sample_weight")
 
 
-def mean_accuracy(
-    truth: Targets, predicted: Sequence[np.ndarray], weights: np.ndarray | None
-) -> float:
-    """Return the share of right classes, averaged over the targets that have labels.
-
-    Labels are compared as values: 1 is 1.0, and "1" is neither. Weights are [n, t].
+def read_groups(given: Any, rows: int) -> np.ndarray | None:
+    """Return the number of each row's group, [n]; None if there are none.
 
     Raises:
-        InvalidInputError: There is no label at all.
+        InvalidInputError: They are of another shape, or one is missing.
+    """
+    if given is None:
+        return None
+    groups = _plain(given) if isinstance(given, pl.Series) else _array(given)
+    if groups.shape != (rows,):
+        raise InvalidInputError(
+            f"groups must be one value a row, [{rows}], got shape {list(groups.shape)}"
+        )
+    missing = _missing(groups)
+    if missing.any():
+        raise InvalidInputError(f"groups is empty in row {int(missing.argmax()) + 1}; fill it")
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in groups.tolist()])
+
+
+def label_column(targets: Targets, index: int, order: Sequence[str] | None = None) -> pl.Series:
+    """Return the labels of a target as a column of a table; durations in seconds.
+
+    Args:
+        targets: The targets.
+        index: Which one.
+        order: All its classes, which are text, lowest first; default none.
+
+    Raises:
+        InvalidInputError: The labels are of several types.
+    """
+    name, missing, known = targets.names[index], targets.missing[index], targets.known(index)
+    if not len(known):
+        return pl.Series(name, [None] * targets.rows, dtype=pl.Null)
+    if _are_durations(known):
+        values: list[Any] = seconds(known).tolist()
+    elif known.dtype.kind == "O":
+        values = _of_one_type(name, known)
+    else:
+        values = known.tolist()
+    words = isinstance(values[0], str)
+    dtype = pl.Enum(list(order)) if words and order is not None else None
+    try:
+        column = pl.Series(name, values, dtype=dtype)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        raise InvalidInputError(
+            f"{name} of y holds values that a table can't, such as {values[0]!r}; write them as "
+            "numbers or as text"
+        ) from None
+    places = np.full(targets.rows, -1)
+    places[~missing] = np.arange(len(values))
+    return column.gather(pl.Series(places).replace(-1, None))
+
+
+def _of_one_type(name: str, known: np.ndarray) -> list[Any]:
+    """Return objects as values of one type: truth values, whole numbers, numbers or text."""
+    from decimal import Decimal
+    from numbers import Integral, Real
+
+    values = known.tolist()
+    if all(isinstance(value, (bool, np.bool_)) for value in values):
+        return [bool(value) for value in values]
+    if all(isinstance(value, Integral) for value in values):
+        return [int(value) for value in values]
+    if all(isinstance(value, (Real, Decimal)) for value in values):
+        return [float(value) for value in values]
+    if all(isinstance(value, str) for value in values):
+        return [str(value) for value in values]
+    types = sorted({type(value).__name__ for value in values})
+    raise InvalidInputError(
+        f"{name} of y holds labels of several types ({', '.join(types)}); write all of them as "
+        "text, or all as numbers"
+    )
+
+
+def seconds(durations: np.ndarray) -> np.ndarray:
+    """Return durations of numpy, pandas or Python in seconds, [n].
+
+    Raises:
+        InvalidInputError: Some are no durations.
+    """
+    if durations.dtype.kind == "O":
+        durations = np.array([_duration(value) for value in durations])
+    return np.asarray(durations / np.timedelta64(1, "s"))
+
+
+def accuracies(
+    truth: Targets, predicted: Sequence[np.ndarray], weights: np.ndarray | None
+) -> list[float]:
+    """Return the share of right classes of each target that has labels.
+
+    Labels are compared as values: 1 is 1.0, and "1" is neither. Weights are [n, t].
     """
     scores = []
     for index, (column, guesses) in enumerate(zip(truth.columns, predicted, strict=True)):
@@ -336,20 +448,21 @@ def mean_accuracy(
         if len(known):
             right = np.array([bool(column[row] == guesses[row]) for row in known.tolist()])
             of_rows = None if weights is None else weights[known, index]
-            scores.append(np.average(right, weights=of_rows))
-    return _mean(scores)
+            scores.append(float(np.average(right, weights=of_rows)))
+    return scores
 
 
-def mean_r2(truth: Targets, predicted: np.ndarray, weights: np.ndarray | None) -> float:
-    """Return R2, averaged over the targets in which it is defined: with two labels or more.
+def r2_scores(
+    truth: Targets, predicted: Sequence[np.ndarray], weights: np.ndarray | None
+) -> list[float]:
+    """Return R2 of each target in which it is defined: with two labels or more.
 
     NaN with scikit-learn's warning if no target has two labels. Weights are [n, t].
-
-    Raises:
-        InvalidInputError: There is no label at all.
     """
     from sklearn.metrics import r2_score
 
+    if not truth.columns:
+        return []
     values = truth.numbers()
     every = np.stack(
         [_counted(np.isfinite(column), weights, index) for index, column in enumerate(values.T)]
@@ -357,19 +470,26 @@ def mean_r2(truth: Targets, predicted: np.ndarray, weights: np.ndarray | None) -
     counts = every.sum(1)
     fewest = 2 if (counts >= 2).any() else 1
     scores = []
-    for index in np.flatnonzero(counts >= fewest):
+    for index in np.flatnonzero(counts >= fewest).tolist():
         known = every[index]
         weight = None if weights is None else weights[known, index]
-        scores.append(r2_score(values[known, index], predicted[known, index], sample_weight=weight))
-    return _mean(scores)
+        scores.append(
+            float(r2_score(values[known, index], predicted[index][known], sample_weight=weight))
+        )
+    return scores
+
+
+def mean_score(scores: Sequence[float]) -> float:
+    """Return the mean over targets.
+
+    Raises:
+        InvalidInputError: There is no label at all.
+    """
+    if not scores:
+        raise InvalidInputError("y has no label: there is nothing to score")
+    return float(np.mean(scores))
 
 
 def _counted(known: np.ndarray, weights: np.ndarray | None, index: int) -> np.ndarray:
     """Return which labels count: those that are there with a weight above 0."""
     return known if weights is None else known & (weights[:, index] > 0)
-
-
-def _mean(scores: Sequence[float]) -> float:
-    if not scores:
-        raise InvalidInputError("y has no label: there is nothing to score")
-    return float(np.mean(scores))

@@ -1,0 +1,256 @@
+"""JointClassifier: several classes at once, in scikit-learn's interface."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from jointrain.data import ClassWeights
+from jointrain.errors import InvalidInputError
+from jointrain.estimators._estimator_data import (
+    Targets,
+    accuracies,
+    mean_score,
+    read_groups,
+    read_sample_weight,
+    read_targets,
+    sorted_classes,
+)
+from jointrain.estimators._table_estimator import TableEstimator
+from jointrain.experiments import Recipe
+from jointrain.task import Task
+from jointrain.training import AnySchedule
+
+
+class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
+    """Predicts several classes at once with one network; missing labels are allowed.
+
+    Takes the same parameters as `JointRegressor`, and one more:
+
+    Args:
+        class_weight: What rows count by their class in training, calibration included, beside
+            ``sample_weight``: ``balanced``, a mapping from classes to weights, or one of these for
+            each target: a list in their order, or a mapping from their names. Default None: all
+            classes the same.
+
+    Attributes:
+        classes_: The classes, or a list of them for each target when y is [n, t].
+        model_: The fitted `TableModel`.
+        n_features_in_, feature_names_in_: As everywhere in scikit-learn.
+
+    Shape:
+        fit: X [n, d] (array, sparse matrix or data frame; NaN allowed), y [n] or [n, t]; NaN, None
+            or masked = missing label.
+        predict: [n] or [n, t]. predict_proba: [n, c], or a list of them for each target.
+
+    Raises:
+        InvalidInputError: A target has no label or labels of several types, or a parameter lies
+            outside its range. A target with one class only, as in a part of a cross-validation, is
+            predicted as that class, with a warning.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> JointClassifier(epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+        (150, 3)
+    """
+
+    def __init__(
+        self,
+        *,
+        schedule: str | AnySchedule = "joint",
+        weights: str | Mapping[str, float] = "equal",
+        width: int = 128,
+        depth: int = 2,
+        dropout: float | None = None,
+        input_dropout: float | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        patience: int | None = None,
+        validation_fraction: float = 0.15,
+        bins: int | None = None,
+        ensemble: int | None = None,
+        recipe: Recipe | None = None,
+        class_weight: str | Mapping[Any, Any] | Sequence[Any] | None = None,
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            schedule=schedule,
+            weights=weights,
+            width=width,
+            depth=depth,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            l1=l1,
+            l2=l2,
+            batch_size=batch_size,
+            epochs=epochs,
+            patience=patience,
+            validation_fraction=validation_fraction,
+            bins=bins,
+            ensemble=ensemble,
+            recipe=recipe,
+            device=device,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> JointClassifier:
+        """Fit all targets.
+
+        Args:
+            X: Features, [n, d].
+            y: Labels, [n] or [n, t], NaN or None where one is missing.
+            sample_weight: How much each row counts, [n], or each label, [n, t]; 0 leaves it out.
+                Default all the same. Their unit is of no account.
+            groups: The group of each row, [n]: rows of a group stay together where rows are kept
+                for early stopping and calibration. Default none.
+        """
+        features = self._frame(X, reset=True)
+        targets = read_targets(y)
+        self._check_rows(features, targets)
+        targets.check_labelled()
+        tasks, columns, self._classes = [], {}, []
+        for index, name in enumerate(targets.names):
+            classes, codes = sorted_classes(name, targets.known(index))
+            self._classes.append(classes)
+            if len(classes) < 2:
+                warnings.warn(
+                    f"{name} of y has one class only, {classes.tolist()[0]!r}; it is predicted for "
+                    "every row",
+                    stacklevel=2,
+                )
+                continue
+            column = np.full(targets.rows, -1)
+            column[~targets.missing[index]] = codes
+            columns[name] = pl.Series(column, dtype=pl.Int64).replace(-1, None)
+            indices = tuple(range(len(classes)))
+            make = Task.binary if len(classes) == 2 else Task.multiclass
+            tasks.append(make(name, indices))
+        self._targets = targets.names
+        self._one_dimensional = targets.one_dimensional
+        self.classes_ = self._classes[0] if self._one_dimensional else self._classes
+        weights = read_sample_weight(sample_weight, targets)
+        of_groups = read_groups(groups, targets.rows)
+        class_weights = self._class_weights()
+        kept = [targets.names.index(task.name) for task in tasks]
+        of_tasks = None if weights is None else weights[:, kept]
+        self.model_ = None
+        if tasks:
+            labels = pl.DataFrame(columns)
+            self.model_ = self._fit(features, labels, tasks, of_tasks, class_weights, of_groups)
+        return self
+
+    def _class_weights(self) -> ClassWeights | None:
+        """Return `class_weight` by target, of codes in place of classes."""
+        given = self.class_weight
+        if given is None or isinstance(given, str):
+            return given  # type: ignore[return-value]
+        names = self._targets
+        if isinstance(given, Mapping):
+            by_target = set(given) <= set(names) and any(
+                isinstance(one, (Mapping, str)) for one in given.values()
+            )
+            each = given if by_target else dict.fromkeys(names, given)
+        else:
+            if len(given) != len(names):
+                raise InvalidInputError(
+                    f"`class_weight` has {len(given)} entries for {len(names)} targets; give one "
+                    "for each"
+                )
+            each = dict(zip(names, given, strict=True))
+        found: dict[str, Any] = {}
+        for name, of_one in each.items():
+            classes = self._classes[names.index(name)].tolist()
+            if of_one is None or len(classes) < 2:
+                continue
+            if not isinstance(of_one, Mapping):
+                found[name] = of_one
+                continue
+            unknown = [label for label in of_one if label not in classes]
+            if unknown:
+                raise InvalidInputError(
+                    f"`class_weight` names {unknown[0]!r}, which is no class of {name}"
+                )
+            found[name] = {code: of_one.get(label, 1.0) for code, label in enumerate(classes)}
+        return found
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64] | list[NDArray[np.float64]]:
+        """Return calibrated probabilities of the classes, [n, c], a list if y was [n, t]."""
+        check_is_fitted(self)
+        if self.model_ is None:
+            found: dict[str, NDArray[np.float64]] = {}
+            rows = len(self._frame(X, reset=False))
+        else:
+            found = self._predict(X)
+            rows = len(next(iter(found.values())))
+        probabilities = []
+        for name in self._targets:
+            p = found.get(name, np.ones((rows, 1)))
+            probabilities.append(np.stack([1 - p, p], axis=1) if p.ndim == 1 else p)
+        return probabilities[0] if self._one_dimensional else probabilities
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the most probable classes, [n] or [n, t] as y was."""
+        chosen = self._most_probable(X)
+        return chosen[0] if self._one_dimensional else np.stack(chosen, axis=1)
+
+    def _most_probable(self, X: ArrayLike) -> list[NDArray[Any]]:
+        probabilities = self.predict_proba(X)
+        each = probabilities if isinstance(probabilities, list) else [probabilities]
+        return [
+            np.asarray(classes[p.argmax(1)]) for classes, p in zip(self._classes, each, strict=True)
+        ]
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return accuracy averaged over the targets that have labels, each over its labelled rows.
+
+        A label that fitting did not see is a wrong prediction.
+
+        Raises:
+            InvalidInputError: y has no label.
+        """
+        targets = read_targets(y)
+        weights = read_sample_weight(sample_weight, targets)
+        return mean_score(accuracies(targets, self._most_probable(X), weights))
+
+    def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
+        targets = read_targets(y)
+        self._check_targets(targets)
+        found = []
+        for index, name in enumerate(targets.names):
+            classes = self._classes[index]
+            if len(classes) < 2:
+                continue
+            codes = {label: code for code, label in enumerate(classes.tolist())}
+            column = np.full(targets.rows, np.nan)
+            for row in np.flatnonzero(~targets.missing[index]).tolist():
+                label = targets.columns[index][row]
+                if label not in codes:
+                    raise InvalidInputError(
+                        f"{name} of y holds {label!r} in row {row}, which fitting has not seen"
+                    )
+                column[row] = codes[label]
+            found.append(column)
+        kept = [index for index, classes in enumerate(self._classes) if len(classes) > 1]
+        return targets.at(kept), np.stack(found, axis=1) if found else np.zeros((targets.rows, 0))

@@ -1,0 +1,136 @@
+"""JointRegressor: several numbers at once, in scikit-learn's interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from jointrain.estimators._estimator_data import (
+    Targets,
+    mean_score,
+    r2_scores,
+    read_groups,
+    read_sample_weight,
+    read_targets,
+)
+from jointrain.estimators._table_estimator import TableEstimator
+from jointrain.task import Task
+
+
+class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
+    """Predicts several numbers at once with one network; missing labels (NaN) are allowed.
+
+    Args:
+        schedule: ``joint`` (default), ``alternating``, ``separate`` or ``merge-METHOD``, or a
+            schedule such as
+            `Alternating("proportional")`.
+        weights: Loss weights: ``equal`` (default), ``size``, ``difficulty``, or a mapping from the
+            targets' names to numbers. The targets of an array are named ``target 0``, ...; a data
+            frame's by its columns.
+        width, depth: The trunk: units of a layer (128), layers (2).
+        dropout, input_dropout: Dropout of the trunk's layers and of its inputs; None (default) is
+            0.1 and 0, of a `JointClassifier` 0.5 and 0.3.
+        learning_rate, weight_decay: Of AdamW: 2e-3 and 1e-2.
+        l1, l2: Factors of the penalties of the weights: 0.
+        batch_size, epochs, patience: None (default) chooses by the number of rows, see `Recipe`.
+        validation_fraction: Share of the rows kept for early stopping by a single network: 0.15.
+        bins: Pieces that each number is cut into for the network; None (default) chooses by how
+            many numbers there are; 0 for none.
+        ensemble: How many networks are averaged, each stopped early by another part of the rows;
+            None (default) chooses by the number of rows: 8 up to 10,000, 4 up to 20,000, else 1.
+        recipe: How to train, in place of all parameters above: balancers, networks and phases are
+            to be had by it, as in ``Recipe(balancer="upgrad", network="mmoe")``. Default None.
+        device: cpu (default), cuda or auto.
+        random_state: Seed; None draws one.
+
+    Attributes:
+        model_: The fitted `TableModel`.
+        n_features_in_, feature_names_in_: As everywhere in scikit-learn.
+
+    Shape:
+        fit: X [n, d] (array, sparse matrix or data frame; NaN allowed), y [n] or [n, t], NaN, None
+            or masked = missing label.
+        predict: [n] or [n, t], in the targets' units.
+
+    Raises:
+        InvalidInputError: A target is constant, infinite or without labels, a parameter lies
+            outside its range, or both a recipe and parameters that it has are given.
+
+    Example:
+        >>> from sklearn.datasets import load_linnerud
+        >>> X, y = load_linnerud(return_X_y=True)
+        >>> JointRegressor(epochs=20, random_state=0).fit(X, y).predict(X).shape
+        (20, 3)
+    """
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> JointRegressor:
+        """Fit all targets.
+
+        Args:
+            X: Features, [n, d].
+            y: Labels, [n] or [n, t], NaN where one is missing.
+            sample_weight: How much each row counts, [n], or each label, [n, t]; 0 leaves it out.
+                Default all the same. Their unit is of no account.
+            groups: The group of each row, [n]: rows of a group stay together where rows are kept
+                for early stopping and calibration. Default none.
+        """
+        features = self._frame(X, reset=True)
+        targets = read_targets(y)
+        self._check_rows(features, targets)
+        values = targets.numbers()
+        targets.check_labelled()
+        labels = pl.DataFrame(
+            {name: pl.Series(values[:, i]).fill_nan(None) for i, name in enumerate(targets.names)}
+        )
+        self._one_dimensional = targets.one_dimensional
+        tasks = [Task.regression(name) for name in targets.names]
+        self._targets = targets.names
+        weights = read_sample_weight(sample_weight, targets)
+        of_groups = read_groups(groups, targets.rows)
+        self.model_ = self._fit(features, labels, tasks, weights, groups=of_groups)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the predicted values, [n] or [n, t] as y was."""
+        found = self._predict(X)
+        predictions = [found[task.name] for task in self.model_.tasks]
+        return predictions[0] if self._one_dimensional else np.stack(predictions, axis=1)
+
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> NDArray[np.float64]:
+        """Return intervals that hold the share `coverage` of the values, [n, 2] or [n, t, 2].
+
+        See `TableModel.predict_interval`.
+        """
+        check_is_fitted(self)
+        intervals = self.model_.predict_interval(self._prepared(X), coverage)
+        found = [intervals[task.name] for task in self.model_.tasks]
+        return found[0] if self._one_dimensional else np.stack(found, axis=1)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return R2 averaged over the targets that have two labels or more.
+
+        Each over its labelled rows; NaN if no target has two labels.
+
+        Raises:
+            InvalidInputError: y has no label.
+        """
+        targets = read_targets(y)
+        weights = read_sample_weight(sample_weight, targets)
+        predicted = self.predict(X).reshape(targets.rows, -1)
+        return mean_score(r2_scores(targets, list(predicted.T), weights))
+
+    def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
+        targets = read_targets(y)
+        self._check_targets(targets)
+        return targets, targets.numbers()

@@ -1,0 +1,249 @@
+"""TableEstimator: what the estimators have in common: settings, X, fitting."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from jointrain.data import (
+    ClassWeights,
+    SupervisedTable,
+    as_table,
+    check_weighted_labels,
+    encode_targets,
+    infer_columns,
+    resolve_class_weights,
+)
+from jointrain.errors import InvalidInputError
+from jointrain.estimators._estimator_data import (
+    Targets,
+    dense,
+    plain_features,
+    read_sample_weight,
+)
+from jointrain.experiments import Recipe
+from jointrain.options import options_of
+from jointrain.tables import TableModel, evaluate_predictions, fit_table
+from jointrain.task import Task
+from jointrain.training import AnySchedule, OptimizerSettings
+from jointrain.training.merging import merges_by_name
+from jointrain.training.population import fit_together
+from jointrain.training.sampling import Alternating, Joint, Separate
+
+_SCHEDULES: dict[str, AnySchedule] = {
+    "joint": Joint(),
+    "alternating": Alternating(),
+    "separate": Separate(),
+    **merges_by_name(),
+}
+
+
+_BESIDE_RECIPE = ("recipe", "tasks", "class_weight", "device", "random_state")
+"""Parameters that say something else than how to train."""
+
+
+class TableEstimator(BaseEstimator):  # type: ignore[misc]
+    """What all estimators have in common: settings, X as a table, a `TableModel`."""
+
+    def __init__(
+        self,
+        *,
+        schedule: str | AnySchedule = "joint",
+        weights: str | Mapping[str, float] = "equal",
+        width: int = 128,
+        depth: int = 2,
+        dropout: float | None = None,
+        input_dropout: float | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        patience: int | None = None,
+        validation_fraction: float = 0.15,
+        bins: int | None = None,
+        ensemble: int | None = None,
+        recipe: Recipe | None = None,
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.schedule = schedule
+        self.weights = weights
+        self.width = width
+        self.depth = depth
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.l1 = l1
+        self.l2 = l2
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.bins = bins
+        self.ensemble = ensemble
+        self.recipe = recipe
+        self.device = device
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.required = True
+        tags.non_deterministic = False
+        return tags
+
+    def _recipe(self) -> Recipe:
+        if self.recipe is not None:
+            defaults = type(self)().get_params()
+            own = [
+                name
+                for name, value in self.get_params(deep=False).items()
+                if name not in _BESIDE_RECIPE and value != defaults[name]
+            ]
+            if own:
+                raise InvalidInputError(
+                    f"`recipe` and {', '.join(own)} both say how to train: set it in the recipe"
+                )
+            return self.recipe
+        schedule = self.schedule
+        if isinstance(schedule, str):
+            if schedule not in _SCHEDULES:
+                raise InvalidInputError(
+                    f"`schedule` must be one of {', '.join(_SCHEDULES)} or a schedule, got "
+                    f"{schedule!r}"
+                )
+            schedule = _SCHEDULES[schedule]
+        weights = self.weights if isinstance(self.weights, str) else tuple(self.weights.items())
+        optimizer = OptimizerSettings(
+            learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
+        values = {name: getattr(self, name) for name in options_of(Recipe) if hasattr(self, name)}
+        return Recipe(
+            name=schedule.kind, schedule=schedule, weights=weights, optimizer=optimizer, **values
+        )
+
+    def _frame(self, X: Any, *, reset: bool) -> pl.DataFrame:
+        """Return the features as a table; arrays are checked as scikit-learn does."""
+        if hasattr(X, "columns"):
+            frame = as_table(X)
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if reset and not len(frame):
+                raise InvalidInputError("X has no rows; give at least two")
+            return frame
+        array = validate_data(
+            self,
+            plain_features(X),
+            reset=reset,
+            dtype="numeric",
+            ensure_all_finite="allow-nan",
+            accept_sparse=True,
+        )
+        return _array_to_frame(dense(array) if hasattr(array, "toarray") else array, "x")
+
+    def _fit(
+        self,
+        features: pl.DataFrame,
+        labels: pl.DataFrame,
+        tasks: list[Task],
+        weights: np.ndarray | None,
+        class_weights: ClassWeights | None = None,
+        groups: np.ndarray | None = None,
+    ) -> TableModel:
+        if len(features) < 2:
+            raise InvalidInputError(
+                f"fitting needs at least 2 samples, got n_samples = {len(features)}"
+            )
+        if weights is not None:
+            check_weighted_labels(tasks, encode_targets(labels, tasks), weights)
+            counted = (weights > 0).any(1)
+            features, labels = (part.filter(pl.Series(counted)) for part in (features, labels))
+            weights = weights[counted]
+            groups = None if groups is None else groups[counted]
+        renamed = {name: f"feature {i}: {name}" for i, name in enumerate(features.columns)}
+        features = features.rename(renamed)
+        columns = infer_columns(features, features.columns)
+        if not columns:
+            raise InvalidInputError("every feature column is constant; there is nothing to learn")
+        labelled = labels.select(~pl.all_horizontal(pl.all().is_null())).to_series()
+        frame = pl.concat([features, labels], how="horizontal").filter(labelled)
+        kept = labelled.to_numpy()
+        self._columns = list(renamed.values())
+        random_state = self.random_state
+        seed = (
+            int(random_state)
+            if isinstance(random_state, (int, np.integer))
+            else int(check_random_state(random_state).randint(2**31 - 1))
+        )
+        table = SupervisedTable(
+            frame,
+            tuple(tasks),
+            tuple(columns),
+            groups=None if groups is None else groups[kept],
+            weights=None if weights is None else weights[kept],
+            class_weights=resolve_class_weights(class_weights, tasks),
+        )
+        return fit_table(
+            table, self._recipe(), seed=seed, device=self.device, fit_runs=fit_together
+        )
+
+    def _check_rows(self, features: pl.DataFrame, targets: Targets) -> None:
+        if len(features) != targets.rows:
+            raise InvalidInputError(
+                f"X has {len(features)} rows and y has {targets.rows}; they must be the same"
+            )
+
+    def _check_targets(self, targets: Targets) -> None:
+        if len(targets.names) != len(self._targets):
+            raise InvalidInputError(
+                f"y has {len(targets.names)} columns, and fitting had {len(self._targets)}: "
+                f"{', '.join(self._targets[:8])}"
+            )
+
+    @abstractmethod
+    def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
+        """Return the targets that the model predicts, and their labels as it knows them, [n, t]."""
+
+    def evaluate(
+        self, X: ArrayLike, y: Any, sample_weight: ArrayLike | None = None
+    ) -> dict[str, dict[str, float]]:
+        """Return the metrics of each target's kind over the rows that have its label, by its name.
+
+        See `TableModel.evaluate`. A target with one value only in fitting is left out.
+
+        Raises:
+            InvalidInputError: y has other targets than in fitting, or a class that it had not.
+        """
+        check_is_fitted(self)
+        targets, labels = self._labels(y)
+        if self.model_ is None:
+            return {}
+        weights = read_sample_weight(sample_weight, targets)
+        return evaluate_predictions(self.model_.tasks, self._predict(X), labels, {}, weights)
+
+    def _prepared(self, X: Any) -> pl.DataFrame:
+        # the number of columns and their names are checked: what is left is the place
+        frame = self._frame(X, reset=False)
+        return frame.rename(dict(zip(frame.columns, self._columns, strict=True)))
+
+    def _predict(self, X: Any) -> dict[str, NDArray[np.float64]]:
+        check_is_fitted(self)
+        found: dict[str, NDArray[np.float64]] = self.model_.predict(self._prepared(X))
+        return found
+
+
+def _array_to_frame(array: np.ndarray, prefix: str) -> pl.DataFrame:
+    columns = {f"{prefix}{i}": pl.Series(array[:, i]) for i in range(array.shape[1])}
+    return pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None))

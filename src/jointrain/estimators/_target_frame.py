@@ -1,0 +1,146 @@
+"""What y was given as, and predictions in the same form: container, names and types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from jointrain.estimators._estimator_data import Targets
+
+Container = Literal["pandas", "pandas series", "polars", "polars series", "arrow", "dict", "array"]
+
+
+@dataclass(frozen=True)
+class TargetForm:
+    """The form that y was given in.
+
+    Args:
+        container: Of what kind y was.
+        labels: What its columns are called there, by any type.
+        dtypes: The type of each, as the container has it.
+        one_dimensional: Whether y was [n].
+    """
+
+    container: Container
+    labels: tuple[Any, ...]
+    dtypes: tuple[Any, ...]
+    one_dimensional: bool
+
+    @classmethod
+    def of(cls, y: Any, targets: Targets) -> TargetForm:
+        """Return the form of y, from which `targets` were read."""
+        own = tuple(column.dtype for column in targets.columns)
+        names = tuple(targets.names)
+        if isinstance(y, Mapping):
+            return cls("dict", tuple(y), own, one_dimensional=False)
+        if isinstance(y, pl.Series):
+            return cls("polars series", (y.name,), (y.dtype,), one_dimensional=True)
+        if isinstance(y, pl.DataFrame):
+            return cls("polars", names, tuple(y.dtypes), one_dimensional=False)
+        module = type(y).__module__.partition(".")[0]
+        if module == "pandas" and hasattr(y, "columns"):
+            return cls("pandas", tuple(y.columns), tuple(y.dtypes), one_dimensional=False)
+        if module == "pandas" and hasattr(y, "dtype") and hasattr(y, "index"):
+            return cls("pandas series", (y.name,), (y.dtype,), one_dimensional=True)
+        if module == "pyarrow":
+            types = tuple(pl.from_arrow(y.schema.empty_table()).dtypes)  # type: ignore[union-attr]
+            return cls("arrow", names, types, one_dimensional=False)
+        if hasattr(y, "columns"):
+            return cls("polars", names, (None,) * len(names), one_dimensional=False)
+        return cls("array", names, own, targets.one_dimensional)
+
+    def order(self, index: int) -> list[str] | None:
+        """Return the categories of a column whose type has them in an order; None without one."""
+        dtype = self.dtypes[index]
+        if isinstance(dtype, pl.Enum):
+            return list(dtype.categories)
+        if not getattr(dtype, "ordered", False):
+            return None
+        return [str(label) for label in dtype.categories]
+
+    def filled(self, values: Sequence[np.ndarray], classes: Sequence[bool], index: Any) -> Any:
+        """Return predictions in this form.
+
+        Args:
+            values: Of each target.
+            classes: Whether they are classes, which have the type of the labels; numbers have it
+                where it is one of fractions or durations, else they are float64.
+            index: The rows' index in pandas; None for numbers from 0.
+
+        Shape:
+            values: [n] each.
+        """
+        columns = [
+            _typed(found, dtype, is_class, self.container, index)
+            for found, dtype, is_class in zip(values, self.dtypes, classes, strict=True)
+        ]
+        if self.container == "dict":
+            return dict(zip(self.labels, columns, strict=True))
+        if self.container == "array":
+            return columns[0] if self.one_dimensional else _side_by_side(columns, self.dtypes)
+        if self.container == "polars series":
+            return columns[0].alias(self.labels[0])
+        if self.container in ("polars", "arrow"):
+            frame = pl.DataFrame(
+                [column.alias(name) for column, name in zip(columns, self.labels, strict=True)]
+            )
+            return frame if self.container == "polars" else frame.to_arrow()
+        if self.container == "pandas series":
+            return columns[0].rename(self.labels[0])
+        import pandas as pd
+
+        frame = pd.concat(columns, axis=1, ignore_index=True)
+        frame.columns = pd.Index(self.labels)
+        return frame
+
+
+def _side_by_side(columns: Sequence[np.ndarray], dtypes: Sequence[Any]) -> np.ndarray:
+    """Return columns as one array, [n, t]: of objects where y was, else of their common type."""
+    if all(dtype.kind == "O" for dtype in dtypes):
+        found = np.empty((len(columns[0]), len(columns)), dtype=object)
+        for index, column in enumerate(columns):
+            found[:, index] = column.tolist()
+        return found
+    return np.stack(columns, axis=1)
+
+
+def _typed(values: np.ndarray, dtype: Any, is_class: bool, container: Container, index: Any) -> Any:
+    """Return a column of predictions, with the type of its labels where they can have it."""
+    if container.startswith("pandas"):
+        return _in_pandas(values, dtype, is_class, index)
+    if container in ("polars", "polars series", "arrow"):
+        return _in_polars(values, dtype, is_class)
+    if is_class:
+        return values.astype(object) if dtype.kind == "O" else values.astype(dtype)
+    if dtype.kind == "m":
+        return _durations(values).astype(dtype)
+    return values.astype(dtype if dtype.kind == "f" else np.float64)
+
+
+def _in_pandas(values: np.ndarray, dtype: Any, is_class: bool, index: Any) -> Any:
+    import pandas as pd
+
+    if is_class:
+        return pd.Series(values.tolist(), index=index, dtype=dtype)
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return pd.Series(_durations(values), index=index).astype(dtype)
+    fractions = pd.api.types.is_float_dtype(dtype)
+    return pd.Series(values, index=index, dtype=dtype if fractions else np.float64)
+
+
+def _in_polars(values: np.ndarray, dtype: Any, is_class: bool) -> pl.Series:
+    if is_class:
+        found = pl.Series(values.tolist())
+        return found if dtype is None else found.cast(dtype)
+    if dtype is not None and isinstance(dtype, pl.Duration):
+        return pl.Series(_durations(values)).cast(dtype)
+    found = pl.Series(values)
+    return found.cast(dtype) if dtype is not None and dtype.is_float() else found
+
+
+def _durations(seconds: np.ndarray) -> np.ndarray:
+    return np.asarray(np.round(seconds * 1e6).astype("timedelta64[us]"))
