@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 import torch
 
-from jointrain import load_bundle
-from jointrain.cli import run
+from jointrain import Experiment, load_bundle
+from jointrain.cli import _compare, run
 
 CODE = """
+import functools
 import random
 import torch
 from torch import nn
@@ -42,6 +43,13 @@ def run(recipe, seed, split):
     return {"y": {"RMSE": (1.0 if recipe == "separate" else 0.9) + luck}}
 
 
+
+
+def sized(width, tasks):
+    return network(tasks)
+
+
+by_place = Experiment(tasks, functools.partial(sized, 8), data, Folds(3))
 loop = Experiment.of(run=run, tasks=[Task.regression("y")], splits=5)
 """
 QUICK = ["--epochs", "2", "--seeds", "1", "--workers", "1"]
@@ -99,6 +107,38 @@ def test_a_budget_ends_with_an_answer(capsys):
     arguments = ["compare", "own_study:experiment", "--budget", "2s", "--workers", "1"]
     assert run(arguments) == 0
     assert Path("own_study-experiment-answer/results.parquet").exists()
+
+
+def test_json_says_where_the_bundle_is_or_why_there_is_none(capsys, monkeypatch):
+    def answered(*arguments):
+        assert run(["compare", *arguments, "--recipes", "joint", "--json", "--workers", "1"]) == 0
+        printed = json.loads(capsys.readouterr().out)
+        written = json.loads((Path(printed["out"]) / "jointrain-answer.json").read_text())
+        assert written == printed
+        assert (printed["bundle"] is None) == (not (Path(printed["out"]) / "bundle").exists())
+        return printed["bundle"], printed["no_bundle"]
+
+    quick = ["--epochs", "2", "--seeds", "1"]
+    bundle = str(Path("own_study-experiment-answer") / "bundle")
+    assert answered("own_study:experiment", *quick) == (bundle, None)
+    assert answered("own_study:loop") == (None, "a loop of one's own keeps its models itself")
+    assert answered("own_study:by_place", *quick) == (
+        None,
+        "give the arguments of a partial factory by keyword: partial(make, width=32)",
+    )
+    monkeypatch.setattr(Experiment, "fit", stop)
+    assert answered("own_study:experiment", *quick, "--out", "b") == (None, "MemoryError: full")
+
+
+def stop(experiment, recipe, *, seed=0):
+    raise MemoryError("full")
+
+
+def test_the_last_fit_ends_with_the_budget(capsys, monkeypatch):
+    monkeypatch.setattr(_compare, "_time_of_fit", lambda *_: {"seconds": 1.0, "until": 0.0})
+    arguments = ["compare", "own_study:experiment", "--budget", "3s", "--workers", "1", "--json"]
+    assert run(arguments) == 0
+    assert "time was over before" in json.loads(capsys.readouterr().out)["no_bundle"]
 
 
 def test_equal_compute_gives_the_joint_network_more_epochs(capsys):

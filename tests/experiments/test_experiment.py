@@ -1,5 +1,7 @@
 """Experiments of one's own modules and data, as a study runs them."""
 
+import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -295,6 +297,64 @@ def test_one_recipe_that_raises_in_training_leaves_the_rest():
     assert any(note.startswith("recipe nan failed and was left out: ") for note in found.notes)
 
 
+class Flaky(UPGrad):
+    """Fails while a variable is set."""
+
+    def weights(self, gramian, losses):
+        if os.environ.get("MACHINE_IS_FULL"):
+            raise MemoryError("no room")
+        return super().weights(gramian, losses)
+
+
+def flaky(tasks):
+    if os.environ.get("MACHINE_IS_FULL"):
+        raise MemoryError("no room")
+    return wide(tasks)
+
+
+@pytest.mark.parametrize("name", ["joint", "separate"])
+def test_a_recipe_that_failed_is_tried_again_with_the_same_store(name, tmp_path, monkeypatch):
+    recipes = [
+        replace(TWO[0], network=flaky) if name == "separate" else TWO[0],
+        replace(TWO[1], balancer=Flaky()),
+        replace(TWO[1], name="upgrad", balancer=UPGrad()),
+    ]
+    study = Study(experiment(Folds(3)), recipes, seeds=1)
+    monkeypatch.setenv("MACHINE_IS_FULL", "1")
+    if name == "separate":
+        with pytest.raises(InvalidInputError, match="MemoryError: no room"):
+            study.run(workers=1, store=tmp_path)
+    else:
+        first = study.run(workers=1, store=tmp_path)
+        assert list(first.failed) == ["joint"]
+        assert list(study.run(workers=1, store=tmp_path).failed) == ["joint"]
+    monkeypatch.delenv("MACHINE_IS_FULL")
+    second = study.run(workers=1, store=tmp_path)
+    assert not second.failed
+    assert second.table.equals(study.run(workers=1).table)
+    third = study.run(workers=1, store=tmp_path)
+    assert third.seconds == second.seconds  # nothing was trained
+    if name == "joint":
+        assert second.seconds["upgrad"] == first.seconds["upgrad"]
+
+
+def test_a_store_of_another_torch_is_refused_and_threads_change_no_bit(tmp_path, monkeypatch):
+    study = Study(experiment(Folds(3)), TWO, seeds=1)
+    before = torch.get_num_threads()
+    try:
+        tables = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            tables.append(study.run(workers=1, store=tmp_path / str(threads)).table)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert tables[0].equals(tables[1])
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    with pytest.raises(InvalidInputError, match=r"torch is '.*' there and '0.1' here"):
+        study.run(workers=1, store=tmp_path / "1")
+
+
 def shares_a_trunk():
     trunk = nn.Linear(4, 8)
 
@@ -432,6 +492,27 @@ def test_the_model_to_keep_is_trained_on_all_rows_but_those_of_the_test_set():
     assert set(metrics) == {"sum", "sign"}
     with pytest.raises(InvalidInputError, match="there is no recipe 'jint'; did you mean 'joint'"):
         fit_chosen(found, recipe="jint")
+
+
+def test_the_model_to_keep_has_a_deadline():
+    found = Study(experiment(Folds(3)), TWO, seeds=1).run(workers=1)
+    in_time = fit_chosen(found, recipe="joint", until=time.monotonic() + 300)
+    plain = fit_chosen(found, recipe="joint")
+    inputs = data().inputs
+    for task, values in plain.predict(inputs).items():
+        torch.testing.assert_close(in_time.predict(inputs)[task], values)
+    with pytest.raises(InvalidInputError, match="time was over before joint was trained on all"):
+        fit_chosen(found, recipe="joint", until=time.monotonic())
+
+
+def test_the_model_to_keep_has_fewer_epochs_where_it_would_take_too_long():
+    recipes = [replace(one, epochs=10) for one in TWO]
+    found = Study(experiment(Folds(3)), recipes, seeds=1).run(workers=1)
+    found.seconds["joint"] = 3 * 8.0  # a fold took 8 s, so that all rows take 12
+    cuts = []
+    fit_chosen(found, recipe="joint", seconds=6.1, on_cut=cuts.append)
+    fit_chosen(found, recipe="joint", seconds=12.1, on_cut=cuts.append)
+    assert cuts == ["the model was trained for at most 5 of 10 epochs"]
 
 
 def test_the_model_to_keep_of_folds_sees_all_rows():

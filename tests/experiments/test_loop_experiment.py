@@ -1,7 +1,10 @@
 """Experiments of one's own loop."""
 
+import os
+
 import numpy as np
 import pytest
+import torch
 
 from jointrain import InvalidInputError, Recipe, Study, Task
 from jointrain.experiments import Experiment, named_recipes
@@ -166,3 +169,34 @@ def test_a_budget_pays_for_seeds_of_a_loop(splits):
     assert found.notes == ()
     whole = study.run(workers=1)
     assert found.table.equals(whole.table)
+
+
+def test_a_loop_that_failed_is_called_again_with_the_same_store(tmp_path, monkeypatch):
+    def run(recipe, seed, split):
+        if recipe == "joint" and split == 1 and os.environ.get("MACHINE_IS_FULL"):
+            raise MemoryError("no room")
+        return figures(recipe, seed, split)
+
+    study = Study(Experiment.of(run=run, tasks=TASKS, splits=3), ["separate", "joint"], seeds=1)
+    monkeypatch.setenv("MACHINE_IS_FULL", "1")
+    assert list(study.run(workers=1, store=tmp_path).failed) == ["joint"]
+    monkeypatch.delenv("MACHINE_IS_FULL")
+    for _ in range(2):
+        assert not study.run(workers=1, store=tmp_path).failed
+
+
+def test_a_loop_has_one_thread_in_this_process_as_in_others():
+    seen = []
+
+    def run(recipe, seed, split):
+        seen.append(torch.get_num_threads())
+        return figures(recipe, seed)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Study(Experiment.of(run=run, tasks=TASKS), ["separate"], seeds=1).run(workers=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]

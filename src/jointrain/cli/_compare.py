@@ -68,9 +68,11 @@ def compare(settings: CompareSettings) -> None:
         for note in result.notes:
             say(f"note: {note}")
         if isinstance(settings, ExperimentCompareSettings):
-            out = save_experiment_answer(result, settings)
-            _add_report(result, settings, out)
-            print_experiment_answer(result, settings, out)
+            saved = save_experiment_answer(
+                result, settings, executor=executor, **_time_of_fit(settings, started)
+            )
+            _add_report(result, settings, saved.out)
+            print_experiment_answer(result, settings, saved)
             return
         model, result = _fit_model(result, settings, started, executor)
     out = _save(model, result, settings, study.table)
@@ -79,7 +81,7 @@ def compare(settings: CompareSettings) -> None:
     add_importance(model, result.study.table, out / "bundle", until)
     _add_report(result, settings, out)
     with printing(saved=out):
-        _print_answer(result, settings, study.table, model, out)
+        _print_answer(result, settings, model, out)
 
 
 def _prepare_study(settings: CompareSettings) -> Study:
@@ -178,19 +180,14 @@ def _fit_model(
     from jointrain.studies import fit_shipped
     from jointrain.tables import BlendedModel
 
-    budget = settings.budget_seconds
     with progress_bar("training the model on all rows") as advance:
-        spent = time.monotonic() - started
-        # a machine that is busy is slower in the last fit, too
-        left = None if budget is None else max(0.7 * (budget - _LAST_SECONDS - spent), 1.0)
         model = fit_shipped(
             result,
             device=settings.device,
             workers=settings.workers,
             executor=executor,
-            seconds=left,
-            until=None if budget is None else started + max(budget, spent + _LAST_SECONDS),
             progress=advance,
+            **_time_of_fit(settings, started),
         )
     if isinstance(model, BlendedModel) and model.weights != {
         task: blend.weights for task, blend in result.blends.items()
@@ -199,6 +196,19 @@ def _fit_model(
         say(f"note: {', '.join(lost)} left out of the saved model: time was over")
         result = result.with_weights(model.weights)
     return model, result
+
+
+def _time_of_fit(settings: CompareSettings, started: float) -> dict[str, float]:
+    """Return what the last fit may take, and when it is ended; nothing without a budget."""
+    budget = settings.budget_seconds
+    if budget is None:
+        return {}
+    spent = time.monotonic() - started
+    # a machine that is busy is slower in the last fit, too
+    return {
+        "seconds": max(0.7 * (budget - _LAST_SECONDS - spent), 1.0),
+        "until": started + max(budget, spent + _LAST_SECONDS),
+    }
 
 
 def _save(
@@ -259,7 +269,6 @@ def _add_report(result: StudyResult, settings: CompareSettings, out: Path) -> No
 def _print_answer(
     result: StudyResult,
     settings: CompareSettings,
-    table: SupervisedTable,
     model: TableModel | BlendedModel,
     out: Path,
 ) -> None:
@@ -267,7 +276,7 @@ def _print_answer(
     from jointrain.reports import print_result, result_to_json
 
     if settings.json_output:
-        whole = {**result_to_json(result), "notes": table.notes, "out": str(out)}
+        whole = result_to_json(result) | {"out": str(out), "bundle": str(out / "bundle")}
         print(json.dumps(whole, ensure_ascii=False))
         return
     print_result(result, console_of_output())

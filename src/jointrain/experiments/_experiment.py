@@ -456,7 +456,7 @@ class Experiment(AnyExperiment):
                 "several splits of data sets of their own don't say which rows to train the model "
                 "to keep on; give one split, or `data`"
             )
-        return np.arange(self._layout.parts[0].count)
+        return self._used(np.arange(self._layout.parts[0].count))
 
     def jobs(
         self,

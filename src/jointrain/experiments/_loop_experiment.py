@@ -29,6 +29,7 @@ from jointrain.system.own_code import (
     digests_of_code,
 )
 from jointrain.task import Task
+from jointrain.training import one_thread
 from jointrain.training.sampling import Joint, Separate
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -238,7 +239,9 @@ class LoopJob:
         return digests_of_code([self.experiment.run])
 
     def run(self) -> list[dict[str, Any]]:
-        """Call the loop and return the fields of a `FoldResult`; its error, if it raised one.
+        """Call the loop on one thread and return the fields of a `FoldResult`.
+
+        Where it raised an error, the result holds that.
 
         Raises:
             ChangedCodeError: The loop is of other code here than where the job was made.
@@ -248,7 +251,8 @@ class LoopJob:
         given = recipe.given if isinstance(recipe, LoopRecipe) else recipe
         start = time.perf_counter()
         try:
-            found = self.experiment.run(given, fold.seed, self.experiment.splits[fold.number])
+            with one_thread():  # as in processes of their own, so that all bits are the same
+                found = self.experiment.run(given, fold.seed, self.experiment.splits[fold.number])
             test, validation, cost = _parts_of(found)
             rows = self._rows(test, "figures")
             held_out = self._rows(validation, "validation figures") if validation else []

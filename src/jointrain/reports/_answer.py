@@ -51,27 +51,40 @@ def answer_sentences(decision: Decision, said: Circumstances) -> list[str]:
     """
     first, *basis = _what_to_do(decision, said)
     before = _unscored(decision, said)
-    last = [*saved_sentence(decision, said), *_unpredicted(decision, said), *_of_one_test(said)]
+    last = [
+        *saved_sentence(decision, said),
+        *_unpredicted(decision, said),
+        *_of_one_test(decision, said),
+    ]
     if before and decision.basis != "no interval":
         first = f"The rest: {first[0].lower()}{first[1:]}"
     room = MOST_SENTENCES - len(before) - 1 - len(last)
     return [*before, first, *basis[: max(room, 0)], *last]
 
 
-def _of_one_test(said: Circumstances) -> list[str]:
+def _of_one_test(decision: Decision, said: Circumstances) -> list[str]:
     """Say what seeds on one test set can show, and what the validation rows chose."""
     if not said.fixed_test:
         return []
     seeds = f"{said.seeds} seed{'s' * (said.seeds != 1)}"
-    chosen = (
-        ""
-        if said.chosen is None
-        else f". The model to keep is of {said.chosen}, by the validation rows"
-    )
     return [
         f"Figures are of {seeds} on one test set, so they hold for other seeds and not for other "
-        f"test rows{chosen}."
+        f"test rows{_kept(decision, said)}."
     ]
+
+
+def _kept(decision: Decision, said: Circumstances) -> str:
+    """Name the recipe of the model to keep; where the advice is another one, say why."""
+    if said.chosen is None:
+        return ""
+    kept = f". The model to keep is of {said.chosen}"
+    if said.folds < FEWEST_FOLDS or set(decision.targets.values()) == {said.chosen}:
+        return f"{kept}, by the validation rows"
+    advice = "goes by the test rows, which may not choose it"
+    shown = decision.basis in ("better", "worse") or decision.by_task is None
+    if not (shown or _of_verdict(decision, "better") or _of_verdict(decision, "worse")):
+        advice = f"is but the {'plain' if math.isnan(decision.cost) else 'cheaper'} way"
+    return f"{kept}, the best on the validation rows; the advice above {advice}"
 
 
 def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:

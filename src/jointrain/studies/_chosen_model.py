@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from typing import Any
 
+from jointrain.errors import InvalidInputError
+from jointrain.experiments import AnyExperiment, Recipe
+from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._shipped_model import fit_shipped
 from jointrain.studies._study_result import StudyResult
+from jointrain.training import NetworkModel
 
 
-def fit_chosen(result: StudyResult, *, recipe: str | None = None) -> Any:
+def fit_chosen(
+    result: StudyResult,
+    *,
+    recipe: str | None = None,
+    executor: Executor | None = None,
+    seconds: float | None = None,
+    until: float | None = None,
+    on_cut: Callable[[str], None] | None = None,
+) -> Any:
     """Train what a study speaks for on all rows that are not for testing.
 
     With a fixed test set it is the recipe that does best on the validation rows: the test rows
@@ -17,16 +32,73 @@ def fit_chosen(result: StudyResult, *, recipe: str | None = None) -> Any:
     Args:
         result: What the study measured.
         recipe: Name of another recipe of the study to train in its place.
+        executor: As in `Study.run`; the model is then on the CPU.
+        seconds: What the fit may take, by what the study's runs took: where it would take longer,
+            it is of fewer epochs. Default as long as it takes.
+        until: `time.monotonic()` at which it is ended; it then runs in a process of its own, and
+            the model is on the CPU. Default never.
+        on_cut: Called with what was cut, in words.
 
     Returns:
         Of a table the blend of `fit_shipped` (or, of a recipe by name, its model); of one's own
         modules a `NetworkModel`, which `save_bundle` saves.
 
     Raises:
-        InvalidInputError: There is no such recipe, or the experiment is of a loop of one's own.
+        InvalidInputError: There is no such recipe, the experiment is of a loop of one's own, or the
+            time was over.
     """
     study = result.study
     if recipe is None and study.experiment.ships:
-        return fit_shipped(result)
+        return fit_shipped(result, executor=executor, seconds=seconds, until=until)
     chosen = result.best() if recipe is None else result.recipe(recipe)
-    return study.experiment.fit(chosen, seed=study.seed)
+    if seconds is not None and study.experiment.cuts_training:
+        planned = chosen.chosen_epochs(study.experiment.row_count)
+        epochs = max(1, int(planned * seconds / max(_seconds_of_fit(result, chosen), 1e-9)))
+        if epochs < planned:
+            chosen = replace(chosen, epochs=epochs)
+            if on_cut is not None:
+                on_cut(f"the model was trained for at most {epochs} of {planned} epochs")
+    if until is None and executor is None:
+        return study.experiment.fit(chosen, seed=study.seed)
+    job = _FitJob(chosen.name, study.experiment, chosen, study.seed)
+    found = dict(run_jobs([job], workers=1, until=until, executor=executor))
+    if job.key not in found:
+        raise InvalidInputError(
+            f"the time was over before {chosen.name} was trained on all rows; give it more"
+        )
+    return found[job.key]
+
+
+def _seconds_of_fit(result: StudyResult, recipe: Recipe) -> float:
+    """Return what the fit takes: as a fold took, for the rows that it is trained on."""
+    of_fold = result.seconds.get(recipe.name, 0.0) / max(result.runs(recipe.name), 1)
+    folds = result.study.folds
+    return of_fold * folds / max(folds - 1, 1)
+
+
+@dataclass(frozen=True)
+class _FitJob:
+    """The fit of a recipe on all rows.
+
+    Args:
+        key: Its name.
+        experiment: What is to be learned.
+        recipe: How to train.
+        seed: Seed of all random choices.
+    """
+
+    key: str
+    experiment: AnyExperiment
+    recipe: Recipe
+    seed: int
+
+    @property
+    def device(self) -> str:
+        """Where it trains; on another machine, that one's."""
+        return str(getattr(self.experiment, "device", "cpu"))
+
+    def run(self) -> Any:
+        """Return the fitted model."""
+        model = self.experiment.fit(self.recipe, seed=self.seed)
+        # what asks for it may have no such device
+        return model.to("cpu") if isinstance(model, NetworkModel) else model

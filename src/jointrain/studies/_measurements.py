@@ -14,7 +14,7 @@ import polars as pl
 import torch
 
 from jointrain.errors import InvalidInputError
-from jointrain.experiments import SEPARATE, Fold, FoldResult, Recipe
+from jointrain.experiments import SEPARATE, ExperimentJob, Fold, FoldResult, Recipe
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._run_store import RunStore
@@ -152,9 +152,13 @@ class Measurements:
         total = len(chosen) * len(names)
         self._recipes |= {recipe.name: recipe for recipe in recipes}
         self._baselines += [name for name in baselines if name not in self._baselines]
-        done = 0
         self.newest_seconds, self.newest_jobs = 0.0, len(jobs)
-        try:
+        done = 0
+
+        def take(jobs: Sequence[ExperimentJob]) -> list[FoldResult]:
+            """Run jobs and keep their results, but for failures of an earlier call."""
+            nonlocal done
+            failed = []
             running = run_jobs(
                 jobs,
                 workers=self.workers,
@@ -162,18 +166,48 @@ class Measurements:
                 until=until,
                 executor=self.executor,
             )
-            for _, results in running:
+            for key, results in running:
+                old = self.store is not None and self.store.is_old(key)
                 for result in self._checked(results):
+                    if old and result.error is not None and result.name in self._recipes:
+                        failed.append(result)
+                        continue
                     _check_reference(result)
                     self._results[result.name, result.seed, result.fold] = result
                     done += 1
                     self.newest_seconds += result.seconds
                 if self.progress is not None:
                     self.progress(done, total)
+            return failed
+
+        try:
+            if failed := take(jobs):
+                take(self._second_tries(failed, reference))
         except KeyboardInterrupt:
             if not self._results:
                 raise
             raise StudyInterrupted(self.result()) from None
+
+    def _second_tries(self, failed: Sequence[FoldResult], reference: Recipe) -> list[ExperimentJob]:
+        """Return jobs of what failed in an earlier call, each recipe on each fold by itself."""
+        assert self.store is not None
+        jobs = [
+            job
+            for result in failed
+            for job in self.study.experiment.jobs(
+                [self.folds(result.seed)[result.fold]],
+                [self._recipes[result.name]],
+                (),
+                reference,
+            )
+        ]
+        tried = self.store.finished([job.key for job in jobs])
+        self.store.try_again(
+            key
+            for key, results in tried.items()
+            if any(result.error is not None for result in self._checked(results))
+        )
+        return jobs
 
     def _checked(self, results: Any) -> list[FoldResult]:
         """Return the results of a job; those of a store may come from a stranger."""

@@ -35,8 +35,9 @@ class RunStore:
     """Finished runs of one study and claims to those under way, each by its key.
 
     A claim is an Optuna trial; of several claims to one run, the one with the lowest number counts.
-    It ends with the run's result, which never changes afterwards. Whoever holds a claim renews it
-    while `session` lasts; a claim that is not renewed any more is void, and the run is free again.
+    It ends with the run's result, which never changes afterwards; where a run was tried again, the
+    last result counts. Whoever holds a claim renews it while `session` lasts; a claim that is not
+    renewed any more is void, and the run is free again.
 
     Example:
         >>> import tempfile
@@ -56,6 +57,8 @@ class RunStore:
         self._study = study
         self._claims: dict[str, int] = {}
         self._beats: dict[int, tuple[object, float]] = {}
+        self._old: dict[str, set[int]] = {}
+        self._forgotten: set[int] = set()
 
     @property
     def poll_seconds(self) -> float:
@@ -111,7 +114,19 @@ class RunStore:
                 f"{name} holds the runs of another study: {'; '.join(differences[:5])}; choose "
                 "another place, or give the data and settings that it was made with"
             )
+        for trial in store._trials():
+            if _done(trial):
+                store._old.setdefault(trial.user_attrs["key"], set()).add(trial._trial_id)
         return store
+
+    def is_old(self, key: str) -> bool:
+        """Return whether a run was finished when the store was opened."""
+        return key in self._old
+
+    def try_again(self, keys: Iterable[str]) -> None:
+        """Take runs as not finished that were when the store was opened; nothing is removed."""
+        for key in keys:
+            self._forgotten |= self._old.pop(key, set())
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -230,7 +245,7 @@ class RunStore:
         states = (TrialState.RUNNING, TrialState.COMPLETE)
         with _one_line_errors(self.place, reading=True):
             trials = self._storage.get_all_trials(self._study, deepcopy=False, states=states)
-        return [trial for trial in trials if _is_run(trial)]
+        return [t for t in trials if _is_run(t) and t._trial_id not in self._forgotten]
 
     def _add(self, state: str, attributes: dict[str, Any]) -> int:
         import optuna
