@@ -50,6 +50,14 @@ def sized(width, tasks):
 
 
 by_place = Experiment(tasks, functools.partial(sized, 8), data, Folds(3))
+
+
+def two_layers(tasks):
+    heads = {task.name: nn.Linear(8, task.output_size) for task in tasks}
+    return HardSharing(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8)), heads)
+
+
+deep = Experiment(tasks, two_layers, data, Folds(2))
 loop = Experiment.of(run=run, tasks=[Task.regression("y")], splits=5)
 """
 QUICK = ["--epochs", "2", "--seeds", "1", "--workers", "1"]
@@ -178,9 +186,13 @@ def test_refused_in_one_line(arguments, words, capsys):
     assert len(said.splitlines()) == 1
 
 
-def test_share_says_what_to_take(capsys):
+def test_share_cuts_the_trunk(capsys):
+    assert run(["share", "own_study:deep", *QUICK, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {one["shared"] for one in found["candidates"]} >= {0, 1, 2}
+    assert "flag" not in found
     assert run(["share", "own_study:experiment", *QUICK]) == 2
-    assert "search_split" in capsys.readouterr().err
+    assert "has no two layers between which it can be cut" in capsys.readouterr().err
 
 
 def test_the_config_file_may_name_it(capsys):

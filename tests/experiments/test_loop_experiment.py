@@ -153,7 +153,7 @@ def test_searches_that_ask_for_more_than_figures():
     experiment = Experiment.of(run=by_weights, tasks=TASKS, splits=3)
     with pytest.raises(InvalidInputError, match="trained by a loop of one's own"):
         search_groups(experiment, seeds=1, workers=1)
-    with pytest.raises(InvalidInputError, match="for blocks of one's own take search_split"):
+    with pytest.raises(InvalidInputError, match="can't be asked of a loop"):
         search_shared_depth(experiment)
     with pytest.raises(InvalidInputError, match="a search would choose by the test rows"):
         search_weights(Experiment.of(run=by_weights, tasks=TASKS))

@@ -125,7 +125,9 @@ def _answer(
 ) -> None:
     """Print what a search found; write it to the folder if one is named."""
     if isinstance(settings, ExperimentSearchSettings):
-        report = replace(report, flag="")
+        # there is no `fit` to give it to
+        json_of = {name: value for name, value in report.json.items() if name != "flag"}
+        report = replace(report, flag="", json=json_of)
     for note in candidates.notes:
         say(f"note: {note}")
     whole = {**report.json, "notes": [*table.notes, *candidates.notes]}

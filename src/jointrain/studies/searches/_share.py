@@ -16,7 +16,14 @@ from torch import nn
 
 from jointrain.data import SupervisedTable, TensorData, outer_folds, validation_split
 from jointrain.errors import InvalidInputError
-from jointrain.experiments import SEPARATE, AnyExperiment, Fold, Recipe, fold_overlaps
+from jointrain.experiments import (
+    SEPARATE,
+    AnyExperiment,
+    Experiment,
+    Fold,
+    Recipe,
+    fold_overlaps,
+)
 from jointrain.networks import HardSharing
 from jointrain.studies._measured import Measured
 from jointrain.studies._plan import as_experiment
@@ -28,6 +35,7 @@ from jointrain.studies.searches._candidates import (
     check_importance,
     check_search,
 )
+from jointrain.studies.searches._split_networks import split_networks
 from jointrain.tables import TableExperiment
 from jointrain.task import Task
 from jointrain.training import Trainer, one_thread, training_work
@@ -74,14 +82,15 @@ def search_shared_depth(
     executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ShareResult:
-    """Search for the number of trunk blocks that the tasks of a table should share.
+    """Search for the number of trunk blocks that the tasks should share.
 
-    Every number from 0 (a trunk for each task, trained with the others) to the recipe's depth (one
-    trunk for all) is measured on the same folds and seeds, beside separate models.
+    Every number from 0 (a trunk for each task, trained with the others) to all (one trunk) is
+    measured on the same folds and seeds, beside separate models.
 
     Args:
-        experiment: A table; all its rows are inner rows, so keep a test set out of them. For
-            blocks of one's own see `search_split`.
+        experiment: A table, or an `Experiment` whose networks are `HardSharing` with a trunk of
+            several layers, see `split_networks`; all rows are inner rows, so keep a test set out of
+            them.
         recipe: What to train, but for the shared depth; default `Recipe()`, joint training.
         folds: Folds of a table on which all candidates are measured; default 5.
         seeds: Repetitions of the folds; default 2.
@@ -96,20 +105,18 @@ def search_shared_depth(
         progress: Called with the number of finished folds and of all.
 
     Raises:
-        InvalidInputError: There is one task or no table, the recipe trains tasks separately, or a
-            number lies outside its range.
+        InvalidInputError: There is one task, nothing that can be cut, the recipe trains tasks
+            separately, or a number lies outside its range.
 
     Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2 (sharing lower
         layers).
     """
     why_not = "nothing is shared where each task is trained separately"
     experiment = as_experiment(experiment, folds)
-    if not isinstance(experiment, TableExperiment):
-        raise InvalidInputError(
-            "how deep to share is asked of jointrain's own networks on a table; for blocks of "
-            "one's own take search_split(blocks, heads, tasks, data)"
-        )
     recipe = check_search(experiment, recipe, why_not, importance)
+    variants = _variants(experiment, recipe)
+    depth = len(variants) - 1
+    named = {depth_text(depth - index, depth): one for index, one in enumerate(variants)}
     evaluator = Evaluator(
         experiment,
         seeds=seeds,
@@ -120,16 +127,27 @@ def search_shared_depth(
         started=started,
         progress=progress,
     )
-    depths = {depth_text(depth, recipe.depth): depth for depth in range(recipe.depth, -1, -1)}
-    recipes = [
-        apart(recipe),
-        *(replace(recipe, name=name, shared_depth=depth) for name, depth in depths.items()),
-    ]
-    whole = depth_text(recipe.depth, recipe.depth)
+    whole = depth_text(depth, depth)
+    recipes = [apart(recipe), *(replace(one, name=name) for name, one in named.items())]
     evaluator.run_first(recipes, whole, share=SHARE_OF_ALL)
-    candidates = evaluator.candidates(SEPARATE, whole, importance, list(depths), margin)
-    depths = {name: depths[name] for name in candidates.choices}
+    candidates = evaluator.candidates(SEPARATE, whole, importance, list(named), margin)
+    depths = {name: depth - list(named).index(name) for name in candidates.choices}
     return ShareResult(candidates, depths)
+
+
+def _variants(experiment: AnyExperiment, recipe: Recipe) -> list[Recipe]:
+    """Return the recipe with all blocks shared, with one less, ... with none."""
+    if isinstance(experiment, Experiment):
+        return [
+            recipe if network is None else replace(recipe, network=network)
+            for network in split_networks(experiment, recipe)
+        ]
+    if not isinstance(experiment, TableExperiment):
+        raise InvalidInputError(
+            "how many layers to share can't be asked of a loop of one's own; give an Experiment of "
+            "modules and data"
+        )
+    return [replace(recipe, shared_depth=depth) for depth in range(recipe.depth, -1, -1)]
 
 
 def depth_text(shared: int, depth: int) -> str:
