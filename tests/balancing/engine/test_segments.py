@@ -60,6 +60,17 @@ def test_checkpoints_are_never_cut_and_always_cut_apart():
     assert len(sizes(apart)) == 1  # what is carried would take more than the parameters
 
 
+def test_the_lowest_checkpoint_has_a_segment_of_its_own():
+    layers = [nn.Sequential(nn.Linear(20, 20, bias=False), nn.Tanh()) for _ in range(4)]
+
+    def trunk(x: Tensor) -> Tensor:
+        for layer in layers:
+            x = checkpoint(layer, x, use_reentrant=False)
+        return x
+
+    assert sizes(step_through(trunk, torch.randn(2, 20))) == [400, 400, 400, 400]
+
+
 def test_a_layer_that_is_used_twice_stays_in_one_segment():
     tied = nn.Linear(20, 20)
     trunk = nn.Sequential(tied, nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), tied, nn.Tanh(), block())

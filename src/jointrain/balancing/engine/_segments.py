@@ -73,17 +73,17 @@ def find_segments(
     for leaf, (_, last) in zip(leaves, used, strict=True):
         sizes[max(last, 0)] += bytes_of(leaf)
     before = list(itertools.accumulate(sizes, initial=0))  # of the parameters used before a place
-    places = _places(order, users, spans)
-    for place, following in itertools.pairwise([*places, len(order)]):
+    possible = [
+        place
+        for place in _places(order, users, spans)
+        if _between(place, checkpoints)
+        or sum(map(_bytes_at, _edges(order[place], outputs))) <= _CARRIED * limit
+    ]
+    for place, following in itertools.pairwise([*possible, len(order)]):
         if before[following] - before[cuts[-1]] <= limit:
             continue  # what follows up to the next place fits as well
-        edges = _edges(order[place], outputs)
-        between = any(cuts[-1] <= last < place for _, last in checkpoints) and any(
-            first >= place for first, _ in checkpoints
-        )
-        fits = between or sum(map(_bytes_at, edges)) <= _CARRIED * limit
         parts = before[cuts[-1]] < before[place] < before[-1]
-        if fits and parts and not has_hook(edges):
+        if parts and not has_hook(_edges(order[place], outputs)):
             cuts.append(place)
     found = []
     for start, stop in itertools.pairwise([*cuts, len(order)]):
@@ -145,6 +145,12 @@ def _checkpoints(order: Sequence[Node]) -> list[tuple[int, int]]:
         for key in checkpoints_of(node):
             spans[key] = spans.get(key, (place, place))[0], place
     return list(spans.values())
+
+
+def _between(place: int, checkpoints: Sequence[tuple[int, int]]) -> bool:
+    """Return whether one checkpoint ends before the place, and another begins there or later."""
+    ended = any(last < place for _, last in checkpoints)
+    return ended and any(first >= place for first, _ in checkpoints)
 
 
 def _places(
