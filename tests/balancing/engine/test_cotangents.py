@@ -24,7 +24,7 @@ def made():
 def test_products_and_dense_ones_are_the_same():
     graph, boundary, losses, factors, own, wanted = made()
     products, mine = linear_cotangents(graph, boundary, losses, factors, own)
-    dense, others = dense_cotangents(boundary, losses, factors, own)
+    dense, others = dense_cotangents(graph, boundary, losses, factors, own)
     flat = wanted.flatten(1)
     weights = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
     for found in (products, dense):

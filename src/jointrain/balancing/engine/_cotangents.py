@@ -198,6 +198,7 @@ def _below(edge: GradientEdge) -> GradientEdge:
 
 
 def dense_cotangents(
+    graph: Graph,
     boundary: Boundary,
     losses: Sequence[Tensor],
     factors: Sequence[Tensor],
@@ -217,6 +218,7 @@ def dense_cotangents(
         further = [edge for edge, uses in zip(below, mask, strict=True) if uses and edge]
         tensors = [leaf.tensor for leaf in own[k]]
         found = grad([loss], [*used, *further, *tensors], [factor], retain=True)
+        graph.forget_recomputed()
         found_by_task.append(list(found[: len(used)]))
         mine.extend(Gradients.of(tensors, found[len(used) + len(further) :], k))
     edges = []

@@ -57,6 +57,7 @@ class Graph:
     shares_nodes: bool = False
     in_vector: bool = False
     custom: bool = False
+    _frames: list[Any] | None = None
 
     def parts_inside(self) -> bool:
         """Return whether tasks take different outputs of one operation defined in Python.
@@ -79,6 +80,20 @@ class Graph:
     def has_hooks(self) -> bool:
         """Return whether what operations saved went through hooks, as checkpoints make it."""
         return any(_saved_by_hooks(node) for node in self.children)
+
+    def forget_recomputed(self) -> None:
+        """Let go of what checkpoints computed anew for a pass that has ended.
+
+        A pass that enters a checkpoint computes all of it anew. What it has no use for (if only
+        the gradient of the block's last layer is wanted, or the block holds other tasks' parts as
+        well) would stay, once for each pass, as long as the graph does.
+        """
+        if self._frames is None:
+            hooks = {hook for node in self.children for hook in _checkpoint_hooks(node)}
+            self._frames = [_closure(hook).get("frame") for hook in hooks]
+        for frame in self._frames:
+            if (recomputed := getattr(frame, "recomputed", None)) is not None:
+                recomputed.clear()
 
     def computed_in(self, kinds: Collection[torch.dtype]) -> set[torch.dtype]:
         """Return which of these types the shared operations cast to, as autocast makes them."""
@@ -233,9 +248,22 @@ def _has_hook(raw: Any) -> bool:
 
 def checkpoints_of(node: Node) -> set[int]:
     """Return marks of the checkpoints that compute what an operation saved anew."""
-    hooks = [getattr(raw, "unpack_hook", None) for raw in _raw_saved(node)]
-    # a checkpoint has one function for all that it saves
-    return {id(h) for h in hooks if getattr(h, "__module__", "") == "torch.utils.checkpoint"}
+    return {id(hook) for hook in _checkpoint_hooks(node)}
+
+
+def _checkpoint_hooks(node: Node) -> Iterator[Any]:
+    """Yield the functions that compute anew: a checkpoint has one for all that it saves."""
+    for raw in _raw_saved(node):
+        hook = getattr(raw, "unpack_hook", None)
+        if getattr(hook, "__module__", "") == "torch.utils.checkpoint":
+            yield hook
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    """Return the variables that a function took from where it was defined."""
+    cells = function.__closure__ or ()
+    pairs = zip(function.__code__.co_freevars, cells, strict=True)
+    return {name: cell.cell_contents for name, cell in pairs}
 
 
 def _root(loss: Tensor) -> tuple[Node, int]:

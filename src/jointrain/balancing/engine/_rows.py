@@ -170,6 +170,7 @@ class Rows:
             :meth:`gramian` and :meth:`combine` are for such rows.
         inputs: Leaf tensors that are no parameters: they get their gradient by :meth:`combine` or
             :meth:`of_inputs`, and count in nothing else.
+        after_pass: Called after each pass for one task.
     """
 
     def __init__(
@@ -182,8 +183,10 @@ class Rows:
         *,
         loose: bool = False,
         inputs: Sequence[Leaf] = (),
+        after_pass: Callable[[], None] = lambda: None,
     ) -> None:
         self.t = t
+        self.after_pass = after_pass
         self.inputs = [leaf.tensor for leaf in inputs]
         self.workspace = workspace
         self.written = list(written)
@@ -276,6 +279,7 @@ class Rows:
         wanted += [layer.edge for layer in (*self.layers, *self.written)]
         others = [*(rows.tensor for rows in self.sparse), *self.inputs]
         found = grad(outputs, [*wanted, *others, *further], cotangents, retain=retain)
+        self.after_pass()
         middle, end = len(wanted) + len(self.sparse), len(wanted) + len(others)
         for rows, g in zip(self.sparse, found[len(wanted) : middle], strict=True):
             rows.add(g)

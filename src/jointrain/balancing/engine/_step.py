@@ -140,6 +140,7 @@ class Step:
             self.workspace if ghost else None,
             loose=ghost and self.t <= _LOOSE,
             inputs=() if partial else self.inputs,
+            after_pass=self.graph.forget_recomputed,
         )
         if self._batched_pays():
             heads = self.heads()
@@ -205,7 +206,7 @@ class Step:
             return boundary, *found
         if not dense:
             return None
-        return boundary, *dense_cotangents(boundary, losses, factors, own)
+        return boundary, *dense_cotangents(self.graph, boundary, losses, factors, own)
 
     def gramian_at(self, cotangents: Cotangents) -> Tensor:
         """Return the inner products [t, t] of the tasks' gradients at the boundary."""
@@ -215,7 +216,7 @@ class Step:
         """Return the tasks' gradients of these parameters in this order, by one pass per task."""
         by_id = {id(leaf.tensor): leaf for leaf in self.graph.leaves}
         leaves = [by_id.get(id(x), Leaf(x, None, 0)) for x in tensors]
-        rows = Rows(self.t, leaves)
+        rows = Rows(self.t, leaves, after_pass=self.graph.forget_recomputed)
         nothing: list[list[Leaf]] = [[] for _ in self.losses]
         rows.collect_from_losses(self.losses, self.factors, nothing, True, True)
         return rows
@@ -306,7 +307,7 @@ class Step:
             below: list[Tensor] = []
             for i, run in enumerate(runs):
                 first = i == 0
-                rows = Rows(self.t, run, inputs=self.inputs if inputs and segment.inputs else ())
+                rows = self._run(run, inputs=inputs and segment.inputs)
                 ends = segment.ends if first else []
                 found = rows.collect_from_boundary(segment.starts, enter.of_task, True, ends)
                 below = found if first else below
@@ -318,13 +319,18 @@ class Step:
     def _from_losses(self, see: Callable[[Rows], None], *, inputs: bool) -> Gradients:
         mine = no_gradients()
         for i, run in enumerate(self.groups(self.shared)):
-            rows = Rows(self.t, run, inputs=self.inputs if inputs and i == 0 else ())
+            rows = self._run(run, inputs=inputs and i == 0)
             own: list[list[Leaf]] = self.own if i == 0 else [[] for _ in self.losses]
             found = rows.collect_from_losses(self.losses, self.factors, own, True, True)
             if i == 0:
                 mine = found
             see(rows)
         return mine
+
+    def _run(self, leaves: Sequence[Leaf], *, inputs: bool) -> Rows:
+        """Return empty rows of a run of parameters."""
+        wanted = self.inputs if inputs else ()
+        return Rows(self.t, leaves, inputs=wanted, after_pass=self.graph.forget_recomputed)
 
     def too_large(self) -> bool:
         """Return whether keeping all the tasks' gradients would take more memory than allowed."""
