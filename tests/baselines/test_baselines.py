@@ -27,9 +27,9 @@ TASKS = (
     Task.multiclass("kind", ("a", "b", "c", "d")),
 )
 FIRST = TASKS[:1]
-ALONE = tuple(name for name in BASELINES if name not in JOINT)
+ALONE = tuple(name for name, one in BASELINES.items() if name not in JOINT and one.saved)
 FITTED = tuple(name for name in ALONE if name != "constant")
-QUICK = ("linear", "gradient boosting", "catboost", "lightgbm")
+QUICK = ("linear", "gradient boosting", "catboost", "lightgbm", "xgboost")
 
 
 def _data(rows=120, seed=0):
@@ -49,8 +49,8 @@ def _data(rows=120, seed=0):
 
 
 def _package(name):
-    if name in ("catboost", "lightgbm"):
-        pytest.importorskip(name)
+    if BASELINES[name].package is not None:
+        pytest.importorskip(BASELINES[name].package)
 
 
 @pytest.fixture(scope="module")

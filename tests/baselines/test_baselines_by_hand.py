@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from jointrain import InvalidInputError, SupervisedTable
-from jointrain.baselines import BaselineModel, check_predicts, fit_baseline
+from jointrain.baselines import BaselineModel, as_baseline, check_predicts, fit_baseline
 from jointrain.bundle import load_bundle, save_bundle
 from jointrain.tables import BlendedModel
 from jointrain.tables._blended_model import fit_baseline_to
@@ -216,9 +216,9 @@ def test_joint_classes_of_different_numbers_and_a_class_that_never_occurs(tmp_pa
 def test_a_joint_forest_needs_targets_of_one_kind():
     mixed = [Task.regression("a"), Task.binary("b", ("n", "y"))]
     with pytest.raises(InvalidInputError, match="some targets are numbers and some are classes"):
-        check_predicts("extra trees joint", mixed)
+        check_predicts(as_baseline("extra trees joint"), mixed)
     with pytest.raises(InvalidInputError, match="there is one target only; use 'random forest'"):
-        check_predicts("random forest joint", mixed[:1])
+        check_predicts(as_baseline("random forest joint"), mixed[:1])
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "extra trees", "extra trees joint"])
@@ -336,7 +336,7 @@ def test_every_way_of_fitting_takes_weights(name):
 
 
 def test_a_baseline_of_ones_own_without_weights_is_refused():
-    from jointrain.baselines import TargetBaseline, fit_model
+    from jointrain.baselines import TargetBaseline
 
     class Own(TargetBaseline):
         """A baseline from before there were weights."""
@@ -348,6 +348,6 @@ def test_a_baseline_of_ones_own_without_weights_is_refused():
 
     x, labels, weights = _weighted_data()
     tasks = [Task.regression("y")]
-    assert fit_model("own", Own(), x, labels[:, :1], tasks, 0).predict(x)["y"].shape == (150,)
+    assert fit_baseline(Own(), x, labels[:, :1], tasks, 0).predict(x)["y"].shape == (150,)
     with pytest.raises(InvalidInputError, match="baseline 'own' takes no weights of rows; give"):
-        fit_model("own", Own(), x, labels[:, :1], tasks, 0, weights[:, None])
+        fit_baseline(Own(), x, labels[:, :1], tasks, 0, weights[:, None])

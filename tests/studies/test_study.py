@@ -168,7 +168,7 @@ def test_default_recipes_keep_the_given_schedule_and_settings():
         ({"folds": 1}, "`folds` must be at least 2"),
         ({"seeds": 0}, "`seeds` must be at least 1"),
         ({"recipes": [Recipe(name="joint")]}, "must be named 'separate'"),
-        ({"baselines": ["xgboost"]}, "no baseline 'xgboost'"),
+        ({"baselines": ["xgboosted"]}, "no baseline 'xgboosted'; did you mean 'xgboost'"),
         ({"recipes": [Recipe(name="a"), Recipe(name="a")]}, "different names"),
         ({"recipes": [Recipe(name="separate", weights={"y3": 1.0})]}, "'y3'"),
         ({"folds": 91}, "91"),

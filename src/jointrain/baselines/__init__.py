@@ -12,9 +12,9 @@ from jointrain.baselines._baseline_model import (
     BaselineModel,
     baseline_encoder,
     fit_baseline,
-    fit_model,
     predict_with_baseline,
 )
+from jointrain.baselines._estimator import EstimatorBaseline
 from jointrain.baselines._forests import forest_arrays, why_not_joint
 from jointrain.baselines._names import (
     BASELINE_NAMES,
@@ -22,10 +22,9 @@ from jointrain.baselines._names import (
     CONSTANT,
     FIRST_BASELINES,
     JOINT,
+    AnyBaseline,
     as_baseline,
     check_predicts,
-    find_baseline,
-    is_joint,
 )
 from jointrain.baselines._tree_arrays import Arrays, SymmetricTrees, TreeEnsemble
 
@@ -36,9 +35,11 @@ __all__ = [
     "DEFINITION",
     "FIRST_BASELINES",
     "JOINT",
+    "AnyBaseline",
     "Arrays",
     "Baseline",
     "BaselineModel",
+    "EstimatorBaseline",
     "JointBaseline",
     "JointModel",
     "SymmetricTrees",
@@ -47,11 +48,8 @@ __all__ = [
     "as_baseline",
     "baseline_encoder",
     "check_predicts",
-    "find_baseline",
     "fit_baseline",
-    "fit_model",
     "forest_arrays",
-    "is_joint",
     "linked",
     "predict_with_baseline",
     "why_not_joint",

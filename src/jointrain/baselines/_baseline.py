@@ -6,8 +6,9 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib import import_module
-from typing import Any, ClassVar, Protocol
+from copy import copy
+from importlib.util import find_spec
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -25,32 +26,67 @@ class Baseline(ABC):
     A baseline derives from `TargetBaseline` or `JointBaseline`, never from this class itself.
 
     Attributes:
-        name: What the command line calls it.
+        name: What the command line and reports call it.
         one_hot: Whether its inputs have a 0/1 column for each category, where trees take codes.
         alone: For a model of all targets: the baseline that has a model for each of them.
+        saved: Whether a fitted one can be saved. One that can't is measured, and is no part of the
+            saved model.
+        package: The package that it needs beside jointrain's own, None if none.
+        extra: What `pip install` is to be given for it; default the package.
     """
 
-    name: ClassVar[str]
-    one_hot: ClassVar[bool] = False
+    name: str
+    one_hot: bool = False
     alone: ClassVar[str | None] = None
+    saved: ClassVar[bool] = True
+    package: ClassVar[str | None] = None
+    extra: ClassVar[str | None] = None
 
     @classmethod
     def summary(cls) -> str:
         """Return the one line that says what it is."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
-    def check_weights(self, name: str) -> None:
+    def renamed(self, name: str) -> Self:
+        """Return it, called something else."""
+        if getattr(self, "name", None) == name:
+            return self
+        made = copy(self)
+        object.__setattr__(made, "name", name)
+        return made
+
+    def check_ready(self, tasks: Sequence[Task]) -> None:  # noqa: ARG002
+        """Refuse to go on without what it needs on this machine for the tasks.
+
+        Raises:
+            MissingDependencyError: Its package is not installed.
+        """
+        if self.package is not None and find_spec(self.package) is None:
+            raise MissingDependencyError(
+                f"baseline {self.name!r} needs the package {self.package}; pip install "
+                f"{self.extra or self.package}"
+            )
+
+    def versions(self) -> dict[str, str | None]:
+        """Return the releases of what its results hang on beside its code, by path."""
+        return {}
+
+    def own_code(self) -> list[Any]:
+        """Return what of it is no part of jointrain: equal code gives equal results."""
+        return [] if type(self).__module__.partition(".")[0] == "jointrain" else [self]
+
+    def check_weights(self) -> None:
         """Refuse weights of rows if its methods take none.
 
         Raises:
-            InvalidInputError: They don't; `name` is what it is called.
+            InvalidInputError: They don't.
         """
         for method in ("fit", "fit_counts"):
             function = getattr(self, method, None)
             if function is not None and "weights" not in inspect.signature(function).parameters:
                 raise InvalidInputError(
-                    f"baseline {name!r} takes no weights of rows; give its `{method}` an argument "
-                    "`weights=None`, or leave the baseline out"
+                    f"baseline {self.name!r} takes no weights of rows; give its `{method}` an "
+                    "argument `weights=None`, or leave the baseline out"
                 )
 
     def why_not(self, tasks: Sequence[Task]) -> str | None:  # noqa: ARG002
@@ -222,12 +258,3 @@ def one_thread() -> AbstractContextManager[Any]:
 
     limits: AbstractContextManager[Any] = threadpool_limits(1)
     return limits
-
-
-def package(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:
-        raise MissingDependencyError(
-            f"baseline {name!r} needs the package {name}; pip install 'jointrain[boosting]'"
-        ) from None

@@ -21,9 +21,10 @@ from jointrain.baselines._names import (
     BASELINE_NAMES,
     BASELINES,
     CONSTANT,
+    AnyBaseline,
     as_baseline,
     check_predicts,
-    find_baseline,
+    stored_name,
 )
 from jointrain.data import PlainEncoder
 from jointrain.errors import InvalidInputError, MissingFactoryError
@@ -59,20 +60,28 @@ class BaselineModel:
     """A fitted baseline: one model for each task, or one for all of them.
 
     Args:
-        name: Which baseline: one that `jointrain baselines` lists, or ``module:name``.
-        baseline: The baseline itself.
+        baseline: What was fitted.
         tasks: What it predicts.
         inputs: Number of encoded features.
         models: One for each task.
         joint: The model of all tasks at once.
     """
 
-    name: str
     baseline: Baseline
     tasks: tuple[Task, ...]
     inputs: int
     models: tuple[_TaskModel, ...]
     joint: JointModel | None = None
+
+    @property
+    def name(self) -> str:
+        """What the baseline is called."""
+        return self.baseline.name
+
+    @property
+    def stored_name(self) -> str:
+        """What files call the baseline: its name, or ``module:name`` of one's own."""
+        return stored_name(self.baseline)
 
     def predict(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the predictions of each task.
@@ -127,7 +136,13 @@ class BaselineModel:
 
         Raises:
             DamagedError: `load` would refuse them.
+            InvalidInputError: The baseline's models can't be saved.
         """
+        if not self.baseline.saved:
+            raise InvalidInputError(
+                f"a fitted {self.name!r} can't be saved: files of jointrain hold arrays, no code; "
+                "save it with the means of its package"
+            )
         folder = Path(folder)
         files: dict[str, bytes] = {}
         if self.joint is not None:
@@ -140,7 +155,7 @@ class BaselineModel:
             }
             files = self.baseline.to_files(fitted, self.inputs)
         description = {
-            "name": self.name,
+            "name": self.stored_name,
             "inputs": self.inputs,
             "tasks": [
                 {
@@ -226,7 +241,7 @@ class BaselineModel:
         if isinstance(baseline, JointBaseline):
             classes = [len(model.present) for model in models]
             joint = baseline.read(files, described["joint"], inputs, classes)
-        model = cls(name, baseline, tasks, inputs, tuple(models), joint)
+        model = cls(baseline, tasks, inputs, tuple(models), joint)
         model._try()
         return model
 
@@ -268,7 +283,7 @@ def _check_present(task: Task, present: np.ndarray) -> None:
 
 
 def fit_baseline(
-    name: str,
+    baseline: AnyBaseline,
     inputs: np.ndarray,
     labels: np.ndarray,
     tasks: Sequence[Task],
@@ -282,16 +297,16 @@ def fit_baseline(
     occurs.
 
     Args:
-        name: Which baseline, each with the defaults of its library: ``constant`` (mean, or the
-            classes' shares); ``linear`` (`RidgeCV` with 13 penalties from 1e-3 to 1e3, of counts
-            `PoissonRegressor`, or `LogisticRegression`, on standardised inputs);
-            ``random forest``, ``extra trees`` and ``gradient boosting`` (histogram gradient
-            boosting) of scikit-learn; ``catboost``;
-            ``lightgbm``; ``random forest joint`` and ``extra trees joint``, whose trees predict all
-            tasks at once: numbers, which are standardised, or classes. There a missing label is
-            filled with what a forest of its task alone predicts. Counts have the Poisson loss, but
-            in forests the squared error, which gives their mean, too. Classes in an order are
-            classes like others.
+        baseline: What `as_baseline` takes: one of one's own, an estimator, or a name, each with the
+            defaults of its library: ``constant`` (mean, or the classes' shares); ``linear``
+            (`RidgeCV` with 13 penalties from 1e-3 to 1e3, of counts `PoissonRegressor`, or
+            `LogisticRegression`, on standardised inputs); ``random forest``, ``extra trees`` and
+            ``gradient boosting`` (histogram gradient boosting) of scikit-learn; ``catboost``;
+            ``lightgbm``; ``xgboost``; ``random forest joint`` and ``extra trees joint``, whose
+            trees predict all tasks at once: numbers, which are standardised, or classes. There a
+            missing label is filled with what a forest of its task alone predicts. Counts have the
+            Poisson loss, but in forests the squared error, which gives their mean, too. Classes in
+            an order are classes like others.
         inputs: Encoded features, of `baseline_encoder`.
         labels: NaN where a label is missing.
         tasks: Of the kinds that a table has, in the order of the columns of `labels`.
@@ -304,50 +319,25 @@ def fit_baseline(
         inputs: [n, d]. labels, weights: [n, t].
 
     Raises:
-        InvalidInputError: There is no such baseline, a task has no label, the tasks are not of
-            one kind, as a joint forest needs it, or there are weights and the baseline takes none.
+        InvalidInputError: There is no such baseline, it can't predict the tasks, a task has no
+            label, or there are weights and the baseline takes none.
         MissingDependencyError: The package of the baseline is not installed.
     """
-    check_predicts(name, tasks)
-    return fit_model(name, find_baseline(name), inputs, labels, tasks, seed, weights)
-
-
-def fit_model(
-    name: str,
-    baseline: Baseline,
-    inputs: np.ndarray,
-    labels: np.ndarray,
-    tasks: Sequence[Task],
-    seed: int,
-    weights: np.ndarray | None = None,
-) -> BaselineModel:
-    """Fit a baseline that is an object, otherwise as `fit_baseline`.
-
-    Args:
-        name: What it is called.
-        baseline: The baseline.
-        inputs: Encoded features.
-        labels: NaN where a label is missing.
-        tasks: In the order of the columns of `labels`.
-        seed: Seed of all random choices.
-        weights: As in `fit_baseline`.
-
-    Raises:
-        InvalidInputError: A task has no label, or there are weights and the baseline takes none.
-    """
+    baseline = as_baseline(baseline)
+    check_predicts(baseline, tasks)
     for index, task in enumerate(tasks):
         if not np.isfinite(labels[:, index]).any():
             raise InvalidInputError(
-                f"task {task.name!r} has no label in the rows that baseline {name!r} is to be "
-                f"fitted to"
+                f"task {task.name!r} has no label in the rows that baseline {baseline.name!r} is "
+                "to be fitted to"
             )
     if weights is not None:
-        baseline.check_weights(name)
+        baseline.check_weights()
     if isinstance(baseline, JointBaseline) and _alike(inputs):
-        name, baseline = CONSTANT, BASELINES[CONSTANT]
+        baseline = BASELINES[CONSTANT]
     with one_thread():
         if isinstance(baseline, JointBaseline):
-            return _fit_joint(name, baseline, inputs, labels, tasks, seed, weights)
+            return _fit_joint(baseline, inputs, labels, tasks, seed, weights)
         assert isinstance(baseline, TargetBaseline), baseline
         models = []
         for index, task in enumerate(tasks):
@@ -356,12 +346,12 @@ def fit_model(
             models.append(
                 _fit_task(baseline, inputs[rows], labels[rows, index], task, seed, of_rows)
             )
-    return BaselineModel(name, baseline, tuple(tasks), inputs.shape[1], tuple(models))
+    return BaselineModel(baseline, tuple(tasks), inputs.shape[1], tuple(models))
 
 
-def baseline_encoder(name: str) -> PlainEncoder:
+def baseline_encoder(baseline: AnyBaseline) -> PlainEncoder:
     """Return the encoder of a baseline's inputs, not fitted."""
-    return PlainEncoder(codes=not find_baseline(name).one_hot)
+    return PlainEncoder(codes=not as_baseline(baseline).one_hot)
 
 
 def _counts(task: Task) -> bool:
@@ -373,7 +363,6 @@ def _alike(inputs: np.ndarray) -> bool:
 
 
 def _fit_joint(
-    name: str,
     baseline: JointBaseline,
     inputs: np.ndarray,
     labels: np.ndarray,
@@ -406,11 +395,11 @@ def _fit_joint(
             means = np.where(labelled, counted, 0).sum(1) / labelled.sum(1)
         of_rows = _even(np.nan_to_num(means, nan=1.0))
     joint = baseline.fit(inputs, codes, classes, seed, **_weighted(of_rows))
-    return BaselineModel(name, baseline, tuple(tasks), inputs.shape[1], tuple(models), joint)
+    return BaselineModel(baseline, tuple(tasks), inputs.shape[1], tuple(models), joint)
 
 
 def predict_with_baseline(
-    name: str,
+    baseline: AnyBaseline,
     inputs: np.ndarray,
     labels: np.ndarray,
     test_inputs: np.ndarray,
@@ -424,7 +413,7 @@ def predict_with_baseline(
         inputs: [n, d]. labels, weights: [n, t]. test_inputs: [m, d]. returns: as
         `TableModel.predict`, m rows.
     """
-    return fit_baseline(name, inputs, labels, tasks, seed, weights).predict(test_inputs)
+    return fit_baseline(baseline, inputs, labels, tasks, seed, weights).predict(test_inputs)
 
 
 def _even(weights: np.ndarray) -> np.ndarray | None:
@@ -479,7 +468,7 @@ def stored_baseline(name: object, factories: Mapping[str, Any]) -> Baseline:
             f"the model has the baseline {name!r}, and a bundle runs no code: install the package "
             "that brings it, or, if you trust it, give it as a factory"
         )
-    return as_baseline(name, own)
+    return as_baseline(own, name)
 
 
 def _is_plain(name: str) -> bool:

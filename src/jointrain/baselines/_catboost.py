@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.baselines._baseline import TargetBaseline, package
+from jointrain.baselines._baseline import TargetBaseline
 from jointrain.baselines._tree_arrays import SymmetricTrees
 
 
@@ -17,6 +17,8 @@ class CatBoost(TargetBaseline):
     """Gradient boosting of CatBoost for each target; needs its package."""
 
     name = "catboost"
+    package = "catboost"
+    extra = "'jointrain[boosting]'"
     log_rates = True
     arrays = SymmetricTrees
 
@@ -42,7 +44,8 @@ class CatBoost(TargetBaseline):
 def _fitted(
     inputs: np.ndarray, target: np.ndarray, seed: int, loss: str, weights: np.ndarray | None
 ) -> SymmetricTrees:
-    catboost = package("catboost")
+    import catboost
+
     model = catboost.CatBoost(
         {
             "loss_function": loss,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.baselines._baseline import TargetBaseline, package
+from jointrain.baselines._baseline import TargetBaseline
 from jointrain.baselines._tree_arrays import LEAF, TreeEnsemble
 
 
@@ -15,6 +15,8 @@ class LightGBM(TargetBaseline):
     """Gradient boosting of LightGBM for each target; needs its package."""
 
     name = "lightgbm"
+    package = "lightgbm"
+    extra = "'jointrain[boosting]'"
     log_rates = True
 
     def fit(
@@ -40,7 +42,8 @@ class LightGBM(TargetBaseline):
 def _fitted(
     inputs: np.ndarray, target: np.ndarray, seed: int, weights: np.ndarray | None, **settings: Any
 ) -> TreeEnsemble:
-    lightgbm = package("lightgbm")
+    import lightgbm
+
     settings |= {
         "num_threads": 1,
         "deterministic": True,

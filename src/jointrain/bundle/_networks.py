@@ -166,8 +166,8 @@ def factories_needed(model: TableModel | BlendedModel) -> list[str]:
     for component in model.components.values():
         if isinstance(component, TableModel):
             needed += factories_needed(component)
-        elif component.model.name not in BASELINE_NAMES:
-            needed.append(component.model.name)
+        elif component.model.stored_name not in BASELINE_NAMES:
+            needed.append(component.model.stored_name)
     return list(dict.fromkeys(needed))
 
 

@@ -30,6 +30,7 @@ from jointrain.system.own_code import imported
 
 if TYPE_CHECKING:
     from jointrain.balancing import Balancer
+    from jointrain.baselines import Baseline
     from jointrain.data import ReadingOptions
     from jointrain.experiments import Recipe
 
@@ -242,8 +243,8 @@ class CompareSettings(TableSettings):
     )
     baselines: Names = Field(
         [],
-        description="Baselines, or MODULE:CLASS of your own; see, also for the default: jointrain "
-        "baselines; more of them within a budget.",
+        description="Baselines, or MODULE:NAME of your own or of any estimator with scikit-learn's "
+        "interface; see, also for the default: jointrain baselines; more of them within a budget.",
     )
     budget: Duration | None = Field(
         None, description="Time for everything, such as 60s or 2m; it decides how much is run."
@@ -286,14 +287,14 @@ class CompareSettings(TableSettings):
         names = self.recipes if SEPARATE in self.recipes else [SEPARATE, *self.recipes]
         return named_recipes(names, base)
 
-    def chosen_baselines(self) -> list[str]:
+    def chosen_baselines(self) -> list[Baseline]:
         """Return the baselines to fit beside them; the constant is always among them."""
-        from jointrain.baselines import CONSTANT, FIRST_BASELINES, find_baseline
+        from jointrain.baselines import BASELINES, CONSTANT, FIRST_BASELINES, as_baseline
 
-        for name in self.baselines:
-            find_baseline(name)
-        names = self.baselines or list(FIRST_BASELINES)
-        return names if CONSTANT in names else [CONSTANT, *names]
+        chosen = [as_baseline(name) for name in self.baselines or FIRST_BASELINES]
+        if any(one.name == CONSTANT for one in chosen):
+            return chosen
+        return [BASELINES[CONSTANT], *chosen]
 
     @property
     def budget_seconds(self) -> float | None:

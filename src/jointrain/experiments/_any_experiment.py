@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments._fold import Fold, FoldResult
 from jointrain.experiments._recipe import Recipe
@@ -87,7 +88,7 @@ class AnyExperiment(ABC):
         self,
         folds: Sequence[Fold],
         recipes: Sequence[Recipe],
-        baselines: Sequence[str],
+        baselines: Sequence[Baseline],
         reference: Recipe,
         *,
         apart: bool = False,
@@ -161,7 +162,7 @@ class AnyExperiment(ABC):
         del folds
         return {}
 
-    def check(self, recipes: Sequence[Recipe], baselines: Sequence[str]) -> None:
+    def check(self, recipes: Sequence[Recipe], baselines: Sequence[Baseline]) -> None:
         """Refuse recipes and baselines that can't be run here.
 
         Raises:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jointrain.baselines import Baseline
 from jointrain.data import TensorData, effective_rows, outer_folds, validation_split
 from jointrain.errors import InvalidInputError
 from jointrain.experiments._any_experiment import AnyExperiment
@@ -372,7 +373,7 @@ class Experiment(AnyExperiment):
                 )
         return made
 
-    def check(self, recipes: Sequence[Recipe], baselines: Sequence[str]) -> None:
+    def check(self, recipes: Sequence[Recipe], baselines: Sequence[Baseline]) -> None:
         """Refuse recipes that can't be run, and a factory whose networks share state.
 
         Raises:
@@ -380,8 +381,8 @@ class Experiment(AnyExperiment):
         """
         if baselines:
             raise InvalidInputError(
-                f"baseline {baselines[0]!r} is for tables; leave `baselines` out, or compare with "
-                "a recipe that has a small network of its own: Recipe(network=...)"
+                f"baseline {baselines[0].name!r} is for tables; leave `baselines` out, or compare "
+                "with a recipe that has a small network of its own: Recipe(network=...)"
             )
         names = [task.name for task in self.tasks]
         for recipe in recipes:
@@ -462,7 +463,7 @@ class Experiment(AnyExperiment):
         self,
         folds: Sequence[Fold],
         recipes: Sequence[Recipe],
-        baselines: Sequence[str],
+        baselines: Sequence[Baseline],
         reference: Recipe,
         *,
         apart: bool = False,

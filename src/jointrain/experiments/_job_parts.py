@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from jointrain.baselines import Baseline
 from jointrain.experiments._fold import Fold
 from jointrain.experiments._recipe import Recipe
 
@@ -20,14 +21,14 @@ class JobPart(NamedTuple):
     folds: Sequence[Fold]
     stacked: Sequence[Recipe]
     single: Sequence[Recipe]
-    baselines: Sequence[str]
+    baselines: Sequence[Baseline]
 
 
 def job_parts(
     folds: Sequence[Fold],
     stacked: Sequence[Recipe],
     single: Sequence[Recipe],
-    baselines: Sequence[str],
+    baselines: Sequence[Baseline],
     runs: int,
     *,
     apart: bool,
@@ -51,9 +52,9 @@ def job_parts(
         count = math.ceil(len(folds) / together)
         bounds = [round(len(folds) * i / count) for i in range(count + 1)]
         parts = [JobPart(folds[a:b], stacked, (), ()) for a, b in pairwise(bounds)]
-    rest: list[tuple[Sequence[Recipe], Sequence[str]]] = [(single, baselines)]
+    rest: list[tuple[Sequence[Recipe], Sequence[Baseline]]] = [(single, baselines)]
     if apart:
-        rest = [((), (name,)) for name in baselines] + [((recipe,), ()) for recipe in single]
+        rest = [((), (one,)) for one in baselines] + [((recipe,), ()) for recipe in single]
     parts += [
         JobPart([fold], (), recipes_of, baselines_of)
         for recipes_of, baselines_of in rest

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments._any_experiment import AnyExperiment
 from jointrain.experiments._fold import Fold, FoldResult
@@ -172,7 +173,7 @@ class LoopExperiment(AnyExperiment):
         """Return a recipe of what the user gave, see `LoopRecipe.of`."""
         return LoopRecipe.of(given)
 
-    def check(self, recipes: Sequence[Recipe], baselines: Sequence[str]) -> None:
+    def check(self, recipes: Sequence[Recipe], baselines: Sequence[Baseline]) -> None:
         """Refuse baselines.
 
         Raises:
@@ -181,14 +182,14 @@ class LoopExperiment(AnyExperiment):
         del recipes
         if baselines:
             raise InvalidInputError(
-                f"baseline {baselines[0]!r} is for tables; let the loop run it as a recipe"
+                f"baseline {baselines[0].name!r} is for tables; let the loop run it as a recipe"
             )
 
     def jobs(
         self,
         folds: Sequence[Fold],
         recipes: Sequence[Recipe],
-        baselines: Sequence[str],
+        baselines: Sequence[Baseline],
         reference: Recipe,
         *,
         apart: bool = False,

@@ -32,6 +32,7 @@ class Circumstances:
         cut_short: Whether the time was over before all of the saved model was trained.
         fixed_test: Whether there is one test set that all seeds share.
         chosen: The recipe that does best on the validation rows, where there is such a test set.
+        unsaved: Baselines that are measured only, for they can't be saved.
     """
 
     tasks: tuple[str, ...]
@@ -47,3 +48,4 @@ class Circumstances:
     cut_short: bool = False
     fixed_test: bool = False
     chosen: str | None = None
+    unsaved: tuple[str, ...] = ()

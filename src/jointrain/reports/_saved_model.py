@@ -57,6 +57,9 @@ def saved_sentence(decision: Decision, said: Circumstances) -> list[str]:
 def _reason(tasks: Sequence[str], decision: Decision, said: Circumstances) -> str:
     """Return why nothing that the decision names predicts the targets; nothing where it does."""
     assert said.blends is not None
+    unsaved = [one for one in said.unsaved if one in decision.targets.values()]
+    if unsaved:
+        return f" ({model_words(unsaved[0])} can't be saved without code; fit it yourself)"
     if any(decision.targets[task] in said.blends[task] for task in tasks):
         return ""
     if said.cut_short:

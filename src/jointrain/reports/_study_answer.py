@@ -69,6 +69,7 @@ def circumstances_of(result: StudyResult) -> Circumstances:
         cut_short=result.cut_short,
         fixed_test=study.experiment.fixed_test,
         chosen=result.chosen_by_validation,
+        unsaved=tuple(one.name for one in study.baselines if not one.saved),
     )
 
 

@@ -42,4 +42,13 @@ def _print_tables(result: StudyResult, console: Console, *, interim: bool) -> No
         style="dim",
         soft_wrap=True,
     )
+    for note in result.notes:
+        # what a budget cut is said in the answer
+        if not note.startswith("budget"):
+            console.print(
+                printable(f"{note[0].upper()}{note[1:]}."),
+                style="dim",
+                soft_wrap=True,
+                markup=False,
+            )
     console.print()

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
-from jointrain.baselines import CONSTANT, JOINT, why_not_joint
+from jointrain.baselines import BASELINES, CONSTANT, JOINT, Baseline, why_not_joint
 from jointrain.experiments import FURTHER, SEPARATE, Recipe, named_recipes
 from jointrain.studies._measurements import Measurements, open_store
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
@@ -112,7 +112,7 @@ class _BudgetedStudy:
             self._first,
             self._plan,
             self._cuts,
-            trial_baselines=(CONSTANT,) if study.experiment.first_baselines else (),
+            trial_baselines=(BASELINES[CONSTANT],) if study.experiment.first_baselines else (),
             store=open_store(study, store),
             progress=progress,
         )
@@ -173,13 +173,13 @@ class _BudgetedStudy:
             self._cuts.leave_out([recipe.name for recipe in self._later])
             return
         epochs, size = measured.study.recipes[0].epochs, measured.study.recipes[0].ensemble
-        queue: list[Recipe | str] = list(_cut(self._later, epochs, size))
+        queue: list[Recipe | Baseline] = list(_cut(self._later, epochs, size))
         if self._further and self._study.experiment.follows_rules:
             queue += self._queue(epochs, size)
         folds = measured.folds_done
         while batch := plan.next_batch(queue, folds):
             recipes = [one for one in batch if isinstance(one, Recipe)]
-            baselines = [one for one in batch if isinstance(one, str)]
+            baselines = [one for one in batch if isinstance(one, Baseline)]
             before = time.monotonic()
             measured.run(recipes, baselines, [seed], folds=folds, until=plan.end())
             # what was not done in time is not tried again, and its cost is not known
@@ -197,7 +197,7 @@ class _BudgetedStudy:
             measured.keep_whole()
             plan.learn(measured, time.monotonic() - before)
 
-    def _queue(self, epochs: int | None, size: int | None) -> list[Recipe | str]:
+    def _queue(self, epochs: int | None, size: int | None) -> list[Recipe | Baseline]:
         """Return further recipes and baselines in their order."""
         experiment = self._study.experiment
         tables = bool(experiment.first_baselines)
@@ -212,9 +212,9 @@ class _BudgetedStudy:
         ]
         apart = tables and why_not_joint(experiment.tasks) is not None
         baselines = [
-            name
+            BASELINES[name]
             for name in FURTHER_BASELINES
-            if name not in self._study.baselines and not (apart and name in JOINT) and tables
+            if name not in self._study.baseline_names and not (apart and name in JOINT) and tables
         ]
         return _interleaved(_cut(named_recipes(names, self._base), epochs, size), baselines)
 
@@ -265,12 +265,12 @@ class _Plan(Pace):
         """Return what is kept for the last fit at most."""
         return min(self._last_fit(), SHARE_OF_LAST_FIT * self.clock.seconds)
 
-    def next_batch(self, queue: list[Recipe | str], folds: int) -> list[Recipe | str]:
+    def next_batch(self, queue: list[Recipe | Baseline], folds: int) -> list[Recipe | Baseline]:
         """Take from the queue what is run next: enough to be worth a stage, not more than there is.
 
         What is too dear is left out.
         """
-        batch: list[Recipe | str] = []
+        batch: list[Recipe | Baseline] = []
         left = SHARE_OF_RECIPES * self.clock.seconds - self.clock.spent
         while queue and self.folds_seconds(batch, folds) < max(left / 3, 1.0):
             one = queue.pop(0)
@@ -288,12 +288,12 @@ class _Plan(Pace):
             return 1.3 * self._more * max(self.costs.values(), default=0.0)
         return 5 + 1.3 * self._more * sum(sorted(self.costs.values())[-4:])
 
-    def cost(self, what: Recipe | str) -> float:
+    def cost(self, what: Recipe | Baseline | str) -> float:
         """Return the seconds of a fold: as measured, or guessed from those of the joint recipe."""
         name = what if isinstance(what, str) else what.name
         if name in self.costs:
             return self.costs[name]
-        if isinstance(what, str):
+        if not isinstance(what, Recipe):
             # where trees are too slow, so are the others
             return 3 * self.costs.get("extra trees", math.inf)
         joint = self.costs.get("joint", self.costs[SEPARATE])
@@ -321,9 +321,11 @@ def _cut(recipes: Sequence[Recipe], epochs: int | None, size: int | None) -> lis
     ]
 
 
-def _interleaved(recipes: Sequence[Recipe], baselines: Sequence[str]) -> list[Recipe | str]:
+def _interleaved(
+    recipes: Sequence[Recipe], baselines: Sequence[Baseline]
+) -> list[Recipe | Baseline]:
     """Return recipes with a baseline after each of the first."""
-    mixed: list[Recipe | str] = []
+    mixed: list[Recipe | Baseline] = []
     rest = list(baselines)
     for recipe in recipes:
         mixed.append(recipe)

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import torch
 
+from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, ExperimentJob, Fold, FoldResult, Recipe
 from jointrain.studies._job_runner import run_jobs
@@ -41,7 +42,7 @@ def open_store(study: StudyPlan, place: str | Path | None) -> RunStore | None:
         "seed": study.seed,
         "seeds": study.seeds,
         "recipes": {one.name: one.to_json() | one.sources() for one in study.recipes},
-        "baselines": list(study.baselines),
+        "baselines": study.baseline_names,
         # all runs have one thread, but the bits of another release may differ
         "torch": torch.__version__,
     }
@@ -88,7 +89,7 @@ class Measurements:
         self._folds: dict[int, list[Fold]] = {}
         self._results: dict[tuple[str, int, int], FoldResult] = {}
         self._recipes: dict[str, Recipe] = {}
-        self._baselines: list[str] = []
+        self._baselines: dict[str, Baseline] = {}
         self.newest_seconds = 0.0
         """What the results of the last `run` took, each in its process."""
         self.newest_jobs = 0
@@ -106,9 +107,10 @@ class Measurements:
         return list(self._recipes.values())
 
     @property
-    def baselines(self) -> list[str]:
+    def baselines(self) -> list[Baseline]:
         """The baselines that were measured."""
-        return list(self._baselines)
+        failed = self._failed()
+        return [one for name, one in self._baselines.items() if name not in failed]
 
     def seconds_of_a_fold(self) -> dict[str, float]:
         """Return the mean seconds of each recipe and baseline on a fold."""
@@ -120,7 +122,7 @@ class Measurements:
     def run(
         self,
         recipes: Sequence[Recipe],
-        baselines: Sequence[str],
+        baselines: Sequence[Baseline],
         seeds: Iterable[int],
         *,
         folds: int | None = None,
@@ -140,7 +142,7 @@ class Measurements:
         Raises:
             InvalidInputError: The recipe that all are compared with failed.
         """
-        names = [*(recipe.name for recipe in recipes), *baselines]
+        names = [*(recipe.name for recipe in recipes), *(one.name for one in baselines)]
         chosen = [
             fold
             for seed in seeds
@@ -151,7 +153,7 @@ class Measurements:
         jobs = self.study.experiment.jobs(chosen, recipes, baselines, reference, apart=apart)
         total = len(chosen) * len(names)
         self._recipes |= {recipe.name: recipe for recipe in recipes}
-        self._baselines += [name for name in baselines if name not in self._baselines]
+        self._baselines |= {baseline.name: baseline for baseline in baselines}
         self.newest_seconds, self.newest_jobs = 0.0, len(jobs)
         done = 0
 
@@ -169,7 +171,7 @@ class Measurements:
             for key, results in running:
                 old = self.store is not None and self.store.is_old(key)
                 for result in self._checked(results):
-                    if old and result.error is not None and result.name in self._recipes:
+                    if old and result.error is not None:
                         failed.append(result)
                         continue
                     _check_reference(result)
@@ -189,15 +191,15 @@ class Measurements:
             raise StudyInterrupted(self.result()) from None
 
     def _second_tries(self, failed: Sequence[FoldResult], reference: Recipe) -> list[ExperimentJob]:
-        """Return jobs of what failed in an earlier call, each recipe on each fold by itself."""
+        """Return jobs of what failed in an earlier call, each by itself on each fold."""
         assert self.store is not None
         jobs = [
             job
             for result in failed
             for job in self.study.experiment.jobs(
                 [self.folds(result.seed)[result.fold]],
-                [self._recipes[result.name]],
-                (),
+                [self._recipes[result.name]] if result.name in self._recipes else (),
+                [self._baselines[result.name]] if result.name in self._baselines else (),
                 reference,
             )
         ]
@@ -261,7 +263,7 @@ class Measurements:
         }
         self._folds = {of: folds for of, folds in self._folds.items() if of in seeds}
         self._recipes = {name: one for name, one in self._recipes.items() if name in whole}
-        self._baselines = [name for name in self._baselines if name in whole]
+        self._baselines = {n: one for n, one in self._baselines.items() if n in whole}
         return [name for name in names if name not in whole]
 
     def forget_predictions(self) -> None:
@@ -294,7 +296,7 @@ class Measurements:
         failed = self._failed()
         kept = {key: one for key, one in self._results.items() if one.name not in failed}
         recipes = [one for name, one in self._recipes.items() if name not in failed]
-        names = [*(recipe.name for recipe in recipes), *self._baselines]
+        names = [*(recipe.name for recipe in recipes), *(one.name for one in self.baselines)]
         seconds, work = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for result in kept.values():
             seconds[result.name] += result.seconds
@@ -302,15 +304,24 @@ class Measurements:
         tasks = [task.name for task in self.study.tasks]
         held_out = [row for result in kept.values() for row in result.validation]
         left_out = [
-            f"recipe {name} failed and was left out: {error}" for name, error in failed.items()
+            f"{'recipe' if name in self._recipes else 'baseline'} {name} failed and was left out: "
+            f"{error}"
+            for name, error in failed.items()
         ]
+        if self.study.experiment.ships and self.study.ship == "any":
+            left_out += [
+                f"baseline {one.name} is measured only: a saved model holds arrays and no code "
+                "of others, so it is no part of it"
+                for one in self.baselines
+                if not one.saved
+            ]
         if not self.study.experiment.ships:
             left_out += _undefined(self.study.tasks, kept.values())
         return StudyResult(
             replace(
                 self.study,
                 recipes=tuple(recipes),
-                baselines=tuple(self._baselines),
+                baselines=tuple(self.baselines),
                 seeds=len(self._folds),
             ),
             _sorted_rows([row for one in kept.values() for row in one.rows], names, tasks),
@@ -325,7 +336,7 @@ class Measurements:
         )
 
     def _failed(self) -> dict[str, str]:
-        """Return the recipes that failed on a fold, with the error."""
+        """Return the recipes and baselines that failed on a fold, with the error."""
         failed: dict[str, str] = {}
         for result in self._results.values():
             if result.error is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
+from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
 from jointrain.studies._job_runner import workers_of
@@ -207,12 +208,12 @@ class Pace:
         work = networks * size + baselines * (1 + min(size, 4)) / 2
         return self._more * folds * work / min(self.workers, folds)
 
-    def folds_seconds(self, what: Iterable[Recipe | str], folds: int) -> float:
+    def folds_seconds(self, what: Iterable[Recipe | Baseline | str], folds: int) -> float:
         """Return what recipes and baselines take on folds."""
         work = folds * sum(self.cost(one) for one in what)
         return self._more * work / min(self.workers, folds)
 
-    def cost(self, what: Recipe | str) -> float:
+    def cost(self, what: Recipe | Baseline | str) -> float:
         """Return the seconds of a fold, as measured."""
         return self.costs[what if isinstance(what, str) else what.name]
 
@@ -246,7 +247,7 @@ class FirstLooks:
         pace: Pace,
         cuts: Cuts,
         *,
-        trial_baselines: Sequence[str] = (),
+        trial_baselines: Sequence[Baseline] = (),
         needed: Sequence[str] = (SEPARATE,),
         store: RunStore | None = None,
         progress: Callable[[int, int], None] | None = None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from jointrain.baselines import Baseline
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, default_recipes
@@ -23,7 +24,7 @@ class StudyPlan:
 
     experiment: AnyExperiment
     recipes: Sequence[Recipe] = ()
-    baselines: Sequence[str] = ()
+    baselines: Sequence[Baseline] = ()
     seeds: int = 3
     seed: int = 0
     ship: Literal["any", "networks"] = "any"
@@ -37,14 +38,23 @@ class StudyPlan:
         check_margin(self.margin)
         if self.ship not in ("any", "networks"):
             raise InvalidInputError(f"`ship` must be 'any' or 'networks', got {self.ship!r}")
-        names = [recipe.name for recipe in self.recipes] + list(self.baselines)
+        names = [recipe.name for recipe in self.recipes] + self.baseline_names
         if len(set(names)) != len(names):
-            raise InvalidInputError(f"recipes and baselines must have different names, got {names}")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InvalidInputError(
+                f"recipes and baselines must have different names, and {twice!r} comes twice (an "
+                "estimator gets another one by EstimatorBaseline(..., name=))"
+            )
         if SEPARATE not in names:
             raise InvalidInputError(
                 f"one recipe must be named {SEPARATE!r}: the others are compared with it"
             )
         self.experiment.check(self.recipes, self.baselines)
+
+    @property
+    def baseline_names(self) -> list[str]:
+        """Names of the baselines."""
+        return [baseline.name for baseline in self.baselines]
 
     @property
     def folds(self) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from jointrain.baselines import CONSTANT, is_joint
+from jointrain.baselines import BASELINES, CONSTANT, Baseline, JointBaseline
 from jointrain.data import SupervisedTable
 from jointrain.experiments import Recipe
 from jointrain.studies._job_runner import run_jobs
@@ -86,8 +86,9 @@ def fit_shipped(
             for name in singles
         }
     shipped = recipes | shipped
+    made = {CONSTANT: BASELINES[CONSTANT]} | {one.name: one for one in study.baselines} | shipped
     jobs = [
-        _ComponentJob(name, table, tuple(tasks), shipped.get(name), study.seed, chosen)
+        _ComponentJob(name, table, tuple(tasks), made[name], study.seed, chosen)
         for name, tasks in needed.items()
     ]
     fitted: dict[str, TableModel | FittedBaseline] = {}
@@ -126,7 +127,7 @@ class _ComponentJob:
         key: Its name.
         table: All rows.
         tasks: The tasks that it is to predict.
-        recipe: How to train it; None for a baseline.
+        made_by: The recipe, or the baseline.
         seed: Seed of all random choices.
         device: Where to train.
     """
@@ -134,20 +135,21 @@ class _ComponentJob:
     key: str
     table: SupervisedTable
     tasks: tuple[str, ...]
-    recipe: Recipe | None
+    made_by: Recipe | Baseline
     seed: int
     device: str
 
     def run(self) -> TableModel | FittedBaseline:
         """Return the fitted component."""
         with one_thread():
-            if self.recipe is None:
-                table = self.table if is_joint(self.key) else self.table.only(self.tasks)
-                return fit_baseline_to(self.key, table, self.seed)
-            alone = isinstance(self.recipe.schedule, Separate)
+            if isinstance(self.made_by, Baseline):
+                joint = isinstance(self.made_by, JointBaseline)
+                table = self.table if joint else self.table.only(self.tasks)
+                return fit_baseline_to(self.made_by, table, self.seed)
+            alone = isinstance(self.made_by.schedule, Separate)
             return fit_table(
                 self.table.only(self.tasks) if alone else self.table,
-                self.recipe,
+                self.made_by,
                 seed=self.seed,
                 device=self.device,
                 fit_runs=fit_together,

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal
 
+from jointrain.baselines import AnyBaseline, as_baseline
 from jointrain.data import SupervisedTable
 from jointrain.experiments import AnyExperiment
 from jointrain.studies._measurements import Measurements, open_store
@@ -23,8 +24,11 @@ class Study(StudyPlan):
             or one of one's own loop.
         recipes: What to run, `Recipe` values (for a loop of one's own: whatever it understands, if
             it has a name); one must be named ``separate``. Default: `default_recipes()`.
-        baselines: Which of `BASELINES` to run beside them; default `FIRST_BASELINES` for a table,
-            which alone can have them.
+        baselines: What to fit beside them, for a table, which alone can have them: names of
+            `BASELINES` or of installed packages, ``module:name``, baselines of one's own, and
+            estimators with the interface of scikit-learn, each as an object or as what makes it
+            (see `as_baseline`). One that raises an error in a run is left out, with its error in
+            `StudyResult.failed`. Default `FIRST_BASELINES`.
         folds: Number of outer folds of a table, at least 2; default 5. Other experiments say
             themselves how they are split.
         seeds: Number of repetitions, each with folds, initial weights and batches of its own;
@@ -43,7 +47,7 @@ class Study(StudyPlan):
         self,
         experiment: AnyExperiment | SupervisedTable,
         recipes: Sequence[Any] = (),
-        baselines: Sequence[str] | None = None,
+        baselines: Sequence[AnyBaseline] | None = None,
         folds: int | None = None,
         seeds: int = 3,
         seed: int = 0,
@@ -51,10 +55,11 @@ class Study(StudyPlan):
         margin: float = MARGIN,
     ) -> None:
         made = as_experiment(experiment, folds)
+        first = made.first_baselines if baselines is None else baselines
         super().__init__(
             made,
             [made.as_recipe(one) for one in recipes],
-            made.first_baselines if baselines is None else baselines,
+            [as_baseline(one) for one in first],
             seeds,
             seed,
             ship,

@@ -61,7 +61,8 @@ class StudyResult:
         work: What the training of each recipe cost over all folds and seeds, counted and not timed,
             so that what is chosen for being cheaper does not hang on what else the machine does;
             see `jointrain.training.training_work`. NaN of baselines.
-        failed: The recipes that raised an error and were left out, with the error in a line.
+        failed: The recipes and baselines that raised an error and were left out, with the error
+            in a line.
         validation: As `table`, measured on the validation rows where there is one fixed test set;
             else None.
     """
@@ -98,7 +99,7 @@ class StudyResult:
     @property
     def recipe_names(self) -> list[str]:
         """Names of the recipes and, after them, of the baselines."""
-        return [recipe.name for recipe in self.study.recipes] + list(self.study.baselines)
+        return [recipe.name for recipe in self.study.recipes] + self.study.baseline_names
 
     def values(self, recipe: str, task: str, metric: str) -> np.ndarray:
         """Return a metric over seeds and folds, [J], NaN where it is undefined or was not run."""
@@ -215,7 +216,7 @@ class StudyResult:
         given = measured.changes(recipe, reference)
         each = {task: estimate_change(given[task]) for task in tasks or given}
         names = [one.name for one in self.study.recipes if one.name != SEPARATE]
-        family = next((f for f in (names, self.study.baselines) if recipe in f), ())
+        family = next((f for f in (names, self.study.baseline_names) if recipe in f), ())
         picked = max(among, len(family) if reference == SEPARATE else 1)
         return conclude(mean_estimate(each), picked * (1 if len(given) < 2 else 2))
 
@@ -237,7 +238,7 @@ class StudyResult:
         """Recipes are judged together, for the answer picks among them; so are baselines."""
         recipes = [recipe.name for recipe in self.study.recipes if recipe.name != SEPARATE]
         tasks, overall = self.judge(recipes)
-        more_tasks, more_overall = self.judge(list(self.study.baselines))
+        more_tasks, more_overall = self.judge(self.study.baseline_names)
         return tasks | more_tasks, overall | more_overall
 
     @property
@@ -268,7 +269,7 @@ class StudyResult:
         for task in self.study.tasks:
             panels[task.name] = {name: found[task.name] for name, found in by_name.items()}
         recipes = [recipe.name for recipe in self.study.recipes]
-        return plot_changes(panels, recipes, self.study.baselines)
+        return plot_changes(panels, recipes, self.study.baseline_names)
 
     @cached_property
     def decision(self) -> Decision:
@@ -357,7 +358,8 @@ class StudyResult:
     def components(self) -> list[str]:
         """What the shipped model may be put together from."""
         recipes = [recipe.name for recipe in self.study.recipes]
-        return recipes if self.study.ship == "networks" else recipes + list(self.study.baselines)
+        saved = [one.name for one in self.study.baselines if one.saved]
+        return recipes if self.study.ship == "networks" else recipes + saved
 
     @cached_property
     def _by_component(self) -> dict[str, dict[str, np.ndarray]]:
@@ -534,8 +536,8 @@ def figures_of(result: StudyResult) -> StudyFigures:
         tuple(task.name for task in study.tasks),
         tuple(networks),
         together,
-        tuple(name for name in study.baselines if name != CONSTANT),
-        CONSTANT in study.baselines,
+        tuple(name for name in study.baseline_names if name != CONSTANT),
+        CONSTANT in study.baseline_names,
         by_task,
         result.overall,
         {name: spent / max(result.runs(name), 1) for name, spent in result.work.items()},

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.baselines import BaselineModel, baseline_encoder, fit_baseline
+from jointrain.baselines import AnyBaseline, BaselineModel, baseline_encoder, fit_baseline
 from jointrain.data import Column, SupervisedTable, TableEncoder, TableSchema, as_table
 from jointrain.tables._blend import blend_predictions
 from jointrain.tables._calibration import Calibration, scale_probabilities
@@ -91,11 +91,11 @@ class BlendedModel(TablePredictor):
         return checked_predictions(blended)
 
 
-def fit_baseline_to(name: str, table: SupervisedTable, seed: int) -> FittedBaseline:
+def fit_baseline_to(baseline: AnyBaseline, table: SupervisedTable, seed: int) -> FittedBaseline:
     """Return a baseline fitted to all rows of a table."""
-    encoder = baseline_encoder(name).fit(table.frame, list(table.columns), seed)
+    encoder = baseline_encoder(baseline).fit(table.frame, list(table.columns), seed)
     model = fit_baseline(
-        name,
+        baseline,
         encoder.transform(table.frame),
         table.labels(),
         list(table.tasks),

@@ -18,8 +18,8 @@ import torch
 from jointrain.baselines import (
     BASELINES,
     DEFINITION,
+    Baseline,
     baseline_encoder,
-    find_baseline,
     predict_with_baseline,
 )
 from jointrain.data import (
@@ -30,6 +30,7 @@ from jointrain.data import (
     query_numbers,
     validation_halves,
 )
+from jointrain.errors import InvalidInputError
 from jointrain.experiments import (
     Fold,
     FoldResult,
@@ -42,7 +43,7 @@ from jointrain.experiments import (
     recipe_in_words,
     run_recipes,
 )
-from jointrain.system.own_code import CodeReference, check_same_code, digests_of_code
+from jointrain.system.own_code import CodeReference, check_same_code, digests_of_code, one_line
 from jointrain.tables._table_model import (
     evaluate_predictions,
     in_double_precision,
@@ -91,6 +92,8 @@ class TableFoldResult(FoldResult):
             ValueError: It is such a result.
         """
         super().check(tasks, fold)
+        if self.error is not None:
+            return
         if self.inner_rows.dtype.kind not in "iu" or not np.isin(self.inner_rows, fold.train).all():
             raise ValueError("rows that are none of the training part")
         for predicted, count in ((self.test, len(fold.test)), (self.inner, len(self.inner_rows))):
@@ -122,7 +125,7 @@ class FoldJob:
     folds: Sequence[Fold]
     stacked: Sequence[Recipe]
     single: Sequence[Recipe]
-    baselines: Sequence[str]
+    baselines: Sequence[Baseline]
     reference: Recipe
     data: str
 
@@ -137,7 +140,7 @@ class FoldJob:
             "data": self.data,
             "folds": [fold_in_words(fold) for fold in self.folds],
             "recipes": [recipe_in_words(recipe) for recipe in (*self.stacked, *self.single)],
-            "baselines": [_definition(name) for name in self.baselines],
+            "baselines": [_definition(one) for one in self.baselines],
             "reference": recipe_in_words(self.reference) if self.baselines else None,
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
@@ -149,7 +152,7 @@ class FoldJob:
 
     def _own_code(self) -> list[Any]:
         recipes = [one for recipe in (*self.stacked, *self.single) for one in recipe.own_code]
-        return recipes + [find_baseline(one) for one in self.baselines if one not in BASELINES]
+        return recipes + [one for baseline in self.baselines for one in baseline.own_code()]
 
     def run(self) -> list[dict[str, Any]]:
         """Return what was measured, by recipe and fold, as fields of `TableFoldResult`.
@@ -167,7 +170,7 @@ class FoldJob:
             for fold in folds:
                 for recipe in self.single:
                     results += run_recipes([recipe], [fold], fit_one_by_one)
-                results += [fold.run_baseline(name, self.reference) for name in self.baselines]
+                results += [fold.run_baseline(one, self.reference) for one in self.baselines]
         return [vars(result) for result in results]
 
 
@@ -187,18 +190,18 @@ def table_digest(table: SupervisedTable) -> str:
     return hashlib.sha256(buffer.getvalue() + json.dumps(said).encode()).hexdigest()
 
 
-def _definition(baseline: str) -> list[Any]:
+def _definition(baseline: Baseline) -> list[Any]:
     """Return what tells a baseline from others of its name."""
-    if baseline in BASELINES:
-        return [baseline, DEFINITION]
-    return [baseline, asdict(CodeReference.of(find_baseline(baseline)))]
+    if baseline is BASELINES.get(baseline.name):
+        return [baseline.name, DEFINITION]
+    return [baseline.name, asdict(CodeReference.of(baseline)), baseline.versions()]
 
 
 def fold_jobs(
     table: SupervisedTable,
     folds: Sequence[Fold],
     recipes: Sequence[Recipe],
-    baselines: Sequence[str],
+    baselines: Sequence[Baseline],
     reference: Recipe,
     data: str = "",
     *,
@@ -286,7 +289,7 @@ class _EncodedFold:
             )
         return self._inputs[bins]
 
-    def plain(self, baseline: str) -> np.ndarray:
+    def plain(self, baseline: Baseline) -> np.ndarray:
         """Return the inputs of a baseline for all rows."""
         encoder = baseline_encoder(baseline)
         if encoder.codes not in self._plain:
@@ -383,15 +386,25 @@ class _EncodedFold:
         result = self.result(recipe.name, test, inner, seconds)
         return replace(result, work=spent.work, cost=spent.cost(everything))
 
-    def run_baseline(self, name: str, reference: Recipe) -> TableFoldResult:
-        """Fit a baseline and measure it."""
+    def run_baseline(self, baseline: Baseline, reference: Recipe) -> TableFoldResult:
+        """Fit a baseline and measure it; one that raises gives its error."""
         start = time.perf_counter()
+        try:
+            return self._run_baseline(baseline, reference, start)
+        except Exception as error:  # code of others may raise anything
+            words = str(error) if isinstance(error, InvalidInputError) else one_line(error)
+            return TableFoldResult(
+                baseline.name, self.fold.number, self.fold.seed, [], time.perf_counter() - start,
+                {}, np.zeros(0, dtype=np.int64), {}, error=words,
+            )  # fmt: skip
+
+    def _run_baseline(self, baseline: Baseline, reference: Recipe, start: float) -> TableFoldResult:
         fold = self.fold
-        inputs = self.plain(name)
+        inputs = self.plain(baseline)
 
         def predict(rows: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
             return predict_with_baseline(
-                name,
+                baseline,
                 inputs[rows],
                 self.labels[rows],
                 inputs[wanted],
@@ -412,7 +425,7 @@ class _EncodedFold:
             if len(rows) and len(known):
                 inner.add(rows, predict(known, rows))
         test = predict(fold.train, fold.test)
-        return self.result(name, test, inner, time.perf_counter() - start)
+        return self.result(baseline.name, test, inner, time.perf_counter() - start)
 
     def result(
         self, name: str, test: dict[str, np.ndarray], inner: _InnerPredictions, seconds: float

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.baselines import FIRST_BASELINES, check_predicts
+from jointrain.baselines import FIRST_BASELINES, Baseline, check_predicts
 from jointrain.data import SupervisedTable, outer_folds
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import AnyExperiment, Fold, Recipe, fold_overlaps
@@ -88,7 +88,7 @@ class TableExperiment(AnyExperiment):
         self,
         folds: Sequence[Fold],
         recipes: Sequence[Recipe],
-        baselines: Sequence[str],
+        baselines: Sequence[Baseline],
         reference: Recipe,
         *,
         apart: bool = False,
@@ -116,14 +116,14 @@ class TableExperiment(AnyExperiment):
         """Return `fold_overlaps` of the table."""
         return fold_overlaps(self.tasks, self.table.labels(), folds, self.table.groups)
 
-    def check(self, recipes: Sequence[Recipe], baselines: Sequence[str]) -> None:
+    def check(self, recipes: Sequence[Recipe], baselines: Sequence[Baseline]) -> None:
         """Refuse recipes and baselines that can't be run here.
 
         Raises:
             InvalidInputError: One is such.
         """
-        for name in baselines:
-            check_predicts(name, self.tasks)
+        for baseline in baselines:
+            check_predicts(baseline, self.tasks)
         super().check(recipes, baselines)
 
     def fit(self, recipe: Recipe, *, seed: int = 0) -> TableModel:

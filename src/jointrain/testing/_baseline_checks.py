@@ -8,7 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jointrain.baselines import Baseline, BaselineModel, TargetBaseline, as_baseline, fit_model
+from jointrain.baselines import (
+    AnyBaseline,
+    BaselineModel,
+    TargetBaseline,
+    as_baseline,
+    fit_baseline,
+)
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 
@@ -20,11 +26,11 @@ _CLASSES = (
 )
 
 
-def check_baseline(baseline: Baseline | type[Baseline]) -> None:
+def check_baseline(baseline: AnyBaseline) -> None:
     """Check a baseline of one's own.
 
     Args:
-        baseline: The object or its class.
+        baseline: The object or its class, or an estimator with the interface of scikit-learn.
 
     Raises:
         AssertionError: It breaks what a baseline must keep.
@@ -58,35 +64,35 @@ def _data(tasks: tuple[Task, ...]) -> tuple[np.ndarray, np.ndarray]:
     return inputs, labels
 
 
-def _fitted(baseline: Baseline | type[Baseline], tasks: tuple[Task, ...]) -> BaselineModel | None:
-    made = as_baseline("it", baseline)
+def _fitted(baseline: AnyBaseline, tasks: tuple[Task, ...]) -> BaselineModel | None:
+    made = as_baseline(baseline, "it")
     if made.why_not(tasks) is not None:
         return None
-    return fit_model("own", made, *_data(tasks), tasks, seed=3)
+    return fit_baseline(made, *_data(tasks), tasks, seed=3)
 
 
-def _all_fitted(baseline: Baseline | type[Baseline]) -> list[BaselineModel]:
+def _all_fitted(baseline: AnyBaseline) -> list[BaselineModel]:
     found = [model for tasks in (_NUMBERS, _CLASSES) if (model := _fitted(baseline, tasks))]
     assert found, "it predicts neither numbers nor classes"
     return found
 
 
-def _first_fitted(baseline: Baseline | type[Baseline]) -> BaselineModel:
+def _first_fitted(baseline: AnyBaseline) -> BaselineModel:
     model = _fitted(baseline, _NUMBERS) or _fitted(baseline, _CLASSES)
     assert model is not None, "it predicts neither numbers nor classes"
     return model
 
 
-def _is_described(baseline: Baseline | type[Baseline]) -> None:
+def _is_described(baseline: AnyBaseline) -> None:
     try:
-        made = as_baseline("it", baseline)
+        made = as_baseline(baseline, "it")
     except InvalidInputError as error:
         raise AssertionError(str(error)) from None
     assert made.name, "it has no name"
     assert type(made).summary(), "its class has no docstring"
 
 
-def _predictions_fit(baseline: Baseline | type[Baseline]) -> None:
+def _predictions_fit(baseline: AnyBaseline) -> None:
     inputs = _data(_NUMBERS)[0][:7]
     for model in _all_fitted(baseline):
         for task in model.tasks:
@@ -103,7 +109,7 @@ def _predictions_fit(baseline: Baseline | type[Baseline]) -> None:
                 assert np.allclose(values.sum(1), 1), f"{task.name}'s probabilities do not sum to 1"
 
 
-def _seed_decides(baseline: Baseline | type[Baseline]) -> None:
+def _seed_decides(baseline: AnyBaseline) -> None:
     inputs = _data(_NUMBERS)[0]
     one, other = (_first_fitted(baseline) for _ in range(2))
     again = other.predict(inputs)
@@ -111,22 +117,24 @@ def _seed_decides(baseline: Baseline | type[Baseline]) -> None:
         assert np.array_equal(values, again[name]), f"{name} differs for the same seed"
 
 
-def _is_saved(baseline: Baseline | type[Baseline]) -> None:
+def _is_saved(baseline: AnyBaseline) -> None:
     inputs = _data(_NUMBERS)[0]
     model = _first_fitted(baseline)
+    if not model.baseline.saved:
+        return  # it is measured alone
     with tempfile.TemporaryDirectory() as folder:
         model.save(folder)
         for file in Path(folder).iterdir():
             assert file.suffix in (".json", ".safetensors"), f"{file.name} may run code"
-        loaded = BaselineModel.load(folder, factories={"own": baseline})
+        loaded = BaselineModel.load(folder, factories={model.stored_name: baseline})
     again = loaded.predict(inputs)
     for name, values in model.predict(inputs).items():
         assert np.array_equal(values, again[name]), f"{name} differs after loading"
 
 
-def _arrays_are_checked(baseline: Baseline | type[Baseline]) -> None:
-    made = as_baseline("it", baseline)
-    if not isinstance(made, TargetBaseline):
+def _arrays_are_checked(baseline: AnyBaseline) -> None:
+    made = as_baseline(baseline, "it")
+    if not isinstance(made, TargetBaseline) or not made.saved:
         return
     inputs, labels = _data(_NUMBERS[:1])
     known = np.isfinite(labels[:, 0])
@@ -144,10 +152,10 @@ def _arrays_are_checked(baseline: Baseline | type[Baseline]) -> None:
             raise AssertionError(f"its arrays are read with {name!r} damaged; refuse it in _check")
 
 
-def _weights_are_taken(baseline: Baseline | type[Baseline]) -> None:
-    made = as_baseline("it", baseline)
+def _weights_are_taken(baseline: AnyBaseline) -> None:
+    made = as_baseline(baseline, "it")
     try:
-        made.check_weights("it")
+        made.check_weights()
     except InvalidInputError:
         return  # it is refused where rows weigh
     for tasks in (_NUMBERS, _CLASSES):
@@ -155,12 +163,12 @@ def _weights_are_taken(baseline: Baseline | type[Baseline]) -> None:
             continue
         inputs, labels = _data(tasks)
         weights = np.random.default_rng(1).lognormal(size=labels.shape)
-        found = fit_model("own", made, inputs, labels, tasks, 3, weights).predict(inputs)
+        found = fit_baseline(made, inputs, labels, tasks, 3, weights).predict(inputs)
         for name, values in found.items():
             assert np.isfinite(values).all(), f"{name} is no number where rows weigh"
 
 
-BASELINE_CHECKS: Mapping[str, Callable[[Baseline | type[Baseline]], None]] = {
+BASELINE_CHECKS: Mapping[str, Callable[[AnyBaseline], None]] = {
     "described": _is_described,
     "predictions fit the tasks": _predictions_fit,
     "the seed decides": _seed_decides,
