@@ -47,6 +47,17 @@ def test_regression_metrics_equal_scikit_learn(seed, n, scale, offset):
     assert r2(prediction, target) == pytest.approx(reference.r2_score(target, prediction), rel=1e-6)
 
 
+def test_the_error_of_several_numbers_a_row_is_over_all_of_them():
+    prediction, target = (torch.randn(30, 4, generator=_generator(seed)) for seed in (0, 1))
+    weights = torch.rand(30, generator=_generator(2))
+    task = Task.regression("box", 4)
+    assert [metric.name for metric in task.metrics] == ["RMSE"]
+    for given in (None, weights):
+        squared = reference.mean_squared_error(target, prediction, sample_weight=given)
+        found = task.primary_metric.compute(prediction, target, given)
+        assert found == pytest.approx(squared**0.5, rel=1e-6)
+
+
 def test_r2_of_a_target_in_tiny_units():
     # squares below 1e-4 must not count as zero
     target = 1e-4 * torch.tensor([1.0, 2.0, 3.0, 4.0])

@@ -105,9 +105,12 @@ def root_mean_squared_error(
     """Return the root mean squared error, in the target's unit.
 
     Shape:
-        prediction, target, weights: [b].
+        prediction, target: [b], or [b, ...] for several numbers a row. weights: [b].
     """
-    return math.sqrt(mean_over_rows((prediction.double() - target.double()).square(), weights))
+    errors = (prediction.double() - target.double()).square()
+    return math.sqrt(
+        mean_over_rows(errors.flatten(1).mean(1) if errors.ndim > 1 else errors, weights)
+    )
 
 
 def r2(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:

@@ -99,7 +99,8 @@ class Experiment(AnyExperiment):
         for task in self.tasks:
             if not task.metrics:
                 raise InvalidInputError(
-                    f"task {task.name!r} has no metric to compare recipes by; give it `metrics`"
+                    f"task {task.name!r} has no metric to compare recipes by; give it one, such as "
+                    'metrics=(Metric("IoU", function, higher_is_better=True),)'
                 )
         if not callable(self.network):
             raise InvalidInputError(

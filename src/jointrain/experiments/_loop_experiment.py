@@ -108,7 +108,8 @@ class LoopExperiment(AnyExperiment):
                 raise InvalidInputError(f"two tasks are named {task.name!r}; names must differ")
             if not task.metrics:
                 raise InvalidInputError(
-                    f"task {task.name!r} has no metric to compare recipes by; give it `metrics`"
+                    f"task {task.name!r} has no metric to compare recipes by; give it one, such as "
+                    'metrics=(Metric("IoU", function, higher_is_better=True),)'
                 )
         if not self.splits:
             raise InvalidInputError("`splits` is empty; leave it out for one fixed test set")

@@ -137,6 +137,8 @@ def imported(path: str) -> Any:
 def one_line(error: BaseException) -> str:
     """Return an error of foreign code in one line."""
     lines = str(error).strip().splitlines()
+    if isinstance(error, InvalidInputError) and lines:
+        return lines[0]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 

@@ -39,8 +39,8 @@ class Regression(NumberKind):
     stacked_loss: StackedLoss | None = _Squared()
 
     def default_metrics(self) -> tuple[Metric, ...]:
-        """Return RMSE and R2, which are those of one number a row."""
-        return REGRESSION_METRICS if self.task.size == 1 else ()
+        """Return RMSE, over all numbers, and R2, which is that of one number a row."""
+        return REGRESSION_METRICS if self.task.size == 1 else REGRESSION_METRICS[:1]
 
     def wrong_values(self, present: Tensor) -> tuple[Tensor, str] | None:
         """Return which are infinite."""
