@@ -52,9 +52,9 @@ def test_the_error_of_several_numbers_a_row_is_over_all_of_them():
     weights = torch.rand(30, generator=_generator(2))
     task = Task.regression("box", 4)
     assert [metric.name for metric in task.metrics] == ["RMSE"]
-    for given in (None, weights):
-        squared = reference.mean_squared_error(target, prediction, sample_weight=given)
-        found = task.primary_metric.compute(prediction, target, given)
+    for counted in (None, weights):
+        squared = reference.mean_squared_error(target, prediction, sample_weight=counted)
+        found = task.primary_metric.compute(prediction, target, counted)
         assert found == pytest.approx(squared**0.5, rel=1e-6)
 
 

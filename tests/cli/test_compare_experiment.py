@@ -49,6 +49,10 @@ def sized(width, tasks):
     return network(tasks)
 
 
+def ends():
+    raise SystemExit(1)
+
+
 by_place = Experiment(tasks, functools.partial(sized, 8), data, Folds(3))
 
 
@@ -66,6 +70,11 @@ QUICK = ["--epochs", "2", "--seeds", "1", "--workers", "1"]
 @pytest.fixture(autouse=True)
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "own_study.py").write_text(CODE)
+    (tmp_path / "ending.py").write_text("raise SystemExit('usage')")
+    (tmp_path / "unfinished.py").write_text(
+        "from jointrain import Experiment, Task\n"
+        "x = Experiment.of(run=print, tasks=[Task('a', 'custom', size=1, loss_function=print)])"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield
@@ -169,6 +178,9 @@ def test_searches(search, capsys):
     [
         (["own_study:nothing"], "module 'own_study' has no 'nothing'"),
         (["no_such_module:x"], "'no_such_module:x' can't be imported"),
+        (["ending:x"], "can't be imported: SystemExit: usage"),
+        (["unfinished:x"], "can't be imported: task 'a' has no metric to compare recipes by"),
+        (["own_study:ends"], "can't be called without arguments: SystemExit: 1"),
         (["own_study:data"], "is a TensorData; name an Experiment"),
         (["own_study:run"], "can't be called without arguments"),
         (["own_study:experiment", "--targets", "sum"], "--targets is for tables"),

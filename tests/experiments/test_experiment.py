@@ -289,6 +289,16 @@ def test_a_recipe_that_fails_is_left_out_with_its_error():
         Study(experiment(Folds(3)), fails, seeds=1).run(workers=1)
 
 
+def ends_the_program(tasks):
+    raise SystemExit(3)
+
+
+def test_a_factory_that_ends_the_program_is_an_error_like_others():
+    recipes = [*TWO, replace(TWO[1], name="broken", network=ends_the_program)]
+    found = Study(experiment(Folds(3)), recipes, seeds=1).run(workers=1)
+    assert found.failed["broken"].endswith("failed for sum, sign: SystemExit: 3")
+
+
 def test_one_recipe_that_raises_in_training_leaves_the_rest():
     recipes = [*TWO, replace(TWO[1], name="nan", weights={"sum": 1e38, "sign": 1e38})]
     found = Study(experiment(Folds(3)), recipes, seeds=1).run(workers=1)
@@ -564,7 +574,9 @@ def test_a_metric_that_is_undefined_on_a_split_is_named():
     whole.targets["sign"][:20] = 1.0
     made = experiment(Given([(range(20, 60), range(20)), (range(40), range(40, 60))]), given=whole)
     found = Study(made, TWO, seeds=1).run(workers=1)
-    note = "ROC-AUC of sign is undefined on split 0 of seed 0, by separate: its test rows may lack"
+    note = (
+        "ROC-AUC of sign is undefined on split 0 of seed 0, by separate, and in 1 more run: test "
+    )
     assert any(one.startswith(note) for one in found.notes)
     assert np.isnan(values(found, "joint", "sign")).tolist() == [True, False]
 

@@ -100,6 +100,9 @@ def test_a_call_that_raises_leaves_the_other_recipes():
     assert found.recipe_names == ["separate", "joint"]
 
 
+good = {"a": {"RMSE": 1.0}, "b": {"ROC-AUC": 0.5}}
+
+
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
@@ -109,12 +112,47 @@ def test_a_call_that_raises_leaves_the_other_recipes():
         ({"a": {"RMSE": "1"}, "b": {"ROC-AUC": 0.5}}, "returned '1' as RMSE of task 'a'"),
         ({"c": {}}, "figures of 'c', which is no task"),
         ((1, 2, 3, 4), "tuple of test figures, validation figures"),
+        (good | {"b": {"ROC-AUC": 80.0}}, r"80 as ROC-AUC of task 'b', .* 0 and 1; give shares"),
+        (good | {"a": {"RMSE": -1}}, "returned -1 as RMSE of task 'a', which lies between 0 and"),
+        ((good, good, {"work": "much"}), "returned 'much' as the cost 'work'"),
+        ((good, good, 3.0), "must return costs as {name: number}, got 3.0"),
     ],
 )
 def test_figures_that_are_none(returned, message):
     experiment = Experiment.of(run=lambda *_: returned, tasks=TASKS)
     with pytest.raises(InvalidInputError, match=message):
         Study(experiment, ["separate", "joint"], seeds=1).run(workers=1)
+
+
+def test_a_loop_that_ends_the_program_is_an_error_like_others():
+    def run(recipe, seed, split):
+        if recipe == "joint":
+            raise SystemExit("usage: train.py")
+        return figures(recipe, seed)
+
+    found = Study(Experiment.of(run=run, tasks=TASKS), ["separate", "joint"]).run(workers=1)
+    assert found.failed == {"joint": "SystemExit: usage: train.py"}
+
+
+def test_a_recipe_that_diverges_is_named():
+    def run(recipe, seed, split):
+        diverges = recipe == "joint" and split == 1
+        return figures(recipe, seed, split) | ({"a": {"RMSE": float("nan")}} if diverges else {})
+
+    found = Study(Experiment.of(run=run, tasks=TASKS, splits=4), ["separate", "joint"], seeds=2)
+    (note,) = found.run(workers=1).notes
+    assert note.startswith("RMSE of a is undefined on split 1 of seed 0, by joint, and in 1 more")
+
+
+def test_rows_that_are_not_known_are_not_counted():
+    def run(recipe, seed, split):
+        noise = np.random.default_rng([seed, split, len(recipe)]).normal()
+        return {"a": {"RMSE": 2 + 0.1 * noise}, "b": {"ROC-AUC": 0.8 + 0.01 * noise}}
+
+    study = Study(Experiment.of(run=run, tasks=TASKS, splits=4), ["separate", "joint"], seeds=1)
+    first, second = answer(study.run(workers=1))
+    assert first.endswith("could not be seen with four splits.")
+    assert second == "Stay apart, and where such a difference matters add seeds or rows."
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class ExperimentSettings(TableSettings):
                 thing = thing()
             except InvalidInputError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise InvalidInputError(
                     f"{self.table} can't be called without arguments: {one_line(error)}"
                 ) from error

@@ -357,7 +357,7 @@ class Experiment(AnyExperiment):
         names = [task.name for task in tasks]
         try:
             made = make(tasks)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _ForeignError(
                 f"`network` {whose}failed for {', '.join(names)}: {one_line(error)}"
             ) from error
@@ -488,7 +488,7 @@ class Experiment(AnyExperiment):
         plain = replace(recipe, weights="equal")
         try:
             return all(why_not_stacked(run) is None for run in self.runs(fold, plain))
-        except Exception:  # what fails says so where it is run
+        except (Exception, SystemExit):  # what fails says so where it is run
             return False
 
     def with_folds(self, folds: int) -> Experiment:

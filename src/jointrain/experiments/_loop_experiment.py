@@ -260,7 +260,7 @@ class LoopJob:
             held_out = self._rows(validation, "validation figures") if validation else []
         except ChangedCodeError:
             raise
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             seconds = time.perf_counter() - start
             return [vars(failed_result(recipe.name, fold, error, seconds))]
         seconds = time.perf_counter() - start
@@ -292,20 +292,29 @@ class LoopJob:
                     f"`run` returned no {primary} of task {task.name!r} in its {what}{known}"
                 )
             for metric, value in by_metric.items():
-                rows.append(self._row(task.name, metric, value))
+                rows.append(self._row(task, metric, value))
         return rows
 
-    def _row(self, task: str, metric: str, value: Any) -> dict[str, Any]:
+    def _row(self, task: Task, metric: str, value: Any) -> dict[str, Any]:
         if hasattr(value, "item"):
             value = value.item()
         if not isinstance(value, Real):
             raise InvalidInputError(
-                f"`run` returned {value!r} as {metric} of task {task!r}; it must be a number"
+                f"`run` returned {value!r} as {metric} of task {task.name!r}; it must be a number"
             )
         number = float(value)
+        known = {one.name: one for one in task.metrics or ()}.get(metric)
+        if known is not None and not (
+            math.isnan(number) or known.lowest <= number <= known.highest
+        ):
+            scale = "; give shares, not percent" if known.highest == 1 < number else ""
+            raise InvalidInputError(
+                f"`run` returned {number:g} as {metric} of task {task.name!r}, which lies between "
+                f"{known.lowest:g} and {known.highest:g}{scale}"
+            )
         return {
             "recipe": self.recipe.name,
-            "task": task,
+            "task": task.name,
             "metric": str(metric),
             "fold": self.fold.number,
             "seed": self.fold.seed,
@@ -326,4 +335,11 @@ def _parts_of(found: Any) -> tuple[Any, Any, dict[str, float]]:
             f"known, costs, got {len(found)} of them"
         )
     cost = found[2] if len(found) == 3 else {}
+    if not isinstance(cost, Mapping):
+        raise InvalidInputError(f"`run` must return costs as {{name: number}}, got {cost!r}")
+    for name, value in cost.items():
+        if not isinstance(value, Real):
+            raise InvalidInputError(
+                f"`run` returned {value!r} as the cost {name!r}; it must be a number"
+            )
     return found[0], found[1], {str(name): float(value) for name, value in cost.items()}

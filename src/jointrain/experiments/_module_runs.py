@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from jointrain.data import TensorData
-from jointrain.errors import InvalidInputError
 from jointrain.experiments._fold import Fold, FoldResult
 from jointrain.experiments._gradient_weights import gradient_weights
 from jointrain.experiments._job_words import fold_in_words, recipe_in_words
@@ -280,7 +279,7 @@ class ModuleJob:
             return run_recipes(self.stacked, folds, fit_population)
         except ChangedCodeError:
             raise
-        except Exception:  # one of many failed: which one is found one by one
+        except (Exception, SystemExit):  # one of many failed: which one is found one by one
             return [
                 _tried(recipe, fold, fit_population) for fold in folds for recipe in self.stacked
             ]
@@ -296,7 +295,7 @@ def _tried(recipe: Recipe, fold: ModuleFold, fit_runs: FitRuns) -> FoldResult:
         (result,) = run_recipes([recipe], [fold], fit_runs)
     except ChangedCodeError:
         raise
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         return failed_result(recipe.name, fold.fold, error, time.perf_counter() - start)
     if on_gpu:
         memory = float(torch.cuda.max_memory_allocated())
@@ -304,7 +303,6 @@ def _tried(recipe: Recipe, fold: ModuleFold, fit_runs: FitRuns) -> FoldResult:
     return result
 
 
-def failed_result(name: str, fold: Fold, error: Exception, seconds: float) -> FoldResult:
+def failed_result(name: str, fold: Fold, error: BaseException, seconds: float) -> FoldResult:
     """Return the result of a recipe that raised."""
-    words = str(error) if isinstance(error, InvalidInputError) else one_line(error)
-    return FoldResult(name, fold.number, fold.seed, [], seconds, error=words)
+    return FoldResult(name, fold.number, fold.seed, [], seconds, error=one_line(error))

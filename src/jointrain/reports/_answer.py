@@ -158,6 +158,8 @@ def _together_or_apart(
     # the width of an interval falls with the square root of the rows
     more = f"add {add} (about {rounded(4 * said.rows):,} rows would show {half})"
     with_what = f"{said.rows:,} rows"
+    if not said.rows:  # of a loop of one's own they are not known
+        more, with_what = f"add {add}", f"{number(said.folds)} splits"
     if said.fixed_test:
         more, with_what = (
             f"add seeds (about {4 * said.seeds} would show {half})",

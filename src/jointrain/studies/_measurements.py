@@ -358,21 +358,23 @@ def _check_reference(result: FoldResult) -> None:
 
 def _undefined(tasks: Sequence[Task], results: Iterable[FoldResult]) -> list[str]:
     """Say of which tasks the metric that decides is undefined in some runs."""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for one in sorted(
+        results, key=lambda one: (one.name != SEPARATE, one.name, one.seed, one.fold)
+    ):
+        for row in one.rows:
+            if math.isnan(row["value"]):
+                of_metric = lacking.setdefault((row["task"], row["metric"]), [])
+                of_metric.append(f"split {row['fold']} of seed {row['seed']}, by {one.name}")
     notes = []
-    separate = [one for one in results if one.name == SEPARATE]
     for task in tasks:
         metric = task.primary_metric.name
-        lacking = [
-            f"split {row['fold']} of seed {row['seed']}"
-            for one in separate
-            for row in one.rows
-            if (row["task"], row["metric"]) == (task.name, metric) and math.isnan(row["value"])
-        ]
-        if lacking:
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        if runs := lacking.get((task.name, metric)):
+            count = len(runs) - 1
+            more = f", and in {count} more run{'s' * (count > 1)}" if count else ""
             notes.append(
-                f"{metric} of {task.name} is undefined on {lacking[0]}{more}, by {SEPARATE}: its "
-                "test rows may lack a class, or labels"
+                f"{metric} of {task.name} is undefined on {runs[0]}{more}: test rows may lack a "
+                "class, or labels, or a run has diverged"
             )
     return notes
 

@@ -123,7 +123,7 @@ def imported(path: str) -> Any:
         sys.path.append(os.getcwd())
     try:
         thing: Any = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidInputError(
             f"module {module!r} of {path!r} can't be imported: {one_line(error)}"
         ) from error
