@@ -374,7 +374,7 @@ def _in_recipe(**values):
         (_in_recipe(network="mmoe", network_options=[["experts", 10**9]]), "`experts` of network"),
         (_in_recipe(epochs=-1), "`epochs` must be at least 1"),
         (_in_recipe(auxiliary=["x"]), "names 'x', which is no task"),
-        (lambda content: content.update(inputs=10**12), "larger than its weights"),
+        (lambda content: content.update(inputs=10**12), "differ in their number of inputs"),
         (lambda content: content["parts"][0].update(epochs=[-1, -5]), "epochs.0: Input should"),
         (lambda content: content["parts"].append(content["parts"][0]), "differ in number"),
         (lambda content: content["parts"][0].update(tasks=["x"]), "has no head for"),

@@ -52,11 +52,62 @@ def test_every_type_has_a_kind():
 
 @pytest.mark.parametrize(
     "distinct, rows, kind",
-    [(40, 40, "category"), (41, 41, "text"), (41, 820, "category"), (1001, 30_030, "text")],
+    [
+        (40, 40, "category"),
+        (41, 41, "text"),
+        (41, 82, "category"),
+        (100, 200, "category"),
+        (101, 202, "id"),
+        (1001, 30_030, "id"),
+    ],
 )
 def test_strings_are_text_by_number_of_values(distinct, rows, kind):
     frame = pl.DataFrame({"s": [f"value {i % distinct}" for i in range(rows)]})
     assert kinds(frame) == {"s": kind}
+
+
+@pytest.mark.parametrize(
+    "value, distinct, kind",
+    [
+        ("the number is {}", 60, "text"),
+        ("the number is {}", 10, "category"),
+        ("https://example.org/{}", 400, "text"),
+        ("u{}", 400, "id"),
+        ("{:05}", 400, "id"),
+        ("{:032x}", 1000, "id"),
+        ("C{}", 1000, "text"),
+    ],
+)
+def test_strings_are_what_their_values_look_like(value, distinct, kind):
+    frame = pl.DataFrame({"s": [value.format(i % distinct) for i in range(1000)]})
+    assert kinds(frame) == {"s": kind}
+
+
+def test_values_with_bars_between_them_are_bags():
+    genres = ["action", "drama", "family", "news", "sport", "music", "travel"]
+    cells = [f"{a}|{b}" for a in genres for b in genres]
+    assert infer_columns(pl.DataFrame({"s": cells}), ["s"]) == [Column("s", "bag", "String", "|")]
+
+
+@pytest.mark.parametrize(
+    "name, values, looks",
+    [
+        ("user_id", range(50), True),
+        ("userId", range(50), True),
+        ("ID", range(50), True),
+        ("zip", range(10_000, 10_060), True),
+        ("user_id", range(30), False),
+        ("paid", range(50), False),
+        ("n", [*range(1100), *range(1100)], True),
+        ("n", range(2200), False),
+        ("n", [*range(0, 2200, 2), *range(0, 2200, 2)], False),
+        ("weight_id", [n + 0.5 for n in range(50)], False),
+    ],
+)
+def test_numbers_that_look_like_ids(name, values, looks):
+    from jointrain.data._columns import looks_like_ids
+
+    assert looks_like_ids(pl.Series(name, list(values))) is looks
 
 
 def test_columns_that_carry_nothing_are_dropped():

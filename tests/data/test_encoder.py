@@ -110,7 +110,7 @@ def test_unseen_and_missing_where_fitting_saw_neither_rare_nor_missing_ones():
 
 def test_categories_have_a_limit():
     values = [f"v{i}" for i in range(MAX_CATEGORIES + 20) for _ in range(25)]
-    encoder = fitted(pl.DataFrame({"c": values}))
+    encoder = fitted(pl.DataFrame({"c": values}), c="category")
     assert len(encoder.feature_names) == MAX_CATEGORIES + 1
     assert len(encoder.categories["c"]) == MAX_CATEGORIES + 20
 

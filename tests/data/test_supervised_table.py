@@ -179,7 +179,7 @@ def test_text_of_numbers_in_a_table_with_types_is_noted_and_read_where_that_is_s
     "columns, message",
     [
         ({"code": "number"}, "column 'code' is said to hold numbers, but 'a' in row 1"),
-        ({"n": "text"}, "column 'n' is said to hold 'text', but it has the type Int64 in this"),
+        ({"n": "date"}, "column 'n' is said to hold 'date', but it has the type Int64 in this"),
         ({"z": "text"}, "it is said how column 'z' is to be read, but it is not in the table"),
     ],
 )

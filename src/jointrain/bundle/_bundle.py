@@ -158,7 +158,7 @@ def check_savable(table: SupervisedTable) -> None:
             kind=column.kind,
             dtype=column.dtype,
             categories=known_values(table.frame[column.name]).unique().to_list()
-            if column.kind == "category"
+            if column.kind in ("category", "id", "bag")
             else None,
         ).model_dump()
         for column in table.columns

@@ -52,7 +52,10 @@ def column_entries(model: TableModel | BlendedModel) -> list[ColumnEntry]:
             name=column.name,
             kind=column.kind,
             dtype=column.dtype,
-            categories=model.encoder.categories.get(column.name),
+            categories=model.encoder.categories.get(column.name)
+            if column.kind == "category"
+            else None,
+            separator=column.separator,
         )
         for column in model.columns
     ]
@@ -97,7 +100,7 @@ def _named_metric(task: Task) -> str | None:
 
 def columns_of(entries: Sequence[ColumnEntry]) -> tuple[Column, ...]:
     """Return the columns that entries describe."""
-    return tuple(Column(entry.name, entry.kind, entry.dtype) for entry in entries)
+    return tuple(Column(entry.name, entry.kind, entry.dtype, entry.separator) for entry in entries)
 
 
 def check_columns(encoder: TableEncoder, columns: Sequence[Column]) -> None:

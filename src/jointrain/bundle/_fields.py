@@ -71,6 +71,7 @@ class ColumnEntry(Strict):
     kind: str
     dtype: str
     categories: _Names | None = None
+    separator: str = ""
 
 
 class PartEntry(Strict):

@@ -128,14 +128,14 @@ def read_networks(
                 grouped.setdefault(index, {})[inner] = values
         if grouped.keys() != {str(index) for index in range(len(described.parts))}:
             raise DamagedError("networks and weights differ in number")
-        parts = [
-            _read_part(entry, grouped[str(index)], recipe.for_tasks(tasks), tasks, described.inputs)
-            for index, entry in enumerate(described.parts)
-        ]
         check_digest(read_file(folder / _ENCODER, folder=folder), _ENCODER, described.digests)
         encoder = TableEncoder.load(folder / _ENCODER)
         if len(encoder.feature_names) != described.inputs:
             raise DamagedError("encoder and networks differ in their number of inputs")
+        parts = [
+            _read_part(entry, grouped[str(index)], recipe.for_tasks(tasks), tasks, encoder)
+            for index, entry in enumerate(described.parts)
+        ]
         check_columns(encoder, columns)
     return TableModel(
         tasks=tasks,
@@ -196,11 +196,12 @@ def _read_part(
     weights: Mapping[str, torch.Tensor],
     recipe: Recipe,
     tasks: Sequence[Task],
-    inputs: int,
+    encoder: TableEncoder,
 ) -> FittedNetwork:
+    inputs, codes = len(encoder.feature_names), encoder.code_columns
     by_name = {task.name: task for task in tasks}
     network = network_of_weights(
-        lambda chosen: recipe.make_network(inputs, chosen),
+        lambda chosen: recipe.make_network(inputs, chosen, codes),
         [by_name[name] for name in entry.network_tasks],
         weights,
     )

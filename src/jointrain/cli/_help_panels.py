@@ -12,9 +12,9 @@ PANELS: dict[str, tuple[str, ...]] = {
         "workers",
     ),
     "Data": (
-        "encoding", "separator", "comment", "column", "missing", "decimal", "thousands",
-        "date_format", "time_zone", "row_weight", "class_weights", "rare", "duplicates", "metric",
-        "query",
+        "encoding", "separator", "comment", "column", "category", "text", "bag", "missing",
+        "decimal", "thousands", "date_format", "time_zone", "row_weight", "class_weights", "rare",
+        "duplicates", "metric", "query",
     ),
     TRAINING: (
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",

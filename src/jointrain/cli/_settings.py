@@ -112,6 +112,17 @@ class TableSettings(_Settings):
         {}, description="What a column holds: NAME=number, =text, =date, =time, =boolean. "
         "Repeatable.",
     )  # fmt: skip
+    category: Names = Field(
+        [],
+        description="Columns whose values are names, also where they are numbers: above 100 of "
+        "them, a learned vector for each. Repeatable.",
+    )
+    text: Names = Field([], description="Columns of language, whose characters count. Repeatable.")
+    bag: Names = Field(
+        [],
+        description="Columns with several values in a cell, as in a|b|c; NAME=; for another "
+        "separator, here a semicolon. Repeatable.",
+    )
     missing: str | list[str] | None = Field(
         None, description="Cells that mean a missing value, separated by commas; '' for none."
     )
@@ -201,6 +212,22 @@ class TableSettings(_Settings):
             time_zone=self.time_zone,
             columns=self.column,
         )
+
+    @property
+    def said_columns(self) -> dict[str, str]:
+        """What columns are said to be, by name."""
+        bags = [one.partition("=") for one in self.bag]
+        said = [(name, "category") for name in self.category]
+        said += [(name, "text") for name in self.text]
+        said += [(name, f"bag:{mark}" if mark else "bag") for name, _, mark in bags]
+        names = [name for name, _ in said]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidInputError(
+                    f"column {name!r} is said to be two things by --category, --text or --bag; "
+                    "name it once"
+                )
+        return dict(said)
 
     def recipe(self, schedule: str, name: str | None = None) -> Recipe:
         """Return the recipe that the settings describe."""

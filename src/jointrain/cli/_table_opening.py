@@ -36,6 +36,7 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
         reading=settings.reading,
         row_weight=settings.row_weight,
         class_weights=settings.class_weights,  # type: ignore[arg-type]
+        said=settings.said_columns,
     )
     if not settings.json_output:
         said = settings.task

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
+from jointrain.data._columns import Column
 from jointrain.data._targets import as_text
+from jointrain.task import CodeColumns
 
 MAX_CATEGORIES = 100
 """A category column gets at most so many columns for frequent categories."""
@@ -34,6 +36,8 @@ class Block(ABC):
     """
 
     kind: ClassVar[str]
+    codes: ClassVar[bool] = False
+    """Whether the outputs are codes of values."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
@@ -45,9 +49,27 @@ class Block(ABC):
         """Columns of strings some of which can be read as numbers or truth values."""
 
     @classmethod
+    def fit_columns(cls, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> Self:
+        """Learn the encoding of some columns of `frame`."""
+        return cls.fit(frame.select([column.name for column in columns]), seed)
+
+    @classmethod
     @abstractmethod
     def fit(cls, frame: pl.DataFrame, seed: int) -> Self:
         """Learn the encoding of all columns of `frame`."""
+
+    def code_columns(self, start: int) -> list[CodeColumns]:  # noqa: ARG002
+        """Return which outputs are codes, the first of the block being the output `start`."""
+        return []
+
+    @property
+    def told_unseen(self) -> list[str]:
+        """The columns of which it can be told whether fitting saw a value."""
+        return list(self.categories)
+
+    def unseen(self, column: pl.Series) -> pl.Series:
+        """Return the values, or the items of bags, that fitting never saw: true; others false."""
+        return ~known_values(column).is_in(self.categories[column.name])
 
     @abstractmethod
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jointrain.data._blocks import BLOCKS, Block, _strings, known_values
+from jointrain.data._blocks import BLOCKS, Block, _strings
 from jointrain.data._columns import Column, check_finite
+from jointrain.data._id_blocks import ID_BLOCKS
 from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
 from jointrain.errors import InvalidInputError, NotFittedError, closest
 from jointrain.system import array_file
@@ -21,6 +22,7 @@ from jointrain.system.stored_files import (
     json_to_bytes,
     read_file,
 )
+from jointrain.task import CodeColumns
 
 
 class TableEncoder:
@@ -37,6 +39,12 @@ class TableEncoder:
     - category: a 0/1 column for each of at most 100 frequent categories, one for all rare ones and
       one for missing values. A category never seen in fitting is treated as a rare one; if fitting
       saw no rare ones, all columns are 0.
+    - id: one number, the code of the value, for `CategoryEmbeddings` to look a vector up by;
+      `code_columns` says which outputs are such. 0 is a missing value, 1 one that fitting never
+      saw, 2 one that it saw in one row only: these share a vector. With more than 100,000 values,
+      the most frequent have codes of their own, and all others, known or not, one of 16,384 by a
+      hash.
+    - bag: the codes of the first 32 values, filled up with 0; otherwise as ids.
     - text: at most 30 numbers from a truncated singular value decomposition of the TF-IDF weights
       of hashed character 3- and 4-grams.
     - datetime: seconds since 1970, encoded as a number, and month, weekday and hour as points on a
@@ -63,7 +71,7 @@ class TableEncoder:
         (344, 5)
     """
 
-    kinds: Mapping[str, type[Block]] = BLOCKS
+    kinds: Mapping[str, type[Block]] = BLOCKS | ID_BLOCKS
     """The encoding of each kind of column, in the order of the outputs."""
 
     dtype: type[np.floating[Any]] = np.float32
@@ -102,13 +110,14 @@ class TableEncoder:
         _check_columns(frame, columns)
         blocks = []
         for kind, block in self.kinds.items():
-            names = [column.name for column in columns if column.kind == kind]
-            if names:
-                blocks.append(block.fit(frame.select(names), seed))
+            own = [column for column in columns if column.kind == kind]
+            if own:
+                blocks.append(block.fit_columns(frame, own, seed))
         self._columns, self._blocks = tuple(columns), blocks
         self._pieces = None
         if self._bins != 0:
-            self._pieces = PiecewiseLinearEncoding.fit(self._transform_blocks(frame), self._bins)
+            numbers = self._transform_blocks(frame)[:, : self._numbers_width]
+            self._pieces = PiecewiseLinearEncoding.fit(numbers, self._bins)
         return self
 
     def transform(self, frame: pl.DataFrame) -> np.ndarray:
@@ -151,9 +160,9 @@ class TableEncoder:
         """
         self._check_types(frame)
         counts = {
-            name: int((~values.is_in(self.categories[name])).sum())
-            for name in self.categories
-            if len(values := known_values(frame[name]))
+            name: int(block.unseen(frame[name]).sum())
+            for block in self._blocks
+            for name in block.told_unseen
         }
         return {name: count for name, count in counts.items() if count}
 
@@ -186,6 +195,21 @@ class TableEncoder:
         return sum(len(block.features) for block in self._blocks)
 
     @property
+    def _numbers_width(self) -> int:
+        """Number of output columns before those of codes and bins."""
+        return sum(len(block.features) for block in self._blocks if not block.codes)
+
+    @property
+    def code_columns(self) -> tuple[CodeColumns, ...]:
+        """Which output columns are codes."""
+        found: list[CodeColumns] = []
+        start = 0
+        for block in self._blocks:
+            found += block.code_columns(start)
+            start += len(block.features)
+        return tuple(found)
+
+    @property
     def source_columns(self) -> list[str]:
         """Name of the table's column that each output column comes from."""
         sources = [source for block in self._blocks for _, source in block.features]
@@ -210,7 +234,7 @@ class TableEncoder:
             InvalidInputError: It holds more than `load` takes.
         """
         description: dict[str, Any] = {
-            "columns": [[column.name, column.kind, column.dtype] for column in self.columns],
+            "columns": [_plain_column(column) for column in self.columns],
             "blocks": [],
         }
         arrays: dict[str, np.ndarray] = {}
@@ -266,7 +290,7 @@ class TableEncoder:
         }
         if pieces:
             self._pieces = PiecewiseLinearEncoding.from_state(pieces)
-            if (self._pieces.column >= self.base_width).any():
+            if (self._pieces.column >= self._numbers_width).any():
                 raise ValueError("bins of a column that is not there")
         kinds = sorted((column.name, column.kind) for column in self._columns)
         named = sorted((name, block.kind) for block in self._blocks for name in block.names)
@@ -276,6 +300,12 @@ class TableEncoder:
     def _check_types(self, frame: pl.DataFrame) -> None:
         numeric_text = {name for block in self._blocks for name in block.numeric_text}
         _check_columns(frame, self.columns, numeric_text)
+
+
+def _plain_column(column: Column) -> list[str]:
+    """Return a column as plain values."""
+    plain = [column.name, column.kind, column.dtype]
+    return [*plain, column.separator] if column.separator else plain
 
 
 def _description_to_bytes(description: Mapping[str, Any]) -> bytes:
@@ -316,7 +346,7 @@ def _check_columns(
     for column in columns:
         dtype = schema[column.name]
         accepted = _accepts(column.kind, dtype)
-        if not accepted and column.kind in ("category", "text"):
+        if not accepted and column.kind in ("category", "text", "id", "bag"):
             as_numbers = dtype.is_numeric() or dtype == pl.Boolean
             accepted = as_numbers and (numeric_text is None or column.name in numeric_text)
         if not accepted and frame[column.name].null_count() < frame.height:
@@ -336,7 +366,7 @@ def _accepts(kind: str, dtype: pl.DataType) -> bool:
             return dtype.is_numeric() or dtype == pl.Duration
         case "boolean":
             return dtype == pl.Boolean
-        case "category" | "text":
+        case "category" | "text" | "id" | "bag":
             return dtype in (pl.String, pl.Categorical, pl.Enum)
         case "datetime" | "calendar":
             return dtype in (pl.Date, pl.Datetime)

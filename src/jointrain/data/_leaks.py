@@ -197,7 +197,7 @@ def _features(frame: pl.DataFrame, columns: Sequence[Column]) -> list[_Values]:
             if values.dtype == pl.Duration:
                 values = values.dt.total_microseconds()
             numbers = values.cast(pl.Float64).to_numpy()
-        elif column.kind not in ("boolean", "category", "text"):
+        elif column.kind not in ("boolean", "category", "text", "id"):
             continue
         codes = values.cast(pl.String) if values.dtype in (pl.Categorical, pl.Enum) else values
         ranks = codes.rank("dense").fill_null(0).to_numpy().astype(np.int64) - 1

@@ -19,6 +19,8 @@ from jointrain.data._blocks import (
     _strings,
     _with_numbers,
 )
+from jointrain.data._columns import Column
+from jointrain.data._id_blocks import checked_separators, items_of
 from jointrain.data._targets import as_text
 
 ONE_HOT_MOST = 100
@@ -233,8 +235,8 @@ class PlainCategories(Block):
     """
 
     kind = "category"
-    codes: ClassVar[bool] = True
-    """Whether columns of many categories get ordinal codes."""
+    ordinal_beyond: ClassVar[int | None] = ONE_HOT_MOST
+    """Columns of more categories get ordinal codes; None for none."""
 
     def __init__(
         self,
@@ -270,7 +272,7 @@ class PlainCategories(Block):
         for column in map(as_text, frame):
             name = column.name
             categories = sorted(column.drop_nulls().unique().to_list())
-            if len(categories) > ONE_HOT_MOST and cls.codes:
+            if cls.ordinal_beyond is not None and len(categories) > cls.ordinal_beyond:
                 ordinal[name] = categories
                 continue
             counts = column.drop_nulls().value_counts(name="rows of category")
@@ -332,7 +334,79 @@ class OneHotCategories(PlainCategories):
     ``OneHotEncoder(max_categories=101)``.
     """
 
-    codes = False
+    ordinal_beyond = None
+
+
+class PlainIds(PlainCategories):
+    """Ordinal codes for all columns, however few values fitting saw."""
+
+    kind = "id"
+    ordinal_beyond = -1
+
+
+class OneHotIds(OneHotCategories):
+    """0/1 columns of the 100 most frequent ids, and one for all others."""
+
+    kind = "id"
+
+
+class PlainBags(Block):
+    """0/1 columns of the 100 most frequent values of bags.
+
+    Equal to those columns of ``MultiLabelBinarizer``; a missing bag holds nothing.
+
+    Args:
+        items: The values with a column, by the table's column.
+        separators: What stands between values, by column.
+    """
+
+    kind = "bag"
+
+    def __init__(self, items: Mapping[str, Sequence[str]], separators: Mapping[str, str]) -> None:
+        super().__init__(list(items))
+        self.items = {name: list(values) for name, values in items.items()}
+        self.separators = {name: separators[name] for name in self.names}
+        self.features = [
+            (f"{name} has {item}", name) for name in self.names for item in self.items[name]
+        ]
+
+    @classmethod
+    def fit_columns(cls, frame: pl.DataFrame, columns: Sequence[Column], seed: int) -> Self:  # noqa: ARG003
+        """Count the values."""
+        items = {}
+        for column in columns:
+            counts = items_of(frame[column.name], column.separator).explode().drop_nulls()
+            ordered = counts.rename("item").value_counts(name="rows")
+            ordered = ordered.sort(["rows", "item"], descending=[True, False])
+            items[column.name] = sorted(ordered["item"].head(ONE_HOT_MOST))
+        return cls(items, {column.name: column.separator for column in columns})
+
+    @classmethod
+    def fit(cls, frame: pl.DataFrame, seed: int) -> Self:
+        """Learn the encoding of columns whose separators are not known."""
+        raise NotImplementedError
+
+    def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
+        """Write the indicators."""
+        out[:] = 0
+        start = 0
+        for name, items in self.items.items():
+            held = items_of(frame[name], self.separators[name])
+            rows = pl.DataFrame({"row": np.arange(len(held)), "item": held}).explode("item")
+            places = _places(rows["item"], items, -1)
+            known = places >= 0
+            out[rows["row"].to_numpy()[known], start + places[known]] = 1
+            start += len(items)
+
+    def state(self) -> State:
+        """Return values and separators."""
+        return {"items": self.items, "separators": self.separators}, {}
+
+    @classmethod
+    def from_state(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: ARG003
+        """Build from values and separators."""
+        items = {str(name): _distinct(values) for name, values in settings["items"].items()}
+        return cls(items, checked_separators(settings["separators"], list(items)))
 
 
 def _places(column: pl.Series, categories: Sequence[str], default: int) -> np.ndarray:
@@ -445,9 +519,14 @@ PLAIN_BLOCKS: dict[str, type[Block]] = {
         PlainDates,
         PlainTimes,
         PlainCalendar,
+        PlainIds,
+        PlainBags,
     )
 }
 """The plain encoding of each kind of column, in the order of the outputs."""
 
-ONE_HOT_BLOCKS: dict[str, type[Block]] = PLAIN_BLOCKS | {"category": OneHotCategories}
+ONE_HOT_BLOCKS: dict[str, type[Block]] = PLAIN_BLOCKS | {
+    "category": OneHotCategories,
+    "id": OneHotIds,
+}
 """The same without ordinal codes."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.data._encoder import TableEncoder, _description_to_bytes
+from jointrain.data._encoder import TableEncoder, _description_to_bytes, _plain_column
 from jointrain.data._plain_blocks import ONE_HOT_BLOCKS, PLAIN_BLOCKS
 from jointrain.errors import InvalidInputError
 from jointrain.system.stored_files import MISFIT, read_json
@@ -22,6 +22,8 @@ class PlainEncoder(TableEncoder):
       ``SimpleImputer(strategy="median", add_indicator=True)``.
     - category: ``OneHotEncoder(handle_unknown="ignore")`` up to 100 categories; of more,
       ``OrdinalEncoder``. A missing value is a category.
+    - id: ``OrdinalEncoder``.
+    - bag: 0/1 columns of the 100 most frequent values, as `MultiLabelBinarizer`.
     - text: ``TfidfVectorizer(max_features=100)``.
     - datetime: days since 1970, and year, month, day, weekday and hour where they vary. Calendar
       (the column that orders the splits): without the days and the year, which only go on.
@@ -54,7 +56,7 @@ class PlainEncoder(TableEncoder):
         """
         description: dict[str, Any] = {
             "codes": self.codes,
-            "columns": [[column.name, column.kind, column.dtype] for column in self.columns],
+            "columns": [_plain_column(column) for column in self.columns],
             "blocks": [[block.kind, block.state()[0]] for block in self._blocks],
         }
         Path(path).write_bytes(_description_to_bytes(description))

@@ -12,6 +12,7 @@ import polars as pl
 from jointrain.data._blocks import varying_parts
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._duplicates import Duplicates, treat_duplicates
+from jointrain.data._id_notes import check_said, id_notes
 from jointrain.data._leaks import leak_notes
 from jointrain.data._query_columns import check_queries, query_columns
 from jointrain.data._rare_classes import RareClasses, treat_rare_classes
@@ -87,6 +88,7 @@ class SupervisedTable:
         reading: ReadingOptions | None = None,
         row_weight: str | None = None,
         class_weights: ClassWeights | None = None,
+        said: Mapping[str, str] | None = None,
     ) -> SupervisedTable:
         """Infer tasks and feature columns; `notes` say what was decided, and what looks odd.
 
@@ -119,6 +121,9 @@ class SupervisedTable:
                 weight 0 are left out. Their unit is of no account.
             class_weights: ``balanced``, or a weight for each class, or either by target: what
                 the weights of rows are multiplied by where models are fitted; metrics are without.
+            said: What feature columns are, by name, where it is not to be inferred: ``category``
+                (whole numbers, too), ``text``, ``bag`` or ``bag:`` and its separator; see
+                `infer_columns`.
 
         Raises:
             InvalidInputError: A cell can't be read, a column does not exist, has two roles or holds
@@ -130,15 +135,18 @@ class SupervisedTable:
             raw = RawTable(as_table(frame), False, "the table")
         targets, ignore = _names(targets, "target"), _names(ignore, "ignored")
         roles = _roles(raw.frame, targets, ignore, id_column, group_column, time_column, row_weight)
+        said_kinds = dict(said or {})
+        check_said(said_kinds, raw.frame.columns, roles)
+        reading = _read_as_text(reading, said_kinds)
         typed = _typed(raw, reading, roles, kinds or {}, time_column)
         table = typed.frame
         tasks = infer_tasks(table, targets, kinds)
-        said = (*typed.notes, *notes_on_tasks(table, tasks, kinds or {}))
+        notes_on_table = (*typed.notes, *notes_on_tasks(table, tasks, kinds or {}))
         weights = None
         if row_weight is not None:
             weights = read_row_weights(table[row_weight])
             table, weights, of_weights = _without_weightless(table, tasks, weights, row_weight)
-            said += of_weights
+            notes_on_table += of_weights
         table, tasks, notes = treat_rare_classes(table, tasks, rare, rare_rows, kinds)
         labels = encode_targets(table, tasks)
         tasks = _judged_by(tasks, labels, metrics or {}, query_column)
@@ -147,7 +155,10 @@ class SupervisedTable:
             check_weighted_metrics(tasks)
         labelled = np.isfinite(labels).any(1)
         features = [name for name in table.columns if name not in roles]
-        columns = infer_columns(table, features)
+        dropped = dropped_columns(table, features)
+        said_kinds = {name: kind for name, kind in said_kinds.items() if name not in dropped}
+        columns = infer_columns(table, features, said_kinds)
+        notes += id_notes(table, columns, said_kinds)
         if time_column is not None:
             calendar, of_time = _time_feature(table[time_column], ignored=time_column in ignore)
             columns += calendar
@@ -166,7 +177,7 @@ class SupervisedTable:
             groups=groups,
             time=time,
             unlabelled_rows=int((~labelled).sum()),
-            dropped=dropped_columns(table, features),
+            dropped=dropped,
             schema=typed.schema.only(
                 [*roles, *query_columns(tasks), *(column.name for column in columns)]
             ),
@@ -183,7 +194,7 @@ class SupervisedTable:
             prepared = prepared._rows(repeats.kept)
         leaks = leak_notes(prepared.frame, columns, tasks, prepared.labels())
         weighed = weight_notes(prepared.weights, row_weight, prepared.class_weights)
-        return replace(prepared, notes=(*said, *notes, *repeats.notes, *weighed, *leaks))
+        return replace(prepared, notes=(*notes_on_table, *notes, *repeats.notes, *weighed, *leaks))
 
     def _rows(self, kept: np.ndarray) -> SupervisedTable:
         """Return some of the rows, `kept` [n] of bool."""
@@ -286,6 +297,14 @@ def _judged_by(
             f"metric (--metric {names[0]}=NDCG@10), or leave the column's role out"
         )
     return found
+
+
+def _read_as_text(reading: ReadingOptions | None, said: Mapping[str, str]) -> ReadingOptions | None:
+    """Return options by which columns that are said to be of many values are read as text."""
+    if not said:
+        return reading
+    reading = reading or ReadingOptions()
+    return replace(reading, columns={**reading.columns, **dict.fromkeys(said, "text")})
 
 
 FEW_NUMBERS = 10

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import TargetColumns
+from jointrain.task import CodeColumns, TargetColumns
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class TensorData:
         weights: How much each row counts, 0 or more: [n] for all tasks, or {task: [n]} for some,
             the others' rows being equal. A weight of 0 leaves a label out. Default: all are equal.
             A trainer divides them by their mean over the task's labelled rows.
+        codes: Which columns of the inputs, [n, d], are codes and no numbers; networks of a table
+            look vectors up by them.
 
     Raises:
         InvalidInputError: A target or the weights have another number of rows than the inputs, the
@@ -34,6 +36,7 @@ class TensorData:
     inputs: Any
     targets: Mapping[str, Tensor]
     weights: Tensor | Mapping[str, Tensor] | None = None
+    codes: tuple[CodeColumns, ...] = ()
 
     def __post_init__(self) -> None:
         rows = count_rows(self.inputs)
@@ -101,7 +104,7 @@ class TensorData:
             weights = weights.only(tasks)
         elif isinstance(weights, Mapping):
             weights = {name: weights[name] for name in tasks if name in weights}
-        return TensorData(self.inputs, targets, weights)
+        return TensorData(self.inputs, targets, weights, self.codes)
 
     def part(self, start: int, end: int) -> TensorData:
         """Return the rows from `start` to before `end`, views of the same memory."""
@@ -112,7 +115,7 @@ class TensorData:
         targets, weights = TargetColumns.of(self.targets), self.weights
         if isinstance(weights, Mapping):
             weights = TargetColumns.of(weights)
-        data = TensorData(self.inputs, targets, weights)
+        data = TensorData(self.inputs, targets, weights, self.codes)
         return data._changed(lambda y: y.to(device), lambda x: x.to(device))
 
     def _changed(
@@ -130,7 +133,8 @@ class TensorData:
         weights = self.weights
         if weights is not None:
             weights = one(weights) if isinstance(weights, Tensor) else change(weights)
-        return TensorData(map_tensors(one, self.inputs), change(self.targets), weights)
+        inputs = map_tensors(one, self.inputs)
+        return TensorData(inputs, change(self.targets), weights, self.codes)
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:

@@ -36,6 +36,7 @@ from jointrain.data._table_schema import (
     date_format_of,
     has_plain_numbers,
     known_cells,
+    number_text,
     read_cells,
     read_dates,
     reading_of_type,
@@ -161,6 +162,9 @@ def _as_said(
     column, said = raw.frame[name], options.columns[name]
     if own.kind == said:
         return column, own
+    if said == "text" and own.kind == "number" and not column.dtype.is_temporal():
+        text = number_text(without_numbers(column, options.missing or ()))
+        return text, ColumnReading("text", plain_numbers=True)
     if own.kind != "text":
         raise InvalidInputError(
             f"column {name!r} is said to hold {said!r}, but it has the type {column.dtype} in this "

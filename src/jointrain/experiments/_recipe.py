@@ -20,6 +20,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import (
     NETWORK_NAMES,
     NETWORKS,
+    CategoryEmbeddings,
     Network,
     NetworkFactory,
     build_network,
@@ -27,7 +28,7 @@ from jointrain.networks import (
 )
 from jointrain.options import RECIPE_OPTIMIZER, RecipeOptions, TrainingOptions
 from jointrain.system.own_code import CodeReference, digest_of, path_of
-from jointrain.task import Task
+from jointrain.task import CodeColumns, Task
 from jointrain.training import (
     AnySchedule,
     Merge,
@@ -246,12 +247,16 @@ class Recipe(RecipeOptions):
             input_dropout=inputs if self.input_dropout is None else self.input_dropout,
         )
 
-    def make_network(self, in_features: int, tasks: Sequence[Task]) -> Network:
+    def make_network(
+        self, in_features: int, tasks: Sequence[Task], codes: Sequence[CodeColumns] = ()
+    ) -> Network:
         """Return the network, freshly initialised from torch's random state.
 
         Args:
             in_features: Number of inputs.
             tasks: The tasks that it predicts; where the table has others, see `for_tasks`.
+            codes: Which inputs are codes; `CategoryEmbeddings` come before the layers then, and the
+                network's factory is told the number of what they give.
 
         Raises:
             InvalidInputError: A setting of the network is out of range.
@@ -262,9 +267,10 @@ class Recipe(RecipeOptions):
         recipe = self.for_tasks(tasks)
         if isinstance(self.network, CodeReference):
             raise InvalidInputError(_not_at_hand("network", self.network))
-        return build_network(
+        embeddings = CategoryEmbeddings(in_features, codes) if codes else None
+        network = build_network(
             self.network,
-            in_features,
+            in_features if embeddings is None else embeddings.out_features,
             tasks,
             width=self.width,
             depth=self.depth,
@@ -272,6 +278,9 @@ class Recipe(RecipeOptions):
             input_dropout=recipe.input_dropout,
             **settings,
         )
+        if embeddings is not None:
+            network.put_first(embeddings)
+        return network
 
     @property
     def trains_apart(self) -> bool:

@@ -1,5 +1,6 @@
 """Networks: trunks, heads and the ways to share layers between tasks."""
 
+from jointrain.networks._category_embeddings import CategoryEmbeddings
 from jointrain.networks._cgc import CGC
 from jointrain.networks._cross_stitch import CrossStitch
 from jointrain.networks._dropout import Dropout, keep_factors, random_bytes
@@ -44,6 +45,7 @@ __all__ = [
     "NETWORKS",
     "NETWORK_NAMES",
     "PLE",
+    "CategoryEmbeddings",
     "CrossStitch",
     "DSelectK",
     "Dropout",

@@ -86,6 +86,15 @@ class Network(nn.Module, ABC):
             raise InvalidInputError("a network needs at least one task; give it a head for each")
         self._position = {name: index for index, name in enumerate(self.task_names)}
         self.heads = TaskHeads(heads, beside=beside, group_from=group_from)
+        self.input_layer: nn.Module | None = None
+
+    def put_first(self, layer: nn.Module) -> None:
+        """Put a layer before all others, which all tasks share, such as `CategoryEmbeddings`.
+
+        Args:
+            layer: Maps the inputs to what the network took before.
+        """
+        self.input_layer = layer
 
     @abstractmethod
     def features(self, inputs: Any, tasks: Sequence[str]) -> Mapping[str, Any]:
@@ -124,6 +133,8 @@ class Network(nn.Module, ABC):
         if names != self.task_names:
             for name in names:
                 self.index_of(name)
+        if self.input_layer is not None:
+            inputs = self.input_layer(inputs)
         outputs: dict[tuple[str, ...], Tensor] = self.heads(
             self.features(inputs, names), names, inputs
         )
@@ -212,7 +223,9 @@ class Network(nn.Module, ABC):
 
     def all_parts(self) -> list[Part]:
         """Return all pieces, the heads included."""
+        first = self.input_layer
         return [
+            *([] if first is None else [Part(("input_layer",), self.task_names, first)]),
             *self.parts(),
             *(
                 Part(("heads", name), (name,), *self.heads.piece(name), own=True)

@@ -221,7 +221,9 @@ def fold_jobs(
     """
     names = [task.name for task in table.tasks]
     features = len(table.columns)
-    stacked = [recipe for recipe in recipes if _stackable(recipe, table.tasks, features)]
+    # embeddings are not stacked
+    codes = any(column.kind in ("id", "bag") for column in table.columns)
+    stacked = [r for r in recipes if not codes and _stackable(r, table.tasks, features)]
     single = [recipe for recipe in recipes if recipe not in stacked]
     rows = len(table.frame)
     runs = sum(len(recipe.groups(names)) * recipe.chosen_ensemble(rows) for recipe in stacked)
@@ -285,7 +287,7 @@ class _EncodedFold:
             encoder = TableEncoder(bins).fit(table.frame[rows], list(table.columns), self.fold.seed)
             inputs = torch.from_numpy(encoder.transform(table.frame))
             self._inputs[bins] = make_data(
-                inputs, self.labels, self.tasks, self.scaling, self.weights
+                inputs, self.labels, self.tasks, self.scaling, self.weights, encoder.code_columns
             )
         return self._inputs[bins]
 

@@ -34,7 +34,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import Members, Recipe, gradient_weights, requested_recipes, size_weights
 from jointrain.networks import Network
 from jointrain.tables._calibration import Calibration, scale_probabilities
-from jointrain.task import ClassKind, Task
+from jointrain.task import ClassKind, CodeColumns, Task
 from jointrain.training import (
     CrossFittedWeights,
     FitRuns,
@@ -307,8 +307,17 @@ def make_data(
     tasks: Sequence[Task],
     scaling: Mapping[str, tuple[float, float]],
     weights: np.ndarray | None = None,
+    codes: Sequence[CodeColumns] = (),
 ) -> TensorData:
     """Return tensors to train on: inputs, standardised values, class indices and weights.
+
+    Args:
+        inputs: What an encoder gave.
+        labels: Of all tasks.
+        tasks: The tasks.
+        scaling: Mean and standard deviation of regression targets.
+        weights: How much each label counts.
+        codes: Which inputs are codes, `TableEncoder.code_columns`.
 
     Shape:
         inputs: [n, d]. labels, weights: [n, t], labels NaN where one is missing.
@@ -320,10 +329,13 @@ def make_data(
         )
         targets[task.name] = torch.from_numpy(values.astype(np.float32))
     if weights is None:
-        return TensorData(inputs, targets)
+        return TensorData(inputs, targets, None, tuple(codes))
     of_rows = [torch.from_numpy(np.ascontiguousarray(column)) for column in weights.T]
     return TensorData(
-        inputs, targets, {task.name: of_rows[index] for index, task in enumerate(tasks)}
+        inputs,
+        targets,
+        {task.name: of_rows[index] for index, task in enumerate(tasks)},
+        tuple(codes),
     )
 
 
@@ -487,7 +499,7 @@ def _explored_weights(
         members = [by_name[name] for name in group]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = recipe.make_network(train.inputs.shape[1], members)
+            network = recipe.make_network(train.inputs.shape[1], members, train.codes)
         weights |= gradient_weights(
             network,
             members,
@@ -529,7 +541,7 @@ def _prepare_run(
         validation = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = recipe.make_network(train.inputs.shape[1], tasks)
+        network = recipe.make_network(train.inputs.shape[1], tasks, train.codes)
     phased = isinstance(recipe.schedule, Phases)
     merged = isinstance(recipe.schedule, Merge)
     weighed = not (alone or merged)
@@ -702,7 +714,7 @@ def fit_table(
     weights = table.fit_weights()
     scaling = target_scaling(labels, tasks, weights)
     inputs = torch.from_numpy(encoder.transform(table.frame))
-    data = make_data(inputs, labels, tasks, scaling, weights)
+    data = make_data(inputs, labels, tasks, scaling, weights, encoder.code_columns)
     splits = inner_splits(recipe, labels, tasks, seed, table.groups, table.time)
     parts = fit_parts(
         recipe,

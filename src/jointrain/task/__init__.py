@@ -1,5 +1,11 @@
 """Tasks: one thing to predict. A kind of task is one file."""
 
+from jointrain.task._code_columns import (
+    MISSING_CODE,
+    RARE_CODE,
+    UNSEEN_CODE,
+    CodeColumns,
+)
 from jointrain.task._kind import (
     IGNORED,
     ClassKind,
@@ -19,8 +25,12 @@ from jointrain.task._task import Task
 __all__ = [
     "IGNORED",
     "KINDS",
+    "MISSING_CODE",
+    "RARE_CODE",
     "TABLE_KINDS",
+    "UNSEEN_CODE",
     "ClassKind",
+    "CodeColumns",
     "Label",
     "OfferedMetric",
     "StackedLoss",

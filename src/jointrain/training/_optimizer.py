@@ -11,8 +11,9 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from jointrain.errors import InvalidInputError, closest
-from jointrain.networks import Network
+from jointrain.networks import CategoryEmbeddings, Network
 from jointrain.options import Layout, OptimizerOptions
+from jointrain.training._row_steps import by_row
 
 OptimizerFactory = Callable[[list[nn.Parameter]], Optimizer]
 
@@ -32,6 +33,16 @@ class OptimizerSettings(OptimizerOptions):
             without sgd.
     """
 
+    def of_rows(self, parameters: list[nn.Parameter], rows: set[int]) -> Optimizer:
+        """Return the optimiser of the given parameters, of which some move row by row.
+
+        Args:
+            parameters: What it moves.
+            rows: Which of them, by `id`; see `by_row`.
+        """
+        moved = [parameter for parameter in parameters if id(parameter) in rows]
+        return by_row(self(parameters), moved) if moved else self(parameters)
+
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return the optimiser of the given parameters."""
         rate, decay = self.learning_rate, self.weight_decay
@@ -49,11 +60,19 @@ class OptimizerList:
     Args:
         factory: Makes an optimiser of a list of parameters.
         moved: What each optimiser moves.
+        module: Whose embeddings of ids move row by row, see `by_row`, if `OptimizerSettings` make
+            the optimisers.
     """
 
-    def __init__(self, factory: OptimizerFactory, moved: Sequence[Sequence[nn.Parameter]]) -> None:
+    def __init__(
+        self,
+        factory: OptimizerFactory,
+        moved: Sequence[Sequence[nn.Parameter]],
+        module: nn.Module | None = None,
+    ) -> None:
         self._moved = [list(parameters) for parameters in moved]
         self._factory = factory
+        self._rows = set() if module is None else vectors_of_ids(module)
         if self.settings is None:
             # a function of the caller's may fail, which is to be known at once
             _ = self.all
@@ -65,7 +84,11 @@ class OptimizerList:
         The first optimiser of a process makes torch import its compiler, which takes a second that
         runs with optimisers of their own (`jointrain.training.population`) need not spend.
         """
-        made = [self._factory(parameters) for parameters in self._moved]
+        factory = self._factory
+        if isinstance(factory, OptimizerSettings):
+            made = [factory.of_rows(parameters, self._rows) for parameters in self._moved]
+        else:
+            made = [factory(parameters) for parameters in self._moved]
         self._base_rates = [[group["lr"] for group in one.param_groups] for one in made]
         return made
 
@@ -150,7 +173,7 @@ class Optimizers(OptimizerList):
         self.layout = layout
         self._one_task_at_a_time = layout == "per_task" and bool(shared)
         self.notice_frozen()
-        super().__init__(factory, self._moved)
+        super().__init__(factory, self._moved, network)
 
     def _numbers_of(self, parameters: list[nn.Parameter]) -> list[int]:
         """Return the number of a new optimiser of the parameters; none of no parameters."""
@@ -213,6 +236,12 @@ def learning_rate_factor(step: int, steps: int, warm_up: float, decay: str) -> f
     if decay == "none":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def vectors_of_ids(module: nn.Module) -> set[int]:
+    """Return the `id` of each parameter that holds a vector for each id."""
+    layers = [layer for layer in module.modules() if isinstance(layer, CategoryEmbeddings)]
+    return {id(vectors) for layer in layers for vectors in layer.vectors}
 
 
 def _trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:

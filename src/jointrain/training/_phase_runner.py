@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
@@ -152,7 +152,7 @@ class PhaseRunner:
         held_out = torch.cat(self._inputs(whole.held_out, phase)) if whole.validates else None
         with frozen(phase.frozen_parameters(whole.network)):
             run_pretraining(
-                whole.network.get_submodule(objective.part),
+                _with_first(whole.network, objective.part),
                 torch.cat(inputs),
                 objective,
                 self._settings(phase),
@@ -173,3 +173,9 @@ class PhaseRunner:
                 f"{type(inputs[0]).__name__}"
             )
         return inputs
+
+
+def _with_first(network: Network, part: str) -> nn.Module:
+    """Return a part of a network behind the layer that comes before all others, if there is one."""
+    module = network.get_submodule(part)
+    return module if network.input_layer is None else nn.Sequential(network.input_layer, module)

@@ -59,4 +59,6 @@ class _DenoisingLoss(Reconstruction):
 
     def forward(self, trunk: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
         drawn = torch.randn(rows.shape, generator=generator, dtype=rows.dtype).to(rows.device)
-        return self.errors(trunk, rows + self.noise * self.deviation * drawn, rows).mean()
+        noise = (self.noise * self.deviation * drawn).where(self.numbers, 0.0)
+        errors = self.errors(trunk, rows + noise, rows)
+        return errors.mean() if bool(self.numbers.all()) else errors[:, self.numbers].mean()

@@ -58,5 +58,6 @@ class _MaskedFeaturesLoss(Reconstruction):
 
     def forward(self, trunk: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
         hidden = (torch.rand(rows.shape, generator=generator) < self.rate).to(rows.device)
+        hidden &= self.numbers
         errors = self.errors(trunk, torch.where(hidden, self.mean, rows), rows)
         return torch.where(hidden, errors, 0.0).sum() / hidden.sum().clamp_min(1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from jointrain.errors import InvalidInputError
 
 
 class Objective(ABC):
@@ -56,6 +59,7 @@ class Reconstruction(Loss):
 
     mean: Tensor
     deviation: Tensor
+    numbers: Tensor
 
     def __init__(self, rows: Tensor, features: int) -> None:
         super().__init__()
@@ -67,7 +71,22 @@ class Reconstruction(Loss):
         # a constant column has no unit of its own
         self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
 
+        self.register_buffer("numbers", torch.ones(rows.shape[1], dtype=torch.bool))
+
+    def leave_out(self, codes: Sequence[int]) -> None:
+        """Leave columns out that are codes: they are passed on, and not reconstructed as numbers.
+
+        Raises:
+            InvalidInputError: No column is left.
+        """
+        self.numbers[list(codes)] = False
+        if not self.numbers.any():
+            raise InvalidInputError(
+                "all inputs are ids, which no decoder reconstructs; pretrain with Contrastive()"
+            )
+
     def errors(self, trunk: nn.Module, given: Tensor, wanted: Tensor) -> Tensor:
         """Return the squared error of each value that the decoder makes of `given`, [b, d]."""
         decoded: Tensor = self.decoder(trunk(given))
-        return ((decoded - wanted) / self.deviation).square()
+        errors = ((decoded - wanted) / self.deviation).square()
+        return errors if bool(self.numbers.all()) else errors.where(self.numbers, 0.0)

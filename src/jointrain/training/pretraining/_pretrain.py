@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
+from jointrain.networks import CategoryEmbeddings
+from jointrain.task import CodeColumns
 from jointrain.training._device import seeded
 from jointrain.training._early_stopping import BestWeights
 from jointrain.training._optimizer import OptimizerFactory, OptimizerList, OptimizerSettings
 from jointrain.training._session import OnEpochEnd, OnStepEnd, Session
 from jointrain.training._settings import TrainingSettings
 from jointrain.training.callbacks import EpochRecord
-from jointrain.training.pretraining._objective import Loss, Objective
+from jointrain.training.pretraining._objective import Loss, Objective, Reconstruction
 from jointrain.training.sampling import RowSampler
 
 
@@ -115,7 +117,11 @@ def run_pretraining(
     if not any(parameter.requires_grad for parameter in trunk.parameters()):
         raise InvalidInputError("the trunk has no parameter to pretrain: all are frozen")
     with seeded(seed, rows.device):
-        loss_of = objective.build(rows, features).to(rows.device, rows.dtype)
+        loss_of = objective.build(rows, features)
+        codes = [place for one in _codes_of(trunk) for place in one.places]
+        if codes and isinstance(loss_of, Reconstruction):
+            loss_of.leave_out(codes)
+        loss_of = loss_of.to(rows.device, rows.dtype)
         session = PretrainingSession(
             trunk, loss_of, rows, objective.kind, settings, validation, seed, history, phase
         )
@@ -151,7 +157,7 @@ class PretrainingSession(Session[Tensor]):
     ) -> None:
         parameters = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
         parameters += loss_of.parameters()
-        optimizers = OptimizerList(settings.optimizer, [parameters])
+        optimizers = OptimizerList(settings.optimizer, [parameters], trunk)
         generator = torch.Generator().manual_seed(seed)
         super().__init__(trunk, settings, optimizers, parameters, generator, history)
         self.loss_of = loss_of
@@ -211,6 +217,13 @@ def _finite_mean(losses: list[Tensor], kind: str, step: int) -> float:
             f"gradient"
         )
     return mean
+
+
+def _codes_of(trunk: nn.Module) -> tuple[CodeColumns, ...]:
+    """Return which inputs of a trunk are codes, as its first embeddings know."""
+    layers = (layer for layer in trunk.modules() if isinstance(layer, CategoryEmbeddings))
+    first = next(layers, None)
+    return () if first is None else first.codes
 
 
 @torch.no_grad()

@@ -1,0 +1,126 @@
+"""Embeddings of ids: codes among the inputs become learned vectors before the trunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jointrain.errors import InvalidInputError
+from jointrain.networks._dropout import random_bytes
+from jointrain.task import UNSEEN_CODE, CodeColumns
+
+LARGEST_WIDTH = 64
+"""No vector is longer."""
+
+TAKEN_AS_UNSEEN = 5 / 256
+"""Share of the values that stand for an unseen one in a step of training."""
+
+
+def embedding_width(count: int) -> int:
+    """Return the length of the vectors of a column of so many codes: 2 count^(1/4), at most 64.
+
+    The fourth root is that of "Introducing TensorFlow Feature Columns" (Google Developers Blog,
+    2017); twice of it, as a product of two vectors needs more than a sum.
+    """
+    return min(LARGEST_WIDTH, max(2, round(2 * math.sqrt(math.sqrt(count)))))
+
+
+class CategoryEmbeddings(nn.Module):
+    """Puts a learned vector in the place of each code, and passes other numbers on.
+
+    Behind the numbers come the vectors of each column of codes, the mean of the vectors where a
+    column is a bag of several, and, with two columns or more, the products of all pairs of vectors,
+    summed: what a trunk of plain layers learns badly from the vectors alone (Rendle et al.,
+    "Neural Collaborative Filtering vs. Matrix Factorization Revisited", RecSys 2020).
+
+    Code 0 is a missing value, which has a vector of its own; in a bag it is nothing. Code 1 is a
+    value that training never sees: there, each code stands for it with probability 5/256, so that
+    its vector is that of a value drawn from the rows. Codes of 2 and more are values.
+
+    Args:
+        in_features: Number of inputs, d.
+        codes: Which of them are codes, at least one.
+
+    Shape:
+        forward: [b, d] -> [b, out_features]; codes are whole numbers of any type.
+
+    Raises:
+        InvalidInputError: There are no columns of codes, they overlap or lie outside the inputs; in
+            `forward`, a code is none of its column's.
+
+    Source: Rendle, "Factorization Machines", ICDM 2010, equations 1 and 5 for the products; He &
+        Chua, "Neural Factorization Machines", SIGIR 2017, section 3.1, for their use below layers.
+    Differs from the source: vectors of unequal length are filled up with zeros for the products.
+
+    Example:
+        >>> from jointrain.task import CodeColumns
+        >>> layer = CategoryEmbeddings(3, [CodeColumns("user", place=1, count=10)])
+        >>> layer(torch.tensor([[0.5, 7.0, -1.0]])).shape
+        torch.Size([1, 6])
+    """
+
+    numbers: Tensor
+
+    def __init__(self, in_features: int, codes: Sequence[CodeColumns]) -> None:
+        super().__init__()
+        places = [place for column in codes for place in column.places]
+        if not codes or len({*places}) < len(places) or not set(places) <= set(range(in_features)):
+            raise InvalidInputError(
+                f"columns of codes must be at least one, and each input at most one of them: got "
+                f"inputs {places} of {in_features}"
+            )
+        self.codes = tuple(codes)
+        self.in_features = in_features
+        numbers = [place for place in range(in_features) if place not in {*places}]
+        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
+        self.vectors = nn.ParameterList()
+        for column in codes:
+            width = embedding_width(column.count)
+            vectors = torch.randn(column.count, width) * width**-0.5 * 0.3
+            if column.items > 1:
+                vectors[0] = 0
+            self.vectors.append(nn.Parameter(vectors))
+        self.widths = [vectors.shape[1] for vectors in self.vectors]
+        self.product_width = max(self.widths) if len(codes) > 1 else 0
+        self.out_features = len(numbers) + sum(self.widths) + self.product_width
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return numbers, vectors and products, [b, d']."""
+        parts = [inputs[:, self.numbers]]
+        found = [
+            self._look_up(vectors, inputs[:, column.place : column.place + column.items], column)
+            for column, vectors in zip(self.codes, self.vectors, strict=True)
+        ]
+        parts += found
+        if self.product_width:
+            filled = torch.stack(
+                [functional.pad(one, (0, self.product_width - one.shape[1])) for one in found]
+            )
+            parts.append((filled.sum(0).square() - filled.square().sum(0)) / 2)
+        return torch.cat(parts, 1)
+
+    def _look_up(self, vectors: Tensor, given: Tensor, column: CodeColumns) -> Tensor:
+        codes = given.long()
+        _check(codes, column)
+        if self.training:
+            noise = random_bytes(codes.numel(), device=codes.device).view(codes.shape)
+            unseen = (noise < round(256 * TAKEN_AS_UNSEEN)) & (codes > UNSEEN_CODE)
+            codes = codes.masked_fill(unseen, UNSEEN_CODE)
+        if column.items == 1:
+            return functional.embedding(codes[:, 0], vectors)
+        return functional.embedding_bag(codes, vectors, mode="mean", padding_idx=0)
+
+
+def _check(codes: Tensor, column: CodeColumns) -> None:
+    """Refuse codes that a column does not have; on a GPU, torch's own check has to do."""
+    if codes.device.type != "cpu" or not codes.numel():
+        return
+    for code in map(int, torch.aminmax(codes)):
+        if not 0 <= code < column.count:
+            raise InvalidInputError(
+                f"code {code} of {column.name!r} is none of 0 to {column.count - 1}"
+            )
