@@ -29,7 +29,7 @@ from scipy.stats import spearmanr
 
 from jointrain import Recipe, SupervisedTable, read_table
 from jointrain.studies.searches import Affinity, groups_text, measure_affinity
-from jointrain.studies.searches._candidates import Evaluator
+from jointrain.studies.searches._evaluator import Evaluator
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._group import measured_gains, pair_partitions
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from jointrain.studies import _budget, _measurements
-from jointrain.studies.searches import _affinity, _candidates
+from jointrain.studies.searches import _affinity, _evaluator
 
 
 @pytest.fixture
@@ -30,5 +30,5 @@ def here(monkeypatch):
 
     for module in (_measurements, _affinity):
         monkeypatch.setattr(module, "run_jobs", run_here)
-    for module in (_budget, _candidates):
+    for module in (_budget, _evaluator):
         monkeypatch.setattr(module, "warm_up", lambda count: None)

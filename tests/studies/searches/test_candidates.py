@@ -11,7 +11,7 @@ from jointrain.experiments import SEPARATE
 from jointrain.studies._measured import Measured
 from jointrain.studies._pace import Pace
 from jointrain.studies.searches import Candidates
-from jointrain.studies.searches._candidates import Evaluator
+from jointrain.studies.searches._evaluator import Evaluator
 from jointrain.tables import TableExperiment
 from jointrain.tables._fold_runs import FoldJob
 from jointrain.task import Task

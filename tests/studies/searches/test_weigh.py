@@ -10,7 +10,7 @@ import pytest
 from jointrain import Alternating, InvalidInputError, Separate
 from jointrain.experiments import SEPARATE
 from jointrain.studies.searches import search_weights
-from jointrain.studies.searches._candidates import Evaluator
+from jointrain.studies.searches._evaluator import Evaluator
 from jointrain.studies.searches._weigh import _Sampler
 from tests.studies._tables import NARROW, QUICK, mixed_table
 

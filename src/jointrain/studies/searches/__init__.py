@@ -7,6 +7,7 @@ from jointrain.studies.searches._affinity import (
     measure_affinity,
 )
 from jointrain.studies.searches._candidates import Candidates
+from jointrain.studies.searches._evaluator import Evaluator, SearchOptions, apart, open_search
 from jointrain.studies.searches._group import GroupResult, search_groups
 from jointrain.studies.searches._partition import best_partition
 from jointrain.studies.searches._share import ShareResult, search_shared_depth, search_split
@@ -17,11 +18,15 @@ __all__ = [
     "Affinity",
     "AffinityTrainer",
     "Candidates",
+    "Evaluator",
     "GroupResult",
+    "SearchOptions",
     "ShareResult",
     "WeighResult",
+    "apart",
     "best_partition",
     "measure_affinity",
+    "open_search",
     "search_groups",
     "search_shared_depth",
     "search_split",

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 import numpy as np
 
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
-from jointrain.studies._plan import as_experiment
-from jointrain.studies._statistics import MARGIN
 from jointrain.studies.searches._affinity import Affinity, Measure, measure_affinity_in_time
-from jointrain.studies.searches._candidates import Candidates, Evaluator, check_search
+from jointrain.studies.searches._candidates import Candidates
+from jointrain.studies.searches._evaluator import SearchOptions, open_search
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._partition import Group, Partition, best_partition, check_models
 
@@ -82,16 +81,7 @@ def search_groups(
     models: int | None = None,
     measure: Measure = "gradient",
     trials: int = 12,
-    folds: int | None = None,
-    seeds: int = 2,
-    seed: int = 0,
-    importance: Mapping[str, float] | None = None,
-    margin: float = MARGIN,
-    budget: float | None = None,
-    started: float | None = None,
-    workers: int | None = None,
-    executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[SearchOptions],
 ) -> GroupResult:
     """Search for the partition of the tasks into jointly trained groups with the best metrics.
 
@@ -107,17 +97,7 @@ def search_groups(
         models: Largest number of networks; None (default) is no limit.
         measure: How affinity is measured, see `AffinityTrainer`; default ``gradient``.
         trials: Number of partitions to measure beside separate and together; default 12.
-        folds: Folds of a table on which all candidates are measured; default 5.
-        seeds: Repetitions of the folds; default 2.
-        seed: Seed of the first repetition and of the proposals.
-        importance: How much a task's change counts in Delta-m, by task; default 1 each.
-        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
-        budget: Seconds for everything; None (default) is no limit. With one, the result depends on
-            the speed of the machine, and there is always one: what was cut is in its notes.
-        started: `time.monotonic()` of the budget's beginning; default now.
-        workers: Processes; default one for each core, or as many as the executor has.
-        executor: As in `Study.run`.
-        progress: Called with the number of finished folds and of all, of each round.
+        **options: How it is measured, see `SearchOptions`.
 
     Raises:
         InvalidInputError: There is one task, there are more models than tasks, the recipe trains
@@ -131,19 +111,10 @@ def search_groups(
     Differs from the source: predictions only propose, and what is answered was measured; each task
         is trained once.
     """
-    experiment = as_experiment(experiment, folds)
-    recipe = check_search(experiment, recipe, "groups are trained together", importance, trials)
+    why_not = "groups are trained together"
+    recipe, evaluator = open_search(experiment, recipe, why_not, trials=trials, **options)
+    experiment, seed = evaluator.given, evaluator.seed
     names = [task.name for task in experiment.tasks]
-    evaluator = Evaluator(
-        experiment,
-        seeds=seeds,
-        seed=seed,
-        workers=workers,
-        executor=executor,
-        budget=budget,
-        started=started,
-        progress=progress,
-    )
     check_models(models, len(names))
     whole = tuple(range(len(names)))
     alone = tuple((task,) for task in whole)
@@ -157,8 +128,8 @@ def search_groups(
         recipe,
         measure=measure,
         seed=seed,
-        workers=workers,
-        executor=executor,
+        workers=evaluator.workers,
+        executor=evaluator.executor,
         plan=evaluator.plan,
         cuts=evaluator.cuts,
     )
@@ -169,7 +140,7 @@ def search_groups(
         allowed.sort(key=len)
         reference = SEPARATE if alone in allowed else TOGETHER
         choices = [made[partition].name for partition in allowed]
-        return evaluator.candidates(SEPARATE, reference, importance, choices, margin)
+        return evaluator.candidates(SEPARATE, reference, choices)
 
     def measure_partitions(partitions: Sequence[Partition]) -> bool:
         """Measure partitions; return whether all were done in time."""
@@ -188,7 +159,9 @@ def search_groups(
     while in_time and done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
         by_name = {made_recipe.name: made_recipe for made_recipe in made.values()}
         predictor = GainPredictor(affinity, measured_gains(figures(), by_name))
-        proposed = _propose(predictor, made, count, models, importance, names, generator)
+        proposed = _propose(
+            predictor, made, count, models, options.get("importance"), names, generator
+        )
         if not proposed:
             break
         in_time = measure_partitions(proposed)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import polars as pl
@@ -26,15 +25,9 @@ from jointrain.experiments import (
 )
 from jointrain.networks import HardSharing
 from jointrain.studies._measured import Measured
-from jointrain.studies._plan import as_experiment
 from jointrain.studies._statistics import MARGIN
-from jointrain.studies.searches._candidates import (
-    Candidates,
-    Evaluator,
-    apart,
-    check_importance,
-    check_search,
-)
+from jointrain.studies.searches._candidates import Candidates, check_importance
+from jointrain.studies.searches._evaluator import SearchOptions, apart, open_search
 from jointrain.studies.searches._split_networks import split_networks
 from jointrain.tables import TableExperiment
 from jointrain.task import Task
@@ -70,17 +63,7 @@ class ShareResult:
 def search_shared_depth(
     experiment: AnyExperiment | SupervisedTable,
     recipe: Recipe | None = None,
-    *,
-    folds: int | None = None,
-    seeds: int = 2,
-    seed: int = 0,
-    importance: Mapping[str, float] | None = None,
-    margin: float = MARGIN,
-    budget: float | None = None,
-    started: float | None = None,
-    workers: int | None = None,
-    executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[SearchOptions],
 ) -> ShareResult:
     """Search for the number of trunk blocks that the tasks should share.
 
@@ -92,17 +75,7 @@ def search_shared_depth(
             several layers, see `split_networks`; all rows are inner rows, so keep a test set out of
             them.
         recipe: What to train, but for the shared depth; default `Recipe()`, joint training.
-        folds: Folds of a table on which all candidates are measured; default 5.
-        seeds: Repetitions of the folds; default 2.
-        seed: Seed of the first repetition.
-        importance: How much a task's change counts in Delta-m, by task; default 1 each.
-        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
-        budget: Seconds for everything; None (default) is no limit. With one, the result depends on
-            the speed of the machine, and there is always one: what was cut is in its notes.
-        started: `time.monotonic()` of the budget's beginning; default now.
-        workers: Processes; default one for each core, or as many as the executor has.
-        executor: As in `Study.run`.
-        progress: Called with the number of finished folds and of all.
+        **options: How it is measured, see `SearchOptions`.
 
     Raises:
         InvalidInputError: There is one task, nothing that can be cut, the recipe trains tasks
@@ -112,25 +85,14 @@ def search_shared_depth(
         layers).
     """
     why_not = "nothing is shared where each task is trained separately"
-    experiment = as_experiment(experiment, folds)
-    recipe = check_search(experiment, recipe, why_not, importance)
-    variants = _variants(experiment, recipe)
+    recipe, evaluator = open_search(experiment, recipe, why_not, **options)
+    variants = _variants(evaluator.given, recipe)
     depth = len(variants) - 1
     named = {depth_text(depth - index, depth): one for index, one in enumerate(variants)}
-    evaluator = Evaluator(
-        experiment,
-        seeds=seeds,
-        seed=seed,
-        workers=workers,
-        executor=executor,
-        budget=budget,
-        started=started,
-        progress=progress,
-    )
     whole = depth_text(depth, depth)
     recipes = [apart(recipe), *(replace(one, name=name) for name, one in named.items())]
     evaluator.run_first(recipes, whole, share=SHARE_OF_ALL)
-    candidates = evaluator.candidates(SEPARATE, whole, importance, list(named), margin)
+    candidates = evaluator.candidates(SEPARATE, whole, list(named))
     depths = {name: depth - list(named).index(name) for name in candidates.choices}
     return ShareResult(candidates, depths)
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, size_weights
-from jointrain.studies._plan import as_experiment
-from jointrain.studies._statistics import MARGIN
-from jointrain.studies.searches._candidates import Candidates, Evaluator, apart, check_search
+from jointrain.studies.searches._candidates import Candidates
+from jointrain.studies.searches._evaluator import SearchOptions, apart, open_search
 
 if TYPE_CHECKING:
     import optuna
@@ -79,17 +77,8 @@ def search_weights(
     recipe: Recipe | None = None,
     *,
     trials: int = 24,
-    folds: int | None = None,
-    seeds: int = 2,
-    seed: int = 0,
     pareto: bool = False,
-    importance: Mapping[str, float] | None = None,
-    margin: float = MARGIN,
-    budget: float | None = None,
-    started: float | None = None,
-    workers: int | None = None,
-    executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[SearchOptions],
 ) -> WeighResult:
     """Search for the task weights with the best cross-validated metrics.
 
@@ -103,18 +92,8 @@ def search_weights(
             of them.
         recipe: What to train, but for the weights; default `Recipe()`, joint training.
         trials: Number of searched weight vectors; default 24.
-        folds: Folds of a table on which all candidates are measured; default 5.
-        seeds: Repetitions of the folds; default 2.
-        seed: Seed of the first repetition and of the search.
         pareto: Look for the front of all tasks' changes, instead of the best Delta-m.
-        importance: How much a task's change counts in Delta-m, by task; default 1 each.
-        margin: Changes up to this many percent do not matter, see `StudyResult`; default 1.
-        budget: Seconds for everything; None (default) is no limit. With one, the result depends on
-            the speed of the machine, and there is always one: what was cut is in its notes.
-        started: `time.monotonic()` of the budget's beginning; default now.
-        workers: Processes; default one for each core, or as many as the executor has.
-        executor: As in `Study.run`.
-        progress: Called with the number of finished folds and of all, of each round.
+        **options: How it is measured, see `SearchOptions`.
 
     Raises:
         InvalidInputError: There is one task, the recipe trains tasks separately, or a number lies
@@ -128,19 +107,9 @@ def search_weights(
         Mathematical Geology 35, 2003 (the log-ratios, with Helmert contrasts).
     """
     why_not = "weights change nothing where each task is trained separately"
-    experiment = as_experiment(experiment, folds)
-    recipe = check_search(experiment, recipe, why_not, importance, trials)
+    recipe, evaluator = open_search(experiment, recipe, why_not, trials=trials, **options)
+    experiment = evaluator.given
     names = [task.name for task in experiment.tasks]
-    evaluator = Evaluator(
-        experiment,
-        seeds=seeds,
-        seed=seed,
-        workers=workers,
-        executor=executor,
-        budget=budget,
-        started=started,
-        progress=progress,
-    )
     labelled = experiment.label_counts()
     rules = [EQUAL, "size", "difficulty", "gradients"]
     if len(set(labelled.values())) < 2:
@@ -150,11 +119,11 @@ def search_weights(
     joint = {rule: replace(recipe, name=rule, weights=rule) for rule in rules}
     recipes = {EQUAL: joint[EQUAL], SEPARATE: apart(recipe), **joint}
     evaluator.run_first(list(recipes.values()), EQUAL)
-    sampler = _Sampler(names, pareto, seed)
+    sampler = _Sampler(names, pareto, evaluator.seed)
 
     def figures() -> Candidates:
         choices = [name for name in recipes if name != SEPARATE]
-        return evaluator.candidates(SEPARATE, EQUAL, importance, choices, margin)
+        return evaluator.candidates(SEPARATE, EQUAL, choices)
 
     known = figures()
     sampler.add(dict.fromkeys(names, 1.0), known, EQUAL)
