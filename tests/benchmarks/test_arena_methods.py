@@ -1,0 +1,160 @@
+"""Methods of the arena: each predicts the targets that it applies to, classes in their order."""
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.linear_model import RidgeCV
+from sklearn.preprocessing import StandardScaler
+
+pytest.importorskip("pandas")
+FAST = (
+    "ridge", "PLS", "random forest", "random forest joint", "extra trees", "extra trees joint",
+    "LightGBM", "CatBoost", "CatBoost joint", "stacked targets",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def methods(benchmark_module):
+    return benchmark_module("arena_methods")
+
+
+@pytest.fixture(scope="module")
+def make(benchmark_module):
+    """Return a task of made-up rows, whose targets follow from the first feature."""
+    tables, methods = benchmark_module("arena_tables"), benchmark_module("arena_methods")
+
+    def task(rows=90, missing=False, kinds=("regression", "binary", "ordinal", "multiclass")):
+        random = np.random.default_rng(0)
+        x = random.uniform(-1, 1, rows)
+        features = pl.DataFrame(
+            {
+                "x": x,
+                "gaps": [None if i % 7 == 0 else float(i % 3) for i in range(rows)],
+                "text": [None if i % 11 == 0 else "ab"[i % 2] for i in range(rows)],
+            }
+        )
+        of_kind = {
+            "regression": 1000 * x,
+            "count": np.round(3 + 3 * x),
+            "binary": ["yes" if value > 0 else "no" for value in x],
+            "ordinal": np.digitize(x, [-0.3, 0.3]) + 1,
+            "multiclass": [["low", "mid", "high"][k] for k in np.digitize(x, [-0.3, 0.3])],
+        }
+        targets = pl.DataFrame({kind: of_kind[kind] for kind in kinds})
+        if missing:
+            targets = targets.with_columns(
+                pl.when(pl.int_range(rows) % 5 != index).then(pl.col(kind)).alias(kind)
+                for index, kind in enumerate(kinds)
+            )
+        table = tables.ArenaTable("made up", features, targets, {k: k for k in kinds})
+        return methods.Task.of(table, 0), targets[table.folds()[0][1]]
+
+    return task
+
+
+KINDS = {
+    "numbers": ("regression", "count"),
+    "binary": ("binary", "ordinal"),
+    "mixed": ("regression", "binary", "ordinal", "multiclass"),
+}
+
+
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("name", FAST)
+def test_methods_predict_what_they_apply_to(methods, make, name, kinds):
+    method = methods.METHODS[name]
+    task, truth = make(kinds=kinds, missing=not method.at_once)
+    if method.why_not(task.table):
+        pytest.skip(method.why_not(task.table))
+    predictions = method.fit(task)
+    assert list(predictions) == list(kinds)
+    for kind in kinds:
+        rows = truth[kind].is_not_null().to_numpy()
+        wanted = truth[kind].drop_nulls().to_list()
+        if kind in ("regression", "count"):
+            values = predictions[kind][rows]
+            assert values.shape == (len(wanted),)
+            assert np.corrcoef(values, wanted)[0, 1] > 0.8
+        else:
+            probabilities, classes = predictions[kind]
+            np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+            found = [classes[index] for index in probabilities[rows].argmax(1)]
+            assert np.mean([a == b for a, b in zip(found, wanted, strict=True)]) > 0.7
+
+
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
+def test_jointrain_predicts_classes_in_their_order(methods, make, kinds):
+    task, truth = make(kinds=kinds, missing=True)
+    predictions = methods.METHODS["jointrain"].fit(task)
+    for kind in {*kinds} - {"regression", "count"}:
+        probabilities, classes = predictions[kind]
+        rows = truth[kind].is_not_null().to_numpy()
+        found = [classes[index] for index in probabilities[rows].argmax(1)]
+        assert np.mean(np.array(found) == np.array(truth[kind].drop_nulls().to_list())) > 0.7
+
+
+def test_ridge_is_scikit_learns(methods, make):
+    task, _ = make(kinds=("regression", "count"), missing=True)
+    train, test = task.linear
+    known = task.targets["count"].is_not_null().to_numpy()
+    expected = RidgeCV().fit(train[known], task.targets["count"].drop_nulls().to_numpy())
+    np.testing.assert_allclose(methods.ridge(task)["count"], expected.predict(test))
+
+
+def test_linear_inputs_are_medians_indicators_and_columns_of_categories(make):
+    task, _ = make()
+    train, test = task.linear
+    # x, gaps, whether it was missing; a, b and missing
+    assert train.shape[1] == test.shape[1] == 6
+    gaps = task.features["gaps"].to_numpy()
+    filled = np.where(np.isnan(gaps), np.nanmedian(gaps), gaps)[:, None]
+    np.testing.assert_allclose(train[:, 1:2], StandardScaler().fit_transform(filled))
+    assert {*train[:, 3:].ravel()} == {0.0, 1.0}
+
+
+def test_forests_get_gaps_and_numbered_categories(make):
+    task, _ = make()
+    train, _ = task.trees
+    assert train.shape[1] == 3
+    assert np.isnan(train[:, 1]).sum() == task.features["gaps"].null_count()
+    assert {*train[:, 2]} == {0.0, 1.0, 2.0}
+
+
+def test_a_category_that_training_did_not_have_is_taken(methods, make):
+    task, _ = make(kinds=("regression", "binary"))
+    changed = task.test.with_columns(pl.lit("new").alias("text"))
+    other = methods.Task(task.table, task.features, task.targets, changed)
+    for name in ("ridge", "extra trees", "LightGBM", "CatBoost"):
+        assert np.isfinite(methods.METHODS[name].fit(other)["regression"]).all()
+
+
+def test_a_joint_forest_does_not_hang_on_units(methods, make):
+    task, _ = make(kinds=("regression", "count"))
+    scaled = task.targets.with_columns(pl.col("regression") * 2.0**20)
+    other = methods.Task(task.table, task.features, scaled, task.test)
+    fit = methods.joint_forest("ExtraTrees")
+    np.testing.assert_allclose(fit(other)["count"], fit(task)["count"])
+
+
+def test_a_target_of_one_class_in_training_is_that_class(methods, make):
+    task, _ = make(kinds=("binary", "regression"))
+    constant = task.targets.with_columns(pl.lit("no").alias("binary"))
+    other = methods.Task(task.table, task.features, constant, task.test)
+    probabilities, classes = methods.ridge(other)["binary"]
+    assert classes == ["no"]
+    assert (probabilities == 1).all()
+
+
+def test_methods_say_why_they_do_not_apply(methods, make):
+    gaps = make(kinds=("regression", "count"), missing=True)[0].table
+    mixed = make()[0].table
+    assert methods.METHODS["PLS"].why_not(gaps) == "labels are missing"
+    assert methods.METHODS["extra trees joint"].why_not(mixed) == "targets are mixed"
+    assert methods.METHODS["stacked targets"].why_not(gaps) is None
+
+
+@pytest.mark.integration  # ten chains of forests
+def test_chains_predict(methods, make):
+    task, truth = make(rows=60, kinds=("regression", "count"))
+    predictions = methods.chains(task)
+    assert np.corrcoef(predictions["count"], truth["count"])[0, 1] > 0.8
