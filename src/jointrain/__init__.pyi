@@ -105,6 +105,9 @@ from .training import (
     Callback as Callback,
 )
 from .training import (
+    Checkpoints as Checkpoints,
+)
+from .training import (
     ConsoleLogger as ConsoleLogger,
 )
 from .training import (

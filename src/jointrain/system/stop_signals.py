@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -68,3 +69,63 @@ def _in_import(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+class StopRequests:
+    """Takes note of signals that ask a run to save what it has, until the run can answer them.
+
+    Within its context Ctrl-C, SIGTERM and SIGUSR1 are noted. When they are answered, Ctrl-C and
+    SIGTERM do what they did before; SIGUSR1, by which Slurm announces the end of a job, ends
+    nothing by itself. A second Ctrl-C or SIGTERM does not wait. In another thread than the main
+    one nothing is noted, as Python allows no handlers there.
+    """
+
+    def __init__(self) -> None:
+        self.pending: list[int] = []
+        self._before: dict[int, Any] = {}
+        self._process = os.getpid()
+
+    def __enter__(self) -> StopRequests:
+        """Take note from now on."""
+        if threading.current_thread() is threading.main_thread():
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if hasattr(signal, "SIGUSR1"):  # Windows has none
+                numbers.append(signal.SIGUSR1)
+            for number in numbers:
+                before = signal.getsignal(number)
+                # what is ignored, or handled by another language, stays so
+                if before not in (None, signal.SIG_IGN):
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let signals do what they did before, those that were not answered at once."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self.answer()
+
+    def answer(self) -> None:
+        """Let the signals that were noted do what they did before."""
+        pending, self.pending = self.pending, []
+        for number in dict.fromkeys(pending):
+            self._deliver(number, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            # a worker that was forked: a Ctrl-C is its parent's to answer
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        if number in self.pending and number in (signal.SIGINT, signal.SIGTERM):
+            self._deliver(number, frame)
+            return
+        self.pending.append(number)
+
+    def _deliver(self, number: int, frame: FrameType | None) -> None:
+        before = self._before[number]
+        if callable(before):
+            before(number, frame)
+        elif number == signal.SIGTERM:
+            signal.signal(number, before)
+            os.kill(os.getpid(), number)

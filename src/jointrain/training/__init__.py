@@ -25,6 +25,7 @@ from jointrain.training.callbacks import (
     MLflowLogger,
     TensorBoardLogger,
 )
+from jointrain.training.checkpoints import Checkpoints
 from jointrain.training.merging import Merge, MergeChoice
 from jointrain.training.pretraining import Contrastive, Denoising, MaskedFeatures, pretrain
 from jointrain.training.sampling import (
@@ -37,6 +38,7 @@ from jointrain.training.sampling import (
     RunProgress,
     Schedule,
     Separate,
+    Turns,
 )
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Batch",
     "CSVLogger",
     "Callback",
+    "Checkpoints",
     "ConsoleLogger",
     "Contrastive",
     "CrossFittedWeights",
@@ -75,6 +78,7 @@ __all__ = [
     "TensorBoardLogger",
     "Trainer",
     "TrainingSettings",
+    "Turns",
     "checked_auxiliary",
     "compute_losses",
     "fit_one_by_one",

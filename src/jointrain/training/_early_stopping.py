@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,14 @@ class BestScore:
             return True
         self.epochs_since += 1
         return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the score and the epochs since."""
+        return {"value": self.value, "epochs_since": self.epochs_since}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set them to what `state_dict` gave."""
+        self.value, self.epochs_since = state["value"], state["epochs_since"]
 
 
 class BestWeights(BestScore):
@@ -59,6 +68,17 @@ class BestWeights(BestScore):
         """Put back the best weights, if any was offered."""
         if self.value < math.inf:
             self._module.load_state_dict(self.copy)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights too; not copies."""
+        return {**super().state_dict(), "copy": dict(self.copy)}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set score and weights to what `state_dict` gave."""
+        super().load_state_dict(state)
+        for name, value in self.copy.items():
+            value.copy_(state["copy"][name])
 
 
 class ConvergedTasks:
@@ -103,6 +123,22 @@ class ConvergedTasks:
         """Put a task's own parameters and buffers back to where its loss was lowest."""
         for tensor, copy in zip(self._own[task], self._best[task][1], strict=True):
             tensor.copy_(copy)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the lowest losses with their tensors, and which tasks have converged."""
+        return {
+            "best": {name: [loss, list(copies)] for name, (loss, copies) in self._best.items()},
+            "epochs_since": dict(self._epochs_since),
+            "names": list(self.names),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set them to what `state_dict` gave."""
+        for name, (loss, stored) in state["best"].items():
+            pairs = zip(self._own[name], stored, strict=True)
+            self._best[name] = loss, [value.to(own.device) for own, value in pairs]
+        self._epochs_since = dict(state["epochs_since"])
+        self.names = list(state["names"])
 
 
 def own_tensors(network: Network, tasks: Iterable[str]) -> dict[str, list[Tensor]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +43,30 @@ class EpochLosses:
         self._seen, self._present = [], []
         check_finite(means, step)
         return {name: means[name] for name in tasks if name in means}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the losses so far."""
+        present: dict[tuple[str, ...], tuple[list[int], list[Tensor]]] = {}
+        for index, tasks, there in self._present:
+            indices, rows = present.setdefault(tasks, ([], []))
+            indices.append(index)
+            rows.append(there)
+        return {
+            "seen": packed(self._seen),
+            "present": [
+                [list(tasks), torch.tensor(indices), torch.stack(rows)]
+                for tasks, (indices, rows) in present.items()
+            ],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Set the losses to what `state_dict` gave, on a device."""
+        self._seen = unpacked(state["seen"], device)
+        self._present = [
+            (index, tuple(tasks), there)
+            for tasks, indices, rows in state["present"]
+            for index, there in zip(indices.tolist(), rows.unbind(), strict=True)
+        ]
 
     def _means(self) -> dict[str, float]:
         if not self._present:
@@ -91,3 +116,42 @@ def check_finite(means: Mapping[str, float], step: int) -> None:
                 f"the loss of task {name!r} is not finite by step {step}; lower the "
                 f"learning rate, clip the gradient or check its targets"
             )
+
+
+def packed(steps: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Return the losses of steps as few tensors: of the same tasks one of [s, t], or t of [s].
+
+    Args:
+        steps: Scalars by task, or vectors.
+    """
+    kinds: dict[tuple[bool, tuple[str, ...]], list[Mapping[str, Tensor]]] = {}
+    order = []
+    for losses in steps:
+        kind = isinstance(losses, TaskLosses), tuple(losses)
+        kinds.setdefault(kind, []).append(losses)
+        order.append(kind)
+    code = {kind: number for number, kind in enumerate(kinds)}
+    stored: list[list[Any]] = []
+    for (together, names), found in kinds.items():
+        vectors = [losses.together for losses in found if isinstance(losses, TaskLosses)]
+        values = [torch.stack(vectors)] if together else [
+            torch.stack([losses[name] for losses in found]) for name in names
+        ]  # fmt: skip
+        stored.append([together, list(names), values])
+    return {
+        "kinds": stored,
+        "order": torch.tensor([code[kind] for kind in order], dtype=torch.int32),
+    }
+
+
+def unpacked(state: Mapping[str, Any], device: torch.device) -> list[Mapping[str, Tensor]]:
+    """Return the losses of steps that `packed` was given, on a device."""
+    steps: list[Iterator[Mapping[str, Tensor]]] = []
+    for together, names, values in state["kinds"]:
+        columns = [value.to(device).unbind() for value in values]
+        if together:
+            steps.append(iter([TaskLosses(names, vector) for vector in columns[0]]))
+        else:
+            rows = zip(*columns, strict=True)
+            steps.append(iter([dict(zip(names, row, strict=True)) for row in rows]))
+    return [next(steps[code]) for code in state["order"].tolist()]

@@ -132,6 +132,7 @@ class Releases:
     def __init__(self, groups: Sequence[Sequence[nn.Parameter]], every: int) -> None:
         self.groups = [list(group) for group in groups]
         self.every = every
+        self.released = 0
 
     def with_frozen(self, network: nn.Module) -> list[nn.Parameter]:
         """Return the network's trained parameters, with those that wait for their release."""
@@ -142,6 +143,15 @@ class Releases:
         """Release the next group if it is due after so many epochs; return whether it was."""
         if not self.groups or epochs % self.every:
             return False
+        self._release()
+        return True
+
+    def release_first(self, groups: int) -> None:
+        """Release as many groups as were in a run that goes on here."""
+        for _ in range(groups):
+            self._release()
+
+    def _release(self) -> None:
         for parameter in self.groups.pop(0):
             parameter.requires_grad_(True)
-        return True
+        self.released += 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -114,6 +115,15 @@ class OptimizerList:
         """Let all optimisers make their step."""
         for optimizer in self.all:
             optimizer.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Return the state of each optimiser."""
+        return [optimizer.state_dict() for optimizer in self.all]
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Set each optimiser to what `state_dict` gave."""
+        for optimizer, state in zip(self.all, states, strict=True):
+            optimizer.load_state_dict(dict(state))
 
     def scale_learning_rate(self, factor: float) -> None:
         """Set every learning rate to `factor` times its value at the start."""

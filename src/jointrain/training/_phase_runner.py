@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,10 @@ from jointrain.networks import Network
 from jointrain.training._freezing import Releases, frozen, stages
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._phases import Phase, Phases
-from jointrain.training._session import OnEpochEnd, OnStepEnd
+from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings
 from jointrain.training._task_session import ComputeLosses, TaskSession
+from jointrain.training.checkpoints import Stretches
 from jointrain.training.pretraining import Objective, run_pretraining
 from jointrain.training.sampling import TaskSets
 
@@ -28,11 +30,11 @@ class PhaseRunner:
     Args:
         whole: The session that the phases are parts of: its network, data and history.
         run: Runs a session.
+        stretches: Which phases of a resumed run are over.
         train_step: Makes a step on batches.
         auxiliary: Names of tasks that count in no score.
         seed: Seed of phases that pretrain.
         unlabelled: More inputs for phases that pretrain.
-        on_step_end, on_epoch_end: Called in phases that pretrain.
 
     Attributes:
         own_networks: Networks of their own by task; filled as phases make some.
@@ -42,30 +44,30 @@ class PhaseRunner:
     def __init__(
         self,
         whole: TaskSession,
-        run: Callable[[TaskSession], None],
+        run: Callable[[Session[Any]], None],
+        stretches: Stretches,
         train_step: ComputeLosses,
         *,
         own_networks: dict[str, Network],
         auxiliary: Collection[str],
         seed: int,
         unlabelled: Tensor | None,
-        on_step_end: OnStepEnd,
-        on_epoch_end: OnEpochEnd,
     ) -> None:
         self.whole = whole
         self.own_networks = own_networks
         self.trained: set[str] = set()
         self._run_session = run
+        self._stretches = stretches
         self._train_step = train_step
         self._auxiliary = auxiliary
         self._seed = seed
         self._unlabelled = unlabelled
-        self._on_step_end = on_step_end
-        self._on_epoch_end = on_epoch_end
 
     def run(self, phases: Phases) -> None:
-        """Run all phases."""
+        """Run all phases, or those that are left."""
         for phase in phases.phases:
+            if self.whole.stopped:
+                return
             if phase.pretraining is not None:
                 self._pretrain(phase, phase.pretraining)
             else:
@@ -79,9 +81,10 @@ class PhaseRunner:
             self._run_on(phase, whole.network, tasks, phase.name)
             return
         for task in tasks:
-            self._run_on(
-                phase, self._network_to_tune(phase, task), (task,), f"{phase.name}: {task}"
-            )
+            if self.whole.stopped:
+                return
+            network = self._network_to_tune(phase, task)
+            self._run_on(phase, network, (task,), f"{phase.name}: {task}")
 
     def _network_to_tune(self, phase: Phase, task: str) -> Network:
         """Return the task's own network; the common one if the phase moves nothing shared."""
@@ -94,6 +97,10 @@ class PhaseRunner:
 
     def _run_on(self, phase: Phase, network: Network, tasks: tuple[str, ...], label: str) -> None:
         whole = self.whole
+        if self._stretches.passed(label):
+            self.trained.update(tasks)
+            return
+        self._stretches.begin(label)
         with ExitStack() as held:
             held.enter_context(frozen(phase.frozen_parameters(network)))
             settings = self._settings(phase)
@@ -140,6 +147,9 @@ class PhaseRunner:
         """Train a part of the network on inputs alone."""
         whole = self.whole
         assert whole.training is not None
+        if self._stretches.passed(phase.name):
+            return
+        self._stretches.begin(phase.name)
         inputs = self._inputs(whole.training, phase)
         if self._unlabelled is not None:
             inputs.append(self._unlabelled.to(inputs[0].device, inputs[0].dtype))
@@ -160,8 +170,7 @@ class PhaseRunner:
                 seed=self._seed,
                 history=whole.history,
                 phase=phase.name,
-                on_step_end=self._on_step_end,
-                on_epoch_end=self._on_epoch_end,
+                run=self._run_session,
             )
 
     def _inputs(self, sets: TaskSets, phase: Phase) -> list[Tensor]:

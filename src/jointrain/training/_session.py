@@ -19,6 +19,8 @@ Drawn = TypeVar("Drawn")
 
 OnStepEnd = Callable[[int, Mapping[str, Tensor]], Any]
 OnEpochEnd = Callable[[EpochRecord], Any]
+Between = Callable[[], Any]
+State = Mapping[str, Any]
 
 
 class Session(ABC, Generic[Drawn]):
@@ -38,6 +40,8 @@ class Session(ABC, Generic[Drawn]):
         steps: Number of all steps; known when it runs.
         epoch_steps: Number of steps of an epoch.
         step: Number of steps made.
+        open: Whether the epoch has steps that no record tells of yet.
+        stopped: Whether it is to end with the step at hand; set by `Trainer.stop`.
         best: The best weights so far, their score and the epochs since; None until it runs.
     """
 
@@ -62,10 +66,16 @@ class Session(ABC, Generic[Drawn]):
         self.steps = 0
         self.epoch_steps = 1
         self.step = 0
+        self.stopped = False
+        self.open = False
 
     @abstractmethod
-    def start(self) -> None:
-        """Make ready for the first step: lengths, order of tasks, weights to keep."""
+    def start(self, state: State | None) -> None:
+        """Make ready for the first step: lengths, order of tasks, weights to keep.
+
+        Args:
+            state: What `state_dict` gave, to go on after that step; None to begin.
+        """
 
     @abstractmethod
     def draw(self) -> Drawn | None:
@@ -97,18 +107,39 @@ class Session(ABC, Generic[Drawn]):
         patience = self.settings.patience
         return patience is not None and self.best.epochs_since >= patience
 
-    def run(self, on_step_end: OnStepEnd, on_epoch_end: OnEpochEnd) -> None:
+    def run(
+        self,
+        on_step_end: OnStepEnd,
+        on_epoch_end: OnEpochEnd,
+        *,
+        between: Between | None = None,
+        state: State | None = None,
+    ) -> None:
         """Make all steps, and restore the best weights.
 
         Args:
             on_step_end: Called with the number of the step, from 1 and over earlier sessions, and
                 its losses.
             on_epoch_end: Called with the record of each epoch.
+            between: Called before each step, where `state_dict` tells all that there is.
+            state: What `state_dict` gave, to go on after that step.
         """
-        self.start()
+        self.start(state)
         warm_up, decay = self.settings.warm_up, self.settings.decay
         self.begin_epoch()
-        while self.step < self.steps:
+        while True:
+            if self.open and self.epoch_is_over:
+                self.open = False
+                record = self.end_epoch()
+                self.history.append(record)
+                on_epoch_end(record)
+                self.begin_epoch()
+                if self.stopped or self.stops:
+                    break
+            if self.step >= self.steps:
+                break
+            if between is not None:
+                between()
             try:
                 drawn = self.draw()
             except StopIteration:
@@ -119,17 +150,41 @@ class Session(ABC, Generic[Drawn]):
                     self.optimizers.scale_learning_rate(factor)
                 losses = self.make_step(drawn)
                 self.see(losses, drawn)
-                on_step_end(self.first_step + self.step + 1, losses)
             self.step += 1
-            if self.step % self.epoch_steps == 0 or self.step == self.steps:
-                record = self.end_epoch()
-                self.history.append(record)
-                on_epoch_end(record)
-                self.begin_epoch()
-                if self.stops:
-                    break
+            self.open = True
+            if drawn is not None:
+                on_step_end(self.first_step + self.step, losses)
         self.best.restore()
         self.module.eval()
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether the step that was made is the last one of an epoch."""
+        over = self.step % self.epoch_steps == 0 or self.step == self.steps
+        return over or self.stopped
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the steps to come depend on, but weights, history and random numbers.
+
+        Tensors in it are those of the session, not copies.
+        """
+        return {
+            "step": self.step,
+            "open": self.open,
+            "first_step": self.first_step,
+            "best": self.best.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Set the state of a session that has been started to what `state_dict` gave."""
+        self.step, self.open = state["step"], state["open"]
+        # history has records of this session by now
+        self.first_step = state["first_step"]
+        self.best.load_state_dict(state["best"])
+        self.optimizers.load_state_dict(state["optimizers"])
+        self.generator.set_state(state["generator"])
 
     def clip_gradient(self) -> None:
         """Shorten the gradient to the settings' largest norm."""

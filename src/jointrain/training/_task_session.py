@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,14 +13,14 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._early_stopping import BestWeights, ConvergedTasks, relative_score
-from jointrain.training._epoch_losses import EpochLosses
+from jointrain.training._epoch_losses import EpochLosses, packed, unpacked
 from jointrain.training._freezing import Releases, keep_running_statistics
 from jointrain.training._losses import compute_losses, of_labelled_tasks, validation_losses
 from jointrain.training._optimizer import Optimizers
-from jointrain.training._session import Session
+from jointrain.training._session import Session, State
 from jointrain.training._settings import TrainingSettings
 from jointrain.training.callbacks import EpochRecord
-from jointrain.training.sampling import Batch, RunProgress, Schedule, TaskSets
+from jointrain.training.sampling import Batch, RunProgress, Schedule, TaskSets, Turns
 
 ComputeLosses = Callable[[Sequence[Batch]], Mapping[str, Tensor]]
 
@@ -122,7 +123,7 @@ class TaskSession(Session[list[Batch]]):
             count = settings.steps
             self.steps = settings.epochs * self.epoch_steps if count is None else count
 
-    def start(self) -> None:
+    def start(self, state: State | None) -> None:
         """Begin the order of tasks, and keep the weights if they are worth it."""
         assert self.schedule is not None
         assert self.training is not None
@@ -133,8 +134,62 @@ class TaskSession(Session[list[Batch]]):
         self.best = BestWeights(self.network, self.validates)
         if self.settings.task_patience is not None:
             self.converged = ConvergedTasks(self.network, self.trained, self.settings.task_patience)
-        if self.trained_before and self.validates:
+        if state is not None:
+            self.load_state_dict(state)
+        elif self.trained_before and self.validates:
             self.best.offer(self._score(self._validate()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the steps to come depend on, but weights, history and random numbers.
+
+        Raises:
+            InvalidInputError: The schedule's steps have no place that can be saved.
+        """
+        assert self.training is not None
+        assert self.progress is not None
+        losses = self.progress.losses
+        return {
+            **super().state_dict(),
+            "turns": self._resumable_turns().state_dict(),
+            "progress": None if losses is None else packed(losses),
+            "training": self.training.state_dict(),
+            "held_out": self.held_out.state_dict(),
+            "losses": self.losses.state_dict(),
+            "weights": dict(self.weights),
+            "left_out": sorted(self.left_out),
+            "converged": None if self.converged is None else self.converged.state_dict(),
+            "epochs_done": self.epochs_done,
+            "released": 0 if self.releases is None else self.releases.released,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Set the state of a session that has been started to what `state_dict` gave."""
+        assert self.training is not None
+        assert self.progress is not None
+        device = self.parameters[0].device
+        if self.releases is not None:
+            self.releases.release_first(state["released"])
+            self.optimizers.notice_frozen()
+        self.training.load_state_dict(state["training"])
+        self.held_out.load_state_dict(state["held_out"])
+        super().load_state_dict(state)
+        self._resumable_turns().load_state_dict(state["turns"])
+        if state["progress"] is not None:
+            self.progress.losses = unpacked(state["progress"], device)
+        self.losses.load_state_dict(state["losses"], device)
+        self.weights.update(state["weights"])
+        self.left_out = set(state["left_out"])
+        if self.converged is not None:
+            self.converged.load_state_dict(state["converged"])
+        self.epochs_done = state["epochs_done"]
+
+    def _resumable_turns(self) -> Turns:
+        if isinstance(self.turns, Turns):
+            return self.turns
+        raise InvalidInputError(
+            f"the steps of {type(self.schedule).__name__} can't be saved in the midst of a run; "
+            f"let its `steps` return jointrain.training.Turns"
+        )
 
     def begin_epoch(self) -> None:
         """Put the network into training mode, but for frozen statistics in phases."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +15,8 @@ from torch import Tensor
 from jointrain.balancing import BalancedStep, Balancer, Needs
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
+from jointrain.system.own_code import path_of
+from jointrain.system.stop_signals import StopRequests
 from jointrain.task import Task
 from jointrain.training._device import resolve_device, seeded
 from jointrain.training._fitted_network import FittedNetwork
@@ -20,6 +24,7 @@ from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
+from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings
 from jointrain.training._task_session import NO_SETS, TaskSession
 from jointrain.training._trainer_checks import (
@@ -29,6 +34,17 @@ from jointrain.training._trainer_checks import (
     refuse_several_processes,
 )
 from jointrain.training.callbacks import Callback, EpochRecord
+from jointrain.training.checkpoints import (
+    CheckpointFolder,
+    Checkpoints,
+    Stretches,
+    check_same_run,
+    from_bytes,
+    history_from_plain,
+    history_to_plain,
+    run_description,
+    to_bytes,
+)
 from jointrain.training.merging import Merge, MergeChoice, MergeRunner, OpenData, apart_phase
 from jointrain.training.sampling import (
     Batch,
@@ -63,6 +79,9 @@ class Trainer:
         seed: Seed of batches, task order and dropout; default 0.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or a `torch.device`.
         callbacks: Hooks, called in this order.
+        checkpoints: Where and how often to save all that a run needs to go on; see `Checkpoints`
+            and ``fit(resume=True)``. With it, Ctrl-C, SIGTERM and SIGUSR1 save before they do what
+            they do. Default: none are written.
         **options: Fields of `TrainingSettings`: ``optimizer``, ``batch_size``, ``epochs``,
             ``patience``, ...
 
@@ -89,6 +108,7 @@ class Trainer:
         seed: int = 0,
         device: str | torch.device = "auto",
         callbacks: Sequence[Callback] = (),
+        checkpoints: Checkpoints | None = None,
         **options: Any,
     ) -> None:
         refuse_several_processes()
@@ -123,6 +143,7 @@ class Trainer:
                 balancer.bind(tuple(self.tasks))
         self.seed = seed
         self.callbacks = tuple(callbacks)
+        self.checkpoints = checkpoints
         self.own_networks: dict[str, Network] = {}
         self.merged: MergeChoice | None = None
         optimizers = Optimizers(network, self.settings.optimizer, self.settings.optimizer_layout)
@@ -137,6 +158,13 @@ class Trainer:
             generator=torch.Generator(),
             history=[],
         )
+        self._whole = self.session
+        self._stretches: Stretches | None = None
+        self._folder: CheckpointFolder | None = None
+        self._requests = StopRequests()
+        self._running: Session[Any] | None = None
+        self._loaded: Mapping[str, Any] | None = None
+        self._initial: Mapping[str, Tensor] | None = None
 
     @property
     def network(self) -> Network:
@@ -170,8 +198,13 @@ class Trainer:
         validation: Data | None = None,
         *,
         unlabelled: Tensor | None = None,
+        resume: bool = False,
+        restart: bool = False,
     ) -> list[EpochRecord]:
         """Train, and restore the best weights if there is validation data.
+
+        A second `fit` trains on: weights, optimisers and balancer are as the first one left them,
+        epochs are counted anew.
 
         Args:
             train: One data set with the targets of all tasks (missing labels allowed), a data set
@@ -180,6 +213,12 @@ class Trainer:
             validation: Likewise; a task without validation labels is left out of the score, and an
                 auxiliary task may be left out of the data.
             unlabelled: More inputs for phases that pretrain, [n, d].
+            resume: Go on where the newest whole checkpoint was written, or where the state of
+                `load_state_dict` was taken, on the same data: the run ends with the same bits as
+                one that was never stopped. Where there is no checkpoint yet, begin. A run that is
+                through is read and not trained again.
+            restart: Begin anew, from the weights that the network had before the first `fit`, with
+                new optimisers and the balancer set back; checkpoints are removed.
 
         Returns:
             A record for each epoch, also kept as `history`.
@@ -187,7 +226,9 @@ class Trainer:
         Raises:
             InvalidInputError: A task has no data or no label, its target or its head's output do
                 not fit it, a loss or a weight is not finite, there is `patience` or
-                `task_patience` without validation data, or this is one of several processes.
+                `task_patience` without validation data, this is one of several processes; there
+                are checkpoints, and neither `resume` nor `restart` is asked for; or those that are
+                there are of another run.
         """
         pretrains = isinstance(self.schedule, Phases) and self.schedule.pretrains
         if unlabelled is not None and not pretrains:
@@ -195,14 +236,73 @@ class Trainer:
                 "`unlabelled` rows serve phases that pretrain; leave them out, or add such a phase"
             )
         refuse_several_processes()
-        session = self.begin(train, validation)
-        with seeded(self.seed, self.device):
-            try:
-                self._fit(session, unlabelled, lambda: self._open(train, validation))
-            finally:
-                self.session = session
-                session.close()
+        if resume and restart:
+            raise InvalidInputError("`resume` goes on and `restart` begins anew; give one of them")
+        if self._initial is None:
+            self._initial = {name: v.to("cpu", copy=True) for name, v in self._weights_now()}
+        with self._checkpointing():
+            state = self._state_to_resume(resume=resume, restart=restart)
+            if restart:
+                self._set_back()
+            session = self.begin(train, validation)
+            with seeded(self.seed, self.device):
+                try:
+                    self._fit(session, unlabelled, lambda: self._open(train, validation), state)
+                finally:
+                    self.session = session
+                    session.close()
         return self.history
+
+    def _weights_now(self) -> Iterable[tuple[str, Tensor]]:
+        return self.network.state_dict().items()
+
+    @contextmanager
+    def _checkpointing(self) -> Iterator[None]:
+        """Hold the folder of the checkpoints, and take note of signals meanwhile."""
+        if self.checkpoints is None:
+            yield
+            return
+        self._folder, self._requests = CheckpointFolder(self.checkpoints), StopRequests()
+        try:
+            with self._requests:
+                yield
+        finally:
+            self._folder.close()
+            self._folder = None
+
+    def _state_to_resume(self, *, resume: bool, restart: bool) -> Mapping[str, Any] | None:
+        """Return the state that a run goes on from; None to begin."""
+        loaded, self._loaded = self._loaded, None
+        if self._folder is None:
+            if resume and loaded is None:
+                raise InvalidInputError(
+                    "there is nothing to resume: give the trainer checkpoints=Checkpoints(folder), "
+                    "or a state by load_state_dict()"
+                )
+            return loaded if resume else None
+        if restart:
+            self._folder.clear()
+        elif resume:
+            state: Mapping[str, Any] | None = self._folder.newest()
+            return loaded if state is None else state
+        elif self._folder.files():
+            raise InvalidInputError(
+                f"{self._folder.path} has checkpoints; go on by fit(resume=True), or begin anew, "
+                f"without them, by fit(restart=True)"
+            )
+        return None
+
+    def _set_back(self) -> None:
+        """Set weights, optimisers and balancer back to before the first `fit`."""
+        assert self._initial is not None
+        self.network.load_state_dict(self._initial)
+        self.session.optimizers = self._new_optimizers()
+        self.__dict__.pop("_balancer_optimizer", None)
+        if self.balancer is not None:
+            self.balancer.reset()
+
+    def _new_optimizers(self) -> Optimizers:
+        return Optimizers(self.network, self.settings.optimizer, self.settings.optimizer_layout)
 
     def begin(self, train: Data, validation: Data | None) -> TaskSession:
         """Check and open the data, forget earlier epochs, and return the session of the whole run.
@@ -219,7 +319,7 @@ class Trainer:
         self._check_held_out(checks, validation is not None)
         check_outputs(self.network, sets.first(), self.tasks)
         self.own_networks, self.merged = {}, None
-        self.session = TaskSession(
+        self.session = self._whole = TaskSession(
             self.network,
             self.tasks,
             self.settings,
@@ -249,34 +349,55 @@ class Trainer:
             return generator, sets, NO_SETS
         return generator, sets, self._sets(validation, "validation", generator=generator)
 
-    def _fit(self, session: TaskSession, unlabelled: Tensor | None, open_data: OpenData) -> None:
-        session.measure_initial()
+    def _fit(
+        self,
+        session: TaskSession,
+        unlabelled: Tensor | None,
+        open_data: OpenData,
+        state: Mapping[str, Any] | None,
+    ) -> None:
+        stretches = self._stretches = Stretches(
+            self.device, None if state is None else state["stretch"]
+        )
+        if state is None:
+            session.measure_initial()
+        else:
+            check_same_run(state["run"], self._description(), finished=state["stretch"] is None)
+            self._load(state)
+            if state["stretch"] is None:
+                self._stretches = None
+                return
         for callback in self.callbacks:
             callback.on_fit_start(self)
         if isinstance(self.schedule, Phases):
             PhaseRunner(
                 session,
                 self._run,
+                stretches,
                 self.training_step,
                 own_networks=self.own_networks,
                 auxiliary=self.auxiliary,
                 seed=self.seed,
                 unlabelled=unlabelled,
-                on_step_end=self._on_step_end,
-                on_epoch_end=self._on_epoch_end,
             ).run(self.schedule)
             session.network.eval()
         elif isinstance(self.schedule, Merge):
             self.merged = self._merge_runner(session, open_data).run(self.schedule)
         else:
+            stretches.begin("")
             self._run(session)
+        self._stretches = None
         for callback in self.callbacks:
             callback.on_fit_end(self)
+        if self._folder is not None:
+            self._folder.write(self._steps_made(), self._state())
 
     def _merge_runner(self, session: TaskSession, open_data: OpenData) -> MergeRunner:
+        assert self._stretches is not None
         return MergeRunner(
             session,
             self._run,
+            self._stretches,
             self.training_step,
             open_data=open_data,
             auxiliary=self.auxiliary,
@@ -322,6 +443,7 @@ class Trainer:
         with seeded(self.seed, self.device):
             try:
                 session.measure_initial()
+                self._stretches = Stretches(self.device)
                 self.merged = self._merge_runner(
                     session, lambda: self._open(train, validation)
                 ).join(
@@ -329,17 +451,67 @@ class Trainer:
                     ((name, one.network) for name, one in zip(self.tasks, apart, strict=True)),
                 )
             finally:
+                self._stretches = None
                 self.session = session
                 session.close()
 
-    def _run(self, session: TaskSession) -> None:
+    def _run(self, session: Session[Any]) -> None:
         """Run a session as the one that is trained at the moment."""
-        whole, self.session = self.session, session
+        assert self._stretches is not None
+        whole = self.session
+        self._running = session
+        if isinstance(session, TaskSession):
+            self.session = session
+        between = None if self._folder is None else self._checkpoint_if_due
         try:
-            session.run(self._on_step_end, self._on_epoch_end)
-            session.check_weights()
+            session.run(
+                self._on_step_end,
+                self._on_epoch_end,
+                between=between,
+                state=self._stretches.take(
+                    session.network if isinstance(session, TaskSession) else None
+                ),
+            )
+            if isinstance(session, TaskSession):
+                session.check_weights()
         finally:
             self.session = whole
+            self._running = None
+
+    def stop(self) -> None:
+        """End the training with the step at hand, as if it had been the last one.
+
+        For callbacks. The epoch ends there, too, and the best weights are restored. Later phases
+        are left out; with `Merge`, tasks that had no turn yet stay as they were.
+        """
+        self._whole.stopped = True
+        if self._running is not None:
+            self._running.stopped = True
+
+    # --- state -------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of all that the trainer needs to go on, for `load_state_dict`.
+
+        During a `fit`, in a callback, it holds the place in the run; before, after, and in a loop
+        of one's own what has been trained: weights, optimisers, balancer and history.
+
+        Raises:
+            InvalidInputError: Something in it can't be stored, such as a state of a callback that
+                is no plain value.
+        """
+        state: dict[str, Any] = from_bytes(to_bytes(self._state()))
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the trainer to what `state_dict` gave; ``fit(resume=True)`` then goes on from there.
+
+        Raises:
+            InvalidInputError: The state is of another run.
+        """
+        check_same_run(state["run"], self._description(), finished=False)
+        self._load(state)
+        self._loaded = state if state["stretch"] is not None else None
 
     def _on_step_end(self, step: int, losses: Mapping[str, Tensor]) -> None:
         for callback in self.callbacks:
@@ -494,6 +666,83 @@ class Trainer:
                 raise InvalidInputError(
                     f"the balancer learns from held-out losses; give task {name!r} validation data"
                 )
+
+    def _description(self) -> dict[str, Any]:
+        return run_description(
+            self._whole.network,
+            tuple(self.tasks.values()),
+            settings=self.settings,
+            schedule=self.schedule,
+            balancer=self.balancer,
+            auxiliary=self.auxiliary,
+            weights=self.weights,
+            seed=self.seed,
+            training=self._whole.training,
+        )
+
+    def _steps_made(self) -> int:
+        """Return the number of steps of the run so far."""
+        if self._running is not None:
+            return self._running.first_step + self._running.step
+        return self.history[-1].step if self.history else 0
+
+    def _checkpoint_if_due(self) -> None:
+        """Write a checkpoint if it is time, or if a signal asks for it; then answer the signal."""
+        assert self._folder is not None
+        step = self._steps_made()
+        if self._requests.pending:
+            self._folder.write(step, self._state())
+            self._requests.answer()
+        elif self._folder.due(step):
+            self._folder.write(step, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """Return all that the trainer needs to go on; tensors are its own."""
+        whole, running = self._whole, self._running
+        stretch = None
+        if running is not None and self._stretches is not None:
+            known = [whole.network, *self.own_networks.values()]
+            apart = None
+            if isinstance(running, TaskSession) and running.network not in known:
+                apart = running.network
+            stretch = self._stretches.state_dict(running.state_dict(), apart)
+        learned, merged = self._balancer_optimizer, self.merged
+        return {
+            "run": self._description(),
+            "network": whole.network.state_dict(),
+            "own_networks": {name: one.state_dict() for name, one in self.own_networks.items()},
+            "optimizers": whole.optimizers.state_dict() if stretch is None else None,
+            "balancer": None if self.balancer is None else self.balancer.state_dict(),
+            "balancer_optimizer": None if learned is None else learned.state_dict(),
+            "history": history_to_plain(whole.history),
+            "initial": whole.initial,
+            "merged": None if merged is None else asdict(merged),
+            "callbacks": [[path_of(one), one.state_dict()] for one in self.callbacks],
+            "stretch": stretch,
+        }
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        """Set all but the session of the stretch at hand, which sets itself as it starts."""
+        whole = self._whole
+        whole.network.load_state_dict(state["network"])
+        for name, weights in state["own_networks"].items():
+            self.own_networks[name] = copy.deepcopy(whole.network)
+            self.own_networks[name].load_state_dict(weights)
+        if state["optimizers"] is not None:
+            whole.optimizers.load_state_dict(state["optimizers"])
+        if self.balancer is not None:
+            self.balancer.load_state_dict(dict(state["balancer"]))
+        if self._balancer_optimizer is not None:
+            self._balancer_optimizer.load_state_dict(dict(state["balancer_optimizer"]))
+        whole.history[:] = history_from_plain(state["history"])
+        whole.initial = dict(state["initial"])
+        self.merged = None if state["merged"] is None else MergeChoice(**state["merged"])
+        stored = list(state["callbacks"])
+        for callback in self.callbacks:
+            of_it = next((one for one in stored if one[0] == path_of(callback)), None)
+            if of_it is not None:
+                stored.remove(of_it)
+                callback.load_state_dict(of_it[1])
 
     def record(self, record: EpochRecord) -> None:
         """Add a record to the history and show it to the callbacks."""

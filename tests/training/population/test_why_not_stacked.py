@@ -135,7 +135,7 @@ def test_settings_of_the_trainer_are_known_to_the_population():
     }  # fmt: skip
     assert set(inspect.signature(Trainer).parameters) == {
         "network", "tasks", "schedule", "weights", "balancer", "settings", "seed", "device",
-        "callbacks", "auxiliary", "options",
+        "callbacks", "auxiliary", "checkpoints", "options",
     }  # fmt: skip
 
 

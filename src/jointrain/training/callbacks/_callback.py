@@ -39,7 +39,8 @@ class EpochRecord:
 class Callback:
     """Base of all callbacks; every hook does nothing unless overridden.
 
-    Each gets the `Trainer`; ``trainer.session`` is what it is training at the moment.
+    Each gets the `Trainer`; ``trainer.session`` is what it is training at the moment, and
+    ``trainer.stop()`` ends the training.
     """
 
     # the trainer's own type stands in a later file; with Any an override may say `Trainer`
@@ -55,3 +56,10 @@ class Callback:
 
     def on_fit_end(self, trainer: Any) -> None:
         """Run after the last step, with the best weights restored."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run has to know of this one: numbers, texts, tensors, lists."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take in what `state_dict` gave; called before `on_fit_start` of a run that is resumed."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,10 @@ from jointrain.training._early_stopping import own_tensors, relative_score
 from jointrain.training._freezing import frozen
 from jointrain.training._losses import validation_losses
 from jointrain.training._optimizer import Optimizers
-from jointrain.training._session import OnEpochEnd
+from jointrain.training._session import OnEpochEnd, Session
 from jointrain.training._task_session import ComputeLosses, TaskSession
 from jointrain.training.callbacks import EpochRecord
+from jointrain.training.checkpoints import Stretches
 from jointrain.training.merging._merge import Merge, MergeChoice, one_weight_changed
 from jointrain.training.merging._running_statistics import measure_running_statistics
 from jointrain.training.merging._task_vectors import State, moved, task_vector
@@ -34,6 +36,7 @@ class MergeRunner:
     Args:
         whole: The session that all are parts of: its network, data and history.
         run: Runs a session.
+        stretches: Which parts of a resumed run are over.
         train_step: Makes a step on batches.
         open_data: So that each task draws the rows that it would draw alone.
         auxiliary: Names of tasks that count in no score.
@@ -45,7 +48,8 @@ class MergeRunner:
     def __init__(
         self,
         whole: TaskSession,
-        run: Callable[[TaskSession], None],
+        run: Callable[[Session[Any]], None],
+        stretches: Stretches,
         train_step: ComputeLosses,
         *,
         open_data: OpenData,
@@ -56,6 +60,7 @@ class MergeRunner:
     ) -> None:
         self.whole = whole
         self._run_session = run
+        self._stretches = stretches
         self._train_step = train_step
         self._open_data = open_data
         self._auxiliary = auxiliary
@@ -66,20 +71,28 @@ class MergeRunner:
 
     def run(self, merge: Merge) -> MergeChoice:
         """Train the tasks, merge, and return what was chosen."""
+        choice = self._stretches.notes.get("choice")
+        if choice is not None:
+            chosen = MergeChoice(**choice)
+            self._tune_heads(merge.head_epochs)
+            return chosen
         return self.join(merge, ((task, self._train_apart(task)) for task in self.whole.tasks))
 
-    def join(self, merge: Merge, networks: Iterable[tuple[str, Network]]) -> MergeChoice:
+    def join(self, merge: Merge, networks: Iterable[tuple[str, Network | None]]) -> MergeChoice:
         """Merge networks that were trained apart, and return what was chosen.
 
         Args:
             merge: How.
-            networks: For each task in order a copy of the network that it alone has trained.
+            networks: For each task in order a copy of the network that it alone has trained; None
+                in a resumed run for those that were trained before.
         """
         network, tasks = self.whole.network, tuple(self.whole.tasks)
         before = _shared(network)
         own = own_tensors(network, tasks)
-        vectors: list[State] = []
+        vectors: list[State] = self._stretches.notes.setdefault("vectors", [])
         for task, trained in networks:
+            if trained is None:
+                continue
             vectors.append(task_vector(before, _shared(trained)))
             with torch.no_grad():
                 tuned = own_tensors(trained, (task,))[task]
@@ -89,14 +102,21 @@ class MergeRunner:
             merge = Merge(head_epochs=merge.head_epochs)
         generator = torch.Generator().manual_seed(derived_seed(self._seed, "merge"))
         choice = self._merge(merge, before, merge.sparse(vectors, generator))
-        if merge.head_epochs:
+        notes = self._stretches.notes
+        notes["vectors"], notes["choice"] = [], asdict(choice)
+        if merge.head_epochs and not self.whole.stopped:
             self._tune_heads(merge.head_epochs)
         return choice
 
-    def _train_apart(self, task: str) -> Network:
-        """Return a copy of the network that one task has trained by itself."""
+    def _train_apart(self, task: str) -> Network | None:
+        """Return a copy of the network that one task has trained by itself; None if it is over."""
         whole = self.whole
+        if self._stretches.passed(apart_phase(task)):
+            return None
         network = copy.deepcopy(whole.network)
+        if whole.stopped:
+            return network
+        self._stretches.begin(apart_phase(task))
         generator, training, held_out = self._open_data()
         session = TaskSession(
             network,
@@ -191,6 +211,7 @@ class MergeRunner:
     def _tune_heads(self, epochs: int) -> None:
         """Train what belongs to single tasks, on the merged layers as they are."""
         whole = self.whole
+        self._stretches.begin("heads")
         network = whole.network
         settings = replace(
             whole.settings,

@@ -45,6 +45,8 @@ def _why_not_apart(run: Run) -> str | None:
     trainer = run.trainer
     if type(trainer) is not Trainer or trainer.callbacks:
         return "its trainer has methods or callbacks of its own"
+    if trainer.checkpoints is not None:
+        return "its trainer writes checkpoints"
     if not all(trainer.weights.values()):
         return "one of its tasks has no weight"
     alone = (trainer.apart(name, trainer.network, validates=True) for name in trainer.tasks)
@@ -77,6 +79,8 @@ def _why_not_plain(trainer: Trainer) -> str | None:
     """Return what a trainer's loop does that a population's does not."""
     if type(trainer) is not Trainer or trainer.callbacks:
         return "its trainer has methods or callbacks of its own"
+    if trainer.checkpoints is not None:
+        return "its trainer writes checkpoints"
     schedule, balancer = trainer.schedule, trainer.balancer
     if isinstance(schedule, (Phases, Merge)) or schedule.follows_progress:
         return "its schedule depends on how the training goes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from jointrain.task import CodeColumns
 from jointrain.training._device import seeded
 from jointrain.training._early_stopping import BestWeights
 from jointrain.training._optimizer import OptimizerFactory, OptimizerList, OptimizerSettings
-from jointrain.training._session import OnEpochEnd, OnStepEnd, Session
+from jointrain.training._session import Session, State
 from jointrain.training._settings import TrainingSettings
 from jointrain.training.callbacks import EpochRecord
 from jointrain.training.pretraining._objective import Loss, Objective, Reconstruction
@@ -94,7 +94,7 @@ def pretrain(
     history: list[EpochRecord] = []
     run_pretraining(
         trunk, rows, objective, settings, validation=validation, seed=seed, history=history,
-        on_step_end=on_step_end, on_epoch_end=on_epoch_end,
+        run=lambda session: session.run(on_step_end, on_epoch_end),
     )  # fmt: skip
     return history
 
@@ -108,8 +108,7 @@ def run_pretraining(
     validation: Tensor | None,
     seed: int,
     history: list[EpochRecord],
-    on_step_end: OnStepEnd,
-    on_epoch_end: OnEpochEnd,
+    run: Callable[[PretrainingSession], None],
     phase: str | None = None,
 ) -> None:
     """Train a trunk as `pretrain` does, adding to a history that other sessions have begun."""
@@ -125,7 +124,7 @@ def run_pretraining(
         session = PretrainingSession(
             trunk, loss_of, rows, objective.kind, settings, validation, seed, history, phase
         )
-        session.run(on_step_end, on_epoch_end)
+        run(session)
 
 
 class PretrainingSession(Session[Tensor]):
@@ -172,9 +171,28 @@ class PretrainingSession(Session[Tensor]):
         count = settings.steps
         self.steps = settings.epochs * self.epoch_steps if count is None else count
 
-    def start(self) -> None:
+    def start(self, state: State | None) -> None:
         """Keep the weights, if there are rows to measure on."""
         self.best = BestWeights(self.module, self.validation is not None)
+        if state is not None:
+            self.load_state_dict(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the steps to come depend on, but the trunk and random numbers."""
+        return {
+            **super().state_dict(),
+            "loss_of": self.loss_of.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "seen": torch.stack(self.seen) if self.seen else None,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Set the state of a session that has been started to what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.loss_of.load_state_dict(state["loss_of"])
+        self.sampler.load_state_dict(state["sampler"])
+        seen = state["seen"]
+        self.seen = [] if seen is None else list(seen.to(self.rows.device).unbind())
 
     def draw(self) -> Tensor:
         """Draw the rows of the next step."""

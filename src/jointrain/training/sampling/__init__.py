@@ -13,6 +13,7 @@ from jointrain.training.sampling._schedule import (
     Separate,
 )
 from jointrain.training.sampling._task_sets import Data, TaskSets, input_batches
+from jointrain.training.sampling._turns import Turns
 
 __all__ = [
     "EVALUATION_ROWS",
@@ -29,6 +30,7 @@ __all__ = [
     "Separate",
     "StepRows",
     "TaskSets",
+    "Turns",
     "derived_seed",
     "input_batches",
     "weigh_rows",

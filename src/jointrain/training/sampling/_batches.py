@@ -34,7 +34,10 @@ class RowSampler:
         self._generator = generator
         batches = math.ceil(len(rows) / batch_size)
         self._bounds = [round(len(rows) * i / batches) for i in range(batches + 1)]
-        self._stream = self._slices()
+        self._next = 0
+        # the order of a pass, and the generator's state before it was drawn
+        self._order = rows
+        self._drawn_from: Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -46,17 +49,37 @@ class RowSampler:
         """Whether every batch holds all rows, in their order."""
         return len(self._bounds) == 2
 
-    def _slices(self) -> Iterator[tuple[Tensor, int, int]]:
-        while self.whole:
-            yield self.rows, 0, len(self.rows)
-        while True:
-            order = self.rows[torch.randperm(len(self.rows), generator=self._generator)]
-            for start, end in zip(self._bounds, self._bounds[1:], strict=False):
-                yield order, start, end
-
     def draw_slice(self) -> tuple[Tensor, int, int]:
         """Return the next batch as a slice of a pass: row numbers in order, start and end."""
-        return next(self._stream)
+        if self.whole:
+            return self.rows, 0, len(self.rows)
+        place = self._next
+        if place == 0:
+            self._drawn_from = self._generator.get_state()
+            self._order = self._drawn(self._generator)
+        self._next = (place + 1) % self.count
+        return self._order, self._bounds[place], self._bounds[place + 1]
+
+    def _drawn(self, generator: torch.Generator) -> Tensor:
+        """Return the row numbers in an order that is drawn."""
+        return self.rows[torch.randperm(len(self.rows), generator=generator)]
+
+    def skip(self, batches: int) -> None:
+        """Go on as if so many batches had been drawn."""
+        for _ in range(batches):
+            self.draw_slice()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the pass. The generator's state now is its owner's to keep."""
+        return {"next": self._next, "drawn_from": self._drawn_from if self._next else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the place to what `state_dict` gave."""
+        self._next, self._drawn_from = state["next"], state["drawn_from"]
+        if self._drawn_from is not None:
+            then = torch.Generator()
+            then.set_state(self._drawn_from)
+            self._order = self._drawn(then)
 
     def draw(self) -> Tensor:
         """Return the row numbers of the next batch."""
@@ -87,6 +110,17 @@ class StepRows:
             rows = torch.stack([self._labelled[name] for name in tasks]).any(0).nonzero().squeeze(1)
             self._samplers[tasks] = RowSampler(rows, self._batch_size, self._generator)
         return self._samplers[tasks]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the places of all samplers, and the generator's state."""
+        places = [[list(tasks), one.state_dict()] for tasks, one in self._samplers.items()]
+        return {"samplers": places, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the places and the generator to what `state_dict` gave."""
+        for tasks, place in state["samplers"]:
+            self.sampler(tuple(tasks)).load_state_dict(place)
+        self._generator.set_state(state["generator"])
 
 
 @dataclass(frozen=True)
@@ -136,6 +170,12 @@ class SetBatches(Protocol):
 
     def close(self) -> None:
         """Free what drawing has opened."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which batches have been drawn."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batches that `state_dict` tells of."""
 
 
 class TensorBatches:
@@ -205,6 +245,14 @@ class TensorBatches:
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which batches have been drawn."""
+        return self._rows.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batches that `state_dict` tells of."""
+        self._rows.load_state_dict(state)
 
     def _part(self, start: int, end: int) -> Batch:
         names = tuple(self._labelled)

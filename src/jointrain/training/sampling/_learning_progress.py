@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 EXPLORATION = 0.1
 """Share of the draws that fall on any task alike, so that one which rests is looked at again."""
@@ -52,3 +53,13 @@ class LearningProgress:
         if not total > 0:
             return [1 / count] * count
         return [(1 - EXPLORATION) * gain / total + EXPLORATION / count for gain in gains]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the running means."""
+        return {name: None if means is None else list(means) for name, means in self._means.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the running means to what `state_dict` gave."""
+        self._means = {
+            name: None if two is None else (two[0], two[1]) for name, two in state.items()
+        }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from jointrain.data import DataSource
@@ -41,9 +43,10 @@ class LoaderBatches:
         self._seed = seed
         self._device = device
         self._numbers = RandomNumbers()
-        self._stream: Iterator[Any] | None = None
-        self._ahead: list[Any] = []
+        self._stream: Iterator[_Raw] | None = None
+        self._ahead: list[_Raw] = []
         self._seen = False
+        self._place = _START
 
     @property
     def what(self) -> str:
@@ -53,7 +56,8 @@ class LoaderBatches:
     def draw(self, tasks: tuple[str, ...]) -> Batch:
         """Return the next batch with the targets of the given tasks."""
         raw = self._ahead.pop() if self._ahead else self._next()
-        return self._batch(raw, tasks, check=not self._seen)
+        self._place = raw.place
+        return self._batch(raw.batch, tasks, check=not self._seen)
 
     def count(self, tasks: tuple[str, ...]) -> int:  # noqa: ARG002
         """Return how many batches a pass makes, whatever the tasks; 0 if it is not known."""
@@ -63,7 +67,7 @@ class LoaderBatches:
         """Return the batch that will be drawn next, all tasks."""
         if not self._ahead:
             self._ahead.append(self._next())
-        return self._batch(self._ahead[0], tuple(self._tasks), check=True)
+        return self._batch(self._ahead[0].batch, tuple(self._tasks), check=True)
 
     def once(self) -> Iterator[Batch]:
         """Yield the batches of one pass, rows in the loader's order or else in their own."""
@@ -74,6 +78,25 @@ class LoaderBatches:
         """End the worker processes; the next draw starts anew."""
         self._stream = None
         self._ahead = []
+        self._place = _START
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which batches have been drawn; those that workers have ready are not."""
+        place = self._place
+        states = place.generators
+        if not place.batches:
+            states = tuple(generator.get_state() for generator in _generators(self._source))
+        return {"pass": place.number, "batches": place.batches, "generators": list(states)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batches that `state_dict` tells of, by any number of workers.
+
+        Rows by their numbers are taken up there; a stream is read again from the start of its pass.
+        """
+        self.close()
+        self._place = _Place(state["pass"], state["batches"])
+        for generator, then in zip(_generators(self._source), state["generators"], strict=False):
+            generator.set_state(then)
 
     def _batch(self, raw: Any, tasks: tuple[str, ...], *, check: bool) -> Batch:
         everything = tuple(self._tasks)
@@ -91,42 +114,80 @@ class LoaderBatches:
             raise InvalidInputError(f"{self.what}: {error}") from None
         return Batch(data.to(self._device), tasks, (False,) * len(tasks))
 
-    def _next(self) -> Any:
+    def _next(self) -> _Raw:
         if self._stream is None:
-            self._stream = self._passes()
+            passes = self._passes_of_rows if self._source.has_rows else self._passes
+            self._stream = passes(self._place)
         return next(self._stream)
 
-    def _passes(self) -> Iterator[Any]:
-        if self._source.has_rows:
-            rows = RowSampler(
-                torch.arange(len(self._source.data)),
-                self._batch_size,
-                torch.Generator().manual_seed(derived_seed(self._seed, "rows")),
-            )
-            loader = _loader_of_rows(self._source, _numbered(rows), self._seed)
-            with self._numbers.active(derived_seed(self._seed, "loader")):
-                batches = iter(loader)
-            left = self._source.batches(self._batch_size) or 0
-            while True:
-                with self._numbers.active():
-                    batch = next(batches)
-                yield batch
-                left -= 1
-                self._seen = left <= 0
-        number = 0
-        while True:
-            empty = True
+    def _passes_of_rows(self, after: _Place) -> Iterator[_Raw]:
+        rows = RowSampler(
+            torch.arange(len(self._source.data)),
+            self._batch_size,
+            torch.Generator().manual_seed(derived_seed(self._seed, "rows")),
+        )
+        rows.skip(after.batches)
+        loader = _loader_of_rows(self._source, _numbered(rows, after.batches), self._seed)
+        with self._numbers.active(derived_seed(self._seed, "loader")):
+            batches = iter(loader)
+        in_pass = self._source.batches(self._batch_size) or 0
+        for number in count(after.batches + 1):
+            with self._numbers.active():
+                batch = next(batches)
+            yield _Raw(batch, _Place(0, number))
+            self._seen = number >= in_pass
+
+    def _passes(self, after: _Place) -> Iterator[_Raw]:
+        generators = _generators(self._source)
+        skipped = after.batches
+        for number in count(after.number):
+            before = tuple(generator.get_state() for generator in generators)
+            index = 0
             for batch in _one_stream(self._source, self._batch_size, self._seed, number):
-                empty = False
-                yield batch
-            if empty:
+                index += 1
+                if index > skipped:
+                    yield _Raw(batch, _Place(number, index, before))
+            if index == 0:
                 raise InvalidInputError(
                     f"{self.what} gave no batch{' any more' if number else ''}; it must have rows, "
                     f"and give them anew each time it is gone through"
                 )
-            number += 1
+            skipped = 0
             # the targets of one pass are checked, a later one has the same
             self._seen = True
+
+
+class _Place(NamedTuple):
+    """How many batches have been drawn: of the pass of a stream, else of all passes.
+
+    With the states that the loader's own generators had before the pass.
+    """
+
+    number: int = 0
+    batches: int = 0
+    generators: tuple[Tensor, ...] = ()
+
+
+class _Raw(NamedTuple):
+    """A batch as the loader gives it, and the place after it."""
+
+    batch: Any
+    place: _Place
+
+
+_START = _Place()
+
+
+def _generators(source: DataSource) -> list[torch.Generator]:
+    """Return the generators of a DataLoader that go on from pass to pass."""
+    if not source.is_loader:
+        return []
+    loader = source.data
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    owners = (loader, getattr(loader, "sampler", None), getattr(batch_sampler, "sampler", None))
+    found = (getattr(owner, "generator", None) for owner in owners)
+    by_id = {id(one): one for one in found if isinstance(one, torch.Generator)}
+    return list(by_id.values())
 
 
 def one_pass(source: DataSource, batch_size: int, seed: int) -> Iterator[Any]:
@@ -177,11 +238,9 @@ def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> 
         yield batch
 
 
-def _numbered(rows: RowSampler) -> Iterator[tuple[int, list[int]]]:
-    number = 0
-    while True:
+def _numbered(rows: RowSampler, first: int = 0) -> Iterator[tuple[int, list[int]]]:
+    for number in count(first):
         yield number, rows.draw().tolist()
-        number += 1
 
 
 def _loader_of_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from torch import Tensor
 from jointrain.data import DataSource
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import IGNORED
-from jointrain.training.sampling._schedule import Joint, Schedule
+from jointrain.training.sampling._schedule import Joint, RunProgress, Schedule
+from jointrain.training.sampling._turns import Turns
 
 Sampling = Literal["together", "round_robin", "equal", "proportional", "temperature"]
 Epoch = Literal["largest", "smallest", "once"]
@@ -473,9 +475,10 @@ class _MixtureOrder(Schedule):
     ) -> Iterator[tuple[str, ...]]:
         """Yield the tasks of the sets that take part in each step, epoch after epoch."""
         sizes = self.mixture.sizes
-        while True:
-            for step in self.mixture._epoch_order(generator):
-                yield tuple(task for index in step for task in sizes[index].tasks)
+        served = functools.cache(
+            lambda sets: tuple(t for index in sets for t in sizes[index].tasks)
+        )
+        return Turns(lambda _: [served(sets) for sets in self.mixture._epoch_order(generator)])
 
     def steps_per_epoch(
         self,
@@ -498,6 +501,17 @@ class _FixedEpoch(Schedule):
     ) -> Iterator[tuple[str, ...]]:
         """Yield the steps of the schedule."""
         return self.schedule.steps(labels, generator)
+
+    def follow(
+        self, labels: Mapping[str, int], generator: torch.Generator, progress: RunProgress
+    ) -> Iterator[tuple[str, ...]]:
+        """Yield the steps of the schedule."""
+        return self.schedule.follow(labels, generator, progress)
+
+    @property
+    def follows_progress(self) -> bool:
+        """Whether the schedule does."""
+        return self.schedule.follows_progress
 
     def steps_per_epoch(
         self,

@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, cycle
 from typing import Literal, get_args
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.training.sampling._learning_progress import LearningProgress
+from jointrain.training.sampling._turns import Turns
 
 NamedOrder = Literal["random", "round_robin", "proportional", "temperature", "annealed", "progress"]
 Order = NamedOrder | Callable[[int], str | Sequence[str]]
@@ -58,6 +58,8 @@ class Schedule(ABC):
         self, labels: Mapping[str, int], generator: torch.Generator
     ) -> Iterator[tuple[str, ...]]:
         """Yield, without end, the tasks that take part in each step.
+
+        What can be resumed in the midst of a run returns `Turns`.
 
         Args:
             labels: Number of labelled training rows of each task, in task order.
@@ -110,9 +112,8 @@ class Joint(Schedule):
         generator: torch.Generator,  # noqa: ARG002
     ) -> Iterator[tuple[str, ...]]:
         """Yield all tasks at every step."""
-        everything = tuple(labels)
-        while True:
-            yield everything
+        together = [tuple(labels)] * _DRAWN_AHEAD
+        return Turns(lambda _: together)
 
     def steps_per_epoch(
         self,
@@ -237,16 +238,16 @@ class Alternating(Schedule):
                 f"order {self.order!r} depends on the length or the losses of the run; train with "
                 f"a Trainer, or ask follow() with a RunProgress"
             )
-        return self._in_blocks(self._choices(labels, generator))
+        return Turns(self._choices(labels, generator), repeat=self.block)
 
     def follow(
         self, labels: Mapping[str, int], generator: torch.Generator, progress: RunProgress
     ) -> Iterator[tuple[str, ...]]:
         """Yield one task at every step of the run."""
         if self.order == "annealed":
-            return self._in_blocks(self._annealed(labels, generator, progress))
+            return Turns(self._annealed(labels, generator, progress), repeat=self.block)
         if self.order == "progress":
-            return self._in_blocks(_by_progress(labels, generator, progress))
+            return _by_progress(labels, generator, progress, repeat=self.block)
         return self.steps(labels, generator)
 
     @property
@@ -254,35 +255,36 @@ class Alternating(Schedule):
         """Whether the tasks of a step depend on how the run goes."""
         return self.order in ("annealed", "progress")
 
-    def _in_blocks(self, choices: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-        if self.block == 1:
-            return choices
-        return (tasks for tasks in choices for _ in range(self.block))
-
     def _choices(
         self, labels: Mapping[str, int], generator: torch.Generator
-    ) -> Iterator[tuple[str, ...]]:
-        if callable(self.order):
-            for step in count(0, self.block):
-                yield _checked(self.order(step), labels)
-        if self.order == "round_robin":
-            yield from cycle([(name,) for name in labels])
+    ) -> Callable[[int], Sequence[tuple[str, ...]]]:
+        """Return what draws the choices of a block."""
+        order = self.order
+        if callable(order):
+            return lambda number: [_checked(order(number * self.block), labels)]
+        if order == "round_robin":
+            everything = [(name,) for name in labels]
+            return lambda _: everything
         chances = self._chances(labels)
-        while True:
-            yield from _draw(labels, chances, _DRAWN_AHEAD, generator)
+        return lambda _: _draw(labels, chances, _DRAWN_AHEAD, generator)
 
     def _annealed(
         self, labels: Mapping[str, int], generator: torch.Generator, progress: RunProgress
-    ) -> Iterator[tuple[str, ...]]:
+    ) -> Callable[[int], Sequence[tuple[str, ...]]]:
+        """Return what draws the choices of an epoch."""
         epochs = math.ceil(progress.steps / progress.epoch_steps)
-        begun = 0
-        for epoch in count(1):
+
+        def begun(epoch: int) -> int:
+            # blocks that begin up to the end of an epoch; they need not end in it
+            return math.ceil(epoch * progress.epoch_steps / self.block)
+
+        def draw(number: int) -> Sequence[tuple[str, ...]]:
             # the run may go on after its last epoch; the chances then stay
-            alpha = 1 - 0.8 * (min(epoch, epochs) - 1) / max(epochs - 1, 1)
-            # blocks that begin in this epoch; they need not end in it
-            upto = math.ceil(epoch * progress.epoch_steps / self.block)
-            yield from _draw(labels, _smoothed(labels, alpha), upto - begun, generator)
-            begun = upto
+            alpha = 1 - 0.8 * min(number, epochs - 1) / max(epochs - 1, 1)
+            draws = begun(number + 1) - begun(number)
+            return _draw(labels, _smoothed(labels, alpha), draws, generator)
+
+        return draw
 
     def steps_per_epoch(
         self,
@@ -299,25 +301,29 @@ def _smoothed(labels: Mapping[str, int], alpha: float) -> list[float]:
 
 def _draw(
     labels: Mapping[str, int], chances: Sequence[float], draws: int, generator: torch.Generator
-) -> Iterator[tuple[str, ...]]:
-    """Yield as many independent choices of a task."""
+) -> list[tuple[str, ...]]:
+    """Return as many independent choices of a task."""
     if draws < 1:
-        return
+        return []
     tasks = [(name,) for name in labels]
     weights = torch.tensor(chances, dtype=torch.float64)
-    for index in torch.multinomial(weights, draws, replacement=True, generator=generator).tolist():
-        yield tasks[index]
+    drawn = torch.multinomial(weights, draws, replacement=True, generator=generator)
+    return [tasks[index] for index in drawn.tolist()]
 
 
 def _by_progress(
-    labels: Mapping[str, int], generator: torch.Generator, progress: RunProgress
-) -> Iterator[tuple[str, ...]]:
+    labels: Mapping[str, int], generator: torch.Generator, progress: RunProgress, *, repeat: int
+) -> Turns:
+    # so that the trainer keeps losses from the first step on
     progress.losses = []
     learning = LearningProgress(labels)
-    while True:
+
+    def draw(_: int) -> Sequence[tuple[str, ...]]:
         for task, loss in progress.take_losses():
             learning.see(task, loss)
-        yield from _draw(labels, learning.chances(), _REVIEWED_EVERY, generator)
+        return _draw(labels, learning.chances(), _REVIEWED_EVERY, generator)
+
+    return Turns(draw, repeat=repeat, memory=learning)
 
 
 def _checked(choice: str | Sequence[str], labels: Mapping[str, int]) -> tuple[str, ...]:
@@ -358,7 +364,8 @@ class Separate(Schedule):
                 "schedule Separate() trains one task to a network; make a Trainer for each task, "
                 "or use Joint() or Alternating()"
             )
-        return cycle([tuple(labels)])
+        alone = [tuple(labels)] * _DRAWN_AHEAD
+        return Turns(lambda _: alone)
 
     def steps_per_epoch(
         self,

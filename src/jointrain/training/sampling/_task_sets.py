@@ -151,6 +151,15 @@ class TaskSets:
         for _, batches in self._sets:
             batches.close()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return which batches have been drawn from each set."""
+        return {"sets": [batches.state_dict() for _, batches in self._sets]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batches that `state_dict` tells of, on sets of the same rows."""
+        for (_, batches), place in zip(self._sets, state["sets"], strict=True):
+            batches.load_state_dict(place)
+
 
 def is_data_set(data: Any) -> bool:
     """Return whether the data are read in batches, not taken as they are."""

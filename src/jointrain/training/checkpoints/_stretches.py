@@ -1,0 +1,80 @@
+"""Stretches: which part of a run is trained, and which parts of a resumed run are over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from jointrain.training.checkpoints._random_states import random_states, set_random_states
+
+
+class Stretches:
+    """The stretches of a run by their keys; a resumed run passes over those that are over.
+
+    Who runs them asks `passed` for each in their order, calls `begin` before it opens the session
+    of one that is not over, and `take` when the session starts.
+
+    Args:
+        device: Where the network is trained.
+        resumed: What `state_dict` gave in the run that goes on here; None to begin.
+
+    Attributes:
+        notes: What later stretches have to know of earlier ones, stored with them.
+    """
+
+    def __init__(self, device: torch.device, resumed: Mapping[str, Any] | None = None) -> None:
+        self._device = device
+        self._resumed = resumed
+        self._taken_up: Mapping[str, Any] | None = None
+        self._key = ""
+        self._outer: Mapping[str, Any] = {}
+        self.notes: dict[str, Any] = {} if resumed is None else dict(resumed["notes"])
+
+    def passed(self, key: str) -> bool:
+        """Return whether a stretch is over."""
+        return self._resumed is not None and self._resumed["key"] != key
+
+    def begin(self, key: str) -> None:
+        """Begin a stretch; random numbers are then as they were before it."""
+        self._key = key
+        if self._resumed is None:
+            self._outer = random_states(self._device)
+            return
+        self._outer = self._resumed["outer"]
+        set_random_states(self._outer, self._device)
+        self._taken_up, self._resumed = self._resumed, None
+
+    def take(self, network: nn.Module | None) -> Any | None:
+        """Return the state of the session that goes on, with random numbers set to it.
+
+        Args:
+            network: What the session trains, which gets its weights where `state_dict` kept them.
+        """
+        if self._taken_up is None:
+            return None
+        stretch, self._taken_up = self._taken_up, None
+        if network is not None and stretch["network"] is not None:
+            network.load_state_dict(stretch["network"])
+        set_random_states(stretch["random"], self._device)
+        return stretch["session"]
+
+    def state_dict(
+        self, session: Mapping[str, Any], network: nn.Module | None = None
+    ) -> dict[str, Any]:
+        """Return the place in the run, with the state of the session.
+
+        Args:
+            session: The state.
+            network: What the session trains, where that has no other place.
+        """
+        return {
+            "network": None if network is None else network.state_dict(),
+            "key": self._key,
+            "notes": self.notes,
+            "outer": self._outer,
+            "random": random_states(self._device),
+            "session": session,
+        }
