@@ -1,9 +1,13 @@
 """The estimators follow scikit-learn's rules and predict several targets with missing labels."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy import sparse
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, load_linnerud
@@ -12,8 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from jointrain import InvalidInputError, JointClassifier, JointRegressor, Recipe
+from jointrain import InvalidInputError, JointClassifier, JointEstimator, JointRegressor, Recipe
+from jointrain.data import SparseRows
 from jointrain.networks import MMoE
+from jointrain.training import MaskedFeatures, Phase, Phases
 
 EXPECTED_FAILURES: dict[str, str] = {
     f"check_sample_weight_equivalence_on_{kind}_data": "batches and rows for early stopping are "
@@ -318,8 +324,6 @@ def test_a_class_that_is_absent_from_one_training_part():
 
 
 def test_sparse_features_are_the_dense_ones():
-    from scipy import sparse
-
     x, y = two_targets(60)
     x[np.abs(x) < 1] = 0
     expected = JointRegressor(**FAST).fit(x, y).predict(x)
@@ -328,8 +332,48 @@ def test_sparse_features_are_the_dense_ones():
         np.testing.assert_array_equal(model.predict(kind(x)), expected)
     frame = pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(x))
     np.testing.assert_array_equal(JointRegressor(**FAST).fit(frame, y).predict(frame), expected)
-    with pytest.raises(InvalidInputError, match="dense it would have 60 x 1000000 numbers"):
-        JointRegressor(**FAST).fit(sparse.csr_matrix((60, 1_000_000)), y)
+
+
+@pytest.mark.parametrize("estimator", [JointRegressor, JointClassifier, JointEstimator])
+def test_large_sparse_features_are_read_in_batches(monkeypatch, estimator):
+    x, y = two_targets(200)
+    x = np.where(np.abs(x) < 1, 0.0, x)
+    x = np.concatenate([x, np.zeros((200, 1)), np.where(x > 2, np.nan, x)], axis=1)
+    y = y > y.mean(0) if estimator is JointClassifier else y
+    settings = {**FAST, "epochs": 20, "ensemble": 2, "batch_size": 32}
+    weights = np.r_[np.zeros(10), np.ones(190)]
+    dense = estimator(**settings).fit(x, y, sample_weight=weights)
+    monkeypatch.setattr("jointrain.estimators._table_estimator.LARGEST_DENSE", 100)
+    made_dense = []
+    original = SparseRows.dense
+    monkeypatch.setattr(
+        SparseRows, "dense", lambda self: (made_dense.append(len(self)), original(self))[1]
+    )
+    model = estimator(**settings).fit(csr_matrix(x), y, sample_weight=weights)
+    assert made_dense
+    for kind in (csr_matrix, sparse.csc_array, sparse.coo_array):
+        found, expected = model.predict(kind(x)), dense.predict(x)
+        if estimator is JointClassifier:
+            found, expected = (np.stack(m.predict_proba(x)) for m in (model, dense))
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.std())
+    assert model.score(kind(x), y) == pytest.approx(dense.score(x, y), abs=0.02)
+    np.testing.assert_allclose(
+        np.asarray(model.predict(x), float), np.asarray(model.predict(kind(x)), float), rtol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"8 features, but .* is expecting 9"):
+        model.predict(csr_matrix(x[:, :8]))
+    with pytest.raises(InvalidInputError, match="every feature column is constant"):
+        estimator(**settings).fit(csr_matrix((200, 9)), y)
+    pretrained = Recipe(
+        schedule=Phases(
+            [
+                Phase(name="first", epochs=1, pretraining=MaskedFeatures()),
+                Phase(name="then", epochs=1),
+            ]
+        )
+    )
+    with pytest.raises(InvalidInputError, match="phases that pretrain need dense features"):
+        estimator(recipe=pretrained).fit(csr_matrix(x), y)
 
 
 def test_columns_are_taken_by_their_place_where_one_side_has_no_names():
@@ -527,3 +571,29 @@ def test_a_class_that_has_no_weight_is_refused():
     y = np.arange(30) % 3
     with pytest.raises(InvalidInputError, match="all rows of class 2 of 'target 0' have weight 0"):
         JointClassifier(**SHORT).fit(x, y, sample_weight=(y != 2).astype(float))
+
+
+LARGE_AND_SPARSE = """
+import resource
+import numpy as np
+from scipy.sparse import csr_array
+from jointrain import JointRegressor
+
+rows, columns, entries = 100_000, 10_000, 5
+generator = np.random.default_rng(0)
+places = generator.integers(0, columns, entries * rows)
+ends = np.arange(0, entries * rows + 1, entries)
+x = csr_array((generator.normal(size=entries * rows), places, ends), shape=(rows, columns))
+y = x @ generator.normal(size=(columns, 2))
+model = JointRegressor(width=8, depth=1, epochs=1, ensemble=1, random_state=0).fit(x, y)
+assert np.isfinite(model.predict(x)).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+@pytest.mark.integration  # a matrix whose dense form would be 8 GB
+def test_large_sparse_features_stay_sparse():
+    run = subprocess.run(
+        [sys.executable, "-c", LARGE_AND_SPARSE], capture_output=True, text=True, check=True
+    )
+    assert float(run.stdout) < 2, "gigabytes"

@@ -19,6 +19,7 @@ from jointrain.data._row_weights import (
     read_row_weights,
     resolve_class_weights,
 )
+from jointrain.data._sparse_rows import SparseRows, is_sparse, varying_columns
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable, notes_on_tasks
 from jointrain.data._table_schema import ColumnReading, TableSchema
@@ -48,6 +49,7 @@ __all__ = [
     "PlainEncoder",
     "RawTable",
     "ReadingOptions",
+    "SparseRows",
     "SupervisedTable",
     "TableEncoder",
     "TableSchema",
@@ -66,6 +68,7 @@ __all__ = [
     "infer_columns",
     "infer_tasks",
     "is_missing",
+    "is_sparse",
     "kept_columns",
     "kind_and_order",
     "known_values",
@@ -87,6 +90,7 @@ __all__ = [
     "unmasked",
     "validation_halves",
     "validation_split",
+    "varying_columns",
     "with_kept",
     "write_table",
 ]

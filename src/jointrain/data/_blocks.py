@@ -118,7 +118,7 @@ class NumericBlock(Block):
             part = slice(chosen.start, chosen.stop)
             values = _numbers(frame[:, part])
             missing[part] = np.isnan(values).any(0)
-            center[part], scale[part] = _robust_scale(values)
+            center[part], scale[part] = robust_scale(values)
         return cls(names, center, scale, missing)
 
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
@@ -130,7 +130,7 @@ class NumericBlock(Block):
             absent = np.isnan(values)
             marked = self.missing[part]
             out[:, marks[part][marked]] = absent[:, marked]
-            out[:, part] = _squashed(values, self.center[part], self.scale[part])
+            out[:, part] = squashed(values, self.center[part], self.scale[part])
 
     def state(self) -> State:
         """Return names and the three arrays."""
@@ -542,7 +542,7 @@ def _numbers(frame: pl.DataFrame) -> np.ndarray:
     return np.clip(values, -_LARGEST, _LARGEST, out=values)
 
 
-def _robust_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def robust_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return median and scale of each column, [c] and [c], leaving out NaN.
 
     The scale is 1 / (distance of the quartiles); where they coincide, 2 / (distance of smallest and
@@ -570,7 +570,7 @@ def _quantile(ordered: np.ndarray, known: np.ndarray, level: float) -> np.ndarra
     return np.asarray(low + (high - low) * (position - below))
 
 
-def _squashed(values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def squashed(values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Scale and squash into (-3, 3), in place; NaN becomes 0, which is the median."""
     values -= center
     with np.errstate(over="ignore"):

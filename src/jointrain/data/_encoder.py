@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jointrain.data._blocks import BLOCKS, Block, _strings
+from jointrain.data._blocks import BLOCKS, Block, NumericBlock, _strings
 from jointrain.data._columns import Column, check_finite
 from jointrain.data._id_blocks import ID_BLOCKS
 from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
+from jointrain.data._sparse_rows import SparseRows, encode_numeric, fit_numeric, fit_pieces
 from jointrain.errors import InvalidInputError, NotFittedError, closest
 from jointrain.system import array_file
 from jointrain.system.stored_files import (
@@ -139,6 +140,42 @@ class TableEncoder:
         if self._pieces is None:
             return inputs
         return np.concatenate([inputs, self._pieces.transform(inputs)], axis=1)
+
+    def fit_sparse(self, matrix: Any, columns: Sequence[Column]) -> TableEncoder:
+        """Learn the encoding that `fit` learns of the dense matrix, without making it.
+
+        Args:
+            matrix: Numbers, [n, c]: a sparse matrix of scipy with n >= 1; NaN is missing.
+            columns: Its columns, all numeric.
+        """
+        block = fit_numeric(matrix, [column.name for column in columns])
+        self._columns, self._blocks = tuple(columns), [block]
+        self._pieces = fit_pieces(matrix, block, self._bins)
+        return self
+
+    def transform_sparse(self, matrix: Any) -> SparseRows:
+        """Return what `transform` gives, as rows that are dense only batch by batch.
+
+        Args:
+            matrix: A sparse matrix with a column for each one that was fitted.
+
+        Raises:
+            InvalidInputError: It has other columns, or fitting saw some that are no numbers.
+            NotFittedError: `fit` was not called.
+        """
+        known = len(self.columns)
+        numeric = [block for block in self._blocks if isinstance(block, NumericBlock)]
+        if len(numeric) != 1 or len(numeric[0].names) != known:
+            raise InvalidInputError(
+                "a sparse matrix holds numbers, and the model was fitted with columns of other "
+                "kinds; give a table with the columns of fitting"
+            )
+        if matrix.shape[1] != known:
+            raise InvalidInputError(
+                f"the sparse matrix has {matrix.shape[1]} columns, and the model was fitted with "
+                f"{known}"
+            )
+        return encode_numeric(matrix, numeric[0], self._pieces)
 
     def _transform_blocks(self, frame: pl.DataFrame) -> np.ndarray:
         inputs = np.empty((frame.height, self.base_width), dtype=self.dtype)

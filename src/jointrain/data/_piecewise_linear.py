@@ -48,8 +48,7 @@ class PiecewiseLinearEncoding:
         """
         numeric = numeric_columns(inputs)
         if bins is None:
-            bins = min(LARGEST, _WIDEST // max(len(numeric), 1))
-            bins = bins if bins > 1 else 0
+            bins = cls.chosen_bins(len(numeric))
         columns: list[int] = []
         lower: list[np.ndarray] = []
         upper: list[np.ndarray] = []
@@ -65,6 +64,12 @@ class PiecewiseLinearEncoding:
         first = np.diff(column, prepend=-1) != 0
         last = np.diff(column, append=-1) != 0
         return cls(column, edges.astype(np.float32).reshape(2, -1), np.stack([first, last]))
+
+    @staticmethod
+    def chosen_bins(features: int) -> int:
+        """Return how many bins a feature gets at most where there are so many, as `fit` says."""
+        bins = min(LARGEST, _WIDEST // max(features, 1))
+        return bins if bins > 1 else 0
 
     def transform(self, inputs: np.ndarray) -> np.ndarray:
         """Return the place of each row in each bin.

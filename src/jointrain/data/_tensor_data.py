@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jointrain.data._sparse_rows import SparseRows
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import CodeColumns, TargetColumns
 
@@ -19,7 +20,7 @@ class TensorData:
 
     Args:
         inputs: What the network takes; first dimension n. A tensor, or a dictionary, tuple or list
-            of tensors, nested at will.
+            of tensors, nested at will, or `SparseRows`.
         targets: A target for each task, first dimension n. Missing labels are NaN in floating-point
             targets and -100 in integer ones.
         weights: How much each row counts, 0 or more: [n] for all tasks, or {task: [n]} for some,
@@ -138,9 +139,9 @@ class TensorData:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply a function to every tensor in nested dictionaries, tuples and lists."""
-    if isinstance(value, Tensor):
-        return function(value)
+    """Apply a function to every tensor (or `SparseRows`) in nested dictionaries, tuples, lists."""
+    if isinstance(value, (Tensor, SparseRows)):
+        return function(value)  # type: ignore[arg-type]
     if isinstance(value, Mapping):
         return {key: map_tensors(function, item) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -152,7 +153,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 def count_rows(inputs: Any) -> int:
     """Return the first dimension of the first tensor; the length of what holds no tensor."""
-    if isinstance(inputs, Tensor):
+    if isinstance(inputs, (Tensor, SparseRows)):
         return len(inputs)
     tensors = _leaves(inputs)
     if tensors:

@@ -13,9 +13,6 @@ import polars as pl
 from jointrain.data import as_table, checked_row_weights, is_missing, unmasked
 from jointrain.errors import InvalidInputError
 
-LARGEST_DENSE = 50_000_000
-"""Numbers that a sparse X may have once it is dense: 400 MB."""
-
 
 def plain_features(X: Any) -> Any:
     """Return X as scikit-learn's checks can take it: masks and objects that are missing as NaN."""
@@ -30,21 +27,6 @@ def plain_features(X: Any) -> Any:
             "X is an array of dates or durations; give a data frame, or numbers such as seconds"
         )
     return X
-
-
-def dense(X: Any) -> np.ndarray:
-    """Return a sparse X as an array.
-
-    Raises:
-        InvalidInputError: It would have more than `LARGEST_DENSE` numbers.
-    """
-    rows, columns = X.shape
-    if rows * columns > LARGEST_DENSE:
-        raise InvalidInputError(
-            f"X is sparse, and dense it would have {rows} x {columns} numbers, more than "
-            f"{LARGEST_DENSE}; reduce its columns, for example with TruncatedSVD"
-        )
-    return np.asarray(X.toarray())
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if self.model_ is None:
             found: dict[str, NDArray[np.float64]] = {}
-            rows = len(self._frame(X, reset=False))
+            rows = self._frame(X, reset=False).shape[0]
         else:
             found = self._predict(X)
             rows = len(next(iter(found.values())))

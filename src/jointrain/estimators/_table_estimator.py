@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jointrain.data import (
     ClassWeights,
+    Column,
     SupervisedTable,
     as_table,
     check_weighted_labels,
     encode_targets,
     infer_columns,
+    is_sparse,
     resolve_class_weights,
+    varying_columns,
 )
 from jointrain.errors import InvalidInputError
 from jointrain.estimators._estimator_data import (
     Targets,
-    dense,
     plain_features,
     read_sample_weight,
 )
@@ -45,6 +48,12 @@ _SCHEDULES: dict[str, AnySchedule] = {
     **merges_by_name(),
 }
 
+
+Features: TypeAlias = pl.DataFrame | csr_array
+"""X: a table, or a sparse matrix."""
+
+LARGEST_DENSE = 50_000_000
+"""Numbers up to which a sparse X becomes a dense table: 400 MB."""
 
 _BESIDE_RECIPE = ("recipe", "tasks", "class_weight", "device", "random_state")
 """Parameters that say something else than how to train."""
@@ -135,8 +144,11 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             name=schedule.kind, schedule=schedule, weights=weights, optimizer=optimizer, **values
         )
 
-    def _frame(self, X: Any, *, reset: bool) -> pl.DataFrame:
-        """Return the features as a table; arrays are checked as scikit-learn does."""
+    def _frame(self, X: Any, *, reset: bool) -> Features:
+        """Return the features as a table, or as a sparse matrix where a dense one would be large.
+
+        Arrays are checked as scikit-learn does.
+        """
         if hasattr(X, "columns"):
             frame = as_table(X)
             validate_data(self, X, reset=reset, skip_check_array=True)
@@ -151,58 +163,81 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             ensure_all_finite="allow-nan",
             accept_sparse=True,
         )
-        return _array_to_frame(dense(array) if hasattr(array, "toarray") else array, "x")
+        if not is_sparse(array):
+            return _array_to_frame(array, "x")
+        if array.shape[0] * array.shape[1] > LARGEST_DENSE:
+            return csr_array(array)
+        # small ones are trained faster as dense ones, and as these are
+        return _array_to_frame(array.toarray(), "x")
 
     def _fit(
         self,
-        features: pl.DataFrame,
+        features: Features,
         labels: pl.DataFrame,
         tasks: list[Task],
         weights: np.ndarray | None,
         class_weights: ClassWeights | None = None,
         groups: np.ndarray | None = None,
     ) -> TableModel:
-        if len(features) < 2:
+        if features.shape[0] < 2:
             raise InvalidInputError(
-                f"fitting needs at least 2 samples, got n_samples = {len(features)}"
+                f"fitting needs at least 2 samples, got n_samples = {features.shape[0]}"
             )
         if weights is not None:
             check_weighted_labels(tasks, encode_targets(labels, tasks), weights)
-            counted = (weights > 0).any(1)
-            features, labels = (part.filter(pl.Series(counted)) for part in (features, labels))
+            counted = np.asarray((weights > 0).any(1))
+            features, labels = _kept(features, counted), labels.filter(pl.Series(counted))
             weights = weights[counted]
             groups = None if groups is None else groups[counted]
-        renamed = {name: f"feature {i}: {name}" for i, name in enumerate(features.columns)}
-        features = features.rename(renamed)
-        columns = infer_columns(features, features.columns)
+        labelled = labels.select(~pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
+        features, labels = _kept(features, labelled), labels.filter(pl.Series(labelled))
+        columns, matrix = self._feature_columns(features)
         if not columns:
             raise InvalidInputError("every feature column is constant; there is nothing to learn")
-        labelled = labels.select(~pl.all_horizontal(pl.all().is_null())).to_series()
-        frame = pl.concat([features, labels], how="horizontal").filter(labelled)
-        kept = labelled.to_numpy()
-        self._columns = list(renamed.values())
-        random_state = self.random_state
-        seed = (
-            int(random_state)
-            if isinstance(random_state, (int, np.integer))
-            else int(check_random_state(random_state).randint(2**31 - 1))
-        )
+        frame = labels
+        if matrix is None:
+            frame = pl.concat([self._renamed(features), labels], how="horizontal")
         table = SupervisedTable(
             frame,
             tuple(tasks),
             tuple(columns),
-            groups=None if groups is None else groups[kept],
-            weights=None if weights is None else weights[kept],
+            groups=None if groups is None else groups[labelled],
+            weights=None if weights is None else weights[labelled],
             class_weights=resolve_class_weights(class_weights, tasks),
         )
         return fit_table(
-            table, self._recipe(), seed=seed, device=self.device, fit_runs=fit_together
+            table,
+            self._recipe(),
+            seed=self._seed(),
+            device=self.device,
+            fit_runs=fit_together,
+            sparse=matrix,
         )
 
-    def _check_rows(self, features: pl.DataFrame, targets: Targets) -> None:
-        if len(features) != targets.rows:
+    def _seed(self) -> int:
+        given = self.random_state
+        if isinstance(given, (int, np.integer)):
+            return int(given)
+        return int(check_random_state(given).randint(2**31 - 1))
+
+    def _feature_columns(self, features: Features) -> tuple[list[Column], csr_array | None]:
+        """Return the columns that hold more than one value; of a sparse X also their matrix."""
+        names = _names(features)
+        self._columns = [f"feature {i}: {name}" for i, name in enumerate(names)]
+        if isinstance(features, pl.DataFrame):
+            return infer_columns(self._renamed(features), self._columns), None
+        varying = varying_columns(features)
+        columns = [Column(self._columns[i], "numeric", "Float64") for i in varying.tolist()]
+        return columns, features[:, varying]
+
+    def _renamed(self, features: pl.DataFrame) -> pl.DataFrame:
+        # the number of columns and their names are checked: what is left is the place
+        return features.rename(dict(zip(features.columns, self._columns, strict=True)))
+
+    def _check_rows(self, features: Features, targets: Targets) -> None:
+        if features.shape[0] != targets.rows:
             raise InvalidInputError(
-                f"X has {len(features)} rows and y has {targets.rows}; they must be the same"
+                f"X has {features.shape[0]} rows and y has {targets.rows}; they must be the same"
             )
 
     def _check_targets(self, targets: Targets) -> None:
@@ -233,10 +268,13 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         weights = read_sample_weight(sample_weight, targets)
         return evaluate_predictions(self.model_.tasks, self._predict(X), labels, {}, weights)
 
-    def _prepared(self, X: Any) -> pl.DataFrame:
-        # the number of columns and their names are checked: what is left is the place
-        frame = self._frame(X, reset=False)
-        return frame.rename(dict(zip(frame.columns, self._columns, strict=True)))
+    def _prepared(self, X: Any) -> Features:
+        """Return X as the model takes it."""
+        features = self._frame(X, reset=False)
+        if isinstance(features, pl.DataFrame):
+            return self._renamed(features)
+        known = {column.name for column in self.model_.columns}
+        return features[:, [i for i, name in enumerate(self._columns) if name in known]]
 
     def _predict(self, X: Any) -> dict[str, NDArray[np.float64]]:
         check_is_fitted(self)
@@ -247,3 +285,16 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 def _array_to_frame(array: np.ndarray, prefix: str) -> pl.DataFrame:
     columns = {f"{prefix}{i}": pl.Series(array[:, i]) for i in range(array.shape[1])}
     return pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None))
+
+
+def _names(features: Features) -> list[str]:
+    if isinstance(features, pl.DataFrame):
+        return features.columns
+    return [f"x{i}" for i in range(features.shape[1])]
+
+
+def _kept(features: Features, rows: np.ndarray) -> Features:
+    """Return some of the rows, [n] of bool."""
+    if isinstance(features, pl.DataFrame):
+        return features.filter(pl.Series(rows))
+    return features[np.flatnonzero(rows)]

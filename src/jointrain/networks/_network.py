@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from jointrain.data import SparseRows
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._heads import TaskHeads
 from jointrain.networks._masked_losses import masked_losses
@@ -133,6 +134,8 @@ class Network(nn.Module, ABC):
         if names != self.task_names:
             for name in names:
                 self.index_of(name)
+        if isinstance(inputs, SparseRows):
+            inputs = inputs.dense()
         if self.input_layer is not None:
             inputs = self.input_layer(inputs)
         outputs: dict[tuple[str, ...], Tensor] = self.heads(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from jointrain.data import (
     Column,
+    SparseRows,
     SupervisedTable,
     TableEncoder,
     TableSchema,
@@ -24,6 +25,7 @@ from jointrain.data import (
     check_target_scale,
     checked_row_weights,
     encode_targets,
+    is_sparse,
     outer_folds,
     query_columns,
     query_numbers,
@@ -223,7 +225,8 @@ class TableModel(TablePredictor):
 
         Args:
             frame: A table with the feature columns (Polars, pandas, Arrow); other columns are
-                not looked at.
+                not looked at. Of a model of numbers alone also a sparse matrix of scipy with its
+                columns.
             auxiliary: Predict auxiliary tasks, too.
 
         Shape:
@@ -233,7 +236,11 @@ class TableModel(TablePredictor):
         Raises:
             InvalidInputError: A feature column is missing or of another type.
         """
-        inputs = torch.from_numpy(self.encoder.transform(self.conformed(frame)))
+        inputs: Tensor | SparseRows
+        if is_sparse(frame):
+            inputs = self.encoder.transform_sparse(frame)
+        else:
+            inputs = torch.from_numpy(self.encoder.transform(self.conformed(frame)))
         tasks = self.tasks if auxiliary else self.predicted_tasks
         return checked_predictions(
             predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
@@ -302,7 +309,7 @@ def target_scaling(
 
 
 def make_data(
-    inputs: Tensor,
+    inputs: Tensor | SparseRows,
     labels: np.ndarray,
     tasks: Sequence[Task],
     scaling: Mapping[str, tuple[float, float]],
@@ -569,7 +576,7 @@ def predict_parts(
     parts: Sequence[FittedNetwork],
     tasks: Sequence[Task],
     scaling: Mapping[str, tuple[float, float]],
-    inputs: Tensor,
+    inputs: Tensor | SparseRows,
     temperatures: Mapping[str, float] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the predictions of each task, regression in the target's unit.
@@ -589,7 +596,7 @@ def predict_parts(
     by_name = {task.name: task for task in tasks}
     found: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
     # a slice at a time: in float64, a large table would take twice its size
-    slices = torch.split(inputs, EVALUATION_ROWS)
+    slices = [inputs] if isinstance(inputs, SparseRows) else torch.split(inputs, EVALUATION_ROWS)
     for part in parts:
         part_tasks = [by_name[name] for name in part.tasks if name in by_name]
         network = in_double_precision(part.network)
@@ -618,7 +625,7 @@ def predict_unseen(
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     tasks: Sequence[Task],
     scaling: Mapping[str, tuple[float, float]],
-    inputs: Tensor,
+    inputs: Tensor | SparseRows,
 ) -> dict[str, np.ndarray]:
     """Return predictions of each row by networks that were not trained on it; NaN if there is none.
 
@@ -641,7 +648,7 @@ def predict_unseen(
         own = parts[member * count : (member + 1) * count]
         times[rows] += 1
         for name, values in predict_parts(
-            own, tasks, scaling, inputs[torch.from_numpy(rows)]
+            own, tasks, scaling, inputs.index_select(0, torch.from_numpy(rows))
         ).items():
             total = totals.setdefault(name, np.zeros((len(inputs), *values.shape[1:])))
             total[rows] += values
@@ -687,6 +694,7 @@ def fit_table(
     device: str | torch.device = "auto",
     callbacks: Sequence[Callback] = (),
     fit_runs: FitRuns = fit_together,
+    sparse: Any = None,
 ) -> TableModel:
     """Fit a recipe on all rows of a table.
 
@@ -701,6 +709,9 @@ def fit_table(
         callbacks: Hooks of the trainers.
         fit_runs: Fits the trainers; default `jointrain.training.population.fit_together`, which
             trains small networks as one program and others one after the other.
+        sparse: The features, [n, c]: a sparse matrix of scipy with a column for each of the
+            table's, which are all numeric; networks read it batch by batch. Default: those in the
+            table's frame.
 
     Raises:
         InvalidInputError: The table or the recipe can't be used as they are.
@@ -710,10 +721,16 @@ def fit_table(
     recipe.given_weights(names)
     recipe.groups(names)
     recipe.auxiliary_among(names)
-    encoder = TableEncoder(recipe.bins).fit(table.frame, list(table.columns), seed)
+    encoder = TableEncoder(recipe.bins)
+    inputs: Tensor | SparseRows
+    if sparse is None:
+        encoder.fit(table.frame, list(table.columns), seed)
+        inputs = torch.from_numpy(encoder.transform(table.frame))
+    else:
+        _check_reads_sparse(recipe)
+        inputs = encoder.fit_sparse(sparse, table.columns).transform_sparse(sparse)
     weights = table.fit_weights()
     scaling = target_scaling(labels, tasks, weights)
-    inputs = torch.from_numpy(encoder.transform(table.frame))
     data = make_data(inputs, labels, tasks, scaling, weights, encoder.code_columns)
     splits = inner_splits(recipe, labels, tasks, seed, table.groups, table.time)
     parts = fit_parts(
@@ -739,3 +756,10 @@ def fit_table(
     return TableModel(
         tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration, table.schema
     )
+
+
+def _check_reads_sparse(recipe: Recipe) -> None:
+    if isinstance(recipe.schedule, Phases) and recipe.schedule.pretrains:
+        raise InvalidInputError(
+            "phases that pretrain need dense features, and these are sparse; leave such phases out"
+        )

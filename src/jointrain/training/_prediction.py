@@ -11,7 +11,7 @@ from torch import Tensor
 from jointrain.data import count_rows, map_tensors
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training.sampling import EVALUATION_ROWS
+from jointrain.training.sampling import rows_at_once
 
 
 @torch.no_grad()
@@ -37,20 +37,23 @@ def predict(
     """
     network.eval()
     names = [task.name for task in tasks]
-    parts: list[dict[str, Tensor]] = []
+    found: dict[str, Tensor] = {}
+    count, rows = count_rows(inputs), rows_at_once(inputs)
     # at least one pass, so that no rows give empty predictions of the right shape
-    for start in range(0, max(count_rows(inputs), 1), EVALUATION_ROWS):
-        part = map_tensors(lambda x, i=start: x[i : i + EVALUATION_ROWS].to(device), inputs)  # type: ignore[misc]
+    for start in range(0, max(count, 1), rows):
+        part = map_tensors(lambda x, i=start: x[i : i + rows].to(device), inputs)  # type: ignore[misc]
         outputs = network(part, names)
-        parts.append(
-            {
-                task.name: (
-                    outputs[task.name] if logits else task.predict(outputs[task.name])
-                ).cpu()
-                for task in tasks
-            }
-        )
-    return {name: torch.cat([part[name] for part in parts]) for name in names}
+        for task in tasks:
+            output = outputs[task.name]
+            values = (output if logits else task.predict(output)).cpu()
+            if count <= rows:
+                found[task.name] = values
+                continue
+            # in place: small tensors that are kept between large ones would hold their memory
+            if start == 0:
+                found[task.name] = values.new_empty((count, *values.shape[1:]))
+            found[task.name][start : start + rows] = values
+    return found
 
 
 def joined(task: Task, parts: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from jointrain.balancing import LossWeighting
 from jointrain.data import TensorData
@@ -33,9 +33,10 @@ def why_not_stacked(run: Run) -> str | None:
     kind = optimizer_kind(trainer.optimizers, trainer.network)
     if isinstance(kind, str):
         return kind
-    if not isinstance(run.train, TensorData) or run.train.inputs.ndim != 2:
+    inputs = run.train.inputs if isinstance(run.train, TensorData) else None
+    if not isinstance(inputs, Tensor) or inputs.ndim != 2:
         return "its data are not one matrix of inputs"
-    if run.train.inputs.dtype != next(trainer.network.parameters()).dtype:
+    if inputs.dtype != next(trainer.network.parameters()).dtype:
         return "its inputs are of another type than its weights"
     return None
 

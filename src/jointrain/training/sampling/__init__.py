@@ -1,6 +1,12 @@
 """Sampling: which tasks and which rows a step trains on."""
 
-from jointrain.training.sampling._batches import EVALUATION_ROWS, Batch, RowSampler, StepRows
+from jointrain.training.sampling._batches import (
+    EVALUATION_ROWS,
+    Batch,
+    RowSampler,
+    StepRows,
+    rows_at_once,
+)
 from jointrain.training.sampling._mixture import Mixture, MixturePlan
 from jointrain.training.sampling._mixture_loader import MixtureLoader
 from jointrain.training.sampling._random_numbers import derived_seed
@@ -33,5 +39,6 @@ __all__ = [
     "Turns",
     "derived_seed",
     "input_batches",
+    "rows_at_once",
     "weigh_rows",
 ]

@@ -11,12 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jointrain.data import TensorData
+from jointrain.data import SparseRows, TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.task import IGNORED, Task
 
 EVALUATION_ROWS = 8192
 """How many rows go through the network at once where no gradient is needed."""
+
+
+def rows_at_once(inputs: Any) -> int:
+    """Return how many rows of the inputs go through the network at once without a gradient."""
+    if isinstance(inputs, SparseRows):
+        return min(EVALUATION_ROWS, inputs.rows_at_once)
+    return EVALUATION_ROWS
 
 
 class RowSampler:
@@ -240,8 +247,9 @@ class TensorBatches:
 
     def once(self) -> Iterator[Batch]:
         """Yield all rows in order."""
-        for start in range(0, len(self._data), EVALUATION_ROWS):
-            yield self._part(start, start + EVALUATION_ROWS)
+        rows = rows_at_once(self._data.inputs)
+        for start in range(0, len(self._data), rows):
+            yield self._part(start, start + rows)
 
     def close(self) -> None:
         """Nothing is open."""
