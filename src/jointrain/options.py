@@ -79,6 +79,11 @@ def option(default: Any, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"option": Option(help=help, **more)})
 
 
+def same_option(kind: Any, name: str) -> Any:
+    """Return a dataclass field that is an option of another dataclass; None leaves it as there."""
+    return field(default=None, metadata={"option": options_of(kind)[name]})
+
+
 def options_of(kind: Any) -> dict[str, Option]:
     """Return the options among the fields of a dataclass, by name."""
     return {one.name: one.metadata["option"] for one in fields(kind) if "option" in one.metadata}

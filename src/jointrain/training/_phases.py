@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
+from jointrain.options import Decay, check_options, option, same_option
 from jointrain.training._freezing import FROM_TOP, parameters_of, stages
 from jointrain.training._optimizer import OptimizerSettings
 from jointrain.training._plain_values import from_plain
@@ -64,19 +65,19 @@ class Phase:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     name: str
-    epochs: int | None = None
-    steps: int | None = None
+    epochs: int | None = same_option(TrainingSettings, "epochs")
+    steps: int | None = same_option(TrainingSettings, "steps")
     schedule: Joint | Alternating = field(default_factory=Joint)
     tasks: tuple[str, ...] | None = None
     pretraining: MaskedFeatures | Denoising | Contrastive | None = None
     each_task: bool = False
     freeze: tuple[str, ...] = ()
     unfreeze: tuple[str, ...] | Literal["from_top"] = ()
-    unfreeze_every: int = 1
+    unfreeze_every: int = option(1, "Epochs between two releases.", at_least=1, at_most=10**6)
     optimizer: OptimizerSettings | None = None
-    warm_up: float | None = None
-    decay: Literal["cosine", "none"] | None = None
-    patience: int | None = None
+    warm_up: float | None = same_option(TrainingSettings, "warm_up")
+    decay: Decay | None = same_option(TrainingSettings, "decay")
+    patience: int | None = same_option(TrainingSettings, "patience")
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -90,7 +91,10 @@ class Phase:
             raise self._wrong("has no tasks; leave `tasks` out to train all")
         if (self.epochs is None) == (self.steps is None):
             raise self._wrong("needs a length: give either epochs= or steps=")
-        self._check_numbers()
+        try:
+            check_options(self)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"phase {self.name!r}: {error}") from None
         if self.pretraining is not None and (self.tasks is not None or self.each_task):
             raise self._wrong("pretrains without labels; it can't have `tasks` or `each_task`")
         if self.pretraining is not None and self.unfreeze:
@@ -98,24 +102,12 @@ class Phase:
         if self.each_task and not isinstance(self.schedule, Joint):
             raise self._wrong("trains each task by itself; it can't have a `schedule`")
 
-    def _check_numbers(self) -> None:
-        for argument in ("epochs", "steps", "unfreeze_every", "patience"):
-            count = getattr(self, argument)
-            if count is not None and count < 1:
-                raise self._wrong(f"has {argument} {count}, but needs at least 1")
-        if self.warm_up is not None and not 0 <= self.warm_up <= 1:
-            raise self._wrong(f"has warm_up {self.warm_up}, but it must lie in [0, 1]")
-        if self.decay not in (None, "cosine", "none"):
-            raise self._wrong(f"has decay {self.decay!r}, but it must be 'cosine' or 'none'")
-
     def settings_in(self, settings: TrainingSettings) -> TrainingSettings:
         """Return the settings of a training, with those that the phase has of its own."""
-        own = {
-            name: getattr(self, name)
-            for name in ("optimizer", "warm_up", "decay", "patience")
-            if getattr(self, name) is not None
-        }
-        return replace(settings, epochs=self.epochs or 1, steps=self.steps, **own)
+        shared = {one.name for one in fields(self)} & {one.name for one in fields(settings)}
+        own = {name: value for name in shared if (value := getattr(self, name)) is not None}
+        # `steps` of the training are none of the phase's
+        return replace(settings, **{"epochs": 1, "steps": None} | own)
 
     def trains(self, task: str) -> bool:
         """Return whether the phase trains a task."""
