@@ -15,6 +15,7 @@ that of the training frequencies. A table's score is the mean over folds and tar
 tables of numbers. Methods are ranked by these. Elo and its interval are TabArena's: battles of each
 two methods on each table, the random forest at 1000, 200 resamples of the tables.
 
+``--shared`` lets runs share a process until one of them is ended, and saves two seconds a run.
 ``--confirmation`` runs the tables of confirmation. They are scored once, at the end, and nothing is
 chosen by them. ``--clock cpu`` counts seconds of the processor, for a machine that others use;
 methods with a budget still watch the clock on the wall.
@@ -28,17 +29,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import json
 import os
+import queue
 import resource
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -146,78 +150,118 @@ class Job:
     python: str = sys.executable
 
 
-def run(job: Job, command: Sequence[str] = ()) -> Run:
-    """Make a run in a process of its own, and end it at its limit.
+class Worker:
+    """Makes runs in processes, and ends them at their limits.
 
     Args:
-        job: What to run.
-        command: In place of this file's own: a program that prints ``ready``, and then a result.
+        shared: Whether runs share a process as long as none of them is ended: libraries are then
+            imported once. Otherwise each has a process of its own.
+        command: In place of this file: a program that reads jobs, and prints a line when it is
+            ready and one for the result, both JSON, for each.
     """
-    method = METHODS.get(job.method)
-    limit = 1.5 * job.limit if method is not None and method.budget else job.limit
-    command = command or (job.python, __file__, "--child", json.dumps(asdict(job)))
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    with tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            start_new_session=True,
-            env={**os.environ, **threads},
+
+    def __init__(self, shared: bool = False, command: Sequence[str] = ()) -> None:
+        self.shared, self.command = shared, command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the worker
+
+    def close(self) -> None:
+        """End the process and all that it started."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                assert pipe is not None
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+            self._process = None
+
+    def run(self, job: Job) -> Run:
+        """Make a run."""
+        method = METHODS.get(job.method)
+        limit = 1.5 * job.limit if method is not None and method.budget else job.limit
+        began, cpu = time.monotonic(), 0.0
+        try:
+            process = self._given(job)
+            said = self._line(process, IMPORTING)
+            if said.get("ready"):
+                began, cpu = time.monotonic(), cpu_seconds(process.pid)
+                said = self._result(process, job, limit, cpu)
+        except TimeoutError:
+            assert self._process is not None
+            said = {"status": "time", "cpu": cpu_seconds(self._process.pid) - cpu}
+            self.close()
+        except EOFError:
+            assert self._process is not None
+            code = self._process.wait()
+            self.close()
+            self._stderr.seek(0)
+            why = self._stderr.read().decode(errors="replace").strip()[-300:]
+            # killed for its memory, or given up by a library that got none
+            memory = -code in (signal.SIGKILL, signal.SIGABRT) or "alloc" in why
+            said = {"status": "memory" if memory else "failed", "why": why or f"ended with {code}"}
+        if not self.shared:
+            self.close()
+        return Run(
+            job.table,
+            job.method,
+            job.fold,
+            said["status"],
+            said.get("errors", {}),
+            round(said.get("seconds", time.monotonic() - began), 3),
+            round(said.get("cpu", 0.0), 3),
+            said.get("why", ""),
+            job.clock,
+            said.get("versions", ""),
         )
+
+    def _given(self, job: Job) -> subprocess.Popen[bytes]:
+        """Return the process, which has been given a job."""
+        if self._process is None:
+            self._stderr.seek(0)
+            self._stderr.truncate()
+            threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+            self._process = subprocess.Popen(
+                self.command or (job.python, __file__, "--work"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                bufsize=0,  # `select` sees all that has not been read
+                start_new_session=True,
+                env={**os.environ, **dict.fromkeys(threads, "1")},
+            )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its end is noticed in reading
+            self._process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
+        return self._process
+
+    def _result(
+        self, process: subprocess.Popen[bytes], job: Job, limit: float, cpu: float
+    ) -> dict[str, Any]:
+        if job.clock == "wall":
+            return self._line(process, limit)
+        began = time.monotonic()
+        # a process that waits uses no processor, and must end as well
+        while time.monotonic() - began < 20 * limit + IMPORTING:
+            left = limit - (cpu_seconds(process.pid) - cpu)
+            if left <= 0:
+                break
+            with contextlib.suppress(TimeoutError):
+                return self._line(process, max(left / 2, 0.05))
+        raise TimeoutError
+
+    @staticmethod
+    def _line(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
+        """Return the next line; lines are short, and come whole."""
         assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        text, status, started, cpu_before = b"", "", time.monotonic(), 0.0
-        ready = False
-        seconds = cpu = 0.0
-        try:
-            while process.poll() is None:
-                text += process.stdout.read() or b""
-                now = time.monotonic()
-                if not ready and b"ready\n" in text:
-                    ready, started, cpu_before = True, now, cpu_seconds(process.pid)
-                seconds = spent = now - started
-                if ready and job.clock == "cpu":
-                    spent = cpu = cpu_seconds(process.pid) - cpu_before
-                # a process that waits uses no processor, and must end as well
-                if spent > (limit if ready else IMPORTING) or seconds > 20 * limit + IMPORTING:
-                    status, cpu = "time", cpu_seconds(process.pid) - cpu_before
-                    break
-                time.sleep(0.05 if seconds < 2 else 0.25)
-        finally:
-            kill_all(process)
-        text += process.stdout.read() or b""
-        process.stdout.close()
-        stderr.seek(0)
-        complaint = stderr.read().decode(errors="replace").strip()[-300:]
-    result: dict[str, Any] = {}
-    if not status:
-        lines = text.decode(errors="replace").splitlines()
-        try:
-            result = json.loads(lines[-1])
-        except (IndexError, json.JSONDecodeError):
-            killed = process.returncode == -signal.SIGKILL or "alloc" in complaint
-            result = {"status": "memory" if killed else "failed", "why": complaint}
-        status = result["status"]
-    return Run(
-        job.table,
-        job.method,
-        job.fold,
-        status,
-        result.get("errors", {}),
-        round(result.get("seconds", seconds), 3),
-        round(result.get("cpu", cpu), 3),
-        result.get("why", ""),
-        job.clock,
-        result.get("versions", ""),
-    )
-
-
-def kill_all(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        if not select.select([process.stdout], [], [], seconds)[0]:
+            raise TimeoutError
+        line = process.stdout.readline()
+        if not line:
+            raise EOFError
+        found: dict[str, Any] = json.loads(line)
+        return found
 
 
 def cpu_seconds(session: int) -> float:
@@ -234,18 +278,25 @@ def cpu_seconds(session: int) -> float:
     return total / tick
 
 
-def child(job: Job) -> None:
-    """Load, say that all is ready, fit, predict, and print the result."""
-    out = sys.stdout
-    sys.stdout = sys.stderr  # libraries print
-    limit = int(job.memory * 2**30)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    method = METHODS[job.method]
-    for library in method.libraries:
-        importlib.import_module(library)
-    table = load(job.table, Path(job.seen) if job.seen else None)
-    print("ready", file=out, flush=True)
-    print(json.dumps(fit_and_score(method, table, job)), file=out, flush=True)
+def work() -> None:
+    """Make a run for each job that is read; print when its table is there, and its result."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # libraries print
+    for line in sys.stdin:
+        job = Job(**json.loads(line))
+        limit = int(job.memory * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+        method = METHODS[job.method]
+        try:
+            for library in method.libraries:
+                importlib.import_module(library)
+            table = load(job.table, Path(job.seen) if job.seen else None)
+        except Exception as error:  # whatever it is, the run has no result
+            said = {"status": "failed", "why": f"{type(error).__name__}: {error}"[:300]}
+        else:
+            print(json.dumps({"ready": True}), file=out)
+            said = fit_and_score(method, table, job)
+        print(json.dumps(said), file=out)
 
 
 def fit_and_score(method: Method, table: ArenaTable, job: Job) -> dict[str, Any]:
@@ -327,16 +378,52 @@ def jobs(
     return found
 
 
-def run_all(wanted: Sequence[Job], store: Store, workers: int, say: Callable[[str], None]) -> None:
-    """Make runs, `workers` at a time, and keep each as it ends."""
+def run_all(
+    wanted: Sequence[Job],
+    store: Store,
+    workers: int,
+    say: Callable[[str], None],
+    shared: bool = False,
+) -> None:
+    """Make runs, `workers` at a time, and keep each as it ends.
+
+    Args:
+        wanted: What to run.
+        store: Where runs are kept.
+        workers: How many at a time.
+        say: Is given a line for each run.
+        shared: As of `Worker`.
+    """
+    free: queue.SimpleQueue[dict[str, Worker]] = queue.SimpleQueue()
+    all_workers: list[dict[str, Worker]] = [{} for _ in range(workers)]
+    for one in all_workers:
+        free.put(one)
+
+    def run(job: Job) -> Run:
+        own = free.get()  # a worker for each interpreter
+        try:
+            return own.setdefault(job.python, Worker(shared)).run(job)
+        finally:
+            free.put(own)
+
     with ThreadPoolExecutor(workers) as pool:
-        for index, made in enumerate(pool.map(run, wanted), start=1):
-            store.add(made)
-            shown = f"{made.score:.3f}" if made.status == "done" else f"{made.status} {made.why}"
-            say(
-                f"{index}/{len(wanted)} {made.table} {made.method} {made.fold}: {shown} "
-                f"({made.seconds:.1f} s, {made.cpu:.1f} s of the processor)"
-            )
+        running = [pool.submit(run, job) for job in wanted]
+        try:
+            for index, future in enumerate(as_completed(running), start=1):
+                made = future.result()
+                store.add(made)
+                shown = (
+                    f"{made.score:.3f}" if made.status == "done" else f"{made.status} {made.why}"
+                )
+                say(
+                    f"{index}/{len(wanted)} {made.table} {made.method} {made.fold}: {shown} "
+                    f"({made.seconds:.1f} s, {made.cpu:.1f} s of the processor)"
+                )
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for own in all_workers:
+                for worker in own.values():
+                    worker.close()
 
 
 # --- the report ---------------------------------------------------------------------------------
@@ -631,10 +718,11 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--heavy-python", help="interpreter of RealMLP, TabM and AutoGluon")
     parser.add_argument("--confirmation", action="store_true")
     parser.add_argument("--report", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--shared", action="store_true", help="runs share processes")
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(given)
-    if arguments.child:
-        child(Job(**json.loads(arguments.child)))
+    if arguments.work:
+        work()
         return
     if arguments.folder is None:
         parser.error("give the folder of the runs")
@@ -660,7 +748,8 @@ def main(given: Sequence[str] | None = None) -> None:
         )
     except InvalidInputError as error:
         parser.error(str(error))
-    run_all(wanted, store, arguments.workers, lambda text: print(text, flush=True))
+    say = functools.partial(print, flush=True)
+    run_all(wanted, store, arguments.workers, say, arguments.shared)
 
 
 if __name__ == "__main__":

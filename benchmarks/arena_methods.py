@@ -397,8 +397,8 @@ def stacked_targets(task: Task) -> Predictions:
 
 
 def jointrain_estimator(task: Task) -> Predictions:
-    """`JointRegressor` or `JointClassifier`; of targets of both kinds, `fit_table`."""
-    from jointrain import JointClassifier, JointRegressor
+    """`JointRegressor` or `JointClassifier`; of targets of several kinds `JointEstimator`."""
+    from jointrain import JointClassifier, JointEstimator, JointRegressor
 
     classes = [kind not in NUMBERS for kind in task.kinds.values()]
     if not any(classes):
@@ -415,11 +415,15 @@ def jointrain_estimator(task: Task) -> Predictions:
                 task.kinds, model.predict_proba(task.test), model.classes_, strict=True
             )
         }
-    from jointrain import Recipe, fit_table
-    from jointrain.training.population import fit_together
-
-    table = fit_table(_supervised(task), Recipe(), seed=task.seed, fit_runs=fit_together)
-    return _of_model(task, table)
+    model = JointEstimator(dict(task.kinds), random_state=task.seed)
+    model.fit(task.features, task.targets)
+    predicted, probabilities = model.predict(task.test), model.predict_proba(task.test)
+    return {
+        name: predicted[name].to_numpy()
+        if kind in NUMBERS
+        else (probabilities[name], list(model.classes_[name]))
+        for name, kind in task.kinds.items()
+    }
 
 
 def jointrain_compare(task: Task) -> Predictions:

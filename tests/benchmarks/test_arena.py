@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -19,10 +19,21 @@ def arena(benchmark_module):
     return benchmark_module("arena")
 
 
+READY = """print('{"ready": true}', flush=True)"""
+
+
 def program(text):
     """Return a command in place of the one that fits."""
     begin = "import json, os, subprocess, sys, time\n"
     return (sys.executable, "-c", begin + text)
+
+
+def run(arena, job, text):
+    worker = arena.Worker(command=program(text))
+    try:
+        return worker.run(job)
+    finally:
+        worker.close()
 
 
 def job(arena, **given):
@@ -30,8 +41,8 @@ def job(arena, **given):
 
 
 def test_a_run_gives_the_last_line_that_its_process_prints(arena):
-    text = f"print('ready', flush=True); print('{json.dumps(DONE)}')"
-    found = arena.run(job(arena), program(text))
+    text = f"{READY}; print('{json.dumps(DONE)}')"
+    found = run(arena, job(arena), text)
     assert (found.status, found.errors) == ("done", {"a": 0.5, "b": 0.7})
     assert found.score == pytest.approx(0.6)
 
@@ -40,9 +51,9 @@ def test_a_run_ends_at_its_limit_with_all_that_it_started(arena, tmp_path):
     text = (
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
-        "print('ready', flush=True); time.sleep(600)"
+        f"{READY}; time.sleep(600)"
     )
-    found = arena.run(job(arena, limit=0.5), program(text))
+    found = run(arena, job(arena, limit=0.5), text)
     assert found.status == "time"
     assert found.score == float("inf")
     assert found.seconds >= 0.5
@@ -64,24 +75,24 @@ def alive(pid):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="reads /proc")
 def test_the_clock_of_the_processor_counts_work_and_not_waiting(arena):
-    waits = f"print('ready', flush=True); time.sleep(1); print('{json.dumps(DONE)}')"
-    assert arena.run(job(arena, limit=0.5, clock="cpu"), program(waits)).status == "done"
-    works = "print('ready', flush=True)\nwhile True: pass"
-    found = arena.run(job(arena, limit=0.5, clock="cpu"), program(works))
+    waits = f"{READY}; time.sleep(1); print('{json.dumps(DONE)}')"
+    assert run(arena, job(arena, limit=0.5, clock="cpu"), waits).status == "done"
+    works = READY + "\nwhile True: pass"
+    found = run(arena, job(arena, limit=0.5, clock="cpu"), works)
     assert found.status == "time"
     assert found.cpu >= 0.5
 
 
 def test_importing_is_not_counted(arena):
-    text = f"time.sleep(1); print('ready', flush=True); print('{json.dumps(DONE)}')"
-    assert arena.run(job(arena, limit=0.5), program(text)).status == "done"
+    text = f"time.sleep(1); {READY}; print('{json.dumps(DONE)}')"
+    assert run(arena, job(arena, limit=0.5), text).status == "done"
 
 
 def test_what_goes_wrong_is_said(arena):
-    failed = arena.run(job(arena), program("print('ready', flush=True); raise ValueError('odd')"))
+    failed = run(arena, job(arena), READY + "; raise ValueError('odd')")
     assert failed.status == "failed"
     assert "odd" in failed.why
-    killed = arena.run(job(arena), program("os.kill(os.getpid(), 9)"))
+    killed = run(arena, job(arena), "os.kill(os.getpid(), 9)")
     assert killed.status == "memory"
 
 
@@ -93,9 +104,34 @@ def test_a_fit_that_needs_more_memory_than_it_may_ends(arena):
         "class T: folds = lambda self, count: [(0, 0)]\n"
         "arena.load = lambda name, seen: T()\n"
         "arena.Task.of = lambda *given: None\n"
-        "arena.child(arena.Job('t', 'ridge', 0, memory=1.0))"
+        "arena.work()"
     )
-    assert arena.run(job(arena), program(text)).status == "memory"
+    assert run(arena, job(arena, memory=1.0), text).status == "memory"
+
+
+def test_shared_processes_end_with_a_run_that_is_ended(arena):
+    text = (
+        "for line in sys.stdin:\n"
+        "    job = json.loads(line)\n"
+        f"    {READY}\n"
+        "    time.sleep(600 if job['fold'] else 0)\n"
+        f"    print(json.dumps(dict({DONE!r}, versions=str(os.getpid()))), flush=True)"
+    )
+    worker = arena.Worker(shared=True, command=program(text))
+    first, second = worker.run(job(arena)), worker.run(job(arena))
+    assert first.versions == second.versions
+    ended = worker.run(replace(job(arena), fold=1, limit=0.3))
+    assert ended.status == "time"
+    third = worker.run(job(arena))
+    assert third.status == "done"
+    assert third.versions != first.versions
+    worker.close()
+
+
+def test_runs_have_processes_of_their_own(arena):
+    text = f"{READY}; print(json.dumps(dict({DONE!r}, versions=str(os.getpid()))), flush=True)"
+    worker = arena.Worker(command=program(text))
+    assert worker.run(job(arena)).versions != worker.run(job(arena)).versions
 
 
 # --- the store ---
@@ -157,17 +193,24 @@ def test_slow_methods_run_on_their_twelve_tables_by_their_own_interpreter(
 def test_a_second_call_makes_what_a_first_one_left(arena, tables, tmp_path, monkeypatch):
     calls = []
 
-    def run(job):
-        calls.append((job.table, job.fold))
-        return made(arena, job.table, job.method, job.fold)
+    class Worker:
+        def __init__(self, shared):
+            assert not shared
 
-    monkeypatch.setattr(arena, "run", run)
+        def run(self, job):
+            calls.append((job.table, job.fold))
+            return made(arena, job.table, job.method, job.fold)
+
+        def close(self):
+            calls.append("closed")
+
+    monkeypatch.setattr(arena, "Worker", Worker)
     store = arena.Store(tmp_path)
     first = arena.jobs(["whole"], ["ridge"], store.runs())
     arena.run_all(first[:2], store, 1, lambda text: None)
     second = arena.jobs(["whole"], ["ridge"], store.runs())
     arena.run_all(second, store, 1, lambda text: None)
-    assert calls == [("whole", 0), ("whole", 1), ("whole", 2)]
+    assert calls == [("whole", 0), ("whole", 1), "closed", ("whole", 2), "closed"]
     assert arena.jobs(["whole"], ["ridge"], store.runs()) == []
 
 
