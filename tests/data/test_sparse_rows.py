@@ -44,15 +44,15 @@ def test_encoded_as_the_dense_matrix(bins):
         rows = encoder.transform_sparse(csr_array(other))
         assert rows.shape == expected.shape
         assert len(rows) == 50
-        assert torch.equal(rows.dense(), expected)
+        assert torch.equal(rows.dense_rows(), expected)
     assert sparse.feature_names == dense.feature_names
-    assert torch.equal(rows[10:20].dense(), expected[10:20])
+    assert torch.equal(rows[10:20].dense_rows(), expected[10:20])
     chosen = torch.tensor([4, 4, 49])
-    assert torch.equal(rows.index_select(0, chosen).dense(), expected[chosen])
-    assert rows.double().to("cpu").dense().dtype == torch.float64
+    assert torch.equal(rows.index_select(0, chosen).dense_rows(), expected[chosen])
+    assert rows.double().to("cpu").dense_rows().dtype == torch.float64
     data = TensorData(rows, {"a": torch.zeros(50)})
     assert isinstance(data.take(chosen).inputs, SparseRows)
-    assert torch.equal(data.part(5, 8).inputs.dense(), expected[5:8])
+    assert torch.equal(data.part(5, 8).inputs.dense_rows(), expected[5:8])
 
 
 def test_columns_that_hold_one_value():

@@ -345,9 +345,9 @@ def test_large_sparse_features_are_read_in_batches(monkeypatch, estimator):
     dense = estimator(**settings).fit(x, y, sample_weight=weights)
     monkeypatch.setattr("jointrain.estimators._table_estimator.LARGEST_DENSE", 100)
     made_dense = []
-    original = SparseRows.dense
+    original = SparseRows.dense_rows
     monkeypatch.setattr(
-        SparseRows, "dense", lambda self: (made_dense.append(len(self)), original(self))[1]
+        SparseRows, "dense_rows", lambda self: (made_dense.append(len(self)), original(self))[1]
     )
     model = estimator(**settings).fit(csr_matrix(x), y, sample_weight=weights)
     assert made_dense

@@ -76,7 +76,7 @@ class SparseRows:
         """Return the rows; dense ones will be of float64."""
         return SparseRows(self._encoded, self._empty, self._pieces, self.device, torch.float64)
 
-    def dense(self) -> Tensor:
+    def dense_rows(self) -> Tensor:
         """Return the rows as a tensor, [n, d]."""
         rows = self._encoded
         found = np.empty((rows.shape[0], len(self._empty)), dtype=np.float32)

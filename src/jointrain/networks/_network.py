@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jointrain.data import SparseRows
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._heads import TaskHeads
 from jointrain.networks._masked_losses import masked_losses
@@ -134,8 +133,9 @@ class Network(nn.Module, ABC):
         if names != self.task_names:
             for name in names:
                 self.index_of(name)
-        if isinstance(inputs, SparseRows):
-            inputs = inputs.dense()
+        # those of a sparse matrix, of a later room
+        if hasattr(inputs, "dense_rows"):
+            inputs = inputs.dense_rows()
         if self.input_layer is not None:
             inputs = self.input_layer(inputs)
         outputs: dict[tuple[str, ...], Tensor] = self.heads(
