@@ -46,6 +46,7 @@ $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 # commands that are killed, run out of disk or meet each other; changed files of strangers (an hour each)
 faults: $(INSTALLED)
 	$(BIN)/python tests/faults/kills.py
+	$(BIN)/python -m tests.faults.training_kills
 
 fuzz: $(INSTALLED)
 	$(BIN)/python tests/faults/fuzz.py --mutants 20000

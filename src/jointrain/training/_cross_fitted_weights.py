@@ -7,6 +7,7 @@ to be compared with those of models that stop by nothing, a half of the rows has
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ class CrossFittedWeights(Callback):
         self.first = first
         self.states: tuple[State, State] | None = None
         self._validation = validation
+        self._resumed: Mapping[str, Any] | None = None
 
     def on_fit_start(self, trainer: Any) -> None:
         """Measure both halves before the first step."""
@@ -52,8 +54,29 @@ class CrossFittedWeights(Callback):
         # not before: many runs may share the rows, and wait for their turn
         self._data = [self._validation.take(r) for r in (rows[: self.first], rows[self.first :])]
         self._best = BestScore(), BestScore()
-        self._initial = [self._losses(trainer, half) for half in self._data]
         self.states = copy_state(trainer.network), copy_state(trainer.network)
+        resumed, self._resumed = self._resumed, None
+        if resumed is None:
+            self._initial = [self._losses(trainer, half) for half in self._data]
+            return
+        self._initial = [dict(losses) for losses in resumed["initial"]]
+        for half in range(2):
+            self._best[half].load_state_dict(resumed["best"][half])
+            for name, value in resumed["states"][half].items():
+                self.states[half][name].copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights of both halves, and what they are measured by."""
+        assert self.states is not None
+        return {
+            "initial": self._initial,
+            "best": [best.state_dict() for best in self._best],
+            "states": list(self.states),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take in what `state_dict` gave, when training starts."""
+        self._resumed = state
 
     def on_epoch_end(self, trainer: Any, record: EpochRecord) -> None:
         """Keep the weights for the half that they suit best."""

@@ -404,6 +404,17 @@ class TaskSession(Session[list[Batch]]):
                 self.weights[name] *= self.settings.converged_weight
         return found
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: what has been trained, not the data."""
+        of_here = {
+            "training": None,
+            "held_out": NO_SETS,
+            "turns": iter(()),
+            "progress": None,
+            "balanced": None,
+        }
+        return self.__dict__ | of_here
+
     def close(self) -> None:
         """End the worker processes of the data's loaders."""
         for opened in (self.training, self.held_out):

@@ -478,6 +478,17 @@ class Trainer:
             self.session = whole
             self._running = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: settings and what has been trained, not the data."""
+        of_here = {
+            "_stretches": None,
+            "_running": None,
+            "_folder": None,
+            "_requests": StopRequests(),
+            "_loaded": None,
+        }
+        return self.__dict__ | of_here
+
     def stop(self) -> None:
         """End the training with the step at hand, as if it had been the last one.
 

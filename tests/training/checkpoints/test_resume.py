@@ -1,13 +1,20 @@
 """A run that is interrupted after any step and goes on elsewhere ends with the same bits."""
 
+import copy
+import pickle
+
 import pytest
 
+from jointrain import Callback, CSVLogger, InvalidInputError, Joint
+from jointrain.training import CrossFittedWeights
 from tests.training.checkpoints.runs import (
+    assert_same,
     assert_same_end,
     cases,
     every_checkpoint,
     fit,
     resumed_from,
+    rows,
     trainer,
 )
 
@@ -23,3 +30,125 @@ def test_a_run_resumed_after_any_step_is_the_run(name, tmp_path):
     assert len(checkpoints) >= 6
     for checkpoint in checkpoints:
         assert_same_end(resumed_from(checkpoint, case, tmp_path / "one"), whole)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_go_on_in_their_order_with_other_numbers_of_workers(workers, tmp_path):
+    name = "mixture, drawn"
+    whole = trainer(cases()[name])
+    files = every_checkpoint(whole, cases()[name], tmp_path / "all", every=4)
+    made = resumed_from(files[1], cases(workers)[name], tmp_path / "one")
+    assert_same_end(made, whole)
+
+
+class _Counts(Callback):
+    def __init__(self):
+        self.steps = []
+        self.starts = 0
+
+    def on_fit_start(self, trainer):
+        self.starts += 1
+
+    def on_step_end(self, trainer, step, losses):
+        self.steps.append(step)
+
+    def state_dict(self):
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state):
+        assert self.starts == 0
+        self.steps = list(state["steps"])
+
+
+def test_callbacks_and_logs_go_on(tmp_path):
+    case = cases()["phases"]
+    log, counts = CSVLogger(tmp_path / "log.csv", every=1), _Counts()
+    whole = trainer(case, [log, counts])
+    files = every_checkpoint(whole, case, tmp_path / "all", every=5)
+    written = (tmp_path / "log.csv").read_bytes()
+    for file in files:
+        # as it was when the run was killed: further than the checkpoint
+        (tmp_path / "again.csv").write_bytes(written + b"1,2,3\n")
+        again, goes_on = CSVLogger(tmp_path / "again.csv", every=1), _Counts()
+        resumed_from(file, case, tmp_path / "one", callbacks=[goes_on, again])
+        assert goes_on.steps == counts.steps
+        if file != files[-1]:
+            assert (tmp_path / "again.csv").read_bytes() == written
+
+
+def test_weights_of_two_halves_go_on(tmp_path):
+    case = cases()["joint"]
+    kept = CrossFittedWeights(rows(9, 8), 5)
+    files = every_checkpoint(trainer(case, [kept]), case, tmp_path / "all", every=2)
+    for file in files[:-1]:
+        again = CrossFittedWeights(rows(9, 8), 5)
+        resumed_from(file, case, tmp_path / "one", callbacks=[again])
+        assert_same(list(again.states), list(kept.states))
+
+
+def test_a_schedule_without_a_place_is_refused_in_words(tmp_path):
+    class Own(Joint):
+        def steps(self, labels, generator):
+            while True:
+                yield tuple(labels)
+
+    case = cases()["joint"] | {"schedule": Own()}
+    made = trainer(case)
+    fit(made, case)
+    with pytest.raises(InvalidInputError, match="the steps of Own can't be saved"):
+        every_checkpoint(trainer(case), case, tmp_path)
+
+
+# --- ending, copying, beginning anew -------------------------------------------------------------
+
+
+class _Stop(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, trainer, step, losses):
+        if step == self.step:
+            trainer.stop()
+
+
+@pytest.mark.parametrize("name", ["joint", "alternating", "phases", "mixture", "merged"])
+def test_a_callback_ends_the_training(name):
+    case = cases()[name]
+    made, whole = trainer(case, [_Stop(4)]), trainer(case)
+    fit(made, case)
+    fit(whole, case)
+    steps = [record.step for record in made.history if record.training]
+    assert steps[-1] == 4
+    assert made.history[-1].score is not None
+    assert len(made.history) < len(whole.history)
+
+
+@pytest.mark.parametrize("name", ["alternating", "uncertainty", "mixture", "phases", "merged"])
+def test_a_fitted_trainer_is_copied_and_pickled_and_trains_on(name):
+    case = cases()[name]
+    made = trainer(case)
+    fit(made, case)
+    others = [copy.deepcopy(made), pickle.loads(pickle.dumps(made))]
+    fit(made, case)
+    for other in others:
+        fit(other, case)
+        assert_same_end(other, made)
+
+
+@pytest.mark.parametrize("name", ["alternating", "uncertainty", "rlw", "phases", "merged"])
+def test_restart_begins_anew(name):
+    case = cases()[name]
+    first, second = trainer(case), trainer(case)
+    fit(first, case)
+    fit(second, case)
+    fit(second, case, restart=True)
+    assert_same_end(second, first)
+
+
+def test_a_second_fit_trains_on():
+    case = cases()["joint"]
+    made = trainer(case)
+    fit(made, case)
+    state = made.optimizers.state_dict()[0]["state"][0]["step"].clone()
+    fit(made, case)
+    assert made.optimizers.state_dict()[0]["state"][0]["step"] == 2 * state

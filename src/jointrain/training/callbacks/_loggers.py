@@ -98,7 +98,8 @@ class CSVLogger(Logger):
     no such value.
 
     Args:
-        path: The file; a run replaces what an earlier one wrote. Its folder must exist.
+        path: The file; a run replaces what an earlier one wrote, and one that is resumed goes on
+            after what stood there at its checkpoint. Its folder must exist.
         every: See `Logger`.
 
     Raises:
@@ -108,6 +109,7 @@ class CSVLogger(Logger):
     def __init__(self, path: str | Path, *, every: int | None = None) -> None:
         super().__init__(every=every)
         self.path = Path(path)
+        self._kept = 0
         self._file: TextIO | None = None
         self._writer: csv.DictWriter[str] | None = None
 
@@ -119,11 +121,21 @@ class CSVLogger(Logger):
             )
         kinds = ["training", "validation", *(["loss", "weight"] if self.every else [])]
         columns = ["step", "epoch", "score", "best"]
-        columns += [f"{kind}/{name}" for kind in kinds for name in trainer.tasks]
+        # phases that pretrain have the loss of an objective in place of tasks
+        phases = getattr(trainer.schedule, "phases", ())
+        own = [phase.pretraining.kind for phase in phases if phase.pretraining is not None]
+        names = dict.fromkeys([*trainer.tasks, *own])
+        columns += [f"{kind}/{name}" for kind in kinds for name in names]
         # a log is written as it grows: a run that is stopped leaves what it has seen
-        self._file = self.path.open("w", newline="", encoding="utf-8")
+        kept, self._kept = self._kept, 0
+        goes_on = kept > 0 and self.path.is_file() and self.path.stat().st_size >= kept
+        self._file = self.path.open("r+" if goes_on else "w", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, columns)
-        self._writer.writeheader()
+        if goes_on:
+            self._file.seek(kept)
+            self._file.truncate()
+        else:
+            self._writer.writeheader()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values as a line."""
@@ -137,6 +149,19 @@ class CSVLogger(Logger):
         """Close the file."""
         assert self._file is not None
         self._file.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the file is written."""
+        # every line is flushed
+        return {"bytes": self.path.stat().st_size if self.path.is_file() else 0}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on there: a run that was killed has written lines that come again."""
+        self._kept = state["bytes"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: not the open file."""
+        return {**self.__dict__, "_file": None, "_writer": None}
 
 
 class TensorBoardLogger(Logger):
@@ -155,15 +180,17 @@ class TensorBoardLogger(Logger):
         self.folder = Path(folder)
         _optional("tensorboard", "tensorboard")
         self._writer: Any = None
+        self._last_step = 0
 
     def on_fit_start(self, trainer: Any) -> None:  # noqa: ARG002
-        """Open an event file."""
+        """Open an event file; what a run has written that is resumed from before is not shown."""
         self._writer = _optional("torch.utils.tensorboard", "tensorboard").SummaryWriter(
-            str(self.folder)
+            str(self.folder), purge_step=self._last_step + 1 if self._last_step else None
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values as scalars."""
+        self._last_step = step
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
@@ -171,6 +198,18 @@ class TensorBoardLogger(Logger):
     def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
         """Close the event file."""
         self._writer.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the last step that was written."""
+        return {"last_step": self._last_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after that step."""
+        self._last_step = state["last_step"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: not the open file."""
+        return {**self.__dict__, "_writer": None}
 
 
 class MLflowLogger(Logger):
@@ -204,10 +243,14 @@ class MLflowLogger(Logger):
         self._experiment = experiment
         self._run_name = run_name
         self._own = False
+        self._goes_on = False
         self.run_id: str | None = None
 
     def on_fit_start(self, trainer: Any) -> None:
-        """Find the active run or make one, and log the settings."""
+        """Find the active run or make one, and log the settings; a resumed run has its own."""
+        if self._goes_on:
+            self._goes_on = False
+            return
         active = self._mlflow.active_run()
         self._own = active is None
         if active is None:
@@ -243,6 +286,15 @@ class MLflowLogger(Logger):
         """End a run that was made here."""
         if self._own:
             self._client.set_terminated(self.run_id)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which run is logged to, and whether it is ended with the training."""
+        return {"run_id": self.run_id, "own": self._own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Log to that run."""
+        self.run_id, self._own = state["run_id"], state["own"]
+        self._goes_on = self.run_id is not None
 
 
 def _optional(module: str, extra: str) -> Any:
