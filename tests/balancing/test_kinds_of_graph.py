@@ -6,11 +6,16 @@ Complex parameters, sparse tables, checkpoints (with dropout), tensors saved els
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import (
+    checkpoint,
+    create_selective_checkpoint_contexts,
+    noop_context_fn,
+)
 
 from jointrain.balancing import (
     BALANCERS,
@@ -75,7 +80,9 @@ def with_sparse_tables(t: int, *, own: bool = False) -> Case:
     return Case(net, losses)
 
 
-def with_checkpoints(t: int, *, dropout: float = 0.5, used: bool = True) -> Case:
+def with_checkpoints(
+    t: int, *, dropout: float = 0.5, used: bool = True, context_fn: Any = noop_context_fn
+) -> Case:
     torch.manual_seed(0)
     blocks = nn.ModuleList(
         nn.Sequential(nn.Linear(6, 6), nn.Dropout(dropout), nn.Tanh(), nn.Linear(6, 6))
@@ -89,7 +96,8 @@ def with_checkpoints(t: int, *, dropout: float = 0.5, used: bool = True) -> Case
     def losses() -> list[Tensor]:
         z = x
         for block in blocks:
-            z = z + (checkpoint(block, z, use_reentrant=False) if used else block(z))
+            again = partial(checkpoint, use_reentrant=False, context_fn=context_fn)
+            z = z + (again(block, z) if used else block(z))
         return [(head(z) - k).square().mean() for k, head in enumerate(net["heads"])]
 
     return Case(net, losses)
@@ -322,6 +330,50 @@ def test_how_often_each_checkpointed_block_is_computed_anew(t, options, of_block
         block[0].register_forward_hook(count)
     backward(losses, UPGrad(), **options)
     assert calls == of_block(t)
+
+
+def with_selective_checkpoints(t: int) -> Case:
+    keep = partial(create_selective_checkpoint_contexts, [torch.ops.aten.addmm.default])
+    return with_checkpoints(t, dropout=0.0, context_fn=keep)
+
+
+@pytest.mark.parametrize(
+    "balancer, options",
+    [
+        (Equal, {}),
+        (UPGrad, {"gradient_method": "batched"}),
+        (UPGrad, {"compare_at": "features"}),
+        (GradDrop, {"gradient_method": "batched"}),
+    ],
+)
+def test_selective_checkpoints_take_one_pass(balancer, options):
+    found = []
+    for case in (with_selective_checkpoints(3), with_checkpoints(3, dropout=0.0, used=False)):
+        backward(case.losses(), balancer(), **options)
+        found.append([p.grad for p in case.parameters])
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("balancer", [UPGrad(), GradDrop()])
+@pytest.mark.parametrize("gradient_method", ["auto", "per_task", "ghost", "layerwise"])
+def test_selective_checkpoints_refuse_a_pass_per_task(balancer, gradient_method):
+    case = with_selective_checkpoints(3)
+    message = (
+        "^A selective activation checkpoint can be computed anew only once a step, this way takes "
+        'a pass per task. Pass `gradient_method="batched"`, or take plain checkpoints'
+    )
+    with pytest.raises(InvalidInputError, match=message):
+        backward(case.losses(), balancer, gradient_method=gradient_method)
+
+
+@pytest.mark.parametrize("balancer", [UPGrad(), GradDrop()])
+def test_a_parameter_that_is_a_sparse_tensor_is_refused(balancer):
+    weight = nn.Parameter(torch.eye(4, dtype=torch.float64).to_sparse())
+    z = torch.sparse.mm(weight, torch.randn(4, 3, dtype=torch.float64))
+    message = "^A parameter is a sparse tensor, .* Keep its values as a dense parameter"
+    with pytest.raises(InvalidInputError, match=message):
+        backward([z.square().mean(), z.mean()], balancer)
+    assert weight.grad is None
 
 
 @pytest.mark.parametrize("kind", ["sparse", "checkpoints"])

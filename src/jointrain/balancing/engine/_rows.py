@@ -110,8 +110,8 @@ _EXPLANATIONS = {
     ),
     "under selective activation checkpoint": (
         "A selective activation checkpoint can be computed anew only once a step, this way takes a "
-        "pass per task. Take plain checkpoints (without `context_fn`), or choose "
-        '`compare_at="features"`.'
+        'pass per task. Pass `gradient_method="batched"`, or take plain checkpoints (without '
+        "`context_fn`)."
     ),
     "functorch transform": (
         "`backward` can't be called within a transform of torch.func (grad, vmap, ...). Call it "
