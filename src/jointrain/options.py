@@ -108,6 +108,9 @@ class OptimizerOptions:
     )
     learning_rate: float = option(1e-3, "Peak learning rate.", above=0)
     weight_decay: float = option(0.0, "Weight decay of the optimiser.", at_least=0)
+    id_decay: float = option(
+        2.0, "Weight decay of vectors of ids, in the steps that look them up.", at_least=0
+    )
     momentum: float = option(0.0, "Momentum of sgd.", at_least=0.0, below=1.0)
 
     def __post_init__(self) -> None:

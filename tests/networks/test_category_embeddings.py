@@ -23,20 +23,17 @@ def test_it_looks_up_what_torch_does():
     a = nn.Embedding.from_pretrained(user)(INPUTS[:, 1].long())
     b = nn.Embedding.from_pretrained(item)(INPUTS[:, 2].long())
     bag = nn.EmbeddingBag.from_pretrained(tags, mode="mean", padding_idx=0)(INPUTS[:, 3:5].long())
-    widths = [3, 5, 3]
-    assert [part.shape[1] for part in (a, b, bag)] == widths == layer.widths
-    pairs = torch.zeros(3, 5)
-    for one, other in ((a, b), (a, bag), (b, bag)):
-        width = min(one.shape[1], other.shape[1])
-        pairs[:, :width] += one[:, :width] * other[:, :width]
-    expected = torch.cat([INPUTS[:, [0, 5]], a, b, bag, pairs], 1)
+    # the fourth roots of 9, 40 and 6, at least 2; and 3 for the products
+    assert [part.shape[1] for part in (a, b, bag)] == [2 + 3, 3 + 3, 2 + 3]
+    pairs = a[:, 2:] * b[:, 3:] + a[:, 2:] * bag[:, 2:] + b[:, 3:] * bag[:, 2:]
+    expected = torch.cat([INPUTS[:, [0, 5]], a[:, :2], b[:, :3], bag[:, :2], pairs], 1)
     torch.testing.assert_close(layer(INPUTS), expected)
     assert layer.out_features == expected.shape[1]
     assert not bag[2].any()
 
 
 def test_one_column_has_no_products():
-    assert made(CODES[:1]).out_features == 5 + 3
+    assert made(CODES[:1]).out_features == 5 + 2
 
 
 def test_training_takes_some_values_as_unseen():

@@ -45,6 +45,20 @@ def test_each_row_is_a_parameter_of_its_own(settings, sparse):
         torch.testing.assert_close(dense, alone)
 
 
+def test_rate_and_decay_of_their_own():
+    settings = OptimizerSettings(learning_rate=0.1, weight_decay=0.3)
+    table, dense = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(4))
+    ours = by_row(settings([table, dense]), [table], rate=5.0, decay=0.7)
+    other = nn.Parameter(torch.ones(2, 3))
+    theirs = OptimizerSettings(learning_rate=0.5, weight_decay=0.7)([other])
+    for parameter in (table, dense, other):
+        parameter.grad = torch.ones_like(parameter)
+    ours.step()
+    theirs.step()
+    torch.testing.assert_close(table, other)
+    torch.testing.assert_close(dense, torch.full((4,), 1 - 0.1 - 0.03))
+
+
 @pytest.mark.parametrize("settings", SETTINGS[:3], ids=lambda one: one.name)
 def test_its_state_goes_on_where_it_was(settings):
     steps = list(gradients())

@@ -20,9 +20,10 @@ PANELS: dict[str, tuple[str, ...]] = {
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",
         "temperature", "block", "groups", "auxiliary", "network", "network_option", "width",
         "depth", "shared_depth", "bins", "ensemble", "epochs", "batch_size", "learning_rate",
-        "weight_decay", "dropout", "input_dropout", "l1", "l2", "gradient_clip", "optimizer",
-        "optimizer_layout", "momentum", "warm_up", "decay", "patience", "when_converged",
-        "task_patience", "converged_weight", "validation_fraction", "device", "seed",
+        "weight_decay", "id_decay", "dropout", "input_dropout", "l1", "l2", "gradient_clip",
+        "optimizer", "optimizer_layout", "momentum", "warm_up", "decay", "patience",
+        "when_converged", "task_patience", "converged_weight", "validation_fraction",
+        "device", "seed",
     ),
     "Study": (
         "recipes", "baselines", "ship", "folds", "seeds", "trials", "models", "measure", "pareto",

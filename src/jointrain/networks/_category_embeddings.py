@@ -13,29 +13,34 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks._dropout import random_bytes
 from jointrain.task import UNSEEN_CODE, CodeColumns
 
-LARGEST_WIDTH = 64
-"""No vector is longer."""
+LARGEST_WIDTH = 32
+"""No vector is longer, without what it has for the products."""
+
+SPREAD = 0.1
+"""Standard deviation of the vectors at first."""
 
 TAKEN_AS_UNSEEN = 5 / 256
 """Share of the values that stand for an unseen one in a step of training."""
 
 
 def embedding_width(count: int) -> int:
-    """Return the length of the vectors of a column of so many codes: 2 count^(1/4), at most 64.
+    """Return the length of the vectors of a column of so many codes: count^(1/4), 2 to 32.
 
-    The fourth root is that of "Introducing TensorFlow Feature Columns" (Google Developers Blog,
-    2017); twice of it, as a product of two vectors needs more than a sum.
+    The fourth root is the rule of "Introducing TensorFlow Feature Columns" (Google Developers Blog,
+    2017).
     """
-    return min(LARGEST_WIDTH, max(2, round(2 * math.sqrt(math.sqrt(count)))))
+    return min(LARGEST_WIDTH, max(2, round(math.sqrt(math.sqrt(count)))))
 
 
 class CategoryEmbeddings(nn.Module):
     """Puts a learned vector in the place of each code, and passes other numbers on.
 
     Behind the numbers come the vectors of each column of codes, the mean of the vectors where a
-    column is a bag of several, and, with two columns or more, the products of all pairs of vectors,
-    summed: what a trunk of plain layers learns badly from the vectors alone (Rendle et al.,
-    "Neural Collaborative Filtering vs. Matrix Factorization Revisited", RecSys 2020).
+    column is a bag of several, and, with two columns or more, the products of all pairs of second
+    vectors, summed over the pairs: what a trunk of plain layers learns badly from vectors alone
+    (Rendle et al., "Neural Collaborative Filtering vs. Matrix Factorization Revisited", RecSys
+    2020). The second vectors are used for nothing else: otherwise they learn what each value does
+    by itself, and the products stay small. They all are as long as the longest of the first ones.
 
     Code 0 is a missing value, which has a vector of its own; in a bag it is nothing. Code 1 is a
     value that training never sees: there, each code stands for it with probability 5/256, so that
@@ -54,13 +59,14 @@ class CategoryEmbeddings(nn.Module):
 
     Source: Rendle, "Factorization Machines", ICDM 2010, equations 1 and 5 for the products; He &
         Chua, "Neural Factorization Machines", SIGIR 2017, section 3.1, for their use below layers.
-    Differs from the source: vectors of unequal length are filled up with zeros for the products.
+    Differs from the source: vectors beside those of the products in place of one number for each
+        value.
 
     Example:
         >>> from jointrain.task import CodeColumns
         >>> layer = CategoryEmbeddings(3, [CodeColumns("user", place=1, count=10)])
         >>> layer(torch.tensor([[0.5, 7.0, -1.0]])).shape
-        torch.Size([1, 6])
+        torch.Size([1, 4])
     """
 
     numbers: Tensor
@@ -77,15 +83,15 @@ class CategoryEmbeddings(nn.Module):
         self.in_features = in_features
         numbers = [place for place in range(in_features) if place not in {*places}]
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
+        self.widths = [embedding_width(column.count) for column in codes]
+        self.product_width = max(self.widths) if len(codes) > 1 else 0
         self.vectors = nn.ParameterList()
         for column in codes:
-            width = embedding_width(column.count)
-            vectors = torch.randn(column.count, width) * width**-0.5 * 0.3
+            width = embedding_width(column.count) + self.product_width
+            vectors = SPREAD * torch.randn(column.count, width)
             if column.items > 1:
                 vectors[0] = 0
             self.vectors.append(nn.Parameter(vectors))
-        self.widths = [vectors.shape[1] for vectors in self.vectors]
-        self.product_width = max(self.widths) if len(codes) > 1 else 0
         self.out_features = len(numbers) + sum(self.widths) + self.product_width
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -95,12 +101,10 @@ class CategoryEmbeddings(nn.Module):
             self._look_up(vectors, inputs[:, column.place : column.place + column.items], column)
             for column, vectors in zip(self.codes, self.vectors, strict=True)
         ]
-        parts += found
+        parts += [one[:, :width] for one, width in zip(found, self.widths, strict=True)]
         if self.product_width:
-            filled = torch.stack(
-                [functional.pad(one, (0, self.product_width - one.shape[1])) for one in found]
-            )
-            parts.append((filled.sum(0).square() - filled.square().sum(0)) / 2)
+            factors = torch.stack([one[:, -self.product_width :] for one in found])
+            parts.append((factors.sum(0).square() - factors.square().sum(0)) / 2)
         return torch.cat(parts, 1)
 
     def _look_up(self, vectors: Tensor, given: Tensor, column: CodeColumns) -> Tensor:

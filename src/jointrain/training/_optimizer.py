@@ -16,6 +16,9 @@ from jointrain.networks import CategoryEmbeddings, Network
 from jointrain.options import Layout, OptimizerOptions
 from jointrain.training._row_steps import by_row
 
+ID_RATE = 5.0
+"""Vectors of ids move at so many times the learning rate, by benchmarks/recommender_log.py."""
+
 OptimizerFactory = Callable[[list[nn.Parameter]], Optimizer]
 
 
@@ -27,6 +30,8 @@ class OptimizerSettings(OptimizerOptions):
         name: ``adamw`` (default), ``adam`` or ``sgd``.
         learning_rate: Peak learning rate, > 0; default 1e-3.
         weight_decay: Decay of the weights (decoupled for adamw), >= 0; default 0.
+        id_decay: Weight decay of the vectors of ids, in the steps that look them up, >= 0; default
+            2.0. They move at five times the learning rate, as each makes few steps.
         momentum: Momentum, with sgd only, in [0, 1); default 0.
 
     Raises:
@@ -42,7 +47,9 @@ class OptimizerSettings(OptimizerOptions):
             rows: Which of them, by `id`; see `by_row`.
         """
         moved = [parameter for parameter in parameters if id(parameter) in rows]
-        return by_row(self(parameters), moved) if moved else self(parameters)
+        if not moved:
+            return self(parameters)
+        return by_row(self(parameters), moved, rate=ID_RATE, decay=self.id_decay)
 
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return the optimiser of the given parameters."""

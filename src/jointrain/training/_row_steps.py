@@ -21,6 +21,8 @@ class _RowSteps(Optimizer):
     """
 
     rows: list[nn.Parameter]
+    rate: float = 1.0
+    decay: float | None = None
 
     def step(self, closure: Any = None) -> Any:
         """Move rows that have a gradient, and all other parameters as ever."""
@@ -49,8 +51,10 @@ class _RowSteps(Optimizer):
 
     @property
     def group(self) -> dict[str, Any]:
-        """The settings: all parameters have the same."""
-        return self.param_groups[0]
+        """The settings of the rows: the common ones, with rate and decay of their own."""
+        common = self.param_groups[0]
+        decay = common["weight_decay"] if self.decay is None else self.decay
+        return {**common, "lr": self.rate * common["lr"], "weight_decay": decay}
 
     def _kept(self, weights: nn.Parameter, name: str) -> Tensor:
         """Return what is known of each row, [n, d]; zeros at first."""
@@ -139,14 +143,23 @@ class RowSGD(_RowSteps, SGD):
         moved.add_(gradient, alpha=-group["lr"])
 
 
-def by_row(optimizer: Optimizer, parameters: Collection[nn.Parameter]) -> Optimizer:
+def by_row(
+    optimizer: Optimizer,
+    parameters: Collection[nn.Parameter],
+    *,
+    rate: float = 1.0,
+    decay: float | None = None,
+) -> Optimizer:
     """Let the rows of some of an optimiser's parameters move each by itself.
 
     Args:
         optimizer: Adam, AdamW or SGD of one group, that has not made a step.
         parameters: [n, d] each.
+        rate: What their learning rate is multiplied by.
+        decay: Their weight decay; default that of the others.
     """
     kinds: dict[type[Optimizer], type[_RowSteps]] = {AdamW: RowAdamW, Adam: RowAdam, SGD: RowSGD}
     optimizer.__class__ = kinds[type(optimizer)]
-    optimizer.rows = list(parameters)  # type: ignore[attr-defined]
+    made: Any = optimizer
+    made.rows, made.rate, made.decay = list(parameters), rate, decay
     return optimizer
