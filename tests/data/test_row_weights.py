@@ -98,7 +98,9 @@ def test_every_metric_by_name_takes_weights_of_rows():
     for kind, made in KINDS.items():
         if kind not in TABLE_KINDS:
             continue
-        task = Task("y", kind, ("a", "b") if made.has_classes else ())
+        numbers = {"quantiles": (0.1, 0.9), "survival": (1.0, 2.0)}
+        named = made.has_classes or kind in ("multilabel", "proportions")
+        task = Task("y", kind, ("a", "b") if named else numbers.get(kind, ()))
         for name in metric_names(task.rules):
             chosen = task.judged_by(name, "q")
             check_weighted_metrics([chosen])

@@ -74,8 +74,8 @@ def test_a_constant_without_a_row_is_that_of_the_others(task):
     kind = task.in_table
     found = kind.constants_without(labels, rows)
     for row, constant in zip(rows, found, strict=True):
-        others = np.delete(labels, row)
-        np.testing.assert_allclose(constant, kind.constant(others[np.isfinite(others)]))
+        others = np.delete(labels, row, axis=0)
+        np.testing.assert_allclose(constant, kind.constant(others[kind.known(others)]))
     assert kind.from_columns(found).shape == (3, *kind.prediction_shape())
     assert kind.check_constant(found[0]) is None
 
@@ -83,17 +83,78 @@ def test_a_constant_without_a_row_is_that_of_the_others(task):
 @pytest.mark.parametrize("task", IN_TABLES, ids=lambda task: task.name)
 def test_a_constant_has_the_lowest_loss_of_rows_near_it(task):
     _, target = outputs_and_target(task)
-    labels = target.numpy()[np.isfinite(target.numpy())]
     kind = task.in_table
-    # classes are counted once more than they occur
-    labels = np.concatenate([labels, np.arange(len(task.classes))])
-    best = kind.from_columns(kind.constant(labels[: len(labels) - len(task.classes)])[None])
+    labels = target.numpy()[kind.known(target.numpy())]
+    best = kind.from_columns(kind.constant(labels)[None])
+    # classes are counted once more than they occur, of several labels yes and no
+    if task.has_classes:
+        labels = np.concatenate([labels, np.arange(len(task.classes))])
+    if task.kind == "multilabel":
+        labels = np.concatenate([labels, np.ones((1, 3)), np.zeros((1, 3))])
     prediction = np.repeat(best, len(labels), axis=0)
     least = kind.row_losses(prediction, labels).mean()
     for other in (prediction * 1.05, prediction * 0.95):
-        if task.has_classes and other.ndim == 2:
+        if (task.has_classes or task.kind == "proportions") and other.ndim == 2:
             other[:, 0] += 1 - other.sum(1)
         assert kind.row_losses(other, labels).mean() > least - 1e-12
+
+
+@pytest.mark.parametrize("task", IN_TABLES, ids=lambda task: task.name)
+def test_row_losses_and_constants_count_whole_weights_as_repeated_rows(task):
+    _, target = outputs_and_target(task)
+    kind = task.in_table
+    labels = target.numpy()[kind.known(target.numpy())]
+    times = np.random.default_rng(0).integers(1, 4, len(labels))
+    weighted = kind.constant(labels, times / times.mean())
+    expected = kind.constant(np.repeat(labels, times, axis=0))
+    if kind.cells in ("classes", "yes or no"):
+        # what is counted once more is so in the unit of the rows' mean
+        assert weighted.shape == expected.shape
+        return
+    np.testing.assert_allclose(weighted, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("task", IN_TABLES, ids=lambda task: task.name)
+def test_a_row_without_a_label_is_known_as_such(task):
+    _, target = outputs_and_target(task)
+    labels = target.numpy()
+    known = task.in_table.known(labels)
+    np.testing.assert_array_equal(known, task.labelled(target).numpy())
+    assert labels.shape[1:] == task.in_table.label_shape()
+    spread = task.in_table.spread_evenly(labels)
+    assert spread.dtype == bool
+    assert len(spread) == len(labels)
+
+
+@pytest.mark.parametrize(
+    "task", [t for t in IN_TABLES if t.in_table.blended_by == "probabilities"],
+    ids=lambda task: task.name,
+)  # fmt: skip
+def test_the_evidence_of_one_component_has_its_row_losses(task):
+    outputs, target = outputs_and_target(task)
+    kind = task.in_table
+    known = kind.known(target.numpy())
+    labels, prediction = target.numpy()[known], task.predict(outputs).numpy()[known]
+    weights = np.random.default_rng(0).lognormal(size=len(labels))
+    given, of_rows = kind.evidence(prediction[:, None], labels, weights)
+    found = -(of_rows * np.log(given[:, 0])).sum()
+    expected = (weights * kind.row_losses(prediction, labels)).sum()
+    if task.kind == "proportions":  # without its lowest value
+        expected -= (weights * kind.row_losses(labels, labels)).sum()
+        shares = np.clip(labels, 1e-300, None)
+        expected -= (weights * (labels * np.log(shares)).sum(1)).sum()
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("task", IN_TABLES, ids=lambda task: task.name)
+def test_row_losses_rank_as_the_loss_of_networks_does(task):
+    if task.kind in ("mean-variance", "negative-binomial", "censored"):
+        pytest.skip("its loss is of more than the prediction")
+    outputs, target = outputs_and_target(task)
+    known = task.in_table.known(target.numpy())
+    losses = task.unreduced_loss(outputs, target).numpy()[known]
+    prediction, labels = task.predict(outputs).numpy()[known], target.numpy()[known]
+    np.testing.assert_allclose(task.in_table.row_losses(prediction, labels), losses, atol=1e-9)
 
 
 @pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)

@@ -102,10 +102,19 @@ class TargetBaseline(Baseline):
     Attributes:
         arrays: What a fitted model is, and what reads it from a file: `Arrays` check themselves.
         log_rates: Whether `fit_counts` gives a model of the logarithms of rates.
+        has_quantiles: Whether there is a `fit_quantile`.
     """
 
     arrays: ClassVar[type[Arrays]] = TreeEnsemble
     log_rates: ClassVar[bool] = False
+    has_quantiles: ClassVar[bool] = False
+
+    def why_not(self, tasks: Sequence[Task]) -> str | None:
+        """Return why it can't predict the tasks: it has no quantiles, and one needs them."""
+        wanted = [task.name for task in tasks if task.kind == "quantiles"]
+        if self.has_quantiles or not wanted:
+            return None
+        return f"it has no quantiles, which target {wanted[0]!r} is"
 
     @abstractmethod
     def fit(
@@ -152,6 +161,25 @@ class TargetBaseline(Baseline):
         if weights is None:
             return self.fit(inputs, target, 0, seed)
         return self.fit(inputs, target, 0, seed, weights)
+
+    def fit_quantile(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        level: float,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> Any:
+        """Return a model of a quantile of numbers, of which `predict` gives values.
+
+        Args:
+            inputs: In single precision.
+            target: Takes at least two values.
+            level: Which quantile, in (0, 1).
+            seed: Seed of all random choices.
+            weights: As in `fit`.
+        """
+        raise NotImplementedError
 
     def predict_counts(self, model: Any, inputs: np.ndarray) -> np.ndarray:
         """Return the rates, [m]: exponentials if `log_rates`, else no less than 0."""

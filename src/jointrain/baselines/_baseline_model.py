@@ -26,10 +26,16 @@ from jointrain.baselines._names import (
     check_predicts,
     stored_name,
 )
+from jointrain.baselines._problem_models import (
+    ProblemModel,
+    estimators_by_width,
+    fit_problems,
+    predicted_by_problems,
+)
 from jointrain.data import PlainEncoder
 from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.system.stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
-from jointrain.task import TABLE_KINDS, Task, of_mean_one
+from jointrain.task import TABLE_KINDS, Task, labels_of, of_mean_one
 
 DEFINITION = 2
 """Raised when a name comes to mean another model, so that kept runs of the old one are not used."""
@@ -48,11 +54,13 @@ class _TaskModel:
         constant: [1] or [c], what every row gets; None if there is an estimator.
         present: The class indices that the estimator knows, in its order; empty for regression.
         estimator: A fitted estimator; None if there is a constant, or one model for all tasks.
+        problems: In place of an estimator, one for each plain problem that stands for the task.
     """
 
     constant: np.ndarray | None
     present: np.ndarray
     estimator: Any
+    problems: tuple[ProblemModel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,9 @@ class BaselineModel:
             return task.in_table.from_columns(np.tile(model.constant, (len(inputs), 1)))
         if not len(inputs):
             return np.zeros((0, *task.in_table.prediction_shape()))
+        if model.problems:
+            assert isinstance(self.baseline, TargetBaseline)
+            return predicted_by_problems(self.baseline, model.problems, task, inputs)
         if found is None:
             assert isinstance(self.baseline, TargetBaseline)
             if _counts(task):
@@ -151,9 +162,13 @@ class BaselineModel:
             fitted = {
                 str(index): model.estimator
                 for index, model in enumerate(self.models)
-                if model.constant is None
+                if model.constant is None and not model.problems
             }
-            files = self.baseline.to_files(fitted, self.inputs)
+            several = {str(index): model.problems for index, model in enumerate(self.models)}
+            for more, estimators in {0: {}, **estimators_by_width(several)}.items():
+                named = estimators if more else {**fitted, **estimators}
+                found = self.baseline.to_files(named, self.inputs + more)
+                files |= {_file_name(name, more): data for name, data in found.items()}
         description = {
             "name": self.stored_name,
             "inputs": self.inputs,
@@ -164,6 +179,11 @@ class BaselineModel:
                     "classes": list(task.classes),
                     "constant": None if model.constant is None else model.constant.tolist(),
                     "present": model.present.tolist(),
+                    **(
+                        {"problems": [one.to_json() for one in model.problems]}
+                        if model.problems
+                        else {}
+                    ),
                 }
                 for task, model in zip(self.tasks, self.models, strict=True)
             ],
@@ -226,11 +246,16 @@ class BaselineModel:
         together = isinstance(baseline, JointBaseline)
         fitted = {}
         if isinstance(baseline, TargetBaseline):
-            fitted = baseline.from_files(files, inputs)
+            fitted = _read_estimators(baseline, described["tasks"], files, inputs)
         models = []
         for index, (task, entry) in enumerate(zip(tasks, described["tasks"], strict=True)):
             present = np.asarray(entry["present"] or np.zeros(0), dtype=np.int64)
             constant = entry["constant"]
+            if entry.get("problems"):
+                models.append(_read_problems(task, entry, fitted, str(index)))
+                continue
+            if constant is None and task.in_table.objective == "problems":
+                raise DamagedError(f"task {task.name!r} has no model")
             if constant is not None:
                 constant = _read_constant(task, constant)
             else:
@@ -262,6 +287,53 @@ def _read_tasks(entries: Sequence[Mapping[str, Any]]) -> tuple[Task, ...]:
     if any(task.kind not in TABLE_KINDS for task in tasks):
         raise DamagedError("it has tasks of kinds that no baseline predicts")
     return tasks
+
+
+def _file_name(name: str, more: int) -> str:
+    """Return the name of a file of models with more inputs than those of a row."""
+    return f"{more}-more-{name}" if more else name
+
+
+def _read_estimators(
+    baseline: TargetBaseline,
+    entries: Sequence[Mapping[str, Any]],
+    files: Mapping[str, bytes],
+    inputs: int,
+) -> dict[str, Any]:
+    """Return the estimators in files by name, whatever inputs they have beside those of a row."""
+    widths = {one["more"] for entry in entries for one in entry.get("problems") or ()}
+    fitted: dict[str, Any] = {}
+    for more in sorted({0, *widths}):
+        if type(more) is not int or not 0 <= more <= _MOST_INPUTS:
+            raise DamagedError("a problem of a task has no number of inputs")
+        begins = _file_name("", more)
+        own = {
+            name.removeprefix(begins): data
+            for name, data in files.items()
+            if name.startswith(begins) and (more or "-more-" not in name)
+        }
+        fitted |= baseline.from_files(own, inputs + more)
+    return fitted
+
+
+def _read_problems(
+    task: Task, entry: Mapping[str, Any], fitted: Mapping[str, Any], name: str
+) -> _TaskModel:
+    """Return the models of the plain problems of a task."""
+    kind = task.in_table
+    if kind.objective != "problems":
+        raise DamagedError(f"task {task.name!r} is one problem")
+    told = entry["problems"]
+    if len(told) != 1 + max(index for index, _ in kind.plain_inputs()):
+        raise DamagedError(f"task {task.name!r} has another number of problems")
+    problems = tuple(
+        ProblemModel.read(one, None if one["constant"] is not None else fitted[f"{name}-{index}"])
+        for index, one in enumerate(told)
+    )
+    for index, beside in kind.plain_inputs():
+        if problems[index].more != (0 if beside is None else len(beside)):
+            raise DamagedError(f"a problem of task {task.name!r} has other inputs")
+    return _TaskModel(None, np.zeros(0, dtype=np.int64), None, problems)
 
 
 def _read_constant(task: Task, values: Sequence[float]) -> np.ndarray:
@@ -316,7 +388,7 @@ def fit_baseline(
             all targets gets the mean over a row's labels.
 
     Shape:
-        inputs: [n, d]. labels, weights: [n, t].
+        inputs: [n, d]. labels: [n, w], as `encode_targets` gives them. weights: [n, t].
 
     Raises:
         InvalidInputError: There is no such baseline, it can't predict the tasks, a task has no
@@ -325,13 +397,15 @@ def fit_baseline(
     """
     baseline = as_baseline(baseline)
     check_predicts(baseline, tasks)
-    for index, task in enumerate(tasks):
-        if not np.isfinite(labels[:, index]).any():
+    each = labels_of(labels, tasks)
+    for task, own in zip(tasks, each, strict=True):
+        if not task.in_table.known(own).any():
             raise InvalidInputError(
                 f"task {task.name!r} has no label in the rows that baseline {baseline.name!r} is "
                 "to be fitted to"
             )
-    if weights is not None:
+    # shares are weights
+    if weights is not None or any(task.in_table.cells == "shares" for task in tasks):
         baseline.check_weights()
     if isinstance(baseline, JointBaseline) and _alike(inputs):
         baseline = BASELINES[CONSTANT]
@@ -340,12 +414,10 @@ def fit_baseline(
             return _fit_joint(baseline, inputs, labels, tasks, seed, weights)
         assert isinstance(baseline, TargetBaseline), baseline
         models = []
-        for index, task in enumerate(tasks):
-            rows = np.isfinite(labels[:, index])
+        for index, (task, own) in enumerate(zip(tasks, each, strict=True)):
+            rows = task.in_table.known(own)
             of_rows = None if weights is None else _even(weights[rows, index])
-            models.append(
-                _fit_task(baseline, inputs[rows], labels[rows, index], task, seed, of_rows)
-            )
+            models.append(_fit_task(baseline, inputs[rows], own[rows], task, seed, of_rows))
     return BaselineModel(baseline, tuple(tasks), inputs.shape[1], tuple(models))
 
 
@@ -436,8 +508,14 @@ def _fit_task(
     seed: int,
     weights: np.ndarray | None,
 ) -> _TaskModel:
+    nothing = np.zeros(0, dtype=np.int64)
+    if task.in_table.objective == "problems":
+        numbers = target.astype(np.float64)
+        if problems := fit_problems(baseline, inputs, numbers, task, seed, weights):
+            return _TaskModel(None, nothing, None, problems)
+        return _TaskModel(task.in_table.constant(numbers, weights), nothing, None)
     present, codes = np.unique(target, return_inverse=True)
-    known = present.astype(np.int64) if task.has_classes else np.zeros(0, dtype=np.int64)
+    known = present.astype(np.int64) if task.has_classes else nothing
     estimator = None
     if len(present) > 1 and not _alike(inputs):
         if _counts(task):
@@ -448,7 +526,7 @@ def _fit_task(
             estimator = baseline.fit(inputs, wanted, len(known), seed, **_weighted(weights))
     if estimator is None:
         constant = task.in_table.constant(target, weights)
-        return _TaskModel(constant, np.zeros(0, dtype=np.int64), None)
+        return _TaskModel(constant, nothing, None)
     return _TaskModel(None, known, estimator)
 
 

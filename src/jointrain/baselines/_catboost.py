@@ -20,6 +20,7 @@ class CatBoost(TargetBaseline):
     package = "catboost"
     extra = "'jointrain[boosting]'"
     log_rates = True
+    has_quantiles = True
     arrays = SymmetricTrees
 
     def fit(
@@ -39,6 +40,17 @@ class CatBoost(TargetBaseline):
     ) -> SymmetricTrees:
         """Return the symmetric trees of the Poisson loss, without their link."""
         return _fitted(inputs, target, seed, "Poisson", weights)
+
+    def fit_quantile(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        level: float,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> SymmetricTrees:
+        """Return the symmetric trees of the pinball loss."""
+        return _fitted(inputs, target, seed, f"Quantile:alpha={level}", weights)
 
 
 def _fitted(

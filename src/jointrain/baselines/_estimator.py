@@ -76,8 +76,8 @@ class EstimatorBaseline(TargetBaseline):
         return [one for one in (self.regressor, self.classifier) if one is not None]
 
     def why_not(self, tasks: Sequence[Task]) -> str | None:
-        classes = next((task.name for task in tasks if task.has_classes), None)
-        numbers = next((task.name for task in tasks if not task.has_classes), None)
+        classes = next((task.name for task in tasks if _of_classes(task)), None)
+        numbers = next((task.name for task in tasks if not _of_classes(task)), None)
         if classes is not None and self.classifier is None:
             return (
                 f"target {classes!r} has classes, and {_name_of(self.regressor)} is a regressor; "
@@ -93,7 +93,7 @@ class EstimatorBaseline(TargetBaseline):
                 f"{_name_of(self.classifier)} has no predict_proba for the classes of {classes!r}; "
                 "wrap it in sklearn.calibration.CalibratedClassifierCV"
             )
-        return None
+        return super().why_not(tasks)
 
     def versions(self) -> dict[str, str | None]:
         found = {}
@@ -173,6 +173,11 @@ def estimated(name: str, model: Any, inputs: np.ndarray, classes: int) -> np.nda
             f"{_name_of(model)} of baseline {name!r} predicts what is no number"
         )
     return found
+
+
+def _of_classes(task: Task) -> bool:
+    """Return whether a target is one of classes, or stands for such problems."""
+    return task.has_classes or task.in_table.cells in ("times", "shares", "yes or no")
 
 
 def _name_of(estimator: Any) -> str:

@@ -92,6 +92,8 @@ def why_not_joint(tasks: Sequence[Task]) -> str | None:
     """Return why no tree can predict all tasks at once, None if one can."""
     if len(tasks) < 2:
         return "there is one target only"
+    if any(task.in_table.objective == "problems" for task in tasks):
+        return "some targets have several numbers a row"
     if len({task.has_classes for task in tasks}) > 1:
         return "some targets are numbers and some are classes"
     return None

@@ -15,6 +15,7 @@ class GradientBoosting(TargetBaseline):
 
     name = "gradient boosting"
     log_rates = True
+    has_quantiles = True
 
     def fit(
         self,
@@ -41,6 +42,20 @@ class GradientBoosting(TargetBaseline):
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         model = HistGradientBoostingRegressor(loss="poisson", random_state=seed)
+        return boosting_arrays(model.fit(inputs.astype(np.float64), target, sample_weight=weights))
+
+    def fit_quantile(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        level: float,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> TreeEnsemble:
+        """Return the trees of the pinball loss."""
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        model = HistGradientBoostingRegressor(loss="quantile", quantile=level, random_state=seed)
         return boosting_arrays(model.fit(inputs.astype(np.float64), target, sample_weight=weights))
 
 

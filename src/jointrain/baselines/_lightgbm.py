@@ -18,6 +18,7 @@ class LightGBM(TargetBaseline):
     package = "lightgbm"
     extra = "'jointrain[boosting]'"
     log_rates = True
+    has_quantiles = True
 
     def fit(
         self,
@@ -37,6 +38,17 @@ class LightGBM(TargetBaseline):
     ) -> TreeEnsemble:
         """Return the trees of 100 rounds of the Poisson loss, without their link."""
         return _fitted(inputs, target, seed, weights, objective="poisson")
+
+    def fit_quantile(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        level: float,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> TreeEnsemble:
+        """Return the trees of 100 rounds of the pinball loss."""
+        return _fitted(inputs, target, seed, weights, objective="quantile", alpha=level)
 
 
 def _fitted(

@@ -1,9 +1,9 @@
-"""Linear models: ridge, Poisson and logistic regression."""
+"""Linear models: ridge, Poisson, quantile and logistic regression."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,11 +47,12 @@ class _Lines(Arrays):
 
 
 class Linear(TargetBaseline):
-    """Ridge, Poisson or logistic regression of scikit-learn, on standardised inputs."""
+    """Ridge, Poisson, quantile or logistic regression of scikit-learn, on standardised inputs."""
 
     name = "linear"
     one_hot = True
     log_rates = True
+    has_quantiles = True
     arrays = _Lines
 
     def fit(
@@ -81,6 +82,26 @@ class Linear(TargetBaseline):
         # the mean of losses here is the sum there
         line = PoissonRegressor(alpha=1 / len(target), max_iter=1000)
         return _fitted(line, inputs, target, weights)
+
+    def fit_quantile(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        level: float,
+        seed: int,  # noqa: ARG002
+        weights: np.ndarray | None = None,
+    ) -> _Lines:
+        """Return the line of `QuantileRegressor` on standardised labels, its penalty being 1/n."""
+        from sklearn.linear_model import QuantileRegressor
+
+        mean, deviation = float(target.mean()), float(target.std()) or 1.0
+        line = QuantileRegressor(quantile=level, alpha=1 / len(target))
+        found = _fitted(line, inputs, (target - mean) / deviation, weights)
+        return replace(
+            found,
+            coefficients=found.coefficients * deviation,
+            intercept=found.intercept * deviation + mean,
+        )
 
 
 def _fitted(

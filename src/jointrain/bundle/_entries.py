@@ -34,6 +34,7 @@ def task_entry(
         name=task.name,
         kind=task.kind,
         classes=list(task.classes),
+        columns=list(task.columns),
         metric=_named_metric(task),
         query=task.metrics[0].query if task.metrics else None,
         mean=mean,
@@ -82,8 +83,19 @@ def tasks_of(entries: Sequence[TaskEntry]) -> tuple[Task, ...]:
 
 
 def _task_of(entry: TaskEntry) -> Task:
-    task = Task(entry.name, entry.kind, tuple(entry.classes))
+    task = Task(entry.name, entry.kind, tuple(entry.classes), columns=tuple(entry.columns))
+    _check_columns_of(task)
     return task if entry.metric is None else task.judged_by(entry.metric, entry.query)
+
+
+def _check_columns_of(task: Task) -> None:
+    """Refuse columns that the kind's cells can't be read from."""
+    many = len(task.target_columns)
+    shape = task.in_table.label_shape()
+    several = shape[0] if shape else 1
+    fits = many == several or (task.in_table.cells == "bounds" and many == 1)
+    if not fits:
+        raise DamagedError(f"task {task.name!r} is read from another number of columns")
 
 
 def _named_metric(task: Task) -> str | None:

@@ -42,6 +42,7 @@ class TaskEntry(Strict):
     classes: Annotated[list[bool | int | float | str], Field(fail_fast=True)]
     metric: str | None = None
     query: str | None = None
+    columns: _Names = []
     mean: float | None = Field(None, ge=-_LARGEST_TARGET, le=_LARGEST_TARGET)
     deviation: float | None = Field(None, ge=1 / _LARGEST_TARGET, le=_LARGEST_TARGET)
     temperature: float | None = Field(None, ge=0.01, le=100)
@@ -56,11 +57,13 @@ class TaskEntry(Strict):
         kind = TABLE_KINDS.get(self.kind)
         if kind is None:
             raise ValueError(f"target {self.name!r} is of a kind that no table has")
-        numbers = not kind.has_classes
-        if numbers and self.temperature is not None:
+        if kind.calibrated_by != "temperature" and self.temperature is not None:
             raise ValueError(f"number {self.name!r} has a temperature")
-        if not numbers and (self.mean, self.deviation, self.unseen_rows) != (None, None, None):
+        if not kind.has_scale and (self.mean, self.deviation) != (None, None):
             raise ValueError(f"class target {self.name!r} has a scale of numbers")
+        if kind.calibrated_by != "errors" and self.unseen_rows is not None:
+            raise ValueError(f"target {self.name!r} has errors of numbers")
+        once("column", self.columns)
         return self
 
 
@@ -207,7 +210,7 @@ class Description(_Described):
         if {name for part in self.parts for name in part.tasks} != known:
             raise ValueError("a task has no network")
         for task in self.tasks:
-            numbers = not TABLE_KINDS[task.kind].has_classes
+            numbers = TABLE_KINDS[task.kind].has_scale
             if numbers and (task.mean is None or task.deviation is None):
                 raise ValueError(f"task {task.name!r} has no mean or no deviation")
         return self

@@ -78,7 +78,8 @@ def read_as_trained(
 
 def say_unused(model: TableModel | BlendedModel, frame: Any, roles: Sequence[str | None]) -> None:
     """Name the columns of a table that a model has no use for."""
-    known = {column.name for column in model.columns} | {task.name for task in model.tasks}
+    known = {column.name for column in model.columns}
+    known |= {name for task in model.tasks for name in task.target_columns}
     unused = [name for name in frame.columns if name not in known and name not in roles]
     if unused:
         shown = ", ".join(map(repr, unused[:8]))

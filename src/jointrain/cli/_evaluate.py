@@ -43,7 +43,8 @@ def evaluate(
     raw = raw_table(table, options, opened.description["notes"])
     tasks = model.predicted_tasks
     weight = opened.description["notes"].get("row_weight")
-    others = [*(task.name for task in tasks), *query_columns(tasks), weight]
+    read = [name for task in tasks for name in task.target_columns]
+    others = [*read, *query_columns(tasks), weight]
     frame = read_as_trained(model, raw, options, others)
     if (why := row_of_sums(frame)) is not None:
         say(f"note: the last row is left out: {why}")

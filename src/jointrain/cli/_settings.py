@@ -68,9 +68,10 @@ class TableSettings(_Settings):
     targets: Names = Field(min_length=1, description="Target columns, separated by commas.")
     task: Pairs = Field(
         {},
-        description="Kind of a target: NAME=regression, =mean-variance, =count, "
-        "=negative-binomial, =binary, =multiclass or =ordinal (of text: =ordinal:low:medium:high). "
-        "Repeatable.",
+        description="Kind of a target: NAME=regression, =mean-variance, =quantiles:0.1:0.5:0.9, "
+        "=count, =negative-binomial, =binary, =multiclass or =ordinal (of text: "
+        "=ordinal:low:medium:high), =censored (cells such as >10); of several columns "
+        "=survival:TIME:EVENT, =multilabel:a:b:c, =proportions:a:b:c. Repeatable.",
     )
     metric: Pairs = Field(
         {},
@@ -314,13 +315,16 @@ class CompareSettings(TableSettings):
         names = self.recipes if SEPARATE in self.recipes else [SEPARATE, *self.recipes]
         return named_recipes(names, base)
 
-    def chosen_baselines(self) -> list[Baseline]:
-        """Return the baselines to fit beside them; the constant is always among them."""
-        from jointrain.baselines import BASELINES, CONSTANT, FIRST_BASELINES, as_baseline
+    def chosen_baselines(self) -> list[Baseline] | None:
+        """Return the baselines to fit beside them, None for the experiment's first ones.
 
-        chosen = [as_baseline(name) for name in self.baselines or FIRST_BASELINES]
-        if any(one.name == CONSTANT for one in chosen):
-            return chosen
+        The constant is always among them.
+        """
+        from jointrain.baselines import BASELINES, CONSTANT, as_baseline
+
+        chosen = [as_baseline(name) for name in self.baselines]
+        if not chosen or any(one.name == CONSTANT for one in chosen):
+            return chosen or None
         return [BASELINES[CONSTANT], *chosen]
 
     @property

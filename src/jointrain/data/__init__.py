@@ -35,7 +35,7 @@ from jointrain.data._targets import (
     check_target_scale,
     encode_targets,
     infer_tasks,
-    kind_and_order,
+    said_kind,
 )
 from jointrain.data._tensor_data import TensorData, count_rows, map_tensors
 from jointrain.data._total_rows import row_of_sums
@@ -70,7 +70,6 @@ __all__ = [
     "is_missing",
     "is_sparse",
     "kept_columns",
-    "kind_and_order",
     "known_values",
     "load_energy_efficiency",
     "load_penguins",
@@ -85,6 +84,7 @@ __all__ = [
     "read_table",
     "resolve_class_weights",
     "row_of_sums",
+    "said_kind",
     "type_raw",
     "type_table",
     "unmasked",

@@ -11,7 +11,7 @@ import polars as pl
 
 from jointrain.data._columns import Column
 from jointrain.data._duplicates import first_rows
-from jointrain.task import Task
+from jointrain.task import Task, labels_of
 
 FEWEST_ROWS = 20
 """Tables with fewer rows are not looked at: there, anything fits."""
@@ -90,12 +90,17 @@ def leak_notes(
     others = [column for column in columns if column.name not in indices]
     others = others[: _MOST_PAIRS // len(tasks)]
     rows = np.unique(np.linspace(0, frame.height - 1, _MOST_ROWS).round().astype(np.int64))
-    names = [column.name for column in others] + [task.name for task in tasks]
+    names = [column.name for column in others]
+    names += [name for task in tasks for name in task.target_columns]
     sample = frame[rows].select(dict.fromkeys(names).keys())
     # a row that is there several times would tell itself
     distinct = first_rows(sample)
     sample, known = sample.filter(pl.Series(distinct)), labels[rows][distinct]
-    targets = [_target(task, known[:, index]) for index, task in enumerate(tasks)]
+    targets = [
+        one
+        for task, own in zip(tasks, labels_of(known, tasks), strict=True)
+        for one in _targets(task, own)
+    ]
     features = _features(sample, others)
     if not len(sample):
         return tuple(notes)
@@ -205,12 +210,28 @@ def _features(frame: pl.DataFrame, columns: Sequence[Column]) -> list[_Values]:
     return found
 
 
-def _target(task: Task, labels: np.ndarray) -> _Values:
+def _targets(task: Task, labels: np.ndarray) -> list[_Values]:
+    """Return the labels of a task, [n] or [n, m], as columns; bounds that are none are missing."""
+    if labels.ndim == 1:
+        return [_target(task.name, labels, numbers=not task.has_classes)]
+    each = [np.where(np.isfinite(column), column, np.nan) for column in labels.T]
+    if len(task.target_columns) != len(each):
+        return [_target(task.name, each[0], numbers=True)]
+    numbers = task.in_table.cells != "yes or no"
+    named = zip(task.target_columns, each, strict=True)
+    return [
+        # whether it happened is two values
+        _target(name, column, numbers=numbers and len(np.unique(column[~np.isnan(column)])) > 2)
+        for name, column in named
+    ]
+
+
+def _target(name: str, labels: np.ndarray, *, numbers: bool) -> _Values:
     ranks = np.full(len(labels), -1)
     known = np.isfinite(labels)
     distinct, codes = np.unique(labels[known], return_inverse=True)
     ranks[known] = codes.ravel()
-    return _Values(task.name, ranks, None if task.has_classes else labels, len(distinct))
+    return _Values(name, ranks, labels if numbers else None, len(distinct))
 
 
 def _tells(

@@ -10,7 +10,7 @@ import polars as pl
 
 from jointrain.data._targets import encode_targets, infer_tasks
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import ClassKind, Label, Task
+from jointrain.task import ClassKind, Label, Task, labels_of
 
 RareClasses = Literal["keep", "merge", "drop"]
 """What becomes of rare classes: kept, merged into one class, or their labels dropped."""
@@ -30,12 +30,12 @@ def rare_classes(
     Tasks without rare classes are left out.
 
     Shape:
-        labels: [n, t] as `encode_targets` gives them.
+        labels: [n, w] as `encode_targets` gives them.
     """
     found: dict[str, dict[Label, int]] = {}
-    for index, task in enumerate(tasks):
+    for task, own in zip(tasks, labels_of(labels, tasks), strict=True):
         if task.has_classes:
-            known = labels[~np.isnan(labels[:, index]), index].astype(np.int64)
+            known = own[~np.isnan(own)].astype(np.int64)
             counts = np.bincount(known, minlength=len(task.classes))
             # a class of no row is one that the user has named
             order = np.argsort(counts, kind="stable").tolist()

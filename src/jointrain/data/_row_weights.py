@@ -10,7 +10,7 @@ import polars as pl
 
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import Task
+from jointrain.task import Task, labels_of
 
 ClassWeights = Literal["balanced"] | Mapping[Any, Any]
 """``balanced``, or weights by class, or either of them by target."""
@@ -80,21 +80,21 @@ def check_weighted_labels(tasks: Sequence[Task], labels: np.ndarray, weights: np
     """Refuse weights that are 0 in all rows of a target, or of a class.
 
     Shape:
-        labels: [n, t], NaN where one is missing. weights: [n, t].
+        labels: [n, w] as `encode_targets` gives them. weights: [n, t].
 
     Raises:
         InvalidInputError: They are; the class is named.
     """
-    for index, task in enumerate(tasks):
-        known = np.isfinite(labels[:, index])
-        counted = labels[known & (weights[:, index] > 0), index]
+    for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
+        known = task.in_table.known(own)
+        counted = own[known & (weights[:, index] > 0)]
         if known.any() and not len(counted):
             raise InvalidInputError(
                 f"all rows that have a label of {task.name!r} have weight 0; give some a weight "
                 "above 0, or leave the target out"
             )
-        for code in range(len(task.classes)):
-            if (labels[:, index] == code).any() and not (counted == code).any():
+        for code in range(len(task.classes) if task.has_classes else 0):
+            if (own == code).any() and not (counted == code).any():
                 raise InvalidInputError(
                     f"all rows of class {task.classes[code]!r} of {task.name!r} have weight 0; "
                     "give some a weight above 0, or empty their labels"

@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 
 from jointrain.errors import InvalidInputError
-from jointrain.task import Task
+from jointrain.task import Task, known_labels, labels_of
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -135,17 +135,17 @@ def validation_split(
         return everything, everything[:0]
     rng = np.random.default_rng([seed, rows])
     if time is not None:
-        held_out = _latest(np.asarray(time), _present(labels), wanted)
+        held_out = _latest(np.asarray(time), known_labels(labels, tasks), wanted)
         if groups is not None:
-            return _apart_or_whole(labels, np.asarray(groups), held_out, rng)
+            return _apart_or_whole(known_labels(labels, tasks), np.asarray(groups), held_out, rng)
     elif groups is not None:
         held_out = _held_out_groups(
-            _indicators(labels, tasks), _present(labels), np.asarray(groups), wanted, rng
+            _indicators(labels, tasks), known_labels(labels, tasks), np.asarray(groups), wanted, rng
         )
     else:
         share = min(wanted, rows - 1) / rows
         held_out = _stratify(labels, tasks, np.array([1 - share, share]), rng) == 1
-        _exchange(_indicators(labels, tasks), _present(labels), held_out, rng)
+        _exchange(_indicators(labels, tasks), known_labels(labels, tasks), held_out, rng)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
@@ -176,14 +176,10 @@ def validation_halves(
     if groups is not None:
         second = _grouped_parts(_indicators(labels, tasks), apart, 2, rng) == 1
     elif time is not None:
-        second = _latest(np.asarray(time), _present(labels), len(labels) // 2)
+        second = _latest(np.asarray(time), known_labels(labels, tasks), len(labels) // 2)
     else:
         second = _stratify(labels, tasks, np.full(2, 0.5), rng) == 1
     return np.flatnonzero(~second), np.flatnonzero(second)
-
-
-def _present(labels: np.ndarray) -> np.ndarray:
-    return np.asarray(~np.isnan(labels))
 
 
 def _indicators(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
@@ -192,12 +188,8 @@ def _indicators(labels: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
     Every indicator holds in one row at least.
     """
     columns = [np.zeros((len(labels), 0), dtype=bool)]
-    for index, task in enumerate(tasks):
-        values = labels[:, index]
-        if task.has_classes:
-            columns.append(values[:, None] == np.arange(len(task.classes)))
-        elif np.isnan(values).any():
-            columns.append(~np.isnan(values)[:, None])
+    for task, own in zip(tasks, labels_of(labels, tasks), strict=True):
+        columns.append(task.in_table.spread_evenly(own))
     indicators = np.concatenate(columns, axis=1)
     return indicators[:, indicators.any(0)]
 
@@ -206,10 +198,10 @@ def _alone(labels: np.ndarray, tasks: Sequence[Task], folds: int) -> np.ndarray:
     """Return which rows alone hold a class of a task, [n] of bool; none if they are too many."""
     rows = len(labels)
     alone = np.zeros(rows, dtype=bool)
-    for index, task in enumerate(tasks):
+    for task, own in zip(tasks, labels_of(labels, tasks), strict=True):
         if task.has_classes:
-            known = np.flatnonzero(~np.isnan(labels[:, index]))
-            classes = labels[known, index].astype(np.int64)
+            known = np.flatnonzero(~np.isnan(own))
+            classes = own[known].astype(np.int64)
             alone[known[np.bincount(classes)[classes] == 1]] = True
     if alone.sum() > MOST_ALONE * rows or rows - alone.sum() < folds:
         alone[:] = False
@@ -477,12 +469,12 @@ def _apart(
 
 
 def _apart_or_whole(
-    labels: np.ndarray, groups: np.ndarray, held_out: np.ndarray, rng: np.random.Generator
+    present: np.ndarray, groups: np.ndarray, held_out: np.ndarray, rng: np.random.Generator
 ) -> Split:
     """Return `_apart` of the rows held out; none of them where training would lack a task."""
     train, held = _apart(groups, np.flatnonzero(~held_out), np.flatnonzero(held_out), rng)
-    if not len(train) or (_present(labels).any(0) & ~_present(labels[train]).any(0)).any():
-        return np.arange(len(labels)), np.arange(0)
+    if not len(train) or (present.any(0) & ~present[train].any(0)).any():
+        return np.arange(len(present)), np.arange(0)
     return train, held
 
 
@@ -495,7 +487,7 @@ def _check_labelled(labels: np.ndarray, tasks: Sequence[Task], splits: Sequence[
                 f"groups and times together leave no row to {part} in fold {fold}; use fewer "
                 "folds, or groups or times alone"
             )
-        for index in np.flatnonzero(~_present(labels[train]).any(0)):
+        for index in np.flatnonzero(~known_labels(labels[train], tasks).any(0)):
             empty.setdefault(tasks[int(index)].name, []).append(fold)
     if empty:
         named = "; ".join(

@@ -29,11 +29,18 @@ from jointrain.data._row_weights import (
 )
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._tables import as_table
-from jointrain.data._targets import encode_targets, infer_tasks, kind_and_order
+from jointrain.data._targets import encode_targets, infer_tasks, said_kind, target_columns
 from jointrain.data._type_inference import TypedTable, type_frame, type_table
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import Task, check_metric
+from jointrain.task import (
+    Task,
+    check_metric,
+    known_labels,
+    label_columns,
+    labels_of,
+    without_labels,
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,10 @@ class SupervisedTable:
         if not isinstance(raw, RawTable):
             raw = RawTable(as_table(frame), False, "the table")
         targets, ignore = _names(targets, "target"), _names(ignore, "ignored")
-        roles = _roles(raw.frame, targets, ignore, id_column, group_column, time_column, row_weight)
+        columns_of = target_columns(targets, kinds)
+        roles = _roles(
+            raw.frame, columns_of, ignore, id_column, group_column, time_column, row_weight
+        )
         said_kinds = dict(said or {})
         check_said(said_kinds, raw.frame.columns, roles)
         reading = _read_as_text(reading, said_kinds)
@@ -153,7 +163,7 @@ class SupervisedTable:
         check_queries(table, tasks)
         if weights is not None:
             check_weighted_metrics(tasks)
-        labelled = np.isfinite(labels).any(1)
+        labelled = known_labels(labels, tasks).any(1)
         features = [name for name in table.columns if name not in roles]
         dropped = dropped_columns(table, features)
         said_kinds = {name: kind for name, kind in said_kinds.items() if name not in dropped}
@@ -187,7 +197,8 @@ class SupervisedTable:
             else np.repeat(weights[labelled][:, None], len(tasks), axis=1),
             class_weights=resolve_class_weights(class_weights, tasks),
         )
-        repeats = treat_duplicates(prepared.frame, columns, targets, duplicates, groups, time)
+        read = list(dict.fromkeys(name for names in columns_of.values() for name in names))
+        repeats = treat_duplicates(prepared.frame, columns, read, duplicates, groups, time)
         if repeats.groups is not None:
             prepared = replace(prepared, groups=repeats.groups)
         if repeats.kept is not None:
@@ -220,15 +231,19 @@ class SupervisedTable:
             tasks=tuple(self.tasks[index] for index in places),
             weights=None if self.weights is None else self.weights[:, places],
         )
-        labelled = np.isfinite(fewer.labels()).any(1)
+        labelled = known_labels(fewer.labels(), fewer.tasks).any(1)
         unlabelled = self.unlabelled_rows + int((~labelled).sum())
         return replace(fewer._rows(labelled), unlabelled_rows=unlabelled)
 
     def labels(self) -> np.ndarray:
-        """Return the labels as numbers, [n, t], NaN where one is missing or has weight 0."""
+        """Return the labels as numbers, [n, w], NaN where one is missing or has weight 0.
+
+        They are those of `encode_targets`: w is the number of tasks, and more where a kind has
+        several numbers a row.
+        """
         labels = encode_targets(self.frame, list(self.tasks))
-        if self.weights is not None:
-            labels[self.weights == 0] = np.nan
+        if self.weights is not None and (self.weights == 0).any():
+            return without_labels(labels, self.tasks, self.weights == 0)
         return labels
 
     def fit_weights(self, rows: np.ndarray | None = None) -> np.ndarray | None:
@@ -243,13 +258,15 @@ class SupervisedTable:
         if not self.class_weights:
             return self.weights
         labels, weights = self.labels(), self.weights
-        found = np.ones(labels.shape) if weights is None else weights.copy()
+        found = np.ones((len(labels), len(self.tasks))) if weights is None else weights.copy()
+        places = label_columns(self.tasks)
         for index, task in enumerate(self.tasks):
             rule = self.class_weights.get(task.name)
             if rule is not None:
                 given = None if weights is None else weights[:, index]
                 count = len(task.classes)
-                found[:, index] *= class_factors(labels[:, index], given, rule, count, rows)
+                own = labels[:, places[index].start]
+                found[:, index] *= class_factors(own, given, rule, count, rows)
         return found
 
 
@@ -284,11 +301,12 @@ def _judged_by(
                 f"a metric is given for {name!r}, which is no target{closest(name, names)}"
             )
     found = []
-    for index, task in enumerate(tasks):
+    for task, own in zip(tasks, labels_of(labels, tasks), strict=True):
+        judged = task
         if task.name in metrics:
-            task = task.judged_by(metrics[task.name], query)
-            check_metric(task.primary_metric, task.name, labels[:, index])
-        found.append(task)
+            judged = task.judged_by(metrics[task.name], query)
+            check_metric(judged.primary_metric, task.name, own)
+        found.append(judged)
     if query is not None and query in names:
         raise InvalidInputError(f"column {query!r} is a target and also query; drop one of the two")
     if query is not None and not query_columns(found):
@@ -324,9 +342,23 @@ def _typed(
     if not raw.is_text:
         return type_frame(raw, reading, verbatim=verbatim)
     targets = {name for name, role in roles.items() if role == "target"}
-    said = {name: kind_and_order(name, kinds[name]) for name in targets if name in kinds}
+    said = {name: said_kind(name, kind) for name, kind in kinds.items()}
     # text in an order that is named is classes, too
-    classes = {name for name, (kind, order) in said.items() if kind.said_as_classes or order}
+    classes = {
+        name
+        for name, one in said.items()
+        if one.kind.said_as_classes or (one.kind.takes_order and one.classes)
+    }
+    bounds = [
+        column
+        for name, one in said.items()
+        for column in one.columns or (name,)
+        if one.kind.cells == "bounds" and len(one.columns) < 2
+    ]
+    reading = reading or ReadingOptions()
+    if bounds:
+        columns = {**dict.fromkeys(bounds, "text"), **reading.columns}
+        reading = replace(reading, columns=columns)
     return type_table(raw, reading, targets=targets, classes=classes, verbatim=verbatim)
 
 
@@ -339,9 +371,9 @@ def notes_on_tasks(
         note = task.in_table.note()
         if note is not None:
             notes.append(note)
-        column = table[task.name]
-        if task.has_classes or task.name in kinds or not column.dtype.is_integer():
+        if task.has_classes or task.name in kinds or not table[task.name].dtype.is_integer():
             continue
+        column = table[task.name]
         count = column.drop_nulls().n_unique()
         if count <= FEW_NUMBERS:
             notes.append(
@@ -374,7 +406,7 @@ def _names(given: Sequence[str] | str, role: str) -> list[str]:
 
 def _roles(
     table: pl.DataFrame,
-    targets: Sequence[str],
+    targets: Mapping[str, tuple[str, ...]],
     ignore: Sequence[str],
     id_column: str | None,
     group_column: str | None,
@@ -383,11 +415,15 @@ def _roles(
 ) -> dict[str, str]:
     """Return the role of each named column; others are features.
 
+    Columns of several targets are named once.
+
     Raises:
         InvalidInputError: A column does not exist or has two roles that exclude each other.
     """
     roles: dict[str, str] = {}
-    named = [("target", name) for name in targets] + [("ignored", name) for name in ignore]
+    read = [name for names in targets.values() for name in names]
+    named = [("target", name) for name in dict.fromkeys(read)]
+    named += [("ignored", name) for name in ignore]
     named += [
         (role, _names([name], role)[0])
         for role, name in (

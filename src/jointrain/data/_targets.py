@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,9 +13,19 @@ import polars as pl
 from jointrain.data._columns import check_finite
 from jointrain.data._number_text import leading_zero
 from jointrain.data._table_schema import number_text
+from jointrain.data._target_cells import several_numbers
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import KINDS, TABLE_KINDS, ClassKind, Label, TableTaskKind, Task
+from jointrain.task import (
+    KINDS,
+    TABLE_KINDS,
+    ClassKind,
+    Label,
+    TableTaskKind,
+    Task,
+    default_ends,
+    label_columns,
+)
 
 _LARGEST = 1e100
 """Targets beyond it, or that differ by less than its inverse, have no mean square."""
@@ -40,11 +50,13 @@ def infer_tasks(
     Args:
         frame: The table; missing labels are null or NaN.
         targets: Names of the target columns.
-        kinds: Kind by target name (``regression``, ``mean-variance``, ``count``,
-            ``negative-binomial``, ``binary``, ``multiclass`` or ``ordinal``) where it is not to be
-            inferred. The classes of an ordinal target are
-            ordered as numbers are, or as its type (a Polars Enum) has them, or as they are named,
-            lowest first: ``ordinal:low:medium:high``. A class that is named may be absent.
+        kinds: Kind by target name (one of `TABLE_KINDS`) where it is not to be inferred. The
+            classes of an ordinal target are ordered as numbers are, or as its type (a Polars Enum)
+            has them, or as they are named, lowest first: ``ordinal:low:medium:high``. A class that
+            is named may be absent. Some targets are read from other columns than the one of their
+            name: ``survival:TIME:EVENT`` (and the ends of intervals, ``:30:90``),
+            ``multilabel:a:b:c``, ``proportions:a:b:c``, ``censored:COLUMN`` (cells such as ``>10``)
+            or ``censored:LOWER:UPPER``. ``quantiles:0.1:0.9`` names levels.
 
     Raises:
         InvalidInputError: A target does not exist or is named twice, a kind is unknown, or a
@@ -54,44 +66,85 @@ def infer_tasks(
             without an order or are not all named.
     """
     kinds = kinds or {}
-    if not isinstance(kinds, Mapping) or not all(isinstance(name, str) for name in kinds):
-        raise InvalidInputError(
-            f"`kinds` gives the kind of a target by the target's name, as text: got {kinds!r}"
-        )
     if not targets:
         raise InvalidInputError("no target is named; name at least one column to predict")
-    known = frame.columns
-    for name, count in Counter(targets).items():
-        if name not in known:
-            raise InvalidInputError(
-                f"target {name!r} is not in the table{closest(name, known)}; it has "
-                f"{_listed(known, 8)}"
-            )
-        if count > 1:
-            raise InvalidInputError(f"target {name!r} is named {count} times; name it once")
-    for name, kind in kinds.items():
+    _check_columns(frame.columns, targets, target_columns(targets, kinds))
+    for name in kinds:
         if name not in targets:
             raise InvalidInputError(
                 f"a kind is given for {name!r}, which is no target{closest(name, targets)}"
             )
-        kind_and_order(name, kind)
-    return [_infer_task(frame[name], kinds.get(name)) for name in targets]
+    return [_infer_task(frame, name, kinds.get(name)) for name in targets]
 
 
-def kind_and_order(target: str, said: str) -> tuple[type[TableTaskKind], tuple[str, ...]]:
-    """Return the kind that is said of a target, and its classes where they are named in order.
+def target_columns(
+    targets: Sequence[str], kinds: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Return the columns that each target is read from, by what is said of its kind.
+
+    Raises:
+        InvalidInputError: A kind is unknown, or what follows it does not fit.
+    """
+    kinds = kinds or {}
+    if not isinstance(kinds, Mapping) or not all(isinstance(name, str) for name in kinds):
+        raise InvalidInputError(
+            f"`kinds` gives the kind of a target by the target's name, as text: got {kinds!r}"
+        )
+    said = {name: said_kind(name, kind) for name, kind in kinds.items()}
+    return {name: (said[name].columns if name in said else ()) or (name,) for name in targets}
+
+
+def _check_columns(
+    known: Sequence[str], targets: Sequence[str], columns: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Refuse targets that are named twice, or whose columns are not there."""
+    for name, count in Counter(targets).items():
+        if name in known and name not in columns[name]:
+            raise InvalidInputError(
+                f"target {name!r} is read from {_listed(columns[name], 4)}, but there is also a "
+                "column of its name; give the target a name of its own"
+            )
+        for column in columns[name]:
+            if column in known:
+                continue
+            what = f"target {name!r}"
+            if columns[name] != (name,):
+                what = f"column {column!r} of target {name!r}"
+            raise InvalidInputError(
+                f"{what} is not in the table{closest(column, known)}; it has {_listed(known, 8)}"
+            )
+        if count > 1:
+            raise InvalidInputError(f"target {name!r} is named {count} times; name it once")
+
+
+class SaidKind(NamedTuple):
+    """What is said of a target.
+
+    Args:
+        kind: Its kind.
+        columns: The columns that it is read from; empty for the one of its name.
+        classes: Its classes, levels or ends of intervals as they are written; empty if not said.
+    """
+
+    kind: type[TableTaskKind]
+    columns: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def said_kind(target: str, said: str) -> SaidKind:
+    """Return what is said of a target: its kind, and what follows after colons.
 
     Args:
         target: The target.
-        said: Such as ``regression`` or ``ordinal:low:medium:high``.
+        said: Such as ``regression``, ``ordinal:low:medium:high`` or ``survival:time:event``.
 
     Raises:
-        InvalidInputError: There is no such kind, or it has no order.
+        InvalidInputError: There is no such kind, or it takes no such names.
     """
-    kind, *order = str(said).split(":")
+    kind, *parts = (part.strip() for part in str(said).split(":"))
     if kind in KINDS and kind not in TABLE_KINDS:
         raise InvalidInputError(
-            f"target {target!r} can't be {kind}: a column of a table is {', '.join(TABLE_KINDS)}; "
+            f"target {target!r} can't be {kind}: a target of a table is {', '.join(TABLE_KINDS)}; "
             f"tasks of kind {kind} are for modules of your own"
         )
     if kind not in TABLE_KINDS:
@@ -99,51 +152,44 @@ def kind_and_order(target: str, said: str) -> tuple[type[TableTaskKind], tuple[s
             f"target {target!r} has unknown kind {kind!r}{closest(kind, TABLE_KINDS)}; known are "
             f"{', '.join(TABLE_KINDS)}"
         )
-    found = TABLE_KINDS[kind]
-    if order and not found.takes_order:
-        raise InvalidInputError(
-            f"{kind} target {target!r} is given an order of classes, {said!r}, but only ordinal "
-            "targets have one"
-        )
-    order = [label.strip() for label in order]
-    if len(set(order)) < len(order) or len(order) == 1 or not all(order):
-        raise InvalidInputError(
-            f"the order of target {target!r}, {said!r}, must name two or more classes, each once, "
-            "between colons, lowest first"
-        )
-    return found, tuple(order)
+    return SaidKind(TABLE_KINDS[kind], *TABLE_KINDS[kind].said(target, parts))
 
 
 def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
-    """Return the labels as numbers: values of regression tasks, class indices of the others.
+    """Return the labels as numbers: values, class indices, or several numbers of a target.
 
     The values are float64: single precision would round targets such as 1234567890.5.
 
     Args:
-        frame: A table with a column for each task.
+        frame: A table with the columns of each task.
         tasks: The tasks, of the kinds that `infer_tasks` gives.
 
     Shape:
-        returns: [n, t], NaN where a label is missing.
+        returns: [n, w], NaN where a label is missing; w is the number of tasks, and more where a
+        kind has several numbers a row, see `label_columns`.
 
     Raises:
         InvalidInputError: A task's column does not exist, or holds a value that is no number or
             none of the task's classes; the row (from 1) is named.
     """
-    labels = np.full((frame.height, len(tasks)), np.nan)  # [n, t]
+    places = label_columns(tasks)
+    labels = np.full((frame.height, places[-1].stop if places else 0), np.nan)  # [n, w]
     known = set(frame.columns)
-    for index, task in enumerate(tasks):
-        if task.name not in known:
-            raise InvalidInputError(
-                f"target column {task.name!r} is not in the table"
-                f"{closest(task.name, frame.columns)}"
-            )
-        column = _cleaned(frame[task.name])
-        if task.has_classes:
-            labels[:, index] = _class_indices(column, task)
+    for task, place in zip(tasks, places, strict=True):
+        for name in task.target_columns:
+            if name not in known:
+                raise InvalidInputError(
+                    f"target column {name!r} is not in the table{closest(name, frame.columns)}"
+                )
+        columns = [_cleaned(frame[name], task.name) for name in task.target_columns]
+        if task.in_table.label_shape():
+            labels[:, place] = several_numbers(columns, task)
+        elif task.has_classes:
+            labels[:, place.start] = _class_indices(columns[0], task)
         else:
-            labels[:, index] = _numbers(column, task.kind).cast(pl.Float64).to_numpy()
-            task.in_table.check_labels(labels[:, index])
+            numbers = _numbers(columns[0], task.kind).cast(pl.Float64).to_numpy()
+            labels[:, place.start] = numbers
+            task.in_table.check_labels(numbers)
     return labels
 
 
@@ -154,7 +200,7 @@ def as_text(column: pl.Series) -> pl.Series:
     return column.cast(pl.String)
 
 
-def _cleaned(column: pl.Series) -> pl.Series:
+def _cleaned(column: pl.Series, target: str) -> pl.Series:
     """Return the column with null for NaN, categories as text; refuse infinite values."""
     if column.dtype.is_float():
         column = column.fill_nan(None)
@@ -165,7 +211,7 @@ def _cleaned(column: pl.Series) -> pl.Series:
         column = column.cast(pl.Float64)
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.String, pl.Null)):
         raise InvalidInputError(
-            f"target {column.name!r} holds {type_in_words(column.dtype)}, which can't be "
+            f"target {target!r} holds {type_in_words(column.dtype)}, which can't be "
             "predicted; turn it into a number or a class"
         )
     return column
@@ -178,10 +224,12 @@ def _check_finite(column: pl.Series) -> None:
         raise InvalidInputError(str(error).replace("column", "target", 1)) from None
 
 
-def _infer_task(column: pl.Series, said: str | None) -> Task:
-    name = column.name
+def _infer_task(frame: pl.DataFrame, name: str, said: str | None) -> Task:
+    if said is not None and (given := said_kind(name, said)).kind.cells not in _ONE_CELL:
+        return _task_of_several(frame, name, given)
+    column = frame[name]
     ordered_type = column.dtype.categories.to_list() if isinstance(column.dtype, pl.Enum) else None
-    column = _cleaned(column)
+    column = _cleaned(column, name)
     known = column.drop_nulls()
     if known.is_empty():
         raise InvalidInputError(
@@ -193,11 +241,11 @@ def _infer_task(column: pl.Series, said: str | None) -> Task:
             f"target {name!r} has one value only, {values[0]!r}; there is nothing to predict, "
             "leave it out of the targets"
         )
-    kind, order = kind_and_order(name, said or _inferred_kind(column, values))
+    kind, _, order = said_kind(name, said or _inferred_kind(column, values))
     if not issubclass(kind, ClassKind):
         numbers = _numbers(column, kind.name).cast(pl.Float64).to_numpy()
         check_target_scale(str(name), numbers)
-        task = Task(name, kind.name)
+        task = Task(name, kind.name, tuple(float(level) for level in order))
         task.in_table.check_labels(numbers)
         return task
     if kind.most_classes is not None and len(values) > kind.most_classes:
@@ -219,6 +267,55 @@ def _infer_task(column: pl.Series, said: str | None) -> Task:
     else:
         classes = kind.ordered(str(name), classes)
     return Task(name, kind.name, classes)
+
+
+_ONE_CELL = ("numbers", "classes")
+
+
+def _task_of_several(frame: pl.DataFrame, name: str, said: SaidKind) -> Task:
+    """Return the task of a target that has several numbers a row."""
+    kind, columns, classes = said
+    columns = columns or (name,)
+    series = [_cleaned(frame[column], name) for column in columns]
+    own = () if columns == (name,) else columns
+    if kind.cells != "times":
+        task = Task(name, kind.name, classes, columns=own)
+        labels = several_numbers(series, task)
+    else:
+        ends = tuple(float(end) for end in classes)
+        labels = several_numbers(series, Task(name, kind.name, ends or (1.0,), columns=own))
+        known = ~np.isnan(labels).any(1)
+        events = labels[known & (labels[:, 1] == 1), 0]
+        ends = ends or (default_ends(events) if len(events) else ())
+        if known.any() and not (len(events) and ends):
+            raise InvalidInputError(
+                f"survival target {name!r} never happens after time 0, by column {columns[1]!r}; "
+                "there is nothing to predict, leave it out of the targets"
+            )
+        task = Task(name, kind.name, ends or (1.0,), columns=own)
+    kept = labels[task.in_table.known(labels)]
+    if not len(kept):
+        raise InvalidInputError(
+            f"all labels of target {name!r} are missing; leave it out of the targets"
+        )
+    if task.in_table.has_scale:
+        check_target_scale(name, np.where(np.isinf(labels), np.nan, labels).ravel())
+    for index, column in enumerate(columns):
+        values = (
+            np.unique(kept[:, index][~np.isnan(kept[:, index])]) if kind.cells != "times" else ()
+        )
+        if kind.cells == "yes or no" and len(values) < 2:
+            raise InvalidInputError(
+                f"label {column!r} of target {name!r} has "
+                f"{'one value only' if len(values) else 'no value'}; there is nothing to predict, "
+                "leave it out"
+            )
+    if kind.cells != "times" and len(np.unique(kept, axis=0)) == 1:
+        raise InvalidInputError(
+            f"target {name!r} has one value only; there is nothing to predict, leave it out of "
+            "the targets"
+        )
+    return task
 
 
 def _in_order(

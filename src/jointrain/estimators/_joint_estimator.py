@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from jointrain.data import ClassWeights, encode_targets, infer_tasks, kind_and_order, notes_on_tasks
+from jointrain.data import ClassWeights, encode_targets, infer_tasks, notes_on_tasks, said_kind
 from jointrain.errors import InvalidInputError, closest
 from jointrain.estimators._estimator_data import (
     Targets,
@@ -182,6 +182,11 @@ class JointEstimator(TableEstimator):
                 tasks += infer_tasks(
                     column.to_frame(), [name], {} if said is None else {name: said}
                 )
+                if tasks[-1].in_table.label_shape() or tasks[-1].kind == "quantiles":
+                    raise InvalidInputError(
+                        f"target {name!r} is {tasks[-1].kind}, which has several numbers a row; "
+                        "use SupervisedTable.prepare and fit_table"
+                    )
                 self._are_classes.append(tasks[-1].has_classes)
             else:
                 self._constants[name] = _only_value(column, said)
@@ -359,7 +364,7 @@ def _is_class(column: pl.Series, said: str | None) -> bool:
     """Return whether a target with one value only has classes."""
     if said is None:
         return not column.dtype.is_float()
-    kind, _ = kind_and_order(column.name, said)
+    kind = said_kind(column.name, said).kind
     return issubclass(kind, ClassKind)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jointrain.experiments._fold import Fold
-from jointrain.task import Task
+from jointrain.task import Task, labels_of
 
 
 def fold_overlaps(
@@ -29,7 +29,7 @@ def fold_overlaps(
         groups: Group of each row.
 
     Shape:
-        labels: [n, t]. groups: [n]. returns: [J, J] each, in the order of the folds.
+        labels: [n, w]. groups: [n]. returns: [J, J] each, in the order of the folds.
 
     Returns:
         1 on the diagonal, 0 between folds of one seed, which test different rows.
@@ -37,8 +37,8 @@ def fold_overlaps(
     units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     found = {}
     known: dict[bytes, np.ndarray] = {}
-    for index, task in enumerate(tasks):
-        deciding = task.in_table.deciding(labels[:, index])
+    for task, own in zip(tasks, labels_of(labels, tasks), strict=True):
+        deciding = task.in_table.deciding(own)
         # many targets with all labels decide by the same rows
         key = deciding.tobytes()
         if key not in known:

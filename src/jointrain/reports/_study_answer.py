@@ -14,6 +14,7 @@ from jointrain.reports._circumstances import Circumstances
 from jointrain.reports._words import better_or_worse
 from jointrain.studies import SHIPPED, StudyResult, together_of
 from jointrain.tables import TableExperiment
+from jointrain.task import labels_of
 from jointrain.training.sampling import Alternating, Separate
 
 
@@ -102,7 +103,7 @@ def _scarce(result: StudyResult) -> dict[str, str]:
     for index, task in enumerate(table.tasks):
         if task.name not in unscored or not task.has_classes:
             continue
-        labels = table.labels()[:, index]
+        labels = labels_of(table.labels(), table.tasks)[index]
         counts = [int((labels == position).sum()) for position in range(len(task.classes))]
         rarest = int(np.argmin(counts))
         words = f"{counts[rarest]} rows of {task.classes[rarest]!r}"

@@ -34,6 +34,7 @@ from jointrain.tables import (
     left_out_constants,
     measured_rows,
 )
+from jointrain.task import without_labels
 from jointrain.training.sampling import Alternating
 
 if TYPE_CHECKING:
@@ -432,9 +433,11 @@ class StudyResult:
             task.name: {name: values[task.name] for name, values in self._by_component.items()}
             for task in tasks
         }
+        hidden = np.zeros((len(known), len(tasks)), dtype=bool)
         for index, task in enumerate(tasks):
             for given in predictions[task.name].values():
-                known[np.isnan(given.reshape(len(given), -1)).any(1), index] = np.nan
+                hidden[:, index] |= np.isnan(given.reshape(len(given), -1)).any(1)
+        known = without_labels(known, tasks, hidden)
         return choose_blends(
             tasks, predictions, known, SEPARATE, self._constants, self._fit_weights
         )

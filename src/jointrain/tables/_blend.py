@@ -10,7 +10,7 @@ import numpy as np
 
 from jointrain.baselines import CONSTANT
 from jointrain.data import effective_rows
-from jointrain.task import ClassKind, Task, of_mean_one
+from jointrain.task import Task, known_labels, labels_of, of_mean_one
 
 SMALLEST_WEIGHT = 0.05
 """A component with less weight is left out: it changes little and costs its whole time."""
@@ -47,7 +47,7 @@ class _Given(NamedTuple):
     Args:
         task: The task.
         stacked: Predictions, [m, k] or [m, k, c]; the reference is the first component.
-        target: [m].
+        target: [m], or [m, w] of several numbers.
         rows: Numbers of the rows, [m].
         weights: How much each row counts, [m], of mean 1.
     """
@@ -96,7 +96,7 @@ def choose_blends(
         tasks: The tasks.
         predictions: Of rows that the components have not seen, by task and component; regression
             [n], binary [n], multiclass [n, c].
-        labels: [n, t], NaN where one is missing.
+        labels: [n, w], NaN where one is missing.
         reference: The component that is kept unless another way is better.
         constants: What a constant predicts of the same rows, by task.
         row_weights: How much each row counts, [n, t]; default all the same. Means are weighted
@@ -107,19 +107,19 @@ def choose_blends(
         Regressions", Machine Learning 24, 1996 (weights that are not negative).
     """
     given: list[_Given] = []
-    for index, task in enumerate(tasks):
+    for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
         components = predictions[task.name]
         names = [reference, *(name for name in components if name != reference)]
-        known = np.isfinite(labels[:, index])
+        known = task.in_table.known(own)
         stacked = np.stack([components[name][known].astype(np.float64) for name in names], axis=1)
-        target = labels[known, index].astype(np.float64)
+        target = own[known].astype(np.float64)
         counted = of_mean_one(None if row_weights is None else row_weights[:, index], known)[known]
         given.append(_Given(task, stacked, target, np.flatnonzero(known), counted))
-    labelled = np.flatnonzero(np.isfinite(labels).any(1))
+    labelled = np.flatnonzero(known_labels(labels, tasks).any(1))
     parts = np.zeros(len(labels), dtype=np.int64)
     parts[labelled] = np.random.default_rng(0).permutation(np.arange(len(labelled)) % PARTS)
     blends = {}
-    for way in ("probabilities", "errors"):
+    for way in ("probabilities", "errors", "losses"):
         alike = [one for one in given if one.task.in_table.blended_by == way]
         enough = [one for one in alike if len(one.rows) >= 2 * PARTS]
         losses = {one.task.name: np.empty(len(one.rows)) for one in enough}
@@ -175,15 +175,16 @@ def _final_weights(one: _Given, alike: Sequence[_Given]) -> np.ndarray:
 
 def _common_weights(alike: Sequence[_Given]) -> np.ndarray:
     """Return the weights that are best for all tasks together, each as important by row."""
-    kinds = [one.task.in_table for one in alike]
+    way = alike[0].task.in_table.blended_by
+    if way == "probabilities":
+        evidence = [
+            one.task.in_table.evidence(one.stacked, one.target, one.weights) for one in alike
+        ]
+        given, counted = (np.concatenate(parts) for parts in zip(*evidence, strict=True))
+        return _most_likely(given, None, counted)
+    if way == "losses":
+        return _least_loss(alike)
     rows = np.concatenate([one.weights for one in alike])
-    chances = [
-        kind.chances(one.stacked, one.target)
-        for kind, one in zip(kinds, alike, strict=True)
-        if isinstance(kind, ClassKind)
-    ]
-    if chances:
-        return _most_likely(np.concatenate(chances), None, rows)
     errors: list[np.ndarray] = [
         (one.stacked - one.target[:, None]) / (one.target.std() or 1.0) for one in alike
     ]
@@ -241,20 +242,37 @@ def blend_weights(
         row_weights: How much each row counts, of mean 1; default all the same.
 
     Shape:
-        stacked: [n, k] or [n, k, c]. target, row_weights: [n]. common: [k]. returns: [k].
+        stacked: [n, k] or [n, k, c]. target: [n] or [n, w]. row_weights: [n]. common: [k].
+        returns: [k].
     """
     if stacked.shape[1] == 1:
         return np.ones(1)
-    kind = task.in_table
-    if isinstance(kind, ClassKind):
-        return _most_likely(kind.chances(stacked, target), common, row_weights)
+    kind, count = task.in_table, len(target)
+    if kind.blended_by == "probabilities":
+        counted = np.ones(count) if row_weights is None else row_weights
+        given, counted = kind.evidence(stacked, target, counted)
+        return _most_likely(given, common, counted, count)
+    if kind.blended_by == "losses":
+        counted = np.ones(count) if row_weights is None else row_weights
+        return _least_loss([_Given(task, stacked, target, np.arange(count), counted)], common)
     return _least_squares(stacked - target[:, None], common, row_weights)
 
 
 def _most_likely(
-    given: np.ndarray, common: np.ndarray | None = None, rows: np.ndarray | None = None
+    given: np.ndarray,
+    common: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
+    count: int | None = None,
 ) -> np.ndarray:
-    """Return the weights of the mixture with the lowest log-loss, by what each gave, [n, k]."""
+    """Return the weights of the mixture with the lowest log-loss, by what each gave, [m, k].
+
+    Args:
+        given: Probabilities.
+        common: Weights that these are drawn to.
+        rows: How much each counts, [m].
+        count: Of how many rows of a table they are; default m.
+    """
+    count = len(given) if count is None else count
     # the log-loss is convex in the weights, and these steps never raise it
     weights = np.full(given.shape[1], 1 / given.shape[1])
     counted = np.ones(len(given)) if rows is None else rows / rows.mean()
@@ -263,7 +281,7 @@ def _most_likely(
         updated = weights * (given.T @ (counted / (given @ weights))) / len(given)
         if common is not None:
             # as if there were more rows, whose shares are the common weights
-            updated = (len(given) * updated + PULL * common) / (len(given) + PULL)
+            updated = (count * updated + PULL * common) / (count + PULL)
         done = np.abs(updated - weights).max() < 1e-4
         weights = updated
         if done:
@@ -272,6 +290,43 @@ def _most_likely(
 
 
 _MOST_STEPS = 200
+
+
+def _least_loss(alike: Sequence[_Given], common: np.ndarray | None = None) -> np.ndarray:
+    """Return the weights of the lowest mean of `row_losses`, each task as important by row."""
+    from scipy.optimize import minimize
+
+    count = alike[0].stacked.shape[1]
+    rows = sum(len(one.rows) for one in alike)
+
+    def of_weights(weights: np.ndarray) -> float:
+        losses = sum(
+            float(
+                one.weights
+                @ one.task.in_table.row_losses(blended(one.stacked, weights), one.target)
+            )
+            / scale
+            for one, scale in zip(alike, scales, strict=True)
+        )
+        pull = 0.0 if common is None else PULL * float(((weights - common) ** 2).sum())
+        return (losses + pull) / rows
+
+    even = np.full(count, 1 / count)
+    scales = [1.0] * len(alike)
+    scales = [
+        float(one.weights @ one.task.in_table.row_losses(blended(one.stacked, even), one.target))
+        / len(one.rows)
+        or 1.0
+        for one in alike
+    ]
+    found = minimize(
+        of_weights, even, method="SLSQP", bounds=[(0.0, 1.0)] * count,
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+    ).x  # fmt: skip
+    found = np.clip(found, 0.0, None)
+    # the losses have kinks, at which a search may stop early
+    tried = [found / found.sum(), even, *np.eye(count)]
+    return min(tried, key=of_weights)
 
 
 def _least_squares(

@@ -85,6 +85,7 @@ class BlendedModel(TablePredictor):
                     self.weights[task.name],
                 ),
                 temperatures.get(task.name, 1.0),
+                task,
             )
             for task in self.tasks
         }

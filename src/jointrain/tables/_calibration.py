@@ -10,7 +10,7 @@ import numpy as np
 from jointrain.data import effective_rows
 from jointrain.errors import InvalidInputError
 from jointrain.tables._conformal import Residuals
-from jointrain.task import Task, of_mean_one
+from jointrain.task import Task, labels_of, of_mean_one
 
 FEWEST_ROWS = 30
 """With fewer held-out rows a task keeps its probabilities as they are."""
@@ -54,16 +54,20 @@ class Calibration:
                 `weights`.
 
         Shape:
-            predictions: as `TableModel.predict`, n rows. labels, weights, class_weights: [n, t].
+            predictions: as `TableModel.predict`, n rows. labels: [n, w]. weights, class_weights:
+            [n, t].
         """
         class_weights = weights if class_weights is None else class_weights
         temperatures, residuals = {}, {}
-        for index, task in enumerate(tasks):
-            predicted, target = predictions[task.name], labels[:, index].astype(np.float64)
-            if task.has_classes:
+        for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
+            predicted, target = predictions[task.name], own.astype(np.float64)
+            if task.in_table.calibrated_by == "temperature":
                 of_rows = None if class_weights is None else class_weights[:, index]
+                if target.ndim == 2:  # several labels, of two classes each
+                    of_rows = None if of_rows is None else np.repeat(of_rows, target.shape[1])
+                    predicted, target = predicted.ravel(), target.ravel()
                 temperatures[task.name] = fit_temperature(predicted, target, of_rows)
-            else:
+            elif task.in_table.calibrated_by == "errors":
                 of_rows = None if weights is None else weights[:, index]
                 found = Residuals.of(predicted, target, of_rows)
                 if found.rows:
@@ -89,14 +93,24 @@ class Calibration:
         return self.residuals[task].interval(predicted, coverage)
 
 
-def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def scale_probabilities(
+    probabilities: np.ndarray, temperature: float, task: Task | None = None
+) -> np.ndarray:
     """Return probabilities whose logarithms are divided by a temperature.
+
+    Args:
+        probabilities: The probabilities.
+        temperature: The temperature.
+        task: What they are of; of several labels, each is scaled by itself. Default: of classes.
 
     Shape:
         probabilities: [n] of the second of two classes, or [n, c]. returns: the same.
     """
     if temperature == 1:
         return probabilities
+    if task is not None and task.in_table.label_shape():
+        flat = scale_probabilities(probabilities.ravel(), temperature)
+        return flat.reshape(probabilities.shape)
     logarithms = _logarithms(probabilities) / temperature
     powers = np.exp(logarithms - logarithms.max(1, keepdims=True))
     scaled = powers / powers.sum(1, keepdims=True)

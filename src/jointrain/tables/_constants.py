@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jointrain.experiments import Fold
-from jointrain.task import Task
+from jointrain.task import Task, labels_of
 
 
 def held_out_constants(
@@ -19,17 +19,21 @@ def held_out_constants(
     """Return the constants of the training parts for the test rows, the mean over folds.
 
     Shape:
-        labels, weights: [n, t], labels NaN where one is missing. returns: by task, [n] or [n, c] as
+        labels: [n, w], NaN where one is missing. weights: [n, t]. returns: by task, as
             `TableModel.predict`; NaN for rows that no fold tests.
     """
     found = {}
-    for index, task in enumerate(tasks):
-        total, times = np.zeros((len(labels), len(task.classes) or 1)), np.zeros((len(labels), 1))
+    for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
+        total: np.ndarray | float = 0.0
+        times = np.zeros((len(labels), 1))
+        known_rows = task.in_table.known(own)
         for fold in folds:
-            known = fold.train[np.isfinite(labels[fold.train, index])]
+            known = fold.train[known_rows[fold.train]]
             of_rows = None if weights is None else weights[known, index]
-            total[fold.test] += task.in_table.constant(labels[known, index], of_rows)
-            times[fold.test] += 1
+            constant = task.in_table.constant(own[known], of_rows)
+            tested = np.isin(np.arange(len(labels)), fold.test)[:, None]
+            total = total + tested * constant
+            times += tested
         with np.errstate(invalid="ignore"):
             found[task.name] = task.in_table.from_columns(total / times)
     return found
@@ -50,11 +54,11 @@ def left_out_constants(
         weights: How much each label counts; default all the same.
 
     Shape:
-        labels, weights: [n, t]. rows: [m]. returns: by task, [m] or [m, c] as `TableModel.predict`.
+        labels: [n, w]. weights: [n, t]. rows: [m]. returns: by task, as `TableModel.predict`.
     """
     found = {}
-    for index, task in enumerate(tasks):
-        target = labels[:, index].astype(np.float64)
+    for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
+        target = own.astype(np.float64)
         of_rows = None if weights is None else weights[:, index]
         constants = task.in_table.constants_without(target, rows, of_rows)
         found[task.name] = task.in_table.from_columns(constants)

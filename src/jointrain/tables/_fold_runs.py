@@ -54,7 +54,7 @@ from jointrain.tables._table_model import (
     prepare_runs,
     target_scaling,
 )
-from jointrain.task import Task
+from jointrain.task import Task, known_labels
 from jointrain.training import Run, Trainer, fit_one_by_one, one_thread
 from jointrain.training.population import fit_population, why_not_stacked
 
@@ -182,6 +182,7 @@ def table_digest(table: SupervisedTable) -> str:
         [[task.name, task.kind, [str(c) for c in task.classes]] for task in table.tasks],
         [[[metric.name, metric.query] for metric in task.metrics or ()] for task in table.tasks],
         [[column.name, column.kind] for column in table.columns],
+        *([[task.columns for task in table.tasks]] if any(t.columns for t in table.tasks) else []),
         [None if ids is None else array_digest(ids) for ids in (table.groups, table.time)],
     ]
     if table.weights is not None or table.class_weights:
@@ -233,7 +234,7 @@ def fold_jobs(
 
 def _stackable(recipe: Recipe, tasks: Sequence[Task], features: int = 1) -> bool:
     """Return whether all runs of a recipe can be part of a population, on so many features."""
-    targets = {task.name: torch.zeros(1) for task in tasks}
+    targets = {task.name: torch.zeros(1, *task.in_table.label_shape()) for task in tasks}
     # rules that need other runs first come to weights that are numbers
     plain = replace(recipe, weights="size" if recipe.weights == "size" else "equal")
     runs = prepare_runs(plain, TensorData(torch.zeros(1, features), targets), None, tasks, seed=0)
@@ -500,10 +501,10 @@ def measured_rows(
     Where rows weigh, they are counted by their effective number.
 
     Shape:
-        labels, weights: [n, t] of all rows, labels NaN where one is missing. queries: of all rows,
+        labels: [n, w] of all rows, NaN where one is missing. weights: [n, t]. queries: of all rows,
         as `query_numbers`.
     """
-    known = np.isfinite(labels)
+    known = known_labels(labels, tasks)
     of_test = None if weights is None else weights[fold.test]
     tested = {column: numbers[fold.test] for column, numbers in queries.items()}
     metrics = evaluate_predictions(tasks, predictions, labels[fold.test], tested, of_test)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from jointrain.data import Column, SupervisedTable, encode_targets
 from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
 from jointrain.tables._table_model import TableModel, inner_splits
-from jointrain.task import Task
+from jointrain.task import Task, labels_of, only_labels
 from jointrain.training import FittedNetwork, predict
 
 STANDARD_ERRORS = 2.0
@@ -157,7 +157,7 @@ def column_importance(
         Dominici, "All Models are Wrong, but Many are Useful", JMLR 20, 2019 (of any model).
     """
     tasks = model.predicted_tasks
-    table = model.conformed(frame, [task.name for task in tasks])
+    table = model.conformed(frame, [name for task in tasks for name in task.target_columns])
     _check(repeats, rows)
     random = np.random.default_rng(seed)
     drawn = _drawn(table.height, rows, random)
@@ -263,7 +263,7 @@ def unseen_column_importance(
     return _measure(
         tasks,
         _chosen(columns, [column.name for column in model.columns]),
-        labels[drawn][:, kept],
+        only_labels(labels[drawn], table.tasks, [task.name for task in tasks]),
         of_members(lambda own: inputs[torch.from_numpy(own)], 1),
         permuted,
         repeats,
@@ -308,8 +308,10 @@ def _measure(
         weights: [n, t]; None for equal ones.
     """
     scored = {
-        task.name: (metric, labels[:, index], None if weights is None else weights[:, index])
-        for index, task in enumerate(tasks)
+        task.name: _Scored(
+            metric, own, task.in_table.known(own), None if weights is None else weights[:, index]
+        )
+        for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True))
         # rows that are drawn leave little of a query
         for metric in [one for one in task.metrics or () if one.query is None][:1]
     }
@@ -317,62 +319,53 @@ def _measure(
     group = random.permutation(count) % _GROUPS
     increase = {name: np.full(len(columns), np.nan) for name in scored}
     error = {name: np.full(len(columns), np.nan) for name in scored}
-    losses = {
-        name: _losses(metric, base[name], target, group, of_rows)
-        for name, (metric, target, of_rows) in scored.items()
-    }
+    losses = {name: _losses(one, base[name], group) for name, one in scored.items()}
     for index, column in enumerate(columns):
         orders = np.stack([random.permutation(count) for _ in range(repeats)])
         predictions = permuted(column, orders)
-        for name, (metric, target, of_rows) in scored.items():
+        for name, one in scored.items():
             of_repeats = predictions[name].reshape(repeats, count, *predictions[name].shape[1:])
-            first = _losses(metric, of_repeats[0], target, group, of_rows) - losses[name]
+            first = _losses(one, of_repeats[0], group) - losses[name]
             # metrics cost more than networks: the jackknife is made for the first repeat only
             others = [
-                _loss(metric, one, target, np.isfinite(target), of_rows) - losses[name][0]
-                for one in of_repeats[1:]
+                _loss(one, prediction, one.known) - losses[name][0] for prediction in of_repeats[1:]
             ]
             change = np.array([first[0], *others])
             increase[name][index] = change.mean()
             by_rows = (_GROUPS - 1) * first[1:].var()
             by_orders = change.var(ddof=1) / repeats if repeats > 1 else 0.0
             error[name][index] = math.sqrt(by_rows + by_orders)
-    names = {name: metric.name for name, (metric, *_) in scored.items()}
+    names = {name: one.metric.name for name, one in scored.items()}
     return ColumnImportance(names, tuple(columns), increase, error, count)
 
 
-def _losses(
-    metric: Metric,
-    prediction: np.ndarray,
-    target: np.ndarray,
-    group: np.ndarray,
-    weights: np.ndarray | None,
-) -> np.ndarray:
+class _Scored(NamedTuple):
+    """What tells how well a task is predicted.
+
+    Shape:
+        target: [n] or [n, m]. known: [n] of bool, the rows with a label. weights: [n], or None.
+    """
+
+    metric: Metric
+    target: np.ndarray
+    known: np.ndarray
+    weights: np.ndarray | None
+
+
+def _losses(one: _Scored, prediction: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Return the loss of all rows, and without each group of rows in turn."""
-    known = np.isfinite(target)
-    return np.array(
-        [
-            _loss(metric, prediction, target, known & (group != g), weights)
-            for g in range(-1, _GROUPS)
-        ]
-    )
+    return np.array([_loss(one, prediction, one.known & (group != g)) for g in range(-1, _GROUPS)])
 
 
-def _loss(
-    metric: Metric,
-    prediction: np.ndarray,
-    target: np.ndarray,
-    rows: np.ndarray,
-    weights: np.ndarray | None,
-) -> float:
+def _loss(one: _Scored, prediction: np.ndarray, rows: np.ndarray) -> float:
     """Return the metric of some rows, its negative if higher is better."""
     found = compute_metrics(
-        (metric,),
+        (one.metric,),
         torch.from_numpy(prediction[rows]),
-        torch.from_numpy(target[rows]),
-        None if weights is None else torch.from_numpy(weights[rows]),
-    )[metric.name]
-    return -found if metric.higher_is_better else found
+        torch.from_numpy(one.target[rows]),
+        None if one.weights is None else torch.from_numpy(one.weights[rows]),
+    )[one.metric.name]
+    return -found if one.metric.higher_is_better else found
 
 
 def _chosen(columns: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.data import SupervisedTable
+from jointrain.task import labels_of
 
 LABELS_KEPT = 20
 """Labels of each class, and twice as many of each target, that a sample holds if there are any."""
@@ -33,11 +34,10 @@ def sample_rows(table: SupervisedTable, count: int, seed: int) -> SupervisedTabl
     chosen = np.zeros(rows, dtype=bool)
     chosen[order[:count]] = True
     labels = table.labels()[order]
-    for index, task in enumerate(table.tasks):
-        column = labels[:, index]
-        chosen[order[np.flatnonzero(np.isfinite(column))[: 2 * LABELS_KEPT]]] = True
-        for code in range(len(task.classes)):
-            chosen[order[np.flatnonzero(column == code)[:LABELS_KEPT]]] = True
+    for task, own in zip(table.tasks, labels_of(labels, table.tasks), strict=True):
+        chosen[order[np.flatnonzero(task.in_table.known(own))[: 2 * LABELS_KEPT]]] = True
+        for rows in task.in_table.spread_evenly(own).T:
+            chosen[order[np.flatnonzero(rows)[:LABELS_KEPT]]] = True
     return replace(
         table,
         frame=table.frame.filter(pl.Series(chosen)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.baselines import FIRST_BASELINES, Baseline, check_predicts
+from jointrain.baselines import BASELINES, FIRST_BASELINES, Baseline, check_predicts
 from jointrain.data import SupervisedTable, outer_folds
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import AnyExperiment, Fold, Recipe, fold_overlaps
@@ -22,10 +22,13 @@ from jointrain.tables._fold_runs import (
 )
 from jointrain.tables._row_sample import sample_rows
 from jointrain.tables._table_model import TableModel, fit_table
-from jointrain.task import Task
+from jointrain.task import Task, known_labels
 from jointrain.training import Run, Trainer
 
 DEFAULT_FOLDS = 5
+
+_INSTEAD = "gradient boosting"
+"""Has quantiles, which forests have not."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,6 @@ class TableExperiment(AnyExperiment):
     table: SupervisedTable
     folds: int = DEFAULT_FOLDS
 
-    first_baselines = FIRST_BASELINES
     ships = True
     any_folds = True
     ensembles = True
@@ -51,6 +53,14 @@ class TableExperiment(AnyExperiment):
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise InvalidInputError(f"`folds` must be at least 2, got {self.folds}")
+
+    @property
+    def first_baselines(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of `FIRST_BASELINES`; gradient boosting for what can't predict a target."""
+        return tuple(
+            name if BASELINES[name].why_not(self.tasks) is None else _INSTEAD
+            for name in FIRST_BASELINES
+        )
 
     @property
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
@@ -110,7 +120,7 @@ class TableExperiment(AnyExperiment):
 
     def labelled(self) -> np.ndarray:
         """Return which rows have which task's label, [n, t] of bool."""
-        return np.asarray(np.isfinite(self.table.labels()))
+        return known_labels(self.table.labels(), self.table.tasks)
 
     def overlaps(self, folds: Sequence[Fold]) -> dict[str, np.ndarray]:
         """Return `fold_overlaps` of the table."""

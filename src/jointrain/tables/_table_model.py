@@ -36,7 +36,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import Members, Recipe, gradient_weights, requested_recipes, size_weights
 from jointrain.networks import Network
 from jointrain.tables._calibration import Calibration, scale_probabilities
-from jointrain.task import ClassKind, CodeColumns, Task
+from jointrain.task import CodeColumns, Task, labels_of, only_labels
 from jointrain.training import (
     CrossFittedWeights,
     FitRuns,
@@ -96,9 +96,13 @@ class TablePredictor(ABC):
         Raises:
             InvalidInputError: No task is of kind regression, or as in `predict`.
         """
-        tasks = [task for task in self.predicted_tasks if not task.has_classes]
+        tasks = [t for t in self.predicted_tasks if t.in_table.calibrated_by == "errors"]
         if not tasks:
-            raise InvalidInputError("intervals are for numbers, and every task has classes")
+            what = "has classes"
+            if not all(task.has_classes for task in self.predicted_tasks):
+                kinds = dict.fromkeys(task.kind for task in self.predicted_tasks)
+                what = f"is {' or '.join(kinds)}"
+            raise InvalidInputError(f"intervals are for numbers, and every task {what}")
         for task in tasks:  # a fault is said before the work is done
             self.calibration.interval(task.name, np.zeros(0), coverage)
         predictions = self.predict(frame)
@@ -112,8 +116,11 @@ class TablePredictor(ABC):
 
         A regression task gives a column of its name. A class task gives a column of its name with
         the most probable class, and a column ``name=class`` with the probability of each class.
-        Where a task has the name of such a further column, the column's name ends in
-        ``(probability)`` or ``(interval)``.
+        Several labels give a column ``name=label`` each, proportions ``name=part``. Quantiles give
+        ``name``, the one in the middle, and each as ``name_q0.05``. Survival gives ``name``, the
+        mean time until the last end, and ``name>30``, the probability of more than 30. Where a
+        task has the name of such a further column, the column's name ends in ``(probability)``,
+        ``(share)``, ``(quantile)`` or ``(interval)``.
 
         Args:
             frame: As in `predict`.
@@ -128,23 +135,20 @@ class TablePredictor(ABC):
         taken = {task.name for task in self.predicted_tasks}
         columns: dict[str, Any] = {}
 
-        def add(name: str, kind: str, values: np.ndarray) -> None:
+        def add(name: str, kind: str, values: Any) -> None:
             while name in taken:
                 name = f"{name} ({kind})"
             taken.add(name)
             columns[name] = values
 
         for task in self.predicted_tasks:
-            kind, prediction = task.in_table, predictions[task.name]
-            if not isinstance(kind, ClassKind):
-                columns[task.name] = prediction
-                for side, end in enumerate(("low", "high") if task.name in ends else ()):
-                    add(f"{task.name}_{end}", "interval", ends[task.name][:, side])
-                continue
-            probabilities = kind.probabilities(prediction)
-            columns[task.name] = [task.classes[i] for i in kind.chosen(prediction)]
-            for index, label in enumerate(task.classes):
-                add(f"{task.name}={label}", "probability", probabilities[:, index])
+            for suffix, what, values in task.in_table.predicted_columns(predictions[task.name]):
+                if suffix:
+                    add(task.name + suffix, what, values)
+                else:
+                    columns[task.name] = values
+            for side, end in enumerate(("low", "high") if task.name in ends else ()):
+                add(f"{task.name}_{end}", "interval", ends[task.name][:, side])
         return pl.DataFrame(columns)
 
     def evaluate(
@@ -162,7 +166,8 @@ class TablePredictor(ABC):
                 is not a number of 0 or more.
         """
         tasks = self.predicted_tasks
-        table = self.conformed(frame, [*(task.name for task in tasks), *query_columns(tasks)])
+        read = [name for task in tasks for name in task.target_columns]
+        table = self.conformed(frame, [*read, *query_columns(tasks)])
         labels = encode_targets(table, list(tasks))
         of_rows = None if weights is None else _given_weights(weights, table, len(tasks))
         queries = query_numbers(table, tasks)
@@ -291,16 +296,16 @@ def target_scaling(
     """Return mean and standard deviation of each regression target; 1 for a constant one.
 
     Shape:
-        labels, weights: [n, t], labels NaN where one is missing.
+        labels: [n, w], NaN where one is missing. weights: [n, t].
 
     Raises:
         InvalidInputError: Values are too large or too close for double precision.
     """
     scaling = {}
-    for index, task in enumerate(tasks):
-        if not task.has_classes:
-            values = labels[:, index].astype(np.float64)
-            check_target_scale(task.name, values)
+    for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
+        if task.in_table.has_scale:
+            values = own.astype(np.float64)
+            check_target_scale(task.name, values.ravel())
             of_rows = None if weights is None else weights[:, index]
             found = task.in_table.scaling(values, of_rows)
             if found is not None:
@@ -327,12 +332,12 @@ def make_data(
         codes: Which inputs are codes, `TableEncoder.code_columns`.
 
     Shape:
-        inputs: [n, d]. labels, weights: [n, t], labels NaN where one is missing.
+        inputs: [n, d]. labels: [n, w], NaN where one is missing. weights: [n, t].
     """
     targets = {}
-    for index, task in enumerate(tasks):
+    for task, own in zip(tasks, labels_of(labels, tasks), strict=True):
         values = task.in_table.training_target(
-            labels[:, index].astype(np.float64), scaling.get(task.name, (0.0, 1.0))
+            own.astype(np.float64), scaling.get(task.name, (0.0, 1.0))
         )
         targets[task.name] = torch.from_numpy(values.astype(np.float32))
     if weights is None:
@@ -606,7 +611,8 @@ def predict_parts(
             values = torch.cat([rows[name] for rows in predictions]).numpy()
             if name in scaling:
                 values = values * deviation + mean
-            found[name].append(scale_probabilities(values, (temperatures or {}).get(name, 1.0)))
+            temperature = (temperatures or {}).get(name, 1.0)
+            found[name].append(scale_probabilities(values, temperature, by_name[name]))
     return {name: np.mean(values, axis=0) for name, values in found.items()}
 
 
@@ -671,18 +677,18 @@ def evaluate_predictions(
     """Return each task's metrics over its labelled rows, by task and metric name.
 
     Shape:
-        predictions: as `TableModel.predict`. labels, weights: [n, t], labels NaN where one is
-        missing. queries: as `query_numbers`, [n] each.
+        predictions: as `TableModel.predict`. labels: [n, w], NaN where one is missing. weights:
+        [n, t]. queries: as `query_numbers`, [n] each.
     """
     of_rows = {name: torch.from_numpy(numbers) for name, numbers in queries.items()}
     return {
         task.name: task.evaluate(
             torch.from_numpy(np.asarray(predictions[task.name], dtype=np.float64)),
-            torch.from_numpy(labels[:, index].astype(np.float64)),
+            torch.from_numpy(own.astype(np.float64)),
             None if weights is None else torch.from_numpy(weights[:, index].astype(np.float64)),
             queries=of_rows,
         )
-        for index, task in enumerate(tasks)
+        for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True))
     }
 
 
@@ -749,7 +755,7 @@ def fit_table(
     calibration = Calibration.fit(
         predicted,
         unseen,
-        labels[:, kept],
+        only_labels(labels, tasks, [task.name for task in predicted]),
         None if table.weights is None else table.weights[:, kept],
         None if weights is None else weights[:, kept],
     )

@@ -10,6 +10,8 @@ from jointrain.task._kind import (
     IGNORED,
     ClassKind,
     Label,
+    PlainProblem,
+    PredictedColumn,
     TableTaskKind,
     TaskKind,
     of_mean_one,
@@ -19,6 +21,14 @@ from jointrain.task._kinds import KINDS, TABLE_KINDS
 from jointrain.task._metric_choice import check_metric, metric_names
 from jointrain.task._offered_metrics import OfferedMetric
 from jointrain.task._stacked_loss import StackedLoss
+from jointrain.task._survival import default_ends
+from jointrain.task._table_labels import (
+    known_labels,
+    label_columns,
+    labels_of,
+    only_labels,
+    without_labels,
+)
 from jointrain.task._target_columns import TargetColumns
 from jointrain.task._task import Task
 
@@ -33,13 +43,21 @@ __all__ = [
     "CodeColumns",
     "Label",
     "OfferedMetric",
+    "PlainProblem",
+    "PredictedColumn",
     "StackedLoss",
     "TableTaskKind",
     "TargetColumns",
     "Task",
     "TaskKind",
     "check_metric",
+    "default_ends",
+    "known_labels",
+    "label_columns",
+    "labels_of",
     "metric_names",
     "of_mean_one",
+    "only_labels",
     "present_labels",
+    "without_labels",
 ]

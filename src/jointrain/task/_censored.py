@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from jointrain.metrics import Metric, mean_over_rows, share_metric
 from jointrain.task._censored_concordance import censored_concordance
-from jointrain.task._kind import Classes, TaskKind, check_fixed_size
+from jointrain.task._kind import (
+    Classes,
+    PlainProblem,
+    TableTaskKind,
+    check_fixed_size,
+    check_named,
+    mean_and_deviation,
+    of_mean_one,
+)
 from jointrain.task._mean_variance import LOG_LEAST_VARIANCE, MeanVariance
 
 
-class Censored(TaskKind):
+class Censored(TableTaskKind):
     r"""The outputs are those of `MeanVariance`; the prediction is the mean.
 
     A target has two columns, the lower and the upper bound of the number: equal where it is known,
@@ -28,6 +37,16 @@ class Censored(TaskKind):
 
     name = "censored"
     summary = "a number, of which some labels are bounds only"
+    cells = "bounds"
+    blended_by = "losses"
+    objective = "problems"
+    has_scale = True
+
+    @classmethod
+    def said(cls, name: str, parts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the column of numbers and bounds, or those of lower and upper bounds, if any."""
+        check_named(cls.name, name, parts, 2, "censored:COLUMN or censored:LOWER:UPPER")
+        return tuple(parts), ()
 
     @classmethod
     def checked_classes(cls, name: str, classes: Classes, size: int | None) -> Classes:
@@ -89,6 +108,64 @@ class Censored(TaskKind):
     def mean_output(self, outputs: Tensor) -> Tensor:
         """Return the mean and the variance of the members' mixture."""
         return MeanVariance(self.task).mean_output(outputs)
+
+    # --- tables -----------------------------------------------------------------------------------
+
+    def label_shape(self) -> tuple[int, ...]:
+        """Return 2, the bounds."""
+        return (2,)
+
+    def spread_evenly(self, labels: np.ndarray) -> np.ndarray:
+        """Return where the number is known, and where it is not."""
+        known = labels[:, 0] == labels[:, 1]
+        return np.stack([known, self.known(labels) & ~known], axis=1)
+
+    def scaling(self, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
+        """Return mean and standard deviation with bounds in place of numbers."""
+        return mean_and_deviation(_numbers(labels), weights)
+
+    def constant(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return what lies beyond the bounds by the least mean square, [1]; the mean of numbers."""
+        counts = of_mean_one(weights, np.ones(len(labels), dtype=bool))
+        numbers = _numbers(labels)
+        low, high = float(numbers.min()), float(numbers.max())
+        # the sum of what lies beyond rises with the constant
+        for _ in range(200):
+            middle = low + (high - low) / 2
+            if (counts * (middle - np.clip(middle, labels[:, 0], labels[:, 1]))).sum() < 0:
+                low = middle
+            else:
+                high = middle
+        return np.array([low + (high - low) / 2])
+
+    def from_columns(self, values: np.ndarray) -> np.ndarray:
+        """Return the only column."""
+        return np.asarray(values[:, 0])
+
+    def plain_problems(self, labels: np.ndarray) -> list[PlainProblem]:
+        """Return numbers, with bounds in their place, or what is in the middle of two."""
+        return [PlainProblem(np.arange(len(labels)), _numbers(labels))]
+
+    def plain_inputs(self) -> list[tuple[int, np.ndarray | None]]:
+        """Return the problem."""
+        return [(0, None)]
+
+    def from_plain(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the numbers."""
+        return np.asarray(answers[0])
+
+    def row_losses(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the squares of what lies beyond the bounds."""
+        return np.asarray((prediction - np.clip(prediction, labels[:, 0], labels[:, 1])) ** 2)
+
+
+def _numbers(labels: np.ndarray) -> np.ndarray:
+    """Return what stands for numbers and bounds, [n, 2] -> [n]: the bound, the middle of two."""
+    lower, upper = labels.T
+    with np.errstate(invalid="ignore"):
+        middle = np.where(np.isinf(lower), upper, lower / 2 + upper / 2)
+        middle = np.where(np.isinf(upper), lower, middle)
+    return np.where(lower == upper, lower, middle)
 
 
 def _log_between(lower: Tensor, upper: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -176,31 +176,113 @@ class TaskKind(ABC):
         return self.name
 
 
-class TableTaskKind(TaskKind):
-    """What a column of a table can be a target of.
+class PlainProblem(NamedTuple):
+    """Classes or numbers that a model which is no network can be fitted to.
 
-    Predictions are arrays: [n], or [n, c] with probabilities of classes.
+    Args:
+        rows: Numbers of the rows that it is fitted to, [m]; a row may come several times.
+        target: Numbers, or classes from 0, [m].
+        classes: Number of classes; 0 for numbers.
+        weights: What the rows' weights are multiplied by, [m]; None for 1.
+        more: Inputs beside those of the row, [m, e]; None for none.
+        level: The quantile that is wanted of numbers; None for the mean.
+    """
+
+    rows: np.ndarray
+    target: np.ndarray
+    classes: int = 0
+    weights: np.ndarray | None = None
+    more: np.ndarray | None = None
+    level: float | None = None
+
+
+class PredictedColumn(NamedTuple):
+    """A column of a table of predictions.
+
+    Args:
+        suffix: What follows the target's name; empty for the column of its name.
+        what: What it holds, in a word, where the name is another column's already.
+        values: [n].
+    """
+
+    suffix: str
+    what: str
+    values: Any
+
+
+class TableTaskKind(TaskKind):
+    """What columns of a table can be a target of.
+
+    A target is one number a row, [n], or several, [n, m], as `label_shape` says. Predictions are
+    arrays: [n], or [n, c].
     """
 
     in_tables = True
-    blended_by: ClassVar[Literal["errors", "probabilities"]]
-    """Whether the weights of a blend have the lowest squared error or the lowest log-loss."""
-    objective: ClassVar[Literal["squared", "poisson", "classes"]]
+    cells: ClassVar[Literal["numbers", "classes", "bounds", "times", "shares", "yes or no"]] = (
+        "numbers"
+    )
+    """What the cells of its columns are read as."""
+    blended_by: ClassVar[Literal["errors", "probabilities", "losses"]]
+    """Whether the weights of a blend have the lowest squared error, log-loss or `row_losses`."""
+    objective: ClassVar[Literal["squared", "poisson", "classes", "problems"]]
     """What a model that is no network is fitted by, see `jointrain.baselines`."""
+    calibrated_by: ClassVar[Literal["temperature", "errors"] | None] = None
+    """Whether held-out rows give a temperature of probabilities, or intervals by their errors."""
+    has_scale: ClassVar[bool] = False
+    """Whether networks are trained on labels in another unit, see `scaling`."""
     said_as_classes: ClassVar[bool] = False
     """Whether text in a column that is said to be of this kind is classes, never numbers."""
     takes_order: ClassVar[bool] = False
     """Whether the user may name all classes in their order, as ``kind:first:second``."""
 
+    @classmethod
+    def said(cls, name: str, parts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the columns and the classes that are named after the kind, ``kind:a:b``.
+
+        Args:
+            name: The target.
+            parts: What was named.
+
+        Raises:
+            InvalidInputError: The kind takes other names, or none.
+        """
+        if parts:
+            raise InvalidInputError(
+                f"{cls.name} target {name!r} takes nothing after the kind, got "
+                f"{':'.join((cls.name, *parts))!r}; only ordinal, quantiles, censored, survival, "
+                "multilabel and proportions do"
+            )
+        return (), ()
+
+    # --- labels -----------------------------------------------------------------------------------
+
+    def label_shape(self) -> tuple[int, ...]:
+        """Return the shape of a row's label, () or (m,) with m of 2 or more."""
+        return ()
+
+    def known(self, labels: np.ndarray) -> np.ndarray:
+        """Return which rows have a label, [n] of bool; of several numbers, all are needed."""
+        missing = np.isnan(labels)
+        return np.asarray(~(missing if missing.ndim == 1 else missing.any(1)))
+
+    def spread_evenly(self, labels: np.ndarray) -> np.ndarray:
+        """Return what parts of the rows are to have alike, [n, l] of bool; classes, and labels."""
+        known = self.known(labels)
+        return known[:, None] if not known.all() else np.zeros((len(labels), 0), dtype=bool)
+
     def prediction_shape(self) -> tuple[int, ...]:
         """Return the shape of a row's prediction, () or (c,)."""
         return ()
+
+    def predicted_columns(self, prediction: np.ndarray) -> list[PredictedColumn]:
+        """Return predictions as columns of a table."""
+        return [PredictedColumn("", "", prediction)]
 
     def check_labels(self, labels: np.ndarray) -> None:
         """Refuse labels of a column that the kind can't have; the row (from 1) is named.
 
         Shape:
-            labels: [n], NaN where one is missing.
+            labels: [n] or [n, m], NaN where one is missing.
 
         Raises:
             InvalidInputError: A label does not fit.
@@ -222,46 +304,100 @@ class TableTaskKind(TaskKind):
         return None
 
     def training_target(self, labels: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:
-        """Return what networks are trained on, [n, ...], by labels, [n], and their scaling."""
+        """Return what networks are trained on, [n, ...], by labels and their scaling."""
         mean, deviation = scaling
         return np.asarray((labels - mean) / deviation)
 
-    @abstractmethod
-    def constant(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Return what a constant predicts by labels and weights, [n]: [1], or [c] of classes."""
+    # --- constants --------------------------------------------------------------------------------
 
     @abstractmethod
+    def constant(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return what a constant predicts by labels and weights, [n]: [1], or [c]."""
+
     def constants_without(
         self, labels: np.ndarray, rows: np.ndarray, weights: np.ndarray | None = None
     ) -> np.ndarray:
         """Return what a constant predicts of each row by the labels of all the others.
 
+        Here by those of all but its part of the rows; there are `CONSTANT_PARTS`.
+
         Shape:
-            labels: [n], NaN where one is missing. rows: [m]. weights: [n]. returns: [m, 1], or
-            [m, c].
+            labels: [n] or [n, m], NaN where one is missing. rows: [k]. weights: [n]. returns:
+            [k, 1], or [k, c].
         """
+        part = np.zeros(len(labels), dtype=np.int64)
+        part[rows] = np.arange(len(rows)) % CONSTANT_PARTS + 1
+        known = self.known(labels)
+        found: list[np.ndarray] = []
+        for number in range(1, min(len(rows), CONSTANT_PARTS) + 1):
+            others = known & (part != number)
+            others = others if others.any() else known
+            of_rows = None if weights is None else weights[others]
+            found.append(self.constant(labels[others], of_rows))
+        return np.stack(found)[part[rows] - 1] if found else np.zeros((0, 1))
 
     @abstractmethod
     def from_columns(self, values: np.ndarray) -> np.ndarray:
-        """Return values, [n, 1], or probabilities of all classes, [n, c], as predictions."""
+        """Return values, [n, 1], or all c of a row, [n, c], as predictions."""
+
+    def check_constant(self, constant: np.ndarray) -> str | None:
+        """Return what is wrong with a constant that was read, None if it may be one."""
+        return None if constant.shape == (1,) else "has another length"
+
+    # --- models that are no networks --------------------------------------------------------------
+
+    def plain_problems(self, labels: np.ndarray) -> list[PlainProblem]:
+        """Return what such a model is fitted to, where `objective` is ``problems``.
+
+        Shape:
+            labels: [n, ...], all known.
+        """
+        raise NotImplementedError
+
+    def plain_inputs(self) -> list[tuple[int, np.ndarray | None]]:
+        """Return what such a model is asked: the number of a problem, and inputs beside, [e].
+
+        It answers each with values [n], or with probabilities [n, c].
+        """
+        raise NotImplementedError
+
+    def from_plain(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the predictions by the answers to `plain_inputs`."""
+        raise NotImplementedError
+
+    # --- blends -----------------------------------------------------------------------------------
 
     @abstractmethod
     def row_losses(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the loss of each row, [n], by which blends are chosen."""
 
+    def evidence(
+        self, stacked: np.ndarray, labels: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability that components gave to what happened, [m, k], and weights, [m].
+
+        For kinds that are blended by probabilities. The mixture's log-loss is that of its rows.
+
+        Shape:
+            stacked: [n, k] or [n, k, c]. labels: [n] or [n, m]. weights: [n].
+        """
+        raise NotImplementedError
+
     def deciding(self, labels: np.ndarray) -> np.ndarray:
         """Return the rows that the first metric hangs on, [n] of bool."""
-        return np.asarray(np.isfinite(labels))
+        return self.known(labels)
 
-    def check_constant(self, constant: np.ndarray) -> str | None:
-        """Return what is wrong with a constant that was read, None if it may be one."""
-        return None if constant.shape == (1,) else "has another length"
+
+CONSTANT_PARTS = 20
+"""Parts of the rows whose constants come from the other parts."""
 
 
 class NumberKind(TableTaskKind):
     """Kinds whose target is a number, and whose prediction is its mean."""
 
     blended_by = "errors"
+    calibrated_by = "errors"
+    has_scale = True
 
     def standard_target(self, target: Tensor) -> Tensor:
         """Return the target as a vector."""
@@ -294,7 +430,9 @@ class ClassKind(TableTaskKind):
     """Kinds whose target is one class of several, and whose prediction is their probabilities."""
 
     has_classes = True
+    cells = "classes"
     blended_by = "probabilities"
+    calibrated_by = "temperature"
     objective = "classes"
     said_as_classes = True
     most_classes: ClassVar[int | None] = None
@@ -336,6 +474,25 @@ class ClassKind(TableTaskKind):
     def standard_target(self, target: Tensor) -> Tensor:
         """Return the target as a vector."""
         return as_vector(target)
+
+    def spread_evenly(self, labels: np.ndarray) -> np.ndarray:
+        """Return the classes."""
+        return np.asarray(labels[:, None] == np.arange(len(self.task.classes)))
+
+    def predicted_columns(self, prediction: np.ndarray) -> list[PredictedColumn]:
+        """Return the chosen class, and the probability of each."""
+        shares = self.probabilities(prediction)
+        chosen = [self.task.classes[i] for i in self.chosen(prediction)]
+        return [PredictedColumn("", "", chosen)] + [
+            PredictedColumn(f"={label}", "probability", shares[:, index])
+            for index, label in enumerate(self.task.classes)
+        ]
+
+    def evidence(
+        self, stacked: np.ndarray, labels: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability of the class of each row, and the weights as they are."""
+        return self.chances(stacked, labels), weights
 
     def in_words(self) -> str:
         """Return the kind and the number of classes."""
@@ -422,6 +579,36 @@ def of_mean_one(weights: np.ndarray | None, counted: np.ndarray) -> np.ndarray:
     # by the largest first: a sum of huge weights is infinite
     scaled = weights / largest
     return np.asarray(scaled / scaled[counted].mean())
+
+
+def mean_and_deviation(
+    labels: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Return mean and standard deviation of numbers, [n], NaN left out; 1 for a constant."""
+    if weights is None:
+        deviation = float(np.nanstd(labels))
+        mean = float(np.nanmean(labels))
+    else:
+        known = np.isfinite(labels)
+        values, counted = labels[known], of_mean_one(weights, known)[known]
+        mean = float(np.average(values, weights=counted))
+        deviation = float(np.sqrt(np.average((values - mean) ** 2, weights=counted)))
+    # equal values have a deviation of rounding errors
+    varies = deviation > 1e-12 * abs(mean)
+    return mean, deviation if varies else 1.0
+
+
+def check_named(kind: str, name: str, parts: Sequence[str], most: int | None, wanted: str) -> None:
+    """Refuse names after a kind that are empty, come twice or are more than `most`.
+
+    Raises:
+        InvalidInputError: They are; `wanted` is an example.
+    """
+    if not all(parts) or len(set(parts)) < len(parts) or (most is not None and len(parts) > most):
+        raise InvalidInputError(
+            f"{kind} target {name!r} needs other names than {':'.join((kind, *parts))!r}; "
+            f"write {wanted}, each name once"
+        )
 
 
 def present_labels(target: Tensor) -> Tensor:

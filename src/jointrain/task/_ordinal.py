@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,6 +61,16 @@ class Ordinal(ClassKind):
     takes_order = True
     more_metrics = OF_RANKS
     stacked_loss = _Cumulative()
+
+    @classmethod
+    def said(cls, name: str, parts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the classes in their order, lowest first."""
+        if len(set(parts)) < len(parts) or len(parts) == 1 or not all(parts):
+            raise InvalidInputError(
+                f"the order of target {name!r}, {':'.join((cls.name, *parts))!r}, must name two or "
+                "more classes, each once, between colons, lowest first"
+            )
+        return (), tuple(parts)
 
     @classmethod
     def checked_classes(cls, name: str, classes: Classes, size: int | None) -> Classes:

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric, mean_over_rows
-from jointrain.task._kind import Classes, DescribedTask, TaskKind, as_vector, filled_labels
+from jointrain.task._kind import (
+    Classes,
+    DescribedTask,
+    PlainProblem,
+    PredictedColumn,
+    TableTaskKind,
+    as_vector,
+    filled_labels,
+    mean_and_deviation,
+)
 from jointrain.task._stacked_loss import StackedLoss
 
 
@@ -43,7 +53,10 @@ class _StackedPinball(StackedLoss):
         return losses, torch.cat([total, of_gaps], -1).flatten(-2)
 
 
-class Quantiles(TaskKind):
+DEFAULT_LEVELS = (0.05, 0.5, 0.95)
+
+
+class Quantiles(TableTaskKind):
     r"""The prediction is a quantile for each level; the task's classes are the levels.
 
     The first output is the quantile in the middle, the others make the gaps, :math:`\ln(1 + e^o)`,
@@ -55,6 +68,22 @@ class Quantiles(TaskKind):
 
     name = "quantiles"
     summary = "quantiles of a number, such as an interval"
+    blended_by = "losses"
+    objective = "problems"
+    has_scale = True
+
+    @classmethod
+    def said(cls, name: str, parts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the levels; default those of `DEFAULT_LEVELS`."""
+        try:
+            levels = tuple(float(part) for part in parts)
+        except ValueError:
+            raise InvalidInputError(
+                f"quantiles target {name!r} needs levels between 0 and 1, such as "
+                f"quantiles:0.05:0.5:0.95, got {':'.join((cls.name, *parts))!r}"
+            ) from None
+        cls.checked_classes(name, levels or DEFAULT_LEVELS, None)
+        return (), tuple(parts) or tuple(map(str, DEFAULT_LEVELS))
 
     @classmethod
     def checked_classes(cls, name: str, classes: Classes, size: int | None) -> Classes:  # noqa: ARG003
@@ -117,6 +146,61 @@ class Quantiles(TaskKind):
         middle = mean.shape[-1] // 2
         # the inverse of log(1 + exp(o))
         return torch.cat([mean[:, middle : middle + 1], gaps + (-torch.expm1(-gaps)).log()], -1)
+
+    # --- tables -----------------------------------------------------------------------------------
+
+    def prediction_shape(self) -> tuple[int, ...]:
+        """Return a place for each quantile."""
+        return (len(self.levels),)
+
+    def predicted_columns(self, prediction: np.ndarray) -> list[PredictedColumn]:
+        """Return the quantile in the middle, and each."""
+        middle = len(self.levels) // 2
+        return [PredictedColumn("", "", prediction[:, middle])] + [
+            PredictedColumn(f"_q{level:g}", "quantile", prediction[:, index])
+            for index, level in enumerate(self.levels)
+        ]
+
+    def scaling(self, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
+        """Return mean and standard deviation; 1 for a constant."""
+        return mean_and_deviation(labels, weights)
+
+    def constant(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return the quantiles, [q]: of each level the constant of the lowest pinball loss."""
+        order = np.argsort(labels, kind="stable")
+        counts = np.ones(len(labels)) if weights is None else weights[order] / weights.max()
+        shares = np.cumsum(counts) / counts.sum()
+        places = np.searchsorted(shares, np.array(self.levels) - 1e-12)
+        return np.asarray(labels[order[np.minimum(places, len(labels) - 1)]], dtype=np.float64)
+
+    def from_columns(self, values: np.ndarray) -> np.ndarray:
+        """Return the quantiles as they are."""
+        return values
+
+    def check_constant(self, constant: np.ndarray) -> str | None:
+        """Return what is wrong with quantiles."""
+        if constant.shape != (len(self.levels),):
+            return "has another length"
+        return None if (np.diff(constant) >= 0).all() else "has quantiles that cross"
+
+    def plain_problems(self, labels: np.ndarray) -> list[PlainProblem]:
+        """Return a quantile regression for each level."""
+        rows = np.arange(len(labels))
+        return [PlainProblem(rows, labels, level=level) for level in self.levels]
+
+    def plain_inputs(self) -> list[tuple[int, np.ndarray | None]]:
+        """Return the problems."""
+        return [(index, None) for index in range(len(self.levels))]
+
+    def from_plain(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the quantiles in order, as models of their own may cross."""
+        return np.sort(np.stack(answers, axis=1), axis=1)
+
+    def row_losses(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return twice the pinball losses, the mean over levels."""
+        above = labels[:, None] - prediction
+        levels = np.array(self.levels)
+        return np.asarray(2 * np.maximum(levels * above, (levels - 1) * above).mean(1))
 
 
 def _quantiles(output: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from jointrain.metrics import REGRESSION_METRICS, Metric
-from jointrain.task._kind import NumberKind, filled_labels, of_mean_one
+from jointrain.task._kind import NumberKind, filled_labels, mean_and_deviation
 from jointrain.task._offered_metrics import OF_NUMBERS
 from jointrain.task._stacked_loss import StackedLoss
 
@@ -70,17 +70,7 @@ class Regression(NumberKind):
 
     def scaling(self, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
         """Return mean and standard deviation; 1 for a constant."""
-        if weights is None:
-            deviation = float(np.nanstd(labels))
-            mean = float(np.nanmean(labels))
-        else:
-            known = np.isfinite(labels)
-            values, counted = labels[known], of_mean_one(weights, known)[known]
-            mean = float(np.average(values, weights=counted))
-            deviation = float(np.sqrt(np.average((values - mean) ** 2, weights=counted)))
-        # equal values have a deviation of rounding errors
-        varies = deviation > 1e-12 * abs(mean)
-        return mean, deviation if varies else 1.0
+        return mean_and_deviation(labels, weights)
 
     def row_losses(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the squared errors."""

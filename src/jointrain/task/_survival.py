@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,10 +14,18 @@ from torch.nn import functional
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric, log_loss_metric, mean_over_rows, share_metric
 from jointrain.task._censored_concordance import censored_concordance
-from jointrain.task._kind import Classes, TaskKind, filled_labels
+from jointrain.task._kind import (
+    SMALLEST_PROBABILITY,
+    Classes,
+    PlainProblem,
+    PredictedColumn,
+    TableTaskKind,
+    check_named,
+    filled_labels,
+)
 
 
-class Survival(TaskKind):
+class Survival(TableTaskKind):
     r"""The prediction is the probability that it has not happened at the end of each interval.
 
     The task's classes are the ends of the intervals, :math:`t_1 < t_2 < ...`, the first of which
@@ -35,6 +44,30 @@ class Survival(TaskKind):
 
     name = "survival"
     summary = "when something happens, if it was seen to"
+    cells = "times"
+    blended_by = "probabilities"
+    objective = "problems"
+
+    @classmethod
+    def said(cls, name: str, parts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the columns of times and of events, and the ends of intervals, if any."""
+        wanted = "survival:TIME:EVENT, and after it the ends of intervals, such as :30:90:365"
+        check_named(cls.name, name, parts, None, wanted)
+        if len(parts) < 2:
+            raise InvalidInputError(
+                f"survival target {name!r} needs the columns of its times and of whether it "
+                f"happened then; write {wanted}"
+            )
+        try:
+            ends = tuple(float(part) for part in parts[2:])
+        except ValueError:
+            raise InvalidInputError(
+                f"survival target {name!r} has ends of intervals that are no numbers, "
+                f"{':'.join(parts[2:])!r}; write {wanted}"
+            ) from None
+        if ends:
+            cls.checked_classes(name, ends, None)
+        return tuple(parts[:2]), tuple(parts[2:])
 
     @classmethod
     def checked_classes(cls, name: str, classes: Classes, size: int | None) -> Classes:  # noqa: ARG003
@@ -90,6 +123,111 @@ class Survival(TaskKind):
         left = functional.logsigmoid(-outputs).cumsum(-1).logsumexp(1) - math.log(outputs.shape[1])
         steps = -torch.cat([left[:, :1], left.diff(dim=-1)], -1)  # -ln(1 - h)
         return torch.expm1(steps.clamp_min(torch.finfo(steps.dtype).tiny)).log()
+
+    # --- tables -----------------------------------------------------------------------------------
+
+    def label_shape(self) -> tuple[int, ...]:
+        """Return 2: time, and whether it happened."""
+        return (2,)
+
+    def prediction_shape(self) -> tuple[int, ...]:
+        """Return a place for each end."""
+        return (len(self.ends),)
+
+    def predicted_columns(self, prediction: np.ndarray) -> list[PredictedColumn]:
+        """Return the mean time within the last end, and the probability of more than each."""
+        before = np.concatenate([np.ones((len(prediction), 1)), prediction[:, :-1]], axis=1)
+        mean = ((before + prediction) / 2) @ np.diff((0.0, *self.ends))
+        return [PredictedColumn("", "", mean)] + [
+            PredictedColumn(f">{end:g}", "probability", prediction[:, index])
+            for index, end in enumerate(self.ends)
+        ]
+
+    def spread_evenly(self, labels: np.ndarray) -> np.ndarray:
+        """Return where it happened, and where it was not seen to."""
+        return np.asarray(labels[:, 1:] == np.array([0.0, 1.0]))
+
+    def constant(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return the Kaplan-Meier estimate at the ends, [k], by whole intervals."""
+        survived, happened = self._of_labels(labels)
+        counts = np.ones(len(labels)) if weights is None else weights / weights.max()
+        events, left = counts @ happened, counts @ survived
+        hazards = events / np.maximum(events + left, 1e-300)
+        return np.asarray(np.cumprod(1 - hazards))
+
+    def from_columns(self, values: np.ndarray) -> np.ndarray:
+        """Return the probabilities as they are."""
+        return values
+
+    def check_constant(self, constant: np.ndarray) -> str | None:
+        """Return what is wrong with probabilities."""
+        if constant.shape != (len(self.ends),):
+            return "has another length"
+        falls = (np.diff(constant) <= 0).all() and constant[-1] >= 0 and constant[0] <= 1
+        return None if falls else "has probabilities that do not fall from 1 to 0"
+
+    def plain_problems(self, labels: np.ndarray) -> list[PlainProblem]:
+        """Return whether it happens in an interval, of each row and interval not over before.
+
+        Source: Craig, Zhong & Tibshirani, "A review of survival stacking", 2021,
+            https://arxiv.org/abs/2107.13480.
+        """
+        survived, happened = self._of_labels(labels)
+        rows, places = np.nonzero(survived + happened)
+        intervals = np.eye(len(self.ends), dtype=np.float32)
+        return [PlainProblem(rows, happened[rows, places], 2, more=intervals[places])]
+
+    def plain_inputs(self) -> list[tuple[int, np.ndarray | None]]:
+        """Return each interval."""
+        return [(0, interval) for interval in np.eye(len(self.ends), dtype=np.float32)]
+
+    def from_plain(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the probabilities by those of the intervals."""
+        return np.cumprod(1 - np.stack([answer[:, 1] for answer in answers], axis=1), axis=1)
+
+    def row_losses(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the negative log-likelihoods."""
+        given, _ = self.evidence(prediction[:, None], labels, np.ones(len(labels)))
+        return np.asarray(-np.log(given[:, 0]))
+
+    def evidence(
+        self, stacked: np.ndarray, labels: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability of what each row says, and the weights as they are."""
+        survived, happened = self._of_labels(labels)
+        count = survived.sum(1).astype(np.int64)[:, None, None]
+        left = np.concatenate([np.ones((*stacked.shape[:2], 1)), stacked], axis=2)
+        before = np.take_along_axis(left, count, axis=2)[:, :, 0]
+        after = np.take_along_axis(left, np.minimum(count + 1, len(self.ends)), axis=2)[:, :, 0]
+        given = np.where(happened.any(1)[:, None], before - after, before)
+        return np.clip(given, SMALLEST_PROBABILITY, 1.0), weights
+
+    def _of_labels(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `_intervals` of labels, [n, 2]."""
+        target = torch.from_numpy(np.asarray(labels, dtype=np.float64))
+        survived, happened = _intervals(target, self.ends)
+        return survived.numpy(), happened.numpy()
+
+
+DEFAULT_INTERVALS = 10
+"""Into so many intervals the times of events are cut, if nothing else is said."""
+
+
+def default_ends(times: np.ndarray) -> tuple[float, ...]:
+    """Return ends of intervals that hold about as many events each, by times of events, [n].
+
+    Source: Kvamme & Borgan, "Continuous and discrete-time survival prediction with neural
+        networks", Lifetime Data Analysis 27, 2021, section 3.1 (quantiles of the distribution).
+    Differs from the source: quantiles of the times of events, not of the Kaplan-Meier curve.
+    """
+    levels = np.arange(1, DEFAULT_INTERVALS + 1) / DEFAULT_INTERVALS
+    exact = np.quantile(times, levels, method="inverted_cdf")
+    exact = exact[exact > 0]
+    # what an end is called is short, and the last event is before the last end
+    digits = 2 - np.floor(np.log10(exact))
+    found = np.round(exact * 10.0**digits) / 10.0**digits
+    found[-1:] = np.maximum(found[-1:], exact[-1:])
+    return tuple(float(end) for end in np.unique(found))
 
 
 def _intervals(target: Tensor, all_ends: tuple[float, ...]) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,8 @@ class Task:
             log-loss; accuracy, macro-F1 and log-loss; for ordinal, ranked probability score, MAE of
             ranks, quadratic kappa and accuracy.
         size: Width of the head's output; default from the kind and the classes.
+        columns: The columns of a table that its target is read from; empty (default) for the one
+            of its name.
 
     Raises:
         InvalidInputError: The name is empty, the kind is unknown, the classes do not fit the kind,
@@ -56,6 +58,7 @@ class Task:
     loss_function: Callable[[Tensor, Tensor], Tensor] | None = None
     metrics: tuple[Metric, ...] | None = None
     size: int | None = None
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -189,7 +192,7 @@ class Task:
 
     @property
     def in_table(self) -> TableTaskKind:
-        """The same of a kind that a table's column can be.
+        """The same of a kind that columns of a table can be.
 
         Raises:
             InvalidInputError: It can't.
@@ -198,6 +201,11 @@ class Task:
         if not isinstance(rules, TableTaskKind):
             raise InvalidInputError(f"{self.kind} task {self.name!r} can't be a column of a table")
         return rules
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns of a table that its target is read from."""
+        return self.columns or (self.name,)
 
     @property
     def output_size(self) -> int:
@@ -271,9 +279,10 @@ class Task:
         found = self.rules.wrong_values(present)
         if found is not None and bool(found[0].any()):
             wrong, rule = found
+            first = int(present_labels(target).nonzero()[wrong][0, 0])
             raise InvalidInputError(
                 f"the target of task {self.name!r} holds {present[wrong][0].item():g}, but must "
-                f"hold {rule} (or NaN or -100 where missing)"
+                f"hold {rule} (or NaN or -100 where missing); it is row {first + 1}"
             )
         rows = self.labelled(target).nonzero()[:, 0]
         of_rows = self.rules.wrong_rows(target[rows])
