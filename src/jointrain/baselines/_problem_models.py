@@ -144,10 +144,11 @@ def _constant(problem: PlainProblem, weights: np.ndarray | None) -> np.ndarray:
     """Return the shares of classes, or the mean or quantile of numbers."""
     if not problem.classes:
         if problem.level is not None:
-            return np.quantile(problem.target, [problem.level], method="inverted_cdf")
+            return np.asarray(np.quantile(problem.target, [problem.level], method="inverted_cdf"))
         return np.array([float(np.average(problem.target, weights=weights))])
-    counts = np.bincount(problem.target.astype(np.int64), weights, minlength=problem.classes)
-    counts = counts + (0.0 if counts.sum() else 1.0)
+    codes = problem.target.astype(np.int64)
+    counts = np.bincount(codes, weights, minlength=problem.classes).astype(np.float64)
+    counts += 0.0 if counts.sum() else 1.0
     return np.asarray(counts / counts.sum())
 
 

@@ -163,7 +163,7 @@ class SupervisedTable:
         check_queries(table, tasks)
         if weights is not None:
             check_weighted_metrics(tasks)
-        labelled = known_labels(labels, tasks).any(1)
+        labelled = np.asarray(known_labels(labels, tasks).any(1))
         features = [name for name in table.columns if name not in roles]
         dropped = dropped_columns(table, features)
         said_kinds = {name: kind for name, kind in said_kinds.items() if name not in dropped}
@@ -231,7 +231,7 @@ class SupervisedTable:
             tasks=tuple(self.tasks[index] for index in places),
             weights=None if self.weights is None else self.weights[:, places],
         )
-        labelled = known_labels(fewer.labels(), fewer.tasks).any(1)
+        labelled = np.asarray(known_labels(fewer.labels(), fewer.tasks).any(1))
         unlabelled = self.unlabelled_rows + int((~labelled).sum())
         return replace(fewer._rows(labelled), unlabelled_rows=unlabelled)
 

@@ -165,7 +165,7 @@ def _numbers(labels: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         middle = np.where(np.isinf(lower), upper, lower / 2 + upper / 2)
         middle = np.where(np.isinf(upper), lower, middle)
-    return np.where(lower == upper, lower, middle)
+    return np.asarray(np.where(lower == upper, lower, middle))
 
 
 def _log_between(lower: Tensor, upper: Tensor) -> Tensor:

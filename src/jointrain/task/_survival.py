@@ -199,7 +199,7 @@ class Survival(TableTaskKind):
         left = np.concatenate([np.ones((*stacked.shape[:2], 1)), stacked], axis=2)
         before = np.take_along_axis(left, count, axis=2)[:, :, 0]
         after = np.take_along_axis(left, np.minimum(count + 1, len(self.ends)), axis=2)[:, :, 0]
-        given = np.where(happened.any(1)[:, None], before - after, before)
+        given = np.where(happened.sum(1)[:, None] > 0, before - after, before)
         return np.clip(given, SMALLEST_PROBABILITY, 1.0), weights
 
     def _of_labels(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
