@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, QuantileRegressor, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from jointrain import InvalidInputError, Task
-from jointrain.baselines import BaselineModel, check_predicts, fit_baseline
+from jointrain.baselines import BASELINES, BaselineModel, check_predicts, fit_baseline
 
 RNG = np.random.default_rng(0)
 N = 120
@@ -145,6 +145,6 @@ def test_an_absent_answer_is_a_constant():
 
 def test_what_a_library_has_not_is_refused():
     with pytest.raises(InvalidInputError, match="it has no quantiles, which target 'stay' is"):
-        check_predicts("extra trees", [STAY])
+        check_predicts(BASELINES["extra trees"], [STAY])
     with pytest.raises(InvalidInputError, match="some targets have several numbers a row"):
-        check_predicts("extra trees joint", [DEATH, Task.regression("y")])
+        check_predicts(BASELINES["extra trees joint"], [DEATH, Task.regression("y")])
