@@ -25,6 +25,8 @@ CASES = {
     "uncertainty": {"balancer": "uncertainty"},
     "pcgrad": {"balancer": "pcgrad"},
     "nash-mtl": {"balancer": "nash-mtl", "refresh_every": 2},
+    "bf16, averaged": {"precision": "bf16", "ema": 0.9},
+    "bf16, pcgrad": {"precision": "bf16", "balancer": "pcgrad"},
     "phases": {
         "schedule": Phases(
             [

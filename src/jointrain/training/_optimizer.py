@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import CategoryEmbeddings, Network
@@ -97,6 +97,12 @@ class OptimizerList:
             made = [factory.of_rows(parameters, self._rows) for parameters in self._moved]
         else:
             made = [factory(parameters) for parameters in self._moved]
+        if any(isinstance(one, LBFGS) for one in made):
+            raise InvalidInputError(
+                "LBFGS asks for the loss several times a step, which training on drawn batches "
+                "can't give; take another optimiser, or a loop of your own with "
+                "jointrain.backward and fixed weights"
+            )
         self._base_rates = [[group["lr"] for group in one.param_groups] for one in made]
         return made
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from jointrain.training._early_stopping import BestWeights
+from jointrain.training._learning_rates import LearningRates
 from jointrain.training._optimizer import OptimizerList, learning_rate_factor
 from jointrain.training._settings import TrainingSettings
+from jointrain.training._weight_average import WeightAverage
 from jointrain.training.callbacks import EpochRecord
 
 Drawn = TypeVar("Drawn")
@@ -68,6 +71,33 @@ class Session(ABC, Generic[Drawn]):
         self.step = 0
         self.stopped = False
         self.open = False
+        self.average: WeightAverage | None = None
+        self.rates: LearningRates | None = None
+
+    def open_options(self, *, validates: bool) -> None:
+        """Make what the settings ask for beside the optimisers; called when the session starts.
+
+        Raises:
+            InvalidInputError: A learning-rate scheduler can't be used here.
+        """
+        settings = self.settings
+        if settings.ema is not None:
+            self.average = WeightAverage(self.parameters, settings.ema)
+        if settings.lr_scheduler is not None:
+            # an earlier run with the same optimisers may have moved them
+            self.optimizers.scale_learning_rate(1.0)
+            self.rates = LearningRates(
+                settings.lr_scheduler,
+                self.optimizers.all,
+                settings.lr_scheduler_every,
+                validates=validates,
+            )
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which training losses are computed."""
+        if self.settings.precision == "32":
+            return nullcontext()
+        return torch.autocast(self.parameters[0].device.type, dtype=torch.bfloat16)
 
     @abstractmethod
     def start(self, state: State | None) -> None:
@@ -125,15 +155,10 @@ class Session(ABC, Generic[Drawn]):
             state: What `state_dict` gave, to go on after that step.
         """
         self.start(state)
-        warm_up, decay = self.settings.warm_up, self.settings.decay
         self.begin_epoch()
         while True:
             if self.open and self.epoch_is_over:
-                self.open = False
-                record = self.end_epoch()
-                self.history.append(record)
-                on_epoch_end(record)
-                self.begin_epoch()
+                self._close_epoch(on_epoch_end)
                 if self.stopped or self.stops:
                     break
             if self.step >= self.steps:
@@ -144,18 +169,40 @@ class Session(ABC, Generic[Drawn]):
                 drawn = self.draw()
             except StopIteration:
                 break
-            if drawn is not None:
-                if warm_up or decay != "none":
-                    factor = learning_rate_factor(self.step, self.steps, warm_up, decay)
-                    self.optimizers.scale_learning_rate(factor)
-                losses = self.make_step(drawn)
-                self.see(losses, drawn)
+            losses = None if drawn is None else self._train_on(drawn)
             self.step += 1
             self.open = True
-            if drawn is not None:
+            if losses is not None:
                 on_step_end(self.first_step + self.step, losses)
+        if self.average is not None:
+            self.average.put(self.average.values)
         self.best.restore()
         self.module.eval()
+
+    def _train_on(self, drawn: Drawn) -> Mapping[str, Tensor]:
+        """Make a step, with all that goes with one, and return the detached losses."""
+        warm_up, decay = self.settings.warm_up, self.settings.decay
+        if warm_up or decay != "none":
+            factor = learning_rate_factor(self.step, self.steps, warm_up, decay)
+            self.optimizers.scale_learning_rate(factor)
+        losses = self.make_step(drawn)
+        self.see(losses, drawn)
+        if self.average is not None:
+            self.average.see()
+        if self.rates is not None:
+            self.rates.after_step()
+        return losses
+
+    def _close_epoch(self, on_epoch_end: OnEpochEnd) -> None:
+        """Measure the epoch, record it, and begin the next one."""
+        self.open = False
+        with nullcontext() if self.average is None else self.average.in_place():
+            record = self.end_epoch()
+        if self.rates is not None:
+            self.rates.after_epoch(record.score)
+        self.history.append(record)
+        on_epoch_end(record)
+        self.begin_epoch()
 
     @property
     def epoch_is_over(self) -> bool:
@@ -175,6 +222,8 @@ class Session(ABC, Generic[Drawn]):
             "best": self.best.state_dict(),
             "optimizers": self.optimizers.state_dict(),
             "generator": self.generator.get_state(),
+            "average": None if self.average is None else self.average.values,
+            "rates": None if self.rates is None else self.rates.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -185,6 +234,11 @@ class Session(ABC, Generic[Drawn]):
         self.best.load_state_dict(state["best"])
         self.optimizers.load_state_dict(state["optimizers"])
         self.generator.set_state(state["generator"])
+        if self.average is not None:
+            pairs = zip(self.average.values, state["average"], strict=True)
+            self.average.values = [value.copy_(stored) for value, stored in pairs]
+        if self.rates is not None:
+            self.rates.load_state_dict(state["rates"])
 
     def clip_gradient(self) -> None:
         """Shorten the gradient to the settings' largest norm."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
+from jointrain.errors import InvalidInputError
 from jointrain.options import TrainingOptions, option
+from jointrain.training._learning_rates import SchedulerFactory
 from jointrain.training._optimizer import OptimizerFactory, OptimizerSettings
+
+Precision = Literal["32", "bf16"]
+Every = Literal["epoch", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,14 @@ class TrainingSettings(TrainingOptions):
             `converged_weight`, which changes nothing for a balancer that looks at directions only.
         task_patience: Epochs, see `when_converged`.
         converged_weight: Factor in (0, 1); default 0.1.
+        precision: ``32`` (default), or ``bf16``: training losses are computed in bfloat16 by
+            torch's autocast. Weights, validation and predictions stay as they are.
+        ema: Decay in (0, 1) of a moving average of the weights, see `WeightAverage`: validation,
+            early stopping and the fitted network are those of the average. None (default): none.
+        lr_scheduler: Makes a scheduler of `torch.optim.lr_scheduler` from an optimiser, in place of
+            `warm_up` and `decay`; each phase and optimiser has its own. ReduceLROnPlateau looks at
+            the validation score. None (default): none.
+        lr_scheduler_every: Whether it moves after each ``epoch`` (default) or each ``step``.
 
     Raises:
         InvalidInputError: A value lies outside its range, or two do not go together.
@@ -54,3 +68,19 @@ class TrainingSettings(TrainingOptions):
         None, "Epochs without progress before stopping.", at_least=1, at_most=10**6
     )
     calibrated: bool = False
+    precision: Precision = option("32", "Digits of training.", choices=get_args(Precision))
+    ema: float | None = option(None, "Decay of averaged weights.", above=0.0, below=1.0)
+    lr_scheduler: SchedulerFactory | None = None
+    lr_scheduler_every: Every = option("epoch", "When it moves.", choices=get_args(Every))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lr_scheduler is not None and (self.warm_up or self.decay != "none"):
+            raise InvalidInputError(
+                "`lr_scheduler` moves the learning rate, as `warm_up` and `decay` do; give one of "
+                "them"
+            )
+        if self.ema is not None and self.when_converged == "freeze":
+            raise InvalidInputError(
+                "`ema` averages weights that `when_converged` 'freeze' sets back; give one of them"
+            )

@@ -132,6 +132,7 @@ class TaskSession(Session[list[Batch]]):
         followed = sets.schedule(self.schedule)
         self.turns = iter(followed.follow(sets.labels, self.generator, self.progress))
         self.best = BestWeights(self.network, self.validates)
+        self.open_options(validates=self.validates)
         if self.settings.task_patience is not None:
             self.converged = ConvergedTasks(self.network, self.trained, self.settings.task_patience)
         if state is not None:
@@ -243,7 +244,10 @@ class TaskSession(Session[list[Batch]]):
 
     def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
-        return compute_losses(self.network, self.tasks, batches)
+        if self.settings.precision == "32":
+            return compute_losses(self.network, self.tasks, batches)
+        with self.autocast():
+            return compute_losses(self.network, self.tasks, batches)
 
     def backward(
         self, losses: Mapping[str, Tensor], batches: Sequence[Batch], compute: ComputeLosses
@@ -410,6 +414,7 @@ class TaskSession(Session[list[Batch]]):
             "training": None,
             "held_out": NO_SETS,
             "turns": iter(()),
+            "rates": None,
             "progress": None,
             "balanced": None,
         }

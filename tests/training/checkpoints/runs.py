@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,10 @@ def _streams():
     return Mixture({"number": shuffled, "kind": Stream(11, 4, "kind")}, batch_size=4, epoch=4)
 
 
+PLATEAU = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, factor=0.5, patience=0)
+ONE_CYCLE = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.01, total_steps=60)
+STEPS = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
+
 PHASES = Phases(
     [
         Phase(name="before", epochs=2, pretraining=Denoising(), patience=2),
@@ -150,6 +155,26 @@ def cases(workers=0):
         "mixture, mixed": {"data": lambda: _pairs("kind", workers, mixed=True)},
         "mixture, alternating": {"data": lambda: _pairs("kind", workers), "schedule": alternating},
         "streams": {"data": _streams, "epochs": 3},
+        "averaged, bf16": {"ema": 0.8, "precision": "bf16", "patience": 2, "epochs": 5, **one},
+        "averaged, alternating, on a plateau": {
+            "ema": 0.9, "schedule": alternating, "lr_scheduler": PLATEAU, **few
+        },
+        "mixture, one cycle": {
+            "data": lambda: _pairs("kind", workers), "lr_scheduler": ONE_CYCLE,
+            "lr_scheduler_every": "step", "ema": 0.5,
+        },
+        "per task, one cycle": {
+            "schedule": Alternating("round_robin"), "optimizer_layout": "per_task",
+            "lr_scheduler": ONE_CYCLE, "lr_scheduler_every": "step", **one
+        },
+        "bf16, pcgrad": {"precision": "bf16", **balanced("pcgrad")},
+        "phases, all options": {
+            "schedule": PHASES, "ema": 0.7, "precision": "bf16", "lr_scheduler": STEPS, **one
+        },
+        "merged, all options": {
+            "schedule": Merge("ties", head_epochs=1), "epochs": 2, "ema": 0.7,
+            "precision": "bf16", "lr_scheduler": STEPS, **one
+        },
         "phases": {"schedule": PHASES, **one},
         "merged": {"schedule": Merge("ties", head_epochs=1), "epochs": 2, **one},
     }  # fmt: skip

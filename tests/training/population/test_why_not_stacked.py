@@ -132,6 +132,7 @@ def test_settings_of_the_trainer_are_known_to_the_population():
         "refresh_every", "optimizer", "optimizer_layout", "warm_up", "decay", "gradient_clip",
         "l1", "l2", "batch_size", "epochs", "steps", "patience", "when_converged",
         "task_patience", "converged_weight", "calibrated",
+            "precision", "ema", "lr_scheduler", "lr_scheduler_every",
     }  # fmt: skip
     assert set(inspect.signature(Trainer).parameters) == {
         "network", "tasks", "schedule", "weights", "balancer", "settings", "seed", "device",

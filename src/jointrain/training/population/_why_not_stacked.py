@@ -82,6 +82,9 @@ def _why_not_plain(trainer: Trainer) -> str | None:
         return "its trainer has methods or callbacks of its own"
     if trainer.checkpoints is not None:
         return "its trainer writes checkpoints"
+    settings = trainer.settings
+    if settings.precision != "32" or settings.ema is not None or settings.lr_scheduler is not None:
+        return "it has half precision, averaged weights or a learning-rate scheduler"
     schedule, balancer = trainer.schedule, trainer.balancer
     if isinstance(schedule, (Phases, Merge)) or schedule.follows_progress:
         return "its schedule depends on how the training goes"

@@ -174,6 +174,7 @@ class PretrainingSession(Session[Tensor]):
     def start(self, state: State | None) -> None:
         """Keep the weights, if there are rows to measure on."""
         self.best = BestWeights(self.module, self.validation is not None)
+        self.open_options(validates=self.validation is not None)
         if state is not None:
             self.load_state_dict(state)
 
@@ -200,7 +201,8 @@ class PretrainingSession(Session[Tensor]):
 
     def make_step(self, drawn: Tensor) -> Mapping[str, Tensor]:
         """Make a step on the rows."""
-        loss = self.loss_of(self.module, drawn, self.generator)
+        with self.autocast():
+            loss = self.loss_of(self.module, drawn, self.generator)
         self.optimizers.zero_grad()
         loss.backward()
         self.clip_gradient()
