@@ -8,6 +8,7 @@ import torch
 
 from jointrain import Task
 from jointrain.task import KINDS, TABLE_KINDS
+from jointrain.task._regression import Regression
 from tests.task.examples import EXAMPLES, outputs_and_target
 from tests.task.examples import TASKS as ALL
 
@@ -162,3 +163,24 @@ def test_a_task_is_a_value(task):
     again = pickle.loads(pickle.dumps(task))
     assert again == task
     assert Task(task.name, task.kind, task.classes, size=task.size) == task
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_loss_of_complete_rows_is_the_mean_of_their_losses(task):
+    outputs, target = outputs_and_target(task)
+    labelled = task.labelled(target)
+    outputs, target = outputs[labelled].requires_grad_(), target[labelled]
+    expected = task.unreduced_loss(outputs, target).mean()
+    found = task.loss(outputs, target, complete=True)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0.0)
+    slopes = [torch.autograd.grad(loss, outputs)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-12, atol=1e-15)
+
+
+def test_a_kind_of_ones_own_losses_has_their_mean():
+    class Absolute(Regression):
+        def losses(self, output, target):
+            return (output.squeeze(-1) - target).abs()
+
+    output, target = torch.tensor([[1.0], [5.0]]), torch.zeros(2)
+    assert float(Absolute(Task.regression("y")).mean_loss(output, target)) == 3.0

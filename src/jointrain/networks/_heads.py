@@ -247,9 +247,18 @@ class TaskHeads(nn.Module):
         everyone = len(self.groups) == 1 and self._members[0] == tuple(tasks)
         if everyone:
             wanted[0] = list(tasks)
+        layers = list(self.layers)
         for name in () if everyone else tasks:
             if name in self._single:
-                head = self.layers[self._single[name]]
+                head = layers[self._single[name]]
+                of_task = features[name]
+                if (
+                    type(head) is nn.Linear
+                    and isinstance(of_task, Tensor)
+                    and of_task.shape[-1] == head.in_features
+                ):
+                    outputs[name,] = head(of_task)
+                    continue
                 _check_fit(name, head, features[name])
                 if getattr(head, "takes_inputs", False):
                     outputs[name,] = head(features[name], inputs)

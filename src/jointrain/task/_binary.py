@@ -74,6 +74,11 @@ class Binary(ClassKind):
             reduction="none",
         )
 
+    def mean_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        labels = target.to(output.dtype).reshape(-1)
+        return functional.binary_cross_entropy_with_logits(output.squeeze(-1), labels)
+
     def predict(self, output: Tensor) -> Tensor:
         """Return the probability of the second class, [b]."""
         return output.squeeze(-1).sigmoid()

@@ -77,6 +77,12 @@ class TaskKind(ABC):
     stacked_loss: StackedLoss | None = None
     """The loss of many networks at once; None where they are trained one by one."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # the mean is never that of the losses of a kind above
+        if "losses" in vars(cls) and "mean_loss" not in vars(cls):
+            cls.mean_loss = TaskKind.mean_loss  # type: ignore[method-assign]
+
     def __init__(self, task: DescribedTask) -> None:
         self.task = task
 
@@ -135,6 +141,13 @@ class TaskKind(ABC):
         Shape:
             output: [b, o], or [b, s, c] of sequences. target: [b] or [b, ...].
         """
+
+    def mean_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of rows that all have a label, a scalar.
+
+        Kinds that training steps meet most often compute it in one operation.
+        """
+        return self.losses(output, target).mean()
 
     def predict(self, output: Tensor) -> Tensor:
         """Turn a head's output into values or probabilities."""

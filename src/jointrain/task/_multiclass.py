@@ -52,6 +52,10 @@ class Multiclass(ClassKind):
             output, filled_labels(target).long().reshape(-1), reduction="none"
         )
 
+    def mean_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        return functional.cross_entropy(output, target.long().reshape(-1))
+
     def predict(self, output: Tensor) -> Tensor:
         """Return the probabilities, [b, c]."""
         return output.softmax(-1)

@@ -52,6 +52,10 @@ class Regression(NumberKind):
         errors = functional.mse_loss(output.reshape(filled.shape), filled, reduction="none")
         return errors if errors.ndim == 1 else errors.flatten(1).mean(1)
 
+    def mean_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean squared error."""
+        return functional.mse_loss(output.reshape(target.shape), target.to(output.dtype))
+
     def predict(self, output: Tensor) -> Tensor:
         """Return the output."""
         return output.squeeze(-1) if self.task.output_size == 1 else output

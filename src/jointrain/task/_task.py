@@ -328,6 +328,8 @@ class Task:
             output: [b, o] ([b, s, c] for sequences). target: [b] or [b, ...]. weights: [b].
             returns: [].
         """
+        if complete and weights is None and self.loss_function is None:
+            return self.rules.mean_loss(output, target)
         if complete:
             return _weighted(self.unreduced_loss(output, target), weights).mean()
         labelled = self.labelled(target)
