@@ -72,6 +72,15 @@ def test_tasks_that_differ_are_named():
     assert many[1] == "By task, joint against separate: better for four, worse for four."
 
 
+def test_tasks_whose_changes_are_all_equal_are_not_counted_in():
+    first, second, *_ = said(runs([5 + 0 * LEFT, 0.2 + LEFT / 20]))
+    assert first.endswith("over b; take the cheaper one.")
+    assert second == (
+        "By task, joint against separate: equivalent for b, no verdict for a, where runs do not "
+        "tell how sure the change is."
+    )
+
+
 def test_of_several_recipes_the_best_is_named_and_the_others_not_compared():
     one = runs([14 + LEFT])
     other = runs([10 + LEFT], recipes=("upgrad",)).filter(recipe="upgrad")

@@ -79,7 +79,8 @@ def _first_look(result: RunVerdicts) -> list[str]:
 def _of_one(result: RunVerdicts, recipe: str) -> str:
     """Say what to do where there is one recipe beside the baseline."""
     one, base = result.delta_m[recipe], result.baseline
-    over = f" over {targets_text(list(result.comparisons[recipe]), len(result.tasks))}"
+    counted = [task for task in result.comparisons[recipe] if task not in one.left_out]
+    over = f" over {targets_text(counted, len(result.tasks))}"
     over = over.replace("targets", "tasks")
     if one.verdict == "better":
         return f"Take {recipe}: it is {better_or_worse(one, f' than {base}')}{over}."
@@ -130,15 +131,19 @@ def _of_several(result: RunVerdicts, judged: Mapping[str, Comparison]) -> str:
 def _by_task(result: RunVerdicts, recipe: str) -> list[str]:
     """Say for which tasks the verdict is which, unless it is that over all."""
     by_task = result.comparisons[recipe]
+    lacking = result.delta_m[recipe].left_out
     found: dict[str, list[str]] = {}
     for word in _VERDICTS:
-        names = [task for task, one in by_task.items() if one.verdict == word]
+        names = [n for n, one in by_task.items() if one.verdict == word and n not in lacking]
         if names:
             found[word] = names
-    if len(by_task) < 2 or list(found) == [result.delta_m[recipe].verdict]:
+    if not lacking and (len(by_task) < 2 or list(found) == [result.delta_m[recipe].verdict]):
         return []
     few = len(by_task) <= MOST_NAMED
     phrases = [f"{word} for {listed(t) if few else number(len(t))}" for word, t in found.items()]
+    if lacking:
+        names = listed(lacking) if few else number(len(lacking))
+        phrases.append(f"no verdict for {names}, where runs do not tell how sure the change is")
     return [f"By task, {recipe} against {result.baseline}: {', '.join(phrases)}."]
 
 

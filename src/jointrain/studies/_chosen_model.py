@@ -14,6 +14,9 @@ from jointrain.studies._shipped_model import fit_shipped
 from jointrain.studies._study_result import StudyResult
 from jointrain.training import NetworkModel
 
+SHARE_HERE = 0.5
+"""A fit that seems to take less than this share of its time is made in this process."""
+
 
 def fit_chosen(
     result: StudyResult,
@@ -34,9 +37,9 @@ def fit_chosen(
         recipe: Name of another recipe of the study to train in its place.
         executor: As in `Study.run`; the model is then on the CPU.
         seconds: What the fit may take, by what the study's runs took: where it would take longer,
-            it is of fewer epochs. Default as long as it takes.
-        until: `time.monotonic()` at which it is ended; it then runs in a process of its own, and
-            the model is on the CPU. Default never.
+            it is of fewer epochs, for half of that. Default as long as it takes.
+        until: `time.monotonic()` at which it is ended. It then runs in a process of its own, and
+            the model is on the CPU, unless half of `seconds` seem to be enough. Default never.
         on_cut: Called with what was cut, in words.
 
     Returns:
@@ -51,14 +54,18 @@ def fit_chosen(
     if recipe is None and study.experiment.ships:
         return fit_shipped(result, executor=executor, seconds=seconds, until=until)
     chosen = result.best() if recipe is None else result.recipe(recipe)
+    here = until is None
     if seconds is not None and study.experiment.cuts_training:
         planned = chosen.chosen_epochs(study.experiment.row_count)
-        epochs = max(1, int(planned * seconds / max(_seconds_of_fit(result, chosen), 1e-9)))
+        cost = _seconds_of_fit(result, chosen) / planned
+        epochs = min(max(1, int(SHARE_HERE * seconds / max(cost, 1e-9))), planned)
+        # a process may take longer to start than a short fit
+        here = here or cost * epochs <= SHARE_HERE * seconds
         if epochs < planned:
             chosen = replace(chosen, epochs=epochs)
             if on_cut is not None:
                 on_cut(f"the model was trained for at most {epochs} of {planned} epochs")
-    if until is None and executor is None:
+    if here and executor is None:
         return study.experiment.fit(chosen, seed=study.seed)
     job = _FitJob(chosen.name, study.experiment, chosen, study.seed)
     found = dict(run_jobs([job], workers=1, until=until, executor=executor))
