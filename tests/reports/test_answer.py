@@ -184,8 +184,8 @@ CASES = {
         Made(HEATING, 3.1, folds=2, work=HALF, blends=saved(HEATING, "constant")),
         "Two folds give no interval: these figures are a first look. Run with --folds 5. In them "
         "together is 3.1 % better than apart, at half the cost. Saved: a constant for each (on the "
-        "rows that networks left out, what was chosen was not better than it by more than a "
-        "standard error).",
+        "rows that networks left out, what was chosen was not better than it beyond "
+        "chance).",
     ),
     "time was over before the saved model was trained": (
         Made(

@@ -66,8 +66,8 @@ def _reason(tasks: Sequence[str], decision: Decision, said: Circumstances) -> st
         return " (the time was over before the rest was trained)"
     if all(set(said.blends[task]) == {CONSTANT} for task in tasks):
         return (
-            " (on the rows that networks left out, what was chosen was not better than it by more "
-            "than a standard error)"
+            " (on the rows that networks left out, what was chosen was not better than it beyond "
+            "chance)"
         )
     return " (chosen by the rows that networks left out)"
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from jointrain.baselines import CONSTANT
-from jointrain.data import effective_rows
 from jointrain.task import Task, known_labels, labels_of, of_mean_one
 
 SMALLEST_WEIGHT = 0.05
@@ -20,6 +19,12 @@ PARTS = 5
 
 PULL = 40
 """How strongly a task's weights are drawn to those of all tasks: as by so many rows."""
+
+ORDERS = 50
+"""In how many other orders the labels are looked at."""
+
+BEYOND_CHANCE = 2.0
+"""How many standard deviations of those a model's mean loss lies below theirs, to be kept."""
 
 TRIMMED = 0.02
 """Share of the rows at either end of the gains that has no say in whether a blend is kept."""
@@ -83,8 +88,8 @@ def choose_blends(
 ) -> dict[str, Blend]:
     """Return for each task the weighted mean of components that predicts best, or the reference.
 
-    Where that is better than a constant by no more than one standard error of the mean loss, the
-    constant: the simpler model, by the one-standard-error rule.
+    Where that is no better than a constant, or could be so by chance, the constant: its mean loss
+    must be lower, and lower than with the labels in another order by two standard deviations.
 
     The weights of a task are those of the lowest squared error or log-loss of its rows, drawn to
     those that are best for all tasks of its kind together: a few rows tell little of one task. What
@@ -100,11 +105,11 @@ def choose_blends(
         reference: The component that is kept unless another way is better.
         constants: What a constant predicts of the same rows, by task.
         row_weights: How much each row counts, [n, t]; default all the same. Means are weighted
-            then, trimmed by weight, and the standard error is that of the effective number of rows.
+            then, and trimmed by weight.
 
-    Source: Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3 (one standard
-        error); Wolpert, "Stacked Generalization", Neural Networks 5, 1992; Breiman, "Stacked
-        Regressions", Machine Learning 24, 1996 (weights that are not negative).
+    Source: Ojala and Garriga, "Permutation Tests for Studying Classifier Performance", JMLR 11,
+        2010 (labels in another order); Wolpert, "Stacked Generalization", Neural Networks 5, 1992;
+        Breiman, "Stacked Regressions", Machine Learning 24, 1996 (weights that are not negative).
     """
     given: list[_Given] = []
     for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
@@ -123,6 +128,7 @@ def choose_blends(
         alike = [one for one in given if one.task.in_table.blended_by == way]
         enough = [one for one in alike if len(one.rows) >= 2 * PARTS]
         losses = {one.task.name: np.empty(len(one.rows)) for one in enough}
+        found = {one.task.name: np.empty(one.stacked[:, 0].shape) for one in enough}
         for part in range(PARTS) if enough else ():
             inside = [parts[one.rows] == part for one in enough]
             others = [one.take(~rows) for one, rows in zip(enough, inside, strict=True)]
@@ -131,8 +137,9 @@ def choose_blends(
                 weights = blend_weights(
                     other.task, other.stacked, other.target, common, other.weights
                 )
+                found[one.task.name][rows] = blended(one.stacked[rows], weights)
                 losses[one.task.name][rows] = one.task.in_table.row_losses(
-                    blended(one.stacked[rows], weights), one.target[rows]
+                    found[one.task.name][rows], one.target[rows]
                 )
         for one in alike:
             blends[one.task.name] = Blend({reference: 1.0}, 0.0)
@@ -143,11 +150,11 @@ def choose_blends(
             counted = one.weights
             gain = _trimmed_mean(before - after, counted)
             constant = one.task.in_table.row_losses(constants[one.task.name][one.rows], one.target)
-            over_constant = constant - (after if gain > 0 else before)
-            # on noise, every second gain is above zero, and a model that was taken for it costs
-            mean = np.average(over_constant, weights=counted)
-            deviation = np.sqrt(np.average((over_constant - mean) ** 2, weights=counted))
-            if mean <= deviation / np.sqrt(effective_rows(counted)):
+            losses_of = after if gain > 0 else before
+            predicted = found.get(one.task.name) if gain > 0 else None
+            if np.average(constant - losses_of, weights=counted) <= 0 or not _beyond_chance(
+                one, one.stacked[:, 0] if predicted is None else predicted, losses_of
+            ):
                 change = 100 * _trimmed_mean(before - constant, counted)
                 change /= _trimmed_mean(before, counted)
                 blends[one.task.name] = Blend({CONSTANT: 1.0}, change)
@@ -161,6 +168,30 @@ def choose_blends(
                 }
                 blends[one.task.name] = Blend(chosen, 100 * gain / _trimmed_mean(before, counted))
     return {task.name: blends[task.name] for task in tasks}
+
+
+def _beyond_chance(one: _Given, predicted: np.ndarray, losses: np.ndarray) -> bool:
+    """Return whether predictions fit the labels better than labels in another order.
+
+    On noise, every second gain over a constant is above zero, and a model that was taken for it
+    costs. The spread of the gains over rows tells that much worse: it hides rankings that are far
+    from chance where a class is rare.
+
+    Args:
+        one: The labels.
+        predicted: Of each row, as one component of `one.stacked`.
+        losses: Of each row.
+    """
+    if (one.target == one.target[0]).all():  # there is no other order
+        return True
+    random = np.random.default_rng(0)
+    by_chance = []
+    for _ in range(ORDERS):
+        order = random.permutation(len(losses))
+        drawn = one.task.in_table.row_losses(predicted, one.target[order])
+        by_chance.append(np.average(drawn, weights=one.weights[order]))
+    mean = np.average(losses, weights=one.weights)
+    return bool(np.mean(by_chance) - mean > BEYOND_CHANCE * np.std(by_chance))
 
 
 def _final_weights(one: _Given, alike: Sequence[_Given]) -> np.ndarray:
