@@ -1,0 +1,78 @@
+"""The estimators among the tools of scikit-learn and its neighbours."""
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import StackingRegressor, VotingClassifier, VotingRegressor
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import cross_val_predict, learning_curve
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from jointrain import JointClassifier, JointEstimator, JointRegressor
+
+FAST = {"width": 8, "depth": 1, "epochs": 2, "ensemble": 1, "random_state": 0}
+
+
+def table(rows: int = 60) -> tuple[pd.DataFrame, pd.DataFrame]:
+    generator = np.random.default_rng(0)
+    x = pd.DataFrame(
+        {
+            "city": generator.choice(["Rome", "Oslo", "Bonn"], rows),
+            "size": generator.normal(size=rows),
+            "age": generator.normal(size=rows),
+        }
+    )
+    return x, pd.DataFrame({"price": 2 * x["size"] + 5, "sold": x["age"] > 0})
+
+
+def test_behind_a_column_transformer(tmp_path):
+    x, y = table()
+    encode = make_column_transformer(
+        (OneHotEncoder(), ["city"]), (StandardScaler(), ["size", "age"])
+    )
+    model = make_pipeline(encode, JointEstimator(**FAST)).fit(x, y)
+    joblib.dump(model, tmp_path / "model")
+    found = joblib.load(tmp_path / "model").predict(x)
+    pd.testing.assert_frame_equal(found, model.predict(x))
+    # named output of the transformers
+    named = clone(model).set_output(transform="pandas")
+    named[0].set_params(onehotencoder__sparse_output=False)
+    named.fit(x, y)
+    assert list(named[-1].feature_names_in_)[:1] == ["onehotencoder__city_Bonn"]
+
+
+def test_behind_skrub():
+    skrub = pytest.importorskip("skrub")
+    x, y = table()
+    model = make_pipeline(skrub.TableVectorizer(), JointEstimator(**FAST)).fit(x, y)
+    assert model.predict(x).columns.tolist() == ["price", "sold"]
+    assert np.isfinite(model.score(x, y))
+
+
+def test_in_ensembles_and_inspection():
+    x, y = table()
+    numbers, price, sold = x[["size", "age"]], y["price"], y["sold"]
+    regressors = [("joint", JointRegressor(**FAST)), ("linear", LinearRegression())]
+    voting = VotingRegressor(regressors).fit(numbers, price)
+    expected = (JointRegressor(**FAST).fit(numbers, price).predict(numbers) + price) / 2
+    np.testing.assert_allclose(voting.predict(numbers), expected, rtol=1e-6)
+    assert np.isfinite(
+        StackingRegressor(regressors, cv=2).fit(numbers, price).predict(numbers)
+    ).all()
+    classifiers = [("joint", JointClassifier(**FAST)), ("linear", LogisticRegression())]
+    found = VotingClassifier(classifiers, voting="soft").fit(numbers, sold).predict_proba(numbers)
+    np.testing.assert_allclose(found.sum(1), 1)
+    model = JointEstimator(**FAST).fit(numbers, y)
+    assert permutation_importance(model, numbers, y, n_repeats=2).importances.shape == (2, 2)
+    sizes, _, scores = learning_curve(
+        JointEstimator(**FAST), numbers, y, cv=2, train_sizes=[0.5, 1.0]
+    )
+    assert scores.shape == (2, 2)
+    assert len(sizes) == 2
+    predicted = cross_val_predict(JointRegressor(**FAST), numbers, price, cv=2)
+    assert predicted.shape == (60,)
