@@ -204,6 +204,57 @@ def test_a_path_around_the_features_is_counted(skip, t, gradient_method):
             torch.testing.assert_close(parameter.grad, wanted[name])
 
 
+def view(z: Tensor) -> Tensor:
+    return z.view(z.shape)
+
+
+def scale(z: Tensor) -> Tensor:
+    return 2 * z.sin()
+
+
+@pytest.mark.parametrize("options", [{"gradient_method": m} for m in GRADIENT_METHODS])
+@pytest.mark.parametrize("t", [2, 4, 9])
+@pytest.mark.parametrize("between", [view, scale])
+def test_some_tasks_may_do_something_in_common_with_the_features(between, t, options):
+    net = Net(t)
+    x = torch.randn(5, 4, dtype=torch.float64)
+
+    def losses() -> tuple[list[Tensor], Tensor]:
+        z = net.losses(x)[1]
+        common = between(z)
+        return [
+            (k + 1 - head(common if k % 2 else z)).square().mean()
+            for k, head in enumerate(net.heads)
+        ], z
+
+    trunk = [*net.first.parameters(), *net.second.parameters()]
+    wanted = gramian(losses()[0], trunk)
+    values, z = losses()
+    at_features = torch.stack([torch.autograd.grad(v, z, retain_graph=True)[0] for v in values])
+    total = torch.autograd.grad(
+        sum(k * v for k, v in enumerate(values, 1)), trunk, retain_graph=True
+    )
+    step = backward(values, Fixed(), features=z, **options)
+    torch.testing.assert_close(step.gramian, wanted)
+    torch.testing.assert_close([p.grad for p in trunk], list(total))
+    values, z = losses()
+    step = backward(values, UPGrad(), features=z, compare_at="features")
+    rows = at_features.flatten(1)
+    torch.testing.assert_close(step.gramian, rows @ rows.T)
+
+
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
+@pytest.mark.parametrize("t", [2, 5])
+def test_features_that_are_named_twice_count_once(t, gradient_method):
+    net = Net(t)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    trunk = [*net.first.parameters(), *net.second.parameters()]
+    wanted = gramian(net.losses(x)[0], trunk)
+    losses, z = net.losses(x)
+    step = backward(losses, UPGrad(), features=[z, z], gradient_method=gradient_method)
+    torch.testing.assert_close(step.gramian, wanted)
+
+
 @pytest.mark.parametrize("skip", ["input", "tied"])
 def test_comparing_at_features_with_a_path_around_them_is_refused(skip):
     net = Net(2, skip=skip)

@@ -169,14 +169,12 @@ def _linear_entries(
         return None
     entries: list[list[tuple[int, Node, Tensor]]] = [[] for _ in boundary.edges]
     for node, mask in graph.masks.items():
-        if mask & (mask - 1):
-            continue
         for slot, child in enumerate(graph.children[node]):
             if child not in place:
                 continue
-            weight = _weight_of(node, slot)
+            weight = None if mask & (mask - 1) else _weight_of(node, slot)
             if weight is None:
-                return None
+                return None  # not linear, or what several tasks do with features that were named
             entries[place[child]].append((mask.bit_length() - 1, node, weight))
     return entries if all(entries) else None
 

@@ -400,7 +400,7 @@ def find_boundary(
         features: The tensors at the boundary, if known; found otherwise.
     """
     if features is not None:
-        edges = [get_gradient_edge(z) for z in features]
+        edges = list(dict.fromkeys(map(get_gradient_edge, features)))  # each once
         users = [graph.masks.get(edge.node, 0) for edge in edges]
     else:
         edges, users = _found_edges(graph)
