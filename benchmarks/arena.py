@@ -52,6 +52,7 @@ from arena_frozen import HEAVY, HOUR
 from arena_methods import METHODS, Method, Task, family, predict
 from arena_scores import critical_difference, elo, errors, friedman, ranks, table_score
 from arena_tables import (
+    SEEN,
     ArenaTable,
     is_confirmation,
     load,
@@ -491,7 +492,11 @@ def summary(scores: Scores, title: str) -> list[str]:
     """Return a table of mean ranks, with Elo and its interval, and how the scores lie."""
     whole = scores.complete()
     if len(whole.tables) < 2 or len(whole.methods) < 2:
-        return [f"## {title}", "", f"{len(whole.tables)} tables that all methods have been run on"]
+        return [
+            f"## {title}",
+            "",
+            f"Tables that all methods have been run on: {len(whole.tables)}.",
+        ]
     by_table = ranks(whole.values)
     order = np.argsort(by_table.mean(0))
     ratings = elo(whole.values, whole.methods)
@@ -535,10 +540,12 @@ def groups_of_tables(facts: Mapping[str, tuple[int, int, str]]) -> dict[str, lis
         "classes": lambda _, __, kind: kind in ("binary", "classes"),
         "numbers and classes": lambda _, __, kind: kind == "mixed",
     }
-    return {
+    found = {
         title: [name for name, fact in facts.items() if rule(*fact)]
         for title, rule in rules.items()
     }
+    found["that no default was chosen on"] = [name for name in facts if name not in SEEN]
+    return found
 
 
 def losses(scores: Scores, ours: str) -> list[str]:
@@ -636,7 +643,7 @@ def times(runs: Mapping[tuple[str, str, int], Run], methods: Sequence[str]) -> l
         spent = [run.cpu if run.clock == "cpu" else run.seconds for run in own]
         counts = [sum(r.status == one for r in own) for one in ("time", "memory", "failed")]
         lines.append(
-            f"| {name} | {len(own)} | {np.median(spent):.1f} | {np.mean(spent):.1f} | "
+            f"| {name} | {len(own)} | {np.median(spent):.2f} | {np.mean(spent):.2f} | "
             f"{' | '.join(map(str, counts))} |"
         )
     return lines
@@ -659,7 +666,7 @@ def report(runs: Mapping[tuple[str, str, int], Run], facts: dict[str, tuple[int,
     lines += ["", *summary(for_numbers, "Numbers without gaps, by all methods")]
     for title, names_ in parts.items():
         if names_:
-            lines += ["", *summary(everywhere.of_tables(names_), title.capitalize())]
+            lines += ["", *summary(everywhere.of_tables(names_), f"Tables: {title}")]
     heavy = [name for name in scores.methods if METHODS[name].heavy]
     if heavy:
         chosen = [name for name in HEAVY if name in facts]

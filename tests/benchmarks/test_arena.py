@@ -272,7 +272,22 @@ def test_the_report_ranks_methods_and_counts_what_did_not_end(arena):
     worse = next(line for line in text.split("## Verdicts")[1].splitlines() if "forest" in line)
     assert "| worse |" in worse
     assert "worse by over 5 % on 0 of 6 tables" in text
-    assert "| ridge | 18 | 1.0 | 1.0 | 1 | 0 | 0 |" in text
+    assert "| ridge | 18 | 1.00 | 1.00 | 1 | 0 | 0 |" in text
+
+
+def test_tables_are_put_together_by_size_width_kind_and_whether_they_were_seen(arena):
+    facts = {"enb": (768, 8, "numbers"), "a": (300, 30, "binary"), "b": (2001, 5, "mixed")}
+    found = {title: names for title, names in arena.groups_of_tables(facts).items() if names}
+    assert found == {
+        "up to 300 rows": ["a"],
+        "301 to 2,000 rows": ["enb"],
+        "more than 2,000 rows": ["b"],
+        "a feature for ten rows or more": ["a"],
+        "numbers": ["enb"],
+        "classes": ["a"],
+        "numbers and classes": ["b"],
+        "that no default was chosen on": ["a", "b"],
+    }
 
 
 def test_scores_need_all_folds(arena):
