@@ -14,6 +14,7 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import CategoryEmbeddings, Network
 from jointrain.options import Layout, OptimizerOptions
+from jointrain.training._parameter_groups import ParameterGroups, grouped, options_by_parameter
 from jointrain.training._row_steps import by_row
 
 ID_RATE = 5.0
@@ -92,11 +93,7 @@ class OptimizerList:
         The first optimiser of a process makes torch import its compiler, which takes a second that
         runs with optimisers of their own (`jointrain.training.population`) need not spend.
         """
-        factory = self._factory
-        if isinstance(factory, OptimizerSettings):
-            made = [factory.of_rows(parameters, self._rows) for parameters in self._moved]
-        else:
-            made = [factory(parameters) for parameters in self._moved]
+        made = [self._made_of(parameters) for parameters in self._moved]
         if any(isinstance(one, LBFGS) for one in made):
             raise InvalidInputError(
                 "LBFGS asks for the loss several times a step, which training on drawn batches "
@@ -105,6 +102,13 @@ class OptimizerList:
             )
         self._base_rates = [[group["lr"] for group in one.param_groups] for one in made]
         return made
+
+    def _made_of(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """Return a new optimiser of parameters."""
+        factory = self._factory
+        if isinstance(factory, OptimizerSettings):
+            return factory.of_rows(parameters, self._rows)
+        return factory(parameters)
 
     @property
     def settings(self) -> OptimizerSettings | None:
@@ -167,12 +171,21 @@ class Optimizers(OptimizerList):
         network: Whose parameters.
         factory: Makes an optimiser of a list of parameters.
         layout: See above; default ``one``.
+        groups: Options of some of the parameters; default none.
 
     Raises:
-        InvalidInputError: The layout is unknown or the network has no trainable parameter.
+        InvalidInputError: The layout is unknown, `groups` names no part, or the network has no
+            trainable parameter.
     """
 
-    def __init__(self, network: Network, factory: OptimizerFactory, layout: Layout = "one") -> None:
+    def __init__(
+        self,
+        network: Network,
+        factory: OptimizerFactory,
+        layout: Layout = "one",
+        groups: ParameterGroups | None = None,
+    ) -> None:
+        self._options = None if groups is None else options_by_parameter(network, groups)
         shared = _trainable(network.shared_parameters())
         self._own = network.parameters_by_task()
         own = {task: _trainable(parameters) for task, parameters in self._own.items()}
@@ -203,6 +216,18 @@ class Optimizers(OptimizerList):
         self._one_task_at_a_time = layout == "per_task" and bool(shared)
         self.notice_frozen()
         super().__init__(factory, self._moved, network)
+
+    def _made_of(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """Return a new optimiser of parameters: in groups where some have options."""
+        if self._options is None:
+            return super()._made_of(parameters)
+        if self._rows:
+            raise InvalidInputError(
+                "`parameter_groups` can't be given to a network with embeddings of ids, whose "
+                "vectors move row by row at a rate of their own"
+            )
+        groups: list[Any] = grouped(parameters, self._options)
+        return self._factory(groups)
 
     def _numbers_of(self, parameters: list[nn.Parameter]) -> list[int]:
         """Return the number of a new optimiser of the parameters; none of no parameters."""

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.training._freezing import Releases, frozen, stages
-from jointrain.training._optimizer import Optimizers
 from jointrain.training._phases import Phase, Phases
 from jointrain.training._session import Session
-from jointrain.training._settings import TrainingSettings
+from jointrain.training._settings import TrainingSettings, optimizers_of
 from jointrain.training._task_session import ComputeLosses, TaskSession
 from jointrain.training.checkpoints import Stretches
 from jointrain.training.pretraining import Objective, run_pretraining
@@ -104,7 +103,7 @@ class PhaseRunner:
         with ExitStack() as held:
             held.enter_context(frozen(phase.frozen_parameters(network)))
             settings = self._settings(phase)
-            optimizers = Optimizers(network, settings.optimizer, settings.optimizer_layout)
+            optimizers = optimizers_of(network, settings)
             # frozen only now, as the optimisers must know what is released later
             groups = [
                 [parameter for parameter in stage if parameter.requires_grad]

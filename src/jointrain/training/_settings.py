@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from jointrain.errors import InvalidInputError
+from jointrain.networks import Network
 from jointrain.options import TrainingOptions, option
 from jointrain.training._learning_rates import SchedulerFactory
-from jointrain.training._optimizer import OptimizerFactory, OptimizerSettings
+from jointrain.training._optimizer import OptimizerFactory, Optimizers, OptimizerSettings
+from jointrain.training._parameter_groups import ParameterGroups
 
 Precision = Literal["32", "bf16"]
 Every = Literal["epoch", "step"]
@@ -47,6 +49,10 @@ class TrainingSettings(TrainingOptions):
             `converged_weight`, which changes nothing for a balancer that looks at directions only.
         task_patience: Epochs, see `when_converged`.
         converged_weight: Factor in (0, 1); default 0.1.
+        parameter_groups: Options of the optimiser for some parameters, such as ``lr`` and
+            ``weight_decay``: a mapping from names of parts, as `Phase.freeze` has them (of several
+            that hold a parameter the smallest counts), or a function of a parameter's name and
+            itself that returns options. None (default): none. Phases that pretrain refuse it.
         precision: ``32`` (default), or ``bf16``: training losses are computed in bfloat16 by
             torch's autocast. Weights, validation and predictions stay as they are.
         ema: Decay in (0, 1) of a moving average of the weights, see `WeightAverage`: validation,
@@ -68,6 +74,7 @@ class TrainingSettings(TrainingOptions):
         None, "Epochs without progress before stopping.", at_least=1, at_most=10**6
     )
     calibrated: bool = False
+    parameter_groups: ParameterGroups | None = None
     precision: Precision = option("32", "Digits of training.", choices=get_args(Precision))
     ema: float | None = option(None, "Decay of averaged weights.", above=0.0, below=1.0)
     lr_scheduler: SchedulerFactory | None = None
@@ -84,3 +91,10 @@ class TrainingSettings(TrainingOptions):
             raise InvalidInputError(
                 "`ema` averages weights that `when_converged` 'freeze' sets back; give one of them"
             )
+
+
+def optimizers_of(network: Network, settings: TrainingSettings) -> Optimizers:
+    """Return the optimisers of a network as the settings have them."""
+    return Optimizers(
+        network, settings.optimizer, settings.optimizer_layout, settings.parameter_groups
+    )

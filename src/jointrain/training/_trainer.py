@@ -25,7 +25,7 @@ from jointrain.training._optimizer import Optimizers
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
 from jointrain.training._session import Session
-from jointrain.training._settings import TrainingSettings
+from jointrain.training._settings import TrainingSettings, optimizers_of
 from jointrain.training._task_session import NO_SETS, TaskSession
 from jointrain.training._trainer_checks import (
     check_outputs,
@@ -146,7 +146,7 @@ class Trainer:
         self.checkpoints = checkpoints
         self.own_networks: dict[str, Network] = {}
         self.merged: MergeChoice | None = None
-        optimizers = Optimizers(network, self.settings.optimizer, self.settings.optimizer_layout)
+        optimizers = optimizers_of(network, self.settings)
         self._balancer_rate = optimizers.learning_rate
         self.session = TaskSession(
             network,
@@ -302,7 +302,7 @@ class Trainer:
             self.balancer.reset()
 
     def _new_optimizers(self) -> Optimizers:
-        return Optimizers(self.network, self.settings.optimizer, self.settings.optimizer_layout)
+        return optimizers_of(self.network, self.settings)
 
     def begin(self, train: Data, validation: Data | None) -> TaskSession:
         """Check and open the data, forget earlier epochs, and return the session of the whole run.

@@ -167,6 +167,10 @@ def cases(workers=0):
             "schedule": Alternating("round_robin"), "optimizer_layout": "per_task",
             "lr_scheduler": ONE_CYCLE, "lr_scheduler_every": "step", **one
         },
+        "layers have rates": {
+            "parameter_groups": {"trunk": {"lr": 1e-4}, "trunk.0": {"lr": 1e-2}},
+            "optimizer_layout": "per_group", "warm_up": 0.5, **one
+        },
         "bf16, pcgrad": {"precision": "bf16", **balanced("pcgrad")},
         "phases, all options": {
             "schedule": PHASES, "ema": 0.7, "precision": "bf16", "lr_scheduler": STEPS, **one

@@ -133,6 +133,7 @@ def test_settings_of_the_trainer_are_known_to_the_population():
         "l1", "l2", "batch_size", "epochs", "steps", "patience", "when_converged",
         "task_patience", "converged_weight", "calibrated",
             "precision", "ema", "lr_scheduler", "lr_scheduler_every",
+            "parameter_groups",
     }  # fmt: skip
     assert set(inspect.signature(Trainer).parameters) == {
         "network", "tasks", "schedule", "weights", "balancer", "settings", "seed", "device",

@@ -16,8 +16,8 @@ from jointrain.training._device import seeded
 from jointrain.training._early_stopping import own_tensors, relative_score
 from jointrain.training._freezing import frozen
 from jointrain.training._losses import validation_losses
-from jointrain.training._optimizer import Optimizers
 from jointrain.training._session import OnEpochEnd, Session
+from jointrain.training._settings import optimizers_of
 from jointrain.training._task_session import ComputeLosses, TaskSession
 from jointrain.training.callbacks import EpochRecord
 from jointrain.training.checkpoints import Stretches
@@ -122,7 +122,7 @@ class MergeRunner:
             network,
             whole.tasks,
             whole.settings,
-            Optimizers(network, whole.settings.optimizer, whole.settings.optimizer_layout),
+            optimizers_of(network, whole.settings),
             weights=whole.weights,
             generator=generator,
             history=whole.history,
@@ -227,7 +227,7 @@ class MergeRunner:
                     network,
                     whole.tasks,
                     settings,
-                    Optimizers(network, settings.optimizer, settings.optimizer_layout),
+                    optimizers_of(network, settings),
                     weights=whole.weights,
                     generator=whole.generator,
                     history=whole.history,

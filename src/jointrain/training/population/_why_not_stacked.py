@@ -85,6 +85,8 @@ def _why_not_plain(trainer: Trainer) -> str | None:
     settings = trainer.settings
     if settings.precision != "32" or settings.ema is not None or settings.lr_scheduler is not None:
         return "it has half precision, averaged weights or a learning-rate scheduler"
+    if settings.parameter_groups is not None:
+        return "it has parameter groups"
     schedule, balancer = trainer.schedule, trainer.balancer
     if isinstance(schedule, (Phases, Merge)) or schedule.follows_progress:
         return "its schedule depends on how the training goes"

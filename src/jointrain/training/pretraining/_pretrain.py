@@ -112,6 +112,11 @@ def run_pretraining(
     phase: str | None = None,
 ) -> None:
     """Train a trunk as `pretrain` does, adding to a history that other sessions have begun."""
+    if settings.parameter_groups is not None:
+        raise InvalidInputError(
+            "`parameter_groups` names parameters of the network, which pre-training a part of it "
+            "does not know; pretrain before, by jointrain.pretrain, or leave the groups out"
+        )
     features = _feature_width(trunk, rows)
     if not any(parameter.requires_grad for parameter in trunk.parameters()):
         raise InvalidInputError("the trunk has no parameter to pretrain: all are frozen")
