@@ -142,9 +142,21 @@ def test_balancers(table, balancer):
     assert np.isfinite(fitted.predict(table.frame)["spent"]).all()
 
 
-def test_a_step_leaves_other_rows_alone(table, model):
-    vectors = model.parts[0].network.input_layer.vectors[0]
-    assert not torch.equal(vectors[3], torch.zeros_like(vectors[3]))
+def test_an_ensemble_is_trained_one_by_one(table):
+    fitted = fit_table(table, Recipe(name="e", epochs=1, width=8, ensemble=3), seed=0)
+    assert len(fitted.parts) == 3
+    assert np.isfinite(fitted.predict(table.frame)["spent"]).all()
+
+
+def test_they_are_not_stacked(model):
+    from jointrain.data import TensorData
+    from jointrain.training import Run, Trainer
+    from jointrain.training.population import why_not_stacked
+
+    trainer = Trainer(model.parts[0].network, model.tasks)
+    targets = {task.name: torch.zeros(4) for task in model.tasks}
+    run = Run(trainer, TensorData(torch.zeros(4, model.encoder.base_width), targets), None)
+    assert why_not_stacked(run) == "its network has vectors of ids"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from jointrain.balancing import LossWeighting
 from jointrain.data import TensorData
+from jointrain.networks import CategoryEmbeddings
 from jointrain.training import Joint, Merge, Phases, Separate, Trainer
 from jointrain.training._run import Run
 from jointrain.training.population._stacked_losses import slot_of
@@ -58,6 +59,10 @@ def _why_not_apart(run: Run) -> str | None:
 def _why_not_network(run: Run) -> str | None:
     """Return what about a run's network neither way of computing it can do."""
     trainer, network = run.trainer, run.trainer.network
+    if any(isinstance(module, CategoryEmbeddings) for module in network.modules()):
+        return "its network has vectors of ids"
+    if network.input_layer is not None:
+        return "its network has a layer before all others"
     if why_not_by_hand(network) is None:
         return None
     if set(network.task_names) != set(trainer.tasks):
