@@ -153,9 +153,9 @@ def search_groups(
             del made[partition]
         return len(found) == len(partitions)
 
-    rounds = [p for p in pair_partitions(len(names)) if p not in made][: max(1, trials // 2)]
-    done = evaluator.affordable(len(rounds))
-    in_time = measure_partitions(rounds[:done]) if done else True
+    pairings = [p for p in pair_partitions(len(names)) if p not in made][: max(1, trials // 2)]
+    done = evaluator.affordable(len(pairings))
+    in_time = measure_partitions(pairings[:done]) if done else True
     while in_time and done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
         by_name = {made_recipe.name: made_recipe for made_recipe in made.values()}
         predictor = GainPredictor(affinity, measured_gains(figures(), by_name))
@@ -178,14 +178,14 @@ def pair_partitions(count: int) -> list[Partition]:
     Each pair is in one of them: the rounds of a tournament in which everyone meets everyone.
     """
     players = list(range(count)) + ([-1] if count % 2 else [])
-    rounds: list[Partition] = []
+    pairings: list[Partition] = []
     for _ in range(len(players) - 1):
         half = len(players) // 2
         pairs = zip(players[:half], reversed(players[half:]), strict=True)
         groups = [tuple(sorted(task for task in pair if task >= 0)) for pair in pairs]
-        rounds.append(tuple(sorted(groups)))
+        pairings.append(tuple(sorted(groups)))
         players = [players[0], players[-1], *players[1:-1]]
-    return rounds
+    return pairings
 
 
 def _count_partitions(count: int) -> int:
