@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from jointrain import InvalidInputError, Mixture, Recipe, Study, Task, TensorData, Trainer
 from jointrain.balancing import UPGrad
@@ -442,6 +442,33 @@ def test_test_rows_that_were_trained_on(splits, more, message):
         Study(experiment(splits, **more), TWO, seeds=1).run(workers=1)
 
 
+ROWS = Rows(data())
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        (Subset(ROWS, range(40)), Subset(ROWS, range(30, 60)), "share some, such as row 30"),
+        (ROWS, Subset(ROWS, [5, 7]), "share some, such as row 5"),
+        (Subset(Subset(ROWS, range(20, 60)), [0]), DataSource(Subset(ROWS, [20])), "as row 20"),
+        ({"sum": ROWS}, {"sum": ROWS}, "share some; test rows"),
+    ],
+)
+def test_subsets_of_one_data_set_that_share_rows(train, test, words):
+    if isinstance(train, dict):
+        one = {name: TensorDataset(torch.randn(30, 4), torch.ones(30)) for name in ("sum", "sign")}
+        train, test = dict(one), dict(one)
+    with pytest.raises(InvalidInputError, match=words):
+        Experiment(TASKS, network, train, Holdout(test))
+    with pytest.raises(InvalidInputError, match=words):
+        Experiment(TASKS, network, splits=Given([(train, test)]))
+
+
+def test_subsets_of_one_data_set_that_share_no_row():
+    made = Experiment(TASKS, network, Subset(ROWS, range(40)), Holdout(Subset(ROWS, range(40, 60))))
+    assert len(made.folds_of(0)[0].test) == 20
+
+
 def test_the_same_data_set_to_train_and_to_test():
     whole = data()
     with pytest.raises(InvalidInputError, match="trains and tests on 60 same rows"):
@@ -639,3 +666,19 @@ def test_a_sample_keeps_rare_labels_and_small_data_sets():
     assert set(range(30, 37)) <= set(rows)
     assert 100 <= len(rows) <= 200
     assert made.digest() != experiment(Folds(2), given=small).digest()
+
+
+def test_tasks_devices_and_times_that_are_none():
+    for tasks, words in (
+        (TASKS[0], "a list of tasks"),
+        (["sum"], "must hold tasks"),
+        (3, "a list"),
+    ):
+        with pytest.raises(InvalidInputError, match=words):
+            Experiment(tasks, network, data())
+        with pytest.raises(InvalidInputError, match=words):
+            Experiment.of(run=print, tasks=tasks)
+    with pytest.raises(InvalidInputError, match="must be auto, cpu or cuda, got 'gpu0'"):
+        experiment(Folds(3), device="gpu0")
+    with pytest.raises(InvalidInputError, match="must hold numbers, such as days"):
+        experiment(Folds(3, time=["May"] * 60))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -210,3 +210,20 @@ class AnyExperiment(ABC):
         """
         del rows, seed
         return self
+
+
+def as_tasks(given: Any) -> tuple[Task, ...]:
+    """Return the tasks of an experiment.
+
+    Raises:
+        InvalidInputError: They are no list of tasks.
+    """
+    if isinstance(given, (str, Task)) or not isinstance(given, Iterable):
+        raise InvalidInputError(f"`tasks` must be a list of tasks, got {given!r}")
+    tasks = tuple(given)
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise InvalidInputError(
+                f"`tasks` must hold tasks such as Task.regression('price'), got {task!r}"
+            )
+    return tasks

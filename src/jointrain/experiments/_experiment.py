@@ -16,7 +16,7 @@ import torch
 from jointrain.baselines import Baseline
 from jointrain.data import TensorData, effective_rows, outer_folds, validation_split
 from jointrain.errors import InvalidInputError
-from jointrain.experiments._any_experiment import AnyExperiment
+from jointrain.experiments._any_experiment import AnyExperiment, as_tasks
 from jointrain.experiments._fold import Fold
 from jointrain.experiments._fold_overlaps import fold_overlaps
 from jointrain.experiments._job_parts import job_parts
@@ -89,7 +89,8 @@ class Experiment(AnyExperiment):
     sampled: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))
+        object.__setattr__(self, "tasks", as_tasks(self.tasks))
+        _check_device(self.device)
         names = [task.name for task in self.tasks]
         if not names:
             raise InvalidInputError("an experiment needs at least one task")
@@ -155,7 +156,7 @@ class Experiment(AnyExperiment):
         if isinstance(splits, int):
             splits = range(splits)
         given = (None,) if splits is None else tuple(splits)
-        return LoopExperiment(run, tuple(tasks), given)
+        return LoopExperiment(run, as_tasks(tasks), given)
 
     @cached_property
     def _fresh(self) -> list[Any]:
@@ -508,6 +509,14 @@ class Experiment(AnyExperiment):
         if rows >= self.row_count:
             return self
         return replace(self, sampled=(rows, seed))
+
+
+def _check_device(device: str | torch.device) -> None:
+    """Refuse what is no device; whether there is one is found where it is used."""
+    try:
+        torch.device("cpu" if device == "auto" else device)
+    except RuntimeError:
+        raise InvalidInputError(f"`device` must be auto, cpu or cuda, got {device!r}") from None
 
 
 class _ForeignError(InvalidInputError):

@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from torch.utils.data import Subset
 
-from jointrain.data import validation_split
+from jointrain.data import DataSource, validation_split
 from jointrain.errors import InvalidInputError
 from jointrain.experiments._rows import OwnData
 from jointrain.experiments._splits import Given, Holdout, Splits, is_share, row_numbers
@@ -43,7 +44,7 @@ class RowLayout:
         Raises:
             InvalidInputError: Data, splits and tasks do not fit.
         """
-        made = _Numbering(tasks)
+        made = _Numbering(tasks, data)
         if data is not None:
             made.rows(data, "data")
         elif not isinstance(splits, Given):
@@ -57,7 +58,10 @@ class RowLayout:
             groups = np.unique(groups, return_inverse=True)[1].ravel()
         time = _row_values(splits.time, made.parts[0], "time")
         if time is not None:
-            time = time.astype(np.float64)
+            try:
+                time = time.astype(np.float64)
+            except (TypeError, ValueError):
+                raise InvalidInputError("`time` must hold numbers, such as days") from None
             if not np.isfinite(time).all():
                 raise InvalidInputError("`time` holds a value that is no number")
         if isinstance(splits, Holdout):
@@ -146,8 +150,8 @@ def _row_values(given: Any, data: OwnData, what: str) -> np.ndarray | None:
 class _Numbering:
     """Gives the rows of data sets their numbers, those of one data set once."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks = tasks
+    def __init__(self, tasks: Sequence[Task], data: Any) -> None:
+        self.tasks, self.data = tasks, data
         self.parts: list[OwnData] = []
         self._known: dict[int, np.ndarray] = {}
 
@@ -163,6 +167,8 @@ class _Numbering:
         """Return the rows of a split that is given; of row numbers, those below `cut`."""
         words = ("training", "validation", "test") if len(split) == 3 else ("training", "test")
         found = []
+        if not cut:
+            _check_sources(split[0], split[-1], number)
         for part, word in zip(split, words, strict=True):
             rows = row_numbers(part, cut, f"the {word} part of split {number}") if cut else None
             found.append(self.rows(part, f"{word} data") if rows is None else rows)
@@ -183,8 +189,48 @@ class _Numbering:
         if not is_share(splits.validation):
             validation = self.rows(splits.validation, "validation data")
         if not is_share(splits.test):
+            _check_sources(self.data, splits.test, 0)
             return np.arange(cut.count), validation, self.rows(splits.test, "test data")
         train, test = validation_split(
             cut.labels, cut.spread_tasks, splits.test, splits.seed, groups, time
         )
         return train, validation, test
+
+
+def _sources(data: Any, key: Any = None) -> dict[tuple[Any, int], np.ndarray | None]:
+    """Return which rows of which data sets some data are, by task and identity; None for all."""
+    if isinstance(data, Mapping):
+        return {k: v for name, one in data.items() for k, v in _sources(one, name).items()}
+    rows: np.ndarray | None = None
+    while isinstance(data, (Subset, DataSource)):
+        if isinstance(data, Subset):
+            indices = np.asarray(data.indices)
+            rows = indices if rows is None else indices[rows]
+            data = data.dataset
+        else:
+            data = data.data
+    return {(key, id(data)): rows}
+
+
+def _check_sources(train: Any, test: Any, number: int) -> None:
+    """Refuse test data that hold rows of the training data: of one data set, or subsets of one.
+
+    Raises:
+        InvalidInputError: They do.
+    """
+    if train is test:  # its rows have the same numbers, which says it
+        return
+    trained = _sources(train)
+    for key, rows in _sources(test).items():
+        if key not in trained:
+            continue
+        parts = [one for one in (rows, trained[key]) if one is not None]
+        same = (
+            np.intersect1d(parts[0], parts[1]) if len(parts) == 2 else np.concatenate([*parts, []])
+        )
+        if len(same) or not parts:
+            first = f", such as row {int(same[0])}" if len(same) else ""
+            raise InvalidInputError(
+                f"test and training data of split {number} are rows of one data set, and share "
+                f"some{first}; test rows must be unseen"
+            )
