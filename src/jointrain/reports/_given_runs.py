@@ -142,8 +142,8 @@ def _by_task(result: RunVerdicts, recipe: str) -> list[str]:
     few = len(by_task) <= MOST_NAMED
     phrases = [f"{word} for {listed(t) if few else number(len(t))}" for word, t in found.items()]
     if lacking:
-        names = listed(lacking) if few else number(len(lacking))
-        phrases.append(f"no verdict for {names}, where runs do not tell how sure the change is")
+        without = listed(lacking) if few else number(len(lacking))
+        phrases.append(f"no verdict for {without}, where runs do not tell how sure the change is")
     return [f"By task, {recipe} against {result.baseline}: {', '.join(phrases)}."]
 
 
