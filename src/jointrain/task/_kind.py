@@ -66,8 +66,6 @@ class TaskKind(ABC):
     """What is predicted, in a few words."""
     has_classes: ClassVar[bool] = False
     """Whether each row's target is one class."""
-    in_tables: ClassVar[bool] = False
-    """Whether a column of a table can be such a target."""
     outputs_are_logits: ClassVar[bool] = False
     """Whether outputs that are divided by a temperature are those of softer probabilities."""
     any_label_counts: ClassVar[bool] = False
@@ -230,7 +228,6 @@ class TableTaskKind(TaskKind):
     arrays: [n], or [n, c].
     """
 
-    in_tables = True
     cells: ClassVar[Literal["numbers", "classes", "bounds", "times", "shares", "yes or no"]] = (
         "numbers"
     )
