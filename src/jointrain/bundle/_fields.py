@@ -246,6 +246,7 @@ class OwnTaskEntry(Strict):
     size: int = Field(ge=1, le=1 << 22)
     loss: str | None = None
     metrics: list[MetricEntry] | None = None
+    class_weights: Literal["balanced"] | list[float] | None = None
 
 
 class ModulesDescription(_Saved):

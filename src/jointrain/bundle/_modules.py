@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from safetensors.torch import save as save_weights
@@ -193,6 +193,10 @@ def _factory_entry(factory: Callable[..., Network]) -> FactoryEntry:
 
 
 def _task_entry(task: Task) -> OwnTaskEntry:
+    weights: Literal["balanced"] | list[float] | None = None
+    if task.class_weights is not None:
+        balanced = isinstance(task.class_weights, str)
+        weights = "balanced" if balanced else list(task.class_weights)
     metrics = None
     if task.metrics != task.rules.default_metrics():
         metrics = [
@@ -214,6 +218,7 @@ def _task_entry(task: Task) -> OwnTaskEntry:
         size=task.output_size,
         loss=None if task.loss_function is None else _path(task.loss_function),
         metrics=metrics,
+        class_weights=weights,
     )
 
 
@@ -360,6 +365,7 @@ def _task(entry: OwnTaskEntry, factories: Factories) -> Task:
             f"the loss of task {entry.name!r}", entry.loss
         )
     task = Task(entry.name, entry.kind, tuple(entry.classes), loss, size=entry.size)
+    task = replace(task, class_weights=entry.class_weights)
     if entry.metrics is None:
         return task
     known = {

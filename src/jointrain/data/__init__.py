@@ -13,6 +13,7 @@ from jointrain.data._query_columns import query_columns, query_numbers
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._row_weights import (
     ClassWeights,
+    balanced_class_weights,
     check_weighted_labels,
     checked_row_weights,
     effective_rows,
@@ -56,6 +57,7 @@ __all__ = [
     "TensorData",
     "TypedTable",
     "as_table",
+    "balanced_class_weights",
     "check_target_scale",
     "check_weighted_labels",
     "check_writable_ending",

@@ -10,7 +10,7 @@ import polars as pl
 
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import Task, labels_of
+from jointrain.task import Task, checked_class_weight, labels_of
 
 ClassWeights = Literal["balanced"] | Mapping[Any, Any]
 """``balanced``, or weights by class, or either of them by target."""
@@ -149,10 +149,7 @@ def _by_class(given: Mapping[Any, Any], tasks: Sequence[Task]) -> ResolvedWeight
                 f"class weights name {label!r}, which is no class of a target"
                 f"{closest(label, known)}"
             )
-        if not isinstance(weight, (int, float, np.number)) or not 0 < float(weight) < np.inf:
-            raise InvalidInputError(
-                f"the weight of class {label!r} must be a number above 0, got {weight!r}"
-            )
+        checked_class_weight(label, weight)
 
     def of_class(task: Task, label: object) -> float | None:
         own = by_text.get(f"{task.name}:{label}", by_text.get(str(label)))
@@ -178,8 +175,7 @@ def class_factors(
     Args:
         labels: Class indices, [n], NaN where one is missing.
         weights: Of the rows, [n]; None for equal ones.
-        rule: The weight of each class, or ``balanced``: W / (c W_k) for class k of the c classes
-            that occur, W being sums of weights, as in scikit-learn's ``class_weight``.
+        rule: The weight of each class, or ``balanced``, see `balanced_class_weights`.
         classes: Number of classes.
         rows: Whose classes are counted; default all.
     """
@@ -188,13 +184,28 @@ def class_factors(
     if rule == "balanced":
         counted = known.astype(np.float64) if weights is None else np.where(known, weights, 0.0)
         chosen = slice(None) if rows is None else rows
-        sums = np.bincount(codes[chosen], counted[chosen], minlength=classes)
-        there = sums > 0
-        factors = np.ones(classes)
-        factors[there] = sums.sum() / (there.sum() * sums[there])
+        factors = balanced_class_weights(codes[chosen], counted[chosen], classes)
     else:
         factors = np.array(rule)
     return np.where(known, factors[codes], 1.0)
+
+
+def balanced_class_weights(codes: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    """Return weights by which all classes that occur weigh the same, [c]; 1 for the others.
+
+    They are W / (c W_k) for class k of the c classes that occur, W being sums of weights, as in
+    scikit-learn's ``class_weight``.
+
+    Args:
+        codes: Class indices, [n].
+        weights: Of the rows, [n].
+        classes: Number of classes.
+    """
+    sums = np.bincount(codes, weights, minlength=classes)
+    there = sums > 0
+    factors = np.ones(classes)
+    factors[there] = sums.sum() / (there.sum() * sums[there])
+    return factors
 
 
 def weight_notes(

@@ -1,5 +1,6 @@
 """Tasks: one thing to predict. A kind of task is one file."""
 
+from jointrain.task._class_weights import ClassWeightsOfTask, checked_class_weight
 from jointrain.task._code_columns import (
     MISSING_CODE,
     RARE_CODE,
@@ -40,6 +41,7 @@ __all__ = [
     "TABLE_KINDS",
     "UNSEEN_CODE",
     "ClassKind",
+    "ClassWeightsOfTask",
     "CodeColumns",
     "Label",
     "OfferedMetric",
@@ -51,6 +53,7 @@ __all__ = [
     "Task",
     "TaskKind",
     "check_metric",
+    "checked_class_weight",
     "default_ends",
     "known_labels",
     "label_columns",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
+from jointrain.task._class_weights import ClassWeightsOfTask, checked_class_weights
 from jointrain.task._kind import Label, TableTaskKind, TaskKind, present_labels
 from jointrain.task._kinds import KINDS
 from jointrain.task._metric_choice import chosen_metrics
@@ -46,10 +47,16 @@ class Task:
         size: Width of the head's output; default from the kind and the classes.
         columns: The columns of a table that its target is read from; empty (default) for the one
             of its name.
+        class_weights: How much the rows of each class count where a `Trainer` fits: ``balanced``
+            (by the training rows, as scikit-learn's), a number above 0 for each class in order, or
+            numbers by class, 1 for those not named. They multiply the weights of rows in losses and
+            early stopping, not in metrics; `loss` is without. Kept as ``balanced`` or a tuple.
+            Default: classes don't weigh.
 
     Raises:
         InvalidInputError: The name is empty, the kind is unknown, the classes do not fit the kind,
-            or a custom task has no loss function or no size.
+            the class weights do not fit the classes, or a custom task has no loss function or no
+            size.
     """
 
     name: str
@@ -59,6 +66,7 @@ class Task:
     metrics: tuple[Metric, ...] | None = None
     size: int | None = None
     columns: tuple[str, ...] = ()
+    class_weights: ClassWeightsOfTask | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -82,6 +90,10 @@ class Task:
         self._check_size()
         if self.metrics is None:
             object.__setattr__(self, "metrics", self.rules.default_metrics())
+        if self.class_weights is not None:
+            known = classes if self.has_classes else ()
+            weights = checked_class_weights(self.name, known, self.class_weights)
+            object.__setattr__(self, "class_weights", weights)
 
     def _check_size(self) -> None:
         if self.output_size < 1:
@@ -101,14 +113,26 @@ class Task:
         return cls(name, "regression", size=size)
 
     @classmethod
-    def binary(cls, name: str, classes: Sequence[Label] = (0, 1)) -> Task:
+    def binary(
+        cls,
+        name: str,
+        classes: Sequence[Label] = (0, 1),
+        *,
+        class_weights: ClassWeightsOfTask | None = None,
+    ) -> Task:
         """Return a task that predicts one of two classes."""
-        return cls(name, "binary", tuple(classes))
+        return cls(name, "binary", tuple(classes), class_weights=class_weights)
 
     @classmethod
-    def multiclass(cls, name: str, classes: int | Sequence[Label]) -> Task:
+    def multiclass(
+        cls,
+        name: str,
+        classes: int | Sequence[Label],
+        *,
+        class_weights: ClassWeightsOfTask | None = None,
+    ) -> Task:
         """Return a task that predicts one of several classes (their number, or their labels)."""
-        return cls(name, "multiclass", _labels(classes))
+        return cls(name, "multiclass", _labels(classes), class_weights=class_weights)
 
     @classmethod
     def count(cls, name: str) -> Task:
@@ -168,12 +192,18 @@ class Task:
         return cls(name, "proportions", _labels(parts))
 
     @classmethod
-    def ordinal(cls, name: str, classes: int | Sequence[Label]) -> Task:
+    def ordinal(
+        cls,
+        name: str,
+        classes: int | Sequence[Label],
+        *,
+        class_weights: ClassWeightsOfTask | None = None,
+    ) -> Task:
         """Return a task that predicts one of several classes (their number, or them, lowest first).
 
         Its head has an output for each class but one.
         """
-        return cls(name, "ordinal", _labels(classes))
+        return cls(name, "ordinal", _labels(classes), class_weights=class_weights)
 
     @classmethod
     def multilabel(cls, name: str, classes: int | Sequence[Label]) -> Task:

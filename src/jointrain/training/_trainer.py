@@ -48,10 +48,12 @@ from jointrain.training.checkpoints import (
 from jointrain.training.merging import Merge, MergeChoice, MergeRunner, OpenData, apart_phase
 from jointrain.training.sampling import (
     Batch,
+    ClassFactors,
     Data,
     Joint,
     Schedule,
     TaskSets,
+    class_factors,
 )
 
 
@@ -344,10 +346,12 @@ class Trainer:
     ) -> tuple[torch.Generator, TaskSets, TaskSets]:
         """Open the data, and return them with the generator that they draw from."""
         generator = torch.Generator().manual_seed(self.seed)
-        sets = self._sets(train, "training", generator=generator)
+        # by the training rows, also in validation: the same loss
+        factors = class_factors(train, self.tasks)
+        sets = self._sets(train, "training", generator, factors)
         if validation is None:
             return generator, sets, NO_SETS
-        return generator, sets, self._sets(validation, "validation", generator=generator)
+        return generator, sets, self._sets(validation, "validation", generator, factors)
 
     def _fit(
         self,
@@ -647,6 +651,7 @@ class Trainer:
         data: Data,
         purpose: str,
         generator: torch.Generator | None = None,
+        factors: ClassFactors | None = None,
     ) -> TaskSets:
         """Return the data sets on the device with the tasks that each serves.
 
@@ -662,6 +667,7 @@ class Trainer:
             generator=generator,
             seed=self.seed,
             needed=needed,
+            factors=factors,
         )
 
     def _check_held_out(self, validation: TaskSets, given: bool) -> None:

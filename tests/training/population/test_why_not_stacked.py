@@ -51,6 +51,12 @@ def _with_trunk(*layers: nn.Module, **settings: int) -> Run:
     return Run(trainer, run.train, run.validation)
 
 
+def _of_classes_that_weigh() -> Run:
+    run = make_run(tasks=("price", "sold"))
+    tasks = [Task.regression("price"), Task.binary("sold", class_weights="balanced")]
+    return Run(Trainer(run.trainer.network, tasks, device="cpu"), run.train, run.validation)
+
+
 def _hooked() -> Run:
     run = make_run()
     run.trainer.network.trunk.register_forward_hook(lambda *_: None)
@@ -116,6 +122,7 @@ DROPOUT = Dropout(0.1)
         (lambda: _table_network("dselect-k"), "is a DSelectK"),
         (lambda: _with_trunk(nn.Linear(5, 10), SHARED, nn.ReLU(), SHARED), "share weights"),
         (_hooked, "hooks"),
+        (_of_classes_that_weigh, "classes of its tasks weigh"),
         (_frozen, "frozen"),
         (_own_trainer, "of its own"),
         (_own_loss, "loss of its own"),

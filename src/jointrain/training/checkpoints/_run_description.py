@@ -40,7 +40,7 @@ def run_description(
         "seed": seed,
         "schedule": _text(schedule),
         "balancer": "the sum" if balancer is None else _text(balancer),
-        "tasks": [f"{task.name} ({task.kind})" for task in tasks],
+        "tasks": [_described(task) for task in tasks],
         "auxiliary": sorted(auxiliary),
         "weights": dict(weights),
         "weights of the network": {
@@ -87,6 +87,11 @@ def _known(counts: Mapping[str, int]) -> dict[str, int | None]:
         except InvalidInputError:
             found[name] = None
     return found
+
+
+def _described(task: Task) -> str:
+    classes = "" if task.class_weights is None else f", classes weigh {task.class_weights}"
+    return f"{task.name} ({task.kind}{classes})"
 
 
 def _text(thing: Any) -> str:

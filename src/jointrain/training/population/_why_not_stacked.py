@@ -87,6 +87,8 @@ def _why_not_plain(trainer: Trainer) -> str | None:
         return "its trainer has methods or callbacks of its own"
     if trainer.checkpoints is not None:
         return "its trainer writes checkpoints"
+    if any(task.class_weights is not None for task in trainer.tasks.values()):
+        return "classes of its tasks weigh"
     settings = trainer.settings
     if settings.precision != "32" or settings.ema is not None or settings.lr_scheduler is not None:
         return "it has half precision, averaged weights or a learning-rate scheduler"

@@ -7,6 +7,7 @@ from jointrain.training.sampling._batches import (
     StepRows,
     rows_at_once,
 )
+from jointrain.training.sampling._class_weights import ClassFactors, class_factors
 from jointrain.training.sampling._mixture import Mixture, MixturePlan
 from jointrain.training.sampling._mixture_loader import MixtureLoader
 from jointrain.training.sampling._random_numbers import derived_seed
@@ -25,6 +26,7 @@ __all__ = [
     "EVALUATION_ROWS",
     "Alternating",
     "Batch",
+    "ClassFactors",
     "Data",
     "Joint",
     "Mixture",
@@ -37,6 +39,7 @@ __all__ = [
     "StepRows",
     "TaskSets",
     "Turns",
+    "class_factors",
     "derived_seed",
     "input_batches",
     "rows_at_once",

@@ -14,6 +14,7 @@ from jointrain.data import DataSource
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 from jointrain.training.sampling._batches import Batch, RowSampler
+from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._random_numbers import RandomNumbers, derived_seed, seed_all
 from jointrain.training.sampling._row_weights import without_weightless_labels
 
@@ -27,6 +28,7 @@ class LoaderBatches:
         batch_size: Rows in a batch at most, if the data set is not a DataLoader.
         seed: Seed of the order of the rows and of random numbers drawn while reading them.
         device: Where the batches are wanted.
+        factors: What the weights of rows are multiplied by, by their classes; default 1.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class LoaderBatches:
         batch_size: int,
         seed: int,
         device: torch.device,
+        factors: ClassFactors | None = None,
     ) -> None:
         self._source = source
         self._tasks = {task.name: task for task in tasks}
         self._batch_size = batch_size
         self._seed = seed
         self._device = device
+        self._factors = factors or {}
         self._numbers = RandomNumbers()
         self._stream: Iterator[_Raw] | None = None
         self._ahead: list[_Raw] = []
@@ -109,7 +113,7 @@ class LoaderBatches:
                 task.check_target(data.targets[name])
             data = data.only(tasks)
         try:
-            data = without_weightless_labels(data)
+            data = without_weightless_labels(weigh_classes(data, self._factors))
         except InvalidInputError as error:
             raise InvalidInputError(f"{self.what}: {error}") from None
         return Batch(data.to(self._device), tasks, (False,) * len(tasks))

@@ -9,6 +9,7 @@ import torch
 
 from jointrain.task import Task
 from jointrain.training.sampling._batches import Batch
+from jointrain.training.sampling._class_weights import class_factors
 from jointrain.training.sampling._mixture import Mixture
 from jointrain.training.sampling._schedule import Joint, Schedule
 from jointrain.training.sampling._task_sets import TaskSets
@@ -41,13 +42,15 @@ class MixtureLoader:
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
+        by_name = {task.name: task for task in tasks}
         self._sets = TaskSets.of(
             mixture,
-            {task.name: task for task in tasks},
+            by_name,
             "training",
             batch_size=mixture.batch_size,
             device=torch.device(device),
             seed=seed,
+            factors=class_factors(mixture, by_name),
         )
         order = self._sets.schedule(Joint() if schedule is None else schedule)
         self._length = order.steps_per_epoch(self._sets.batches, self._sets.together)

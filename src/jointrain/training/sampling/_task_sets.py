@@ -14,6 +14,7 @@ from jointrain.data import DataSource, TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Task
 from jointrain.training.sampling._batches import Batch, SetBatches, TensorBatches, mix
+from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._loader_batches import LoaderBatches, one_pass
 from jointrain.training.sampling._mixture import Mixture, tasks_of
 from jointrain.training.sampling._random_numbers import derived_seed
@@ -60,6 +61,7 @@ class TaskSets:
         generator: torch.Generator | None = None,
         seed: int = 0,
         needed: Sequence[str] | None = None,
+        factors: ClassFactors | None = None,
     ) -> TaskSets:
         """Return the data sets on the device, checked.
 
@@ -73,6 +75,8 @@ class TaskSets:
             seed: Seed of a mixture's order and of the random numbers of loaders.
             needed: Tasks that must have data; default all. The others are left out if they have
                 none.
+            factors: What the weights of rows are multiplied by, by their classes, see
+                `class_factors`; default 1.
 
         Raises:
             InvalidInputError: The data are of no known kind, a task has no data or no label, or a
@@ -80,15 +84,17 @@ class TaskSets:
         """
         everything = tuple(tasks)
         needed = everything if needed is None else needed
+        factors = factors or {}
         if isinstance(data, TensorData):
             served = tuple(name for name in tasks if name in needed or name in data.targets)
-            return _in_memory([(data, served)], tasks, purpose, batch_size, device, generator)
+            pairs = [(data, served)]
+            return _in_memory(pairs, tasks, purpose, batch_size, device, generator, factors)
         if isinstance(data, Mapping):
             _check_served([tasks_of(key) for key in data], tasks, purpose, needed)
             plain = all(isinstance(name, str) for name in data)
             if plain and all(isinstance(source, TensorData) for source in data.values()):
                 pairs = [(data[name], (name,)) for name in everything if name in data]
-                return _in_memory(pairs, tasks, purpose, batch_size, device, generator)
+                return _in_memory(pairs, tasks, purpose, batch_size, device, generator, factors)
             data = Mixture(data, batch_size=batch_size)
         elif not isinstance(data, Mixture):
             if not is_data_set(data):
@@ -98,7 +104,7 @@ class TaskSets:
                 )
             data = Mixture({everything: data}, batch_size=batch_size)
         _check_served(list(data.sources), tasks, purpose, needed)
-        return _mixed(data, tasks, purpose, device, derived_seed(seed, purpose))
+        return _mixed(data, tasks, purpose, device, derived_seed(seed, purpose), factors)
 
     def schedule(self, given: Schedule) -> Schedule:
         """Return the schedule of a run on these data: the mixture's own where it chooses."""
@@ -217,6 +223,15 @@ def _check_target(task: Task, data: TensorData, purpose: str) -> None:
     task.check_target(target)
     if purpose == "training" and not bool(task.labelled(target).any()):
         raise InvalidInputError(f"task {task.name!r} has no label in the {purpose} data")
+    weights = data.weights_of(task.name)
+    if purpose == "training" and task.has_classes and weights is not None:
+        for code, label in enumerate(task.classes):
+            rows = target.reshape(len(target)) == code
+            if bool(rows.any()) and bool((weights[rows] == 0).all()):
+                raise InvalidInputError(
+                    f"all rows of class {label!r} of task {task.name!r} have weight 0 in the "
+                    "training data; give some a weight above 0, or mark their labels as missing"
+                )
 
 
 def _in_memory(
@@ -226,6 +241,7 @@ def _in_memory(
     batch_size: int,
     device: torch.device,
     generator: torch.Generator | None,
+    factors: ClassFactors,
 ) -> TaskSets:
     """Return data sets in memory, whose rows are drawn in one order from one generator."""
     sets: list[tuple[tuple[str, ...], SetBatches]] = []
@@ -235,7 +251,7 @@ def _in_memory(
         served = [tasks[name] for name in names]
         for task in served:
             _check_target(task, data, purpose)
-        data = weigh_rows(data, served)
+        data = weigh_rows(weigh_classes(data, factors), served)
         labelled = torch.stack([task.labelled(data.targets[task.name]) for task in served])
         labels.update(zip(names, labelled.sum(1).tolist(), strict=True))
         together = max(together, math.ceil(int(labelled.any(0).sum()) / batch_size))
@@ -247,7 +263,12 @@ def _in_memory(
 
 
 def _mixed(
-    mixture: Mixture, tasks: Mapping[str, Task], purpose: str, device: torch.device, seed: int
+    mixture: Mixture,
+    tasks: Mapping[str, Task],
+    purpose: str,
+    device: torch.device,
+    seed: int,
+    factors: ClassFactors,
 ) -> TaskSets:
     """Return the sets of a mixture, each with random numbers of its own."""
     sets: list[tuple[tuple[str, ...], SetBatches]] = []
@@ -258,10 +279,10 @@ def _mixed(
             for task in served:
                 _check_target(task, source.data, purpose)
             generator = torch.Generator().manual_seed(part)
-            data = weigh_rows(source.data, served)
+            data = weigh_rows(weigh_classes(source.data, factors), served)
             memory = TensorBatches(data.to(device), served, size, generator)
             sets.append((names, memory))
         else:
-            sets.append((names, LoaderBatches(source, served, size, part, device)))
+            sets.append((names, LoaderBatches(source, served, size, part, device, factors)))
     rows, batches = mixture.rows_by_task(), mixture.batches_by_task()
     return TaskSets(sets, rows, batches, mixture.largest(), mixture)
