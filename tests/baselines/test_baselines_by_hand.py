@@ -113,8 +113,8 @@ CLASSIFIERS = {
 }
 
 
-# Which of the streets in few rows are the most frequent is a tie, and the last bit of a word's
-# weight, which depends on the order of a sum, moves the bins of gradient boosting.
+# In place of streets a line has means (test_id_means.py), and the last bit of a word's weight,
+# which depends on the order of a sum, moves the bins of gradient boosting.
 LEFT_OUT = {"linear": "street", "gradient boosting": "text"}
 
 

@@ -55,6 +55,10 @@ class Baseline(ABC):
         object.__setattr__(made, "name", name)
         return made
 
+    def told_codes(self, places: Sequence[int]) -> Self:  # noqa: ARG002
+        """Return it, told which inputs are ordinal codes of many categories; default as it is."""
+        return self
+
     def check_ready(self, tasks: Sequence[Task]) -> None:  # noqa: ARG002
         """Refuse to go on without what it needs on this machine for the tasks.
 

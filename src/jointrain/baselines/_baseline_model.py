@@ -37,7 +37,7 @@ from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.system.stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
 from jointrain.task import TABLE_KINDS, Task, labels_of, of_mean_one
 
-DEFINITION = 2
+DEFINITION = 3
 """Raised when a name comes to mean another model, so that kept runs of the old one are not used."""
 
 _DESCRIPTION = "baseline.json"
@@ -361,6 +361,7 @@ def fit_baseline(
     tasks: Sequence[Task],
     seed: int,
     weights: np.ndarray | None = None,
+    codes: Sequence[int] = (),
 ) -> BaselineModel:
     """Fit a baseline to each task by its labelled rows.
 
@@ -386,6 +387,8 @@ def fit_baseline(
         weights: How much each label counts; default all the same. Baselines get them as their
             library's ``sample_weight``, of mean 1 over the target's labelled rows; one model of
             all targets gets the mean over a row's labels.
+        codes: Which inputs are ordinal codes of ids, as the encoder's `code_places`: ``linear`` has
+            means of the target in their place, trees split by them as by numbers.
 
     Shape:
         inputs: [n, d]. labels: [n, w], as `encode_targets` gives them. weights: [n, t].
@@ -395,7 +398,7 @@ def fit_baseline(
             label, or there are weights and the baseline takes none.
         MissingDependencyError: The package of the baseline is not installed.
     """
-    baseline = as_baseline(baseline)
+    baseline = as_baseline(baseline).told_codes(codes)
     check_predicts(baseline, tasks)
     each = labels_of(labels, tasks)
     for task, own in zip(tasks, each, strict=True):
@@ -478,6 +481,7 @@ def predict_with_baseline(
     tasks: Sequence[Task],
     seed: int,
     weights: np.ndarray | None = None,
+    codes: Sequence[int] = (),
 ) -> dict[str, np.ndarray]:
     """Fit a baseline as `fit_baseline` and predict the test rows.
 
@@ -485,7 +489,8 @@ def predict_with_baseline(
         inputs: [n, d]. labels, weights: [n, t]. test_inputs: [m, d]. returns: as
         `TableModel.predict`, m rows.
     """
-    return fit_baseline(baseline, inputs, labels, tasks, seed, weights).predict(test_inputs)
+    model = fit_baseline(baseline, inputs, labels, tasks, seed, weights, codes)
+    return model.predict(test_inputs)
 
 
 def _even(weights: np.ndarray) -> np.ndarray | None:

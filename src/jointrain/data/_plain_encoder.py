@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jointrain.data._encoder import TableEncoder, _description_to_bytes, _plain_column
-from jointrain.data._plain_blocks import ONE_HOT_BLOCKS, PLAIN_BLOCKS
+from jointrain.data._plain_blocks import ONE_HOT_BLOCKS, PLAIN_BLOCKS, PlainCategories
 from jointrain.errors import InvalidInputError
 from jointrain.system.stored_files import MISFIT, read_json
 
@@ -46,6 +46,17 @@ class PlainEncoder(TableEncoder):
         super().__init__(0)
         self.codes = codes
         self.kinds = PLAIN_BLOCKS if codes else ONE_HOT_BLOCKS
+
+    @property
+    def code_places(self) -> tuple[int, ...]:
+        """Which output columns are ordinal codes."""
+        found: list[int] = []
+        end = 0
+        for block in self._blocks:
+            end += len(block.features)
+            if isinstance(block, PlainCategories):
+                found += range(end - len(block.ordinal), end)
+        return tuple(found)
 
     def save(self, path: str | Path) -> None:
         """Write the encoder to a file of JSON; the same encoder gives the same bytes.

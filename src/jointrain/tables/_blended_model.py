@@ -102,5 +102,6 @@ def fit_baseline_to(baseline: AnyBaseline, table: SupervisedTable, seed: int) ->
         list(table.tasks),
         seed,
         table.fit_weights(),
+        encoder.code_places,
     )
     return FittedBaseline(table.tasks, encoder, model)

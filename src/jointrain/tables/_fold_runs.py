@@ -273,7 +273,7 @@ class _EncodedFold:
         of_train = None if self.weights is None else self.weights[fold.train]
         self.scaling = target_scaling(self.train_labels, self.tasks, of_train)
         self._inputs: dict[int | None, TensorData] = {}
-        self._plain: dict[bool, np.ndarray] = {}
+        self._plain: dict[bool, tuple[np.ndarray, tuple[int, ...]]] = {}
         self._splits: dict[object, list[_Split]] = {}
         self._rows: dict[object, list[_SplitRows]] = {}
         # the same rows of all recipes
@@ -292,13 +292,14 @@ class _EncodedFold:
             )
         return self._inputs[bins]
 
-    def plain(self, baseline: Baseline) -> np.ndarray:
-        """Return the inputs of a baseline for all rows."""
+    def plain(self, baseline: Baseline) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Return the inputs of a baseline for all rows, and which of them are codes."""
         encoder = baseline_encoder(baseline)
         if encoder.codes not in self._plain:
             table = self.table
             encoder.fit(table.frame[self.fold.train], list(table.columns), self.fold.seed)
-            self._plain[encoder.codes] = encoder.transform(table.frame)
+            inputs = encoder.transform(table.frame)
+            self._plain[encoder.codes] = inputs, encoder.code_places
         return self._plain[encoder.codes]
 
     def splits(self, recipe: Recipe) -> list[_Split]:
@@ -403,7 +404,7 @@ class _EncodedFold:
 
     def _run_baseline(self, baseline: Baseline, reference: Recipe, start: float) -> TableFoldResult:
         fold = self.fold
-        inputs = self.plain(baseline)
+        inputs, codes = self.plain(baseline)
 
         def predict(rows: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
             return predict_with_baseline(
@@ -414,6 +415,7 @@ class _EncodedFold:
                 self.tasks,
                 fold.seed,
                 None if self.weights is None else self.weights[rows],
+                codes,
             )
 
         splits = self.split_rows(reference)
