@@ -60,6 +60,9 @@ class TrainingSettings(TrainingOptions):
         lr_scheduler: Makes a scheduler of `torch.optim.lr_scheduler` from an optimiser, in place of
             `warm_up` and `decay`; each phase and optimiser has its own. ReduceLROnPlateau looks at
             the validation score. None (default): none.
+        accumulate: A step takes the rows of so many batches, in so many passes through the network,
+            and is exact for every balancer: that of one batch of all their rows; default 1.
+            `batch_size` is then the rows of a pass.
         lr_scheduler_every: Whether it moves after each ``epoch`` (default) or each ``step``.
 
     Raises:
@@ -77,6 +80,7 @@ class TrainingSettings(TrainingOptions):
     parameter_groups: ParameterGroups | None = None
     precision: Precision = option("32", "Digits of training.", choices=get_args(Precision))
     ema: float | None = option(None, "Decay of averaged weights.", above=0.0, below=1.0)
+    accumulate: int = option(1, "Batches that make one step.", at_least=1, at_most=10**6)
     lr_scheduler: SchedulerFactory | None = None
     lr_scheduler_every: Every = option("epoch", "When it moves.", choices=get_args(Every))
 
@@ -85,6 +89,11 @@ class TrainingSettings(TrainingOptions):
         if self.lr_scheduler is not None and (self.warm_up or self.decay != "none"):
             raise InvalidInputError(
                 "`lr_scheduler` moves the learning rate, as `warm_up` and `decay` do; give one of "
+                "them"
+            )
+        if self.accumulate > 1 and self.refresh_every > 1:
+            raise InvalidInputError(
+                "`accumulate` is not exact with weights that `refresh_every` keeps; give one of "
                 "them"
             )
         if self.ema is not None and self.when_converged == "freeze":

@@ -12,6 +12,7 @@ from jointrain.balancing import BalancedStep, Balancer, Needs, TaskLosses, backw
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.task import Task
+from jointrain.training._accumulation import Part, added, parts_of, share_of
 from jointrain.training._early_stopping import BestWeights, ConvergedTasks, relative_score
 from jointrain.training._epoch_losses import EpochLosses, packed, unpacked
 from jointrain.training._freezing import Releases, keep_running_statistics
@@ -23,6 +24,7 @@ from jointrain.training.callbacks import EpochRecord
 from jointrain.training.sampling import Batch, RunProgress, Schedule, TaskSets, Turns
 
 ComputeLosses = Callable[[Sequence[Batch]], Mapping[str, Tensor]]
+FillGradients = Callable[[Mapping[str, Tensor], Sequence[Batch]], None]
 
 NO_SETS = TaskSets((), {}, {}, 0)
 
@@ -237,10 +239,43 @@ class TaskSession(Session[list[Batch]]):
 
     def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
-        losses = self.compute_losses(batches)
-        self.optimizers.zero_grad()
-        self.backward(losses, batches, self.compute_losses)
+
+        def fill(losses: Mapping[str, Tensor], part: Sequence[Batch]) -> None:
+            self.backward(losses, part, self.compute_losses)
+
+        losses = self.differentiate(batches, self.compute_losses, fill)
         return self.move(losses, batches, self.compute_losses)
+
+    def differentiate(
+        self, batches: Sequence[Batch], compute: ComputeLosses, fill: FillGradients
+    ) -> Mapping[str, Tensor]:
+        """Fill the gradients of a step's losses, part by part if so set, and return the losses.
+
+        Args:
+            batches: What the step is made on.
+            compute: Gives the losses of batches.
+            fill: Adds the gradients of losses on batches to what earlier parts have left.
+        """
+        parts = self._parts(batches)
+        if len(parts) == 1:
+            losses = compute(batches)
+            self.optimizers.zero_grad()
+            fill(losses, batches)
+            return losses
+        self.optimizers.zero_grad()
+        found = []
+        for part, shares in parts:
+            losses = share_of(compute(part), shares)
+            fill(losses, part)
+            found.append(losses)
+        return added(found)
+
+    def _parts(self, batches: Sequence[Batch]) -> list[Part]:
+        """Return the parts of a step's batches that go through the network one after another."""
+        if self.settings.accumulate == 1:
+            return [(batches, {})]
+        rows = self.settings.batch_size if self.training is None else self.training.part_rows
+        return parts_of(self.tasks, batches, rows)
 
     def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
@@ -260,6 +295,8 @@ class TaskSession(Session[list[Batch]]):
             compute: Gives the losses of further batches.
         """
         weighted = self.weighted(losses)
+        if self.balancer_optimizer is not None:
+            self.balancer_optimizer.zero_grad()
         if self.balancer is None:
             if isinstance(weighted, TaskLosses):
                 total = weighted.together.sum()
@@ -276,8 +313,6 @@ class TaskSession(Session[list[Batch]]):
         def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
             return self.weighted(compute(drawn))
 
-        if self.balancer_optimizer is not None:
-            self.balancer_optimizer.zero_grad()
         names = tuple(losses)
         # the losses of grouped heads come as one tensor, and a network compiled as a whole is one
         # operation, whose graphs know no owners of heads; they need not where one pass over the
@@ -292,14 +327,15 @@ class TaskSession(Session[list[Batch]]):
             extra=lambda: from_batches(self.draw_batches(names)),
             train=lambda: from_batches(batches),
             held_out=lambda: from_batches(self.draw_held_out(names)),
+            accumulate=None if self.settings.accumulate == 1 else "exact",
         )
-        if self.balancer_optimizer is not None:
-            self.balancer_optimizer.step()
 
     def move(
         self, losses: Mapping[str, Tensor], batches: Sequence[Batch], compute: ComputeLosses
     ) -> Mapping[str, Tensor]:
         """Add penalties to the gradients, let the optimisers step, and return detached losses."""
+        if self.balancer_optimizer is not None:
+            self.balancer_optimizer.step()
         tasks = tuple(losses)
         penalty = self.network.penalty(tasks)
         if penalty is not None and penalty.requires_grad:
@@ -328,7 +364,13 @@ class TaskSession(Session[list[Batch]]):
         self, balancer: Balancer, batches: Sequence[Batch], compute: ComputeLosses
     ) -> None:
         """Let the balancer see the losses of the same batch at the new weights."""
-        after = of_labelled_tasks(self.weighted(compute(batches)), batches)
+        parts = self._parts(batches)
+        losses = (
+            compute(batches)
+            if len(parts) == 1
+            else added([share_of(compute(part), shares) for part, shares in parts])
+        )
+        after = of_labelled_tasks(self.weighted(losses), batches)
         if not after:
             return
         with balancer.taking_part(balancer.positions_of(tuple(after))):

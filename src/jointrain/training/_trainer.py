@@ -28,6 +28,7 @@ from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings, optimizers_of
 from jointrain.training._task_session import NO_SETS, TaskSession
 from jointrain.training._trainer_checks import (
+    check_accumulates,
     check_outputs,
     checked_auxiliary,
     checked_weights,
@@ -141,6 +142,7 @@ class Trainer:
         self.balancer = balancer
         if balancer is not None:
             balancer.to(self.device)
+            check_accumulates(balancer, self.settings.accumulate)
             if balancer.task_state:
                 balancer.bind(tuple(self.tasks))
         self.seed = seed
@@ -545,9 +547,7 @@ class Trainer:
             InvalidInputError: The balancer draws further batches, and there are no data yet; see
                 `begin`.
         """
-        losses = self.compute_losses(batches)
-        self.session.optimizers.zero_grad()
-        self.backward(losses, batches)
+        losses = self.session.differentiate(batches, self.compute_losses, self.backward)
         return self.session.move(losses, batches, self.compute_losses)
 
     def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
@@ -668,6 +668,7 @@ class Trainer:
             seed=self.seed,
             needed=needed,
             factors=factors,
+            accumulate=self.settings.accumulate if purpose == "training" else 1,
         )
 
     def _check_held_out(self, validation: TaskSets, given: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import distributed
 
+from jointrain.balancing import Balancer, Needs
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
@@ -42,6 +43,19 @@ def checked_auxiliary(auxiliary: Sequence[str], names: tuple[str, ...]) -> froze
     if set(given) == set(names):
         raise InvalidInputError("all tasks are auxiliary; at least one must not be")
     return frozenset(given)
+
+
+def check_accumulates(balancer: Balancer, accumulate: int) -> None:
+    """Refuse a balancer whose step over several batches is not that over one of all their rows.
+
+    Raises:
+        InvalidInputError: It draws further batches or takes held-out losses.
+    """
+    if accumulate > 1 and (balancer.extra_batches or balancer.needs is Needs.HELD_OUT):
+        raise InvalidInputError(
+            f"`accumulate` is not exact with {type(balancer).__name__}, which takes further "
+            f"batches; give a larger `batch_size`"
+        )
 
 
 def refuse_several_processes() -> None:

@@ -94,6 +94,8 @@ def _why_not_plain(trainer: Trainer) -> str | None:
         return "it has half precision, averaged weights or a learning-rate scheduler"
     if settings.parameter_groups is not None:
         return "it has parameter groups"
+    if settings.accumulate > 1:
+        return "it accumulates batches"
     schedule, balancer = trainer.schedule, trainer.balancer
     if isinstance(schedule, (Phases, Merge)) or schedule.follows_progress:
         return "its schedule depends on how the training goes"

@@ -117,6 +117,11 @@ def run_pretraining(
             "`parameter_groups` names parameters of the network, which pre-training a part of it "
             "does not know; pretrain before, by jointrain.pretrain, or leave the groups out"
         )
+    if settings.accumulate > 1:
+        raise InvalidInputError(
+            "`accumulate` is not exact in phases that pretrain, where rows of a batch are "
+            "compared; pretrain before, by jointrain.pretrain, or leave it out"
+        )
     features = _feature_width(trunk, rows)
     if not any(parameter.requires_grad for parameter in trunk.parameters()):
         raise InvalidInputError("the trunk has no parameter to pretrain: all are frozen")

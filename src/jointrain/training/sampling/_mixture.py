@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -217,6 +218,30 @@ class Mixture:
         self.loss_share: list[float] | None = None
         if loss_share is not None:
             self.loss_share = self._by_key(loss_share, "loss_share")
+
+    def times(self, factor: int) -> Mixture:
+        """Return the mixture with `factor` times the rows in each batch.
+
+        Raises:
+            InvalidInputError: A DataLoader has batches of its own.
+        """
+        for key, source in self.sources.items():
+            if source.is_loader:
+                raise InvalidInputError(
+                    f"`accumulate` takes {factor} times the rows for a step, but the data set of "
+                    f"{_name(key)} is a DataLoader with batches of its own; give its data set, or "
+                    f"leave out accumulate"
+                )
+        made = copy.copy(self)
+        made.batch_size = factor * self.batch_size
+        made.batch_sizes = {key: factor * rows for key, rows in self.batch_sizes.items()}
+        if self.mixed and self.sampling != "together":
+            made.batch_sizes = made._shared_out()
+        made.sizes = tuple(
+            _size(key, source, self._rows[key], made.batch_sizes[key])
+            for key, source in self.sources.items()
+        )
+        return made
 
     # --- which sets take part in which step --------------------------------------------------
 

@@ -34,6 +34,7 @@ class TaskSets:
         batches: How many batches each task's labelled rows make.
         together: How many batches the rows of the largest set with any label make.
         mixture: Says which sets a step draws from, if there is one.
+        part_rows: Rows of a batch that go through the network at once.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class TaskSets:
         batches: Mapping[str, int],
         together: int,
         mixture: Mixture | None = None,
+        part_rows: int = 0,
     ) -> None:
+        self.part_rows = part_rows
         self._sets = sets
         self.labels = labels
         self.batches = batches
@@ -62,6 +65,7 @@ class TaskSets:
         seed: int = 0,
         needed: Sequence[str] | None = None,
         factors: ClassFactors | None = None,
+        accumulate: int = 1,
     ) -> TaskSets:
         """Return the data sets on the device, checked.
 
@@ -77,6 +81,7 @@ class TaskSets:
                 none.
             factors: What the weights of rows are multiplied by, by their classes, see
                 `class_factors`; default 1.
+            accumulate: How many times the rows of a batch are drawn for a step; default 1.
 
         Raises:
             InvalidInputError: The data are of no known kind, a task has no data or no label, or a
@@ -88,13 +93,17 @@ class TaskSets:
         if isinstance(data, TensorData):
             served = tuple(name for name in tasks if name in needed or name in data.targets)
             pairs = [(data, served)]
-            return _in_memory(pairs, tasks, purpose, batch_size, device, generator, factors)
+            return _in_memory(
+                pairs, tasks, purpose, batch_size, device, generator, factors, accumulate
+            )
         if isinstance(data, Mapping):
             _check_served([tasks_of(key) for key in data], tasks, purpose, needed)
             plain = all(isinstance(name, str) for name in data)
             if plain and all(isinstance(source, TensorData) for source in data.values()):
                 pairs = [(data[name], (name,)) for name in everything if name in data]
-                return _in_memory(pairs, tasks, purpose, batch_size, device, generator, factors)
+                return _in_memory(
+                    pairs, tasks, purpose, batch_size, device, generator, factors, accumulate
+                )
             data = Mixture(data, batch_size=batch_size)
         elif not isinstance(data, Mixture):
             if not is_data_set(data):
@@ -104,7 +113,11 @@ class TaskSets:
                 )
             data = Mixture({everything: data}, batch_size=batch_size)
         _check_served(list(data.sources), tasks, purpose, needed)
-        return _mixed(data, tasks, purpose, device, derived_seed(seed, purpose), factors)
+        drawn = data if accumulate == 1 else data.times(accumulate)
+        sets = _mixed(drawn, tasks, purpose, device, derived_seed(seed, purpose), factors)
+        sizes = data.batch_sizes.values()
+        sets.part_rows = sum(sizes) if data.mixed else max(sizes)
+        return sets
 
     def schedule(self, given: Schedule) -> Schedule:
         """Return the schedule of a run on these data: the mixture's own where it chooses."""
@@ -150,7 +163,7 @@ class TaskSets:
         sets = [(tuple(name for name in served if name in labels), s) for served, s in self._sets]
         kept = [(served, s) for served, s in sets if served]
         together = max((s.count(served) for served, s in kept), default=0)
-        return TaskSets(kept, labels, batches, together)
+        return TaskSets(kept, labels, batches, together, part_rows=self.part_rows)
 
     def close(self) -> None:
         """End the worker processes of the loaders."""
@@ -242,11 +255,13 @@ def _in_memory(
     device: torch.device,
     generator: torch.Generator | None,
     factors: ClassFactors,
+    accumulate: int,
 ) -> TaskSets:
     """Return data sets in memory, whose rows are drawn in one order from one generator."""
     sets: list[tuple[tuple[str, ...], SetBatches]] = []
     labels: dict[str, int] = {}
     together = 0
+    part_rows, batch_size = batch_size, batch_size * accumulate
     for data, names in pairs:
         served = [tasks[name] for name in names]
         for task in served:
@@ -259,7 +274,7 @@ def _in_memory(
         sets.append((names, TensorBatches(data.to(device), served, batch_size, order)))
     labels = {name: labels[name] for name in tasks if name in labels}
     batches = {name: math.ceil(count / batch_size) for name, count in labels.items()}
-    return TaskSets(sets, labels, batches, together)
+    return TaskSets(sets, labels, batches, together, part_rows=part_rows)
 
 
 def _mixed(

@@ -1,0 +1,75 @@
+"""Parts of a step's batches, whose losses add up to those of the whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from torch import Tensor
+
+from jointrain.balancing import TaskLosses
+from jointrain.task import Task
+from jointrain.training._losses import label_counts
+from jointrain.training.sampling import Batch
+
+Part = tuple[Sequence[Batch], Mapping[str, float]]
+"""Batches, and the share that they have of each task's labelled rows."""
+
+
+def parts_of(tasks: Mapping[str, Task], batches: Sequence[Batch], rows: int) -> list[Part]:
+    """Return a step's batches in parts of nearly equal size.
+
+    The losses of a part times its shares, summed over the parts, are the losses of the batches.
+
+    Args:
+        tasks: The tasks by name.
+        batches: One or several, no task in two of them.
+        rows: Rows of a batch in a part at most.
+    """
+    cut = [_cut(batch, rows) for batch in batches]
+    count = max(map(len, cut))
+    if count == 1:
+        return [(batches, {})]
+    whole = label_counts(tasks, batches)
+    parts: list[Part] = []
+    for k in range(count):
+        part = [pieces[k] for pieces in cut if k < len(pieces)]
+        found = label_counts(tasks, part)
+        parts.append((part, {name: n / max(whole[name], 1) for name, n in found.items()}))
+    return parts
+
+
+def share_of(losses: Mapping[str, Tensor], shares: Mapping[str, float]) -> Mapping[str, Tensor]:
+    """Return the losses of a part, each times its share."""
+    if isinstance(losses, TaskLosses):
+        return losses.weighted(shares)
+    return {name: loss * shares[name] for name, loss in losses.items()}
+
+
+def added(found: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    """Return the detached sums of the losses of parts, of which the first has all tasks."""
+    vectors = [losses for losses in found if isinstance(losses, TaskLosses)]
+    if len(vectors) == len(found) and len({losses.names for losses in vectors}) == 1:
+        total = sum(losses.together.detach() for losses in vectors)
+        assert isinstance(total, Tensor)
+        return TaskLosses(vectors[0].names, total)
+    sums: dict[str, Tensor] = {}
+    for losses in found:
+        for name, loss in losses.items():
+            sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+    return sums
+
+
+def _cut(batch: Batch, rows: int) -> list[Batch]:
+    n = len(batch.data)
+    count = math.ceil(n / rows)
+    if count <= 1:
+        return [batch]
+    bounds = [round(n * i / count) for i in range(count + 1)]
+    return [
+        # which tasks have a label is that of the whole: their share of a part may be 0
+        replace(batch, data=batch.data.part(start, end))
+        for start, end in pairwise(bounds)
+    ]
