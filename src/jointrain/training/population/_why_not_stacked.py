@@ -9,6 +9,7 @@ from jointrain.data import TensorData
 from jointrain.networks import CategoryEmbeddings
 from jointrain.training import Joint, Merge, Phases, Separate, Trainer
 from jointrain.training._run import Run
+from jointrain.training._settings import TrainingSettings
 from jointrain.training.population._stacked_losses import slot_of
 from jointrain.training.population._stacked_mlp import why_not_by_hand
 from jointrain.training.population._stacked_optimizer import optimizer_kind
@@ -89,13 +90,9 @@ def _why_not_plain(trainer: Trainer) -> str | None:
         return "its trainer writes checkpoints"
     if any(task.class_weights is not None for task in trainer.tasks.values()):
         return "classes of its tasks weigh"
-    settings = trainer.settings
-    if settings.precision != "32" or settings.ema is not None or settings.lr_scheduler is not None:
-        return "it has half precision, averaged weights or a learning-rate scheduler"
-    if settings.parameter_groups is not None:
-        return "it has parameter groups"
-    if settings.accumulate > 1:
-        return "it accumulates batches"
+    reason = _why_not_options(trainer.settings)
+    if reason is not None:
+        return reason
     schedule, balancer = trainer.schedule, trainer.balancer
     if isinstance(schedule, (Phases, Merge)) or schedule.follows_progress:
         return "its schedule depends on how the training goes"
@@ -107,4 +104,15 @@ def _why_not_plain(trainer: Trainer) -> str | None:
         not isinstance(balancer, LossWeighting) or balancer.wants_after_step
     ):
         return "its balancer needs more than the losses of the step"
+    return None
+
+
+def _why_not_options(settings: TrainingSettings) -> str | None:
+    """Return which option of training a population does not know."""
+    if settings.precision != "32" or settings.ema is not None or settings.lr_scheduler is not None:
+        return "it has half precision, averaged weights or a learning-rate scheduler"
+    if settings.parameter_groups is not None:
+        return "it has parameter groups"
+    if settings.accumulate > 1:
+        return "it accumulates batches"
     return None
