@@ -12,6 +12,7 @@ import polars as pl
 from jointrain.data._blocks import BLOCKS, Block, NumericBlock, _strings
 from jointrain.data._columns import Column, check_finite
 from jointrain.data._id_blocks import ID_BLOCKS
+from jointrain.data._list_columns import is_list
 from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
 from jointrain.data._sparse_rows import SparseRows, encode_numeric, fit_numeric, fit_pieces
 from jointrain.errors import InvalidInputError, NotFittedError, closest
@@ -403,8 +404,14 @@ def _accepts(kind: str, dtype: pl.DataType) -> bool:
             return dtype.is_numeric() or dtype == pl.Duration
         case "boolean":
             return dtype == pl.Boolean
+        case "bag" if is_list(dtype):
+            return True
         case "category" | "text" | "id" | "bag":
-            return dtype in (pl.String, pl.Categorical, pl.Enum)
+            return dtype in (
+                pl.String,
+                pl.Categorical,
+                pl.Enum,
+            )
         case "datetime" | "calendar":
             return dtype in (pl.Date, pl.Datetime)
         case "time":

@@ -19,6 +19,7 @@ from jointrain.data._blocks import (
     known_values,
 )
 from jointrain.data._columns import Column
+from jointrain.data._list_columns import is_list, list_items
 from jointrain.data._targets import as_text
 from jointrain.task import MISSING_CODE, RARE_CODE, UNSEEN_CODE, CodeColumns
 
@@ -270,7 +271,8 @@ class BagBlock(_CodeBlock):
 
 def items_of(column: pl.Series, separator: str) -> pl.Series:
     """Return the values of bags without spaces around them, lists of text; null where missing."""
-    split = as_text(column).str.split(separator).list.eval(pl.element().str.strip_chars())
+    lists = list_items(column) if is_list(column.dtype) else as_text(column).str.split(separator)
+    split = lists.list.eval(pl.element().str.strip_chars())
     return split.list.eval(pl.element().filter(pl.element() != ""))
 
 

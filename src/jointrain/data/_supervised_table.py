@@ -14,6 +14,7 @@ from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._duplicates import Duplicates, treat_duplicates
 from jointrain.data._id_notes import check_said, id_notes
 from jointrain.data._leaks import leak_notes
+from jointrain.data._list_columns import lists_as_bags
 from jointrain.data._query_columns import check_queries, query_columns
 from jointrain.data._rare_classes import RareClasses, treat_rare_classes
 from jointrain.data._raw_table import RawTable, ReadingOptions
@@ -130,7 +131,7 @@ class SupervisedTable:
                 the weights of rows are multiplied by where models are fitted; metrics are without.
             said: What feature columns are, by name, where it is not to be inferred: ``category``
                 (whole numbers, too), ``text``, ``bag`` or ``bag:`` and its separator; see
-                `infer_columns`.
+                `infer_columns`. Lists of text or whole numbers are bags.
 
         Raises:
             InvalidInputError: A cell can't be read, a column does not exist, has two roles or holds
@@ -147,6 +148,7 @@ class SupervisedTable:
         )
         said_kinds = dict(said or {})
         check_said(said_kinds, raw.frame.columns, roles)
+        raw, said_kinds = lists_as_bags(raw, said_kinds, roles)
         reading = _read_as_text(reading, said_kinds)
         typed = _typed(raw, reading, roles, kinds or {}, time_column)
         table = typed.frame

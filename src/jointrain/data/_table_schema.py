@@ -14,6 +14,7 @@ from zoneinfo import available_timezones
 import polars as pl
 
 from jointrain.data._date_text import parse_dates, parse_times
+from jointrain.data._list_columns import is_list
 from jointrain.data._number_text import NumberFormat, parse_numbers
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.errors import InvalidInputError, closest
@@ -400,7 +401,8 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
         InvalidInputError: It can't be turned into it exactly.
     """
     dtype, kind = column.dtype, reading.kind
-    if kind == "verbatim" or dtype == pl.Null:
+    # lists are bags to the encoder, and nothing else
+    if kind == "verbatim" or dtype == pl.Null or (kind == "text" and is_list(dtype)):
         return column
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         text = column.cast(pl.String)
