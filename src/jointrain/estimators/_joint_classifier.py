@@ -82,6 +82,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         bins: int | None = None,
         ensemble: int | None = None,
         recipe: Recipe | None = None,
+        warm_start: bool = False,
         class_weight: str | Mapping[Any, Any] | Sequence[Any] | None = None,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
@@ -104,6 +105,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             bins=bins,
             ensemble=ensemble,
             recipe=recipe,
+            warm_start=warm_start,
             device=device,
             random_state=random_state,
         )
@@ -126,40 +128,110 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             groups: The group of each row, [n]: rows of a group stay together where rows are kept
                 for early stopping and calibration. Default none.
         """
-        features = self._frame(X, reset=True)
+        features = self._frame(X, reset=self._begins)
         targets = read_targets(y)
         self._check_rows(features, targets)
         targets.check_labelled()
-        tasks, columns, self._classes = [], {}, []
+        each, codes = [], np.full((targets.rows, len(targets.names)), np.nan)
         for index, name in enumerate(targets.names):
-            classes, codes = sorted_classes(name, targets.known(index))
-            self._classes.append(classes)
-            if len(classes) < 2:
-                warnings.warn(
-                    f"{name} of y has one class only, {classes.tolist()[0]!r}; it is predicted for "
-                    "every row",
-                    stacklevel=2,
+            classes, of_known = sorted_classes(name, targets.known(index))
+            each.append(classes)
+            codes[~targets.missing[index], index] = of_known
+        start = self._former(targets.names, _tasks(targets.names, each))
+        self._set_targets(targets, each)
+        several = [len(own) > 1 for own in each]
+        tasks, labels, weights = self._learned(targets, codes[:, several], sample_weight)
+        of_groups = read_groups(groups, targets.rows)
+        class_weights = self._class_weights()
+        self.model_ = (
+            self._fit(features, labels, tasks, weights, class_weights, of_groups, start)
+            if tasks
+            else None
+        )
+        return self
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> JointClassifier:
+        """Train on with one pass over a batch of rows.
+
+        The first call's rows decide how features are read, so let them be representative, or `fit`
+        before. The learning rate is constant; nothing stops early, and probabilities are calibrated
+        by `fit` alone.
+
+        Args:
+            X: Features, [n, d], with the columns of the calls before.
+            y: Labels, [n] or [n, t], NaN or None where one is missing; of each target at least one.
+            classes: All classes that y may have, as a batch may lack some: [c] for y [n]; for
+                y [n, t] a list of such, or a mapping from the targets' names. Needed in the first
+                call, unless `fit` came before.
+            sample_weight: How much each row counts within this batch, [n] or [n, t].
+
+        Raises:
+            InvalidInputError: Columns, targets or classes are others than before, or as for
+                `JointRegressor.partial_fit`; or class weights are to be balanced.
+        """
+        first = not hasattr(self, "model_")
+        features = self._frame(X, reset=first)
+        targets = read_targets(y)
+        self._check_rows(features, targets)
+        targets.check_labelled()
+        if first:
+            if classes is None:
+                raise InvalidInputError(
+                    "classes must be passed on the first call to partial_fit: all that y may have, "
+                    "as a batch may lack some"
                 )
-                continue
-            column = np.full(targets.rows, -1)
-            column[~targets.missing[index]] = codes
-            columns[name] = pl.Series(column, dtype=pl.Int64).replace(-1, None)
-            indices = tuple(range(len(classes)))
-            make = Task.binary if len(classes) == 2 else Task.multiclass
-            tasks.append(make(name, indices))
+            self._set_targets(targets, _given_classes(classes, targets))
+        self._check_names(targets)
+        if not first and classes is not None:
+            given = _given_classes(classes, targets)
+            if any(a.tolist() != b.tolist() for a, b in zip(given, self._classes, strict=True)):
+                raise InvalidInputError(
+                    "`classes` are others than before; give the same, or leave them out"
+                )
+        _, codes = self._codes(targets)
+        tasks, labels, weights = self._learned(targets, codes, sample_weight)
+        class_weights = self._class_weights()
+        if not tasks:
+            self.model_ = None
+        elif first or self.model_ is not None:
+            self.model_ = self._partial_fit(features, labels, tasks, weights, class_weights)
+        return self
+
+    def _set_targets(self, targets: Targets, classes: list[np.ndarray]) -> None:
+        for name, own in zip(targets.names, classes, strict=True):
+            if len(own) < 2:
+                warnings.warn(
+                    f"{name} of y has one class only, {own.tolist()[0]!r}; it is predicted for "
+                    "every row",
+                    stacklevel=3,
+                )
+        self._classes = classes
         self._targets = targets.names
         self._one_dimensional = targets.one_dimensional
         self.classes_ = self._classes[0] if self._one_dimensional else self._classes
+
+    def _learned(
+        self, targets: Targets, codes: np.ndarray, sample_weight: Any
+    ) -> tuple[list[Task], pl.DataFrame, np.ndarray | None]:
+        """Return the tasks of the targets with several classes, their labels and weights.
+
+        Shape:
+            codes: [n, t] of these targets, NaN where a label is missing.
+        """
+        tasks = _tasks(self._targets, self._classes)
+        labels = {
+            task.name: pl.Series(column, nan_to_null=True).cast(pl.Int64)
+            for task, column in zip(tasks, codes.T, strict=True)
+        }
         weights = read_sample_weight(sample_weight, targets)
-        of_groups = read_groups(groups, targets.rows)
-        class_weights = self._class_weights()
-        kept = [targets.names.index(task.name) for task in tasks]
-        of_tasks = None if weights is None else weights[:, kept]
-        self.model_ = None
-        if tasks:
-            labels = pl.DataFrame(columns)
-            self.model_ = self._fit(features, labels, tasks, of_tasks, class_weights, of_groups)
-        return self
+        places = [targets.names.index(task.name) for task in tasks]
+        return tasks, pl.DataFrame(labels), None if weights is None else weights[:, places]
 
     def _class_weights(self) -> ClassWeights | None:
         """Return `class_weight` by target, of codes in place of classes."""
@@ -237,6 +309,14 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
     def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
         targets = read_targets(y)
         self._check_targets(targets)
+        return self._codes(targets)
+
+    def _codes(self, targets: Targets) -> tuple[Targets, np.ndarray]:
+        """Return the targets that have several classes, and the numbers of their labels' classes.
+
+        Shape:
+            returns: [n, t], NaN where a label is missing.
+        """
         found = []
         for index, name in enumerate(targets.names):
             classes = self._classes[index]
@@ -254,3 +334,42 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             found.append(column)
         kept = [index for index, classes in enumerate(self._classes) if len(classes) > 1]
         return targets.at(kept), np.stack(found, axis=1) if found else np.zeros((targets.rows, 0))
+
+
+def _tasks(names: Sequence[str], classes: Sequence[np.ndarray]) -> list[Task]:
+    """Return the tasks of the targets that have several classes, which are numbered."""
+    return [
+        (Task.binary if len(own) == 2 else Task.multiclass)(name, tuple(range(len(own))))
+        for name, own in zip(names, classes, strict=True)
+        if len(own) > 1
+    ]
+
+
+def _given_classes(classes: Any, targets: Targets) -> list[np.ndarray]:
+    """Return the classes of each target as they were passed, in order.
+
+    Raises:
+        InvalidInputError: They are not one list for each target.
+    """
+    names = targets.names
+    if isinstance(classes, Mapping):
+        unnamed = [name for name in names if name not in classes]
+        if unnamed or len(classes) != len(names):
+            raise InvalidInputError(
+                f"`classes` names {', '.join(map(str, classes))}, and y has {', '.join(names)}; "
+                "give the classes of each"
+            )
+        each = [classes[name] for name in names]
+    else:
+        each = [classes] if targets.one_dimensional else list(classes)
+        if len(each) != len(names):
+            raise InvalidInputError(
+                f"`classes` has {len(each)} lists for {len(names)} targets; give one for each"
+            )
+    found = []
+    for name, own in zip(names, each, strict=True):
+        read = read_targets(own)
+        if not read.one_dimensional or not len(read.known(0)):
+            raise InvalidInputError(f"`classes` of {name} must be a list of at least one class")
+        found.append(sorted_classes(name, read.known(0))[0])
+    return found

@@ -26,7 +26,7 @@ from jointrain.estimators._estimator_data import (
     read_sample_weight,
     read_targets,
 )
-from jointrain.estimators._table_estimator import TableEstimator
+from jointrain.estimators._table_estimator import Features, TableEstimator
 from jointrain.estimators._target_frame import TargetForm
 from jointrain.experiments import Recipe
 from jointrain.task import ClassKind, Task
@@ -117,6 +117,7 @@ class JointEstimator(TableEstimator):
         bins: int | None = None,
         ensemble: int | None = None,
         recipe: Recipe | None = None,
+        warm_start: bool = False,
         class_weight: ClassWeights | None = None,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
@@ -139,6 +140,7 @@ class JointEstimator(TableEstimator):
             bins=bins,
             ensemble=ensemble,
             recipe=recipe,
+            warm_start=warm_start,
             device=device,
             random_state=random_state,
         )
@@ -162,53 +164,155 @@ class JointEstimator(TableEstimator):
             groups: The group of each row, [n]: rows of a group stay together where rows are kept
                 for early stopping and calibration. Default none.
         """
-        features = self._frame(X, reset=True)
+        features = self._frame(X, reset=self._begins)
         kinds = self._kinds()
         targets = self._read(y, kinds)
-        self._form = TargetForm.of(y, targets)
+        form = TargetForm.of(y, targets)
         self._check_rows(features, targets)
         targets.check_labelled()
         weights = read_sample_weight(sample_weight, targets)
         of_groups = read_groups(groups, targets.rows)
-        self._targets = targets.names
-        self._constants: dict[str, Any] = {}
-        self._are_classes: list[bool] = []
+        constants: dict[str, Any] = {}
+        are_classes: list[bool] = []
         columns: dict[str, pl.Series] = {}
         tasks: list[Task] = []
         for index, name in enumerate(targets.names):
-            column, said = label_column(targets, index, self._form.order(index)), kinds.get(name)
+            column, said = label_column(targets, index, form.order(index)), kinds.get(name)
             if column.drop_nulls().n_unique() > 1 or not _can_be(column, said):
                 columns[name] = column
-                tasks += infer_tasks(
-                    column.to_frame(), [name], {} if said is None else {name: said}
-                )
-                if tasks[-1].in_table.label_shape() or tasks[-1].kind == "quantiles":
-                    raise InvalidInputError(
-                        f"target {name!r} is {tasks[-1].kind}, which has several numbers a row; "
-                        "use SupervisedTable.prepare and fit_table"
-                    )
-                self._are_classes.append(tasks[-1].has_classes)
+                tasks.append(_task(column, said))
+                are_classes.append(tasks[-1].has_classes)
             else:
-                self._constants[name] = _only_value(column, said)
-                self._are_classes.append(_is_class(column, said))
-        self.tasks_ = tuple(tasks)
+                constants[name] = _only_value(column, said)
+                are_classes.append(_is_class(column, said))
+        start = self._former(targets.names, tasks)
         labels = pl.DataFrame(columns)
-        named = {name: kind for name, kind in kinds.items() if kind is not None}
+        self._set_targets(targets, form, tasks, labels, constants, are_classes)
+        kept = [targets.names.index(task.name) for task in tasks]
+        of_tasks = None if weights is None else weights[:, kept]
+        self.model_ = (
+            self._fit(features, labels, tasks, of_tasks, self.class_weight, of_groups, start)
+            if tasks
+            else None
+        )
+        return self
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: Any,
+        classes: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> JointEstimator:
+        """Train on with one pass over a batch of rows.
+
+        The first call's rows decide how features are read, what kinds are inferred and how numbers
+        are scaled, so let them be representative, or `fit` before. The learning rate is constant;
+        nothing stops early, and probabilities and intervals are calibrated by `fit` alone.
+
+        Args:
+            X: Features, [n, d], with the columns of the calls before.
+            y: Labels as for `fit`; of each target at least one. The form of the first call's is
+                what `predict` returns.
+            classes: All classes that a target may have, as a batch may lack some: a mapping from
+                the names of the targets with classes; of y [n] also [c]. Needed in the first call,
+                unless `fit` came before or `tasks` gives them (``ordinal:low:mid:high``).
+            sample_weight: How much each row counts within this batch, [n] or [n, t].
+
+        Raises:
+            InvalidInputError: Columns, targets or classes are others than before, or as for
+                `JointClassifier.partial_fit`. A target that had one value only in `fit` stays what
+                it was.
+        """
+        first = not hasattr(self, "model_")
+        features = self._frame(X, reset=first)
+        if first:
+            self._begin_targets(y, features, classes)
+        elif classes is not None:
+            self._check_classes(classes)
+        targets = self._as_fitted(y)
+        self._check_rows(features, targets)
+        targets.check_labelled()
+        weights = read_sample_weight(sample_weight, targets)
+        kept = [self._targets.index(task.name) for task in self.tasks_]
+        of_tasks = None if weights is None else weights[:, kept]
+        if first or self.model_ is not None:
+            labels = _label_frame(targets.at(kept))
+            self.model_ = self._partial_fit(
+                features, labels, list(self.tasks_), of_tasks, self.class_weight
+            )
+        return self
+
+    def _begin_targets(self, y: Any, features: Features, classes: Any) -> None:
+        """Take kinds and classes from the first batch of `partial_fit`.
+
+        Raises:
+            InvalidInputError: The classes of a target are not given, or `classes` names others.
+        """
+        kinds = self._kinds()
+        targets = self._read(y, kinds)
+        form = TargetForm.of(y, targets)
+        self._check_rows(features, targets)
+        targets.check_labelled()
+        given = _by_target(classes, targets.names)
+        tasks: list[Task] = []
+        columns: dict[str, pl.Series] = {}
+        for index, name in enumerate(targets.names):
+            said, own = kinds.get(name), targets.at([index])
+            if name in given:
+                own = _with_labels(own, given[name])
+            columns[name] = column = label_column(own, 0, form.order(index))
+            if name not in given and _needs_classes(column, said):
+                raise InvalidInputError(
+                    "classes must be passed on the first call to partial_fit, as a batch may lack "
+                    f"some: give classes={{{name!r}: [...]}}"
+                )
+            if column.n_unique() - (column.null_count() > 0) < 2 and ":" not in (said or ""):
+                raise InvalidInputError(
+                    f"{name} of y has one value only in the first batch, whose rows decide how it "
+                    "is read; give a first batch that is representative"
+                )
+            tasks.append(_task(column, said))
+            if name in given and not tasks[-1].has_classes:
+                raise InvalidInputError(
+                    f"`classes` names {name!r}, which is {tasks[-1].kind} and has none; leave it "
+                    "out, or give its kind in `tasks`"
+                )
+        labels = pl.DataFrame({name: column[: targets.rows] for name, column in columns.items()})
+        are_classes = [task.has_classes for task in tasks]
+        self._set_targets(targets, form, tasks, labels, {}, are_classes)
+
+    def _check_classes(self, classes: Any) -> None:
+        """Refuse classes that are others than before."""
+        for name, labels in _by_target(classes, self._targets).items():
+            known = self._classes[name].tolist() if name in self._classes else []
+            if set(map(str, labels)) != set(map(str, known)):
+                raise InvalidInputError(
+                    f"`classes` of {name} are others than before; give the same, or leave them out"
+                )
+
+    def _set_targets(
+        self,
+        targets: Targets,
+        form: TargetForm,
+        tasks: Sequence[Task],
+        labels: pl.DataFrame,
+        constants: dict[str, Any],
+        are_classes: list[bool],
+    ) -> None:
+        self._targets, self._form = targets.names, form
+        self._constants, self._are_classes = constants, are_classes
+        self.tasks_ = tuple(tasks)
+        named = {name: kind for name, kind in self._kinds().items() if kind is not None}
         self.notes_ = tuple(map(_in_python, notes_on_tasks(labels, tasks, named)))
         by_task = {task.name: task.classes for task in tasks}
         self._classes = {
-            name: np.asarray(by_task.get(name) or [self._constants[name]])
-            for name, is_class in zip(self._targets, self._are_classes, strict=True)
+            name: np.asarray(by_task.get(name) or [constants[name]])
+            for name, is_class in zip(targets.names, are_classes, strict=True)
             if is_class
         }
-        flat = self._form.one_dimensional and self._classes
+        flat = form.one_dimensional and self._classes
         self.classes_ = next(iter(self._classes.values())) if flat else self._classes
-        kept = [targets.names.index(task.name) for task in tasks]
-        of_tasks = None if weights is None else weights[:, kept]
-        self.model_ = None
-        if tasks:
-            self.model_ = self._fit(features, labels, tasks, of_tasks, self.class_weight, of_groups)
-        return self
 
     def _kinds(self) -> dict[str, str | None]:
         """Return `tasks` by names that are text; none if all are to be inferred."""
@@ -347,8 +451,68 @@ class JointEstimator(TableEstimator):
     def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
         targets = self._as_fitted(y)
         kept = targets.at([self._targets.index(task.name) for task in self.tasks_])
-        frame = pl.DataFrame([label_column(kept, index) for index in range(len(kept.names))])
-        return kept, encode_targets(frame, self.tasks_)
+        return kept, encode_targets(_label_frame(kept), self.tasks_)
+
+
+def _label_frame(targets: Targets) -> pl.DataFrame:
+    return pl.DataFrame([label_column(targets, index) for index in range(len(targets.names))])
+
+
+def _task(column: pl.Series, said: str | None) -> Task:
+    """Return the task of a target whose labels are known.
+
+    Raises:
+        InvalidInputError: The kind is unknown, does not fit, or has several numbers a row.
+    """
+    (task,) = infer_tasks(column.to_frame(), [column.name], {column.name: said} if said else {})
+    if task.in_table.label_shape() or task.kind == "quantiles":
+        raise InvalidInputError(
+            f"target {task.name!r} is {task.kind}, which has several numbers a row; use "
+            "SupervisedTable.prepare and fit_table"
+        )
+    return task
+
+
+def _by_target(classes: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return classes by target as they were passed.
+
+    Raises:
+        InvalidInputError: They are of no target, or of several in no mapping.
+    """
+    if classes is None:
+        return {}
+    if not isinstance(classes, Mapping):
+        if len(names) != 1:
+            raise InvalidInputError(
+                "`classes` gives the classes of each target by its name, such as {'sold': "
+                f"[False, True]}}, got {classes!r}"
+            )
+        classes = {names[0]: classes}
+    for name in classes:
+        if name not in names:
+            raise InvalidInputError(
+                f"`classes` names {name!r}, which is no target{closest(str(name), names)}"
+            )
+    return {name: list(labels) for name, labels in classes.items()}
+
+
+def _with_labels(target: Targets, labels: Sequence[Any]) -> Targets:
+    """Return a target with further rows that have these labels."""
+    (column,), (missing,) = target.columns, target.missing
+    further = np.empty(len(labels), dtype=object)
+    further[:] = labels
+    longer = np.concatenate([column.astype(object), further])
+    none = np.zeros(len(labels), dtype=bool)
+    return replace(target, columns=[longer], missing=[np.concatenate([missing, none])])
+
+
+def _needs_classes(column: pl.Series, said: str | None) -> bool:
+    """Return whether a target has classes that nobody has named."""
+    if said is not None and ":" in said:
+        return False
+    if said is not None or column.n_unique() - (column.null_count() > 0) < 2:
+        return _is_class(column, said)
+    return _task(column, said).has_classes
 
 
 def _some(

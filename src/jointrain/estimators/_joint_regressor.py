@@ -18,7 +18,7 @@ from jointrain.estimators._estimator_data import (
     read_sample_weight,
     read_targets,
 )
-from jointrain.estimators._table_estimator import TableEstimator
+from jointrain.estimators._table_estimator import Features, TableEstimator
 from jointrain.task import Task
 
 
@@ -45,6 +45,8 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
             None (default) chooses by the number of rows: 8 up to 10,000, 4 up to 20,000, else 1.
         recipe: How to train, in place of all parameters above: balancers, networks and phases are
             to be had by it, as in ``Recipe(balancer="upgrad", network="mmoe")``. Default None.
+        warm_start: Whether `fit` starts from the weights of the former fit, whose encoder and
+            scaling it keeps; columns, targets and classes must be the same. Default False.
         device: cpu (default), cuda or auto.
         random_state: Seed; None draws one.
 
@@ -85,21 +87,57 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
             groups: The group of each row, [n]: rows of a group stay together where rows are kept
                 for early stopping and calibration. Default none.
         """
-        features = self._frame(X, reset=True)
-        targets = read_targets(y)
-        self._check_rows(features, targets)
-        values = targets.numbers()
-        targets.check_labelled()
-        labels = pl.DataFrame(
-            {name: pl.Series(values[:, i]).fill_nan(None) for i, name in enumerate(targets.names)}
-        )
-        self._one_dimensional = targets.one_dimensional
+        features = self._frame(X, reset=self._begins)
+        targets, labels = self._read(features, y)
         tasks = [Task.regression(name) for name in targets.names]
+        start = self._former(targets.names, tasks)
+        self._one_dimensional = targets.one_dimensional
         self._targets = targets.names
         weights = read_sample_weight(sample_weight, targets)
         of_groups = read_groups(groups, targets.rows)
-        self.model_ = self._fit(features, labels, tasks, weights, groups=of_groups)
+        self.model_ = self._fit(features, labels, tasks, weights, groups=of_groups, start=start)
         return self
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> JointRegressor:
+        """Train on with one pass over a batch of rows.
+
+        The first call's rows decide how features are read and how numbers are scaled, so let them
+        be representative, or `fit` before. The learning rate is constant; nothing stops early, and
+        `predict_interval` needs a `fit`.
+
+        Args:
+            X: Features, [n, d], with the columns of the calls before.
+            y: Labels, [n] or [n, t], NaN where one is missing; of each target at least one.
+            sample_weight: How much each row counts within this batch, [n] or [n, t].
+
+        Raises:
+            InvalidInputError: Columns or targets are others than before, a target has no label, or
+                the recipe can't be trained by single passes: phases, merging, and weights by
+                difficulty, gradients or search.
+        """
+        first = not hasattr(self, "model_")
+        features = self._frame(X, reset=first)
+        targets, labels = self._read(features, y)
+        if first:
+            self._targets, self._one_dimensional = targets.names, targets.one_dimensional
+        self._check_names(targets)
+        tasks = [Task.regression(name) for name in targets.names]
+        weights = read_sample_weight(sample_weight, targets)
+        self.model_ = self._partial_fit(features, labels, tasks, weights)
+        return self
+
+    def _read(self, X: Features, y: Any) -> tuple[Targets, pl.DataFrame]:
+        """Return the targets of as many rows as X has, and their labels as a table."""
+        targets = read_targets(y)
+        self._check_rows(X, targets)
+        values = targets.numbers()
+        targets.check_labelled()
+        labels = {
+            name: pl.Series(values[:, i]).fill_nan(None) for i, name in enumerate(targets.names)
+        }
+        return targets, pl.DataFrame(labels)
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the predicted values, [n] or [n, t] as y was."""

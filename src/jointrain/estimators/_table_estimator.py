@@ -34,8 +34,8 @@ from jointrain.estimators._estimator_data import (
 )
 from jointrain.experiments import Recipe
 from jointrain.options import options_of
-from jointrain.tables import TableModel, evaluate_predictions, fit_table
-from jointrain.task import Task
+from jointrain.tables import PartialFit, TableModel, evaluate_predictions, fit_table
+from jointrain.task import Task, labels_of
 from jointrain.training import AnySchedule, OptimizerSettings
 from jointrain.training.merging import merges_by_name
 from jointrain.training.population import fit_together
@@ -55,7 +55,7 @@ Features: TypeAlias = pl.DataFrame | csr_array
 LARGEST_DENSE = 50_000_000
 """Numbers up to which a sparse X becomes a dense table: 400 MB."""
 
-_BESIDE_RECIPE = ("recipe", "tasks", "class_weight", "device", "random_state")
+_BESIDE_RECIPE = ("recipe", "tasks", "class_weight", "warm_start", "device", "random_state")
 """Parameters that say something else than how to train."""
 
 
@@ -82,6 +82,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         bins: int | None = None,
         ensemble: int | None = None,
         recipe: Recipe | None = None,
+        warm_start: bool = False,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -102,6 +103,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         self.bins = bins
         self.ensemble = ensemble
         self.recipe = recipe
+        self.warm_start = warm_start
         self.device = device
         self.random_state = random_state
 
@@ -170,6 +172,28 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         # small ones are trained faster as dense ones, and as these are
         return _array_to_frame(array.toarray(), "x")
 
+    def _former(self, names: list[str], tasks: list[Task]) -> TableModel | None:
+        """Return the model that `fit` starts from with `warm_start`; None to begin anew.
+
+        Raises:
+            InvalidInputError: The former fit had other targets or classes.
+        """
+        former: TableModel | None = getattr(self, "model_", None)
+        if not self.warm_start or former is None:
+            return None
+        if names != self._targets or tuple(tasks) != former.tasks:
+            what = "targets" if names != self._targets else "classes or kinds of targets"
+            raise InvalidInputError(
+                f"y has other {what} than in the former fit, whose weights `warm_start` starts "
+                "from; give the same, or set warm_start=False"
+            )
+        return former
+
+    @property
+    def _begins(self) -> bool:
+        """Whether `fit` begins anew: no weights of a former one are started from."""
+        return not (self.warm_start and getattr(self, "model_", None) is not None)
+
     def _fit(
         self,
         features: Features,
@@ -178,10 +202,65 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         weights: np.ndarray | None,
         class_weights: ClassWeights | None = None,
         groups: np.ndarray | None = None,
+        start: TableModel | None = None,
     ) -> TableModel:
-        if features.shape[0] < 2:
+        table, matrix = self._rows(features, labels, tasks, weights, class_weights, groups, start)
+        self._partial: PartialFit | None = None
+        return fit_table(
+            table,
+            self._recipe(),
+            seed=self._seed(),
+            device=self.device,
+            fit_runs=fit_together,
+            sparse=matrix,
+            start=start,
+        )
+
+    def _partial_fit(
+        self,
+        features: Features,
+        labels: pl.DataFrame,
+        tasks: list[Task],
+        weights: np.ndarray | None,
+        class_weights: ClassWeights | None = None,
+    ) -> TableModel:
+        """Return the model after one more pass, over these rows."""
+        former: TableModel | None = getattr(self, "model_", None)
+        table, matrix = self._rows(
+            features, labels, tasks, weights, class_weights, None, former, 2 if not former else 1
+        )
+        partial: PartialFit | None = getattr(self, "_partial", None)
+        if partial is None and former is not None:
+            partial = PartialFit(former, self.device)
+        elif partial is None:
+            for task, own in zip(tasks, labels_of(table.labels(), tasks), strict=True):
+                if not task.has_classes and len(np.unique(own[np.isfinite(own)])) < 2:
+                    raise InvalidInputError(
+                        f"{task.name} of y has one value only in the first batch, whose rows "
+                        "decide the scaling; give a first batch that is representative"
+                    )
+            partial = PartialFit.begin(
+                table, self._recipe(), seed=self._seed(), device=self.device, sparse=matrix
+            )
+        model = partial.train(table, matrix)
+        self._partial = partial
+        return model
+
+    def _rows(
+        self,
+        features: Features,
+        labels: pl.DataFrame,
+        tasks: list[Task],
+        weights: np.ndarray | None,
+        class_weights: ClassWeights | None,
+        groups: np.ndarray | None,
+        former: TableModel | None,
+        fewest: int = 2,
+    ) -> tuple[SupervisedTable, csr_array | None]:
+        """Return the rows to fit to, and their features if X is sparse; those of a former model."""
+        if features.shape[0] < fewest:
             raise InvalidInputError(
-                f"fitting needs at least 2 samples, got n_samples = {features.shape[0]}"
+                f"fitting needs at least {fewest} samples, got n_samples = {features.shape[0]}"
             )
         if weights is not None:
             check_weighted_labels(tasks, encode_targets(labels, tasks), weights)
@@ -191,7 +270,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             groups = None if groups is None else groups[counted]
         labelled = labels.select(~pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
         features, labels = _kept(features, labelled), labels.filter(pl.Series(labelled))
-        columns, matrix = self._feature_columns(features)
+        columns, matrix = self._feature_columns(features, former)
         if not columns:
             raise InvalidInputError("every feature column is constant; there is nothing to learn")
         frame = labels
@@ -205,14 +284,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             weights=None if weights is None else weights[labelled],
             class_weights=resolve_class_weights(class_weights, tasks),
         )
-        return fit_table(
-            table,
-            self._recipe(),
-            seed=self._seed(),
-            device=self.device,
-            fit_runs=fit_together,
-            sparse=matrix,
-        )
+        return table, matrix
 
     def _seed(self) -> int:
         given = self.random_state
@@ -220,8 +292,17 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             return int(given)
         return int(check_random_state(given).randint(2**31 - 1))
 
-    def _feature_columns(self, features: Features) -> tuple[list[Column], csr_array | None]:
-        """Return the columns that hold more than one value; of a sparse X also their matrix."""
+    def _feature_columns(
+        self, features: Features, former: TableModel | None
+    ) -> tuple[list[Column], csr_array | None]:
+        """Return the columns that hold more than one value; of a sparse X also their matrix.
+
+        Where there is a former model, they are those that it was fitted to.
+        """
+        if former is not None:
+            if isinstance(features, pl.DataFrame):
+                return list(former.columns), None
+            return list(former.columns), self._columns_of(former, features)
         names = _names(features)
         self._columns = [f"feature {i}: {name}" for i, name in enumerate(names)]
         if isinstance(features, pl.DataFrame):
@@ -245,6 +326,14 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             raise InvalidInputError(
                 f"y has {len(targets.names)} columns, and fitting had {len(self._targets)}: "
                 f"{', '.join(self._targets[:8])}"
+            )
+
+    def _check_names(self, targets: Targets) -> None:
+        """Refuse a batch whose targets are not those of the batches before, in their order."""
+        if targets.names != self._targets:
+            raise InvalidInputError(
+                f"y has the targets {', '.join(targets.names[:8])}, and those before were "
+                f"{', '.join(self._targets[:8])}; give the same"
             )
 
     @abstractmethod
@@ -273,7 +362,10 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         features = self._frame(X, reset=False)
         if isinstance(features, pl.DataFrame):
             return self._renamed(features)
-        known = {column.name for column in self.model_.columns}
+        return self._columns_of(self.model_, features)
+
+    def _columns_of(self, model: TableModel, features: csr_array) -> csr_array:
+        known = {column.name for column in model.columns}
         return features[:, [i for i, name in enumerate(self._columns) if name in known]]
 
     def _predict(self, X: Any) -> dict[str, NDArray[np.float64]]:

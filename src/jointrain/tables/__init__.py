@@ -17,6 +17,7 @@ from jointrain.tables._importance import (
     column_importance,
     unseen_column_importance,
 )
+from jointrain.tables._partial_fit import PartialFit
 from jointrain.tables._table_experiment import TableExperiment
 from jointrain.tables._table_model import (
     TableModel,
@@ -34,6 +35,7 @@ __all__ = [
     "Calibration",
     "ColumnImportance",
     "FittedBaseline",
+    "PartialFit",
     "Residuals",
     "TableExperiment",
     "TableFoldResult",

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -241,15 +241,22 @@ class TableModel(TablePredictor):
         Raises:
             InvalidInputError: A feature column is missing or of another type.
         """
-        inputs: Tensor | SparseRows
-        if is_sparse(frame):
-            inputs = self.encoder.transform_sparse(frame)
-        else:
-            inputs = torch.from_numpy(self.encoder.transform(self.conformed(frame)))
+        inputs = encoded_features(self, frame)
         tasks = self.tasks if auxiliary else self.predicted_tasks
         return checked_predictions(
             predict_parts(self.parts, tasks, self.scaling, inputs, self.calibration.temperatures)
         )
+
+
+def encoded_features(model: TableModel, frame: Any) -> Tensor | SparseRows:
+    """Return the features of a table, or of a sparse matrix, as the model's networks take them.
+
+    Raises:
+        InvalidInputError: A feature column is missing or of another type.
+    """
+    if is_sparse(frame):
+        return model.encoder.transform_sparse(frame)
+    return torch.from_numpy(model.encoder.transform(model.conformed(frame)))
 
 
 def _given_weights(
@@ -396,6 +403,7 @@ def fit_parts(
     device: str | torch.device = "cpu",
     callbacks: Sequence[Callback] = (),
     fit_runs: FitRuns = fit_one_by_one,
+    start: Sequence[FittedNetwork] = (),
 ) -> tuple[FittedNetwork, ...]:
     """Train the networks of a recipe.
 
@@ -409,9 +417,12 @@ def fit_parts(
         device: Where to train.
         callbacks: Hooks of the trainers.
         fit_runs: Fits the trainers.
+        start: Networks whose weights the training begins with, one for each that it leaves;
+            default fresh ones.
 
     Raises:
-        InvalidInputError: A task has no label in the training rows, or a loss is not finite.
+        InvalidInputError: A task has no label in the training rows, a loss is not finite, or the
+            networks to start from are others.
     """
 
     def fit(recipes: Sequence[Recipe]) -> list[Members]:
@@ -430,7 +441,10 @@ def fit_parts(
             ]
             for chosen in recipes
         ]
-        fit_runs([run for of_recipe in runs for of_member in of_recipe for run in of_member])
+        every = [run for of_recipe in runs for of_member in of_recipe for run in of_member]
+        if start:
+            start_from(every, start)
+        fit_runs(every)
         return [
             [[part for run in of_member for part in run.parts()] for of_member in of_recipe]
             for of_recipe in runs
@@ -443,6 +457,47 @@ def fit_parts(
             recipes = wanted.send(fit(recipes))
         except StopIteration as end:
             return tuple(part for parts in end.value for part in parts)
+
+
+def start_from(runs: Sequence[Run], parts: Sequence[FittedNetwork]) -> None:
+    """Give the networks of runs, which are not fitted yet, the weights of others, one for one.
+
+    Raises:
+        InvalidInputError: The others are of another number, or have other tasks or layers.
+    """
+    if [tuple(run.trainer.tasks) for run in runs] != [part.tasks for part in parts]:
+        raise InvalidInputError(
+            f"there are {len(parts)} networks to go on from, and those to be trained are "
+            f"{len(runs)} or divide the tasks otherwise; keep `schedule`, `partition` and "
+            "`ensemble` as they were, or begin anew"
+        )
+    weights = [part.network.state_dict() for part in parts]
+    for run, given in zip(runs, weights, strict=True):
+        own = run.trainer.network.state_dict()
+        if _shapes(own) != _shapes(given):
+            raise InvalidInputError(
+                "the networks to go on from have other layers than those to be trained; keep "
+                "`width`, `depth` and the recipe's network as they were, or begin anew"
+            )
+    for run, given in zip(runs, weights, strict=True):
+        run.trainer.network.load_state_dict(given)
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
+
+
+def refuse_rules_of_other_runs(recipe: Recipe, what: str) -> None:
+    """Refuse rules of weights that train fresh networks first, where others are to go on.
+
+    Raises:
+        InvalidInputError: The recipe has such a rule.
+    """
+    if recipe.weights in ("difficulty", "gradients", "searched") and not recipe.trains_apart:
+        raise InvalidInputError(
+            f"{what} goes on with networks, and weights by {recipe.weights!r} need runs of fresh "
+            "ones; use 'equal', 'size' or a number for each target"
+        )
 
 
 def prepare_runs(
@@ -701,6 +756,7 @@ def fit_table(
     callbacks: Sequence[Callback] = (),
     fit_runs: FitRuns = fit_together,
     sparse: Any = None,
+    start: TableModel | None = None,
 ) -> TableModel:
     """Fit a recipe on all rows of a table.
 
@@ -718,25 +774,29 @@ def fit_table(
         sparse: The features, [n, c]: a sparse matrix of scipy with a column for each of the
             table's, which are all numeric; networks read it batch by batch. Default: those in the
             table's frame.
+        start: A model of the same columns and tasks, whose weights the networks begin with; its
+            encoder and its scaling of numbers are kept, and its number of networks if the recipe
+            leaves that open. Default: fresh networks.
 
     Raises:
-        InvalidInputError: The table or the recipe can't be used as they are.
+        InvalidInputError: The table or the recipe can't be used as they are, or `start` is of other
+            columns, tasks or networks.
     """
     tasks, labels = table.tasks, table.labels()
     names = [task.name for task in tasks]
     recipe.given_weights(names)
     recipe.groups(names)
     recipe.auxiliary_among(names)
-    encoder = TableEncoder(recipe.bins)
-    inputs: Tensor | SparseRows
-    if sparse is None:
-        encoder.fit(table.frame, list(table.columns), seed)
-        inputs = torch.from_numpy(encoder.transform(table.frame))
-    else:
-        _check_reads_sparse(recipe)
-        inputs = encoder.fit_sparse(sparse, table.columns).transform_sparse(sparse)
     weights = table.fit_weights()
-    scaling = target_scaling(labels, tasks, weights)
+    if start is None:
+        encoder, inputs = encode_table(table, recipe, seed, sparse)
+        scaling: Mapping[str, tuple[float, float]] = target_scaling(labels, tasks, weights)
+    else:
+        _check_start(start, table, recipe)
+        encoder, scaling = start.encoder, start.scaling
+        inputs = encoded_features(start, table.frame if sparse is None else sparse)
+        if recipe.ensemble is None:
+            recipe = replace(recipe, ensemble=len(start.parts) // len(recipe.groups(names)))
     data = make_data(inputs, labels, tasks, scaling, weights, encoder.code_columns)
     splits = inner_splits(recipe, labels, tasks, seed, table.groups, table.time)
     parts = fit_parts(
@@ -748,6 +808,7 @@ def fit_table(
         device=device,
         callbacks=callbacks,
         fit_runs=fit_runs,
+        start=() if start is None else start.parts,
     )
     predicted = [task for task in tasks if task.name not in recipe.auxiliary]
     unseen = predict_unseen(parts, splits, predicted, scaling, data.inputs)
@@ -762,6 +823,43 @@ def fit_table(
     return TableModel(
         tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration, table.schema
     )
+
+
+def encode_table(
+    table: SupervisedTable, recipe: Recipe, seed: int, sparse: Any = None
+) -> tuple[TableEncoder, Tensor | SparseRows]:
+    """Return an encoder fitted to the rows of a table, and what it makes of them.
+
+    Args:
+        table: The rows.
+        recipe: Says how numbers are cut.
+        seed: Seed of random choices.
+        sparse: The features as for `fit_table`.
+
+    Raises:
+        InvalidInputError: Phases pretrain, and the features are sparse.
+    """
+    encoder = TableEncoder(recipe.bins)
+    if sparse is None:
+        encoder.fit(table.frame, list(table.columns), seed)
+        return encoder, torch.from_numpy(encoder.transform(table.frame))
+    _check_reads_sparse(recipe)
+    encoder.fit_sparse(sparse, table.columns)
+    return encoder, encoder.transform_sparse(sparse)
+
+
+def _check_start(start: TableModel, table: SupervisedTable, recipe: Recipe) -> None:
+    refuse_rules_of_other_runs(recipe, "a start from former weights")
+    if start.columns != table.columns or start.tasks != table.tasks:
+        what = "tasks" if start.columns == table.columns else "feature columns"
+        raise InvalidInputError(
+            f"the model to start from has other {what} than the table; give the same, or begin anew"
+        )
+    if recipe.bins != start.recipe.bins:
+        raise InvalidInputError(
+            f"the model to start from has bins={start.recipe.bins}, and the recipe {recipe.bins}; "
+            "keep `bins` as they were, or begin anew"
+        )
 
 
 def _check_reads_sparse(recipe: Recipe) -> None:
