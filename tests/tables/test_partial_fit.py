@@ -74,9 +74,11 @@ def test_goes_on_from_a_fitted_model():
     model = PartialFit(still, "cpu").train(whole)
     assert len(model.parts) == 4
     before, after = fitted.predict(whole.frame), model.predict(whole.frame)
-    calibrated = replace(model, calibration=fitted.calibration).predict(whole.frame)
     np.testing.assert_allclose(after["price"], before["price"], rtol=1e-6)
-    np.testing.assert_allclose(calibrated["sold"], before["sold"], rtol=1e-6)
+    np.testing.assert_allclose(after["sold"], before["sold"], rtol=1e-6)
+    assert fitted.predict_interval(whole.frame)["price"].shape == (64, 2)
+    with pytest.raises(InvalidInputError, match="no interval"):
+        model.predict_interval(whole.frame)
 
 
 def test_later_passes_leave_earlier_models_as_they_are():

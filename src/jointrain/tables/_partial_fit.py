@@ -11,6 +11,7 @@ import torch
 from jointrain.data import SupervisedTable, TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import Recipe
+from jointrain.tables._calibration import Calibration
 from jointrain.tables._table_model import (
     TableModel,
     encode_table,
@@ -32,7 +33,7 @@ class PartialFit:
     Encoder and scaling stay as they are; the number of networks, where the recipe leaves it open,
     and the rows of a step are chosen by the rows of the first pass. The learning rate is constant,
     as nothing says how many batches will come. All rows are trained on: nothing stops early, and
-    nothing is calibrated anew.
+    nothing is calibrated anew: temperatures stay, and there are no intervals.
 
     Args:
         model: What to begin with: a fitted model, or one without networks, see `begin`.
@@ -49,7 +50,8 @@ class PartialFit:
                 "their own; use a joint, alternating or separate schedule, or fit"
             )
         refuse_rules_of_other_runs(model.recipe, "partial_fit")
-        self._model = model
+        # temperatures stay as the scaling does; intervals promise a coverage of these weights alone
+        self._model = replace(model, calibration=Calibration(model.calibration.temperatures))
         self._device = device
         self._members: list[list[Trainer]] | None = None
         self._passes = 0
