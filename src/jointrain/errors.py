@@ -14,6 +14,10 @@ class InvalidInputError(JointrainError, ValueError):
     """A value, a table or a file that jointrain was given can't be used as it is."""
 
 
+class NonFiniteError(InvalidInputError):
+    """A loss or a gradient of a step is NaN or infinite; the step has not been made."""
+
+
 class MissingFactoryError(InvalidInputError):
     """A saved model is whole, but code of one's own that it needs was not given."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.balancing._task_losses import TaskLosses
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, NonFiniteError
 
 Losses = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
 """Task losses: by name, or in order, or as one vector."""
@@ -110,7 +110,7 @@ def without_infinite(
     """Return the tasks with finite losses and the names of the others."""
     if policy == "raise":
         first = fine.index(False)
-        raise InvalidInputError(
+        raise NonFiniteError(
             f"The loss of task {names[first]!r} is {float(numbers[first])}. Lower the learning "
             'rate or look at its data, or pass `non_finite="skip"` to leave such tasks out of the '
             "step."

@@ -67,6 +67,15 @@ class LearningRates:
                 elif score is not None:
                     scheduler.step(score)
 
+    def scale(self, factor: float) -> None:
+        """Multiply the rates that the schedulers start from."""
+        left: list[Any] = list(self._all)
+        while left:
+            scheduler = left.pop()
+            left.extend(getattr(scheduler, "_schedulers", ()))
+            if hasattr(scheduler, "base_lrs"):
+                scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
+
     def state_dict(self) -> list[dict[str, Any]]:
         """Return the state of each scheduler."""
         return [scheduler.state_dict() for scheduler in self._all]

@@ -148,6 +148,17 @@ class OptimizerList:
         for optimizer, state in zip(self.all, states, strict=True):
             optimizer.load_state_dict(dict(state))
 
+    def scale_base_rates(self, factor: float, *, groups: bool) -> None:
+        """Multiply the learning rates at the start, and those of the moment if so asked."""
+        optimizers = self.all
+        self._base_rates = [[rate * factor for rate in rates] for rates in self._base_rates]
+        for optimizer in optimizers if groups else ():
+            for group in optimizer.param_groups:
+                # torch's schedulers keep the others beside
+                for name in ("lr", "initial_lr", "max_lr", "min_lr"):
+                    if name in group:
+                        group[name] = group[name] * factor
+
     def scale_learning_rate(self, factor: float) -> None:
         """Set every learning rate to `factor` times its value at the start."""
         optimizers = self.all

@@ -5,13 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from jointrain.balancing import Balancer
+from jointrain.errors import InvalidInputError
 from jointrain.training._early_stopping import BestWeights
 from jointrain.training._learning_rates import LearningRates
+from jointrain.training._non_finite_steps import (
+    NonFiniteSteps,
+    refuse_non_finite_gradients,
+    refuse_non_finite_losses,
+)
 from jointrain.training._optimizer import OptimizerList, learning_rate_factor
 from jointrain.training._settings import TrainingSettings
 from jointrain.training._weight_average import WeightAverage
@@ -73,6 +81,9 @@ class Session(ABC, Generic[Drawn]):
         self.open = False
         self.average: WeightAverage | None = None
         self.rates: LearningRates | None = None
+        self.non_finite: NonFiniteSteps | None = None
+        self.balancer: Balancer | None = None
+        self.balancer_optimizer: torch.optim.Optimizer | None = None
 
     def open_options(self, *, validates: bool) -> None:
         """Make what the settings ask for beside the optimisers; called when the session starts.
@@ -92,6 +103,28 @@ class Session(ABC, Generic[Drawn]):
                 settings.lr_scheduler_every,
                 validates=validates,
             )
+        if settings.non_finite != "raise":
+            self.non_finite = NonFiniteSteps(
+                settings.non_finite_limit,
+                settings.non_finite == "rollback",
+                self.module,
+                self.optimizers,
+                self.balancer,
+                self.balancer_optimizer,
+                self.average,
+                self.rates,
+            )
+
+    def check_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Refuse a step whose losses are not finite, if it is to be left out then."""
+        if self.settings.non_finite != "raise":
+            refuse_non_finite_losses(losses)
+
+    def check_gradients(self) -> None:
+        """Likewise of its gradients."""
+        if self.settings.non_finite != "raise":
+            learned = [] if self.balancer is None else list(self.balancer.parameters())
+            refuse_non_finite_gradients([*self.parameters, *learned])
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which training losses are computed."""
@@ -178,17 +211,26 @@ class Session(ABC, Generic[Drawn]):
             self.average.put(self.average.values)
         self.best.restore()
         self.module.eval()
+        self.check_weights()
 
-    def _train_on(self, drawn: Drawn) -> Mapping[str, Tensor]:
-        """Make a step, with all that goes with one, and return the detached losses."""
+    def _train_on(self, drawn: Drawn) -> Mapping[str, Tensor] | None:
+        """Make a step, with all that goes with one, and return the detached losses.
+
+        None if it was left out because it was not finite.
+        """
         warm_up, decay = self.settings.warm_up, self.settings.decay
         if warm_up or decay != "none":
             factor = learning_rate_factor(self.step, self.steps, warm_up, decay)
             self.optimizers.scale_learning_rate(factor)
-        losses = self.make_step(drawn)
-        self.see(losses, drawn)
-        if self.average is not None:
-            self.average.see()
+        if self.non_finite is None:
+            losses: Mapping[str, Tensor] | None = self.make_step(drawn)
+        else:
+            step = self.first_step + self.step + 1
+            losses = self.non_finite.take(lambda: self.make_step(drawn), step)
+        if losses is not None:
+            self.see(losses, drawn)
+            if self.average is not None:
+                self.average.see()
         if self.rates is not None:
             self.rates.after_step()
         return losses
@@ -200,6 +242,10 @@ class Session(ABC, Generic[Drawn]):
             record = self.end_epoch()
         if self.rates is not None:
             self.rates.after_epoch(record.score)
+        if self.non_finite is not None:
+            record = replace(record, skipped=self.non_finite.in_epoch)
+            self.non_finite.in_epoch = 0
+            self.non_finite.keep()
         self.history.append(record)
         on_epoch_end(record)
         self.begin_epoch()
@@ -224,6 +270,7 @@ class Session(ABC, Generic[Drawn]):
             "generator": self.generator.get_state(),
             "average": None if self.average is None else self.average.values,
             "rates": None if self.rates is None else self.rates.state_dict(),
+            "non_finite": None if self.non_finite is None else self.non_finite.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -239,6 +286,20 @@ class Session(ABC, Generic[Drawn]):
             self.average.values = [value.copy_(stored) for value, stored in pairs]
         if self.rates is not None:
             self.rates.load_state_dict(state["rates"])
+        if self.non_finite is not None:
+            self.non_finite.load_state_dict(state["non_finite"])
+
+    def check_weights(self) -> None:
+        """Refuse to end with weights that a last bad step has spoilt.
+
+        Raises:
+            InvalidInputError: They are not finite.
+        """
+        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
+            raise InvalidInputError(
+                "the weights are not finite after the last step; lower the learning rate or clip "
+                "the gradient"
+            )
 
     def clip_gradient(self) -> None:
         """Shorten the gradient to the settings' largest norm."""

@@ -13,6 +13,7 @@ from jointrain.training._optimizer import OptimizerFactory, Optimizers, Optimize
 from jointrain.training._parameter_groups import ParameterGroups
 
 Precision = Literal["32", "bf16"]
+NonFinite = Literal["raise", "skip", "rollback"]
 Every = Literal["epoch", "step"]
 
 
@@ -63,6 +64,14 @@ class TrainingSettings(TrainingOptions):
         accumulate: A step takes the rows of so many batches, in so many passes through the network,
             and is exact for every balancer: that of one batch of all their rows; default 1.
             `batch_size` is then the rows of a pass.
+        non_finite: What becomes of a step with a loss or gradient that is NaN or infinite.
+            ``raise`` (default): training ends with an error, at the end of the epoch at the latest.
+            ``skip``: the step is left out, and counted in `EpochRecord.skipped`; nothing has
+            learned from it. ``rollback``: likewise, and all that is trained returns to where it was
+            at the start of the epoch and goes on, on later batches, with half the learning rate.
+            The last two look at every gradient, which lets a GPU wait at each step.
+        non_finite_limit: How many such steps there may be, in phases in each, until training ends
+            with an error all the same; ``skip`` and ``rollback`` need one, at least 1. Default 0.
         lr_scheduler_every: Whether it moves after each ``epoch`` (default) or each ``step``.
 
     Raises:
@@ -81,6 +90,8 @@ class TrainingSettings(TrainingOptions):
     precision: Precision = option("32", "Digits of training.", choices=get_args(Precision))
     ema: float | None = option(None, "Decay of averaged weights.", above=0.0, below=1.0)
     accumulate: int = option(1, "Batches that make one step.", at_least=1, at_most=10**6)
+    non_finite: NonFinite = option("raise", "Of a step.", choices=get_args(NonFinite))
+    non_finite_limit: int = option(0, "How many are let pass.", at_least=0, at_most=10**9)
     lr_scheduler: SchedulerFactory | None = None
     lr_scheduler_every: Every = option("epoch", "When it moves.", choices=get_args(Every))
 
@@ -90,6 +101,11 @@ class TrainingSettings(TrainingOptions):
             raise InvalidInputError(
                 "`lr_scheduler` moves the learning rate, as `warm_up` and `decay` do; give one of "
                 "them"
+            )
+        if (self.non_finite == "raise") != (self.non_finite_limit == 0):
+            raise InvalidInputError(
+                f"`non_finite_limit` says how many steps `non_finite` 'skip' or 'rollback' may let "
+                f"pass, got {self.non_finite!r} with {self.non_finite_limit}; give both or neither"
             )
         if self.accumulate > 1 and self.refresh_every > 1:
             raise InvalidInputError(

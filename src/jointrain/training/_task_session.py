@@ -259,6 +259,7 @@ class TaskSession(Session[list[Batch]]):
         parts = self._parts(batches)
         if len(parts) == 1:
             losses = compute(batches)
+            self.check_losses(losses)
             self.optimizers.zero_grad()
             fill(losses, batches)
             return losses
@@ -266,6 +267,7 @@ class TaskSession(Session[list[Batch]]):
         found = []
         for part, shares in parts:
             losses = share_of(compute(part), shares)
+            self.check_losses(losses)
             fill(losses, part)
             found.append(losses)
         return added(found)
@@ -334,14 +336,15 @@ class TaskSession(Session[list[Batch]]):
         self, losses: Mapping[str, Tensor], batches: Sequence[Batch], compute: ComputeLosses
     ) -> Mapping[str, Tensor]:
         """Add penalties to the gradients, let the optimisers step, and return detached losses."""
-        if self.balancer_optimizer is not None:
-            self.balancer_optimizer.step()
         tasks = tuple(losses)
         penalty = self.network.penalty(tasks)
         if penalty is not None and penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
         self._penalize()
+        self.check_gradients()
         self.clip_gradient()
+        if self.balancer_optimizer is not None:
+            self.balancer_optimizer.step()
         self.optimizers.step(tasks)
         if self.balancer is not None and self.balancer.wants_after_step:
             self._learn_after_step(self.balancer, batches, compute)
@@ -371,10 +374,11 @@ class TaskSession(Session[list[Batch]]):
             else added([share_of(compute(part), shares) for part, shares in parts])
         )
         after = of_labelled_tasks(self.weighted(losses), batches)
-        if not after:
+        values = torch.stack(list(after.values())) if after else None
+        if values is None or (self.non_finite is not None and not bool(values.isfinite().all())):
             return
         with balancer.taking_part(balancer.positions_of(tuple(after))):
-            balancer.after_step(torch.stack(list(after.values())))
+            balancer.after_step(values)
 
     def _penalize(self) -> None:
         """Add the gradients of the L1 and L2 penalties of the weights that the step reached."""
@@ -457,6 +461,7 @@ class TaskSession(Session[list[Batch]]):
             "held_out": NO_SETS,
             "turns": iter(()),
             "rates": None,
+            "non_finite": None,
             "progress": None,
             "balanced": None,
         }
@@ -467,15 +472,3 @@ class TaskSession(Session[list[Batch]]):
         for opened in (self.training, self.held_out):
             if opened is not None:
                 opened.close()
-
-    def check_weights(self) -> None:
-        """Refuse to end with weights that a last bad step has spoilt.
-
-        Raises:
-            InvalidInputError: They are not finite.
-        """
-        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
-            raise InvalidInputError(
-                "the weights are not finite after the last step; lower the learning rate or clip "
-                "the gradient"
-            )

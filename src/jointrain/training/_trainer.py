@@ -478,8 +478,6 @@ class Trainer:
                     session.network if isinstance(session, TaskSession) else None
                 ),
             )
-            if isinstance(session, TaskSession):
-                session.check_weights()
         finally:
             self.session = whole
             self._running = None

@@ -121,6 +121,8 @@ DROPOUT = Dropout(0.1)
         (lambda: _table_network("tabm"), "is a TabM"),
         (lambda: _table_network("dselect-k"), "is a DSelectK"),
         (lambda: _with_trunk(nn.Linear(5, 10), SHARED, nn.ReLU(), SHARED), "share weights"),
+        (lambda: make_run(accumulate=2), "accumulates"),
+        (lambda: make_run(non_finite="skip", non_finite_limit=1), "leaves out steps"),
         (_hooked, "hooks"),
         (_of_classes_that_weigh, "classes of its tasks weigh"),
         (_frozen, "frozen"),
@@ -140,7 +142,7 @@ def test_settings_of_the_trainer_are_known_to_the_population():
         "l1", "l2", "batch_size", "epochs", "steps", "patience", "when_converged",
         "task_patience", "converged_weight", "calibrated",
             "precision", "ema", "lr_scheduler", "lr_scheduler_every",
-            "parameter_groups",
+            "parameter_groups", "accumulate", "non_finite", "non_finite_limit",
     }  # fmt: skip
     assert set(inspect.signature(Trainer).parameters) == {
         "network", "tasks", "schedule", "weights", "balancer", "settings", "seed", "device",

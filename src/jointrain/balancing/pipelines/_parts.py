@@ -21,7 +21,7 @@ from jointrain.balancing.engine import (
     grad,
     is_finite,
 )
-from jointrain.errors import InvalidInputError
+from jointrain.errors import NonFiniteError
 
 
 class Without(NamedTuple):
@@ -130,7 +130,7 @@ def bad_tasks(call: Call, tensors: Sequence[Tensor]) -> list[int]:
 def raise_if_asked(call: Call, bad: Sequence[int]) -> None:
     if call.non_finite == "raise":
         names = [call.names[k] for k in bad]
-        raise InvalidInputError(
+        raise NonFiniteError(
             f"The gradients of the tasks {names} are NaN or infinite though the losses are finite. "
             'Look for a root or a logarithm of zero, or pass `non_finite="skip"` to leave such '
             "tasks out of the step."

@@ -24,6 +24,7 @@ class EpochRecord:
         phase: Name of the phase; None without phases. With `each_task` also the task:
             ``fine-tune: price``.
         converged: Tasks that have converged with this epoch, see `Trainer`.
+        skipped: Steps that were left out because a loss or a gradient was not finite.
     """
 
     epoch: int
@@ -34,6 +35,7 @@ class EpochRecord:
     best: bool
     phase: str | None = None
     converged: tuple[str, ...] = ()
+    skipped: int = 0
 
 
 class Callback:

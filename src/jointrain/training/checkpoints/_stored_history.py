@@ -33,7 +33,7 @@ def _table(records: Sequence[EpochRecord]) -> dict[str, Any]:
         "training": list(first.training),
         "validation": list(first.validation),
         "scored": first.score is not None,
-        "counts": torch.tensor([[r.epoch, r.step, r.best] for r in records]),
+        "counts": torch.tensor([[r.epoch, r.step, r.best, r.skipped] for r in records]),
         "values": torch.tensor(
             [
                 [*r.training.values(), *r.validation.values(), r.score or 0.0]
@@ -59,6 +59,7 @@ def _records(table: Mapping[str, Any]) -> list[EpochRecord]:
             bool(best),
             table["phase"],
             converged.get(index, ()),
+            *skipped,
         )
-        for index, ((epoch, step, best), values) in enumerate(rows)
+        for index, ((epoch, step, best, *skipped), values) in enumerate(rows)
     ]

@@ -115,4 +115,6 @@ def _why_not_options(settings: TrainingSettings) -> str | None:
         return "it has parameter groups"
     if settings.accumulate > 1:
         return "it accumulates batches"
+    if settings.non_finite != "raise":
+        return "it leaves out steps that are not finite"
     return None

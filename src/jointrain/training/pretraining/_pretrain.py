@@ -213,8 +213,10 @@ class PretrainingSession(Session[Tensor]):
         """Make a step on the rows."""
         with self.autocast():
             loss = self.loss_of(self.module, drawn, self.generator)
+        self.check_losses({self.kind: loss})
         self.optimizers.zero_grad()
         loss.backward()
+        self.check_gradients()
         self.clip_gradient()
         self.optimizers.step(())
         return {self.kind: loss.detach()}
