@@ -222,6 +222,10 @@ def test_every_command_that_trains_takes_weights(weighted, capsys, command):
         (["--row-weight", "x"], "row-weight column 'x' holds -"),
         (["--row-weight", "who"], "row-weight column 'who' holds text such as"),
         (["--class-weights", "oka=2"], "class weights name 'oka', which is no class of a target"),
+        (["--class-weights", "elm=nan"], "--class-weights: expected a number for 'elm', got 'nan'"),
+        (["--class-weights", "elm=five"], "expected a number for 'elm', got 'five'"),
+        (["--class-weights", "elm=0"], "the weight of class 'elm' must be a number above 0"),
+        (["--weights", "y=nan"], "--weights: expected a number for 'y', got 'nan'"),
         (
             ["--class-weights", "even"],
             "class weights must be 'balanced' or a number for each class",

@@ -256,6 +256,39 @@ def test_a_gap_between_ordered_numbers_gets_a_word():
     assert not any("never holds" in note or "rare" in note for note in said.notes)
 
 
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        ([1, 2, 3, 99], "nothing between 3 and 99, so they are neighbours; if 99 stands for a"),
+        ([-999, 1, 2, 3], "nothing between -999 and 1, so they are neighbours; if -999 stands"),
+        ([1, 2, 3, 4], None),
+        ([10, 20, 30, 40], None),
+        ([0, 100, 1000, 5000], None),
+    ],
+)
+def test_a_number_far_from_an_order_may_stand_for_a_missing_label(values, note):
+    frame = pl.DataFrame({"y": values * 5, "x": [7 * row % 20 / 3 for row in range(20)]})
+    said = SupervisedTable.prepare(frame, "y", kinds={"y": "ordinal"}).notes
+    assert any(note in one and len(one) < 200 for one in said) if note else not said
+
+
+def test_stages_without_rows_get_a_word():
+    frame = pl.DataFrame(
+        {"y": ["low", "high", "top", "low"] * 5, "x": [7 * row % 20 / 3 for row in range(20)]}
+    )
+    said = SupervisedTable.prepare(frame, "y", kinds={"y": "ordinal:low:mid:high:top"}).notes
+    assert said == (
+        "no row holds mid of ordinal target y, which its order names: how probable it is can't be "
+        "learned, and comes out near 0",
+    )
+    typed = frame.with_columns(pl.col("y").cast(pl.Enum(["low", "mid", "high", "top"])))
+    said = SupervisedTable.prepare(typed, "y", kinds={"y": "ordinal"}).notes
+    assert said == (
+        "ordinal target y never holds mid of its type, so the classes around it are neighbours; "
+        "--task y=ordinal:low:mid:high:top keeps a place",
+    )
+
+
 def test_rare_classes_of_an_order_are_not_merged():
     frame = pl.DataFrame({"y": [1, 2, 3, 3, 3, 3, 3] * 2, "x": [*range(14)]})
     with pytest.raises(InvalidInputError, match="ordinal target 'y' has no place for 'other'"):

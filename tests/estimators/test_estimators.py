@@ -540,6 +540,11 @@ def test_class_weights_of_a_classifier():
         assert model.predict(x).shape == (300, 2)
     with pytest.raises(InvalidInputError, match="`class_weight` names 'yse', which is no class"):
         JointClassifier(**SHORT, class_weight={"yse": 2}).fit(x, rare)
+    for wrong in (0, -1, float("nan")):
+        with pytest.raises(InvalidInputError, match="weight of class 'yes' of target 0 must be a"):
+            JointClassifier(**SHORT, class_weight={"yes": wrong}).fit(x, rare)
+    with pytest.raises(InvalidInputError, match="all rows of class 'yes' of 'target 0' have weig"):
+        JointClassifier(**SHORT).fit(x, rare, sample_weight=(rare == "no").astype(float))
     with pytest.raises(InvalidInputError, match="`class_weight` has 3 entries for 2 targets"):
         JointClassifier(**SHORT, class_weight=[None] * 3).fit(x, both)
 

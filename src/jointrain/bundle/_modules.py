@@ -194,9 +194,10 @@ def _factory_entry(factory: Callable[..., Network]) -> FactoryEntry:
 
 def _task_entry(task: Task) -> OwnTaskEntry:
     weights: Literal["balanced"] | list[float] | None = None
-    if task.class_weights is not None:
-        balanced = isinstance(task.class_weights, str)
-        weights = "balanced" if balanced else list(task.class_weights)
+    if task.class_weights == "balanced":
+        weights = "balanced"
+    elif isinstance(task.class_weights, tuple):
+        weights = list(task.class_weights)
     metrics = None
     if task.metrics != task.rules.default_metrics():
         metrics = [

@@ -79,7 +79,18 @@ def _number(text: str) -> bool | int | float | str:
 
 
 def _rule_or_pairs(value: Any) -> Any:
-    return _pairs(value) if isinstance(value, str) and "=" in value else value
+    pairs = _pairs(value) if isinstance(value, str) and "=" in value else value
+    if isinstance(pairs, dict):
+        for name, item in pairs.items():
+            number = _number(item) if isinstance(item, str) else item
+            # what is of another form than a number, pydantic refuses
+            if isinstance(number, (str, float)) and not _is_finite(number):
+                raise ValueError(f"expected a number for {name!r}, got {item!r}")
+    return pairs
+
+
+def _is_finite(value: str | float) -> bool:
+    return not isinstance(value, str) and math.isfinite(value)
 
 
 def _duration(value: Any) -> Any:

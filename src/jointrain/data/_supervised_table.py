@@ -373,6 +373,8 @@ def notes_on_tasks(
         note = task.in_table.note()
         if note is not None:
             notes.append(note)
+        if task.in_table.takes_order:
+            notes += _notes_on_stages(table, task)
         if task.has_classes or task.name in kinds or not table[task.name].dtype.is_integer():
             continue
         column = table[task.name]
@@ -383,6 +385,29 @@ def notes_on_tasks(
                 f"number; --task {task.name}=multiclass predicts classes, =ordinal classes with "
                 "an order, =count a rate"
             )
+    return notes
+
+
+def _notes_on_stages(table: pl.DataFrame, task: Task) -> list[str]:
+    """Say which classes of an order no row holds: of the column's type, or as they were named."""
+    notes = []
+    column = table[task.name]
+    if isinstance(column.dtype, pl.Enum):
+        every = column.dtype.categories.to_list()
+        lacking = [label for label in every if label not in task.classes]
+        if lacking:
+            notes.append(
+                f"ordinal target {task.name} never holds {', '.join(lacking)} of its type, so the "
+                f"classes around {'it' if len(lacking) == 1 else 'them'} are neighbours; --task "
+                f"{task.name}=ordinal:{':'.join(every)} keeps a place"
+            )
+    held = set(encode_targets(table, [task])[:, 0])
+    absent = [str(label) for code, label in enumerate(task.classes) if code not in held]
+    if absent:
+        notes.append(
+            f"no row holds {', '.join(absent)} of ordinal target {task.name}, which its order "
+            "names: how probable it is can't be learned, and comes out near 0"
+        )
     return notes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from jointrain.data import ClassWeights
+from jointrain.data import ClassWeights, check_weighted_labels, encode_targets
 from jointrain.errors import InvalidInputError
 from jointrain.estimators._estimator_data import (
     Targets,
@@ -25,7 +26,7 @@ from jointrain.estimators._estimator_data import (
 )
 from jointrain.estimators._table_estimator import TableEstimator
 from jointrain.experiments import Recipe
-from jointrain.task import Task
+from jointrain.task import Task, checked_class_weight
 from jointrain.training import AnySchedule
 
 
@@ -141,6 +142,13 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         self._set_targets(targets, each)
         several = [len(own) > 1 for own in each]
         tasks, labels, weights = self._learned(targets, codes[:, several], sample_weight)
+        if weights is not None:
+            # here, where classes are known by their labels
+            named = [
+                replace(task, classes=tuple(map(str, own.tolist())))
+                for task, own in zip(tasks, (c for c in self._classes if len(c) > 1), strict=True)
+            ]
+            check_weighted_labels(named, encode_targets(labels, tasks), weights)
         of_groups = read_groups(groups, targets.rows)
         class_weights = self._class_weights()
         self.model_ = (
@@ -264,7 +272,10 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
                 raise InvalidInputError(
                     f"`class_weight` names {unknown[0]!r}, which is no class of {name}"
                 )
-            found[name] = {code: of_one.get(label, 1.0) for code, label in enumerate(classes)}
+            found[name] = {
+                code: checked_class_weight(label, of_one.get(label, 1.0), f" of {name}")
+                for code, label in enumerate(classes)
+            }
         return found
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64] | list[NDArray[np.float64]]:

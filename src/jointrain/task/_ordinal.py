@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from jointrain.metrics import Metric, mean_over_rows, share_metric
 from jointrain.task._kind import Classes, ClassKind, filled_labels
 from jointrain.task._offered_metrics import OF_RANKS
 from jointrain.task._stacked_loss import StackedLoss
+
+_MOST_LISTED = 10
+"""Whole numbers that no row holds are named one by one up to so many."""
 
 
 class _Cumulative(StackedLoss):
@@ -104,7 +109,10 @@ class Ordinal(ClassKind):
         if any(type(label) is not int for label in classes):
             return None
         first, last = int(min(classes)), int(max(classes))
-        if last - first > 100 or last - first + 1 == len(classes):
+        lacking = last - first + 1 - len(classes)
+        if lacking > _MOST_LISTED:
+            return self._note_on_a_jump(sorted(map(int, classes)))
+        if not lacking:
             return None
         between = [str(label) for label in range(first, last) if label not in classes]
         every = ":".join(str(label) for label in range(first, last + 1))
@@ -112,6 +120,19 @@ class Ordinal(ClassKind):
             f"ordinal target {self.task.name} never holds {', '.join(between)}, so the classes "
             f"around {'it' if len(between) == 1 else 'them'} are neighbours; --task "
             f"{self.task.name}=ordinal:{every} keeps a place"
+        )
+
+    def _note_on_a_jump(self, classes: Sequence[int]) -> str | None:
+        """Say that one number lies far from others that follow each other."""
+        steps = [after - before for before, after in pairwise(classes)]
+        if median(steps) > 1:
+            return None
+        place = steps.index(max(steps))
+        before, after = classes[place], classes[place + 1]
+        odd = after if place + 1 > len(classes) // 2 else before
+        return (
+            f"ordinal target {self.task.name} holds nothing between {before} and {after}, so they "
+            f"are neighbours; if {odd} stands for a missing label, say so: --missing {odd}"
         )
 
     def default_metrics(self) -> tuple[Metric, ...]:
