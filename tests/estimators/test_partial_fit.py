@@ -66,6 +66,17 @@ def test_batches_may_lack_classes():
         model.partial_fit(x[:1], ["cat"], classes=["cat", "ant"])
 
 
+def test_one_class():
+    x, _ = numbers(64)
+    with pytest.warns(UserWarning, match="one class only"):
+        model = JointClassifier(**FAST).partial_fit(x, ["a"] * 64, classes=["a"])
+    assert model.partial_fit(x, ["a"] * 64).predict(x[:2]).tolist() == ["a", "a"]
+    with pytest.raises(InvalidInputError, match="had one class only, 'a'"):
+        model.partial_fit(x, ["b"] * 64)
+    with pytest.raises(InvalidInputError, match="a list of at least one class"):
+        JointClassifier(**FAST).partial_fit(x, ["a"] * 64, classes=3)
+
+
 def test_two_classifications():
     x, _ = numbers(64)
     y = pd.DataFrame({"high": x[:, 0] > 0, "size": np.where(x[:, 1] > 0, "L", "S")})
@@ -184,8 +195,9 @@ def test_warm_start_refuses_others():
             clone(model).fit(x, y).set_params(**changed).fit(x, y)
     classifier = JointClassifier(warm_start=True, **FAST).fit(x, x[:, 0] > 0)
     assert classifier.fit(x, x[:, 1] > 0).score(x, x[:, 1] > 0) > 0
-    with pytest.raises(InvalidInputError, match="other classes"):
-        classifier.fit(x, np.arange(256) % 3)
+    for labels in (np.arange(256) % 3, ["u", "v"] * 128):
+        with pytest.raises(InvalidInputError, match="other classes"):
+            classifier.fit(x, labels)
     mixed = JointEstimator(warm_start=True, **FAST).fit(x, pd.DataFrame({"a": x[:, 0] > 0}))
     with pytest.raises(InvalidInputError, match="other classes or kinds"):
         mixed.fit(x, pd.DataFrame({"a": x[:, 0]}))

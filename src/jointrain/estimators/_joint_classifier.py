@@ -139,6 +139,11 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             each.append(classes)
             codes[~targets.missing[index], index] = of_known
         start = self._former(targets.names, _tasks(targets.names, each))
+        if start is not None and not _are_same(each, self._classes):
+            raise InvalidInputError(
+                "y has other classes than in the former fit, whose weights `warm_start` starts "
+                "from; give the same, or set warm_start=False"
+            )
         self._set_targets(targets, each)
         several = [len(own) > 1 for own in each]
         tasks, labels, weights = self._learned(targets, codes[:, several], sample_weight)
@@ -196,13 +201,21 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
                 )
             self._set_targets(targets, _given_classes(classes, targets))
         self._check_names(targets)
-        if not first and classes is not None:
-            given = _given_classes(classes, targets)
-            if any(a.tolist() != b.tolist() for a, b in zip(given, self._classes, strict=True)):
-                raise InvalidInputError(
-                    "`classes` are others than before; give the same, or leave them out"
-                )
+        if classes is not None and not _are_same(_given_classes(classes, targets), self._classes):
+            raise InvalidInputError(
+                "`classes` are others than before; give the same, or leave them out"
+            )
         _, codes = self._codes(targets)
+        for index, own in enumerate(self._classes):
+            only = own.tolist()
+            if len(only) > 1:
+                continue
+            others = [label for label in targets.known(index).tolist() if label not in only]
+            if others:
+                raise InvalidInputError(
+                    f"{targets.names[index]} of y holds {others[0]!r}, and had one class only, "
+                    f"{only[0]!r}, when it was fitted first; begin anew with all classes"
+                )
         tasks, labels, weights = self._learned(targets, codes, sample_weight)
         class_weights = self._class_weights()
         if not tasks:
@@ -356,6 +369,10 @@ def _tasks(names: Sequence[str], classes: Sequence[np.ndarray]) -> list[Task]:
     ]
 
 
+def _are_same(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    return [own.tolist() for own in one] == [own.tolist() for own in other]
+
+
 def _given_classes(classes: Any, targets: Targets) -> list[np.ndarray]:
     """Return the classes of each target as they were passed, in order.
 
@@ -379,8 +396,8 @@ def _given_classes(classes: Any, targets: Targets) -> list[np.ndarray]:
             )
     found = []
     for name, own in zip(names, each, strict=True):
-        read = read_targets(own)
-        if not read.one_dimensional or not len(read.known(0)):
+        if np.ndim(own) != 1 or not len(own):
             raise InvalidInputError(f"`classes` of {name} must be a list of at least one class")
+        read = read_targets(own)
         found.append(sorted_classes(name, read.known(0))[0])
     return found
