@@ -147,7 +147,7 @@ def refuse_non_finite_losses(losses: Mapping[str, Tensor]) -> None:
     """
     for name, loss in losses.items():
         if not bool(loss.isfinite()):
-            raise NonFiniteError(f"the loss of task {name!r} is {float(loss)}")
+            raise NonFiniteError(f"the loss of task {name!r} is {float(loss.detach())}")
 
 
 def refuse_non_finite_gradients(parameters: Sequence[nn.Parameter]) -> None:
