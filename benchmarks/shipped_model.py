@@ -46,11 +46,11 @@ def arrmse(result: StudyResult, name: str) -> np.ndarray:
 def best_baseline(result: StudyResult) -> np.ndarray:
     """Return the aRRMSE on each fold of the baseline that is best on its inner folds."""
     labels = result.study.table.labels()
-    figures = {name: arrmse(result, name) for name in result.study.baselines}
+    figures = {name: arrmse(result, name) for name in result.study.baseline_names}
     chosen = []
     for index, fold in enumerate(result.folds):
         scores = {}
-        for name in result.study.baselines:
+        for name in result.study.baseline_names:
             inner = result.fold_results.get((name, fold.seed, fold.number))
             if inner is None:
                 continue
@@ -75,7 +75,8 @@ def refitted(table: SupervisedTable, budget: float, workers: int | None) -> dict
         study = Study(part, default_recipes(), FIRST_BASELINES)
         result = run_within_budget(study, budget, workers=workers, started=started)
         left = budget - (time.monotonic() - started)
-        scores = {name: float(np.mean(arrmse(result, name))) for name in result.study.baselines}
+        names = result.study.baseline_names
+        scores = {name: float(np.mean(arrmse(result, name))) for name in names}
         baseline = min(scores, key=scores.__getitem__)
         models = {
             "best baseline": fit_baseline_to(baseline, part, 0),

@@ -224,7 +224,7 @@ def prepare(good: Path) -> None:
     import numpy as np
 
     from jointrain import Recipe, SupervisedTable, Task, fit_table, load_penguins, save_bundle
-    from jointrain.baselines import BASELINES
+    from jointrain.baselines import BASELINES, as_baseline
     from jointrain.data import PlainEncoder, TableEncoder, infer_columns
     from jointrain.studies._run_store import RunStore
     from jointrain.tables._blended_model import BlendedModel, fit_baseline_to
@@ -242,7 +242,12 @@ def prepare(good: Path) -> None:
     }
     for name, recipe in networks.items():
         save_bundle(fit_table(table, recipe, seed=1), good / f"b_{name}")
-    names = [n for n in BASELINES if n not in ("catboost", "lightgbm") or find_spec(n)]
+    offered = {name: as_baseline(name) for name in BASELINES}
+    names = [
+        name
+        for name, one in offered.items()
+        if one.saved and (one.package is None or find_spec(one.package))
+    ]
     components = {
         name: fit_baseline_to(
             name, table.only(["species", "sex"]) if name.endswith(" joint") else table, 1

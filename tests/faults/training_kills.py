@@ -48,6 +48,7 @@ class _Slow(Callback):
 def run(kind, folder, every=1, full_after=None):
     """Train to the end, going on where the folder's checkpoints are, and leave the state."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     case = cases()[kind]
     folder = Path(folder)
     made = trainer(case, [_Slow(full_after)], checkpoints=Checkpoints(folder, every=every))

@@ -11,6 +11,7 @@ from scipy.special import expit
 from scipy.stats import trim_mean
 
 from jointrain import InvalidInputError, Recipe, SupervisedTable, Task, fit_table
+from jointrain.baselines import as_baseline
 from jointrain.data import Column, effective_rows
 from jointrain.experiments import Fold
 from jointrain.tables._blend import TRIMMED, _trimmed_mean, blend_weights, choose_blends
@@ -250,8 +251,10 @@ def test_baselines_and_networks_of_a_fold_are_fitted_with_weights():
     made = table()
     fold = Fold(0, 0, np.arange(60), np.arange(60, 90))
 
+    baselines = as_baseline("constant"), as_baseline("linear")
+
     def scores(given: SupervisedTable) -> dict[tuple[str, str, str], float]:
-        job = FoldJob(given, [fold], [QUICK], (), ("constant", "linear"), QUICK, "")
+        job = FoldJob(given, [fold], [QUICK], (), baselines, QUICK, "")
         return {
             (row["recipe"], row["task"], row["metric"]): row["value"]
             for result in job.run()

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from jointrain import HardSharing, Task
-from jointrain.training import _prediction
 from jointrain.training._prediction import predict
 
 TASKS = [Task.regression("a"), Task.multiclass("b", 3)]
@@ -16,7 +15,7 @@ def _network(device="cpu"):
 
 
 def test_parts_equal_one_pass_with_dropout_off(monkeypatch, device):
-    monkeypatch.setattr(_prediction, "EVALUATION_ROWS", 4)
+    monkeypatch.setattr("jointrain.training.sampling._batches.EVALUATION_ROWS", 4)
     network, x = _network(device), torch.randn(10, 3)
     predictions = predict(network.train(), TASKS, x, device=device)
     with torch.no_grad():

@@ -114,7 +114,8 @@ def _check_columns(
                 f"{what} is not in the table{closest(column, known)}; it has {_listed(known, 8)}"
             )
         if count > 1:
-            raise InvalidInputError(f"target {name!r} is named {count} times; name it once")
+            times = "twice" if count == 2 else f"{count} times"
+            raise InvalidInputError(f"target {name!r} is named {times}; name it once")
 
 
 class SaidKind(NamedTuple):
