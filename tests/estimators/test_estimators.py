@@ -602,3 +602,49 @@ def test_large_sparse_features_stay_sparse():
         [sys.executable, "-c", LARGE_AND_SPARSE], capture_output=True, text=True, check=True
     )
     assert float(run.stdout) < 2, "gigabytes"
+
+
+def test_said_columns_are_ids_and_bags():
+    generator = np.random.default_rng(0)
+    user = generator.integers(200, size=1500)
+    tag = generator.integers(3, size=1500)
+    effect = generator.normal(size=200)
+    x = pl.DataFrame(
+        {
+            "user": user,
+            "tags": pl.Series([["a"], ["a", "b"], []])[tag],
+            "words": [("c;d", "c", "e;c")[i] for i in tag],
+        }
+    )
+    y = effect[user] + tag
+    said = {"user": "category", "words": "bag:;"}
+    model = JointRegressor(said=said, random_state=0, ensemble=1, epochs=20).fit(x[:1200], y[:1200])
+    kinds = {column.name.partition(": ")[2]: column.kind for column in model.model_.columns}
+    assert kinds == {"user": "id", "tags": "bag", "words": "bag"}
+    assert model.score(x[1200:], y[1200:]) > 0.5
+    found = model.predict(x[1200:])
+    # an array has numbers only
+    array = np.c_[user, tag].astype(float)
+    of_array = JointRegressor(said={"x0": "category"}, **SHORT).fit(array, y)
+    assert [column.kind for column in of_array.model_.columns] == ["id", "numeric"]
+    np.testing.assert_array_equal(
+        model.predict(x[1200:].with_columns(pl.col("user").cast(pl.Float32))), found
+    )
+
+
+@pytest.mark.parametrize(
+    "said, message",
+    [
+        ({"x9": "category"}, "'x9' is said to be category, but it is not in the table"),
+        ({"x0": "catgory"}, "x0' is said to be 'catgory'; did you mean 'category'"),
+    ],
+)
+def test_wrongly_said_columns_are_refused(said, message):
+    with pytest.raises(InvalidInputError, match=message):
+        JointRegressor(said=said, **SHORT).fit(*two_targets())
+
+
+def test_sparse_columns_are_numbers():
+    large = csr_matrix(([1.0], ([0], [0])), shape=(10, 6_000_000))
+    with pytest.raises(InvalidInputError, match="a sparse X holds numbers"):
+        JointRegressor(said={"x0": "category"}, **SHORT).fit(large, np.arange(10.0))

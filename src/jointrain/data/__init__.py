@@ -6,7 +6,9 @@ from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TableEncoder
 from jointrain.data._example_tables import load_energy_efficiency
+from jointrain.data._id_notes import numbers_as_text
 from jointrain.data._kept_columns import kept_columns, with_kept
+from jointrain.data._list_columns import lists_as_bags
 from jointrain.data._missing_values import is_missing, unmasked
 from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._query_columns import query_columns, query_numbers
@@ -73,10 +75,12 @@ __all__ = [
     "is_sparse",
     "kept_columns",
     "known_values",
+    "lists_as_bags",
     "load_energy_efficiency",
     "load_penguins",
     "map_tensors",
     "notes_on_tasks",
+    "numbers_as_text",
     "outer_folds",
     "query_columns",
     "query_numbers",

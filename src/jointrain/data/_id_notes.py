@@ -9,6 +9,7 @@ import polars as pl
 from jointrain.data._columns import Column, looks_like_ids
 from jointrain.data._id_blocks import BUCKETS, MOST_VALUES
 from jointrain.data._reading_notes import listed
+from jointrain.data._table_schema import number_text
 from jointrain.errors import InvalidInputError, closest
 
 
@@ -30,6 +31,18 @@ def check_said(said: Mapping[str, str], known: Sequence[str], roles: Mapping[str
                 f"column {name!r} is said to be {word}, but it is {roles[name]} and no feature; "
                 "leave out one of the two"
             )
+
+
+def numbers_as_text(frame: pl.DataFrame, said: Mapping[str, str]) -> pl.DataFrame:
+    """Return a table of features in which numbers are text where columns are said to be such.
+
+    Raises:
+        InvalidInputError: Something is said of a column that is not there.
+    """
+    check_said(said, frame.columns, {})
+    return frame.with_columns(
+        number_text(frame[name]) for name in said if frame.schema[name].is_numeric()
+    )
 
 
 def id_notes(

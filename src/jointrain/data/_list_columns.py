@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import polars as pl
 
-from jointrain.data._raw_table import RawTable
 from jointrain.errors import InvalidInputError
 
 ITEM_MARK = "\x1f"
@@ -31,14 +29,14 @@ def list_items(column: pl.Series) -> pl.Series:
 
 
 def lists_as_bags(
-    raw: RawTable, said: Mapping[str, str], roles: Iterable[str]
-) -> tuple[RawTable, dict[str, str]]:
+    frame: pl.DataFrame, said: Mapping[str, str], roles: Iterable[str] = ()
+) -> tuple[pl.DataFrame, dict[str, str]]:
     """Return a table whose lists are text, and what is said of its columns: these are bags.
 
     Text can be compared, counted and kept by all that looks at tables.
 
     Args:
-        raw: The table.
+        frame: The table.
         said: What columns are, by name, see `SupervisedTable.prepare`.
         roles: Columns that are no features; they stay.
 
@@ -46,7 +44,7 @@ def lists_as_bags(
         InvalidInputError: A column of lists is said to be no bag.
     """
     beside = set(roles)
-    names = [n for n, dtype in raw.frame.schema.items() if n not in beside and is_list(dtype)]
+    names = [n for n, dtype in frame.schema.items() if n not in beside and is_list(dtype)]
     for name in names:
         word = said.get(name, "bag").partition(":")[0]
         if word in ("category", "text"):
@@ -55,13 +53,11 @@ def lists_as_bags(
                 "their items to text first, or leave it to be a bag"
             )
     joined = [
-        list_items(raw.frame[name])
+        list_items(frame[name])
         .list.eval(pl.element().drop_nulls())
         .list.join(ITEM_MARK)
         .alias(name)
         for name in names
     ]
-    if not names:
-        return raw, dict(said)
     bags = dict.fromkeys(names, f"bag:{ITEM_MARK}")
-    return replace(raw, frame=raw.frame.with_columns(joined)), {**said, **bags}
+    return frame.with_columns(joined), {**said, **bags}

@@ -148,7 +148,8 @@ class SupervisedTable:
         )
         said_kinds = dict(said or {})
         check_said(said_kinds, raw.frame.columns, roles)
-        raw, said_kinds = lists_as_bags(raw, said_kinds, roles)
+        plain, said_kinds = lists_as_bags(raw.frame, said_kinds, roles)
+        raw = replace(raw, frame=plain)
         reading = _read_as_text(reading, said_kinds)
         typed = _typed(raw, reading, roles, kinds or {}, time_column)
         table = typed.frame

@@ -84,6 +84,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         ensemble: int | None = None,
         recipe: Recipe | None = None,
         warm_start: bool = False,
+        said: Mapping[str, str] | None = None,
         class_weight: str | Mapping[Any, Any] | Sequence[Any] | None = None,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
@@ -107,6 +108,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             ensemble=ensemble,
             recipe=recipe,
             warm_start=warm_start,
+            said=said,
             device=device,
             random_state=random_state,
         )

@@ -118,6 +118,7 @@ class JointEstimator(TableEstimator):
         ensemble: int | None = None,
         recipe: Recipe | None = None,
         warm_start: bool = False,
+        said: Mapping[str, str] | None = None,
         class_weight: ClassWeights | None = None,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
@@ -141,6 +142,7 @@ class JointEstimator(TableEstimator):
             ensemble=ensemble,
             recipe=recipe,
             warm_start=warm_start,
+            said=said,
             device=device,
             random_state=random_state,
         )

@@ -47,6 +47,9 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
             to be had by it, as in ``Recipe(balancer="upgrad", network="mmoe")``. Default None.
         warm_start: Whether `fit` starts from the weights of the former fit, whose encoder and
             scaling it keeps; columns, targets and classes must be the same. Default False.
+        said: What columns of X are, by name (of an array ``x0``, ``x1``, ...), where it is not to
+            be inferred: ``category`` (whole numbers, too; ids if they are more than 100), ``text``,
+            ``bag`` or ``bag:;`` with a separator. Default None. Lists are bags by themselves.
         device: cpu (default), cuda or auto.
         random_state: Seed; None draws one.
 

@@ -23,6 +23,8 @@ from jointrain.data import (
     encode_targets,
     infer_columns,
     is_sparse,
+    lists_as_bags,
+    numbers_as_text,
     resolve_class_weights,
     varying_columns,
 )
@@ -55,7 +57,9 @@ Features: TypeAlias = pl.DataFrame | csr_array
 LARGEST_DENSE = 50_000_000
 """Numbers up to which a sparse X becomes a dense table: 400 MB."""
 
-_BESIDE_RECIPE = ("recipe", "tasks", "class_weight", "warm_start", "device", "random_state")
+_BESIDE_RECIPE = (
+    "recipe", "tasks", "class_weight", "warm_start", "said", "device", "random_state",
+)  # fmt: skip
 """Parameters that say something else than how to train."""
 
 
@@ -83,6 +87,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         ensemble: int | None = None,
         recipe: Recipe | None = None,
         warm_start: bool = False,
+        said: Mapping[str, str] | None = None,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -104,6 +109,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         self.ensemble = ensemble
         self.recipe = recipe
         self.warm_start = warm_start
+        self.said = said
         self.device = device
         self.random_state = random_state
 
@@ -156,7 +162,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             validate_data(self, X, reset=reset, skip_check_array=True)
             if reset and not len(frame):
                 raise InvalidInputError("X has no rows; give at least two")
-            return frame
+            return numbers_as_text(frame, self.said or {})
         array = validate_data(
             self,
             plain_features(X),
@@ -166,11 +172,16 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             accept_sparse=True,
         )
         if not is_sparse(array):
-            return _array_to_frame(array, "x")
+            return numbers_as_text(_array_to_frame(array, "x"), self.said or {})
         if array.shape[0] * array.shape[1] > LARGEST_DENSE:
+            if self.said:
+                raise InvalidInputError(
+                    "a sparse X holds numbers, and `said` names columns of other kinds; give a "
+                    "data frame"
+                )
             return csr_array(array)
         # small ones are trained faster as dense ones, and as these are
-        return _array_to_frame(array.toarray(), "x")
+        return numbers_as_text(_array_to_frame(array.toarray(), "x"), self.said or {})
 
     def _former(self, names: list[str], tasks: list[Task]) -> TableModel | None:
         """Return the model that `fit` starts from with `warm_start`; None to begin anew.
@@ -270,7 +281,10 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             groups = None if groups is None else groups[counted]
         labelled = labels.select(~pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
         features, labels = _kept(features, labelled), labels.filter(pl.Series(labelled))
-        columns, matrix = self._feature_columns(features, former)
+        said: dict[str, str] = {}
+        if isinstance(features, pl.DataFrame) and former is None:
+            features, said = lists_as_bags(features, self.said or {})
+        columns, matrix = self._feature_columns(features, former, said)
         if not columns:
             raise InvalidInputError("every feature column is constant; there is nothing to learn")
         frame = labels
@@ -293,7 +307,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         return int(check_random_state(given).randint(2**31 - 1))
 
     def _feature_columns(
-        self, features: Features, former: TableModel | None
+        self, features: Features, former: TableModel | None, said: Mapping[str, str]
     ) -> tuple[list[Column], csr_array | None]:
         """Return the columns that hold more than one value; of a sparse X also their matrix.
 
@@ -306,7 +320,9 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         names = _names(features)
         self._columns = [f"feature {i}: {name}" for i, name in enumerate(names)]
         if isinstance(features, pl.DataFrame):
-            return infer_columns(self._renamed(features), self._columns), None
+            places = dict(zip(names, self._columns, strict=True))
+            of_places = {places[name]: kind for name, kind in said.items()}
+            return infer_columns(self._renamed(features), self._columns, of_places), None
         varying = varying_columns(features)
         columns = [Column(self._columns[i], "numeric", "Float64") for i in varying.tolist()]
         return columns, features[:, varying]
