@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -85,7 +85,7 @@ class TableEncoder:
         self._bins = bins
         self._pieces: PiecewiseLinearEncoding | None = None
 
-    def fit(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int = 0) -> TableEncoder:
+    def fit(self, frame: pl.DataFrame, columns: Sequence[Column], seed: int = 0) -> Self:
         """Learn the encoding.
 
         Args:
