@@ -152,7 +152,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         if weights is not None:
             # here, where classes are known by their labels
             named = [
-                replace(task, classes=tuple(map(str, own.tolist())))
+                replace(task, classes=tuple(own.tolist()))
                 for task, own in zip(tasks, (c for c in self._classes if len(c) > 1), strict=True)
             ]
             check_weighted_labels(named, encode_targets(labels, tasks), weights)
