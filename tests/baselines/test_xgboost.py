@@ -52,3 +52,27 @@ def test_predicts_as_xgboost_does(weighted):
         if task.name == "flag":
             by_hand = by_hand[:, 1]
         np.testing.assert_allclose(found[task.name], by_hand, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_quantiles_are_those_of_xgboost(weighted):
+    random = np.random.default_rng(1)
+    inputs = random.normal(scale=3, size=(200, 4)).round().astype(np.float32)
+    target = inputs[:, 0] + random.normal(size=200) * (1 + np.abs(inputs[:, 1]))
+    weights = random.lognormal(size=200) if weighted else None
+    levels = (0.1, 0.5, 0.9)
+    given = None if weights is None else weights[:, None]
+    fitted = fit_baseline(
+        "xgboost", inputs, target[:, None], (Task.quantiles("y", levels),), 3, given
+    )
+    mean_one = None if weights is None else weights / weights.mean()
+    by_hand = [
+        xgboost.XGBRegressor(
+            objective="reg:quantileerror", quantile_alpha=level, n_jobs=1, random_state=3
+        )
+        .fit(inputs, target, sample_weight=mean_one)
+        .predict(inputs)
+        for level in levels
+    ]
+    expected = np.sort(np.stack(by_hand, axis=1), axis=1)
+    np.testing.assert_allclose(fitted.predict(inputs)["y"], expected, rtol=2e-4, atol=2e-5)

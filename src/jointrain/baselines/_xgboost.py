@@ -18,6 +18,7 @@ class XGBoost(TargetBaseline):
     package = "xgboost"
     extra = "'jointrain[xgboost]'"
     log_rates = True
+    has_quantiles = True
 
     def fit(
         self,
@@ -39,6 +40,18 @@ class XGBoost(TargetBaseline):
     ) -> TreeEnsemble:
         """Return the trees of 100 rounds of the Poisson loss, without their link."""
         return _fitted(inputs, target, seed, weights, objective="count:poisson")
+
+    def fit_quantile(
+        self,
+        inputs: np.ndarray,
+        target: np.ndarray,
+        level: float,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> TreeEnsemble:
+        """Return the trees of 100 rounds of the quantile loss."""
+        more = {"objective": "reg:quantileerror", "quantile_alpha": level}
+        return _fitted(inputs, target, seed, weights, **more)
 
 
 def _fitted(
