@@ -152,7 +152,7 @@ def test_targets_are_named_once_and_exist():
     frame = load_penguins()
     with pytest.raises(InvalidInputError, match="'sexx' is not in the table; did you mean 'sex'"):
         infer_tasks(frame, ["sexx"])
-    with pytest.raises(InvalidInputError, match="target 'sex' is named 2 times"):
+    with pytest.raises(InvalidInputError, match="target 'sex' is named twice"):
         infer_tasks(frame, ["sex", "year", "sex"])
     with pytest.raises(InvalidInputError, match="no target is named"):
         infer_tasks(frame, [])
