@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from jointrain import HardSharing, InvalidInputError, Task, TensorData
 from jointrain.data import DataSource
 from jointrain.networks import TabM
-from jointrain.task import KINDS
+from jointrain.task import KINDS, CodeColumns
 from jointrain.training import Mixture, Trainer
 from jointrain.training._losses import validation_losses
 from jointrain.training.sampling import TaskSets, weigh_rows
+from jointrain.training.sampling._row_weights import without_weightless_labels
 from tests.task.examples import EXAMPLES, outputs_and_target
 from tests.training.population.runs import BY_NAME, make_data
 
@@ -272,3 +273,12 @@ def test_mixtures_weigh_the_rows_of_each_set(mixed):
     torch.testing.assert_close(losses["price"], expected)
     errors = (network(age.inputs)["age"][:, 0] - age.targets["age"]).square()
     torch.testing.assert_close(losses["age"], errors.nanmean())
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
+def test_columns_of_codes_are_known_with_weights_too(weights):
+    codes = (CodeColumns("user", place=0, count=5),)
+    task = Task.regression("y")
+    data = TensorData(torch.ones(3, 1), {"y": torch.ones(3)}, torch.tensor(weights), codes)
+    assert weigh_rows(data, [task]).codes == codes
+    assert without_weightless_labels(data).codes == codes

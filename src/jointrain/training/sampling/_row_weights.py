@@ -50,8 +50,8 @@ def weigh_rows(data: TensorData, tasks: Iterable[Task]) -> TensorData:
     if changed:
         targets = {**targets, **changed}
     if all(bool((weight == 1).all()) for weight in weights.values()):
-        return TensorData(data.inputs, targets)
-    return TensorData(data.inputs, targets, weights)
+        return TensorData(data.inputs, targets, None, data.codes)
+    return TensorData(data.inputs, targets, weights, data.codes)
 
 
 def without_weightless_labels(data: TensorData) -> TensorData:
@@ -70,7 +70,9 @@ def without_weightless_labels(data: TensorData) -> TensorData:
         check_weights(weights, f" of task {name!r}")
         if bool((weights == 0).any()):
             changed[name] = without_labels(target, weights == 0)
-    return TensorData(data.inputs, {**data.targets, **changed}, data.weights) if changed else data
+    if not changed:
+        return data
+    return TensorData(data.inputs, {**data.targets, **changed}, data.weights, data.codes)
 
 
 def check_weights(weights: Tensor, whose: str = "") -> None:
