@@ -20,8 +20,9 @@ def test_columns_of_parquet_are_named_in_words(tmp_path, words):
     path = tmp_path / "t.parquet"
     pl.DataFrame([NESTED[words], pl.Series("y", [1.5, 2.5, 3.5])]).write_parquet(path)
     frame = read_raw(path).frame
-    with pytest.raises(InvalidInputError, match=f"column 'f' holds {words}, which can't be a feat"):
-        SupervisedTable.prepare(frame, ["y"])
+    if words != "lists of whole numbers":  # a bag
+        with pytest.raises(InvalidInputError, match=f"'f' holds {words}, which can't be a feature"):
+            SupervisedTable.prepare(frame, ["y"])
     with pytest.raises(InvalidInputError, match=f"target 'f' holds {words}, which can't be predic"):
         SupervisedTable.prepare(frame, ["f"])
     with pytest.raises(InvalidInputError, match=f"column 'f' holds {words}, which can't be writt"):

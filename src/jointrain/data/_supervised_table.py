@@ -148,7 +148,8 @@ class SupervisedTable:
         )
         said_kinds = dict(said or {})
         check_said(said_kinds, raw.frame.columns, roles)
-        plain, said_kinds = lists_as_bags(raw.frame, said_kinds, roles)
+        single = {*roles, *([] if query_column is None else [query_column])}
+        plain, said_kinds = lists_as_bags(raw.frame, said_kinds, single)
         raw = replace(raw, frame=plain)
         reading = _read_as_text(reading, said_kinds)
         typed = _typed(raw, reading, roles, kinds or {}, time_column)
