@@ -122,8 +122,11 @@ def test_plain_ids_are_those_of_scikit_learn(log):
     columns = fitted(log, {"genres": "bag"}).columns
     encoder = PlainEncoder().fit(log, columns)
     found = encoder.transform(log)
-    ordinal = OrdinalEncoder(encoded_missing_value=-1).fit_transform(log[["user"]].to_pandas())
-    np.testing.assert_array_equal(found[:, 1], ordinal[:, 0])
+    # releases of scikit-learn differ in what they take for missing: the known ones are compared
+    known = log["user"].is_not_null().to_numpy()
+    ordinal = OrdinalEncoder().fit_transform(log["user"].to_numpy()[known, None])
+    np.testing.assert_array_equal(found[known, 1], ordinal[:, 0])
+    assert set(found[~known, 1]) == {-1}
     sets = [[one.strip() for one in (text or "").split("|") if one] for text in log["genres"]]
     np.testing.assert_array_equal(found[:, 2:], MultiLabelBinarizer().fit_transform(sets))
     new = log.with_columns(user=pl.lit("never seen"))
