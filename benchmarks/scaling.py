@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 PLAIN = "plain DDP"
-ROUNDS, STEPS = 7, 4
+ROUNDS, STEPS = 21, 4
 
 
 def build(width: int, tasks: int) -> Any:
