@@ -15,7 +15,7 @@ from jointrain import (
     Phases,
     Trainer,
 )
-from jointrain.training import Run
+from jointrain.training import Run, _compilation
 from jointrain.training.population import fit_together, why_not_stacked
 from tests.training.checkpoints import runs
 
@@ -49,6 +49,14 @@ def _cells():
         for row in body
         for column, cell in zip(heading[1:], row[1:], strict=True)
     ]
+
+
+@pytest.fixture(autouse=True)
+def _quick_compiler(monkeypatch):
+    """Let torch trace and differentiate, but leave the kernels as they are."""
+    monkeypatch.setattr(_compilation, "BACKEND", "aot_eager")
+    yield
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize("option, column, cell", _cells())

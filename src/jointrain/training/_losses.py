@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,10 @@ _PENALTY = 2.0
 
 
 def compute_losses(
-    network: Network, tasks: Mapping[str, Task], batches: Sequence[Batch]
+    network: Network,
+    tasks: Mapping[str, Task],
+    batches: Sequence[Batch],
+    forward: Callable[..., Any] | None = None,
 ) -> Mapping[str, Tensor]:
     """Return the loss of each task on the given batches, by name.
 
@@ -28,17 +32,19 @@ def compute_losses(
         network: The network.
         tasks: The tasks by name.
         batches: One batch or several, no task in two of them.
+        forward: What gives the network's outputs; default itself.
 
     Shape:
         returns: [] each, the mean over the rows that have the task's label, of losses times
             weights.
     """
     losses: dict[str, Tensor] = {}
+    forward = network if forward is None else forward
     for batch in batches:
         weights = batch.weights
         # none is named where there are none, as networks of one's own may take none
         if len(network.heads.groups):
-            grouped = network(batch.data.inputs, batch.tasks, grouped=True)
+            grouped = forward(batch.data.inputs, batch.tasks, grouped=True)
             every = {} if weights is None else {"weights": weights}
             names, values = network.losses(tasks, grouped, batch.data.targets, **every)
             together = TaskLosses(names, values)
@@ -46,7 +52,7 @@ def compute_losses(
                 return together
             losses.update(together)
             continue
-        outputs = network(batch.data.inputs, batch.tasks)
+        outputs = forward(batch.data.inputs, batch.tasks)
         for name, complete in zip(batch.tasks, batch.complete, strict=True):
             weighted = {} if weights is None else {"weights": weights[name]}
             losses[name] = network.loss(

@@ -120,6 +120,7 @@ class PhaseRunner:
                     weights=whole.weights,
                     balancer=whole.balancer,
                     balancer_optimizer=whole.balancer_optimizer,
+                    scale=whole.scale,
                     generator=whole.generator,
                     history=whole.history,
                     schedule=phase.schedule,
@@ -169,6 +170,7 @@ class PhaseRunner:
                 seed=self._seed,
                 history=whole.history,
                 phase=phase.name,
+                scale=whole.scale,
                 run=self._run_session,
             )
 

@@ -15,6 +15,7 @@ from jointrain.balancing import Balancer
 from jointrain.errors import InvalidInputError
 from jointrain.training._early_stopping import BestWeights
 from jointrain.training._learning_rates import LearningRates
+from jointrain.training._loss_scale import AUTOCAST, LossScale
 from jointrain.training._non_finite_steps import (
     NonFiniteSteps,
     refuse_non_finite_gradients,
@@ -82,6 +83,7 @@ class Session(ABC, Generic[Drawn]):
         self.average: WeightAverage | None = None
         self.rates: LearningRates | None = None
         self.non_finite: NonFiniteSteps | None = None
+        self.scale: LossScale | None = None
         self.balancer: Balancer | None = None
         self.balancer_optimizer: torch.optim.Optimizer | None = None
 
@@ -123,14 +125,31 @@ class Session(ABC, Generic[Drawn]):
     def check_gradients(self) -> None:
         """Likewise of its gradients."""
         if self.settings.non_finite != "raise":
-            learned = [] if self.balancer is None else list(self.balancer.parameters())
-            refuse_non_finite_gradients([*self.parameters, *learned])
+            refuse_non_finite_gradients(self._all_moved())
+
+    def _all_moved(self) -> list[nn.Parameter]:
+        """Return all parameters that a step may move."""
+        learned = [] if self.balancer is None else list(self.balancer.parameters())
+        return [*self.parameters, *learned]
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which training losses are computed."""
-        if self.settings.precision == "32":
+        dtype = AUTOCAST.get(self.settings.precision)
+        if dtype is None:
             return nullcontext()
-        return torch.autocast(self.parameters[0].device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.parameters[0].device.type, dtype=dtype)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return a loss as it is to be differentiated."""
+        return loss if self.scale is None else self.scale.of(loss)
+
+    def unscale(self) -> bool:
+        """Make the gradients those of the losses; return whether the step can be made.
+
+        Raises:
+            NonFiniteError: It can't, and no scale would help.
+        """
+        return self.scale is None or self.scale.unscale(self._all_moved())
 
     @abstractmethod
     def start(self, state: State | None) -> None:
@@ -229,7 +248,7 @@ class Session(ABC, Generic[Drawn]):
             losses = self.non_finite.take(lambda: self.make_step(drawn), step)
         if losses is not None:
             self.see(losses, drawn)
-            if self.average is not None:
+            if self.average is not None and not (self.scale is not None and self.scale.left_out):
                 self.average.see()
         if self.rates is not None:
             self.rates.after_step()
@@ -246,6 +265,9 @@ class Session(ABC, Generic[Drawn]):
             record = replace(record, skipped=self.non_finite.in_epoch)
             self.non_finite.in_epoch = 0
             self.non_finite.keep()
+        if self.scale is not None:
+            record = replace(record, skipped=record.skipped + self.scale.in_epoch)
+            self.scale.in_epoch = 0
         self.history.append(record)
         on_epoch_end(record)
         self.begin_epoch()

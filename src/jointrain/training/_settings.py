@@ -12,7 +12,7 @@ from jointrain.training._learning_rates import SchedulerFactory
 from jointrain.training._optimizer import OptimizerFactory, Optimizers, OptimizerSettings
 from jointrain.training._parameter_groups import ParameterGroups
 
-Precision = Literal["32", "bf16"]
+Precision = Literal["32", "bf16", "fp16"]
 NonFinite = Literal["raise", "skip", "rollback"]
 Every = Literal["epoch", "step"]
 
@@ -54,8 +54,12 @@ class TrainingSettings(TrainingOptions):
             ``weight_decay``: a mapping from names of parts, as `Phase.freeze` has them (of several
             that hold a parameter the smallest counts), or a function of a parameter's name and
             itself that returns options. None (default): none. Phases that pretrain refuse it.
-        precision: ``32`` (default), or ``bf16``: training losses are computed in bfloat16 by
-            torch's autocast. Weights, validation and predictions stay as they are.
+        precision: ``32`` (default), or ``bf16``, ``fp16``: training losses are computed in bfloat16
+            or float16 by torch's autocast. Weights, validation and predictions stay as they are.
+            With ``fp16`` losses are scaled, see `LossScale`: steps whose gradients do not fit are
+            left out and counted in `EpochRecord.skipped`.
+        compile: Whether training losses are computed by what torch.compile makes of the network;
+            default False. Phases that pretrain, validation and predictions are computed without.
         ema: Decay in (0, 1) of a moving average of the weights, see `WeightAverage`: validation,
             early stopping and the fitted network are those of the average. None (default): none.
         lr_scheduler: Makes a scheduler of `torch.optim.lr_scheduler` from an optimiser, in place of
@@ -88,6 +92,7 @@ class TrainingSettings(TrainingOptions):
     calibrated: bool = False
     parameter_groups: ParameterGroups | None = None
     precision: Precision = option("32", "Digits of training.", choices=get_args(Precision))
+    compile: bool = False
     ema: float | None = option(None, "Decay of averaged weights.", above=0.0, below=1.0)
     accumulate: int = option(1, "Batches that make one step.", at_least=1, at_most=10**6)
     non_finite: NonFinite = option("raise", "Of a step.", choices=get_args(NonFinite))

@@ -13,9 +13,11 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._accumulation import Part, added, parts_of, share_of
+from jointrain.training._compilation import CompiledNetwork
 from jointrain.training._early_stopping import BestWeights, ConvergedTasks, relative_score
 from jointrain.training._epoch_losses import EpochLosses, packed, unpacked
 from jointrain.training._freezing import Releases, keep_running_statistics
+from jointrain.training._loss_scale import LossScale
 from jointrain.training._losses import compute_losses, of_labelled_tasks, validation_losses
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._session import Session, State
@@ -40,6 +42,7 @@ class TaskSession(Session[list[Batch]]):
         weights: Of the losses; lowered in place for tasks that converge, if so set.
         balancer: None for the weighted sum.
         balancer_optimizer: Moves the balancer's own parameters, if it has any.
+        scale: Of the losses, in float16.
         generator: Source of the order of tasks, and of rows in memory.
         history: Records of earlier sessions, to be added to.
         schedule: Names the tasks of each step; None for a session that makes no loop of its own.
@@ -77,6 +80,7 @@ class TaskSession(Session[list[Batch]]):
         weights: dict[str, float],
         balancer: Balancer | None = None,
         balancer_optimizer: torch.optim.Optimizer | None = None,
+        scale: LossScale | None = None,
         generator: torch.Generator,
         history: list[EpochRecord],
         schedule: Schedule | None = None,
@@ -96,10 +100,12 @@ class TaskSession(Session[list[Batch]]):
             parameters = releases.with_frozen(network)
         super().__init__(network, settings, optimizers, parameters, generator, history)
         self.network = network
+        self.forward = CompiledNetwork(network) if settings.compile else network
         self.tasks = tasks
         self.weights = weights
         self.balancer = balancer
         self.balancer_optimizer = balancer_optimizer
+        self.scale = scale
         self.schedule = schedule
         self.trained = tuple(tasks) if trained is None else trained
         self.scored = [name for name in self.trained if name not in auxiliary] or self.trained
@@ -282,9 +288,9 @@ class TaskSession(Session[list[Batch]]):
     def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
         if self.settings.precision == "32":
-            return compute_losses(self.network, self.tasks, batches)
+            return compute_losses(self.network, self.tasks, batches, self.forward)
         with self.autocast():
-            return compute_losses(self.network, self.tasks, batches)
+            return compute_losses(self.network, self.tasks, batches, self.forward)
 
     def backward(
         self, losses: Mapping[str, Tensor], batches: Sequence[Batch], compute: ComputeLosses
@@ -305,7 +311,7 @@ class TaskSession(Session[list[Batch]]):
             else:
                 values = list(weighted.values())
                 total = values[0] if len(values) == 1 else torch.stack(values).sum()
-            total.backward()  # type: ignore[no-untyped-call]
+            self.scaled(total).backward()  # type: ignore[no-untyped-call]
             return
 
         weighted = of_labelled_tasks(weighted, batches)
@@ -319,13 +325,15 @@ class TaskSession(Session[list[Batch]]):
         # the losses of grouped heads come as one tensor, and a network compiled as a whole is one
         # operation, whose graphs know no owners of heads; they need not where one pass over the
         # weighted sum is all
-        merged = isinstance(weighted, TaskLosses) or hasattr(self.network, "_orig_mod")
+        compiled = self.settings.compile or hasattr(self.network, "_orig_mod")
+        merged = compiled or isinstance(weighted, TaskLosses)
         merged = merged and self.balancer.needs is not Needs.LOSSES
         self.balanced = backward(
             weighted,
             self.balancer,
             shared=self.network.shared_parameters() if merged else None,
             refresh_every=self.settings.refresh_every,
+            scaler=None if self.scale is None else self.scale.scaler,
             extra=lambda: from_batches(self.draw_batches(names)),
             train=lambda: from_batches(batches),
             held_out=lambda: from_batches(self.draw_held_out(names)),
@@ -337,6 +345,8 @@ class TaskSession(Session[list[Batch]]):
     ) -> Mapping[str, Tensor]:
         """Add penalties to the gradients, let the optimisers step, and return detached losses."""
         tasks = tuple(losses)
+        if not self.unscale():
+            return _detached(losses)
         penalty = self.network.penalty(tasks)
         if penalty is not None and penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
@@ -348,9 +358,7 @@ class TaskSession(Session[list[Batch]]):
         self.optimizers.step(tasks)
         if self.balancer is not None and self.balancer.wants_after_step:
             self._learn_after_step(self.balancer, batches, compute)
-        if isinstance(losses, TaskLosses):
-            return losses.detach()
-        return {name: loss.detach() for name, loss in losses.items()}
+        return _detached(losses)
 
     def weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the losses times their weights."""
@@ -472,3 +480,9 @@ class TaskSession(Session[list[Batch]]):
         for opened in (self.training, self.held_out):
             if opened is not None:
                 opened.close()
+
+
+def _detached(losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    if isinstance(losses, TaskLosses):
+        return losses.detach()
+    return {name: loss.detach() for name, loss in losses.items()}

@@ -20,6 +20,7 @@ from jointrain.system.stop_signals import StopRequests
 from jointrain.task import Task
 from jointrain.training._device import resolve_device, seeded
 from jointrain.training._fitted_network import FittedNetwork
+from jointrain.training._loss_scale import LossScale, check_precision
 from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._phase_runner import PhaseRunner
@@ -118,6 +119,7 @@ class Trainer:
         self.settings = _changed(settings or TrainingSettings(), options)
         self.device = resolve_device(device)
         network = network.to(self.device)
+        check_precision(self.settings.precision, self.device, network)
         self.tasks = {task.name: task for task in tasks}
         if not tasks:
             raise InvalidInputError("a trainer needs at least one task")
@@ -150,6 +152,7 @@ class Trainer:
         self.checkpoints = checkpoints
         self.own_networks: dict[str, Network] = {}
         self.merged: MergeChoice | None = None
+        self._scale = self._new_scale()
         optimizers = optimizers_of(network, self.settings)
         self._balancer_rate = optimizers.learning_rate
         self.session = TaskSession(
@@ -159,6 +162,7 @@ class Trainer:
             optimizers,
             weights=dict(self.weights),
             balancer=balancer,
+            scale=self._scale,
             generator=torch.Generator(),
             history=[],
         )
@@ -301,12 +305,16 @@ class Trainer:
         assert self._initial is not None
         self.network.load_state_dict(self._initial)
         self.session.optimizers = self._new_optimizers()
+        self._scale = self._new_scale()
         self.__dict__.pop("_balancer_optimizer", None)
         if self.balancer is not None:
             self.balancer.reset()
 
     def _new_optimizers(self) -> Optimizers:
         return optimizers_of(self.network, self.settings)
+
+    def _new_scale(self) -> LossScale | None:
+        return LossScale(self.device) if self.settings.precision == "fp16" else None
 
     def begin(self, train: Data, validation: Data | None) -> TaskSession:
         """Check and open the data, forget earlier epochs, and return the session of the whole run.
@@ -323,6 +331,8 @@ class Trainer:
         self._check_held_out(checks, validation is not None)
         check_outputs(self.network, sets.first(), self.tasks)
         self.own_networks, self.merged = {}, None
+        if self._scale is not None:
+            self._scale.count = self._scale.in_epoch = 0
         self.session = self._whole = TaskSession(
             self.network,
             self.tasks,
@@ -331,6 +341,7 @@ class Trainer:
             weights=sets.loss_weights(self.weights),
             balancer=self.balancer,
             balancer_optimizer=self._balancer_optimizer,
+            scale=self._scale,
             generator=generator,
             history=[],
             schedule=None if isinstance(self.schedule, (Phases, Merge)) else self.schedule,
@@ -393,6 +404,8 @@ class Trainer:
             stretches.begin("")
             self._run(session)
         self._stretches = None
+        if self._scale is not None:
+            self._scale.refuse_nothing_made(self._steps_made())
         for callback in self.callbacks:
             callback.on_fit_end(self)
         if self._folder is not None:
@@ -728,6 +741,7 @@ class Trainer:
             "network": whole.network.state_dict(),
             "own_networks": {name: one.state_dict() for name, one in self.own_networks.items()},
             "optimizers": whole.optimizers.state_dict() if stretch is None else None,
+            "scale": None if self._scale is None else self._scale.state_dict(),
             "balancer": None if self.balancer is None else self.balancer.state_dict(),
             "balancer_optimizer": None if learned is None else learned.state_dict(),
             "history": history_to_plain(whole.history),
@@ -746,6 +760,8 @@ class Trainer:
             self.own_networks[name].load_state_dict(weights)
         if state["optimizers"] is not None:
             whole.optimizers.load_state_dict(state["optimizers"])
+        if self._scale is not None:
+            self._scale.load_state_dict(state["scale"])
         if self.balancer is not None:
             self.balancer.load_state_dict(dict(state["balancer"]))
         if self._balancer_optimizer is not None:

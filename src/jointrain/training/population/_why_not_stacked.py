@@ -111,6 +111,8 @@ def _why_not_options(settings: TrainingSettings) -> str | None:
     """Return which option of training a population does not know."""
     if settings.precision != "32" or settings.ema is not None or settings.lr_scheduler is not None:
         return "it has half precision, averaged weights or a learning-rate scheduler"
+    if settings.compile:
+        return "it is compiled by itself"
     if settings.parameter_groups is not None:
         return "it has parameter groups"
     if settings.accumulate > 1:

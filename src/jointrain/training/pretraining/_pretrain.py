@@ -14,6 +14,7 @@ from jointrain.networks import CategoryEmbeddings
 from jointrain.task import CodeColumns
 from jointrain.training._device import seeded
 from jointrain.training._early_stopping import BestWeights
+from jointrain.training._loss_scale import LossScale
 from jointrain.training._optimizer import OptimizerFactory, OptimizerList, OptimizerSettings
 from jointrain.training._session import Session, State
 from jointrain.training._settings import TrainingSettings
@@ -110,6 +111,7 @@ def run_pretraining(
     history: list[EpochRecord],
     run: Callable[[PretrainingSession], None],
     phase: str | None = None,
+    scale: LossScale | None = None,
 ) -> None:
     """Train a trunk as `pretrain` does, adding to a history that other sessions have begun."""
     if settings.parameter_groups is not None:
@@ -134,6 +136,7 @@ def run_pretraining(
         session = PretrainingSession(
             trunk, loss_of, rows, objective.kind, settings, validation, seed, history, phase
         )
+        session.scale = scale
         run(session)
 
 
@@ -215,10 +218,11 @@ class PretrainingSession(Session[Tensor]):
             loss = self.loss_of(self.module, drawn, self.generator)
         self.check_losses({self.kind: loss})
         self.optimizers.zero_grad()
-        loss.backward()
-        self.check_gradients()
-        self.clip_gradient()
-        self.optimizers.step(())
+        self.scaled(loss).backward()  # type: ignore[no-untyped-call]
+        if self.unscale():
+            self.check_gradients()
+            self.clip_gradient()
+            self.optimizers.step(())
         return {self.kind: loss.detach()}
 
     def see(self, losses: Mapping[str, Tensor], drawn: Tensor) -> None:  # noqa: ARG002
