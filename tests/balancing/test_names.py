@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,11 @@ METHODS = [
     "uncertainty",
     "uw-so",
     "dwa",
+    "dtp",
+    "cov",
+    "igb",
+    "go4align",
+    "ldc-mtl",
     "gls",
     "imtl-l",
     "famo",
@@ -87,6 +94,11 @@ OUT_OF_RANGE = [
     ("krum", "selected", 0),
     ("trimmed-mean", "trim", -1),
     ("dwa", "temperature", 0.0),
+    ("dtp", "gamma", -1.0),
+    ("cov", "decay", 1.0),
+    ("go4align", "groups", 0),
+    ("igb", "warmup_epochs", -1),
+    ("ldc-mtl", "penalty", -1.0),
     ("famo", "step_size", 0.0),
     ("famo", "weight_decay", -1.0),
     ("gls", "smallest", 0.0),
@@ -107,6 +119,17 @@ def example(name: str) -> dict[str, object]:
 
 def test_all_methods_are_there():
     assert set(METHODS) <= set(BALANCERS)
+
+
+def test_the_pages_name_and_count_them_all():
+    root = Path(__file__).parents[2]
+    page = (root / "docs/balancing.md").read_text(encoding="utf-8")
+    table = page.partition("| by | methods |")[2].partition("\n\n")[0]
+    named = re.findall(r"`([^`]+)`", table)
+    assert len(named) == len(set(named))
+    assert set(named) == set(METHODS)
+    counts = re.findall(r"(\d+) (?:balancing )?methods", (root / "README.md").read_text("utf-8"))
+    assert set(counts) <= {str(len(METHODS))}
 
 
 @pytest.mark.parametrize("name", METHODS)

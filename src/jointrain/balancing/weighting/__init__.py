@@ -2,12 +2,17 @@
 
 from jointrain.balancing._balancer import Balancer
 from jointrain.balancing.weighting._cosmos import COSMOS
+from jointrain.balancing.weighting._cov import CoV
 from jointrain.balancing.weighting._difficulty import ByDifficulty
+from jointrain.balancing.weighting._dtp import DTP
 from jointrain.balancing.weighting._dwa import DWA
 from jointrain.balancing.weighting._equal import Equal
 from jointrain.balancing.weighting._famo import FAMO
 from jointrain.balancing.weighting._gls import GLS
+from jointrain.balancing.weighting._go4align import GO4Align
+from jointrain.balancing.weighting._igb import IGB
 from jointrain.balancing.weighting._imtl_l import IMTLL
+from jointrain.balancing.weighting._ldc_mtl import LDCMTL
 from jointrain.balancing.weighting._log_transform import LogTransform
 from jointrain.balancing.weighting._pbi import PBI
 from jointrain.balancing.weighting._rlw import RLW
@@ -20,17 +25,22 @@ from jointrain.system.folder_classes import classes_of
 
 __all__ = [
     "COSMOS",
+    "DTP",
     "DWA",
     "FAMO",
     "GLS",
+    "IGB",
     "IMTLL",
+    "LDCMTL",
     "PBI",
     "RLW",
     "STCH",
     "UWSO",
     "ByDifficulty",
     "BySize",
+    "CoV",
     "Equal",
+    "GO4Align",
     "LogTransform",
     "Static",
     "Uncertainty",
