@@ -35,7 +35,7 @@ def _imported_by(program: str, packages: list[str]) -> list[str]:
         (
             STUDY,
             ["torch._dynamo", "torchmetrics", "transformers", "sklearn", "scipy.stats", "optuna",
-             "matplotlib"],
+             "matplotlib", "altair", "jinja2"],
         ),
     ],
     ids=["the package", "a study of regression tasks"],

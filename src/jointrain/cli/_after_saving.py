@@ -45,7 +45,7 @@ def add_importance(
     table: SupervisedTable,
     bundle: Path,
     until: float | None = None,
-) -> None:
+) -> dict[str, Any] | None:
     """Measure the importance of the columns and add it to the notes of a saved bundle.
 
     Nothing is measured where there are very many columns. What fails is skipped with a note.
@@ -55,6 +55,9 @@ def add_importance(
         table: The rows that it was fitted to.
         bundle: The folder.
         until: `time.monotonic()` at which it is left out if it is not done; default never.
+
+    Returns:
+        What was added; None if nothing was.
     """
     from jointrain.bundle import add_notes
     from jointrain.studies import run_jobs
@@ -66,6 +69,8 @@ def add_importance(
             if job.key not in found:
                 raise InvalidInputError("the budget is spent")
             add_notes(bundle, {"importance": found[job.key]})
+            return found[job.key]
+    return None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from jointrain.cli._fit import fit
 from jointrain.cli._inspect import inspect_bundle
 from jointrain.cli._lists import balancers, baselines, networks
 from jointrain.cli._predict import predict
+from jointrain.cli._said import remember_command
 from jointrain.cli._searches import group, share, weigh
 from jointrain.cli._verdict import verdict
 from jointrain.errors import JointrainError, StoppedError
@@ -78,6 +79,7 @@ def _flush(code: int) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    remember_command(arguments)
     try:
         code = app(list(arguments), prog_name="jointrain", standalone_mode=False)
     except StoppedError as stopped:

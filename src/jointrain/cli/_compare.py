@@ -21,6 +21,7 @@ from jointrain.cli._executors import opened_executor
 from jointrain.cli._experiment_settings import ExperimentCompareSettings
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
+from jointrain.cli._said import command_line
 from jointrain.cli._settings import CompareSettings
 from jointrain.cli._table_opening import (
     bundle_notes,
@@ -78,8 +79,8 @@ def compare(settings: CompareSettings) -> None:
     out = _save(model, result, settings, study.table)
     # from here on the model is safe: what fails is skipped
     until = None if settings.budget_seconds is None else started + settings.budget_seconds
-    add_importance(model, result.study.table, out / "bundle", until)
-    _add_report(result, settings, out)
+    importance = add_importance(model, result.study.table, out / "bundle", until)
+    _add_report(result, settings, out, importance)
     with printing(saved=out):
         _print_answer(result, settings, model, out)
 
@@ -249,9 +250,19 @@ def _save(
     return write_new_folder(output_folder(settings), write, force=settings.force, elsewhere=True)
 
 
-def _add_report(result: StudyResult, settings: CompareSettings, out: Path) -> None:
-    """Write the picture and the page beside the model."""
-    from jointrain.reports import write_markdown
+def _add_report(
+    result: StudyResult,
+    settings: CompareSettings,
+    out: Path,
+    importance: dict[str, Any] | None = None,
+) -> None:
+    """Write the pictures and the pages beside the model."""
+    from jointrain.reports import study_figures, write_markdown, write_page
+
+    title = f"{settings.table_name}: together or apart?"
+    with skippable("report.html"):
+        figures = study_figures(result, title, command=command_line(), importance=importance)
+        write_page(figures, out)
 
     picture = out / _PICTURE
     if find_spec("matplotlib") is not None:
@@ -260,7 +271,7 @@ def _add_report(result: StudyResult, settings: CompareSettings, out: Path) -> No
     with skippable("report.md"):
         report = write_markdown(
             result,
-            f"{settings.table_name}: together or apart?",
+            title,
             picture=picture.name if picture.exists() else None,
         )
         write_whole(out / "report.md", lambda path: path.write_text(report, encoding="utf-8"))
@@ -280,7 +291,9 @@ def _print_answer(
         print(json.dumps(whole, ensure_ascii=False))
         return
     print_result(result, console_of_output())
-    names = [n for n in ("results.parquet", "report.md", _PICTURE) if (out / n).exists()]
+    names = [
+        n for n in ("report.html", "results.parquet", "report.md", _PICTURE) if (out / n).exists()
+    ]
     beside = f" beside it: {', '.join(names)}." if names else ""
     print(f"\nSaved: {out / 'bundle'} (the model);{beside}")
     print_use(model, out / "bundle")

@@ -8,6 +8,7 @@ from jointrain.experiments._gradient_weights import gradient_weights
 from jointrain.experiments._job_parts import job_parts
 from jointrain.experiments._job_words import array_digest, fold_in_words, recipe_in_words
 from jointrain.experiments._loop_experiment import LoopRecipe
+from jointrain.experiments._loss_curves import LossCurve
 from jointrain.experiments._named_recipes import (
     FURTHER,
     SEPARATE,
@@ -31,6 +32,7 @@ __all__ = [
     "Given",
     "Holdout",
     "LoopRecipe",
+    "LossCurve",
     "Members",
     "Recipe",
     "RunsOfFold",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from jointrain.experiments._loss_curves import LossCurve
 from jointrain.task import Task
 
 
@@ -36,6 +37,8 @@ class FoldResult:
             most), where they are known.
         validation: As `rows`, measured on the rows for early stopping, where recipes are chosen by
             these.
+        curves: How training went, by task: `LossCurve` as plain values; empty where that is not
+            known.
         error: Why there are no rows, in one line; None if nothing failed.
     """
 
@@ -47,6 +50,7 @@ class FoldResult:
     work: float = field(default=math.nan, kw_only=True)
     cost: dict[str, float] = field(default_factory=dict, kw_only=True)
     validation: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
+    curves: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
     error: str | None = field(default=None, kw_only=True)
 
     def without_predictions(self) -> Self:
@@ -69,6 +73,10 @@ class FoldResult:
             raise ValueError("an error that is no text")
         if any(type(value) is not float for value in self.cost.values()):
             raise ValueError("a cost that is no number")
+        if not self.curves.keys() <= names:
+            raise ValueError("curves of other tasks")
+        for curve in self.curves.values():
+            LossCurve.of_plain(curve)
         for row in (*self.rows, *self.validation):
             if {name: type(value) for name, value in row.items()} != _ROW:
                 raise ValueError("a row with other columns")

@@ -169,7 +169,7 @@ class ModuleFold:
         seconds = spent.seconds + time.perf_counter() - start
         return FoldResult(
             recipe.name, self.fold.number, self.fold.seed, rows, seconds,
-            work=spent.work, cost=spent.cost(parts), validation=validation,
+            work=spent.work, cost=spent.cost(parts), validation=validation, curves=spent.curves(),
         )  # fmt: skip
 
     def _scored(

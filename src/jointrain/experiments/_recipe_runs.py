@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from jointrain.data import DataSource, TensorData
 from jointrain.experiments._fold import FoldResult
+from jointrain.experiments._loss_curves import LossCurve, curves_of_runs
 from jointrain.experiments._recipe import Recipe
 from jointrain.experiments._weight_rules import Members, requested_recipes
 from jointrain.task import Task
@@ -28,15 +29,20 @@ class Spent:
         work: As `training_work`.
         steps: Steps of the optimisers.
         passes: How often a training row went through a network, on average over rows.
+        runs: The curves of the runs, by task.
     """
 
     seconds: float = 0.0
     work: float = 0.0
     steps: int = 0
     passes: float = 0.0
+    runs: dict[str, list[LossCurve]] = field(default_factory=dict)
 
     def add(self, runs: Iterable[Run], rows: int, seconds_of_a_step: float) -> None:
         """Take in finished runs, of a fold with so many training rows."""
+        runs = list(runs)
+        for task, curves in curves_of_runs(runs).items():
+            self.runs.setdefault(task, []).extend(curves)
         for run in runs:
             trainer, own = run.trainer, row_count(run.train)
             steps = trainer.history[-1].step
@@ -45,6 +51,10 @@ class Spent:
             self.steps += steps
             batches = math.ceil(own / trainer.settings.batch_size)
             self.passes += steps * (own / batches) / max(rows, 1)
+
+    def curves(self) -> dict[str, dict[str, Any]]:
+        """Return how training went, by task, the mean over runs."""
+        return {task: dict(vars(LossCurve.mean(curves))) for task, curves in self.runs.items()}
 
     def cost(self, parts: Sequence[FittedNetwork]) -> dict[str, float]:
         """Return what is printed beside the figures: parameters, steps, passes."""
@@ -119,6 +129,8 @@ def run_recipes(
         following = {}
         for (name, number), asked in requests.items():
             keys = [(_nameless(recipe), number) for recipe in asked]
+            # what a rule of weights looked at first is no part of how the recipe went
+            spent[name, number].runs = {}
             for of_one in (prepared[key] for key in keys):
                 rows = row_count(of_one[0][0].train)
                 spent[name, number].add((run for of in of_one for run in of), rows, each)

@@ -1,4 +1,4 @@
-"""Reports: a study's figures in words, for the terminal, as Markdown and as JSON."""
+"""Reports: a study's figures in words and charts: terminal, Markdown, JSON and a page."""
 
 from jointrain.reports._given_runs import answer_of_runs, print_runs, runs_page, runs_to_json
 from jointrain.reports._markdown import write_markdown
@@ -11,8 +11,18 @@ from jointrain.reports._searches import (
 from jointrain.reports._study_answer import answer, interim_answer
 from jointrain.reports._summary import folds_and_seeds, result_to_json
 from jointrain.reports._terminal import print_interim, print_result
+from jointrain.reports.page import (
+    FIGURES,
+    PAGE,
+    read_figures,
+    render_page,
+    study_figures,
+    write_page,
+)
 
 __all__ = [
+    "FIGURES",
+    "PAGE",
     "SearchReport",
     "answer",
     "answer_of_runs",
@@ -21,11 +31,15 @@ __all__ = [
     "print_interim",
     "print_result",
     "print_runs",
+    "read_figures",
+    "render_page",
     "report_groups",
     "report_shared_depth",
     "report_weights",
     "result_to_json",
     "runs_page",
     "runs_to_json",
+    "study_figures",
     "write_markdown",
+    "write_page",
 ]

@@ -25,7 +25,8 @@ BUNDLE = "bundle.json"
 """The file by which a bundle is known."""
 
 _OWN_NAMES = (
-    "results.parquet", "report.md", "changes.png", "affinity.parquet", "affinity.png", ANSWER,
+    "results.parquet", "report.html", "report.json", "report.md", "changes.png",
+    "affinity.parquet", "affinity.png", ANSWER,
 )  # fmt: skip
 _OWN_IN_BUNDLE = (BUNDLE, "weights.safetensors", "encoder.safetensors")
 _OWN_IN_COMPONENT = re.compile(

@@ -388,7 +388,8 @@ class _EncodedFold:
                     inner.add(rows, predict_parts(parts, self.tasks, self.scaling, inputs[rows]))
         seconds = spent.seconds + time.perf_counter() - start
         result = self.result(recipe.name, test, inner, seconds)
-        return replace(result, work=spent.work, cost=spent.cost(everything))
+        cost, curves = spent.cost(everything), spent.curves()
+        return replace(result, work=spent.work, cost=cost, curves=curves)
 
     def run_baseline(self, baseline: Baseline, reference: Recipe) -> TableFoldResult:
         """Fit a baseline and measure it; one that raises gives its error."""

@@ -420,6 +420,7 @@ class TaskSession(Session[list[Batch]]):
             best=self.best.offer(score),
             phase=self.phase,
             converged=tuple(converged),
+            weights=self._balanced_weights(),
         )
         if self.balancer is not None and self.balancer.wants_end_epoch:
             self.balancer.end_epoch()
@@ -427,6 +428,13 @@ class TaskSession(Session[list[Batch]]):
         if self.releases is not None and self.releases.after(self.epochs_done):
             self.optimizers.notice_frozen()
         return record
+
+    def _balanced_weights(self) -> dict[str, float]:
+        """Return the weights of the last step that a balancer has weighed, by task."""
+        made = self.balanced
+        if made is None or made.weights is None:
+            return {}
+        return dict(zip(made.tasks, made.weights.tolist(), strict=True))
 
     @property
     def stops(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +25,8 @@ class EpochRecord:
             ``fine-tune: price``.
         converged: Tasks that have converged with this epoch, see `Trainer`.
         skipped: Steps that were left out because a loss or a gradient was not finite.
+        weights: What a balancer multiplied the tasks' losses by at the last step; empty without one
+            that has weights.
     """
 
     epoch: int
@@ -36,6 +38,7 @@ class EpochRecord:
     phase: str | None = None
     converged: tuple[str, ...] = ()
     skipped: int = 0
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 class Callback:

@@ -23,7 +23,7 @@ def history_from_plain(tables: Sequence[Mapping[str, Any]]) -> list[EpochRecord]
 
 def _kind(record: EpochRecord) -> tuple[Any, ...]:
     scored = record.score is not None
-    return record.phase, tuple(record.training), tuple(record.validation), scored
+    return record.phase, tuple(record.training), tuple(record.validation), scored, *record.weights
 
 
 def _table(records: Sequence[EpochRecord]) -> dict[str, Any]:
@@ -32,11 +32,17 @@ def _table(records: Sequence[EpochRecord]) -> dict[str, Any]:
         "phase": first.phase,
         "training": list(first.training),
         "validation": list(first.validation),
+        "weights": list(first.weights),
         "scored": first.score is not None,
         "counts": torch.tensor([[r.epoch, r.step, r.best, r.skipped] for r in records]),
         "values": torch.tensor(
             [
-                [*r.training.values(), *r.validation.values(), r.score or 0.0]
+                [
+                    *r.training.values(),
+                    *r.validation.values(),
+                    *r.weights.values(),
+                    r.score or 0.0,
+                ]
                 for r in records
             ],
             dtype=torch.float64,
@@ -47,6 +53,8 @@ def _table(records: Sequence[EpochRecord]) -> dict[str, Any]:
 
 def _records(table: Mapping[str, Any]) -> list[EpochRecord]:
     training, validation = table["training"], table["validation"]
+    weights = table.get("weights", [])  # of a release that kept none
+    losses = len(training) + len(validation)
     converged = {index: tuple(names) for index, names in table["converged"]}
     rows = zip(table["counts"].tolist(), table["values"].tolist(), strict=True)
     return [
@@ -59,7 +67,8 @@ def _records(table: Mapping[str, Any]) -> list[EpochRecord]:
             bool(best),
             table["phase"],
             converged.get(index, ()),
-            *skipped,
+            *(skipped or [0]),
+            weights=dict(zip(weights, values[losses:], strict=False)),
         )
         for index, ((epoch, step, best, *skipped), values) in enumerate(rows)
     ]

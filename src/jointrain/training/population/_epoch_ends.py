@@ -41,6 +41,7 @@ class EpochEnds:
         member: Member,
         training: Mapping[str, float],
         validation: Sequence[Mapping[str, float]],
+        weights: Mapping[str, float],
     ) -> None:
         """Record the epoch of a member that is over.
 
@@ -49,6 +50,7 @@ class EpochEnds:
             member: Whose epoch.
             training: Mean losses.
             validation: Mean losses by score.
+            weights: As in `EpochRecord`.
 
         Raises:
             InvalidInputError: A loss is not finite.
@@ -67,7 +69,13 @@ class EpochEnds:
         epoch = len(trainer.history) + 1
         trainer.record(
             EpochRecord(
-                epoch, member.step, dict(training), dict(validation[0]), scores[0], improved[0]
+                epoch,
+                member.step,
+                dict(training),
+                dict(validation[0]),
+                scores[0],
+                improved[0],
+                weights=dict(weights),
             )
         )
         if trainer.balancer is not None and trainer.balancer.wants_end_epoch:

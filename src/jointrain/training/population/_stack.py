@@ -116,7 +116,7 @@ class Stack:
         validation = self._validate(members, rows)
         training = self._step.epoch_losses(rows)
         for row, losses, found in zip(rows, training, validation, strict=True):
-            self._ends.end(row, members[row], losses, found)
+            self._ends.end(row, members[row], losses, found, self._step.balanced_weights(row))
         done = [row for row in rows if members[row].stops]
         for row in reversed(done):
             self._ends.hand_back(row, members[row])

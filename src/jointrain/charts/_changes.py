@@ -1,0 +1,129 @@
+"""Changes against separate models, each with the interval that decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from jointrain.charts._altair import Chart, Row, data_of
+from jointrain.charts._palette import FAINT, INK, VERDICT_MARKS
+
+LEAST_LIMIT = 2.0
+"""The axis reaches at least so many percent to either side."""
+
+
+def axis_limit(panels: Sequence[Sequence[Row]], least: float = LEAST_LIMIT) -> float:
+    """Return how far the axis of several charts reaches: as far as most of what is shown needs.
+
+    Args:
+        panels: The rows of each chart, as `changes` takes them; of the first one all are shown.
+        least: The axis reaches at least so far.
+    """
+    largest = []
+    for rows in panels:
+        ends = [
+            abs(end)
+            for row in rows
+            for end in (row["change"], row["low"], row["high"])
+            if end is not None and math.isfinite(end)
+        ]
+        if ends:
+            largest.append(max(ends))
+    if not largest:
+        return 1.1 * least
+    middle = sorted(largest)[len(largest) // 2]
+    # a few targets of wide intervals would leave nothing to see of the others
+    wanted = max(largest[0], 2 * middle)
+    return 1.1 * max(min(wanted, max(largest)), least)
+
+
+def changes(rows: Sequence[Row], limit: float, unit: str = "%", width: int = 420) -> Chart:
+    """Return a chart of changes with intervals; what reaches further than the axis says so.
+
+    Args:
+        rows: name, change, low, high and verdict of each recipe, in order; low and high None
+            where there is no interval.
+        limit: The axis reaches so far to either side.
+        unit: What the changes are in.
+        width: In pixels.
+    """
+    import altair as alt
+
+    shown = []
+    for row in rows:
+        change = row["change"]
+        if change is None or not math.isfinite(change):
+            continue
+        ends = [row["low"], row["high"]]
+        known = all(end is not None and math.isfinite(end) for end in ends)
+        low, high = ends if known else (change, change)
+        left, right = low < -limit, high > limit
+        interval = f"{_short(low)} to {_short(high)} {unit}" if known else "none"
+        shown.append(
+            {
+                "name": row["name"],
+                "change": max(-limit, min(limit, change)),
+                "low": max(-limit, min(limit, low)),
+                "high": max(-limit, min(limit, high)),
+                "verdict": row["verdict"],
+                "figure": f"{_short(change)} {unit}",
+                "interval": interval,
+                "edge": -limit if left else limit,
+                "arrow": (
+                    f"◀ {_short(change)}" if change < -limit
+                    else f"{_short(change)} ▶" if change > limit
+                    else "◀" if left else "▶" if right else ""
+                ),
+                "side": "left" if left else "right",
+                "inside": abs(change) < limit,
+            }
+        )  # fmt: skip
+    names = [row["name"] for row in shown]
+    words = [word for word in VERDICT_MARKS if any(row["verdict"] == word for row in shown)]
+    colours = [VERDICT_MARKS[word][0] for word in words]
+    shapes = [VERDICT_MARKS[word][1] for word in words]
+    y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=170, grid=False))
+    x_scale = alt.Scale(domain=[-limit, limit], nice=False)
+    colour = alt.Color("verdict:N", scale=alt.Scale(domain=words, range=colours), legend=None)
+    tooltip = [
+        alt.Tooltip("name:N", title="recipe"),
+        alt.Tooltip("figure:N", title="change"),
+        alt.Tooltip("interval:N", title="interval"),
+        alt.Tooltip("verdict:N", title="verdict"),
+    ]
+    base = alt.Chart()
+    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=INK).encode(x="zero:Q")
+    span = (
+        base.transform_filter("datum.inside")
+        .mark_rule(strokeWidth=2.5)
+        .encode(
+            x=alt.X("low:Q", scale=x_scale, title=f"change against separate, {unit}"),
+            x2="high:Q",
+            y=y,
+            color=colour,
+        )
+    )
+    points = base.transform_filter("datum.inside").mark_point(
+        filled=True, size=90, opacity=1
+    ).encode(
+        x=alt.X("change:Q", scale=x_scale),
+        y=y,
+        color=colour,
+        shape=alt.Shape("verdict:N", scale=alt.Scale(domain=words, range=shapes), legend=None),
+        tooltip=tooltip,
+    )  # fmt: skip
+    cut = [
+        base.transform_filter(f"datum.arrow != '' && datum.side == '{side}'")
+        .mark_text(align=side, baseline="middle", fontSize=11, color=FAINT)
+        .encode(x=alt.X("edge:Q", scale=x_scale), y=y, text="arrow:N", tooltip=tooltip)
+        for side in ("left", "right")
+        if any(row["arrow"] and row["side"] == side for row in shown)
+    ]
+    return alt.layer(zero, span, points, *cut, data=data_of(shown)).properties(
+        width=width, height=27 * max(len(names), 1)
+    )
+
+
+def _short(value: float) -> str:
+    """Return a figure with three digits, or all before the point."""
+    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"

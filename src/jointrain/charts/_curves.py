@@ -1,0 +1,78 @@
+"""Lines over the course of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jointrain.charts._altair import Chart, Row, data_of
+from jointrain.charts._palette import FAINT, SERIES
+
+DASHES = ([1, 0], [5, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 4], [4, 1])
+
+
+def curves(
+    rows: Sequence[Row],
+    *,
+    across: str,
+    up: str,
+    line: str,
+    style: str | None = None,
+    zero: bool = False,
+    logarithmic: bool = False,
+    width: int = 420,
+    height: int = 220,
+) -> Chart:
+    """Return a chart of lines, each of a colour and, for it must not be colour alone, a dash.
+
+    Args:
+        rows: x, y, line, and style where lines of one colour differ; optionally ``kept`` (true
+            at the point to be marked).
+        across: What x is.
+        up: What y is.
+        line: What the lines are.
+        style: What the styles are; default: lines differ by colour and dash together.
+        zero: Draw a line at 0, which the axis then holds.
+        logarithmic: Whether y is on a logarithmic axis.
+        width: In pixels.
+        height: Likewise.
+    """
+    import altair as alt
+
+    lines = list(dict.fromkeys(row["line"] for row in rows))
+    styles = lines if style is None else list(dict.fromkeys(row["style"] for row in rows))
+    of = "line" if style is None else "style"
+    scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=zero)
+    dashes = [list(DASHES[number % len(DASHES)]) for number in range(len(styles))]
+    colours = [SERIES[number % len(SERIES)] for number in range(len(lines))]
+    legend = alt.Legend(orient="bottom", symbolStrokeWidth=2)
+    base = alt.Chart().encode(
+        x=alt.X("x:Q", title=across, scale=alt.Scale(nice=False), axis=alt.Axis(grid=False)),
+        y=alt.Y("y:Q", title=up, scale=scale),
+        color=alt.Color(
+            "line:N", title=line, scale=alt.Scale(domain=lines, range=colours), legend=legend
+        ),
+        tooltip=[
+            alt.Tooltip("line:N", title=line),
+            *([] if style is None else [alt.Tooltip("style:N", title=style)]),
+            alt.Tooltip("x:Q", title=across),
+            alt.Tooltip("y:Q", title=up, format=".4g"),
+        ],
+    )
+    layers = [
+        base.mark_line(strokeWidth=2, clip=True).encode(
+            strokeDash=alt.StrokeDash(
+                f"{of}:N",
+                title=line if style is None else style,
+                scale=alt.Scale(domain=styles, range=dashes),
+                legend=legend,
+            )
+        ),
+        # wide and unseen: a thin line is hard to hit
+        base.mark_point(size=120, opacity=0, filled=True),
+    ]
+    if any(row.get("kept") for row in rows):
+        layers.append(base.transform_filter("datum.kept").mark_point(size=70, strokeWidth=2))
+    if zero:
+        ground = alt.Data(values=[{"zero": 0}])
+        layers.insert(0, alt.Chart(ground).mark_rule(color=FAINT).encode(y="zero:Q"))
+    return alt.layer(*layers, data=data_of(rows)).properties(width=width, height=height)

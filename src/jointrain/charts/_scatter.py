@@ -1,0 +1,74 @@
+"""What was predicted against what was true, for numbers and for probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jointrain.charts._altair import Chart, Row, data_of
+from jointrain.charts._palette import FAINT, SERIES
+
+
+def against_truth(rows: Sequence[Row], *, what: str, width: int = 420) -> Chart:
+    """Return a chart of predictions over true values, with the line where they are equal.
+
+    Args:
+        rows: truth and predicted.
+        what: What is predicted.
+        width: In pixels.
+    """
+    import altair as alt
+
+    ends = [row[name] for row in rows for name in ("truth", "predicted")]
+    low, high = min(ends), max(ends)
+    scale = alt.Scale(domain=[low, high], nice=True, zero=False)
+    points = (
+        alt.Chart(data_of(rows))
+        .mark_circle(size=28, opacity=0.55, color=SERIES[0])
+        .encode(
+            x=alt.X("truth:Q", title=f"true {what}", scale=scale),
+            y=alt.Y("predicted:Q", title="predicted, rows not trained on", scale=scale),
+            tooltip=[
+                alt.Tooltip("truth:Q", title="true", format=".4g"),
+                alt.Tooltip("predicted:Q", title="predicted", format=".4g"),
+            ],
+        )
+    )
+    return alt.layer(_diagonal(low, high, "truth", "predicted"), points).properties(
+        width=width, height=260
+    )
+
+
+def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) -> Chart:
+    """Return a chart of how often something came true over how sure the model was of it.
+
+    Args:
+        rows: said and found, between 0 and 1, and count: of how many rows.
+        across: What `said` is.
+        up: What `found` is.
+        width: In pixels.
+    """
+    import altair as alt
+
+    scale = alt.Scale(domain=[0, 1], nice=False)
+    base = alt.Chart().encode(
+        x=alt.X("said:Q", title=across, scale=scale, axis=alt.Axis(format="%")),
+        y=alt.Y("found:Q", title=up, scale=scale, axis=alt.Axis(format="%")),
+        tooltip=[
+            alt.Tooltip("said:Q", title=across, format=".1%"),
+            alt.Tooltip("found:Q", title=up, format=".1%"),
+            alt.Tooltip("count:Q", title="rows"),
+        ],
+    )
+    line = base.mark_line(color=SERIES[0], strokeWidth=2)
+    points = base.mark_circle(color=SERIES[0], opacity=1, size=70)
+    return alt.layer(_diagonal(0, 1, "said", "found"), line, points, data=data_of(rows)).properties(
+        width=width, height=240
+    )
+
+
+def _diagonal(low: float, high: float, x: str, y: str) -> Chart:
+    import altair as alt
+
+    ends = alt.Data(values=[{x: low, y: low}, {x: high, y: high}])
+    line = alt.Chart(ends).mark_line(color=FAINT, strokeDash=[4, 4])
+    return line.encode(x=f"{x}:Q", y=f"{y}:Q")

@@ -1,0 +1,112 @@
+"""The page as one file of HTML: sections through a template, charts as Vega-Lite."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jointrain.charts import PALETTE
+from jointrain.reports.page._figures import FIGURES, PAGE, Figures
+from jointrain.reports.page._parts import Figure, Section
+from jointrain.reports.page._study_sections import study_sections
+
+_CONFIG = {
+    "background": "transparent",
+    "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
+    "view": {"stroke": "transparent"},
+    "axis": {
+        "labelColor": PALETTE["ink"],
+        "titleColor": PALETTE["ink"],
+        "domainColor": PALETTE["faint"],
+        "tickColor": PALETTE["faint"],
+        "gridColor": PALETTE["grid"],
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    },
+    "legend": {
+        "labelColor": PALETTE["ink"],
+        "titleColor": PALETTE["ink"],
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "columns": 4,
+        "labelLimit": 150,
+        "layout": {"bottom": {"direction": "vertical", "anchor": "start"}},
+    },
+    # what is said of a chart is said once, by the element around it
+    "aria": False,
+}
+
+
+def render_page(figures: Figures) -> str:
+    """Return the page of figures.
+
+    Args:
+        figures: As `study_figures` and the like make them.
+    """
+    sections = [one for one in _sections(figures) if one is not None]
+    charts = [_vega_lite(figure) for section in sections for figure in section.figures]
+    return _template().render(
+        figures=figures,
+        sections=sections,
+        charts=_script_safe(charts),
+        css=_text("page.css"),
+        code=_text("page.js"),
+        vega=_text("vega.js"),
+    )
+
+
+def write_page(figures: Figures, folder: Path) -> None:
+    """Write figures and page into a folder.
+
+    Args:
+        figures: What to show.
+        folder: It exists; files of those names are replaced.
+    """
+    page = render_page(figures)
+    for name, text in ((FIGURES, json.dumps(figures, ensure_ascii=False) + "\n"), (PAGE, page)):
+        part = folder / f".part.{name}"
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(folder / name)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _sections(figures: Figures) -> list[Section]:
+    return study_sections(figures)
+
+
+def _vega_lite(figure: Figure) -> dict[str, Any]:
+    """Return a chart as the page draws it: as wide as its place, in colours of the page."""
+    spec: dict[str, Any] = figure.chart.to_dict(validate=False)
+    del spec["$schema"]
+    spec |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+    spec["config"] = _CONFIG
+    return spec
+
+
+def _script_safe(charts: list[dict[str, Any]]) -> str:
+    """Return charts as JSON that may stand in a script, whatever names they hold."""
+    text = json.dumps(charts, ensure_ascii=False, separators=(",", ":"))
+    for name, colour in PALETTE.items():
+        text = text.replace(f'"{colour}"', f'"var(--{name})"')
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+@cache
+def _text(name: str) -> str:
+    return files("jointrain.reports.page").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.from_string(_text("page.html.jinja"))
