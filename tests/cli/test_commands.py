@@ -343,7 +343,7 @@ def test_group_and_time_splits(penguins, capsys):
     with_time = load_penguins().with_row_index("day")
     with_time.write_csv("penguins.csv")
     command = ["compare", "penguins.csv", "--targets", "body_mass_g,sex", "--time", "day"]
-    assert run([*command, "--folds", "3", "--seeds", "1", "--out", "by-day", *QUICK]) == 0
+    assert run([*command, "--folds", "2", "--seeds", "1", "--out", "by-day", *QUICK]) == 0
     assert "forward in time" in Path("by-day/report.md").read_text()
 
 

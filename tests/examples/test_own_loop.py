@@ -14,6 +14,7 @@ quiet = pytest.mark.filterwarnings("ignore")
 
 
 @quiet
+@pytest.mark.integration
 @pytest.mark.parametrize("loop", LOOPS)
 def test_with_the_change_a_loop_learns_both_tasks(loop):
     if loop != "plain":

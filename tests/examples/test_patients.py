@@ -19,12 +19,14 @@ def answers(tmp_path_factory):
     return answers
 
 
+@pytest.mark.integration
 def test_every_target_is_tried_with_every_other(answers):
     changes, _ = answers
     assert set(changes) == set(permutations(EXAMPLE["DIABETES"], 2))
     assert all(found.low <= found.change <= found.high for found in changes.values())
 
 
+@pytest.mark.integration
 def test_the_diagnosis_beats_chance_and_calibration_brings_it_closer_to_the_truth(answers):
     _, figures = answers
     for way in ("alone", "joint"):

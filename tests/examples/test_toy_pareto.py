@@ -52,6 +52,7 @@ def test_upgrad_goes_the_way_of_pcgrad_where_there_are_two_tasks():
     torch.testing.assert_close(ways[0], ways[1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.integration
 def test_the_script_prints_and_draws(tmp_path):
     target = tmp_path / "picture.png"
     options = ["--steps", "3", "--out", str(target)]

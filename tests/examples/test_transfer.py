@@ -9,6 +9,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "transfer.py"
 EXAMPLE = runpy.run_path(str(SCRIPT))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("way", ["pre-training, fine-tuning", "related tasks, fine-tuning"])
 def test_with_few_labels_a_trunk_that_has_learned_elsewhere_is_better(way):
     for seed in range(2):
@@ -16,6 +17,7 @@ def test_with_few_labels_a_trunk_that_has_learned_elsewhere_is_better(way):
         assert 0.4 < scratch < helped
 
 
+@pytest.mark.integration
 def test_curves_rise_and_are_drawn(tmp_path, capsys):
     shorter = ("from scratch", "all tasks at once")
     EXAMPLE["main"].__globals__["WAYS"] = {name: EXAMPLE["WAYS"][name] for name in shorter}

@@ -89,7 +89,8 @@ class Graph:
         well) would stay, once for each pass, as long as the graph does.
         """
         if self._frames is None:
-            hooks = {hook for node in self.children for hook in _checkpoint_hooks(node)}
+            saving = [node for node in self.children if _raw_names(type(node))]
+            hooks = {hook for node in saving for hook in _checkpoint_hooks(node)}
             self._frames = [_closure(hook).get("frame") for hook in hooks]
         for frame in self._frames:
             if (recomputed := getattr(frame, "recomputed", None)) is not None:
@@ -231,12 +232,20 @@ def _saved_by_hooks(node: Node) -> bool:
 
 
 def _raw_saved(node: Node) -> Iterator[Any]:
-    kind = type(node)
-    if kind not in _RAW_NAMES:
-        _RAW_NAMES[kind] = tuple(name for name in dir(kind) if name.startswith("_raw_saved_"))
-    for name in _RAW_NAMES[kind]:
+    for name in _raw_names(type(node)):
         raw = getattr(node, name)
-        yield from raw if isinstance(raw, (list, tuple)) else (raw,)
+        if isinstance(raw, (list, tuple)):
+            yield from raw
+        else:
+            yield raw
+
+
+def _raw_names(kind: type) -> tuple[str, ...]:
+    found = _RAW_NAMES.get(kind)
+    if found is None:
+        names = [name for name in dir(kind) if name.startswith("_raw_saved_")]
+        found = _RAW_NAMES[kind] = tuple(names)
+    return found
 
 
 _RAW_NAMES: dict[type, tuple[str, ...]] = {}
@@ -255,7 +264,7 @@ def _checkpoint_hooks(node: Node) -> Iterator[Any]:
     """Yield the functions that compute anew: a checkpoint has one for all that it saves."""
     for raw in _raw_saved(node):
         hook = getattr(raw, "unpack_hook", None)
-        if getattr(hook, "__module__", "") == "torch.utils.checkpoint":
+        if hook is not None and getattr(hook, "__module__", "") == "torch.utils.checkpoint":
             yield hook
 
 
@@ -296,8 +305,14 @@ def _place_in_vector(node: Node, number: int) -> int | None:
     return place % length if list(vector._input_metadata[0].shape) == [length] else None
 
 
-def _topological(graph: Graph) -> list[Node]:
-    """Return the nodes so that each comes before those it leads to; fill `children`."""
+def _topological(graph: Graph, sinks: bool = False) -> list[Node]:
+    """Return the nodes so that each comes before those it leads to; fill `children`.
+
+    Args:
+        graph: The graph, of which the roots are known.
+        sinks: Whether it holds nodes of DistributedDataParallel; found out on the way, since
+            looking for them at each edge takes a third of the time.
+    """
     children = graph.children
     order: list[Node] = []
     finished: set[Node] = set()
@@ -310,13 +325,15 @@ def _topological(graph: Graph) -> list[Node]:
             below = children.get(node)
             if below is None:
                 below = node.next_functions
-                if any(_is_sink(child) for child, _ in below):
-                    graph.custom = True
+                if sinks and any(_is_sink(child) for child, _ in below):
                     below = tuple(_past_sink(child, number) for child, number in below)
                 children[node] = below
                 if isinstance(node, BackwardCFunction):
-                    _check_custom(node)
                     graph.custom = True
+                    if not sinks and _is_sink(node):
+                        children.clear()
+                        return _topological(graph, sinks=True)
+                    _check_custom(node)
                 for child, _ in below:
                     if child is not None and child not in children:
                         stack.append(child)
