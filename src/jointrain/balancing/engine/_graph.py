@@ -324,10 +324,7 @@ def _topological(graph: Graph, sinks: bool = False) -> list[Node]:
             node = stack[-1]
             below = children.get(node)
             if below is None:
-                below = node.next_functions
-                if sinks and any(_is_sink(child) for child, _ in below):
-                    below = tuple(_past_sink(child, number) for child, number in below)
-                children[node] = below
+                below = children[node] = _below(node) if sinks else node.next_functions
                 if isinstance(node, BackwardCFunction):
                     graph.custom = True
                     if not sinks and _is_sink(node):
@@ -344,6 +341,14 @@ def _topological(graph: Graph, sinks: bool = False) -> list[Node]:
                     order.append(node)
     order.reverse()
     return order
+
+
+def _below(node: Node) -> tuple[tuple[Node, int], ...]:
+    """Return the edges from a node, past nodes that DistributedDataParallel ties outputs with."""
+    below: tuple[tuple[Node, int], ...] = node.next_functions
+    if any(_is_sink(child) for child, _ in below):
+        return tuple(_past_sink(child, number) for child, number in below)
+    return below
 
 
 def _is_sink(node: Node) -> bool:
