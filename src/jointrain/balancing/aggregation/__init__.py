@@ -7,8 +7,11 @@ from jointrain.balancing.aggregation._config import ConFIG
 from jointrain.balancing.aggregation._cr_mogm import CRMOGM
 from jointrain.balancing.aggregation._db_mtl import DBMTL
 from jointrain.balancing.aggregation._dual_proj import DualProj
+from jointrain.balancing.aggregation._epo import EPO
 from jointrain.balancing.aggregation._excess_mtl import ExcessMTL
 from jointrain.balancing.aggregation._fairgrad import FairGrad
+from jointrain.balancing.aggregation._ferero import FERERO
+from jointrain.balancing.aggregation._gcond import GCond
 from jointrain.balancing.aggregation._grad_drop import GradDrop
 from jointrain.balancing.aggregation._grad_norm import GradNorm
 from jointrain.balancing.aggregation._gradvac import GradVac
@@ -21,6 +24,8 @@ from jointrain.balancing.aggregation._modo import MoDo
 from jointrain.balancing.aggregation._nash_mtl import NashMTL
 from jointrain.balancing.aggregation._pcd import PCD
 from jointrain.balancing.aggregation._pcgrad import PCGrad
+from jointrain.balancing.aggregation._pivrg import PIVRG
+from jointrain.balancing.aggregation._pmgda import PMGDA
 from jointrain.balancing.aggregation._rgw import RGW
 from jointrain.balancing.aggregation._rotograd_scale import RotoGradScale
 from jointrain.balancing.aggregation._sdmgrad import SDMGrad
@@ -31,10 +36,14 @@ from jointrain.system.folder_classes import classes_of
 __all__ = [
     "CRMOGM",
     "DBMTL",
+    "EPO",
+    "FERERO",
     "IMTL",
     "IMTLG",
     "MGDA",
     "PCD",
+    "PIVRG",
+    "PMGDA",
     "RGW",
     "AlignedMTL",
     "CAGrad",
@@ -42,6 +51,7 @@ __all__ = [
     "DualProj",
     "ExcessMTL",
     "FairGrad",
+    "GCond",
     "GradDrop",
     "GradNorm",
     "GradVac",

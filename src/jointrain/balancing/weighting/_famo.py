@@ -9,13 +9,8 @@ from torch import Tensor
 from jointrain.balancing._adam import adam_moments, adam_step
 from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number, check_positive
-from jointrain.balancing.weighting._per_task import (
-    PerTask,
-    check_per_task,
-    per_task_vector,
-    require_at_least,
-    softmax,
-)
+from jointrain.balancing._per_task_numbers import PerTask, check_per_task, per_task_vector
+from jointrain.balancing.weighting._per_task import require_at_least, softmax
 from jointrain.errors import InvalidInputError
 
 _EPSILON = 1e-8

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number
-from jointrain.balancing.weighting._per_task import (
+from jointrain.balancing._per_task_numbers import (
     PerTask,
     check_per_task,
     check_some_positive,
-    dot,
     per_task_vector,
 )
+from jointrain.balancing.weighting._per_task import dot
 
 _ROUNDING = 2.0**-23  # relative, of losses in single precision, as they mostly are
 

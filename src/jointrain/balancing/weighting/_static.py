@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from jointrain.balancing._balancer import LossWeighting, Weighing
-from jointrain.balancing.weighting._per_task import (
+from jointrain.balancing._per_task_numbers import (
     PerTask,
     check_per_task,
     check_some_positive,

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_count, check_positive
-from jointrain.balancing.weighting._per_task import (
+from jointrain.balancing._per_task_numbers import (
     PerTask,
-    add_to_average,
     check_per_task,
     check_some_positive,
     per_task_vector,
-    require_at_least,
 )
+from jointrain.balancing.weighting._per_task import add_to_average, require_at_least
 
 _EPSILON = 1e-20
 _Vector = NDArray[np.float64]
