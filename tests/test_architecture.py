@@ -160,6 +160,7 @@ TESTED_IN = {
     "data/_dialect.py": "data/test_separated_text.py",
     "data/_number_reading.py": "data/test_number_text.py",
     "data/_plain_blocks.py": "data/test_plain_encoder.py",
+    "data/streaming/*": "data/streaming/test_streamed_table.py",
     "data/*": "data/test_tables.py",
     "estimators/*": "estimators/test_estimators.py",
     "experiments/_any_experiment.py": "studies/test_study.py",

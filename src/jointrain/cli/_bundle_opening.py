@@ -89,7 +89,12 @@ def say_unused(model: TableModel | BlendedModel, frame: Any, roles: Sequence[str
 
 def warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:
     """Count the rows with values that no training row had."""
-    for column, count in model.encoder.unseen(frame).items():
+    warn_of_unseen(model.encoder.unseen(frame))
+
+
+def warn_of_unseen(counts: Mapping[str, int]) -> None:
+    """Say how many rows have values that no training row had, by column."""
+    for column, count in counts.items():
         rows = "row has" if count == 1 else "rows have"
         say(
             f"warning: {count} {rows} a value of {column!r} that was never seen in training",

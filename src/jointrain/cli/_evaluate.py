@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,10 +17,14 @@ from jointrain.cli._bundle_opening import (
 )
 from jointrain.cli._flags import FACTORY, JSON, with_reading
 from jointrain.cli._printing import print_rows
+from jointrain.cli._streamed_use import check_unused, streamed_metrics
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
-    from jointrain.data import ReadingOptions
+    import polars as pl
+
+    from jointrain.data import RawTable, ReadingOptions
+    from jointrain.tables import BlendedModel, TableModel
 
 
 @with_reading
@@ -36,24 +41,23 @@ def evaluate(
     The columns are read as those of the training table were; flags say where this table is written
     in another way. Rows count by the column of --row-weight that the bundle was trained with.
     """
-    from jointrain.data import query_columns, row_of_sums
+    from jointrain.data import is_streamed, table_files
 
     opened = open_table_bundle(bundle, factory)
     model = opened.model
-    raw = raw_table(table, options, opened.description["notes"])
-    tasks = model.predicted_tasks
-    weight = opened.description["notes"].get("row_weight")
-    read = [name for task in tasks for name in task.target_columns]
-    others = [*read, *query_columns(tasks), weight]
-    frame = read_as_trained(model, raw, options, others)
-    if (why := row_of_sums(frame)) is not None:
-        say(f"note: the last row is left out: {why}")
-        frame = frame.head(-1)
-    warn_unseen(model, frame)
-    if weight is not None and weight not in frame.columns:
-        say(f"note: rows weighed in training, by column {weight!r}, which is not here: all count 1")
-        weight = None
-    metrics = model.evaluate(frame, weight)
+    notes = opened.description["notes"]
+    if is_streamed(table):
+        check_unused(options)
+        files = table_files(table)
+        where, rows_read = files.where, files.rows
+        weight = _weight_among(files.schema, notes)
+        metrics = streamed_metrics(model, files, weight).values
+    else:
+        raw = raw_table(table, options, notes)
+        frame = _frame(model, raw, options, notes)
+        where, rows_read = raw.where, len(frame)
+        weight = _weight_among(frame.columns, notes)
+        metrics = model.evaluate(frame, weight)
     if json_output:
         print(json.dumps(_without_nan(metrics), ensure_ascii=False))
         return
@@ -63,7 +67,36 @@ def evaluate(
         for name, value in values.items()
     ]
     weighed = "" if weight is None else f", weighed by {weight}"
-    print_rows(f"{raw.where}: {len(frame)} rows{weighed}", ["task", "metric", "value"], rows)
+    print_rows(f"{where}: {rows_read} rows{weighed}", ["task", "metric", "value"], rows)
+
+
+def _frame(
+    model: TableModel | BlendedModel,
+    raw: RawTable,
+    options: ReadingOptions,
+    notes: Mapping[str, Any],
+) -> pl.DataFrame:
+    """Return a table in memory, read as that of training was."""
+    from jointrain.data import query_columns, row_of_sums
+
+    tasks = model.predicted_tasks
+    read = [name for task in tasks for name in task.target_columns]
+    others = [*read, *query_columns(tasks), notes.get("row_weight")]
+    frame = read_as_trained(model, raw, options, others)
+    if (why := row_of_sums(frame)) is not None:
+        say(f"note: the last row is left out: {why}")
+        frame = frame.head(-1)
+    warn_unseen(model, frame)
+    return frame
+
+
+def _weight_among(columns: Collection[str], notes: Mapping[str, Any]) -> str | None:
+    """Return the column of weights that the bundle was trained with, if it is there."""
+    weight: str | None = notes.get("row_weight")
+    if weight is not None and weight not in columns:
+        say(f"note: rows weighed in training, by column {weight!r}, which is not here: all count 1")
+        return None
+    return weight
 
 
 def _without_nan(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:

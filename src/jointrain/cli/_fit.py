@@ -11,6 +11,7 @@ from jointrain.cli._after_saving import add_importance, print_use
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import by_task, print_rows, progress_bar, range_text
 from jointrain.cli._settings import FitSettings, TableSettings
+from jointrain.cli._streamed_fit import add_streamed_importance, fit_rows, prepare_streamed
 from jointrain.cli._table_opening import bundle_notes, output_folder, prepare_table
 from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing
@@ -25,28 +26,38 @@ if TYPE_CHECKING:
 def fit(settings: FitSettings) -> None:
     """Fit one model for all targets and save it as a bundle."""
     from jointrain.bundle import check_savable, write_bundle
+    from jointrain.data import is_streamed
     from jointrain.training import resolve_device
 
     out = output_folder(settings)
     check_new_folder(out, force=settings.force)
     resolve_device(settings.device)
     recipe = settings.recipe(settings.schedule)
-    table = prepare_table(settings)
-    check_savable(table)
-    model = _fit(table, recipe, settings)
+    streamed = None
+    if is_streamed(settings.table):
+        streamed = prepare_streamed(settings, recipe)
+        table, rows = streamed.sample, streamed.files.rows
+        model = fit_rows(streamed, recipe, settings)
+    else:
+        table = prepare_table(settings)
+        check_savable(table)
+        model, rows = _fit(table, recipe, settings), len(table.frame)
     out = write_new_folder(
         out,
         lambda folder: write_bundle(model, folder, notes=bundle_notes(settings, table)),
         force=settings.force,
         elsewhere=True,
     )
-    add_importance(model, table, out)
+    if streamed is None:
+        add_importance(model, table, out)
+    else:
+        add_streamed_importance(model, streamed, out)
     with printing(saved=out):
-        _print_answer(model, table, out, settings)
+        _print_answer(model, table, rows, out, settings)
 
 
 def _print_answer(
-    model: TableModel, table: SupervisedTable, out: Path, settings: FitSettings
+    model: TableModel, table: SupervisedTable, count: int, out: Path, settings: FitSettings
 ) -> None:
     validation = model.validation
     if settings.json_output:
@@ -59,7 +70,7 @@ def _print_answer(
         loss = f"{validation.get(name, float('nan')):.4g}"
         rows.append([name, f"{len(parts)}", range_text(made), range_text(kept), loss])
     headings = ["task", "networks", "epochs", "epoch kept", "validation loss"]
-    print_rows(f"{model.recipe.name}: {len(table.frame)} rows", headings, rows)
+    print_rows(f"{model.recipe.name}: {count} rows", headings, rows)
     print(f"Saved: {out}")
     print_use(model, out)
 

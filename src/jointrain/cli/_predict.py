@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jointrain.cli._bundle_opening import (
+    TableBundle,
     open_table_bundle,
     raw_table,
     read_as_trained,
@@ -17,12 +19,15 @@ from jointrain.cli._bundle_opening import (
     warn_unseen,
 )
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
+from jointrain.cli._streamed_use import check_unused, streamed_predictions
 from jointrain.cli._value_forms import column_names
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
-    from jointrain.data import ReadingOptions
+    import polars as pl
+
+    from jointrain.data import RawTable, ReadingOptions
     from jointrain.tables import BlendedModel, TableModel
 
 _LATER = (
@@ -69,10 +74,9 @@ def predict(
     from jointrain.data import (
         check_writable_ending,
         formulas_escaped,
-        kept_columns,
-        row_of_sums,
-        with_kept,
-        write_table,
+        is_streamed,
+        table_files,
+        write_parts,
     )
 
     if out != "-":
@@ -83,9 +87,48 @@ def predict(
             )
     opened = open_table_bundle(bundle, factory)
     model, notes = opened.model, opened.description["notes"]
-    raw = raw_table(table, options, notes)
     name = notes.get("id")
-    kept = kept_columns(raw, name, column_names(keep or []))
+    columns = column_names(keep or [])
+    parts: Iterable[pl.DataFrame]
+    if is_streamed(table):
+        check_unused(options)
+        files = table_files(table)
+        if name is not None and name in files.schema:
+            columns = list(dict.fromkeys([name, *columns]))
+        rows = files.rows
+        parts = streamed_predictions(model, files, columns, intervals, escape=escape_formulas)
+    else:
+        frame = _predictions(opened, raw_table(table, options, notes), options, columns, intervals)
+        rows = len(frame)
+        parts = [formulas_escaped(frame) if escape_formulas else frame]
+    if intervals is not None and notes.get("time") is not None:
+        say(f"note: {_LATER}")
+    if intervals is not None and (open_ended := _without_bounds(model, intervals)):
+        say(
+            f"note: too few rows were left out of training to bound {open_ended} at "
+            f"{100 * intervals:g} %: the ends are infinite"
+        )
+    made = write_parts(parts, out, replace=force)
+    if out != "-":
+        with printing(saved=Path(made)):
+            if made != Path(out):
+                say(f"note: {out} exists by now; the predictions are in {made}")
+            print(f"Predicted {rows} rows: {made}")
+
+
+def _predictions(
+    opened: TableBundle,
+    raw: RawTable,
+    options: ReadingOptions,
+    keep: Sequence[str],
+    intervals: float | None,
+) -> pl.DataFrame:
+    """Return the predictions of a table in memory, with the columns to keep before them."""
+    from jointrain.data import kept_columns, row_of_sums, with_kept
+
+    model, notes = opened.model, opened.description["notes"]
+    name = notes.get("id")
+    kept = kept_columns(raw, name, keep)
     if name is not None and name not in raw.frame.columns:
         say(f"note: the table has no column {name!r}, which named the rows in training")
     frame = read_as_trained(model, raw, options, [name])
@@ -94,22 +137,7 @@ def predict(
     warn_unseen(model, frame)
     predictions = model.predict_table(frame, intervals)
     say_unused(model, frame, (name, notes.get("time"), notes.get("row_weight"), *kept.columns))
-    if intervals is not None and notes.get("time") is not None:
-        say(f"note: {_LATER}")
-    if intervals is not None and (open_ended := _without_bounds(model, intervals)):
-        say(
-            f"note: too few rows were left out of training to bound {open_ended} at "
-            f"{100 * intervals:g} %: the ends are infinite"
-        )
-    written = with_kept(predictions, kept)
-    if escape_formulas:
-        written = formulas_escaped(written)
-    made = write_table(written, out, replace=force)
-    if out != "-":
-        with printing(saved=Path(made)):
-            if made != Path(out):
-                say(f"note: {out} exists by now; the predictions are in {made}")
-            print(f"Predicted {len(predictions)} rows: {made}")
+    return with_kept(predictions, kept)
 
 
 def _without_bounds(model: TableModel | BlendedModel, coverage: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,12 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
         class_weights=settings.class_weights,  # type: ignore[arg-type]
         said=settings.said_columns,
     )
+    say_table(settings, table)
+    return table
+
+
+def say_table(settings: TableSettings, table: SupervisedTable) -> None:
+    """Say what was inferred."""
     if not settings.json_output:
         said = settings.task
         for task in table.tasks:
@@ -51,7 +58,6 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
             say(f"note: {table.unlabelled_rows} {rows} no label at all")
         for note in table.notes:
             say(f"note: {note}")
-    return table
 
 
 def start_processes(settings: CompareSettings | SearchSettings) -> float:
@@ -69,6 +75,7 @@ def start_processes(settings: CompareSettings | SearchSettings) -> float:
 def output_folder(settings: TableSettings) -> Path:
     """Return the folder to write: the named one, or one named after the table."""
     name = "stdin" if settings.table == "-" else settings.table_name.split(".")[0]
+    name = re.sub(r"[*?\[\]]", "", name).strip("-_ ") or "table"
     return settings.out or Path(f"{name}-answer")
 
 

@@ -27,7 +27,12 @@ from jointrain.data._splits import outer_folds, validation_halves, validation_sp
 from jointrain.data._supervised_table import SupervisedTable, notes_on_tasks
 from jointrain.data._table_schema import ColumnReading, TableSchema
 from jointrain.data._table_source import read_raw
-from jointrain.data._table_writing import check_writable_ending, formulas_escaped, write_table
+from jointrain.data._table_writing import (
+    check_writable_ending,
+    formulas_escaped,
+    write_parts,
+    write_table,
+)
 from jointrain.data._tables import (
     as_table,
     load_penguins,
@@ -43,20 +48,35 @@ from jointrain.data._targets import (
 from jointrain.data._tensor_data import TensorData, count_rows, map_tensors
 from jointrain.data._total_rows import row_of_sums
 from jointrain.data._type_inference import TypedTable, type_table
+from jointrain.data.streaming import (
+    Moments,
+    RowStream,
+    StreamedTable,
+    TableFiles,
+    TypedRows,
+    is_streamed,
+    part_weights,
+    table_files,
+)
 
 __all__ = [
     "ClassWeights",
     "Column",
     "ColumnReading",
     "DataSource",
+    "Moments",
     "PlainEncoder",
     "RawTable",
     "ReadingOptions",
+    "RowStream",
     "SparseRows",
+    "StreamedTable",
     "SupervisedTable",
     "TableEncoder",
+    "TableFiles",
     "TableSchema",
     "TensorData",
+    "TypedRows",
     "TypedTable",
     "as_table",
     "balanced_class_weights",
@@ -73,6 +93,7 @@ __all__ = [
     "infer_tasks",
     "is_missing",
     "is_sparse",
+    "is_streamed",
     "kept_columns",
     "known_values",
     "lists_as_bags",
@@ -82,6 +103,7 @@ __all__ = [
     "notes_on_tasks",
     "numbers_as_text",
     "outer_folds",
+    "part_weights",
     "query_columns",
     "query_numbers",
     "read_bounds",
@@ -91,6 +113,7 @@ __all__ = [
     "resolve_class_weights",
     "row_of_sums",
     "said_kind",
+    "table_files",
     "type_raw",
     "type_table",
     "unmasked",
@@ -98,5 +121,6 @@ __all__ = [
     "validation_split",
     "varying_columns",
     "with_kept",
+    "write_parts",
     "write_table",
 ]

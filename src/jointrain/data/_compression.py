@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from jointrain.errors import InvalidInputError
 
@@ -70,6 +73,22 @@ def packed(data: bytes, ending: str) -> bytes:
     if ending == ".zst":
         return bytes(pa.Codec("zstd").compress(data, asbytes=True))
     return data
+
+
+@contextmanager
+def packed_file(path: Path, ending: str) -> Iterator[BinaryIO]:
+    """Open a file to write what is packed as an ending asks, as `packed` does."""
+    import pyarrow as pa
+
+    with path.open("wb") as file:
+        if ending == ".gz":
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packing:
+                yield packing  # type: ignore[misc]
+        elif ending == ".zst":
+            with pa.CompressedOutputStream(pa.PythonFile(file, "w"), "zstd") as packing:
+                yield packing
+        else:
+            yield file
 
 
 def refuse_other_packing(data: bytes, where: str) -> None:

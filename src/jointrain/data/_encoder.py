@@ -122,6 +122,29 @@ class TableEncoder:
             self._pieces = PiecewiseLinearEncoding.fit(numbers, self._bins)
         return self
 
+    @classmethod
+    def of_blocks(
+        cls,
+        columns: Sequence[Column],
+        blocks: Sequence[Block],
+        sample: pl.DataFrame,
+        bins: int | None = 0,
+    ) -> Self:
+        """Return an encoder of blocks that were learned elsewhere.
+
+        Args:
+            columns: The feature columns.
+            blocks: Of them, in the order of `kinds`.
+            sample: Rows that the edges of bins are learned of.
+            bins: As in the constructor.
+        """
+        made = cls(bins)
+        made._columns, made._blocks = tuple(columns), list(blocks)
+        if bins != 0:
+            numbers = made._transform_blocks(sample)[:, : made._numbers_width]
+            made._pieces = PiecewiseLinearEncoding.fit(numbers, bins)
+        return made
+
     def transform(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the network inputs; every number is finite.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
 
-from jointrain.data._compression import packed
+from jointrain.data._compression import packed, packed_file
 from jointrain.data._table_source import ARROW_ENDINGS, JSON_ENDINGS, SEPARATORS, ending_of
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError
@@ -56,6 +56,72 @@ def write_table(frame: pl.DataFrame, path: str | Path, *, replace: bool = True) 
             os.replace(temporary, path)
             return path
         return _renamed_to_free(temporary, path)
+
+
+def write_parts(parts: Iterable[pl.DataFrame], path: str | Path, *, replace: bool = True) -> Path:
+    """Write a table that comes in parts, as `write_table` writes one that is whole.
+
+    Args:
+        parts: At least one, all with the same columns.
+        path: As for `write_table`.
+        replace: Likewise.
+
+    Returns:
+        Where the table is.
+
+    Raises:
+        InvalidInputError: As in `write_table`.
+    """
+    check_writable_ending(path)
+    path = Path(path)
+    ending, packing = ending_of(path)
+    if str(path) == "-":
+        for data in _as_text(parts, ",", "standard output", path):
+            sys.stdout.write(data.decode())
+        return path
+    with _whole_or_not(path) as temporary:
+        if ending in (*SEPARATORS, *JSON_ENDINGS):
+            separator = SEPARATORS.get(ending)
+            with packed_file(temporary, packing) as file:
+                for data in _as_text(parts, separator, str(path), path):
+                    file.write(data)
+        else:
+            _write_typed(parts, temporary, parquet=ending == ".parquet")
+        if replace:
+            os.replace(temporary, path)
+            return path
+        return _renamed_to_free(temporary, path)
+
+
+def _as_text(
+    parts: Iterable[pl.DataFrame], separator: str | None, where: str, path: Path
+) -> Iterator[bytes]:
+    """Yield a table as text with a separator and a header, or as JSON lines."""
+    first = True
+    for part in parts:
+        if separator is None:
+            yield _to_json_lines(part, path)
+        else:
+            data = _to_separated(part, separator, where)
+            yield data if first else data[data.index(b"\n") + 1 :]
+        first = False
+
+
+def _write_typed(parts: Iterable[pl.DataFrame], path: Path, *, parquet: bool) -> None:
+    """Write a file with types of its own."""
+    from contextlib import ExitStack
+
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    with ExitStack() as stack:
+        writer = None
+        for part in parts:
+            table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if writer is None:
+                make = pq.ParquetWriter if parquet else pa.ipc.new_file
+                writer = stack.enter_context(make(str(path), table.schema))
+            writer.write_table(table)
 
 
 def check_writable_ending(path: str | Path) -> None:

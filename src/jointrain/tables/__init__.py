@@ -18,6 +18,12 @@ from jointrain.tables._importance import (
     unseen_column_importance,
 )
 from jointrain.tables._partial_fit import PartialFit
+from jointrain.tables._streamed_fit import check_streamable, fit_streamed, row_stream
+from jointrain.tables._streamed_predictions import (
+    StreamedMetrics,
+    evaluate_streamed,
+    predict_streamed,
+)
 from jointrain.tables._table_experiment import TableExperiment
 from jointrain.tables._table_model import (
     TableModel,
@@ -37,16 +43,20 @@ __all__ = [
     "FittedBaseline",
     "PartialFit",
     "Residuals",
+    "StreamedMetrics",
     "TableExperiment",
     "TableFoldResult",
     "TableModel",
     "TablePredictor",
     "blend_predictions",
+    "check_streamable",
     "checked_predictions",
     "choose_blends",
     "column_importance",
     "evaluate_predictions",
+    "evaluate_streamed",
     "fit_baseline_to",
+    "fit_streamed",
     "fit_table",
     "fold_jobs",
     "fold_runs",
@@ -54,6 +64,8 @@ __all__ = [
     "left_out_constants",
     "make_data",
     "measured_rows",
+    "predict_streamed",
+    "row_stream",
     "scale_probabilities",
     "table_digest",
     "target_scaling",

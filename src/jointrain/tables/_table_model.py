@@ -596,23 +596,81 @@ def _prepare_run(
     rows = int(
         torch.stack([task.labelled(train.targets[task.name]) for task in tasks]).any(0).sum()
     )
-    alone = len(tasks) == 1
-    helping = tuple(name for name in names if name in recipe.auxiliary)
-    # a group of tasks that only help others has none to help
-    auxiliary = () if len(helping) == len(names) else helping
+    auxiliary = auxiliary_in_group(recipe, names)
     if validation is not None and not any(
         bool(task.labelled(validation.targets[task.name]).any())
         for task in tasks
         if task.name not in auxiliary
     ):
         validation = None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = recipe.make_network(train.inputs.shape[1], tasks, train.codes)
+    trainer = recipe_trainer(
+        recipe,
+        tasks,
+        in_features=train.inputs.shape[1],
+        codes=train.codes,
+        rows=rows,
+        weights=weights,
+        auxiliary=auxiliary,
+        validates=validation is not None,
+        seed=seed,
+        device=device,
+        callbacks=callbacks,
+        make_trainer=make_trainer,
+    )
     phased = isinstance(recipe.schedule, Phases)
     merged = isinstance(recipe.schedule, Merge)
-    weighed = not (alone or merged)
-    trainer = make_trainer(
+    # phases stop by rows of their own, and may end with several networks; a merged network is not
+    # one of those that an epoch has left
+    if validation is None or phased or merged or not first_half:
+        return Run(trainer, train, validation)
+    return Run(trainer, train, validation, CrossFittedWeights(validation, first_half))
+
+
+def auxiliary_in_group(recipe: Recipe, group: Sequence[str]) -> tuple[str, ...]:
+    """Return which of the tasks that share a network only help the others."""
+    helping = tuple(name for name in group if name in recipe.auxiliary)
+    # a group of tasks that only help others has none to help
+    return () if len(helping) == len(group) else helping
+
+
+def recipe_trainer(
+    recipe: Recipe,
+    tasks: Sequence[Task],
+    *,
+    in_features: int,
+    codes: Sequence[CodeColumns],
+    rows: int,
+    weights: Mapping[str, float] | None,
+    auxiliary: Sequence[str],
+    validates: bool,
+    seed: int,
+    device: str | torch.device,
+    callbacks: Sequence[Callback] = (),
+    make_trainer: Callable[..., Trainer] = Trainer,
+) -> Trainer:
+    """Return the trainer of tasks that share a network, as a recipe says.
+
+    Args:
+        recipe: For all tasks, see `Recipe.for_tasks`.
+        tasks: Those of the network.
+        in_features: Number of its inputs.
+        codes: Which of them are codes.
+        rows: Rows to train on that have a label.
+        weights: Of the losses by task.
+        auxiliary: Which tasks only help.
+        validates: Whether there are validation rows.
+        seed: Seed of the initial weights, batches, task order and dropout.
+        device: Where to train.
+        callbacks: Hooks of the trainer.
+        make_trainer: Makes it, of what `Trainer` takes.
+    """
+    alone = len(tasks) == 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = recipe.make_network(in_features, tasks, codes)
+    phased = isinstance(recipe.schedule, Phases)
+    weighed = not (alone or isinstance(recipe.schedule, Merge))
+    return make_trainer(
         network,
         tasks,
         schedule=Separate() if alone and not phased else recipe.schedule,
@@ -620,16 +678,11 @@ def _prepare_run(
         # the weight of a task that is trained alone would only change its learning rate
         weights=weights if weighed else None,
         balancer=recipe.make_balancer() if weighed else None,
-        settings=recipe.settings(rows, validates=validation is not None, calibrated=True),
+        settings=recipe.settings(rows, validates=validates, calibrated=True),
         seed=seed,
         device=device,
         callbacks=callbacks,
     )
-    # phases stop by rows of their own, and may end with several networks; a merged network is not
-    # one of those that an epoch has left
-    if validation is None or phased or merged or not first_half:
-        return Run(trainer, train, validation)
-    return Run(trainer, train, validation, CrossFittedWeights(validation, first_half))
 
 
 def predict_parts(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from jointrain.data import DataSource, TensorData
+from jointrain.data import DataSource, RowStream, TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Task
 from jointrain.training.sampling._batches import Batch, SetBatches, TensorBatches, mix
@@ -20,8 +20,17 @@ from jointrain.training.sampling._mixture import Mixture, tasks_of
 from jointrain.training.sampling._random_numbers import derived_seed
 from jointrain.training.sampling._row_weights import weigh_rows
 from jointrain.training.sampling._schedule import Schedule
+from jointrain.training.sampling._streamed_batches import StreamedBatches
 
-Data = TensorData | DataSource | DataLoader[Any] | Dataset[Any] | Mixture | Mapping[Any, Any]
+Data = (
+    TensorData
+    | RowStream
+    | DataSource
+    | DataLoader[Any]
+    | Dataset[Any]
+    | Mixture
+    | Mapping[Any, Any]
+)
 """What a trainer draws from: one data set for all tasks, or one for each task or some of them."""
 
 
@@ -96,6 +105,9 @@ class TaskSets:
             return _in_memory(
                 pairs, tasks, purpose, batch_size, device, generator, factors, accumulate
             )
+        if isinstance(data, RowStream):
+            part = derived_seed(seed, purpose)
+            return _streamed(data, tasks, batch_size, accumulate, part, device, needed, factors)
         if isinstance(data, Mapping):
             _check_served([tasks_of(key) for key in data], tasks, purpose, needed)
             plain = all(isinstance(name, str) for name in data)
@@ -275,6 +287,30 @@ def _in_memory(
     labels = {name: labels[name] for name in tasks if name in labels}
     batches = {name: math.ceil(count / batch_size) for name, count in labels.items()}
     return TaskSets(sets, labels, batches, together, part_rows=part_rows)
+
+
+def _streamed(
+    stream: RowStream,
+    tasks: Mapping[str, Task],
+    batch_size: int,
+    accumulate: int,
+    seed: int,
+    device: torch.device,
+    needed: Sequence[str],
+    factors: ClassFactors,
+) -> TaskSets:
+    """Return the one set of a stream of rows, which has labels of all its tasks."""
+    served = tuple(name for name in tasks if name in needed or name in stream.labels)
+    for name in served:
+        if name not in stream.labels:
+            raise InvalidInputError(f"task {name!r} has no data in the stream of rows")
+    drawn = StreamedBatches(
+        stream, [tasks[name] for name in served], batch_size * accumulate, seed, device, factors
+    )
+    count = drawn.count(served)
+    labels = {name: stream.labels[name] for name in served}
+    batches = dict.fromkeys(served, count)
+    return TaskSets([(served, drawn)], labels, batches, count, part_rows=batch_size)
 
 
 def _mixed(

@@ -1,0 +1,71 @@
+"""`jointrain predict` and `evaluate` of a folder: tables larger than memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from jointrain.cli._bundle_opening import warn_of_unseen
+from jointrain.cli._printing import progress_bar
+from jointrain.errors import InvalidInputError
+from jointrain.system.terminal_streams import say
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from jointrain.data import ReadingOptions, TableFiles
+    from jointrain.tables import BlendedModel, StreamedMetrics, TableModel
+
+
+def streamed_predictions(
+    model: TableModel | BlendedModel,
+    files: TableFiles,
+    kept: Sequence[str],
+    intervals: float | None,
+    *,
+    escape: bool,
+) -> Iterator[pl.DataFrame]:
+    """Yield predictions with the kept columns before them, part by part."""
+    from jointrain.data import formulas_escaped
+    from jointrain.tables import predict_streamed
+
+    done, unseen = 0, Counter[str]()
+    with progress_bar(f"predicting {files.rows} rows") as advance:
+        for part in predict_streamed(
+            model, files, intervals, kept, lambda rows: unseen.update(model.encoder.unseen(rows))
+        ):
+            done += len(part)
+            advance(done, files.rows)
+            yield formulas_escaped(part) if escape else part
+    warn_of_unseen(unseen)
+
+
+def streamed_metrics(
+    model: TableModel | BlendedModel, files: TableFiles, weight: str | None
+) -> StreamedMetrics:
+    """Return the metrics of a model on a table larger than memory, and say what they are of."""
+    from jointrain.tables import evaluate_streamed
+
+    with progress_bar(f"reading {files.rows} rows") as advance:
+        found = evaluate_streamed(model, files, weight, progress=advance)
+    if found.sampled:
+        say(
+            f"note: {', '.join(found.sampled)} of {found.sampled_rows} rows, evenly spread over "
+            f"all {found.rows}; the others are of all"
+        )
+    return found
+
+
+def check_unused(options: ReadingOptions) -> None:
+    """Refuse flags of reading that a table in several files does not take.
+
+    Raises:
+        InvalidInputError: One is given.
+    """
+    given = [name for name, value in vars(options).items() if value]
+    if given:
+        raise InvalidInputError(
+            f"--{given[0].replace('_', '-')} says how a text file is written, and the rows of a "
+            "folder are streamed as those of training were; leave it out"
+        )

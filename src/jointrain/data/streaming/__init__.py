@@ -1,0 +1,23 @@
+"""Tables larger than memory: read in row groups, gone through once to be encoded, and streamed."""
+
+from jointrain.data.streaming._row_order import RowOrder
+from jointrain.data.streaming._row_reading import RowReading, TypedRows, part_weights
+from jointrain.data.streaming._row_stream import RowStream
+from jointrain.data.streaming._sketches import Moments
+from jointrain.data.streaming._streamed_table import StreamedTable
+from jointrain.data.streaming._table_files import Piece, TableFiles
+from jointrain.data.streaming._table_sources import is_streamed, table_files
+
+__all__ = [
+    "Moments",
+    "Piece",
+    "RowOrder",
+    "RowReading",
+    "RowStream",
+    "StreamedTable",
+    "TableFiles",
+    "TypedRows",
+    "is_streamed",
+    "part_weights",
+    "table_files",
+]

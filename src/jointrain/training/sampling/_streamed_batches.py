@@ -1,0 +1,97 @@
+"""Batches of a table larger than memory, whose rows are streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from jointrain.data import RowStream, TensorData
+from jointrain.task import Task
+from jointrain.training.sampling._batches import Batch
+from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
+
+
+class StreamedBatches:
+    """Draws batches of a stream of rows, epoch after epoch, without end.
+
+    Each batch has the next rows of the stream, whichever tasks they have a label of.
+
+    Args:
+        stream: The rows.
+        tasks: The tasks that it serves.
+        batch_size: Rows in a batch at most, of all ranks together.
+        seed: Seed of the order of the rows.
+        device: Where the batches are wanted.
+        factors: What the weights of rows are multiplied by, by their classes; default 1.
+    """
+
+    def __init__(
+        self,
+        stream: RowStream,
+        tasks: Sequence[Task],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        factors: ClassFactors | None = None,
+    ) -> None:
+        self._stream = stream
+        self._tasks = {task.name: task for task in tasks}
+        self._order = stream.order(batch_size, seed)
+        self._device = device
+        self._factors = factors or {}
+        self._complete = {name: stream.labels[name] == stream.rows for name in self._tasks}
+        self._epoch = 0
+        self._batch = 0
+        self._coming: Iterator[TensorData] | None = None
+
+    def draw(self, tasks: tuple[str, ...]) -> Batch:
+        """Return the next batch with the targets of the given tasks."""
+        if self._coming is None:
+            self._coming = self._stream.batches(self._order, self._epoch, self._batch)
+        data = next(self._coming)
+        self._batch += 1
+        if self._batch == self._order.batches:
+            self._epoch, self._batch, self._coming = self._epoch + 1, 0, None
+        return self._made(data, tasks)
+
+    def count(self, tasks: tuple[str, ...]) -> int:  # noqa: ARG002
+        """Return how many batches an epoch makes, whatever the tasks."""
+        return self._order.batches
+
+    def first(self) -> Batch:
+        """Return a few rows with all targets."""
+        return self._made(self._stream.head(), tuple(self._tasks))
+
+    def once(self) -> Iterator[Batch]:
+        """Yield all rows once, in the order of the files."""
+        for data in self._stream.once():
+            yield self._made(data, tuple(self._tasks))
+
+    def close(self) -> None:
+        """End the threads that read ahead."""
+        if self._coming is not None and hasattr(self._coming, "close"):
+            self._coming.close()
+        self._coming = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which batches have been drawn."""
+        return {"epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batches that `state_dict` tells of, by any number of ranks and threads.
+
+        Row groups that these batches have used up are not read again.
+        """
+        self.close()
+        self._epoch, self._batch = state["epoch"], state["batch"]
+
+    def _made(self, data: TensorData, tasks: tuple[str, ...]) -> Batch:
+        data = weigh_classes(data.only(tasks), self._factors)
+        complete = tuple(self._complete[name] for name in tasks)
+        present = None
+        if not all(complete):
+            labelled = [self._tasks[name].labelled(data.targets[name]) for name in tasks]
+            present = torch.stack([one.any() for one in labelled])
+        return Batch(data.to(self._device), tasks, complete, present)

@@ -1,0 +1,119 @@
+"""The commands on folders of files: tables larger than memory."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from jointrain.bundle import load_bundle
+from jointrain.cli import run
+from tests.data.streaming.tables import in_files, mixed_frame
+
+FIT = ["--targets", "y,z,w", "--id", "row", "--epochs", "1", "--width", "8", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A folder with a table in files and a bundle that was fitted to it."""
+    folder = tmp_path_factory.mktemp("streamed")
+    in_files(mixed_frame(400), folder / "rows", group_rows=70)
+    assert run(["fit", str(folder / "rows"), *FIT, "--out", str(folder / "bundle")]) == 0
+    return folder
+
+
+@pytest.fixture
+def inside(fitted, monkeypatch):
+    monkeypatch.chdir(fitted)
+    return fitted
+
+
+def test_fit_says_what_was_inferred_and_saves_a_bundle(inside, capsys):
+    assert run(["fit", "rows", *FIT, "--out", "again", "--force"]) == 0
+    printed = capsys.readouterr()
+    assert "joint: 400 rows" in printed.out
+    assert "target w: multiclass: hi, lo, mid (inferred)" in printed.err
+    model = load_bundle("again")
+    assert [task.name for task in model.tasks] == ["y", "z", "w"]
+    described = json.loads(Path("again/bundle.json").read_text())
+    assert described["notes"]["importance"]
+    assert (
+        Path("again/weights.safetensors").read_bytes()
+        == Path("bundle/weights.safetensors").read_bytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--time", "when"], "--time orders all rows"),
+        (["--duplicates", "drop"], "--duplicates"),
+        (["--rare", "merge"], "--rare merge"),
+        (["--ensemble", "3"], "ensemble of 3"),
+        (["--weights", "searched"], "further runs"),
+    ],
+)
+def test_what_needs_all_rows_is_refused_in_one_line(inside, capsys, flags, said):
+    assert run(["fit", "rows", *FIT, "--out", "refused", *flags]) == 2
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert said in printed[-1]
+    assert not Path("refused").exists()
+
+
+def test_a_pattern_names_files(inside, capsys):
+    assert run(["fit", "rows/part-[01].parquet", *FIT, "--out", "some"]) == 0
+    assert "joint: 266 rows" in capsys.readouterr().out
+    assert run(["fit", "rows/none-*.parquet", *FIT, "--out", "none"]) == 2
+    assert "no file is called" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.csv.gz", "p.parquet", "p.jsonl", "p.arrow"])
+def test_predictions_of_a_folder_are_those_of_one_file(inside, capsys, name):
+    whole = pl.concat([pl.read_parquet(path) for path in sorted(Path("rows").iterdir())])
+    whole.write_parquet("whole.parquet")
+    more = ["--intervals", "0.8", "--keep", "letter"]
+    assert run(["predict", "bundle", "whole.parquet", "--out", f"one-{name}", *more]) == 0
+    assert run(["predict", "bundle", "rows", "--out", f"other-{name}", *more]) == 0
+    assert "Predicted 400 rows" in capsys.readouterr().out
+    read = {".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".arrow": pl.read_ipc}
+    read = read.get(Path(name).suffix, pl.read_csv)
+    one, other = read(f"one-{name}"), read(f"other-{name}")
+    # the last bits of an encoding of text hang on the rows beside
+    assert_frame_equal(one, other, rel_tol=1e-5)
+    assert one["row"].to_list() == mixed_frame(400)["row"].to_list()
+
+
+def test_predictions_are_not_overwritten_unasked(inside, capsys):
+    Path("there.csv").write_text("mine")
+    assert run(["predict", "bundle", "rows", "--out", "there.csv"]) == 2
+    assert Path("there.csv").read_text() == "mine"
+    assert run(["predict", "bundle", "rows", "--out", "there.csv", "--force"]) == 0
+    assert len(pl.read_csv("there.csv")) == 400
+    capsys.readouterr()
+    assert run(["predict", "bundle", "rows", "--out", "-"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 401
+
+
+def test_predict_names_file_and_row_and_leaves_nothing(inside, capsys):
+    frame = mixed_frame(400)
+    frame = frame.with_columns(
+        pl.when(pl.int_range(400) == 313).then(float("inf")).otherwise("x1").alias("x1")
+    )
+    in_files(frame, Path("broken"), group_rows=70)
+    assert run(["predict", "bundle", "broken", "--out", "p.csv"]) == 2
+    # the third file begins with row 266
+    assert "row 48 of broken/part-2.parquet" in capsys.readouterr().err
+    assert not list(Path().glob("*p.csv*"))
+
+
+def test_evaluate_of_a_folder_is_that_of_one_file(inside, capsys):
+    pl.concat([pl.read_parquet(p) for p in Path("rows").iterdir()]).write_parquet("all.parquet")
+    found = []
+    for table in ("rows", "all.parquet"):
+        assert run(["evaluate", "bundle", table, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    for task, metrics in found[0].items():
+        assert metrics == pytest.approx(found[1][task], rel=1e-9)
+    assert run(["evaluate", "bundle", "rows"]) == 0
+    assert "400 rows" in capsys.readouterr().out
