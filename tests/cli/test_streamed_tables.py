@@ -104,7 +104,7 @@ def test_predict_names_file_and_row_and_leaves_nothing(inside, capsys):
     assert run(["predict", "bundle", "broken", "--out", "p.csv"]) == 2
     # the third file begins with row 266
     assert "row 48 of broken/part-2.parquet" in capsys.readouterr().err
-    assert not list(Path().glob("*p.csv*"))
+    assert not [*Path().glob("p.csv*"), *Path().glob(".p.csv*")]
 
 
 def test_evaluate_of_a_folder_is_that_of_one_file(inside, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,6 +77,7 @@ def predict(
         is_streamed,
         table_files,
         write_parts,
+        write_table,
     )
 
     if out != "-":
@@ -89,7 +90,6 @@ def predict(
     model, notes = opened.model, opened.description["notes"]
     name = notes.get("id")
     columns = column_names(keep or [])
-    parts: Iterable[pl.DataFrame]
     if is_streamed(table):
         check_unused(options)
         files = table_files(table)
@@ -97,10 +97,12 @@ def predict(
             columns = list(dict.fromkeys([name, *columns]))
         rows = files.rows
         parts = streamed_predictions(model, files, columns, intervals, escape=escape_formulas)
+        made = write_parts(parts, out, replace=force)
     else:
         frame = _predictions(opened, raw_table(table, options, notes), options, columns, intervals)
         rows = len(frame)
-        parts = [formulas_escaped(frame) if escape_formulas else frame]
+        written = formulas_escaped(frame) if escape_formulas else frame
+        made = write_table(written, out, replace=force)
     if intervals is not None and notes.get("time") is not None:
         say(f"note: {_LATER}")
     if intervals is not None and (open_ended := _without_bounds(model, intervals)):
@@ -108,7 +110,6 @@ def predict(
             f"note: too few rows were left out of training to bound {open_ended} at "
             f"{100 * intervals:g} %: the ends are infinite"
         )
-    made = write_parts(parts, out, replace=force)
     if out != "-":
         with printing(saved=Path(made)):
             if made != Path(out):
