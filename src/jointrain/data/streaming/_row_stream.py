@@ -156,19 +156,18 @@ class RowStream:
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="jointrain-rows") as pool:
             ahead: deque[Future[list[tuple[np.ndarray, TensorData]]]] = deque()
+
+            def read_on() -> None:
+                following = next(coming, None)
+                if following is not None:
+                    ahead.append(pool.submit(self._window, order, epoch, following, first_batch))
+
             try:
-                while True:
-                    while len(ahead) < self.workers:
-                        window = next(coming, None)
-                        if window is None:
-                            break
-                        ahead.append(pool.submit(self._window, order, epoch, window, first_batch))
-                    if not ahead:
-                        return
+                for _ in range(self.workers):
+                    read_on()
+                while ahead:
                     found = ahead.popleft().result()
-                    window = next(coming, None)
-                    if window is not None:
-                        ahead.append(pool.submit(self._window, order, epoch, window, first_batch))
+                    read_on()
                     yield from found
             finally:
                 for one in ahead:
