@@ -50,7 +50,7 @@ for make in (TrainingSettings, Recipe):
     except InvalidInputError as error:
         assert "`slowness` must lie in [0, 1], got 2" in str(error), error
 x = np.random.default_rng(0).normal(size=(40, 2))
-model = JointRegressor(recipe=recipe).fit(x, x)
+model = JointRegressor(recipe=recipe, components="network").fit(x, x)
 assert model.model_.recipe.slowness == 0.25
 Path("c.toml").write_text("slowness = 0.125")
 said = {"table": "t.csv", "targets": ["a"]}

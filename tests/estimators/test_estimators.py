@@ -1,5 +1,6 @@
 """The estimators follow scikit-learn's rules and predict several targets with missing labels."""
 
+import pickle
 import subprocess
 import sys
 
@@ -29,11 +30,12 @@ EXPECTED_FAILURES: dict[str, str] = {
 
 SHORT = {"width": 8, "epochs": 3, "ensemble": 1}
 
-QUICK = {"width": 32, "epochs": 60, "random_state": 0, "learning_rate": 1e-2}
+QUICK = {"width": 32, "epochs": 60, "ensemble": 2, "random_state": 0, "learning_rate": 1e-2}
+NETWORK = {**QUICK, "components": "network"}
 
 
 @parametrize_with_checks(
-    [JointRegressor(**QUICK), JointClassifier(**QUICK)],
+    [JointRegressor(**QUICK), JointClassifier(**QUICK), JointClassifier(**NETWORK)],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
 )
 def test_scikit_learn_checks(estimator, check):
@@ -70,7 +72,7 @@ def test_missing_labels_and_features():
 
 def test_intervals_of_one_and_several_targets():
     x, y = two_targets(200)
-    model = JointRegressor(ensemble=4, **QUICK).fit(x[:120], y[:120])
+    model = JointRegressor(**{**QUICK, "ensemble": 4}).fit(x[:120], y[:120])
     intervals = model.predict_interval(x[120:], coverage=0.8)
     assert intervals.shape == (80, 2, 2)
     inside = (y[120:] >= intervals[..., 0]) & (y[120:] <= intervals[..., 1])
@@ -190,7 +192,14 @@ def test_bad_parameters():
         JointRegressor().fit(x, np.array(["a", "b"] * 60))
 
 
-FAST = {"width": 8, "depth": 1, "epochs": 2, "ensemble": 1, "random_state": 0}
+FAST = {
+    "width": 8,
+    "depth": 1,
+    "epochs": 2,
+    "ensemble": 1,
+    "components": "network",
+    "random_state": 0,
+}
 
 
 def same(one, other) -> None:
@@ -455,9 +464,11 @@ def test_durations_are_predicted_in_seconds_and_nat_is_missing(change):
 def test_a_recipe_says_how_to_train():
     x, y = load_linnerud(return_X_y=True)
     recipe = Recipe(balancer="upgrad", network="mmoe", width=8, epochs=3, ensemble=1)
-    model = JointRegressor(recipe=recipe, random_state=0).fit(x, y).model_
-    assert model.recipe == recipe
-    assert isinstance(model.parts[0].network, MMoE)
+    alone = JointRegressor(recipe=recipe, components="network", random_state=0).fit(x, y).model_
+    beside = JointRegressor(recipe=recipe, random_state=0).fit(x, y).model_.components["joint"]
+    for model in (alone, beside):
+        assert model.recipe == recipe
+        assert isinstance(model.parts[0].network, MMoE)
     same = JointRegressor(recipe=Recipe(name="joint", **SHORT), random_state=0).fit(x, y)
     plain = JointRegressor(**SHORT, random_state=0).fit(x, y)
     np.testing.assert_array_equal(same.predict(x), plain.predict(x))
@@ -467,6 +478,56 @@ def test_a_recipe_and_parameters_that_it_has_are_refused():
     x, y = load_linnerud(return_X_y=True)
     with pytest.raises(InvalidInputError, match="epochs, width both say how to train"):
         JointRegressor(recipe=Recipe(), width=8, epochs=3).fit(x, y)
+
+
+# --- what predicts --------------------------------------------------------------------------------
+
+
+def test_networks_and_baselines_predict_together():
+    x, y = two_targets()
+    y[:20, 1] = np.nan
+    model = JointRegressor(**QUICK).fit(x[:90], y[:90])
+    assert list(model.model_.components) == [
+        "joint", "linear", "extra trees joint", "kernel ridge",
+    ]  # fmt: skip
+    found = model.predict(x[90:])
+    parts = {name: one.predict(_named(x[90:])) for name, one in model.model_.components.items()}
+    for place, target in enumerate(("target 0", "target 1")):
+        weights = model.model_.weights[target]
+        assert sum(weights.values()) == pytest.approx(1)
+        expected = sum(weight * parts[name][target] for name, weight in weights.items())
+        np.testing.assert_allclose(found[:, place], expected)
+    network = JointRegressor(**NETWORK).fit(x[:90], y[:90])
+    assert model.score(x[90:], y[90:]) > network.score(x[90:], y[90:])
+    low, high = np.moveaxis(model.predict_interval(x[90:]), -1, 0)
+    assert (low < found).all()
+    assert (found < high).all()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(x), model.predict(x))
+
+
+def _named(x: np.ndarray) -> pl.DataFrame:
+    return pl.DataFrame({f"feature {i}: x{i}": column for i, column in enumerate(x.T)})
+
+
+def test_a_blend_predicts_large_sparse_features(monkeypatch):
+    x, y = two_targets(60)
+    model = JointRegressor(**{**QUICK, "epochs": 2}).fit(x, y)
+    monkeypatch.setattr("jointrain.estimators._table_estimator.LARGEST_DENSE", 100)
+    np.testing.assert_allclose(model.predict(csr_matrix(x)), model.predict(x), rtol=1e-6)
+
+
+def test_what_a_blend_can_not_go_on_with():
+    x, y = two_targets(60)
+    model = JointRegressor(**{**FAST, "components": "auto"}).fit(x, y)
+    assert not hasattr(model, "partial_fit")
+    with pytest.raises(InvalidInputError, match=r"partial_fit.* with components='network'"):
+        model.partial_fit(x, y)
+    with pytest.raises(InvalidInputError, match="fit with components='network'"):
+        model.set_params(components="network").partial_fit(x, y)
+    with pytest.raises(InvalidInputError, match=r"warm_start.* fit with components='network'"):
+        JointRegressor(**{**FAST, "components": "auto"}, warm_start=True).fit(x, y)
+    with pytest.raises(InvalidInputError, match="one of auto, network, got 'trees'"):
+        JointRegressor(**{**FAST, "components": "trees"}).fit(x, y)
 
 
 # --- weights of rows and classes ------------------------------------------------------------------

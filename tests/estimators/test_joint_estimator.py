@@ -15,12 +15,19 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from jointrain import InvalidInputError, JointClassifier, JointEstimator, JointRegressor, Recipe
 from jointrain.data import SupervisedTable
-from jointrain.tables import fit_table
+from jointrain.tables import fit_blend, fit_table
 from jointrain.training.population import fit_together
 from tests.estimators.test_estimators import EXPECTED_FAILURES
 
-FAST = {"width": 8, "depth": 1, "epochs": 2, "ensemble": 1, "random_state": 0}
-QUICK = {"width": 32, "epochs": 60, "random_state": 0, "learning_rate": 1e-2}
+FAST = {
+    "width": 8,
+    "depth": 1,
+    "epochs": 2,
+    "ensemble": 1,
+    "components": "network",
+    "random_state": 0,
+}
+QUICK = {"width": 32, "epochs": 60, "ensemble": 2, "random_state": 0, "learning_rate": 1e-2}
 TASKS = {"price": "regression", "sold": "binary", "visits": "count", "grade": "ordinal:low:mid:top"}
 
 
@@ -98,7 +105,8 @@ def _named(x: pd.DataFrame) -> pd.DataFrame:
     return x.set_axis([f"feature {i}: {name}" for i, name in enumerate(x)], axis=1)
 
 
-def test_the_table_product_gives_the_same_predictions():
+@pytest.mark.parametrize("components", ["auto", "network"])
+def test_the_table_product_gives_the_same_predictions(components):
     x, y = houses(120)
     y.iloc[5:20, 0] = np.nan
     y.loc[y.index[30:40], "grade"] = None
@@ -107,8 +115,10 @@ def test_the_table_product_gives_the_same_predictions():
     frame = pd.concat([x, y], axis=1).assign(family=groups)
     table = SupervisedTable.prepare(frame, list(TASKS), kinds=TASKS, group_column="family")
     recipe = Recipe(name="joint", width=8, depth=1, epochs=2, ensemble=4)
-    expected = fit_table(table, recipe, seed=3, device="cpu", fit_runs=fit_together)
-    found = JointEstimator(TASKS, width=8, depth=1, epochs=2, ensemble=4, random_state=3)
+    fit = fit_table if components == "network" else fit_blend
+    expected = fit(table, recipe, seed=3, device="cpu", fit_runs=fit_together)
+    settings = {"width": 8, "depth": 1, "epochs": 2, "ensemble": 4, "random_state": 3}
+    found = JointEstimator(TASKS, components=components, **settings)
     found.fit(x, y, groups=groups)
     of_table, of_estimator = expected.predict(frame), found.model_.predict(_named(x))
     for name in TASKS:

@@ -10,7 +10,14 @@ from sklearn.base import clone
 
 from jointrain import InvalidInputError, JointClassifier, JointEstimator, JointRegressor, Recipe
 
-FAST = {"width": 16, "depth": 1, "epochs": 2, "ensemble": 1, "random_state": 0}
+FAST = {
+    "width": 16,
+    "depth": 1,
+    "epochs": 2,
+    "ensemble": 1,
+    "components": "network",
+    "random_state": 0,
+}
 STILL = {"learning_rate": 1e-12, "weight_decay": 0.0}
 
 
@@ -207,5 +214,9 @@ def test_warm_start_refuses_others():
 def test_warm_start_goes_with_a_recipe():
     x, y = numbers(64)
     recipe = Recipe(width=8, depth=1, epochs=2, ensemble=1)
-    model = JointRegressor(recipe=recipe, warm_start=True, random_state=0).fit(x, y).fit(x, y)
+    model = (
+        JointRegressor(recipe=recipe, components="network", warm_start=True, random_state=0)
+        .fit(x, y)
+        .fit(x, y)
+    )
     assert model.predict(x).shape == (64, 2)

@@ -233,7 +233,7 @@ class JointModel(Protocol):
 class JointBaseline(Baseline):
     """One model of all targets."""
 
-    alone: ClassVar[str]
+    alone: ClassVar[str | None] = None
 
     @abstractmethod
     def fit(

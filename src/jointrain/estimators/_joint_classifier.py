@@ -24,14 +24,16 @@ from jointrain.estimators._estimator_data import (
     read_targets,
     sorted_classes,
 )
-from jointrain.estimators._table_estimator import TableEstimator
+from jointrain.estimators._table_estimator import TableEstimator, of_networks_alone
 from jointrain.experiments import Recipe
 from jointrain.task import Task, checked_class_weight
 from jointrain.training import AnySchedule
 
 
 class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
-    """Predicts several classes at once with one network; missing labels are allowed.
+    """Predicts several classes at once; missing labels are allowed.
+
+    Networks of all targets, a line and extra trees predict together, see `JointRegressor`.
 
     Takes the same parameters as `JointRegressor`, and one more:
 
@@ -43,7 +45,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
 
     Attributes:
         classes_: The classes, or a list of them for each target when y is [n, t].
-        model_: The fitted `TableModel`.
+        model_: The fitted `BlendedModel`, or `TableModel`, as of `JointRegressor`.
         n_features_in_, feature_names_in_: As everywhere in scikit-learn.
 
     Shape:
@@ -82,6 +84,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.15,
         bins: int | None = None,
         ensemble: int | None = None,
+        components: str = "auto",
         recipe: Recipe | None = None,
         warm_start: bool = False,
         said: Mapping[str, str] | None = None,
@@ -106,6 +109,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             validation_fraction=validation_fraction,
             bins=bins,
             ensemble=ensemble,
+            components=components,
             recipe=recipe,
             warm_start=warm_start,
             said=said,
@@ -165,6 +169,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         )
         return self
 
+    @of_networks_alone
     def partial_fit(
         self,
         X: ArrayLike,
@@ -172,7 +177,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         classes: Any = None,
         sample_weight: ArrayLike | None = None,
     ) -> JointClassifier:
-        """Train on with one pass over a batch of rows.
+        """Train on with one pass over a batch of rows; there with components="network" only.
 
         The first call's rows decide how features are read, so let them be representative, or `fit`
         before. The learning rate is constant; nothing stops early, and probabilities are calibrated

@@ -26,7 +26,11 @@ from jointrain.estimators._estimator_data import (
     read_sample_weight,
     read_targets,
 )
-from jointrain.estimators._table_estimator import Features, TableEstimator
+from jointrain.estimators._table_estimator import (
+    Features,
+    TableEstimator,
+    of_networks_alone,
+)
 from jointrain.estimators._target_frame import TargetForm
 from jointrain.experiments import Recipe
 from jointrain.task import ClassKind, Task
@@ -45,7 +49,9 @@ def _may_have_classes(estimator: JointEstimator) -> bool:
 
 
 class JointEstimator(TableEstimator):
-    """Predicts targets of several kinds with one network: numbers, counts, classes, ranks.
+    """Predicts targets of several kinds at once: numbers, counts, classes, ranks.
+
+    Networks of all targets, lines, extra trees and kernels predict together, see `JointRegressor`.
 
     Takes the same parameters as `JointRegressor`, and two more:
 
@@ -66,7 +72,8 @@ class JointEstimator(TableEstimator):
         classes_: The classes of each target that has classes, by its name; of y [n] the classes
             themselves, if it has some.
         notes_: What was inferred and may be wrong, a sentence each.
-        model_: The fitted `TableModel`; None if every target has one value only.
+        model_: The fitted `BlendedModel`, or `TableModel`, as of `JointRegressor`; None if every
+            target has one value only.
         n_features_in_, feature_names_in_: As everywhere in scikit-learn.
 
     Shape:
@@ -116,6 +123,7 @@ class JointEstimator(TableEstimator):
         validation_fraction: float = 0.15,
         bins: int | None = None,
         ensemble: int | None = None,
+        components: str = "auto",
         recipe: Recipe | None = None,
         warm_start: bool = False,
         said: Mapping[str, str] | None = None,
@@ -140,6 +148,7 @@ class JointEstimator(TableEstimator):
             validation_fraction=validation_fraction,
             bins=bins,
             ensemble=ensemble,
+            components=components,
             recipe=recipe,
             warm_start=warm_start,
             said=said,
@@ -199,6 +208,7 @@ class JointEstimator(TableEstimator):
         )
         return self
 
+    @of_networks_alone
     def partial_fit(
         self,
         X: ArrayLike,
@@ -206,7 +216,7 @@ class JointEstimator(TableEstimator):
         classes: Any = None,
         sample_weight: ArrayLike | None = None,
     ) -> JointEstimator:
-        """Train on with one pass over a batch of rows.
+        """Train on with one pass over a batch of rows; there with components="network" only.
 
         The first call's rows decide how features are read, what kinds are inferred and how numbers
         are scaled, so let them be representative, or `fit` before. The learning rate is constant;

@@ -18,12 +18,19 @@ from jointrain.estimators._estimator_data import (
     read_sample_weight,
     read_targets,
 )
-from jointrain.estimators._table_estimator import Features, TableEstimator
+from jointrain.estimators._table_estimator import (
+    Features,
+    TableEstimator,
+    of_networks_alone,
+)
 from jointrain.task import Task
 
 
 class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
-    """Predicts several numbers at once with one network; missing labels (NaN) are allowed.
+    """Predicts several numbers at once; missing labels (NaN) are allowed.
+
+    Networks of all targets, a line, extra trees and kernels predict together, weighed by rows that
+    they have not seen.
 
     Args:
         schedule: ``joint`` (default), ``alternating``, ``separate`` or ``merge-METHOD``, or a
@@ -43,10 +50,15 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
             many numbers there are; 0 for none.
         ensemble: How many networks are averaged, each stopped early by another part of the rows;
             None (default) chooses by the number of rows: 8 up to 10,000, 4 up to 20,000, else 1.
-        recipe: How to train, in place of all parameters above: balancers, networks and phases are
-            to be had by it, as in ``Recipe(balancer="upgrad", network="mmoe")``. Default None.
+        components: What predicts: ``auto`` (default), networks and cheap baselines, see
+            `jointrain.tables.fit_blend`; or ``network``, networks alone. A sparse X that stays
+            sparse has networks alone.
+        recipe: How to train networks, in place of all parameters above but ``components``:
+            balancers, networks and phases are to be had by it, as in ``Recipe(balancer="upgrad",
+            network="mmoe")``. Default None.
         warm_start: Whether `fit` starts from the weights of the former fit, whose encoder and
-            scaling it keeps; columns, targets and classes must be the same. Default False.
+            scaling it keeps; columns, targets and classes must be the same. It needs
+            components="network". Default False.
         said: What columns of X are, by name (of an array ``x0``, ``x1``, ...), where it is not to
             be inferred: ``category`` (whole numbers, too; ids if they are more than 100), ``text``,
             ``bag`` or ``bag:;`` with a separator. Default None. Lists are bags by themselves.
@@ -54,7 +66,8 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         random_state: Seed; None draws one.
 
     Attributes:
-        model_: The fitted `TableModel`.
+        model_: The fitted `BlendedModel`, whose first component are the networks; with
+            components="network" the fitted `TableModel`.
         n_features_in_, feature_names_in_: As everywhere in scikit-learn.
 
     Shape:
@@ -101,10 +114,11 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         self.model_ = self._fit(features, labels, tasks, weights, groups=of_groups, start=start)
         return self
 
+    @of_networks_alone
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> JointRegressor:
-        """Train on with one pass over a batch of rows.
+        """Train on with one pass over a batch of rows; there with components="network" only.
 
         The first call's rows decide how features are read and how numbers are scaled, so let them
         be representative, or `fit` before. The learning rate is constant; nothing stops early, and

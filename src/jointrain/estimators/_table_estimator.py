@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from types import MethodType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,7 +38,14 @@ from jointrain.estimators._estimator_data import (
 )
 from jointrain.experiments import Recipe
 from jointrain.options import options_of
-from jointrain.tables import PartialFit, TableModel, evaluate_predictions, fit_table
+from jointrain.tables import (
+    BlendedModel,
+    PartialFit,
+    TableModel,
+    evaluate_predictions,
+    fit_blend,
+    fit_table,
+)
 from jointrain.task import Task, labels_of
 from jointrain.training import AnySchedule, OptimizerSettings
 from jointrain.training.merging import merges_by_name
@@ -57,10 +66,36 @@ Features: TypeAlias = pl.DataFrame | csr_array
 LARGEST_DENSE = 50_000_000
 """Numbers up to which a sparse X becomes a dense table: 400 MB."""
 
+COMPONENTS = ("auto", "network")
+"""What predicts: networks beside cheap baselines, or networks alone."""
+
 _BESIDE_RECIPE = (
-    "recipe", "tasks", "class_weight", "warm_start", "said", "device", "random_state",
+    "recipe", "components", "tasks", "class_weight", "warm_start", "said", "device", "random_state",
 )  # fmt: skip
 """Parameters that say something else than how to train."""
+
+
+class _NetworksNeededError(InvalidInputError, AttributeError):
+    """A method is not there, as `hasattr` asks, for what is beside the networks."""
+
+
+class of_networks_alone:
+    """A method that an estimator has with components='network' only."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        update_wrapper(self, function)
+
+    def __get__(self, estimator: TableEstimator | None, owner: Any = None) -> Callable[..., Any]:
+        if estimator is None:
+            return self.function
+        if estimator.components != "network":
+            raise _NetworksNeededError(
+                f"`{self.function.__name__}` trains networks on, and components="
+                f"{estimator.components!r} puts trees and lines beside them, which can't be; make "
+                f"the estimator with components='network'"
+            )
+        return MethodType(self.function, estimator)
 
 
 class TableEstimator(BaseEstimator):  # type: ignore[misc]
@@ -85,6 +120,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.15,
         bins: int | None = None,
         ensemble: int | None = None,
+        components: str = "auto",
         recipe: Recipe | None = None,
         warm_start: bool = False,
         said: Mapping[str, str] | None = None,
@@ -107,6 +143,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         self.validation_fraction = validation_fraction
         self.bins = bins
         self.ensemble = ensemble
+        self.components = components
         self.recipe = recipe
         self.warm_start = warm_start
         self.said = said
@@ -189,14 +226,38 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         Raises:
             InvalidInputError: The former fit had other targets or classes.
         """
-        former: TableModel | None = getattr(self, "model_", None)
-        if not self.warm_start or former is None:
+        self._check_components()
+        if not self.warm_start:
+            return None
+        former = self._networks_alone("warm_start")
+        if former is None:
             return None
         if names != self._targets or tuple(tasks) != former.tasks:
             what = "targets" if names != self._targets else "classes or kinds of targets"
             raise InvalidInputError(
                 f"y has other {what} than in the former fit, whose weights `warm_start` starts "
                 "from; give the same, or set warm_start=False"
+            )
+        return former
+
+    def _check_components(self) -> None:
+        if self.components not in COMPONENTS:
+            raise InvalidInputError(
+                f"`components` must be one of {', '.join(COMPONENTS)}, got {self.components!r}"
+            )
+
+    def _networks_alone(self, what: str) -> TableModel | None:
+        """Return the networks of the former fit, None if there was none.
+
+        Raises:
+            InvalidInputError: There are baselines beside them, which can't be trained on.
+        """
+        self._check_components()
+        former = getattr(self, "model_", None)
+        if self.components != "network" or isinstance(former, BlendedModel):
+            raise InvalidInputError(
+                f"`{what}` goes on with networks, and components='auto' puts trees and lines "
+                "beside them, which can't be trained on; fit with components='network'"
             )
         return former
 
@@ -214,9 +275,17 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         class_weights: ClassWeights | None = None,
         groups: np.ndarray | None = None,
         start: TableModel | None = None,
-    ) -> TableModel:
+    ) -> TableModel | BlendedModel:
         table, matrix = self._rows(features, labels, tasks, weights, class_weights, groups, start)
         self._partial: PartialFit | None = None
+        if self.components == "auto" and matrix is None:
+            return fit_blend(
+                table,
+                self._recipe(),
+                seed=self._seed(),
+                device=self.device,
+                fit_runs=fit_together,
+            )
         return fit_table(
             table,
             self._recipe(),
@@ -236,7 +305,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         class_weights: ClassWeights | None = None,
     ) -> TableModel:
         """Return the model after one more pass, over these rows."""
-        former: TableModel | None = getattr(self, "model_", None)
+        former = self._networks_alone("partial_fit")
         table, matrix = self._rows(
             features, labels, tasks, weights, class_weights, None, former, 2 if not former else 1
         )
@@ -380,13 +449,26 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             return self._renamed(features)
         return self._columns_of(self.model_, features)
 
-    def _columns_of(self, model: TableModel, features: csr_array) -> csr_array:
+    def _predict_sparse(self, model: BlendedModel, X: csr_array) -> dict[str, np.ndarray]:
+        """Return predictions of a sparse matrix by a blend, which needs tables."""
+        found: list[dict[str, np.ndarray]] = []
+        rows = max(1, LARGEST_DENSE // X.shape[1])
+        names = [column.name for column in model.columns]
+        for start in range(0, X.shape[0], rows):
+            frame = _array_to_frame(X[start : start + rows].toarray(), "x")
+            found.append(model.predict(frame.rename(dict(zip(frame.columns, names, strict=True)))))
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+    def _columns_of(self, model: TableModel | BlendedModel, features: csr_array) -> csr_array:
         known = {column.name for column in model.columns}
         return features[:, [i for i, name in enumerate(self._columns) if name in known]]
 
     def _predict(self, X: Any) -> dict[str, NDArray[np.float64]]:
         check_is_fitted(self)
-        found: dict[str, NDArray[np.float64]] = self.model_.predict(self._prepared(X))
+        prepared = self._prepared(X)
+        if is_sparse(prepared) and isinstance(self.model_, BlendedModel):
+            return self._predict_sparse(self.model_, prepared)
+        found: dict[str, NDArray[np.float64]] = self.model_.predict(prepared)
         return found
 
 

@@ -170,6 +170,63 @@ def choose_blends(
     return {task.name: blends[task.name] for task in tasks}
 
 
+EVEN = 0.5
+"""Share of what weights are drawn to, by `steady_weights`, that is the same for all components."""
+
+
+def steady_weights(
+    tasks: Sequence[Task],
+    predictions: Mapping[str, Mapping[str, np.ndarray]],
+    labels: np.ndarray,
+    row_weights: np.ndarray | None = None,
+) -> dict[str, dict[str, float]]:
+    """Return for each task the weights of its components; they are above 0 and sum to 1.
+
+    A task's weights are those that are best for its rows, drawn (see `PULL`) to weights of all
+    tasks of its kind with the same components: half of these are even, half are best for these
+    tasks together. A few hundred rows tell little more than which component is poor, and the plain
+    mean is hard to beat by weights that follow them further.
+
+    Args:
+        tasks: The tasks.
+        predictions: Of rows that the components have not seen, by task and component, as in
+            `choose_blends`; NaN for a row that something has seen.
+        labels: [n, w], NaN where one is missing.
+        row_weights: How much each row counts, [n, t]; default all the same.
+
+    Source: Clemen, "Combining forecasts: A review and annotated bibliography", International
+        Journal of Forecasting 5, 1989 (the even mean); Wolpert, "Stacked Generalization", Neural
+        Networks 5, 1992.
+    """
+    alike: dict[tuple[str, tuple[str, ...]], list[_Given]] = {}
+    found = {}
+    for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
+        names = tuple(predictions[task.name])
+        found[task.name] = dict.fromkeys(names, 1 / len(names))
+        stacked = np.stack(list(predictions[task.name].values()), axis=1).astype(np.float64)
+        known = task.in_table.known(own) & np.isfinite(stacked.reshape(len(own), -1)).all(1)
+        if known.sum() >= 2 * PARTS:
+            counted = of_mean_one(None if row_weights is None else row_weights[:, index], known)
+            one = _Given(
+                task,
+                stacked[known],
+                own[known].astype(np.float64),
+                np.flatnonzero(known),
+                counted[known],
+            )
+            alike.setdefault((task.in_table.blended_by, names), []).append(one)
+    for (_, names), given in alike.items():
+        common = EVEN / len(names) + (1 - EVEN) * _common_weights(given)
+        for one in given:
+            weights = blend_weights(one.task, one.stacked, one.target, common, one.weights)
+            found[one.task.name] = {
+                name: weight
+                for name, weight in zip(names, (weights / weights.sum()).tolist(), strict=True)
+                if weight > 0
+            }
+    return found
+
+
 def _beyond_chance(one: _Given, predicted: np.ndarray, losses: np.ndarray) -> bool:
     """Return whether predictions fit the labels better than labels in another order.
 

@@ -30,6 +30,7 @@ from jointrain.data import (
     query_columns,
     query_numbers,
     read_row_weights,
+    validation_halves,
     validation_split,
 )
 from jointrain.errors import InvalidInputError, closest
@@ -52,6 +53,9 @@ from jointrain.training import (
 from jointrain.training.callbacks import Callback
 from jointrain.training.population import fit_together
 from jointrain.training.sampling import EVALUATION_ROWS, Separate, derived_seed
+
+Splits = Sequence[tuple[np.ndarray, np.ndarray]]
+"""For each member of an ensemble the rows to train on and those for early stopping."""
 
 
 class TablePredictor(ABC):
@@ -404,6 +408,7 @@ def fit_parts(
     callbacks: Sequence[Callback] = (),
     fit_runs: FitRuns = fit_one_by_one,
     start: Sequence[FittedNetwork] = (),
+    first_halves: Sequence[int] = (),
 ) -> tuple[FittedNetwork, ...]:
     """Train the networks of a recipe.
 
@@ -419,6 +424,7 @@ def fit_parts(
         fit_runs: Fits the trainers.
         start: Networks whose weights the training begins with, one for each that it leaves;
             default fresh ones.
+        first_halves: For each member, `first_half` of `prepare_runs`; default no halves.
 
     Raises:
         InvalidInputError: A task has no label in the training rows, a loss is not finite, or the
@@ -436,6 +442,7 @@ def fit_parts(
                     seed=member_seed(seed, member),
                     device=device,
                     callbacks=callbacks,
+                    first_half=first_halves[member] if first_halves else 0,
                 )
                 for member, (train, validation) in enumerate(splits)
             ]
@@ -736,10 +743,11 @@ def in_double_precision(network: Network) -> Network:
 
 def predict_unseen(
     parts: Sequence[FittedNetwork],
-    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    splits: Splits,
     tasks: Sequence[Task],
     scaling: Mapping[str, tuple[float, float]],
     inputs: Tensor | SparseRows,
+    first_halves: Sequence[int] = (),
 ) -> dict[str, np.ndarray]:
     """Return predictions of each row by networks that were not trained on it; NaN if there is none.
 
@@ -749,6 +757,8 @@ def predict_unseen(
         tasks: The tasks to predict.
         scaling: Mean and standard deviation of each regression target.
         inputs: Encoded features of all rows.
+        first_halves: How many of each member's rows for early stopping, the first ones, are a half;
+            parts that hold weights by half predict either with those of the other. Default none.
 
     Shape:
         inputs: [n, d]. returns: as `TableModel.predict`.
@@ -757,15 +767,18 @@ def predict_unseen(
     totals: dict[str, np.ndarray] = {}
     times = np.zeros(len(inputs))
     for member, (_, rows) in enumerate(splits):
-        if not len(rows):
-            continue
         own = parts[member * count : (member + 1) * count]
-        times[rows] += 1
-        for name, values in predict_parts(
-            own, tasks, scaling, inputs.index_select(0, torch.from_numpy(rows))
-        ).items():
-            total = totals.setdefault(name, np.zeros((len(inputs), *values.shape[1:])))
-            total[rows] += values
+        first = first_halves[member] if first_halves else 0
+        for half, held_out in enumerate((rows[:first], rows[first:])):
+            if not len(held_out):
+                continue
+            times[held_out] += 1
+            chosen = [_by_other_half(part, half) for part in own] if first else own
+            for name, values in predict_parts(
+                chosen, tasks, scaling, inputs.index_select(0, torch.from_numpy(held_out))
+            ).items():
+                total = totals.setdefault(name, np.zeros((len(inputs), *values.shape[1:])))
+                total[held_out] += values
     times[times == 0] = np.nan
     if not totals:
         shapes = {task.name: task.in_table.prediction_shape() for task in tasks}
@@ -773,6 +786,15 @@ def predict_unseen(
     return {
         name: total / times.reshape(-1, *[1] * (total.ndim - 1)) for name, total in totals.items()
     }
+
+
+def _by_other_half(part: FittedNetwork, half: int) -> FittedNetwork:
+    """Return a network with the weights that the other half of its validation rows has chosen."""
+    if part.by_half is None:
+        return part
+    network = copy.deepcopy(part.network)
+    network.load_state_dict(part.by_half[1 - half])
+    return replace(part, network=network)
 
 
 def evaluate_predictions(
@@ -835,6 +857,50 @@ def fit_table(
         InvalidInputError: The table or the recipe can't be used as they are, or `start` is of other
             columns, tasks or networks.
     """
+    model, unseen, _ = fit_seen_and_unseen(
+        table,
+        recipe,
+        seed=seed,
+        device=device,
+        callbacks=callbacks,
+        fit_runs=fit_runs,
+        sparse=sparse,
+        start=start,
+    )
+    return replace(model, calibration=calibration_of(table, model.predicted_tasks, unseen))
+
+
+def fit_seen_and_unseen(
+    table: SupervisedTable,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    callbacks: Sequence[Callback] = (),
+    fit_runs: FitRuns = fit_together,
+    sparse: Any = None,
+    start: TableModel | None = None,
+    in_halves: bool = False,
+) -> tuple[TableModel, dict[str, np.ndarray], Splits]:
+    """Fit a recipe as `fit_table`, and return also what its networks predict of unseen rows.
+
+    Args:
+        table: As in `fit_table`, and likewise the others but the last.
+        recipe: How.
+        seed: Seed of all random choices.
+        device: Where to train.
+        callbacks: Hooks of the trainers.
+        fit_runs: Fits the trainers.
+        sparse: The features.
+        start: A model to begin with.
+        in_halves: Whether each half of the rows for early stopping is predicted with the weights
+            that the other half has chosen: early stopping flatters a network on the rows that it
+            stops by. Default False.
+
+    Returns:
+        The model, without calibration; the predictions of each row by networks that were not
+        trained on it, by predicted task, NaN if there is none; the rows of each member.
+    """
     tasks, labels = table.tasks, table.labels()
     names = [task.name for task in tasks]
     recipe.given_weights(names)
@@ -852,6 +918,18 @@ def fit_table(
             recipe = replace(recipe, ensemble=len(start.parts) // len(recipe.groups(names)))
     data = make_data(inputs, labels, tasks, scaling, weights, encoder.code_columns)
     splits = inner_splits(recipe, labels, tasks, seed, table.groups, table.time)
+    first_halves = [0] * len(splits)
+    if in_halves:
+        for member, (train, rows) in enumerate(splits):
+            halves = validation_halves(
+                labels[rows],
+                tasks,
+                seed,
+                None if table.groups is None else table.groups[rows],
+                None if table.time is None else table.time[rows],
+            )
+            splits[member] = train, rows[np.concatenate(halves)]
+            first_halves[member] = len(halves[0]) if len(halves[1]) else 0
     parts = fit_parts(
         recipe,
         data,
@@ -862,19 +940,36 @@ def fit_table(
         callbacks=callbacks,
         fit_runs=fit_runs,
         start=() if start is None else start.parts,
+        first_halves=first_halves,
     )
-    predicted = [task for task in tasks if task.name not in recipe.auxiliary]
-    unseen = predict_unseen(parts, splits, predicted, scaling, data.inputs)
-    kept = [names.index(task.name) for task in predicted]
-    calibration = Calibration.fit(
-        predicted,
+    plain = tuple(replace(part, by_half=None) for part in parts)
+    model = TableModel(
+        tasks, table.columns, encoder, scaling, plain, recipe, seed, schema=table.schema
+    )
+    unseen = predict_unseen(
+        parts, splits, model.predicted_tasks, scaling, data.inputs, first_halves
+    )
+    return model, unseen, splits
+
+
+def calibration_of(
+    table: SupervisedTable, tasks: Sequence[Task], unseen: Mapping[str, np.ndarray]
+) -> Calibration:
+    """Return what predictions of a table's rows by models without them tell.
+
+    Args:
+        table: The rows.
+        tasks: Those of its tasks that are predicted.
+        unseen: By task, NaN for rows that nothing has predicted so.
+    """
+    names = [task.name for task in table.tasks]
+    weights, kept = table.fit_weights(), [names.index(task.name) for task in tasks]
+    return Calibration.fit(
+        tasks,
         unseen,
-        only_labels(labels, tasks, [task.name for task in predicted]),
+        only_labels(table.labels(), table.tasks, [task.name for task in tasks]),
         None if table.weights is None else table.weights[:, kept],
         None if weights is None else weights[:, kept],
-    )
-    return TableModel(
-        tasks, table.columns, encoder, scaling, parts, recipe, seed, calibration, table.schema
     )
 
 
