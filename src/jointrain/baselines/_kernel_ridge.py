@@ -75,7 +75,7 @@ class KernelFunctions(Arrays):
             @ self.coefficients
             for rows in np.split(inputs.astype(np.float64), range(_ROWS, len(inputs), _ROWS))
         ]
-        return np.concatenate(found) + self.intercept
+        return np.asarray(np.concatenate(found) + self.intercept)
 
     def _check(self, inputs: int) -> None:
         shapes = [
@@ -217,7 +217,7 @@ class KernelModel:
 
     def to_files(self, inputs: int) -> dict[str, bytes]:
         """Return the arrays as a file."""
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for index, own in enumerate(self.functions):
             KernelFunctions.from_arrays(own.to_arrays(), inputs)
             arrays |= {f"{index}.{name}": array for name, array in own.to_arrays().items()}
