@@ -57,9 +57,15 @@ def test_components_of_numbers_and_classes(tmp_path):
 
 def test_kinds_without_baselines_leave_networks_alone():
     tasks = (Task("price", "quantiles", (0.1, 0.5, 0.9)),)
-    assert blends.baselines_of(tasks) == {}
+    assert blends.baselines_of(tasks, 80) == {}
     kinds = {"price": "quantiles:0.1:0.5:0.9"}
     assert isinstance(fit_blend(table(kinds=kinds), RECIPE, device="cpu"), TableModel)
+
+
+def test_no_trees_of_very_many_rows():
+    tasks = [Task.regression("price"), Task.regression("size")]
+    assert "extra trees joint" in blends.baselines_of(tasks, 20_000)
+    assert list(blends.baselines_of(tasks, 20_001)) == ["linear", "kernel ridge"]
 
 
 @pytest.mark.parametrize("roles", [{}, {"group_column": "family"}])

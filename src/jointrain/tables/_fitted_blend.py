@@ -29,6 +29,9 @@ from jointrain.task import Task, known_labels
 from jointrain.training import FitRuns, one_thread
 from jointrain.training.population import fit_together
 
+MOST_TREE_ROWS = 20_000
+"""Trees of more rows would take gigabytes, where networks have enough to learn from."""
+
 PARTS = 4
 """How often a baseline is fitted, at most, to predict rows that it has not seen."""
 
@@ -47,7 +50,7 @@ def fit_blend(
     ridge``; of a target whose kind has several numbers a row none. Their weights come from rows
     that none of the models that predict them has seen, see `steady_weights`: networks predict the
     rows that they have kept for early stopping, and baselines are fitted without these, at most
-    four times.
+    four times. There are no trees beyond 20,000 rows.
 
     Args:
         table: The rows.
@@ -62,7 +65,8 @@ def fit_blend(
     Raises:
         InvalidInputError: As in `fit_table`.
     """
-    chosen = baselines_of([t for t in table.tasks if t.name not in recipe.auxiliary])
+    predicted = [task for task in table.tasks if task.name not in recipe.auxiliary]
+    chosen = baselines_of(predicted, len(table.frame))
     networks, unseen, splits = fit_seen_and_unseen(
         table, recipe, seed=seed, device=device, fit_runs=fit_runs, in_halves=bool(chosen)
     )
@@ -102,8 +106,8 @@ def _blended(
     return BlendedModel(tuple(tasks), table.columns, components, weights, calibration, table.schema)
 
 
-def baselines_of(tasks: Sequence[Task]) -> dict[str, tuple[str, list[str]]]:
-    """Return the baselines that go beside networks, each with the names of its tasks.
+def baselines_of(tasks: Sequence[Task], rows: int) -> dict[str, tuple[str, list[str]]]:
+    """Return the baselines that go beside networks of so many rows, each with its tasks' names.
 
     They are called by their names; where some targets are numbers and some are classes, those that
     can't predict both are called by what they predict, too.
@@ -115,7 +119,7 @@ def baselines_of(tasks: Sequence[Task]) -> dict[str, tuple[str, list[str]]]:
     if plain:
         found["linear"] = ("linear", [task.name for task in plain])
     for names, what in ((numbers, "numbers"), (classes, "classes")):
-        if names:
+        if names and rows <= MOST_TREE_ROWS:
             trees = "extra trees joint" if len(names) > 1 else "extra trees"
             called = f"{trees} of {what}" if numbers and classes else trees
             found[called] = (trees, names)
