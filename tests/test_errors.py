@@ -27,7 +27,7 @@ def test_every_error_is_a_jointrain_error_and_a_builtin_one(kind, builtin):
 
 
 def test_closest_names_the_nearest_known_name():
-    assert closest("body_mas_g", ["species", "body_mass_g"]) == "; did you mean 'body_mass_g'?"
+    assert closest("body_mas_g", ["species", "body_mass_g"]) == " (did you mean 'body_mass_g'?)"
 
 
 def test_closest_says_nothing_when_nothing_is_near():

@@ -107,7 +107,7 @@ class Some:
         ({"factor": -1}, "`factor` must be at least 0, got -1"),
         ({"count": 1}, "`count` must be at least 2, got 1"),
         ({"count": 2001}, "`count` must be at most 2,000, got 2001"),
-        ({"word": "othr"}, "`term` must be one of one, other, got 'othr'; did you mean 'other'?"),
+        ({"word": "othr"}, "`term` must be one of one, other, got 'othr' (did you mean 'other'?)"),
     ],
 )
 def test_values_outside_their_range_are_refused_in_a_sentence(values, message):

@@ -313,7 +313,7 @@ def test_networks_are_listed_with_a_line_each(capsys):
 @pytest.mark.parametrize(
     "said, message",
     [
-        (["--network", "mmmoe"], "no network 'mmmoe'; did you mean 'mmoe'"),
+        (["--network", "mmmoe"], "no network 'mmmoe' (did you mean 'mmoe'"),
         (["--network", "ple", "--network-option", "experts=3"], "'ple' has no setting 'experts'"),
         (["--network-option", "rank=3"], "network 'hard' has no setting 'rank'"),
         (["--network", "mmoe", "--network-option", "experts=0"], "at least one module"),

@@ -53,7 +53,7 @@ def test_help_has_panels_and_ends_with_an_example(command, capsys):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["compare", "--recipes", "jont"], "no recipe 'jont'; did you mean 'joint'"),
+        (["compare", "--recipes", "jont"], "no recipe 'jont' (did you mean 'joint'"),
         (["compare", "--baselines", "extra tree"], "did you mean 'extra trees'"),
         (["compare", "--network", "hrad"], "did you mean 'hard'"),
         (["fit", "--balancer", "upgrd"], "did you mean 'upgrad'"),

@@ -85,7 +85,7 @@ def test_columns_are_kept_if_asked(inside, capsys):
     assert header == ["id", "g", "größe", "y"]
     assert first[:3] == ["00123", "007", "1.50"]
     assert predict("new.csv", "--keep", "größ") == 2
-    assert "column 'größ' is not in new.csv; did you mean 'größe'" in capsys.readouterr().err
+    assert "column 'größ' is not in new.csv (did you mean 'größe'" in capsys.readouterr().err
     write(inside / "with.csv", [["größe", "y"], ["1.5", "2"]])
     assert predict("with.csv", "--keep", "y") == 2
     assert "can't be kept, because a prediction has that name" in capsys.readouterr().err

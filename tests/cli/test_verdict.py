@@ -106,13 +106,13 @@ def test_seeds_and_names_are_read_as_they_are_written(capsys):
 @pytest.mark.parametrize(
     ("frame", "flags", "words"),
     [
-        (LONG, ["--baseline", "seperate"], "no recipe 'seperate' to compare with; did you mean"),
-        (LONG, ["--recipe", "recipes"], "no column 'recipes' for the recipes; did you mean"),
+        (LONG, ["--baseline", "seperate"], "no recipe 'seperate' to compare with (did you mean"),
+        (LONG, ["--recipe", "recipes"], "no column 'recipes' for the recipes (did you mean"),
         (LONG, ["--fold", "split"], "no column 'split' for the folds"),
         (pl.concat([LONG, LONG]), [], "rows 1 and 21 are the same run"),
         (LONG.with_columns(metric=pl.lit("quality")), [], "say --higher 'quality' or --lower"),
         (LONG.with_columns(value=pl.lit("good")), [], "'value'"),
-        (LONG, ["--higher", "acc"], "no metric 'acc'; did you mean 'accuracy'"),
+        (LONG, ["--higher", "acc"], "no metric 'acc' (did you mean 'accuracy'"),
         (LONG, ["--difference", "x"], "the difference must be a positive number"),
         (LONG, ["--report", "no/such/folder.md"], "no"),
     ],

@@ -59,7 +59,7 @@ def test_nothing_is_written(database):
     "rest, message",
     [
         ("", r"names no table; add \?table=NAME or \?query=SELECT... \(it has empty, my t\)"),
-        ("?table=my", "there is no table 'my'; did you mean 'my t'"),
+        ("?table=my", "there is no table 'my'.*did you mean 'my t'"),
         ("?table=my t&query=SELECT 1", "names a table and a query; drop one"),
         ("?query=SELECT", "can't be read: "),
         ("?query=SELECT 1 AS a, 2 AS a", "names column 'a' more than once"),

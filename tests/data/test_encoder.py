@@ -326,7 +326,7 @@ def test_columns_that_only_look_different():
 
 def test_missing_column_names_the_closest():
     encoder = fitted(load_penguins())
-    with pytest.raises(InvalidInputError, match=r"'island' is missing .*; did you mean 'Island'"):
+    with pytest.raises(InvalidInputError, match=r"'island' is missing .*.*did you mean 'Island'"):
         encoder.transform(load_penguins().rename({"island": "Island"}))
 
 
@@ -350,7 +350,9 @@ def test_fitting_on_nothing():
 
 
 def test_unknown_kind_of_column():
-    with pytest.raises(InvalidInputError, match="column 'year' has unknown kind 'numerical'; did"):
+    with pytest.raises(
+        InvalidInputError, match=r"column 'year' has unknown kind 'numerical' \(did"
+    ):
         TableEncoder().fit(load_penguins(), [Column("year", "numerical", "Int64")], 0)
 
 

@@ -105,7 +105,7 @@ def test_large_values_are_not_rounded():
         ([*map(str, range(30)), None], None, "'y' is text, but all its values are numbers, such"),
         ([1, 2, 3], {"y": "binary"}, r"'y' has 3 distinct values \(1, 2, 3\)"),
         ([1, 2, 2.5], {"y": "multiclass"}, r"'y' holds 2\.5 in row 3, which is no class"),
-        ([1, 2], {"y": "regresion"}, "unknown kind 'regresion'; did you mean 'regression'"),
+        ([1, 2], {"y": "regresion"}, "unknown kind 'regresion'.*did you mean 'regression'"),
         (
             [1, 2, -3],
             {"y": "count"},
@@ -150,7 +150,7 @@ def test_codes_are_classes_however_many_there_are():
 
 def test_targets_are_named_once_and_exist():
     frame = load_penguins()
-    with pytest.raises(InvalidInputError, match="'sexx' is not in the table; did you mean 'sex'"):
+    with pytest.raises(InvalidInputError, match=r"'sexx' is not in the table.*did you mean 'sex'"):
         infer_tasks(frame, ["sexx"])
     with pytest.raises(InvalidInputError, match="target 'sex' is named twice"):
         infer_tasks(frame, ["sex", "year", "sex"])

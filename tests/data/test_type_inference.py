@@ -206,7 +206,7 @@ def test_naive_dates_of_a_named_zone(tmp_path):
     assert found.n_unique() == 1
     with pytest.raises(InvalidInputError, match=r"'2024-03-31 02:30' in row 1 .*no clock showed"):
         column(tmp_path, ["2024-03-31 02:30", "2024-06-03 10:00"], options)
-    with pytest.raises(InvalidInputError, match=r"'Europe/Berlim' is not known; did you mean"):
+    with pytest.raises(InvalidInputError, match=r"'Europe/Berlim' is not known.*did you mean"):
         column(tmp_path, ["2024-06-03 10:00"] * 2, ReadingOptions(time_zone="Europe/Berlim"))
 
 
@@ -305,7 +305,7 @@ def test_what_a_column_holds_can_be_said(tmp_path):
     assert column(tmp_path, codes, ReadingOptions(columns={"x": "number"}))[0].to_list() == [7, 12]
     found, _ = column(tmp_path, ["yes", "no"], ReadingOptions(columns={"x": "boolean"}))
     assert found.to_list() == [True, False]
-    with pytest.raises(InvalidInputError, match=r"said to hold 'nummer'; did you mean 'number'"):
+    with pytest.raises(InvalidInputError, match=r"said to hold 'nummer'.*did you mean 'number'"):
         column(tmp_path, cells, ReadingOptions(columns={"x": "nummer"}))
     with pytest.raises(InvalidInputError, match="column 'z' is to be read, but it is not in"):
         column(tmp_path, cells, ReadingOptions(columns={"z": "text"}))

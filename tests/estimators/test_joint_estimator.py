@@ -287,7 +287,7 @@ def test_clone_pickle_search_and_weights():
 @pytest.mark.parametrize(
     ("tasks", "change", "message"),
     [
-        ({"price": "regresion"}, lambda y: y[["price"]], "unknown kind 'regresion'; did you mean"),
+        ({"price": "regresion"}, lambda y: y[["price"]], "unknown kind 'regresion'.*did you mean"),
         (TASKS, lambda y: y.drop(columns="sold"), "`tasks` names 'sold', which y lacks; y has"),
         (TASKS, lambda y: y.rename(columns={"sold": "slod"}), "did you mean 'slod'"),
         (TASKS, lambda y: y.assign(more=1), "y has a column 'more' that `tasks` does not name"),

@@ -77,7 +77,7 @@ def test_a_validation_fraction_outside_its_range_is_refused(fraction):
 
 
 def test_an_unknown_rule_of_weights_is_refused():
-    with pytest.raises(InvalidInputError, match="got 'sizes'; did you mean 'size'"):
+    with pytest.raises(InvalidInputError, match=r"got 'sizes'.*did you mean 'size'"):
         Recipe(weights="sizes")
 
 
@@ -112,7 +112,7 @@ def test_more_rows_mean_larger_batches_and_fewer_passes():
 def test_weights_by_number_must_name_tasks():
     assert Recipe().given_weights(["a"]) is None
     assert Recipe(weights={"a": 2}).given_weights(["a", "b"]) == {"a": 2.0}
-    with pytest.raises(InvalidInputError, match="names 'aa', which is no task; did you mean 'a'"):
+    with pytest.raises(InvalidInputError, match=r"names 'aa', which is no task.*did you mean 'a'"):
         Recipe(weights={"aa": 2}).given_weights(["a", "b"])
 
 
@@ -131,7 +131,7 @@ def test_a_partition_says_which_tasks_share_a_network():
 @pytest.mark.parametrize(
     "partition, message",
     [
-        ([["alpha", "beta"], ["gama"]], "names 'gama', which is no task; did you mean 'gamma'"),
+        ([["alpha", "beta"], ["gama"]], "names 'gama', which is no task.*did you mean 'gamma'"),
         ([["alpha", "beta"]], "says nothing about task 'gamma'"),
         ([["alpha", "beta"], ["gamma", "alpha"]], "names task 'alpha' twice"),
         ([["alpha"], []], "every group of `partition` must name a task"),
@@ -166,7 +166,7 @@ def test_a_recipe_makes_the_network_that_it_names():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"expert": 3}, "'mmoe' has no setting 'expert'; did you mean 'experts'"),
+        ({"expert": 3}, "'mmoe' has no setting 'expert'.*did you mean 'experts'"),
         ({"experts": "three"}, "`experts` of network 'mmoe': input should be a valid integer"),
         ({"experts": True}, "`experts` of network 'mmoe': .*, got True"),
         ({"embeddings": "sines"}, "`embeddings` of network 'mmoe': input should be 'linear' or"),

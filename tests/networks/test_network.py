@@ -124,7 +124,7 @@ def test_losses_of_separate_heads_are_those_of_the_tasks():
 
 def test_a_trainer_refuses_a_task_without_a_head():
     network = HardSharing(nn.Identity(), {"price": nn.Linear(2, 1)})
-    with pytest.raises(InvalidInputError, match=r"no task 'prices'; did you mean 'price'.* it has"):
+    with pytest.raises(InvalidInputError, match=r"no task 'prices'.*did you mean 'price'.* it has"):
         Trainer(network, [Task.regression("price"), Task.regression("prices")])
 
 

@@ -130,7 +130,7 @@ def test_an_encoder_with_several_decoders(t5):
 
 
 def test_a_pooling_that_is_not_there_is_refused(bert, t5):
-    with pytest.raises(InvalidInputError, match="got 'maen'; did you mean 'mean'"):
+    with pytest.raises(InvalidInputError, match=r"got 'maen'.*did you mean 'mean'"):
         TransformerTrunk(bert, pooling="maen")
     with pytest.raises(InvalidInputError, match="has no pooler; use pooling='mean' or 'first'"):
         TransformerTrunk(t5.encoder, pooling="pooler")(texts())
@@ -197,7 +197,7 @@ def test_a_keras_model_can_t_be_cut_anywhere(keras):
     model = keras.Model(inputs, keras.layers.Dense(WIDTH, name="last")(total))
     assert HardSharing(model, heads(), split_at="last")(torch.randn(2, 8))["a"].shape == (2, 1)
     for name, message in (
-        ("lats", "'lats', which is no layer of the Keras model; did you mean 'last'"),
+        ("lats", "'lats', which is no layer of the Keras model.*did you mean 'last'"),
         ("total", "can't be cut at 'total', which takes several tensors"),
         ("left", "'left', the trunk's first layer: nothing would come before"),
     ):

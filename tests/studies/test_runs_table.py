@@ -104,7 +104,7 @@ FIRST = pl.int_range(pl.len()) == 0
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [
-        (LONG, {"recipe": "recipy"}, "no column 'recipy' for the recipes; did you mean 'recipe'"),
+        (LONG, {"recipe": "recipy"}, "no column 'recipy' for the recipes.*did you mean 'recipe'"),
         (LONG.drop("seed"), {}, "no column 'seed' for the seeds"),
         (LONG.drop("metric"), {}, "no column 'metric'; name"),
         (LONG.drop("task"), {}, "no column 'task'"),

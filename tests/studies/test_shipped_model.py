@@ -142,7 +142,7 @@ def test_held_out_predictions_are_of_rows_the_networks_have_not_seen(result):
     known = np.isfinite(labels[:, 1])
     error = np.sqrt(((predictions["line"] - labels[:, 1])[known] ** 2).mean())
     assert error == pytest.approx(result.values("linear", "line", "RMSE").mean(), rel=0.1)
-    with pytest.raises(InvalidInputError, match="no recipe 'lienar'; did you mean 'linear'"):
+    with pytest.raises(InvalidInputError, match=r"no recipe 'lienar'.*did you mean 'linear'"):
         result.held_out_predictions("lienar")
 
 

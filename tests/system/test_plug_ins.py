@@ -67,16 +67,16 @@ tower = plug_in_own:tower
 def test_what_a_package_adds_has_a_name(package):
     package("own", OWN)
     assert type(balancer_from_name("halves", share=0.2)).__name__ == "Halves"
-    with pytest.raises(InvalidInputError, match="no hyper-parameter 'shrae'; did you mean 'share'"):
+    with pytest.raises(InvalidInputError, match=r"no hyper-parameter 'shrae' .did you mean"):
         balancer_from_name("halves", shrae=0.2)
     recipe = Recipe(balancer="Halves", network="tower", network_options={"layers": 2})
     recipe.check()
     told = recipe.sources()
     assert told["balancer"]["version"] == told["network"]["version"] == "1.2"
     assert Recipe(balancer="pcgrad").sources() == {}
-    with pytest.raises(InvalidInputError, match="'tower' has no setting 'layer'; did you mean"):
+    with pytest.raises(InvalidInputError, match=r"'tower' has no setting 'layer'.*did you mean"):
         Recipe(network="tower", network_options={"layer": 2}).check()
-    with pytest.raises(InvalidInputError, match="no balancer 'halvse'; did you mean 'halves'"):
+    with pytest.raises(InvalidInputError, match=r"no balancer 'halvse'.*did you mean 'halves'"):
         balancer_from_name("halvse")
 
 

@@ -37,7 +37,10 @@ def test_classes_that_are_no_texts_are_named_by_themselves_or_their_texts():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"oka": 2}, "name 'oka', which is none of its classes ash, elm, oak; did you mean 'oak'?"),
+        (
+            {"oka": 2},
+            "name 'oka', which is none of its classes ash, elm, oak (did you mean 'oak'?)",
+        ),
         ([1, 2], "has 3 classes but 2 class weights; give one for each class, in their order"),
         ({"oak": 0}, "weight of class 'oak' of task 'kind' must be a number above 0, got 0"),
         ([0, 0, 0], "weight of class 'ash' of task 'kind' must be a number above 0, got 0"),

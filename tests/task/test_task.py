@@ -236,7 +236,7 @@ def test_the_first_metric_is_primary():
         ({"name": "", "kind": "binary"}, "name must not be empty"),
         (
             {"name": "y", "kind": "regresion"},
-            "task 'y' has unknown kind 'regresion'; did you mean 'regression'",
+            "task 'y' has unknown kind 'regresion'.*did you mean 'regression'",
         ),
         ({"name": "y", "kind": "custom"}, "custom task 'y' needs loss_function= and size="),
         ({"name": "y", "kind": "custom", "loss_function": _absolute}, "needs loss_function= and s"),

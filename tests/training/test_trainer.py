@@ -599,7 +599,7 @@ def test_predictions_and_metrics_of_labelled_rows():
 
 
 def test_an_unknown_task_is_refused_at_prediction():
-    with pytest.raises(InvalidInputError, match="'kidn' is none of the tasks; did you mean"):
+    with pytest.raises(InvalidInputError, match=r"'kidn' is none of the tasks.*did you mean"):
         _trainer().predict(_data().inputs, ["kidn"])
 
 
@@ -642,7 +642,7 @@ def test_auxiliary_tasks_are_predicted_only_where_asked_for():
     assert list(trainer.predict(data.inputs, ["kind", "number"])) == ["kind", "number"]
     assert list(trainer.evaluate(data)) == ["number"]
     assert list(trainer.evaluate(data, ["kind"])) == ["kind"]
-    with pytest.raises(InvalidInputError, match="'kidn' is none of the tasks; did you mean"):
+    with pytest.raises(InvalidInputError, match=r"'kidn' is none of the tasks.*did you mean"):
         trainer.evaluate(data, ["kidn"])
 
 
@@ -710,7 +710,7 @@ def test_one_optimiser_mixes_the_tasks_momenta_and_one_per_task_keeps_them_apart
         ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
         ({"steps": 0}, "`steps` must be at least 1, got 0"),
         ({"patience": 0}, "`patience` must be at least 1, got 0"),
-        ({"weights": {"knid": 1.0}}, "`weights` names 'knid', which is no task; did you mean"),
+        ({"weights": {"knid": 1.0}}, "`weights` names 'knid', which is no task.*did you mean"),
         ({"weights": {"kind": -1.0}}, "weight of task 'kind' must be >= 0, got -1.0"),
         ({"weights": {"kind": NAN}}, "weight of task 'kind' must be >= 0, got nan"),
         ({"weights": {"kind": 0.0, "number": 0.0}}, "at least one task must have a weight above 0"),
@@ -718,7 +718,7 @@ def test_one_optimiser_mixes_the_tasks_momenta_and_one_per_task_keeps_them_apart
             {"optimizer_layout": "two"},
             "`optimizer_layout` must be one of one, per_task, per_group, got 'two'",
         ),
-        ({"auxiliary": ["kidn"]}, "`auxiliary` names 'kidn', which is no task; did you mean"),
+        ({"auxiliary": ["kidn"]}, "`auxiliary` names 'kidn', which is no task.*did you mean"),
         ({"auxiliary": ["kind", "number"]}, "all tasks are auxiliary; at least one must not be"),
         ({"device": "gpu"}, "`device` must be auto, cpu or cuda, got 'gpu'"),
     ],
@@ -733,7 +733,7 @@ def test_a_bad_setting_is_refused(settings, message):
     [
         ([], "needs at least one task"),
         ([KIND, KIND], "must have different names"),
-        ([Task.regression("kin")], "the network has no task 'kin'; did you mean 'kind'"),
+        ([Task.regression("kin")], "the network has no task 'kin'.*did you mean 'kind'"),
     ],
 )
 def test_tasks_that_do_not_fit_the_network_are_refused(tasks, message):
@@ -751,12 +751,12 @@ def _with(**targets):
     [
         (
             {"number": _data(), "kidn": _data()},
-            "training data for 'kidn', which is none of the tasks; did you mean 'kind'",
+            "training data for 'kidn', which is none of the tasks.*did you mean 'kind'",
         ),
         ({"number": _data()}, "task 'kind' has no training data"),
         (
             TensorData(_data().inputs, {"numbr": _data().targets["number"]}),
-            "training data have no target of task 'number'; did you mean 'numbr'",
+            "training data have no target of task 'number'.*did you mean 'numbr'",
         ),
         (_with(number=torch.full((32,), NAN)), "'number' has no label in the training data"),
         (_with(kind=torch.full((32,), 3)), "target of task 'kind' holds 3"),

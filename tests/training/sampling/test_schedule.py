@@ -96,7 +96,7 @@ def test_schedules_are_values():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("randm",), "`order` must be one of random, .*, got 'randm'; did you mean 'random'"),
+        (("randm",), "`order` must be one of random, .*, got 'randm'.*did you mean 'random'"),
         (("round_robin", {"a": 1.0}), "`probabilities` go with order 'random', not 'round_robin'"),
         (("random", {"a": 1.5, "b": -0.5}), "`probabilities` must not be negative"),
         (("random", {"a": 1.0, "b": float("nan")}), "`probabilities` must not be negative"),
@@ -109,7 +109,7 @@ def test_a_bad_setting_is_refused(arguments, message):
 
 
 def test_probabilities_must_name_the_tasks():
-    with pytest.raises(InvalidInputError, match="names 'aa', which is no task; did you mean 'a'"):
+    with pytest.raises(InvalidInputError, match=r"names 'aa', which is no task.*did you mean 'a'"):
         _first(Alternating("random", {"aa": 1.0}), 1)
     with pytest.raises(InvalidInputError, match="says nothing about task 'c'"):
         _first(Alternating("random", {"a": 0.5, "b": 0.5}), 1)
@@ -213,7 +213,7 @@ def test_an_order_may_be_a_function_of_the_step():
         ({"order": "temperature", "temperature": 0.0}, "`temperature` must be positive, got 0.0"),
         ({"order": "temperature", "temperature": math.inf}, "`temperature` must be positive"),
         ({"order": "temperature", "probabilities": {"a": 1.0}}, "go with order 'random', not"),
-        ({"order": "aneal"}, "`order` must be one of .*, got 'aneal'; did you mean 'annealed'"),
+        ({"order": "aneal"}, "`order` must be one of .*, got 'aneal'.*did you mean 'annealed'"),
     ],
 )
 def test_settings_of_alternation_that_do_not_fit_are_refused(settings, message):
