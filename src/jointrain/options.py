@@ -16,6 +16,9 @@ Decay = Literal["cosine", "none"]
 Layout = Literal["one", "per_task", "per_group"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 WhenConverged = Literal["go_on", "freeze", "lower"]
+Precision = Literal["32", "bf16", "fp16"]
+NonFinite = Literal["raise", "skip", "rollback"]
+Every = Literal["epoch", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +159,42 @@ class TrainingOptions:
         0.1, "Factor of the weight of a converged target, with lower.", above=0.0, below=1.0
     )
 
+    precision: Precision = option("32", "Digits of training.", choices=get_args(Precision))
+    compile: bool = option(False, "Train by what torch.compile makes of the network.")
+    accumulate: int = option(1, "Batches that make one step.", at_least=1, at_most=10**6)
+    ema: float | None = option(None, "Decay of averaged weights.", above=0.0, below=1.0)
+    lr_scheduler_every: Every = option(
+        "epoch", "When the scheduler moves the rate.", choices=get_args(Every)
+    )
+    non_finite: NonFinite = option(
+        "raise",
+        "What becomes of a step that is not finite.",
+        choices=get_args(NonFinite),
+    )
+    non_finite_limit: int = option(
+        0, "How many such steps are let pass.", at_least=0, at_most=10**9
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
         if (self.when_converged == "go_on") != (self.task_patience is None):
             raise InvalidInputError(
                 "`when_converged` 'freeze' or 'lower' and `task_patience` go together; give both "
                 "or neither"
+            )
+        if (self.non_finite == "raise") != (self.non_finite_limit == 0):
+            raise InvalidInputError(
+                f"`non_finite_limit` says how many steps `non_finite` 'skip' or 'rollback' may let "
+                f"pass, got {self.non_finite!r} with {self.non_finite_limit}; give both or neither"
+            )
+        if self.accumulate > 1 and self.refresh_every > 1:
+            raise InvalidInputError(
+                "`accumulate` is not exact with weights that `refresh_every` keeps; give one of "
+                "them"
+            )
+        if self.ema is not None and self.when_converged == "freeze":
+            raise InvalidInputError(
+                "`ema` averages weights that `when_converged` 'freeze' sets back; give one of them"
             )
 
 

@@ -119,3 +119,35 @@ def test_values_of_a_config_file_that_can_not_be_used(tmp_path, line, words):
         load_settings(FitSettings, {}, path)
     assert words in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_options_of_training_reach_the_recipe():
+    said = {
+        "table": "t.csv",
+        "targets": ["a"],
+        "precision": "fp16",
+        "compile": True,
+        "accumulate": 3,
+        "ema": 0.9,
+        "non_finite": "rollback",
+        "non_finite_limit": 2,
+        "lr_scheduler": "StepLR",
+        "lr_scheduler_option": ["step_size=2", "gamma=0.5"],
+        "lr_scheduler_every": "step",
+        "parameter_group": ["trunk.0.lr=0.001", "trunk.0.weight_decay=0", "a.lr=0.01"],
+    }
+    recipe = FitSettings(**said).recipe("joint")
+    assert (recipe.precision, recipe.compile, recipe.accumulate, recipe.ema) == (
+        "fp16", True, 3, 0.9
+    )  # fmt: skip
+    assert (recipe.non_finite, recipe.non_finite_limit) == ("rollback", 2)
+    assert (recipe.lr_scheduler, recipe.lr_scheduler_every) == ("StepLR", "step")
+    assert recipe.lr_scheduler_options == (("step_size", 2), ("gamma", 0.5))
+    assert recipe.parameter_groups == (
+        ("trunk.0", (("lr", 0.001), ("weight_decay", 0))),
+        ("a", (("lr", 0.01),)),
+    )
+    with pytest.raises(InvalidInputError, match=r"PART\.OPTION=VALUE"):
+        FitSettings(**said | {"parameter_group": ["lr=0.1"]}).recipe("joint")
+    with pytest.raises(InvalidInputError, match="did you mean 'StepLR'"):
+        FitSettings(**said | {"lr_scheduler": "SteppLR"}).recipe("joint")

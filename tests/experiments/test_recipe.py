@@ -1,9 +1,11 @@
 """Recipes: values that go to JSON and back, and what they choose by the number of rows."""
 
+import json
 import math
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -202,3 +204,36 @@ def test_dropout_of_a_class_task_beside_numbers_is_that_of_the_table():
     tasks = [Task.binary("a"), Task.regression("b")]
     network = Recipe().for_tasks(tasks).make_network(5, tasks[:1])
     assert [m.probability for m in network.modules() if isinstance(m, Dropout)] == [0.1, 0.1]
+
+
+def test_options_of_training_are_values():
+    recipe = Recipe(
+        lr_scheduler="StepLR",
+        lr_scheduler_options={"step_size": 2},
+        parameter_groups={"trunk": {"lr": 1e-4}, "b": {"lr": 1e-2}, "heads.b": {"lr": 1e-3}},
+        precision="bf16",
+        accumulate=2,
+    )
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    made = recipe.settings(100, validates=True, absent=("b",))
+    assert made.parameter_groups == {"trunk": {"lr": 1e-4}}
+    assert (made.warm_up, made.decay, made.accumulate) == (0.0, "none", 2)
+    assert made.lr_scheduler(torch.optim.SGD([torch.zeros(1)], lr=0.1)).step_size == 2
+    explores = recipe.settings(100, validates=False, explores=True)
+    assert (explores.precision, explores.accumulate) == ("32", 1)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"lr_scheduler_options": {"gamma": 1}}, "need an `lr_scheduler`"),
+        ({"lr_scheduler": "StepLR", "warm_up": 0.2}, "give one of them"),
+        ({"accumulate": 2, "refresh_every": 2}, "give one of them"),
+        ({"non_finite": "skip"}, "give both or neither"),
+        ({"ema": 0.9, "when_converged": "freeze", "task_patience": 1}, "give one of them"),
+        ({"ema": 1.0}, r"`ema` must lie in \(0, 1\)"),
+    ],
+)
+def test_options_of_training_that_do_not_go_together_are_refused(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Recipe(**options)

@@ -7,6 +7,7 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from jointrain import Callback, InvalidInputError
+from jointrain.training import scheduler_from_name
 from tests.training.checkpoints.runs import PHASES, PLATEAU, STEPS, cases, fit, trainer
 
 
@@ -66,3 +67,31 @@ def test_what_does_not_go_together_is_refused():
         fit(trainer(case, lr_scheduler=lambda optimizer: 3), case)
     with pytest.raises(InvalidInputError, match="LBFGS asks for the loss several times"):
         trainer(case, optimizer=partial(torch.optim.LBFGS))
+
+
+def test_a_scheduler_by_name_is_that_of_torch():
+    made = scheduler_from_name("StepLR", step_size=2, gamma=0.1)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = made(optimizer)
+    rates = []
+    for _ in range(4):
+        optimizer.step()
+        scheduler.step()
+        rates.append(scheduler.get_last_lr()[0])
+    assert rates == pytest.approx([1.0, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("SteppLR", {}, "did you mean 'StepLR'"),
+        ("SequentialLR", {}, "must be one of"),
+        ("Optimizer", {}, "must be one of"),
+        ("StepLR", {}, "lr_scheduler 'StepLR' can't be made with no options: .*step_size"),
+        ("StepLR", {"step_size": 1, "speed": 2}, "speed"),
+        ("OneCycleLR", {"max_lr": 0.1}, "total_steps"),
+    ],
+)
+def test_a_name_that_makes_no_scheduler_is_refused(name, options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        scheduler_from_name(name, **options)

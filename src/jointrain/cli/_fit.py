@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jointrain.cli._after_saving import add_importance, print_use
+from jointrain.cli._fit_checkpoints import FitCheckpoints, check_checkpoints
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import by_task, print_rows, progress_bar, range_text
-from jointrain.cli._settings import FitSettings, TableSettings
+from jointrain.cli._settings import FitSettings
 from jointrain.cli._streamed_fit import add_streamed_importance, fit_rows, prepare_streamed
 from jointrain.cli._table_opening import bundle_notes, output_folder, prepare_table
 from jointrain.system.output_folder import check_new_folder, write_new_folder
@@ -31,6 +34,7 @@ def fit(settings: FitSettings) -> None:
 
     out = output_folder(settings)
     check_new_folder(out, force=settings.force)
+    check_checkpoints(settings.checkpoints, every=settings.checkpoint_every, resume=settings.resume)
     resolve_device(settings.device)
     recipe = settings.recipe(settings.schedule)
     streamed = None
@@ -75,16 +79,23 @@ def _print_answer(
     print_use(model, out)
 
 
-def _fit(table: SupervisedTable, recipe: Recipe, settings: TableSettings) -> TableModel:
-    """Train a recipe on all rows, with a progress bar."""
-    from jointrain.tables import fit_table
+def _fit(table: SupervisedTable, recipe: Recipe, settings: FitSettings) -> TableModel:
+    """Train a recipe on all rows, with a progress bar, and checkpoints where they are wanted."""
+    from jointrain.tables import fit_table, table_digest
     from jointrain.training.population import fit_together
 
-    with progress_bar(f"training {recipe.name} on all rows") as advance:
+    fit: Callable[..., None] = fit_together
+    with ExitStack() as held:
+        if settings.checkpoints is not None:
+            digest = table_digest(table)
+            kept = FitCheckpoints(settings.checkpoints, digest, recipe, settings)
+            held.enter_context(kept.told_when_stopped())
+            fit = kept.fit
+        advance = held.enter_context(progress_bar(f"training {recipe.name} on all rows"))
         return fit_table(
             table,
             recipe,
             seed=settings.seed,
             device=settings.device,
-            fit_runs=partial(fit_together, progress=advance),
+            fit_runs=partial(fit, progress=advance),
         )

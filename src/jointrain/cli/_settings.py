@@ -16,6 +16,7 @@ from jointrain.cli._reading import reading_options
 from jointrain.cli._value_forms import (
     Duration,
     Groups,
+    Interval,
     Names,
     Numbers,
     Options,
@@ -48,6 +49,19 @@ def _balancer(
         return kind(**options), {}
     except TypeError as error:
         raise InvalidInputError(f"balancer {name!r} can't be made: {error}") from None
+
+
+def _groups_of(options: Mapping[str, Any]) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
+    """Return options by part, from those that name both."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in options.items():
+        part, dot, option = name.rpartition(".")
+        if not dot or not part or not option:
+            raise InvalidInputError(
+                f"--parameter-group must be PART.OPTION=VALUE, such as trunk.lr=0.001, got {name!r}"
+            )
+        parts.setdefault(part, {})[option] = value
+    return tuple((part, tuple(of_part.items())) for part, of_part in parts.items())
 
 
 class _Settings(BaseModel):
@@ -175,6 +189,19 @@ class TableSettings(_Settings):
     network_option: Options = Field(
         {}, description="Setting of the network: NAME=VALUE. Repeatable."
     )
+    lr_scheduler: str | None = Field(
+        None,
+        description="Scheduler of torch.optim.lr_scheduler, such as StepLR, in place of warm-up "
+        "and decay.",
+    )
+    lr_scheduler_option: Options = Field(
+        {}, description="What it takes: NAME=VALUE, such as step_size=5. Repeatable."
+    )
+    parameter_group: Options = Field(
+        {},
+        description="Option of the optimiser for a part of the network: PART.OPTION=VALUE, such as "
+        "trunk.lr=0.001 or shared.weight_decay=0. Repeatable.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     out: Path | None = Field(None, description="Folder to write; default TABLE-answer.")
     force: bool = Field(False, description="Replace the folder if jointrain wrote it.")
@@ -254,6 +281,9 @@ class TableSettings(_Settings):
             network=imported(self.network) if ":" in self.network else self.network,
             network_options=tuple(self.network_option.items()),
             optimizer=OptimizerSettings(**said(self, OptimizerOptions)),
+            lr_scheduler=self.lr_scheduler,
+            lr_scheduler_options=tuple(self.lr_scheduler_option.items()),
+            parameter_groups=_groups_of(self.parameter_group),
             **said(self, RecipeOptions),
         )
         recipe.check()
@@ -352,6 +382,14 @@ class FitSettings(TableSettings):
     groups: Groups | None = Field(
         None, description="Targets that share a network: 'a,b;c'; default all of them."
     )
+
+    checkpoints: Path | None = Field(
+        None, description="Folder for checkpoints, from which --resume goes on; default none."
+    )
+    checkpoint_every: Interval | None = Field(
+        None, description="Steps, or a time such as 30s or 10min, between them; default 10min."
+    )
+    resume: bool = Field(False, description="Go on from the checkpoints of a fit that was stopped.")
 
     def recipe(self, schedule: str, name: str | None = None) -> Recipe:
         """Return the recipe that the settings describe."""

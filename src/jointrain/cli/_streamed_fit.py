@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from jointrain.cli._after_saving import skippable
+from jointrain.cli._fit_checkpoints import FitCheckpoints
 from jointrain.cli._printing import progress_bar
 from jointrain.cli._table_opening import say_table
 from jointrain.errors import InvalidInputError
@@ -68,10 +70,24 @@ def prepare_streamed(settings: TableSettings, recipe: Recipe) -> StreamedTable:
 
 
 def fit_rows(table: StreamedTable, recipe: Recipe, settings: FitSettings) -> TableModel:
-    """Train a recipe on all rows."""
-    from jointrain.tables import fit_streamed
+    """Train a recipe on all rows, with checkpoints where they are wanted."""
+    from jointrain.tables import fit_streamed, table_digest
 
-    return fit_streamed(table, recipe, seed=settings.seed, device=settings.device)
+    if settings.checkpoints is None:
+        return fit_streamed(table, recipe, seed=settings.seed, device=settings.device)
+    contents = [file.content for file in table.files.files]
+    digest = " ".join([table_digest(table.sample), *map(str, contents)])
+    digest = hashlib.sha256(digest.encode()).hexdigest()
+    kept = FitCheckpoints(settings.checkpoints, digest, recipe, settings)
+    with kept.told_when_stopped():
+        return fit_streamed(
+            table,
+            recipe,
+            seed=settings.seed,
+            device=settings.device,
+            checkpoints=kept.of_stream,
+            resume=True,
+        )
 
 
 def add_streamed_importance(model: TableModel, table: StreamedTable, bundle: Path) -> None:

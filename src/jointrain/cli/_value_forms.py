@@ -110,6 +110,14 @@ def seconds_of(text: str) -> float | None:
     return seconds if 0 < seconds < math.inf else None
 
 
+def _interval(value: Any) -> Any:
+    """Check a number of steps, or a time as `jointrain.training.Checkpoints` takes it."""
+    text = str(value)
+    if re.fullmatch(r"[1-9]\d*|\d+(\.\d+)? ?(s|min|h)", text) and float(text.rstrip(" smihn")) > 0:
+        return text
+    raise ValueError("expected a number of steps, or a time such as 30s, 10min or 2h")
+
+
 def _groups(value: Any) -> Any:
     """Read ``a,b;c`` (or a list of lists) as groups of names; quotes keep a semicolon whole."""
     if isinstance(value, str):
@@ -136,6 +144,8 @@ Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
 Options = Annotated[dict[str, bool | int | float | str], BeforeValidator(_options)]
 
 Duration = Annotated[str, BeforeValidator(_duration)]
+
+Interval = Annotated[str, BeforeValidator(_interval)]
 
 Groups = Annotated[str | list[list[str]], BeforeValidator(_groups)]
 

@@ -96,10 +96,16 @@ class ModuleFold:
             tasks,
             data,
             epochs=recipe.chosen_epochs(rows),
-            settings=recipe.settings(rows, validates=False),
+            settings=recipe.settings(
+                rows, validates=False, explores=True, absent=self._absent(tasks)
+            ),
             seed=self.fold.seed,
             device=self.experiment.device,
         )
+
+    def _absent(self, tasks: Sequence[Task]) -> set[str]:
+        """Return the names of the other tasks."""
+        return {task.name for task in self.tasks} - {task.name for task in tasks}
 
     def _train(self, tasks: Sequence[Task]) -> tuple[Any, int]:
         """Return the data that tasks are trained on, and how many of the rows have a label."""
@@ -152,7 +158,9 @@ class ModuleFold:
             # the weight of a task that is trained alone would only change its learning rate
             weights={n: weights[n] for n in names} if weighed and weights is not None else None,
             balancer=recipe.make_balancer() if weighed else None,
-            settings=recipe.settings(rows, validates=validation is not None),
+            settings=recipe.settings(
+                rows, validates=validation is not None, absent=self._absent(tasks)
+            ),
             seed=self.fold.seed,
             device=self.experiment.device,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -34,9 +34,11 @@ from jointrain.training import (
     Merge,
     OptimizerSettings,
     Phases,
+    SchedulerFactory,
     TrainingSettings,
     checked_auxiliary,
     from_plain,
+    scheduler_from_name,
 )
 from jointrain.training.sampling import Alternating, Joint, Separate
 
@@ -78,7 +80,15 @@ class Recipe(RecipeOptions):
             tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
             (default) shares all.
         optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
-        refresh_every, optimizer_layout, l1, l2: As in `TrainingSettings`.
+        refresh_every, optimizer_layout, l1, l2, precision, compile, accumulate, ema, non_finite,
+            non_finite_limit: As in `TrainingSettings`.
+        lr_scheduler: Name of a scheduler of `torch.optim.lr_scheduler`, such as ``StepLR``, in
+            place of `warm_up` and `decay`; default None.
+        lr_scheduler_options: Pairs of (name, value) of what it takes; a mapping is accepted.
+        lr_scheduler_every: As in `TrainingSettings`.
+        parameter_groups: Options of the optimiser by parts of the network, as in
+            `TrainingSettings`: pairs of (part, pairs of (option, value)); mappings are accepted.
+            A task's part is left aside in networks that do not have that task.
         warm_up, decay, gradient_clip: As there, with other defaults: 0.05, ``cosine`` and 1.
         batch_size: Rows in a batch; None (default) chooses by the number of rows: a sixteenth of
             them, at least 32 and at most 1024.
@@ -117,9 +127,13 @@ class Recipe(RecipeOptions):
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(**vars(RECIPE_OPTIMIZER))
     )
+    lr_scheduler: str | None = None
+    lr_scheduler_options: tuple[tuple[str, bool | int | float | str], ...] = ()
+    parameter_groups: tuple[tuple[str, tuple[tuple[str, bool | int | float | str], ...]], ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_rates()
         if isinstance(self.weights, str):
             if self.weights not in WEIGHT_RULES:
                 raise InvalidInputError(
@@ -157,6 +171,25 @@ class Recipe(RecipeOptions):
             raise InvalidInputError(
                 f"schedule Merge() makes one shared trunk of several; it goes with network 'hard', "
                 f"not {_named(self.network)}"
+            )
+
+    def _check_rates(self) -> None:
+        options = tuple(dict(self.lr_scheduler_options).items())
+        object.__setattr__(self, "lr_scheduler_options", options)
+        groups = tuple(
+            (str(part), tuple(dict(of_part).items()))
+            for part, of_part in dict(self.parameter_groups).items()
+        )
+        object.__setattr__(self, "parameter_groups", groups)
+        if self.lr_scheduler is None:
+            if options:
+                raise InvalidInputError("`lr_scheduler_options` need an `lr_scheduler`; name one")
+            return
+        # the defaults give way
+        if self.warm_up not in (0.0, RecipeOptions().warm_up):
+            raise InvalidInputError(
+                "`lr_scheduler` moves the learning rate, as `warm_up` and `decay` do; give one of "
+                "them"
             )
 
     def _check_kinds(self) -> None:
@@ -212,6 +245,7 @@ class Recipe(RecipeOptions):
             InvalidInputError: There is no such method or network, or it can't take its options.
         """
         self.make_balancer()
+        self._make_scheduler()
         if isinstance(self.network, CodeReference):
             raise InvalidInputError(_not_at_hand("network", self.network))
         check_network(self.network, dict(self.network_options))
@@ -232,6 +266,11 @@ class Recipe(RecipeOptions):
         balancer = copy.deepcopy(self.balancer)
         balancer.reset()
         return balancer
+
+    def _make_scheduler(self) -> SchedulerFactory | None:
+        if self.lr_scheduler is None:
+            return None
+        return scheduler_from_name(self.lr_scheduler, **dict(self.lr_scheduler_options))
 
     def for_tasks(self, tasks: Sequence[Task]) -> Recipe:
         """Return the recipe with what it leaves open chosen by the tasks of the whole table.
@@ -334,23 +373,49 @@ class Recipe(RecipeOptions):
         """Return after how many epochs without a better score training stops."""
         return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
 
-    def settings(self, rows: int, *, validates: bool, calibrated: bool = False) -> TrainingSettings:
+    def settings(
+        self,
+        rows: int,
+        *,
+        validates: bool,
+        calibrated: bool = False,
+        explores: bool = False,
+        absent: Collection[str] = (),
+    ) -> TrainingSettings:
         """Return what a training on so many rows is told.
 
         Args:
             rows: The number of training rows.
             validates: Whether there are validation rows; else nothing waits for better scores.
             calibrated: As in `TrainingSettings`; of models that are calibrated afterwards.
+            explores: Whether it only measures gradients, which is done in full precision, batch by
+                batch.
+            absent: Names of tasks that the network does not have.
+
+        Raises:
+            InvalidInputError: The scheduler of learning rates can't be made.
         """
         common = {one.name: getattr(self, one.name) for one in fields(TrainingOptions)}
         if not validates:
             common |= {"when_converged": "go_on", "task_patience": None}
+        if explores:
+            common |= {"precision": "32", "compile": False, "accumulate": 1}
+        scheduler = self._make_scheduler()
+        if scheduler is not None:
+            common |= {"warm_up": 0.0, "decay": "none"}
+        groups = {
+            part: dict(options)
+            for part, options in self.parameter_groups
+            if part.removeprefix("heads.") not in absent
+        }
         return TrainingSettings(
             optimizer=self.optimizer,
             batch_size=self.chosen_batch_size(rows),
             epochs=self.chosen_epochs(rows),
             patience=self.chosen_patience(rows) if validates else None,
             calibrated=calibrated,
+            lr_scheduler=scheduler,
+            parameter_groups=groups or None,
             **common,
         )
 

@@ -133,7 +133,14 @@ class PartialFit:
         model = self._model
         groups = len(model.recipe.groups([task.name for task in model.tasks]))
         count = len(model.parts) // groups or model.recipe.chosen_ensemble(len(data))
-        recipe = replace(model.recipe, epochs=1, warm_up=0.0, decay="none")
+        recipe = replace(
+            model.recipe,
+            epochs=1,
+            warm_up=0.0,
+            decay="none",
+            lr_scheduler=None,
+            lr_scheduler_options=(),
+        )
         members = [
             prepare_runs(
                 recipe,

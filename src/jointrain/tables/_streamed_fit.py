@@ -249,6 +249,7 @@ def _trainer(
         rows=stream.rows,
         weights=None if weights is None else {name: weights.get(name, 1.0) for name in group},
         auxiliary=auxiliary_in_group(recipe, group),
+        absent=set(names) - set(group),
         validates=validates,
         seed=seed,
         device=device,

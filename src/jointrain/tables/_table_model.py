@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -552,6 +552,7 @@ def prepare_runs(
             train,
             validation,
             [by_name[name] for name in group],
+            by_name.keys() - set(group),
             weights,
             seed,
             device,
@@ -579,7 +580,13 @@ def _explored_weights(
             members,
             train,
             epochs=recipe.chosen_epochs(len(train)),
-            settings=recipe.settings(len(train), validates=False, calibrated=True),
+            settings=recipe.settings(
+                len(train),
+                validates=False,
+                calibrated=True,
+                explores=True,
+                absent=by_name.keys() - set(group),
+            ),
             seed=seed,
             device=device,
         )
@@ -591,6 +598,7 @@ def _prepare_run(
     train: TensorData,
     validation: TensorData | None,
     tasks: Sequence[Task],
+    absent: Collection[str],
     weights: Mapping[str, float] | None,
     seed: int,
     device: str | torch.device,
@@ -618,6 +626,7 @@ def _prepare_run(
         rows=rows,
         weights=weights,
         auxiliary=auxiliary,
+        absent=absent,
         validates=validation is not None,
         seed=seed,
         device=device,
@@ -649,6 +658,7 @@ def recipe_trainer(
     rows: int,
     weights: Mapping[str, float] | None,
     auxiliary: Sequence[str],
+    absent: Collection[str],
     validates: bool,
     seed: int,
     device: str | torch.device,
@@ -665,6 +675,7 @@ def recipe_trainer(
         rows: Rows to train on that have a label.
         weights: Of the losses by task.
         auxiliary: Which tasks only help.
+        absent: Names of the other tasks.
         validates: Whether there are validation rows.
         seed: Seed of the initial weights, batches, task order and dropout.
         device: Where to train.
@@ -685,7 +696,7 @@ def recipe_trainer(
         # the weight of a task that is trained alone would only change its learning rate
         weights=weights if weighed else None,
         balancer=recipe.make_balancer() if weighed else None,
-        settings=recipe.settings(rows, validates=validates, calibrated=True),
+        settings=recipe.settings(rows, validates=validates, calibrated=True, absent=absent),
         seed=seed,
         device=device,
         callbacks=callbacks,

@@ -3,6 +3,7 @@
 from jointrain.training._cross_fitted_weights import CrossFittedWeights
 from jointrain.training._device import one_thread, resolve_device
 from jointrain.training._fitted_network import FittedNetwork, mean_validation
+from jointrain.training._learning_rates import SchedulerFactory, scheduler_from_name
 from jointrain.training._losses import compute_losses, label_counts, of_labelled_tasks
 from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
@@ -72,6 +73,7 @@ __all__ = [
     "Run",
     "RunProgress",
     "Schedule",
+    "SchedulerFactory",
     "Separate",
     "Session",
     "TaskSession",
@@ -90,5 +92,6 @@ __all__ = [
     "predict",
     "pretrain",
     "resolve_device",
+    "scheduler_from_name",
     "training_work",
 ]

@@ -3,14 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from torch.optim import Optimizer
+import torch
+from torch import nn
+from torch.optim import SGD, Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
+
+
+def scheduler_from_name(name: str, **options: Any) -> SchedulerFactory:
+    """Return what makes a scheduler of torch.optim.lr_scheduler, by its name.
+
+    Args:
+        name: Of the class, such as ``StepLR``.
+        **options: What it takes beside the optimiser.
+
+    Raises:
+        InvalidInputError: There is no such scheduler, or it can't take the options.
+
+    Example:
+        >>> make = scheduler_from_name("StepLR", step_size=2, gamma=0.5)
+    """
+    kinds = {
+        known: kind
+        for known, kind in vars(lr_scheduler).items()
+        if isinstance(kind, type)
+        and issubclass(kind, LRScheduler)
+        and kind not in (LRScheduler, *_OF_OTHERS)
+        and not known.startswith("_")
+    }
+    if name not in kinds:
+        raise InvalidInputError(
+            f"`lr_scheduler` must be one of {', '.join(sorted(kinds))}, got {name!r}"
+            f"{closest(name, kinds)}"
+        )
+    factory = partial(kinds[name], **options)
+    try:
+        factory(SGD([nn.Parameter(torch.zeros(1))], lr=0.1))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"lr_scheduler {name!r} can't be made with {options or 'no options'}: {error}"
+        ) from None
+    return factory
+
+
+_OF_OTHERS = (lr_scheduler.LambdaLR, lr_scheduler.MultiplicativeLR, lr_scheduler.SequentialLR,
+              lr_scheduler.ChainedScheduler)  # fmt: skip
+"""Schedulers that take functions or other schedulers, which no name and number can say."""
 
 
 class LearningRates:

@@ -30,12 +30,13 @@ class Run:
     cross_fitted: CrossFittedWeights | None = None
 
     def fit(self) -> list[FittedNetwork]:
-        """Train, and return the parts."""
+        """Train, and return the parts; a trainer with checkpoints goes on from them."""
         trainer = self.trainer
         callbacks = trainer.callbacks
         if self.cross_fitted is not None:
             trainer.callbacks = (*callbacks, self.cross_fitted)
-        trainer.fit(self.train, self.validation)
+        resume = trainer.checkpoints is not None
+        trainer.fit(self.train, self.validation, resume=resume)
         trainer.callbacks = callbacks
         return self.parts()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
@@ -11,10 +10,6 @@ from jointrain.options import TrainingOptions, option
 from jointrain.training._learning_rates import SchedulerFactory
 from jointrain.training._optimizer import OptimizerFactory, Optimizers, OptimizerSettings
 from jointrain.training._parameter_groups import ParameterGroups
-
-Precision = Literal["32", "bf16", "fp16"]
-NonFinite = Literal["raise", "skip", "rollback"]
-Every = Literal["epoch", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +86,7 @@ class TrainingSettings(TrainingOptions):
     )
     calibrated: bool = False
     parameter_groups: ParameterGroups | None = None
-    precision: Precision = option("32", "Digits of training.", choices=get_args(Precision))
-    compile: bool = False
-    ema: float | None = option(None, "Decay of averaged weights.", above=0.0, below=1.0)
-    accumulate: int = option(1, "Batches that make one step.", at_least=1, at_most=10**6)
-    non_finite: NonFinite = option("raise", "Of a step.", choices=get_args(NonFinite))
-    non_finite_limit: int = option(0, "How many are let pass.", at_least=0, at_most=10**9)
     lr_scheduler: SchedulerFactory | None = None
-    lr_scheduler_every: Every = option("epoch", "When it moves.", choices=get_args(Every))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,20 +94,6 @@ class TrainingSettings(TrainingOptions):
             raise InvalidInputError(
                 "`lr_scheduler` moves the learning rate, as `warm_up` and `decay` do; give one of "
                 "them"
-            )
-        if (self.non_finite == "raise") != (self.non_finite_limit == 0):
-            raise InvalidInputError(
-                f"`non_finite_limit` says how many steps `non_finite` 'skip' or 'rollback' may let "
-                f"pass, got {self.non_finite!r} with {self.non_finite_limit}; give both or neither"
-            )
-        if self.accumulate > 1 and self.refresh_every > 1:
-            raise InvalidInputError(
-                "`accumulate` is not exact with weights that `refresh_every` keeps; give one of "
-                "them"
-            )
-        if self.ema is not None and self.when_converged == "freeze":
-            raise InvalidInputError(
-                "`ema` averages weights that `when_converged` 'freeze' sets back; give one of them"
             )
 
 
