@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +11,6 @@ from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from jointrain.data import RawTable, ReadingOptions
     from jointrain.tables import BlendedModel, TableModel
 
@@ -56,49 +54,10 @@ def raw_table(table: str, options: ReadingOptions, notes: Mapping[str, Any]) -> 
     return raw
 
 
-def read_as_trained(
-    model: TableModel | BlendedModel,
-    raw: RawTable,
-    options: ReadingOptions,
-    others: Sequence[str | None],
-) -> pl.DataFrame:
-    """Read a table as the model's own was read: its features and the named columns."""
-    from jointrain.data import type_raw
-
-    if model.schema is None:
-        say(
-            "note: an older jointrain wrote this bundle, which did not keep how columns are read; "
-            "they are read as this table shows",
-        )
-        return type_raw(raw, options)
-    names = [column.name for column in model.columns]
-    schema = model.schema.only([*names, *(name for name in others if name is not None)])
-    return type_raw(raw, options, schema)
-
-
-def say_unused(model: TableModel | BlendedModel, frame: Any, roles: Sequence[str | None]) -> None:
-    """Name the columns of a table that a model has no use for."""
-    known = {column.name for column in model.columns}
-    known |= {name for task in model.tasks for name in task.target_columns}
-    unused = [name for name in frame.columns if name not in known and name not in roles]
-    if unused:
-        shown = ", ".join(map(repr, unused[:8]))
-        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
-        say(f"note: the model does not use: {shown}{more}")
-
-
-def warn_unseen(model: TableModel | BlendedModel, frame: Any) -> None:
-    """Count the rows with values that no training row had."""
-    warn_of_unseen(model.encoder.unseen(frame))
-
-
-def warn_of_unseen(counts: Mapping[str, int]) -> None:
-    """Say how many rows have values that no training row had, by column."""
-    for column, count in counts.items():
-        rows = "row has" if count == 1 else "rows have"
-        say(
-            f"warning: {count} {rows} a value of {column!r} that was never seen in training",
-        )
+def say_all(told: Iterable[str]) -> None:
+    """Print notes and warnings, a line each."""
+    for one in told:
+        say(one)
 
 
 def factories_of(paths: list[str] | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from jointrain.cli._lists import balancers, baselines, networks
 from jointrain.cli._predict import predict
 from jointrain.cli._said import remember_command
 from jointrain.cli._searches import group, share, weigh
+from jointrain.cli._serve import serve
 from jointrain.cli._verdict import verdict
 from jointrain.errors import JointrainError, StoppedError
 from jointrain.system.stop_signals import (
@@ -147,7 +148,7 @@ def _add_commands() -> None:
         app.command(epilog=f"Example: jointrain {example}")(command)
     example = "verdict runs.csv --wide {task}/{metric} --baseline separate"
     app.command(epilog=f"Example: jointrain {example}")(verdict)
-    for command in (predict, evaluate):
+    for command in (predict, serve, evaluate):
         app.command()(command)
     app.command(name="inspect")(inspect_bundle)
     for command in (balancers, networks, baselines):

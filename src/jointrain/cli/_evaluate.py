@@ -12,8 +12,7 @@ import typer
 from jointrain.cli._bundle_opening import (
     open_table_bundle,
     raw_table,
-    read_as_trained,
-    warn_unseen,
+    say_all,
 )
 from jointrain.cli._flags import FACTORY, JSON, with_reading
 from jointrain.cli._printing import print_rows
@@ -78,15 +77,17 @@ def _frame(
 ) -> pl.DataFrame:
     """Return a table in memory, read as that of training was."""
     from jointrain.data import query_columns, row_of_sums
+    from jointrain.tables import read_as_trained, reading_notes, unseen_notes
 
     tasks = model.predicted_tasks
     read = [name for task in tasks for name in task.target_columns]
     others = [*read, *query_columns(tasks), notes.get("row_weight")]
+    say_all(reading_notes(model))
     frame = read_as_trained(model, raw, options, others)
     if (why := row_of_sums(frame)) is not None:
         say(f"note: the last row is left out: {why}")
         frame = frame.head(-1)
-    warn_unseen(model, frame)
+    say_all(unseen_notes(model.encoder.unseen(frame)))
     return frame
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +13,7 @@ from jointrain.cli._bundle_opening import (
     TableBundle,
     open_table_bundle,
     raw_table,
-    read_as_trained,
-    say_unused,
-    warn_unseen,
+    say_all,
 )
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
 from jointrain.cli._streamed_use import check_unused, streamed_predictions
@@ -28,12 +25,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from jointrain.data import RawTable, ReadingOptions
-    from jointrain.tables import BlendedModel, TableModel
-
-_LATER = (
-    "the intervals were measured on the latest rows of the table that the model was fitted to; on "
-    "later data their coverage is not promised"
-)
 
 
 @with_reading
@@ -79,6 +70,7 @@ def predict(
         write_parts,
         write_table,
     )
+    from jointrain.tables import interval_notes
 
     if out != "-":
         check_writable_ending(out)
@@ -103,13 +95,7 @@ def predict(
         rows = len(frame)
         written = formulas_escaped(frame) if escape_formulas else frame
         made = write_table(written, out, replace=force)
-    if intervals is not None and notes.get("time") is not None:
-        say(f"note: {_LATER}")
-    if intervals is not None and (open_ended := _without_bounds(model, intervals)):
-        say(
-            f"note: too few rows were left out of training to bound {open_ended} at "
-            f"{100 * intervals:g} %: the ends are infinite"
-        )
+    say_all(interval_notes(model, intervals, notes))
     if out != "-":
         with printing(saved=Path(made)):
             if made != Path(out):
@@ -125,25 +111,25 @@ def _predictions(
     intervals: float | None,
 ) -> pl.DataFrame:
     """Return the predictions of a table in memory, with the columns to keep before them."""
-    from jointrain.data import kept_columns, row_of_sums, with_kept
+    from jointrain.data import kept_columns, with_kept
+    from jointrain.tables import (
+        read_as_trained,
+        reading_notes,
+        total_notes,
+        unseen_notes,
+        unused_notes,
+    )
 
     model, notes = opened.model, opened.description["notes"]
     name = notes.get("id")
     kept = kept_columns(raw, name, keep)
     if name is not None and name not in raw.frame.columns:
         say(f"note: the table has no column {name!r}, which named the rows in training")
+    say_all(reading_notes(model))
     frame = read_as_trained(model, raw, options, [name])
-    if (why := row_of_sums(frame)) is not None:
-        say(f"note: the last row is no case to predict: {why}")
-    warn_unseen(model, frame)
+    say_all(total_notes(frame))
+    say_all(unseen_notes(model.encoder.unseen(frame)))
     predictions = model.predict_table(frame, intervals)
-    say_unused(model, frame, (name, notes.get("time"), notes.get("row_weight"), *kept.columns))
+    roles = (name, notes.get("time"), notes.get("row_weight"), *kept.columns)
+    say_all(unused_notes(model, frame.columns, roles))
     return with_kept(predictions, kept)
-
-
-def _without_bounds(model: TableModel | BlendedModel, coverage: float) -> str:
-    """Return the targets whose intervals of a coverage have no end on one side, or on both."""
-    residuals = model.calibration.residuals
-    return ", ".join(
-        name for name, one in residuals.items() if not all(map(math.isfinite, one.bounds(coverage)))
-    )

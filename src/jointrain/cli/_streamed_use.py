@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from jointrain.cli._bundle_opening import warn_of_unseen
+from jointrain.cli._bundle_opening import say_all
 from jointrain.cli._printing import progress_bar
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
@@ -28,7 +28,7 @@ def streamed_predictions(
 ) -> Iterator[pl.DataFrame]:
     """Yield predictions with the kept columns before them, part by part."""
     from jointrain.data import formulas_escaped
-    from jointrain.tables import predict_streamed
+    from jointrain.tables import predict_streamed, unseen_notes
 
     done, unseen = 0, Counter[str]()
     with progress_bar(f"predicting {files.rows} rows") as advance:
@@ -38,7 +38,7 @@ def streamed_predictions(
             done += len(part)
             advance(done, files.rows)
             yield formulas_escaped(part) if escape else part
-    warn_of_unseen(unseen)
+    say_all(unseen_notes(unseen))
 
 
 def streamed_metrics(

@@ -1,5 +1,6 @@
 """From what the user has to batches: tables, columns, targets, splits and tensors."""
 
+from jointrain.data._arrow_files import read_arrow
 from jointrain.data._blocks import known_values
 from jointrain.data._bounds import read_bounds
 from jointrain.data._columns import Column, dropped_columns, infer_columns
@@ -22,10 +23,11 @@ from jointrain.data._row_weights import (
     read_row_weights,
     resolve_class_weights,
 )
+from jointrain.data._separated_text import read_separated
 from jointrain.data._sparse_rows import SparseRows, is_sparse, varying_columns
 from jointrain.data._splits import outer_folds, validation_halves, validation_split
 from jointrain.data._supervised_table import SupervisedTable, notes_on_tasks
-from jointrain.data._table_schema import ColumnReading, TableSchema
+from jointrain.data._table_schema import ColumnReading, TableSchema, number_text
 from jointrain.data._table_source import read_raw
 from jointrain.data._table_writing import (
     check_writable_ending,
@@ -101,14 +103,17 @@ __all__ = [
     "load_penguins",
     "map_tensors",
     "notes_on_tasks",
+    "number_text",
     "numbers_as_text",
     "outer_folds",
     "part_weights",
     "query_columns",
     "query_numbers",
+    "read_arrow",
     "read_bounds",
     "read_raw",
     "read_row_weights",
+    "read_separated",
     "read_table",
     "resolve_class_weights",
     "row_of_sums",

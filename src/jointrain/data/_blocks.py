@@ -71,6 +71,11 @@ class Block(ABC):
         """Return the values, or the items of bags, that fitting never saw: true; others false."""
         return ~known_values(column).is_in(self.categories[column.name])
 
+    @property
+    def centers(self) -> dict[str, float]:
+        """The middle of what fitting saw, of columns that are numbers, by name."""
+        return {}
+
     @abstractmethod
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
         """Write the encoding of `frame` into `out`, [n, d] with a column for each feature."""
@@ -120,6 +125,11 @@ class NumericBlock(Block):
             missing[part] = np.isnan(values).any(0)
             center[part], scale[part] = robust_scale(values)
         return cls(names, center, scale, missing)
+
+    @property
+    def centers(self) -> dict[str, float]:
+        """The medians."""
+        return dict(zip(self.names, self.center.tolist(), strict=True))
 
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
         """Write scaled values, then missing indicators."""
@@ -394,6 +404,11 @@ class DatetimeBlock(Block):
         parts = {column.name: varying_parts(column) for column in frame}
         return cls(NumericBlock.fit(_seconds(frame), seed), parts)
 
+    @property
+    def centers(self) -> dict[str, float]:
+        """The medians of the seconds."""
+        return self.seconds.centers
+
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
         """Write seconds, missing indicators and parts; 0 for the parts of missing values."""
         start = len(self.seconds.features)
@@ -482,6 +497,11 @@ class TimeBlock(Block):
     def fit(cls, frame: pl.DataFrame, seed: int) -> Self:
         """Learn the encoding of the seconds."""
         return cls(NumericBlock.fit(_seconds(frame), seed))
+
+    @property
+    def centers(self) -> dict[str, float]:
+        """The medians of the seconds."""
+        return self.seconds.centers
 
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
         """Write seconds, missing indicators and points; 0 for missing values."""

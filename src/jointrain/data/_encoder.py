@@ -287,6 +287,11 @@ class TableEncoder:
             for name, categories in block.categories.items()
         }
 
+    @property
+    def centers(self) -> dict[str, float]:
+        """The medians of numbers, of dates (seconds since 1970) and of times, by column."""
+        return {name: center for block in self._blocks for name, center in block.centers.items()}
+
     def save(self, path: str | Path) -> None:
         """Write the encoder to a file; the same encoder gives the same bytes.
 

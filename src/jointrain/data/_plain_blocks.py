@@ -72,6 +72,11 @@ class PlainNumbers(Block):
         )
         return cls(frame.columns, medians, absent.any(0))
 
+    @property
+    def centers(self) -> dict[str, float]:
+        """The medians."""
+        return dict(zip(self.names, self.medians.tolist(), strict=True))
+
     def transform(self, frame: pl.DataFrame, out: np.ndarray) -> None:
         """Write the numbers, then the missing indicators."""
         values = self._values(frame)

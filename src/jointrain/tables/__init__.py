@@ -19,6 +19,15 @@ from jointrain.tables._importance import (
     unseen_column_importance,
 )
 from jointrain.tables._partial_fit import PartialFit
+from jointrain.tables._rows_as_trained import (
+    in_double,
+    interval_notes,
+    read_as_trained,
+    reading_notes,
+    total_notes,
+    unseen_notes,
+    unused_notes,
+)
 from jointrain.tables._streamed_fit import check_streamable, fit_streamed, row_stream
 from jointrain.tables._streamed_predictions import (
     StreamedMetrics,
@@ -63,13 +72,20 @@ __all__ = [
     "fold_jobs",
     "fold_runs",
     "held_out_constants",
+    "in_double",
+    "interval_notes",
     "left_out_constants",
     "make_data",
     "measured_rows",
     "predict_streamed",
+    "read_as_trained",
+    "reading_notes",
     "row_stream",
     "scale_probabilities",
     "table_digest",
     "target_scaling",
+    "total_notes",
     "unseen_column_importance",
+    "unseen_notes",
+    "unused_notes",
 ]

@@ -100,6 +100,11 @@ class TablePredictor(ABC):
         Raises:
             InvalidInputError: No task is of kind regression, or as in `predict`.
         """
+        tasks = self._tasks_with_intervals(coverage)
+        return self._interval_ends(tasks, self.predict(frame), coverage)
+
+    def _tasks_with_intervals(self, coverage: float) -> list[Task]:
+        """Return the tasks of kind regression; refuse a coverage that none can have."""
         tasks = [t for t in self.predicted_tasks if t.in_table.calibrated_by == "errors"]
         if not tasks:
             what = "has classes"
@@ -109,7 +114,11 @@ class TablePredictor(ABC):
             raise InvalidInputError(f"intervals are for numbers, and every task {what}")
         for task in tasks:  # a fault is said before the work is done
             self.calibration.interval(task.name, np.zeros(0), coverage)
-        predictions = self.predict(frame)
+        return tasks
+
+    def _interval_ends(
+        self, tasks: Sequence[Task], predictions: Mapping[str, np.ndarray], coverage: float
+    ) -> dict[str, np.ndarray]:
         return {
             task.name: self.calibration.interval(task.name, predictions[task.name], coverage)
             for task in tasks
@@ -134,8 +143,9 @@ class TablePredictor(ABC):
         Raises:
             InvalidInputError: As in `predict` and `predict_interval`.
         """
+        bounded = [] if intervals is None else self._tasks_with_intervals(intervals)
         predictions = self.predict(frame)
-        ends = {} if intervals is None else self.predict_interval(frame, intervals)
+        ends = {} if intervals is None else self._interval_ends(bounded, predictions, intervals)
         taken = {task.name for task in self.predicted_tasks}
         columns: dict[str, Any] = {}
 

@@ -1,0 +1,217 @@
+"""From the body of a request to a table as it is written: JSON, CSV or Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from jointrain.data import (
+    Column,
+    ColumnReading,
+    RawTable,
+    ReadingOptions,
+    number_text,
+    read_arrow,
+    read_separated,
+)
+from jointrain.errors import InvalidInputError
+from jointrain.serving._compressed_arrow import refuse_compressed
+from jointrain.serving._row_types import body_type, readings, row_type
+from jointrain.tables import BlendedModel, TableModel
+
+JSON, CSV = "application/json", "text/csv"
+ARROW = "application/vnd.apache.arrow.stream"
+KINDS = (JSON, CSV, ARROW)
+"""The kinds of body that are read."""
+
+WHERE = "the request"
+
+_MOST_ERRORS = 10
+_MOST_COLUMNS = 10_000
+
+
+class RowsError(InvalidInputError):
+    """Rows that don't fit the model.
+
+    Args:
+        details: What is wrong, an entry for each fault: ``loc``, the way to it in the body,
+            ``msg`` and ``type``.
+    """
+
+    def __init__(self, details: list[dict[str, Any]]) -> None:
+        super().__init__("; ".join(one["msg"] for one in details))
+        self.details = details
+
+
+class TooManyRowsError(InvalidInputError):
+    """There are more rows in a request than the server takes."""
+
+
+class RowReader:
+    """Reads the rows of requests for a model.
+
+    Args:
+        model: Whose columns are expected.
+        names: A further column that is kept, such as that of names.
+        options: How CSV is written, where not as the table of training was.
+        most_rows: In a request.
+    """
+
+    def __init__(
+        self,
+        model: TableModel | BlendedModel,
+        names: str | None,
+        options: ReadingOptions,
+        most_rows: int,
+    ) -> None:
+        self.columns = model.columns
+        self.readings = readings(model)
+        self.kept = names
+        self.options = options
+        self.most_rows = most_rows
+        self.body_type = body_type(row_type(model), most_rows)
+        self._adapter = TypeAdapter(self.body_type)
+
+    def read(self, body: bytes, kind: str) -> tuple[RawTable, list[str]]:
+        """Return the table in a body, and the names of all columns that the rows have.
+
+        Args:
+            body: Its bytes.
+            kind: One of `KINDS`.
+
+        Raises:
+            RowsError: A column is missing in JSON, or a value is of another type.
+            InvalidInputError: It is no such table.
+            TooManyRowsError: It has too many rows.
+        """
+        if kind == JSON:
+            raw, names = self._from_json(body)
+        else:
+            raw = self._from_csv(body) if kind == CSV else self._from_arrow(body)
+            names = raw.frame.columns
+        self._check_rows(raw.frame.height)
+        if not raw.frame.height:
+            raise InvalidInputError(f"{WHERE} has no rows; send at least one")
+        return raw, names
+
+    def _check_rows(self, count: int) -> None:
+        if count > self.most_rows:
+            self._refuse_more(str(count))
+
+    def _refuse_more(self, count: str) -> NoReturn:
+        raise TooManyRowsError(
+            f"{WHERE} has {count} rows, and at most {self.most_rows} are taken; send fewer at a "
+            "time"
+        )
+
+    def _from_csv(self, body: bytes) -> RawTable:
+        # each row ends a line; so nothing large is read that would be refused then
+        self._check_rows(max(0, body.count(b"\n") - 1) if b'"' not in body else 0)
+        raw = read_separated(body, WHERE, ",", self.options)
+        _check_width(raw.frame.width)
+        return raw
+
+    def _from_arrow(self, body: bytes) -> RawTable:
+        if not body:
+            raise InvalidInputError(f"{WHERE} is empty; send an Arrow stream")
+        refuse_compressed(body)
+        self._check_rows(_rows_of_stream(body))
+        frame = read_arrow(body, WHERE, parquet=False)
+        _check_width(frame.width)
+        return RawTable(frame, is_text=False, where=WHERE)
+
+    def _from_json(self, body: bytes) -> tuple[RawTable, list[str]]:
+        try:
+            rows: list[dict[str, Any]] = self._adapter.validate_json(body)["rows"]
+        except ValidationError as error:
+            if any(one["type"] == "too_long" for one in error.errors(include_input=False)):
+                self._refuse_more(f"more than {self.most_rows}")
+            raise RowsError(_details(error)) from None
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        _check_width(len(names))
+        series = [
+            _series(column, self.readings[column.name], [row[column.name] for row in rows])
+            for column in self.columns
+        ]
+        if self.kept is not None and self.kept in names and self.kept not in self.readings:
+            kept = [row.get(self.kept) for row in rows]
+            series.append(pl.Series(self.kept, [_plain(value) for value in kept], dtype=pl.String))
+        return RawTable(pl.DataFrame(series), is_text=False, where=WHERE), names
+
+
+def _rows_of_stream(body: bytes) -> int:
+    """Return the rows of an Arrow stream, 0 where it can't be read: columns may hold no bytes."""
+    import pyarrow as pa
+    from pyarrow import ipc
+
+    try:
+        with ipc.open_stream(pa.BufferReader(body)) as stream:
+            return sum(batch.num_rows for batch in stream)
+    except (pa.ArrowException, OSError, ValueError):
+        return 0
+
+
+def _check_width(width: int) -> None:
+    if width > _MOST_COLUMNS:
+        raise InvalidInputError(
+            f"{WHERE} has {width} columns, and at most {_MOST_COLUMNS} are read"
+        )
+
+
+def _plain(value: Any) -> str | None:
+    return None if value is None else str(value)[:1000]
+
+
+def _series(column: Column, reading: ColumnReading, values: Sequence[Any]) -> pl.Series:
+    """Return the values of a column, which are of its type in JSON."""
+    match reading.kind:
+        case "number":
+            return pl.Series(column.name, values, dtype=pl.Float64, strict=False)
+        case "boolean":
+            return pl.Series(column.name, values, dtype=pl.Boolean)
+        case "duration":
+            seconds = pl.Series(column.name, values, dtype=pl.Float64, strict=False)
+            return (seconds * 1e6).cast(pl.Int64).cast(pl.Duration("us"))
+    if any(isinstance(value, list) for value in values):
+        if any(isinstance(value, str) for value in values):
+            raise InvalidInputError(
+                f"column {column.name!r} holds lists and text; give one of them in all rows"
+            )
+        return pl.Series(column.name, values, dtype=pl.List(pl.String))
+    return pl.Series(column.name, [_text(value) for value in values], dtype=pl.String)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return str(number_text(pl.Series([value]))[0])
+
+
+def _details(error: ValidationError) -> list[dict[str, Any]]:
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        # of a choice of types, each is an error of its own
+        loc = one["loc"][:3]
+        place = ""
+        if len(loc) > 1:
+            place = f"row {int(loc[1]) + 1}"
+        if len(loc) > 2:
+            place += f", column {loc[2]!r}"
+        message = one["msg"]
+        if one["type"] == "missing" and len(loc) > 2:
+            message = "is missing; give null where there is no value"
+        text = f"{place}: {message}" if place else message
+        if loc in found:
+            found[loc]["msg"] += f"; or {one['msg']}"
+        elif len(found) < _MOST_ERRORS:
+            found[loc] = {"loc": ["body", *loc], "msg": text, "type": one["type"]}
+    return list(found.values())
+
+
+def content_type(headers: Mapping[str, str]) -> str | None:
+    """Return which of `KINDS` a request's body is of, None if none; JSON if nothing is said."""
+    said = headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    return said if said in KINDS else None
