@@ -37,6 +37,8 @@ def task_entry(
         columns=list(task.columns),
         metric=_named_metric(task),
         query=task.metrics[0].query if task.metrics else None,
+        given=task.given,
+        correction=task.correction,
         mean=mean,
         deviation=deviation,
         temperature=calibration.temperatures.get(task.name),
@@ -83,7 +85,14 @@ def tasks_of(entries: Sequence[TaskEntry]) -> tuple[Task, ...]:
 
 
 def _task_of(entry: TaskEntry) -> Task:
-    task = Task(entry.name, entry.kind, tuple(entry.classes), columns=tuple(entry.columns))
+    task = Task(
+        entry.name,
+        entry.kind,
+        tuple(entry.classes),
+        columns=tuple(entry.columns),
+        given=entry.given,
+        correction=entry.correction,
+    )
     _check_columns_of(task)
     return task if entry.metric is None else task.judged_by(entry.metric, entry.query)
 

@@ -43,6 +43,8 @@ class TaskEntry(Strict):
     metric: str | None = None
     query: str | None = None
     columns: _Names = []
+    given: str | None = None
+    correction: str | None = None
     mean: float | None = Field(None, ge=-_LARGEST_TARGET, le=_LARGEST_TARGET)
     deviation: float | None = Field(None, ge=1 / _LARGEST_TARGET, le=_LARGEST_TARGET)
     temperature: float | None = Field(None, ge=0.01, le=100)
@@ -247,6 +249,8 @@ class OwnTaskEntry(Strict):
     loss: str | None = None
     metrics: list[MetricEntry] | None = None
     class_weights: Literal["balanced"] | list[float] | None = None
+    given: str | None = None
+    correction: str | None = None
 
 
 class ModulesDescription(_Saved):

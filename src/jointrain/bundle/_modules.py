@@ -220,6 +220,8 @@ def _task_entry(task: Task) -> OwnTaskEntry:
         loss=None if task.loss_function is None else _path(task.loss_function),
         metrics=metrics,
         class_weights=weights,
+        given=task.given,
+        correction=task.correction,
     )
 
 
@@ -346,6 +348,7 @@ def _network(
                 f"factory {entry.path!r} must return a Network of the tasks {names}, got "
                 f"{got[:_LONGEST]}"
             )
+        made.link(chosen)
         return made
 
     try:
@@ -365,7 +368,15 @@ def _task(entry: OwnTaskEntry, factories: Factories) -> Task:
         loss = given_code(entry.loss, factories) or _NotGiven(
             f"the loss of task {entry.name!r}", entry.loss
         )
-    task = Task(entry.name, entry.kind, tuple(entry.classes), loss, size=entry.size)
+    task = Task(
+        entry.name,
+        entry.kind,
+        tuple(entry.classes),
+        loss,
+        size=entry.size,
+        given=entry.given,
+        correction=entry.correction,
+    )
     task = replace(task, class_weights=entry.class_weights)
     if entry.metrics is None:
         return task

@@ -87,6 +87,11 @@ class TableSettings(_Settings):
         "=ordinal:low:medium:high), =censored (cells such as >10); of several columns "
         "=survival:TIME:EVENT, =multilabel:a:b:c, =proportions:a:b:c. Repeatable.",
     )
+    given: Pairs = Field(
+        {},
+        description="A target that needs another one: purchase=click, or corrected for selection, "
+        "purchase=click:inverse-propensity or purchase=click:doubly-robust. Repeatable.",
+    )
     metric: Pairs = Field(
         {},
         description="What verdicts on a target are about: NAME=MAE, =MAPE, =pinball-0.9, "

@@ -38,6 +38,7 @@ def prepare_table(settings: TableSettings) -> SupervisedTable:
         row_weight=settings.row_weight,
         class_weights=settings.class_weights,  # type: ignore[arg-type]
         said=settings.said_columns,
+        given=settings.given,
     )
     say_table(settings, table)
     return table

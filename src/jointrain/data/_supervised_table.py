@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.data._blocks import varying_parts
+from jointrain.data._chains import selection_notes, with_joint_labels
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._duplicates import Duplicates, treat_duplicates
 from jointrain.data._id_notes import check_said, id_notes
@@ -40,6 +41,7 @@ from jointrain.task import (
     known_labels,
     label_columns,
     labels_of,
+    with_given,
     without_labels,
 )
 
@@ -97,6 +99,7 @@ class SupervisedTable:
         row_weight: str | None = None,
         class_weights: ClassWeights | None = None,
         said: Mapping[str, str] | None = None,
+        given: Mapping[str, str] | None = None,
     ) -> SupervisedTable:
         """Infer tasks and feature columns; `notes` say what was decided, and what looks odd.
 
@@ -132,11 +135,15 @@ class SupervisedTable:
             said: What feature columns are, by name, where it is not to be inferred: ``category``
                 (whole numbers, too), ``text``, ``bag`` or ``bag:`` and its separator; see
                 `infer_columns`. Lists of text or whole numbers are bags.
+            given: What a binary target is given, by target: ``{"purchase": "click"}`` for what
+                needs a click, or with a correction, ``"click:doubly-robust"``; see `Task`. Rows
+                without a click are then labelled no.
 
         Raises:
             InvalidInputError: A cell can't be read, a column does not exist, has two roles or holds
-                what its role can't use, rare classes can't be merged or dropped, or no feature
-                column is left.
+                what its role can't use, rare classes can't be merged or dropped, no feature column
+                is left, or what a target is given is no binary target, the target itself or, by
+                way of others, a circle.
         """
         raw = frame
         if not isinstance(raw, RawTable):
@@ -162,7 +169,10 @@ class SupervisedTable:
             table, weights, of_weights = _without_weightless(table, tasks, weights, row_weight)
             notes_on_table += of_weights
         table, tasks, notes = treat_rare_classes(table, tasks, rare, rare_rows, kinds)
+        tasks = with_given(tasks, given or {})
         labels = encode_targets(table, tasks)
+        table = with_joint_labels(table, tasks, labels)
+        notes += selection_notes(tasks, labels)
         tasks = _judged_by(tasks, labels, metrics or {}, query_column)
         check_queries(table, tasks)
         if weights is not None:

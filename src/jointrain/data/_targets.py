@@ -23,7 +23,9 @@ from jointrain.task import (
     Label,
     TableTaskKind,
     Task,
+    chained_labels,
     default_ends,
+    in_order_of_chains,
     label_columns,
 )
 
@@ -167,11 +169,13 @@ def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
 
     Shape:
         returns: [n, w], NaN where a label is missing; w is the number of tasks, and more where a
-        kind has several numbers a row, see `label_columns`.
+        kind has several numbers a row, see `label_columns`. What is given another task is no where
+        that one is.
 
     Raises:
         InvalidInputError: A task's column does not exist, or holds a value that is no number or
-            none of the task's classes; the row (from 1) is named.
+            none of the task's classes, or a task happened where the one that it is given did not;
+            the row (from 1) is named.
     """
     places = label_columns(tasks)
     labels = np.full((frame.height, places[-1].stop if places else 0), np.nan)  # [n, w]
@@ -191,6 +195,10 @@ def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
             numbers = _numbers(columns[0], task.kind).cast(pl.Float64).to_numpy()
             labels[:, place.start] = numbers
             task.in_table.check_labels(numbers)
+    linked = {task.name: place.start for task, place in zip(tasks, places, strict=True)}
+    chained = chained_labels(tasks, {name: labels[:, place] for name, place in linked.items()})
+    for task in in_order_of_chains(tasks):
+        labels[:, linked[task.name]] = chained[task.name]
     return labels
 
 

@@ -319,6 +319,7 @@ class Recipe(RecipeOptions):
         )
         if embeddings is not None:
             network.put_first(embeddings)
+        network.link(tasks)
         return network
 
     @property

@@ -284,17 +284,25 @@ class TaskHeads(nn.Module):
         assert isinstance(group, GroupedLinear)
         return group, group.slices(row)
 
-    def prune(self, task: str) -> None:
-        """Keep the head of `task` alone."""
+    def prune(self, tasks: Sequence[str]) -> None:
+        """Keep the heads of `tasks` alone, each by itself."""
+        heads = [self._separate(task) for task in tasks]
+        self._single = {task: place for place, task in enumerate(tasks)}
+        self._grouped, self._members = {}, []
+        self.layers, self.groups = nn.ModuleList(heads), nn.ModuleList()
+
+    def separate(self) -> None:
+        """Turn grouped heads into separate ones, copies."""
+        if len(self.groups):
+            self.prune([*self._single, *self._grouped])
+
+    def _separate(self, task: str) -> nn.Module:
         if task in self._single:
-            head: nn.Module = self.layers[self._single[task]]
-        else:
-            index, row = self._grouped[task]
-            group = self.groups[index]
-            assert isinstance(group, GroupedLinear)
-            head = group.linear(row).train(group.training)
-        self._single, self._grouped, self._members = {task: 0}, {}, []
-        self.layers, self.groups = nn.ModuleList([head]), nn.ModuleList()
+            return self.layers[self._single[task]]
+        index, row = self._grouped[task]
+        group = self.groups[index]
+        assert isinstance(group, GroupedLinear)
+        return group.linear(row).train(group.training)
 
     @contextmanager
     def others_kept(self, tasks: Sequence[str], optimizers: Sequence[Optimizer]) -> Iterator[None]:

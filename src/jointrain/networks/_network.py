@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, overload
 
 import torch
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._heads import TaskHeads
 from jointrain.networks._masked_losses import masked_losses
-from jointrain.task import Task
+from jointrain.task import Task, check_chains, joint_logit
 
 _SIBLINGS = 12
 """How many siblings `describe` prints before it counts the rest."""
@@ -87,6 +87,91 @@ class Network(nn.Module, ABC):
         self._position = {name: index for index, name in enumerate(self.task_names)}
         self.heads = TaskHeads(heads, beside=beside, group_from=group_from)
         self.input_layer: nn.Module | None = None
+        # the place of the task that each one is given, -1 for none; and whether it is corrected
+        self.given_places: tuple[int, ...] = (-1,) * len(self.task_names)
+        self.corrected_places: tuple[int, ...] = ()
+
+    def link(self, tasks: Iterable[Task]) -> None:
+        """Multiply the probabilities of tasks that are given another one of the network's.
+
+        The output of such a task is then the logit of p(purchase), and its head's that of
+        p(purchase | click); where the task has a correction, they are columns: p(purchase),
+        p(purchase | click), p(click), and what the head gives beside. Heads that others are
+        multiplied by are reached by the losses of those, so they are no longer a task's own, and
+        grouped heads become separate ones. A trainer, a recipe and a bundle call it.
+
+        Args:
+            tasks: Tasks of the network; those that are given a task that it does not have stay as
+                they are.
+
+        Raises:
+            InvalidInputError: Tasks are given each other in a circle, or one that is not binary.
+        """
+        chosen = [task for task in tasks if task.name in self._position]
+        check_chains(chosen)
+        places = list(self.given_places)
+        corrected = set(self.corrected_places)
+        for task in chosen:
+            place = self._position[task.name]
+            places[place] = self._position.get(task.given, -1) if task.given is not None else -1
+            corrected.discard(place)
+            if places[place] >= 0 and task.correction is not None:
+                corrected.add(place)
+        self.given_places, self.corrected_places = tuple(places), tuple(sorted(corrected))
+        if self.linked:
+            self.heads.separate()
+
+    @property
+    def linked(self) -> bool:
+        """Whether any task's probability is multiplied by another's."""
+        return any(place >= 0 for place in self.given_places)
+
+    def _with_given(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Return tasks and all that they are given, in the network's order."""
+        places = {self._position[name] for name in tasks}
+        more = set(places)
+        while more:
+            more = {self.given_places[place] for place in more} - places - {-1}
+            places |= more
+        return tuple(self.task_names[place] for place in sorted(places))
+
+    def _multiplied(self, single: Mapping[str, Tensor], tasks: Sequence[str]) -> dict[str, Tensor]:
+        """Return the outputs of `tasks` by those of the heads."""
+        joint: dict[int, Tensor] = {}
+
+        def of(place: int) -> Tensor:
+            if place not in joint:
+                own, given = single[self.task_names[place]], self.given_places[place]
+                joint[place] = own[..., :1] if given < 0 else joint_logit(of(given), own[..., :1])
+            return joint[place]
+
+        outputs = {}
+        for name in tasks:
+            place = self._position[name]
+            given = self.given_places[place]
+            if given < 0:
+                outputs[name] = single[name]
+            elif place in self.corrected_places:
+                own = single[name]
+                columns = [of(place), own[..., :1], of(given), own[..., 1:]]
+                outputs[name] = torch.cat(columns, -1)
+            else:
+                outputs[name] = of(place)
+        return outputs
+
+    def _users(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Return tasks and all that are given one of them, in the network's order."""
+        reached = set(tasks)
+        return tuple(
+            name for name in self.task_names if not reached.isdisjoint(self._with_given((name,)))
+        )
+
+    def _reached(self, part: Part) -> Part:
+        """Return a piece with every task whose loss reaches it by way of what it is given."""
+        users = self._users(part.tasks)
+        if users == part.tasks or set(users) == set(part.tasks):
+            return part
+        return replace(part, tasks=users, own=False)
 
     def put_first(self, layer: nn.Module) -> None:
         """Put a layer before all others, which all tasks share, such as `CategoryEmbeddings`.
@@ -138,6 +223,13 @@ class Network(nn.Module, ABC):
             inputs = inputs.dense_rows()
         if self.input_layer is not None:
             inputs = self.input_layer(inputs)
+        if self.linked:
+            needed = self._with_given(names)
+            of_heads = self.heads(self.features(inputs, needed), needed, inputs)
+            linked = self._multiplied(ungroup(of_heads), names)
+            if grouped:
+                return {(name,): output for name, output in linked.items()}
+            return linked
         outputs: dict[tuple[str, ...], Tensor] = self.heads(
             self.features(inputs, names), names, inputs
         )
@@ -227,7 +319,7 @@ class Network(nn.Module, ABC):
     def all_parts(self) -> list[Part]:
         """Return all pieces, the heads included."""
         first = self.input_layer
-        return [
+        parts = [
             *([] if first is None else [Part(("input_layer",), self.task_names, first)]),
             *self.parts(),
             *(
@@ -235,6 +327,7 @@ class Network(nn.Module, ABC):
                 for name in self.task_names
             ),
         ]
+        return [self._reached(part) for part in parts] if self.linked else parts
 
     def parameters_by_task(self) -> dict[str, list[nn.Parameter]]:
         """Return each task's own parameters: those that no other task's loss reaches."""
@@ -285,11 +378,11 @@ class Network(nn.Module, ABC):
         """Remove the pieces that the outputs of `task` do not depend on, in evaluation mode."""
         unused: set[int] = set()
         for part in self.parts():
-            if task not in part.tasks:
+            if task not in self._users(part.tasks):
                 pieces = part.all_parameters() if part.module is None else (part.module,)
                 unused.update(map(id, pieces))
         remove(self, unused)
-        self.heads.prune(task)
+        self.heads.prune(self._with_given((task,)))
 
     def describe(self) -> str:
         """Return a printable tree of the pieces: size, and which tasks share them.

@@ -185,6 +185,8 @@ def table_digest(table: SupervisedTable) -> str:
         *([[task.columns for task in table.tasks]] if any(t.columns for t in table.tasks) else []),
         [None if ids is None else array_digest(ids) for ids in (table.groups, table.time)],
     ]
+    if any(task.given for task in table.tasks):
+        said.append([[task.given, task.correction] for task in table.tasks])
     if table.weights is not None or table.class_weights:
         weights = None if table.weights is None else array_digest(table.weights)
         said.append([weights, dict(table.class_weights)])

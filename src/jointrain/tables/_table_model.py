@@ -37,7 +37,15 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import Members, Recipe, gradient_weights, requested_recipes, size_weights
 from jointrain.networks import Network
 from jointrain.tables._calibration import Calibration, scale_probabilities
-from jointrain.task import CodeColumns, Task, labels_of, only_labels
+from jointrain.task import (
+    CodeColumns,
+    Task,
+    conditional_metrics,
+    conditionals,
+    given_name,
+    labels_of,
+    only_labels,
+)
 from jointrain.training import (
     CrossFittedWeights,
     FitRuns,
@@ -124,6 +132,20 @@ class TablePredictor(ABC):
             for task in tasks
         }
 
+    def predict_given(self, frame: Any) -> dict[str, np.ndarray]:
+        """Return the probabilities of tasks that are given another one, where that one is.
+
+        Args:
+            frame: As in `predict`.
+
+        Returns:
+            [n] by names such as ``purchase|click``; p(purchase) is p(click) times it.
+
+        Raises:
+            InvalidInputError: As in `predict`.
+        """
+        return conditionals(self.predicted_tasks, self.predict(frame))
+
     def predict_table(self, frame: Any, intervals: float | None = None) -> pl.DataFrame:
         """Return the predictions as a table, a row for each row of `frame`.
 
@@ -131,7 +153,8 @@ class TablePredictor(ABC):
         the most probable class, and a column ``name=class`` with the probability of each class.
         Several labels give a column ``name=label`` each, proportions ``name=part``. Quantiles give
         ``name``, the one in the middle, and each as ``name_q0.05``. Survival gives ``name``, the
-        mean time until the last end, and ``name>30``, the probability of more than 30. Where a
+        mean time until the last end, and ``name>30``, the probability of more than 30. A task that
+        is given another one has ``purchase|click``, its probability where that one is. Where a
         task has the name of such a further column, the column's name ends in ``(probability)``,
         ``(share)``, ``(quantile)`` or ``(interval)``.
 
@@ -145,6 +168,7 @@ class TablePredictor(ABC):
         """
         bounded = [] if intervals is None else self._tasks_with_intervals(intervals)
         predictions = self.predict(frame)
+        given = conditionals(self.predicted_tasks, predictions)
         ends = {} if intervals is None else self._interval_ends(bounded, predictions, intervals)
         taken = {task.name for task in self.predicted_tasks}
         columns: dict[str, Any] = {}
@@ -161,6 +185,8 @@ class TablePredictor(ABC):
                     add(task.name + suffix, what, values)
                 else:
                     columns[task.name] = values
+            if given_name(task) in given:
+                add(given_name(task), "probability", given[given_name(task)])
             for side, end in enumerate(("low", "high") if task.name in ends else ()):
                 add(f"{task.name}_{end}", "interval", ends[task.name][:, side])
         return pl.DataFrame(columns)
@@ -549,6 +575,7 @@ def prepare_runs(
     names = [task.name for task in tasks]
     weights = recipe.given_weights(names)
     recipe.auxiliary_among(names)
+    _check_given_is_predicted(tasks, recipe.auxiliary)
     if recipe.weights == "size":
         weights = size_weights(
             {task.name: int(task.labelled(train.targets[task.name]).sum()) for task in tasks}
@@ -572,6 +599,20 @@ def prepare_runs(
         )
         for group in recipe.groups(names)
     ]
+
+
+def _check_given_is_predicted(tasks: Sequence[Task], auxiliary: Sequence[str]) -> None:
+    """Refuse an auxiliary task that another one is given: without it, that has no labels.
+
+    Raises:
+        InvalidInputError: There is such a task.
+    """
+    for task in tasks:
+        if task.given in auxiliary and task.name not in auxiliary:
+            raise InvalidInputError(
+                f"{task.name!r} is given {task.given!r}, so {task.given!r} can't be auxiliary; "
+                "take it as a target like the others"
+            )
 
 
 def _explored_weights(
@@ -827,20 +868,28 @@ def evaluate_predictions(
 ) -> dict[str, dict[str, float]]:
     """Return each task's metrics over its labelled rows, by task and metric name.
 
+    A task that is given another one of them has metrics of both its probabilities, see
+    `conditional_metrics`.
+
     Shape:
         predictions: as `TableModel.predict`. labels: [n, w], NaN where one is missing. weights:
         [n, t]. queries: as `query_numbers`, [n] each.
     """
     of_rows = {name: torch.from_numpy(numbers) for name, numbers in queries.items()}
-    return {
-        task.name: task.evaluate(
+    whole = {
+        task.name: (
             torch.from_numpy(np.asarray(predictions[task.name], dtype=np.float64)),
             torch.from_numpy(own.astype(np.float64)),
             None if weights is None else torch.from_numpy(weights[:, index].astype(np.float64)),
-            queries=of_rows,
         )
         for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True))
     }
+    found = {task.name: task.evaluate(*whole[task.name], queries=of_rows) for task in tasks}
+    for task in tasks:
+        if task.given in whole:
+            (own, target, weight), (other, given, _) = whole[task.name], whole[task.given]
+            found[task.name] |= conditional_metrics(task, own, target, other, given, weight)
+    return found
 
 
 def fit_table(

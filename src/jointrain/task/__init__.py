@@ -1,5 +1,16 @@
 """Tasks: one thing to predict. A kind of task is one file."""
 
+from jointrain.task._chain import (
+    chained_labels,
+    chained_targets,
+    check_chains,
+    conditional,
+    conditional_metrics,
+    conditionals,
+    given_name,
+    in_order_of_chains,
+    with_given,
+)
 from jointrain.task._class_weights import ClassWeightsOfTask, checked_class_weight
 from jointrain.task._code_columns import (
     MISSING_CODE,
@@ -7,6 +18,7 @@ from jointrain.task._code_columns import (
     UNSEEN_CODE,
     CodeColumns,
 )
+from jointrain.task._corrected import CORRECTIONS, joint_logit
 from jointrain.task._kind import (
     IGNORED,
     ClassKind,
@@ -34,6 +46,7 @@ from jointrain.task._target_columns import TargetColumns
 from jointrain.task._task import Task
 
 __all__ = [
+    "CORRECTIONS",
     "IGNORED",
     "KINDS",
     "MISSING_CODE",
@@ -52,9 +65,18 @@ __all__ = [
     "TargetColumns",
     "Task",
     "TaskKind",
+    "chained_labels",
+    "chained_targets",
+    "check_chains",
     "check_metric",
     "checked_class_weight",
+    "conditional",
+    "conditional_metrics",
+    "conditionals",
     "default_ends",
+    "given_name",
+    "in_order_of_chains",
+    "joint_logit",
     "known_labels",
     "label_columns",
     "labels_of",
@@ -62,5 +84,6 @@ __all__ = [
     "of_mean_one",
     "only_labels",
     "present_labels",
+    "with_given",
     "without_labels",
 ]

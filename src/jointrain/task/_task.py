@@ -13,6 +13,7 @@ from torch import Tensor
 from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
 from jointrain.task._class_weights import ClassWeightsOfTask, checked_class_weights
+from jointrain.task._corrected import CORRECTIONS
 from jointrain.task._kind import Label, TableTaskKind, TaskKind, present_labels
 from jointrain.task._kinds import KINDS
 from jointrain.task._metric_choice import chosen_metrics
@@ -52,11 +53,19 @@ class Task:
             numbers by class, 1 for those not named. They multiply the weights of rows in losses and
             early stopping, not in metrics; `loss` is without. Kept as ``balanced`` or a tuple.
             Default: classes don't weigh.
+        given: The name of another binary task without which this one, binary too, does not happen:
+            a purchase needs a click. Networks of both multiply, p(purchase) = p(click)
+            p(purchase | click), and are trained and judged by p(purchase) over all rows (Ma et al.,
+            "Entire Space Multi-Task Model", SIGIR 2018, arXiv:1804.07931); rows without a click are
+            labelled no. Default: none.
+        correction: How the loss makes up for p(purchase | click) being seen where there was a click
+            alone: ``inverse-propensity`` or ``doubly-robust``, see `CORRECTIONS`. Default: not.
 
     Raises:
         InvalidInputError: The name is empty, the kind is unknown, the classes do not fit the kind,
             the class weights do not fit the classes, or a custom task has no loss function or no
-            size.
+            size; the task is given itself or is not binary, or the correction is unknown or has
+            no other task.
     """
 
     name: str
@@ -67,6 +76,8 @@ class Task:
     size: int | None = None
     columns: tuple[str, ...] = ()
     class_weights: ClassWeightsOfTask | None = None
+    given: str | None = None
+    correction: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -78,7 +89,8 @@ class Task:
             )
         if self.kind == "custom" and (self.loss_function is None or self.size is None):
             raise InvalidInputError(f"custom task {self.name!r} needs loss_function= and size=")
-        kind = KINDS[self.kind]
+        self._check_given()
+        kind = type(self.rules)
         classes = kind.checked_classes(self.name, tuple(self.classes), self.size)
         if len(set(classes)) != len(classes):
             raise InvalidInputError(
@@ -94,6 +106,31 @@ class Task:
             known = classes if self.has_classes else ()
             weights = checked_class_weights(self.name, known, self.class_weights)
             object.__setattr__(self, "class_weights", weights)
+
+    def _check_given(self) -> None:
+        if self.given is None:
+            if self.correction is not None:
+                raise InvalidInputError(
+                    f"task {self.name!r} has a correction, and no other task that it is given; "
+                    "name it (given=...), or leave the correction out"
+                )
+            return
+        if self.given == self.name:
+            raise InvalidInputError(f"task {self.name!r} can't be given itself; name another one")
+        if self.kind != "binary":
+            raise InvalidInputError(
+                f"task {self.name!r} is given {self.given!r}, so it must be binary, got {self.kind}"
+            )
+        if self.correction is not None and self.correction not in CORRECTIONS:
+            raise InvalidInputError(
+                f"task {self.name!r} has unknown correction {self.correction!r}"
+                f"{closest(self.correction, CORRECTIONS)}; known are {', '.join(CORRECTIONS)}"
+            )
+        if self.correction is not None and self.loss_function is not None:
+            raise InvalidInputError(
+                f"task {self.name!r} has a loss function of its own, which no correction changes; "
+                "leave one of them out"
+            )
 
     def _check_size(self) -> None:
         if self.output_size < 1:
@@ -119,9 +156,18 @@ class Task:
         classes: Sequence[Label] = (0, 1),
         *,
         class_weights: ClassWeightsOfTask | None = None,
+        given: str | None = None,
+        correction: str | None = None,
     ) -> Task:
         """Return a task that predicts one of two classes."""
-        return cls(name, "binary", tuple(classes), class_weights=class_weights)
+        return cls(
+            name,
+            "binary",
+            tuple(classes),
+            class_weights=class_weights,
+            given=given,
+            correction=correction,
+        )
 
     @classmethod
     def multiclass(
@@ -218,6 +264,8 @@ class Task:
     @cached_property
     def rules(self) -> TaskKind:
         """What its kind says: loss, predictions, and what tables make of them."""
+        if self.correction is not None:
+            return CORRECTIONS[self.correction](self)
         return KINDS[self.kind](self)
 
     @property

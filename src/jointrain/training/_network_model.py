@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
-from jointrain.task import Task
+from jointrain.task import Task, conditional_metrics, conditionals
 from jointrain.training._fitted_network import FittedNetwork
 from jointrain.training._prediction import joined, predict
 from jointrain.training.sampling import Data, TaskSets, input_batches
@@ -48,6 +48,8 @@ class NetworkModel:
                     f"{names.count(name)} of its tasks and predicted by {predicted.count(name)} of "
                     "its networks"
                 )
+        for part in self.parts:
+            part.network.link(self.tasks)
 
     @property
     def predicted_tasks(self) -> tuple[Task, ...]:
@@ -144,14 +146,38 @@ class NetworkModel:
                 targets[name].append(batch.data.targets[name].cpu())
                 if batch.weights is not None:
                     weights[name].append(batch.weights[name].cpu())
-        return {
-            name: by_name[name].evaluate(
-                joined(by_name[name], predictions[name]),
-                joined(by_name[name], targets[name]),
+        found, whole = {}, {}
+        for name in wanted:
+            task = by_name[name]
+            whole[name] = (
+                joined(task, predictions[name]),
+                joined(task, targets[name]),
                 torch.cat(weights[name]) if weights[name] else None,
             )
-            for name in wanted
-        }
+            found[name] = task.evaluate(*whole[name])
+        for name in wanted:
+            given = by_name[name].given
+            # of one data set, so that rows are the same
+            if given in whole and len(whole[given][0]) == len(whole[name][0]):
+                own, other = whole[name], whole[given]
+                found[name] |= conditional_metrics(
+                    by_name[name], own[0], own[1], other[0], other[1], own[2]
+                )
+        return found
+
+    def predict_given(self, inputs: Any) -> dict[str, Tensor]:
+        """Return the probabilities of tasks that are given another one, where that one is.
+
+        Args:
+            inputs: As in `predict`.
+
+        Returns:
+            [n] by names such as ``purchase|click``; p(purchase) is p(click) times it.
+        """
+        chain = [name for task in self.tasks if task.given for name in (task.name, task.given)]
+        known = {task.name for task in self.tasks}
+        named = [name for name in dict.fromkeys(chain) if name in known]
+        return conditionals(self.tasks, self.predict(inputs, named)) if named else {}
 
     def _chosen(self, tasks: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(task.name for task in self.predicted_tasks) if tasks is None else tuple(tasks)

@@ -33,6 +33,7 @@ from jointrain.training._trainer_checks import (
     check_outputs,
     checked_auxiliary,
     checked_weights,
+    refuse_chains,
     refuse_several_processes,
 )
 from jointrain.training.callbacks import Callback, EpochRecord
@@ -127,6 +128,7 @@ class Trainer:
             raise InvalidInputError("the tasks of a trainer must have different names")
         for name in self.tasks:
             network.index_of(name)
+        network.link(tasks)
         self.auxiliary = checked_auxiliary(auxiliary, tuple(self.tasks))
         self.schedule = Joint() if schedule is None else schedule
         if isinstance(self.schedule, Phases):
@@ -135,6 +137,7 @@ class Trainer:
             self.schedule.check(network, tuple(self.tasks), self.auxiliary)
         if isinstance(self.schedule, Merge):
             self.schedule.check(network, tuple(self.tasks))
+            refuse_chains(network)
             if balancer is not None:
                 raise InvalidInputError(
                     "Merge() trains each task apart, where a balancer has nothing to balance; "
@@ -640,6 +643,10 @@ class Trainer:
             InvalidInputError: A name is no task of the trainer.
         """
         return self.model.predict(inputs, tasks, logits=logits)
+
+    def predict_given(self, inputs: Any) -> dict[str, Tensor]:
+        """Return the probabilities of tasks that are given another one, see `NetworkModel`."""
+        return self.model.predict_given(inputs)
 
     def evaluate(
         self, data: Data, tasks: Sequence[str] | None = None

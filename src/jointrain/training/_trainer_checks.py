@@ -58,6 +58,21 @@ def check_accumulates(balancer: Balancer, accumulate: int) -> None:
         )
 
 
+def refuse_chains(network: Network) -> None:
+    """Refuse to train the tasks of a chain one by one in copies of one network.
+
+    Raises:
+        InvalidInputError: A task is given another one.
+    """
+    if network.linked:
+        place = next(k for k, given in enumerate(network.given_places) if given >= 0)
+        name, given = network.task_names[place], network.task_names[network.given_places[place]]
+        raise InvalidInputError(
+            f"Merge() trains each task apart, and {name!r} is given {given!r}; train them "
+            "together, or leave `given` out"
+        )
+
+
 def refuse_several_processes() -> None:
     """Refuse to train in a process group of torch.distributed, whose other ranks would not know.
 

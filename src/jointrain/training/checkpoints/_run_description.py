@@ -91,7 +91,9 @@ def _known(counts: Mapping[str, int]) -> dict[str, int | None]:
 
 def _described(task: Task) -> str:
     classes = "" if task.class_weights is None else f", classes weigh {task.class_weights}"
-    return f"{task.name} ({task.kind}{classes})"
+    given = "" if task.given is None else f", given {task.given}"
+    corrected = "" if task.correction is None else f", corrected {task.correction}"
+    return f"{task.name} ({task.kind}{classes}{given}{corrected})"
 
 
 def _text(thing: Any) -> str:

@@ -85,6 +85,8 @@ def why_not_by_hand(network: Network) -> str | None:
     """Return what about a network `StackedMLP` can't do, None if nothing."""
     if type(network) is not HardSharing or network.branches is not None:
         return "its network does more than share one trunk"
+    if network.linked:
+        return "tasks of its network are given others"
     if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
         return "its network has hooks"
     layers = trunk_layers(network)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jointrain.data import DataSource, TensorData, balanced_class_weights
 from jointrain.errors import InvalidInputError
-from jointrain.task import Task
+from jointrain.task import Task, chained_labels
 from jointrain.training.sampling._mixture import Mixture, tasks_of
 from jointrain.training.sampling._row_weights import check_weights
 
@@ -34,11 +34,12 @@ def class_factors(data: Any, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
             or weights do not fit the task.
     """
     found = {}
+    chain = list(tasks.values())
     for name, task in tasks.items():
         if task.class_weights is None:
             continue
         if task.class_weights == "balanced":
-            found[name] = torch.from_numpy(_balanced(task, list(_sources(data, name))))
+            found[name] = torch.from_numpy(_balanced(task, list(_sources(data, name)), chain))
         else:
             found[name] = torch.tensor(task.class_weights, dtype=torch.float64)
     return found
@@ -67,8 +68,14 @@ def weigh_classes(data: TensorData, factors: ClassFactors) -> TensorData:
     return TensorData(data.inputs, data.targets, weights, data.codes)
 
 
-def _balanced(task: Task, sources: Iterable[Any]) -> np.ndarray:
-    """Return the weight of each class by the labels of the data sets together, [c]."""
+def _balanced(task: Task, sources: Iterable[Any], tasks: Sequence[Task]) -> np.ndarray:
+    """Return the weight of each class by the labels of the data sets together, [c].
+
+    Args:
+        task: The task.
+        sources: The data sets.
+        tasks: All tasks, for labels by what a task is given.
+    """
     labels, weights = [], []
     for source in sources:
         if isinstance(source, DataSource) and source.in_memory:
@@ -78,8 +85,8 @@ def _balanced(task: Task, sources: Iterable[Any]) -> np.ndarray:
                 f"the classes of task {task.name!r} can't be balanced: its training data are read "
                 "in batches and not counted beforehand; give class_weights= a number for each class"
             )
-        target = source.targets[task.name]
-        task.check_target(target)
+        task.check_target(source.targets[task.name])
+        target = chained_labels(tasks, source.targets)[task.name]
         given = source.weights_of(task.name)
         if given is None:
             given = torch.ones(len(target))
@@ -109,7 +116,8 @@ def _sources(data: Any, task: str) -> Iterator[Any]:
 
 def _codes(target: Tensor) -> Tensor:
     """Return the index of each row's class, [n]; 0 where the label is missing."""
-    target = target.reshape(len(target))
+    # the first column: one that is corrected for selection has two
+    target = target.reshape(len(target), -1)[:, 0]
     if target.is_floating_point():
         target = target.nan_to_num(0.0)
     return target.long().clamp_min(0)

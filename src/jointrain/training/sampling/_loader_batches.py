@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from jointrain.data import DataSource
 from jointrain.errors import InvalidInputError
-from jointrain.task import Task
+from jointrain.task import Task, chained_targets
 from jointrain.training.sampling._batches import Batch, RowSampler
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._random_numbers import RandomNumbers, derived_seed, seed_all
@@ -104,13 +105,18 @@ class LoaderBatches:
 
     def _batch(self, raw: Any, tasks: tuple[str, ...], *, check: bool) -> Batch:
         everything = tuple(self._tasks)
+        linked = any(task.given is not None for task in self._tasks.values())
         try:
-            data = self._source.read(raw, everything, everything if check else tasks)
+            data = self._source.read(raw, everything, everything if check or linked else tasks)
         except InvalidInputError as error:
             raise InvalidInputError(f"{self.what}: {error}") from None
         if check:
             for name, task in self._tasks.items():
                 task.check_target(data.targets[name])
+        if linked:
+            targets = chained_targets(list(self._tasks.values()), data.targets)
+            data = replace(data, targets=targets)
+        if check or linked:
             data = data.only(tasks)
         try:
             data = without_weightless_labels(weigh_classes(data, self._factors))

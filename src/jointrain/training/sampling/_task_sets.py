@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from jointrain.data import DataSource, RowStream, TensorData
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import Task
+from jointrain.task import Task, chained_targets
 from jointrain.training.sampling._batches import Batch, SetBatches, TensorBatches, mix
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._loader_batches import LoaderBatches, one_pass
@@ -238,20 +238,27 @@ def _check_served(
             raise InvalidInputError(f"task {name!r} has no {purpose} data")
 
 
-def _check_target(task: Task, data: TensorData, purpose: str) -> None:
-    if task.name not in data.targets:
-        raise InvalidInputError(
-            f"the {purpose} data have no target of task {task.name!r}"
-            f"{closest(task.name, data.targets)}"
-        )
+def _chained(data: TensorData, tasks: Sequence[Task], purpose: str) -> TensorData:
+    """Return the data with the targets of chains, after a check of all."""
+    for task in tasks:
+        if task.name not in data.targets:
+            raise InvalidInputError(
+                f"the {purpose} data have no target of task {task.name!r}"
+                f"{closest(task.name, data.targets)}"
+            )
+        task.check_target(data.targets[task.name])
+    targets = chained_targets(tasks, data.targets)
+    return data if targets is data.targets else replace(data, targets=targets)
+
+
+def _check_labels(task: Task, data: TensorData, purpose: str) -> None:
     target = data.targets[task.name]
-    task.check_target(target)
     if purpose == "training" and not bool(task.labelled(target).any()):
         raise InvalidInputError(f"task {task.name!r} has no label in the {purpose} data")
     weights = data.weights_of(task.name)
     if purpose == "training" and task.has_classes and weights is not None:
         for code, label in enumerate(task.classes):
-            rows = target.reshape(len(target)) == code
+            rows = target.reshape(len(target), -1)[:, 0] == code
             if bool(rows.any()) and bool((weights[rows] == 0).all()):
                 raise InvalidInputError(
                     f"all rows of class {label!r} of task {task.name!r} have weight 0 in the "
@@ -276,8 +283,9 @@ def _in_memory(
     part_rows, batch_size = batch_size, batch_size * accumulate
     for data, names in pairs:
         served = [tasks[name] for name in names]
+        data = _chained(data, served, purpose)
         for task in served:
-            _check_target(task, data, purpose)
+            _check_labels(task, data, purpose)
         data = weigh_rows(weigh_classes(data, factors), served)
         labelled = torch.stack([task.labelled(data.targets[task.name]) for task in served])
         labels.update(zip(names, labelled.sum(1).tolist(), strict=True))
@@ -327,10 +335,11 @@ def _mixed(
         served = [tasks[name] for name in names]
         size, part = mixture.batch_sizes[names], derived_seed(seed, *names)
         if source.in_memory:
+            data = _chained(source.data, served, purpose)
             for task in served:
-                _check_target(task, source.data, purpose)
+                _check_labels(task, data, purpose)
             generator = torch.Generator().manual_seed(part)
-            data = weigh_rows(weigh_classes(source.data, factors), served)
+            data = weigh_rows(weigh_classes(data, factors), served)
             memory = TensorBatches(data.to(device), served, size, generator)
             sets.append((names, memory))
         else:
