@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.networks import (
+    AITM,
     CGC,
     MTAN,
     NETWORKS,
@@ -113,6 +114,12 @@ BUILDERS: dict[str, Builder] = {
     ),
     "mtan, convolutions": lambda tasks: MTAN(
         _Convolutions(), _pooled(tasks), example=torch.zeros(1, FEATURES), split_at=["layer2"]
+    ),
+    "aitm": lambda tasks: AITM(
+        _trunk(),
+        {task.name: nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for task in tasks},
+        _heads(tasks),
+        width=4,
     ),
     "branch": lambda tasks: LearningToBranch(
         _trunk(), _heads(tasks), split_at=["2", "4"], warm_up=0, anneal_steps=30

@@ -14,7 +14,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Data": (
         "encoding", "separator", "comment", "column", "category", "text", "bag", "missing",
         "decimal", "thousands", "date_format", "time_zone", "row_weight", "class_weights", "rare",
-        "duplicates", "metric", "query",
+        "duplicates", "metric", "query", "given",
     ),
     TRAINING: (
         "weights", "balancer", "balancer_option", "refresh_every", "order", "probabilities",

@@ -1,5 +1,6 @@
 """Networks: trunks, heads and the ways to share layers between tasks."""
 
+from jointrain.networks._aitm import AITM
 from jointrain.networks._category_embeddings import CategoryEmbeddings
 from jointrain.networks._cgc import CGC
 from jointrain.networks._cross_stitch import CrossStitch
@@ -39,6 +40,7 @@ from jointrain.networks._tabm import TabM
 from jointrain.networks._wrappers import KerasTrunk, TransformerDecoder, TransformerTrunk
 
 __all__ = [
+    "AITM",
     "CGC",
     "MLP",
     "MTAN",

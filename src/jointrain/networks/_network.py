@@ -227,9 +227,10 @@ class Network(nn.Module, ABC):
             needed = self._with_given(names)
             of_heads = self.heads(self.features(inputs, needed), needed, inputs)
             linked = self._multiplied(ungroup(of_heads), names)
-            if grouped:
-                return {(name,): output for name, output in linked.items()}
-            return linked
+            if not grouped:
+                return linked
+            by_names: dict[tuple[str, ...], Tensor] = {(name,): linked[name] for name in names}
+            return by_names
         outputs: dict[tuple[str, ...], Tensor] = self.heads(
             self.features(inputs, names), names, inputs
         )

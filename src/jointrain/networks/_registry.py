@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 from torch import nn
 
 from jointrain.errors import InvalidInputError, closest
+from jointrain.networks._aitm import AITM
 from jointrain.networks._cgc import CGC
 from jointrain.networks._cross_stitch import CrossStitch
 from jointrain.networks._dselect_k import DSelectK
@@ -363,6 +364,33 @@ def _mtan(
 
 
 @_of_mlp
+def _aitm(
+    features: int,
+    tasks: Sequence[Task],
+    mlp: MLPSettings,
+) -> AITM:
+    """One shared layer, and towers of the others; each task takes from what it is given.
+
+    Where no task is given another one, each takes from the one before it.
+    """
+    first, later = mlp.levels()
+    names = [task.name for task in tasks]
+    given = {task.name: task.given for task in tasks if task.given in names and task.given}
+    towers = {}
+    for name in names:
+        towers[name] = nn.Sequential(
+            *(later.trunk(mlp.width) for _ in range(max(mlp.depth - 1, 1)))
+        )
+    return AITM(
+        first.trunk(features),
+        towers,
+        _heads(tasks, mlp.width),
+        width=mlp.width,
+        before=given or None,
+    )
+
+
+@_of_mlp
 def _branch(
     features: int,
     tasks: Sequence[Task],
@@ -431,6 +459,7 @@ NETWORKS: Mapping[str, TableNetwork] = MappingProxyType(
             DSelectK, "shared experts, of which each task chooses few", _dselect_k
         ),
         "mtan": TableNetwork(MTAN, "one trunk, to whose layers each task attends", _mtan),
+        "aitm": TableNetwork(AITM, "towers, each of which takes from the task before", _aitm),
         "branch": TableNetwork(
             LearningToBranch, "a tree of layers, whose branches are learned", _branch
         ),

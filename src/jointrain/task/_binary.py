@@ -41,7 +41,7 @@ class Binary(ClassKind):
     outputs_are_logits = True
     most_classes = 2
     more_metrics = OF_TWO_CLASSES
-    stacked_loss = Logistic()
+    stacked_loss: StackedLoss | None = Logistic()
 
     @classmethod
     def checked_classes(cls, name: str, classes: Classes, size: int | None) -> Classes:  # noqa: ARG003

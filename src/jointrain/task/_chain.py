@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import compute_metrics
-from jointrain.task._corrected import CORRECTIONS, label_of
+from jointrain.task._corrected import label_of
 from jointrain.task._target_columns import TargetColumns
 from jointrain.task._task import Task
 
@@ -196,7 +196,7 @@ def conditional(joint: Array, given: Array) -> Array:
     """Return p(purchase | click) by p(purchase) and p(click): their ratio, 1 at most."""
     if isinstance(joint, Tensor):
         return (joint / given.clamp_min(1e-30)).clamp(0, 1)
-    return np.clip(joint / np.maximum(given, 1e-30), 0, 1)
+    return np.asarray(np.clip(joint / np.maximum(given, 1e-30), 0, 1))
 
 
 def conditionals(tasks: Sequence[Task], predictions: Mapping[str, Array]) -> dict[str, Array]:
@@ -238,7 +238,7 @@ def conditional_metrics(
     chosen = (given_target == 1) & task.labelled(target)
     if weights is not None:
         chosen = chosen & (weights > 0)
-    metrics = [metric for metric in task.metrics or () if metric.query is None]
+    metrics = tuple(metric for metric in task.metrics or () if metric.query is None)
     found = compute_metrics(
         metrics,
         conditional(prediction, given_prediction)[chosen],

@@ -49,16 +49,14 @@ class InversePropensity(Binary):
     def losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the losses, see above."""
         labels = filled_labels(label_of(target)).to(output.dtype)
-        losses = functional.binary_cross_entropy_with_logits(
-            output[:, 0], labels, reduction="none"
-        )
+        losses = functional.binary_cross_entropy_with_logits(output[:, 0], labels, reduction="none")
         if output.shape[-1] < LINKED_FROM:
             return losses
         if target.ndim == 1:
             raise InvalidInputError(
                 f"task {self.task.name!r} is corrected for selection, and its target does not say "
-                "which rows were selected; give its data the target of the other task, too, or make it "
-                "by chained_targets(tasks, targets)"
+                "which rows were selected; give its data the target of the other task, too, or "
+                "make it by chained_targets(tasks, targets)"
             )
         selected = (target[:, 1] == 1).to(output.dtype)
         propensity = output[:, 2].detach().sigmoid().clamp_min(SMALLEST_PROPENSITY)
@@ -70,9 +68,7 @@ class InversePropensity(Binary):
         Shape:
             output: [b, 3 or more]. labels, shares: [b].
         """
-        errors = functional.binary_cross_entropy_with_logits(
-            output[:, 1], labels, reduction="none"
-        )
+        errors = functional.binary_cross_entropy_with_logits(output[:, 1], labels, reduction="none")
         return shares * errors
 
     def mean_loss(self, output: Tensor, target: Tensor) -> Tensor:

@@ -146,7 +146,8 @@ class NetworkModel:
                 targets[name].append(batch.data.targets[name].cpu())
                 if batch.weights is not None:
                     weights[name].append(batch.weights[name].cpu())
-        found, whole = {}, {}
+        measured: dict[str, dict[str, float]] = {}
+        whole: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {}
         for name in wanted:
             task = by_name[name]
             whole[name] = (
@@ -154,16 +155,16 @@ class NetworkModel:
                 joined(task, targets[name]),
                 torch.cat(weights[name]) if weights[name] else None,
             )
-            found[name] = task.evaluate(*whole[name])
+            measured[name] = task.evaluate(*whole[name])
         for name in wanted:
             given = by_name[name].given
             # of one data set, so that rows are the same
             if given in whole and len(whole[given][0]) == len(whole[name][0]):
                 own, other = whole[name], whole[given]
-                found[name] |= conditional_metrics(
+                measured[name] |= conditional_metrics(
                     by_name[name], own[0], own[1], other[0], other[1], own[2]
                 )
-        return found
+        return measured
 
     def predict_given(self, inputs: Any) -> dict[str, Tensor]:
         """Return the probabilities of tasks that are given another one, where that one is.
