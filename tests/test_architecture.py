@@ -169,6 +169,7 @@ TESTED_IN = {
     "experiments/_recipe_runs.py": "studies/test_study.py",
     "experiments/_job_*.py": "studies/test_study.py",
     "experiments/*": "experiments/test_experiment.py",
+    "networks/_joined_rows.py": "training/test_ranks.py",
     "networks/_own_networks.py": "networks/test_registry.py",
     "reports/*": "reports/test_summary.py",
     "reports/page/*": "reports/page/test_page.py",
@@ -189,6 +190,8 @@ TESTED_IN = {
     "task/*": "task/test_task.py",
     "testing/*": "conformance/test_every_method.py",
     "training/population/*": "training/population/test_population.py",
+    "training/sampling/_batch.py": "training/sampling/test_batches.py",
+    "training/sampling/_row_shares.py": "training/test_ranks.py",
     "training/pretraining/*": "training/pretraining/test_pretrain.py",
     "training/*": "training/test_trainer.py",
 }

@@ -34,6 +34,10 @@ class WorkerDiedError(JointrainError, RuntimeError):
     """The process that ran a part of a study died, and so did those that were given it again."""
 
 
+class RankFailedError(JointrainError, RuntimeError):
+    """One of the processes that train together has failed, or does not answer any more."""
+
+
 class StoppedError(JointrainError):
     """Ctrl-C or SIGTERM came when the work was saved; the message says where."""
 

@@ -7,7 +7,7 @@ from torch import nn
 from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
 from jointrain.balancing._task_losses import TaskLosses
 from jointrain.training._epoch_losses import EpochLosses
-from jointrain.training.sampling._batches import Batch
+from jointrain.training.sampling._batch import Batch
 
 NAN = float("nan")
 

@@ -18,6 +18,7 @@ from jointrain.cli._fit import fit
 from jointrain.cli._inspect import inspect_bundle
 from jointrain.cli._lists import balancers, baselines, networks
 from jointrain.cli._predict import predict
+from jointrain.cli._ranks import prefix_of_errors, prepare_rank
 from jointrain.cli._said import remember_command
 from jointrain.cli._searches import group, share, weigh
 from jointrain.cli._serve import serve
@@ -82,6 +83,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     remember_command(arguments)
     try:
+        prepare_rank(arguments)
         code = app(list(arguments), prog_name="jointrain", standalone_mode=False)
     except StoppedError as stopped:
         stop_spare()
@@ -116,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
 def _fail(message: str) -> int:
     line = " ".join(message.split())
     with suppress(OSError, ValueError):  # the exit code still says it
-        say(f"error: {line}")
+        say(f"{prefix_of_errors()}error: {line}", always=True)
     return 2
 
 

@@ -13,6 +13,7 @@ from jointrain.cli._after_saving import add_importance, print_use
 from jointrain.cli._fit_checkpoints import FitCheckpoints, check_checkpoints
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import by_task, print_rows, progress_bar, range_text
+from jointrain.cli._ranks import is_first_rank, started_by_torchrun
 from jointrain.cli._settings import FitSettings
 from jointrain.cli._streamed_fit import add_streamed_importance, fit_rows, prepare_streamed
 from jointrain.cli._table_opening import bundle_notes, output_folder, prepare_table
@@ -27,14 +28,20 @@ if TYPE_CHECKING:
 
 @flags_of(FitSettings)
 def fit(settings: FitSettings) -> None:
-    """Fit one model for all targets and save it as a bundle."""
+    """Fit one model for all targets and save it as a bundle.
+
+    Under torchrun all processes train it together: torchrun -m jointrain fit ...
+    """
     from jointrain.bundle import check_savable, write_bundle
     from jointrain.data import is_streamed
     from jointrain.training import resolve_device
 
     out = output_folder(settings)
-    check_new_folder(out, force=settings.force)
-    check_checkpoints(settings.checkpoints, every=settings.checkpoint_every, resume=settings.resume)
+    if is_first_rank():
+        check_new_folder(out, force=settings.force)
+        check_checkpoints(
+            settings.checkpoints, every=settings.checkpoint_every, resume=settings.resume
+        )
     resolve_device(settings.device)
     recipe = settings.recipe(settings.schedule)
     streamed = None
@@ -46,6 +53,8 @@ def fit(settings: FitSettings) -> None:
         table = prepare_table(settings)
         check_savable(table)
         model, rows = _fit(table, recipe, settings), len(table.frame)
+    if not is_first_rank():
+        return
     out = write_new_folder(
         out,
         lambda folder: write_bundle(model, folder, notes=bundle_notes(settings, table)),
@@ -98,4 +107,5 @@ def _fit(table: SupervisedTable, recipe: Recipe, settings: FitSettings) -> Table
             seed=settings.seed,
             device=settings.device,
             fit_runs=partial(fit, progress=advance),
+            strategy="ddp" if started_by_torchrun() else None,
         )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jointrain.cli._ranks import is_first_rank
 from jointrain.errors import InvalidInputError, StoppedError
 from jointrain.system.stored_files import DamagedError, read_json
 
@@ -80,6 +81,8 @@ class FitCheckpoints:
         told = {"table": table, "options": {**options, **more}}
         described = json.loads(json.dumps(told))
         file = folder / DESCRIPTION
+        if not is_first_rank():
+            return
         if file.exists():
             self._check_same(file, described)
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jointrain.cli._after_saving import skippable
 from jointrain.cli._fit_checkpoints import FitCheckpoints
 from jointrain.cli._printing import progress_bar
+from jointrain.cli._ranks import started_by_torchrun
 from jointrain.cli._table_opening import say_table
 from jointrain.errors import InvalidInputError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from jointrain.data import StreamedTable
     from jointrain.experiments import Recipe
     from jointrain.tables import TableModel
+    from jointrain.training import Strategy
 
 _NEED_ALL_ROWS = {
     "time": "--time orders all rows",
@@ -73,8 +75,11 @@ def fit_rows(table: StreamedTable, recipe: Recipe, settings: FitSettings) -> Tab
     """Train a recipe on all rows, with checkpoints where they are wanted."""
     from jointrain.tables import fit_streamed, table_digest
 
+    strategy: Strategy | None = "ddp" if started_by_torchrun() else None
     if settings.checkpoints is None:
-        return fit_streamed(table, recipe, seed=settings.seed, device=settings.device)
+        return fit_streamed(
+            table, recipe, seed=settings.seed, device=settings.device, strategy=strategy
+        )
     contents = [file.content for file in table.files.files]
     digest = " ".join([table_digest(table.sample), *map(str, contents)])
     digest = hashlib.sha256(digest.encode()).hexdigest()
@@ -87,6 +92,7 @@ def fit_rows(table: StreamedTable, recipe: Recipe, settings: FitSettings) -> Tab
             device=settings.device,
             checkpoints=kept.of_stream,
             resume=True,
+            strategy=strategy,
         )
 
 

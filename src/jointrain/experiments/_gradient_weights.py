@@ -73,7 +73,8 @@ class _ExploringTrainer(Trainer):
     """Notes the length of each task's gradient of the shared parameters at every step."""
 
     def __init__(self, network: Network, tasks: Sequence[Task], **settings: Any) -> None:
-        super().__init__(network, tasks, **settings)
+        # it looks at gradients of all rows
+        super().__init__(network, tasks, **{"strategy": "alone"} | settings)
         self.lengths: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
         self._shared = network.shared_parameters() or self.session.parameters
 

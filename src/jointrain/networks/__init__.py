@@ -8,6 +8,7 @@ from jointrain.networks._dropout import Dropout, keep_factors, random_bytes
 from jointrain.networks._dselect_k import DSelectK
 from jointrain.networks._hard_sharing import HardSharing
 from jointrain.networks._heads import GroupedLinear
+from jointrain.networks._joined_rows import JoinedRows, drawing_for, rows_drawn_for
 from jointrain.networks._layer_sharing import LayerSharing
 from jointrain.networks._learning_to_branch import LearningToBranch
 from jointrain.networks._low_rank_adapters import LowRankAdapters
@@ -53,6 +54,7 @@ __all__ = [
     "Dropout",
     "GroupedLinear",
     "HardSharing",
+    "JoinedRows",
     "KerasTrunk",
     "LayerSharing",
     "LearningToBranch",
@@ -75,10 +77,12 @@ __all__ = [
     "check_network",
     "check_settings",
     "cut",
+    "drawing_for",
     "keep_factors",
     "network_of_own_weights",
     "network_of_weights",
     "random_bytes",
+    "rows_drawn_for",
     "weights_to_store",
 ]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
+from jointrain.networks._joined_rows import rows_drawn_for
 
 _LOWEST = torch.iinfo(torch.int64).min
 
@@ -50,7 +53,15 @@ class Dropout(nn.Module):
         """Return the inputs, some of them zeroed while training."""
         if not self.training or not self.threshold:
             return inputs
-        noise = random_bytes(inputs.numel(), device=inputs.device).view(inputs.shape)
+        rows = None
+        if inputs.ndim and not torch.compiler.is_compiling():
+            rows = rows_drawn_for(len(inputs))
+        if rows is None:
+            noise = random_bytes(inputs.numel(), device=inputs.device).view(inputs.shape)
+        else:
+            shape = (rows.total, *inputs.shape[1:])
+            noise = random_bytes(math.prod(shape), device=inputs.device).view(shape)
+            noise = noise[rows.index.to(inputs.device)]
         return inputs * keep_factors(noise, self.threshold, self.scale, inputs.dtype)
 
     def extra_repr(self) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -71,6 +71,12 @@ def _in_import(frame: FrameType | None) -> bool:
     return False
 
 
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)
+"""Those that `StopRequests` takes note of; Windows has no SIGUSR1."""
+
+
 class StopRequests:
     """Takes note of signals that ask a run to save what it has, until the run can answer them.
 
@@ -88,10 +94,7 @@ class StopRequests:
     def __enter__(self) -> StopRequests:
         """Take note from now on."""
         if threading.current_thread() is threading.main_thread():
-            numbers = [signal.SIGINT, signal.SIGTERM]
-            if hasattr(signal, "SIGUSR1"):  # Windows has none
-                numbers.append(signal.SIGUSR1)
-            for number in numbers:
+            for number in SIGNALS:
                 before = signal.getsignal(number)
                 # what is ignored, or handled by another language, stays so
                 if before not in (None, signal.SIG_IGN):
@@ -103,6 +106,11 @@ class StopRequests:
         for number, before in self._before.items():
             signal.signal(number, before)
         self.answer()
+
+    def take_over(self, numbers: Iterable[int]) -> None:
+        """Take note of signals that another process of the run was sent."""
+        new = [number for number in numbers if number in self._before]
+        self.pending.extend(number for number in new if number not in self.pending)
 
     def answer(self) -> None:
         """Let the signals that were noted do what they did before."""

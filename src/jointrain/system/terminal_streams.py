@@ -55,11 +55,26 @@ _LONGEST = 2000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def say(text: str) -> None:
+_quiet = False
+
+
+def be_quiet() -> None:
+    """Let this process print no notes: another one says the same."""
+    global _quiet
+    _quiet = True
+
+
+def say(text: str, *, always: bool = False) -> None:
     """Print a note or an error to standard error, if there is one.
 
     What is very long, as where it repeats a name or a value of a stranger, is cut in its middle.
+
+    Args:
+        text: The note.
+        always: Print it also in a process that is quiet.
     """
+    if _quiet and not always:
+        return
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
     with suppress(OSError, ValueError):

@@ -23,7 +23,7 @@ from jointrain.tables._table_model import (
     recipe_trainer,
 )
 from jointrain.task import Task, labels_of, only_labels
-from jointrain.training import Checkpoints, FittedNetwork, Phases, Trainer
+from jointrain.training import Checkpoints, FittedNetwork, Phases, Strategy, Trainer
 from jointrain.training.callbacks import Callback
 
 
@@ -38,6 +38,7 @@ def fit_streamed(
     resume: bool = False,
     buffer_rows: int | None = None,
     workers: int = 1,
+    strategy: Strategy | None = None,
 ) -> TableModel:
     """Fit a recipe to the rows of a table larger than memory.
 
@@ -56,6 +57,8 @@ def fit_streamed(
             of the files, `workers`, and the number of ranks may differ.
         buffer_rows: See `RowStream`.
         workers: Likewise.
+        strategy: ``ddp`` trains on all processes that torchrun has started, each of which reads its
+            part of the rows; see `Trainer`. Default: on one.
 
     Raises:
         InvalidInputError: The recipe can't be trained so, a file has changed or can't be read, or a
@@ -87,6 +90,7 @@ def fit_streamed(
             device=device,
             callbacks=callbacks,
             checkpoints=own,
+            strategy=strategy,
         )
         trainer.fit(stream, held_out, resume=resume)
         parts += [
@@ -235,6 +239,7 @@ def _trainer(
     device: str | torch.device,
     callbacks: Sequence[Callback],
     checkpoints: Checkpoints | None,
+    strategy: Strategy | None,
 ) -> Trainer:
     """Return the trainer of the tasks that share a network."""
     names = [task.name for task in table.tasks]
@@ -254,7 +259,7 @@ def _trainer(
         seed=seed,
         device=device,
         callbacks=callbacks,
-        make_trainer=partial(Trainer, checkpoints=checkpoints),
+        make_trainer=partial(Trainer, checkpoints=checkpoints, strategy=strategy),
     )
 
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ from jointrain.training import (
     Merge,
     Phases,
     Run,
+    Strategy,
     Trainer,
     fit_one_by_one,
     mean_validation,
@@ -445,6 +447,7 @@ def fit_parts(
     fit_runs: FitRuns = fit_one_by_one,
     start: Sequence[FittedNetwork] = (),
     first_halves: Sequence[int] = (),
+    strategy: Strategy | None = None,
 ) -> tuple[FittedNetwork, ...]:
     """Train the networks of a recipe.
 
@@ -461,6 +464,7 @@ def fit_parts(
         start: Networks whose weights the training begins with, one for each that it leaves;
             default fresh ones.
         first_halves: For each member, `first_half` of `prepare_runs`; default no halves.
+        strategy: Of the trainers, see `Trainer`.
 
     Raises:
         InvalidInputError: A task has no label in the training rows, a loss is not finite, or the
@@ -479,6 +483,7 @@ def fit_parts(
                     device=device,
                     callbacks=callbacks,
                     first_half=first_halves[member] if first_halves else 0,
+                    make_trainer=partial(Trainer, strategy=strategy),
                 )
                 for member, (train, validation) in enumerate(splits)
             ]
@@ -902,6 +907,7 @@ def fit_table(
     fit_runs: FitRuns = fit_together,
     sparse: Any = None,
     start: TableModel | None = None,
+    strategy: Strategy | None = None,
 ) -> TableModel:
     """Fit a recipe on all rows of a table.
 
@@ -922,6 +928,8 @@ def fit_table(
         start: A model of the same columns and tasks, whose weights the networks begin with; its
             encoder and its scaling of numbers are kept, and its number of networks if the recipe
             leaves that open. Default: fresh networks.
+        strategy: ``ddp`` trains on all processes that torchrun has started, see `Trainer`; each of
+            them gives the same table and gets the same model. Default: on one.
 
     Raises:
         InvalidInputError: The table or the recipe can't be used as they are, or `start` is of other
@@ -936,6 +944,7 @@ def fit_table(
         fit_runs=fit_runs,
         sparse=sparse,
         start=start,
+        strategy=strategy,
     )
     return replace(model, calibration=calibration_of(table, model.predicted_tasks, unseen))
 
@@ -951,11 +960,12 @@ def fit_seen_and_unseen(
     sparse: Any = None,
     start: TableModel | None = None,
     in_halves: bool = False,
+    strategy: Strategy | None = None,
 ) -> tuple[TableModel, dict[str, np.ndarray], Splits]:
     """Fit a recipe as `fit_table`, and return also what its networks predict of unseen rows.
 
     Args:
-        table: As in `fit_table`, and likewise the others but the last.
+        table: As in `fit_table`, and likewise the others but `in_halves`.
         recipe: How.
         seed: Seed of all random choices.
         device: Where to train.
@@ -966,6 +976,7 @@ def fit_seen_and_unseen(
         in_halves: Whether each half of the rows for early stopping is predicted with the weights
             that the other half has chosen: early stopping flatters a network on the rows that it
             stops by. Default False.
+        strategy: As in `fit_table`.
 
     Returns:
         The model, without calibration; the predictions of each row by networks that were not
@@ -1011,6 +1022,7 @@ def fit_seen_and_unseen(
         fit_runs=fit_runs,
         start=() if start is None else start.parts,
         first_halves=first_halves,
+        strategy=strategy,
     )
     plain = tuple(replace(part, by_half=None) for part in parts)
     model = TableModel(

@@ -10,6 +10,7 @@ from jointrain.training._optimizer import Optimizers, OptimizerSettings
 from jointrain.training._phases import AnySchedule, Phase, Phases
 from jointrain.training._plain_values import from_plain
 from jointrain.training._prediction import predict
+from jointrain.training._ranks import Strategy
 from jointrain.training._run import FitRuns, Run, fit_one_by_one
 from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings
@@ -76,6 +77,7 @@ __all__ = [
     "SchedulerFactory",
     "Separate",
     "Session",
+    "Strategy",
     "TaskSession",
     "TensorBoardLogger",
     "Trainer",

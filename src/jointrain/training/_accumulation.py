@@ -5,20 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from torch import Tensor
 
 from jointrain.balancing import TaskLosses
+from jointrain.networks import JoinedRows
 from jointrain.task import Task
 from jointrain.training._losses import label_counts
-from jointrain.training.sampling import Batch
+from jointrain.training._ranks import TrainingRanks
+from jointrain.training.sampling import Batch, local_rows
 
 Part = tuple[Sequence[Batch], Mapping[str, float]]
 """Batches, and the share that they have of each task's labelled rows."""
 
 
-def parts_of(tasks: Mapping[str, Task], batches: Sequence[Batch], rows: int) -> list[Part]:
+def parts_of(
+    tasks: Mapping[str, Task],
+    batches: Sequence[Batch],
+    rows: int,
+    ranks: TrainingRanks | None = None,
+) -> list[Part]:
     """Return a step's batches in parts of nearly equal size.
 
     The losses of a part times its shares, summed over the parts, are the losses of the batches.
@@ -27,18 +34,23 @@ def parts_of(tasks: Mapping[str, Task], batches: Sequence[Batch], rows: int) -> 
         tasks: The tasks by name.
         batches: One or several, no task in two of them.
         rows: Rows of a batch in a part at most.
+        ranks: The processes that share each part, if there are several.
     """
     cut = [_cut(batch, rows) for batch in batches]
     count = max(map(len, cut))
     if count == 1:
         return [(batches, {})]
-    whole = label_counts(tasks, batches)
-    parts: list[Part] = []
-    for k in range(count):
-        part = [pieces[k] for pieces in cut if k < len(pieces)]
-        found = label_counts(tasks, part)
-        parts.append((part, {name: n / max(whole[name], 1) for name, n in found.items()}))
-    return parts
+    parts = [[pieces[k] for pieces in cut if k < len(pieces)] for k in range(count)]
+    found: Sequence[Mapping[str, float]]
+    if ranks is None:
+        found = [label_counts(tasks, part) for part in parts]
+    else:
+        found = ranks.rows_of_parts(tasks, parts)
+    whole = {name: sum(counts.get(name, 0) for counts in found) for name in found[0]}
+    return [
+        (part, {name: n / max(whole[name], 1) for name, n in counts.items()})
+        for part, counts in zip(parts, found, strict=True)
+    ]
 
 
 def share_of(losses: Mapping[str, Tensor], shares: Mapping[str, float]) -> Mapping[str, Tensor]:
@@ -63,6 +75,8 @@ def added(found: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
 
 
 def _cut(batch: Batch, rows: int) -> list[Batch]:
+    if batch.joined is not None:
+        return _cut_joined(batch, batch.joined)
     n = len(batch.data)
     count = math.ceil(n / rows)
     if count <= 1:
@@ -72,4 +86,15 @@ def _cut(batch: Batch, rows: int) -> list[Batch]:
         # which tasks have a label is that of the whole: their share of a part may be 0
         replace(batch, data=batch.data.part(start, end))
         for start, end in pairwise(bounds)
+    ]
+
+
+def _cut_joined(batch: Batch, joined: JoinedRows) -> list[Batch]:
+    """Return the pieces of a batch of which each process has its share."""
+    if len(joined.pieces) == 1:
+        return [batch]
+    ends = accumulate((piece.end - piece.start for piece in joined.pieces), initial=0)
+    return [
+        local_rows(replace(batch, data=batch.data.part(start, end)), JoinedRows((piece,)))
+        for (start, end), piece in zip(pairwise(ends), joined.pieces, strict=True)
     ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from jointrain.balancing import TaskLosses
-from jointrain.networks import Network
+from jointrain.networks import Network, drawing_for
 from jointrain.task import Task
 from jointrain.training.sampling import Batch
 
@@ -41,6 +42,13 @@ def compute_losses(
     losses: dict[str, Tensor] = {}
     forward = network if forward is None else forward
     for batch in batches:
+        if batch.joined is not None:
+            with drawing_for(batch.joined):
+                found = compute_losses(network, tasks, [replace(batch, joined=None)], forward)
+            if len(batches) == 1:
+                return found
+            losses.update(found)
+            continue
         weights = batch.weights
         # none is named where there are none, as networks of one's own may take none
         if len(network.heads.groups):
@@ -105,6 +113,7 @@ def validation_losses(
     batches: Iterable[Batch],
     *,
     calibrated: bool = False,
+    add_up: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
     """Return each task's weighted mean loss over all labelled rows; tasks without any are left out.
 
@@ -114,6 +123,7 @@ def validation_losses(
         batches: All rows, once.
         calibrated: Give tasks whose outputs are logits, see `has_temperature`, the lowest loss of
             outputs divided by one of `TEMPERATURES`.
+        add_up: Where each process has some of the rows, adds numbers up over them.
 
     Source: Berta, Holzmueller, Jordan & Bach, "Rethinking Early Stopping: Refine, Then Calibrate",
         2025, https://arxiv.org/abs/2501.19195.
@@ -142,12 +152,17 @@ def validation_losses(
             totals.setdefault(name, []).append(weight.double())
     means: dict[str, float] = {}
     for name in sums:
-        number = int(torch.stack(counts[name]).sum())
-        total = float(torch.stack(totals[name]).sum())
+        found = torch.stack(sums[name]).sum(0)
+        number = torch.stack(counts[name]).sum()
+        weighed = torch.stack(totals[name]).sum()
+        if add_up is not None:
+            parts = [found.reshape(-1), number.double()[None], weighed[None]]
+            *of_temperatures, number, weighed = add_up(torch.cat(parts)).unbind()
+            found = torch.stack(of_temperatures).reshape(found.shape)
+        total = float(weighed)
         if total:
-            found = torch.stack(sums[name]).sum(0)
             if found.ndim:
-                found += temperature_penalties().to(found.device) * (total / number)
+                found += temperature_penalties().to(found.device) * (total / int(number))
             means[name] = float(found.min()) / total
     return means
 

@@ -134,6 +134,7 @@ class PhaseRunner:
                     phase=label,
                     trained_before=self.trained.issuperset(tasks),
                     releases=Releases(groups, phase.unfreeze_every),
+                    ranks=whole.ranks,
                 )
             )
         self.trained.update(tasks)

@@ -194,6 +194,7 @@ class Session(ABC, Generic[Drawn]):
         on_step_end: OnStepEnd,
         on_epoch_end: OnEpochEnd,
         *,
+        agree: Between | None = None,
         between: Between | None = None,
         state: State | None = None,
     ) -> None:
@@ -203,12 +204,16 @@ class Session(ABC, Generic[Drawn]):
             on_step_end: Called with the number of the step, from 1 and over earlier sessions, and
                 its losses.
             on_epoch_end: Called with the record of each epoch.
+            agree: Called after each step; where there are several processes, it lets all of them
+                know what one of them was told, such as to stop.
             between: Called before each step, where `state_dict` tells all that there is.
             state: What `state_dict` gave, to go on after that step.
         """
         self.start(state)
         self.begin_epoch()
         while True:
+            if agree is not None:
+                agree()
             if self.open and self.epoch_is_over:
                 self._close_epoch(on_epoch_end)
                 if self.stopped or self.stops:

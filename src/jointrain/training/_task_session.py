@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from jointrain.balancing import BalancedStep, Balancer, Needs, TaskLosses, backward
+from jointrain.balancing import BalancedStep, Balancer, Equal, Needs, TaskLosses, backward
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.task import Task
@@ -18,8 +18,14 @@ from jointrain.training._early_stopping import BestWeights, ConvergedTasks, rela
 from jointrain.training._epoch_losses import EpochLosses, packed, unpacked
 from jointrain.training._freezing import Releases, keep_running_statistics
 from jointrain.training._loss_scale import LossScale
-from jointrain.training._losses import compute_losses, of_labelled_tasks, validation_losses
+from jointrain.training._losses import (
+    compute_losses,
+    label_counts,
+    of_labelled_tasks,
+    validation_losses,
+)
 from jointrain.training._optimizer import Optimizers
+from jointrain.training._ranks import TrainingRanks
 from jointrain.training._session import Session, State
 from jointrain.training._settings import TrainingSettings
 from jointrain.training.callbacks import EpochRecord
@@ -57,6 +63,7 @@ class TaskSession(Session[list[Batch]]):
         trained_before: Whether the tasks were trained before, so that the weights at the start are
             worth keeping.
         releases: Frozen parameters that are released during it.
+        ranks: The processes that train the network together, each on its part of every batch.
 
     Attributes:
         turns: The tasks of the steps to come.
@@ -94,6 +101,7 @@ class TaskSession(Session[list[Batch]]):
         phase: str | None = None,
         trained_before: bool = False,
         releases: Releases | None = None,
+        ranks: TrainingRanks | None = None,
     ) -> None:
         parameters = [p for p in network.parameters() if p.requires_grad]
         if releases is not None:
@@ -116,6 +124,8 @@ class TaskSession(Session[list[Batch]]):
         self.phase = phase
         self.trained_before = trained_before
         self.releases = releases
+        self.ranks = ranks
+        self._without_rows: frozenset[str] = frozenset()
         self.balanced: BalancedStep | None = None
         self.losses = EpochLosses()
         self.converged: ConvergedTasks | None = None
@@ -265,25 +275,37 @@ class TaskSession(Session[list[Batch]]):
         parts = self._parts(batches)
         if len(parts) == 1:
             losses = compute(batches)
-            self.check_losses(losses)
+            of_all = self._over_all_rows(losses, batches)
+            self.check_losses(of_all)
             self.optimizers.zero_grad()
             fill(losses, batches)
-            return losses
+            return of_all
         self.optimizers.zero_grad()
         found = []
         for part, shares in parts:
             losses = share_of(compute(part), shares)
-            self.check_losses(losses)
+            of_all = self._over_all_rows(losses, part)
+            self.check_losses(of_all)
             fill(losses, part)
-            found.append(losses)
+            found.append(of_all)
         return added(found)
+
+    def _over_all_rows(
+        self, losses: Mapping[str, Tensor], batches: Sequence[Batch]
+    ) -> Mapping[str, Tensor]:
+        """Return the losses over the rows of all processes; as they are where there is but one."""
+        if self.ranks is None:
+            return losses
+        counts = label_counts(self.tasks, batches)
+        found, self._without_rows = self.ranks.over_all_rows(losses, counts)
+        return found
 
     def _parts(self, batches: Sequence[Batch]) -> list[Part]:
         """Return the parts of a step's batches that go through the network one after another."""
         if self.settings.accumulate == 1:
             return [(batches, {})]
         rows = self.settings.batch_size if self.training is None else self.training.part_rows
-        return parts_of(self.tasks, batches, rows)
+        return parts_of(self.tasks, batches, rows, self.ranks)
 
     def compute_losses(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Return the loss of each task on the given batches, a scalar each."""
@@ -305,7 +327,7 @@ class TaskSession(Session[list[Batch]]):
         weighted = self.weighted(losses)
         if self.balancer_optimizer is not None:
             self.balancer_optimizer.zero_grad()
-        if self.balancer is None:
+        if self.balancer is None and self.ranks is None:
             if isinstance(weighted, TaskLosses):
                 total = weighted.together.sum()
             else:
@@ -315,11 +337,17 @@ class TaskSession(Session[list[Batch]]):
             return
 
         weighted = of_labelled_tasks(weighted, batches)
+        if self.balancer is None:
+            self._reach_all(losses)
         if not weighted:
             return
 
-        def from_batches(drawn: Sequence[Batch]) -> Mapping[str, Tensor]:
-            return self.weighted(compute(drawn))
+        def from_batches(drawn: Sequence[Batch], *, further: bool) -> Mapping[str, Tensor]:
+            losses = self.weighted(compute(drawn))
+            if self.ranks is None or not further:
+                return losses
+            # processes count alike there, however many rows they have
+            return share_of(losses, self.ranks.scales(label_counts(self.tasks, drawn)))
 
         names = tuple(losses)
         # the losses of grouped heads come as one tensor, and a network compiled as a whole is one
@@ -327,18 +355,38 @@ class TaskSession(Session[list[Batch]]):
         # weighted sum is all
         compiled = self.settings.compile or hasattr(self.network, "_orig_mod")
         merged = compiled or isinstance(weighted, TaskLosses)
-        merged = merged and self.balancer.needs is not Needs.LOSSES
-        self.balanced = backward(
+        balancer = Equal() if self.balancer is None else self.balancer
+        merged = merged and balancer.needs is not Needs.LOSSES
+        balanced = backward(
             weighted,
-            self.balancer,
+            balancer,
             shared=self.network.shared_parameters() if merged else None,
             refresh_every=self.settings.refresh_every,
             scaler=None if self.scale is None else self.scale.scaler,
-            extra=lambda: from_batches(self.draw_batches(names)),
-            train=lambda: from_batches(batches),
-            held_out=lambda: from_batches(self.draw_held_out(names)),
-            accumulate=None if self.settings.accumulate == 1 else "exact",
+            extra=lambda: from_batches(self.draw_batches(names), further=True),
+            train=lambda: from_batches(batches, further=False),
+            held_out=lambda: from_batches(self.draw_held_out(names), further=True),
+            accumulate="exact" if self.balancer and self.settings.accumulate > 1 else None,
+            **self._of_processes(batches),
         )
+        if self.balancer is not None:
+            self.balanced = balanced
+
+    def _reach_all(self, tasks: Iterable[str]) -> None:
+        """Give parameters of tasks without a label on any process the gradient 0, as a sum does."""
+        if self._without_rows.isdisjoint(tasks):
+            return
+        own = self.network.parameters_by_task()
+        others = {id(p) for name, group in own.items() if name not in tasks for p in group}
+        for parameter in self.parameters:
+            if parameter.grad is None and parameter.requires_grad and id(parameter) not in others:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def _of_processes(self, batches: Sequence[Batch]) -> dict[str, Any]:
+        """Return what `backward` is to know of the processes that take the step together."""
+        if self.ranks is None:
+            return {"process_group": None}
+        return {"module": self.network, "rows": label_counts(self.tasks, batches)}
 
     def move(
         self, losses: Mapping[str, Tensor], batches: Sequence[Batch], compute: ComputeLosses
@@ -375,12 +423,13 @@ class TaskSession(Session[list[Batch]]):
         self, balancer: Balancer, batches: Sequence[Batch], compute: ComputeLosses
     ) -> None:
         """Let the balancer see the losses of the same batch at the new weights."""
-        parts = self._parts(batches)
-        losses = (
-            compute(batches)
-            if len(parts) == 1
-            else added([share_of(compute(part), shares) for part, shares in parts])
-        )
+        found = [
+            self._over_all_rows(share_of(compute(part), shares) if shares else compute(part), part)
+            for part, shares in self._parts(batches)
+        ]
+        losses = found[0] if len(found) == 1 else added(found)
+        # they are those of all rows already
+        balancer.mean_over_processes = None
         after = of_labelled_tasks(self.weighted(losses), batches)
         values = torch.stack(list(after.values())) if after else None
         if values is None or (self.non_finite is not None and not bool(values.isfinite().all())):
@@ -406,6 +455,8 @@ class TaskSession(Session[list[Batch]]):
         """Measure, keep the weights if they are the best, and return the record of the epoch."""
         step = self.first_step + self.step
         training = self.losses.means(self.tasks, step)
+        if self.ranks is not None:
+            self.ranks.average_buffers(self.network)
         losses = self._validate()
         converged = self._handle_converged(losses)
         if converged and self.settings.when_converged == "freeze":
@@ -449,8 +500,13 @@ class TaskSession(Session[list[Batch]]):
         return self._losses_on(self.held_out.serving(self.trained))
 
     def _losses_on(self, sets: TaskSets) -> dict[str, float]:
+        ranks = self.ranks
         return validation_losses(
-            self.network, self.tasks, sets.once(), calibrated=self.settings.calibrated
+            self.network,
+            self.tasks,
+            sets.once(None if ranks is None else ranks.share),
+            calibrated=self.settings.calibrated,
+            add_up=None if ranks is None else ranks.add_up,
         )
 
     def _score(self, losses: Mapping[str, float]) -> float | None:
@@ -480,6 +536,7 @@ class TaskSession(Session[list[Batch]]):
             "non_finite": None,
             "progress": None,
             "balanced": None,
+            "ranks": None,
         }
         return self.__dict__ | of_here
 

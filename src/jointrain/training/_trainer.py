@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,15 +16,17 @@ from jointrain.balancing import BalancedStep, Balancer, Needs
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.system.own_code import path_of
-from jointrain.system.stop_signals import StopRequests
+from jointrain.system.stop_signals import SIGNALS, StopRequests
 from jointrain.task import Task
 from jointrain.training._device import resolve_device, seeded
 from jointrain.training._fitted_network import FittedNetwork
+from jointrain.training._joined_dropout import join_dropout, part_dropout
 from jointrain.training._loss_scale import LossScale, check_precision
 from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
+from jointrain.training._ranks import Strategy, TrainingRanks, joined_ranks, local_device
 from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings, optimizers_of
 from jointrain.training._task_session import NO_SETS, TaskSession
@@ -34,7 +36,6 @@ from jointrain.training._trainer_checks import (
     checked_auxiliary,
     checked_weights,
     refuse_chains,
-    refuse_several_processes,
 )
 from jointrain.training.callbacks import Callback, EpochRecord
 from jointrain.training.checkpoints import (
@@ -58,6 +59,8 @@ from jointrain.training.sampling import (
     TaskSets,
     class_factors,
 )
+
+T = TypeVar("T")
 
 
 class Trainer:
@@ -87,6 +90,10 @@ class Trainer:
         checkpoints: Where and how often to save all that a run needs to go on; see `Checkpoints`
             and ``fit(resume=True)``. With it, Ctrl-C, SIGTERM and SIGUSR1 save before they do what
             they do. Default: none are written.
+        strategy: ``ddp`` trains on all processes that torchrun has started: each has a copy of the
+            network and takes its part of every batch, and all of them get what one process would
+            get from the whole batches. Every process makes the same trainer and calls the same
+            methods; the first one alone writes. Default: one process.
         **options: Fields of `TrainingSettings`: ``optimizer``, ``batch_size``, ``epochs``,
             ``patience``, ...
 
@@ -94,6 +101,7 @@ class Trainer:
         settings: The `TrainingSettings`.
         session: What is being trained, with all its state: the whole run, in phases the phase.
         own_networks: Networks of their own by task, where phases made some; see `network_for`.
+        ranks: The processes that train together; None where this one trains by itself.
         merged: What `Merge` has chosen on validation data; None before `fit` and without `Merge`.
 
     Raises:
@@ -114,13 +122,15 @@ class Trainer:
         device: str | torch.device = "auto",
         callbacks: Sequence[Callback] = (),
         checkpoints: Checkpoints | None = None,
+        strategy: Strategy | None = None,
         **options: Any,
     ) -> None:
-        refuse_several_processes()
         self.settings = _changed(settings or TrainingSettings(), options)
-        self.device = resolve_device(device)
+        self.device = local_device(strategy, resolve_device(device))
         network = network.to(self.device)
         check_precision(self.settings.precision, self.device, network)
+        self.strategy = strategy
+        self.ranks: TrainingRanks | None = joined_ranks(strategy, self.device, network)
         self.tasks = {task.name: task for task in tasks}
         if not tasks:
             raise InvalidInputError("a trainer needs at least one task")
@@ -168,11 +178,13 @@ class Trainer:
             scale=self._scale,
             generator=torch.Generator(),
             history=[],
+            ranks=self.ranks,
         )
         self._whole = self.session
         self._stretches: Stretches | None = None
         self._folder: CheckpointFolder | None = None
         self._requests = StopRequests()
+        self._due = self._asked = False
         self._running: Session[Any] | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._initial: Mapping[str, Tensor] | None = None
@@ -237,32 +249,39 @@ class Trainer:
         Raises:
             InvalidInputError: A task has no data or no label, its target or its head's output do
                 not fit it, a loss or a weight is not finite, there is `patience` or
-                `task_patience` without validation data, this is one of several processes; there
-                are checkpoints, and neither `resume` nor `restart` is asked for; or those that are
-                there are of another run.
+                `task_patience` without validation data, this is one of several processes and there
+                is no `strategy`; there are checkpoints, and neither `resume` nor `restart` is asked
+                for; or those that are there are of another run.
         """
         pretrains = isinstance(self.schedule, Phases) and self.schedule.pretrains
         if unlabelled is not None and not pretrains:
             raise InvalidInputError(
                 "`unlabelled` rows serve phases that pretrain; leave them out, or add such a phase"
             )
-        refuse_several_processes()
+        self.ranks = joined_ranks(self.strategy, self.device)
         if resume and restart:
             raise InvalidInputError("`resume` goes on and `restart` begins anew; give one of them")
         if self._initial is None:
             self._initial = {name: v.to("cpu", copy=True) for name, v in self._weights_now()}
-        with self._checkpointing():
+        with self._explaining(), self._checkpointing():
             state = self._state_to_resume(resume=resume, restart=restart)
             if restart:
                 self._set_back()
             session = self.begin(train, validation)
             with seeded(self.seed, self.device):
                 try:
+                    if self.ranks is not None:
+                        join_dropout(self.network)
                     self._fit(session, unlabelled, lambda: self._open(train, validation), state)
                 finally:
                     self.session = session
                     session.close()
+                    if self.ranks is not None:
+                        part_dropout([self.network, *self.own_networks.values()])
         return self.history
+
+    def _explaining(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.ranks is None else self.ranks.explaining()
 
     def _weights_now(self) -> Iterable[tuple[str, Tensor]]:
         return self.network.state_dict().items()
@@ -273,29 +292,49 @@ class Trainer:
         if self.checkpoints is None:
             yield
             return
-        self._folder, self._requests = CheckpointFolder(self.checkpoints), StopRequests()
+        self._folder, self._requests = self._first_does(self._open_folder), StopRequests()
         try:
             with self._requests:
                 yield
         finally:
-            self._folder.close()
+            if self._folder is not None:
+                self._folder.close()
             self._folder = None
+
+    def _open_folder(self) -> CheckpointFolder:
+        assert self.checkpoints is not None
+        return CheckpointFolder(self.checkpoints)
+
+    def _first_does(self, action: Callable[[], T]) -> T | None:
+        """Return what an action gives; of several processes the first one alone does it."""
+        return action() if self.ranks is None else self.ranks.first_does(action)
 
     def _state_to_resume(self, *, resume: bool, restart: bool) -> Mapping[str, Any] | None:
         """Return the state that a run goes on from; None to begin."""
         loaded, self._loaded = self._loaded, None
-        if self._folder is None:
+        if self.checkpoints is None:
             if resume and loaded is None:
                 raise InvalidInputError(
                     "there is nothing to resume: give the trainer checkpoints=Checkpoints(folder), "
                     "or a state by load_state_dict()"
                 )
             return loaded if resume else None
+        stored = self._first_does(lambda: self._stored_state(resume=resume, restart=restart))
+        if self.ranks is not None:
+            stored = self.ranks.from_first(stored)
+        return loaded if stored is None and resume else stored
+
+    def _stored_state(self, *, resume: bool, restart: bool) -> Mapping[str, Any] | None:
+        """Return the newest checkpoint's state to resume, and remove all to restart.
+
+        Raises:
+            InvalidInputError: There are checkpoints, and neither is asked for; or none is whole.
+        """
+        assert self._folder is not None
         if restart:
             self._folder.clear()
         elif resume:
-            state: Mapping[str, Any] | None = self._folder.newest()
-            return loaded if state is None else state
+            return self._folder.newest()
         elif self._folder.files():
             raise InvalidInputError(
                 f"{self._folder.path} has checkpoints; go on by fit(resume=True), or begin anew, "
@@ -354,6 +393,7 @@ class Trainer:
             validates=validation is not None,
             # overridden methods are to be heard
             train_step=self.training_step,
+            ranks=self.ranks,
         )
         return self.session
 
@@ -387,7 +427,7 @@ class Trainer:
             if state["stretch"] is None:
                 self._stretches = None
                 return
-        for callback in self.callbacks:
+        for callback in self._callbacks_here:
             callback.on_fit_start(self)
         if isinstance(self.schedule, Phases):
             PhaseRunner(
@@ -409,10 +449,10 @@ class Trainer:
         self._stretches = None
         if self._scale is not None:
             self._scale.refuse_nothing_made(self._steps_made())
-        for callback in self.callbacks:
+        for callback in self._callbacks_here:
             callback.on_fit_end(self)
-        if self._folder is not None:
-            self._folder.write(self._steps_made(), self._state())
+        if self.checkpoints is not None:
+            self._write_checkpoint()
 
     def _merge_runner(self, session: TaskSession, open_data: OpenData) -> MergeRunner:
         assert self._stretches is not None
@@ -444,6 +484,7 @@ class Trainer:
             settings=settings,
             seed=self.seed,
             device=self.device,
+            strategy=self.strategy,
         )
 
     def merge(self, apart: Sequence[Trainer], train: Data, validation: Data | None) -> None:
@@ -484,11 +525,12 @@ class Trainer:
         self._running = session
         if isinstance(session, TaskSession):
             self.session = session
-        between = None if self._folder is None else self._checkpoint_if_due
+        between = None if self.checkpoints is None else self._checkpoint_if_due
         try:
             session.run(
                 self._on_step_end,
                 self._on_epoch_end,
+                agree=None if self.ranks is None else self._agree,
                 between=between,
                 state=self._stretches.take(
                     session.network if isinstance(session, TaskSession) else None
@@ -506,6 +548,7 @@ class Trainer:
             "_folder": None,
             "_requests": StopRequests(),
             "_loaded": None,
+            "ranks": None,
         }
         return self.__dict__ | of_here
 
@@ -544,12 +587,18 @@ class Trainer:
         self._load(state)
         self._loaded = state if state["stretch"] is not None else None
 
+    @property
+    def _callbacks_here(self) -> list[Callback]:
+        """The callbacks that this process calls."""
+        first = self.ranks is None or self.ranks.rank == 0
+        return [one for one in self.callbacks if first or one.every_rank]
+
     def _on_step_end(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        for callback in self.callbacks:
+        for callback in self._callbacks_here:
             callback.on_step_end(self, step, losses)
 
     def _on_epoch_end(self, record: EpochRecord) -> None:
-        for callback in self.callbacks:
+        for callback in self._callbacks_here:
             callback.on_epoch_end(self, record)
 
     def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
@@ -687,6 +736,7 @@ class Trainer:
             needed=needed,
             factors=factors,
             accumulate=self.settings.accumulate if purpose == "training" else 1,
+            share=None if self.ranks is None else self.ranks.share,
         )
 
     def _check_held_out(self, validation: TaskSets, given: bool) -> None:
@@ -722,15 +772,39 @@ class Trainer:
             return self._running.first_step + self._running.step
         return self.history[-1].step if self.history else 0
 
+    def _agree(self) -> None:
+        """Let all processes know of a stop, of signals, and of whether a checkpoint is due."""
+        assert self.ranks is not None
+        assert self._running is not None
+        folder, noted = self._folder, self._requests.pending
+        due = folder is not None and folder.due(self._steps_made())
+        flags = [self._running.stopped, due, *(number in noted for number in SIGNALS)]
+        stopped, self._due, *signals = self.ranks.any(flags)
+        if stopped:
+            self.stop()
+        if self.checkpoints is not None:
+            self._asked = any(signals)
+            pairs = zip(SIGNALS, signals, strict=True)
+            self._requests.take_over(number for number, sent in pairs if sent)
+
     def _checkpoint_if_due(self) -> None:
         """Write a checkpoint if it is time, or if a signal asks for it; then answer the signal."""
-        assert self._folder is not None
-        step = self._steps_made()
-        if self._requests.pending:
-            self._folder.write(step, self._state())
+        if self.ranks is None:
+            assert self._folder is not None
+            self._due = self._folder.due(self._steps_made())
+            self._asked = bool(self._requests.pending)
+        if self._asked or self._due:
+            self._write_checkpoint()
+        if self._asked:
             self._requests.answer()
-        elif self._folder.due(step):
-            self._folder.write(step, self._state())
+
+    def _write_checkpoint(self) -> None:
+        """Write a checkpoint; of several processes the first one does, and the others wait."""
+        self._first_does(self._write_state)
+
+    def _write_state(self) -> None:
+        assert self._folder is not None
+        self._folder.write(self._steps_made(), self._state())
 
     def _state(self) -> dict[str, Any]:
         """Return all that the trainer needs to go on; tensors are its own."""
@@ -777,7 +851,7 @@ class Trainer:
         whole.initial = dict(state["initial"])
         self.merged = None if state["merged"] is None else MergeChoice(**state["merged"])
         stored = list(state["callbacks"])
-        for callback in self.callbacks:
+        for callback in self._callbacks_here:
             of_it = next((one for one in stored if one[0] == path_of(callback)), None)
             if of_it is not None:
                 stored.remove(of_it)

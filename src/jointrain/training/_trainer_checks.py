@@ -1,4 +1,4 @@
-"""Checks of a trainer's tasks, weights and processes, and of its network's outputs."""
+"""Checks of a trainer's tasks and weights, and of its network's outputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import distributed
 
 from jointrain.balancing import Balancer, Needs
 from jointrain.errors import InvalidInputError, closest
@@ -71,21 +70,6 @@ def refuse_chains(network: Network) -> None:
             f"Merge() trains each task apart, and {name!r} is given {given!r}; train them "
             "together, or leave `given` out"
         )
-
-
-def refuse_several_processes() -> None:
-    """Refuse to train in a process group of torch.distributed, whose other ranks would not know.
-
-    Raises:
-        InvalidInputError: There are several processes.
-    """
-    if distributed.is_available() and distributed.is_initialized():
-        count = distributed.get_world_size()
-        if count > 1:
-            raise InvalidInputError(
-                f"Trainer trains on one process, this is rank {distributed.get_rank()} of {count}; "
-                "use `jointrain.balancing.backward`, the Lightning or the Hugging Face mixin there"
-            )
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jointrain import InvalidInputError, Task, TensorData
-from jointrain.training.sampling._batches import Batch, RowSampler, StepRows, TensorBatches, mix
+from jointrain.training.sampling import Batch
+from jointrain.training.sampling._batches import RowSampler, StepRows, TensorBatches, mix
 
 
 @given(st.integers(1, 70), st.integers(1, 80), st.integers(0, 100))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -46,7 +46,13 @@ class Callback:
 
     Each gets the `Trainer`; ``trainer.session`` is what it is training at the moment, and
     ``trainer.stop()`` ends the training.
+
+    Attributes:
+        every_rank: Whether each of several processes that train together calls it, with the same
+            numbers; else the first one alone, as is right for what prints and writes.
     """
+
+    every_rank: ClassVar[bool] = True
 
     # the trainer's own type stands in a later file; with Any an override may say `Trainer`
 

@@ -33,6 +33,8 @@ class Logger(Callback):
         InvalidInputError: `every` is less than 1.
     """
 
+    every_rank = False
+
     def __init__(self, *, every: int | None = None) -> None:
         if every is not None and every < 1:
             raise InvalidInputError(f"`every` must be at least 1, got {every}")

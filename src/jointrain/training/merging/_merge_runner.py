@@ -136,6 +136,7 @@ class MergeRunner:
             initial=whole.initial,
             train_step=self._train_step,
             phase=apart_phase(task),
+            ranks=whole.ranks,
         )
         try:
             with seeded(self._seed, self._device):
@@ -184,12 +185,13 @@ class MergeRunner:
         measure_running_statistics(network, self.whole.training)
 
     def _losses(self) -> Mapping[str, float]:
-        whole = self.whole
+        whole, ranks = self.whole, self.whole.ranks
         return validation_losses(
             whole.network,
             whole.tasks,
-            whole.held_out.once(),
+            whole.held_out.once(None if ranks is None else ranks.share),
             calibrated=whole.settings.calibrated,
+            add_up=None if ranks is None else ranks.add_up,
         )
 
     def _score(self) -> float:
@@ -242,6 +244,7 @@ class MergeRunner:
                     train_step=self._train_step,
                     phase="heads",
                     trained_before=True,
+                    ranks=whole.ranks,
                 )
             )
 

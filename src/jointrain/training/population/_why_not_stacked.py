@@ -20,6 +20,8 @@ from jointrain.training.sampling import weigh_rows
 def why_not_stacked(run: Run) -> str | None:
     """Return why a run can't be part of a population, None if it can."""
     trainer = run.trainer
+    if trainer.ranks is not None:
+        return "several processes train it together"
     if isinstance(trainer.schedule, Merge):
         return _why_not_apart(run)
     reason = _why_not_plain(trainer)

@@ -1,8 +1,8 @@
 """Sampling: which tasks and which rows a step trains on."""
 
+from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._batches import (
     EVALUATION_ROWS,
-    Batch,
     RowSampler,
     StepRows,
     rows_at_once,
@@ -11,6 +11,7 @@ from jointrain.training.sampling._class_weights import ClassFactors, class_facto
 from jointrain.training.sampling._mixture import Mixture, MixturePlan
 from jointrain.training.sampling._mixture_loader import MixtureLoader
 from jointrain.training.sampling._random_numbers import derived_seed
+from jointrain.training.sampling._row_shares import RowShare, local_rows
 from jointrain.training.sampling._row_weights import weigh_rows
 from jointrain.training.sampling._schedule import (
     Alternating,
@@ -33,6 +34,7 @@ __all__ = [
     "MixtureLoader",
     "MixturePlan",
     "RowSampler",
+    "RowShare",
     "RunProgress",
     "Schedule",
     "Separate",
@@ -42,6 +44,7 @@ __all__ = [
     "class_factors",
     "derived_seed",
     "input_batches",
+    "local_rows",
     "rows_at_once",
     "weigh_rows",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +12,10 @@ from torch.nn import functional
 
 from jointrain.data import SparseRows, TensorData
 from jointrain.errors import InvalidInputError
+from jointrain.networks import JoinedRows
 from jointrain.task import IGNORED, Task
+from jointrain.training.sampling._batch import Batch
+from jointrain.training.sampling._row_shares import RowShare, local_rows
 
 EVALUATION_ROWS = 8192
 """How many rows go through the network at once where no gradient is needed."""
@@ -130,36 +132,6 @@ class StepRows:
         self._generator.set_state(state["generator"])
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Rows of one data set and the tasks that they train.
-
-    Args:
-        data: Inputs and targets.
-        tasks: The tasks.
-        complete: For each task whether every row has its label.
-        present: For each task whether any row has its label, [t] booleans; None if all have one.
-    """
-
-    data: TensorData
-    tasks: tuple[str, ...]
-    complete: tuple[bool, ...]
-    present: Tensor | None = None
-
-    @property
-    def weights(self) -> Mapping[str, Tensor] | None:
-        """What the losses of each task's rows are multiplied by, [b] each; None for 1."""
-        given = self.data.weights
-        if given is None:
-            return None
-        if isinstance(given, Tensor):
-            return dict.fromkeys(self.tasks, given)
-        if all(name in given for name in self.tasks):
-            return given
-        ones = next(iter(given.values())).new_ones(len(self.data))
-        return {name: given.get(name, ones) for name in self.tasks}
-
-
 class SetBatches(Protocol):
     """Draws batches of one data set."""
 
@@ -172,8 +144,12 @@ class SetBatches(Protocol):
     def first(self) -> Batch:
         """Return a batch of few rows with all targets; draws nothing."""
 
-    def once(self) -> Iterator[Batch]:
-        """Yield all rows once with all targets, in no random order."""
+    def once(self, share: RowShare | None = None) -> Iterator[Batch]:
+        """Yield all rows once with all targets, in no random order.
+
+        Args:
+            share: The part of each batch that is wanted; default the whole.
+        """
 
     def close(self) -> None:
         """Free what drawing has opened."""
@@ -193,11 +169,18 @@ class TensorBatches:
         tasks: The tasks that it serves.
         batch_size: Rows in a batch at most.
         generator: Source of the order of the rows.
+        share: The part of each batch that this process draws; default the whole.
     """
 
     def __init__(
-        self, data: TensorData, tasks: Sequence[Task], batch_size: int, generator: torch.Generator
+        self,
+        data: TensorData,
+        tasks: Sequence[Task],
+        batch_size: int,
+        generator: torch.Generator,
+        share: RowShare | None = None,
     ) -> None:
+        self._share = share
         self._data = data
         self._labelled = {task.name: task.labelled(data.targets[task.name]).cpu() for task in tasks}
         self._rows = StepRows(self._labelled, batch_size, generator)
@@ -226,10 +209,15 @@ class TensorBatches:
         """Return the next batch with the targets of the given tasks."""
         data, complete, whole = self._view(tasks)
         if whole is not None:
-            return Batch(whole, tasks, complete)
+            batch = Batch(whole, tasks, complete)
+            return batch if self._share is None else self._share.of(batch)
         rows = self._rows.sampler(tasks).draw()
         present = None if all(complete) else self._matrix(tasks)[rows].any(0)
-        return Batch(data.take(rows.to(data.device)), tasks, complete, present)
+        if self._share is None:
+            return Batch(data.take(rows.to(data.device)), tasks, complete, present)
+        joined = self._share.rows_of(len(rows))
+        here = data.take(rows[joined.index].to(data.device))
+        return local_rows(Batch(here, tasks, complete, present), joined)
 
     def _matrix(self, tasks: tuple[str, ...]) -> Tensor:
         """Return which rows have which task's label, [n, t]."""
@@ -245,11 +233,12 @@ class TensorBatches:
         """Return the first row with all targets."""
         return self._part(0, 1)
 
-    def once(self) -> Iterator[Batch]:
-        """Yield all rows in order."""
+    def once(self, share: RowShare | None = None) -> Iterator[Batch]:
+        """Yield all rows in order, or a process's part of them."""
         rows = rows_at_once(self._data.inputs)
         for start in range(0, len(self._data), rows):
-            yield self._part(start, start + rows)
+            batch = self._part(start, start + rows)
+            yield batch if share is None else share.of(batch)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -294,7 +283,13 @@ def mix(batches: Sequence[Batch]) -> Batch:
             )
     inputs = _joined([batch.data.inputs for batch in batches])
     names = tuple(targets)
-    return Batch(TensorData(inputs, targets, weights or None), names, (False,) * len(names))
+    shares = [batch.joined for batch in batches if batch.joined is not None]
+    return Batch(
+        TensorData(inputs, targets, weights or None),
+        names,
+        (False,) * len(names),
+        joined=JoinedRows.together(shares) if shares else None,
+    )
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -10,13 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data.distributed import DistributedSampler
 
 from jointrain.data import DataSource
 from jointrain.errors import InvalidInputError
+from jointrain.networks import JoinedRows
 from jointrain.task import Task, chained_targets
-from jointrain.training.sampling._batches import Batch, RowSampler
+from jointrain.training.sampling._batch import Batch
+from jointrain.training.sampling._batches import RowSampler
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._random_numbers import RandomNumbers, derived_seed, seed_all
+from jointrain.training.sampling._row_shares import RowShare, local_rows
 from jointrain.training.sampling._row_weights import without_weightless_labels
 
 
@@ -30,6 +35,8 @@ class LoaderBatches:
         seed: Seed of the order of the rows and of random numbers drawn while reading them.
         device: Where the batches are wanted.
         factors: What the weights of rows are multiplied by, by their classes; default 1.
+        share: The part of each batch that this process draws; default the whole. Of data sets with
+            rows by number only that part is read, else a batch is read whole and cut.
     """
 
     def __init__(
@@ -40,7 +47,11 @@ class LoaderBatches:
         seed: int,
         device: torch.device,
         factors: ClassFactors | None = None,
+        share: RowShare | None = None,
     ) -> None:
+        if share is not None and source.is_loader:
+            _refuse_sharded(source.data)
+        self._share = share
         self._source = source
         self._tasks = {task.name: task for task in tasks}
         self._batch_size = batch_size
@@ -62,7 +73,16 @@ class LoaderBatches:
         """Return the next batch with the targets of the given tasks."""
         raw = self._ahead.pop() if self._ahead else self._next()
         self._place = raw.place
-        return self._batch(raw.batch, tasks, check=not self._seen)
+        return self._part(raw.batch, tasks, raw.joined, check=not self._seen)
+
+    def _part(
+        self, raw: Any, tasks: tuple[str, ...], joined: JoinedRows | None, *, check: bool
+    ) -> Batch:
+        """Return what is here of a batch: the rows that were read, or some of them."""
+        batch = self._batch(raw, tasks, check=check)
+        if joined is not None:
+            return local_rows(batch, joined)
+        return batch if self._share is None else self._share.of(batch)
 
     def count(self, tasks: tuple[str, ...]) -> int:  # noqa: ARG002
         """Return how many batches a pass makes, whatever the tasks; 0 if it is not known."""
@@ -74,10 +94,14 @@ class LoaderBatches:
             self._ahead.append(self._next())
         return self._batch(self._ahead[0].batch, tuple(self._tasks), check=True)
 
-    def once(self) -> Iterator[Batch]:
+    def once(self, share: RowShare | None = None) -> Iterator[Batch]:
         """Yield the batches of one pass, rows in the loader's order or else in their own."""
-        for raw in one_pass(self._source, self._batch_size, self._seed):
-            yield self._batch(raw, tuple(self._tasks), check=True)
+        everything = tuple(self._tasks)
+        for raw, joined in _one_pass(self._source, self._batch_size, self._seed, share):
+            batch = self._batch(raw, everything, check=True)
+            if joined is not None:
+                batch = local_rows(batch, joined)
+            yield batch if share is None or joined is not None else share.of(batch)
 
     def close(self) -> None:
         """End the worker processes; the next draw starts anew."""
@@ -137,14 +161,18 @@ class LoaderBatches:
             torch.Generator().manual_seed(derived_seed(self._seed, "rows")),
         )
         rows.skip(after.batches)
-        loader = _loader_of_rows(self._source, _numbered(rows, after.batches), self._seed)
+        # which rows are here of the batches that workers have been asked for
+        shares: deque[JoinedRows] = deque()
+        numbered = _numbered(rows, after.batches, self._share, shares)
+        loader = _loader_of_rows(self._source, numbered, self._seed, self._share)
         with self._numbers.active(derived_seed(self._seed, "loader")):
             batches = iter(loader)
         in_pass = self._source.batches(self._batch_size) or 0
         for number in count(after.batches + 1):
             with self._numbers.active():
                 batch = next(batches)
-            yield _Raw(batch, _Place(0, number))
+            joined = shares.popleft() if shares else None
+            yield _Raw(batch, _Place(0, number), joined)
             self._seen = number >= in_pass
 
     def _passes(self, after: _Place) -> Iterator[_Raw]:
@@ -179,10 +207,11 @@ class _Place(NamedTuple):
 
 
 class _Raw(NamedTuple):
-    """A batch as the loader gives it, and the place after it."""
+    """A batch as the loader gives it, the place after it, and which of its rows were read."""
 
     batch: Any
     place: _Place
+    joined: JoinedRows | None = None
 
 
 _START = _Place()
@@ -202,21 +231,33 @@ def _generators(source: DataSource) -> list[torch.Generator]:
 
 def one_pass(source: DataSource, batch_size: int, seed: int) -> Iterator[Any]:
     """Yield the batches of one pass as the loader gives them, rows not shuffled by us."""
+    for batch, _ in _one_pass(source, batch_size, seed, None):
+        yield batch
+
+
+def _one_pass(
+    source: DataSource, batch_size: int, seed: int, share: RowShare | None
+) -> Iterator[tuple[Any, JoinedRows | None]]:
+    """Yield the batches of one pass, and which of their rows were read; None: all."""
     if not source.has_rows:
-        yield from _one_stream(source, batch_size, seed, 0)
+        for batch in _one_stream(source, batch_size, seed, 0):
+            yield batch, None
         return
-    rows = list(range(source.rows or 0))
-    cut = ((i, rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
+    rows = torch.arange(source.rows or 0)
+    shares: deque[JoinedRows] = deque()
+    cut = (
+        (i, _here(rows[i : i + batch_size], share, shares)) for i in range(0, len(rows), batch_size)
+    )
     numbers = RandomNumbers()
     with numbers.active(derived_seed(seed, "once")):
-        batches = iter(_loader_of_rows(source, cut, seed))
+        batches = iter(_loader_of_rows(source, cut, seed, share))
     while True:
         try:
             with numbers.active():
                 batch = next(batches)
         except StopIteration:
             return
-        yield batch
+        yield batch, shares.popleft() if shares else None
 
 
 def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> Iterator[Any]:
@@ -248,20 +289,53 @@ def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> 
         yield batch
 
 
-def _numbered(rows: RowSampler, first: int = 0) -> Iterator[tuple[int, list[int]]]:
+def _numbered(
+    rows: RowSampler, first: int, share: RowShare | None, shares: deque[JoinedRows]
+) -> Iterator[tuple[int, list[int]]]:
     for number in count(first):
-        yield number, rows.draw().tolist()
+        yield number, _here(rows.draw(), share, shares)
+
+
+def _here(rows: Tensor, share: RowShare | None, shares: deque[JoinedRows]) -> list[int]:
+    """Return those row numbers of a batch that are read here, noting which they are."""
+    if share is not None:
+        joined = share.rows_of(len(rows))
+        shares.append(joined)
+        rows = rows[joined.index]
+    found: list[int] = rows.tolist()
+    return found
 
 
 def _loader_of_rows(
-    source: DataSource, batches: Iterable[tuple[int, list[int]]], seed: int
+    source: DataSource,
+    batches: Iterable[tuple[int, list[int]]],
+    seed: int,
+    share: RowShare | None = None,
 ) -> DataLoader[Any]:
+    # random numbers of its own for each process, the first one's being those of one process alone
+    if share is not None and share.rank:
+        seed = derived_seed(seed, "rank", share.rank)
     return DataLoader(
         _SeededRows(source.data, seed),
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=source.collate_fn,
         num_workers=source.num_workers,
     )
+
+
+def _refuse_sharded(loader: DataLoader[Any]) -> None:
+    """Refuse a loader whose batches differ from process to process already.
+
+    Raises:
+        InvalidInputError: Its sampler is a DistributedSampler.
+    """
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    for sampler in (getattr(loader, "sampler", None), getattr(batch_sampler, "sampler", None)):
+        if isinstance(sampler, DistributedSampler) and sampler.num_replicas > 1:
+            raise InvalidInputError(
+                "the DataLoader's DistributedSampler gives each process rows of its own, and the "
+                "trainer shares rows out itself; give a loader without it, or the data set"
+            )
 
 
 class _SeededRows(Dataset[Any]):

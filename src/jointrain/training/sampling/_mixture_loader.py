@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 
 from jointrain.task import Task
-from jointrain.training.sampling._batches import Batch
+from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._class_weights import class_factors
 from jointrain.training.sampling._mixture import Mixture
 from jointrain.training.sampling._schedule import Joint, Schedule

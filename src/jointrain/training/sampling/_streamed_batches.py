@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from jointrain.data import RowStream, TensorData
 from jointrain.task import Task
-from jointrain.training.sampling._batches import Batch
+from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
+from jointrain.training.sampling._row_shares import RowShare, local_rows
 
 
 class StreamedBatches:
@@ -25,6 +27,7 @@ class StreamedBatches:
         seed: Seed of the order of the rows.
         device: Where the batches are wanted.
         factors: What the weights of rows are multiplied by, by their classes; default 1.
+        share: The part of each batch that this process reads; default the whole.
     """
 
     def __init__(
@@ -35,10 +38,13 @@ class StreamedBatches:
         seed: int,
         device: torch.device,
         factors: ClassFactors | None = None,
+        share: RowShare | None = None,
     ) -> None:
-        self._stream = stream
+        self._all = stream
+        self._share = share
+        self._stream = stream if share is None else stream.sharded(share.rank, share.size)
         self._tasks = {task.name: task for task in tasks}
-        self._order = stream.order(batch_size, seed)
+        self._order = self._stream.order(batch_size, seed)
         self._device = device
         self._factors = factors or {}
         self._complete = {name: stream.labels[name] == stream.rows for name in self._tasks}
@@ -51,10 +57,15 @@ class StreamedBatches:
         if self._coming is None:
             self._coming = self._stream.batches(self._order, self._epoch, self._batch)
         data = next(self._coming)
+        start, end = self._order.bounds(self._batch)
         self._batch += 1
         if self._batch == self._order.batches:
             self._epoch, self._batch, self._coming = self._epoch + 1, 0, None
-        return self._made(data, tasks)
+        batch = self._made(data, tasks)
+        if self._share is None:
+            return batch
+        # which tasks have a label in the rows of the others is not known here
+        return local_rows(replace(batch, present=None), self._share.rows_of(end - start))
 
     def count(self, tasks: tuple[str, ...]) -> int:  # noqa: ARG002
         """Return how many batches an epoch makes, whatever the tasks."""
@@ -64,10 +75,11 @@ class StreamedBatches:
         """Return a few rows with all targets."""
         return self._made(self._stream.head(), tuple(self._tasks))
 
-    def once(self) -> Iterator[Batch]:
-        """Yield all rows once, in the order of the files."""
-        for data in self._stream.once():
-            yield self._made(data, tuple(self._tasks))
+    def once(self, share: RowShare | None = None) -> Iterator[Batch]:
+        """Yield all rows once, in the order of the files; or a process's part of them."""
+        for data in self._all.once():
+            batch = self._made(data, tuple(self._tasks))
+            yield batch if share is None else share.of(batch)
 
     def close(self) -> None:
         """End the threads that read ahead."""

@@ -13,11 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 from jointrain.data import DataSource, RowStream, TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Task, chained_targets
-from jointrain.training.sampling._batches import Batch, SetBatches, TensorBatches, mix
+from jointrain.training.sampling._batch import Batch
+from jointrain.training.sampling._batches import SetBatches, TensorBatches, mix
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._loader_batches import LoaderBatches, one_pass
 from jointrain.training.sampling._mixture import Mixture, tasks_of
 from jointrain.training.sampling._random_numbers import derived_seed
+from jointrain.training.sampling._row_shares import RowShare
 from jointrain.training.sampling._row_weights import weigh_rows
 from jointrain.training.sampling._schedule import Schedule
 from jointrain.training.sampling._streamed_batches import StreamedBatches
@@ -44,6 +46,7 @@ class TaskSets:
         together: How many batches the rows of the largest set with any label make.
         mixture: Says which sets a step draws from, if there is one.
         part_rows: Rows of a batch that go through the network at once.
+        share: The part of each batch that this process takes, where several share them.
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class TaskSets:
         together: int,
         mixture: Mixture | None = None,
         part_rows: int = 0,
+        share: RowShare | None = None,
     ) -> None:
         self.part_rows = part_rows
+        self.share = share
         self._sets = sets
         self.labels = labels
         self.batches = batches
@@ -75,6 +80,7 @@ class TaskSets:
         needed: Sequence[str] | None = None,
         factors: ClassFactors | None = None,
         accumulate: int = 1,
+        share: RowShare | None = None,
     ) -> TaskSets:
         """Return the data sets on the device, checked.
 
@@ -91,6 +97,7 @@ class TaskSets:
             factors: What the weights of rows are multiplied by, by their classes, see
                 `class_factors`; default 1.
             accumulate: How many times the rows of a batch are drawn for a step; default 1.
+            share: The part of each batch that this process takes; default the whole.
 
         Raises:
             InvalidInputError: The data are of no known kind, a task has no data or no label, or a
@@ -103,18 +110,20 @@ class TaskSets:
             served = tuple(name for name in tasks if name in needed or name in data.targets)
             pairs = [(data, served)]
             return _in_memory(
-                pairs, tasks, purpose, batch_size, device, generator, factors, accumulate
+                pairs, tasks, purpose, batch_size, device, generator, factors, accumulate, share
             )
         if isinstance(data, RowStream):
             part = derived_seed(seed, purpose)
-            return _streamed(data, tasks, batch_size, accumulate, part, device, needed, factors)
+            return _streamed(
+                data, tasks, batch_size, accumulate, part, device, needed, factors, share
+            )
         if isinstance(data, Mapping):
             _check_served([tasks_of(key) for key in data], tasks, purpose, needed)
             plain = all(isinstance(name, str) for name in data)
             if plain and all(isinstance(source, TensorData) for source in data.values()):
                 pairs = [(data[name], (name,)) for name in everything if name in data]
                 return _in_memory(
-                    pairs, tasks, purpose, batch_size, device, generator, factors, accumulate
+                    pairs, tasks, purpose, batch_size, device, generator, factors, accumulate, share
                 )
             data = Mixture(data, batch_size=batch_size)
         elif not isinstance(data, Mixture):
@@ -126,9 +135,18 @@ class TaskSets:
             data = Mixture({everything: data}, batch_size=batch_size)
         _check_served(list(data.sources), tasks, purpose, needed)
         drawn = data if accumulate == 1 else data.times(accumulate)
-        sets = _mixed(drawn, tasks, purpose, device, derived_seed(seed, purpose), factors)
         sizes = data.batch_sizes.values()
-        sets.part_rows = sum(sizes) if data.mixed else max(sizes)
+        part_rows = sum(sizes) if data.mixed else max(sizes)
+        if share is not None and accumulate > 1:
+            if data.mixed:
+                raise InvalidInputError(
+                    "`accumulate` does not go with a mixture's mixed batches on several "
+                    "processes; leave out one of them"
+                )
+            share = replace(share, part_rows=part_rows)
+        seed = derived_seed(seed, purpose)
+        sets = _mixed(drawn, tasks, purpose, device, seed, factors, share)
+        sets.part_rows = part_rows
         return sets
 
     def schedule(self, given: Schedule) -> Schedule:
@@ -157,10 +175,10 @@ class TaskSets:
         """Return a batch of each set, which will be drawn all the same."""
         return [batches.first() for _, batches in self._sets]
 
-    def once(self) -> Iterator[Batch]:
-        """Yield all rows of all sets once."""
+    def once(self, share: RowShare | None = None) -> Iterator[Batch]:
+        """Yield all rows of all sets once; or the part of them that is a process's `share`."""
         for served, batches in self._sets:
-            for batch in batches.once():
+            for batch in batches.once(share):
                 yield replace(batch, tasks=served, complete=(False,) * len(served))
 
     def serving(self, tasks: Sequence[str]) -> TaskSets:
@@ -175,7 +193,7 @@ class TaskSets:
         sets = [(tuple(name for name in served if name in labels), s) for served, s in self._sets]
         kept = [(served, s) for served, s in sets if served]
         together = max((s.count(served) for served, s in kept), default=0)
-        return TaskSets(kept, labels, batches, together, part_rows=self.part_rows)
+        return TaskSets(kept, labels, batches, together, part_rows=self.part_rows, share=self.share)
 
     def close(self) -> None:
         """End the worker processes of the loaders."""
@@ -275,12 +293,14 @@ def _in_memory(
     generator: torch.Generator | None,
     factors: ClassFactors,
     accumulate: int,
+    share: RowShare | None,
 ) -> TaskSets:
     """Return data sets in memory, whose rows are drawn in one order from one generator."""
     sets: list[tuple[tuple[str, ...], SetBatches]] = []
     labels: dict[str, int] = {}
     together = 0
     part_rows, batch_size = batch_size, batch_size * accumulate
+    of_batch = None if share is None else replace(share, part_rows=part_rows)
     for data, names in pairs:
         served = [tasks[name] for name in names]
         data = _chained(data, served, purpose)
@@ -291,10 +311,10 @@ def _in_memory(
         labels.update(zip(names, labelled.sum(1).tolist(), strict=True))
         together = max(together, math.ceil(int(labelled.any(0).sum()) / batch_size))
         order = torch.Generator() if generator is None else generator
-        sets.append((names, TensorBatches(data.to(device), served, batch_size, order)))
+        sets.append((names, TensorBatches(data.to(device), served, batch_size, order, of_batch)))
     labels = {name: labels[name] for name in tasks if name in labels}
     batches = {name: math.ceil(count / batch_size) for name, count in labels.items()}
-    return TaskSets(sets, labels, batches, together, part_rows=part_rows)
+    return TaskSets(sets, labels, batches, together, part_rows=part_rows, share=share)
 
 
 def _streamed(
@@ -306,19 +326,25 @@ def _streamed(
     device: torch.device,
     needed: Sequence[str],
     factors: ClassFactors,
+    share: RowShare | None,
 ) -> TaskSets:
     """Return the one set of a stream of rows, which has labels of all its tasks."""
     served = tuple(name for name in tasks if name in needed or name in stream.labels)
     for name in served:
         if name not in stream.labels:
             raise InvalidInputError(f"task {name!r} has no data in the stream of rows")
-    drawn = StreamedBatches(
-        stream, [tasks[name] for name in served], batch_size * accumulate, seed, device, factors
-    )
+    if share is not None and accumulate > 1:
+        raise InvalidInputError(
+            "`accumulate` does not go with a stream of rows on several processes; leave out one of "
+            "them"
+        )
+    of_tasks = [tasks[name] for name in served]
+    size = batch_size * accumulate
+    drawn = StreamedBatches(stream, of_tasks, size, seed, device, factors, share)
     count = drawn.count(served)
     labels = {name: stream.labels[name] for name in served}
     batches = dict.fromkeys(served, count)
-    return TaskSets([(served, drawn)], labels, batches, count, part_rows=batch_size)
+    return TaskSets([(served, drawn)], labels, batches, count, part_rows=batch_size, share=share)
 
 
 def _mixed(
@@ -328,6 +354,7 @@ def _mixed(
     device: torch.device,
     seed: int,
     factors: ClassFactors,
+    share: RowShare | None,
 ) -> TaskSets:
     """Return the sets of a mixture, each with random numbers of its own."""
     sets: list[tuple[tuple[str, ...], SetBatches]] = []
@@ -340,9 +367,10 @@ def _mixed(
                 _check_labels(task, data, purpose)
             generator = torch.Generator().manual_seed(part)
             data = weigh_rows(weigh_classes(data, factors), served)
-            memory = TensorBatches(data.to(device), served, size, generator)
+            memory = TensorBatches(data.to(device), served, size, generator, share)
             sets.append((names, memory))
         else:
-            sets.append((names, LoaderBatches(source, served, size, part, device, factors)))
+            loader = LoaderBatches(source, served, size, part, device, factors, share)
+            sets.append((names, loader))
     rows, batches = mixture.rows_by_task(), mixture.batches_by_task()
-    return TaskSets(sets, rows, batches, mixture.largest(), mixture)
+    return TaskSets(sets, rows, batches, mixture.largest(), mixture, share=share)

@@ -1,0 +1,307 @@
+"""Ranks: the processes that train one network together, each on its part of every batch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, distributed, nn
+
+from jointrain.balancing import TaskLosses
+from jointrain.balancing.engine import ranks_of
+from jointrain.errors import InvalidInputError, RankFailedError, closest
+from jointrain.system.terminal_streams import say
+from jointrain.task import Task
+from jointrain.training._losses import label_counts
+from jointrain.training.sampling import Batch, RowShare
+
+T = TypeVar("T")
+
+Strategy = Literal["ddp", "fsdp", "alone"]
+"""``ddp``: every process holds a copy of the network; ``fsdp``: a part of it; ``alone``: each
+process trains a network of its own, on all rows."""
+
+PATIENCE = timedelta(seconds=50)
+"""How long a process waits for the others until it gives up."""
+
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "gloo")
+"""What errors of torch say when another process is gone."""
+
+_FAILED, _THERE = "jointrain/failed/", "jointrain/there/"
+"""Keys under which processes tell each other of failures, with their numbers."""
+
+_FIRST_LOOK, _LOOK = 0.01, 5.0
+"""Seconds after which it is looked whether the first process is done, at first and later."""
+
+_ANSWER = 5.0
+"""Seconds in which processes say that they are there when another one has failed."""
+
+_LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+class TrainingRanks:
+    """The processes of the default group of torch.distributed, as a trainer needs them.
+
+    All methods that send are collective: every process calls them in the same order.
+
+    Args:
+        strategy: How the network lies over them.
+
+    Attributes:
+        rank: The number of this process, from 0.
+        size: How many there are.
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        group = distributed.group.WORLD
+        assert group is not None
+        self.strategy = strategy
+        self._ranks = ranks_of(group)
+        self._store = _store_of_group()
+        self.rank, self.size = self._ranks.rank, self._ranks.size
+
+    @property
+    def share(self) -> RowShare:
+        """The part of every batch that this process takes."""
+        return RowShare(self.rank, self.size)
+
+    def add_up(self, numbers: Tensor) -> Tensor:
+        """Return the sum of a small tensor over the processes, on its device."""
+        return self._ranks.add_up(numbers)
+
+    def from_first(self, value: T) -> T:
+        """Return what the first process gives."""
+        return self._ranks.from_first(value)
+
+    def any(self, flags: Sequence[bool]) -> list[bool]:
+        """Return which of the flags are set on some process."""
+        total = self.add_up(torch.tensor(flags, dtype=torch.float32))
+        return [bool(count) for count in total.tolist()]
+
+    def first_does(self, action: Callable[[], T]) -> T | None:
+        """Let the first process do something while the others wait; return there what it gave.
+
+        The others hear of it meanwhile, so that it may take longer than they would wait for a
+        process that says nothing.
+
+        Raises:
+            InvalidInputError: The first process could not, for the same reason.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(action) if self.rank == 0 else None
+            pause = _FIRST_LOOK
+            while self.any([working is not None and not working.done()])[0]:
+                if working is not None:
+                    wait([working], timeout=pause)
+                pause = min(2 * pause, _LOOK)
+        error = None
+        if working is not None and isinstance(working.exception(), InvalidInputError):
+            error = str(working.exception())
+        reason = self.from_first(error)
+        if reason is not None:
+            raise InvalidInputError(reason)
+        return None if working is None else working.result()
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Say in words which process has failed, where torch says that a connection is closed.
+
+        Raises:
+            RankFailedError: Another process has failed, or does not answer.
+        """
+        try:
+            yield
+        except Exception as error:
+            lost = isinstance(error, distributed.DistError) or (
+                isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
+            )
+            if not lost:
+                first = (str(error) or type(error).__name__).splitlines()[0]
+                with suppress(Exception):
+                    self._store.set(f"{_FAILED}{self.rank}", first)
+                raise
+            message = self._what_happened()
+            # torchrun ends this process before an exception is printed
+            say(f"rank {self.rank}: {message}")
+            raise RankFailedError(message) from error
+
+    def _what_happened(self) -> str:
+        """Return which processes have failed, and why."""
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        silent = set(others)
+        with suppress(Exception):
+            self._store.set(f"{_THERE}{self.rank}", "")
+            end = time.monotonic() + _ANSWER
+            while silent and time.monotonic() < end:
+                for rank in others:
+                    if self._store.check([f"{_FAILED}{rank}"]):
+                        reason = self._store.get(f"{_FAILED}{rank}").decode()
+                        return f"rank {rank} of {self.size} has failed: {reason}"
+                silent = {r for r in silent if not self._store.check([f"{_THERE}{r}"])}
+                time.sleep(0.1)
+        gone = ", ".join(map(str, sorted(silent)))
+        if not gone:
+            return f"the connections between the {self.size} processes were lost"
+        many = len(silent) > 1
+        return (
+            f"rank{'s' if many else ''} {gone} of {self.size} {'do' if many else 'does'} not "
+            f"answer any more, and the run ends; what killed or stopped "
+            f"{'them' if many else 'it'} stands in the log of that process or its machine"
+        )
+
+    @torch.no_grad()
+    def make_alike(self, network: nn.Module) -> None:
+        """Give every process the first one's weights and buffers.
+
+        Raises:
+            InvalidInputError: The networks are not of one form.
+        """
+        state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        form = [(name, str(value.dtype), *value.shape) for name, value in state.items()]
+        first = self.from_first(form)
+        if self.any([first != form])[0]:
+            raise InvalidInputError(
+                "the network of some process is another one than that of the first; let every "
+                "process make the same network"
+            )
+        for value in state.values():
+            distributed.broadcast(value, 0)
+
+    @torch.no_grad()
+    def average_buffers(self, network: nn.Module) -> None:
+        """Set buffers of real numbers, such as running statistics, to their means."""
+        found = [b for b in network.buffers() if b.is_floating_point() and b.numel()]
+        if found:
+            total = self.add_up(torch.cat([b.reshape(-1).double() for b in found]))
+            parts = torch.split(total / self.size, [b.numel() for b in found])
+            for buffer, part in zip(found, parts, strict=True):
+                buffer.copy_(part.view_as(buffer))
+
+    def over_all_rows(
+        self, losses: Mapping[str, Tensor], counts: Mapping[str, int]
+    ) -> tuple[Mapping[str, Tensor], frozenset[str]]:
+        """Return the detached mean losses over the rows of all processes, and tasks without rows.
+
+        Args:
+            losses: The means over the rows here, by task.
+            counts: How many labelled rows of each task are here.
+        """
+        names = tuple(losses)
+        together = isinstance(losses, TaskLosses)
+        values = (
+            losses.together if isinstance(losses, TaskLosses) else torch.stack([*losses.values()])
+        )
+        here = torch.tensor([float(counts[n]) for n in names], dtype=torch.float64)
+        here = here.to(values.device)
+        # a mean over no rows may be NaN
+        sums = torch.where(here > 0, values.detach().double(), 0.0) * here
+        total, number = self.add_up(torch.stack([sums, here])).unbind()
+        means = (total / number.clamp_min(1)).to(values.dtype)
+        pairs = zip(names, number.tolist(), strict=True)
+        without = frozenset(name for name, rows in pairs if not rows)
+        if together:
+            return TaskLosses(names, means), without
+        return dict(zip(names, means.unbind(), strict=True)), without
+
+    def scales(self, counts: Mapping[str, int]) -> dict[str, float]:
+        """Return what each task's loss here is multiplied by so that processes count alike.
+
+        Args:
+            counts: How many labelled rows of each task are here.
+        """
+        here = torch.tensor([float(n) for n in counts.values()], dtype=torch.float64)
+        found = here * self.size / self.add_up(here).clamp_min(1)
+        return dict(zip(counts, found.tolist(), strict=True))
+
+    def rows_of_parts(
+        self, tasks: Mapping[str, Task], parts: Iterable[Sequence[Batch]]
+    ) -> list[dict[str, float]]:
+        """Return in how many rows of each part, on all processes, each task has a label."""
+        here = [label_counts(tasks, part) for part in parts]
+        flat = torch.tensor([float(n) for part in here for n in part.values()], dtype=torch.float64)
+        numbers = iter(self.add_up(flat).tolist())
+        return [{name: next(numbers) for name in part} for part in here]
+
+
+def _store_of_group() -> Any:
+    """Return the store by which the processes have found each other."""
+    return distributed.distributed_c10d._get_default_store()
+
+
+def joined_ranks(
+    strategy: Any, device: torch.device, network: nn.Module | None = None
+) -> TrainingRanks | None:
+    """Return the processes that train together; None without a strategy or with one process.
+
+    Where torchrun has started this process and nobody has joined the group yet, it is joined here.
+
+    Args:
+        strategy: See `Trainer`.
+        device: Of this process.
+        network: Is made alike on all of them.
+
+    Raises:
+        InvalidInputError: The strategy is unknown, there is none among several processes, or one
+            without a process group.
+    """
+    there = distributed.is_available() and distributed.is_initialized()
+    if strategy == "alone":
+        return None
+    if strategy is None:
+        if there and distributed.get_world_size() > 1:
+            raise InvalidInputError(
+                f"Trainer trains on one process, this is rank {distributed.get_rank()} of "
+                f"{distributed.get_world_size()}; give strategy='ddp' to train on all of them, or "
+                f"use `jointrain.balancing.backward` in a loop of your own"
+            )
+        return None
+    if strategy not in get_args(Strategy):
+        known = get_args(Strategy)
+        raise InvalidInputError(
+            f"`strategy` must be 'ddp', 'fsdp', 'alone' or None, got {strategy!r}"
+            f"{closest(str(strategy), known)}"
+        )
+    if not distributed.is_available():
+        raise InvalidInputError(
+            f"strategy={strategy!r} needs torch.distributed, which this torch was built without"
+        )
+    if not there:
+        missing = [name for name in _LAUNCHED if name not in os.environ]
+        if missing:
+            raise InvalidInputError(
+                f"strategy={strategy!r} trains on several processes, and this is one by itself; "
+                f"start it by `torchrun --nproc-per-node=2 ...`, or call "
+                f"torch.distributed.init_process_group first"
+            )
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
+    if distributed.get_world_size() == 1 and strategy == "ddp":
+        return None
+    ranks = TrainingRanks(strategy)
+    if network is not None:
+        ranks.make_alike(network)
+    return ranks
+
+
+def local_device(strategy: Strategy | None, device: torch.device) -> torch.device:
+    """Return the device of this process: of the machine's GPUs the one with its local number.
+
+    Raises:
+        InvalidInputError: There are fewer GPUs than processes on this machine.
+    """
+    if strategy is None or device.type != "cuda" or device.index is not None:
+        return device
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
+        raise InvalidInputError(
+            f"this is process {number + 1} of its machine, which has {count} GPUs; start at most "
+            f"{count} there, or give device='cpu'"
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)

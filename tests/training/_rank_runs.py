@@ -1,0 +1,164 @@
+"""One training by one process or by several: at the top of a file, as processes import it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from jointrain import (
+    Alternating,
+    HardSharing,
+    Mixture,
+    Task,
+    TensorData,
+    Trainer,
+)
+from jointrain.balancing import balancer_from_name
+from jointrain.data import DataSource
+from jointrain.networks import Dropout
+from jointrain.training import Merge, Phase, Phases
+from jointrain.training.pretraining import Denoising
+
+TASKS = (Task.regression("number"), Task.multiclass("kind", 3), Task.binary("sign"))
+
+
+def network(tasks=TASKS, *, groups=None) -> HardSharing:
+    torch.manual_seed(0)
+    trunk = nn.Sequential(
+        nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 8), nn.Tanh(), Dropout(0.1)
+    )
+    heads = {task.name: nn.Linear(8, task.output_size) for task in tasks}
+    return HardSharing(trunk, heads, group_from=groups).double()
+
+
+def data(n: int, seed: int, *, weights: bool = True) -> TensorData:
+    """Rows of which most lack a label of some task."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 4, generator=generator, dtype=torch.float64)
+    kind = torch.randint(0, 3, (n,), generator=generator)
+    kind[torch.rand(n, generator=generator) < 0.4] = -100
+    number = x.sum(1) + kind
+    number[torch.rand(n, generator=generator) < 0.5] = math.nan
+    kind[0], number[0] = 1, 0.5
+    sign = (x[:, 0] > 0).double()
+    rows = torch.rand(n, generator=generator, dtype=torch.float64) if weights else None
+    return TensorData(x, {"number": number, "kind": kind, "sign": sign}, rows)
+
+
+class Rows(torch.utils.data.Dataset):
+    """Rows by number, read one by one."""
+
+    def __init__(self, tensors: TensorData) -> None:
+        self._data = tensors
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, row: int) -> Any:
+        return self._data.inputs[row], {k: v[row] for k, v in self._data.targets.items()}
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """The same, one after the other."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Any:
+        yield from (self._rows[i] for i in range(len(self._rows)))
+
+
+def _mixture(**options: Any) -> Mixture:
+    plain = data(37, 1, weights=False)
+    number = TensorData(plain.inputs[:20], {"number": plain.inputs[:20].sum(1)})
+    rest = plain.only(("kind", "sign"))
+    return Mixture({"number": number, ("kind", "sign"): rest}, batch_size=7, **options)
+
+
+PRETRAINED = Phases(
+    (
+        Phase(name="before", pretraining=Denoising(), epochs=1),
+        Phase(name="all", epochs=2),
+        Phase(name="heads", freeze=("shared",), epochs=1, each_task=True),
+    )
+)
+
+
+def _balanced(name: str) -> Any:
+    return lambda: {"balancer": balancer_from_name(name)}
+
+
+CASES: dict[str, Any] = {
+    "the sum": dict,
+    "clipped, averaged": lambda: {"gradient_clip": 0.1, "ema": 0.9, "l2": 0.01},
+    "uncertainty": _balanced("uncertainty"),
+    "famo": _balanced("famo"),
+    "dwa": _balanced("dwa"),
+    "upgrad": _balanced("upgrad"),
+    "mgda": _balanced("mgda"),
+    "graddrop": _balanced("graddrop"),
+    "moco": _balanced("moco"),
+    "gradnorm": _balanced("gradnorm"),
+    "sdmgrad": _balanced("sdmgrad"),
+    "auto-lambda": _balanced("auto-lambda"),
+    "alternating": lambda: {"schedule": Alternating()},
+    "alternating by progress": lambda: {"schedule": Alternating("progress")},
+    "upgrad, accumulated": lambda: {"balancer": balancer_from_name("upgrad"), "accumulate": 3},
+    "famo, accumulated": lambda: {"balancer": balancer_from_name("famo"), "accumulate": 2},
+    "the sum, accumulated": lambda: {"accumulate": 2, "batch_size": 5},
+    "batches of fewer rows than processes": lambda: {"batch_size": 2},
+    "one batch": lambda: {"batch_size": 100},
+    "phases": lambda: {"schedule": PRETRAINED},
+    "merge": lambda: {"schedule": Merge()},
+    "frozen tasks": lambda: {"task_patience": 1, "when_converged": "freeze"},
+    "grouped": lambda: {"groups": 2},
+    "grouped, upgrad": lambda: {"groups": 2, "balancer": balancer_from_name("upgrad")},
+}
+
+DATA: dict[str, Any] = {
+    "rows": lambda: DataSource(Rows(data(37, 1, weights=False)), batch_size=10),
+    "stream": lambda: Mixture(
+        {tuple(t.name for t in TASKS): Stream(Rows(data(37, 1, weights=False)))},
+        batch_size=10,
+        epoch=4,
+    ),
+    "loader": lambda: torch.utils.data.DataLoader(Rows(data(37, 1, weights=False)), 10),
+    "mixture": _mixture,
+    "mixed": lambda: _mixture(mixed=True),
+    "proportional": lambda: _mixture(sampling="proportional"),
+}
+
+
+def trained(
+    options: str, of: str | None = None, strategy: str | None = None
+) -> tuple[dict[str, torch.Tensor], list[Any], dict[str, Any], Any]:
+    """Return weights, history, metrics and predictions of a training."""
+    given = dict(CASES[options]())
+    made = network(groups=given.pop("groups", None))
+    phases = isinstance(given.get("schedule"), (Phases, Merge))
+    settings = {"batch_size": 10, "epochs": 3, "device": "cpu", "patience": 2, "seed": 3} | given
+    if "schedule" in given and phases and isinstance(given["schedule"], Phases):
+        settings.pop("epochs")
+    trainer = Trainer(made, TASKS, strategy=strategy, **settings)
+    train = data(37, 1) if of is None else DATA[of]()
+    held_out = data(23, 2)
+    history = trainer.fit(train, held_out)
+    weights = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    for task, own in trainer.own_networks.items():
+        weights |= {f"{task}: {name}": value for name, value in own.state_dict().items()}
+    # macro F1 loads scikit-learn, which takes long
+    metrics = trainer.evaluate(held_out, ["number", "sign"] if options == "the sum" else [])
+    return weights, history, metrics, trainer.predict(held_out.inputs)
+
+
+def distances(
+    cases: list[tuple[str, str | None]], strategy: str
+) -> dict[tuple[str, str | None], Any]:
+    """Return the results of several cases."""
+    return {case: trained(*case, strategy) for case in cases}
+
+
+__all__ = ["CASES", "DATA", "distances", "trained"]
