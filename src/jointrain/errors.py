@@ -31,7 +31,7 @@ class NotFittedError(JointrainError, RuntimeError):
 
 
 class WorkerDiedError(JointrainError, RuntimeError):
-    """The process that ran a part of a study died, and so did those that were given it again."""
+    """A process that ran a part of a study, or that read rows, died, and so did its successors."""
 
 
 class RankFailedError(JointrainError, RuntimeError):

@@ -29,7 +29,7 @@ def scheduler_from_name(name: str, **options: Any) -> SchedulerFactory:
     Example:
         >>> make = scheduler_from_name("StepLR", step_size=2, gamma=0.5)
     """
-    kinds = {
+    kinds: dict[str, Any] = {
         known: kind
         for known, kind in vars(lr_scheduler).items()
         if isinstance(kind, type)

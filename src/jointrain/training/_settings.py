@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
@@ -10,6 +11,8 @@ from jointrain.options import TrainingOptions, option
 from jointrain.training._learning_rates import SchedulerFactory
 from jointrain.training._optimizer import OptimizerFactory, Optimizers, OptimizerSettings
 from jointrain.training._parameter_groups import ParameterGroups
+
+BadRowsPolicy = Literal["raise", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,12 @@ class TrainingSettings(TrainingOptions):
             The last two look at every gradient, which lets a GPU wait at each step.
         non_finite_limit: How many such steps there may be, in phases in each, until training ends
             with an error all the same; ``skip`` and ``rollback`` need one, at least 1. Default 0.
+        bad_rows: What becomes of a row that raises when it is read, and of a worker process that
+            dies while it reads. ``raise`` (default): training ends with an error. ``skip``: the row
+            is left out, and a new process reads on; both are told in a warning and counted in
+            `EpochRecord.bad_rows`. For data sets with numbered rows.
+        bad_rows_limit: How many there may be until training ends all the same, each row counted
+            once; ``skip`` needs one, at least 1. Default 0.
         lr_scheduler_every: Whether it moves after each ``epoch`` (default) or each ``step``.
 
     Raises:
@@ -87,9 +96,16 @@ class TrainingSettings(TrainingOptions):
     calibrated: bool = False
     parameter_groups: ParameterGroups | None = None
     lr_scheduler: SchedulerFactory | None = None
+    bad_rows: BadRowsPolicy = option("raise", "Of a row.", choices=get_args(BadRowsPolicy))
+    bad_rows_limit: int = option(0, "How many are let pass.", at_least=0, at_most=10**9)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if (self.bad_rows == "raise") != (self.bad_rows_limit == 0):
+            raise InvalidInputError(
+                f"`bad_rows_limit` says how many rows `bad_rows` 'skip' may leave out, got "
+                f"{self.bad_rows!r} with {self.bad_rows_limit}; give both or neither"
+            )
         if self.lr_scheduler is not None and (self.warm_up or self.decay != "none"):
             raise InvalidInputError(
                 "`lr_scheduler` moves the learning rate, as `warm_up` and `decay` do; give one of "

@@ -471,6 +471,7 @@ class TaskSession(Session[list[Batch]]):
             best=self.best.offer(score),
             phase=self.phase,
             converged=tuple(converged),
+            bad_rows=0 if self.training is None else self.training.bad_rows.taken(),
             weights=self._balanced_weights(),
         )
         if self.balancer is not None and self.balancer.wants_end_epoch:

@@ -51,6 +51,7 @@ from jointrain.training.checkpoints import (
 )
 from jointrain.training.merging import Merge, MergeChoice, MergeRunner, OpenData, apart_phase
 from jointrain.training.sampling import (
+    BadRows,
     Batch,
     ClassFactors,
     Data,
@@ -186,6 +187,7 @@ class Trainer:
         self._requests = StopRequests()
         self._due = self._asked = False
         self._running: Session[Any] | None = None
+        self._bad_rows = BadRows()
         self._loaded: Mapping[str, Any] | None = None
         self._initial: Mapping[str, Tensor] | None = None
 
@@ -369,6 +371,7 @@ class Trainer:
                 raise InvalidInputError(
                     f"`{argument}` needs validation data; give fit() some, or leave {argument} out"
                 )
+        self._bad_rows = BadRows(self.settings.bad_rows_limit)
         generator, sets, checks = self._open(train, validation)
         self._check_held_out(checks, validation is not None)
         check_outputs(self.network, sets.first(), self.tasks)
@@ -737,6 +740,7 @@ class Trainer:
             factors=factors,
             accumulate=self.settings.accumulate if purpose == "training" else 1,
             share=None if self.ranks is None else self.ranks.share,
+            bad_rows=self._bad_rows,
         )
 
     def _check_held_out(self, validation: TaskSets, given: bool) -> None:

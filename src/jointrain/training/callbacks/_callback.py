@@ -25,6 +25,8 @@ class EpochRecord:
             ``fine-tune: price``.
         converged: Tasks that have converged with this epoch, see `Trainer`.
         skipped: Steps that were left out because a loss or a gradient was not finite.
+        bad_rows: Rows that could not be read, counted in the epoch that met them first, and deaths
+            of processes that read rows.
         weights: What a balancer multiplied the tasks' losses by at the last step; empty without one
             that has weights.
     """
@@ -38,6 +40,7 @@ class EpochRecord:
     phase: str | None = None
     converged: tuple[str, ...] = ()
     skipped: int = 0
+    bad_rows: int = 0
     weights: Mapping[str, float] = field(default_factory=dict)
 
 

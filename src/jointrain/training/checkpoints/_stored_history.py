@@ -47,6 +47,7 @@ def _table(records: Sequence[EpochRecord]) -> dict[str, Any]:
             ],
             dtype=torch.float64,
         ),
+        "bad_rows": [[i, r.bad_rows] for i, r in enumerate(records) if r.bad_rows],
         "converged": [[i, list(r.converged)] for i, r in enumerate(records) if r.converged],
     }  # fmt: skip
 
@@ -56,6 +57,7 @@ def _records(table: Mapping[str, Any]) -> list[EpochRecord]:
     weights = table.get("weights", [])  # of a release that kept none
     losses = len(training) + len(validation)
     converged = {index: tuple(names) for index, names in table["converged"]}
+    bad_rows = dict(table.get("bad_rows", []))  # likewise
     rows = zip(table["counts"].tolist(), table["values"].tolist(), strict=True)
     return [
         EpochRecord(
@@ -68,6 +70,7 @@ def _records(table: Mapping[str, Any]) -> list[EpochRecord]:
             table["phase"],
             converged.get(index, ()),
             *(skipped or [0]),
+            bad_rows=bad_rows.get(index, 0),
             weights=dict(zip(weights, values[losses:], strict=False)),
         )
         for index, ((epoch, step, best, *skipped), values) in enumerate(rows)

@@ -113,6 +113,8 @@ def _why_not_options(settings: TrainingSettings) -> str | None:
     """Return which option of training a population does not know."""
     if settings.precision != "32" or settings.ema is not None or settings.lr_scheduler is not None:
         return "it has half precision, averaged weights or a learning-rate scheduler"
+    if settings.bad_rows != "raise":
+        return "it leaves out rows that can't be read"
     if settings.compile:
         return "it is compiled by itself"
     if settings.parameter_groups is not None:

@@ -1,5 +1,6 @@
 """Sampling: which tasks and which rows a step trains on."""
 
+from jointrain.training.sampling._bad_rows import BadRows
 from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._batches import (
     EVALUATION_ROWS,
@@ -26,6 +27,7 @@ from jointrain.training.sampling._turns import Turns
 __all__ = [
     "EVALUATION_ROWS",
     "Alternating",
+    "BadRows",
     "Batch",
     "ClassFactors",
     "Data",

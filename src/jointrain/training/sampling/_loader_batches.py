@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from jointrain.data import DataSource
 from jointrain.errors import InvalidInputError
 from jointrain.networks import JoinedRows
 from jointrain.task import Task, chained_targets
+from jointrain.training.sampling._bad_rows import BadRows, CollatedRows, ReadRows, UnreadRow
 from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._batches import RowSampler
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
@@ -37,6 +38,12 @@ class LoaderBatches:
         factors: What the weights of rows are multiplied by, by their classes; default 1.
         share: The part of each batch that this process draws; default the whole. Of data sets with
             rows by number only that part is read, else a batch is read whole and cut.
+        bad_rows: Counts rows that can't be read; default: the first one raises.
+        purpose: What the data are for, in the words of errors: ``training``, ...
+
+    Raises:
+        InvalidInputError: Such rows are to be left out, and the data set has no numbered rows, or
+            several processes share them.
     """
 
     def __init__(
@@ -48,11 +55,16 @@ class LoaderBatches:
         device: torch.device,
         factors: ClassFactors | None = None,
         share: RowShare | None = None,
+        bad_rows: BadRows | None = None,
+        purpose: str = "",
     ) -> None:
         if share is not None and source.is_loader:
             _refuse_sharded(source.data)
         self._share = share
         self._source = source
+        self._bad_rows = bad_rows or BadRows()
+        # rows of training and validation have the same numbers
+        self._rows_of = f"the {purpose} data set".replace("  ", " ")
         self._tasks = {task.name: task for task in tasks}
         self._batch_size = batch_size
         self._seed = seed
@@ -63,11 +75,27 @@ class LoaderBatches:
         self._ahead: list[_Raw] = []
         self._seen = False
         self._place = _START
+        if self._bad_rows.limit and share is not None:
+            raise InvalidInputError(
+                "`bad_rows` 'skip' does not go with several processes, which share the rows of a "
+                "batch out before they are read; leave it out"
+            )
+        if self._bad_rows.limit and not source.has_rows:
+            raise InvalidInputError(
+                f"`bad_rows` 'skip' leaves out rows by their numbers, and {self.what} has none: a "
+                f"stream, or a DataLoader of your own, ends where a row raises; give the data set "
+                f"itself, or leave bad_rows out"
+            )
 
     @property
     def what(self) -> str:
         """The data set in an error's words."""
         return f"the data set of task{'s' if len(self._tasks) > 1 else ''} {', '.join(self._tasks)}"
+
+    @property
+    def _where(self) -> str:
+        """The data set in an error's words, with what it is for."""
+        return self.what.replace("the data set", self._rows_of, 1)
 
     def draw(self, tasks: tuple[str, ...]) -> Batch:
         """Return the next batch with the targets of the given tasks."""
@@ -97,7 +125,10 @@ class LoaderBatches:
     def once(self, share: RowShare | None = None) -> Iterator[Batch]:
         """Yield the batches of one pass, rows in the loader's order or else in their own."""
         everything = tuple(self._tasks)
-        for raw, joined in _one_pass(self._source, self._batch_size, self._seed, share):
+        where, bad_rows = self._where, self._bad_rows
+        for raw, joined in _one_pass(
+            self._source, self._batch_size, self._seed, share, bad_rows, where
+        ):
             batch = self._batch(raw, everything, check=True)
             if joined is not None:
                 batch = local_rows(batch, joined)
@@ -155,25 +186,42 @@ class LoaderBatches:
         return next(self._stream)
 
     def _passes_of_rows(self, after: _Place) -> Iterator[_Raw]:
+        in_pass = self._source.batches(self._batch_size) or 0
+        number, empty = after.batches, 0
+        while True:
+            try:
+                for read, joined in self._rows_after(number):
+                    number += 1
+                    self._bad_rows.see(self._where, read.unread)
+                    empty = 0 if read.batch is not None else empty + 1
+                    if empty > in_pass:
+                        raise InvalidInputError(f"no row of {self._where} can be read")
+                    if read.batch is None:
+                        continue
+                    yield _Raw(read.batch, _Place(0, number), joined)
+                    self._seen = number >= in_pass
+            except RuntimeError as error:
+                # batches are numbered: a new process reads the same one
+                self._bad_rows.see_death(self._where, error)
+
+    def _rows_after(self, place: int) -> Iterator[tuple[ReadRows, JoinedRows | None]]:
+        """Yield the batches after so many, without end."""
         rows = RowSampler(
             torch.arange(len(self._source.data)),
             self._batch_size,
             torch.Generator().manual_seed(derived_seed(self._seed, "rows")),
         )
-        rows.skip(after.batches)
+        rows.skip(place)
         # which rows are here of the batches that workers have been asked for
         shares: deque[JoinedRows] = deque()
-        numbered = _numbered(rows, after.batches, self._share, shares)
+        numbered = _numbered(rows, place, self._share, shares)
         loader = _loader_of_rows(self._source, numbered, self._seed, self._share)
         with self._numbers.active(derived_seed(self._seed, "loader")):
             batches = iter(loader)
-        in_pass = self._source.batches(self._batch_size) or 0
-        for number in count(after.batches + 1):
+        while True:
             with self._numbers.active():
                 batch = next(batches)
-            joined = shares.popleft() if shares else None
-            yield _Raw(batch, _Place(0, number), joined)
-            self._seen = number >= in_pass
+            yield batch, shares.popleft() if shares else None
 
     def _passes(self, after: _Place) -> Iterator[_Raw]:
         generators = _generators(self._source)
@@ -181,7 +229,8 @@ class LoaderBatches:
         for number in count(after.number):
             before = tuple(generator.get_state() for generator in generators)
             index = 0
-            for batch in _one_stream(self._source, self._batch_size, self._seed, number):
+            stream = _one_stream(self._source, self._batch_size, self._seed, number)
+            for batch in _told(stream, self._bad_rows, self._where):
                 index += 1
                 if index > skipped:
                     yield _Raw(batch, _Place(number, index, before))
@@ -229,25 +278,68 @@ def _generators(source: DataSource) -> list[torch.Generator]:
     return list(by_id.values())
 
 
+def _told(stream: Iterator[Any], bad_rows: BadRows, what: str) -> Iterator[Any]:
+    """Yield what a stream yields; a process of its that dies is told of in words."""
+    try:
+        yield from stream
+    except RuntimeError as error:
+        bad_rows.see_death(what, error)
+
+
 def one_pass(source: DataSource, batch_size: int, seed: int) -> Iterator[Any]:
-    """Yield the batches of one pass as the loader gives them, rows not shuffled by us."""
-    for batch, _ in _one_pass(source, batch_size, seed, None):
+    """Yield the batches of one pass as the loader gives them, rows not shuffled by us.
+
+    Raises:
+        InvalidInputError: A row can't be read.
+        WorkerDiedError: A process that reads them died.
+    """
+    for batch, _ in _one_pass(source, batch_size, seed, None, BadRows(), "the data set"):
         yield batch
 
 
 def _one_pass(
-    source: DataSource, batch_size: int, seed: int, share: RowShare | None
+    source: DataSource,
+    batch_size: int,
+    seed: int,
+    share: RowShare | None,
+    bad_rows: BadRows,
+    what: str,
 ) -> Iterator[tuple[Any, JoinedRows | None]]:
-    """Yield the batches of one pass, and which of their rows were read; None: all."""
+    """Yield the batches of one pass, and which of their rows were read; None: all.
+
+    Args:
+        source: The data set.
+        batch_size: Rows in a batch at most, if the data set is not a DataLoader.
+        seed: Seed of random numbers drawn while reading.
+        share: The part of each batch that is wanted here.
+        bad_rows: Counts rows that can't be read.
+        what: The data set in words.
+    """
     if not source.has_rows:
-        for batch in _one_stream(source, batch_size, seed, 0):
+        for batch in _told(_one_stream(source, batch_size, seed, 0), bad_rows, what):
             yield batch, None
         return
+    done = 0
+    while True:
+        try:
+            for read, joined in _rows_once(source, batch_size, seed, share, done):
+                done += 1
+                bad_rows.see(what, read.unread)
+                if read.batch is not None:
+                    yield read.batch, joined
+            return
+        except RuntimeError as error:
+            bad_rows.see_death(what, error)
+
+
+def _rows_once(
+    source: DataSource, batch_size: int, seed: int, share: RowShare | None, after: int
+) -> Iterator[tuple[ReadRows, JoinedRows | None]]:
+    """Yield the batches of the rows in their order, after so many of them."""
     rows = torch.arange(source.rows or 0)
     shares: deque[JoinedRows] = deque()
-    cut = (
-        (i, _here(rows[i : i + batch_size], share, shares)) for i in range(0, len(rows), batch_size)
-    )
+    starts = range(after * batch_size, len(rows), batch_size)
+    cut = ((i, _here(rows[i : i + batch_size], share, shares)) for i in starts)
     numbers = RandomNumbers()
     with numbers.active(derived_seed(seed, "once")):
         batches = iter(_loader_of_rows(source, cut, seed, share))
@@ -318,7 +410,7 @@ def _loader_of_rows(
     return DataLoader(
         _SeededRows(source.data, seed),
         batch_sampler=batches,  # type: ignore[arg-type]
-        collate_fn=source.collate_fn,
+        collate_fn=CollatedRows(source.collate_fn),
         num_workers=source.num_workers,
     )
 
@@ -349,9 +441,27 @@ class _SeededRows(Dataset[Any]):
         number, rows = numbered
         seed_all(derived_seed(self._seed, "batch", number))
         if hasattr(self._data, "__getitems__"):
-            found: list[Any] = self._data.__getitems__(rows)
-            return found
-        return [self._data[row] for row in rows]
+            try:
+                found: list[Any] = self._data.__getitems__(rows)
+                return found
+            except MemoryError:
+                raise
+            except Exception:  # code of others may raise anything
+                seed_all(derived_seed(self._seed, "batch", number))
+                return [self._read(row, self._one) for row in rows]
+        return [self._read(row, self._data.__getitem__) for row in rows]
+
+    def _one(self, row: int) -> Any:
+        return self._data.__getitems__([row])[0]
+
+    def _read(self, row: int, read: Callable[[int], Any]) -> Any:
+        """Return a row, or what is known of one that can't be read."""
+        try:
+            return read(row)
+        except MemoryError:
+            raise
+        except Exception as error:
+            return UnreadRow.of(row, error)
 
 
 class _SeededStream(IterableDataset[Any]):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from jointrain.data import DataSource, RowStream, TensorData
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import Task, chained_targets
+from jointrain.training.sampling._bad_rows import BadRows
 from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._batches import SetBatches, TensorBatches, mix
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
@@ -47,6 +48,7 @@ class TaskSets:
         mixture: Says which sets a step draws from, if there is one.
         part_rows: Rows of a batch that go through the network at once.
         share: The part of each batch that this process takes, where several share them.
+        bad_rows: Counts rows that can't be read.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class TaskSets:
         mixture: Mixture | None = None,
         part_rows: int = 0,
         share: RowShare | None = None,
+        bad_rows: BadRows | None = None,
     ) -> None:
         self.part_rows = part_rows
         self.share = share
+        self.bad_rows = bad_rows or BadRows()
         self._sets = sets
         self.labels = labels
         self.batches = batches
@@ -81,6 +85,7 @@ class TaskSets:
         factors: ClassFactors | None = None,
         accumulate: int = 1,
         share: RowShare | None = None,
+        bad_rows: BadRows | None = None,
     ) -> TaskSets:
         """Return the data sets on the device, checked.
 
@@ -98,6 +103,7 @@ class TaskSets:
                 `class_factors`; default 1.
             accumulate: How many times the rows of a batch are drawn for a step; default 1.
             share: The part of each batch that this process takes; default the whole.
+            bad_rows: Counts rows that can't be read; default: the first one raises.
 
         Raises:
             InvalidInputError: The data are of no known kind, a task has no data or no label, or a
@@ -113,6 +119,11 @@ class TaskSets:
                 pairs, tasks, purpose, batch_size, device, generator, factors, accumulate, share
             )
         if isinstance(data, RowStream):
+            if bad_rows is not None and bad_rows.limit:
+                raise InvalidInputError(
+                    "`bad_rows` 'skip' leaves out rows of data sets, and those of a RowStream are "
+                    "read as row groups of files; leave it out"
+                )
             part = derived_seed(seed, purpose)
             return _streamed(
                 data, tasks, batch_size, accumulate, part, device, needed, factors, share
@@ -145,7 +156,8 @@ class TaskSets:
                 )
             share = replace(share, part_rows=part_rows)
         seed = derived_seed(seed, purpose)
-        sets = _mixed(drawn, tasks, purpose, device, seed, factors, share)
+        counted = bad_rows or BadRows()
+        sets = _mixed(drawn, tasks, purpose, device, seed, factors, share, counted)
         sets.part_rows = part_rows
         return sets
 
@@ -193,7 +205,15 @@ class TaskSets:
         sets = [(tuple(name for name in served if name in labels), s) for served, s in self._sets]
         kept = [(served, s) for served, s in sets if served]
         together = max((s.count(served) for served, s in kept), default=0)
-        return TaskSets(kept, labels, batches, together, part_rows=self.part_rows, share=self.share)
+        return TaskSets(
+            kept,
+            labels,
+            batches,
+            together,
+            part_rows=self.part_rows,
+            share=self.share,
+            bad_rows=self.bad_rows,
+        )
 
     def close(self) -> None:
         """End the worker processes of the loaders."""
@@ -202,12 +222,17 @@ class TaskSets:
 
     def state_dict(self) -> dict[str, Any]:
         """Return which batches have been drawn from each set."""
-        return {"sets": [batches.state_dict() for _, batches in self._sets]}
+        return {
+            "sets": [batches.state_dict() for _, batches in self._sets],
+            "bad_rows": self.bad_rows.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the batches that `state_dict` tells of, on sets of the same rows."""
         for (_, batches), place in zip(self._sets, state["sets"], strict=True):
             batches.load_state_dict(place)
+        if "bad_rows" in state:  # not in a state of an earlier release
+            self.bad_rows.load_state_dict(state["bad_rows"])
 
 
 def is_data_set(data: Any) -> bool:
@@ -355,6 +380,7 @@ def _mixed(
     seed: int,
     factors: ClassFactors,
     share: RowShare | None,
+    bad_rows: BadRows,
 ) -> TaskSets:
     """Return the sets of a mixture, each with random numbers of its own."""
     sets: list[tuple[tuple[str, ...], SetBatches]] = []
@@ -370,7 +396,9 @@ def _mixed(
             memory = TensorBatches(data.to(device), served, size, generator, share)
             sets.append((names, memory))
         else:
-            loader = LoaderBatches(source, served, size, part, device, factors, share)
-            sets.append((names, loader))
+            read = LoaderBatches(
+                source, served, size, part, device, factors, share, bad_rows, purpose
+            )
+            sets.append((names, read))
     rows, batches = mixture.rows_by_task(), mixture.batches_by_task()
-    return TaskSets(sets, rows, batches, mixture.largest(), mixture, share=share)
+    return TaskSets(sets, rows, batches, mixture.largest(), mixture, share=share, bad_rows=bad_rows)
