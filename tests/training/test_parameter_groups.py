@@ -1,10 +1,25 @@
 """Parameter groups: options of layers by name, against an optimiser made by hand."""
 
+import copy
+import pickle
+
 import pytest
 import torch
+from torch import nn
 
-from jointrain import InvalidInputError
-from tests.training.checkpoints.runs import PHASES, cases, fit, trainer
+from jointrain import HardSharing, InvalidInputError, TensorData, Trainer
+from jointrain.networks import CategoryEmbeddings
+from jointrain.task import CodeColumns
+from jointrain.training import Checkpoints
+from tests.training.checkpoints.runs import (
+    PHASES,
+    STEPS,
+    TASKS,
+    assert_same_end,
+    cases,
+    fit,
+    trainer,
+)
 
 CASE = cases()["joint"]
 GROUPS = {
@@ -53,8 +68,56 @@ def test_a_rate_of_zero_leaves_a_layer_as_it_is():
 
 
 def test_names_of_nothing_are_refused():
-    with pytest.raises(InvalidInputError, match=r"names 'trunc', .* did you mean 'trunk'"):
+    with pytest.raises(InvalidInputError, match=r"names 'trunc', .* \(did you mean 'trunk'\?\)"):
         trainer(CASE, parameter_groups={"trunc": {}})
     made = trainer(CASE, parameter_groups=GROUPS, schedule=PHASES)
     with pytest.raises(InvalidInputError, match="pre-training a part"):
         fit(made, CASE)
+
+
+def _with_ids(**options):
+    torch.manual_seed(4)
+    embeddings = CategoryEmbeddings(3, [CodeColumns("shop", 0, 6)])
+    network = HardSharing(
+        nn.Sequential(nn.Linear(embeddings.out_features, 6), nn.Tanh()),
+        {"number": nn.Linear(6, 1), "kind": nn.Linear(6, 3)},
+    )
+    network.put_first(embeddings)
+    return Trainer(network, TASKS, epochs=2, batch_size=8, device="cpu", seed=7, **options)
+
+
+def _id_rows(n=22):
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(2, 6, (n, 1), generator=generator)
+    x = torch.cat([codes, torch.randn(n, 2, generator=generator)], 1)
+    return TensorData(x, {"number": x.sum(1), "kind": codes[:, 0] % 3})
+
+
+def test_vectors_of_ids_have_groups_too(tmp_path):
+    def made(**more):
+        groups = {"trunk": {"lr": 1e-4}, "input_layer": {"lr": 0.0, "weight_decay": 0.0}}
+        return _with_ids(parameter_groups=groups, **more)
+
+    whole = made(checkpoints=Checkpoints(tmp_path / "all", 1, keep=99))
+    before = [p.detach().clone() for p in whole.network.input_layer.parameters()]
+    whole.fit(_id_rows())
+    assert all(map(torch.equal, before, whole.network.input_layer.parameters()))
+    (tmp_path / "one").mkdir()
+    file = sorted((tmp_path / "all").glob("step-*"))[2]
+    (tmp_path / "one" / file.name).write_bytes(file.read_bytes())
+    again = made(checkpoints=Checkpoints(tmp_path / "one"))
+    again.fit(_id_rows(), resume=True)
+    assert_same_end(again, whole)
+
+
+@pytest.mark.parametrize("groups", [None, {"trunk": {"lr": 1e-4}}])
+def test_a_copy_of_a_trainer_goes_on_with_vectors_of_ids(groups):
+    made = _with_ids(parameter_groups=groups, lr_scheduler=STEPS)
+    before = [p.detach().clone() for p in made.network.input_layer.parameters()]
+    made.fit(_id_rows())
+    assert not any(map(torch.equal, before, made.network.input_layer.parameters()))
+    for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        own = copy.deepcopy(made)
+        other.fit(_id_rows())
+        own.fit(_id_rows())
+        assert_same_end(other, own)

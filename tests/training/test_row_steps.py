@@ -1,6 +1,7 @@
 """Steps of rows, against torch's optimisers of a list with a parameter for each row."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -75,3 +76,43 @@ def test_its_state_goes_on_where_it_was(settings):
             other.grad = gradient
             resumed.step()
     torch.testing.assert_close(other, table)
+
+
+def test_options_that_are_given_are_taken_as_they_are():
+    settings = OptimizerSettings(learning_rate=0.1, weight_decay=0.3)
+    tables = [nn.Parameter(torch.ones(2, 3)) for _ in range(3)]
+    dense = nn.Parameter(torch.ones(4))
+    options = {
+        id(tables[0]): {"lr": 0.2},
+        id(tables[1]): {"weight_decay": 0.5},
+        id(dense): {"lr": 0.4},
+    }
+    rows = {id(one) for one in tables}
+    ours = settings.of_rows([dense, *tables], rows, options)
+    decay, rate = settings.id_decay, 5.0
+    expected = [(0.2, decay), (rate * 0.1, 0.5), (rate * 0.1, decay), (0.4, 0.3)]
+    for parameter, (lr, weight_decay) in zip([*tables, dense], expected, strict=True):
+        alone = nn.Parameter(parameter.detach().clone())
+        theirs = torch.optim.AdamW([alone], lr, weight_decay=weight_decay)
+        for group in ours.param_groups:
+            for one in group["params"]:
+                one.grad = None
+        parameter.grad, alone.grad = torch.ones_like(parameter), torch.ones_like(alone)
+        ours.step()
+        theirs.step()
+        torch.testing.assert_close(parameter, alone)
+
+
+def test_an_optimiser_is_copied_and_stored_with_its_rows():
+    settings = OptimizerSettings(learning_rate=0.1)
+    table = nn.Parameter(torch.ones(3, 2))
+    ours = settings.of_rows([table], {id(table)})
+    other, third = copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))
+    for one in (ours, other, third):
+        (weights,) = one.param_groups[-1]["params"]
+        weights.grad = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 2.0]])
+        one.step()
+        one.load_state_dict(one.state_dict())
+        one.step()
+        assert torch.equal(weights[1], torch.ones(2))
+        assert torch.equal(weights, ours.param_groups[-1]["params"][0])

@@ -40,17 +40,24 @@ class OptimizerSettings(OptimizerOptions):
             without sgd.
     """
 
-    def of_rows(self, parameters: list[nn.Parameter], rows: set[int]) -> Optimizer:
+    def of_rows(
+        self,
+        parameters: list[nn.Parameter],
+        rows: set[int],
+        options: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> Optimizer:
         """Return the optimiser of the given parameters, of which some move row by row.
 
         Args:
             parameters: What it moves.
             rows: Which of them, by `id`; see `by_row`.
+            options: Of some of them, by `id`; default none.
         """
+        groups: list[Any] = parameters if options is None else grouped(parameters, options)
         moved = [parameter for parameter in parameters if id(parameter) in rows]
         if not moved:
-            return self(parameters)
-        return by_row(self(parameters), moved, rate=ID_RATE, decay=self.id_decay)
+            return self(groups)
+        return by_row(self(groups), moved, rate=ID_RATE, decay=self.id_decay, given=options)
 
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return the optimiser of the given parameters."""
@@ -232,11 +239,8 @@ class Optimizers(OptimizerList):
         """Return a new optimiser of parameters: in groups where some have options."""
         if self._options is None:
             return super()._made_of(parameters)
-        if self._rows:
-            raise InvalidInputError(
-                "`parameter_groups` can't be given to a network with embeddings of ids, whose "
-                "vectors move row by row at a rate of their own"
-            )
+        if isinstance(self._factory, OptimizerSettings):
+            return self._factory.of_rows(parameters, self._rows, self._options)
         groups: list[Any] = grouped(parameters, self._options)
         return self._factory(groups)
 

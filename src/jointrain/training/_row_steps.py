@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+
+_RATE = "rate_of_rows"
+"""The entry of a group of rows that multiplies its learning rate; others do not have it."""
 
 
 class _RowSteps(Optimizer):
@@ -20,24 +23,25 @@ class _RowSteps(Optimizer):
     Equal to torch's optimiser of a list with a parameter for each row.
     """
 
-    rows: list[nn.Parameter]
-    rate: float = 1.0
-    decay: float | None = None
-
     def step(self, closure: Any = None) -> Any:
         """Move rows that have a gradient, and all other parameters as ever."""
-        gradients = [(weights, weights.grad) for weights in self.rows]
-        for weights, _ in gradients:
+        gradients = [
+            (group, weights, weights.grad)
+            for group in self.param_groups
+            if _RATE in group
+            for weights in group["params"]
+        ]
+        for _, weights, _ in gradients:
             weights.grad = None
         result = super().step(closure)
-        for weights, gradient in gradients:
+        for group, weights, gradient in gradients:
             weights.grad = gradient
             if gradient is not None:
-                self._move(weights, gradient)
+                self._move(weights, gradient, group)
         return result
 
     @torch.no_grad()
-    def _move(self, weights: nn.Parameter, gradient: Tensor) -> None:
+    def _move(self, weights: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         if gradient.is_sparse:
             gradient = gradient.coalesce()
             rows, values = gradient.indices()[0], gradient.values()
@@ -46,15 +50,9 @@ class _RowSteps(Optimizer):
             values = gradient[rows]
         if len(rows):
             moved = weights[rows]
-            self._move_rows(moved, values, weights, rows, self.group)
+            rate = group[_RATE] * group["lr"]
+            self._move_rows(moved, values, weights, rows, {**group, "lr": rate})
             weights[rows] = moved
-
-    @property
-    def group(self) -> dict[str, Any]:
-        """The settings of the rows: the common ones, with rate and decay of their own."""
-        common = self.param_groups[0]
-        decay = common["weight_decay"] if self.decay is None else self.decay
-        return {**common, "lr": self.rate * common["lr"], "weight_decay": decay}
 
     def _kept(self, weights: nn.Parameter, name: str) -> Tensor:
         """Return what is known of each row, [n, d]; zeros at first."""
@@ -149,17 +147,36 @@ def by_row(
     *,
     rate: float = 1.0,
     decay: float | None = None,
+    given: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> Optimizer:
     """Let the rows of some of an optimiser's parameters move each by itself.
 
+    They become groups of their own, after the others.
+
     Args:
-        optimizer: Adam, AdamW or SGD of one group, that has not made a step.
+        optimizer: Adam, AdamW or SGD that has not made a step.
         parameters: [n, d] each.
-        rate: What their learning rate is multiplied by.
-        decay: Their weight decay; default that of the others.
+        rate: What the learning rate of their group is multiplied by.
+        decay: Their weight decay; default that of their group.
+        given: Options that some of them were given, by `id`: a rate or a decay among them is taken
+            as it is. Default none.
     """
     kinds: dict[type[Optimizer], type[_RowSteps]] = {AdamW: RowAdamW, Adam: RowAdam, SGD: RowSGD}
     optimizer.__class__ = kinds[type(optimizer)]
-    made: Any = optimizer
-    made.rows, made.rate, made.decay = list(parameters), rate, decay
+    moved, given = set(map(id, parameters)), {} if given is None else given
+    others, of_rows = [], []
+    for group in optimizer.param_groups:
+        rest = [one for one in group["params"] if id(one) not in moved]
+        if rest:
+            others.append({**group, "params": rest})
+        for one in group["params"]:
+            if id(one) in moved:
+                own = given.get(id(one), {})
+                keeps = decay is None or "weight_decay" in own
+                changed = {
+                    _RATE: 1.0 if "lr" in own else rate,
+                    "weight_decay": group["weight_decay"] if keeps else decay,
+                }
+                of_rows.append({**group, **changed, "params": [one]})
+    optimizer.param_groups = others + of_rows
     return optimizer
