@@ -88,7 +88,7 @@ def compare(settings: CompareSettings) -> None:
 def _prepare_study(settings: CompareSettings) -> Study:
     """Check what can be checked before the table is read, and read it."""
     from jointrain.bundle import check_savable
-    from jointrain.studies import Study
+    from jointrain.studies import Study, joint_prior
     from jointrain.training import resolve_device
 
     check_new_folder(output_folder(settings), force=settings.force)
@@ -98,6 +98,9 @@ def _prepare_study(settings: CompareSettings) -> Study:
     recipes, baselines = settings.chosen_recipes(), settings.chosen_baselines()
     table = prepare_table(settings)
     check_savable(table)
+    prior = joint_prior(table)
+    if prior is not None:
+        say(prior)
     return Study(
         table,
         recipes,

@@ -36,6 +36,7 @@ from jointrain.training import (
     Phases,
     SchedulerFactory,
     TrainingSettings,
+    adapter_of,
     checked_auxiliary,
     from_plain,
     scheduler_from_name,
@@ -452,8 +453,6 @@ class Recipe(RecipeOptions):
         Raises:
             InvalidInputError: The order of alternating training is a function.
         """
-        from pydantic import TypeAdapter
-
         schedule = self.schedule
         stretches = (
             [phase.schedule for phase in schedule.phases]
@@ -467,7 +466,7 @@ class Recipe(RecipeOptions):
             )
 
         told = replace(self, balancer=_reference(self.balancer), network=_reference(self.network))
-        result: dict[str, Any] = TypeAdapter(Recipe).dump_python(told, mode="json")
+        result: dict[str, Any] = adapter_of(Recipe).dump_python(told, mode="json")
         return result
 
     def to_words(self) -> dict[str, Any]:

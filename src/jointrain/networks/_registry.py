@@ -96,14 +96,14 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
         InvalidInputError: The name or a setting is unknown, or a value is of another type or beyond
             what a count may be.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     if name not in NETWORKS:
         raise InvalidInputError(
             f"`network` must be one of {', '.join(NETWORKS)}, got {name!r}{closest(name, NETWORKS)}"
         )
     known = NETWORKS[name].settings
-    types = get_type_hints(NETWORKS[name].build)
+    readers = _readers(name)
     for setting, value in settings.items():
         if setting not in known:
             raise InvalidInputError(
@@ -111,7 +111,7 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
                 f"it has {', '.join(known)}"
             )
         try:
-            TypeAdapter(types[setting]).validate_python(value, strict=True)
+            readers[setting].validate_python(value, strict=True)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise InvalidInputError(
@@ -121,6 +121,15 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
             raise InvalidInputError(
                 f"`{setting}` of network {name!r} must be at most {_MOST[setting]:,}, got {value}"
             )
+
+
+@functools.cache
+def _readers(name: str) -> Mapping[str, Any]:
+    """Return what checks the type of each setting; made once, as that takes milliseconds."""
+    from pydantic import TypeAdapter
+
+    types = get_type_hints(NETWORKS[name].build)
+    return {setting: TypeAdapter(types[setting]) for setting in NETWORKS[name].settings}
 
 
 def _heads(tasks: Sequence[Task], width: int) -> dict[str, nn.Module]:

@@ -7,6 +7,7 @@ from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide
 from jointrain.studies._equal_compute import Compute, with_equal_compute
 from jointrain.studies._given_runs import DELTA_M, RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._joint_prior import TableFacts, facts_of, joint_prior
 from jointrain.studies._measured import Measured
 from jointrain.studies._measurements import StudyInterrupted
 from jointrain.studies._seeds_needed import SeedsNeeded
@@ -41,13 +42,16 @@ __all__ = [
     "StudyFigures",
     "StudyInterrupted",
     "StudyResult",
+    "TableFacts",
     "Unit",
     "Verdict",
     "corrected_resampled_t_test",
     "decide",
     "delta_m",
+    "facts_of",
     "fit_chosen",
     "fit_shipped",
+    "joint_prior",
     "relative_changes",
     "run_jobs",
     "run_within_budget",

@@ -8,7 +8,7 @@ from jointrain.training._losses import compute_losses, label_counts, of_labelled
 from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers, OptimizerSettings
 from jointrain.training._phases import AnySchedule, Phase, Phases
-from jointrain.training._plain_values import from_plain
+from jointrain.training._plain_values import adapter_of, from_plain
 from jointrain.training._prediction import predict
 from jointrain.training._ranks import Strategy
 from jointrain.training._run import FitRuns, Run, fit_one_by_one
@@ -83,6 +83,7 @@ __all__ = [
     "Trainer",
     "TrainingSettings",
     "Turns",
+    "adapter_of",
     "checked_auxiliary",
     "compute_losses",
     "fit_one_by_one",

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jointrain.errors import InvalidInputError
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 _Value = TypeVar("_Value")
+
+
+@cache
+def adapter_of(kind: type[_Value]) -> TypeAdapter[_Value]:
+    """Return what reads and writes a dataclass as plain values; making it takes milliseconds."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def from_plain(kind: type[_Value], values: Any, what: str) -> _Value:
@@ -20,10 +32,10 @@ def from_plain(kind: type[_Value], values: Any, what: str) -> _Value:
     Raises:
         InvalidInputError: A key is unknown or missing, or a value can't be used.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return adapter_of(kind).validate_python(values)
     except ValidationError as error:
         faults = error.errors()
         # where several kinds are possible, only the one that was meant can tell what is wrong
