@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 
-.PHONY: install demo test test-integration test-lowest faults fuzz check clean
+.PHONY: install browser demo test test-integration test-lowest faults fuzz check clean
 
 install: $(INSTALLED)
 
@@ -26,6 +26,15 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m "not integration"
+
+# Chromium for the tests of pages, which are skipped without one: where apt is at hand and may install
+browser:
+	@for name in chromium chromium-headless-shell google-chrome; do \
+		if command -v $$name; then exit 0; fi; done; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "no apt-get here: install Chromium, or name a browser by JOINTRAIN_BROWSER=PATH"; exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
+	$$as apt-get update -qq && $$as apt-get install -qq -y --no-install-recommends chromium-headless-shell
 
 # process groups beyond a few, servers, other environments: slow, and not needed for each change
 test-integration: $(INSTALLED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import altair as alt
 
-    Chart = alt.Chart | alt.LayerChart
+    Chart = alt.TopLevelMixin
 else:
     Chart = Any
 
@@ -31,4 +31,4 @@ def data_of(rows: Sequence[Row]) -> alt.Data:
     """Return rows as data that stand in the chart itself."""
     import altair as alt
 
-    return alt.Data(values=clean(rows))
+    return alt.Data(values=clean(rows))  # type: ignore[no-untyped-call]

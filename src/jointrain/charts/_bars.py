@@ -20,7 +20,7 @@ def bars(rows: Sequence[Row], *, across: str, down: str | None, width: int = 420
     import altair as alt
 
     names = [row["name"] for row in rows]
-    return (
+    chart: Chart = (
         alt.Chart(data_of(rows))
         .mark_bar(color=SERIES[0], cornerRadiusEnd=2)
         .encode(
@@ -31,3 +31,4 @@ def bars(rows: Sequence[Row], *, across: str, down: str | None, width: int = 420
         )
         .properties(width=width, height=22 * max(len(names), 1))
     )  # fmt: skip
+    return chart

@@ -19,7 +19,7 @@ def axis_limit(panels: Sequence[Sequence[Row]], least: float = LEAST_LIMIT) -> f
         panels: The rows of each chart, as `changes` takes them; of the first one all are shown.
         least: The axis reaches at least so far.
     """
-    largest = []
+    largest: list[float] = []
     for rows in panels:
         ends = [
             abs(end)
@@ -37,7 +37,14 @@ def axis_limit(panels: Sequence[Sequence[Row]], least: float = LEAST_LIMIT) -> f
     return 1.1 * max(min(wanted, max(largest)), least)
 
 
-def changes(rows: Sequence[Row], limit: float, unit: str = "%", width: int = 420) -> Chart:
+def changes(
+    rows: Sequence[Row],
+    limit: float,
+    unit: str = "%",
+    *,
+    against: str = "separate",
+    width: int = 420,
+) -> Chart:
     """Return a chart of changes with intervals; what reaches further than the axis says so.
 
     Args:
@@ -45,6 +52,7 @@ def changes(rows: Sequence[Row], limit: float, unit: str = "%", width: int = 420
             where there is no interval.
         limit: The axis reaches so far to either side.
         unit: What the changes are in.
+        against: What they are changes from.
         width: In pixels.
     """
     import altair as alt
@@ -92,12 +100,12 @@ def changes(rows: Sequence[Row], limit: float, unit: str = "%", width: int = 420
         alt.Tooltip("verdict:N", title="verdict"),
     ]
     base = alt.Chart()
-    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=INK).encode(x="zero:Q")
+    zero = alt.Chart(data_of([{"zero": 0}])).mark_rule(color=INK).encode(x="zero:Q")
     span = (
         base.transform_filter("datum.inside")
         .mark_rule(strokeWidth=2.5)
         .encode(
-            x=alt.X("low:Q", scale=x_scale, title=f"change against separate, {unit}"),
+            x=alt.X("low:Q", scale=x_scale, title=f"change against {against}, {unit}"),
             x2="high:Q",
             y=y,
             color=colour,

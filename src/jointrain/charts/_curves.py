@@ -46,7 +46,12 @@ def curves(
     colours = [SERIES[number % len(SERIES)] for number in range(len(lines))]
     legend = alt.Legend(orient="bottom", symbolStrokeWidth=2)
     base = alt.Chart().encode(
-        x=alt.X("x:Q", title=across, scale=alt.Scale(nice=False), axis=alt.Axis(grid=False)),
+        x=alt.X(
+            "x:Q",
+            title=across,
+            scale=alt.Scale(nice=False),
+            axis=alt.Axis(grid=False, tickMinStep=1),
+        ),
         y=alt.Y("y:Q", title=up, scale=scale),
         color=alt.Color(
             "line:N", title=line, scale=alt.Scale(domain=lines, range=colours), legend=legend
@@ -73,6 +78,7 @@ def curves(
     if any(row.get("kept") for row in rows):
         layers.append(base.transform_filter("datum.kept").mark_point(size=70, strokeWidth=2))
     if zero:
-        ground = alt.Data(values=[{"zero": 0}])
-        layers.insert(0, alt.Chart(ground).mark_rule(color=FAINT).encode(y="zero:Q"))
+        layers.insert(
+            0, alt.Chart(data_of([{"zero": 0}])).mark_rule(color=FAINT).encode(y="zero:Q")
+        )
     return alt.layer(*layers, data=data_of(rows)).properties(width=width, height=height)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from jointrain.charts._altair import Chart, Row, data_of
 from jointrain.charts._palette import FAINT, SERIES
+
+if TYPE_CHECKING:
+    import altair as alt
 
 
 def against_truth(rows: Sequence[Row], *, what: str, width: int = 420) -> Chart:
@@ -66,9 +70,10 @@ def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) 
     )
 
 
-def _diagonal(low: float, high: float, x: str, y: str) -> Chart:
+def _diagonal(low: float, high: float, x: str, y: str) -> alt.Chart:
     import altair as alt
 
-    ends = alt.Data(values=[{x: low, y: low}, {x: high, y: high}])
+    ends = data_of([{x: low, y: low}, {x: high, y: high}])
     line = alt.Chart(ends).mark_line(color=FAINT, strokeDash=[4, 4])
-    return line.encode(x=f"{x}:Q", y=f"{y}:Q")
+    drawn: alt.Chart = line.encode(x=f"{x}:Q", y=f"{y}:Q")
+    return drawn

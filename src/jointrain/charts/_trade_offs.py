@@ -78,7 +78,7 @@ def trade_offs(
         ),
     )
     names = base.mark_text(dy=-12, color=INK, fontSize=11).encode(text="name:N")
-    none = alt.Data(values=[{"zero": 0}])
+    none = data_of([{"zero": 0}])
     lines = [
         alt.Chart(none).mark_rule(color=FAINT, strokeDash=[3, 3]).encode(x="zero:Q"),
         alt.Chart(none).mark_rule(color=FAINT, strokeDash=[3, 3]).encode(y="zero:Q"),

@@ -19,6 +19,7 @@ from jointrain.cli._inspect import inspect_bundle
 from jointrain.cli._lists import balancers, baselines, networks
 from jointrain.cli._predict import predict
 from jointrain.cli._ranks import prefix_of_errors, prepare_rank
+from jointrain.cli._report import report
 from jointrain.cli._said import remember_command
 from jointrain.cli._searches import group, share, weigh
 from jointrain.cli._serve import serve
@@ -150,6 +151,7 @@ def _add_commands() -> None:
         app.command(epilog=f"Example: jointrain {example}")(command)
     example = "verdict runs.csv --wide {task}/{metric} --baseline separate"
     app.command(epilog=f"Example: jointrain {example}")(verdict)
+    app.command(epilog="Example: jointrain report data-answer --open")(report)
     for command in (predict, serve, evaluate):
         app.command()(command)
     app.command(name="inspect")(inspect_bundle)

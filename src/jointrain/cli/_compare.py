@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import Executor
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,14 @@ from jointrain.cli._table_opening import (
     prepare_table,
     start_processes,
 )
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
     from jointrain.studies import Study, StudyResult
+    from jointrain.studies.searches import Affinity
     from jointrain.tables import BlendedModel, TableModel
 
 _LAST_SECONDS = 5.0
@@ -72,17 +74,45 @@ def compare(settings: CompareSettings) -> None:
             saved = save_experiment_answer(
                 result, settings, executor=executor, **_time_of_fit(settings, started)
             )
-            _add_report(result, settings, saved.out)
+            _add_report(result, settings, saved.out, until=_end_of(settings, started))
             print_experiment_answer(result, settings, saved)
             return
         model, result = _fit_model(result, settings, started, executor)
     out = _save(model, result, settings, study.table)
     # from here on the model is safe: what fails is skipped
-    until = None if settings.budget_seconds is None else started + settings.budget_seconds
+    until = _end_of(settings, started)
     importance = add_importance(model, result.study.table, out / "bundle", until)
-    _add_report(result, settings, out, importance)
+    _add_report(result, settings, out, importance, until)
     with printing(saved=out):
         _print_answer(result, settings, model, out)
+
+
+def _end_of(settings: CompareSettings, started: float) -> float | None:
+    """Return when the budget is spent; None without one."""
+    return None if settings.budget_seconds is None else started + settings.budget_seconds
+
+
+_GLANCE_SECONDS = 5.0
+"""Less time than that is not enough to see who helps whom."""
+
+_GLANCE_TARGETS = 12
+"""With more targets, each step that is measured takes too long."""
+
+
+def _affinity(result: StudyResult, until: float | None) -> Affinity | None:
+    """Return who helps whom by one short run, where targets share a network and there is time."""
+    from jointrain.studies import together_of
+    from jointrain.studies.searches import glance_at_affinity
+
+    name, study = together_of(result), result.study
+    if name is None or not 2 <= len(study.tasks) <= _GLANCE_TARGETS:
+        return None
+    if until is not None and time.monotonic() > until - _GLANCE_SECONDS:
+        return None
+    # an experiment that can't be looked into has a page without it
+    with suppress(JointrainError):
+        return glance_at_affinity(study.experiment, result.recipe(name), seed=study.seed)
+    return None
 
 
 def _prepare_study(settings: CompareSettings) -> Study:
@@ -258,13 +288,20 @@ def _add_report(
     settings: CompareSettings,
     out: Path,
     importance: dict[str, Any] | None = None,
+    until: float | None = None,
 ) -> None:
     """Write the pictures and the pages beside the model."""
     from jointrain.reports import study_figures, write_markdown, write_page
 
     title = f"{settings.table_name}: together or apart?"
     with skippable("report.html"):
-        figures = study_figures(result, title, command=command_line(), importance=importance)
+        figures = study_figures(
+            result,
+            title,
+            command=command_line(),
+            importance=importance,
+            affinity=_affinity(result, until),
+        )
         write_page(figures, out)
 
     picture = out / _PICTURE

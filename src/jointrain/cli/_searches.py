@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jointrain.cli._after_saving import skippable
 from jointrain.cli._executors import opened_executor
 from jointrain.cli._experiment_settings import (
     ExperimentGroupSettings,
@@ -17,6 +18,7 @@ from jointrain.cli._experiment_settings import (
 )
 from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
+from jointrain.cli._said import command_line
 from jointrain.cli._settings import GroupSettings, SearchSettings, ShareSettings, WeighSettings
 from jointrain.cli._table_opening import prepare_table, start_processes
 from jointrain.errors import InvalidInputError
@@ -124,6 +126,10 @@ def _answer(
     affinity: Affinity | None = None,
 ) -> None:
     """Print what a search found; write it to the folder if one is named."""
+    from jointrain.data import SupervisedTable
+    from jointrain.reports import data_figures, search_figures, write_page
+    from jointrain.tables import TableExperiment
+
     if isinstance(settings, ExperimentSearchSettings):
         # there is no `fit` to give it to
         json_of = {name: value for name, value in report.json.items() if name != "flag"}
@@ -144,6 +150,16 @@ def _answer(
                     affinity.plot().savefig(folder / picture, dpi=110)
             page = report.markdown(f"{settings.table_name}: {question}", picture=picture)
             (folder / "report.md").write_text(page, encoding="utf-8")
+            with skippable("report.html"):
+                experiment = TableExperiment(table) if isinstance(table, SupervisedTable) else table
+                figures = search_figures(
+                    report,
+                    f"{settings.table_name}: {question}",
+                    command=command_line(),
+                    affinity=affinity,
+                    data=data_figures(experiment),
+                )
+                write_page(figures, folder)
             text = json.dumps(whole, indent=1, ensure_ascii=False)
             (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
 

@@ -12,6 +12,7 @@ import typer
 from jointrain.cli._after_saving import write_whole
 from jointrain.cli._flags import JSON, TABLE_HELP, with_reading
 from jointrain.cli._printing import console_of_output
+from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
@@ -71,7 +72,9 @@ def verdict(
         str | None,
         typer.Option(help="Say how many seeds would show it: 2% of the baseline, or 0.01."),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a Markdown page to this file.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page to this file: .html, else Markdown.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the page.")] = False,
     *,
     options: ReadingOptions,
@@ -86,7 +89,7 @@ def verdict(
         raise InvalidInputError(
             f"{report} exists; choose another --report or replace it with --force"
         )
-    from jointrain.reports import print_runs, runs_page, runs_to_json
+    from jointrain.reports import print_runs, render_page, runs_figures, runs_page, runs_to_json
     from jointrain.studies import verdict as judge
 
     keys = [recipe, task or "task", metric or "metric", seed or "seed", fold or "fold"]
@@ -113,7 +116,11 @@ def verdict(
     for note in result.notes:
         say(f"note: {note}")
     if report is not None:
-        page = runs_page(result, "Which recipe? What the runs show")
+        title = "Which recipe? What the runs show"
+        if report.suffix.lower() in (".html", ".htm"):
+            page = render_page(runs_figures(result, title, command=command_line()))
+        else:
+            page = runs_page(result, title)
         write_whole(report, lambda path: path.write_text(page, encoding="utf-8"))
     if json_output:
         print(json.dumps(runs_to_json(result), ensure_ascii=False))

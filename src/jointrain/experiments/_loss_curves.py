@@ -48,7 +48,7 @@ class LossCurve:
             for part in _PARTS
         }  # fmt: skip
         kept = sum(one.kept * one.runs for one in curves) / runs
-        return cls(**parts, kept=kept, runs=runs)
+        return cls(*parts.values(), kept=kept, runs=runs)
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Self:

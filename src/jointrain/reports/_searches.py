@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,7 @@ class SearchReport:
         notes: How to read the tables.
         json: All figures as values that JSON can hold; ``notes`` is what a budget cut.
         always: First cells of the rows that the terminal shows in any case.
+        candidate_texts: What each candidate is, by name.
     """
 
     answer: list[str]
@@ -69,6 +70,7 @@ class SearchReport:
     notes: list[str]
     json: dict[str, Any]
     always: tuple[str, ...] = ()
+    candidate_texts: Mapping[str, str] = field(default_factory=dict)
 
     def print(self, console: Console) -> None:
         """Print the tables, the notes and the answer."""
@@ -149,7 +151,8 @@ def report_weights(result: WeighResult) -> SearchReport:
     }
     report = _report(answer, flag(result.recommended), tables, notes, json)
     rules = [weights(name) for name in candidates.names if not name.startswith("search ")]
-    return replace(report, always=tuple(rules))
+    texts = {name: weights(name) for name in candidates.names}
+    return replace(report, always=tuple(rules), candidate_texts=texts)
 
 
 def report_groups(result: GroupResult) -> SearchReport:
@@ -191,7 +194,8 @@ def report_groups(result: GroupResult) -> SearchReport:
         "affinity": affinity_to_json(affinity),
         "pair_gains": [[finite(value) for value in row] for row in gains.tolist()],
     }
-    return _report(answer, flag(result.recommended), tables, notes, json)
+    report = _report(answer, flag(result.recommended), tables, notes, json)
+    return replace(report, candidate_texts={name: groups(name) for name in candidates.names})
 
 
 def report_shared_depth(result: ShareResult) -> SearchReport:
@@ -216,7 +220,9 @@ def report_shared_depth(result: ShareResult) -> SearchReport:
         "shared_depth": result.chosen,
     }
     flag = f"--depth {depth} --shared-depth {result.recommended}"
-    return _report(answer, flag, tables, _notes(candidates), json)
+    report = _report(answer, flag, tables, _notes(candidates), json)
+    texts = {name: named(name) if name in result.depths else name for name in candidates.names}
+    return replace(report, candidate_texts=texts)
 
 
 def _report(

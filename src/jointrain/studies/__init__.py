@@ -8,6 +8,7 @@ from jointrain.studies._equal_compute import Compute, with_equal_compute
 from jointrain.studies._given_runs import DELTA_M, RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._joint_prior import TableFacts, facts_of, joint_prior
+from jointrain.studies._kept_runs import KeptRuns
 from jointrain.studies._measured import Measured
 from jointrain.studies._measurements import StudyInterrupted
 from jointrain.studies._seeds_needed import SeedsNeeded
@@ -33,6 +34,7 @@ __all__ = [
     "Compute",
     "DaskExecutor",
     "Decision",
+    "KeptRuns",
     "Measured",
     "RayExecutor",
     "RunVerdicts",

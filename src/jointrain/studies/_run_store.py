@@ -119,6 +119,37 @@ class RunStore:
                 store._old.setdefault(trial.user_attrs["key"], set()).add(trial._trial_id)
         return store
 
+    @classmethod
+    def kept(cls, folder: Path) -> tuple[dict[str, Any], list[Any]]:
+        """Return the description of the study in a folder, and the results of its finished runs.
+
+        Nothing is written: others may be at work on it.
+
+        Raises:
+            InvalidInputError: The folder holds no runs of a study, or can't be read.
+        """
+        import optuna
+
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        name, found = str(folder), None
+        try:
+            with _one_line_errors(name, reading=True):
+                storage = _connect(name)
+                study = storage.get_study_id_from_name(_STUDY)
+                store = cls(name, storage, study, 60.0)
+                for trial in storage.get_all_trials(study, deepcopy=False):
+                    if isinstance(trial.user_attrs, dict) and "description" in trial.user_attrs:
+                        found = found or json.loads(trial.user_attrs["description"])
+        except KeyError:
+            pass
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+        if not isinstance(found, dict):
+            raise InvalidInputError(f"{name} holds no runs of a study that jointrain made")
+        results = {t.user_attrs["key"]: t.user_attrs["result"] for t in store._trials() if _done(t)}
+        return found, [store._read(key, text) for key, text in results.items()]
+
     def is_old(self, key: str) -> bool:
         """Return whether a run was finished when the store was opened."""
         return key in self._old

@@ -11,6 +11,7 @@ from typing import Any
 from jointrain.charts import PALETTE
 from jointrain.reports.page._figures import FIGURES, PAGE, Figures
 from jointrain.reports.page._parts import Figure, Section
+from jointrain.reports.page._search_figures import search_sections
 from jointrain.reports.page._study_sections import study_sections
 
 _CONFIG = {
@@ -32,12 +33,10 @@ _CONFIG = {
         "titleColor": PALETTE["ink"],
         "labelFontSize": 12,
         "titleFontSize": 12,
-        "columns": 4,
-        "labelLimit": 150,
+        "columns": 3,
+        "labelLimit": 240,
         "layout": {"bottom": {"direction": "vertical", "anchor": "start"}},
     },
-    # what is said of a chart is said once, by the element around it
-    "aria": False,
 }
 
 
@@ -47,9 +46,9 @@ def render_page(figures: Figures) -> str:
     Args:
         figures: As `study_figures` and the like make them.
     """
-    sections = [one for one in _sections(figures) if one is not None]
+    sections = _sections(figures)
     charts = [_vega_lite(figure) for section in sections for figure in section.figures]
-    return _template().render(
+    page: str = _template().render(
         figures=figures,
         sections=sections,
         charts=_script_safe(charts),
@@ -57,6 +56,7 @@ def render_page(figures: Figures) -> str:
         code=_text("page.js"),
         vega=_text("vega.js"),
     )
+    return page
 
 
 def write_page(figures: Figures, folder: Path) -> None:
@@ -77,7 +77,7 @@ def write_page(figures: Figures, folder: Path) -> None:
 
 
 def _sections(figures: Figures) -> list[Section]:
-    return study_sections(figures)
+    return search_sections(figures) if figures["kind"] == "search" else study_sections(figures)
 
 
 def _vega_lite(figure: Figure) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jointrain.baselines import CONSTANT
-from jointrain.experiments import SEPARATE, LossCurve
+from jointrain.experiments import SEPARATE, AnyExperiment, LossCurve
 from jointrain.reports._affinity import affinity_note, affinity_to_json
 from jointrain.reports._saved_model import blend_text
 from jointrain.reports._study_answer import answer, interim_answer
@@ -20,6 +20,7 @@ from jointrain.reports._summary import (
     mean_and_spread,
     summary_tables,
 )
+from jointrain.reports.page._conflict_figures import conflict_figures
 from jointrain.reports.page._figures import Figures, circumstances
 from jointrain.reports.page._saved_model_figures import saved_model_figures
 from jointrain.studies import SHIPPED, Comparison, StudyResult
@@ -65,11 +66,12 @@ def study_figures(
         "affinity": None
         if affinity is None
         else affinity_to_json(affinity) | {"note": affinity_note(affinity)},
+        "conflict": conflict_figures(affinity),
         "curves": curve_figures(result),
         "costs": result.costs().to_dicts() if result.fold_results else [],
         "checks": {} if interim or not result.ships else saved_model_figures(result),
         "importance": importance,
-        "data": _data(result),
+        "data": data_figures(study.experiment),
         "notes": [*result.notes],
         "recipes": [
             {name: value for name, value in recipe.to_words().items() if value is not None}
@@ -89,7 +91,7 @@ def _target(result: StudyResult, task: Task, interim: bool) -> Figures:
     rows = []
     for name in names:
         values = result.values(name, task.name, metric.name)
-        row = {"name": name, "role": _role(result, name), "text": mean_and_spread(values)}
+        row: Figures = {"name": name, "role": _role(result, name), "text": mean_and_spread(values)}
         row |= mean_and_deviation(values)
         if name != SEPARATE and not interim:
             by_task = result.shipped_comparisons if name == SHIPPED else result.comparisons[name]
@@ -161,9 +163,8 @@ def curve_figures(result: StudyResult) -> list[Figures]:
     return found
 
 
-def _data(result: StudyResult) -> Figures:
+def data_figures(experiment: AnyExperiment) -> Figures:
     """Return what is known of the data, in words and figures."""
-    experiment = result.study.experiment
     labels = experiment.label_counts()
     rows = experiment.row_count
     found: Figures = {

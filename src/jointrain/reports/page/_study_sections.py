@@ -26,7 +26,9 @@ _MOST_PAIRS = 10
 _MOST_AXES = 12
 _MOST_COLUMNS = 25
 
-SEPARATE, SHIPPED = "separate", "shipped model"
+SEPARATE = "separate"
+
+_REFERENCES = {SEPARATE: "separate networks"}
 
 
 def study_sections(figures: Figures) -> list[Section]:
@@ -66,7 +68,10 @@ def change_text(row: Mapping[str, Any]) -> str:
 
 
 def _targets(figures: Figures) -> Section:
+    reference = figures.get("reference", SEPARATE)
     title = "Each target: apart, together, in alternation, and without a network"
+    if figures["kind"] == "runs":
+        title = f"Each target: every recipe against {reference}"
     targets = figures["targets"]
     if not figures["finished"] or not figures["overall"]:
         return Section(
@@ -81,17 +86,19 @@ def _targets(figures: Figures) -> Section:
     own = [[row for row in rows if row["role"] != "baseline"] for rows in percent]
     limit = axis_limit(own)
     made = [
-        _change_figure("All targets (Delta-m)", overall, limit, _overall_table(figures["overall"]))
+        _change_figure(
+            "All targets (Delta-m)", overall, limit, _overall_table(figures["overall"]), reference
+        )
     ]
     for target in shown:
         rows = panels[target["name"]]
         reach = limit if _unit(rows) == "%" else axis_limit([rows], least=0.0) or 1.0
         name = f"{target['name']}: {target['kind']}"
-        made.append(_change_figure(name, rows, reach, _values_table(target)))
+        made.append(_change_figure(name, rows, reach, _values_table(target, reference), reference))
     lines = [
-        "How much better (right) or worse (left) than separate networks each way of training "
-        "does, with the interval that decides: it holds for all recipes and targets at once, at "
-        f"95 %. Measured on {figures['measured_on']}.",
+        f"How much better (right) or worse (left) than {_REFERENCES.get(reference, reference)} "
+        "each way of training does, with the interval that decides: it holds for all recipes and "
+        f"targets at once, at 95 %. Measured on {figures['measured_on']}.",
     ]
     if len(shown) < len(targets):
         lines.append(
@@ -104,7 +111,7 @@ def _targets(figures: Figures) -> Section:
             "The constant is what predicts without looking at any column: a model that is no "
             "better has learned nothing. Arrows stand for what lies beyond the edge."
         )
-    rest = [_values_table(t) for t in targets if t not in shown]
+    rest = [_values_table(t, reference) for t in targets if t not in shown]
     return Section("targets", title, lines, made, rest)
 
 
@@ -132,11 +139,13 @@ def _unit(rows: Sequence[Figures]) -> str:
     return "" if any(row["unit"] == "difference" for row in rows) else "%"
 
 
-def _change_figure(title: str, rows: Sequence[Figures], limit: float, table: Table) -> Figure:
+def _change_figure(
+    title: str, rows: Sequence[Figures], limit: float, table: Table, reference: str
+) -> Figure:
     said = "; ".join(f"{row['name']} {change_text(row)}, {row['verdict']}" for row in rows[:8])
     unit = _unit(rows) or "difference"
-    return Figure(title, f"Change against separate models. {said}.", changes(rows, limit, unit),
-                  table)  # fmt: skip
+    chart = changes(rows, limit, unit, against=reference)
+    return Figure(title, f"Change against {reference}. {said}.", chart, table)
 
 
 def _overall_table(rows: Sequence[Figures]) -> Table:
@@ -144,12 +153,13 @@ def _overall_table(rows: Sequence[Figures]) -> Table:
     return Table("All targets", ["recipe", "Delta-m", "verdict"], cells, hidden=True)
 
 
-def _values_table(target: Figures) -> Table:
-    arrow = "higher is better" if target["higher_is_better"] else "lower is better"
+def _values_table(target: Figures, reference: str = SEPARATE) -> Table:
+    higher = target["higher_is_better"]
+    arrow = "" if higher is None else f" ({'higher' if higher else 'lower'} is better)"
     finished = any("change" in row for row in target["rows"])
-    headings = ["recipe", f"{target['metric']} ({arrow})"]
+    headings = ["recipe", f"{target['metric']}{arrow}"]
     if finished:
-        headings += ["change against separate", "verdict"]
+        headings += [f"change against {reference}", "verdict"]
     cells = [
         [
             row["name"],
@@ -414,7 +424,8 @@ def _front(figures: Figures) -> Section:
         if not figures["finished"]:
             break
         for row in target["rows"]:
-            change = 0.0 if row["name"] == SEPARATE else row.get("change")
+            at_zero = row["name"] == figures.get("reference", SEPARATE)
+            change = 0.0 if at_zero else row.get("change")
             if row["role"] == "baseline" or row.get("unit", "percent") != "percent":
                 continue
             if change is not None:
@@ -442,7 +453,8 @@ def front_section(
     best = [name for name in names if not _beaten(found, name, axes)]
     said = f"On the Pareto front over these targets: {listed(best, 8)}."
     lines = [
-        "Mean change against separate models of two targets; choose which. A recipe on the front "
+        "Mean change of two targets against what all are compared with; choose which two. A recipe "
+        "on the front "
         "(a diamond) is beaten by no other on both."
     ]
     if len(axes) < len(tasks):
@@ -471,7 +483,9 @@ def _saved_model(figures: Figures) -> Section:
     saved, checks = figures.get("saved"), figures.get("checks", {})
     if saved is None:
         why = (
-            "No model is saved before all runs are in."
+            "A table of runs holds no model."
+            if figures["kind"] == "runs"
+            else "No model is saved before all runs are in."
             if not figures["finished"]
             else "Predictions of an experiment of one's own are not kept, so there is nothing to "
             "check; jointrain evaluate measures a saved model on rows."
@@ -557,7 +571,8 @@ def _columns(figures: Figures) -> Section:
     if not importance:
         return Section(
             "columns", title,
-            missing="Not measured: it takes a saved model with a network, no more than 200 "
+            missing="A table of runs does not tell." if figures["kind"] == "runs" else
+            "Not measured: it takes a saved model with a network, no more than 200 "
             "columns, and time within the budget.",
         )  # fmt: skip
     tasks, columns = importance["tasks"], importance["columns"]
@@ -653,12 +668,15 @@ def _setting(value: Any) -> str:
 
 def data_section(figures: Figures) -> Section:
     """Return the section of what data it was, and how to do it again."""
-    data, made = figures.get("data"), []
-    tables, lines = [], []
+    data = figures.get("data")
+    made: list[Figure] = []
+    tables: list[Table] = []
+    lines: list[str] = []
     if data:
         columns = data.get("columns") or []
         about = f"{data['rows']:,} rows" if data.get("rows") else "Rows are not counted"
-        lines.append(about + (f" with {len(columns)} feature columns." if columns else "."))
+        if data.get("rows") is not None or columns:
+            lines.append(about + (f" with {len(columns)} feature columns." if columns else "."))
         missing = data.get("missing") or {}
         if missing and len(missing) > 1:
             labels = data["labels"]

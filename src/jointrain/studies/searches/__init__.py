@@ -4,6 +4,7 @@ from jointrain.studies.searches._affinity import (
     SHARED_ENOUGH,
     Affinity,
     AffinityTrainer,
+    glance_at_affinity,
     measure_affinity,
 )
 from jointrain.studies.searches._candidates import Candidates
@@ -25,6 +26,7 @@ __all__ = [
     "WeighResult",
     "apart",
     "best_partition",
+    "glance_at_affinity",
     "measure_affinity",
     "open_search",
     "search_groups",

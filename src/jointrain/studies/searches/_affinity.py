@@ -25,6 +25,7 @@ from jointrain.studies._plan import as_experiment
 from jointrain.system.own_code import check_same_code, digests_of_code
 from jointrain.task import Task
 from jointrain.training import Trainer, one_thread
+from jointrain.training.callbacks import Callback
 from jointrain.training.sampling import Batch, Joint
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ Rows = Literal["training", "held-out"]
 
 SHARED_ENOUGH = 0.3
 """Affinities of tasks with a smaller overlap of labelled rows are not read."""
+
+_KEPT_COSINES = 60
+"""Of so many steps cosines are kept, at most."""
 
 SHARE_OF_AFFINITIES = 0.15
 """Share of a budget that is meant for affinities."""
@@ -49,12 +53,15 @@ class Affinity:
         runs: [r, t, t]: entry (i, j) of a run is the mean affinity of task i onto task j.
         measure: ``lookahead`` or ``gradient``.
         shared: [t, t], in how many rows two tasks both have a label; None if that is not known.
+        cosines: Steps, [m], and the cosines of the tasks' gradients there, [m, t, t], of the first
+            run; None if they were not kept.
     """
 
     tasks: tuple[str, ...]
     runs: np.ndarray
     measure: Measure
     shared: np.ndarray | None = None
+    cosines: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def mean(self) -> np.ndarray:
@@ -191,6 +198,7 @@ class AffinityTrainer(Trainer):
             raise InvalidInputError("the network shares no parameters; affinity needs some")
         self._steps = 0
         self._measured: list[Tensor] = []
+        self._cosines: list[tuple[int, Tensor]] = []
 
     @property
     def affinity(self) -> Affinity:
@@ -204,7 +212,10 @@ class AffinityTrainer(Trainer):
         if not self._measured:
             raise NotFittedError("nothing has been measured yet; call fit() first")
         mean = torch.stack(self._measured).nanmean(0)
-        return Affinity(tuple(self.tasks), mean.numpy()[None], self.measure)
+        steps, cosines = zip(*self._cosines, strict=True)
+        kept = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _KEPT_COSINES)).astype(int))
+        found = np.array(steps)[kept], torch.stack(cosines)[kept].numpy()
+        return Affinity(tuple(self.tasks), mean.numpy()[None], self.measure, cosines=found)
 
     def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Measure, then make the step."""
@@ -223,6 +234,7 @@ class AffinityTrainer(Trainer):
         """Return the affinity of each task (row) onto each (column), [t, t]; NaN: undefined."""
         self.network.eval()
         gradients = self._gradients(batches)
+        self._cosines.append((self._steps + 1, self._cosines_of(gradients)))
         rate = self.optimizers.learning_rate
         if checked is batches:
             before_gradients = gradients
@@ -247,6 +259,16 @@ class AffinityTrainer(Trainer):
         self.network.train()
         result[~result.isfinite()] = torch.nan
         return result
+
+    def _cosines_of(self, gradients: Mapping[str, list[Tensor]]) -> Tensor:
+        """Return the cosines between the tasks' gradients, [t, t]; NaN: undefined."""
+        flat = {name: _flat(own) for name, own in gradients.items()}
+        like = next(iter(flat.values()))
+        rows = torch.stack(
+            [flat.get(name, torch.full_like(like, torch.nan)) for name in self.tasks]
+        )
+        unit = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        return unit @ unit.T
 
     def _gradients(self, batches: Sequence[Batch]) -> dict[str, list[Tensor]]:
         losses = self.compute_losses(batches)
@@ -328,6 +350,42 @@ def measure_affinity(
     return _measured(experiment, runs, measure)
 
 
+def glance_at_affinity(
+    experiment: AnyExperiment, recipe: Recipe, *, seed: int = 0, steps: int = 300
+) -> Affinity:
+    """Return who helps whom by the gradients of one short joint run, in this process.
+
+    Args:
+        experiment: What is to be learned.
+        recipe: As in `measure_affinity`.
+        seed: Of the folds, of which the first is taken.
+        steps: The run ends after so many; gradients are measured about forty times.
+
+    Raises:
+        InvalidInputError: There is one task, or the recipe shares nothing.
+    """
+    settings = {
+        "measure": "gradient",
+        "every": max(1, steps // 40),
+        "callbacks": (_StopAfter(steps),),
+    }
+    return _measured(
+        experiment, [_jobs(experiment, recipe, settings, 1, seed)[0].run()], "gradient"
+    )
+
+
+class _StopAfter(Callback):
+    """Ends a run after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def on_step_end(self, trainer: Trainer, step: int, losses: Mapping[str, Tensor]) -> None:  # noqa: ARG002
+        """End it."""
+        if step >= self._steps:
+            trainer.stop()
+
+
 def measure_affinity_in_time(
     experiment: AnyExperiment,
     recipe: Recipe,
@@ -382,7 +440,7 @@ def measure_affinity_in_time(
     pace = (time.monotonic() - before) / (used * first.recipe.chosen_epochs(used))
     rounds = math.ceil(folds / plan.workers)
     share = min(SHARE_OF_AFFINITIES * plan.clock.seconds, plan.end() - time.monotonic())
-    runs: list[np.ndarray] = []
+    runs: list[Affinity] = []
     if share > 0:
         chosen = chosen_level(recipe, experiment.row_count, pace, share / rounds)
         until = min(time.monotonic() + 2 * share, plan.end())
@@ -416,15 +474,15 @@ class _AffinityJob:
     def key(self) -> str:
         return f"affinity of fold {self.fold.number}, seed {self.fold.seed}"
 
-    def run(self) -> np.ndarray:
-        """Return the affinities, [t, t]."""
+    def run(self) -> Affinity:
+        """Return the affinities of the run."""
         check_same_code(self.code, self.recipe.own_code)
         make_trainer = partial(AffinityTrainer, **self.settings)
         with one_thread():
             (run,) = self.experiment.runs(self.fold, self.recipe, make_trainer)
             run.fit()
         assert isinstance(run.trainer, AffinityTrainer)
-        return np.asarray(run.trainer.affinity.runs[0])
+        return run.trainer.affinity
 
 
 def _jobs(
@@ -454,9 +512,9 @@ def _finished(
     *,
     progress: Callable[[int, int], None] | None = None,
     until: float | None = None,
-) -> list[np.ndarray]:
+) -> list[Affinity]:
     """Return what came out of the jobs that were done in time, in their order."""
-    runs: dict[str, np.ndarray] = {}
+    runs: dict[str, Affinity] = {}
     for key, run in run_jobs(jobs, workers=workers, until=until, executor=executor):
         runs[key] = run
         if progress is not None:
@@ -464,8 +522,10 @@ def _finished(
     return [runs[job.key] for job in jobs if job.key in runs]
 
 
-def _measured(experiment: AnyExperiment, runs: Sequence[np.ndarray], measure: Measure) -> Affinity:
+def _measured(experiment: AnyExperiment, runs: Sequence[Affinity], measure: Measure) -> Affinity:
     labelled = experiment.labelled()
     known = None if labelled is None else labelled.astype(np.int64)
     names = tuple(task.name for task in experiment.tasks)
-    return Affinity(names, np.stack(runs), measure, None if known is None else known.T @ known)
+    shared = None if known is None else known.T @ known
+    values = np.concatenate([one.runs for one in runs])
+    return Affinity(names, values, measure, shared, runs[0].cosines)

@@ -1,0 +1,118 @@
+"""KeptRuns: what a folder knows of a study's runs, without the study itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from jointrain.errors import InvalidInputError
+from jointrain.studies._given_runs import RunVerdicts, verdict
+from jointrain.studies._metric_names import named_metric
+from jointrain.studies._run_store import RunStore
+
+_COLUMNS = {
+    "recipe": pl.String, "task": pl.String, "metric": pl.String, "fold": pl.Int64,
+    "seed": pl.Int64, "value": pl.Float64, "train_rows": pl.Int64, "test_rows": pl.Int64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KeptRuns:
+    """What a folder knows of a study's runs.
+
+    Args:
+        table: As `StudyResult.table`, of the metric that each task is judged by alone.
+        recipes: Names of recipes and baselines, in order.
+        done: How many runs are done, of recipes and baselines on folds.
+        planned: How many there are in all.
+    """
+
+    table: pl.DataFrame
+    recipes: tuple[str, ...]
+    done: int
+    planned: int
+
+    @classmethod
+    def of_store(cls, folder: Path) -> Self:
+        """Return the finished runs of a folder that `Study.run` was given as `store`.
+
+        Raises:
+            InvalidInputError: It holds none that jointrain made.
+        """
+        description, results = RunStore.kept(folder)
+        try:
+            rows = [row for of_job in results for one in of_job for row in one["rows"]]
+            done = {(one["name"], one["seed"], one["fold"]) for of_job in results for one in of_job}
+            recipes = (*description["recipes"], *description["baselines"])
+            planned = len(recipes) * description["folds"] * description["seeds"]
+            table = pl.DataFrame(rows, schema=_COLUMNS)
+        except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError):
+            raise InvalidInputError(
+                f"{folder} holds runs that this version of jointrain did not write; install the "
+                "version that did, or run the command again"
+            ) from None
+        return cls(_first_metrics(table), recipes, len(done), max(planned, len(done)))
+
+    @classmethod
+    def of_table(cls, path: Path) -> Self:
+        """Return the runs of a file ``results.parquet`` that a command wrote.
+
+        Raises:
+            InvalidInputError: It is none.
+        """
+        try:
+            table = pl.read_parquet(path)
+            table = table.select(list(_COLUMNS)).cast(_COLUMNS)  # type: ignore[arg-type]
+        except (OSError, pl.exceptions.PolarsError):
+            raise InvalidInputError(
+                f"{path} is damaged, or of another version of jointrain; run the command again"
+            ) from None
+        runs = table.select("recipe", "seed", "fold").n_unique()
+        recipes = table["recipe"].unique(maintain_order=True).to_list()
+        return cls(_first_metrics(table), tuple(recipes), runs, runs)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all runs are done."""
+        return self.done >= self.planned
+
+    def judged(self, baseline: str) -> RunVerdicts:
+        """Return what the runs show, see `verdict`.
+
+        Raises:
+            InvalidInputError: They can't be compared.
+        """
+        folds = self.table["fold"].n_unique() > 1
+        sizes = {"test_rows": "test_rows", "train_rows": "train_rows"} if folds else {}
+        return verdict(
+            self.table,
+            fold="fold" if folds else None,
+            baseline=baseline,
+            **sizes,
+        )
+
+    def higher_is_better(self) -> dict[str, bool | None]:
+        """Return whether more is better, by metric; None where its name does not say."""
+        return {name: _direction(name) for name in self.table["metric"].unique()}
+
+
+def _direction(metric: str) -> bool | None:
+    try:
+        return named_metric(metric, np.zeros(0))[0].higher_is_better
+    except InvalidInputError:
+        return None
+
+
+def _first_metrics(table: pl.DataFrame) -> pl.DataFrame:
+    """Keep of each task the metric that comes first in its runs."""
+    if table.is_empty():
+        return table
+    first: dict[Any, Any] = {}
+    for task, metric in table.select("task", "metric").iter_rows():
+        first.setdefault(task, metric)
+    chosen = pl.DataFrame({"task": list(first), "metric": list(first.values())})
+    return table.join(chosen, on=["task", "metric"], how="semi", maintain_order="left")
