@@ -13,6 +13,8 @@ import typer
 
 from jointrain import __version__
 from jointrain.cli._compare import compare
+from jointrain.cli._demo import demo
+from jointrain.cli._doctor import doctor
 from jointrain.cli._evaluate import evaluate
 from jointrain.cli._fit import fit
 from jointrain.cli._inspect import inspect_bundle
@@ -37,7 +39,6 @@ from jointrain.system.worker_processes import stop_spare
 app = typer.Typer(
     name="jointrain",
     help="Train the targets of a table together or apart, and see with figures which is better.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -155,7 +156,7 @@ def _add_commands() -> None:
     for command in (predict, serve, evaluate):
         app.command()(command)
     app.command(name="inspect")(inspect_bundle)
-    for command in (balancers, networks, baselines):
+    for command in (balancers, networks, baselines, demo, doctor):
         app.command()(command)
 
 

@@ -1,0 +1,37 @@
+"""`jointrain demo` needs no file but those of the package."""
+
+from pathlib import Path
+
+import pytest
+
+import jointrain.cli
+from jointrain.cli import run
+
+
+def test_it_compares_a_table_of_the_package(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commands = []
+    monkeypatch.setattr(jointrain.cli, "run", lambda command: commands.append(command) or 0)
+    assert jointrain.cli._command_line.run(["demo", "--out", "mine", "--force"]) == 0
+    ((name, table, *rest),) = commands
+    assert name == "compare"
+    assert Path(table).is_file()
+    assert rest == ["--targets", "heating_load,cooling_load", "--out", "mine", "--force"]
+    assert capsys.readouterr().err.startswith("jointrain compare ")
+
+
+def test_an_answer_that_is_there_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("energy-answer").mkdir()
+    Path("energy-answer/mine.txt").write_text("kept")
+    assert run(["demo"]) == 2
+    assert "energy-answer" in capsys.readouterr().err
+    assert Path("energy-answer/mine.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_commands(shell, capsys, monkeypatch):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    with pytest.raises(SystemExit):
+        jointrain.cli._command_line.app(["--show-completion", shell], prog_name="jointrain")
+    assert "_JOINTRAIN_COMPLETE" in capsys.readouterr().out
