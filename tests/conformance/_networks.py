@@ -22,6 +22,7 @@ from jointrain.networks import (
     LowRankAdapters,
     MMoE,
     Network,
+    ParetoSet,
     Sluice,
     SoftSharing,
     build_network,
@@ -125,6 +126,7 @@ BUILDERS: dict[str, Builder] = {
         _trunk(), _heads(tasks), split_at=["2", "4"], warm_up=0, anneal_steps=30
     ),
     "low-rank": lambda tasks: LowRankAdapters(_trunk(), _heads(tasks), rank=2),
+    "pareto-set": lambda tasks: ParetoSet(_trunk(), _heads(tasks), rank=2),
     "layers": lambda tasks: LayerSharing(_trunk(), _heads(tasks), share=["0", "4"]),
     **{f"{name}, table": partial(_table, name) for name in NETWORKS},
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jointrain.cli._reading import with_kept_reading
+from jointrain.cli._value_forms import numbers_by_name
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
@@ -20,6 +21,16 @@ class TableBundle(NamedTuple):
 
     model: TableModel | BlendedModel
     description: dict[str, Any]
+
+    def preferring(self, said: str | None) -> TableBundle:
+        """Return it with the model for the trade-off that a flag names; itself if it names none.
+
+        Raises:
+            InvalidInputError: The flag has another form, or the model has no such trade-off.
+        """
+        if said is None:
+            return self
+        return self._replace(model=self.model.preferring(numbers_by_name(said, "--preference")))
 
 
 def open_table_bundle(path: Path, factory: list[str] | None) -> TableBundle:

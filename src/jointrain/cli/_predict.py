@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from jointrain.data import RawTable, ReadingOptions
 
 
+_EQUAL_SHARES = "note: the intervals were measured with equal shares of all targets"
+
+
 @with_reading
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
@@ -38,6 +41,13 @@ def predict(
     intervals: Annotated[
         float | None,
         typer.Option(help="Share of the numbers that intervals are to hold, such as 0.9."),
+    ] = None,
+    preference: Annotated[
+        str | None,
+        typer.Option(
+            help="How much each target counts, such as a=0.7,b=0.3; for models of the network "
+            "pareto-set. Default: all the same."
+        ),
     ] = None,
     factory: FACTORY = None,
     keep: Annotated[
@@ -78,7 +88,7 @@ def predict(
             raise InvalidInputError(
                 f"{out} exists; choose another --out or replace it with --force"
             )
-    opened = open_table_bundle(bundle, factory)
+    opened = open_table_bundle(bundle, factory).preferring(preference)
     model, notes = opened.model, opened.description["notes"]
     name = notes.get("id")
     columns = column_names(keep or [])
@@ -96,6 +106,7 @@ def predict(
         written = formulas_escaped(frame) if escape_formulas else frame
         made = write_table(written, out, replace=force)
     say_all(interval_notes(model, intervals, notes))
+    say_all([_EQUAL_SHARES] if intervals and preference else [])
     if out != "-":
         with printing(saved=Path(made)):
             if made != Path(out):

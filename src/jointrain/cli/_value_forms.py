@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from jointrain.errors import InvalidInputError
+
 
 def names_code(text: str) -> bool:
     """Return whether a command's first argument is ``module:name`` and no table."""
@@ -59,6 +61,18 @@ def _pairs(value: Any) -> Any:
             pairs[name.strip()] = what.strip()
         return pairs
     return value
+
+
+def numbers_by_name(said: str, flag: str) -> dict[str, float]:
+    """Return what a flag was given as ``a=0.7,b=0.3``.
+
+    Raises:
+        InvalidInputError: It has another form.
+    """
+    try:
+        return {name: float(number) for name, number in _pairs(said).items()}
+    except ValueError as error:
+        raise InvalidInputError(f"{flag} must look like a=0.7,b=0.3: {error}") from None
 
 
 def _options(value: Any) -> Any:

@@ -25,6 +25,7 @@ from jointrain.networks._own_networks import (
     build_network,
     check_network,
 )
+from jointrain.networks._pareto_set import ParetoSet, checked_preference
 from jointrain.networks._ple import PLE
 from jointrain.networks._registry import TableNetwork, build_table_network, check_settings
 from jointrain.networks._sluice import Sluice
@@ -64,6 +65,7 @@ __all__ = [
     "NetworkFactory",
     "NumericEmbeddings",
     "OtherNetworkError",
+    "ParetoSet",
     "Part",
     "Sluice",
     "SoftSharing",
@@ -76,6 +78,7 @@ __all__ = [
     "check_finite",
     "check_network",
     "check_settings",
+    "checked_preference",
     "cut",
     "drawing_for",
     "keep_factors",

@@ -24,6 +24,7 @@ from jointrain.networks._mmoe import MMoE
 from jointrain.networks._mtan import MTAN
 from jointrain.networks._network import Network
 from jointrain.networks._numeric_embeddings import NumericEmbeddings
+from jointrain.networks._pareto_set import ParetoSet
 from jointrain.networks._ple import PLE, Level
 from jointrain.networks._sluice import Sluice
 from jointrain.networks._soft_sharing import SoftSharing
@@ -432,6 +433,25 @@ def _low_rank(
 
 
 @_of_mlp
+def _pareto_set(
+    features: int,
+    tasks: Sequence[Task],
+    mlp: MLPSettings,
+    *,
+    rank: int = 4,
+    scale: float = 4.0,
+    concentration: float = 1.0,
+) -> ParetoSet:
+    return ParetoSet(
+        mlp.trunk(features),
+        _heads(tasks, mlp.width),
+        rank=rank,
+        scale=scale,
+        concentration=concentration,
+    )
+
+
+@_of_mlp
 def _tabm(
     features: int,
     tasks: Sequence[Task],
@@ -474,6 +494,9 @@ NETWORKS: Mapping[str, TableNetwork] = MappingProxyType(
         ),
         "low-rank": TableNetwork(
             LowRankAdapters, "one trunk, which each task changes by low rank", _low_rank
+        ),
+        "pareto-set": TableNetwork(
+            ParetoSet, "all trade-offs in one trunk: choose a preference to predict", _pareto_set
         ),
         "tabm": TableNetwork(TabM, "an ensemble of MLPs that share most weights", _tabm),
     }

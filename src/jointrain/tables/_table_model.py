@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -36,7 +36,7 @@ from jointrain.data import (
 )
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import Members, Recipe, gradient_weights, requested_recipes, size_weights
-from jointrain.networks import Network
+from jointrain.networks import Network, ParetoSet, checked_preference
 from jointrain.tables._calibration import Calibration, scale_probabilities
 from jointrain.task import (
     CodeColumns,
@@ -67,6 +67,11 @@ from jointrain.training.sampling import EVALUATION_ROWS, Separate, derived_seed
 Splits = Sequence[tuple[np.ndarray, np.ndarray]]
 """For each member of an ensemble the rows to train on and those for early stopping."""
 
+_ONE_TRADE_OFF = (
+    "the model has one trade-off between its targets; `jointrain fit --network pareto-set` makes "
+    "one that takes a preference"
+)
+
 
 class TablePredictor(ABC):
     """What predicts target columns: predictions as a table, and how good they are."""
@@ -88,6 +93,15 @@ class TablePredictor(ABC):
     @abstractmethod
     def predict(self, frame: Any) -> dict[str, np.ndarray]:
         """Return the predictions of each task."""
+
+    def preferring(self, preference: Mapping[str, float]) -> Self:
+        """Return the model for another trade-off between its tasks, if it has such.
+
+        Raises:
+            InvalidInputError: It has none.
+        """
+        del preference
+        raise InvalidInputError(_ONE_TRADE_OFF)
 
     def predict_interval(self, frame: Any, coverage: float = 0.9) -> dict[str, np.ndarray]:
         """Return intervals for the values of each regression task.
@@ -267,7 +281,36 @@ class TableModel(TablePredictor):
         """The tasks that are not auxiliary."""
         return tuple(task for task in self.tasks if task.name not in self.recipe.auxiliary)
 
-    def predict(self, frame: Any, *, auxiliary: bool = False) -> dict[str, np.ndarray]:
+    def preferring(self, preference: Mapping[str, float]) -> Self:
+        """Return the model for another trade-off between its tasks.
+
+        Temperatures and errors, from which intervals are made, stay those that were measured with
+        equal shares.
+
+        Args:
+            preference: How much each task counts, >= 0, by name; only the shares matter.
+
+        Raises:
+            InvalidInputError: Its networks are no Pareto sets, or the preference is all zero, has a
+                negative entry, or does not fit the tasks.
+        """
+        shares = checked_preference(preference, [task.name for task in self.tasks])
+        parts = []
+        for part in self.parts:
+            if not isinstance(part.network, ParetoSet):
+                raise InvalidInputError(_ONE_TRADE_OFF)
+            network = copy.deepcopy(part.network)
+            network.prefer({name: shares[name] for name in network.task_names})
+            parts.append(replace(part, network=network))
+        return replace(self, parts=tuple(parts))
+
+    def predict(
+        self,
+        frame: Any,
+        *,
+        auxiliary: bool = False,
+        preference: Mapping[str, float] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Return the predictions of each task.
 
         Args:
@@ -275,14 +318,18 @@ class TableModel(TablePredictor):
                 not looked at. Of a model of numbers alone also a sparse matrix of scipy with its
                 columns.
             auxiliary: Predict auxiliary tasks, too.
+            preference: How much each task counts, as in `preferring`; for Pareto sets.
 
         Shape:
             returns: [n] for regression (in the target's unit), [n] for binary (probability of the
             second class), [n, c] for multiclass. Class probabilities are calibrated.
 
         Raises:
-            InvalidInputError: A feature column is missing or of another type.
+            InvalidInputError: A feature column is missing or of another type, or as in
+                `preferring`.
         """
+        if preference is not None:
+            return self.preferring(preference).predict(frame, auxiliary=auxiliary)
         inputs = encoded_features(self, frame)
         tasks = self.tasks if auxiliary else self.predicted_tasks
         return checked_predictions(
