@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from functools import update_wrapper
 from types import MethodType
 from typing import Any, TypeAlias
 
@@ -84,7 +83,7 @@ class of_networks_alone:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        update_wrapper(self, function)
+        self.__doc__ = function.__doc__
 
     def __get__(self, estimator: TableEstimator | None, owner: Any = None) -> Callable[..., Any]:
         if estimator is None:

@@ -14,7 +14,7 @@ _Value = TypeVar("_Value")
 
 
 @cache
-def adapter_of(kind: type[_Value]) -> TypeAdapter[_Value]:
+def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
     """Return what reads and writes a dataclass as plain values; making it takes milliseconds."""
     from pydantic import TypeAdapter
 
@@ -35,7 +35,8 @@ def from_plain(kind: type[_Value], values: Any, what: str) -> _Value:
     from pydantic import ValidationError
 
     try:
-        return adapter_of(kind).validate_python(values)
+        made: _Value = adapter_of(kind).validate_python(values)
+        return made
     except ValidationError as error:
         faults = error.errors()
         # where several kinds are possible, only the one that was meant can tell what is wrong
