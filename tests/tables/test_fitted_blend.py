@@ -66,6 +66,10 @@ def test_no_trees_of_very_many_rows():
     tasks = [Task.regression("price"), Task.regression("size")]
     assert "extra trees joint" in blends.baselines_of(tasks, 20_000)
     assert list(blends.baselines_of(tasks, 20_001)) == ["linear", "kernel ridge"]
+    # a forest more for each target that lacks labels
+    assert "extra trees joint" in blends.baselines_of(tasks, 10_000, ["size"])
+    assert list(blends.baselines_of(tasks, 10_001, ["size"])) == ["linear", "kernel ridge"]
+    assert "extra trees" in blends.baselines_of(tasks[:1], 20_000, ["price"])
 
 
 @pytest.mark.parametrize("roles", [{}, {"group_column": "family"}])

@@ -59,7 +59,42 @@ class _Other(NamedTuple):
     gain: float
 
 
-OTHERS: tuple[_Other, ...] = ()
+OTHERS: tuple[_Other, ...] = (
+    _Other(49, 6, 1.00, 0.36, 0.6),  # andro
+    _Other(50, 2, 0.98, 0.54, 7.0),  # mammal_sleep
+    _Other(62, 4, 1.00, 0.95, 1.9),  # pulp_and_paper
+    _Other(86, 5, 1.00, 0.21, -1.8),  # moral_statistics
+    _Other(103, 3, 1.00, 0.36, -2.6),  # slump
+    _Other(104, 5, 1.00, 0.39, -0.2),  # possums
+    _Other(117, 2, 1.00, 0.00, -3.4),  # energy_bills
+    _Other(200, 2, 1.00, 0.00, -22.3),  # crabs
+    _Other(204, 5, 0.92, 0.83, 1.0),  # countries_1998
+    _Other(233, 10, 1.00, 0.37, -0.8),  # sore_throats
+    _Other(332, 7, 1.00, 0.47, 0.0),  # oslo_plants
+    _Other(437, 5, 1.00, 0.54, -0.2),  # midwest_counties
+    _Other(695, 5, 1.00, 0.21, 0.2),  # frying_oil
+    _Other(1000, 3, 0.99, 0.23, 0.2),  # births
+    _Other(131, 6, 1.00, 0.18, 7.3),  # plant_dispersal
+    _Other(158, 3, 1.00, 0.13, -1.1),  # electricity_costs
+    _Other(200, 5, 1.00, 0.60, 2.0),  # high_school_beyond
+    _Other(242, 6, 1.00, 0.58, 0.5),  # neurocognition
+    _Other(243, 2, 1.00, 0.56, 1.0),  # children_of_the_survey
+    _Other(269, 3, 1.00, 0.48, 0.8),  # basketball
+    _Other(301, 6, 1.00, 0.30, 1.0),  # memory_tests
+    _Other(323, 3, 1.00, 0.21, 0.8),  # sf1
+    _Other(331, 2, 1.00, 0.65, 0.4),  # coma_recovery
+    _Other(336, 4, 1.00, 0.95, 2.9),  # road_deaths
+    _Other(366, 6, 0.96, 0.65, -3.5),  # swiss_air
+    _Other(1137, 3, 1.00, 0.50, -0.8),  # scpf
+    _Other(1066, 3, 1.00, 0.15, 1.4),  # sf2
+    _Other(1173, 3, 1.00, 0.78, 6.0),  # guns
+    _Other(908, 3, 0.79, 0.09, -1.7),  # hawks
+    _Other(2725, 2, 1.00, 0.52, 0.2),  # arrests
+    _Other(2982, 2, 1.00, 0.53, 0.1),  # hormone_receptors
+    _Other(768, 2, 1.00, 0.97, 12.9),  # enb
+    _Other(700, 3, 0.99, 0.60, 0.5),  # ability_tests
+    _Other(616, 4, 1.00, 0.66, -0.5),  # fringe_benefits
+)
 """The development tables of `benchmarks/arena.py`, by `benchmarks/together_or_apart.py`."""
 
 

@@ -30,7 +30,10 @@ from jointrain.training import FitRuns, one_thread
 from jointrain.training.population import fit_together
 
 MOST_TREE_ROWS = 20_000
-"""Trees of more rows would take gigabytes, where networks have enough to learn from."""
+"""Trees of more rows, those of all forests of a fit together, would take minutes and gigabytes.
+
+A forest of all targets needs a further one for each target that lacks labels.
+"""
 
 PARTS = 4
 """How often a baseline is fitted, at most, to predict rows that it has not seen."""
@@ -50,7 +53,8 @@ def fit_blend(
     ridge``; of a target whose kind has several numbers a row none. Their weights come from rows
     that none of the models that predict them has seen, see `steady_weights`: networks predict the
     rows that they have kept for early stopping, and baselines are fitted without these, at most
-    four times. There are no trees beyond 20,000 rows.
+    four times. There are no trees beyond 20,000 rows, those of all forests together: one forest for
+    all targets of a kind, and a further one for each of them that lacks labels.
 
     Args:
         table: The rows.
@@ -66,7 +70,10 @@ def fit_blend(
         InvalidInputError: As in `fit_table`.
     """
     predicted = [task for task in table.tasks if task.name not in recipe.auxiliary]
-    chosen = baselines_of(predicted, len(table.frame))
+    labels = table.labels()
+    lacking = ~known_labels(labels, table.tasks).all(0)
+    gaps = [task.name for task, some in zip(table.tasks, lacking, strict=True) if some]
+    chosen = baselines_of(predicted, len(labels), gaps)
     networks, unseen, splits = fit_seen_and_unseen(
         table, recipe, seed=seed, device=device, fit_runs=fit_runs, in_halves=bool(chosen)
     )
@@ -106,11 +113,18 @@ def _blended(
     return BlendedModel(tuple(tasks), table.columns, components, weights, calibration, table.schema)
 
 
-def baselines_of(tasks: Sequence[Task], rows: int) -> dict[str, tuple[str, list[str]]]:
+def baselines_of(
+    tasks: Sequence[Task], rows: int, gaps: Sequence[str] = ()
+) -> dict[str, tuple[str, list[str]]]:
     """Return the baselines that go beside networks of so many rows, each with its tasks' names.
 
     They are called by their names; where some targets are numbers and some are classes, those that
     can't predict both are called by what they predict, too.
+
+    Args:
+        tasks: What is predicted.
+        rows: Rows of the table.
+        gaps: Names of the tasks that lack labels.
     """
     plain = [task for task in tasks if task.in_table.objective != "problems"]
     numbers = [task.name for task in plain if not task.has_classes]
@@ -119,7 +133,8 @@ def baselines_of(tasks: Sequence[Task], rows: int) -> dict[str, tuple[str, list[
     if plain:
         found["linear"] = ("linear", [task.name for task in plain])
     for names, what in ((numbers, "numbers"), (classes, "classes")):
-        if names and rows <= MOST_TREE_ROWS:
+        forests = 1 + len({*names} & {*gaps}) * (len(names) > 1)
+        if names and rows * forests <= MOST_TREE_ROWS:
             trees = "extra trees joint" if len(names) > 1 else "extra trees"
             called = f"{trees} of {what}" if numbers and classes else trees
             found[called] = (trees, names)
