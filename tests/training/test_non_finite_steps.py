@@ -12,6 +12,7 @@ from jointrain import (
     Denoising,
     HardSharing,
     InvalidInputError,
+    Mixture,
     Phase,
     Phases,
     Trainer,
@@ -185,18 +186,38 @@ def test_the_rate_is_half_of_what_it_would_be(options, rate):
         assert plain == pytest.approx([rate(i // 3, i) for i in range(9)])
 
 
+TWO_PHASES = Phases([Phase(name="one", epochs=1), Phase(name="two", epochs=2, each_task=True)])
+GOING_ON = [
+    {},
+    {"ema": 0.8, "decay": "cosine"},
+    {"balancer": "uncertainty"},
+    {"schedule": Alternating("round_robin", block=2)},
+    {"schedule": TWO_PHASES},
+    {"data": "mixture"},
+]
+
+
+def _data(options):
+    if options.get("data") != "mixture":
+        return rows()
+    parts = {"number": rows(17, 2, targets=("number",)), "kind": rows(9, 3, targets=("kind",))}
+    return Mixture(parts, batch_size=5)
+
+
 @pytest.mark.parametrize("how", [SKIP, BACK])
-@pytest.mark.parametrize("options", [{}, {"ema": 0.8, "decay": "cosine"},
-                                     {"balancer": "uncertainty"}])  # fmt: skip
+@pytest.mark.parametrize("options", GOING_ON)
 def test_a_resumed_run_goes_on_with_its_counts(how, options, tmp_path):
+    settings = {name: value for name, value in options.items() if name != "data"}
+
     def made(folder=None, number=-1, at=(1, 4)):
         checkpoints = None if folder is None else Checkpoints(folder, every=2, keep=99)
-        trainer = _trainer("gradient", at, checkpoints=checkpoints, **how, **options)
+        trainer = _trainer("gradient", at, checkpoints=checkpoints, **how, **settings)
         trainer.number = number
         return trainer
 
     whole = made(tmp_path)
-    whole.fit(rows(), rows(9, 8))
+    whole.fit(_data(options), rows(9, 8))
+    assert sum(record.skipped for record in whole.history) == 2
     files = sorted(tmp_path.glob("step-*"))
     for file in files[:-1]:
         step = int(file.stem.split("-")[1])
@@ -204,9 +225,49 @@ def test_a_resumed_run_goes_on_with_its_counts(how, options, tmp_path):
         folder.mkdir()
         (folder / file.name).write_bytes(file.read_bytes())
         again = made(folder, step - 1)
-        again.fit(rows(), rows(9, 8), resume=True)
+        again.fit(_data(options), rows(9, 8), resume=True)
         assert again.history == whole.history
-        assert_same(dict(again.network.state_dict()), dict(whole.network.state_dict()))
+        for task in ("number", "kind"):
+            assert_same(
+                dict(again.network_for(task).state_dict()),
+                dict(whole.network_for(task).state_dict()),
+            )
+
+
+@pytest.mark.parametrize("options", GOING_ON[3:])
+@pytest.mark.parametrize("step", [0, 4, 8])
+def test_rollback_under_schedules_returns_to_the_start_of_the_epoch(options, step):
+    settings = {name: value for name, value in options.items() if name != "data"}
+    starts, seen = {}, {}
+
+    class Keep(_Planted):
+        def training_step(self, batches):
+            state = copy.deepcopy(dict(self.network.state_dict()))
+            epoch = len(self.history), id(self.session)
+            start = starts.setdefault(epoch, state)
+            rates = [
+                group["lr"] for one in self.session.optimizers.all for group in one.param_groups
+            ]
+            if self.number == step and epoch == seen.get("epoch"):  # the step after
+                assert_same(state, start)
+                assert rates == [5e-4]
+                seen["after"] = True
+            if self.number + 1 == step:
+                seen["epoch"] = epoch
+            if self.number + 1 < step or epoch[1] != seen["epoch"][1]:
+                # a phase to come begins with its own rate
+                assert rates == [1e-3]
+            return super().training_step(batches)
+
+    trainer = _trainer("gradient", [step], **BACK, **settings)
+    trainer.__class__ = Keep
+    trainer.fit(_data(options))
+    assert sum(record.skipped for record in trainer.history) == 1
+    # the last step of an epoch has none after it
+    assert "after" in seen or step == 8
+    for task in ("number", "kind"):
+        weights = trainer.network_for(task).parameters()
+        assert all(bool(one.isfinite().all()) for one in weights)
 
 
 def test_by_default_it_ends_with_an_error():

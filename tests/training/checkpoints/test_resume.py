@@ -135,6 +135,42 @@ def test_a_fitted_trainer_is_copied_and_pickled_and_trains_on(name):
         assert_same_end(other, made)
 
 
+class _Keep(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, trainer, step, losses):
+        if step == self.step:
+            self.state, self.copy = trainer.state_dict(), copy.deepcopy(trainer)
+
+
+@pytest.mark.parametrize("name", ["joint", "alternating", "phases", "mixture", "merged"])
+def test_a_state_from_the_midst_of_a_run_goes_on(name):
+    case = cases()[name]
+    keep = _Keep(5)
+    whole, other = trainer(case, [keep]), trainer(case)
+    fit(whole, case)
+    other.load_state_dict(keep.state)
+    fit(other, case, resume=True)
+    assert_same_end(other, whole)
+    # a copy from the midst of it can be trained, too
+    fit(keep.copy, case)
+    assert keep.copy.history
+
+
+@pytest.mark.parametrize("name", ["joint", "alternating", "phases", "mixture", "merged"])
+def test_a_run_that_a_callback_ended_can_go_on_or_begin_anew(name):
+    case = cases()[name]
+    made, whole = trainer(case, [_Stop(3)]), trainer(case)
+    fit(made, case)
+    fit(whole, case)
+    made.callbacks = ()
+    fit(made, case, restart=True)
+    assert_same_end(made, whole)
+    fit(made, case)
+    assert len(made.history) == len(whole.history)
+
+
 @pytest.mark.parametrize("name", ["alternating", "uncertainty", "rlw", "phases", "merged"])
 def test_restart_begins_anew(name):
     case = cases()[name]
@@ -145,8 +181,9 @@ def test_restart_begins_anew(name):
     assert_same_end(second, first)
 
 
-def test_a_second_fit_trains_on():
-    case = cases()["joint"]
+@pytest.mark.parametrize("name", ["joint", "alternating", "mixture"])
+def test_a_second_fit_trains_on(name):
+    case = cases()[name]
     made = trainer(case)
     fit(made, case)
     state = made.optimizers.state_dict()[0]["state"][0]["step"].clone()
