@@ -7,6 +7,11 @@ hand know their whole order of tasks before they start, but for order `progress`
 evenly.
 
     python benchmarks/training_step.py --threads 1
+
+With checkpoints every minute; each fit also writes one at its end, so that ten epochs, which take
+a few seconds, bear more than their share (three minutes in all):
+
+    python benchmarks/training_step.py --checkpoints 1min --epochs 10 --only joint phases
 """
 
 from __future__ import annotations
@@ -14,15 +19,17 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from jointrain import Alternating, HardSharing, Joint, Task, TensorData, Trainer
-from jointrain.training import MaskedFeatures, OptimizerSettings, Phase, Phases
+from jointrain.training import Checkpoints, MaskedFeatures, OptimizerSettings, Phase, Phases
 
 WARM_UP_ROUNDS = 2
 
@@ -37,8 +44,11 @@ def build_network(tasks: int) -> HardSharing:
     return HardSharing(trunk, heads, group_from=None)
 
 
-def schedules(per_pass: int, tasks: int) -> dict[str, tuple[Joint | Alternating | Phases, int]]:
-    """Return every schedule with its number of steps."""
+def schedules(
+    per_pass: int, tasks: int, epochs: int
+) -> dict[str, tuple[Joint | Alternating | Phases, int]]:
+    """Return every schedule with its number of steps, of so many epochs."""
+    per_pass *= epochs
     orders = ("round_robin", "random", "proportional", "temperature", "annealed", "progress")
     alternating = {order: (Alternating(order), per_pass * tasks) for order in orders}
     turns = {f"task {i}": 1 / tasks for i in range(tasks)}
@@ -51,9 +61,9 @@ def schedules(per_pass: int, tasks: int) -> dict[str, tuple[Joint | Alternating 
         "phases": (
             Phases(
                 [
-                    Phase(name="pretrain", epochs=1, pretraining=MaskedFeatures()),
-                    Phase(name="joint", epochs=1),
-                    Phase(name="heads", epochs=1, freeze="shared"),
+                    Phase(name="pretrain", epochs=epochs, pretraining=MaskedFeatures()),
+                    Phase(name="joint", epochs=epochs),
+                    Phase(name="heads", epochs=epochs, freeze="shared"),
                 ]
             ),
             3 * per_pass,
@@ -62,7 +72,13 @@ def schedules(per_pass: int, tasks: int) -> dict[str, tuple[Joint | Alternating 
 
 
 def by_trainer(
-    network: HardSharing, x: Tensor, y: Tensor, schedule: Joint | Alternating | Phases, batch: int
+    network: HardSharing,
+    x: Tensor,
+    y: Tensor,
+    schedule: Joint | Alternating | Phases,
+    batch: int,
+    epochs: int,
+    every: str | None,
 ) -> Callable[[], None]:
     names = network.task_names
     trainer = Trainer(
@@ -71,11 +87,19 @@ def by_trainer(
         schedule=schedule,
         optimizer=OptimizerSettings(),
         batch_size=batch,
-        epochs=1,
+        epochs=epochs,
         device="cpu",
     )
     data = TensorData(x, {name: y[:, i].contiguous() for i, name in enumerate(names)})
-    return lambda: trainer.fit(data) and None
+    if every is None:
+        return lambda: trainer.fit(data) and None
+
+    def fit() -> None:
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            trainer.checkpoints = Checkpoints(folder, every=every)
+            trainer.fit(data)
+
+    return fit
 
 
 def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -100,18 +124,32 @@ def joint_epoch(
         optimizer.step()
 
 
-def joint_by_hand(network: HardSharing, x: Tensor, y: Tensor, batch: int) -> Callable[[], None]:
+def joint_epochs(
+    network: HardSharing,
+    x: Tensor,
+    y: Tensor,
+    batch: int,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+) -> None:
+    for _ in range(epochs):
+        joint_epoch(network, x, y, batch, optimizer)
+
+
+def joint_by_hand(
+    network: HardSharing, x: Tensor, y: Tensor, batch: int, epochs: int
+) -> Callable[[], None]:
     optimizer = adamw(network.parameters())
-    return lambda: joint_epoch(network, x, y, batch, optimizer)
+    return lambda: joint_epochs(network, x, y, batch, optimizer, epochs)
 
 
 def alternating_by_hand(
-    network: HardSharing, x: Tensor, y: Tensor, batch: int, *, order: str
+    network: HardSharing, x: Tensor, y: Tensor, batch: int, epochs: int, *, order: str
 ) -> Callable[[], None]:
     trunk, heads = network.trunk, network.heads.layers
     optimizer = adamw(network.parameters())
     targets = [y[:, i].contiguous() for i in range(len(heads))]
-    steps = len(heads) * -(-len(x) // batch)
+    steps = epochs * len(heads) * -(-len(x) // batch)
 
     def batches() -> Iterable[Tensor]:
         while True:
@@ -136,14 +174,16 @@ def alternating_by_hand(
     return epoch
 
 
-def phases_by_hand(network: HardSharing, x: Tensor, y: Tensor, batch: int) -> Callable[[], None]:
+def phases_by_hand(
+    network: HardSharing, x: Tensor, y: Tensor, batch: int, epochs: int
+) -> Callable[[], None]:
     trunk, heads = network.trunk, network.heads.layers
 
     def pretrain() -> None:
         decoder = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, x.shape[1]))
         optimizer = adamw([*trunk.parameters(), *decoder.parameters()])
         mean, deviation = x.mean(0), x.std(0)
-        for rows in torch.randperm(len(x)).split(batch):
+        for rows in (r for _ in range(epochs) for r in torch.randperm(len(x)).split(batch)):
             part = x[rows]
             hidden = torch.rand(part.shape) < 0.3
             errors = (decoder(trunk(torch.where(hidden, mean, part))) - part) / deviation
@@ -154,9 +194,9 @@ def phases_by_hand(network: HardSharing, x: Tensor, y: Tensor, batch: int) -> Ca
 
     def run() -> None:
         pretrain()
-        joint_epoch(network, x, y, batch, adamw(network.parameters()))
+        joint_epochs(network, x, y, batch, adamw(network.parameters()), epochs)
         trunk.requires_grad_(False)
-        joint_epoch(network, x, y, batch, adamw(heads.parameters()))
+        joint_epochs(network, x, y, batch, adamw(heads.parameters()), epochs)
         trunk.requires_grad_(True)
 
     return run
@@ -175,6 +215,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=25_600)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--tasks", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of a timed fit")
+    parser.add_argument(
+        "--checkpoints", metavar="EVERY", help="let Trainer write some, such as every 1min"
+    )
     parser.add_argument(
         "--cpu-time", action="store_true",
         help="count the time on the processor, for a machine that others use, too",
@@ -189,18 +233,23 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, {options.threads} thread(s), {options.rows} rows, "
         f"batch {options.batch}, K = {options.tasks}, median of {options.rounds} rounds"
+        + (f", checkpoints every {options.checkpoints}" if options.checkpoints else "")
     )
     print(
         f"{'schedule':14s} {'steps':>6s} {'Trainer ms':>11s} {'by hand ms':>11s} {'ratio':>6s} "
         f"{'overhead/step ms':>17s}"
     )
     per_pass = -(-options.rows // options.batch)
-    for name, (schedule, steps) in schedules(per_pass, options.tasks).items():
+    found = schedules(per_pass, options.tasks, options.epochs)
+    for name, (schedule, steps) in found.items():
         if options.only and name not in options.only:
             continue
         network = build_network(options.tasks)
-        ours = by_trainer(copy.deepcopy(network), x, y, schedule, options.batch)
-        plain = copy.deepcopy(network), x, y, options.batch
+        plain = copy.deepcopy(network), x, y, options.batch, options.epochs
+        ours = by_trainer(
+            copy.deepcopy(network), x, y, schedule, options.batch, options.epochs,
+            options.checkpoints,
+        )  # fmt: skip
         if isinstance(schedule, Joint):
             theirs = joint_by_hand(*plain)
         elif isinstance(schedule, Phases):

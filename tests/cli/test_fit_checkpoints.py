@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,3 +188,21 @@ def test_a_process_that_is_killed_goes_on(folder, number):
         more = ["--resume"]
     subprocess.run([*command, *KEPT, "--out", "model", "--resume"], env=environment, check=True)
     assert _files("model") == _files("whole")
+
+
+@pytest.mark.integration
+def test_the_commands_of_the_page(folder):
+    page = (Path(__file__).parents[2] / "docs" / "resume.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) == 3
+    pl.read_csv("rows.csv").head(40).rename({"a": "price", "b": "sold"}).write_csv("sales.csv")
+    command = f"{shlex.quote(sys.executable)} -m jointrain "
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    found = []
+    for line in lines:
+        line = line.replace("jointrain ", command, 1)
+        subprocess.run(line, shell=True, env=environment, check=True)
+        found.append(_files("model"))
+        shutil.rmtree("model")
+    assert found[0] == found[1] == found[2]

@@ -45,7 +45,13 @@ def _cells():
     heading, _, *body = table
     assert heading[1:] == [*COLUMNS, "population"]
     return [
-        (row[0].strip("`"), column, cell)
+        pytest.param(
+            row[0].strip("`"),
+            column,
+            cell,
+            # torch's compiler takes seconds for each run; test_compilation.py has short ones
+            marks=[pytest.mark.integration] * ("compile" in row[0]),
+        )
         for row in body
         for column, cell in zip(heading[1:], row[1:], strict=True)
     ]
