@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +13,10 @@ from torch import nn
 
 from jointrain import (
     Alternating,
+    Callback,
+    Checkpoints,
     HardSharing,
+    InvalidInputError,
     Mixture,
     Task,
     TensorData,
@@ -154,11 +160,85 @@ def trained(
     return weights, history, metrics, trainer.predict(held_out.inputs)
 
 
+class At(Callback):
+    """Does something on one process, or on all, after a step."""
+
+    def __init__(self, step: int, action: Any, rank: int | None = None) -> None:
+        self._step, self._action, self._rank = step, action, rank
+
+    def on_step_end(self, trainer: Trainer, step: int, losses: Any) -> None:
+        ranks = trainer.ranks
+        if step == self._step and (self._rank is None or ranks is None or ranks.rank == self._rank):
+            self._action(trainer)
+
+
+def _raise(trainer: Trainer) -> None:
+    raise KeyError(trainer.seed)
+
+
+def resumable(folder: str, strategy: str | None, *callbacks: Callback, every: int = 1) -> Trainer:
+    return Trainer(
+        network(), TASKS, strategy=strategy, device="cpu", batch_size=10, epochs=3, patience=2,
+        seed=3, callbacks=callbacks, checkpoints=Checkpoints(folder, every=every),
+    )  # fmt: skip
+
+
+def broken_off(folder: str, strategy: str | None) -> None:
+    """Leave the checkpoints of a run that failed in the midst of an epoch."""
+    try:
+        resumable(folder, strategy, At(6, _raise)).fit(data(37, 1), data(23, 2))
+    except KeyError:
+        return
+    raise AssertionError("the run was to fail")
+
+
+def resumed(folder: str, strategy: str | None) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    trainer = resumable(folder, strategy)
+    history = trainer.fit(data(37, 1), data(23, 2), resume=True)
+    return dict(trainer.network.state_dict()), history
+
+
+def stopped_by_one(folder: str) -> tuple[int, list[str]]:
+    """Return the steps of a run that one process stops, and the files that it was asked to save."""
+    user = signal.SIGUSR1
+
+    def ask(trainer: Trainer) -> None:
+        os.kill(os.getpid(), user)
+
+    before = signal.signal(user, lambda *_: None)
+    try:
+        stop = At(4, lambda trainer: trainer.stop(), rank=1)
+        trainer = resumable(folder, "ddp", At(2, ask, rank=1), stop, every=1000)
+        trainer.fit(data(37, 1), data(23, 2))
+    finally:
+        signal.signal(user, before)
+    return trainer.history[-1].step, sorted(f.name for f in Path(folder).glob("step-*"))
+
+
+def messages() -> list[str]:
+    """Return why trainers are refused among several processes."""
+    found = []
+    rank = torch.distributed.get_rank()
+    other = HardSharing(nn.Linear(4, 3 + rank), {"number": nn.Linear(3 + rank, 1)})
+    loader = torch.utils.data.DataLoader(
+        Rows(data(37, 1)), 4, sampler=torch.utils.data.DistributedSampler(Rows(data(37, 1)))
+    )
+    for attempt in (
+        lambda: Trainer(network(), TASKS),
+        lambda: Trainer(network(), TASKS, strategy="dpp"),
+        lambda: Trainer(other, TASKS[:1], strategy="ddp", device="cpu"),
+        lambda: Trainer(network(), TASKS, strategy="ddp", device="cpu").fit(loader),
+    ):
+        try:
+            attempt()
+            found.append("")
+        except InvalidInputError as error:
+            found.append(str(error))
+    return found
+
+
 def distances(
     cases: list[tuple[str, str | None]], strategy: str
 ) -> dict[tuple[str, str | None], Any]:
     """Return the results of several cases."""
     return {case: trained(*case, strategy) for case in cases}
-
-
-__all__ = ["CASES", "DATA", "distances", "trained"]

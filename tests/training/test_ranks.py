@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
+from jointrain import InvalidInputError, Trainer
 from tests.processes import Processes
+from tests.training import _rank_runs as runs
 from tests.training._rank_runs import CASES, DATA, distances, trained
 
 ALL = [(case, None) for case in CASES] + [
@@ -58,6 +62,40 @@ def assert_as_one_process(found, cases):
 
 def test_two_processes_train_as_one(two):
     assert_as_one_process(two.run(distances, FEW, "ddp"), FEW)
+
+
+def test_a_run_goes_on_with_other_numbers_of_processes(two, tmp_path):
+    weights, history, *_ = trained("the sum")
+    together, alone = tmp_path / "two", tmp_path / "one"
+    two.run(runs.broken_off, str(together), "ddp")
+    shutil.copytree(together, alone)
+    found = [*two.run(runs.resumed, str(together), "ddp"), runs.resumed(str(alone), None)]
+    for others, records in found:
+        assert [r.step for r in records] == [r.step for r in history]
+        for name, value in weights.items():
+            assert torch.allclose(others[name], value, rtol=0, atol=1e-5), name
+
+
+def test_what_one_process_is_told_holds_for_all(two, tmp_path):
+    for step, files in two.run(runs.stopped_by_one, str(tmp_path)):
+        assert step == 4
+        assert files == [f"step-{n:012d}.safetensors" for n in (2, 4)]
+
+
+def test_what_does_not_go_is_refused(two):
+    for found in two.run(runs.messages):
+        none, unknown, other, loader = found
+        assert none.startswith("Trainer trains on one process")
+        assert "strategy='ddp'" in none
+        assert "did you mean 'ddp'" in unknown
+        assert "another one than that of the first" in other
+        assert "DistributedSampler" in loader
+
+
+def test_one_process_by_itself_is_told_of_torchrun(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(InvalidInputError, match="start it by `torchrun"):
+        Trainer(runs.network(), runs.TASKS, strategy="ddp")
 
 
 @pytest.mark.integration

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import count
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -23,9 +26,9 @@ from jointrain.training.sampling import Batch, RowShare
 
 T = TypeVar("T")
 
-Strategy = Literal["ddp", "fsdp", "alone"]
-"""``ddp``: every process holds a copy of the network; ``fsdp``: a part of it; ``alone``: each
-process trains a network of its own, on all rows."""
+Strategy = Literal["ddp", "alone"]
+"""``ddp``: all processes train copies of one network; ``alone``: each process trains a network of
+its own, on all rows."""
 
 PATIENCE = timedelta(seconds=50)
 """How long a process waits for the others until it gives up."""
@@ -33,8 +36,10 @@ PATIENCE = timedelta(seconds=50)
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "gloo")
 """What errors of torch say when another process is gone."""
 
-_FAILED, _THERE = "jointrain/failed/", "jointrain/there/"
+_FAILED, _THERE, _PLACE = "failed/", "there/", "place/"
 """Keys under which processes tell each other of failures, with their numbers."""
+
+_MADE = count()
 
 _FIRST_LOOK, _LOOK = 0.01, 5.0
 """Seconds after which it is looked whether the first process is done, at first and later."""
@@ -50,21 +55,19 @@ class TrainingRanks:
 
     All methods that send are collective: every process calls them in the same order.
 
-    Args:
-        strategy: How the network lies over them.
-
     Attributes:
         rank: The number of this process, from 0.
         size: How many there are.
     """
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self) -> None:
         group = distributed.group.WORLD
         assert group is not None
-        self.strategy = strategy
         self._ranks = ranks_of(group)
-        self._store = _store_of_group()
         self.rank, self.size = self._ranks.rank, self._ranks.size
+        # every process makes as many of these; keys are of one alone
+        self._store = distributed.PrefixStore(f"jointrain/{next(_MADE)}", _store_of_group())
+        self._store.set(f"{_PLACE}{self.rank}", f"{os.getpid()} {platform.node()}")
 
     @property
     def share(self) -> RowShare:
@@ -135,7 +138,7 @@ class TrainingRanks:
         """Return which processes have failed, and why."""
         others = [rank for rank in range(self.size) if rank != self.rank]
         silent = set(others)
-        with suppress(Exception):
+        try:
             self._store.set(f"{_THERE}{self.rank}", "")
             end = time.monotonic() + _ANSWER
             while silent and time.monotonic() < end:
@@ -145,6 +148,10 @@ class TrainingRanks:
                         return f"rank {rank} of {self.size} has failed: {reason}"
                 silent = {r for r in silent if not self._store.check([f"{_THERE}{r}"])}
                 time.sleep(0.1)
+            silent = {rank for rank in silent if not self._waits_here(rank)} or silent
+        except Exception:
+            # what all of them meet at is held by the first one, where torchrun does not hold it
+            silent = {0}
         gone = ", ".join(map(str, sorted(silent)))
         if not gone:
             return f"the connections between the {self.size} processes were lost"
@@ -154,6 +161,17 @@ class TrainingRanks:
             f"answer any more, and the run ends; what killed or stopped "
             f"{'them' if many else 'it'} stands in the log of that process or its machine"
         )
+
+    def _waits_here(self, rank: int) -> bool:
+        """Return whether a process runs on this machine: it has not heard of the failure yet."""
+        number, machine = self._store.get(f"{_PLACE}{rank}").decode().split(" ", 1)
+        if machine != platform.node():
+            return False
+        try:
+            state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        return state not in "ZXT"  # dead, or stopped by a signal
 
     @torch.no_grad()
     def make_alike(self, network: nn.Module) -> None:
@@ -234,6 +252,20 @@ def _store_of_group() -> Any:
     return distributed.distributed_c10d._get_default_store()
 
 
+def _check_strategy(strategy: Any) -> None:
+    if strategy == "fsdp":
+        raise InvalidInputError(
+            "Trainer does not shard parameters yet; give strategy='ddp', or use `fully_shard` and "
+            "`jointrain.backward` in a loop of your own"
+        )
+    if strategy not in get_args(Strategy):
+        known = get_args(Strategy)
+        raise InvalidInputError(
+            f"`strategy` must be 'ddp', 'alone' or None, got {strategy!r}"
+            f"{closest(str(strategy), known)}"
+        )
+
+
 def joined_ranks(
     strategy: Any, device: torch.device, network: nn.Module | None = None
 ) -> TrainingRanks | None:
@@ -261,12 +293,7 @@ def joined_ranks(
                 f"use `jointrain.balancing.backward` in a loop of your own"
             )
         return None
-    if strategy not in get_args(Strategy):
-        known = get_args(Strategy)
-        raise InvalidInputError(
-            f"`strategy` must be 'ddp', 'fsdp', 'alone' or None, got {strategy!r}"
-            f"{closest(str(strategy), known)}"
-        )
+    _check_strategy(strategy)
     if not distributed.is_available():
         raise InvalidInputError(
             f"strategy={strategy!r} needs torch.distributed, which this torch was built without"
@@ -281,9 +308,9 @@ def joined_ranks(
             )
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
-    if distributed.get_world_size() == 1 and strategy == "ddp":
+    if distributed.get_world_size() == 1:
         return None
-    ranks = TrainingRanks(strategy)
+    ranks = TrainingRanks()
     if network is not None:
         ranks.make_alike(network)
     return ranks

@@ -1,0 +1,54 @@
+"""A process of several that train together is killed: the others end, or the run goes on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.training._rank_runs import trained
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-W", "ignore", "-m", "tests.faults._rank_program"]
+
+
+def _environment(**more: str) -> dict[str, str]:
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths} | more
+
+
+@pytest.mark.integration
+def test_torchrun_starts_a_run_again_that_goes_on(tmp_path):
+    starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*starter, "--max-restarts=1", "-m", "tests.faults._rank_program", str(tmp_path), "1", "5"],
+        env=_environment(), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert (tmp_path / "killed").exists()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"steps {trained('the sum')[1][-1].step}" in done.stdout
+
+
+@pytest.mark.integration
+def test_the_others_say_which_process_died(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    processes = [
+        subprocess.Popen(
+            [*PROGRAM, str(tmp_path), "1", "5"], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            env=_environment(RANK=str(rank), WORLD_SIZE="2", **address),
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    processes[1].wait(300)
+    start = time.monotonic()
+    _, error = processes[0].communicate(timeout=100)
+    assert time.monotonic() - start < 60
+    assert processes[0].returncode == 1
+    assert "rank 1 of 2 does not answer any more" in error
