@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from jointrain.errors import InvalidInputError
+from jointrain.system.cores import available_cores
 
 _WORTH_SHARING = 50e6
 """Multiplications of a step from which several threads take less time than one."""
@@ -18,6 +19,20 @@ def one_thread() -> Iterator[None]:
     """Run what is in the block on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def within_quota() -> Iterator[None]:
+    """Run what is in the block on no more threads than the container's processor time allows.
+
+    Torch starts a thread for each core of the machine, which then wait for each other.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, available_cores()))
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from jointrain.networks import Network
 from jointrain.system.own_code import path_of
 from jointrain.system.stop_signals import SIGNALS, StopRequests
 from jointrain.task import Task
-from jointrain.training._device import resolve_device, seeded
+from jointrain.training._device import resolve_device, seeded, within_quota
 from jointrain.training._fitted_network import FittedNetwork
 from jointrain.training._joined_dropout import join_dropout, part_dropout
 from jointrain.training._loss_scale import LossScale, check_precision
@@ -261,6 +261,11 @@ class Trainer:
                 "`unlabelled` rows serve phases that pretrain; leave them out, or add such a phase"
             )
         self.ranks = joined_ranks(self.strategy, self.device)
+        if self.ranks is not None and self.settings.bad_rows != "raise":
+            raise InvalidInputError(
+                f"`bad_rows` {self.settings.bad_rows!r} is for one process, as others would not "
+                f"know which rows are left out; leave it out, or train on one"
+            )
         if resume and restart:
             raise InvalidInputError("`resume` goes on and `restart` begins anew; give one of them")
         if self._initial is None:
@@ -270,7 +275,7 @@ class Trainer:
             if restart:
                 self._set_back()
             session = self.begin(train, validation)
-            with seeded(self.seed, self.device):
+            with within_quota(), seeded(self.seed, self.device):
                 try:
                     if self.ranks is not None:
                         join_dropout(self.network)

@@ -21,6 +21,7 @@ from jointrain.training.sampling._bad_rows import BadRows, CollatedRows, ReadRow
 from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._batches import RowSampler
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
+from jointrain.training.sampling._little_shared_memory import received, sending
 from jointrain.training.sampling._random_numbers import RandomNumbers, derived_seed, seed_all
 from jointrain.training.sampling._row_shares import RowShare, local_rows
 from jointrain.training.sampling._row_weights import without_weightless_labels
@@ -218,9 +219,10 @@ class LoaderBatches:
         loader = _loader_of_rows(self._source, numbered, self._seed, self._share)
         with self._numbers.active(derived_seed(self._seed, "loader")):
             batches = iter(loader)
+        collate = CollatedRows(self._source.collate_fn)
         while True:
             with self._numbers.active():
-                batch = next(batches)
+                batch = received(next(batches), collate)
             yield batch, shares.popleft() if shares else None
 
     def _passes(self, after: _Place) -> Iterator[_Raw]:
@@ -343,10 +345,11 @@ def _rows_once(
     numbers = RandomNumbers()
     with numbers.active(derived_seed(seed, "once")):
         batches = iter(_loader_of_rows(source, cut, seed, share))
+    collate = CollatedRows(source.collate_fn)
     while True:
         try:
             with numbers.active():
-                batch = next(batches)
+                batch = received(next(batches), collate)
         except StopIteration:
             return
         yield batch, shares.popleft() if shares else None
@@ -360,7 +363,7 @@ def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> 
         loader = DataLoader(
             _SeededStream(source.data, part),
             batch_size,
-            collate_fn=source.collate_fn,
+            collate_fn=sending(source.collate_fn, source.num_workers),
             num_workers=source.num_workers,
         )
     for told in (source.data, getattr(loader, "sampler", None)):
@@ -375,7 +378,7 @@ def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> 
     while True:
         try:
             with numbers.active():
-                batch = next(batches)
+                batch = received(next(batches), source.collate_fn)
         except StopIteration:
             return
         yield batch
@@ -410,7 +413,7 @@ def _loader_of_rows(
     return DataLoader(
         _SeededRows(source.data, seed),
         batch_sampler=batches,  # type: ignore[arg-type]
-        collate_fn=CollatedRows(source.collate_fn),
+        collate_fn=sending(CollatedRows(source.collate_fn), source.num_workers),
         num_workers=source.num_workers,
     )
 
