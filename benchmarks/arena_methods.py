@@ -7,7 +7,9 @@ with kinds of targets that it has no way to predict. `Method.why_not` says so.
 Inputs: linear models get numbers with the median for what is missing, an indicator of it, and a
 standard deviation of 1, and categories as one column each; so do chains. Forests get numbers with
 their gaps and categories by number. LightGBM, CatBoost, the networks of pytabkit, AutoGluon and
-jointrain get numbers with gaps and categories as such. All run on one thread.
+jointrain get numbers with gaps and categories as such. What takes groups gets those of the table.
+All run on one thread. `jointrain networks` and `jointrain separate` are parts of jointrain: its
+networks alone, with all targets or one target each.
 """
 
 from __future__ import annotations
@@ -396,34 +398,40 @@ def stacked_targets(task: Task) -> Predictions:
 # --- jointrain ------------------------------------------------------------------------------------
 
 
-def jointrain_estimator(task: Task) -> Predictions:
+def jointrain_estimator(**settings: Any) -> Callable[[Task], Predictions]:
     """`JointRegressor` or `JointClassifier`; of targets of several kinds `JointEstimator`."""
-    from jointrain import JointClassifier, JointEstimator, JointRegressor
 
-    classes = [kind not in NUMBERS for kind in task.kinds.values()]
-    if not any(classes):
-        labels = np.stack(
-            [task.targets[name].fill_null(np.nan).to_numpy() for name in task.kinds], axis=1
-        )
-        model = JointRegressor(random_state=task.seed).fit(task.features, labels)
-        return _columns(task, model.predict(task.test))
-    if all(classes):
-        model = JointClassifier(random_state=task.seed).fit(task.features, task.targets)
-        return {
-            name: (p, list(known))
-            for name, p, known in zip(
-                task.kinds, model.predict_proba(task.test), model.classes_, strict=True
+    def fit(task: Task) -> Predictions:
+        from jointrain import JointClassifier, JointEstimator, JointRegressor
+
+        settings["random_state"] = task.seed
+        classes = [kind not in NUMBERS for kind in task.kinds.values()]
+        if not any(classes):
+            labels = np.stack(
+                [task.targets[name].fill_null(np.nan).to_numpy() for name in task.kinds], axis=1
             )
+            model = JointRegressor(**settings).fit(task.features, labels, groups=task.groups)
+            return _columns(task, model.predict(task.test))
+        if all(classes):
+            model = JointClassifier(**settings)
+            model.fit(task.features, task.targets, groups=task.groups)
+            return {
+                name: (p, list(known))
+                for name, p, known in zip(
+                    task.kinds, model.predict_proba(task.test), model.classes_, strict=True
+                )
+            }
+        model = JointEstimator(dict(task.kinds), **settings)
+        model.fit(task.features, task.targets, groups=task.groups)
+        predicted, probabilities = model.predict(task.test), model.predict_proba(task.test)
+        return {
+            name: predicted[name].to_numpy()
+            if kind in NUMBERS
+            else (probabilities[name], list(model.classes_[name]))
+            for name, kind in task.kinds.items()
         }
-    model = JointEstimator(dict(task.kinds), random_state=task.seed)
-    model.fit(task.features, task.targets)
-    predicted, probabilities = model.predict(task.test), model.predict_proba(task.test)
-    return {
-        name: predicted[name].to_numpy()
-        if kind in NUMBERS
-        else (probabilities[name], list(model.classes_[name]))
-        for name, kind in task.kinds.items()
-    }
+
+    return fit
 
 
 def jointrain_compare(task: Task) -> Predictions:
@@ -577,10 +585,15 @@ def family(table: ArenaTable) -> str:
 
 
 _FOREST, _BOOST = ("sklearn.ensemble", "pandas"), ("pandas",)
+_OURS = ("jointrain.estimators", "jointrain.tables")
 ONE_KIND = ("numbers", "binary", "classes")
 
 METHODS: dict[str, Method] = {
-    "jointrain": Method(jointrain_estimator, ("jointrain.estimators", "jointrain.tables")),
+    "jointrain": Method(jointrain_estimator(), _OURS),
+    "jointrain networks": Method(jointrain_estimator(components="network"), _OURS),
+    "jointrain separate": Method(
+        jointrain_estimator(components="network", schedule="separate"), _OURS
+    ),
     "jointrain compare": Method(
         jointrain_compare, ("jointrain.studies", "jointrain.baselines"), budget=True
     ),

@@ -74,8 +74,11 @@ def network() -> MLPRegressor:
 
 
 MODELS: dict[str, Callable[[], Any]] = {
-    "jointrain joint": lambda: JointRegressor(random_state=0),
-    "jointrain separate": lambda: JointRegressor(schedule="separate", random_state=0),
+    "jointrain": lambda: JointRegressor(random_state=0),
+    "jointrain joint networks": lambda: JointRegressor(components="network", random_state=0),
+    "jointrain separate networks": lambda: JointRegressor(
+        components="network", schedule="separate", random_state=0
+    ),
     "ridge": lambda: encoded(RidgeCV(np.logspace(-3, 3, 13)), scale=True),
     "random forest per target": lambda: encoded(
         MultiOutputRegressor(RandomForestRegressor(300, random_state=0, n_jobs=-1))

@@ -49,6 +49,7 @@ _MODELS = {
     "catboost": "CatBoost",
     "lightgbm": "LightGBM",
     "extra trees joint": "extra trees of all targets at once",
+    "kernel ridge": "kernel ridge regression",
     "random forest joint": "a random forest of all targets at once",
 }
 

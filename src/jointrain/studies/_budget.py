@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
-from jointrain.baselines import BASELINES, CONSTANT, JOINT, Baseline, why_not_joint
+from jointrain.baselines import BASELINES, CONSTANT, Baseline
 from jointrain.experiments import FURTHER, SEPARATE, Recipe, named_recipes
 from jointrain.studies._measurements import Measurements, open_store
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
@@ -18,7 +18,7 @@ from jointrain.studies._study_result import StudyResult
 from jointrain.system.worker_processes import warm_up
 from jointrain.training.sampling import Alternating
 
-FURTHER_BASELINES = ("extra trees joint", "gradient boosting", "random forest")
+FURTHER_BASELINES = ("extra trees joint", "kernel ridge", "gradient boosting", "random forest")
 """What a budget pays for after the first baselines."""
 
 FIRST_ANSWER_SECONDS = 10.0
@@ -210,11 +210,11 @@ class _BudgetedStudy:
             and not (name == "weights-size" and len(labelled) == 1)
             and (tables or not name.startswith("network-"))
         ]
-        apart = tables and why_not_joint(experiment.tasks) is not None
         baselines = [
             BASELINES[name]
             for name in FURTHER_BASELINES
-            if name not in self._study.baseline_names and not (apart and name in JOINT) and tables
+            if name not in self._study.baseline_names and tables
+            if BASELINES[name].why_not(experiment.tasks) is None
         ]
         return _interleaved(_cut(named_recipes(names, self._base), epochs, size), baselines)
 

@@ -10,9 +10,18 @@ import polars as pl
 import pytest
 
 from jointrain import Recipe, SupervisedTable
+from jointrain.data import outer_folds
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment
-from jointrain.studies.searches import Candidates, SearchOptions, apart, open_search
+from jointrain.studies.searches import (
+    Candidates,
+    SearchOptions,
+    apart,
+    open_search,
+    search_groups,
+    search_shared_depth,
+    search_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -117,3 +126,38 @@ def test_options_reach_what_measures():
 def test_bad_options_are_refused(given, message):
     with pytest.raises(InvalidInputError, match=message):
         search_learning_rate(_table(), **{"recipe": QUICK, **given})
+
+
+def _told(rows: slice | np.ndarray) -> SupervisedTable:
+    """Return two targets of pure noise, and a column that equals them in some rows only."""
+    random = np.random.default_rng(0)
+    y = random.normal(size=120)
+    leak = random.normal(size=120)
+    leak[rows] = y[rows]
+    frame = pl.DataFrame({"x": random.normal(size=120), "leak": leak, "a": y, "b": 5 - 2 * y})
+    return SupervisedTable.prepare(frame, ["a", "b"])
+
+
+SEARCHES = {
+    "weigh": lambda table, recipe, **how: search_weights(table, recipe, trials=3, **how),
+    "group": lambda table, recipe, **how: search_groups(table, recipe, **how),
+    "share": lambda table, recipe, **how: search_shared_depth(table, recipe, **how),
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES.keys())
+def test_a_column_that_tells_the_test_rows_alone_helps_no_candidate(search):
+    """Were a fold's test rows seen in fitting, encoding, stopping or weighing, it would show."""
+    recipe = Recipe(width=16, depth=2, epochs=40, dropout=0.0)
+    how = {"folds": 2, "seeds": 1, "workers": 1}
+
+    def best(table: SupervisedTable) -> float:
+        values = search(table, recipe, **how).candidates.table.filter(
+            pl.col("fold") == 0, pl.col("metric") == "R2"
+        )["value"]
+        return float(values.max())
+
+    plain = _told(slice(0))
+    (_, test), *_ = outer_folds(plain.labels(), list(plain.tasks), 2, 0)
+    assert best(_told(test)) < 0.2
+    assert best(_told(slice(None))) > 0.8  # told in all rows, it is found
