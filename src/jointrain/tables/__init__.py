@@ -28,7 +28,12 @@ from jointrain.tables._rows_as_trained import (
     unseen_notes,
     unused_notes,
 )
-from jointrain.tables._streamed_fit import check_streamable, fit_streamed, row_stream
+from jointrain.tables._streamed_fit import (
+    check_streamable,
+    fit_streamed,
+    row_stream,
+    stream_trainer,
+)
 from jointrain.tables._streamed_predictions import (
     StreamedMetrics,
     evaluate_streamed,
@@ -82,6 +87,7 @@ __all__ = [
     "reading_notes",
     "row_stream",
     "scale_probabilities",
+    "stream_trainer",
     "table_digest",
     "target_scaling",
     "total_notes",

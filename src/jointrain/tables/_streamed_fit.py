@@ -214,6 +214,47 @@ def _validation_data(table: StreamedTable, encoder: TableEncoder) -> TensorData 
     return _encoded(table, encoder, kept.frame, kept.labels(), weights)
 
 
+def stream_trainer(
+    table: StreamedTable,
+    recipe: Recipe,
+    stream: RowStream,
+    group: Sequence[str],
+    encoder: TableEncoder,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    callbacks: Sequence[Callback] = (),
+    checkpoints: Checkpoints | None = None,
+) -> tuple[Trainer, TensorData | None]:
+    """Return the trainer of tasks that share a network, and the rows that it validates by.
+
+    Args:
+        table: The table.
+        recipe: How it trains.
+        stream: The rows, of `row_stream`.
+        group: Names of the tasks.
+        encoder: The table's.
+        seed: As for `fit_streamed`, like all that follow.
+        device: Likewise.
+        callbacks: Likewise.
+        checkpoints: Likewise.
+    """
+    own = [task for task in table.tasks if task.name in group]
+    validation = _with_labels(_validation_data(table, encoder), recipe, own)
+    trainer = _trainer(
+        table,
+        recipe,
+        stream,
+        group,
+        validates=validation is not None,
+        seed=seed,
+        device=device,
+        callbacks=callbacks,
+        checkpoints=checkpoints,
+    )
+    return trainer, validation
+
+
 def _with_labels(
     validation: TensorData | None, recipe: Recipe, tasks: Sequence[Task]
 ) -> TensorData | None:
