@@ -117,3 +117,33 @@ def test_evaluate_of_a_folder_is_that_of_one_file(inside, capsys):
         assert metrics == pytest.approx(found[1][task], rel=1e-9)
     assert run(["evaluate", "bundle", "rows"]) == 0
     assert "400 rows" in capsys.readouterr().out
+
+
+def test_compare_studies_a_sample_and_trains_on_all_rows(inside, capsys, monkeypatch):
+    monkeypatch.setattr("jointrain.cli._streamed_fit.STUDIED_ROWS", 150)
+    more = ["--folds", "2", "--seeds", "1", "--baselines", "constant", "--workers", "1"]
+    assert run(["compare", "rows", *FIT, *more, "--out", "answer"]) == 0
+    printed = capsys.readouterr()
+    assert "drawn evenly from all 400" in printed.err
+    model = load_bundle("answer/bundle")
+    assert model.calibration.residuals["y"].rows < 80
+    results = pl.read_parquet("answer/results.parquet")
+    assert {"joint", "separate"} <= set(results["recipe"])
+    assert Path("answer/report.md").exists()
+
+
+def test_csv_files_are_fitted_and_predicted(inside, capsys):
+    folder = Path("texts")
+    folder.mkdir()
+    frame = pl.concat([pl.read_parquet(path) for path in sorted(Path("rows").iterdir())])
+    frame[:150].write_csv(folder / "a.csv")
+    frame[150:].write_csv(folder / "b.csv")
+    assert run(["fit", "texts", *FIT, "--category", "user", "--out", "of-texts"]) == 0
+    assert "joint: 400 rows" in capsys.readouterr().out
+    frame.write_csv("whole.csv")
+    assert run(["predict", "of-texts", "texts", "--out", "one.parquet"]) == 0
+    assert run(["predict", "of-texts", "whole.csv", "--out", "other.parquet"]) == 0
+    one, other = pl.read_parquet("one.parquet"), pl.read_parquet("other.parquet")
+    assert_frame_equal(one, other, rel_tol=1e-5)
+    assert run(["evaluate", "of-texts", "texts/*.csv"]) == 0
+    assert "400 rows" in capsys.readouterr().out

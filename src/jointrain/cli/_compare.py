@@ -24,6 +24,12 @@ from jointrain.cli._flags import flags_of
 from jointrain.cli._printing import console_of_output, progress_bar
 from jointrain.cli._said import command_line
 from jointrain.cli._settings import CompareSettings
+from jointrain.cli._streamed_fit import (
+    add_streamed_importance,
+    fit_best,
+    prepare_streamed,
+    study_sample,
+)
 from jointrain.cli._table_opening import (
     bundle_notes,
     output_folder,
@@ -35,7 +41,7 @@ from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
-    from jointrain.data import SupervisedTable
+    from jointrain.data import StreamedTable, SupervisedTable
     from jointrain.studies import Study, StudyResult
     from jointrain.studies.searches import Affinity
     from jointrain.tables import BlendedModel, TableModel
@@ -56,11 +62,13 @@ def compare(settings: CompareSettings) -> None:
     started = start_processes(settings)
     from jointrain.studies import StudyInterrupted
 
+    whole: StreamedTable | None = None
+
     with opened_executor(settings.executor) as executor:
         if isinstance(settings, ExperimentCompareSettings):
             study = prepare_experiment_study(settings)
         else:
-            study = _prepare_study(settings)
+            study, whole = _prepare_study(settings)
         if settings.equal is not None:
             study = _with_equal_compute(study, settings)
         try:
@@ -77,11 +85,17 @@ def compare(settings: CompareSettings) -> None:
             _add_report(result, settings, saved.out, until=_end_of(settings, started))
             print_experiment_answer(result, settings, saved)
             return
-        model, result = _fit_model(result, settings, started, executor)
+        if whole is None:
+            model, result = _fit_model(result, settings, started, executor)
+        else:
+            model, result = fit_best(result, whole, settings)
     out = _save(model, result, settings, study.table)
     # from here on the model is safe: what fails is skipped
     until = _end_of(settings, started)
-    importance = add_importance(model, result.study.table, out / "bundle", until)
+    if whole is None:
+        importance = add_importance(model, result.study.table, out / "bundle", until)
+    else:
+        importance = add_streamed_importance(model, whole, out / "bundle")
     _add_report(result, settings, out, importance, until)
     with printing(saved=out):
         _print_answer(result, settings, model, out)
@@ -115,9 +129,13 @@ def _affinity(result: StudyResult, until: float | None) -> Affinity | None:
     return None
 
 
-def _prepare_study(settings: CompareSettings) -> Study:
-    """Check what can be checked before the table is read, and read it."""
+def _prepare_study(settings: CompareSettings) -> tuple[Study, StreamedTable | None]:
+    """Check what can be checked before the table is read, and read it.
+
+    Of a table larger than memory the study has a sample, and the whole is returned, too.
+    """
     from jointrain.bundle import check_savable
+    from jointrain.data import is_streamed
     from jointrain.studies import Study, joint_prior
     from jointrain.training import resolve_device
 
@@ -126,12 +144,17 @@ def _prepare_study(settings: CompareSettings) -> Study:
         resolve_device(settings.device)
     # what is wrong with them is said before a long table is read
     recipes, baselines = settings.chosen_recipes(), settings.chosen_baselines()
-    table = prepare_table(settings)
+    whole = None
+    if is_streamed(settings.table):
+        whole = prepare_streamed(settings, settings.recipe("joint"))
+        table = study_sample(whole, settings.seed)
+    else:
+        table = prepare_table(settings)
     check_savable(table)
     prior = joint_prior(table)
     if prior is not None:
         say(prior)
-    return Study(
+    study = Study(
         table,
         recipes,
         baselines,
@@ -141,6 +164,7 @@ def _prepare_study(settings: CompareSettings) -> Study:
         ship=settings.ship,
         margin=settings.margin,
     )
+    return study, whole
 
 
 def _with_equal_compute(study: Study, settings: CompareSettings) -> Study:

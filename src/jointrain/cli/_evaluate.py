@@ -16,7 +16,7 @@ from jointrain.cli._bundle_opening import (
 )
 from jointrain.cli._flags import FACTORY, JSON, with_reading
 from jointrain.cli._printing import print_rows
-from jointrain.cli._streamed_use import check_unused, streamed_metrics
+from jointrain.cli._streamed_use import opened_files, streamed_metrics
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -40,14 +40,13 @@ def evaluate(
     The columns are read as those of the training table were; flags say where this table is written
     in another way. Rows count by the column of --row-weight that the bundle was trained with.
     """
-    from jointrain.data import is_streamed, table_files
+    from jointrain.data import is_streamed
 
     opened = open_table_bundle(bundle, factory)
     model = opened.model
     notes = opened.description["notes"]
     if is_streamed(table):
-        check_unused(options)
-        files = table_files(table)
+        files = opened_files(table, model, options, notes)
         where, rows_read = files.where, files.rows
         weight = _weight_among(files.schema, notes)
         metrics = streamed_metrics(model, files, weight).values

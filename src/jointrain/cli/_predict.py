@@ -16,7 +16,7 @@ from jointrain.cli._bundle_opening import (
     say_all,
 )
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
-from jointrain.cli._streamed_use import check_unused, streamed_predictions
+from jointrain.cli._streamed_use import opened_files, streamed_predictions
 from jointrain.cli._value_forms import column_names
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import printing, say
@@ -76,7 +76,6 @@ def predict(
         check_writable_ending,
         formulas_escaped,
         is_streamed,
-        table_files,
         write_parts,
         write_table,
     )
@@ -93,8 +92,7 @@ def predict(
     name = notes.get("id")
     columns = column_names(keep or [])
     if is_streamed(table):
-        check_unused(options)
-        files = table_files(table)
+        files = opened_files(table, model, options, notes)
         if name is not None and name in files.schema:
             columns = list(dict.fromkeys([name, *columns]))
         rows = files.rows

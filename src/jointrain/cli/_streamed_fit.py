@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._after_saving import skippable
 from jointrain.cli._fit_checkpoints import FitCheckpoints
@@ -11,15 +11,20 @@ from jointrain.cli._printing import progress_bar
 from jointrain.cli._ranks import started_by_torchrun
 from jointrain.cli._table_opening import say_table
 from jointrain.errors import InvalidInputError
+from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from jointrain.cli._settings import FitSettings, TableSettings
-    from jointrain.data import StreamedTable
+    from jointrain.cli._settings import CompareSettings, FitSettings, TableSettings
+    from jointrain.data import StreamedTable, SupervisedTable
     from jointrain.experiments import Recipe
+    from jointrain.studies import StudyResult
     from jointrain.tables import TableModel
     from jointrain.training import Strategy
+
+STUDIED_ROWS = 20_000
+"""A study of a table larger than memory is of so many rows."""
 
 _NEED_ALL_ROWS = {
     "time": "--time orders all rows",
@@ -49,8 +54,8 @@ def prepare_streamed(settings: TableSettings, recipe: Recipe) -> StreamedTable:
             f"{settings.table} are streamed; leave it out"
         )
     check_streamable(recipe)
-    files = table_files(settings.table)
-    with progress_bar(f"reading {files.rows} rows") as advance:
+    files = table_files(settings.table, settings.reading)
+    with progress_bar(f"reading {settings.table}") as advance:
         table = StreamedTable.prepare(
             files,
             settings.targets,
@@ -96,8 +101,45 @@ def fit_rows(table: StreamedTable, recipe: Recipe, settings: FitSettings) -> Tab
         )
 
 
-def add_streamed_importance(model: TableModel, table: StreamedTable, bundle: Path) -> None:
-    """Measure the importance of the columns on validation rows, for the notes of a saved bundle."""
+def study_sample(table: StreamedTable, seed: int) -> SupervisedTable:
+    """Return the rows of a table larger than memory that a study is of, and say how many."""
+    from jointrain.tables import TableExperiment
+
+    sample = TableExperiment(table.sample).sample(STUDIED_ROWS, seed).table
+    say(
+        f"note: the study is of {len(sample.frame)} rows, drawn evenly from all "
+        f"{table.files.rows}; the model to save is trained on all"
+    )
+    return sample
+
+
+def fit_best(
+    result: StudyResult, table: StreamedTable, settings: CompareSettings
+) -> tuple[TableModel, StudyResult]:
+    """Train the recipe that a study of a sample speaks for on all rows.
+
+    Returns:
+        The model, and the result with that recipe as what is saved.
+    """
+    from dataclasses import replace
+
+    from jointrain.tables import check_streamable, fit_streamed
+
+    best = replace(result.best(), ensemble=1)
+    check_streamable(best)
+    with progress_bar(f"training {best.name} on all rows"):
+        model = fit_streamed(table, best, seed=settings.seed, device=settings.device)
+    return model, result.with_weights({task.name: {best.name: 1.0} for task in table.tasks})
+
+
+def add_streamed_importance(
+    model: TableModel, table: StreamedTable, bundle: Path
+) -> dict[str, Any] | None:
+    """Measure the importance of the columns on validation rows, for the notes of a saved bundle.
+
+    Returns:
+        What was added; None if nothing was.
+    """
     from jointrain.bundle import add_notes
     from jointrain.tables import column_importance
 
@@ -105,4 +147,7 @@ def add_streamed_importance(model: TableModel, table: StreamedTable, bundle: Pat
     with skippable("column importance"):
         if validation is None:
             raise InvalidInputError("no row was kept for validation")
-        add_notes(bundle, {"importance": column_importance(model, validation.frame).to_json()})
+        found = column_importance(model, validation.frame).to_json()
+        add_notes(bundle, {"importance": found})
+        return found
+    return None

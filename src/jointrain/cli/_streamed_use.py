@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._bundle_opening import say_all
 from jointrain.cli._printing import progress_bar
-from jointrain.errors import InvalidInputError
+from jointrain.cli._reading import with_kept_reading
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -57,15 +57,13 @@ def streamed_metrics(
     return found
 
 
-def check_unused(options: ReadingOptions) -> None:
-    """Refuse flags of reading that a table in several files does not take.
+def opened_files(
+    source: str,
+    model: TableModel | BlendedModel,
+    options: ReadingOptions,
+    notes: Mapping[str, Any],
+) -> TableFiles:
+    """Return the files of a table, read as that of training was, where nothing else is said."""
+    from jointrain.data import read_files
 
-    Raises:
-        InvalidInputError: One is given.
-    """
-    given = [name for name, value in vars(options).items() if value]
-    if given:
-        raise InvalidInputError(
-            f"--{given[0].replace('_', '-')} says how a text file is written, and the rows of a "
-            "folder are streamed as those of training were; leave it out"
-        )
+    return read_files(source, model.schema, with_kept_reading(options, notes))

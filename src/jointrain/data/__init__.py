@@ -58,6 +58,7 @@ from jointrain.data.streaming import (
     TypedRows,
     is_streamed,
     part_weights,
+    read_files,
     table_files,
 )
 
@@ -111,6 +112,7 @@ __all__ = [
     "query_numbers",
     "read_arrow",
     "read_bounds",
+    "read_files",
     "read_raw",
     "read_row_weights",
     "read_separated",

@@ -339,6 +339,35 @@ def _read_as_text(reading: ReadingOptions | None, said: Mapping[str, str]) -> Re
     return replace(reading, columns={**reading.columns, **dict.fromkeys(said, "text")})
 
 
+def typed_sample(
+    raw: RawTable,
+    targets: Sequence[str] | str,
+    kinds: Mapping[str, str] | None,
+    ignore: Sequence[str],
+    reading: ReadingOptions | None,
+    said: Mapping[str, str] | None,
+    **roles: str | None,
+) -> TypedTable:
+    """Return some rows of a table of text with the types that `SupervisedTable.prepare` gives.
+
+    Args:
+        raw: The rows.
+        targets: As for `SupervisedTable.prepare`, like all that follow.
+        kinds: Likewise.
+        ignore: Likewise.
+        reading: Likewise.
+        said: Likewise.
+        roles: ``id_column``, ``group_column`` and ``row_weight``.
+
+    Raises:
+        InvalidInputError: As there.
+    """
+    columns_of = target_columns(_names(targets, "target"), kinds)
+    named = _roles(raw.frame, columns_of, ignore, time_column=None, **roles)
+    check_said(said or {}, raw.frame.columns, named)
+    return _typed(raw, _read_as_text(reading, said or {}), named, kinds or {}, None)
+
+
 FEW_NUMBERS = 10
 """So few different whole numbers may be classes."""
 

@@ -105,7 +105,7 @@ def fit_streamed(
         recipe,
         seed,
         _calibration(table, recipe, parts, validation),
-        table.sample.schema,
+        table.schema,
     )
 
 

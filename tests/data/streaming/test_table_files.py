@@ -86,7 +86,7 @@ def test_an_unreadable_row_group_is_named(tmp_path):
 
 
 def test_sources_that_are_none_are_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match="no Parquet file"):
+    with pytest.raises(InvalidInputError, match="no Parquet or CSV file"):
         table_files(tmp_path)
     with pytest.raises(InvalidInputError, match="no file is called"):
         table_files(str(tmp_path / "*.parquet"))

@@ -6,7 +6,8 @@ from jointrain.data.streaming._row_stream import RowStream
 from jointrain.data.streaming._sketches import Moments
 from jointrain.data.streaming._streamed_table import StreamedTable
 from jointrain.data.streaming._table_files import Piece, TableFiles
-from jointrain.data.streaming._table_sources import is_streamed, table_files
+from jointrain.data.streaming._table_sources import is_streamed, read_files, table_files
+from jointrain.data.streaming._text_files import TextFiles
 
 __all__ = [
     "Moments",
@@ -16,8 +17,10 @@ __all__ = [
     "RowStream",
     "StreamedTable",
     "TableFiles",
+    "TextFiles",
     "TypedRows",
     "is_streamed",
     "part_weights",
+    "read_files",
     "table_files",
 ]

@@ -12,11 +12,13 @@ from jointrain.data._columns import Column
 from jointrain.data._encoder import TableEncoder
 from jointrain.data._raw_table import ReadingOptions
 from jointrain.data._row_weights import ClassWeights
-from jointrain.data._supervised_table import SupervisedTable
+from jointrain.data._supervised_table import SupervisedTable, typed_sample
+from jointrain.data._table_schema import TableSchema
 from jointrain.data.streaming._column_sketches import ColumnSketch, encoder_of
 from jointrain.data.streaming._row_reading import RowReading, TypedRows
 from jointrain.data.streaming._table_files import Piece, TableFiles
 from jointrain.data.streaming._table_scan import TableScan
+from jointrain.data.streaming._text_files import TextFiles
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 
@@ -43,6 +45,7 @@ class StreamedTable:
         class_factors: What rows weigh by their class, [c], for tasks that have class weights.
         mean_weights: Mean over a task's labelled rows of what they weigh; empty if all weigh the
             same.
+        text_schema: How the columns of text files were read; None for files that have types.
 
     Example:
         >>> from jointrain.data.streaming import StreamedTable, table_files
@@ -59,11 +62,12 @@ class StreamedTable:
     scaling: Mapping[str, tuple[float, float]]
     class_factors: Mapping[str, np.ndarray] = field(default_factory=dict)
     mean_weights: Mapping[str, float] = field(default_factory=dict)
+    text_schema: TableSchema | None = None
 
     @classmethod
     def prepare(
         cls,
-        files: TableFiles,
+        files: TableFiles | TextFiles,
         targets: Sequence[str] | str,
         *,
         kinds: Mapping[str, str] | None = None,
@@ -83,7 +87,7 @@ class StreamedTable:
         """Infer tasks and features from a sample, and go through all rows once.
 
         Args:
-            files: The table.
+            files: The table, see `table_files`.
             targets: As for `SupervisedTable.prepare`, like all that are not described here.
             kinds: Likewise.
             metrics: Likewise; none that ranks rows within queries.
@@ -105,11 +109,17 @@ class StreamedTable:
             InvalidInputError: As there; and where a column, a label or a weight of any row can't be
                 used: file, row and value are named.
         """
+        ignore = [ignore] if isinstance(ignore, str) else list(ignore)
+        schema: TableSchema | None = None
+        if isinstance(files, TextFiles):
+            roles = {"id_column": id_column, "group_column": group_column, "row_weight": row_weight}
+            text = typed_sample(files.sample(), targets, kinds, ignore, reading, said, **roles)
+            files, schema, reading = files.as_parquet(text.schema), text.schema, None
         most = min(validation_rows, max(1, _VALIDATION_CELLS // max(1, len(files.schema))))
         scan = TableScan(
             files,
             targets,
-            ignore=[ignore] if isinstance(ignore, str) else list(ignore),
+            ignore=ignore,
             fraction=min(validation_fraction, most / files.rows),
             salt=seed,
             id_column=id_column,
@@ -137,6 +147,7 @@ class StreamedTable:
             scan.scaling(),
             scan.class_factors(),
             scan.mean_weights(),
+            schema if schema is None else schema.only(scan.reading.table.schema.columns),
         )
 
     @property
@@ -158,6 +169,11 @@ class StreamedTable:
     def columns(self) -> tuple[Column, ...]:
         """The feature columns."""
         return self.sample.columns
+
+    @property
+    def schema(self) -> TableSchema:
+        """How tables that are predicted later are to be read."""
+        return self.sample.schema if self.text_schema is None else self.text_schema
 
     @property
     def rows(self) -> int:

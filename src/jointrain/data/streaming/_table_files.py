@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,9 @@ class TableFiles:
     Args:
         paths: The files.
         base: The folder whose folders below may be called ``name=value``; default none.
+        told: Of files that hold what was read elsewhere: what messages call each, and the number of
+            its content, by path.
+        keep: What must not go while the files are read, such as a temporary folder.
 
     Attributes:
         schema: Names of the columns, with the types that Polars gives them.
@@ -73,12 +76,21 @@ class TableFiles:
             have, or has a column of another type.
     """
 
-    def __init__(self, paths: Sequence[str | Path], base: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        base: str | Path | None = None,
+        *,
+        told: Mapping[str, tuple[str, int | None]] | None = None,
+        keep: Any = None,
+    ) -> None:
         if not paths:
             raise InvalidInputError("there is no file to read; name at least one")
         texts = [str(path) for path in paths]
         files = [_opened(text, None if base is None else str(base)) for text in texts]
-        self._as_given = {text: number for number, text in enumerate(texts)}
+        files = [_told(file, (told or {}).get(file.name)) for file in files]
+        self._keep = keep
+        self._as_given = {file.name: number for number, file in enumerate(files)}
         self.files = sorted(files, key=lambda file: (file.content, file.name))
         self._partitions = [_partition(file) for file in self.files]
         self._arrow_schema, self.schema = self._common_schema()
@@ -249,6 +261,14 @@ def _opened(path: str, base: str | None) -> TableFile:
     check_names(fragment.physical_schema.names, path)
     content = int.from_bytes(hashlib.blake2b(footer, digest_size=8).digest(), "little")
     return TableFile(path, content, fragment)
+
+
+def _told(file: TableFile, told: tuple[str, int | None] | None) -> TableFile:
+    """Return a file with the name and the content of the one whose rows it holds."""
+    if told is None:
+        return file
+    name, content = told
+    return TableFile(name, file.content if content is None else content, file.fragment)
 
 
 def _footer(path: str) -> bytes:

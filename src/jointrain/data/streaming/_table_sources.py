@@ -5,9 +5,14 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from jointrain.data._raw_table import ReadingOptions
+from jointrain.data._table_schema import TableSchema
 from jointrain.data._table_source import SEPARATORS, ending_of
+from jointrain.data.streaming._row_sources import kept_rows, kept_shards
 from jointrain.data.streaming._table_files import TableFiles
+from jointrain.data.streaming._text_files import TextFiles
 from jointrain.errors import InvalidInputError
 
 _PATTERN = ("*", "?", "[")
@@ -24,38 +29,80 @@ def is_pattern(text: str) -> bool:
     return any(mark in text for mark in _PATTERN) and "://" not in text
 
 
-def table_files(source: str | Path | Sequence[str | Path]) -> TableFiles:
+def table_files(source: Any, options: ReadingOptions | None = None) -> TableFiles | TextFiles:
     """Return the files of a table.
 
     Args:
-        source: A folder, with all its Parquet files and those of its folders but for names that
-            begin with ``.`` or ``_``; a file; a pattern; or a list of files.
+        source: A folder, with all its Parquet files, or all its CSV files, and those of its folders
+            but for names that begin with ``.`` or ``_``; a file; a pattern; a list of files; or
+            rows: a data set of ``datasets``, a ``webdataset.WebDataset`` whose samples have
+            ``json``, ``cls`` or ``txt``, or anything that gives mappings of columns to values.
+            Shards of WebDataset are also known by their ending ``.tar``.
+        options: How text files are written.
 
     Raises:
         InvalidInputError: There are none, or they can't be read as one table.
     """
+    if not isinstance(source, (str, Path, list, tuple)):
+        return kept_rows(source)
+    paths, base = _paths(source)
+    kinds = {_kind(path) for path in paths}
+    for path in paths:
+        if not _kind(path):
+            raise InvalidInputError(
+                f"{path} can't be streamed; tables larger than memory are Parquet files, text with "
+                "separators (.csv, .tsv), or shards (.tar)"
+            )
+    if len(kinds) > 1:
+        raise InvalidInputError(
+            f"{paths[0]} and others are files of different kinds: {', '.join(sorted(kinds))}; name "
+            "files of one kind"
+        )
+    if kinds == {"text"}:
+        return TextFiles(paths, options)
+    return kept_shards(paths) if kinds == {"shards"} else TableFiles(paths, base)
+
+
+def _paths(source: str | Path | Sequence[str | Path]) -> tuple[list[Path], Path | None]:
+    """Return the files that a source names, and the folder that they lie in, if it is one."""
     base: Path | None = None
-    if isinstance(source, (str, Path)):
-        if Path(source).is_dir():
-            base = Path(source)
-            paths = _in_folder(base)
-        elif is_pattern(str(source)) and not Path(source).exists():
-            paths = [Path(path) for path in sorted(glob.glob(str(source), recursive=True))]
-            if not paths:
-                raise InvalidInputError(f"no file is called {source}; check the pattern")
-        else:
-            paths = [Path(source)]
-    else:
+    if not isinstance(source, (str, Path)):
         paths = [Path(path) for path in source]
+    elif Path(source).is_dir():
+        base = Path(source)
+        paths = _in_folder(base)
+    elif is_pattern(str(source)) and not Path(source).exists():
+        paths = [Path(path) for path in sorted(glob.glob(str(source), recursive=True))]
+        if not paths:
+            raise InvalidInputError(f"no file is called {source}; check the pattern")
+    else:
+        paths = [Path(source)]
     if len({path.resolve() for path in paths}) < len(paths):
         raise InvalidInputError("a file is named twice; name each once")
-    kinds = {path: _kind(path) for path in paths}
-    others = [path for path, kind in kinds.items() if kind != "Parquet"]
-    if others:
-        raise InvalidInputError(
-            f"{others[0]} is no Parquet file; tables larger than memory are Parquet files"
-        )
-    return TableFiles(paths, base)
+    if not paths:
+        raise InvalidInputError("there is no file to read; name at least one")
+    return paths, base
+
+
+def read_files(
+    source: Any, schema: TableSchema | None, options: ReadingOptions | None = None
+) -> TableFiles:
+    """Return the files of a table whose columns are read as those of another one were.
+
+    Args:
+        source: As for `table_files`.
+        schema: How columns are read, such as `TableModel.schema`; those of Parquet files keep their
+            types.
+        options: How text files are written.
+
+    Raises:
+        InvalidInputError: As in `table_files`; or a cell is not what its column must hold.
+    """
+    files = table_files(source, options)
+    if isinstance(files, TableFiles):
+        return files
+    schema = schema or TableSchema()
+    return files.as_parquet(schema if options is None else schema.with_options(options))
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -69,7 +116,7 @@ def _in_folder(folder: Path) -> list[Path]:
     ]
     if not found:
         raise InvalidInputError(
-            f"{folder} holds no Parquet file; name a folder with such files, or a file"
+            f"{folder} holds no Parquet or CSV file; name a folder with such files, or a file"
         )
     kinds = {_kind(path) for path in found}
     if len(kinds) > 1:
@@ -87,4 +134,6 @@ def _kind(path: Path) -> str:
     ending, packing = ending_of(path)
     if ending == ".parquet" and not packing:
         return "Parquet"
+    if ending == ".tar":
+        return "shards"
     return "text" if ending in SEPARATORS and ending != ".txt" else ""

@@ -1,0 +1,101 @@
+"""CSV files that are one table, read in parts."""
+
+import gzip
+
+import polars as pl
+import pytest
+
+from jointrain.data import ReadingOptions, SupervisedTable, read_raw
+from jointrain.data.streaming import StreamedTable, TextFiles, _text_files, table_files
+from jointrain.errors import InvalidInputError
+from tests.data.streaming.tables import mixed_frame
+
+LINES = (
+    'n,t,d\n1,"a, ""b""",2024-01-31\n2.5,"two\nlines",2024-02-01 10:30\n,"NA",\n-7,NA,2024-03-01\n'
+)
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch):
+    monkeypatch.setattr(_text_files, "_PART_BYTES", 700)
+
+
+def read(files, **said):
+    """Return all rows of text files, read as their first rows show."""
+    from jointrain.data import type_table
+
+    schema = type_table(files.sample(), **said).schema
+    return pl.concat([frame for _, frame in files.as_parquet(schema).frames()])
+
+
+def test_rows_are_those_of_a_file_read_as_a_whole(tmp_path):
+    frame = mixed_frame(300).drop("clock")
+    frame[:150].write_csv(tmp_path / "a.csv")
+    frame[150:].write_csv(tmp_path / "b.csv")
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress((tmp_path / "b.csv").read_bytes()))
+    (tmp_path / "b.csv").unlink()
+    found = read(table_files(tmp_path)).sort("row")
+    frame.write_csv(tmp_path / "whole.csv")
+    whole = SupervisedTable.prepare(
+        read_raw(tmp_path / "whole.csv"), ["y"], id_column="row", duplicates="apart"
+    )
+    common = [column.name for column in whole.columns]
+    expected = whole.frame.sort("row").select(common)
+    found = found.filter(pl.col("y").is_not_null()).select(common)
+    assert found.cast(expected.schema).equals(expected)
+
+
+def test_quotes_missing_words_and_dates_are_read_as_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(_text_files, "_PART_BYTES", 20)
+    (tmp_path / "a.csv").write_text(LINES)
+    found = read(TextFiles([tmp_path / "a.csv"]))
+    # the first part decides that t is text, in which a quoted NA is a value
+    assert found["n"].to_list() == [1, 2.5, None, -7]
+    assert found["t"].to_list()[:3] == ['a, "b"', "two\nlines", "NA"]
+    assert [str(one)[:16] for one in found["d"].drop_nulls()] == [
+        "2024-01-31 00:00",
+        "2024-02-01 10:30",
+        "2024-03-01 00:00",
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_other_encodings(tmp_path, encoding):
+    rows = "".join(f"straße{i},{i}\n" for i in range(200))
+    (tmp_path / "a.csv").write_bytes(f"größe,n\n{rows}".encode(encoding))
+    options = ReadingOptions(encoding="cp1252") if encoding == "cp1252" else None
+    found = read(TextFiles([tmp_path / "a.csv"], options))
+    assert found.columns == ["größe", "n"]
+    assert found["größe"].to_list() == [f"straße{i}" for i in range(200)]
+
+
+def test_faults_are_named_with_file_and_line(tmp_path):
+    good = "".join(f"{i},{i % 7}\n" for i in range(500))
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + good + "1,2,3\n")
+    with pytest.raises(InvalidInputError, match=r"a.csv has 3 fields in line 502"):
+        read(TextFiles([path]))
+    path.write_text("x,y\n" + good + "1,many\n")
+    with pytest.raises(InvalidInputError, match=r"'many' in row 501 \(line 502\) of .*a.csv"):
+        read(TextFiles([path]))
+    path.write_text("x,y\n" + good)
+    (tmp_path / "b.csv").write_text("x,z\n1,2\n")
+    with pytest.raises(InvalidInputError, match=r"b.csv has no column 'y', which .*a.csv has"):
+        read(TextFiles([path, tmp_path / "b.csv"]))
+    (tmp_path / "b.csv").write_text("x,y\n")
+    with pytest.raises(InvalidInputError, match=r"b.csv has (no rows|a header but no rows)"):
+        read(TextFiles([path, tmp_path / "b.csv"]))
+
+
+def test_validation_rows_stay_when_files_are_renamed(tmp_path):
+    frame = mixed_frame(200).select("x0", "x1", "z")
+    kept = []
+    for names in (("a", "b"), ("z", "c")):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        frame[:90].write_csv(folder / f"{names[0]}.csv")
+        frame[90:].write_csv(folder / f"{names[1]}.csv")
+        table = StreamedTable.prepare(table_files(folder), ["z"])
+        kept.append(table.validation.frame)
+    assert kept[0].equals(kept[1])
+    assert "text" not in str(table.schema.columns["x0"].kind)
