@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-RUN_AS_A_WHOLE = {"clinical_records.md", "recommender_logs.md"}
+RUN_AS_A_WHOLE = {"clinical_records.md", "larger_than_memory.md", "recommender_logs.md"}
 """Pages of commands and code that use each other's files; each has a test of its own."""
 
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -7,6 +7,12 @@ from .data import (
     DataSource as DataSource,
 )
 from .data import (
+    RowStream as RowStream,
+)
+from .data import (
+    StreamedTable as StreamedTable,
+)
+from .data import (
     SupervisedTable as SupervisedTable,
 )
 from .data import (
@@ -20,6 +26,9 @@ from .data import (
 )
 from .data import (
     read_table as read_table,
+)
+from .data import (
+    table_files as table_files,
 )
 from .errors import (
     InvalidInputError as InvalidInputError,
@@ -92,7 +101,16 @@ from .tables import (
     column_importance as column_importance,
 )
 from .tables import (
+    evaluate_streamed as evaluate_streamed,
+)
+from .tables import (
+    fit_streamed as fit_streamed,
+)
+from .tables import (
     fit_table as fit_table,
+)
+from .tables import (
+    predict_streamed as predict_streamed,
 )
 from .tables import (
     unseen_column_importance as unseen_column_importance,

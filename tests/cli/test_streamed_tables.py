@@ -61,6 +61,7 @@ def test_what_needs_all_rows_is_refused_in_one_line(inside, capsys, flags, said)
     assert not Path("refused").exists()
 
 
+@pytest.mark.integration
 def test_a_pattern_names_files(inside, capsys):
     assert run(["fit", "rows/part-[01].parquet", *FIT, "--out", "some"]) == 0
     assert "joint: 266 rows" in capsys.readouterr().out
@@ -68,7 +69,16 @@ def test_a_pattern_names_files(inside, capsys):
     assert "no file is called" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["p.csv", "p.csv.gz", "p.parquet", "p.jsonl", "p.arrow"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "p.csv.gz",
+        *(
+            pytest.param(name, marks=pytest.mark.integration)
+            for name in ("p.csv", "p.parquet", "p.jsonl", "p.arrow")
+        ),
+    ],
+)
 def test_predictions_of_a_folder_are_those_of_one_file(inside, capsys, name):
     whole = pl.concat([pl.read_parquet(path) for path in sorted(Path("rows").iterdir())])
     whole.write_parquet("whole.parquet")
@@ -119,6 +129,7 @@ def test_evaluate_of_a_folder_is_that_of_one_file(inside, capsys):
     assert "400 rows" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 def test_compare_studies_a_sample_and_trains_on_all_rows(inside, capsys, monkeypatch):
     monkeypatch.setattr("jointrain.cli._streamed_fit.STUDIED_ROWS", 150)
     more = ["--folds", "2", "--seeds", "1", "--baselines", "constant", "--workers", "1"]
@@ -132,6 +143,7 @@ def test_compare_studies_a_sample_and_trains_on_all_rows(inside, capsys, monkeyp
     assert Path("answer/report.md").exists()
 
 
+@pytest.mark.integration
 def test_csv_files_are_fitted_and_predicted(inside, capsys):
     folder = Path("texts")
     folder.mkdir()

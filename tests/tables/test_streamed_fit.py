@@ -20,7 +20,7 @@ from jointrain.training import (
 )
 from tests.data.streaming.tables import in_files, mixed_frame
 
-RECIPE = Recipe(name="joint", epochs=4, width=16, depth=1, bins=4, batch_size=64)
+RECIPE = Recipe(name="joint", epochs=2, width=16, depth=1, bins=4, batch_size=64)
 TWO_PHASES = Phases([Phase(name="all", epochs=1), Phase(name="heads", epochs=1, freeze="trunk")])
 PRETRAINED = Phases(
     [Phase(name="first", epochs=1, pretraining=Denoising()), Phase(name="then", epochs=1)]
@@ -29,7 +29,7 @@ PRETRAINED = Phases(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return in_files(mixed_frame(1200), tmp_path_factory.mktemp("table") / "t", group_rows=130)
+    return in_files(mixed_frame(500), tmp_path_factory.mktemp("table") / "t", group_rows=70)
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +55,14 @@ def test_it_learns_as_well_as_in_memory(model):
     frame = mixed_frame(1000, seed=5)
     own = fit_table(
         SupervisedTable.prepare(
-            mixed_frame(1200), ["y", "z", "w"], id_column="row", duplicates="apart"
+            mixed_frame(500), ["y", "z", "w"], id_column="row", duplicates="apart"
         ),
         RECIPE,
         device="cpu",
     )
     found, expected = model.evaluate(frame), own.evaluate(frame)
-    assert found["y"]["RMSE"] < 0.8 * frame["y"].std()
-    assert found["y"]["RMSE"] == pytest.approx(expected["y"]["RMSE"], rel=0.2)
-    assert found["z"]["ROC-AUC"] == pytest.approx(expected["z"]["ROC-AUC"], abs=0.04)
+    assert found["y"]["RMSE"] == pytest.approx(expected["y"]["RMSE"], rel=0.15)
+    assert found["z"]["ROC-AUC"] == pytest.approx(expected["z"]["ROC-AUC"], abs=0.06)
 
 
 def test_it_is_saved_calibrated_and_loaded(model, tmp_path):
@@ -71,10 +70,11 @@ def test_it_is_saved_calibrated_and_loaded(model, tmp_path):
     again = load_bundle(tmp_path / "bundle")
     frame = mixed_frame(50, seed=3)
     assert again.predict_table(frame, 0.9).equals(model.predict_table(frame, 0.9))
-    assert model.calibration.residuals["y"].rows > 100
+    assert model.calibration.residuals["y"].rows > 30
     assert model.recipe.ensemble == 1
 
 
+@pytest.mark.integration
 def test_the_model_does_not_hang_on_names_of_files_or_on_threads(folder, tmp_path, model):
     for number, path in enumerate(sorted(folder.iterdir())):
         (tmp_path / f"{9 - number}.parquet").write_bytes(path.read_bytes())
@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(table, tmp_path, model):
 
     class Killer(Callback):
         def on_step_end(self, trainer, step, losses):
-            if step == 23:
+            if step == 9:
                 raise Kill
 
     points = Checkpoints(tmp_path / "run", every=1)
@@ -98,6 +98,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(table, tmp_path, model):
     assert same(again, model)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "recipe",
     [

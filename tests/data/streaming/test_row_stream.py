@@ -44,7 +44,7 @@ def rows_of(stream, batch_size, epoch=0, first=0, seed=0):
 PIECES = st.lists(st.integers(0, 30), min_size=1, max_size=8).filter(lambda rows: sum(rows) >= 5)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     pieces=PIECES,
     batch_size=st.integers(4, 40),
