@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jointrain.data import StreamedTable, SupervisedTable
     from jointrain.experiments import Recipe
     from jointrain.studies import StudyResult
-    from jointrain.tables import TableModel
+    from jointrain.tables import BlendedModel, TableModel
     from jointrain.training import Strategy
 
 STUDIED_ROWS = 20_000
@@ -133,7 +133,7 @@ def fit_best(
 
 
 def add_streamed_importance(
-    model: TableModel, table: StreamedTable, bundle: Path
+    model: TableModel | BlendedModel, table: StreamedTable, bundle: Path
 ) -> dict[str, Any] | None:
     """Measure the importance of the columns on validation rows, for the notes of a saved bundle.
 
@@ -147,7 +147,7 @@ def add_streamed_importance(
     with skippable("column importance"):
         if validation is None:
             raise InvalidInputError("no row was kept for validation")
-        found = column_importance(model, validation.frame).to_json()
+        found: dict[str, Any] = column_importance(model, validation.frame).to_json()
         add_notes(bundle, {"importance": found})
         return found
     return None

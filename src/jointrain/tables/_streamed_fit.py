@@ -251,6 +251,7 @@ def stream_trainer(
         device=device,
         callbacks=callbacks,
         checkpoints=checkpoints,
+        strategy=None,
     )
     return trainer, validation
 
