@@ -95,12 +95,20 @@ def test_jointrain_predicts_classes_in_their_order(methods, make, kinds):
         assert np.mean(np.array(found) == np.array(truth[kind].drop_nulls().to_list())) > 0.7
 
 
-@pytest.mark.parametrize("name", [*FAST, "jointrain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ridge",
+        "PLS",
+        "extra trees joint",
+        "LightGBM",
+        "jointrain",
+        pytest.param("stacked targets", marks=pytest.mark.integration),
+    ],
+)
 def test_labels_of_the_rows_to_predict_are_not_looked_at(methods, make, name):
     """A method that looked at them, in fitting or in reading the table, would predict otherwise."""
     method, kinds = methods.METHODS[name], ("regression", "count")
-    if name == "CatBoost joint":
-        pytest.skip("as CatBoost")
     task, _ = make(rows=60, kinds=kinds)
     train, test = task.table.folds()[0]
     changed = task.table.targets.with_columns(
