@@ -84,16 +84,24 @@ OTHERS: tuple[_Other, ...] = (
     _Other(323, 3, 1.00, 0.21, 0.8),  # sf1
     _Other(331, 2, 1.00, 0.65, 0.4),  # coma_recovery
     _Other(336, 4, 1.00, 0.95, 2.9),  # road_deaths
+    _Other(337, 6, 1.00, 0.65, 0.6),  # atp1d
     _Other(366, 6, 0.96, 0.65, -3.5),  # swiss_air
+    _Other(944, 4, 1.00, 0.29, 0.4),  # american_election
+    _Other(1060, 14, 1.00, 0.10, -0.1),  # wq
     _Other(1137, 3, 1.00, 0.50, -0.8),  # scpf
     _Other(1066, 3, 1.00, 0.15, 1.4),  # sf2
     _Other(1173, 3, 1.00, 0.78, 6.0),  # guns
     _Other(908, 3, 0.79, 0.09, -1.7),  # hawks
+    _Other(1411, 4, 0.99, 0.34, -0.4),  # norway_and_europe
+    _Other(1629, 4, 0.97, 0.21, -0.6),  # quitting_smokers
+    _Other(1832, 3, 1.00, 0.18, -0.1),  # newborns
+    _Other(507, 12, 1.00, 0.66, 1.9),  # body_girths
     _Other(2725, 2, 1.00, 0.52, 0.2),  # arrests
     _Other(2982, 2, 1.00, 0.53, 0.1),  # hormone_receptors
     _Other(768, 2, 1.00, 0.97, 12.9),  # enb
     _Other(700, 3, 0.99, 0.60, 0.5),  # ability_tests
     _Other(616, 4, 1.00, 0.66, -0.5),  # fringe_benefits
+    _Other(418, 10, 0.85, 0.25, 0.2),  # liver_cirrhosis
 )
 """The development tables of `benchmarks/arena.py`, by `benchmarks/together_or_apart.py`."""
 
