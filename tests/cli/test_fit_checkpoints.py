@@ -70,9 +70,9 @@ def interrupted(monkeypatch):
 @pytest.mark.parametrize(
     "options, stops",
     [
-        ([], [1, 3]),
+        pytest.param([], [1, 3], marks=pytest.mark.integration),
         (["--weights", "difficulty", *EVERY_OPTION], [3, 2]),
-        (["--schedule", "merge-mean"], [3]),
+        pytest.param(["--schedule", "merge-mean"], [3], marks=pytest.mark.integration),
     ],
 )
 def test_stopped_and_resumed_it_leaves_the_same_bundle(folder, capsys, interrupted, options, stops):
@@ -92,6 +92,7 @@ def test_stopped_and_resumed_it_leaves_the_same_bundle(folder, capsys, interrupt
     assert _files("again") == _files("whole")
 
 
+@pytest.mark.integration
 def test_a_folder_that_is_streamed_goes_on(folder, capsys, interrupted):
     Path("rows").mkdir()
     pl.read_csv("rows.csv").write_parquet("rows/1.parquet", row_group_size=30)
@@ -107,6 +108,7 @@ def test_a_folder_that_is_streamed_goes_on(folder, capsys, interrupted):
     assert "are of another table" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_without_checkpoints_the_networks_differ_by_rounding_alone(folder, capsys):
     losses = []
     for more in ([], KEPT):

@@ -48,7 +48,7 @@ def _assert_close(one, two):
     [
         {},
         {"schedule": Alternating("round_robin")},
-        {"balancer": "upgrad"},
+        pytest.param({"balancer": "upgrad"}, marks=pytest.mark.integration),
         pytest.param({"accumulate": 2, "batch_size": 4}, marks=pytest.mark.integration),
         pytest.param({"balancer": "uncertainty"}, marks=pytest.mark.integration),
         pytest.param({"balancer": "moco"}, marks=pytest.mark.integration),
@@ -77,6 +77,7 @@ def test_the_program_is_used(monkeypatch):
     assert len(calls) == 6
 
 
+@pytest.mark.integration
 def test_a_copy_is_compiled_anew_and_goes_on_alike():
     made = _trainer(compile=True)
     made.fit(_rows())

@@ -204,8 +204,10 @@ def _data(options):
     return Mixture(parts, batch_size=5)
 
 
-@pytest.mark.parametrize("how", [SKIP, BACK])
-@pytest.mark.parametrize("options", GOING_ON)
+@pytest.mark.parametrize(
+    "how, options",
+    [(BACK, options) for options in GOING_ON] + [(SKIP, options) for options in GOING_ON[:3]],
+)
 def test_a_resumed_run_goes_on_with_its_counts(how, options, tmp_path):
     settings = {name: value for name, value in options.items() if name != "data"}
 
@@ -235,7 +237,10 @@ def test_a_resumed_run_goes_on_with_its_counts(how, options, tmp_path):
 
 
 @pytest.mark.parametrize("options", GOING_ON[3:])
-@pytest.mark.parametrize("step", [0, 4, 8])
+@pytest.mark.parametrize(
+    "step",
+    [4, *(pytest.param(step, marks=pytest.mark.integration) for step in (0, 8))],
+)
 def test_rollback_under_schedules_returns_to_the_start_of_the_epoch(options, step):
     settings = {name: value for name, value in options.items() if name != "data"}
     starts, seen = {}, {}

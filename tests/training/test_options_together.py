@@ -49,8 +49,8 @@ def _cells():
             row[0].strip("`"),
             column,
             cell,
-            # torch's compiler takes seconds for each run; test_compilation.py has short ones
-            marks=[pytest.mark.integration] * ("compile" in row[0]),
+            # these take seconds; test_compilation.py and test_bad_rows.py have short ones
+            marks=[pytest.mark.integration] * ("compile" in row[0] or "bad_rows" in row[0]),
         )
         for row in body
         for column, cell in zip(heading[1:], row[1:], strict=True)

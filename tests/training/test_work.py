@@ -30,6 +30,11 @@ def test_joint_training_reaches_all_parameters_in_every_step():
     assert training_work(trained(balancer=RLW()), ROWS) == training_work(trained(), ROWS)
 
 
+def test_steps_of_several_batches_have_their_rows():
+    work = training_work(trained(batch_size=20, accumulate=2), ROWS)
+    assert work == training_work(trained(), ROWS)
+
+
 def test_a_step_of_alternating_training_reaches_one_head():
     work = training_work(trained(schedule=Alternating("round_robin")), ROWS)
     assert work == pytest.approx(2 * 3 * ROWS * (TRUNK + HEAD) * 3)

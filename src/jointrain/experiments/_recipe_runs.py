@@ -49,8 +49,9 @@ class Spent:
             self.seconds += seconds_of_a_step * steps
             self.work += training_work(trainer, own)
             self.steps += steps
-            batches = math.ceil(own / trainer.settings.batch_size)
-            self.passes += steps * (own / batches) / max(rows, 1)
+            settings = trainer.settings
+            of_step = own / math.ceil(own / (settings.batch_size * settings.accumulate))
+            self.passes += steps * of_step / max(rows, 1)
 
     def curves(self) -> dict[str, dict[str, Any]]:
         """Return how training went, by task, the mean over runs."""

@@ -17,7 +17,7 @@ _BY_TASK = (Needs.GRAMIAN, Needs.JACOBIAN, Needs.HELD_OUT)
 
 
 def training_work(trainer: Trainer, rows: int) -> float:
-    """Return the work of a finished `Trainer.fit`: steps x rows of a batch x parameters x passes.
+    """Return the work of a finished `Trainer.fit`: steps x rows of a step x parameters x passes.
 
     A step counts the parameters that the losses of its tasks reach. A forward pass counts as one
     and a backward pass as two; a balancer that looks at gradients has a backward pass for each task
@@ -29,7 +29,7 @@ def training_work(trainer: Trainer, rows: int) -> float:
         rows: The number of training rows.
     """
     settings, network = trainer.settings, trainer.network
-    of_batch = rows / math.ceil(rows / settings.batch_size)
+    of_step = rows / math.ceil(rows / (settings.batch_size * settings.accumulate))
     own = [_size(parameters) for parameters in network.parameters_by_task().values()]
     reached, tasks = _size(list(network.parameters())), len(trainer.tasks)
     if isinstance(trainer.schedule, (Alternating, Merge)):
@@ -37,7 +37,7 @@ def training_work(trainer: Trainer, rows: int) -> float:
     backward = 1.0
     if trainer.balancer is not None and trainer.balancer.needs in _BY_TASK:
         backward += (tasks - 1) / settings.refresh_every
-    return trainer.history[-1].step * of_batch * reached * (1 + 2 * backward)
+    return trainer.history[-1].step * of_step * reached * (1 + 2 * backward)
 
 
 def _size(parameters: Sequence[nn.Parameter]) -> float:

@@ -158,7 +158,7 @@ def test_a_state_from_the_midst_of_a_run_goes_on(name):
     assert keep.copy.history
 
 
-@pytest.mark.parametrize("name", ["joint", "alternating", "phases", "mixture", "merged"])
+@pytest.mark.parametrize("name", ["alternating", "phases", "mixture"])
 def test_a_run_that_a_callback_ended_can_go_on_or_begin_anew(name):
     case = cases()[name]
     made, whole = trainer(case, [_Stop(3)]), trainer(case)

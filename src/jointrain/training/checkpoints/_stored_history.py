@@ -69,7 +69,7 @@ def _records(table: Mapping[str, Any]) -> list[EpochRecord]:
             bool(best),
             table["phase"],
             converged.get(index, ()),
-            *(skipped or [0]),
+            skipped=skipped[0] if skipped else 0,
             bad_rows=bad_rows.get(index, 0),
             weights=dict(zip(weights, values[losses:], strict=False)),
         )
