@@ -251,6 +251,8 @@ class OwnTaskEntry(Strict):
     class_weights: Literal["balanced"] | list[float] | None = None
     given: str | None = None
     correction: str | None = None
+    channels_first: bool = True
+    ignored: list[int] = []
 
 
 class ModulesDescription(_Saved):

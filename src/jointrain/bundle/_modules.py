@@ -222,6 +222,8 @@ def _task_entry(task: Task) -> OwnTaskEntry:
         class_weights=weights,
         given=task.given,
         correction=task.correction,
+        channels_first=task.channels_first,
+        ignored=list(task.ignored),
     )
 
 
@@ -376,6 +378,8 @@ def _task(entry: OwnTaskEntry, factories: Factories) -> Task:
         size=entry.size,
         given=entry.given,
         correction=entry.correction,
+        channels_first=entry.channels_first,
+        ignored=tuple(entry.ignored),
     )
     task = replace(task, class_weights=entry.class_weights)
     if entry.metrics is None:

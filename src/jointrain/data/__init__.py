@@ -11,6 +11,7 @@ from jointrain.data._id_notes import numbers_as_text
 from jointrain.data._kept_columns import kept_columns, with_kept
 from jointrain.data._list_columns import lists_as_bags
 from jointrain.data._missing_values import is_missing, unmasked
+from jointrain.data._picture_folders import PictureFolder, cityscapes, nyuv2
 from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._query_columns import query_columns, query_numbers
 from jointrain.data._raw_table import RawTable, ReadingOptions
@@ -68,6 +69,7 @@ __all__ = [
     "ColumnReading",
     "DataSource",
     "Moments",
+    "PictureFolder",
     "PlainEncoder",
     "RawTable",
     "ReadingOptions",
@@ -87,6 +89,7 @@ __all__ = [
     "check_weighted_labels",
     "check_writable_ending",
     "checked_row_weights",
+    "cityscapes",
     "count_rows",
     "dropped_columns",
     "effective_rows",
@@ -106,6 +109,7 @@ __all__ = [
     "notes_on_tasks",
     "number_text",
     "numbers_as_text",
+    "nyuv2",
     "outer_folds",
     "part_weights",
     "query_columns",

@@ -27,6 +27,7 @@ from jointrain.networks._own_networks import (
 )
 from jointrain.networks._pareto_set import ParetoSet, checked_preference
 from jointrain.networks._ple import PLE
+from jointrain.networks._pyramid import AllStages, PyramidHead
 from jointrain.networks._registry import TableNetwork, build_table_network, check_settings
 from jointrain.networks._sluice import Sluice
 from jointrain.networks._soft_sharing import SoftSharing
@@ -49,6 +50,7 @@ __all__ = [
     "NETWORKS",
     "NETWORK_NAMES",
     "PLE",
+    "AllStages",
     "CategoryEmbeddings",
     "CrossStitch",
     "DSelectK",
@@ -67,6 +69,7 @@ __all__ = [
     "OtherNetworkError",
     "ParetoSet",
     "Part",
+    "PyramidHead",
     "Sluice",
     "SoftSharing",
     "TabM",

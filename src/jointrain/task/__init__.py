@@ -19,6 +19,7 @@ from jointrain.task._code_columns import (
     CodeColumns,
 )
 from jointrain.task._corrected import CORRECTIONS, joint_logit
+from jointrain.task._dense import DENSE_KINDS, masked_target, unlabelled_pictures
 from jointrain.task._kind import (
     IGNORED,
     ClassKind,
@@ -47,6 +48,7 @@ from jointrain.task._task import Task
 
 __all__ = [
     "CORRECTIONS",
+    "DENSE_KINDS",
     "IGNORED",
     "KINDS",
     "MISSING_CODE",
@@ -80,10 +82,12 @@ __all__ = [
     "known_labels",
     "label_columns",
     "labels_of",
+    "masked_target",
     "metric_names",
     "of_mean_one",
     "only_labels",
     "present_labels",
+    "unlabelled_pictures",
     "with_given",
     "without_labels",
 ]

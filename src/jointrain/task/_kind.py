@@ -120,6 +120,10 @@ class TaskKind(ABC):
         """Return what has to be `Task.output_size`, of an output of one row."""
         return output.numel()
 
+    def present(self, target: Tensor) -> Tensor:
+        """Return which labels are there, of the shape of the target."""
+        return present_labels(target)
+
     def wrong_values(self, present: Tensor) -> tuple[Tensor, str] | None:  # noqa: ARG002
         """Return which labels that are there the loss can't take, and what they must be."""
         return None

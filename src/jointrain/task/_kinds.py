@@ -9,6 +9,7 @@ from jointrain.task._binary import Binary
 from jointrain.task._censored import Censored
 from jointrain.task._count import Count
 from jointrain.task._custom import Custom
+from jointrain.task._dense import DENSE_KINDS
 from jointrain.task._kind import TableTaskKind, TaskKind
 from jointrain.task._mean_variance import MeanVariance
 from jointrain.task._multiclass import Multiclass
@@ -38,6 +39,7 @@ KINDS: Mapping[str, type[TaskKind]] = MappingProxyType(
             Multilabel,
             Proportions,
             SequenceOfClasses,
+            *DENSE_KINDS.values(),
             Custom,
         )
     }

@@ -14,7 +14,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
 from jointrain.task._class_weights import ClassWeightsOfTask, checked_class_weights
 from jointrain.task._corrected import CORRECTIONS
-from jointrain.task._kind import Label, TableTaskKind, TaskKind, present_labels
+from jointrain.task._kind import Label, TableTaskKind, TaskKind
 from jointrain.task._kinds import KINDS
 from jointrain.task._metric_choice import chosen_metrics
 
@@ -34,8 +34,9 @@ class Task:
             or bounds of it), ``survival`` (when something happens), ``binary`` (one of two
             classes), ``multiclass`` (one of several), ``ordinal`` (one of several that have an
             order), ``multilabel`` (several yes/no labels at once), ``proportions`` (shares that
-            sum to 1), ``sequence`` (a class per position) or ``custom`` (`loss_function` and
-            `size` say what it is).
+            sum to 1), ``sequence`` (a class per position), of pictures ``dense``, ``depth``,
+            ``normals``, ``edges`` or ``segmentation`` (at every pixel, see `Task.dense`) or
+            ``custom`` (`loss_function` and `size` say what it is).
         classes: The class labels in the order of the class indices, for ``ordinal`` lowest first;
             for ``multilabel`` the labels' names. Empty for the other kinds.
         loss_function: Maps (output, target) to one loss per row, [b]. Default: squared error for
@@ -60,6 +61,9 @@ class Task:
             labelled no. Default: none.
         correction: How the loss makes up for p(purchase | click) being seen where there was a click
             alone: ``inverse-propensity`` or ``doubly-robust``, see `CORRECTIONS`. Default: not.
+        channels_first: Whether pictures of dense tasks have channels before height and width
+            (default), or after them.
+        ignored: Class indices of a segmentation whose pixels have no label, such as 255.
 
     Raises:
         InvalidInputError: The name is empty, the kind is unknown, the classes do not fit the kind,
@@ -78,6 +82,8 @@ class Task:
     class_weights: ClassWeightsOfTask | None = None
     given: str | None = None
     correction: str | None = None
+    channels_first: bool = True
+    ignored: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -90,6 +96,10 @@ class Task:
         if self.kind == "custom" and (self.loss_function is None or self.size is None):
             raise InvalidInputError(f"custom task {self.name!r} needs loss_function= and size=")
         self._check_given()
+        if self.ignored and self.kind != "segmentation":
+            raise InvalidInputError(
+                f"{self.kind} task {self.name!r} has no classes of pixels; leave `ignored` out"
+            )
         kind = type(self.rules)
         classes = kind.checked_classes(self.name, tuple(self.classes), self.size)
         if len(set(classes)) != len(classes):
@@ -261,6 +271,59 @@ class Task:
         """Return a task that predicts a class at every position of a sequence."""
         return cls(name, "sequence", _labels(classes))
 
+    @classmethod
+    def dense(
+        cls,
+        name: str,
+        of: str | None = None,
+        *,
+        classes: int | Sequence[Label] | None = None,
+        ignored: Sequence[int] = (),
+        channels: int | None = None,
+        channels_first: bool = True,
+    ) -> Task:
+        """Return a task that predicts something at every pixel of a picture.
+
+        Labels are missing pixel by pixel: NaN, or -100 in integers; see `masked_target`. A picture
+        without any counts in no loss and no metric of the task.
+
+        Args:
+            name: What it is called.
+            of: ``numbers``, ``depth`` (above 0; 0 is missing), ``normals`` (directions, of length 1
+                or not; zeros are missing), ``edges`` (0 or 1) or ``classes``. Default: what the
+                name says, if it is one of them; else classes where there are some, or numbers.
+            classes: Their number, or their labels; it makes the task one of classes.
+            ignored: Class indices whose pixels have no label, such as 255 or -1.
+            channels: Numbers of a pixel, of ``numbers``; default 1.
+            channels_first: Whether pictures are [n, c, h, w] (default) or [n, h, w, c], targets and
+                outputs. Targets of one number a pixel may be [n, h, w].
+
+        Raises:
+            InvalidInputError: `of` is unknown, or what goes with it does not fit.
+        """
+        kinds = {"numbers": "dense", "depth": "depth", "normals": "normals", "edges": "edges",
+                 "classes": "segmentation"}  # fmt: skip
+        if of is None:
+            of = name if name in kinds and name != "classes" else "numbers"
+            of = of if classes is None else "classes"
+        if of not in kinds:
+            raise InvalidInputError(
+                f"dense task {name!r} can't be of {of!r}{closest(of, kinds)}; known are "
+                f"{', '.join(kinds)}"
+            )
+        if (classes is None) == (of == "classes"):
+            needs = "needs classes=" if classes is None else "takes no classes"
+            raise InvalidInputError(f"dense task {name!r} of {of} {needs}")
+        known = () if classes is None else _labels(classes)
+        return cls(
+            name,
+            kinds[of],
+            known,
+            size=channels,
+            channels_first=channels_first,
+            ignored=tuple(ignored),
+        )
+
     @cached_property
     def rules(self) -> TaskKind:
         """What its kind says: loss, predictions, and what tables make of them."""
@@ -328,7 +391,7 @@ class Task:
         A row with several values has one when all are there; for the kinds ``multilabel`` and
         ``sequence``, when any is there.
         """
-        present = present_labels(target)
+        present = self.rules.present(target)
         if present.ndim == 1:
             return present
         flat = present.flatten(1)
@@ -338,7 +401,8 @@ class Task:
         """Refuse a target that the task's loss can't take; a loss of its own takes anything.
 
         Shape:
-            target: [n], or [n, m] for several numbers or multilabel, [n, s] for sequences.
+            target: [n], or [n, m] for several numbers or multilabel, [n, s] for sequences, or as in
+            `dense`.
 
         Raises:
             InvalidInputError: The shape does not fit the kind, a class index is none of the
@@ -353,11 +417,12 @@ class Task:
                 f"the target of task {self.name!r} must hold {values} "
                 f"value{'s' if values > 1 else ''} a row, got shape {shape}"
             )
-        present = target[present_labels(target)]
+        there = self.rules.present(target)
+        present = target[there]
         found = self.rules.wrong_values(present)
         if found is not None and bool(found[0].any()):
             wrong, rule = found
-            first = int(present_labels(target).nonzero()[wrong][0, 0])
+            first = int(there.nonzero()[wrong][0, 0])
             raise InvalidInputError(
                 f"the target of task {self.name!r} holds {present[wrong][0].item():g}, but must "
                 f"hold {rule} (or NaN or -100 where missing); it is row {first + 1}"

@@ -21,10 +21,16 @@ EVALUATION_ROWS = 8192
 """How many rows go through the network at once where no gradient is needed."""
 
 
+_PIXELS_AT_ONCE = 2**22
+"""Numbers of pictures that go through at once; layers make many of each."""
+
+
 def rows_at_once(inputs: Any) -> int:
     """Return how many rows of the inputs go through the network at once without a gradient."""
     if isinstance(inputs, SparseRows):
         return min(EVALUATION_ROWS, inputs.rows_at_once)
+    if isinstance(inputs, Tensor) and inputs.ndim > 3:
+        return max(1, min(EVALUATION_ROWS, _PIXELS_AT_ONCE // max(1, inputs[:1].numel())))
     return EVALUATION_ROWS
 
 
