@@ -71,7 +71,7 @@ def fit_blend(
     """
     predicted = [task for task in table.tasks if task.name not in recipe.auxiliary]
     labels = table.labels()
-    lacking = ~known_labels(labels, table.tasks).all(0)
+    lacking = np.asarray(~known_labels(labels, table.tasks).all(0))
     gaps = [task.name for task, some in zip(table.tasks, lacking, strict=True) if some]
     chosen = baselines_of(predicted, len(labels), gaps)
     networks, unseen, splits = fit_seen_and_unseen(

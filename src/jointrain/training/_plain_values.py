@@ -14,7 +14,7 @@ _Value = TypeVar("_Value")
 
 
 @cache
-def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
+def adapter_of(kind: Any) -> TypeAdapter[Any]:
     """Return what reads and writes a dataclass as plain values; making it takes milliseconds."""
     from pydantic import TypeAdapter
 
