@@ -19,6 +19,14 @@ result = Study(table, recipes, ["constant"], folds=2, seeds=1).run(workers=1)
 assert result.best() in recipes
 """
 
+PREDICT = """
+from jointrain.bundle import load_bundle
+from jointrain.cli import run
+from jointrain.cli._predict import predict
+import jointrain.tables
+assert run(["predict", "no bundle", "no table", "--out", "-"]) == 2
+"""
+
 
 def _imported_by(program: str, packages: list[str]) -> list[str]:
     """Return which of the packages a program imports."""
@@ -32,13 +40,14 @@ def _imported_by(program: str, packages: list[str]) -> list[str]:
     "program, packages",
     [
         ("import jointrain", ["torch", "numpy", "polars", "sklearn"]),
+        (PREDICT, ["sklearn", "scipy.sparse", "scipy.linalg", "fastapi", "onnx", "torch._dynamo"]),
         (
             STUDY,
             ["torch._dynamo", "torchmetrics", "transformers", "sklearn", "scipy.stats", "optuna",
              "matplotlib", "altair", "jinja2"],
         ),
     ],
-    ids=["the package", "a study of regression tasks"],
+    ids=["the package", "a prediction", "a study of regression tasks"],
 )  # fmt: skip
 def test_slow_packages_are_imported_where_they_are_used(program, packages):
     assert _imported_by(program, packages) == []

@@ -15,6 +15,7 @@ from jointrain.baselines._baseline_model import (
     predict_with_baseline,
 )
 from jointrain.baselines._estimator import EstimatorBaseline
+from jointrain.baselines._exported_task import ExportedTask
 from jointrain.baselines._forests import forest_arrays, why_not_joint
 from jointrain.baselines._names import (
     BASELINE_NAMES,
@@ -40,6 +41,7 @@ __all__ = [
     "Baseline",
     "BaselineModel",
     "EstimatorBaseline",
+    "ExportedTask",
     "JointBaseline",
     "JointModel",
     "SymmetricTrees",

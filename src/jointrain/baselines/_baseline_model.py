@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from jointrain.baselines._baseline import (
     TargetBaseline,
     one_thread,
 )
+from jointrain.baselines._exported_task import ExportedTask
+from jointrain.baselines._forests import Forest, JointForest
 from jointrain.baselines._names import (
     BASELINE_NAMES,
     BASELINES,
@@ -32,6 +34,7 @@ from jointrain.baselines._problem_models import (
     fit_problems,
     predicted_by_problems,
 )
+from jointrain.baselines._tree_arrays import Arrays, SymmetricTrees, TreeEnsemble
 from jointrain.data import PlainEncoder
 from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.system.stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
@@ -141,6 +144,51 @@ class BaselineModel:
         probabilities = np.zeros((len(inputs), len(task.classes)))
         probabilities[:, model.present] = found
         return task.in_table.from_columns(probabilities)
+
+    def exported(self) -> list[ExportedTask | None]:
+        """Return how each task is predicted, None where it is more than arrays can tell."""
+        return [
+            self._exported_task(index, task, model)
+            for index, (task, model) in enumerate(zip(self.tasks, self.models, strict=True))
+        ]
+
+    def _exported_task(self, index: int, task: Task, model: _TaskModel) -> ExportedTask | None:
+        if model.constant is not None:
+            return ExportedTask(constant=model.constant)
+        present, counts = tuple(model.present.tolist()), _counts(task)
+        if isinstance(self.joint, JointForest):
+            width = max(1, *self.joint.classes)
+            first, own = index * width, max(1, self.joint.classes[index])
+            return ExportedTask(
+                model=self.joint.trees,
+                single=True,
+                columns=tuple(range(first, first + own)),
+                scale=(0.0, 1.0)
+                if present
+                else (self.joint.means[index], self.joint.deviations[index]),
+                present=present,
+                floor=counts,
+            )
+        found = model.estimator
+        if model.problems or not _is_plain_model(self.baseline, found):
+            return None
+        if isinstance(self.baseline, Forest):
+            columns = None if present else (0,)
+            return ExportedTask(
+                model=found, single=True, columns=columns, present=present, floor=counts
+            )
+        assert isinstance(self.baseline, TargetBaseline)
+        single = isinstance(found, SymmetricTrees)
+        if not present:
+            link: Literal["exp"] | None = "exp" if counts and self.baseline.log_rates else None
+            return ExportedTask(model=found, single=single, columns=(0,), link=link, floor=counts)
+        sums = len(found.base if hasattr(found, "base") else found.intercept)
+        return ExportedTask(
+            model=found,
+            single=single,
+            link="logistic" if len(present) == 2 and sums == 1 else "softmax",
+            present=present,
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write the model into an existing folder: a description and the estimators' files.
@@ -427,6 +475,20 @@ def fit_baseline(
 def baseline_encoder(baseline: AnyBaseline) -> PlainEncoder:
     """Return the encoder of a baseline's inputs, not fitted."""
     return PlainEncoder(codes=not as_baseline(baseline).one_hot)
+
+
+def _is_plain_model(baseline: Baseline, found: Any) -> bool:
+    """Return whether a model is trees or lines, and is predicted with as such are."""
+    if not isinstance(baseline, TargetBaseline):
+        return False
+    own = type(baseline).predict
+    if own is not TargetBaseline.predict and not isinstance(baseline, Forest):
+        return False
+    if isinstance(found, (TreeEnsemble, SymmetricTrees)):
+        return True
+    arrays = found.to_arrays() if isinstance(found, Arrays) else {}
+    # with means in the place of ids there are more
+    return set(arrays) == {"mean", "scale", "coefficients", "intercept"}
 
 
 def _counts(task: Task) -> bool:

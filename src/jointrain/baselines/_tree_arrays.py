@@ -239,6 +239,31 @@ class SymmetricTrees(Arrays):
         "value": np.float64, "base": np.float64,
     }  # fmt: skip
 
+    def as_ensemble(self) -> TreeEnsemble:
+        """Return the same as trees of nodes; inputs are to be compared in single precision."""
+        trees = []
+        for tree, (first, depth) in enumerate(
+            zip(self.starts.tolist(), self.depth.tolist(), strict=False)
+        ):
+            inner, leaves = (1 << depth) - 1, 1 << depth
+            # a node of level l is one of 2^l, whose bits say which borders were passed
+            level = np.repeat(np.arange(depth), 1 << np.arange(depth)).astype(np.int64)
+            passed = np.arange(inner) - ((1 << level) - 1)
+            below = (1 << (level + 1)) - 1 + passed
+            value = np.zeros((inner + leaves, self.value.shape[1]))
+            value[inner:] = self.value[first : first + leaves]
+            none = np.full(leaves, LEAF)
+            trees.append(
+                {
+                    "feature": np.concatenate([self.feature[tree, level], none]),
+                    "threshold": np.concatenate([self.border[tree, level], np.zeros(leaves)]),
+                    "left": np.concatenate([below, none]),
+                    "right": np.concatenate([below + (1 << level), none]),
+                    "value": value,
+                }
+            )
+        return TreeEnsemble.of(trees, [0] * len(trees), self.base.tolist())
+
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Return the sums, [n, k].
 

@@ -16,6 +16,7 @@ from jointrain.cli._compare import compare
 from jointrain.cli._demo import demo
 from jointrain.cli._doctor import doctor
 from jointrain.cli._evaluate import evaluate
+from jointrain.cli._export import export
 from jointrain.cli._fit import fit
 from jointrain.cli._inspect import inspect_bundle
 from jointrain.cli._lists import balancers, baselines, networks
@@ -153,7 +154,7 @@ def _add_commands() -> None:
     example = "verdict runs.csv --wide {task}/{metric} --baseline separate"
     app.command(epilog=f"Example: jointrain {example}")(verdict)
     app.command(epilog="Example: jointrain report data-answer --open")(report)
-    for command in (predict, serve, evaluate):
+    for command in (predict, serve, export, evaluate):
         app.command()(command)
     app.command(name="inspect")(inspect_bundle)
     for command in (balancers, networks, baselines, demo, doctor):

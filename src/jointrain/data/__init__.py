@@ -1,7 +1,7 @@
 """From what the user has to batches: tables, columns, targets, splits and tensors."""
 
 from jointrain.data._arrow_files import read_arrow
-from jointrain.data._blocks import known_values
+from jointrain.data._blocks import Block, known_values
 from jointrain.data._bounds import read_bounds
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
@@ -64,6 +64,7 @@ from jointrain.data.streaming import (
 )
 
 __all__ = [
+    "Block",
     "ClassWeights",
     "Column",
     "ColumnReading",

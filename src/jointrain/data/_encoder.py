@@ -288,6 +288,16 @@ class TableEncoder:
         }
 
     @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The encodings of the kinds of columns, in the order of the outputs before the bins."""
+        return tuple(self._blocks)
+
+    @property
+    def pieces(self) -> PiecewiseLinearEncoding | None:
+        """The bins of numbers; None if there are none."""
+        return self._pieces
+
+    @property
     def centers(self) -> dict[str, float]:
         """The medians of numbers, of dates (seconds since 1970) and of times, by column."""
         return {name: center for block in self._blocks for name, center in block.centers.items()}

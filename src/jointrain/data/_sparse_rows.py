@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 
 from jointrain.data._blocks import NumericBlock, robust_scale, squashed
 from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
+
+if TYPE_CHECKING:  # its import would take longer than the prediction of a row
+    from scipy.sparse import csc_array, csr_array
 
 _AT_ONCE = 4_000_000
 """Numbers of a part that is made dense."""
@@ -89,6 +91,8 @@ class SparseRows:
 
 def varying_columns(matrix: csr_array) -> np.ndarray:
     """Return the numbers of the columns that hold more than one value; NaN is one."""
+    from scipy.sparse import csc_array
+
     columns = csc_array(matrix)
     columns.sum_duplicates()
     entries = np.diff(columns.indptr)
@@ -108,6 +112,8 @@ def fit_numeric(matrix: csr_array, names: list[str]) -> NumericBlock:
     Columns whose quartiles are all 0, as most are, are read by their entries; others are made dense
     a few at a time.
     """
+    from scipy.sparse import csc_array
+
     columns = csc_array(matrix)
     columns.sum_duplicates()
     rows, count = columns.shape
@@ -137,6 +143,8 @@ def encode_numeric(
     matrix: csr_array, block: NumericBlock, pieces: PiecewiseLinearEncoding | None = None
 ) -> SparseRows:
     """Return the rows as the block, and the bins behind it, encode them."""
+    from scipy.sparse import csr_array
+
     matrix = csr_array(matrix, dtype=np.float64, copy=True)
     matrix.sum_duplicates()
     absent = np.isnan(matrix.data)
@@ -163,6 +171,8 @@ def fit_pieces(
     """Return the bins that `PiecewiseLinearEncoding.fit` gives for the dense encoding."""
     if bins == 0:
         return None
+    from scipy.sparse import csc_array
+
     columns = csc_array(matrix)
     numeric = [i for i in range(columns.shape[1]) if _has_three(columns, i, block)]
     if bins is None:

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import polars as pl
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
@@ -32,10 +32,11 @@ from jointrain.serving._request_rows import (
     JSON,
     KINDS,
     RowsError,
-    TooManyRowsError,
     content_type,
 )
 from jointrain.serving._service import TableService
+
+Made = TypeVar("Made")
 
 _LOG = logging.getLogger("jointrain.serving")
 _NOTES = "jointrain-notes"
@@ -191,13 +192,13 @@ async def _body(request: Request, service: TableService) -> bytes:
     return b"".join(parts)
 
 
-async def _in_thread_if_large(size: int, work: Callable[[], Any]) -> Any:
+async def _in_thread_if_large(size: int, work: Callable[[], Made]) -> Made:
     if size <= _SMALL:
         return _without_panic(work)
     return await asyncio.to_thread(_without_panic, work)
 
 
-def _without_panic(work: Callable[[], Any]) -> Any:
+def _without_panic(work: Callable[[], Made]) -> Made:
     try:
         return work()
     except pl.exceptions.PanicException as panic:  # which is no `Exception`
@@ -205,8 +206,6 @@ def _without_panic(work: Callable[[], Any]) -> Any:
 
 
 async def _unfit(_: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, TooManyRowsError):
-        return JSONResponse({"detail": str(error)}, 413)
     if isinstance(error, RowsError):
         return JSONResponse({"detail": error.details}, 422)
     fault = {"loc": ["body"], "msg": str(error), "type": "invalid_input"}

@@ -46,10 +46,6 @@ class RowsError(InvalidInputError):
         self.details = details
 
 
-class TooManyRowsError(InvalidInputError):
-    """There are more rows in a request than the server takes."""
-
-
 class RowReader:
     """Reads the rows of requests for a model.
 
@@ -84,8 +80,7 @@ class RowReader:
 
         Raises:
             RowsError: A column is missing in JSON, or a value is of another type.
-            InvalidInputError: It is no such table.
-            TooManyRowsError: It has too many rows.
+            InvalidInputError: It is no such table, or has too many rows.
         """
         if kind == JSON:
             raw, names = self._from_json(body)
@@ -102,7 +97,7 @@ class RowReader:
             self._refuse_more(str(count))
 
     def _refuse_more(self, count: str) -> NoReturn:
-        raise TooManyRowsError(
+        raise InvalidInputError(
             f"{WHERE} has {count} rows, and at most {self.most_rows} are taken; send fewer at a "
             "time"
         )

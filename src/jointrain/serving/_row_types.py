@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired
 
 import polars as pl
-from pydantic import ConfigDict, Field, StrictBool, StrictStr
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictStr
 from typing_extensions import TypedDict
 
 from jointrain.data import Column, ColumnReading, TableEncoder
@@ -18,6 +18,15 @@ _WHOLE = 2**63 - 1
 
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-_LARGEST, le=_LARGEST)]
 _Whole = Annotated[int, Field(strict=True, ge=-_WHOLE, le=_WHOLE)]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("nothing is written; give null where there is no value")
+    return text
+
+
+_Written = Annotated[StrictStr, AfterValidator(_not_blank)]
 
 _KINDS = {
     "numeric": "number",
@@ -41,7 +50,7 @@ def readings(model: TableModel | BlendedModel) -> dict[str, ColumnReading]:
 def body_type(row: Any, most_rows: int) -> Any:
     """Return the type of a request's body in JSON."""
     rows = Annotated[list[row], Field(min_length=1, max_length=most_rows)]
-    return TypedDict("Rows", {"rows": rows})  # type: ignore[operator]
+    return _dict_type("Rows", {"rows": rows})
 
 
 def row_type(model: TableModel | BlendedModel) -> Any:
@@ -57,8 +66,14 @@ def row_type(model: TableModel | BlendedModel) -> Any:
         ]
         for column in model.columns
     }
-    made = TypedDict("Row", fields)  # type: ignore[operator]
-    made.__pydantic_config__ = ConfigDict(extra="allow")
+    return _dict_type("Row", fields, others=True)
+
+
+def _dict_type(name: str, fields: Mapping[str, Any], *, others: bool = False) -> Any:
+    """Return a type of dictionaries with these keys, which no class could have as attributes."""
+    made: Any = TypedDict(name, dict(fields))  # type: ignore[misc]
+    if others:
+        made.__pydantic_config__ = ConfigDict(extra="allow")
     return made
 
 
@@ -71,6 +86,11 @@ def _type_of(column: Column, reading: ColumnReading) -> Any:
             return Annotated[float, Field(strict=True, ge=-9e12, le=9e12)]
         case "boolean":
             return StrictBool
+        case "date" if reading.date_form == "%Y-%m-%d" and reading.zone is None:
+            known = {"format": "date" if reading.midnight else "date-time"}
+            return Annotated[_Written, Field(json_schema_extra=known)]
+        case "date" | "time":
+            return _Written
     if column.kind == "bag":
         return StrictStr | list[StrictStr]
     if reading.kind == "text" and reading.plain_numbers:
@@ -113,10 +133,8 @@ def predictions_type(predicted: pl.DataFrame, plain: pl.DataFrame) -> Any:
             of_values = float
         # the end of an interval that has none is null
         fields[name] = of_values if name in plain.columns else NotRequired[of_values | None]
-    made = TypedDict("Prediction", fields)  # type: ignore[operator]
-    made.__pydantic_config__ = ConfigDict(extra="allow")
-    answer = {"predictions": list[made], "notes": list[str]}  # type: ignore[valid-type]
-    return TypedDict("Predictions", answer)  # type: ignore[operator]
+    made = _dict_type("Prediction", fields, others=True)
+    return _dict_type("Predictions", {"predictions": list[made], "notes": list[str]})
 
 
 def example_row(model: TableModel | BlendedModel) -> dict[str, Any]:

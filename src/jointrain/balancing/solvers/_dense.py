@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv, dpotrf
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -31,6 +30,8 @@ def cutoff(t: int, rounding: float) -> float:
 def solve_positive(matrix: Array, right: Array) -> tuple[Array, bool]:
     """Solve for one right-hand side [t] or several [t, n]; false if `matrix` is not positive."""
     if len(matrix) <= _SMALL:
+        from scipy.linalg.lapack import dposv  # an import that who only predicts is spared
+
         _, x, info = dposv(matrix, right, lower=1)
         return x, info == 0
     factor, info = torch.linalg.cholesky_ex(torch.from_numpy(matrix))
@@ -41,6 +42,8 @@ def solve_positive(matrix: Array, right: Array) -> tuple[Array, bool]:
 def cholesky(matrix: Array) -> Array | None:
     """Return the lower Cholesky factor, or None if `matrix` is not positive definite."""
     if len(matrix) <= _SMALL:
+        from scipy.linalg.lapack import dpotrf
+
         factor, info = dpotrf(matrix, lower=1)
         return None if info else factor
     torch_factor, torch_info = torch.linalg.cholesky_ex(torch.from_numpy(matrix))

@@ -1,0 +1,57 @@
+"""`jointrain export` as a user runs it."""
+
+import pytest
+
+from jointrain.bundle import save_bundle
+from jointrain.cli import run
+from tests.serving._models import model, table
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dated = model()
+    table().write_csv("table.csv")
+    return save_bundle(dated, "model")
+
+
+@pytest.fixture
+def plain_bundle(tmp_path, monkeypatch):
+    from tests.exporting.test_export import networks
+    from tests.exporting.test_export import table as plain_table
+
+    monkeypatch.chdir(tmp_path)
+    plain_table().write_csv("table.csv")
+    return save_bundle(networks(), "model")
+
+
+def test_a_file_is_written_and_compared(plain_bundle, capsys):
+    check = ["--check", "table.csv", "--quantize", "int8"]
+    assert run(["export", "model", "--out", "model.onnx", *check]) == 0
+    printed = capsys.readouterr().out
+    assert "Exported: model.onnx" in printed
+    assert "300 rows: the largest difference to predict" in printed
+    assert "What 8 bits cost" in printed
+    assert run(["export", "model", "--out", "model.onnx"]) == 2
+    assert "model.onnx exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--format", "onx"], "format must be one of onnx, torch-export"),
+        (["--quantize", "int8"], "name a table with the targets by --check"),
+        (["--categories", "words"], "--categories must be text or codes"),
+        (["--out", "no/model.onnx"], "can't be written"),
+        ([], "column 'sold' is datetime"),
+    ],
+)
+def test_what_is_wrong_is_one_line(bundle, flags, said, capsys):
+    assert run(["export", "model", "--out", "model.onnx", *flags]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in bundle.parent.iterdir()) == ["model", "table.csv"]

@@ -1,0 +1,188 @@
+"""Exported models give what the models give."""
+
+import json
+from functools import cache
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jointrain import Recipe, SupervisedTable
+from jointrain.errors import InvalidInputError
+from jointrain.exporting import compare_exported, export_model
+from jointrain.tables import BlendedModel, Calibration, fit_baseline_to, fit_table
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+CLOSE = 1e-5
+
+
+@cache
+def table(rows=300):
+    random = np.random.default_rng(0)
+    size, age = random.normal(50, 10, rows), random.integers(0, 90, rows)
+    town = random.choice(["Bonn", "Köln", "Ulm", 'a, "b"', "true"], rows)
+    frame = pl.DataFrame(
+        {
+            "size (m²)": size,
+            "age": age,
+            "garden": random.random(rows) < 0.5,
+            "town": town,
+            "price": 3 * size - age + 10 * (town == "Ulm") + random.normal(size=rows),
+            "rooms": random.poisson(np.exp(size / 50)),
+            "dear": np.where(size + random.normal(0, 5, rows) > 50, "yes", "no"),
+            "style": random.choice(["old", "new", "odd"], rows),
+        }
+    )
+    holes = {name: random.random(rows) < 0.1 for name in ("size (m²)", "garden", "town")}
+    return frame.with_columns(
+        pl.when(pl.Series(hole)).then(None).otherwise(pl.col(name)).alias(name)
+        for name, hole in holes.items()
+    )
+
+
+TARGETS = ["price", "rooms", "dear", "style"]
+
+
+@cache
+def prepared():
+    return SupervisedTable.prepare(table(), TARGETS, kinds={"rooms": "count"})
+
+
+@cache
+def networks():
+    recipe = Recipe(width=8, depth=2, epochs=3, ensemble=2, bins=None)
+    return fit_table(prepared(), recipe, device="cpu")
+
+
+FEW = ("constant", "linear", "random forest", "lightgbm")
+ALL = (*FEW, "extra trees joint", "gradient boosting", "catboost", "xgboost")
+
+
+@cache
+def blend(names=FEW):
+    components = {"joint": networks()}
+    for name in names:
+        only = prepared().only(["dear", "style"]) if name.endswith("joint") else prepared()
+        components[name] = fit_baseline_to(name, only, 0)
+    weights = {}
+    for task in TARGETS:
+        own = [name for name, one in components.items() if task in [t.name for t in one.tasks]]
+        weights[task] = {name: 1 / len(own) for name in own}
+    calibration = Calibration(temperatures={"dear": 1.3, "style": 0.8}, residuals={})
+    return BlendedModel(
+        prepared().tasks, prepared().columns, components, weights, calibration, prepared().schema
+    )
+
+
+def rows(far=True):
+    """Known rows, missing values, categories never seen, and numbers far out."""
+    known = table()
+    odd = pl.DataFrame(
+        {
+            "size (m²)": [None, 1e30, -1e200, 0.0] if far else [None, 90.0, 0.0, 1.0],
+            "age": [None, 10**12 if far else 120, -5, 3],
+            "garden": [None, True, False, True],
+            "town": [None, "Rom", "Ulm", "TRUE"],
+        },
+        schema=known.select("size (m²)", "age", "garden", "town").schema,
+    )
+    return pl.concat([known.drop(TARGETS), odd])
+
+
+@pytest.mark.parametrize(
+    "made, codes",
+    [
+        (blend, False),
+        (networks, True),
+        pytest.param(lambda: blend(ALL), True, marks=pytest.mark.integration),
+    ],
+    ids=["blend", "networks by codes", "all baselines"],
+)
+def test_onnx_predicts_as_the_model(made, codes, tmp_path):
+    inputs = export_model(made(), tmp_path / "model.onnx", codes=codes)
+    # a line of logarithms has no number for what is far out
+    found = compare_exported(made(), tmp_path / "model.onnx", inputs, rows(far=made is networks))
+    assert set(found.difference) == set(TARGETS)
+    assert max(found.difference.values()) < CLOSE
+
+
+def test_torch_predicts_as_the_model(tmp_path):
+    inputs = export_model(networks(), tmp_path / "model.pt2", "torch-export")
+    found = compare_exported(networks(), tmp_path / "model.pt2", inputs, rows())
+    assert max(found.difference.values()) < CLOSE
+
+
+def test_no_row_is_on_another_side_of_a_threshold(tmp_path):
+    # values that are thresholds, and their neighbours in single and in double precision
+    trees = fit_baseline_to("gradient boosting", prepared().only(["price"]), 0)
+    ensemble = trees.model.models[0].estimator
+    model = BlendedModel(
+        trees.tasks, prepared().columns, {"trees": trees}, {"price": {"trees": 1.0}},
+        schema=prepared().schema,
+    )  # fmt: skip
+    place = trees.encoder.feature_names.index("size (m²)")
+    at = ensemble.threshold[ensemble.feature == place][:200]
+    near = np.concatenate([at, np.nextafter(at, np.inf), np.nextafter(at, -np.inf),
+                           np.nextafter(at.astype(np.float32), np.float32(np.inf))])  # fmt: skip
+    frame = pl.DataFrame({"size (m²)": near}).with_columns(
+        age=pl.lit(3), garden=pl.lit(True), town=pl.lit("Ulm")
+    )
+    inputs = export_model(model, tmp_path / "model.onnx")
+    found = compare_exported(model, tmp_path / "model.onnx", inputs, frame)
+    assert found.difference["price"] < CLOSE
+
+
+def test_a_file_tells_what_it_takes(tmp_path):
+    import onnx
+
+    export_model(networks(), tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    told = json.loads({one.key: one.value for one in model.metadata_props}["jointrain"])
+    assert told["inputs"] == {
+        "size (m²)": "number", "age": "number", "garden": "boolean", "town": "category",
+    }  # fmt: skip
+    assert told["categories"] == {"town": ['a, "b"', "Bonn", "Köln", "Ulm", "true"]} or set(
+        told["categories"]["town"]
+    ) == {'a, "b"', "Bonn", "Köln", "Ulm", "true"}
+    assert told["classes"]["dear"] == ["no", "yes"]
+    assert [one.name for one in model.graph.output] == TARGETS
+
+
+def test_int8_is_smaller_and_near(tmp_path):
+    wide = fit_table(
+        prepared().only(["price", "dear"]),
+        Recipe(width=128, depth=3, epochs=2, ensemble=1),
+        device="cpu",
+    )
+    inputs = export_model(wide, tmp_path / "whole.onnx")
+    export_model(wide, tmp_path / "small.onnx", quantize="int8")
+    assert (tmp_path / "small.onnx").stat().st_size < 0.5 * (tmp_path / "whole.onnx").stat().st_size
+    found = compare_exported(wide, tmp_path / "small.onnx", inputs, rows())
+    assert CLOSE < max(found.difference.values()) < 0.2
+
+
+@pytest.mark.parametrize(
+    "format, quantize, what",
+    [
+        ("onx", None, "must be one of"),
+        ("onnx", "int4", "must be int8"),
+        ("torch-export", "int8", "onnx"),
+    ],
+)
+def test_no_such_form(format, quantize, what, tmp_path):
+    with pytest.raises(InvalidInputError, match=what):
+        export_model(networks(), tmp_path / "model", format, quantize=quantize)
+
+
+def test_what_can_not_be_carried_is_named(tmp_path):
+    with pytest.raises(InvalidInputError, match="component 'constant' is no network"):
+        export_model(blend(), tmp_path / "model.pt2", "torch-export")
+    frame = table().with_columns(note=pl.Series([f"some words {i} of a note" for i in range(300)]))
+    noted = fit_table(
+        SupervisedTable.prepare(frame, ["price"]), Recipe(width=4, epochs=1, ensemble=1)
+    )
+    with pytest.raises(InvalidInputError, match="column 'note' is text"):
+        export_model(noted, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
