@@ -5,6 +5,7 @@ from jointrain.charts._bars import bars
 from jointrain.charts._changes import axis_limit, changes
 from jointrain.charts._curves import curves
 from jointrain.charts._heat_map import heat_map
+from jointrain.charts._in_notebook import InNotebook
 from jointrain.charts._palette import PALETTE, SERIES, VERDICT_MARKS
 from jointrain.charts._scatter import against_truth, calibration
 from jointrain.charts._trade_offs import trade_offs
@@ -14,6 +15,7 @@ __all__ = [
     "SERIES",
     "VERDICT_MARKS",
     "Chart",
+    "InNotebook",
     "Row",
     "against_truth",
     "axis_limit",

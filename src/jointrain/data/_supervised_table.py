@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from jointrain.charts import Chart, InNotebook, bars
 from jointrain.data._blocks import varying_parts
 from jointrain.data._chains import selection_notes, with_joint_labels
 from jointrain.data._columns import Column, dropped_columns, infer_columns
@@ -47,7 +48,7 @@ from jointrain.task import (
 
 
 @dataclass(frozen=True)
-class SupervisedTable:
+class SupervisedTable(InNotebook):
     """A table, what to predict from it, and from which columns.
 
     Args:
@@ -78,6 +79,35 @@ class SupervisedTable:
     notes: tuple[str, ...] = ()
     weights: np.ndarray | None = None
     class_weights: ResolvedWeights = field(default_factory=dict)
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for each column, as it is used.
+
+        Columns: column, role (``target``, ``feature`` or ``left out``), kind (or why it is left
+        out), and missing, the number of rows without a value; null where it is left out.
+        """
+        rows: list[tuple[str, str, str, int | None]] = []
+        labels = known_labels(self.labels(), self.tasks)
+        for task, known in zip(self.tasks, labels.T, strict=True):
+            rows.append((task.name, "target", task.rules.in_words(), int((~known).sum())))
+        for column in self.columns:
+            missing = self.frame[column.name].null_count()
+            rows.append((column.name, "feature", column.kind, missing))
+        rows += [(name, "left out", why, None) for name, why in self.dropped.items()]
+        kinds = {"column": pl.String, "role": pl.String, "kind": pl.String, "missing": pl.Int64}
+        return pl.DataFrame(rows, schema=kinds, orient="row")
+
+    def _notebook_title(self) -> str:
+        return f"Table of {len(self.frame):,} rows with a label"
+
+    def plot(self) -> Chart:
+        """Return a chart of how many rows have each target's label."""
+        known = known_labels(self.labels(), self.tasks).sum(0)
+        rows = [
+            {"name": task.name, "value": int(count), "text": f"{count:,} rows"}
+            for task, count in zip(self.tasks, known, strict=True)
+        ]
+        return bars(rows, across="rows with a label", down=None)
 
     @classmethod
     def prepare(

@@ -7,16 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from jointrain.charts import Chart, InNotebook, bars
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._heads import TaskHeads
 from jointrain.networks._masked_losses import masked_losses
 from jointrain.task import Task, check_chains, joint_logit
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _SIBLINGS = 12
 """How many siblings `describe` prints before it counts the rest."""
@@ -47,7 +51,7 @@ class Part:
         return () if self.module is None else self.module.parameters()
 
 
-class Network(nn.Module, ABC):
+class Network(InNotebook, nn.Module, ABC):
     """Maps inputs to ``{task: output}`` and knows which parameters are shared.
 
     A new architecture writes two methods: `features`, which gives each task what its head takes,
@@ -90,6 +94,30 @@ class Network(nn.Module, ABC):
         # the place of the task that each one is given, -1 for none; and whether it is corrected
         self.given_places: tuple[int, ...] = (-1,) * len(self.task_names)
         self.corrected_places: tuple[int, ...] = ()
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for what is shared and for each task's own part.
+
+        Columns: part (``shared`` or the task), parameters.
+        """
+        import polars as pl
+
+        parts = {"shared": self.shared_parameters()}
+        parts |= {name: self.task_parameters(name) for name in self.task_names}
+        counts = [sum(one.numel() for one in own) for own in parts.values()]
+        return pl.DataFrame({"part": list(parts), "parameters": counts})
+
+    def _notebook_title(self) -> str:
+        total = sum(one.numel() for one in self.parameters())
+        return f"{type(self).__name__}: {total:,} parameters"
+
+    def plot(self) -> Chart:
+        """Return a chart of how many parameters are shared, and each task's own."""
+        rows = [
+            {"name": name, "value": count, "text": f"{count:,}"}
+            for name, count in self.to_frame().iter_rows()
+        ]
+        return bars(rows, across="parameters", down=None)
 
     def link(self, tasks: Iterable[Task]) -> None:
         """Multiply the probabilities of tasks that are given another one of the network's.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from jointrain.charts import Chart, InNotebook, axis_limit, changes
 from jointrain.data import as_table
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import SEPARATE
@@ -39,7 +40,7 @@ DELTA_M = "Delta-m"
 
 
 @dataclass(frozen=True)
-class RunVerdicts:
+class RunVerdicts(InNotebook):
     """What a table of runs shows of each recipe against a baseline.
 
     Args:
@@ -97,6 +98,35 @@ class RunVerdicts:
             task: one.verdict for task, one in self.comparisons[recipe].items()
         }
         return {**found, DELTA_M: self.delta_m[recipe].verdict}
+
+    def _notebook_title(self) -> str:
+        return f"Runs against {self.baseline}"
+
+    def plot(self, task: str = DELTA_M) -> Chart:
+        """Return a chart of the changes against the baseline, with the intervals that decide.
+
+        Args:
+            task: Of which task; default over all.
+
+        Raises:
+            InvalidInputError: There is no such task.
+        """
+        if task != DELTA_M and task not in self.metrics:
+            hint = closest(task, self.metrics)
+            raise InvalidInputError(f"the table of runs has no task {task!r}{hint}")
+        found = {
+            name: self.delta_m[name] if task == DELTA_M else by_task[task]
+            for name, by_task in self.comparisons.items()
+            if task == DELTA_M or task in by_task
+        }
+        rows = [
+            {"name": name, "change": one.change, "low": one.low, "high": one.high,
+             "verdict": one.verdict}
+            for name, one in found.items()
+        ]  # fmt: skip
+        unit = "%" if all(one.unit == "percent" for one in found.values()) else "difference"
+        limit = axis_limit([rows], least=2.0 if unit == "%" else 0.0) or 1.0
+        return changes(rows, limit, unit, against=self.baseline)
 
     def to_frame(self) -> pl.DataFrame:
         """Return a row for each recipe and task, and for Delta-m, with figures and verdict."""

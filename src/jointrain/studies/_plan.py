@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import polars as pl
+
 from jointrain.baselines import Baseline
+from jointrain.charts import Chart, InNotebook, bars
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, default_recipes
@@ -16,7 +19,7 @@ from jointrain.task import Task
 
 
 @dataclass(frozen=True)
-class StudyPlan:
+class StudyPlan(InNotebook):
     """Recipes and baselines, and the seeds of an experiment's folds that they are to be run on.
 
     Its arguments are those of `Study`, which can run it.
@@ -50,6 +53,29 @@ class StudyPlan:
                 f"one recipe must be named {SEPARATE!r}: the others are compared with it"
             )
         self.experiment.check(self.recipes, self.baselines)
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for each recipe and baseline that is to be run.
+
+        Columns: name, role (``recipe`` or ``baseline``), runs (folds x seeds).
+        """
+        names = [(recipe.name, "recipe") for recipe in self.recipes]
+        names += [(name, "baseline") for name in self.baseline_names]
+        rows = [(*pair, self.folds * self.seeds) for pair in names]
+        return pl.DataFrame(rows, schema=["name", "role", "runs"], orient="row")
+
+    def _notebook_title(self) -> str:
+        tasks = ", ".join(task.name for task in self.tasks)
+        return f"Study of {tasks}: {self.folds} folds x {self.seeds} seeds"
+
+    def plot(self) -> Chart:
+        """Return a chart of how many rows have each target's label; empty where it is not known."""
+        counts = self.experiment.label_counts()
+        rows = [
+            {"name": name, "value": count, "text": f"{count:,} rows"}
+            for name, count in counts.items()
+        ]
+        return bars(rows, across="rows with a label", down=None)
 
     @property
     def baseline_names(self) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.baselines import CONSTANT
+from jointrain.charts import InNotebook
 from jointrain.data import query_numbers
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import SEPARATE, Fold, FoldResult, Recipe
@@ -45,7 +46,7 @@ SHIPPED = "shipped model"
 
 
 @dataclass(frozen=True)
-class StudyResult:
+class StudyResult(InNotebook):
     """What a study measured, and what it shows.
 
     Args:
@@ -251,6 +252,42 @@ class StudyResult:
     def delta_m(self) -> dict[str, Comparison]:
         """Delta-m of each recipe and baseline against separate training, by name."""
         return self._against_separate[1]
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for each recipe, baseline and target, by the metric that decides.
+
+        Columns: recipe, task, metric, mean, deviation (over folds and seeds), and against separate
+        training change, low, high, unit and verdict, null for separate training itself. The saved
+        model is in it where there is one; `table` has every run.
+        """
+        compared = dict(self.comparisons)
+        if self.ships:
+            compared[SHIPPED] = self.shipped_comparisons
+        rows: list[dict[str, object]] = []
+        for name in [*self.recipe_names, *([SHIPPED] if self.ships else [])]:
+            for task in self.study.tasks:
+                metric = task.primary_metric.name
+                values = self.values(name, task.name, metric)
+                known = values[np.isfinite(values)]
+                row: dict[str, object] = {
+                    "recipe": name,
+                    "task": task.name,
+                    "metric": metric,
+                    "mean": float(known.mean()) if len(known) else None,
+                    "deviation": float(known.std(ddof=1)) if len(known) > 1 else None,
+                }
+                one = compared.get(name, {}).get(task.name)
+                for part in ("change", "low", "high", "unit", "verdict"):
+                    row[part] = None if one is None else getattr(one, part)
+                rows.append(row)
+        kinds = {"change": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+        kinds |= {"mean": pl.Float64, "deviation": pl.Float64}
+        frame = pl.DataFrame(rows, schema_overrides=kinds, infer_schema_length=None)
+        return frame.with_columns(pl.selectors.float().fill_nan(None))
+
+    def _notebook_title(self) -> str:
+        chosen = [f"{task} by {name}" for task, name in self.decision.targets.items()]
+        return f"Study result: {', '.join(chosen[:8])}"
 
     def plot(self) -> Figure:
         """Return a matplotlib figure of the changes against separate training, task by task.

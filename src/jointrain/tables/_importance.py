@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from jointrain.charts import InNotebook
 from jointrain.data import Column, SupervisedTable, encode_targets
 from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
@@ -41,7 +42,7 @@ class _Predictor(Protocol):
 
 
 @dataclass(frozen=True)
-class ColumnImportance:
+class ColumnImportance(InNotebook):
     """How much worse each task's first metric is when a column's values change places.
 
     Args:
@@ -107,6 +108,10 @@ class ColumnImportance:
             ]
         names = ["task", "column", "metric", "increase", "error", "used"]
         return pl.DataFrame(rows, schema=names, orient="row")
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return `table`."""
+        return self.table()
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold; not a number becomes null."""

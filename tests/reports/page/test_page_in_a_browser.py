@@ -72,6 +72,7 @@ def opened(browser, pages):
     def open_page(name, width=1440, scheme="light"):
         window = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         windows.append(window)
+        window.set_default_timeout(180_000)  # a machine may be busy
         said, asked = [], []
         window.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         window.on("pageerror", lambda error: said.append(str(error)))

@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from jointrain.charts import InNotebook
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import AnyExperiment, Fold, Recipe
@@ -45,7 +46,7 @@ SHARE_OF_AFFINITIES = 0.15
 
 
 @dataclass(frozen=True)
-class Affinity:
+class Affinity(InNotebook):
     """Who helps whom, by one or more runs.
 
     Args:
@@ -127,6 +128,10 @@ class Affinity:
                 for j, target in enumerate(self.tasks)
             ]
         )
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return `table`."""
+        return self.table()
 
     def plot(self) -> Figure:
         """Return a heat map: rows help columns.

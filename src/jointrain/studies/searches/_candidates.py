@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from jointrain.charts import Chart, InNotebook, bars
 from jointrain.errors import InvalidInputError, closest
 from jointrain.studies._measured import Measured
 from jointrain.studies._statistics import (
@@ -25,7 +26,7 @@ CLEARLY_CHEAPER = 0.6
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(InNotebook):
     """What was measured of each candidate on the folds, and which one it speaks for.
 
     Args:
@@ -80,6 +81,39 @@ class Candidates:
         """
         found = self.measured.changes(name, self.baseline if against is None else against)
         return {task: one.values for task, one in found.items()}
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for each candidate and task, the best candidate first.
+
+        Columns: candidate, task, metric, mean, change (in percent against the baseline), delta_m,
+        recommended.
+        """
+        rows = []
+        for name in sorted(self.names, key=self.score, reverse=True):
+            changes = self.mean_changes(name)
+            for task in self.tasks:
+                metric = task.primary_metric.name
+                rows.append(
+                    {
+                        "candidate": name,
+                        "task": task.name,
+                        "metric": metric,
+                        "mean": _nanmean(self.values(name, task.name, metric)),
+                        "change": float(changes[task.name]),
+                        "delta_m": float(self.score(name)),
+                        "recommended": name == self.recommended,
+                    }
+                )
+        return pl.DataFrame(rows)
+
+    def plot(self) -> Chart:
+        """Return a chart of the Delta-m of each candidate, the best first."""
+        names = [name for name in self.names if math.isfinite(self.score(name))]
+        rows = [
+            {"name": name, "value": self.score(name), "text": f"{self.score(name):+.1f} %"}
+            for name in sorted(names, key=self.score, reverse=True)
+        ]
+        return bars(rows, across="Delta-m, %", down=None)
 
     def judge(
         self, names: Sequence[str], against: str | None = None

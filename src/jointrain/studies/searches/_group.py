@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
+import polars as pl
 
+from jointrain.charts import Chart, InNotebook
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
 from jointrain.studies.searches._affinity import Affinity, Measure, measure_affinity_in_time
@@ -25,7 +27,7 @@ TOGETHER = "together"
 
 
 @dataclass(frozen=True)
-class GroupResult:
+class GroupResult(InNotebook):
     """What a search for groups of tasks found.
 
     Args:
@@ -39,6 +41,14 @@ class GroupResult:
     recipes: Mapping[str, Recipe]
     affinity: Affinity
     models: int | None = None
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for each candidate and task, see `Candidates.to_frame`."""
+        return self.candidates.to_frame()
+
+    def plot(self) -> Chart:
+        """Return a chart of the Delta-m of each candidate, the best first."""
+        return self.candidates.plot()
 
     @property
     def chosen(self) -> str:

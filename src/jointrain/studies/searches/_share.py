@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from torch import nn
 
+from jointrain.charts import Chart, InNotebook
 from jointrain.data import SupervisedTable, TensorData, outer_folds, validation_split
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import (
@@ -38,7 +39,7 @@ SHARE_OF_ALL = 0.8
 
 
 @dataclass(frozen=True)
-class ShareResult:
+class ShareResult(InNotebook):
     """What a search for the split point found.
 
     Args:
@@ -48,6 +49,14 @@ class ShareResult:
 
     candidates: Candidates
     depths: Mapping[str, int]
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for each candidate and task, see `Candidates.to_frame`."""
+        return self.candidates.to_frame()
+
+    def plot(self) -> Chart:
+        """Return a chart of the Delta-m of each candidate, the best first."""
+        return self.candidates.plot()
 
     @property
     def chosen(self) -> int:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
+import polars as pl
 
+from jointrain.charts import Chart, InNotebook
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, size_weights
 from jointrain.studies.searches._candidates import Candidates
@@ -27,7 +29,7 @@ EQUAL = "equal"
 
 
 @dataclass(frozen=True)
-class WeighResult:
+class WeighResult(InNotebook):
     """What a search for task weights found.
 
     Args:
@@ -39,6 +41,14 @@ class WeighResult:
     candidates: Candidates
     recipes: Mapping[str, Recipe]
     pareto: bool = False
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for each candidate and task, see `Candidates.to_frame`."""
+        return self.candidates.to_frame()
+
+    def plot(self) -> Chart:
+        """Return a chart of the Delta-m of each candidate, the best first."""
+        return self.candidates.plot()
 
     @property
     def chosen(self) -> str:
