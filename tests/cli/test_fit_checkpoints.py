@@ -16,6 +16,8 @@ import polars as pl
 import pytest
 
 from jointrain.cli import run
+from jointrain.cli._fit_checkpoints import check_checkpoints
+from jointrain.errors import InvalidInputError
 from jointrain.training.checkpoints import CheckpointFolder
 
 FIT = ["fit", "rows.csv", "--targets", "a,b", "--width", "4", "--device", "cpu"]
@@ -139,6 +141,16 @@ def test_what_does_not_go_together_is_said_in_a_line(folder, capsys, said, messa
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
     assert error.startswith("error: ")
+
+
+@pytest.mark.parametrize("name", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
+def test_a_command_that_is_started_anew_goes_on_by_itself(folder, monkeypatch, name):
+    _begun()
+    monkeypatch.setenv(name, "1")
+    check_checkpoints(Path("kept"), every=None, resume=False)
+    monkeypatch.setenv(name, "0")
+    with pytest.raises(InvalidInputError, match="go on with --resume"):
+        check_checkpoints(Path("kept"), every=None, resume=False)
 
 
 def _begun():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,7 @@ def check_checkpoints(folder: Path | None, *, every: str | None, resume: bool) -
     there = (folder / DESCRIPTION).exists()
     if resume and not there:
         raise InvalidInputError(f"there is no checkpoint in {folder}; leave --resume out to begin")
-    if there and not resume:
+    if there and not resume and not _restarted():
         raise InvalidInputError(
             f"{folder} has checkpoints; go on with --resume, or choose another --checkpoints"
         )
@@ -45,6 +46,15 @@ def check_checkpoints(folder: Path | None, *, every: str | None, resume: bool) -
         raise InvalidInputError(
             f"{folder} holds something else than checkpoints of a fit; choose another --checkpoints"
         )
+
+
+def _restarted() -> bool:
+    """Return whether torchrun or Slurm has started the same command anew."""
+    counts = (os.environ.get(name, "0") for name in _RESTART_COUNTS)
+    return any(count.isdigit() and int(count) > 0 for count in counts)
+
+
+_RESTART_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 
 
 class FitCheckpoints:
