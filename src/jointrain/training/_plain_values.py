@@ -35,7 +35,8 @@ def from_plain(kind: type[_Value], values: Any, what: str) -> _Value:
     from pydantic import ValidationError
 
     try:
-        made: _Value = adapter_of(kind).validate_python(values)
+        dataclass: Any = kind  # mypy knows no type that is sure to be hashable
+        made: _Value = adapter_of(dataclass).validate_python(values)
         return made
     except ValidationError as error:
         faults = error.errors()
