@@ -3,7 +3,8 @@
     python benchmarks/scaling.py [--processes 1,2] [--methods equal,upgrad] [--width 512]
 
 The processes are started here, on gloo, with one thread each. Every process has as many rows
-(weak scaling): a speed-up of 2 on 2 cores would be perfect. Methods run in turn, in an order of
+(weak scaling): a speed-up of 2 on 2 cores would be perfect. `Trainer, ...` is a step of
+`Trainer(strategy="ddp")` on the same problem. Methods run in turn, in an order of
 their own each round; a figure is the median over rounds.
 """
 
@@ -69,6 +70,46 @@ def stepper(method: str, width: int, tasks: int, rows: int) -> Callable[[], None
     return step
 
 
+def trainer_seconds(method: str, width: int, tasks: int, rows: int) -> float:
+    """Return the median seconds of a step of `Trainer(strategy="ddp")` on the same problem."""
+    import torch
+    import torch.distributed as dist
+    from torch import nn
+
+    from jointrain import Callback, HardSharing, Task, TensorData, Trainer
+    from jointrain.balancing import balancer_from_name
+
+    class Clock(Callback):
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def on_step_end(self, trainer: Any, step: int, losses: Any) -> None:  # noqa: ARG002
+            self.times.append(time.perf_counter())
+
+    torch.manual_seed(0)
+    layers = [layer for _ in range(4) for layer in (nn.Linear(width, width), nn.ReLU())]
+    names = [f"t{k}" for k in range(tasks)]
+    network = HardSharing(nn.Sequential(*layers), {name: nn.Linear(width, 1) for name in names})
+    every = rows * dist.get_world_size()
+    x = torch.randn(4 * every, width)
+    data = TensorData(x, {name: x[:, k] for k, name in enumerate(names)})
+    clock = Clock()
+    trainer = Trainer(
+        network,
+        [Task.regression(name) for name in names],
+        balancer=balancer_from_name(method),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-3),
+        batch_size=every,
+        steps=ROUNDS * STEPS,
+        callbacks=[clock],
+        strategy="ddp",
+        device="cpu",
+    )
+    trainer.fit(data)
+    pairs = zip(clock.times[STEPS:-1], clock.times[STEPS + 1 :], strict=True)
+    return statistics.median(end - start for start, end in pairs)
+
+
 def serve(rank: int, size: int, port: int, options: Any, answers: Any) -> None:
     """Measure all methods as one of the processes; the first one answers."""
     os.environ |= {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -96,6 +137,11 @@ def serve(rank: int, size: int, port: int, options: Any, answers: Any) -> None:
             if turn:  # the first one builds buckets and compares parameters
                 seconds[method].append((time.perf_counter() - start) / STEPS)
             sent[method] = (ranks.sent - before) // STEPS
+    for method in options.methods.split(","):
+        name = f"Trainer, {method}"
+        seconds[name] = [trainer_seconds(method, options.width, options.tasks, options.rows)]
+        sent[name] = sent[method]
+        methods.append(name)
     if rank == 0:
         bytes_of_ddp = sum(p.numel() * 4 for p in build(options.width, options.tasks).parameters())
         for method in methods:
@@ -138,13 +184,13 @@ def main() -> None:
     for size in sizes:
         seconds, sent = found[size]
         print(f"\n{size} process(es), {options.rows} rows each, {options.tasks} tasks")
-        print(f"{'method':14} {'rows/s':>9} {'speed-up':>9} {'of plain':>9} {'MB sent':>9}")
+        print(f"{'method':21} {'rows/s':>9} {'speed-up':>9} {'of plain':>9} {'MB sent':>9}")
         plain = base[PLAIN] / seconds[PLAIN]
         for method, median in seconds.items():
             rate, gain = size * options.rows / median, base[method] / median
             megabytes = sent[method] / 1e6
             speed = gain * size / first
-            print(f"{method:14} {rate:9.0f} {speed:9.2f} {gain / plain:9.2f} {megabytes:9.2f}")
+            print(f"{method:21} {rate:9.0f} {speed:9.2f} {gain / plain:9.2f} {megabytes:9.2f}")
 
 
 if __name__ == "__main__":

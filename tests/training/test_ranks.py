@@ -16,12 +16,10 @@ ALL = [(case, None) for case in CASES] + [
     (case, data) for data in DATA for case in ("the sum", "upgrad")
 ]
 FEW = [
-    ("the sum", None),
     ("famo", None),
     ("upgrad, accumulated", None),
     ("alternating by progress", None),
     ("batches of fewer rows than processes", None),
-    ("the sum", "rows"),
     ("upgrad", "mixed"),
 ]
 
