@@ -94,14 +94,17 @@ OTHERS: tuple[_Other, ...] = (
     _Other(908, 3, 0.79, 0.09, -1.7),  # hawks
     _Other(1411, 4, 0.99, 0.34, -0.4),  # norway_and_europe
     _Other(1629, 4, 0.97, 0.21, -0.6),  # quitting_smokers
+    _Other(1827, 8, 1.00, 0.24, 0.4),  # kakadu_opinions
     _Other(1832, 3, 1.00, 0.18, -0.1),  # newborns
     _Other(507, 12, 1.00, 0.66, 1.9),  # body_girths
     _Other(2725, 2, 1.00, 0.52, 0.2),  # arrests
     _Other(2982, 2, 1.00, 0.53, 0.1),  # hormone_receptors
+    _Other(4361, 4, 0.99, 0.15, 0.3),  # botswana_women
     _Other(768, 2, 1.00, 0.97, 12.9),  # enb
     _Other(700, 3, 0.99, 0.60, 0.5),  # ability_tests
     _Other(616, 4, 1.00, 0.66, -0.5),  # fringe_benefits
     _Other(418, 10, 0.85, 0.25, 0.2),  # liver_cirrhosis
+    _Other(5190, 6, 1.00, 0.17, 0.3),  # doctor_visits
 )
 """The development tables of `benchmarks/arena.py`, by `benchmarks/together_or_apart.py`."""
 
