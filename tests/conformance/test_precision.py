@@ -17,7 +17,9 @@ from tests.conformance._stationary import suite
 METHODS = sorted(
     name for name, cls in BALANCERS.items() if cls.needs in (Needs.GRAMIAN, Needs.JACOBIAN)
 )
-FIXED = [name for name in METHODS if not BALANCERS[name].random]
+# they choose a corner or a pair of gradients, and of equally good ones rounding chooses
+CHOOSING = {"epo", "gcond"}
+FIXED = [name for name in METHODS if not BALANCERS[name].random and name not in CHOOSING]
 CASES = dict(suite())
 PRECISIONS = (torch.float32, torch.float64)
 # two of five gradients a millionth as long, and dependent: what the shortest gains is rounding

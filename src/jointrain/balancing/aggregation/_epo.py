@@ -9,7 +9,7 @@ from torch import Tensor
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._checks import check_number
 from jointrain.balancing._per_task_numbers import PerTask, check_preference, preference_vector
-from jointrain.balancing.solvers import linear_program
+from jointrain.balancing.solvers import cutoff, linear_program
 from jointrain.errors import InvalidInputError
 
 _SMALLEST = 1e-12
@@ -102,14 +102,17 @@ class EPO(GramianWeighting):
         level = np.log(t * shares)
         excess = float(shares @ level)
         slope = g @ (r * (level - excess))  # of the imbalance
+        slack = -cutoff(t, self.rounding)  # gradients that cancel out leave rounding
         if excess > self.tolerance:
-            low = np.zeros(t)
+            low = np.full(t, slack)
             falling = slope <= 0.0
             if not falling.all():
                 worst = relative >= relative.max() * (1.0 - 1e-12)
-                low = np.where(worst, 0.0, np.where(falling, slope, -np.inf))
+                low = np.where(worst, slack, np.where(falling, slope, -np.inf))
             found = linear_program(-slope, g, low)
         else:
             rows = np.vstack([g, slope])
-            found = linear_program(-g.sum(0), rows, np.append(np.zeros(t), min(slope.max(), 0.0)))
+            found = linear_program(
+                -g.sum(0), rows, np.append(np.full(t, slack), slack + min(slope.max(), 0.0))
+            )
         return torch.from_numpy(t * (r / r.sum() if found is None else found))

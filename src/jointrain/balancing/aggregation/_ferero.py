@@ -99,7 +99,10 @@ class FERERO(GramianWeighting):
         across = np.eye(len(ray)) - np.outer(ray, ray)
         inverse = _pseudo_inverse(across @ cosines @ across, self.rounding)
         # the least step that mends the distance, and what it does to each loss
-        back = self.pull * inverse @ (losses / lengths)
+        off = losses - (float(losses @ r) / (float(r @ r) or 1.0)) * r
+        # over short gradients what rounding leaves on the ray would be a long step
+        off[np.abs(off) <= 1e-12 * np.abs(losses).max()] = 0.0
+        back = self.pull * inverse @ (off / lengths)
         rise = -lengths * (cosines @ back)
         # the direction that leaves the distance as it is: its slopes are in proportion to r
         along = ray - inverse @ (cosines @ ray)

@@ -147,7 +147,8 @@ class GCond(JacobianAggregation):
         for _ in range(2 * t):
             products = mix @ now @ mix.T
             lengths = np.sqrt(np.maximum(np.diagonal(products), 0.0))
-            alive = lengths > 1e-10 * np.sqrt(np.diagonal(now).max())
+            # a square that is left of larger ones is rounding: that gradient is gone
+            alive = lengths > 1e-3 * (np.abs(mix) @ np.sqrt(np.diagonal(now)))
             scale = np.divide(1.0, lengths, out=np.zeros(t), where=alive)
             cosines = np.clip(products * scale[:, None] * scale, -1.0, 1.0)
             np.fill_diagonal(cosines, 1.0)

@@ -66,6 +66,7 @@ class PIVRG(GramianWeighting):
     count: Tensor
     first: Tensor
     drops: Tensor
+    noted: Tensor
 
     def __init__(
         self,
