@@ -60,10 +60,20 @@ faults: $(INSTALLED)
 fuzz: $(INSTALLED)
 	$(BIN)/python tests/faults/fuzz.py --mutants 20000
 
+# the site, in build/site; a link that leads nowhere is an error
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# what is given to PyPI
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(LOWEST) demo-answer demo-penguins
+	rm -rf $(VENV) $(LOWEST) build dist demo-answer demo-penguins

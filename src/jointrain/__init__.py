@@ -5,7 +5,7 @@ The names are in `__init__.pyi`; a room is imported when one of its names is fir
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]

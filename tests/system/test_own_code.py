@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 
+import jointrain
 from jointrain import InvalidInputError
 from jointrain.system.own_code import (
     ChangedCodeError,
@@ -124,8 +125,8 @@ def test_a_description_tells_where_code_is_and_what_was_made_of_it():
     told = CodeReference.of(CAGrad(c=0.25))
     assert told.path == "jointrain.balancing.aggregation._cagrad:CAGrad"
     assert told.text.startswith("CAGrad(c=0.25")
-    assert told.version == "0.1.0"
-    assert str(told).endswith("of jointrain.balancing.aggregation._cagrad 0.1.0")
+    assert told.version == jointrain.__version__
+    assert str(told).endswith("of jointrain.balancing.aggregation._cagrad " + jointrain.__version__)
     assert path_of(functools.partial(textwrap.dedent)) == "textwrap:dedent"
 
 

@@ -66,7 +66,7 @@ def save_bundle(
             columns and categories than 64 MiB of JSON hold; or its factory is missing, fails, or
             makes another network.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> from jointrain.networks import HardSharing
         >>> def make(tasks, width=4):

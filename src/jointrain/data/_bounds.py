@@ -34,7 +34,7 @@ def read_bounds(values: Any, name: str = "values") -> Tensor:
         InvalidInputError: A value is neither a number nor a bound, or its lower bound is above the
             upper one; its row (from 1) is named.
 
-    Example:
+    Examples:
         >>> read_bounds([12.5, ">10", "< 0.5", ""]).tolist()
         [[12.5, 12.5], [10.0, inf], [-inf, 0.5], [nan, nan]]
     """

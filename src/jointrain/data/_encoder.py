@@ -65,7 +65,7 @@ class TableEncoder:
     took 12 s to fit 2000 x 5000 numbers (this: under one), 1.2 s to import, and 25 types to trust
     and 24 MB to save 10 columns. Here a file holds arrays and one text, no classes.
 
-    Example:
+    Examples:
         >>> from jointrain.data import TableEncoder, infer_columns, load_penguins
         >>> frame = load_penguins()
         >>> encoder = TableEncoder().fit(frame, infer_columns(frame, ["island", "bill_length_mm"]))

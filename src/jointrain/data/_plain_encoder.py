@@ -32,7 +32,7 @@ class PlainEncoder(TableEncoder):
         codes: Whether columns of more than 100 categories get ordinal codes (default), or a column
             for each of the 100 most frequent categories and one for the others.
 
-    Example:
+    Examples:
         >>> from jointrain.data import PlainEncoder, infer_columns, load_penguins
         >>> frame = load_penguins()
         >>> encoder = PlainEncoder().fit(frame, infer_columns(frame, ["sex", "bill_length_mm"]))

@@ -58,7 +58,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             outside its range. A target with one class only, as in a part of a cross-validation, is
             predicted as that class, with a warning.
 
-    Example:
+    Examples:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
         >>> JointClassifier(epochs=20, random_state=0).fit(X, y).predict_proba(X).shape

@@ -92,7 +92,7 @@ class JointEstimator(TableEstimator):
             not fit its kind or has no label, or as for `JointRegressor`. A target with one value
             only, as in a part of a cross-validation, is predicted as that value, with a warning.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> from sklearn.datasets import load_iris
         >>> X, species = load_iris(return_X_y=True, as_frame=True)

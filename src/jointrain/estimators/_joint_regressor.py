@@ -79,7 +79,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         InvalidInputError: A target is constant, infinite or without labels, a parameter lies
             outside its range, or both a recipe and parameters that it has are given.
 
-    Example:
+    Examples:
         >>> from sklearn.datasets import load_linnerud
         >>> X, y = load_linnerud(return_X_y=True)
         >>> JointRegressor(epochs=20, random_state=0).fit(X, y).predict(X).shape

@@ -62,7 +62,7 @@ class Experiment(AnyExperiment):
         InvalidInputError: Names are not unique, a task has no metric or no data, or the splits do
             not fit the data.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from jointrain import Task, TensorData
         >>> from jointrain.experiments import Experiment, Folds
@@ -144,7 +144,7 @@ class Experiment(AnyExperiment):
         Raises:
             InvalidInputError: `run` can't be called, a task has no metric, or there is no split.
 
-        Example:
+        Examples:
             >>> from jointrain import Study, Task
             >>> from jointrain.experiments import Experiment
             >>> def run(recipe, seed, split):

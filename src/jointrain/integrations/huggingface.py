@@ -36,7 +36,7 @@ class BalancedTrainerMixin:
         balanced_loss: The `BalancedLoss`.
         tasks: The tasks; not needed with a `task_losses` of your own.
 
-    Example:
+    Examples:
         class BalancedTrainer(BalancedTrainerMixin, transformers.Trainer):
             def task_losses(self, model, inputs):
                 output = model(**inputs)

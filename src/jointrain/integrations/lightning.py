@@ -33,7 +33,7 @@ class BalancedModuleMixin:
         network: The network; not needed with a `task_losses` of your own.
         tasks: Its tasks; likewise.
 
-    Example:
+    Examples:
         class Model(BalancedModuleMixin, LightningModule):
             def __init__(self, network, tasks):
                 super().__init__()

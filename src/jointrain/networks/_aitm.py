@@ -72,7 +72,7 @@ class AITM(Network):
     Differs from the source: no calibrator, which penalizes p(purchase) above p(click): with
         ``Task(..., given="click")`` it can't be.
 
-    Example:
+    Examples:
         >>> towers = {name: nn.Linear(4, 3) for name in ("click", "purchase")}
         >>> heads = {name: nn.Linear(3, 1) for name in towers}
         >>> network = AITM(nn.Linear(8, 4), towers, heads, width=3)

@@ -62,7 +62,7 @@ class CategoryEmbeddings(nn.Module):
     Differs from the source: vectors beside those of the products in place of one number for each
         value.
 
-    Example:
+    Examples:
         >>> from jointrain.task import CodeColumns
         >>> layer = CategoryEmbeddings(3, [CodeColumns("user", place=1, count=10)])
         >>> layer(torch.tensor([[0.5, 7.0, -1.0]])).shape

@@ -131,7 +131,7 @@ class CGC(Network):
         for Personalized Recommendations", RecSys 2020, eqs. 1 to 3. Written from the paper.
     Differs from the source: gates have a bias; any module can be an expert.
 
-    Example:
+    Examples:
         >>> import torch
         >>> heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}
         >>> own = {name: [nn.Linear(8, 4)] for name in heads}

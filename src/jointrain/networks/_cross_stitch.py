@@ -72,7 +72,7 @@ class CrossStitch(Network):
     Differs from the source: the paper starts from networks trained for each task and gives the
         mixing weights 100 to 1000 times the learning rate; both are up to the caller.
 
-    Example:
+    Examples:
         >>> stages = [nn.Linear(8, 6), nn.Sequential(nn.ReLU(), nn.Linear(6, 4))]
         >>> network = CrossStitch(stages, {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)})
         >>> {name: tuple(y.shape) for name, y in network(torch.zeros(5, 8)).items()}

@@ -100,7 +100,7 @@ class DSelectK(Network):
     Differs from the source: penalties of gates that depend on the row are averaged over the batch,
         not summed.
 
-    Example:
+    Examples:
         >>> experts = [nn.Linear(8, 4) for _ in range(4)]
         >>> network = DSelectK(experts, {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)})
         >>> {name: tuple(y.shape) for name, y in network(torch.zeros(5, 8)).items()}

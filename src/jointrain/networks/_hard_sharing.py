@@ -42,7 +42,7 @@ class HardSharing(Network):
     Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2.
     Differs from the source: nothing known.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> trunk, heads = nn.Linear(8, 4), {"price": nn.Linear(4, 1), "kind": nn.Linear(4, 3)}

@@ -38,7 +38,7 @@ class LayerSharing(Network):
     Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997, section 2.
     Differs from the source: any layers, not only the lower ones.
 
-    Example:
+    Examples:
         >>> import torch
         >>> trunk = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
         >>> heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}

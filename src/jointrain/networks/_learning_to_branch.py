@@ -56,7 +56,7 @@ class LearningToBranch(Network):
         scratch: export it with `branches`); annealing and warm-up count steps, with defaults of our
         own.
 
-    Example:
+    Examples:
         >>> stages = [nn.Linear(8, 6), nn.Sequential(nn.ReLU(), nn.Linear(6, 4))]
         >>> network = LearningToBranch(stages, {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}).eval()
         >>> {name: tuple(y.shape) for name, y in network(torch.zeros(5, 8)).items()}

@@ -112,7 +112,7 @@ class LowRankAdapters(Network):
     Differs from the source: no low-rank change that all tasks share (MTLoRA): the trunk itself can
         learn. LoRA freezes the trunk.
 
-    Example:
+    Examples:
         >>> import torch
         >>> trunk = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
         >>> heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}

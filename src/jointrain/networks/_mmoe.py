@@ -41,7 +41,7 @@ class MMoE(Network):
         Mixture-of-Experts", KDD 2018, eqs. 6 and 7. Written from the paper.
     Differs from the source: gates have a bias; any module can be an expert.
 
-    Example:
+    Examples:
         >>> experts = [nn.Linear(8, 4) for _ in range(3)]
         >>> heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}
         >>> network = MMoE(experts, heads, gate_features=8)

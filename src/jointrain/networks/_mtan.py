@@ -81,7 +81,7 @@ class MTAN(Network):
     Differs from the source: where sizes change, features are max-pooled to the size needed (theirs:
         by 2); dense trunks (theirs: convolutional) with layer normalisation.
 
-    Example:
+    Examples:
         >>> stages = [nn.Linear(8, 6), nn.Sequential(nn.ReLU(), nn.Linear(6, 4))]
         >>> heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}
         >>> network = MTAN(stages, heads, example=torch.zeros(1, 8))

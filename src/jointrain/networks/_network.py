@@ -416,7 +416,7 @@ class Network(InNotebook, nn.Module, ABC):
     def describe(self) -> str:
         """Return a printable tree of the pieces: size, and which tasks share them.
 
-        Example:
+        Examples:
             >>> from torch import nn
             >>> from jointrain.networks import HardSharing
             >>> heads = {"price": nn.Linear(4, 1), "kind": nn.Linear(4, 3)}

@@ -103,7 +103,7 @@ class ParetoSet(Network):
         schedule of some that spreads out as training goes on; linear layers alone have adapters;
         scale 4 (theirs 1, at the same rank).
 
-    Example:
+    Examples:
         >>> import torch
         >>> network = ParetoSet(nn.Linear(8, 4), {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)})
         >>> network.prefer({"a": 3, "b": 1})

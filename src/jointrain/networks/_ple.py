@@ -46,7 +46,7 @@ class PLE(Network):
         for Personalized Recommendations", RecSys 2020, eqs. 4 and 5. Written from the paper.
     Differs from the source: gates have a bias; any module can be an expert.
 
-    Example:
+    Examples:
         >>> import torch
         >>> heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}
         >>> def level(d):

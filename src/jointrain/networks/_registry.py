@@ -78,7 +78,7 @@ def build_table_network(
         InvalidInputError: The name or a setting is unknown, there is no task, or a value can't be
             used.
 
-    Example:
+    Examples:
         >>> tasks = [Task.regression("price"), Task.multiclass("kind", 3)]
         >>> network = build_table_network("mmoe", 8, tasks, width=16, experts=2)
         >>> network.task_names

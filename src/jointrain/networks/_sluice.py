@@ -53,7 +53,7 @@ class Sluice(Network):
     Differs from the source: any stages (theirs: layers of a BiLSTM); the last stage has most of the
         initial beta, the others share 0.1; the strength has no published default.
 
-    Example:
+    Examples:
         >>> stages = [nn.Linear(8, 4), nn.Sequential(nn.ReLU(), nn.Linear(4, 4))]
         >>> network = Sluice(stages, {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)})
         >>> {name: tuple(y.shape) for name, y in network(torch.zeros(5, 8)).items()}

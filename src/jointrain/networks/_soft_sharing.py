@@ -56,7 +56,7 @@ class SoftSharing(Network):
     Differs from the source: l2 takes all pairs of tasks and all of the trunk's parameters (theirs:
         one pair, chosen layers); the strength has no published default.
 
-    Example:
+    Examples:
         >>> network = SoftSharing(nn.Linear(8, 4), {"a": nn.Linear(4, 1), "b": nn.Linear(4, 1)})
         >>> float(network.penalty())
         0.0

@@ -32,7 +32,7 @@ def cut(trunk: Trunk, split_at: str | Sequence[str] | None = None) -> list[nn.Mo
     Raises:
         InvalidInputError: There is no stage, a layer is unknown, or the trunk can't be cut there.
 
-    Example:
+    Examples:
         >>> trunk = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> [len(stage) for stage in cut(trunk, split_at="2")]
         [2, 1]

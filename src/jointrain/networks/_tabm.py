@@ -74,7 +74,7 @@ class TabM(Network):
     Differs from the source: a head of k members for each task on one backbone; the default width of
         embeddings is 16.
 
-    Example:
+    Examples:
         >>> import torch
         >>> network = TabM(8, [Task.regression("a"), Task.multiclass("b", 3)], width=16)
         >>> x = torch.zeros(5, 8)

@@ -55,7 +55,7 @@ class TableService:
         limits: What is taken from strangers.
         name: What the page of the interface is called.
 
-    Example:
+    Examples:
         >>> from jointrain.bundle import read_bundle
         >>> bundle = read_bundle("model")  # doctest: +SKIP
         >>> service = TableService(bundle.model, bundle.description["notes"])  # doctest: +SKIP

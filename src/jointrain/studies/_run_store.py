@@ -39,7 +39,7 @@ class RunStore:
     last result counts. Whoever holds a claim renews it while `session` lasts; a claim that is not
     renewed any more is void, and the run is free again.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     store = RunStore.open(folder, {"folds": 5})

@@ -27,7 +27,7 @@ def check_balancer(make: Make) -> None:
     Raises:
         AssertionError: It breaks what a balancer must keep, or what its class promises.
 
-    Example:
+    Examples:
         >>> from jointrain.balancing import PCGrad
         >>> check_balancer(PCGrad)
     """

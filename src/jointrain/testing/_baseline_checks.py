@@ -35,7 +35,7 @@ def check_baseline(baseline: AnyBaseline) -> None:
     Raises:
         AssertionError: It breaks what a baseline must keep.
 
-    Example:
+    Examples:
         >>> from jointrain.baselines import BASELINES
         >>> check_baseline(BASELINES["linear"])
     """

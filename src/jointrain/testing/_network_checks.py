@@ -24,7 +24,7 @@ def check_network(factory: NetworkFactory) -> None:
     Raises:
         AssertionError: It, or a network that it makes, breaks what a network must keep.
 
-    Example:
+    Examples:
         >>> from jointrain.networks import HardSharing, MLP
         >>> def tower(in_features, tasks, *, width=8):
         ...     heads = {task.name: torch.nn.Linear(width, task.output_size) for task in tasks}

@@ -26,7 +26,7 @@ def scheduler_from_name(name: str, **options: Any) -> SchedulerFactory:
     Raises:
         InvalidInputError: There is no such scheduler, or it can't take the options.
 
-    Example:
+    Examples:
         >>> make = scheduler_from_name("StepLR", step_size=2, gamma=0.5)
     """
     kinds: dict[str, Any] = {

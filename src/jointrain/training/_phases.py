@@ -170,7 +170,7 @@ class Phases:
         InvalidInputError: There is no phase, two have one name, or a phase for all tasks follows
             one that gave each task a network of its own.
 
-    Example:
+    Examples:
         >>> phases = Phases(
         ...     [
         ...         Phase(name="pretrain", epochs=20, pretraining=MaskedFeatures()),

@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.reports import answer, read_figures, render_page, study_figures, write_page
+from jointrain.reports.page import _render
 from jointrain.reports.page._study_sections import overfits
 from tests.reports.test_summary import both, make_result
 
@@ -82,6 +83,13 @@ def test_figures_come_back_from_their_file(figures, text, tmp_path):
     assert read_figures(tmp_path / "report.json") == json.loads(json.dumps(figures))
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_without_the_packages_of_charts_the_figures_are_kept(figures, tmp_path, monkeypatch):
+    monkeypatch.setattr(_render, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[plots\]'"):
+        write_page(figures, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
 @pytest.mark.parametrize("content, said", [

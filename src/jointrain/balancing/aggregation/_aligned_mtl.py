@@ -35,7 +35,7 @@ class AlignedMTL(GramianWeighting):
         `scale` other than ``"min"`` as in the authors' code.
     Differs from the source: nothing known.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.diag(torch.tensor([1.0, 9.0]).double())
         >>> [round(w, 6) for w in AlignedMTL().weights(gramian, torch.ones(2)).tolist()]

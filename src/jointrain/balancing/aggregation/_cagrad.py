@@ -34,7 +34,7 @@ class CAGrad(GramianWeighting):
         1 + c, which the authors' code does. Where the gradients cancel out, so that the paper
         divides by zero, the update is the nearest one to the mean that makes no task worse.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()
         >>> [round(w, 6) for w in CAGrad(c=0.5).weights(gramian, torch.ones(2)).tolist()]

@@ -28,7 +28,7 @@ class ConFIG(GramianWeighting):
     Differs from the source: the pseudo-inverse is taken of the cosines, so that the Jacobian need
         not be kept; the momentum variant is left out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.diag(torch.tensor([1.0, 9.0]).double())
         >>> [round(w, 6) for w in ConFIG().weights(gramian, torch.ones(2)).tolist()]

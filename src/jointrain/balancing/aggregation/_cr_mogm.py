@@ -39,7 +39,7 @@ class CRMOGM(GramianWeighting):
         gradient manipulation and beyond", NeurIPS 2022, Alg. 1, Eq. (8). Written from the paper.
     Differs from the source: the first weights are those of the first step.
 
-    Example:
+    Examples:
         >>> import torch
         >>> smooth = CRMOGM(alpha=0.5)
         >>> for first in (1.0, 3.0):

@@ -41,7 +41,7 @@ class DBMTL(JacobianAggregation):
         2023, https://arxiv.org/abs/2308.12029, Eq. (1)-(3) and Alg. 1. Written from the paper.
     Differs from the source: a task whose averaged gradient is zero has weight 1 and takes no part.
 
-    Example:
+    Examples:
         >>> import torch
         >>> block = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
         >>> direction = DBMTL(2, beta=0.0).aggregate([block], torch.ones(2))

@@ -23,7 +23,7 @@ class DualProj(GramianWeighting):
         the papers.
     Differs from the source: nothing known.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.tensor([[1.0, -2.0], [-2.0, 8.0]]).double()
         >>> [round(w, 6) for w in DualProj().weights(gramian, torch.ones(2)).tolist()]

@@ -52,7 +52,7 @@ class EPO(GramianWeighting):
     Differs from the source: where a programme has no solution, the weights are the preference, of
         sum t.
 
-    Example:
+    Examples:
         >>> import torch
         >>> epo = EPO([1.0, 1.0])
         >>> gramian = torch.eye(2).double()

@@ -43,7 +43,7 @@ class ExcessMTL(JacobianAggregation):
         A task whose gradient is zero throughout its warm-up takes its first excess risk above zero
         as its start. The Hessian is made of the shared parameters alone, as in that code.
 
-    Example:
+    Examples:
         >>> import torch
         >>> excess = ExcessMTL(2, step_size=1.0)
         >>> for row in ([[1.0], [1.0]], [[0.0], [1.0]]):

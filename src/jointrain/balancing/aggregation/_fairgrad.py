@@ -33,7 +33,7 @@ class FairGrad(GramianWeighting):
         then large and finite. A task whose gradient is zero has weight 0. `alpha` near 0, the mean
         in the limit, is left out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.diag(torch.tensor([1.0, 8.0]).double())
         >>> [round(w, 6) for w in FairGrad(alpha=2.0).weights(gramian, torch.ones(2)).tolist()]

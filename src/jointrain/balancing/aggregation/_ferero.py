@@ -46,7 +46,7 @@ class FERERO(GramianWeighting):
         the distance that no step can mend are left alone. Other orders and inequalities are left
         out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> ferero = FERERO([1.0, 1.0])
         >>> [round(w, 4) for w in ferero.weights(torch.eye(2).double(), torch.ones(2)).tolist()]

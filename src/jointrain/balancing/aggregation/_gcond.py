@@ -56,7 +56,7 @@ class GCond(JacobianAggregation):
         momentum is the optimiser's. The lengths' averages start at the first step's, not at 1. The
         form in four steps and the variant with Lion are left out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> block = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
         >>> direction = GCond(2, critical=-0.7).aggregate([block], torch.ones(2))

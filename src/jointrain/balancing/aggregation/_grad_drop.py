@@ -36,7 +36,7 @@ class GradDrop(JacobianAggregation):
         does so for those of the shared representation, multiplied by its sign and summed over the
         batch. One leak for all tasks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> drop = GradDrop(seed=3)
         >>> drop.aggregate([torch.tensor([[1.0, 2.0], [1.0, 4.0]])], torch.ones(2)).blocks

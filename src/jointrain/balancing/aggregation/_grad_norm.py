@@ -45,7 +45,7 @@ class GradNorm(GramianWeighting):
     Differs from the source: lengths are those of the gradients of all shared parameters unless the
         Gramian is taken at the last shared layer, as in the paper.
 
-    Example:
+    Examples:
         >>> import torch
         >>> norm = GradNorm(2)
         >>> gramian, losses = torch.diag(torch.tensor([1.0, 9.0]).double()), torch.ones(2).double()

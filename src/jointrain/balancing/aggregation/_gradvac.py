@@ -38,7 +38,7 @@ class GradVac(GramianWeighting):
     Differs from the source: one cosine per pair for all shared parameters instead of one per layer;
         one random order a step for all tasks, as in the code of PCGrad's authors.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.tensor([[1.0, -1.0], [-1.0, 2.0]]).double()
         >>> [round(w, 6) for w in GradVac().weights(gramian, torch.ones(2)).tolist()]

@@ -30,7 +30,7 @@ class IMTL(GramianWeighting):
         the paper.
     Differs from the source: as for IMTL-G.
 
-    Example:
+    Examples:
         >>> import torch
         >>> IMTL(2).transform(torch.tensor([2.0, 5.0])).tolist()
         [2.0, 5.0]

@@ -48,7 +48,7 @@ class IMTLG(GramianWeighting):
     Differs from the source: linearly dependent gradients, for which the paper has no formula, are
         handled by the pseudo-inverse; where no weights with sum 1 exist the update is zero.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.diag(torch.tensor([1.0, 9.0]).double())
         >>> [round(w, 6) for w in IMTLG().weights(gramian, torch.ones(2)).tolist()]

@@ -31,7 +31,7 @@ class Krum(GramianWeighting):
         than `selected` tasks, all are averaged. Of equal scores the one nearer to all tasks counts,
         not the first. (torchjd sums distances that are not squared.)
 
-    Example:
+    Examples:
         >>> import torch
         >>> rows = torch.tensor([[1.0], [1.1], [1.3], [1.6], [9.0]]).double()
         >>> Krum(byzantine=1).weights(rows @ rows.T, torch.ones(5)).tolist()

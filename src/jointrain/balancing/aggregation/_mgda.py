@@ -31,7 +31,7 @@ class MGDA(GramianWeighting):
         from the papers.
     Differs from the source: an exact active-set solver instead of Frank-Wolfe steps.
 
-    Example:
+    Examples:
         >>> import torch
         >>> MGDA().weights(torch.diag(torch.tensor([1.0, 3.0]).double()), torch.ones(2)).tolist()
         [0.75, 0.25]

@@ -47,7 +47,7 @@ class MoCo(JacobianAggregation):
         each gradient by its length, multiplies it by its loss and takes the softmax in place of
         the projection; this is the paper's method.
 
-    Example:
+    Examples:
         >>> import torch
         >>> moco = MoCo(2, beta=1.0, gamma=1.0)
         >>> moco.aggregate([torch.tensor([[1.0], [0.0]])], torch.ones(2)).weights.tolist()

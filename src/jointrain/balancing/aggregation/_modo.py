@@ -37,7 +37,7 @@ class MoDo(GramianWeighting):
         https://arxiv.org/abs/2305.20057, Alg. 2, Eq. (6). Written from the paper.
     Differs from the source: a third batch for the update, as in the authors' code.
 
-    Example:
+    Examples:
         >>> import torch
         >>> modo = MoDo(2, gamma=1.0, rho=0.0)
         >>> modo.weights(torch.diag(torch.tensor([1.0, 0.0]).double()), torch.ones(2)).tolist()

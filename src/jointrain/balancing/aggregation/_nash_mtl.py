@@ -39,7 +39,7 @@ class NashMTL(GramianWeighting):
         as start. Where gradients cancel out there is no solution; weights are then large and
         finite. A task whose gradient is zero has weight 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.diag(torch.tensor([1.0, 16.0]).double())
         >>> weights = NashMTL(max_norm=0.0).weights(gramian, torch.ones(2))

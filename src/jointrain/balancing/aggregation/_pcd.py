@@ -45,7 +45,7 @@ class PCD(GramianWeighting):
     Differs from the source: the problem is solved by pivoting instead of by trying all sets of
         demands. In a step without the first task, the first one present has priority.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.tensor([[1.0, 0.0], [0.0, 4.0]]).double()
         >>> weights = PCD(2, tau=0.0).weights(gramian, torch.ones(2))

@@ -31,7 +31,7 @@ class PCGrad(GramianWeighting):
     Differs from the source: one random order a step for all tasks, as in the authors' code, where
         Alg. 1 can be read as one for each task; the expected update is the same.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.tensor([[1.0, -1.0], [-1.0, 2.0]]).double()
         >>> PCGrad().weights(gramian, torch.ones(2)).tolist()

@@ -47,7 +47,7 @@ class PIVRG(GramianWeighting):
         rows that the authors' code takes. Solved to rounding; the update is neither multiplied by
         t nor cut to length 1. A task whose gradient is zero has weight 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pivrg = PIVRG(["a", "b"])
         >>> pivrg.note({"a": 30.0, "b": 0.0})

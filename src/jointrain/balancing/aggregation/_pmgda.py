@@ -48,7 +48,7 @@ class PMGDA(GramianWeighting):
     Differs from the source: nothing is added to the gradients' lengths; a zero gradient takes no
         part. The region-of-interest preference is left out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> pmgda = PMGDA([1.0, 1.0])
         >>> gramian = torch.eye(2).double()

@@ -27,7 +27,7 @@ class RGW(GramianWeighting):
         paper.
     Differs from the source: normally distributed weights only.
 
-    Example:
+    Examples:
         >>> import torch
         >>> round(float(RGW(seed=1).weights(torch.eye(3).double(), torch.ones(3)).sum()), 6)
         1.0

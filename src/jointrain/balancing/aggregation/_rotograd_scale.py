@@ -30,7 +30,7 @@ class RotoGradScale(GramianWeighting):
         those of the shared parameters' gradients unless the Gramian is taken at the features, as in
         the paper. A task whose gradient is zero has weight 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.diag(torch.tensor([1.0, 9.0]).double())
         >>> [round(w, 6) for w in RotoGradScale(2).weights(gramian, torch.ones(2)).tolist()]

@@ -43,7 +43,7 @@ class SDMGrad(GramianWeighting):
     Differs from the source: nothing is added to that length, so that short gradients are weighed
         like long ones.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.diag(torch.tensor([1.0, 3.0]).double())
         >>> sdm = SDMGrad(2, lam=0.0, step_size=0.1, steps=200)

@@ -31,7 +31,7 @@ class TrimmedMean(JacobianAggregation):
     Differs from the source: a number of values is trimmed instead of a share. With 2 * `trim` tasks
         or fewer in a step, as many are trimmed as leave one or two: the median.
 
-    Example:
+    Examples:
         >>> import torch
         >>> block = torch.tensor([[1.0], [2.0], [3.0], [100.0]])
         >>> TrimmedMean(trim=1).aggregate([block], torch.ones(4)).blocks

@@ -24,7 +24,7 @@ class UPGrad(GramianWeighting):
     Differs from the source: nothing known. (The authors' library adds 1e-4 to the diagonal of the
         normalised Gramian; here the cone is exact.)
 
-    Example:
+    Examples:
         >>> import torch
         >>> gramian = torch.tensor([[1.0, -1.0], [-1.0, 2.0]]).double()
         >>> UPGrad().weights(gramian, torch.ones(2)).tolist()

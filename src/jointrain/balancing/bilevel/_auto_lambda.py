@@ -48,7 +48,7 @@ class AutoLambda(BilevelWeighting):
         weight decay of the network's optimiser. Absent tasks keep their weight; a step without any
         primary task, or with a vanishing held-out gradient, changes none.
 
-    Example:
+    Examples:
         >>> import torch
         >>> theta = torch.zeros(1, requires_grad=True)
         >>> goals = torch.tensor([1.0, 1.0, -1.0])

@@ -57,7 +57,7 @@ class FORUM(BilevelWeighting):
         leaves the weighted training loss above where it began (the authors: above 1e5). Of absent
         tasks the shares stay, those of the present ones are scaled to sum to 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> theta = torch.zeros(1, requires_grad=True)
         >>> def losses():

@@ -48,7 +48,7 @@ class MOML(BilevelWeighting):
         sum carries over. One step of gradient descent below; the step proper is then on the
         training batch alone, where the authors take training and held-out data together.
 
-    Example:
+    Examples:
         >>> import torch
         >>> theta = torch.zeros(1, requires_grad=True)
         >>> goals = torch.tensor([1.0, 1.0, -1.0])

@@ -53,7 +53,7 @@ class COSMOS(LossWeighting):
         part. A fixed preference unless `draw` is called. With tasks absent, the sums and lengths
         are over the present ones; if all their losses are 0, the cosine counts as 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> cosmos = COSMOS(2, penalty=1.0)
         >>> round(float(cosmos.objective(torch.tensor([3.0, 4.0]))), 4)

@@ -46,7 +46,7 @@ class CoV(LossWeighting):
         sum carries over. Steps are counted by task; weights are equal while a present task has
         been seen less than twice. The ratio to a mean of zero counts as 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> cov = CoV(2)
         >>> for losses in ([1.0, 1.0], [0.5, 1.0], [0.5, 1.0]):

@@ -39,7 +39,7 @@ class ByDifficulty(LossWeighting):
         multitask learning", ECCV 2018, which weighs by the difficulty as training goes on.
     Differs from the source: fixed weights from finished single-task models.
 
-    Example:
+    Examples:
         >>> import torch
         >>> ByDifficulty([0.25, 0.75], tasks=2).task_weights.tolist()
         [0.5, 1.5]

@@ -45,7 +45,7 @@ class DTP(LossWeighting):
         of the losses; no focal loss of single examples, which is for a task's own loss. A figure
         below 1e-6 counts as that. The defaults are of our own: gamma 1, alpha 0.1.
 
-    Example:
+    Examples:
         >>> dtp = DTP(["a", "b"], alpha=1.0)
         >>> dtp.note({"a": 0.9, "b": 0.5})
         >>> [round(w, 4) for w in dtp.weigh([1.0, 1.0]).weights]

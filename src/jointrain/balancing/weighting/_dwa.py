@@ -37,7 +37,7 @@ class DWA(LossWeighting):
         one that has fewer than two, or an older average of zero, has r = 1; the softmax is over
         the present tasks.
 
-    Example:
+    Examples:
         >>> import torch
         >>> dwa = DWA(2)
         >>> for losses in ([1.0, 1.0], [0.5, 1.0]):

@@ -19,7 +19,7 @@ class Equal(LossWeighting):
     Source: folklore; "equal weighting" (EW) in the literature, where some divide by t.
     Differs from the source: the sum, not the mean, so that one task more leaves the others' alone.
 
-    Example:
+    Examples:
         >>> import torch
         >>> float(Equal().objective(torch.tensor([1.0, 2.0])))
         3.0

@@ -53,7 +53,7 @@ class FAMO(LossWeighting):
         sum carries over. Absent tasks keep their logits and moments; the softmax is over the
         present ones. The authors' code has a weight decay of 1e-5 in some experiments.
 
-    Example:
+    Examples:
         >>> import torch
         >>> famo = FAMO(2)
         >>> losses = torch.tensor([1.0, 1.0], requires_grad=True)

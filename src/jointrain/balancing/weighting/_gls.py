@@ -31,7 +31,7 @@ class GLS(LossWeighting):
     Differs from the source: `smallest`, and no focused form (some losses counted twice). The
         weights are the paper's, which for equal losses are 1 / t each.
 
-    Example:
+    Examples:
         >>> import torch
         >>> round(float(GLS().objective(torch.tensor([1.0, 4.0]))), 4)
         2.0

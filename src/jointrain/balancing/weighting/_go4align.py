@@ -47,7 +47,7 @@ class GO4Align(LossWeighting):
         numbers on a line, where k-means of the authors' code starts at random. Of absent tasks p
         stays; it sums to 1 over the present ones. A loss below 1e-8 of the sum counts as that.
 
-    Example:
+    Examples:
         >>> [round(w, 3) for w in GO4Align(3).weigh([1.0, 1.0, 4.0]).weights]
         [2.0, 2.0, 0.5]
     """

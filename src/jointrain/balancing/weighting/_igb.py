@@ -44,7 +44,7 @@ class IGB(LossWeighting):
         base's epoch has the first loss seen later as its base. IGBv2, which learns the weights by
         reinforcement, is left out.
 
-    Example:
+    Examples:
         >>> igb = IGB(2, warmup_epochs=0)
         >>> [round(w, 4) for w in igb.weigh([1.0, 1.0]).weights]
         [1.0, 1.0]

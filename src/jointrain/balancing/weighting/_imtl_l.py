@@ -37,7 +37,7 @@ class IMTLL(LossWeighting):
         Written from the paper.
     Differs from the source: nothing known. The other half of the paper is IMTL-G.
 
-    Example:
+    Examples:
         >>> import torch
         >>> float(IMTLL(2).objective(torch.tensor([1.0, 3.0])).detach())
         4.0

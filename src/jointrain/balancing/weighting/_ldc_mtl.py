@@ -46,7 +46,7 @@ class LDCMTL(LossWeighting):
         network's features; the logits are not cut off (there, weights to [0.2, 0.8]). The factor t
         lets the learning rate of the plain sum carry over. A first loss below 1e-8 counts as that.
 
-    Example:
+    Examples:
         >>> import torch
         >>> float(LDCMTL(2, penalty=0.5).objective(torch.tensor([1.0, 4.0])).detach())
         2.0

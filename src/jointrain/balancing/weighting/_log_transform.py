@@ -29,7 +29,7 @@ class LogTransform(LossWeighting):
     Differs from the source: the scale balancing of the losses alone; with the balancing of the
         gradients' lengths it is DB-MTL.
 
-    Example:
+    Examples:
         >>> import torch
         >>> losses = torch.tensor([0.5, 4.0], requires_grad=True)
         >>> LogTransform().objective(losses).backward()

@@ -48,7 +48,7 @@ class PBI(LossWeighting):
         distance to it has no gradient, it counts as constant. With tasks absent, the ray is that
         of the present ones.
 
-    Example:
+    Examples:
         >>> import torch
         >>> round(float(PBI(2, penalty=1.0).objective(torch.tensor([1.0, 3.0]))), 4)
         4.2426

@@ -35,7 +35,7 @@ class RLW(LossWeighting):
     Differs from the source: the weights sum to t, not 1, so that the learning rate of the plain
         sum of the losses carries over; two of the distributions that the paper tries.
 
-    Example:
+    Examples:
         >>> import torch
         >>> losses = torch.ones(3, requires_grad=True)
         >>> RLW(seed=1).objective(losses).backward()

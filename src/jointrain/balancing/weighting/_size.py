@@ -38,7 +38,7 @@ class BySize(LossWeighting):
         https://arxiv.org/abs/1811.06031.
     Differs from the source: weights in place of sampling probabilities.
 
-    Example:
+    Examples:
         >>> import torch
         >>> BySize([300, 100], tasks=2).task_weights.tolist()
         [1.5, 0.5]

@@ -36,7 +36,7 @@ class Static(LossWeighting):
         learning", NeurIPS 2022, https://arxiv.org/abs/2201.04122, shows how far it goes.
     Differs from the source: nothing known.
 
-    Example:
+    Examples:
         >>> import torch
         >>> float(Static([1.0, 3.0]).objective(torch.tensor([1.0, 2.0])))
         7.0

@@ -61,7 +61,7 @@ class STCH(LossWeighting):
     Differs from the source: preference and ideal hold in the first form as well. A task absent
         from the nadir's epoch has the first loss seen later as its nadir.
 
-    Example:
+    Examples:
         >>> import torch
         >>> stch = STCH(2, warmup_epochs=None, mu=0.5)
         >>> losses = torch.tensor([1.0, 2.0], requires_grad=True)

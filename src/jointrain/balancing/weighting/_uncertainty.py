@@ -37,7 +37,7 @@ class Uncertainty(LossWeighting):
     Differs from the source: one form for regression and classification, where the paper has
         :math:`e^{-s_i} L_i` without the half for classification.
 
-    Example:
+    Examples:
         >>> import torch
         >>> float(Uncertainty(2).objective(torch.tensor([1.0, 3.0])).detach())
         2.0

@@ -37,7 +37,7 @@ class UWSO(LossWeighting):
     Differs from the source: the weights sum to t, not 1, so that the learning rate of the plain
         sum carries over. A loss below 1e-8 counts as 1e-8 in its weight.
 
-    Example:
+    Examples:
         >>> import torch
         >>> losses = torch.tensor([1.0, 0.5], requires_grad=True)
         >>> UWSO().objective(losses).backward()

@@ -47,7 +47,7 @@ class StreamedTable:
             same.
         text_schema: How the columns of text files were read; None for files that have types.
 
-    Example:
+    Examples:
         >>> from jointrain.data.streaming import StreamedTable, table_files
         >>> files = table_files("folder")  # doctest: +SKIP
         >>> StreamedTable.prepare(files, ["price", "sold"]).rows  # doctest: +SKIP

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from jointrain.charts import PALETTE
+from jointrain.errors import MissingDependencyError
 from jointrain.reports.page._figures import FIGURES, PAGE, Figures
 from jointrain.reports.page._parts import Figure, Section
 from jointrain.reports.page._search_figures import search_sections
@@ -45,7 +47,11 @@ def render_page(figures: Figures) -> str:
 
     Args:
         figures: As `study_figures` and the like make them.
+
+    Raises:
+        MissingDependencyError: altair or vl-convert-python is not installed.
     """
+    _check_installed()
     sections = _sections(figures)
     charts = [_vega_lite(figure) for section in sections for figure in section.figures]
     page: str = _template().render(
@@ -54,7 +60,7 @@ def render_page(figures: Figures) -> str:
         charts=_script_safe(charts),
         css=_text("page.css"),
         code=_text("page.js"),
-        vega=_text("vega.js"),
+        vega=_javascript(),
     )
     return page
 
@@ -65,15 +71,30 @@ def write_page(figures: Figures, folder: Path) -> None:
     Args:
         figures: What to show.
         folder: It exists; files of those names are replaced.
+
+    Raises:
+        MissingDependencyError: altair or vl-convert-python is not installed; the figures are
+            written, of which `jointrain report` makes the page later.
     """
-    page = render_page(figures)
-    for name, text in ((FIGURES, json.dumps(figures, ensure_ascii=False) + "\n"), (PAGE, page)):
-        part = folder / f".part.{name}"
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / name)
-        finally:
-            part.unlink(missing_ok=True)
+    _write(json.dumps(figures, ensure_ascii=False) + "\n", folder / FIGURES)
+    _write(render_page(figures), folder / PAGE)
+
+
+def _write(text: str, path: Path) -> None:
+    part = path.parent / f".part.{path.name}"
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_installed() -> None:
+    if find_spec("altair") is None or find_spec("vl_convert") is None:
+        raise MissingDependencyError(
+            "it needs altair and vl-convert-python; install them with: "
+            "pip install 'jointrain[plots]'"
+        )
 
 
 def _sections(figures: Figures) -> list[Section]:
@@ -95,6 +116,15 @@ def _script_safe(charts: list[dict[str, Any]]) -> str:
     for name, colour in PALETTE.items():
         text = text.replace(f'"{colour}"', f'"var(--{name})"')
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+@cache
+def _javascript() -> str:
+    """Return what draws the charts in a browser: Vega, Vega-Lite and their embedding."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+    return bundle
 
 
 @cache

@@ -38,7 +38,7 @@ class Checkpoints:
     Raises:
         InvalidInputError: `every` or `keep` can't be used.
 
-    Example:
+    Examples:
         >>> Checkpoints("run-1", every="5min").seconds
         300.0
     """

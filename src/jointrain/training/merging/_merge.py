@@ -81,7 +81,7 @@ class Merge:
         use, such as Yang et al., "Representation Surgery for Multi-Task Model Merging", ICML 2024,
         who train a layer for each task instead. ``weights="searched"`` is ours.
 
-    Example:
+    Examples:
         >>> Merge("ties", density=0.3)
         Merge(method='ties', density=0.3, coefficient=None, weights='equal', then=None, head_epochs=0)
     """  # noqa: E501

@@ -79,7 +79,7 @@ def pretrain(
             not give [b, f] or has nothing to train, the loss is not finite, or there is `patience`
             without validation rows.
 
-    Example:
+    Examples:
         >>> trunk = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
         >>> history = pretrain(trunk, torch.randn(64, 4), MaskedFeatures(), epochs=3)
         >>> [record.epoch for record in history]

@@ -1,0 +1,98 @@
+"""What is released: the wheel, the source archive and the site."""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import jointrain
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_one_version_everywhere():
+    assert PROJECT["version"] == jointrain.__version__
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {jointrain.__version__}\n" in citation
+    assert f"\n## [{jointrain.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_users_get_no_package_of_tests_or_plots():
+    names = {re.split(r"[\[>=<; ]", line)[0] for line in PROJECT["dependencies"]}
+    assert not names & {"pytest", "hypothesis", "matplotlib", "altair", "plotly", "pandas"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--outdir", folder, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.integration
+def test_twine_accepts_what_is_built(built):
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built.iterdir())]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.integration
+def test_wheel_and_archive_hold_what_they_should(built):
+    (wheel,), (archive,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"jointrain/py.typed", "jointrain/__init__.pyi", "jointrain/data/penguins.csv"} <= {
+        *names
+    }
+    assert not [name for name in names if name.startswith(("tests", "benchmarks", "docs"))]
+    modules = {
+        str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/jointrain").rglob("*.py")
+    }
+    assert modules <= {*names}
+    with tarfile.open(archive) as opened:
+        inside = opened.getnames()
+    assert any(name.endswith("/pyproject.toml") for name in inside)
+
+
+@pytest.mark.integration
+def test_the_wheel_works_outside_of_the_checkout(built, tmp_path):
+    """Its code and tables come from the wheel, its dependencies from this environment."""
+    (wheel,) = built.glob("*.whl")
+    target = tmp_path / "installed"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target]
+    subprocess.run([*command, wheel], check=True, capture_output=True)
+    work = tmp_path / "empty"
+    work.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(target), "HOME": str(work)}
+
+    def jointrain_command(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "jointrain", *arguments],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    assert jointrain_command("--version").stdout.strip() == f"jointrain {jointrain.__version__}"
+    shown = jointrain_command("demo")
+    assert shown.returncode == 0, shown.stderr
+    assert str(target) in shown.stderr  # the table of the wheel
+    assert "Train heating_load and cooling_load together" in shown.stdout
+    assert (work / "energy-answer/bundle/bundle.json").is_file()
+
+
+@pytest.mark.integration
+def test_the_site_is_built_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "site/reference/balancing.html").read_text()
+    assert 'id="jointrain.balancing.aggregation._upgrad.UPGrad"' in reference
