@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-import jointrain.cli
-from jointrain.cli import run
+from jointrain.cli import _command_line
+from jointrain.cli._command_line import run
 
 
 def test_it_compares_a_table_of_the_package(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands = []
-    monkeypatch.setattr(jointrain.cli, "run", lambda command: commands.append(command) or 0)
-    assert jointrain.cli._command_line.run(["demo", "--out", "mine", "--force"]) == 0
+    monkeypatch.setattr(_command_line, "run", lambda command: commands.append(command) or 0)
+    assert run(["demo", "--out", "mine", "--force"]) == 0
     ((name, table, *rest),) = commands
     assert name == "compare"
     assert Path(table).is_file()
@@ -33,5 +33,5 @@ def test_an_answer_that_is_there_is_kept(tmp_path, monkeypatch, capsys):
 def test_shells_can_complete_commands(shell, capsys, monkeypatch):
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     with pytest.raises(SystemExit):
-        jointrain.cli._command_line.app(["--show-completion", shell], prog_name="jointrain")
+        _command_line.app(["--show-completion", shell], prog_name="jointrain")
     assert "_JOINTRAIN_COMPLETE" in capsys.readouterr().out

@@ -7,13 +7,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jointrain import __version__
 from jointrain.cli._compare import compare
-from jointrain.cli._demo import demo
 from jointrain.cli._doctor import doctor
 from jointrain.cli._evaluate import evaluate
 from jointrain.cli._export import export
@@ -138,6 +138,20 @@ def _root(
     ] = False,
 ) -> None:
     pass
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the answer.")] = Path("energy-answer"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier answer.")] = False,
+) -> int:
+    """Answer the question for a real table: 768 buildings, heating and cooling load."""
+    import jointrain.data
+
+    table = Path(jointrain.data.__path__[0]) / "energy_efficiency.csv"
+    command = ["compare", str(table), "--targets", "heating_load,cooling_load", "--out", str(out)]
+    command += ["--force"] * force
+    say("jointrain " + " ".join(command))
+    return run(command)
 
 
 def _add_commands() -> None:
