@@ -30,6 +30,7 @@ _NEED_ALL_ROWS = {
     "time": "--time orders all rows",
     "query": "--query ranks rows among each other",
     "duplicates": "--duplicates compares all rows",
+    "given": "--given labels the rows of chains",
 }
 
 
@@ -43,7 +44,7 @@ def prepare_streamed(settings: TableSettings, recipe: Recipe) -> StreamedTable:
     from jointrain.tables import check_streamable
 
     for name, why in _NEED_ALL_ROWS.items():
-        if getattr(settings, name) is not None:
+        if getattr(settings, name):
             raise InvalidInputError(
                 f"{why}, and those of {settings.table} are streamed; leave it out, or give a file "
                 "that fits into memory"
