@@ -200,9 +200,9 @@ def test_the_network_is_the_recipes_own(monkeypatch):
     seen = []
     fit = AffinityTrainer.fit
 
-    def watched(self, train, validation=None):
+    def watched(self, train, validation=None, **more):
         seen.append((train, validation))
-        return fit(self, train, validation)
+        return fit(self, train, validation, **more)
 
     monkeypatch.setattr(AffinityTrainer, "fit", watched)
     found = measure_affinity(table, recipe, folds=2, workers=1)
