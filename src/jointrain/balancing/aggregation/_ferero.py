@@ -9,7 +9,7 @@ from torch import Tensor
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._checks import check_number
 from jointrain.balancing._per_task_numbers import PerTask, check_preference, preference_vector
-from jointrain.balancing.solvers import Array, components
+from jointrain.balancing.solvers import Array, cutoff
 
 
 class FERERO(GramianWeighting):
@@ -112,10 +112,11 @@ class FERERO(GramianWeighting):
 
 def _pseudo_inverse(matrix: Array, rounding: float) -> Array:
     """Return the inverse of a Gramian where it is more than rounding, [t, t]."""
-    if not np.diagonal(matrix).max() > rounding:
-        return np.zeros_like(matrix)
-    values, vectors = components(matrix, rounding)
-    return np.asarray(vectors / values @ vectors.T)
+    return np.asarray(
+        np.linalg.pinv(matrix, rcond=cutoff(len(matrix), rounding), hermitian=True)
+        if np.diagonal(matrix).max() > rounding
+        else np.zeros_like(matrix)
+    )
 
 
 def _best_share(rise: Array, r: Array, steep: float) -> float:
