@@ -65,7 +65,7 @@ def add_importance(
     with skippable("column importance"):
         if len(model.columns) <= _MEASURED_COLUMNS:
             job = _ImportanceJob(model, table)
-            found = dict(run_jobs([job], workers=1, until=until))
+            found: dict[str, dict[str, Any]] = dict(run_jobs([job], workers=1, until=until))
             if job.key not in found:
                 raise InvalidInputError("the budget is spent")
             add_notes(bundle, {"importance": found[job.key]})

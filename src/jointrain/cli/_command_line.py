@@ -171,8 +171,9 @@ def _add_commands() -> None:
     for command in (predict, serve, export, evaluate):
         app.command()(command)
     app.command(name="inspect")(inspect_bundle)
-    for command in (balancers, networks, baselines, demo, doctor):
+    for command in (balancers, networks, baselines, doctor):
         app.command()(command)
+    app.command()(demo)
 
 
 _add_commands()

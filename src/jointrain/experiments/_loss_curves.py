@@ -48,7 +48,7 @@ class LossCurve:
             for part in _PARTS
         }  # fmt: skip
         kept = sum(one.kept * one.runs for one in curves) / runs
-        return cls(*parts.values(), kept=kept, runs=runs)
+        return cls(**parts, kept=kept, runs=runs)
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Self:
@@ -67,7 +67,7 @@ class LossCurve:
         kept, runs = values["kept"], values["runs"]
         if not good or type(kept) is not float or type(runs) is not int or runs < 1:
             raise ValueError("a loss curve that is none")
-        return cls(*parts, kept=kept, runs=runs)
+        return cls(**dict(zip(_PARTS, parts, strict=True)), kept=kept, runs=runs)
 
 
 def curves_of_runs(runs: Iterable[Run]) -> dict[str, list[LossCurve]]:

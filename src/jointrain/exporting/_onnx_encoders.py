@@ -30,15 +30,15 @@ def add_inputs(graph: Graph, inputs: Inputs) -> dict[str, str]:
             code = graph.op("Add", given, graph.constant(FIRST))
             found[name] = _within(graph, code, FIRST + len(inputs.values[name]), UNSEEN)
         else:
-            known = list(inputs.values[name])
-            keys = known if "" in known else ["", *known]
-            codes = [FIRST + place for place in range(len(known))]
+            values = list(inputs.values[name])
+            keys = values if "" in values else ["", *values]
+            codes = [FIRST + place for place in range(len(values))]
             found[name] = graph.op(
                 "LabelEncoder",
                 graph.input(name, str),
                 domain=ML,
                 keys_strings=keys,
-                values_int64s=codes if "" in known else [MISSING, *codes],
+                values_int64s=codes if "" in values else [MISSING, *codes],
                 default_int64=UNSEEN,
             )
     return found

@@ -22,6 +22,14 @@ class WholeModule(nn.Module):
         forward: numbers [n, c] in double and codes [n, k] of 64 bits to each task's predictions.
     """
 
+    center: Tensor
+    scale: Tensor
+    order: Tensor
+    column: Tensor
+    edges: Tensor
+    low: Tensor
+    high: Tensor
+
     def __init__(self, model: TableModel, inputs: Inputs) -> None:
         super().__init__()
         self.networks = NetworkModule(model)
@@ -84,7 +92,8 @@ class WholeModule(nn.Module):
             passed = (encoded[:, self.column] - self.edges[0]) / (self.edges[1] - self.edges[0])
             passed = torch.minimum(torch.maximum(passed, self.low), self.high)
             encoded = torch.cat([encoded, passed], dim=1)
-        return self.networks(encoded)
+        found: tuple[Tensor, ...] = self.networks(encoded)
+        return found
 
     def _numbers(self, given: Tensor) -> list[Tensor]:
         absent = given.isnan()

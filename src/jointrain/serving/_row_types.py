@@ -8,6 +8,7 @@ from typing import Annotated, Any, NotRequired
 
 import polars as pl
 from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictStr
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from jointrain.data import Column, ColumnReading, TableEncoder
@@ -71,7 +72,9 @@ def row_type(model: TableModel | BlendedModel) -> Any:
 
 def _dict_type(name: str, fields: Mapping[str, Any], *, others: bool = False) -> Any:
     """Return a type of dictionaries with these keys, which no class could have as attributes."""
-    made: Any = TypedDict(name, dict(fields))  # type: ignore[misc]
+    # by a name that is no class's, which a type checker would take for one
+    make: Any = TypedDict
+    made = make(name, dict(fields))
     if others:
         made.__pydantic_config__ = ConfigDict(extra="allow")
     return made
@@ -87,7 +90,7 @@ def _type_of(column: Column, reading: ColumnReading) -> Any:
         case "boolean":
             return StrictBool
         case "date" if reading.date_form == "%Y-%m-%d" and reading.zone is None:
-            known = {"format": "date" if reading.midnight else "date-time"}
+            known: JsonDict = {"format": "date" if reading.midnight else "date-time"}
             return Annotated[_Written, Field(json_schema_extra=known)]
         case "date" | "time":
             return _Written
@@ -133,8 +136,9 @@ def predictions_type(predicted: pl.DataFrame, plain: pl.DataFrame) -> Any:
             of_values = float
         # the end of an interval that has none is null
         fields[name] = of_values if name in plain.columns else NotRequired[of_values | None]
-    made = _dict_type("Prediction", fields, others=True)
-    return _dict_type("Predictions", {"predictions": list[made], "notes": list[str]})
+    row = _dict_type("Prediction", fields, others=True)
+    rows: Any = list[row]  # type: ignore[valid-type]
+    return _dict_type("Predictions", {"predictions": rows, "notes": list[str]})
 
 
 def example_row(model: TableModel | BlendedModel) -> dict[str, Any]:

@@ -87,12 +87,12 @@ class KeptRuns:
             InvalidInputError: They can't be compared.
         """
         folds = self.table["fold"].n_unique() > 1
-        sizes = {"test_rows": "test_rows", "train_rows": "train_rows"} if folds else {}
         return verdict(
             self.table,
             fold="fold" if folds else None,
             baseline=baseline,
-            **sizes,
+            test_rows="test_rows" if folds else None,
+            train_rows="train_rows" if folds else None,
         )
 
     def higher_is_better(self) -> dict[str, bool | None]:

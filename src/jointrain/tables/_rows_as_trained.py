@@ -32,7 +32,7 @@ def in_double(model: AnyTableModel) -> AnyTableModel:
             replace(part, network=in_double_precision(part.network)) for part in model.parts
         )
         return replace(model, parts=parts)
-    components = {
+    components: dict[str, Any] = {
         name: in_double(component) if isinstance(component, TableModel) else component
         for name, component in model.components.items()
     }

@@ -5,6 +5,7 @@ A picture's weight is that of each of its pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def pixel_rmse(prediction: Tensor, target: Tensor, weights: Weights = None) -> f
         prediction, target: [n, ...], NaN where there is no label. weights: [n].
     """
     found, wanted, of_pixels = _valid_numbers(prediction, target, weights)
-    return _mean((found - wanted).square(), of_pixels) ** 0.5
+    return math.sqrt(_mean((found - wanted).square(), of_pixels))
 
 
 def within_a_quarter(prediction: Tensor, target: Tensor, weights: Weights = None) -> float:

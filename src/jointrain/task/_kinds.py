@@ -22,28 +22,25 @@ from jointrain.task._regression import Regression
 from jointrain.task._sequence import SequenceOfClasses
 from jointrain.task._survival import Survival
 
-KINDS: Mapping[str, type[TaskKind]] = MappingProxyType(
-    {
-        kind.name: kind
-        for kind in (
-            Regression,
-            MeanVariance,
-            Count,
-            NegativeBinomial,
-            Quantiles,
-            Censored,
-            Survival,
-            Binary,
-            Multiclass,
-            Ordinal,
-            Multilabel,
-            Proportions,
-            SequenceOfClasses,
-            *DENSE_KINDS.values(),
-            Custom,
-        )
-    }
+_ALL: tuple[type[TaskKind], ...] = (
+    Regression,
+    MeanVariance,
+    Count,
+    NegativeBinomial,
+    Quantiles,
+    Censored,
+    Survival,
+    Binary,
+    Multiclass,
+    Ordinal,
+    Multilabel,
+    Proportions,
+    SequenceOfClasses,
+    *DENSE_KINDS.values(),
+    Custom,
 )
+
+KINDS: Mapping[str, type[TaskKind]] = MappingProxyType({kind.name: kind for kind in _ALL})
 
 TABLE_KINDS: Mapping[str, type[TableTaskKind]] = MappingProxyType(
     {name: kind for name, kind in KINDS.items() if issubclass(kind, TableTaskKind)}

@@ -66,7 +66,9 @@ class TrainingRanks:
         self._ranks = ranks_of(group)
         self.rank, self.size = self._ranks.rank, self._ranks.size
         # every process makes as many of these; keys are of one alone
-        self._store = distributed.PrefixStore(f"jointrain/{next(_MADE)}", _store_of_group())
+        self._store = distributed.PrefixStore(  # type: ignore[attr-defined]
+            f"jointrain/{next(_MADE)}", _store_of_group()
+        )
         self._store.set(f"{_PLACE}{self.rank}", f"{os.getpid()} {platform.node()}")
 
     @property

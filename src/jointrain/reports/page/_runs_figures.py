@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -83,7 +84,7 @@ def interim_figures(
     for task in frame["task"].unique(maintain_order=True):
         own = frame.filter(pl.col("task") == task)
         metric = own["metric"][0]
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in recipes:
             values = own.filter(pl.col("recipe") == name)["value"].to_numpy()
             if len(values):

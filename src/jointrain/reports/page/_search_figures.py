@@ -117,7 +117,7 @@ def _tried(figures: Figures) -> list[Figure]:
 
 
 def _marked(one: Figures, figures: Figures) -> str:
-    return one["text"] + (" (recommended)" if one["name"] == figures["recommended"] else "")
+    return f"{one['text']}" + (" (recommended)" if one["name"] == figures["recommended"] else "")
 
 
 def _pair_gains(figures: Figures) -> list[Figure]:

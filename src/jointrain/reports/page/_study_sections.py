@@ -706,15 +706,18 @@ def data_section(figures: Figures) -> Section:
     tables.append(Table("Seeds and versions", ["what", "value"], facts))
     costs = figures.get("costs") or []
     if costs:
-        cells = [
+        of_recipes = [
             [one["recipe"], f"{one['seconds']:.2f} s",
              "-" if one.get("parameters") is None else f"{one['parameters']:,.0f}",
              "-" if one.get("steps") is None else f"{one['steps']:,.0f}"]
             for one in costs
         ]  # fmt: skip
         tables.append(
-            Table("Cost of a run, on average", ["recipe", "time", "parameters", "steps"], cells)
+            Table(
+                "Cost of a run, on average", ["recipe", "time", "parameters", "steps"], of_recipes
+            )
         )
     notes = [*(data or {}).get("notes", ()), *figures.get("notes", ())]
-    said = [f"{note[0].upper()}{note[1:]}." for note in notes if note]
-    return Section("data", "What data it was, and how to do it again", lines, made, tables, said)
+    sentences = [f"{note[0].upper()}{note[1:]}." for note in notes if note]
+    title = "What data it was, and how to do it again"
+    return Section("data", title, lines, made, tables, sentences)

@@ -273,7 +273,8 @@ class AffinityTrainer(Trainer):
             [flat.get(name, torch.full_like(like, torch.nan)) for name in self.tasks]
         )
         unit = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        return unit @ unit.T
+        found: Tensor = unit @ unit.T
+        return found
 
     def _gradients(self, batches: Sequence[Batch]) -> dict[str, list[Tensor]]:
         losses = self.compute_losses(batches)
