@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -122,6 +123,36 @@ class _Importance(BaseModel):
         return self
 
 
+class _StoredPromise(BaseModel):
+    loss: str
+    mean: FiniteFloat = Field(ge=0)
+    upper: FiniteFloat = Field(gt=0)
+    rows: int = Field(ge=1)
+
+
+class _StoredShares(BaseModel):
+    cuts: list[FiniteFloat] | None = None
+    categories: list[str] | None = None
+    counts: list[Annotated[int, Field(ge=0, le=2**53)]]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if (self.cuts is None) == (self.categories is None):
+            raise ValueError("shares are either of numbers or of categories")
+        parts = self.cuts if self.cuts is not None else self.categories
+        if len(self.counts) != len(parts or ()) + 2:
+            raise ValueError("counts and parts differ in number")
+        if self.cuts is not None and sorted(self.cuts) != self.cuts:
+            raise ValueError("cuts are not in order")
+        return self
+
+
+class _Reference(BaseModel):
+    promises: dict[str, _StoredPromise]
+    constants: dict[str, list[FiniteFloat]]
+    columns: dict[str, _StoredShares]
+
+
 class _KnownNotes(BaseModel):
     """The notes that commands use; others are the user's."""
 
@@ -132,6 +163,7 @@ class _KnownNotes(BaseModel):
     metrics: str | None = None
     reading: dict[str, str | None] | None = None
     importance: _Importance | None = None
+    reference: _Reference | None = None
 
 
 def _checked_notes(notes: dict[str, Any]) -> dict[str, Any]:

@@ -168,8 +168,9 @@ def _add_commands() -> None:
     example = "verdict runs.csv --wide {task}/{metric} --baseline separate"
     app.command(epilog=f"Example: jointrain {example}")(verdict)
     app.command(epilog="Example: jointrain report data-answer --open")(report)
-    for command in (predict, serve, export, evaluate):
+    for command in (predict, serve, export):
         app.command()(command)
+    app.command()(evaluate)
     app.command(name="inspect")(inspect_bundle)
     for command in (balancers, networks, baselines, doctor):
         app.command()(command)

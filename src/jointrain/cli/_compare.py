@@ -294,7 +294,7 @@ def _save(
     notes = {
         "metrics": f"mean over the test parts of {folds_and_seeds(result)}, which had no say in "
         "the model",
-        **bundle_notes(settings, table),
+        **bundle_notes(settings, table, model),
     }
 
     def write(folder: Path) -> None:

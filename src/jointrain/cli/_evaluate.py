@@ -16,14 +16,25 @@ from jointrain.cli._bundle_opening import (
 )
 from jointrain.cli._flags import FACTORY, JSON, with_reading
 from jointrain.cli._printing import print_rows
+from jointrain.cli._since_training import (
+    History,
+    SinceTraining,
+    measure,
+    print_since_training,
+)
 from jointrain.cli._streamed_use import opened_files, streamed_metrics
+from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
     import polars as pl
 
     from jointrain.data import RawTable, ReadingOptions
+    from jointrain.metrics import Metric
     from jointrain.tables import BlendedModel, TableModel
+
+FAILED = 3
+"""The exit code where a metric is worse than --fail-below."""
 
 
 @with_reading
@@ -33,39 +44,134 @@ def evaluate(
     factory: FACTORY = None,
     *,
     options: ReadingOptions,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the running test of the bundle's promises; made if there is none. With "
+            "it a table is counted once, and the test is of all tables so far."
+        ),
+    ] = None,
+    fail_below: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="METRIC=VALUE or TASK/METRIC=VALUE: exit code 3 if it is worse. Repeatable."
+        ),
+    ] = None,
     json_output: JSON = False,
-) -> None:
+    details: Annotated[
+        bool, typer.Option("--details", help="With --json: all that is shown, not metrics alone.")
+    ] = False,
+) -> int:
     """Measure a bundle on a table that has the targets.
 
     The columns are read as those of the training table were; flags say where this table is written
     in another way. Rows count by the column of --row-weight that the bundle was trained with.
+
+    Beside what is measured stand what compare reported and what a constant gives. Then: how many
+    values lie within their intervals, how far each column has drifted, and which target is no
+    longer as good as promised, by a test that may be made every week. The rows must be new ones.
     """
     from jointrain.data import is_streamed
 
     opened = open_table_bundle(bundle, factory)
-    model = opened.model
+    model, reported = opened.model, opened.description["metrics"]
     notes = opened.description["notes"]
+    limits = _limits(fail_below or [], model)
+    if history is not None and notes.get("reference") is None:
+        raise InvalidInputError(
+            f"--history: {bundle} keeps no promise to be tested; fit or compare anew writes one"
+        )
+    kept = History(history, opened.description["digests"])
     if is_streamed(table):
+        if history is not None:
+            raise InvalidInputError(
+                "--history takes a table that fits into memory; give one file, such as a week's"
+            )
         files = opened_files(table, model, options, notes)
         where, rows_read = files.where, files.rows
         weight = _weight_among(files.schema, notes)
-        metrics = streamed_metrics(model, files, weight).values
+        found = SinceTraining(streamed_metrics(model, files, weight).values)
     else:
         raw = raw_table(table, options, notes)
         frame = _frame(model, raw, options, notes)
         where, rows_read = raw.where, len(frame)
         weight = _weight_among(frame.columns, notes)
-        metrics = model.evaluate(frame, weight)
+        found = measure(model, frame, weight, notes, kept)
+    kept.write()
     if json_output:
-        print(json.dumps(_without_nan(metrics), ensure_ascii=False))
-        return
-    rows = [
-        [task, name, "undefined" if value != value else f"{value:.4g}"]
-        for task, values in metrics.items()
-        for name, value in values.items()
-    ]
-    weighed = "" if weight is None else f", weighed by {weight}"
-    print_rows(f"{where}: {rows_read} rows{weighed}", ["task", "metric", "value"], rows)
+        said = found.to_json(reported) if details else found.metrics
+        print(json.dumps(_without_nan(said), ensure_ascii=False))
+    else:
+        rows = [
+            [
+                task,
+                name,
+                _figure(reported.get(task, {}).get(name)),
+                _figure(value),
+                _figure(found.constant.get(task, {}).get(name)),
+            ]
+            for task, values in found.metrics.items()
+            for name, value in values.items()
+        ]
+        weighed = "" if weight is None else f", weighed by {weight}"
+        headings = ["task", "metric", "reported", "measured", "constant"]
+        print_rows(f"{where}: {rows_read} rows{weighed}", headings, rows)
+        if not is_streamed(table):
+            print_since_training(found)
+    return _failed(limits, found.metrics)
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "undefined" if value != value else f"{value:.4g}"
+
+
+def _limits(said: list[str], model: TableModel | BlendedModel) -> list[tuple[str, Metric, float]]:
+    """Return task, metric and value of --fail-below.
+
+    Raises:
+        InvalidInputError: One has another form, or no task has the metric.
+    """
+    found = []
+    for one in said:
+        name, _, number = one.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = float("nan")
+        if not name or value != value:
+            raise InvalidInputError(
+                f"--fail-below must look like METRIC=VALUE or TASK/METRIC=VALUE, got {one!r}"
+            )
+        fitting = [
+            (task.name, metric, value)
+            for task in model.predicted_tasks
+            for metric in task.metrics or ()
+            if name in (metric.name, f"{task.name}/{metric.name}")
+        ]
+        if not fitting:
+            there = [m.name for task in model.predicted_tasks for m in task.metrics or ()]
+            raise InvalidInputError(
+                f"--fail-below {one}: no task has the metric {name!r}; there are "
+                f"{', '.join(dict.fromkeys(there))}"
+            )
+        found += fitting
+    return found
+
+
+def _failed(
+    limits: list[tuple[str, Metric, float]], metrics: Mapping[str, Mapping[str, float]]
+) -> int:
+    """Say which metrics are worse than they may be; return the exit code."""
+    failed = False
+    for task, metric, limit in limits:
+        value = metrics[task].get(metric.name, float("nan"))
+        good = value >= limit if metric.higher_is_better else value <= limit
+        if not good:  # what is undefined is not good
+            say(f"failed: {metric.name} of {task} is {_figure(value)}, worse than {limit:g}")
+            failed = True
+    return FAILED if failed else 0
 
 
 def _frame(
@@ -99,8 +205,9 @@ def _weight_among(columns: Collection[str], notes: Mapping[str, Any]) -> str | N
     return weight
 
 
-def _without_nan(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {
-        task: {name: None if value != value else value for name, value in values.items()}
-        for task, values in metrics.items()
-    }
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if value != value else value

@@ -57,7 +57,7 @@ def fit(settings: FitSettings) -> None:
         return
     out = write_new_folder(
         out,
-        lambda folder: write_bundle(model, folder, notes=bundle_notes(settings, table)),
+        lambda folder: write_bundle(model, folder, notes=bundle_notes(settings, table, model)),
         force=settings.force,
         elsewhere=True,
     )

@@ -129,7 +129,7 @@ def _flag_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     return annotation, ()
 
 
-def with_reading(command: Callable[..., None]) -> Callable[..., None]:
+def with_reading(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Give a command the flags of reading in the place of its parameter `options`."""
     hints = get_type_hints(command, localns={"ReadingOptions": Any}, include_extras=True)
     parameters: list[inspect.Parameter] = []
@@ -147,9 +147,9 @@ def with_reading(command: Callable[..., None]) -> Callable[..., None]:
             for flag, text in _READING.items()
         ]
 
-    def wrapper(**given: Any) -> None:
+    def wrapper(**given: Any) -> Any:
         said = {flag: given.pop(flag) for flag in _READING}
-        command(**given, options=reading_options(**said))
+        return command(**given, options=reading_options(**said))
 
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jointrain.cli._after_saving import skippable
 from jointrain.cli._reading import kept_reading
 from jointrain.cli._settings import CompareSettings, SearchSettings, TableSettings
 from jointrain.system.cores import available_cores
@@ -15,6 +17,10 @@ from jointrain.system.worker_processes import warm_up
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
+    from jointrain.tables import BlendedModel, TableModel
+
+_KEPT_COLUMNS = 2000
+"""Columns of which a bundle keeps how they are spread, at most."""
 
 
 def prepare_table(settings: TableSettings) -> SupervisedTable:
@@ -80,13 +86,43 @@ def output_folder(settings: TableSettings) -> Path:
     return settings.out or Path(f"{name}-answer")
 
 
-def bundle_notes(settings: TableSettings, table: SupervisedTable) -> dict[str, Any]:
-    """Return what a bundle is to know of the table and its columns."""
-    return {
+def bundle_notes(
+    settings: TableSettings, table: SupervisedTable, model: TableModel | BlendedModel
+) -> dict[str, Any]:
+    """Return what a bundle is to know of the table, its columns and what the model promises."""
+    notes: dict[str, Any] = {
         "id": settings.id,
         "time": settings.time,
         "row_weight": settings.row_weight,
         "class_weights": settings.class_weights,
         "reading": kept_reading(settings.reading),
         "table": list(table.notes),
+    }
+    with skippable("what later tables are held against"):
+        notes["reference"] = _reference(table, model)
+    return notes
+
+
+def _reference(table: SupervisedTable, model: TableModel | BlendedModel) -> dict[str, Any]:
+    """Return what later tables are held against: promised losses, constants, spread of columns."""
+    import numpy as np
+
+    from jointrain.data import column_shares
+    from jointrain.task import labels_of
+
+    labels, weights = table.labels(), table.fit_weights()
+    constants = {}
+    for index, (task, own) in enumerate(
+        zip(table.tasks, labels_of(labels, table.tasks), strict=True)
+    ):
+        known = task.in_table.known(own)
+        of_rows = None if weights is None else weights[known, index]
+        constant = task.in_table.constant(own[known], of_rows).ravel()
+        if np.isfinite(constant).all():
+            constants[task.name] = constant.tolist()
+    spread = column_shares(table.frame, model.columns[:_KEPT_COLUMNS])
+    return {
+        "promises": {name: asdict(one) for name, one in model.calibration.promises.items()},
+        "constants": constants,
+        "columns": {name: shares.to_json() for name, shares in spread.items()},
     }

@@ -3,6 +3,7 @@
 from jointrain.data._arrow_files import read_arrow
 from jointrain.data._blocks import Block, known_values
 from jointrain.data._bounds import read_bounds
+from jointrain.data._column_shares import ColumnShares, Drift, column_drift, column_shares
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TableEncoder
@@ -68,7 +69,9 @@ __all__ = [
     "ClassWeights",
     "Column",
     "ColumnReading",
+    "ColumnShares",
     "DataSource",
+    "Drift",
     "Moments",
     "PictureFolder",
     "PlainEncoder",
@@ -91,6 +94,8 @@ __all__ = [
     "check_writable_ending",
     "checked_row_weights",
     "cityscapes",
+    "column_drift",
+    "column_shares",
     "count_rows",
     "dropped_columns",
     "effective_rows",

@@ -19,6 +19,7 @@ from jointrain.tables._importance import (
     unseen_column_importance,
 )
 from jointrain.tables._partial_fit import PartialFit
+from jointrain.tables._promised_losses import ERROR, Promise, PromiseTest, row_losses
 from jointrain.tables._rows_as_trained import (
     in_double,
     interval_notes,
@@ -51,12 +52,15 @@ from jointrain.tables._table_model import (
 )
 
 __all__ = [
+    "ERROR",
     "Blend",
     "BlendedModel",
     "Calibration",
     "ColumnImportance",
     "FittedBaseline",
     "PartialFit",
+    "Promise",
+    "PromiseTest",
     "Residuals",
     "StreamedMetrics",
     "TableExperiment",
@@ -85,6 +89,7 @@ __all__ = [
     "predict_streamed",
     "read_as_trained",
     "reading_notes",
+    "row_losses",
     "row_stream",
     "scale_probabilities",
     "stream_trainer",

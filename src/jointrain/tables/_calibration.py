@@ -10,6 +10,7 @@ import numpy as np
 from jointrain.data import effective_rows
 from jointrain.errors import InvalidInputError
 from jointrain.tables._conformal import Residuals
+from jointrain.tables._promised_losses import Promise, promise_of
 from jointrain.task import Task, labels_of, of_mean_one
 
 FEWEST_ROWS = 30
@@ -29,10 +30,12 @@ class Calibration:
     Args:
         temperatures: By class task; its log-probabilities are divided by it. 1 for tasks left out.
         residuals: By regression task.
+        promises: By task, what its losses were; not kept when a model is saved, see `Promise`.
     """
 
     temperatures: Mapping[str, float] = field(default_factory=dict)
     residuals: Mapping[str, Residuals] = field(default_factory=dict)
+    promises: Mapping[str, Promise] = field(default_factory=dict, compare=False)
 
     @classmethod
     def fit(
@@ -58,21 +61,26 @@ class Calibration:
             [n, t].
         """
         class_weights = weights if class_weights is None else class_weights
-        temperatures, residuals = {}, {}
+        temperatures, residuals, promises = {}, {}, {}
         for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
             predicted, target = predictions[task.name], own.astype(np.float64)
+            calibrated = predicted
             if task.in_table.calibrated_by == "temperature":
                 of_rows = None if class_weights is None else class_weights[:, index]
                 if target.ndim == 2:  # several labels, of two classes each
                     of_rows = None if of_rows is None else np.repeat(of_rows, target.shape[1])
                     predicted, target = predicted.ravel(), target.ravel()
                 temperatures[task.name] = fit_temperature(predicted, target, of_rows)
+                calibrated = scale_probabilities(calibrated, temperatures[task.name], task)
             elif task.in_table.calibrated_by == "errors":
                 of_rows = None if weights is None else weights[:, index]
                 found = Residuals.of(predicted, target, of_rows)
                 if found.rows:
                     residuals[task.name] = found
-        return cls(temperatures, residuals)
+            promise = promise_of(task, calibrated, own)
+            if promise is not None:
+                promises[task.name] = promise
+        return cls(temperatures, residuals, promises)
 
     def interval(self, task: str, predicted: np.ndarray, coverage: float) -> np.ndarray:
         """Return intervals of a regression task around predictions.

@@ -1,0 +1,305 @@
+"""What `jointrain evaluate` holds against training: promises, the constant, intervals, drift."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jointrain.cli._after_saving import write_whole
+from jointrain.cli._printing import print_rows
+from jointrain.errors import InvalidInputError
+from jointrain.system.stored_files import MISFIT, DamagedError, read_json
+from jointrain.system.terminal_streams import say
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from jointrain.data import Drift
+    from jointrain.tables import BlendedModel, Promise, PromiseTest, TableModel
+
+Metrics = dict[str, dict[str, float]]
+
+COVERAGE = 0.9
+"""Of the intervals that are checked."""
+
+_SHOWN_COLUMNS = 10
+"""Columns whose drift is shown, at most."""
+
+_HISTORY_VERSION = 1
+
+
+@dataclass
+class SinceTraining:
+    """What a table with targets tells of a model.
+
+    Args:
+        metrics: Of the model.
+        constant: Metrics of what a constant predicts; empty where the bundle keeps none.
+        coverage: By task with intervals, the share of its values that lie within 90 % intervals.
+        drift: Of the columns; None where the bundle keeps no distributions.
+        promises: By task, what was promised.
+        tests: By task with a promise, the test after this table.
+    """
+
+    metrics: Metrics
+    constant: Metrics = field(default_factory=dict)
+    coverage: dict[str, float] = field(default_factory=dict)
+    drift: list[Drift] | None = None
+    promises: dict[str, Promise] = field(default_factory=dict)
+    tests: dict[str, PromiseTest] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> list[str]:
+        """The targets whose promise was shown to be broken, on this table or an earlier one."""
+        return [name for name, test in self.tests.items() if test.broken(len(self.tests))]
+
+    def to_json(self, reported: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all of it for machines."""
+        return {
+            "metrics": self.metrics,
+            "reported": reported,
+            "constant": self.constant,
+            "coverage": {"of": COVERAGE, "measured": self.coverage},
+            "drift": self.drift and [{**asdict(d), "drifted": d.drifted} for d in self.drift],
+            "promises": {
+                name: {
+                    **asdict(self.promises[name]),
+                    "tables": test.tables,
+                    "tested_rows": test.rows,
+                    "mean_since": test.total / test.rows if test.rows else None,
+                    "log_e_value": test.log_e_value,
+                    "highest_log_e_value": test.highest,
+                    "broken": name in self.broken,
+                }
+                for name, test in self.tests.items()
+            },
+        }
+
+
+def measure(
+    model: TableModel | BlendedModel,
+    frame: pl.DataFrame,
+    weight: str | None,
+    notes: Mapping[str, Any],
+    history: History,
+) -> SinceTraining:
+    """Return what a table tells of a model, and add it to the history.
+
+    Args:
+        model: The model.
+        frame: Rows that it was not trained on, read as those of training.
+        weight: The column of weights; promises are tested on rows that count the same.
+        notes: Of the bundle.
+        history: The tests so far.
+    """
+    import numpy as np
+
+    from jointrain.data import (
+        ColumnShares,
+        column_drift,
+        encode_targets,
+        query_columns,
+        query_numbers,
+        read_row_weights,
+    )
+    from jointrain.tables import Promise, evaluate_predictions, row_losses
+    from jointrain.task import labels_of
+
+    tasks = model.predicted_tasks
+    read = [name for task in tasks for name in task.target_columns]
+    table = model.conformed(frame, [*read, *query_columns(tasks)])
+    labels = encode_targets(table, list(tasks))
+    weights = None
+    if weight is not None:
+        weights = np.repeat(read_row_weights(table[weight])[:, None], len(tasks), axis=1)
+    queries = query_numbers(table, tasks)
+    predictions = model.predict(table)
+    found = SinceTraining(evaluate_predictions(tasks, predictions, labels, queries, weights))
+    labels_by_task = {
+        task.name: own.astype(np.float64)
+        for task, own in zip(tasks, labels_of(labels, tasks), strict=True)
+    }
+    for name in model.calibration.residuals:
+        if name in labels_by_task:
+            known = np.isfinite(labels_by_task[name])
+            ends = model.calibration.interval(name, predictions[name], COVERAGE)
+            within = (ends[:, 0] <= labels_by_task[name]) & (labels_by_task[name] <= ends[:, 1])
+            if known.any():
+                found.coverage[name] = float(within[known].mean())
+    reference = notes.get("reference")
+    if reference is None:
+        return found
+    shares = {name: ColumnShares.from_json(of) for name, of in reference["columns"].items()}
+    found.drift = column_drift(shares, table)
+    constants = _constants(model, reference["constants"], predictions)
+    if constants is not None:
+        found.constant = evaluate_predictions(tasks, constants, labels, queries, weights)
+    losses = {}
+    for task in tasks:
+        of_rows = row_losses(task, predictions[task.name], labels_by_task[task.name])
+        if task.name in reference["promises"] and of_rows is not None:
+            kept = reference["promises"][task.name]
+            promise = Promise(kept["loss"], kept["mean"], kept["upper"], kept["rows"])
+            found.promises[task.name] = promise
+            losses[task.name] = of_rows[1][np.isfinite(of_rows[1])]
+    found.tests = history.after(table, losses, found.promises)
+    return found
+
+
+def _constants(
+    model: TableModel | BlendedModel,
+    kept: Mapping[str, list[float]],
+    predictions: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Return what a constant predicts, as `predict` does; None where one is missing or misfits."""
+    import numpy as np
+
+    found = {}
+    for task in model.predicted_tasks:
+        constant = np.array(kept.get(task.name, ()))
+        if not len(constant):
+            return None
+        rows = np.tile(constant, (len(predictions[task.name]), 1))
+        try:
+            found[task.name] = task.in_table.from_columns(rows)
+        except MISFIT:
+            return None
+        if found[task.name].shape != predictions[task.name].shape:
+            return None
+    return found
+
+
+class History:
+    """The tests of a bundle's promises over all tables so far, in a file or nowhere.
+
+    Args:
+        path: The file, made if there is none; None to begin anew each time.
+        bundle: The digests of the bundle's files, which tell it from others.
+
+    Raises:
+        InvalidInputError: The file is damaged, or of another bundle.
+    """
+
+    def __init__(self, path: Path | None, bundle: Mapping[str, str]) -> None:
+        from jointrain.tables import PromiseTest
+
+        self.path, self._bundle = path, dict(bundle)
+        self._tables: list[dict[str, Any]] = []
+        self._tests: dict[str, PromiseTest] = {}
+        if path is None:
+            return
+        if not path.exists():
+            if not path.parent.is_dir():
+                raise InvalidInputError(f"--history {path}: there is no folder {path.parent}")
+            return
+        try:
+            stored = read_json(path)
+            if stored["schema_version"] != _HISTORY_VERSION:
+                raise DamagedError("it is of another version of jointrain")
+            of_bundle = dict(stored["bundle"])
+            self._tables = [dict(table) for table in stored["tables"]]
+            self._tests = {
+                str(name): PromiseTest.from_json(test) for name, test in stored["targets"].items()
+            }
+        except MISFIT:  # DamagedError is one of them
+            raise InvalidInputError(
+                f"--history {path} is no history that this jointrain wrote, or it is damaged; name "
+                "another file to begin anew"
+            ) from None
+        if of_bundle != self._bundle:
+            raise InvalidInputError(
+                f"--history {path} is of another bundle; name a file of this one's own"
+            )
+
+    def after(
+        self, table: pl.DataFrame, losses: Mapping[str, Any], promises: Mapping[str, Promise]
+    ) -> dict[str, PromiseTest]:
+        """Return the tests after a table; one that was counted before changes nothing."""
+        from jointrain.tables import PromiseTest
+
+        tests = {name: self._tests.get(name, PromiseTest()) for name in losses}
+        digest = _digest(table)
+        if any(counted["digest"] == digest for counted in self._tables):
+            say(f"note: this table stands in {self.path} already and is not counted again")
+            return tests
+        made = {name: tests[name].after(losses[name], promises[name].upper) for name in losses}
+        self._tests = self._tests | made
+        self._tables.append({"digest": digest, "rows": len(table)})
+        return made
+
+    def write(self) -> None:
+        """Write the file, whole or not at all."""
+        if self.path is None:
+            return
+        content = {
+            "schema_version": _HISTORY_VERSION,
+            "bundle": self._bundle,
+            "tables": self._tables,
+            "targets": {name: test.to_json() for name, test in self._tests.items()},
+        }
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _digest(table: pl.DataFrame) -> str:
+    import hashlib
+    import io
+
+    buffer = io.BytesIO()
+    table.write_ipc(buffer)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def print_since_training(found: SinceTraining) -> None:
+    """Print what there is beside the metrics."""
+    if found.coverage:
+        rows = [[name, f"{share:.1%}"] for name, share in found.coverage.items()]
+        print_rows(f"Values within their {COVERAGE:.0%} intervals", ["task", "measured"], rows)
+    if found.drift is None:
+        print(
+            "The bundle keeps nothing of its training table to hold this one against: no constant, "
+            "no drift,\nno promise. Bundles that fit and compare write from now on do."
+        )
+        return
+    if found.drift:
+        shown = found.drift[:_SHOWN_COLUMNS]
+        rows = [
+            [d.column, f"{d.stability:.3f}", f"{d.by_chance:.3f}", "yes" if d.drifted else "no"]
+            for d in shown
+        ]
+        drifted = sum(d.drifted for d in found.drift)
+        title = f"Drift: {drifted} of {len(found.drift)} columns (population stability index)"
+        if len(shown) < len(found.drift):
+            title += f", the {len(shown)} largest"
+        print_rows(title, ["column", "index", "by chance below", "drifted"], rows)
+    if found.tests:
+        _print_promises(found)
+    else:
+        print("No target has a promise: too few rows were held out, or it is of another kind.")
+
+
+def _print_promises(found: SinceTraining) -> None:
+    from jointrain.tables import ERROR
+
+    needed = len(found.tests) / ERROR
+    rows = []
+    for name, test in found.tests.items():
+        promise = found.promises[name]
+        measured = f"{test.total / test.rows:.4g}" if test.rows else "-"
+        verdict = "no longer as good" if name in found.broken else "nothing against it"
+        highest = test.highest / math.log(10)
+        e_value = f"{10**highest:.3g}" if highest < 6 else f"1e{highest:.0f}"
+        row = [name, promise.loss, f"{promise.mean:.4g}", f"{promise.upper:.4g}", measured]
+        rows.append([*row, str(test.rows), e_value, verdict])
+    tables = max(test.tables for test in found.tests.values())
+    print_rows(
+        f"As good as promised? (tables so far: {tables}; broken from an e-value of {needed:.0f})",
+        ["task", "loss", "promised", "at most", "measured", "rows", "e-value", "promise"],
+        rows,
+    )
+    for name in found.broken:
+        print(f"{name} is no longer as good as promised.")

@@ -1,0 +1,115 @@
+"""`jointrain evaluate` after shipping: the constant, drift, promises, history, exit code 3."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jointrain.bundle import describe_bundle, load_bundle, save_bundle
+from jointrain.cli import run
+
+
+def _rows(n, seed):
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n, 2))
+    frame = {"x0": x[:, 0], "x1": x[:, 1], "y": x @ [1.0, 2.0] + 0.3 * random.normal(size=n)}
+    frame["z"] = np.where(x[:, 0] + 0.5 * random.normal(size=n) > 0, "yes", "no")
+    return pl.DataFrame(frame)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shipped")
+    _rows(240, 0).write_csv(folder / "t.csv")
+    command = ["fit", str(folder / "t.csv"), "--targets", "y,z", "--out", str(folder / "model")]
+    assert run([*command, "--epochs", "8", "--ensemble", "2"]) == 0
+    # one without anything of its training table
+    save_bundle(load_bundle(folder / "model"), folder / "bare")
+    for week in (1, 2):
+        _rows(150, week).write_csv(folder / f"week-{week}.csv")
+    worse = _rows(150, 3).with_columns(pl.col("y") + 4, pl.col("x1") + 0.0)
+    worse.write_csv(folder / "week-3.csv")
+    return folder
+
+
+def _evaluated(folder, table, capsys, *more):
+    capsys.readouterr()
+    arguments = ["evaluate", str(folder / "model"), str(folder / table), "--json", "--details"]
+    assert run([*arguments, *more]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_reported_constant_coverage_and_drift_beside_the_measured(folder, capsys):
+    found = _evaluated(folder, "week-1.csv", capsys)
+    frame, train = pl.read_csv(folder / "week-1.csv"), pl.read_csv(folder / "t.csv")
+    by_hand = float(((frame["y"] - train["y"].mean()) ** 2).mean() ** 0.5)
+    assert found["constant"]["y"]["RMSE"] == pytest.approx(by_hand)
+    ends = load_bundle(folder / "model").predict_interval(frame, 0.9)["y"]
+    within = ((ends[:, 0] <= frame["y"].to_numpy()) & (frame["y"].to_numpy() <= ends[:, 1])).mean()
+    assert found["coverage"]["measured"]["y"] == pytest.approx(within)
+    assert {d["column"]: d["drifted"] for d in found["drift"]} == {"x0": False, "x1": False}
+    assert {name: p["loss"] for name, p in found["promises"].items()} == {
+        "y": "absolute error",
+        "z": "Brier score",
+    }
+    assert run(["evaluate", str(folder / "model"), str(folder / "week-1.csv")]) == 0
+    shown = capsys.readouterr().out
+    for words in ("reported", "constant", "Drift: 0 of 2", "nothing against it"):
+        assert words in shown
+
+
+def test_the_history_finds_the_target_that_got_worse(folder, capsys, tmp_path):
+    kept = tmp_path / "history.json"
+    for count, table in enumerate(("week-1.csv", "week-2.csv"), 1):
+        found = _evaluated(folder, table, capsys, "--history", str(kept))
+        assert found["promises"]["y"]["tables"] == count
+        assert not any(p["broken"] for p in found["promises"].values())
+    before = kept.read_bytes()
+    _evaluated(folder, "week-2.csv", capsys, "--history", str(kept))
+    assert kept.read_bytes() == before  # the same rows are counted once
+    bundle = describe_bundle(folder / "model")
+    found = _evaluated(folder, "week-3.csv", capsys, "--history", str(kept))
+    assert found["promises"]["y"]["broken"]
+    assert not found["promises"]["z"]["broken"]
+    assert describe_bundle(folder / "model") == bundle
+    assert [path.name for path in tmp_path.iterdir()] == ["history.json"]
+
+
+def test_exit_code_three_where_a_metric_is_worse(folder, capsys):
+    command = ["evaluate", str(folder / "model"), str(folder / "week-1.csv"), "--fail-below"]
+    assert run([*command, "R2=-1"]) == 0
+    assert run([*command, "y/RMSE=0.0001"]) == 3
+    assert "RMSE of y is" in capsys.readouterr().err
+    assert run([*command, "y/RMSE=100"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--fail-below", "R3=1"], "no task has the metric 'R3'; there are RMSE"),
+        (["--fail-below", "R2"], "must look like METRIC=VALUE"),
+        (["--history", "other.json"], "is of another bundle"),
+        (["--history", "broken.json"], "is no history"),
+        (["--history", "nowhere/h.json"], "no folder nowhere"),
+    ],
+)
+def test_faults_are_one_line(folder, capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    other = {"schema_version": 1, "bundle": {"a": "b"}, "tables": [], "targets": {}}
+    Path("other.json").write_text(json.dumps(other))
+    Path("broken.json").write_text("[1]")
+    command = ["evaluate", str(folder / "model"), str(folder / "week-1.csv")]
+    assert run([*command, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_an_older_bundle_has_metrics_and_says_so(folder, capsys, tmp_path):
+    command = ["evaluate", str(folder / "bare"), str(folder / "week-1.csv")]
+    assert run(command) == 0
+    assert "keeps nothing of its training table" in capsys.readouterr().out
+    assert run([*command, "--history", str(tmp_path / "h.json")]) == 2
+    assert "keeps no promise" in capsys.readouterr().err
