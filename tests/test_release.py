@@ -29,6 +29,24 @@ def test_users_get_no_package_of_tests_or_plots():
     assert not names & {"pytest", "hypothesis", "matplotlib", "altair", "plotly", "pandas"}
 
 
+def test_the_conda_recipe_has_the_dependencies_and_the_version():
+    recipe = (ROOT / "conda/recipe/meta.yaml").read_text()
+    assert f'{{% set version = "{jointrain.__version__}" %}}' in recipe
+    run = recipe.split("  run:")[1].split("test:")[0]
+    found = [(name, bound) for name, bound in re.findall(r"- ([\w-]+) (\S+)", run)]
+    wanted = [re.fullmatch(r"([\w-]+)(\S+)", line).groups() for line in PROJECT["dependencies"]]
+    renamed = {"torch": "pytorch"}
+    assert found == [("python", PROJECT["requires-python"])] + [
+        (renamed.get(name, name), bound) for name, bound in wanted
+    ]
+
+
+def test_the_page_names_each_extra():
+    page = (ROOT / "docs/install.md").read_text()
+    rows = "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
+    assert set(re.findall(r"`([\w-]+)`", rows)) == set(PROJECT["optional-dependencies"])
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dist")
