@@ -18,9 +18,37 @@ WEIGHTINGS, ARCHITECTURES = (
     for part in LIBMTL.split("## Weightings")[1].split("## Architectures")
 )
 # of LibMTL's README, May 2025
-THEIR_WEIGHTINGS = """EW GradNorm UW MGDA DWA GLS PCGrad GradDrop IMTL GradVac CAGrad MOML Nash_MTL RLW
-AutoLambda MoCo Aligned_MTL FAMO SDMGrad MoDo FORUM STCH ExcessMTL FairGrad DB_MTL UPGrad""".split()
-THEIR_ARCHITECTURES = "HPS Cross_stitch MMoE MTAN CGC PLE LTB DSelect_k".split()
+THEIR_WEIGHTINGS = set(
+    [
+        "EW",
+        "GradNorm",
+        "UW",
+        "MGDA",
+        "DWA",
+        "GLS",
+        "PCGrad",
+        "GradDrop",
+        "IMTL",
+        "GradVac",
+        "CAGrad",
+        "MOML",
+        "Nash_MTL",
+        "RLW",
+        "AutoLambda",
+        "MoCo",
+        "Aligned_MTL",
+        "FAMO",
+        "SDMGrad",
+        "MoDo",
+        "FORUM",
+        "STCH",
+        "ExcessMTL",
+        "FairGrad",
+        "DB_MTL",
+        "UPGrad",
+    ]
+)
+THEIR_ARCHITECTURES = {"HPS", "Cross_stitch", "MMoE", "MTAN", "CGC", "PLE", "LTB", "DSelect_k"}
 
 
 def test_no_method_of_libmtl_is_left_out():
