@@ -18,36 +18,34 @@ WEIGHTINGS, ARCHITECTURES = (
     for part in LIBMTL.split("## Weightings")[1].split("## Architectures")
 )
 # of LibMTL's README, May 2025
-THEIR_WEIGHTINGS = set(
-    [
-        "EW",
-        "GradNorm",
-        "UW",
-        "MGDA",
-        "DWA",
-        "GLS",
-        "PCGrad",
-        "GradDrop",
-        "IMTL",
-        "GradVac",
-        "CAGrad",
-        "MOML",
-        "Nash_MTL",
-        "RLW",
-        "AutoLambda",
-        "MoCo",
-        "Aligned_MTL",
-        "FAMO",
-        "SDMGrad",
-        "MoDo",
-        "FORUM",
-        "STCH",
-        "ExcessMTL",
-        "FairGrad",
-        "DB_MTL",
-        "UPGrad",
-    ]
-)
+THEIR_WEIGHTINGS = {
+    "EW",
+    "GradNorm",
+    "UW",
+    "MGDA",
+    "DWA",
+    "GLS",
+    "PCGrad",
+    "GradDrop",
+    "IMTL",
+    "GradVac",
+    "CAGrad",
+    "MOML",
+    "Nash_MTL",
+    "RLW",
+    "AutoLambda",
+    "MoCo",
+    "Aligned_MTL",
+    "FAMO",
+    "SDMGrad",
+    "MoDo",
+    "FORUM",
+    "STCH",
+    "ExcessMTL",
+    "FairGrad",
+    "DB_MTL",
+    "UPGrad",
+}
 THEIR_ARCHITECTURES = {"HPS", "Cross_stitch", "MMoE", "MTAN", "CGC", "PLE", "LTB", "DSelect_k"}
 
 
