@@ -32,13 +32,14 @@ def make(tasks):
     return HardSharing(nn.Identity(), {task.name: nn.Linear(3, task.output_size) for task in tasks})
 
 
-def fitted(correction=None, rows=4000, epochs=12, seed=0, given="click", **more):
+def fitted(correction=None, rows=4000, epochs=12, seed=0, given="click", batch_size=250, **more):
     x, click, buy, *_ = exposures(rows, seed)
     tasks = [Task.binary("click"), Task.binary("buy", given=given, correction=correction)]
     settings = OptimizerSettings(learning_rate=0.03)
     trainer = Trainer(
-        make(tasks), tasks, epochs=epochs, batch_size=250, optimizer=settings, device="cpu", **more
-    )
+        make(tasks), tasks, epochs=epochs, batch_size=batch_size, optimizer=settings, device="cpu",
+        **more,
+    )  # fmt: skip
     trainer.fit(TensorData(x, {"click": click, "buy": buy}))
     return trainer
 
@@ -58,18 +59,20 @@ def test_the_bias_over_all_exposures_is_a_fraction_of_a_naive_models():
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("correction", ["inverse-propensity", "doubly-robust"])
-def test_a_correction_takes_the_bias_of_what_follows_a_click(correction):
+def test_a_correction_takes_the_bias_of_what_follows_a_click():
     def mean(**more):
-        seen = [biases(fitted(rows=10_000, epochs=25, seed=s, **more)) for s in range(3)]
-        return np.abs(np.mean(seen, axis=0))
+        # few clicks where they are rare weigh much: a mean of 10,000 rows is off by 0.02 by itself
+        big = {"rows": 100_000, "epochs": 5, "batch_size": 1000}
+        return np.abs(np.mean([biases(fitted(seed=s, **big, **more)) for s in range(3)], axis=0))
 
     # a product alone does not: both are right on clicks, and clicks are no sample
     assert mean(given=None)[1] > 0.03
-    assert mean()[1] > 0.03
-    corrected = mean(correction=correction)
-    assert corrected[0] < 0.01
-    assert corrected[1] < 0.008
+    chained = mean()
+    assert chained[1] > 0.03
+    for correction in ("inverse-propensity", "doubly-robust"):
+        corrected = mean(correction=correction)
+        assert corrected[0] < 0.01
+        assert corrected[1] < chained[1] / 3
 
 
 @pytest.mark.parametrize("correction", [None, "inverse-propensity", "doubly-robust"])
