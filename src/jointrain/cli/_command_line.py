@@ -27,6 +27,7 @@ from jointrain.cli._said import remember_command
 from jointrain.cli._searches import group, share, weigh
 from jointrain.cli._serve import serve
 from jointrain.cli._verdict import verdict
+from jointrain.cli._watch import watch
 from jointrain.errors import JointrainError, StoppedError
 from jointrain.system.stop_signals import (
     INTERRUPTED,
@@ -168,6 +169,7 @@ def _add_commands() -> None:
     example = "verdict runs.csv --wide {task}/{metric} --baseline separate"
     app.command(epilog=f"Example: jointrain {example}")(verdict)
     app.command(epilog="Example: jointrain report data-answer --open")(report)
+    app.command(epilog="Example: jointrain watch runs")(watch)
     for command in (predict, serve, export):
         app.command()(command)
     app.command()(evaluate)

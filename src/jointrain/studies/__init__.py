@@ -11,6 +11,7 @@ from jointrain.studies._joint_prior import TableFacts, facts_of, joint_prior
 from jointrain.studies._kept_runs import KeptRuns
 from jointrain.studies._measured import Measured
 from jointrain.studies._measurements import StudyInterrupted
+from jointrain.studies._run_store import RunStore
 from jointrain.studies._seeds_needed import SeedsNeeded
 from jointrain.studies._shipped_model import fit_shipped
 from jointrain.studies._statistics import (
@@ -37,6 +38,7 @@ __all__ = [
     "KeptRuns",
     "Measured",
     "RayExecutor",
+    "RunStore",
     "RunVerdicts",
     "SeedsNeeded",
     "SlurmExecutor",

@@ -1,0 +1,143 @@
+"""`jointrain watch`: a fit or a study of another process, followed from its files."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from jointrain.cli._fit_checkpoints import DESCRIPTION
+from jointrain.cli._printing import console_of_output
+from jointrain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+_RUNS = "runs.jsonl"
+_NETWORKS = 12
+"""Networks that are shown, the newest; an ensemble may have many."""
+
+
+class _State(NamedTuple):
+    """What there is to see: a line, and a table of headings and rows."""
+
+    line: str
+    headings: list[str]
+    rows: list[list[str]]
+
+
+def watch(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of fit --checkpoints, or of compare --study.")
+    ],
+    once: Annotated[bool, typer.Option("--once", help="Print one state and end.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1)] = 2.0,
+) -> None:
+    """Follow a fit or a study of another process from its files, which are only read.
+
+    At a terminal it shows a table that changes in place; else a line whenever something is new.
+    Ctrl-C ends it, and not what is watched.
+    """
+    state = _state(folder)
+    console = console_of_output()
+    if once:
+        console.print(_table(state))
+        return
+    if not console.is_terminal:
+        seen = ""
+        while True:
+            if state.line != seen:
+                print(f"{datetime.now():%H:%M:%S} {state.line}", flush=True)
+                seen = state.line
+            time.sleep(every)
+            state = _state(folder)
+    from rich.live import Live
+
+    with Live(_table(state), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(every)
+            live.update(_table(_state(folder)), refresh=True)
+
+
+def _table(state: _State) -> Group:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*state.headings, box=None)
+    for row in state.rows:
+        table.add_row(*row)
+    return Group(Text(state.line), table)
+
+
+def _state(folder: Path) -> _State:
+    if (folder / _RUNS).is_file():
+        return _state_of_study(folder)
+    if (folder / DESCRIPTION).is_file():
+        return _state_of_fit(folder)
+    raise InvalidInputError(
+        f"{folder} holds neither checkpoints of a fit nor runs of a study; name the folder of "
+        "fit --checkpoints or of compare --study"
+    )
+
+
+def _state_of_study(folder: Path) -> _State:
+    """Return how many runs each recipe has finished, and the mean of the first metric by task."""
+    from jointrain.studies import RunStore
+
+    described, results = RunStore.kept(folder)
+    counts: Counter[str] = Counter()
+    values: dict[tuple[str, str], list[float]] = {}
+    metrics: dict[str, str] = {}
+    for result in results:
+        for run in result if isinstance(result, list) else [result]:
+            counts[run["name"]] += 1
+            for row in run["rows"]:
+                if metrics.setdefault(row["task"], row["metric"]) == row["metric"]:
+                    values.setdefault((run["name"], row["task"]), []).append(row["value"])
+    planned = f" of {described['folds'] * described['seeds']}" if "folds" in described else ""
+    names = dict.fromkeys([*described.get("recipes", ()), *counts])
+    rows = []
+    for name in names:
+        means = [values.get((name, task), []) for task in metrics]
+        shown = [f"{sum(of) / len(of):.4g}" if of else "-" for of in means]
+        rows.append([name, f"{counts[name]}{planned}", *shown])
+    done = ", ".join(f"{name} {counts[name]}" for name in names)
+    headings = ["recipe", "runs", *(f"{task}: {metric}" for task, metric in metrics.items())]
+    return _State(f"study: {counts.total()} runs finished ({done})", headings, rows)
+
+
+def _state_of_fit(folder: Path) -> _State:
+    """Return the newest checkpoint of each network, and its losses in the last epoch."""
+    from jointrain.system.stored_files import DamagedError, read_file
+    from jointrain.training.checkpoints import from_bytes, history_from_plain
+
+    rows, tasks = [], list[str]()
+    networks = sorted(path for path in folder.iterdir() if path.is_dir())
+    for place in networks[-_NETWORKS:]:
+        files = [f for f in place.iterdir() if re.fullmatch(r"step-\d{12}\.safetensors", f.name)]
+        if not files:
+            rows.append([place.name, "-", "-"])
+            continue
+        newest = max(files)
+        try:
+            epochs = history_from_plain(from_bytes(read_file(newest))["history"])
+        except FileNotFoundError:  # a newer one took its place at this moment
+            rows.append([place.name, "-", "-"])
+            continue
+        except (DamagedError, KeyError, TypeError, ValueError):
+            rows.append([place.name, "damaged", "-"])
+            continue
+        losses = epochs[-1].validation if epochs else {}
+        tasks += [task for task in losses if task not in tasks]
+        shown = [f"{losses[task]:.4g}" if task in losses else "-" for task in tasks]
+        rows.append([place.name, str(int(newest.stem[5:])), str(len(epochs)), *shown])
+    headings = ["network", "step", "epoch", *(f"{task}: validation loss" for task in tasks)]
+    rows = [[*row, *["-"] * (len(headings) - len(row))] for row in rows]
+    last = f", last: {', step '.join(rows[-1][:2])}, epoch {rows[-1][2]}" if rows else ""
+    return _State(f"fit: {len(networks)} networks{last}", headings, rows)

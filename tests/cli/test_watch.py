@@ -1,0 +1,41 @@
+"""`jointrain watch --once` of a study's store and of a fit's checkpoints."""
+
+import json
+
+import pytest
+
+from jointrain.cli import run
+from jointrain.studies import RunStore
+
+
+def test_a_study_shows_its_finished_runs_and_their_means(tmp_path, capsys):
+    described = {"folds": 2, "seeds": 3, "recipes": {"joint": {}, "separate": {}}}
+    store = RunStore.open(tmp_path, described)
+    with store.session():
+        for fold, value in enumerate((1.0, 2.0)):
+            key = store.claim([f"key {fold}"])
+            row = {"task": "y", "metric": "RMSE", "value": value}
+            store.finish(key, [{"name": "joint", "fold": fold, "seed": 0, "rows": [row]}])
+    before = (tmp_path / "runs.jsonl").read_bytes()
+    assert run(["watch", str(tmp_path), "--once"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 runs finished (joint 2, separate 0)" in shown
+    assert "2 of 6" in shown
+    assert "1.5" in shown
+    assert (tmp_path / "runs.jsonl").read_bytes() == before
+
+
+def test_a_fit_shows_its_networks_and_a_damaged_checkpoint_is_no_end(tmp_path, capsys):
+    (tmp_path / "fit.json").write_text(json.dumps({}))
+    (tmp_path / "network-0001").mkdir()
+    (tmp_path / "network-0001" / "step-000000000007.safetensors").write_bytes(b"cut")
+    assert run(["watch", str(tmp_path), "--once"]) == 0
+    assert "damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", "nowhere"])
+def test_a_folder_that_is_neither_is_refused_in_one_line(tmp_path, capsys, name):
+    assert run(["watch", str(tmp_path / name), "--once"]) == 2
+    error = capsys.readouterr().err
+    assert "neither checkpoints of a fit nor runs of a study" in error
+    assert len(error.strip().splitlines()) == 1
