@@ -97,7 +97,7 @@ def make_run(
         normalize=normalize,
     )  # fmt: skip
     heads = {name: nn.Linear(width, BY_NAME[name].output_size) for name in tasks}
-    arguments = {"batch_size": 13, "steps": 200, "schedule": Joint(), "device": "cpu"} | settings
+    arguments = {"batch_size": 13, "steps": 100, "schedule": Joint(), "device": "cpu"} | settings
     trainer = Trainer(
         HardSharing(trunk, heads).to(dtype),
         [BY_NAME[name] for name in tasks],

@@ -64,7 +64,7 @@ CASES = {
     "input dropout": {"input_dropout": 0.3},
     "input dropout alone": {"input_dropout": 0.2, "dropout": 0.0, "schedule": Alternating()},
     "input dropout of wider data": {"input_dropout": 0.3, "features": 9, "batch_size": 7},
-    "calibrated": {"calibrated": True, "steps": 400},
+    "calibrated": {"calibrated": True, "steps": 200},
     "calibrated in turn": {"calibrated": True, "schedule": Alternating(), "patience": 3},
     "calibrated classes": {"calibrated": True, "tasks": ("kind",), "schedule": Separate()},
     "halves": {"first_half": 19, "optimizer": OptimizerSettings(learning_rate=0.03)},
@@ -137,8 +137,8 @@ def test_member_is_what_its_own_run_makes_of_it(together, name):
 
 def test_early_stopping_stops_members_at_epochs_of_their_own(together):
     stopped = together["patience"].trainer.history
-    assert stopped[-1].step < 200
-    assert together["joint"].trainer.history[-1].step == 200
+    assert stopped[-1].step < 100
+    assert together["joint"].trainer.history[-1].step == 100
     assert together["patience"].parts()[0].epochs == (len(stopped), len(stopped) - 2)
 
 

@@ -123,6 +123,8 @@ DROPOUT = Dropout(0.1)
         (lambda: _with_trunk(nn.Linear(5, 10), SHARED, nn.ReLU(), SHARED), "share weights"),
         (lambda: make_run(accumulate=2), "accumulates"),
         (lambda: make_run(non_finite="skip", non_finite_limit=1), "leaves out steps"),
+        (lambda: make_run(compile=True), "compiled by itself"),
+        (lambda: make_run(bad_rows="skip", bad_rows_limit=1), "leaves out rows"),
         (_hooked, "hooks"),
         (_of_classes_that_weigh, "classes of its tasks weigh"),
         (_frozen, "frozen"),
@@ -141,12 +143,12 @@ def test_settings_of_the_trainer_are_known_to_the_population():
         "refresh_every", "optimizer", "optimizer_layout", "warm_up", "decay", "gradient_clip",
         "l1", "l2", "batch_size", "epochs", "steps", "patience", "when_converged",
         "task_patience", "converged_weight", "calibrated",
-            "precision", "ema", "lr_scheduler", "lr_scheduler_every",
-            "parameter_groups", "accumulate", "non_finite", "non_finite_limit",
+        "precision", "ema", "lr_scheduler", "lr_scheduler_every", "compile", "bad_rows",
+        "bad_rows_limit", "parameter_groups", "accumulate", "non_finite", "non_finite_limit",
     }  # fmt: skip
     assert set(inspect.signature(Trainer).parameters) == {
         "network", "tasks", "schedule", "weights", "balancer", "settings", "seed", "device",
-        "callbacks", "auxiliary", "checkpoints", "options",
+        "callbacks", "auxiliary", "checkpoints", "strategy", "options",
     }  # fmt: skip
 
 
