@@ -81,11 +81,12 @@ def test_a_fault_in_every_extra_costs_no_model(folder, capsys, monkeypatch):
 
     monkeypatch.setattr("jointrain.tables.unseen_column_importance", fail)
     monkeypatch.setattr("jointrain.reports.write_markdown", fail)
+    monkeypatch.setattr("jointrain.reports.write_page", fail)
     monkeypatch.setattr(StudyResult, "plot", fail)
     arguments = ["t.csv", "--targets", "y,z", "--folds", "2", "--out", "out", "--ship", "networks"]
     assert run(["compare", *arguments, *STUDY, *QUICK]) == 0
     said = capsys.readouterr()
-    for what in ("column importance", "changes.png", "report.md"):
+    for what in ("column importance", "changes.png", "report.md", "report.html"):
         assert f"note: {what} skipped: ZeroDivisionError: made for this test" in said.err
     assert sorted(path.name for path in Path("out").iterdir()) == ["bundle", "results.parquet"]
     assert load_bundle("out").predict(read_table("t.csv"))["y"].shape == (40,)

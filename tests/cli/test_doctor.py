@@ -32,7 +32,7 @@ def test_what_an_extra_lacks_is_named(capsys, monkeypatch):
     assert run(["doctor"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["boosting", "lacks", "catboost"] in lines
-    assert ["plots", "matplotlib", "1.2.3"] in lines
+    assert ["torchmetrics", "torchmetrics", "1.2.3"] in lines
 
 
 def test_a_package_for_other_machines_is_not_asked_for(monkeypatch):

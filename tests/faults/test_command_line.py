@@ -52,7 +52,11 @@ def fails(capsys: pytest.CaptureFixture[str], arguments: list[str], *parts: str)
     before = sorted(str(path) for path in Path.cwd().rglob("*"))
     code = run(arguments)
     output = capsys.readouterr()
-    lines = [line for line in output.err.splitlines() if not line.startswith(("target ", "note: "))]
+    lines = [
+        line
+        for line in output.err.splitlines()
+        if not line.startswith(("target ", "note: ", "prior, "))
+    ]
     assert code == 2, output
     assert output.out == ""
     assert len(lines) == 1, lines

@@ -72,8 +72,8 @@ def test_sharing_survives_a_change_of_type_and_a_copy():
     [
         ({}, "give either `share` or `split_at`"),
         ({"share": ["first"], "split_at": "last"}, "give either `share` or `split_at`"),
-        ({"share": ["frist"]}, "`share` names 'frist', .* did you mean 'first'"),
-        ({"split_at": "lats"}, "`split_at` names 'lats', .* did you mean 'last'"),
+        ({"share": ["frist"]}, "`share` names 'frist', .*did you mean 'first'"),
+        ({"split_at": "lats"}, "`split_at` names 'lats', .*did you mean 'last'"),
     ],
 )
 def test_what_can_t_be_shared_is_refused(settings, message):

@@ -77,7 +77,7 @@ def test_embeddings_go_before_the_trunk(embeddings):
         ({"members": 0}, "`members` must be at least 1"),
         ({"depth": 0}, "`depth` must be at least 1"),
         ({"dropout": 1.0}, r"`dropout` must lie in \[0, 1\)"),
-        ({"embeddings": "periodc"}, "must be one of linear, periodic, .* did you mean 'periodic'"),
+        ({"embeddings": "periodc"}, "must be one of linear, periodic, .*did you mean 'periodic'"),
     ],
 )
 def test_values_out_of_range_are_refused(settings, message):

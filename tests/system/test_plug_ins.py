@@ -98,7 +98,7 @@ def test_lists_say_where_each_comes_from(package, capsys):
         ("networks", "tower", "A trunk without frills"),
     ):
         assert run([command]) == 0
-        line = next(line for line in capsys.readouterr().out.splitlines() if name in line)
+        line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(name))
         assert summary in line
         assert "own 1.2" in line
         assert run([command, "--json"]) == 0

@@ -27,7 +27,7 @@ from jointrain.tables import (
 from jointrain.tables._blend import blend_weights, blended
 from jointrain.tables._calibration import scale_probabilities
 from jointrain.tables._row_sample import sample_rows
-from jointrain.task import KINDS, TABLE_KINDS, labels_of
+from jointrain.task import DENSE_KINDS, KINDS, TABLE_KINDS, labels_of
 
 KINDS_SAID = {
     "death": "survival:years:dead",
@@ -89,7 +89,7 @@ def model(table):
 
 def test_every_kind_is_tried_here():
     assert {said.split(":")[0] for said in KINDS_SAID.values()} == set(TABLE_KINDS)
-    assert KINDS.keys() - TABLE_KINDS.keys() == {"sequence", "custom"}
+    assert KINDS.keys() - TABLE_KINDS.keys() == {"sequence", "custom", *DENSE_KINDS}
 
 
 def test_predictions_and_metrics_of_all_kinds(table, model):

@@ -74,7 +74,7 @@ def test_only_trunks_shared_by_all_can_be_merged():
 
 
 def test_weights_name_tasks():
-    with pytest.raises(InvalidInputError, match=r"names 'prize', which is no task; did .*'price'"):
+    with pytest.raises(InvalidInputError, match=r"names 'prize', which is no task .did .*'price'"):
         Merge(weights={"prize": 2}).check(_network(), ["price", "b"])
     with pytest.raises(InvalidInputError, match="must not all be 0"):
         Merge(weights={"a": 0, "b": 0}).check(_network(), ["a", "b"])

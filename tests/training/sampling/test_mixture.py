@@ -316,7 +316,7 @@ def test_mixtures_that_can_not_be_are_refused(sets, settings, message):
         ({"big": 1.5, "small": -0.5}, "must not be negative"),
         ({"big": math.nan, "small": 1.0}, "must not be negative"),
         ({"big": 1.0}, "says nothing about the data set of small"),
-        ({"big": 0.5, "smal": 0.5}, "names 'smal', .* did you mean 'small'"),
+        ({"big": 0.5, "smal": 0.5}, "names 'smal', .*did you mean 'small'"),
     ],
 )
 def test_probabilities_and_shares_that_can_not_be_are_refused(argument, values, message):

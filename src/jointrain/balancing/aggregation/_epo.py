@@ -84,7 +84,7 @@ class EPO(GramianWeighting):
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """Return the weights [t] that balance the losses, or descend once they are balanced."""
-        values = losses.numpy()
+        values = losses.detach().numpy()
         if (values < 0).any():
             raise InvalidInputError(
                 f"`losses` must not be negative for EPO, got {values.tolist()}. Shift them."

@@ -86,7 +86,7 @@ class FERERO(GramianWeighting):
             r = self.entries("task_preference", len(losses)).numpy()[alive]
             own = lengths[alive]
             cosines = gramian.numpy()[np.ix_(alive, alive)] / own[:, None] / own
-            weights[alive] = self._of_unit(cosines, own, r, losses.numpy()[alive]) / own
+            weights[alive] = self._of_unit(cosines, own, r, losses.detach().numpy()[alive]) / own
         return torch.from_numpy(weights)
 
     def _of_unit(self, cosines: Array, lengths: Array, r: Array, losses: Array) -> Array:

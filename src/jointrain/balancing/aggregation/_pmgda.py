@@ -85,7 +85,7 @@ class PMGDA(GramianWeighting):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """Return the weights [t] towards the ray, or MGDA's on it."""
         r = self.entries("task_preference", len(losses)).numpy()
-        values = losses.numpy()
+        values = losses.detach().numpy()
         square = float(r @ r)
         off = values - (float(values @ r) / square if square > 0.0 else 0.0) * r
         distance = float(np.linalg.norm(off))
