@@ -248,12 +248,9 @@ def prepare(good: Path) -> None:
         for name, one in offered.items()
         if one.saved and (one.package is None or find_spec(one.package))
     ]
-    components = {
-        name: fit_baseline_to(
-            name, table.only(["species", "sex"]) if name.endswith(" joint") else table, 1
-        )
-        for name in names
-    }
+    of_some = {"kernel ridge": table.only(["body_mass_g"])}
+    of_some |= {name: table.only(["species", "sex"]) for name in names if name.endswith(" joint")}
+    components = {name: fit_baseline_to(name, of_some.get(name, table), 1) for name in names}
     components["joint"] = fit_table(table, networks["hard"], seed=1)
     weights = {}
     for task in table.tasks:

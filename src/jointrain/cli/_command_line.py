@@ -170,12 +170,13 @@ def _add_commands() -> None:
     app.command(epilog=f"Example: jointrain {example}")(verdict)
     app.command(epilog="Example: jointrain report data-answer --open")(report)
     app.command(epilog="Example: jointrain watch runs")(watch)
-    for command in (predict, serve, export):
-        app.command()(command)
+    app.command()(predict)
+    app.command()(serve)
+    app.command()(export)
     app.command()(evaluate)
     app.command(name="inspect")(inspect_bundle)
-    for command in (balancers, networks, baselines, doctor):
-        app.command()(command)
+    for listed in (balancers, networks, baselines, doctor):
+        app.command()(listed)
     app.command()(demo)
 
 

@@ -160,7 +160,7 @@ class PromiseTest:
 
     def broken(self, targets: int) -> bool:
         """Return whether the promise was ever shown to be broken, one of so many targets."""
-        return self.highest >= np.log(targets / ERROR)
+        return bool(self.highest >= np.log(targets / ERROR))
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
