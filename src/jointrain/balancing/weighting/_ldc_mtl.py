@@ -78,6 +78,11 @@ class LDCMTL(LossWeighting):
         first = torch.where(first.isnan(), values, first)
         self.set_entries("first", first)
         first = first.clamp_min(_SMALLEST)
-        scaled = losses * (first.min() / first).to(losses)
-        weighted = torch.softmax(self.entries("logits", t).to(losses), dim=0) * scaled
-        return t * (weighted.sum() + self.penalty * weighted.diff().abs().sum())
+        first = first.to(losses.device)
+        # in this order and in double precision the first losses are equal, as on paper, and none
+        # pulls at another; weights sum to 1, so what all have in common needs none
+        scaled = losses.double() / first * first.min()
+        common = scaled.detach().min()
+        weights = torch.softmax(self.entries("logits", t).to(scaled), dim=0)
+        mean = common + (weights * (scaled - common)).sum()
+        return t * (mean + self.penalty * (weights * scaled).diff().abs().sum())
