@@ -16,6 +16,7 @@ from hypothesis import settings
 # examples vary in time on a shared machine, and their order must not vary between runs
 settings.register_profile("jointrain", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("jointrain")
+torch.set_num_threads(1)  # fixtures of a module are made before those of a test
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from jointrain.bundle import load_bundle, save_bundle
 from jointrain.data import StreamedTable, SupervisedTable, table_files
@@ -72,6 +73,11 @@ def test_it_is_saved_calibrated_and_loaded(model, tmp_path):
     assert again.predict_table(frame, 0.9).equals(model.predict_table(frame, 0.9))
     assert model.calibration.residuals["y"].rows > 30
     assert model.recipe.ensemble == 1
+
+
+def test_threads_of_torch_change_no_bit(table, model):
+    torch.set_num_threads(3)
+    assert same(fit_streamed(table, RECIPE, device="cpu"), model)
 
 
 @pytest.mark.integration

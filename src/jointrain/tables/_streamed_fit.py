@@ -23,8 +23,17 @@ from jointrain.tables._table_model import (
     recipe_trainer,
 )
 from jointrain.task import Task, labels_of, only_labels
-from jointrain.training import Checkpoints, FittedNetwork, Phases, Strategy, Trainer
+from jointrain.training import (
+    Checkpoints,
+    FittedNetwork,
+    Phases,
+    Strategy,
+    Trainer,
+    one_thread,
+    threads_for,
+)
 from jointrain.training.callbacks import Callback
+from jointrain.training.population import multiplications
 
 
 def fit_streamed(
@@ -92,10 +101,14 @@ def fit_streamed(
             checkpoints=own,
             strategy=strategy,
         )
-        trainer.fit(stream, held_out, resume=resume)
+        # small products on one thread: faster, and the same bits however many there are
+        with threads_for(multiplications(trainer.network, trainer.settings.batch_size)):
+            trainer.fit(stream, held_out, resume=resume)
         parts += [
             replace(part, network=part.network.to("cpu")) for part in trainer.fitted_networks()
         ]
+    with one_thread():
+        calibration = _calibration(table, recipe, parts, validation)
     return TableModel(
         tasks,
         table.columns,
@@ -104,7 +117,7 @@ def fit_streamed(
         tuple(parts),
         recipe,
         seed,
-        _calibration(table, recipe, parts, validation),
+        calibration,
         table.schema,
     )
 

@@ -85,4 +85,4 @@ class LDCMTL(LossWeighting):
         common = scaled.detach().min()
         weights = torch.softmax(self.entries("logits", t).to(scaled), dim=0)
         mean = common + (weights * (scaled - common)).sum()
-        return t * (mean + self.penalty * (weights * scaled).diff().abs().sum())
+        return (t * (mean + self.penalty * (weights * scaled).diff().abs().sum())).to(losses.dtype)
