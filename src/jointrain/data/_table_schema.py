@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Literal
 from zoneinfo import available_timezones
 
@@ -66,7 +67,7 @@ class ColumnReading:
         if self.number.decimal not in (".", ",") or self.number.thousands == self.number.decimal:
             raise ValueError(f"no such marks of numbers: {self.number}")
         for zone in (self.zone, self.other_zone):
-            if zone is not None and zone not in available_timezones():
+            if zone is not None and zone not in _time_zones():
                 raise ValueError(f"no such time zone: {zone!r}")
 
 
@@ -144,12 +145,17 @@ def date_format_of(options: ReadingOptions, name: str) -> str | None:
     return given.get(name) if isinstance(given, Mapping) else given
 
 
+@cache
+def _time_zones() -> set[str]:
+    """Return the known names; kept, as finding them walks through a folder for a long time."""
+    return available_timezones()
+
+
 def check_zone(zone: str | None) -> None:
     """Refuse a name that is no time zone."""
-    known = available_timezones()
-    if zone is not None and zone not in known:
+    if zone is not None and zone not in _time_zones():
         raise InvalidInputError(
-            f"time zone {zone!r} is not known{closest(zone, known)}; give a name such as "
+            f"time zone {zone!r} is not known{closest(zone, _time_zones())}; give a name such as "
             "Europe/Berlin or UTC"
         )
 
@@ -361,7 +367,7 @@ def reading_of_type(column: pl.Series) -> ColumnReading | None:
     if isinstance(dtype, pl.Datetime):
         days = column.dt.truncate("1d") == column
         zone = dtype.time_zone
-        if zone is not None and zone not in available_timezones():
+        if zone is not None and zone not in _time_zones():
             zone = "UTC"
         return ColumnReading("date", missing=MISSING_NUMBERS, zone=zone, midnight=bool(days.all()))
     return None

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 import polars as pl
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.openapi.utils import get_openapi
@@ -48,7 +49,7 @@ _SMALL = 20_000
 def app_of(service: TableService, token: str | None) -> FastAPI:
     """Return the application of a service, see `make_app`."""
     batches = Batches(
-        service.predict,
+        service.answer,
         service.limits.rows,
         service.limits.waiting_rows,
         lambda n: metrics.batch(n),
@@ -94,14 +95,14 @@ def app_of(service: TableService, token: str | None) -> FastAPI:
     ) -> Response:
         kind = _kind_of(request)
         body = await _body(request, service)
-        service.check_coverage(intervals)
-        rows = await _in_thread_if_large(len(body), lambda: service.read(body, kind))
-        predictions = await batches.predict(rows.features, intervals)
-        table, notes = service.answer(rows, predictions, intervals)
-        if notes:
+        asked = await _in_thread_if_large(len(body), lambda: service.read(body, kind, intervals))
+        answer = await batches.predict(asked)
+        if answer.notes:
             metrics.notes.inc()
         accepted = request.headers.get("accept", "")
-        return await _in_thread_if_large(len(body), lambda: _answer(table, notes, accepted))
+        return await _in_thread_if_large(
+            len(body), lambda: _answer(answer.table, answer.notes, accepted)
+        )
 
     @app.get("/health", summary="Whether the server is well")
     async def health() -> _Health:
@@ -268,12 +269,17 @@ def _answer(table: pl.DataFrame, notes: list[str], accepted: str) -> Response:
 
 
 def _as_json(table: pl.DataFrame, notes: list[str]) -> str:
-    floats = [name for name, dtype in table.schema.items() if dtype.is_float()]
     # JSON has no infinite numbers
-    finite = table.with_columns(
-        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in floats
-    )
-    return f'{{"predictions":{finite.write_json()},"notes":{json.dumps(notes)}}}'
+    infinite = [
+        name
+        for name, dtype in table.schema.items()
+        if dtype.is_float() and not np.isfinite(table[name].to_numpy()).all()
+    ]
+    if infinite:
+        table = table.with_columns(
+            pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in infinite
+        )
+    return f'{{"predictions":{table.write_json()},"notes":{json.dumps(notes)}}}'
 
 
 # ---------------------------------------------------------------------------- description

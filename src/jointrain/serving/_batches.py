@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 import polars as pl
 
-Predict = Callable[[pl.DataFrame, float | None], pl.DataFrame]
+
+class Rows(Protocol):
+    """The rows of a request."""
+
+    @property
+    def height(self) -> int:
+        """How many there are."""
+
+    @property
+    def key(self) -> Hashable:
+        """What the rows of requests must have in common to be predicted together."""
+
+
+Asked = TypeVar("Asked", bound=Rows)
+Answer = TypeVar("Answer")
 
 
 class BusyError(Exception):
@@ -19,29 +33,23 @@ class BusyError(Exception):
 
 
 @dataclass(eq=False)
-class _Job:
+class _Job(Generic[Asked, Answer]):
     """Rows that wait for their predictions."""
 
-    features: pl.DataFrame
-    coverage: float | None
-    done: asyncio.Future[pl.DataFrame] = field(
+    rows: Asked
+    done: asyncio.Future[Answer] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What jobs must have in common: the same types, so that no row is read otherwise."""
-        return self.coverage, tuple(self.features.dtypes)
 
-
-class Batches:
+class Batches(Generic[Asked, Answer]):
     """Predicts in one thread; while it is at work, what comes in is gathered for the next time.
 
     So nothing waits for others when there is little to do, and under load a pass through the model
     serves many requests.
 
     Args:
-        predict: Predicts a table, with intervals of a coverage.
+        predict: Returns the answers to requests of one key, in their order.
         most_rows: In a batch of several requests.
         most_waiting: Rows that may wait.
         told: Called with the number of rows of each batch.
@@ -49,7 +57,7 @@ class Batches:
 
     def __init__(
         self,
-        predict: Predict,
+        predict: Callable[[Sequence[Asked]], Sequence[Answer]],
         most_rows: int,
         most_waiting: int,
         told: Callable[[int], None] = lambda _: None,
@@ -57,7 +65,7 @@ class Batches:
         self._predict = predict
         self._most_rows, self._most_waiting = most_rows, most_waiting
         self._told = told
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[_Job[Asked, Answer]] = deque()
         self._rows = 0
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
@@ -67,24 +75,24 @@ class Batches:
         """Rows that wait or are being predicted."""
         return self._rows
 
-    async def predict(self, features: pl.DataFrame, coverage: float | None) -> pl.DataFrame:
-        """Return the predictions of rows, in their order.
+    async def predict(self, rows: Asked) -> Answer:
+        """Return the answer to the rows of a request.
 
         Raises:
             BusyError: Too many rows wait already.
             InvalidInputError: They can't be predicted.
         """
-        if self._rows and self._rows + features.height > self._most_waiting:
+        if self._rows and self._rows + rows.height > self._most_waiting:
             raise BusyError
-        job = _Job(features, coverage)
+        job: _Job[Asked, Answer] = _Job(rows)
         self._waiting.append(job)
-        self._rows += features.height
+        self._rows += rows.height
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         try:
             return await job.done
         finally:
-            self._rows -= features.height
+            self._rows -= rows.height
 
     def close(self) -> None:
         """End the thread."""
@@ -103,39 +111,35 @@ class Batches:
                         if not job.done.done():
                             job.done.set_exception(error)
 
-    def _next_batch(self) -> list[_Job]:
+    def _next_batch(self) -> list[_Job[Asked, Answer]]:
         """Take what goes together with the first that waits; the others keep their order."""
         jobs = [self._waiting.popleft()]
-        rows, key = jobs[0].features.height, jobs[0].key
-        others: deque[_Job] = deque()
+        rows, key = jobs[0].rows.height, jobs[0].rows.key
+        others: deque[_Job[Asked, Answer]] = deque()
         for job in self._waiting:
-            if job.key == key and rows + job.features.height <= self._most_rows:
-                rows += job.features.height
+            if job.rows.key == key and rows + job.rows.height <= self._most_rows:
+                rows += job.rows.height
                 jobs.append(job)
             else:
                 others.append(job)
         self._waiting = others
         return jobs
 
-    async def _answer(self, jobs: list[_Job]) -> None:
-        features = pl.concat([job.features for job in jobs]) if len(jobs) > 1 else jobs[0].features
+    async def _answer(self, jobs: list[_Job[Asked, Answer]]) -> None:
+        asked = [job.rows for job in jobs]
         loop = asyncio.get_running_loop()
-        predictions = await loop.run_in_executor(
-            self._thread, _without_panic, self._predict, features, jobs[0].coverage
-        )
-        self._told(features.height)
-        start = 0
-        for job in jobs:
+        answers = await loop.run_in_executor(self._thread, _without_panic, self._predict, asked)
+        self._told(sum(rows.height for rows in asked))
+        for job, answer in zip(jobs, answers, strict=True):
             if not job.done.done():  # its client may have gone
-                job.done.set_result(predictions[start : start + job.features.height])
-            start += job.features.height
+                job.done.set_result(answer)
 
 
 def _without_panic(
-    predict: Predict, features: pl.DataFrame, coverage: float | None
-) -> pl.DataFrame:
+    predict: Callable[[Sequence[Asked]], Sequence[Answer]], asked: Sequence[Asked]
+) -> Sequence[Answer]:
     """Predict; a panic of Polars, which is no `Exception`, is made one."""
     try:
-        return predict(features, coverage)
+        return predict(asked)
     except pl.exceptions.PanicException as panic:
         raise RuntimeError(str(panic)) from panic

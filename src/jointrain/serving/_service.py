@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -31,18 +31,45 @@ _COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a request.
+class Asked:
+    """What a request asks.
 
     Args:
-        features: The model's columns, read as those of training were.
-        kept: Columns that go to the answer as they are.
+        raw: Its rows as they were sent.
+        names: All columns that they have.
+        coverage: Of the intervals; None for none.
+        readable_together: Whether how a row is read hangs on nothing but the types of its columns.
+    """
+
+    raw: RawTable
+    names: tuple[str, ...]
+    coverage: float | None
+    readable_together: bool
+
+    @property
+    def height(self) -> int:
+        """How many rows there are."""
+        return self.raw.frame.height
+
+    @property
+    def key(self) -> Hashable:
+        """What requests that are answered together have in common; none is like any other."""
+        if not self.readable_together:
+            return id(self)
+        return self.coverage, self.raw.is_text, tuple(self.raw.frame.schema.items())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a request.
+
+    Args:
+        table: A row for each of the request's.
         notes: What is to be said of them, a sentence each.
     """
 
-    features: pl.DataFrame
-    kept: pl.DataFrame
-    notes: tuple[str, ...]
+    table: pl.DataFrame
+    notes: list[str]
 
 
 class TableService:
@@ -77,79 +104,95 @@ class TableService:
         self.name = name
         self._names = self.bundle_notes.get("id")
         self.reader = RowReader(self.model, self._names, self.options, self.limits.rows)
-        self.example = self._example()
         self._without_intervals: InvalidInputError | None = None
+        self.example = self._example()
         plain, predicted = self._predicted_example()
         self.predictions_type = predictions_type(predicted, plain)
 
-    def read(self, body: bytes, kind: str) -> Rows:
-        """Return the rows of a request's body.
+    def read(self, body: bytes, kind: str, coverage: float | None = None) -> Asked:
+        """Return what a request asks.
+
+        Args:
+            body: Its rows.
+            kind: What they are written in.
+            coverage: Of the intervals that it asks for; default none.
 
         Raises:
-            InvalidInputError: As in `RowReader.read`, or a cell can't be read, or a column is
-                missing or of another type.
-        """
-        raw, names = self.reader.read(body, kind)
-        return self._typed(raw, names)
-
-    def _typed(self, raw: RawTable, names: list[str]) -> Rows:
-        model = self.model
-        kept = kept_columns(raw, self._names, [])
-        frame = read_as_trained(model, raw, self.options, [self._names])
-        notes = [f"note: {note}" for note in raw.notes]
-        if self._names is not None and self._names not in names:
-            notes.append(
-                f"note: the table has no column {self._names!r}, which named the rows in training"
-            )
-        notes += reading_notes(model)
-        notes += total_notes(frame)
-        notes += unseen_notes(model.encoder.unseen(frame))
-        roles = [self.bundle_notes.get(role) for role in ("id", "time", "row_weight")]
-        notes += unused_notes(model, names, roles)
-        return Rows(frame.select([column.name for column in model.columns]), kept, tuple(notes))
-
-    def predict(self, features: pl.DataFrame, coverage: float | None) -> pl.DataFrame:
-        """Return the predictions of rows as `TablePredictor.predict_table` does."""
-        return self.model.predict_table(features, coverage)
-
-    def check_coverage(self, coverage: float | None) -> None:
-        """Refuse intervals of a model without numbers to predict.
-
-        Raises:
-            InvalidInputError: No task has intervals.
+            InvalidInputError: As in `RowReader.read`, or there are no intervals.
         """
         if coverage is not None and self._without_intervals is not None:
             raise InvalidInputError(str(self._without_intervals))
+        raw, names = self.reader.read(body, kind)
+        together = self.model.schema is not None and not raw.quoted
+        return Asked(raw, tuple(names), coverage, together)
 
-    def answer(
-        self, rows: Rows, predictions: pl.DataFrame, coverage: float | None
-    ) -> tuple[pl.DataFrame, list[str]]:
-        """Return the table of an answer, and what is to be said of it."""
-        notes = [*rows.notes, *interval_notes(self.model, coverage, self.bundle_notes)]
-        return with_kept(predictions, rows.kept), notes
+    def answer(self, asked: Sequence[Asked]) -> list[Answer]:
+        """Return the answers to requests of the same key, in their order.
+
+        Raises:
+            InvalidInputError: A cell can't be read, a column is missing or of another type, or a
+                column that is kept has the name of a prediction.
+        """
+        model, coverage = self.model, asked[0].coverage
+        frame = self._typed(asked)
+        any_unseen = bool(model.encoder.unseen(frame))
+        features = frame.select([column.name for column in model.columns])
+        predictions = model.predict_table(features, coverage)
+        said = interval_notes(model, coverage, self.bundle_notes)
+        answers, start = [], 0
+        for one in asked:
+            end = start + one.height
+            kept = kept_columns(one.raw, self._names, [])
+            table = with_kept(predictions[start:end], kept)
+            answers.append(Answer(table, [*self._notes(one, frame[start:end], any_unseen), *said]))
+            start = end
+        return answers
+
+    def _typed(self, asked: Sequence[Asked]) -> pl.DataFrame:
+        """Return the rows of all requests, read as those of training were."""
+        raw = asked[0].raw
+        if len(asked) > 1:
+            raw = replace(raw, frame=pl.concat([one.raw.frame for one in asked]))
+        return read_as_trained(self.model, raw, self.options, [self._names])
+
+    def _notes(self, one: Asked, frame: pl.DataFrame, any_unseen: bool) -> list[str]:
+        notes = [f"note: {note}" for note in one.raw.notes]
+        if self._names is not None and self._names not in one.names:
+            notes.append(
+                f"note: the table has no column {self._names!r}, which named the rows in training"
+            )
+        notes += reading_notes(self.model)
+        notes += total_notes(frame)
+        if any_unseen:
+            notes += unseen_notes(self.model.encoder.unseen(frame))
+        roles = [self.bundle_notes.get(role) for role in ("id", "time", "row_weight")]
+        return notes + unused_notes(self.model, one.names, roles)
 
     def _example(self) -> dict[str, Any]:
-        """Return an example row that can be read; a value that can't is missing."""
+        """Return an example row that can be predicted; a value that can't be read is missing."""
         row = example_row(self.model)
         try:
-            self._example_rows = self.read(json_to_bytes({"rows": [row]}), JSON)
+            self._try(row)
             return row
         except InvalidInputError:
             nothing = dict.fromkeys(row)
         for name, value in row.items():
             try:
-                self.read(json_to_bytes({"rows": [{**nothing, name: value}]}), JSON)
+                self._try({**nothing, name: value})
             except InvalidInputError:
                 row[name] = None
-        self._example_rows = self.read(json_to_bytes({"rows": [row]}), JSON)
         return row
 
+    def _try(self, row: Mapping[str, Any], coverage: float | None = None) -> pl.DataFrame:
+        """Return the answer to one row."""
+        asked = self.read(json_to_bytes({"rows": [row]}), JSON, coverage)
+        return self.answer([asked])[0].table
+
     def _predicted_example(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return predictions of the example without intervals, and with them if there are any."""
-        features = self._example_rows.features
-        plain = self.predict(features, None)
+        """Return the example's answer without intervals, and with them if there are any."""
+        plain = self._try(self.example)
         try:
-            return plain, self.predict(features, _COVERAGE)
+            return plain, self._try(self.example, _COVERAGE)
         except InvalidInputError as error:
             self._without_intervals = error
             return plain, plain

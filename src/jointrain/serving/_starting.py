@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import TYPE_CHECKING
 
 from jointrain.serving._extra import check_extra
 from jointrain.serving._service import TableService
+from jointrain.training import one_thread
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -42,4 +44,8 @@ def run_server(service: TableService, listening: socket.socket, token: str | Non
     app = make_app(service, token)
     from jointrain.serving._server import run_app
 
-    run_app(app, listening, service.limits)
+    # what is there now stays: a search through all of it would keep requests waiting
+    gc.collect()
+    gc.freeze()
+    with one_thread():  # batches are small, and the one that answers needs a core as well
+        run_app(app, listening, service.limits)
