@@ -10,12 +10,16 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 RUN_AS_A_WHOLE = {"clinical_records.md", "larger_than_memory.md", "recommender_logs.md"}
 """Pages of commands and code that use each other's files; each has a test of its own."""
 
+SLOW = {"README.md-0", "README.md-1", "README.md-4", "compare.md-1"}
+"""Blocks that train whole studies."""
+
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [
-    pytest.param(block, id=f"{page.name}-{number}")
+    pytest.param(block, id=name, marks=[pytest.mark.integration] if name in SLOW else [])
     for page in PAGES
     if page.name not in RUN_AS_A_WHOLE
     for number, block in enumerate(PYTHON.findall(page.read_text()))
+    for name in [f"{page.name}-{number}"]
 ]
 
 

@@ -139,7 +139,11 @@ class Ridge(type(BASELINES["linear"])):
     "command",
     [
         ["fit", "--network", "own_parts:tower"],
-        ["compare", "--network", "own_parts:tower", *STUDY, "--ship", "networks", "--epochs", "60"],
+        pytest.param(
+            ["compare", "--network", "own_parts:tower", *STUDY, "--ship", "networks"]
+            + ["--epochs", "60"],
+            marks=pytest.mark.integration,
+        ),
         ["compare", *STUDY[:2], *STUDY[4:], "--baselines", "own_parts:Ridge"],
     ],
 )

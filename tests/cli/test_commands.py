@@ -170,6 +170,7 @@ def test_compare_ranks_within_queries(penguins, capsys):
     assert run(["predict", "answer/bundle", "other.csv", "--out", "p.csv"]) == 0
 
 
+@pytest.mark.integration
 def test_seed_changes_the_results(penguins, capsys):
     assert compare("one") == 0
     assert compare("two", "--seed", "5") == 0

@@ -31,6 +31,7 @@ QUICK = {"width": 32, "epochs": 60, "ensemble": 2, "random_state": 0, "learning_
 TASKS = {"price": "regression", "sold": "binary", "visits": "count", "grade": "ordinal:low:mid:top"}
 
 
+@pytest.mark.integration
 @parametrize_with_checks(
     [JointEstimator(**QUICK)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
 )

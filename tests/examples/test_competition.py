@@ -16,7 +16,7 @@ EXAMPLE = runpy.run_path(str(ROOT / "examples" / "competition_data.py"))
 LABELS = "--targets art,law,health,money,sport --id id"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.integration), 1])
 def test_the_lines_give_a_submission(seed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     EXAMPLE["main"]([".", "--seed", str(seed)])

@@ -322,7 +322,7 @@ def flaky(tasks):
     return wide(tasks)
 
 
-@pytest.mark.parametrize("name", ["joint", "separate"])
+@pytest.mark.parametrize("name", [pytest.param("joint", marks=pytest.mark.integration), "separate"])
 def test_a_recipe_that_failed_is_tried_again_with_the_same_store(name, tmp_path, monkeypatch):
     recipes = [
         replace(TWO[0], network=flaky) if name == "separate" else TWO[0],

@@ -43,7 +43,12 @@ def start(folder: Path) -> tuple[subprocess.Popen, list[psutil.Process]]:
 
 
 @pytest.mark.parametrize(
-    "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    "number, code",
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.integration),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_no_worker_outlives_its_command(tmp_path, number, code):
     process, workers = start(tmp_path)

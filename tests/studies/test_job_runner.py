@@ -108,7 +108,7 @@ def test_closed_generator_gives_its_claims_back(traces, tmp_path):
     assert store.claim(["3"]) == "3"
 
 
-@pytest.mark.parametrize("kind", ["folder", "sqlite"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("sqlite", marks=pytest.mark.integration)])
 def test_two_programs_share_the_work_and_have_the_same_results(kind, traces, tmp_path):
     place = tmp_path / "store" if kind == "folder" else f"sqlite:///{tmp_path / 'runs.db'}"
     programs = [start_program(place, traces, 8, 0.1) for _ in range(2)]

@@ -41,7 +41,7 @@ def _values(result, name):
     return result.values(name, "up", "RMSE")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.integration)])
 def test_all_kinds_of_baselines_run_in_any_number_of_processes(workers):
     class Local(LeastSquares):
         """Defined where no worker can import it."""

@@ -100,6 +100,7 @@ def test_an_own_balancer_of_weights_of_1_trains_as_the_plain_sum(table):
         )
 
 
+@pytest.mark.integration
 def test_two_workers_measure_what_one_does(table):
     given = {"balancer": Halves(0.3)}, {"balancer": Counting()}
     given += ({"network": tower, "network_options": {"layers": 2}},)
@@ -190,6 +191,7 @@ def test_a_store_goes_on_with_the_same_code_and_refuses_another(table, tmp_path,
         _study(table, balancer=Halves(0.3)).run(workers=1, store=tmp_path)
 
 
+@pytest.mark.integration
 def test_searches_take_objects(table):
     recipe = replace(SMALL, balancer=Halves())
     own = replace(SMALL, network=tower)

@@ -93,6 +93,7 @@ def test_comparisons_and_best(result):
     assert result.best().name == result.decision.network
 
 
+@pytest.mark.integration
 def test_same_study_same_figures_whatever_the_workers(result):
     again = Study(related_table(), default_recipes(QUICK), folds=3, seeds=2).run(workers=2)
     assert again.table.equals(result.table)

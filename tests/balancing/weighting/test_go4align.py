@@ -22,16 +22,16 @@ def test_one_group_is_the_mean_of_the_indicators():
     close(weights_of(GO4Align(3, groups=1, step_size=1e-12), [1.0, 1.0, 4.0]), [1.5] * 3)
 
 
-@pytest.mark.parametrize("groups", [1, 2, 3, 6, 9])
+@pytest.mark.parametrize("groups", [1, 2, 3, 5, 7])
 def test_groups_are_the_best_of_all(groups):
-    values = np.random.default_rng(groups).gamma(0.5, size=6)
+    values = np.random.default_rng(groups).gamma(0.5, size=5)
     found = np.array(group_means(values, groups))
     wanted = min(
         sum(((values[of == k] - values[of == k].mean()) ** 2).sum() for k in set(of))
-        for of in map(np.array, itertools.product(range(min(groups, 6)), repeat=6))
+        for of in map(np.array, itertools.product(range(min(groups, 5)), repeat=5))
     )
     assert ((values - found) ** 2).sum() == pytest.approx(wanted, abs=1e-12)
-    assert len(set(found)) == min(groups, 6)
+    assert len(set(found)) == min(groups, 5)
 
 
 def test_absent_tasks_keep_their_shares():
