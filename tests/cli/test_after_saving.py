@@ -140,8 +140,11 @@ class Ridge(type(BASELINES["linear"])):
     [
         ["fit", "--network", "own_parts:tower"],
         pytest.param(
-            ["compare", "--network", "own_parts:tower", *STUDY, "--ship", "networks"]
-            + ["--epochs", "60"],
+            [
+                "compare",
+                *("--network", "own_parts:tower", *STUDY),
+                *("--ship", "networks", "--epochs", "60"),
+            ],
             marks=pytest.mark.integration,
         ),
         ["compare", *STUDY[:2], *STUDY[4:], "--baselines", "own_parts:Ridge"],
