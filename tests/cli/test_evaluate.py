@@ -1,6 +1,7 @@
 """`jointrain evaluate` after shipping: the constant, drift, promises, history, exit code 3."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from jointrain.bundle import describe_bundle, load_bundle, save_bundle
 from jointrain.cli import run
+from jointrain.cli._since_training import History
 
 
 def _rows(n, seed):
@@ -92,6 +94,9 @@ def test_exit_code_three_where_a_metric_is_worse(folder, capsys):
         (["--fail-below", "R2"], "must look like METRIC=VALUE"),
         (["--history", "other.json"], "is of another bundle"),
         (["--history", "broken.json"], "is no history"),
+        (["--history", "no-digest.json"], "is no history"),
+        (["--history", "pipe"], "pipe is no regular file; name another file"),
+        (["--history", "nowhere.json"], "nowhere.json: No such file"),
         (["--history", "nowhere/h.json"], "no folder nowhere"),
     ],
 )
@@ -100,11 +105,44 @@ def test_faults_are_one_line(folder, capsys, tmp_path, monkeypatch, arguments, m
     other = {"schema_version": 1, "bundle": {"a": "b"}, "tables": [], "targets": {}}
     Path("other.json").write_text(json.dumps(other))
     Path("broken.json").write_text("[1]")
+    Path("no-digest.json").write_text(json.dumps(other | {"tables": [{"rows": 1}]}))
+    os.mkfifo("pipe")
+    Path("nowhere.json").symlink_to("nothing")
     command = ["evaluate", str(folder / "model"), str(folder / "week-1.csv")]
     assert run([*command, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_history_that_was_changed_meanwhile_stays(folder, capsys, tmp_path, monkeypatch, first):
+    kept = tmp_path / "history.json"
+    command = ["evaluate", str(folder / "model"), str(folder / "week-1.csv")]
+    if not first:
+        assert run([*command, "--history", str(kept)]) == 0
+    after = History.after
+
+    def after_another(*arguments):
+        kept.write_text("another's")
+        return after(*arguments)
+
+    monkeypatch.setattr(History, "after", after_another)
+    capsys.readouterr()
+    assert run([*command, "--history", str(kept)]) == 2
+    assert "was changed while this table was measured" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("history.json", "another's")
+    ]
+
+
+def test_a_history_by_a_link_is_written_where_it_lies(folder, capsys, tmp_path):
+    (tmp_path / "link.json").symlink_to("history.json")
+    command = ["evaluate", str(folder / "model"), str(folder / "week-1.csv"), "--history"]
+    assert run([*command, str(tmp_path / "history.json")]) == 0
+    assert run([*command, str(tmp_path / "link.json")]) == 0
+    assert "stands in" in capsys.readouterr().err
+    assert (tmp_path / "link.json").is_symlink()
 
 
 def test_an_older_bundle_has_metrics_and_says_so(folder, capsys, tmp_path):

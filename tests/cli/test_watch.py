@@ -39,3 +39,38 @@ def test_a_folder_that_is_neither_is_refused_in_one_line(tmp_path, capsys, name)
     error = capsys.readouterr().err
     assert "neither checkpoints of a fit nor runs of a study" in error
     assert len(error.strip().splitlines()) == 1
+
+
+def _a_study(folder, results, described=None):
+    described = described or {"folds": 2, "seeds": 3, "recipes": {"joint": {}}}
+    store = RunStore.open(folder, described)
+    with store.session():
+        store.finish(store.claim(["key"]), results)
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [{"name": "joint"}],
+        [{"name": "joint", "rows": [{"task": "y", "metric": "RMSE", "value": "high"}]}],
+        [{"name": ["joint"], "rows": []}],
+        [5],
+        {"rows": 7},
+    ],
+)
+def test_runs_that_jointrain_did_not_write_are_refused_in_one_line(tmp_path, capsys, results):
+    _a_study(tmp_path, results)
+    assert run(["watch", str(tmp_path), "--once"]) == 2
+    error = capsys.readouterr().err
+    assert "holds runs that this version of jointrain did not write" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_names_are_neither_markup_nor_commands_of_a_terminal(tmp_path, capsys):
+    row = {"task": "a[/b]\x1b[2J", "metric": "RMSE", "value": 1.0}
+    _a_study(tmp_path, [{"name": "[red]joint[/]", "rows": [row]}])
+    assert run(["watch", str(tmp_path), "--once"]) == 0
+    shown = capsys.readouterr().out
+    assert "[red]joint[/]" in shown
+    assert r"a[/b]\x1b[2J" in shown
+    assert "\x1b" not in shown

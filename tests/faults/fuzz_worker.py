@@ -47,7 +47,7 @@ def make_network(tasks: Any, width: int = 4, depth: int = 1) -> Any:
     return HardSharing(trunk.append(torch.nn.BatchNorm1d(width)), heads)
 
 
-def predicted(path: Path) -> str:
+def predicted(path: Path, rows_of: str = "") -> str:
     """Return a bundle's predictions of five rows, as text."""
     import torch
 
@@ -57,7 +57,9 @@ def predicted(path: Path) -> str:
     if isinstance(model, NetworkModel):
         found = model.predict(torch.arange(15.0).reshape(5, 3))
         return str({name: values.tolist() for name, values in found.items()})
-    return model.predict_table(load_penguins().head(5)).write_csv()
+    own = path.name if path.name in OTHER_ROWS else rows_of
+    rows = OTHER_ROWS[own]() if own in OTHER_ROWS else load_penguins()
+    return model.predict_table(rows.head(5)).write_csv()
 
 
 def read_bundle(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
@@ -66,7 +68,7 @@ def read_bundle(good: Path, work: Path, random: Random) -> tuple[str, Callable[[
     path = mutants.copied(source, work / "bundle")
     what, signed = mutants.change_bundle(path, random)
     must = "" if signed else (good / f"{source.name}.csv").read_text()
-    return f"{source.name} {what}", lambda: predicted(path), must
+    return f"{source.name} {what}", lambda: predicted(path, source.name), must
 
 
 def read_encoder(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
@@ -111,16 +113,55 @@ def mutants_frame() -> Any:
     )
 
 
+def kinds_frame() -> Any:
+    """Return a table with a target of every kind, ids and bags."""
+    import numpy as np
+    import polars as pl
+
+    random, rows = np.random.default_rng(0), 80
+    x = random.normal(size=(rows, 2))
+    shares = random.dirichlet([1, 1, 1], rows)
+    return pl.DataFrame(
+        {
+            "x": x[:, 0],
+            "user": [str(i % 17) for i in range(rows)],
+            "tags": ["|".join(random.choice(list("pqrst"), 2)) for _ in range(rows)],
+            "words": [f"some words {i} of {i % 7}" for i in range(rows)],
+            "years": random.exponential(1, rows),
+            "dead": random.random(rows) < 0.6,
+            "crp": ["<0.5" if one < 0.5 else f"{one:.2f}" for one in np.exp(x[:, 1])],
+            **{name: shares[:, i] for i, name in enumerate(("clay", "sand", "silt"))},
+            "gout": np.where(x[:, 0] > 0, "yes", "no"),
+            "copd": np.where(x[:, 1] > 0, 1, 0),
+            "stay": x[:, 0] + random.normal(size=rows),
+            "pain": x[:, 1],
+            "visits": random.poisson(np.exp(x[:, 0])),
+            "falls": random.poisson(1, rows),
+            "stage": np.digitize(x[:, 0], [-1, 1]),
+            "click": (x[:, 0] > -0.5).astype(int),
+            "buy": [None if one <= -0.5 else int(one > 0.3) for one in x[:, 0]],
+        }
+    )
+
+
+KINDS = {
+    "death": "survival:years:dead", "crp": "censored", "soil": "proportions:clay:sand:silt",
+    "diseases": "multilabel:gout:copd", "stay": "quantiles:0.1:0.5:0.9", "pain": "mean-variance",
+    "visits": "negative-binomial", "falls": "count", "stage": "ordinal", "click": "binary",
+    "buy": "binary",
+}  # fmt: skip
+OTHER_ROWS = {"b_kinds": kinds_frame, "b_kinds_blend": kinds_frame, "b_streamed": kinds_frame}
+"""The rows of bundles that do not predict penguins."""
+
+
 def read_baseline(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
     """The same of a baseline."""
     import numpy as np
 
     from jointrain.baselines import BaselineModel
 
-    blend = good / "b_blend" / "components"
-    source = random.choice(
-        [path for path in sorted(blend.iterdir()) if (path / "baseline.json").exists()]
-    )
+    inner = sorted(good.glob("b_*blend/components/*/baseline.json"))
+    source = random.choice(inner).parent
     path = mutants.copied(source, work / "baseline")
     what, _ = mutants.change_bundle(path, random)
 
@@ -189,10 +230,100 @@ def read_table(good: Path, work: Path, random: Random) -> tuple[str, Callable[[]
     return f"{source.name} {what}", lambda: str(read(str(path)))[:0], ""
 
 
+def read_history(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
+    """The same of the history of `evaluate`."""
+    from jointrain.tables import Promise
+
+    data, what = mutants.changed_json((good / "history.json").read_bytes(), random)
+    path = work / "history.json"
+    path.write_bytes(data)
+
+    def read() -> str:
+        _with_history(path, Promise("loss", 0.3, 0.5, 100))
+        return ""
+
+    return what, read, ""
+
+
+def _with_history(path: Path, promise: Any) -> None:
+    import numpy as np
+    import polars as pl
+
+    from jointrain.cli._since_training import History, SinceTraining, print_since_training
+
+    history = History(path, {"weights.safetensors": "ab"})
+    tests = history.after(pl.DataFrame({"x": [1]}), {"y": np.full(40, 0.4)}, {"y": promise})
+    found = SinceTraining({}, drift=[], promises={"y": promise}, tests=tests)
+    print_since_training(found)
+    found.to_json({})
+    history.write()
+
+
+def read_report(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
+    """The same of what a page is made of: figures, or a table of results."""
+    from jointrain.cli._report import report
+
+    path = work / "answer"
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    source = random.choice([*[good / "report.json"] * 3, good / "results.parquet"])
+    change = mutants.changed_json if source.suffix == ".json" else mutants.changed_bytes
+    data, what = change(source.read_bytes(), random)
+    (path / source.name).write_bytes(data)
+
+    def read() -> str:
+        report(path, "separate", False)
+        return ""
+
+    return f"{source.name} {what}", read, ""
+
+
+def read_checkpoint(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
+    """The same of a checkpoint, as `watch` and a training that goes on read it."""
+    path = mutants.copied(good / "fitted", work / "fitted")
+    file = random.choice(sorted(path.glob("*/step-*.safetensors")))
+    data, what = mutants.changed_arrays(file.read_bytes(), random)
+    if random.random() < 0.9:
+        data = mutants.signed_state(data)
+    file.write_bytes(data)
+
+    def read() -> str:
+        from jointrain.training import Checkpoints
+        from jointrain.training.checkpoints import CheckpointFolder
+
+        watched(path)
+        folder = CheckpointFolder(Checkpoints(file.parent))
+        try:
+            folder.newest()
+        finally:
+            folder.close()
+        return ""
+
+    return what, read, ""
+
+
+def watched(path: Path) -> None:
+    """Print what `watch` shows of a folder."""
+    from jointrain.cli._watch import watch
+
+    watch(path, once=True)
+
+
+def read_watch(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
+    """The same of a store that is watched, and that a page is made of."""
+    from jointrain.cli._report import report
+
+    path = mutants.copied(good / "study", work / "study")
+    what = mutants.change_journal(path / "runs.jsonl", random)
+    read = random.choice([watched, lambda path: report(path, "separate", False)])
+    return what, lambda: str(read(path)), ""
+
+
 READERS = {
     "bundle": read_bundle, "encoder": read_encoder, "baseline": read_baseline,
     "config": read_config, "journal": read_journal, "database": read_database,
-    "table": read_table,
+    "table": read_table, "history": read_history, "report": read_report,
+    "checkpoint": read_checkpoint, "watch": read_watch,
 }  # fmt: skip
 
 
@@ -225,8 +356,16 @@ def prepare(good: Path) -> None:
 
     from jointrain import Recipe, SupervisedTable, Task, fit_table, load_penguins, save_bundle
     from jointrain.baselines import BASELINES, as_baseline
-    from jointrain.data import PlainEncoder, TableEncoder, infer_columns
+    from jointrain.cli import run
+    from jointrain.data import (
+        PlainEncoder,
+        StreamedTable,
+        TableEncoder,
+        infer_columns,
+        table_files,
+    )
     from jointrain.studies._run_store import RunStore
+    from jointrain.tables import Promise, fit_streamed
     from jointrain.tables._blended_model import BlendedModel, fit_baseline_to
     from jointrain.training import Separate
 
@@ -257,6 +396,18 @@ def prepare(good: Path) -> None:
         of_task = [n for n, c in components.items() if task in c.tasks]
         weights[task.name] = {name: 1 / len(of_task) for name in of_task}
     save_bundle(BlendedModel(table.tasks, table.columns, components, weights), good / "b_blend")
+    rows = kinds_frame()
+    said = {"user": "id", "tags": "bag"}
+    given = {"buy": "click"}
+    kinds = SupervisedTable.prepare(rows, list(KINDS), kinds=KINDS, said=said, given=given)
+    save_bundle(fit_table(kinds, networks["hard"], seed=1), good / "b_kinds")
+    of_kinds = {name: fit_baseline_to(name, kinds, 1) for name in ("linear", "extra trees")}
+    half = {task.name: dict.fromkeys(of_kinds, 0.5) for task in kinds.tasks}
+    save_bundle(BlendedModel(kinds.tasks, kinds.columns, of_kinds, half), good / "b_kinds_blend")
+    (good / "streamed").mkdir()
+    rows.write_parquet(good / "streamed" / "rows.parquet")
+    streamed = StreamedTable.prepare(table_files(good / "streamed"), ["pain", "gout"])
+    save_bundle(fit_streamed(streamed, networks["hard"]), good / "b_streamed")
     tasks = [Task.regression("a"), Task.multiclass("b", 3), Task("c", "multilabel", size=2)]
     factory = functools.partial(make_network, width=5, depth=2)
     save_bundle(factory(tasks), good / "b_modules", factory=factory, tasks=tasks)
@@ -279,6 +430,16 @@ def prepare(good: Path) -> None:
     shown.write_ndjson(good / "table.jsonl")
     shown.write_parquet(good / "table.parquet")
     shown.write_ipc(good / "table.arrow")
+    _with_history(good / "history.json", Promise("loss", 0.3, 0.5, 100))
+    quick = ["--targets", "species,sex", "--epochs", "2", "--width", "8", "--ensemble", "1"]
+    fitted = ["--checkpoints", str(good / "fitted"), "--checkpoint-every", "1"]
+    table_path = str(good / "table.csv")
+    assert run(["fit", table_path, *quick, "--out", str(good / "fit"), *fitted]) == 0
+    few = ["--folds", "2", "--seeds", "1", "--workers", "1", "--recipes", "separate,joint"]
+    kept = ["--out", str(good / "answer"), "--study", str(good / "study")]
+    assert run(["compare", table_path, *quick, *few, *kept, "--baselines", "constant"]) == 0
+    for name in ("report.json", "results.parquet"):
+        shutil.copy(good / "answer" / name, good / name)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from jointrain import (
     load_penguins,
     save_bundle,
 )
+from jointrain.cli import run
 from jointrain.tables._blended_model import BlendedModel, fit_baseline_to
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -223,6 +224,66 @@ def test_damaged_models_are_refused_in_one_line(blend, tmp_path, component, chan
         load_bundle(path)
     assert "is damaged" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["0/baseline.safetensors", "0/new.safetensors", "7"])
+def test_one_file_under_many_names_is_not_held_as_often(blend, tmp_path, name):
+    path = Path(shutil.copytree(blend, tmp_path / "model")) / "components"
+    place = path / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(path / "1" / "baseline.safetensors" if "/" in name else path / "1")
+    content = json.loads((blend / "bundle.json").read_bytes())
+    content["digests"] = {
+        f"components/{file.relative_to(path)}": "" for file in path.rglob("*") if file.is_file()
+    } | {"weights.safetensors": ""}
+    (path.parent / "bundle.json").write_text(json.dumps(content))
+    mutants.sign(path.parent)
+    with pytest.raises(InvalidInputError, match=r"link|not those that were saved"):
+        load_bundle(path.parent)
+
+
+def test_a_file_that_is_not_listed_is_not_read(blend, tmp_path):
+    path = Path(shutil.copytree(blend, tmp_path / "model"))
+    with (path / "components" / "0" / "more.safetensors").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(InvalidInputError, match="not those that were saved"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "components/1/encoder.json"])
+def test_a_file_that_was_hardly_written_is_not_read(blend, tmp_path, name):
+    path = Path(shutil.copytree(blend, tmp_path / "model"))
+    with (path / name).open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(InvalidInputError, match="was never written but for a part"):
+        load_bundle(path)
+
+
+def test_a_bundle_of_schema_one_is_refused_whatever_it_holds(tmp_path):
+    (tmp_path / "bundle.json").write_text('{"schema_version": 1, "parts": 7}')
+    (tmp_path / "encoder.skops").write_bytes(b"PK")
+    with pytest.raises(InvalidInputError, match=r"jointrain 0\.1 wrote it.*fit the model again"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_texts_of_a_stranger_are_no_commands_of_a_terminal(blend, tmp_path, capsys, more):
+    path = Path(shutil.copytree(blend / "components" / str(len(NAMES)), tmp_path / "model"))
+    content = json.loads((path / "bundle.json").read_bytes())
+    hostile = "\x1b[2J\x9b31m\x07"
+    content["notes"]["metrics"] = content["recipe"]["name"] = hostile
+    content["packages"]["torch"] = hostile
+    (path / "bundle.json").write_text(json.dumps(content))
+    mutants.sign(path)
+    assert run(["inspect", str(path), *more]) == 0
+    shown = capsys.readouterr().out
+    assert not {*shown} & {*hostile} - {*"[2J31m"}
+    if more:
+        assert json.loads(shown)["notes"]["metrics"] == hostile
+    else:
+        assert shown.count(r"\x1b[2J\x9b31m\x07") >= 2
 
 
 def _limited(arguments: list[str]) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jointrain.system.stored_files import (
     DamagedError,
+    check_holes,
     json_from_bytes,
     json_to_bytes,
     read_file,
@@ -143,3 +144,25 @@ def test_spaces_are_left_out_where_they_are_too_many(monkeypatch):
     data = json_to_bytes(content, indent=1)
     assert len(data) == 4008
     assert json_from_bytes(data) == content
+
+
+@pytest.mark.skipif(not hasattr(os, "SEEK_HOLE"), reason="a system that does not tell of holes")
+@pytest.mark.parametrize("size, start", [(2**40, b"abc"), (2**40, b""), (2**29, b"")])
+def test_a_file_that_was_hardly_written_is_not_read(tmp_path, size, start):
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.write(start)
+        file.truncate(size)
+    if path.stat().st_blocks * 512 > 2**20:
+        pytest.skip("a file system that writes holes")
+    for read in (read_file, check_holes):
+        with pytest.raises(DamagedError, match="large was never written but for a part"):
+            read(path)
+
+
+def test_a_file_with_small_holes_is_read(tmp_path):
+    path = tmp_path / "small"
+    with path.open("wb") as file:
+        file.write(b"abc")
+        file.truncate(2**20)
+    assert read_file(path) == b"abc".ljust(2**20, b"\0")

@@ -263,9 +263,10 @@ class BaselineModel:
         try:
             described = read_json(folder / _DESCRIPTION, folder=folder)
             digests = described["digests"]
-            files = {
-                name: read_file(folder / name, folder=folder) for name in digests if _is_plain(name)
-            }
+            paths = {name: folder / name for name in digests if _is_plain(name)}
+            if len({path.resolve() for path in paths.values()}) < len(paths):
+                raise DamagedError("two of its files are links to one")
+            files = {name: read_file(path, folder=folder) for name, path in paths.items()}
             if {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} != digests:
                 raise DamagedError("a file is not the one that was saved")
             return cls._from_files(described, files, factories or {})

@@ -82,14 +82,18 @@ def write_blend(
     )
 
 
-def _digests_of_files(folder: Path) -> dict[str, str]:
+def _digests_of_files(folder: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the digests of all files; none is read where there are others than expected."""
     inside = os.walk(folder / _COMPONENTS)  # follows no link to a folder
     files = sorted(Path(place, name) for place, _, names in inside for name in names)
     files.append(folder / WEIGHTS)
-    return {
-        path.relative_to(folder).as_posix(): digest(read_file(path, folder=folder))
-        for path in files
-    }
+    by_name = {path.relative_to(folder).as_posix(): path for path in files}
+    if expected is not None and by_name.keys() != expected.keys():
+        raise DamagedError("its files are not those that were saved")
+    # a large file under many names would be held as often
+    if len({path.resolve() for path in files}) < len(files):
+        raise DamagedError("two of its files are links to one")
+    return {name: digest(read_file(path, folder=folder)) for name, path in by_name.items()}
 
 
 def read_blend(
@@ -108,16 +112,17 @@ def read_blend(
     """
     with whole(folder):
         described = BlendDescription.model_validate(without_digest(content))
-        if _digests_of_files(folder) != described.digests:
+        if _digests_of_files(folder, described.digests) != described.digests:
             raise DamagedError("its files are not those that were saved")
+        places = [folder / _COMPONENTS / str(index) for index in range(len(described.components))]
+        if any(place.is_symlink() for place in places):
+            raise DamagedError("a component is a link")
         tasks = tasks_of(described.tasks)
         columns = columns_of(described.columns)
         calibration = read_calibration(described.tasks, read_weights(folder, described.digests))
         components = {
-            entry.name: _read_component(
-                folder / _COMPONENTS / str(index), entry, factories, remarks
-            )
-            for index, entry in enumerate(described.components)
+            entry.name: _read_component(place, entry, factories, remarks)
+            for place, entry in zip(places, described.components, strict=True)
         }
         # of what tasks are judged by, baselines know nothing
         known = {(task.name, task.kind, task.classes) for task in tasks}

@@ -142,9 +142,15 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
         raise _damaged(folder, f"{DESCRIPTION} has no schema_version")
     if content["schema_version"] != SCHEMA_VERSION:
         found = reprlib.repr(content["schema_version"])
+        what_to_do = "use the jointrain version that wrote it, or fit the model again"
+        if found == "1":
+            what_to_do = (
+                "jointrain 0.1 wrote it, with files that only other libraries' loaders read; there "
+                "is no converter: fit the model again"
+            )
         raise InvalidInputError(
-            f"{folder} has schema version {found}, this jointrain reads {SCHEMA_VERSION}; use the "
-            "jointrain version that wrote it, or fit the model again"
+            f"{folder} has schema version {found}, this jointrain reads {SCHEMA_VERSION}; "
+            f"{what_to_do}"
         )
     if content.get("digest") != digest(canonical(without_digest(content))):
         raise _damaged(folder, f"{DESCRIPTION} was changed after it was saved")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jointrain.cli._printing import print_line
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.system.terminal_streams import say
 
@@ -91,7 +92,7 @@ def print_use(model: TableModel | BlendedModel, bundle: Path) -> None:
     from jointrain.bundle import factories_needed
 
     own = "".join(f" --factory {path}" for path in factories_needed(model))
-    print(f"Predict with: jointrain predict {bundle} TABLE{own} --out predictions.csv")
+    print_line(f"Predict with: jointrain predict {bundle} TABLE{own} --out predictions.csv")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

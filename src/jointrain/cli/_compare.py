@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -21,7 +20,7 @@ from jointrain.cli._compare_experiment import (
 from jointrain.cli._executors import opened_executor
 from jointrain.cli._experiment_settings import ExperimentCompareSettings
 from jointrain.cli._flags import flags_of
-from jointrain.cli._printing import console_of_output, progress_bar
+from jointrain.cli._printing import console_of_output, print_json, print_line, progress_bar
 from jointrain.cli._said import command_line
 from jointrain.cli._settings import CompareSettings
 from jointrain.cli._streamed_fit import (
@@ -352,14 +351,14 @@ def _print_answer(
 
     if settings.json_output:
         whole = result_to_json(result) | {"out": str(out), "bundle": str(out / "bundle")}
-        print(json.dumps(whole, ensure_ascii=False))
+        print_json(whole)
         return
     print_result(result, console_of_output())
     names = [
         n for n in ("report.html", "results.parquet", "report.md", _PICTURE) if (out / n).exists()
     ]
     beside = f" beside it: {', '.join(names)}." if names else ""
-    print(f"\nSaved: {out / 'bundle'} (the model);{beside}")
+    print_line(f"\nSaved: {out / 'bundle'} (the model);{beside}")
     print_use(model, out / "bundle")
 
 

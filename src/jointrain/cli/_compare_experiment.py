@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._experiment_settings import ExperimentCompareSettings
-from jointrain.cli._printing import console_of_output
+from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.errors import InvalidInputError, JointrainError
 from jointrain.system.output_folder import ANSWER, check_new_folder, write_new_folder
 from jointrain.system.own_code import one_line
@@ -133,12 +133,14 @@ def print_experiment_answer(
     bundle = out / "bundle"
     with printing(saved=out):
         if settings.json_output:
-            print(json.dumps(result_to_json(result) | saved.to_json(), ensure_ascii=False))
+            print_json(result_to_json(result) | saved.to_json())
             return
         print_result(result, console_of_output())
         names = [path.name for path in out.iterdir() if path.is_file()]
         model = " and bundle, the model" if saved.no_bundle is None else ""
-        print(f"\nSaved: {out} ({', '.join(sorted(names))}{model})")
+        print_line(f"\nSaved: {out} ({', '.join(sorted(names))}{model})")
         if saved.no_bundle is None:
             path = describe_bundle(bundle)["factory"]["path"]
-            print(f"Load with: jointrain.load_bundle({str(bundle)!r}, factories={{{path!r}: ...}})")
+            print_line(
+                f"Load with: jointrain.load_bundle({str(bundle)!r}, factories={{{path!r}: ...}})"
+            )

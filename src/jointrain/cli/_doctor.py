@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import sys
@@ -10,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from jointrain.cli._flags import JSON
+from jointrain.cli._printing import print_json
 
 _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[([\w, -]+)\])?")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([\w-]+)['"]""")
@@ -20,7 +20,7 @@ def doctor(json_output: JSON = False) -> None:
     """Show versions, extras, devices and threads; put it into a report of a fault."""
     told = _told()
     if json_output:
-        print(json.dumps(told, ensure_ascii=False))
+        print_json(told)
         return
     for name in ("jointrain", "python", "system", "cores", "threads", "devices"):
         print(f"{name:10} {told[name]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from jointrain.cli._bundle_opening import (
     say_all,
 )
 from jointrain.cli._flags import FACTORY, JSON, with_reading
-from jointrain.cli._printing import print_rows
+from jointrain.cli._printing import print_json, print_rows
 from jointrain.cli._since_training import (
     History,
     SinceTraining,
@@ -100,7 +99,7 @@ def evaluate(
     kept.write()
     if json_output:
         said = found.to_json(reported) if details else found.metrics
-        print(json.dumps(_without_nan(said), ensure_ascii=False))
+        print_json(_without_nan(said))
     else:
         rows = [
             [

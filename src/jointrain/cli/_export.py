@@ -10,7 +10,7 @@ import typer
 
 from jointrain.cli._bundle_opening import TableBundle, open_table_bundle, raw_table, say_all
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
-from jointrain.cli._printing import print_rows
+from jointrain.cli._printing import print_line, print_rows
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
@@ -78,7 +78,7 @@ def export(
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
-    print(f"Exported: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    print_line(f"Exported: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     if frame is None:
         return
     from jointrain.exporting import compare_exported

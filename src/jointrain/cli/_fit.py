@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -12,7 +11,14 @@ from typing import TYPE_CHECKING
 from jointrain.cli._after_saving import add_importance, print_use
 from jointrain.cli._fit_checkpoints import FitCheckpoints, check_checkpoints
 from jointrain.cli._flags import flags_of
-from jointrain.cli._printing import by_task, print_rows, progress_bar, range_text
+from jointrain.cli._printing import (
+    by_task,
+    print_json,
+    print_line,
+    print_rows,
+    progress_bar,
+    range_text,
+)
 from jointrain.cli._ranks import is_first_rank, started_by_torchrun
 from jointrain.cli._settings import FitSettings
 from jointrain.cli._streamed_fit import add_streamed_importance, fit_rows, prepare_streamed
@@ -75,7 +81,7 @@ def _print_answer(
     validation = model.validation
     if settings.json_output:
         answer = {"out": str(out), "validation_loss": validation, "notes": table.notes}
-        print(json.dumps(answer, ensure_ascii=False))
+        print_json(answer)
         return
     rows = []
     for name, parts in by_task(model.parts).items():
@@ -84,7 +90,7 @@ def _print_answer(
         rows.append([name, f"{len(parts)}", range_text(made), range_text(kept), loss])
     headings = ["task", "networks", "epochs", "epoch kept", "validation loss"]
     print_rows(f"{model.recipe.name}: {count} rows", headings, rows)
-    print(f"Saved: {out}")
+    print_line(f"Saved: {out}")
     print_use(model, out)
 
 

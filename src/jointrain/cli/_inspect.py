@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from jointrain.cli._bundle_opening import open_table_bundle
 from jointrain.cli._flags import FACTORY, JSON
-from jointrain.cli._printing import by_task, print_rows, range_text
+from jointrain.cli._printing import by_task, print_json, print_line, print_rows, range_text
 
 if TYPE_CHECKING:
     from jointrain.tables import BlendedModel, TableModel
@@ -34,7 +33,7 @@ def inspect_bundle(
     from jointrain.tables import TableModel
 
     if json_output:
-        print(json.dumps(describe_bundle(bundle), ensure_ascii=False))
+        print_json(describe_bundle(bundle))
         return
     if describe_bundle(bundle).get("kind") == "modules":
         _print_modules(bundle)
@@ -53,7 +52,7 @@ def inspect_bundle(
     ]
     print_rows("Tasks", ["task", "kind", "classes", "metrics", "calibration"], rows)
     if "metrics" in described["notes"]:
-        print(f"Metrics: {described['notes']['metrics']}.\n")
+        print_line(f"Metrics: {described['notes']['metrics']}.\n")
     rows = [[column.name, column.kind, column.dtype] for column in model.columns]
     inputs = len(model.encoder.feature_names)
     print_rows(f"Feature columns ({inputs} inputs)", ["column", "kind", "type"], rows)
@@ -69,10 +68,10 @@ def inspect_bundle(
         print_rows("How each task is predicted: weights", ["task", *model.components], rows)
         for name, component in model.components.items():
             if isinstance(component, TableModel):
-                print(f"Component {name}\n")
+                print_line(f"Component {name}\n")
                 _print_networks(component)
     packages = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
-    print(f"Written by: {packages}")
+    print_line(f"Written by: {packages}")
 
 
 def _metrics_text(metrics: Mapping[str, float | None]) -> str:
@@ -102,7 +101,7 @@ def _print_modules(bundle: Path) -> None:
     ]
     print_rows("Tasks", ["task", "kind", "classes", "metrics"], rows)
     if "metrics" in described.notes:
-        print(f"Metrics: {described.notes['metrics']}.\n")
+        print_line(f"Metrics: {described.notes['metrics']}.\n")
     rows = [
         [
             ", ".join(part.tasks),
@@ -118,11 +117,11 @@ def _print_modules(bundle: Path) -> None:
     factory = described.factory
     told = "".join(f", {name}={value!r}" for name, value in factory.arguments.items())
     release = "" if factory.version is None else f" (release {factory.version})"
-    print(f"Made by: {factory.path}, called with the tasks{told}{release}")
+    print_line(f"Made by: {factory.path}, called with the tasks{told}{release}")
     name = factory.path.partition(":")[2]
-    print(f"In Python: jointrain.load_bundle({str(bundle)!r}, factories={{{name!r}: {name}}})")
+    print_line(f"In Python: jointrain.load_bundle({str(bundle)!r}, factories={{{name!r}: {name}}})")
     packages = ", ".join(f"{name} {number}" for name, number in described.packages.items())
-    print(f"Written by: {packages}")
+    print_line(f"Written by: {packages}")
 
 
 def _print_networks(model: TableModel) -> None:
@@ -140,8 +139,8 @@ def _print_networks(model: TableModel) -> None:
     ]  # fmt: skip
     print_rows(f"Networks ({len(model.parts)})", headings, rows)
     recipe = {name: value for name, value in model.recipe.to_words().items() if value is not None}
-    print("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
-    print(f"Seed: {model.seed}")
+    print_line("Recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
+    print_line(f"Seed: {model.seed}")
 
 
 def _print_importance(importance: dict[str, Any]) -> None:

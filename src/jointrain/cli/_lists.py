@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, TypeVar
 
 from jointrain.cli._flags import JSON
-from jointrain.cli._printing import print_rows
+from jointrain.cli._printing import print_json, print_rows
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def balancers(json_output: JSON = False) -> None:
 
     listed = _listed(BALANCER_NAMES)
     if json_output:
-        print(json.dumps({one.name: one.value.summary() for one in listed}, ensure_ascii=False))
+        print_json({one.name: one.value.summary() for one in listed})
         return
     rows = [
         [one.name, one.value.needs.value, one.value.summary(), one.origin]
@@ -59,7 +59,7 @@ def baselines(json_output: JSON = False) -> None:
 
     listed = _listed(BASELINE_NAMES)
     if json_output:
-        print(json.dumps({one.name: one.value.summary() for one in listed}, ensure_ascii=False))
+        print_json({one.name: one.value.summary() for one in listed})
         return
     rows = [
         [one.name, one.value.summary(), "yes" if one.name in FIRST_BASELINES else "", one.origin]

@@ -16,6 +16,7 @@ from jointrain.cli._bundle_opening import (
     say_all,
 )
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
+from jointrain.cli._printing import print_line
 from jointrain.cli._streamed_use import opened_files, streamed_predictions
 from jointrain.cli._value_forms import column_names
 from jointrain.errors import InvalidInputError
@@ -109,7 +110,7 @@ def predict(
         with printing(saved=Path(made)):
             if made != Path(out):
                 say(f"note: {out} exists by now; the predictions are in {made}")
-            print(f"Predicted {rows} rows: {made}")
+            print_line(f"Predicted {rows} rows: {made}")
 
 
 def _predictions(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from jointrain.system.printed_tables import print_table
+from jointrain.system.terminal_streams import printable
 
 if TYPE_CHECKING:
     from jointrain.training import FittedNetwork
@@ -25,6 +27,20 @@ def console_of_output() -> Console:
 def print_rows(title: str, headings: list[str], rows: list[list[str]]) -> None:
     """Print a table with a title on standard output."""
     print_table(console_of_output(), title, headings, rows)
+
+
+def print_line(text: str) -> None:
+    """Print a line on standard output; names in it may be a stranger's."""
+    print(printable(text))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as a line of JSON; names in it may be a stranger's."""
+    # JSON escapes the control characters of ASCII alone
+    print(json.dumps(value, ensure_ascii=False).translate(_CONTROL))
+
+
+_CONTROL = {number: f"\\u{number:04x}" for number in range(0x7F, 0xA0)}
 
 
 @contextmanager

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jointrain.cli._after_saving import write_whole
+from jointrain.cli._printing import print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
 from jointrain.system.output_folder import BUNDLE
+from jointrain.system.stored_files import MISFIT
 
 if TYPE_CHECKING:
     from jointrain.reports import Figures
@@ -38,13 +40,13 @@ def report(
     figures, path = _figures(folder, baseline), folder / PAGE
     try:
         page = render_page(figures)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except MISFIT:
         raise InvalidInputError(
             f"{folder / FIGURES} is damaged, or another version of jointrain wrote it; run the "
             "command again that made it"
         ) from None
     write_whole(path, lambda part: part.write_text(page, encoding="utf-8"))
-    print(f"Saved: {path}")
+    print_line(f"Saved: {path}")
     if open_page and not webbrowser.open(path.resolve().as_uri()):
         raise InvalidInputError(f"no browser could be opened here; open {path} in one")
 

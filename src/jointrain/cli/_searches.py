@@ -17,7 +17,7 @@ from jointrain.cli._experiment_settings import (
     ExperimentWeighSettings,
 )
 from jointrain.cli._flags import flags_of
-from jointrain.cli._printing import console_of_output, progress_bar
+from jointrain.cli._printing import console_of_output, print_json, print_line, progress_bar
 from jointrain.cli._said import command_line
 from jointrain.cli._settings import GroupSettings, SearchSettings, ShareSettings, WeighSettings
 from jointrain.cli._table_opening import prepare_table, start_processes
@@ -166,8 +166,8 @@ def _answer(
         out = write_new_folder(out, write, force=settings.force, elsewhere=True)
     with printing(saved=out):
         if settings.json_output:
-            print(json.dumps(whole, ensure_ascii=False))
+            print_json(whole)
             return
         report.print(console_of_output())
         if out is not None:
-            print(f"\nSaved: {out}")
+            print_line(f"\nSaved: {out}")

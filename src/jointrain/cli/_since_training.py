@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._after_saving import write_whole
-from jointrain.cli._printing import print_rows
+from jointrain.cli._printing import print_line, print_rows
 from jointrain.errors import InvalidInputError
-from jointrain.system.stored_files import MISFIT, DamagedError, read_json
+from jointrain.system.stored_files import (
+    LARGEST_JSON,
+    MISFIT,
+    DamagedError,
+    json_from_bytes,
+    read_file,
+)
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -190,18 +197,20 @@ class History:
         self.path, self._bundle = path, dict(bundle)
         self._tables: list[dict[str, Any]] = []
         self._tests: dict[str, PromiseTest] = {}
-        if path is None:
-            return
-        if not path.exists():
-            if not path.parent.is_dir():
-                raise InvalidInputError(f"--history {path}: there is no folder {path.parent}")
+        if path is not None and not path.parent.is_dir():
+            raise InvalidInputError(f"--history {path}: there is no folder {path.parent}")
+        self._found = _content_of(path)
+        if self._found is None:
             return
         try:
-            stored = read_json(path)
+            stored = json_from_bytes(self._found)
             if stored["schema_version"] != _HISTORY_VERSION:
                 raise DamagedError("it is of another version of jointrain")
             of_bundle = dict(stored["bundle"])
-            self._tables = [dict(table) for table in stored["tables"]]
+            self._tables = [
+                {"digest": str(table["digest"]), "rows": int(table["rows"])}
+                for table in stored["tables"]
+            ]
             self._tests = {
                 str(name): PromiseTest.from_json(test) for name, test in stored["targets"].items()
             }
@@ -232,9 +241,18 @@ class History:
         return made
 
     def write(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all.
+
+        Raises:
+            InvalidInputError: It is another one than was read: somebody else's work is in it.
+        """
         if self.path is None:
             return
+        if _content_of(self.path) != self._found:
+            raise InvalidInputError(
+                f"--history {self.path} was changed while this table was measured; run the same "
+                "command again"
+            )
         content = {
             "schema_version": _HISTORY_VERSION,
             "bundle": self._bundle,
@@ -242,7 +260,18 @@ class History:
             "targets": {name: test.to_json() for name, test in self._tests.items()},
         }
         text = json.dumps(content, ensure_ascii=False, indent=1)
-        write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+        # a link stays one
+        write_whole(self.path.resolve(), lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _content_of(path: Path | None) -> bytes | None:
+    """Return what a history's file holds; None where there is none."""
+    if path is None or not os.path.lexists(path):
+        return None
+    try:
+        return read_file(path, largest=LARGEST_JSON)
+    except DamagedError as error:
+        raise InvalidInputError(f"--history {path}: {error}; name another file") from None
 
 
 def _digest(table: pl.DataFrame) -> str:
@@ -302,4 +331,4 @@ def _print_promises(found: SinceTraining) -> None:
         rows,
     )
     for name in found.broken:
-        print(f"{name} is no longer as good as promised.")
+        print_line(f"{name} is no longer as good as promised.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from jointrain.cli._after_saving import write_whole
 from jointrain.cli._flags import JSON, TABLE_HELP, with_reading
-from jointrain.cli._printing import console_of_output
+from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
@@ -123,11 +122,11 @@ def verdict(
             page = runs_page(result, title)
         write_whole(report, lambda path: path.write_text(page, encoding="utf-8"))
     if json_output:
-        print(json.dumps(runs_to_json(result), ensure_ascii=False))
+        print_json(runs_to_json(result))
         return
     print_runs(result, console_of_output())
     if report is not None:
-        print(f"\nSaved: {report}")
+        print_line(f"\nSaved: {report}")
 
 
 def _read(source: str, options: ReadingOptions, keys: list[str]) -> pl.DataFrame:

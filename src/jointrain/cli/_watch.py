@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from jointrain.cli._fit_checkpoints import DESCRIPTION
 from jointrain.cli._printing import console_of_output
 from jointrain.errors import InvalidInputError
+from jointrain.system.stored_files import MISFIT
+from jointrain.system.terminal_streams import printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -52,7 +55,7 @@ def watch(
         seen = ""
         while True:
             if state.line != seen:
-                print(f"{datetime.now():%H:%M:%S} {state.line}", flush=True)
+                print(f"{datetime.now():%H:%M:%S} {printable(state.line)}", flush=True)
                 seen = state.line
             time.sleep(every)
             state = _state(folder)
@@ -66,13 +69,16 @@ def watch(
 
 def _table(state: _State) -> Group:
     from rich.console import Group
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*state.headings, box=None)
+    def cells(texts: list[str]) -> list[Text]:
+        return [Text(printable(text)) for text in texts]  # a name may be the markup of Rich
+
+    table = Table(*map(Column, cells(state.headings)), box=None)
     for row in state.rows:
-        table.add_row(*row)
-    return Group(Text(state.line), table)
+        table.add_row(*cells(row))
+    return Group(*cells([state.line]), table)
 
 
 def _state(folder: Path) -> _State:
@@ -87,10 +93,25 @@ def _state(folder: Path) -> _State:
 
 
 def _state_of_study(folder: Path) -> _State:
-    """Return how many runs each recipe has finished, and the mean of the first metric by task."""
+    """Return what the store of a study shows.
+
+    Raises:
+        InvalidInputError: It holds none that jointrain wrote.
+    """
     from jointrain.studies import RunStore
 
     described, results = RunStore.kept(folder)
+    try:
+        return _state_of_runs(described, results)
+    except MISFIT:
+        raise InvalidInputError(
+            f"{folder} holds runs that this version of jointrain did not write; install the "
+            "version that did"
+        ) from None
+
+
+def _state_of_runs(described: Mapping[str, Any], results: Sequence[Any]) -> _State:
+    """Return how many runs each recipe has finished, and the mean of the first metric by task."""
     counts: Counter[str] = Counter()
     values: dict[tuple[str, str], list[float]] = {}
     metrics: dict[str, str] = {}
@@ -114,7 +135,7 @@ def _state_of_study(folder: Path) -> _State:
 
 def _state_of_fit(folder: Path) -> _State:
     """Return the newest checkpoint of each network, and its losses in the last epoch."""
-    from jointrain.system.stored_files import DamagedError, read_file
+    from jointrain.system.stored_files import read_file
     from jointrain.training.checkpoints import from_bytes, history_from_plain
 
     rows, tasks = [], list[str]()
@@ -127,15 +148,16 @@ def _state_of_fit(folder: Path) -> _State:
         newest = max(files)
         try:
             epochs = history_from_plain(from_bytes(read_file(newest))["history"])
+            losses = epochs[-1].validation if epochs else {}
+            among = [*tasks, *(task for task in losses if task not in tasks)]
+            shown = [f"{losses[task]:.4g}" if task in losses else "-" for task in among]
         except FileNotFoundError:  # a newer one took its place at this moment
             rows.append([place.name, "-", "-"])
             continue
-        except (DamagedError, KeyError, TypeError, ValueError):
+        except (*MISFIT, RuntimeError):  # what Torch raises where numbers are none
             rows.append([place.name, "damaged", "-"])
             continue
-        losses = epochs[-1].validation if epochs else {}
-        tasks += [task for task in losses if task not in tasks]
-        shown = [f"{losses[task]:.4g}" if task in losses else "-" for task in tasks]
+        tasks = among
         rows.append([place.name, str(int(newest.stem[5:])), str(len(epochs)), *shown])
     headings = ["network", "step", "epoch", *(f"{task}: validation loss" for task in tasks)]
     rows = [[*row, *["-"] * (len(headings) - len(row))] for row in rows]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jointrain.errors import InvalidInputError, MissingDependencyError
-from jointrain.system.stored_files import MISFIT
+from jointrain.system.stored_files import MISFIT, check_holes
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -390,8 +390,7 @@ def _connect(place: str) -> BaseStorage:
     if "://" not in place:
         Path(place).mkdir(parents=True, exist_ok=True)
         path = str(Path(place) / "runs.jsonl")
-        if os.path.lexists(path) and not os.path.isfile(path):
-            raise InvalidInputError(f"{path} is no regular file; choose another place")
+        _check_journal(path)
         return JournalStorage(JournalFileBackend(path, lock_obj=CuttingLock(path)))
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
     arguments: dict[str, Any] = {}
@@ -409,6 +408,15 @@ def _connect(place: str) -> BaseStorage:
                 raise
             time.sleep(0.1 * (attempt + 1))
     raise AssertionError
+
+
+def _check_journal(path: str) -> None:
+    """Refuse what is no file, or takes memory as large as it says it is."""
+    if not os.path.lexists(path):
+        return
+    if not os.path.isfile(path):
+        raise InvalidInputError(f"{path} is no regular file; choose another place")
+    check_holes(Path(path))
 
 
 def _without_password(place: str) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LARGEST_JSON = 1 << 26
 """Bytes of JSON at most: parsed, it takes up to thirty times as much memory."""
+
+_MOST_HOLES = 1 << 28
+"""Bytes of holes in a file at most, unless more than half of it is written."""
 
 _MOST_PARTS = 500_000
 """Lists and objects at most, each of which takes 60 bytes or more."""
@@ -41,7 +46,8 @@ def read_file(path: Path, *, folder: Path | None = None, largest: int | None = N
         largest: Bytes that it may have; default any number.
 
     Raises:
-        DamagedError: It is something else, lies elsewhere or is too large.
+        DamagedError: It is something else, lies elsewhere, is too large, or most of it was never
+            written, so that it may claim any size.
         OSError: It can't be read.
     """
     try:
@@ -54,10 +60,43 @@ def read_file(path: Path, *, folder: Path | None = None, largest: int | None = N
         raise DamagedError(f"{path.name} is no regular file")
     limit = status.st_size if largest is None else largest
     with path.open("rb") as file:
+        _check_holes(file, path.name)
         data = b"" if status.st_size > limit else file.read(limit + 1)
     if status.st_size > limit or len(data) > limit:
         raise DamagedError(f"{path.name} has more than {limit:,} bytes")
     return data
+
+
+def check_holes(path: Path) -> None:
+    """Refuse a file of which most was never written, for those that other libraries read.
+
+    Raises:
+        DamagedError: It is such a file.
+        OSError: It can't be read.
+    """
+    with path.open("rb") as file:
+        _check_holes(file, path.name)
+
+
+def _check_holes(file: BinaryIO, name: str) -> None:
+    """Refuse a file of more holes than content: it takes no room, but memory as it says it does."""
+    size = os.fstat(file.fileno()).st_size
+    most = max(_MOST_HOLES, size // 2)
+    if size <= most or not hasattr(os, "SEEK_HOLE"):
+        return
+    place = holes = 0
+    while place < size:
+        try:
+            written = os.lseek(file.fileno(), place, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a file system that does not tell
+                break
+            written = size
+        holes += written - place
+        if holes > most:
+            raise DamagedError(f"{name} was never written but for a part; copy it anew")
+        place = size if written == size else os.lseek(file.fileno(), written, os.SEEK_HOLE)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
 
 
 def read_json(path: Path, *, folder: Path | None = None) -> Any:

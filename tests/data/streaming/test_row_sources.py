@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import polars as pl
@@ -59,6 +60,37 @@ def test_shards_of_webdataset(tmp_path):
     assert found["cls"].to_list() == [i % 3 for i in range(60)]
     (tmp_path / "1.tar").write_bytes((tmp_path / "1.tar").read_bytes()[:3000])
     with pytest.raises(InvalidInputError, match=r"1\.tar is no whole shard"):
+        table_files(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "tar"])
+def test_a_pipe_that_a_pattern_names_is_not_waited_for(tmp_path, ending):
+    os.mkfifo(tmp_path / f"a.{ending}")
+    with pytest.raises(InvalidInputError, match="is no regular file"):
+        table_files(f"{tmp_path}/*.{ending}")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"json": b"{"}, {"json": b"[" * 100_000}, {"json": b"9" * 5000}, {"json": b"\xff"},
+        {"cls": b"one"}, {"cls": b"9" * 5000}, {"txt": b"\xff"},
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_a_sample_that_can_not_be_read_is_one_line(tmp_path, files):
+    shard(tmp_path / "0.tar", {"s": files})
+    with pytest.raises(InvalidInputError, match=r"a sample of .*0\.tar can't be read") as caught:
+        table_files(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_that_a_packed_shard_grows_to_is_bounded(tmp_path):
+    with tarfile.open(tmp_path / "0.tar", "w:gz", compresslevel=1) as tar:
+        member = tarfile.TarInfo("s.txt")
+        member.size = 2**25
+        tar.addfile(member, io.BytesIO(b"0" * 2**25))
+    with pytest.raises(InvalidInputError, match=r"s\.txt' in .*0\.tar has more than 16,777,216"):
         table_files(tmp_path)
 
 

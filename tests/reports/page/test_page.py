@@ -93,7 +93,7 @@ def test_without_the_packages_of_charts_the_figures_are_kept(figures, tmp_path, 
 
 
 @pytest.mark.parametrize("content, said", [
-    ("{", "damaged"), ("[1]", "damaged"),
+    ("{", "damaged"), ("[1]", "damaged"), ("[" * 100_000, "damaged"), ("9" * 5000, "damaged"),
     ('{"format": 99, "versions": {"jointrain": "7.0"}}', "7.0"),
 ])  # fmt: skip
 def test_files_of_others_are_refused_in_one_line(content, said, tmp_path):

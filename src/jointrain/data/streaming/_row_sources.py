@@ -20,6 +20,9 @@ from jointrain.errors import InvalidInputError
 _AT_ONCE = 1 << 13
 """So many rows are made a table at a time."""
 
+_LARGEST_TEXT = 1 << 24
+"""Bytes of a sample's json, cls or txt at most: a shard may be packed, and grow a thousandfold."""
+
 
 def kept_rows(source: Any) -> TableFiles:
     """Go through rows once, and return them as a table.
@@ -134,6 +137,19 @@ def _as_row(row: Any, name: str) -> dict[str, Any]:
 
 def _of_sample(files: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the columns of a sample by its files, decoded or as bytes."""
+    try:
+        found = _columns_of(files, name)
+    except (ValueError, RecursionError) as error:  # no JSON, no number, no UTF-8, or too deep
+        reason = str(error).splitlines()[0][:100]
+        raise InvalidInputError(f"a sample of {name} can't be read: {reason}") from None
+    if not found:
+        raise InvalidInputError(
+            f"a sample of {name} has none of json, cls and txt, but {', '.join(files)}"
+        )
+    return found
+
+
+def _columns_of(files: Mapping[str, Any], name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for ending, content in files.items():
         if ending == "json":
@@ -144,10 +160,6 @@ def _of_sample(files: Mapping[str, Any], name: str) -> dict[str, Any]:
         elif ending in ("cls", "txt"):
             text = content.decode() if isinstance(content, bytes) else content
             found[ending] = int(text) if ending == "cls" else str(text)
-    if not found:
-        raise InvalidInputError(
-            f"a sample of {name} has none of json, cls and txt, but {', '.join(files)}"
-        )
     return found
 
 
@@ -168,6 +180,10 @@ def _samples(path: Path) -> Iterator[dict[str, Any]]:
                 content = shard.extractfile(member)
                 if content is not None:
                     wanted = ending in ("json", "cls", "txt")
+                    if wanted and member.size > _LARGEST_TEXT:
+                        raise InvalidInputError(
+                            f"{member.name!a} in {path} has more than {_LARGEST_TEXT:,} bytes"
+                        )
                     files[ending] = content.read() if wanted else None
             if files:
                 yield {"__key__": key, **files}

@@ -53,6 +53,8 @@ def table_files(source: Any, options: ReadingOptions | None = None) -> TableFile
                 f"{path} can't be streamed; tables larger than memory are Parquet files, text with "
                 "separators (.csv, .tsv), or shards (.tar)"
             )
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
+            raise InvalidInputError(f"{path} is no regular file; name files of a table")
     if len(kinds) > 1:
         raise InvalidInputError(
             f"{paths[0]} and others are files of different kinds: {', '.join(sorted(kinds))}; name "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jointrain.errors import InvalidInputError
+from jointrain.system.stored_files import DamagedError, read_json
 
 Figures = dict[str, Any]
 """Figures by section; `FORMAT` counts how they are laid out."""
@@ -59,8 +59,8 @@ def read_figures(path: Path) -> Figures:
         InvalidInputError: It holds none, or those of another version.
     """
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        figures = read_json(path)
+    except (OSError, DamagedError):
         figures = None
     if not isinstance(figures, Mapping) or not isinstance(figures.get("format"), int):
         raise InvalidInputError(
