@@ -630,6 +630,10 @@ def test_class_weights_of_a_classifier():
             "sample_weight is empty or not a number in row 8",
         ),
         (np.where(np.arange(120) == 7, np.inf, 1), "sample_weight holds inf in row 8"),
+        (
+            np.ma.array(np.ones(120, int), mask=np.arange(120) == 7),
+            "sample_weight is empty or not a number in row 8",
+        ),
         (np.zeros(120), "sample_weight is zero"),
         (["much"] * 120, "sample_weight holds what is no number"),
         (np.ones((120, 2)) * [0, 1], "a label of 'target 0' have weight 0"),
@@ -718,3 +722,9 @@ def test_sparse_columns_are_numbers():
     large = csr_matrix(([1.0], ([0], [0])), shape=(10, 6_000_000))
     with pytest.raises(InvalidInputError, match="a sparse X holds numbers"):
         JointRegressor(said={"x0": "category"}, **SHORT).fit(large, np.arange(10.0))
+
+
+def test_classes_of_128_bits_come_back():
+    y = pl.Series([10**20, 10**20 + 1] * 20, dtype=pl.Int128)
+    found = JointClassifier(**SHORT).fit(np.arange(40.0)[:, None], y).predict(np.zeros((1, 1)))
+    assert int(found[0]) in (10**20, 10**20 + 1)

@@ -15,7 +15,7 @@ from jointrain.data._date_text import (
     parse_dates,
     parse_times,
 )
-from jointrain.data._reading_notes import ColumnText, listed, missing_flag, share
+from jointrain.data._reading_notes import ColumnText, ReadingNotes, listed, missing_flag, share
 from jointrain.data._table_schema import ColumnReading
 
 
@@ -54,6 +54,8 @@ def date_reading(
         if shares[best] > 0.5:
             remedy = f"if it means a missing value, {missing_flag(wrong[0])} says so"
             column.note_text(wrong[0], "is no date", remedy)
+        else:
+            _note_several_forms(column, parsed, best)
         return None
     other = DAY_OR_MONTH_FIRST.get(best)
     if other is not None and shares.get(other) == 1:
@@ -117,6 +119,29 @@ def _note_unknown_form(column: ColumnText, *, asked: bool) -> None:
         column.note_text(like[0], "looks like a date of a form that is not known", remedy)
     if asked:
         column.refuse_few(known, "dates")
+
+
+def _note_several_forms(column: ColumnText, parsed: dict[str, ParsedDates], best: str) -> None:
+    """Note a column of which most cells are dates, but not of one form."""
+    are_dates = pl.select(
+        pl.any_horizontal(pl.lit(dates.value.is_not_null()) for dates in parsed.values())
+    ).to_series()
+    if share(are_dates) > 0.5:
+        other = column.known.filter(are_dates & parsed[best].value.is_null())[0]
+        remedy = "write all in one form to have dates"
+        column.note_text(other, f"is a date, but others are like {_shown(best)}", remedy)
+
+
+def note_dates_as_text(column: pl.Series, notes: ReadingNotes) -> None:
+    """Note a column of text, in a table with types, whose values look like dates."""
+    known = column.drop_nulls()
+    sample = known.gather_every(max(1, -(-len(known) // 1000)))
+    if len(sample) and share(sample.str.contains(LIKE_DATE)) > 0.9:
+        flag = shlex.quote(f"{column.name}=date")
+        notes.group(
+            "text that looks like dates", f"{column.name} ({sample[0]})",
+            f"--column {flag} reads dates",
+        )  # fmt: skip
 
 
 def _has_form(sample: pl.Series, form: str | None) -> bool:

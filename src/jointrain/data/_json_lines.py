@@ -43,7 +43,10 @@ def read_json(data: bytes, where: str, options: ReadingOptions) -> RawTable:
     mixed = [name for name in texts if _holds_bare_values(data, name)]
     if mixed:
         shown = ", ".join(map(repr, mixed))
-        notes += (f"{where} has keys with text and other values, which are read as text: {shown}",)
+        notes += (
+            f"{where} has keys with text and other values, which are read as text: {shown}; "
+            "--column NAME=number reads numbers",
+        )
     return RawTable(frame, is_text=False, where=where, notes=notes)
 
 

@@ -84,7 +84,7 @@ def parse_numbers(text: pl.Series, form: NumberFormat) -> pl.Series:
     """Return the numbers of cells without outer spaces; null where a cell is none.
 
     Each cell is read by itself: what it is worth doesn't depend on the others. Integers if all
-    are, else floats.
+    are, else floats; null, too, where a number is too large for one.
     """
     known = text.count()
     native = form.decimal == "." and not form.unit
@@ -117,7 +117,11 @@ def parse_numbers(text: pl.Series, form: NumberFormat) -> pl.Series:
     numbers = signed.cast(pl.Float64, strict=False)
     if native:
         numbers = text.cast(pl.Float64, strict=False).fill_nan(None).fill_null(numbers)
-    return numbers.alias(text.name)
+    return _finite(numbers).alias(text.name)
+
+
+def _finite(numbers: pl.Series) -> pl.Series:
+    return numbers.set(numbers.is_infinite().fill_null(value=False), None)
 
 
 def _exact(text: pl.Series, numbers: pl.Series) -> pl.Series:
@@ -129,6 +133,7 @@ def _exact(text: pl.Series, numbers: pl.Series) -> pl.Series:
         whole = text.cast(pl.Int128, strict=False)
         if whole.count() == text.count():
             return whole
+        return _finite(numbers)
     return numbers
 
 

@@ -91,12 +91,34 @@ def _read_sheet(
             f"{place} has columns with text and other values, read as text: {shown}; --column "
             "NAME=number reads numbers"
         )
+    if words := _words_lost(book, sheet, cells, names):
+        notes.append(
+            f"{place} has words in columns of numbers or dates, read as missing: {', '.join(words)}"
+        )
     return RawTable(
         full.select(_plain(full[column]).alias(name) for column, name in names.items()),
         is_text=False,
         where=where,
         notes=(*notes, *names_notes),
     )
+
+
+def _words_lost(book: Any, sheet: str, cells: pl.DataFrame, names: dict[str, str]) -> list[str]:
+    """Return the columns in which words such as n/a became missing values, with their counts."""
+    gaps = [
+        column
+        for column in names
+        if cells[column].null_count() and cells.schema[column] != pl.String
+    ]
+    found = []
+    for column in gaps:
+        written = book.load_sheet(sheet, use_columns=[int(column)], dtypes="string").to_polars()
+        lost = written.to_series().filter(cells[column].is_null()).drop_nulls()
+        # a cell with an error is no value, and shows it
+        lost = lost.filter((lost.str.strip_chars() != "") & ~lost.str.starts_with("#"))
+        if len(lost):
+            found.append(f"{names[column]} ({len(lost)} {lost[0]!r})")
+    return found
 
 
 def _is_mixed(book: Any, sheet: str, cells: pl.Series) -> bool:

@@ -412,9 +412,9 @@ def _typed(
     """Return the table with the types of its columns; those that are only copied stay."""
     copied = {name for name, role in roles.items() if role in ("id", "group", "ignored")}
     verbatim = copied - {time_column}
-    if not raw.is_text:
-        return type_frame(raw, reading, verbatim=verbatim)
     targets = {name for name, role in roles.items() if role == "target"}
+    if not raw.is_text:
+        return type_frame(raw, reading, targets=targets, verbatim=verbatim)
     said = {name: said_kind(name, kind) for name, kind in kinds.items()}
     # text in an order that is named is classes, too
     classes = {

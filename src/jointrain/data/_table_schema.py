@@ -400,6 +400,13 @@ def number_text(numbers: pl.Series) -> pl.Series:
     return digits.zip_with(whole, numbers.cast(pl.String)).alias(numbers.name)
 
 
+def has_empty_text(column: pl.Series) -> bool:
+    """Return whether cells of a column that has a type are text of spaces alone, or none."""
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return False
+    return bool((column.cast(pl.String).str.strip_chars() == "").any())
+
+
 def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> pl.Series:
     """Return a column that has a type with the type of its reading.
 
@@ -412,9 +419,7 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
         return column
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         text = column.cast(pl.String)
-        if kind == "text":
-            return known_cells(text, reading.missing)
-        return read_cells(text, reading, place)
+        return _known_text(text, reading) if kind == "text" else read_cells(text, reading, place)
     if kind == "date" and (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
         return _conform_date(column, reading, place)
     if kind == "text" and dtype.is_numeric() and reading.plain_numbers:
@@ -429,6 +434,13 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
     if column.null_count() == len(column):
         return pl.Series(column.name, [None] * len(column), dtype=pl.Null)
     raise _wrong_type(column, kind, place)
+
+
+def _known_text(text: pl.Series, reading: ColumnReading) -> pl.Series:
+    """Return text with null where it is empty; spaces around a value stay, for they were meant."""
+    if has_empty_text(text):
+        text = text.set(text.str.strip_chars() == "", None)
+    return known_cells(text, reading.missing)
 
 
 def _wrong_type(column: pl.Series, kind: str, place: Place) -> InvalidInputError:

@@ -47,7 +47,7 @@ def without_totals(
 
 
 def without_sums(frame: pl.DataFrame, notes: ReadingNotes) -> pl.DataFrame:
-    """Leave out a last row that names itself a total and holds the sum of a column."""
+    """Leave out a last row of sums or means, see `row_of_sums`."""
     why = row_of_sums(frame)
     if why is None:
         return frame
@@ -56,30 +56,60 @@ def without_sums(frame: pl.DataFrame, notes: ReadingNotes) -> pl.DataFrame:
 
 
 def row_of_sums(frame: pl.DataFrame) -> str | None:
-    """Return why the last row is one of sums, in words: its name, and a column; None if it isn't.
+    """Return why the last row is one of sums or means, in words; None if it isn't.
+
+    It is where it names itself so and one column agrees, and where it lacks a value and all its
+    numbers, of at least two columns, are the sums of those above.
 
     Args:
         frame: A table whose columns have been read.
     """
     if frame.height < 3:
         return None
-    names = [
+    numbers = [
         name for name, dtype in frame.schema.items()
-        if dtype == pl.String and _is_total(frame[name][-1] or "")
-        and int((frame[name] == frame[name][-1]).sum()) == 1
+        if dtype.is_numeric() and frame[name][-1] is not None
     ]  # fmt: skip
-    if not names:
-        return None
     for name, dtype in frame.schema.items():
-        if not dtype.is_numeric() or frame[name][-1] is None:
+        cell = frame[name][-1] if dtype == pl.String else None
+        kind = _kind_of_row(cell or "")
+        if kind is None or int((frame[name] == cell).sum()) > 1:
             continue
-        total, above = float(frame[name][-1]), frame[name].head(-1).cast(pl.Float64)
-        if above.count() > 1 and total and abs(float(above.sum()) - total) <= 1e-3 * abs(total):
+        agreeing = [number for number in numbers if _sums_up(frame[number], kind)]
+        if agreeing:
             return (
-                f"it is called {frame[names[0]][-1]!r} in column {names[0]}, and column {name} "
-                "holds the sum of the others there"
+                f"it is called {cell!r} in column {name}, and column {agreeing[0]} holds the "
+                f"{kind} of the others there"
             )
+    enough = frame.height > _FEW_ROWS and len(numbers) > 1
+    unnamed = enough and any(frame[name][-1] is None for name in frame.columns)
+    if unnamed and all(_sums_up(frame[name], "sum") for name in numbers):
+        return f"its numbers are the sums of those above (columns {', '.join(numbers[:3])})"
     return None
+
+
+def _sums_up(column: pl.Series, kind: str) -> bool:
+    """Return whether the last number is the sum, or the mean, of those above it."""
+    total, above = float(column[-1]), column.head(-1).cast(pl.Float64)
+    if above.count() < 2 or not total:
+        return False
+    found = float(above.sum()) / (above.count() if kind == "mean" else 1)
+    return abs(found - total) <= 1e-3 * abs(total)
+
+
+_FEW_ROWS = 5
+"""The numbers of so few rows may sum up to others by chance."""
+
+_MEANS = frozenset(
+    ("average", "averages", "avg", "mean", "means", "mittelwert", "durchschnitt", "moyenne",
+     "media", "promedio", "gemiddelde")
+)  # fmt: skip
+
+
+def _kind_of_row(cell: str) -> str | None:
+    if _is_total(cell):
+        return "sum"
+    return "mean" if cell.strip().lower().rstrip(":") in _MEANS else None
 
 
 def _is_total(cell: str) -> bool:

@@ -9,7 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from jointrain.data._date_reading import date_reading, is_time, note_like_dates
+from jointrain.data._date_reading import (
+    date_reading,
+    is_time,
+    note_dates_as_text,
+    note_like_dates,
+)
 from jointrain.data._missing_codes import missing_code
 from jointrain.data._number_reading import number_reading
 from jointrain.data._number_text import (
@@ -34,6 +39,7 @@ from jointrain.data._table_schema import (
     check_zone,
     conform_column,
     date_format_of,
+    has_empty_text,
     has_plain_numbers,
     known_cells,
     number_text,
@@ -43,6 +49,7 @@ from jointrain.data._table_schema import (
     without_numbers,
     written_cells,
 )
+from jointrain.data._text_notes import note_text_values
 from jointrain.data._total_rows import without_sums, without_totals
 from jointrain.errors import InvalidInputError, closest
 
@@ -106,16 +113,21 @@ def type_table(
 
 
 def type_frame(
-    raw: RawTable, options: ReadingOptions | None = None, *, verbatim: Collection[str] = ()
+    raw: RawTable,
+    options: ReadingOptions | None = None,
+    *,
+    targets: Collection[str] = (),
+    verbatim: Collection[str] = (),
 ) -> TypedTable:
     """Return a table that has types already, with the schema that they make.
 
     Dates take the zone that options name, text is read as they say, and what they say means missing
-    is; a last row of sums is left out; all else stays.
+    is, and so does empty text; a last row of sums is left out; all else stays.
 
     Args:
         raw: The table.
         options: What the user says about it.
+        targets: Columns to predict.
         verbatim: Columns that are only copied.
 
     Raises:
@@ -138,13 +150,18 @@ def type_frame(
             frame = frame.with_columns(values)
         elif reading.kind == "text":
             _note_numbers(frame[name], notes)
+            text = frame[name].cast(pl.String)
+            note_text_values(text, notes)
+            note_dates_as_text(text, notes)
         own = reading
         if zone is not None and isinstance(frame.schema[name], pl.Datetime):
             reading = replace(reading, zone=zone, other_zone=zone)
         if said and reading.kind in ("number", "text"):
             reading = replace(reading, missing=(*said, *reading.missing))
-        if reading != own:
+        if reading != own or has_empty_text(frame[name]):
             frame = frame.with_columns(conform_column(frame[name], reading, raw.place))
+        if name in targets and reading.kind == "text" and options.missing is None:
+            _note_words(frame[name].cast(pl.String), notes)
         readings[name] = reading
         is_scale = reading.kind in ("number", "date")
         code = missing_code(frame[name]) if is_scale else None
@@ -318,7 +335,9 @@ class _Reader:
         text = known_cells(written, missing, quoted)
         self._note_missing(written, text)
         if name in self.targets and self.options.missing is None:
-            self._note_words(text)
+            _note_words(text, self.notes)
+        if name not in self.options.columns:
+            note_text_values(text, self.notes)
         self.readings[name] = ColumnReading("text", missing, plain_numbers=has_plain_numbers(text))
         return text
 
@@ -406,15 +425,16 @@ class _Reader:
             column = f"{cells.name} ({code.rows} {cell})"
             self.notes.group(*_missing_code_note(column, f"{missing_flag(cell)} reads it so"))
 
-    def _note_words(self, text: pl.Series) -> None:
-        """Say which classes may have been meant as missing."""
-        found = text.filter(text.is_in([*MISSING_NUMBERS, *_PERHAPS_MISSING]))
-        if len(found):
-            word = str(found[0])
-            self.notes.add(
-                f"target {text.name}: {word!r} ({int((text == word).sum())} rows) is a class; "
-                f"{missing_flag(word)} reads it as missing"
-            )
+
+def _note_words(text: pl.Series, notes: ReadingNotes) -> None:
+    """Say which classes may have been meant as missing."""
+    found = text.filter(text.is_in([*MISSING_NUMBERS, *_PERHAPS_MISSING]))
+    if len(found):
+        word = str(found[0])
+        notes.add(
+            f"target {text.name}: {word!r} ({int((text == word).sum())} rows) is a class; "
+            f"{missing_flag(word)} reads it as missing"
+        )
 
 
 def _missing_code_note(column: str, remedy: str) -> tuple[str, str, str]:

@@ -204,7 +204,8 @@ def _of_pandas(column: Any) -> np.ndarray:
 
 def _plain(column: pl.Series) -> np.ndarray:
     """Return a column's values; whole numbers and truth values with gaps stay what they are."""
-    if column.null_count() and not column.dtype.is_float():
+    beyond_numpy = column.dtype in (pl.Int128, pl.UInt128)
+    if beyond_numpy or (column.null_count() and not column.dtype.is_float()):
         return np.array(column.to_list(), dtype=object)
     if column.dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
@@ -317,7 +318,8 @@ def read_sample_weight(given: Any, targets: Targets) -> np.ndarray | None:
     if given is None:
         return None
     try:
-        weights = np.asarray(given, dtype=np.float64)
+        plain = unmasked(given) if isinstance(given, np.ma.MaskedArray) else given
+        weights = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError):
         raise InvalidInputError("sample_weight holds what is no number; give numbers") from None
     count = len(targets.columns)

@@ -1,0 +1,77 @@
+"""What a column of text seems to mean though each of its cells stays as it is written."""
+
+from __future__ import annotations
+
+import shlex
+
+import polars as pl
+
+from jointrain.data._reading_notes import ReadingNotes, share
+
+_MOST_VALUES = 40
+"""A column of more different values is hardly one of categories."""
+
+_TRUTHS = (
+    {"true", "t", "yes", "y", "1", "1.0"},
+    {"false", "f", "no", "n", "0", "0.0"},
+)
+
+_NUMBER_FORMS = {
+    "is a number in base 16": r"^[-+]?0[xX][0-9a-fA-F]+$",
+    "has the exponent of Fortran": r"^[-+]?(?:\d+\.?\d*|\.\d+)[dD][-+]?\d+$",
+    "is a fraction": r"^[-+]?(?:\d+ )?\d+/\d{1,3}$",
+    "is a duration": r"^-?P(?:\d+D)?T(?:\d+(?:\.\d+)?[HMS])+$",
+}
+"""Ways to write numbers that are not read as such, by what is said of a cell."""
+
+
+def note_text_values(text: pl.Series, notes: ReadingNotes) -> None:
+    """Note truth values in several ways, values that differ by case, and numbers that are not read.
+
+    At most 1000 cells are looked at, evenly spread.
+
+    Args:
+        text: The cells, null where missing, [n].
+        notes: Where it is noted.
+    """
+    known = text.drop_nulls()
+    sample = known.gather_every(max(1, -(-len(known) // 1000)))
+    if sample.is_empty():
+        return
+    for what, form in _NUMBER_FORMS.items():
+        if share(sample.str.contains(form)) > 0.9:
+            notes.group(
+                f"text whose cells look like numbers, but each {what}",
+                f"{text.name} ({sample[0]})", "write decimal numbers to have numbers",
+            )  # fmt: skip
+            return
+    values = sample.unique(maintain_order=True)
+    if len(values) > _MOST_VALUES:
+        return
+    lower = values.str.to_lowercase()
+    if _mixes_truths(lower):
+        flag = shlex.quote(f"{text.name}=boolean")
+        shown = " and ".join(repr(value) for value in values[:4])
+        notes.add(
+            f"column {text.name} writes truth values in several ways, {shown}, each of which is a "
+            f"value of its own; --column {flag} reads them as true and false"
+        )
+        return
+    twins = values.filter(lower.is_duplicated())
+    if len(twins):
+        alike = twins.filter(twins.str.to_lowercase() == twins.str.to_lowercase()[0])
+        notes.group(
+            "values that differ only by upper and lower case are different values",
+            f"{text.name} ({' and '.join(repr(value) for value in alike)})",
+            "write them alike if they are not",
+        )
+
+
+def _mixes_truths(lower: pl.Series) -> bool:
+    """Return whether values are truth values, more than one of which mean the same.
+
+    Args:
+        lower: The different values, in lower case.
+    """
+    counts = [int(lower.is_in(list(side)).sum()) for side in _TRUTHS]
+    return sum(counts) == len(lower) and max(counts) > 1
