@@ -139,6 +139,36 @@ def with_an_undefined_gradient(t: int) -> Case:
     return Case(net, losses)
 
 
+class Scaled(torch.autograd.Function):
+    """Defined in Python, with saved tensors and an output that is no tensor."""
+
+    @staticmethod
+    def forward(ctx, x, scale, note):
+        ctx.save_for_backward(x, scale)
+        return x * scale, note
+
+    @staticmethod
+    def backward(ctx, gradient, _):
+        x, scale = ctx.saved_tensors
+        return gradient * scale, (gradient * x).sum(0), None
+
+
+def with_batches_of_their_own(t: int) -> Case:
+    """A pass frees its task's graph, which an operation defined in Python can't be asked about."""
+    torch.manual_seed(0)
+    net = nn.ModuleDict(
+        {"layer": nn.Linear(6, 5), "heads": nn.ModuleList(nn.Linear(5, 1) for _ in range(t))}
+    )
+    scale = net["layer"].scale = nn.Parameter(torch.rand(5))
+    x = torch.randn(t, 4, 6, dtype=torch.float64)
+
+    def losses() -> list[Tensor]:
+        features = [Scaled.apply(net["layer"](part).tanh(), scale, "words")[0] for part in x]
+        return [h(z).square().mean() for h, z in zip(net["heads"], features, strict=True)]
+
+    return Case(net, losses)
+
+
 CASES = {
     "complex": with_complex_weights,
     "sparse": with_sparse_tables,
@@ -159,6 +189,37 @@ def test_a_gramian_method_equals_plain_passes(kind, t, gradient_method):
             CASES[kind](t).check(Fixed(), gradient_method=gradient_method)
         return
     CASES[kind](t).check(Fixed(), gradient_method=gradient_method)
+
+
+@pytest.mark.parametrize("gradient_method", ["auto", "layerwise"])
+@pytest.mark.parametrize("t", [2, 5, 9])
+def test_towers_that_share_nothing_are_passed_one_after_the_other(t, gradient_method):
+    torch.manual_seed(0)
+    net = nn.ModuleDict(
+        {
+            "towers": nn.ModuleList(nn.Linear(6, 5) for _ in range(2)),
+            "heads": nn.ModuleList(nn.Linear(5, 1) for _ in range(2 * t)),
+        }
+    )
+    x = torch.randn(4, 6, dtype=torch.float64)
+
+    def losses() -> list[Tensor]:
+        features = [tower(x).tanh() for tower in net["towers"]]
+        return [h(features[k % 2]).square().mean() for k, h in enumerate(net["heads"])]
+
+    Case(net, losses).check(Fixed(), gradient_method=gradient_method)
+
+
+@pytest.mark.parametrize("balancer", [Fixed(), Equal()], ids=["gramian", "losses"])
+@pytest.mark.parametrize("t", [1, 2, 5])
+def test_an_operation_defined_in_python_may_be_freed_by_a_pass(t, balancer):
+    case = with_batches_of_their_own(t)
+    jacobian, _ = case.jacobian()
+    shared = list(case.net["layer"].parameters())
+    weights = backward(case.losses(), balancer, shared=shared).weights
+    for p, j in zip(case.parameters, jacobian, strict=True):
+        factors = weights.to(j) if any(p is x for x in shared) else torch.ones(t).to(j)
+        torch.testing.assert_close(p.grad, torch.tensordot(factors, j, 1))
 
 
 @pytest.mark.parametrize("kind", CASES)

@@ -145,8 +145,13 @@ def backward(
         module=module,
         group=process_group,
         rows=rows,
-        settings=f"{compare_at=}, {refresh_every=}, {gradient_method=}, {non_finite=}, "
-        f"{accumulate=}",
+        settings={
+            "compare_at": compare_at,
+            "refresh_every": refresh_every,
+            "gradient_method": gradient_method,
+            "non_finite": non_finite,
+            "accumulate": accumulate,
+        },
     )
     check_overlap(arguments.shared, arguments.own)
     scaled = scaler is not None and scaler.is_enabled()

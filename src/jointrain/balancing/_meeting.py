@@ -49,12 +49,13 @@ def meet(losses: Losses, balancer: Balancer, arguments: Arguments) -> Together |
         if replicas.sharded is not None:
             places = _of_shards(places, replicas.sharded, arguments)
         rows = None if arguments.rows is None else row_counts(arguments.rows, names)
+        settings = [f"{name}={value!r}" for name, value in arguments.settings.items()]
         local = Local(
             names,
             [float(v.detach()) for v in values],
             rows,
             places,
-            f"{_without_seed(repr(balancer))}, {arguments.settings}",
+            ", ".join([_without_seed(repr(balancer)), *settings]),
             digest_of_state(balancer),
         )
     except Exception:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from jointrain.balancing._checks import check_vector
+from jointrain.balancing._balancer import Balancer
+from jointrain.balancing._checks import check_number, check_vector
+from jointrain.balancing.solvers import Array
 from jointrain.errors import InvalidInputError, closest
 
 PerTask = Mapping[str, float] | Iterable[float] | Tensor | None
@@ -101,3 +104,35 @@ def preference_vector(
         InvalidInputError: There are more or fewer numbers than tasks, or other names.
     """
     return per_task_vector(value, "preference", task_names, 1.0)
+
+
+def off_ray(losses: Array, preference: Array) -> Array:
+    """Return what has to be taken from the losses [t] to bring them onto the preference's ray."""
+    square = float(preference @ preference) or 1.0  # 0: the tasks that count are absent
+    return np.asarray(losses - float(losses @ preference) / square * preference)
+
+
+def known_tasks(balancer: Balancer, method: str) -> tuple[str, ...]:
+    """Return the tasks that the balancer is bound to, for a method that can't do without.
+
+    Raises:
+        InvalidInputError: It isn't bound to any yet.
+    """
+    if balancer.task_names is None:
+        message = f"`{method}` must be called with the tasks known, got a balancer without tasks."
+        raise InvalidInputError(f"{message} Pass `tasks` or call `bind` before.")
+    return balancer.task_names
+
+
+def noted(
+    balancer: Balancer, figures: Mapping[str, float], name: str, **bounds: float
+) -> Iterator[tuple[int, float]]:
+    """Yield the place in the state, and the figure, of each task that `note` is told of.
+
+    Raises:
+        InvalidInputError: The balancer has no tasks yet, a name is unknown to it, or a figure is
+            out of the bounds of `check_number`.
+    """
+    known_tasks(balancer, "note")
+    for place, task in zip(balancer.positions_of(list(figures)).tolist(), figures, strict=True):
+        yield place, check_number(figures[task], f"{name}[{task!r}]", **bounds)

@@ -45,7 +45,7 @@ class Arguments:
     module: nn.Module | None
     group: Group
     rows: RowCounts | None
-    settings: str
+    settings: Mapping[str, object]
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,14 @@ def in_plain_surroundings(function: Callable[P, T]) -> Callable[P, T]:
 
 def _autocast_kinds() -> list[str]:
     """Return the kinds of devices for which autocast is on."""
+    return [kind for kind in _kinds_of_devices() if torch.is_autocast_enabled(kind)]
+
+
+@functools.cache
+def _kinds_of_devices() -> tuple[str, ...]:
+    """Return the kinds that this build of torch computes on."""
     accelerator = torch.accelerator.current_accelerator()
-    kinds = ["cpu"] if accelerator is None else ["cpu", accelerator.type]
-    return [kind for kind in kinds if torch.is_autocast_enabled(kind)]
+    return ("cpu",) if accelerator is None else ("cpu", accelerator.type)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,12 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._checks import check_number
-from jointrain.balancing._per_task_numbers import PerTask, check_preference, preference_vector
+from jointrain.balancing._per_task_numbers import (
+    PerTask,
+    check_preference,
+    off_ray,
+    preference_vector,
+)
 from jointrain.balancing.solvers import Array, cutoff
 
 
@@ -99,7 +104,7 @@ class FERERO(GramianWeighting):
         across = np.eye(len(ray)) - np.outer(ray, ray)
         inverse = _pseudo_inverse(across @ cosines @ across, self.rounding)
         # the least step that mends the distance, and what it does to each loss
-        off = losses - (float(losses @ r) / (float(r @ r) or 1.0)) * r
+        off = off_ray(losses, r)
         # over short gradients what rounding leaves on the ray would be a long step
         off[np.abs(off) <= 1e-12 * np.abs(losses).max()] = 0.0
         back = self.pull * inverse @ (off / lengths)

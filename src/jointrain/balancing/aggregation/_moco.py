@@ -8,7 +8,11 @@ from torch import Tensor
 from jointrain.balancing._balancer import Direction, JacobianAggregation
 from jointrain.balancing._checks import check_number
 from jointrain.balancing.aggregation._blocks import average_rows, combine, products
-from jointrain.balancing.aggregation._simplex_state import give_share, take_share
+from jointrain.balancing.aggregation._simplex_state import (
+    give_share,
+    register_equal_shares,
+    take_share,
+)
 from jointrain.balancing.solvers import project_onto_simplex
 
 
@@ -81,8 +85,7 @@ class MoCo(JacobianAggregation):
 
     def allocate(self, n_tasks: int) -> None:
         """Set the weights equal and start counting anew."""
-        equal = torch.full((n_tasks,), 1.0 / n_tasks, dtype=torch.float64)
-        self.register_buffer("simplex", equal)
+        register_equal_shares(self, n_tasks)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def aggregate(self, blocks: Sequence[Tensor], losses: Tensor) -> Direction:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._checks import check_number, check_positive
+from jointrain.balancing._per_task_numbers import noted
 from jointrain.balancing.solvers import bargaining_weights
-from jointrain.errors import InvalidInputError
 
 _SMALLEST = 1e-12
 
@@ -92,12 +92,8 @@ class PIVRG(GramianWeighting):
 
         From then on the losses of these tasks say nothing of it.
         """
-        names = list(drops)
-        if self.task_names is None:
-            message = "`note` must be called with the tasks known, got a balancer without tasks."
-            raise InvalidInputError(f"{message} Pass `tasks` or call `bind` before.")
-        for i, name in zip(self.positions_of(names).tolist(), names, strict=True):
-            self.drops[i] = check_number(drops[name], f"drops[{name!r}]")
+        for i, drop in noted(self, drops, "drops"):
+            self.drops[i] = drop
             self.noted[i] = True
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:

@@ -8,7 +8,12 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._checks import check_number
-from jointrain.balancing._per_task_numbers import PerTask, check_preference, preference_vector
+from jointrain.balancing._per_task_numbers import (
+    PerTask,
+    check_preference,
+    off_ray,
+    preference_vector,
+)
 from jointrain.balancing.solvers import linear_program, min_norm_weights
 
 
@@ -86,8 +91,7 @@ class PMGDA(GramianWeighting):
         """Return the weights [t] towards the ray, or MGDA's on it."""
         r = self.entries("task_preference", len(losses)).numpy()
         values = losses.detach().numpy()
-        square = float(r @ r)
-        off = values - (float(values @ r) / square if square > 0.0 else 0.0) * r
+        off = off_ray(values, r)
         distance = float(np.linalg.norm(off))
         g = gramian.numpy()
         top = float(np.diagonal(g).max())

@@ -3,12 +3,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from jointrain.balancing._balancer import GramianWeighting
 from jointrain.balancing._checks import check_count, check_number, check_positive
-from jointrain.balancing.aggregation._simplex_state import give_share, take_share
+from jointrain.balancing.aggregation._simplex_state import (
+    give_share,
+    register_equal_shares,
+    take_share,
+)
 from jointrain.balancing.solvers import project_onto_simplex
 
 
@@ -74,8 +77,7 @@ class SDMGrad(GramianWeighting):
 
     def allocate(self, n_tasks: int) -> None:
         """Set the weights equal."""
-        equal = torch.full((n_tasks,), 1.0 / n_tasks, dtype=torch.float64)
-        self.register_buffer("simplex", equal)
+        register_equal_shares(self, n_tasks)
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """Move the weights and return them, drawn towards the mean, [t]."""

@@ -8,6 +8,12 @@ from jointrain.balancing._balancer import Balancer
 from jointrain.balancing.solvers import Array
 
 
+def register_equal_shares(balancer: Balancer, n_tasks: int) -> None:
+    """Create the state ``simplex``, [T], float64: the same weight for each task, of sum 1."""
+    equal = torch.full((n_tasks,), 1.0 / n_tasks, dtype=torch.float64)
+    balancer.register_buffer("simplex", equal)
+
+
 def take_share(balancer: Balancer, n_tasks: int) -> tuple[Array, float]:
     """Return the weights of the step's tasks, rescaled to sum to 1, and what they sum to.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from jointrain.balancing.engine._graph import Leaf
 from jointrain.balancing.engine._ranks import Ranks
 from jointrain.balancing.engine._replicas import Replicas
 from jointrain.errors import InvalidInputError
@@ -98,6 +99,30 @@ class Agreement:
         present = torch.tensor(self.present)
         mine = torch.where(present, losses.detach().to(shares) * shares, 0.0)
         return self.ranks.add_up(mine).to(losses)
+
+    def sort(
+        self, leaf_of: Callable[[Place], Leaf], own: Collection[int] | None, *, named: bool
+    ) -> tuple[list[Leaf], list[list[Leaf]], list[Leaf]]:
+        """Return the shared parameters, those of each task [t], and all.
+
+        Args:
+            leaf_of: Returns what this process knows of a parameter.
+            own: The ids of the parameters that are to get a gradient beside the shared ones; None
+                for all.
+            named: Whether the caller said which parameters are shared.
+        """
+        shared, parameters = [], []
+        by_task: list[list[Leaf]] = [[] for _ in self.names]
+        for place in self.places:
+            leaf = leaf_of(place)
+            parameters.append(leaf)
+            if self.is_shared(place, named=named):
+                shared.append(leaf)
+            elif own is None or id(place.tensor) in own:
+                for k, mine in enumerate(by_task):
+                    if place.mask >> k & 1:
+                        mine.append(leaf)
+        return shared, by_task, parameters
 
     def is_shared(self, place: Place, *, named: bool) -> bool:
         """Return whether the parameter's gradients are balanced.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from jointrain.balancing.engine._ghost import gram
-from jointrain.balancing.engine._graph import Boundary, Graph, Leaf, Node, has_hook, saved
+from jointrain.balancing.engine._graph import Boundary, Graph, Leaf, Node, has_hook, kind_of, saved
 from jointrain.balancing.engine._rows import Gradients, grad, no_gradients
 
 
@@ -180,7 +180,7 @@ def _linear_entries(
 
 
 def _weight_of(node: Node, slot: int) -> Tensor | None:
-    name = node.name()
+    name = kind_of(node)
     plain = name == "AddmmBackward0" and slot == 1 and node._saved_alpha == 1
     found = saved(node, "mat2") if plain or (name == "MmBackward0" and slot == 0) else None
     return None if found is None or found.is_complex() else found.detach().T
@@ -210,13 +210,14 @@ def dense_cotangents(
     below = [_below(edge) if has_hook([edge]) else None for edge in boundary.edges]
     found_by_task = []
     mine = no_gradients()
+    forget = graph.forgetting()
     for k, (loss, factor) in enumerate(zip(losses, factors, strict=True)):
         mask = [users >> k & 1 for users in boundary.users]
         used = [edge for edge, uses in zip(boundary.edges, mask, strict=True) if uses]
         further = [edge for edge, uses in zip(below, mask, strict=True) if uses and edge]
         tensors = [leaf.tensor for leaf in own[k]]
         found = grad([loss], [*used, *further, *tensors], [factor], retain=True)
-        graph.forget_recomputed()
+        forget()
         found_by_task.append(list(found[: len(used)]))
         mine.extend(Gradients.of(tensors, found[len(used) + len(further) :], k))
     edges = []

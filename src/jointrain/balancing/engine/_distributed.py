@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from jointrain.balancing.engine._agreement import Agreement
+from jointrain.balancing.engine._agreement import Agreement, Place
 from jointrain.balancing.engine._cotangents import Cotangents
 from jointrain.balancing.engine._graph import Boundary, Leaf, walk
 from jointrain.balancing.engine._rows import Block, Gradients, Rows, no_gradients
@@ -231,18 +231,12 @@ def distributed(
     graph = walk(losses) if step is None else step.graph
     here = {id(leaf.tensor): leaf for leaf in graph.leaves}
     allowed = None if own is None else {id(x) for x in own}
-    shared, parameters = [], []
-    by_task: list[list[Leaf]] = [[] for _ in losses]
-    for place in agreement.places:
+
+    def leaf_of(place: Place) -> Leaf:
         leaf = here.pop(id(place.tensor), None) or Leaf(place.tensor, None, 0)
-        leaf = leaf._replace(sparse=place.sparse)
-        parameters.append(leaf)
-        if agreement.is_shared(place, named=shared_named):
-            shared.append(leaf)
-        elif allowed is None or id(place.tensor) in allowed:
-            for k, mine in enumerate(by_task):
-                if place.mask >> k & 1:
-                    mine.append(leaf)
+        return leaf._replace(sparse=place.sparse)
+
+    shared, by_task, parameters = agreement.sort(leaf_of, allowed, named=shared_named)
     inputs = []
     absent = {id(loss) for loss in losses}
     for leaf in here.values() if own is None else ():

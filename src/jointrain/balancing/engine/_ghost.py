@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from jointrain.balancing.engine._graph import Graph, Leaf, Node, has_hook, saved
+from jointrain.balancing.engine._graph import Graph, Leaf, Node, has_hook, kind_of, saved
 
 
 class GhostLayer(ABC):
@@ -211,7 +211,7 @@ def find_layers(graph: Graph, shared: Collection[Leaf], tasks: int) -> list[Ghos
     }
     found = []
     for node, mask in graph.masks.items():
-        build = _BUILDERS.get(node.name()) if mask == tasks else None
+        build = _BUILDERS.get(kind_of(node)) if mask == tasks else None
         layer = None if build is None else build(node, graph, by_node)
         if layer is not None:
             found.append((layer, node))
@@ -227,7 +227,7 @@ def find_layers(graph: Graph, shared: Collection[Leaf], tasks: int) -> list[Ghos
 
 def _used_once(layer: GhostLayer, node: Node, graph: Graph, uses: dict[Node, int]) -> bool:
     """Return whether the layer's parameters, and their transposes, enter nowhere else."""
-    transposes = [c for c, _ in graph.children[node] if c is not None and c.name() == "TBackward0"]
+    transposes = [c for c, _ in graph.children[node] if kind_of(c) == "TBackward0"]
     nodes = [leaf.node for leaf in layer.leaves] + transposes
     return all(uses.get(n, 0) == 1 for n in nodes)
 
@@ -236,7 +236,7 @@ def _leaf(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> tuple[Leaf | N
     """Return the leaf behind an edge and whether it is transposed on the way."""
     if node in by_node:
         return by_node[node], False
-    if node is not None and node.name() == "TBackward0":
+    if kind_of(node) == "TBackward0":
         return by_node.get(graph.children[node][0][0]), True
     return None, False
 

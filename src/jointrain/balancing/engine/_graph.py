@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +17,14 @@ from jointrain.errors import InvalidInputError
 
 Node = Any
 """A node of the autograd graph; its Python object stays the same as long as it is referred to."""
+
+
+def kind_of(node: Node) -> str:
+    """Return the kind of operation, such as ``"AddmmBackward0"``.
+
+    That is what `node.name()` says, which makes the name anew from C++ each time.
+    """
+    return type(node).__name__
 
 
 class Leaf(NamedTuple):
@@ -57,7 +66,7 @@ class Graph:
     shares_nodes: bool = False
     in_vector: bool = False
     custom: bool = False
-    _frames: list[Any] | None = None
+    _hooks: list[Any] | None = None
 
     def parts_inside(self) -> bool:
         """Return whether tasks take different outputs of one operation defined in Python.
@@ -79,29 +88,39 @@ class Graph:
 
     def has_hooks(self) -> bool:
         """Return whether what operations saved went through hooks, as checkpoints make it."""
-        return any(_saved_by_hooks(node) for node in self.children)
+        return bool(self._unpack_hooks())
 
-    def forget_recomputed(self) -> None:
-        """Let go of what checkpoints computed anew for a pass that has ended.
+    def _unpack_hooks(self) -> list[Any]:
+        """Return the functions that give back what operations saved through hooks, found once."""
+        if self._hooks is None:
+            found = {id(hook): hook for node in self.children for hook in _unpack_hooks(node)}
+            self._hooks = list(found.values())
+        return self._hooks
+
+    def forgetting(self) -> Callable[[], None]:
+        """Return what lets go of what checkpoints computed anew, to be called after each pass.
 
         A pass that enters a checkpoint computes all of it anew. What it has no use for (if only
         the gradient of the block's last layer is wanted, or the block holds other tasks' parts as
-        well) would stay, once for each pass, as long as the graph does.
+        well) would stay, once for each pass, as long as the graph does. The checkpoints are looked
+        for here, before a pass: an operation that it frees can't be asked, if defined in Python.
         """
-        if self._frames is None:
-            saving = [node for node in self.children if _raw_names(type(node))]
-            hooks = {hook for node in saving for hook in _checkpoint_hooks(node)}
-            self._frames = [_closure(hook).get("frame") for hook in hooks]
-        for frame in self._frames:
-            if (recomputed := getattr(frame, "recomputed", None)) is not None:
-                recomputed.clear()
+        hooks = filter(_is_of_checkpoint, self._unpack_hooks())
+        frames = [_closure(hook).get("frame") for hook in hooks]
+
+        def forget() -> None:
+            for frame in frames:
+                if (recomputed := getattr(frame, "recomputed", None)) is not None:
+                    recomputed.clear()
+
+        return forget
 
     def computed_in(self, kinds: Collection[torch.dtype]) -> set[torch.dtype]:
         """Return which of these types the shared operations cast to, as autocast makes them."""
         found = {
             node._input_metadata[0].dtype
             for node, mask in self.masks.items()
-            if mask & (mask - 1) and node.name() == "ToCopyBackward0"
+            if mask & (mask - 1) and kind_of(node) == "ToCopyBackward0"
         }
         return {kind for kind in kinds if kind in found}
 
@@ -162,7 +181,7 @@ def walk(losses: Sequence[Tensor]) -> Graph:
         mask = masks[node]
         below = children[node]
         if below:
-            if type(node).__name__ in _LOOK_UPS and node._saved_sparse:
+            if kind_of(node) in _LOOK_UPS and node._saved_sparse:
                 tables.add(below[0][0])
             if mask & (mask - 1):
                 graph.shares_nodes = True
@@ -202,7 +221,7 @@ def reached(losses: Sequence[Tensor]) -> list[Leaf]:
             if tensor is not None:
                 found[node] = tensor
             continue
-        if type(node).__name__ in _LOOK_UPS and node._saved_sparse:
+        if kind_of(node) in _LOOK_UPS and node._saved_sparse:
             tables.add(below[0][0])
         elif isinstance(node, BackwardCFunction):
             _check_custom(node)
@@ -221,51 +240,37 @@ def saved(node: Node, name: str) -> Tensor | None:
     Outside of a backward pass a checkpoint would compute its whole block anew for each one that
     is asked for, and keep it all; others may fetch it from another device.
     """
-    if _has_hook(getattr(node, f"_raw_saved_{name}")):
+    if getattr(getattr(node, f"_raw_saved_{name}"), "unpack_hook", None) is not None:
         return None
     found: Tensor = getattr(node, f"_saved_{name}")
     return found
 
 
-def _saved_by_hooks(node: Node) -> bool:
-    return any(map(_has_hook, _raw_saved(node)))
-
-
-def _raw_saved(node: Node) -> Iterator[Any]:
+def _unpack_hooks(node: Node) -> list[Any]:
+    """Return the functions that give back what an operation saved through hooks."""
+    found = []
     for name in _raw_names(type(node)):
         raw = getattr(node, name)
-        if isinstance(raw, (list, tuple)):
-            yield from raw
-        else:
-            yield raw
-
-
-def _raw_names(kind: type) -> tuple[str, ...]:
-    found = _RAW_NAMES.get(kind)
-    if found is None:
-        names = [name for name in dir(kind) if name.startswith("_raw_saved_")]
-        found = _RAW_NAMES[kind] = tuple(names)
+        for one in raw if isinstance(raw, (list, tuple)) else (raw,):
+            hook = getattr(one, "unpack_hook", None)
+            if hook is not None:
+                found.append(hook)
     return found
 
 
-_RAW_NAMES: dict[type, tuple[str, ...]] = {}
-
-
-def _has_hook(raw: Any) -> bool:
-    return getattr(raw, "unpack_hook", None) is not None
+@functools.cache
+def _raw_names(kind: type) -> tuple[str, ...]:
+    return tuple(name for name in dir(kind) if name.startswith("_raw_saved_"))
 
 
 def checkpoints_of(node: Node) -> set[int]:
     """Return marks of the checkpoints that compute what an operation saved anew."""
-    return {id(hook) for hook in _checkpoint_hooks(node)}
+    return {id(hook) for hook in _unpack_hooks(node) if _is_of_checkpoint(hook)}
 
 
-def _checkpoint_hooks(node: Node) -> Iterator[Any]:
-    """Yield the functions that compute anew: a checkpoint has one for all that it saves."""
-    for raw in _raw_saved(node):
-        hook = getattr(raw, "unpack_hook", None)
-        if hook is not None and getattr(hook, "__module__", "") == "torch.utils.checkpoint":
-            yield hook
+def _is_of_checkpoint(hook: Any) -> bool:
+    """Return whether it computes anew: a checkpoint has one such for all that it saves."""
+    return getattr(hook, "__module__", "") == "torch.utils.checkpoint"
 
 
 def _closure(function: Any) -> dict[str, Any]:
@@ -292,12 +297,12 @@ def _root(loss: Tensor) -> tuple[Node, int]:
 def _place_in_vector(node: Node, number: int) -> int | None:
     """Return which of the stacked scalars an entry of their vector is, None if it is none."""
     vector = node.next_functions[0][0] if node.next_functions else None
-    if vector is None or vector.name() not in ("StackBackward0", "CatBackward0"):
+    if vector is None or kind_of(vector) not in ("StackBackward0", "CatBackward0"):
         return None
     length = len(vector.next_functions)
-    if node.name() == "UnbindBackward0":
+    if kind_of(node) == "UnbindBackward0":
         place = number
-    elif node.name() == "SelectBackward0":
+    elif kind_of(node) == "SelectBackward0":
         place = node._saved_index if node._saved_index < length else node._saved_index - 2**64
     else:
         return None
@@ -476,7 +481,7 @@ def last_layer(graph: Graph, shared: Collection[Leaf]) -> list[Leaf]:
         for child, _ in graph.children[node]:
             inner = child
             while inner is not None and inner not in by_node and len(graph.children[inner]) == 1:
-                if inner.name() not in _CASTS:
+                if kind_of(inner) not in _CASTS:
                     break
                 inner = graph.children[inner][0][0]
             if inner in by_node:

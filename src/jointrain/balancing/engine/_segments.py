@@ -120,6 +120,8 @@ def _users(
     """
     users = {edge.node: (-1, -1) for edge in boundary.edges}
     outputs: dict[Node, set[int]] = {}
+    for edge in boundary.edges:
+        outputs.setdefault(edge.node, set()).add(edge.output_nr)
     for place, node in enumerate(order):
         for child, number in graph.children[node]:
             if child is not None:

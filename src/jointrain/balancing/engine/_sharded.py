@@ -253,17 +253,9 @@ def sharded(
     """
     managed: dict[int, Any] = agreement.replicas.sharded or {}
     allowed = None if own is None else {id(x) for x in shards_of(own)}
-    shared, parameters = [], []
-    by_task: list[list[Leaf]] = [[] for _ in losses]
-    for place in agreement.places:
-        leaf = Leaf(place.tensor, None, place.mask)
-        parameters.append(leaf)
-        if agreement.is_shared(place, named=shared_named):
-            shared.append(leaf)
-        elif allowed is None or id(place.tensor) in allowed:
-            for k, mine in enumerate(by_task):
-                if place.mask >> k & 1:
-                    mine.append(leaf)
+    shared, by_task, parameters = agreement.sort(
+        lambda place: Leaf(place.tensor, None, place.mask), allowed, named=shared_named
+    )
     graph = walk(losses)
     inputs = [leaf for leaf in graph.leaves if id(leaf.tensor) not in managed]
     return ShardedStep(losses, [], graph, shared, by_task, parameters, inputs, agreement=agreement)

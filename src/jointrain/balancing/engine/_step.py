@@ -140,7 +140,7 @@ class Step:
             self.workspace if ghost else None,
             loose=ghost and self.t <= _LOOSE,
             inputs=() if partial else self.inputs,
-            after_pass=self.graph.forget_recomputed,
+            after_pass=self.graph.forgetting(),
         )
         if self._batched_pays():
             heads = self.heads()
@@ -216,7 +216,7 @@ class Step:
         """Return the tasks' gradients of these parameters in this order, by one pass per task."""
         by_id = {id(leaf.tensor): leaf for leaf in self.graph.leaves}
         leaves = [by_id.get(id(x), Leaf(x, None, 0)) for x in tensors]
-        rows = Rows(self.t, leaves, after_pass=self.graph.forget_recomputed)
+        rows = Rows(self.t, leaves, after_pass=self.graph.forgetting())
         nothing: list[list[Leaf]] = [[] for _ in self.losses]
         rows.collect_from_losses(self.losses, self.factors, nothing, True, True)
         return rows
@@ -330,7 +330,7 @@ class Step:
     def _run(self, leaves: Sequence[Leaf], *, inputs: bool) -> Rows:
         """Return empty rows of a run of parameters."""
         wanted = self.inputs if inputs else ()
-        return Rows(self.t, leaves, inputs=wanted, after_pass=self.graph.forget_recomputed)
+        return Rows(self.t, leaves, inputs=wanted, after_pass=self.graph.forgetting())
 
     def too_large(self) -> bool:
         """Return whether keeping all the tasks' gradients would take more memory than allowed."""

@@ -72,8 +72,9 @@ def scale_tasks(call: Call, step: Step) -> None:
 
     Not where one pass gives the weighted sum: in it all tasks have one scale.
     """
-    half = any(value.dtype == torch.float16 for value in call.values)
-    if not call.scaled or call.accumulate == "exact" or half or step.t < 2:
+    if not call.scaled or call.accumulate == "exact" or step.t < 2:
+        return
+    if any(value.dtype == torch.float16 for value in call.values):
         return
     scales = scales_of(call.balancer, call.names)
     if call.together is not None:

@@ -11,12 +11,11 @@ from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number, check_positive
 from jointrain.balancing._per_task_numbers import (
     PerTask,
-    check_per_task,
-    check_some_positive,
-    per_task_vector,
+    check_preference,
+    known_tasks,
+    preference_vector,
 )
 from jointrain.balancing.weighting._per_task import dot
-from jointrain.errors import InvalidInputError
 
 
 class COSMOS(LossWeighting):
@@ -78,15 +77,14 @@ class COSMOS(LossWeighting):
         seed: int = 0,
     ) -> None:
         super().__init__(seed=seed)
-        checked = check_per_task(preference, "preference", low=0.0)
-        self.preference = check_some_positive(checked, "preference")
+        self.preference = check_preference(preference)
         self.penalty = check_number(penalty, "penalty", low=0.0)
         self.concentration = check_positive(concentration, "concentration")
         self.bind(tasks)
 
     def allocate(self, n_tasks: int) -> None:  # noqa: ARG002
         """Set the preference back to the one given."""
-        preference = per_task_vector(self.preference, "preference", self.task_names or (), 1.0)
+        preference = preference_vector(self.preference, self.task_names or ())
         self.register_buffer("task_preference", preference)
 
     def draw(self) -> Tensor:
@@ -95,11 +93,9 @@ class COSMOS(LossWeighting):
         Raises:
             InvalidInputError: The tasks aren't known yet.
         """
-        if self.task_names is None:
-            message = "`draw` must be called with the tasks known, got a balancer without tasks."
-            raise InvalidInputError(f"{message} Pass `tasks` or call `bind` before.")
+        t = len(known_tasks(self, "draw"))
         seed = int(torch.randint(2**62, (1,), generator=self.generator))
-        share = np.random.default_rng(seed).dirichlet([self.concentration] * len(self.task_names))
+        share = np.random.default_rng(seed).dirichlet([self.concentration] * t)
         self.task_preference = torch.from_numpy(share).to(self.task_preference)
         return self.task_preference.clone()
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_number
+from jointrain.balancing._per_task_numbers import noted
 from jointrain.balancing.weighting._per_task import require_at_least
-from jointrain.errors import InvalidInputError
 
 _LEAST = 1e-6
 
@@ -81,12 +81,7 @@ class DTP(LossWeighting):
 
         From then on the losses of these tasks say nothing of it.
         """
-        names = list(performance)
-        if self.task_names is None:
-            message = "`note` must be called with the tasks known, got a balancer without tasks."
-            raise InvalidInputError(f"{message} Pass `tasks` or call `bind` before.")
-        for i, name in zip(self.positions_of(names).tolist(), names, strict=True):
-            figure = check_number(performance[name], f"performance[{name!r}]", low=0.0, high=1.0)
+        for i, figure in noted(self, performance, "performance", low=0.0, high=1.0):
             before = float(self.performance[i]) if self.noted[i] else math.nan
             self.performance[i] = self._average(before, figure)
             self.noted[i] = True

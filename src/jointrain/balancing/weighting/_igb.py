@@ -8,7 +8,12 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._checks import check_count
-from jointrain.balancing.weighting._per_task import add_to_average, require_at_least, softmax
+from jointrain.balancing.weighting._per_task import (
+    add_to_average,
+    known_or_first,
+    require_at_least,
+    softmax,
+)
 
 _EPSILON = 1e-8
 
@@ -86,7 +91,7 @@ class IGB(LossWeighting):
             if epoch == self.warmup_epochs:
                 add_to_average(self.total, self.count, present, losses)
         else:
-            base = self._base_of(losses)
+            base = known_or_first(self, "base", losses, _EPSILON)
             gaps = [x / b for x, b in zip(losses, base, strict=True)]
             shares = [t * share for share in softmax(gaps)]
         value = sum(s * math.log(x) for s, x in zip(shares, shifted, strict=True))
@@ -99,11 +104,3 @@ class IGB(LossWeighting):
         if int(self.epochs) == self.warmup_epochs:
             self.base = (self.total / self.count).clamp_min(_EPSILON)  # 0 / 0 stays unknown
         self.epochs += 1
-
-    def _base_of(self, losses: Sequence[float]) -> list[float]:
-        base: list[float] = self.entries("base", len(losses)).tolist()
-        if any(map(math.isnan, base)):
-            pairs = zip(losses, base, strict=True)
-            base = [max(x, _EPSILON) if math.isnan(b) else b for x, b in pairs]
-            self.set_entries("base", torch.tensor(base, dtype=torch.float64))
-        return base

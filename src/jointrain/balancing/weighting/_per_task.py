@@ -34,6 +34,22 @@ def add_to_average(total: Tensor, count: Tensor, present: Tensor, losses: Sequen
     count.index_add_(0, present, torch.ones(len(losses), dtype=count.dtype))
 
 
+def known_or_first(
+    balancer: Balancer, name: str, values: Sequence[float], least: float
+) -> list[float]:
+    """Return what the state `name` [T] holds for the step's tasks, [t].
+
+    A task of which nothing is known yet, not a number, gets its value here, at least `least`, and
+    keeps it.
+    """
+    found: list[float] = balancer.entries(name, len(values)).tolist()
+    if any(map(math.isnan, found)):
+        pairs = zip(values, found, strict=True)
+        found = [max(x, least) if math.isnan(known) else known for x, known in pairs]
+        balancer.set_entries(name, torch.tensor(found, dtype=torch.float64))
+    return found
+
+
 def require_at_least(
     losses: Sequence[float], low: Sequence[float] | float, balancer: Balancer
 ) -> None:

@@ -13,10 +13,15 @@ from jointrain.balancing._checks import check_count, check_positive
 from jointrain.balancing._per_task_numbers import (
     PerTask,
     check_per_task,
-    check_some_positive,
+    check_preference,
     per_task_vector,
+    preference_vector,
 )
-from jointrain.balancing.weighting._per_task import add_to_average, require_at_least
+from jointrain.balancing.weighting._per_task import (
+    add_to_average,
+    known_or_first,
+    require_at_least,
+)
 
 _EPSILON = 1e-20
 _Vector = NDArray[np.float64]
@@ -95,16 +100,14 @@ class STCH(LossWeighting):
         self.warmup_epochs = warmup_epochs
         if warmup_epochs is not None:
             check_count(warmup_epochs, "warmup_epochs", low=0)
-        checked = check_per_task(preference, "preference", low=0.0)
-        self.preference = check_some_positive(checked, "preference")
+        self.preference = check_preference(preference)
         self.ideal = check_per_task(ideal, "ideal", low=-torch.inf)
         self.bind(tasks)
 
     def allocate(self, n_tasks: int) -> None:
         """Go back to the first epoch of the warm-up."""
         names = self.task_names or ()
-        preference = per_task_vector(self.preference, "preference", names, 1.0)
-        self.register_buffer("task_preference", preference)
+        self.register_buffer("task_preference", preference_vector(self.preference, names))
         self.register_buffer("task_ideal", per_task_vector(self.ideal, "ideal", names, 0.0))
         self.register_buffer("epochs", torch.tensor(0))
         self.register_buffer("total", torch.zeros(n_tasks, dtype=torch.float64))
@@ -129,7 +132,7 @@ class STCH(LossWeighting):
                 add_to_average(self.total, self.count, self.present(t), above)
             shifted = [x + _EPSILON for x in above]
             return Weighing([1.0 / x for x in shifted], sum(map(math.log, shifted)))
-        nadir = self._nadir_of(above)
+        nadir = known_or_first(self, "nadir", above, _EPSILON)
         ratios = [x / n + _EPSILON for x, n in zip(above, nadir, strict=True)]
         slopes = [1.0 / (n * ratio) for ratio, n in zip(ratios, nadir, strict=True)]
         return self._smooth_maximum([math.log(ratio) for ratio in ratios], slopes)
@@ -142,14 +145,6 @@ class STCH(LossWeighting):
             mean = self.total / self.count  # 0 / 0: a task that was absent stays unknown
             self.nadir = mean.clamp_min(_EPSILON)
         self.epochs += 1
-
-    def _nadir_of(self, above: Sequence[float]) -> list[float]:
-        nadir: list[float] = self.entries("nadir", len(above)).tolist()
-        if any(map(math.isnan, nadir)):
-            pairs = zip(above, nadir, strict=True)
-            nadir = [max(x, _EPSILON) if math.isnan(n) else n for x, n in pairs]
-            self.set_entries("nadir", torch.tensor(nadir, dtype=torch.float64))
-        return nadir
 
     def _smooth_maximum(self, values: Sequence[float], slopes: Sequence[float]) -> Weighing:
         """Return the weights and the maximum for y before the preference, and dy / dL, [t]."""
