@@ -335,6 +335,22 @@ def test_every_way_of_fitting_takes_weights(name):
         assert other["visits"][0] == pytest.approx(np.average(labels[:, 2], weights=weights))
 
 
+@pytest.mark.parametrize("name", ["extra trees joint", "extra trees"])
+def test_whole_weights_are_repeated_rows_in_extra_trees(name):
+    # no bootstrap, and thresholds are drawn between the ends of a node's values
+    random = np.random.default_rng(0)
+    x = random.normal(size=(40, 3))
+    labels = x @ random.normal(size=(3, 2)) + random.normal(size=(40, 2))
+    tasks = [Task.regression("a"), Task.regression("b")]
+    weights = random.integers(1, 4, 40)
+    rows = np.repeat(np.arange(40), weights)
+    both = np.repeat(weights[:, None], 2, axis=1).astype(float)
+    found = fit_baseline(name, x, labels, tasks, 2, both).predict(x)
+    expected = fit_baseline(name, x[rows], labels[rows], tasks, 2).predict(x)
+    for task in ("a", "b"):
+        np.testing.assert_allclose(found[task], expected[task], rtol=1e-5, atol=1e-6)
+
+
 def test_a_baseline_of_ones_own_without_weights_is_refused():
     from jointrain.baselines import TargetBaseline
 

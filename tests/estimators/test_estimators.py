@@ -425,7 +425,7 @@ LEVELS = pd.MultiIndex.from_product([["u", "v"], ["p", "q"]])
         ),
         (JointRegressor, lambda x, y: (x, ["1.5"] * 120), "holds '1.5' in row 0, and y holds"),
         (JointRegressor, lambda x, y: (x, csr_matrix(y)), "y is sparse, and its zeros may be"),
-        (JointClassifier, lambda x, y: (x, csr_matrix(y > 50)), "y is sparse"),
+        (JointClassifier, lambda x, y: (x, csr_matrix(y)), "y is sparse and holds"),
         (JointRegressor, lambda x, y: (x, 3.0), r"y must be \[n\] or \[n, t\], got shape \(\)"),
         (JointRegressor, lambda x, y: (x, y[:, :, None]), r"got shape \(120, 2, 1\)"),
         (JointRegressor, lambda x, y: (x, [[1.0]] * 60 + [[1.0, 2.0]] * 60), "unequal length"),

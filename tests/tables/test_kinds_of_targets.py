@@ -18,6 +18,7 @@ from jointrain import (
 from jointrain.experiments import Fold
 from jointrain.tables import (
     Calibration,
+    TableExperiment,
     choose_blends,
     column_importance,
     held_out_constants,
@@ -139,6 +140,17 @@ def test_intervals_of_kinds_that_have_none_are_refused():
     expected = "intervals are for numbers, and every task is survival or censored or quantiles"
     with pytest.raises(InvalidInputError, match=expected):
         model.predict_interval(patients(3))
+
+
+def test_a_note_says_what_stands_in_for_forests():
+    kinds = {"stay": KINDS_SAID["stay"]}
+    table = SupervisedTable.prepare(patients(60), ["stay"], kinds=kinds)
+    experiment = TableExperiment(table)
+    assert experiment.first_baselines == ("constant", "linear", "gradient boosting")
+    assert experiment.notes[-1] == (
+        "extra trees has no quantiles, which target stay is: where no baselines are named, "
+        "gradient boosting is measured in its place"
+    )
 
 
 def test_a_bundle_brings_all_kinds_back(tmp_path, table, model):

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from jointrain import HardSharing, Task, TensorData, Trainer
 from jointrain.balancing.weighting import Equal
+from jointrain.task import chained_targets
 from jointrain.training import Batch, compute_losses
 from jointrain.training._losses import TEMPERATURES, validation_losses
 
@@ -53,6 +54,52 @@ def test_losses_are_weighted_and_divided_by_the_labelled_rows(group_from):
     }
     losses = compute_losses(network, TASKS, [batch])
     torch.testing.assert_close({name: losses[name] for name in "ab"}, expected)
+
+
+@pytest.mark.parametrize("correction", [None, "inverse-propensity", "doubly-robust"])
+def test_whole_weights_are_repeated_rows_in_chains(correction):
+    tasks = [Task.binary("a"), Task.binary("b", given="a", correction=correction)]
+    network = HardSharing(nn.Identity(), {t.name: nn.Linear(3, t.output_size) for t in tasks})
+    network.link(tasks)
+    x, a = torch.randn(6, 3), torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 1.0])
+    b = torch.tensor([1.0, math.nan, 0.0, 1.0, math.nan, 0.0])
+    targets = dict(chained_targets(tasks, {"a": a, "b": b}))
+    _check_repeated(network, tasks, x, targets)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "depth", "normals", "edges", "classes"])
+def test_whole_weights_are_repeated_rows_in_pictures(kind):
+    task = Task.dense("a", kind, classes=3 if kind == "classes" else None)
+    head = nn.Conv2d(2, task.output_size, 1)
+    network = HardSharing(nn.Identity(), {"a": head})
+    shape = (6, 3, 4, 5) if kind == "normals" else (6, 4, 5)
+    target = torch.rand(shape)
+    if kind == "classes":
+        target = (3 * target).floor().long()
+    elif kind == "edges":
+        target = target.round()
+    _check_repeated(network, [task], torch.randn(6, 2, 4, 5), {"a": target})
+
+
+def _check_repeated(network, tasks, x, targets):
+    """Check loss and gradient of all rows: whole weights, of mean 1, against repeated rows."""
+    weights = torch.tensor([1.0, 3.0, 2.0, 1.0, 0.0, 2.0])
+    names, by_name = tuple(targets), {task.name: task for task in tasks}
+    rows = torch.arange(6).repeat_interleave(weights.long())
+    # a weight of 0 is no label, and its row is left out
+    kept = weights > 0
+    even = (weights / weights[kept].mean())[kept]
+    found = []
+    for inputs, own, of_rows in (
+        (x[kept], {name: target[kept] for name, target in targets.items()}, even),
+        (x[rows], {name: target[rows] for name, target in targets.items()}, None),
+    ):
+        given = {} if of_rows is None else dict.fromkeys(names, of_rows)
+        data = TensorData(inputs, own, given)
+        losses = compute_losses(network, by_name, [Batch(data, names, (False,) * len(names))])
+        total = torch.stack([losses[name] for name in names]).sum()
+        found.append([total, *torch.autograd.grad(total, list(network.parameters()))])
+    torch.testing.assert_close(found[0], found[1])
 
 
 class _Given(HardSharing):

@@ -3,6 +3,7 @@
 from jointrain.data._arrow_files import read_arrow
 from jointrain.data._blocks import Block, known_values
 from jointrain.data._bounds import read_bounds
+from jointrain.data._chains import with_joint_labels
 from jointrain.data._column_shares import ColumnShares, Drift, column_drift, column_shares
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._data_source import DataSource
@@ -43,11 +44,13 @@ from jointrain.data._tables import (
     read_table,
     type_raw,
 )
+from jointrain.data._target_cells import yes_or_no
 from jointrain.data._targets import (
     check_target_scale,
     encode_targets,
     infer_tasks,
     said_kind,
+    target_columns,
 )
 from jointrain.data._tensor_data import TensorData, count_rows, map_tensors
 from jointrain.data._total_rows import row_of_sums
@@ -131,13 +134,16 @@ __all__ = [
     "row_of_sums",
     "said_kind",
     "table_files",
+    "target_columns",
     "type_raw",
     "type_table",
     "unmasked",
     "validation_halves",
     "validation_split",
     "varying_columns",
+    "with_joint_labels",
     "with_kept",
     "write_parts",
     "write_table",
+    "yes_or_no",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,14 @@ class Targets:
         columns: Their values, [n] each; of any type.
         missing: Where a label is missing, [n] each.
         one_dimensional: Whether y was [n].
+        named: Whether the names are those of y; else they are made up.
     """
 
     names: list[str]
     columns: list[np.ndarray]
     missing: list[np.ndarray]
     one_dimensional: bool
+    named: bool = False
 
     @property
     def rows(self) -> int:
@@ -98,12 +100,16 @@ class Targets:
 
     def at(self, places: Sequence[int]) -> Targets:
         """Return the targets at some places, in that order."""
-        return Targets(
-            [self.names[place] for place in places],
-            [self.columns[place] for place in places],
-            [self.missing[place] for place in places],
-            self.one_dimensional,
+        return replace(
+            self,
+            names=[self.names[place] for place in places],
+            columns=[self.columns[place] for place in places],
+            missing=[self.missing[place] for place in places],
         )
+
+    def called(self, names: Sequence[str]) -> Targets:
+        """Return the targets under other names."""
+        return replace(self, names=list(names))
 
     def check_labelled(self) -> None:
         """Refuse targets without any label.
@@ -116,27 +122,44 @@ class Targets:
                 raise InvalidInputError(f"{name} of y has no label: all values are missing")
 
 
-def read_targets(y: Any) -> Targets:
+def is_indicator(y: Any) -> bool:
+    """Return whether y is a sparse matrix or array of scipy."""
+    return hasattr(y, "toarray") and hasattr(y, "nnz")
+
+
+def sparse_labels(values: np.ndarray, *, as_matrix: bool) -> Any:
+    """Return labels, [n, t], as a sparse matrix or array in rows (CSR)."""
+    from scipy.sparse import csr_array, csr_matrix
+
+    return csr_matrix(values) if as_matrix else csr_array(values)
+
+
+def read_targets(y: Any, *, indicators: bool = False) -> Targets:
     """Return the columns of y.
 
     Args:
-        y: [n] or [n, t]: an array, a list, a series, a data frame or a mapping of names to [n].
-            None, NaN, NaT, pandas.NA and what a mask hides are missing labels.
+        y: [n] or [n, t]: an array, a list, a series, a data frame or a mapping of names to [n]; or
+            a structured array, whose fields are the columns. None, NaN, NaT, pandas.NA and what a
+            mask hides are missing labels.
+        indicators: Whether y may be sparse: 1 where a label holds, and nothing elsewhere.
 
     Raises:
         InvalidInputError: It is of another shape, sparse, or holds complex numbers or dates.
     """
     if y is None:
         raise InvalidInputError("requires y to be passed, but the target y is None")
-    if hasattr(y, "toarray") and hasattr(y, "nnz"):
-        raise InvalidInputError(
-            "y is sparse, and its zeros may be classes or missing labels; give y.toarray(), with "
-            "NaN where a label is missing"
-        )
-    if hasattr(y, "columns") or isinstance(y, Mapping):
+    named = True
+    if is_indicator(y):
+        y = _dense_indicator(y, allowed=indicators)
+    fields = getattr(getattr(y, "dtype", None), "names", None)
+    if fields:
+        frame = {name: np.asarray(y[name]) for name in fields}
+        names, columns, flat = list(fields), list(_by_name(frame).values()), True
+    elif hasattr(y, "columns") or isinstance(y, Mapping):
         frame = _by_name(y) if isinstance(y, Mapping) else _named(y)
         names, columns, flat = list(frame), list(frame.values()), False
     else:
+        named = False
         array = _plain(y) if isinstance(y, pl.Series) else _array(y)
         if array.ndim not in (1, 2):
             raise InvalidInputError(f"y must be [n] or [n, t], got shape {array.shape}")
@@ -147,7 +170,29 @@ def read_targets(y: Any) -> Targets:
         raise InvalidInputError("y has no column; give at least one target")
     for name, column in zip(names, columns, strict=True):
         _check_kind(name, column)
-    return Targets(names, columns, [_missing(column) for column in columns], flat)
+    return Targets(names, columns, [_missing(column) for column in columns], flat, named)
+
+
+def _dense_indicator(y: Any, *, allowed: bool) -> np.ndarray:
+    """Return a sparse indicator matrix as a dense one.
+
+    Raises:
+        InvalidInputError: It can't be one here, or holds others than 0 and 1.
+    """
+    if not allowed:
+        raise InvalidInputError(
+            "y is sparse, and its zeros may be numbers or missing labels; give y.toarray(), with "
+            "NaN where a label is missing"
+        )
+    dense: np.ndarray = y.toarray()
+    wrong = ~np.isin(dense, (0, 1))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise InvalidInputError(
+            f"y is sparse and holds {dense[row, column]!s} in row {row + 1} of target {column}; a "
+            "sparse y says which labels hold, by 1; give y.toarray() for other classes"
+        )
+    return dense
 
 
 def _array(y: Any) -> np.ndarray:
@@ -305,12 +350,13 @@ def sorted_classes(name: str, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return classes, codes.ravel()
 
 
-def read_sample_weight(given: Any, targets: Targets) -> np.ndarray | None:
+def read_sample_weight(given: Any, rows: int, count: int) -> np.ndarray | None:
     """Return the weights of labels, [n, t]; None if there are none.
 
     Args:
         given: [n] or [n, t]: an array, a list, a series or a data frame.
-        targets: What they are of.
+        rows: n.
+        count: t, the number of targets.
 
     Raises:
         InvalidInputError: They are text, of another shape, negative or not finite, or all 0.
@@ -322,12 +368,11 @@ def read_sample_weight(given: Any, targets: Targets) -> np.ndarray | None:
         weights = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError):
         raise InvalidInputError("sample_weight holds what is no number; give numbers") from None
-    count = len(targets.columns)
-    if weights.shape == (targets.rows,):
+    if weights.shape == (rows,):
         weights = np.repeat(weights[:, None], count, axis=1)
-    if weights.shape != (targets.rows, count):
+    if weights.shape != (rows, count):
         raise InvalidInputError(
-            f"sample_weight must be [{targets.rows}] or [{targets.rows}, {count}], as y, got shape "
+            f"sample_weight must be [{rows}] or [{rows}, {count}], as y, got shape "
             f"{list(weights.shape)}"
         )
     return checked_row_weights(weights, "sample_weight")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import isspmatrix
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,11 +19,13 @@ from jointrain.errors import InvalidInputError
 from jointrain.estimators._estimator_data import (
     Targets,
     accuracies,
+    is_indicator,
     mean_score,
     read_groups,
     read_sample_weight,
     read_targets,
     sorted_classes,
+    sparse_labels,
 )
 from jointrain.estimators._table_estimator import TableEstimator, of_networks_alone
 from jointrain.experiments import Recipe
@@ -50,8 +53,10 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
 
     Shape:
         fit: X [n, d] (array, sparse matrix or data frame; NaN allowed), y [n] or [n, t]; NaN, None
-            or masked = missing label.
-        predict: [n] or [n, t]. predict_proba: [n, c], or a list of them for each target.
+            or masked = missing label. A sparse y [n, t] of scipy says by 1 which labels hold; none
+            is missing.
+        predict: [n] or [n, t], sparse (CSR) if y was. predict_proba: [n, c], or a list of them for
+            each target.
 
     Raises:
         InvalidInputError: A target has no label or labels of several types, or a parameter lies
@@ -136,7 +141,8 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
                 for early stopping and calibration. Default none.
         """
         features = self._frame(X, reset=self._begins)
-        targets = read_targets(y)
+        targets = read_targets(y, indicators=True)
+        self._sparse_as_matrix = isspmatrix(y) if is_indicator(y) else None
         self._check_rows(features, targets)
         targets.check_labelled()
         each, codes = [], np.full((targets.rows, len(targets.names)), np.nan)
@@ -197,10 +203,11 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         """
         first = not hasattr(self, "model_")
         features = self._frame(X, reset=first)
-        targets = read_targets(y)
+        targets = read_targets(y, indicators=True)
         self._check_rows(features, targets)
         targets.check_labelled()
         if first:
+            self._sparse_as_matrix = isspmatrix(y) if is_indicator(y) else None
             if classes is None:
                 raise InvalidInputError(
                     "classes must be passed on the first call to partial_fit: all that y may have, "
@@ -257,7 +264,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             task.name: pl.Series(column, nan_to_null=True).cast(pl.Int64)
             for task, column in zip(tasks, codes.T, strict=True)
         }
-        weights = read_sample_weight(sample_weight, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
         places = [targets.names.index(task.name) for task in tasks]
         return tasks, pl.DataFrame(labels), None if weights is None else weights[:, places]
 
@@ -313,10 +320,15 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             probabilities.append(np.stack([1 - p, p], axis=1) if p.ndim == 1 else p)
         return probabilities[0] if self._one_dimensional else probabilities
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the most probable classes, [n] or [n, t] as y was."""
+    def predict(self, X: ArrayLike) -> Any:
+        """Return the most probable classes, [n] or [n, t] as y was; sparse ones of a sparse y."""
         chosen = self._most_probable(X)
-        return chosen[0] if self._one_dimensional else np.stack(chosen, axis=1)
+        if self._one_dimensional:
+            return chosen[0]
+        together = np.stack(chosen, axis=1)
+        if self._sparse_as_matrix is None:
+            return together
+        return sparse_labels(together, as_matrix=self._sparse_as_matrix)
 
     def _most_probable(self, X: ArrayLike) -> list[NDArray[Any]]:
         probabilities = self.predict_proba(X)
@@ -333,12 +345,12 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         Raises:
             InvalidInputError: y has no label.
         """
-        targets = read_targets(y)
-        weights = read_sample_weight(sample_weight, targets)
+        targets = read_targets(y, indicators=True)
+        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
         return mean_score(accuracies(targets, self._most_probable(X), weights))
 
     def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
-        targets = read_targets(y)
+        targets = read_targets(y, indicators=True)
         self._check_targets(targets)
         return self._codes(targets)
 

@@ -14,7 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from jointrain.data import ClassWeights, encode_targets, infer_tasks, notes_on_tasks, said_kind
+from jointrain.data import (
+    ClassWeights,
+    encode_targets,
+    infer_tasks,
+    notes_on_tasks,
+    said_kind,
+    with_joint_labels,
+)
 from jointrain.errors import InvalidInputError, closest
 from jointrain.estimators._estimator_data import (
     Targets,
@@ -32,8 +39,23 @@ from jointrain.estimators._table_estimator import (
     of_networks_alone,
 )
 from jointrain.estimators._target_frame import TargetForm
+from jointrain.estimators._target_layout import (
+    ColumnsOf,
+    PredictedTarget,
+    columns_by_target,
+    has_own_score,
+    in_order_of_y,
+    label_frame,
+    levels_around,
+    own_score,
+    predicted_targets,
+    values_of,
+    with_names,
+    words_for_yes,
+)
 from jointrain.experiments import Recipe
-from jointrain.task import ClassKind, Task
+from jointrain.tables import predictions_as_table
+from jointrain.task import ClassKind, Task, conditionals, labels_of, with_given
 from jointrain.training import AnySchedule
 
 
@@ -53,24 +75,30 @@ class JointEstimator(TableEstimator):
 
     Networks of all targets, lines, extra trees and kernels predict together, see `JointRegressor`.
 
-    Takes the same parameters as `JointRegressor`, and two more:
+    Takes the same parameters as `JointRegressor`, and three more:
 
     Args:
         tasks: The kind of each target by its name, such as ``{"price": "regression", "sold":
-            "binary"}``; any kind that a table's column can have (``regression``, ``mean-variance``,
+            "binary"}``; any kind that a table's target can have (``regression``, ``mean-variance``,
             ``count``, ``negative-binomial``, ``binary``, ``multiclass``, ``ordinal``, or
-            ``ordinal:low:mid:high`` with the order), or None for a kind that is to be inferred.
+            ``ordinal:low:mid:high`` with the order, ``quantiles:0.05:0.5:0.95``, ``censored``), or
+            None for a kind that is to be inferred. Kinds of several columns name those of y:
+            ``{"death": "survival:years:dead", "tags": "multilabel:a:b", "cells":
+            "proportions:x:y:z", "crp": "censored:LOWER:UPPER"}``.
             None (default) infers all, as a table's are: two distinct values make a binary target,
             text and categories a multiclass one, other numbers a regression; `notes_` says where
             this may be wrong.
+        given: What a binary target needs, by target: ``{"purchase": "click"}``, or with a
+            correction, ``"click:doubly-robust"``; see `Task`. Rows without a click are labelled no.
+            Default None: nothing.
         class_weight: What rows count by the class of a target in training, see
             `JointClassifier`: ``balanced``, a mapping from classes to weights, or either of these
             by target. Default None: all classes the same.
 
     Attributes:
         tasks_: What is predicted: a `Task` for each target that has more than one value.
-        classes_: The classes of each target that has classes, by its name; of y [n] the classes
-            themselves, if it has some.
+        classes_: The classes of each target that has classes, and the labels of each multilabel
+            one, by its name; of y [n] the classes themselves, if it has some.
         notes_: What was inferred and may be wrong, a sentence each.
         model_: The fitted `BlendedModel`, or `TableModel`, as of `JointRegressor`; None if every
             target has one value only.
@@ -79,13 +107,16 @@ class JointEstimator(TableEstimator):
     Shape:
         fit: X [n, d] (array, sparse matrix or data frame; NaN allowed); y a data frame (pandas,
             Polars, Arrow) or mapping with a column for each target, or an array [n, t] whose
-            columns are in the order of `tasks`, or [n] for one target. NaN, None, null or masked =
-            missing label.
+            columns are in the order of `tasks` and of what they name, or [n] for one target. A
+            structured array has its columns in its fields. NaN, None, null or masked = missing
+            label. A sparse y [n, t] of scipy says by 1 which labels hold; none is missing.
         predict: as y was: a data frame gives a data frame of the same kind and names. Classes have
             the type of y's column; numbers too if it is one of fractions or durations, else they
-            are float64.
-        predict_proba: {target: [n, c]} of the targets that have classes, in their order; [n, c] if
-            y was [n].
+            are float64. Several labels and proportions fill the columns that they were read from;
+            other kinds have one column of the target's name: survival the mean time until the last
+            end, quantiles the one in the middle, censored the number.
+        predict_proba: {target: [n, c]} of the targets that have classes, in their order, and of
+            several labels, the probability of each; [n, c] if y was [n].
 
     Raises:
         InvalidInputError: A kind is unknown, `tasks` and y name different targets, a target does
@@ -107,6 +138,7 @@ class JointEstimator(TableEstimator):
         self,
         tasks: Mapping[str, str | None] | None = None,
         *,
+        given: Mapping[str, str] | None = None,
         schedule: str | AnySchedule = "joint",
         weights: str | Mapping[str, float] = "equal",
         width: int = 128,
@@ -156,6 +188,7 @@ class JointEstimator(TableEstimator):
             random_state=random_state,
         )
         self.tasks = tasks
+        self.given = given
         self.class_weight = class_weight
 
     def fit(
@@ -177,29 +210,36 @@ class JointEstimator(TableEstimator):
         """
         features = self._frame(X, reset=self._begins)
         kinds = self._kinds()
-        targets = self._read(y, kinds)
+        columns_of = columns_by_target(kinds)
+        targets = _read(y, columns_of)
         form = TargetForm.of(y, targets)
         self._check_rows(features, targets)
         targets.check_labelled()
-        weights = read_sample_weight(sample_weight, targets)
+        places = in_order_of_y(targets, columns_of)
+        names = list(places)
+        weights = read_sample_weight(sample_weight, targets.rows, len(names))
         of_groups = read_groups(groups, targets.rows)
         constants: dict[str, Any] = {}
         are_classes: list[bool] = []
         columns: dict[str, pl.Series] = {}
         tasks: list[Task] = []
-        for index, name in enumerate(targets.names):
-            column, said = label_column(targets, index, form.order(index)), kinds.get(name)
-            if column.drop_nulls().n_unique() > 1 or not _can_be(column, said):
-                columns[name] = column
-                tasks.append(_task(column, said))
+        for name in names:
+            read = [label_column(targets, place, form.order(place)) for place in places[name]]
+            said = kinds.get(name)
+            if _is_varied(read, said):
+                columns |= {column.name: column for column in read}
+                tasks.append(_task(name, read, said))
                 are_classes.append(tasks[-1].has_classes)
             else:
-                constants[name] = _only_value(column, said)
-                are_classes.append(_is_class(column, said))
-        start = self._former(targets.names, tasks)
+                constants[name] = _only_value(read[0], said)
+                are_classes.append(_is_class(read[0], said))
+        tasks = self._with_given(tasks, constants)
+        start = self._former(names, tasks)
         labels = pl.DataFrame(columns)
-        self._set_targets(targets, form, tasks, labels, constants, are_classes)
-        kept = [targets.names.index(task.name) for task in tasks]
+        if self.given:
+            labels = with_joint_labels(labels, tasks, encode_targets(labels, tasks))
+        self._set_targets(targets, columns_of, form, tasks, labels, constants, are_classes)
+        kept = [names.index(task.name) for task in tasks]
         of_tasks = None if weights is None else weights[:, kept]
         self.model_ = (
             self._fit(features, labels, tasks, of_tasks, self.class_weight, of_groups, start)
@@ -245,11 +285,11 @@ class JointEstimator(TableEstimator):
         targets = self._as_fitted(y)
         self._check_rows(features, targets)
         targets.check_labelled()
-        weights = read_sample_weight(sample_weight, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
         kept = [self._targets.index(task.name) for task in self.tasks_]
         of_tasks = None if weights is None else weights[:, kept]
         if first or self.model_ is not None:
-            labels = _label_frame(targets.at(kept))
+            labels = label_frame(self._learned_columns(targets))
             self.model_ = self._partial_fit(
                 features, labels, list(self.tasks_), of_tasks, self.class_weight
             )
@@ -262,18 +302,25 @@ class JointEstimator(TableEstimator):
             InvalidInputError: The classes of a target are not given, or `classes` names others.
         """
         kinds = self._kinds()
-        targets = self._read(y, kinds)
+        columns_of = columns_by_target(kinds)
+        targets = _read(y, columns_of)
         form = TargetForm.of(y, targets)
         self._check_rows(features, targets)
         targets.check_labelled()
-        given = _by_target(classes, targets.names)
+        places = in_order_of_y(targets, columns_of)
+        given = _by_target(classes, list(places))
         tasks: list[Task] = []
         columns: dict[str, pl.Series] = {}
-        for index, name in enumerate(targets.names):
-            said, own = kinds.get(name), targets.at([index])
+        for name, own_places in places.items():
+            said, own = kinds.get(name), targets.at(own_places)
+            if _reads_several(said):
+                read = [label_column(targets, place) for place in own_places]
+                columns |= {column.name: column for column in read}
+                tasks.append(_task(name, read, said))
+                continue
             if name in given:
                 own = _with_labels(own, given[name])
-            columns[name] = column = label_column(own, 0, form.order(index))
+            columns[name] = column = label_column(own, 0, form.order(own_places[0]))
             if name not in given and _needs_classes(column, said):
                 raise InvalidInputError(
                     "classes must be passed on the first call to partial_fit, as a batch may lack "
@@ -284,15 +331,37 @@ class JointEstimator(TableEstimator):
                     f"{name} of y has one value only in the first batch, whose rows decide how it "
                     "is read; give a first batch that is representative"
                 )
-            tasks.append(_task(column, said))
+            tasks.append(_task(name, [column], said))
             if name in given and not tasks[-1].has_classes:
                 raise InvalidInputError(
                     f"`classes` names {name!r}, which is {tasks[-1].kind} and has none; leave it "
                     "out, or give its kind in `tasks`"
                 )
+        tasks = self._with_given(tasks, {})
         labels = pl.DataFrame({name: column[: targets.rows] for name, column in columns.items()})
         are_classes = [task.has_classes for task in tasks]
-        self._set_targets(targets, form, tasks, labels, {}, are_classes)
+        self._set_targets(targets, columns_of, form, tasks, labels, {}, are_classes)
+
+    def _with_given(self, tasks: Sequence[Task], constants: Mapping[str, Any]) -> list[Task]:
+        """Return the tasks with what each is given.
+
+        Raises:
+            InvalidInputError: A target of a chain has one value only, or as `with_given`.
+        """
+        given = self.given or {}
+        if not isinstance(given, Mapping):
+            raise InvalidInputError(
+                "`given` gives what a target needs by its name, such as {'purchase': 'click'}, got "
+                f"{given!r}"
+            )
+        for name, other in given.items():
+            for one in (name, str(other).partition(":")[0]):
+                if one in constants:
+                    raise InvalidInputError(
+                        f"{name!r} is given {other!r}, and {one} of y has one value only; leave "
+                        "`given` out, or give rows with both"
+                    )
+        return with_given(tasks, given)
 
     def _check_classes(self, classes: Any) -> None:
         """Refuse classes that are others than before."""
@@ -306,22 +375,35 @@ class JointEstimator(TableEstimator):
     def _set_targets(
         self,
         targets: Targets,
+        columns_of: ColumnsOf,
         form: TargetForm,
         tasks: Sequence[Task],
         labels: pl.DataFrame,
         constants: dict[str, Any],
         are_classes: list[bool],
     ) -> None:
-        self._targets, self._form = targets.names, form
+        self._columns_of, self._places = columns_of, in_order_of_y(targets, columns_of)
+        self._targets = list(self._places)
         self._constants, self._are_classes = constants, are_classes
         self.tasks_ = tuple(tasks)
+        by_name = {task.name: task for task in tasks}
+        filled: list[PredictedTarget] = []
+        for (name, places), is_class in zip(self._places.items(), are_classes, strict=True):
+            filled += predicted_targets(name, places, targets, by_name.get(name), is_class=is_class)
+        self._form = form.of_predictions(filled)
+        self._filled = filled
+        self._words = {
+            task.name: [words_for_yes(targets, at, task.name) for at in self._places[task.name]]
+            for task in tasks
+            if task.in_table.cells == "yes or no"
+        }
         named = {name: kind for name, kind in self._kinds().items() if kind is not None}
         self.notes_ = tuple(map(_in_python, notes_on_tasks(labels, tasks, named)))
         by_task = {task.name: task.classes for task in tasks}
         self._classes = {
             name: np.asarray(by_task.get(name) or [constants[name]])
-            for name, is_class in zip(targets.names, are_classes, strict=True)
-            if is_class
+            for name, is_class in zip(self._targets, are_classes, strict=True)
+            if is_class or name in self._words
         }
         flat = form.one_dimensional and self._classes
         self.classes_ = next(iter(self._classes.values())) if flat else self._classes
@@ -337,41 +419,16 @@ class JointEstimator(TableEstimator):
             )
         return {str(name): kind for name, kind in self.tasks.items()}
 
-    def _read(self, y: Any, kinds: Mapping[str, Any]) -> Targets:
-        """Return the columns of y, which must be those that are named in `kinds`, if any are."""
-        targets = read_targets(y)
-        if not kinds:
-            return targets
-        names = list(kinds)
-        if not hasattr(y, "columns") and not isinstance(y, Mapping):
-            if len(names) != len(targets.names):
-                raise InvalidInputError(
-                    f"y has {len(targets.names)} columns without names, and `tasks` names "
-                    f"{len(names)}: {', '.join(names[:8])}; give a column for each, in their order"
-                )
-            return replace(targets, names=names)
-        for name in names:
-            if name not in targets.names:
-                raise InvalidInputError(
-                    f"`tasks` names {name!r}, which y lacks{closest(name, targets.names)}; y has "
-                    f"{', '.join(targets.names[:8])}"
-                )
-        for name in targets.names:
-            if name not in kinds:
-                raise InvalidInputError(
-                    f"y has a column {name!r} that `tasks` does not name{closest(name, names)}; "
-                    "give its kind there, or drop it"
-                )
-        return targets
-
     def predict(self, X: ArrayLike) -> Any:
         """Return the predicted values and classes, in the form that y had.
 
-        Of an ordinal target it is the median class, of other classes the most probable one.
+        Of an ordinal target it is the median class, of other classes the most probable one, of
+        several labels those of more than one half.
         """
         found, rows = self._found(X)
-        columns = self._values(found, rows)
-        return self._form.filled(columns, self._are_classes, getattr(X, "index", None))
+        columns = [column for each in self._values(found, rows) for column in each]
+        are_classes = [column.is_class for column in self._filled]
+        return self._form.filled(columns, are_classes, getattr(X, "index", None))
 
     def _found(self, X: Any) -> tuple[dict[str, NDArray[np.float64]], int]:
         """Return the model's predictions, and the number of rows."""
@@ -381,23 +438,18 @@ class JointEstimator(TableEstimator):
         found = self._predict(X)
         return found, len(next(iter(found.values())))
 
-    def _values(self, found: Mapping[str, np.ndarray], rows: int) -> list[np.ndarray]:
-        """Return values or classes of each target, [n]."""
+    def _values(self, found: Mapping[str, np.ndarray], rows: int) -> list[list[np.ndarray]]:
+        """Return values or classes of each target, [n] in each of its columns."""
         tasks = {task.name: task for task in self.tasks_}
-        columns = []
+        each = []
         for name in self._targets:
             if name in self._constants:
                 column = np.empty(rows, dtype=object if name in self._classes else np.float64)
                 column[:] = self._constants[name]
+                each.append([column])
             else:
-                kind = tasks[name].in_table
-                column = found[name]
-                if isinstance(kind, ClassKind):
-                    labels = np.empty(len(kind.task.classes), dtype=object)
-                    labels[:] = kind.task.classes
-                    column = labels[kind.chosen(column)]
-            columns.append(column)
-        return columns
+                each.append(values_of(tasks[name], found[name], self._words.get(name, ())))
+        return each
 
     @available_if(_may_have_classes)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: ArrayLike) -> Any:
@@ -416,73 +468,163 @@ class JointEstimator(TableEstimator):
         probabilities = {}
         for name in self._classes:
             kind = tasks.get(name)
-            probabilities[name] = (
-                kind.probabilities(found[name])
-                if isinstance(kind, ClassKind)
-                else np.ones((rows, 1))
-            )
+            if name in self._words:
+                probabilities[name] = found[name]
+            elif isinstance(kind, ClassKind):
+                probabilities[name] = kind.probabilities(found[name])
+            else:
+                probabilities[name] = np.ones((rows, 1))
         return next(iter(probabilities.values())) if self._form.one_dimensional else probabilities
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> Any:
         """Return intervals that hold the share `coverage` of the values of each number.
 
-        See `TableModel.predict_interval`.
+        See `TableModel.predict_interval`. Of a target of kind quantiles they are the two whose
+        levels leave out as much on each side, such as 0.05 and 0.95 for 0.9; it is left out if it
+        has none such. Nor have survival, censored, proportions and classes intervals.
 
         Shape:
-            returns: {target: [n, 2]} of the targets without classes; [n, 2] if y was [n].
+            returns: {target: [n, 2]}; [n, 2] if y was [n].
+
+        Raises:
+            InvalidInputError: No target has an interval.
         """
         check_is_fitted(self)
         if self.model_ is None:
             raise InvalidInputError("every target has one value only: there are no intervals")
-        found = self.model_.predict_interval(self._prepared(X), coverage)
+        levels = {
+            task.name: levels_around(task, coverage)
+            for task in self.tasks_
+            if task.kind == "quantiles"
+        }
+        found: dict[str, NDArray[np.float64]] = {}
+        if not any(levels.values()):
+            if len(levels) == len(self.tasks_):
+                outside = (1 - coverage) / 2
+                raise InvalidInputError(
+                    f"{self.tasks_[0].name} has no quantiles around a share of {coverage:g}; fit "
+                    f"it as quantiles:{outside:g}:0.5:{1 - outside:g}, or ask for another coverage"
+                )
+            found = self.model_.predict_interval(self._prepared(X), coverage)
+        else:
+            if any(task.in_table.calibrated_by == "errors" for task in self.tasks_):
+                found = self.model_.predict_interval(self._prepared(X), coverage)
+            predictions = self._predict(X)
+            found |= {
+                name: predictions[name][:, list(both)] for name, both in levels.items() if both
+            }
+            found = {name: found[name] for name in self._targets if name in found}
         return next(iter(found.values())) if self._form.one_dimensional else found
 
     def score(self, X: ArrayLike, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean over the targets of R2 (numbers) and accuracy (classes).
 
-        Each over its labelled rows; a class that fitting did not see is a wrong prediction.
+        Each over its labelled rows; a class that fitting did not see is a wrong prediction. Of
+        several labels it is their mean accuracy, of survival the C-index, of quantiles, censored
+        and proportions D2: the part of a constant's loss that is explained, as R2 is of squares.
+        What is given another target is judged over all rows.
 
         Raises:
             InvalidInputError: y has no label, or other targets.
         """
         targets = self._as_fitted(y)
-        weights = read_sample_weight(sample_weight, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
         found, rows = self._found(X)
-        predicted = self._values(found, rows)
+        predicted = [columns[0] for columns in self._values(found, rows)]
+        own = {task.name for task in self.tasks_ if has_own_score(task)}
+        plain = np.array([name not in own for name in self._targets])
         is_class = np.array(self._are_classes)
-        scores = accuracies(*_some(targets, predicted, weights, is_class))
-        scores += r2_scores(*_some(targets, predicted, weights, ~is_class))
+        firsts = targets.at([places[0] for places in self._places.values()])
+        scores = accuracies(*_some(firsts, predicted, weights, is_class & plain))
+        scores += r2_scores(*_some(firsts, predicted, weights, ~is_class & plain))
+        if own:
+            labels = encode_targets(label_frame(self._learned_columns(targets)), self.tasks_)
+            for task, of_task in zip(self.tasks_, labels_of(labels, self.tasks_), strict=True):
+                if task.name in own:
+                    place = self._targets.index(task.name)
+                    of_rows = None if weights is None else weights[:, place]
+                    score = own_score(task, found[task.name], of_task, of_rows)
+                    scores += [] if score is None else [score]
         return mean_score(scores)
+
+    def predict_given(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """Return the probabilities of targets that are given another one, where that one is.
+
+        Shape:
+            returns: [n] by names such as ``purchase|click``; p(purchase) is p(click) times it.
+        """
+        found, _ = self._found(X)
+        return conditionals(self.tasks_, found)
+
+    def predict_table(self, X: ArrayLike, intervals: float | None = None) -> pl.DataFrame:
+        """Return all that is predicted as a Polars table, a row for each row of X.
+
+        Its columns are those of `TableModel.predict_table`: each quantile (``days_q0.05``), the
+        chance of more than each end (``death>5``), each class's, label's and part's share
+        (``sold=yes``), and p(purchase | click).
+
+        Args:
+            X: Features, [n, d].
+            intervals: Coverage of intervals of numbers (``price_low``, ``price_high``); default
+                none.
+        """
+        found, rows = self._found(X)
+        ends = {}
+        if intervals is not None and self.model_ is not None:
+            ends = self.model_.predict_interval(self._prepared(X), intervals)
+        table = predictions_as_table(self.tasks_, found, ends)
+        only = {name: [value] * rows for name, value in self._constants.items()}
+        return pl.DataFrame(only) if not self.tasks_ else table.with_columns(**_series(only))
 
     def _as_fitted(self, y: Any) -> Targets:
         """Return the columns of y in the order of fitting."""
-        targets = self._read(y, dict.fromkeys(self._targets))
-        places = [targets.names.index(name) for name in self._targets]
-        return targets.at(places)
+        targets = _read(y, self._columns_of or {name: (name,) for name in self._targets})
+        order = sorted(
+            (place, column)
+            for name, places in self._places.items()
+            for place, column in zip(places, self._columns_of.get(name, (name,)), strict=True)
+        )
+        return targets.at([targets.names.index(column) for _, column in order])
+
+    def _learned_columns(self, targets: Targets) -> Targets:
+        """Return the columns of y that tasks are read from."""
+        return targets.at([place for task in self.tasks_ for place in self._places[task.name]])
 
     def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
-        targets = self._as_fitted(y)
-        kept = targets.at([self._targets.index(task.name) for task in self.tasks_])
-        return kept, encode_targets(_label_frame(kept), self.tasks_)
+        kept = self._learned_columns(self._as_fitted(y))
+        return kept, encode_targets(label_frame(kept), self.tasks_)
 
 
-def _label_frame(targets: Targets) -> pl.DataFrame:
-    return pl.DataFrame([label_column(targets, index) for index in range(len(targets.names))])
+def _series(columns: Mapping[str, list[Any]]) -> dict[str, pl.Series]:
+    return {name: pl.Series(name, values) for name, values in columns.items()}
 
 
-def _task(column: pl.Series, said: str | None) -> Task:
+def _read(y: Any, columns_of: ColumnsOf) -> Targets:
+    """Return the columns of y, which must be those that targets are read from, if any are named."""
+    targets = read_targets(y, indicators=True)
+    return with_names(targets, columns_of) if columns_of else targets
+
+
+def _task(name: str, columns: Sequence[pl.Series], said: str | None) -> Task:
     """Return the task of a target whose labels are known.
 
     Raises:
-        InvalidInputError: The kind is unknown, does not fit, or has several numbers a row.
+        InvalidInputError: The kind is unknown or does not fit.
     """
-    (task,) = infer_tasks(column.to_frame(), [column.name], {column.name: said} if said else {})
-    if task.in_table.label_shape() or task.kind == "quantiles":
-        raise InvalidInputError(
-            f"target {task.name!r} is {task.kind}, which has several numbers a row; use "
-            "SupervisedTable.prepare and fit_table"
-        )
+    (task,) = infer_tasks(pl.DataFrame(list(columns)), [name], {name: said} if said else {})
     return task
+
+
+def _reads_several(said: str | None) -> bool:
+    """Return whether a kind has several numbers a row, which it checks itself."""
+    return said is not None and said_kind("y", said).kind.cells not in ("numbers", "classes")
+
+
+def _is_varied(columns: Sequence[pl.Series], said: str | None) -> bool:
+    """Return whether a target is to be learned; else it is a constant."""
+    if _reads_several(said):
+        return True
+    return columns[0].drop_nulls().n_unique() > 1 or not _can_be(columns[0], said)
 
 
 def _by_target(classes: Any, names: Sequence[str]) -> dict[str, list[Any]]:
@@ -524,7 +666,7 @@ def _needs_classes(column: pl.Series, said: str | None) -> bool:
         return False
     if said is not None or column.n_unique() - (column.null_count() > 0) < 2:
         return _is_class(column, said)
-    return _task(column, said).has_classes
+    return _task(column.name, [column], said).has_classes
 
 
 def _some(

@@ -109,7 +109,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         start = self._former(targets.names, tasks)
         self._one_dimensional = targets.one_dimensional
         self._targets = targets.names
-        weights = read_sample_weight(sample_weight, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
         of_groups = read_groups(groups, targets.rows)
         self.model_ = self._fit(features, labels, tasks, weights, groups=of_groups, start=start)
         return self
@@ -141,7 +141,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
             self._targets, self._one_dimensional = targets.names, targets.one_dimensional
         self._check_names(targets)
         tasks = [Task.regression(name) for name in targets.names]
-        weights = read_sample_weight(sample_weight, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
         self.model_ = self._partial_fit(features, labels, tasks, weights)
         return self
 
@@ -181,7 +181,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
             InvalidInputError: y has no label.
         """
         targets = read_targets(y)
-        weights = read_sample_weight(sample_weight, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
         predicted = self.predict(X).reshape(targets.rows, -1)
         return mean_score(r2_scores(targets, list(predicted.T), weights))
 

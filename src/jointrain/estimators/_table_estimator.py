@@ -45,7 +45,7 @@ from jointrain.tables import (
     fit_blend,
     fit_table,
 )
-from jointrain.task import Task, labels_of
+from jointrain.task import Task, known_labels, labels_of
 from jointrain.training import AnySchedule, OptimizerSettings
 from jointrain.training.merging import merges_by_name
 from jointrain.training.population import fit_together
@@ -69,7 +69,8 @@ COMPONENTS = ("auto", "network")
 """What predicts: networks beside cheap baselines, or networks alone."""
 
 _BESIDE_RECIPE = (
-    "recipe", "components", "tasks", "class_weight", "warm_start", "said", "device", "random_state",
+    "recipe", "components", "tasks", "given", "class_weight", "warm_start", "said", "device",
+    "random_state",
 )  # fmt: skip
 """Parameters that say something else than how to train."""
 
@@ -99,6 +100,8 @@ class of_networks_alone:
 
 class TableEstimator(BaseEstimator):  # type: ignore[misc]
     """What all estimators have in common: settings, X as a table, a `TableModel`."""
+
+    _targets: list[str]
 
     def __init__(
         self,
@@ -347,7 +350,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             features, labels = _kept(features, counted), labels.filter(pl.Series(counted))
             weights = weights[counted]
             groups = None if groups is None else groups[counted]
-        labelled = labels.select(~pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
+        labelled = known_labels(encode_targets(labels, tasks), tasks).any(1)
         features, labels = _kept(features, labelled), labels.filter(pl.Series(labelled))
         said: dict[str, str] = {}
         if isinstance(features, pl.DataFrame) and former is None:
@@ -438,7 +441,9 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         targets, labels = self._labels(y)
         if self.model_ is None:
             return {}
-        weights = read_sample_weight(sample_weight, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
+        if weights is not None:
+            weights = weights[:, [self._targets.index(task.name) for task in self.model_.tasks]]
         return evaluate_predictions(self.model_.tasks, self._predict(X), labels, {}, weights)
 
     def _prepared(self, X: Any) -> Features:

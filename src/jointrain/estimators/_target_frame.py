@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from scipy.sparse import isspmatrix
 
-from jointrain.estimators._estimator_data import Targets
+from jointrain.estimators._estimator_data import Targets, is_indicator, sparse_labels
+from jointrain.estimators._target_layout import PredictedTarget
 
-Container = Literal["pandas", "pandas series", "polars", "polars series", "arrow", "dict", "array"]
+Container = Literal[
+    "pandas", "pandas series", "polars", "polars series", "arrow", "dict", "array", "sparse"
+]
 
 
 @dataclass(frozen=True)
@@ -23,18 +27,22 @@ class TargetForm:
         labels: What its columns are called there, by any type.
         dtypes: The type of each, as the container has it.
         one_dimensional: Whether y was [n].
+        is_matrix: Whether a sparse y was a matrix of scipy, and no array.
     """
 
     container: Container
     labels: tuple[Any, ...]
     dtypes: tuple[Any, ...]
     one_dimensional: bool
+    is_matrix: bool = False
 
     @classmethod
     def of(cls, y: Any, targets: Targets) -> TargetForm:
         """Return the form of y, from which `targets` were read."""
         own = tuple(column.dtype for column in targets.columns)
         names = tuple(targets.names)
+        if is_indicator(y):
+            return cls("sparse", names, own, one_dimensional=False, is_matrix=isspmatrix(y))
         if isinstance(y, Mapping):
             return cls("dict", tuple(y), own, one_dimensional=False)
         if isinstance(y, pl.Series):
@@ -52,6 +60,24 @@ class TargetForm:
         if hasattr(y, "columns"):
             return cls("polars", names, (None,) * len(names), one_dimensional=False)
         return cls("array", names, own, targets.one_dimensional)
+
+    def of_predictions(self, columns: Sequence[PredictedTarget]) -> TargetForm:
+        """Return the form of predictions: names and types of y's columns, or float64 of their own.
+
+        Args:
+            columns: What is predicted.
+        """
+        of_polars = self.container in ("polars", "polars series", "arrow")
+        number = pl.Float64() if of_polars else np.dtype(np.float64)
+        found = [
+            (column.name, number)
+            if column.place is None
+            else (self.labels[column.place], self.dtypes[column.place])
+            for column in columns
+        ]
+        labels, dtypes = zip(*found, strict=True)
+        flat = self.one_dimensional and len(found) == 1
+        return replace(self, labels=labels, dtypes=dtypes, one_dimensional=flat)
 
     def order(self, index: int) -> list[str] | None:
         """Return the categories of a column whose type has them in an order; None without one."""
@@ -80,6 +106,8 @@ class TargetForm:
         ]
         if self.container == "dict":
             return dict(zip(self.labels, columns, strict=True))
+        if self.container == "sparse":
+            return sparse_labels(np.stack(columns, axis=1), as_matrix=self.is_matrix)
         if self.container == "array":
             return columns[0] if self.one_dimensional else _side_by_side(columns, self.dtypes)
         if self.container == "polars series":

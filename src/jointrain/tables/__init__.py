@@ -48,6 +48,7 @@ from jointrain.tables._table_model import (
     evaluate_predictions,
     fit_table,
     make_data,
+    predictions_as_table,
     target_scaling,
 )
 
@@ -87,6 +88,7 @@ __all__ = [
     "make_data",
     "measured_rows",
     "predict_streamed",
+    "predictions_as_table",
     "read_as_trained",
     "reading_notes",
     "row_losses",

@@ -70,7 +70,14 @@ class TableExperiment(AnyExperiment):
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
         """What was decided for the user of the table, and what looks odd."""
-        return self.table.notes
+        instead = [
+            f"{name} has no quantiles, which target {task.name} is: where no baselines are named, "
+            f"{_INSTEAD} is measured in its place"
+            for task in self.tasks
+            for name, stands in zip(FIRST_BASELINES, self.first_baselines, strict=True)
+            if stands != name and task.kind == "quantiles"
+        ]
+        return (*self.table.notes, *instead[:1])
 
     @property
     def row_count(self) -> int:

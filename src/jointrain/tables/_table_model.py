@@ -184,28 +184,8 @@ class TablePredictor(ABC):
         """
         bounded = [] if intervals is None else self._tasks_with_intervals(intervals)
         predictions = self.predict(frame)
-        given = conditionals(self.predicted_tasks, predictions)
         ends = {} if intervals is None else self._interval_ends(bounded, predictions, intervals)
-        taken = {task.name for task in self.predicted_tasks}
-        columns: dict[str, Any] = {}
-
-        def add(name: str, kind: str, values: Any) -> None:
-            while name in taken:
-                name = f"{name} ({kind})"
-            taken.add(name)
-            columns[name] = values
-
-        for task in self.predicted_tasks:
-            for suffix, what, values in task.in_table.predicted_columns(predictions[task.name]):
-                if suffix:
-                    add(task.name + suffix, what, values)
-                else:
-                    columns[task.name] = values
-            if given_name(task) in given:
-                add(given_name(task), "probability", given[given_name(task)])
-            for side, end in enumerate(("low", "high") if task.name in ends else ()):
-                add(f"{task.name}_{end}", "interval", ends[task.name][:, side])
-        return pl.DataFrame(columns)
+        return predictions_as_table(self.predicted_tasks, predictions, ends)
 
     def evaluate(
         self, frame: Any, weights: str | Sequence[float] | np.ndarray | None = None
@@ -909,6 +889,41 @@ def _by_other_half(part: FittedNetwork, half: int) -> FittedNetwork:
     network = copy.deepcopy(part.network)
     network.load_state_dict(part.by_half[1 - half])
     return replace(part, network=network)
+
+
+def predictions_as_table(
+    tasks: Sequence[Task],
+    predictions: Mapping[str, np.ndarray],
+    ends: Mapping[str, np.ndarray],
+) -> pl.DataFrame:
+    """Return predictions as `TableModel.predict_table` does.
+
+    Args:
+        tasks: What is predicted.
+        predictions: Of each, as `TableModel.predict`.
+        ends: Intervals, [n, 2], of the tasks that have some.
+    """
+    given = conditionals(tasks, predictions)
+    taken = {task.name for task in tasks}
+    columns: dict[str, Any] = {}
+
+    def add(name: str, kind: str, values: Any) -> None:
+        while name in taken:
+            name = f"{name} ({kind})"
+        taken.add(name)
+        columns[name] = values
+
+    for task in tasks:
+        for suffix, what, values in task.in_table.predicted_columns(predictions[task.name]):
+            if suffix:
+                add(task.name + suffix, what, values)
+            else:
+                columns[task.name] = values
+        if given_name(task) in given:
+            add(given_name(task), "probability", given[given_name(task)])
+        for side, end in enumerate(("low", "high") if task.name in ends else ()):
+            add(f"{task.name}_{end}", "interval", ends[task.name][:, side])
+    return pl.DataFrame(columns)
 
 
 def evaluate_predictions(
