@@ -324,6 +324,10 @@ def _without_weightless(
     labels = encode_targets(table, tasks)
     check_weighted_labels(tasks, labels, np.repeat(weights[:, None], len(tasks), axis=1))
     left_out = int((~counted).sum())
+    if counted.sum() < 2:
+        raise InvalidInputError(
+            f"row-weight column {column!r} is 0 in all rows but one; fitting needs two or more"
+        )
     rows = "row of weight 0 is" if left_out == 1 else "rows of weight 0 are"
     note = f"{left_out} {rows} left out, by column {column}"
     return table.filter(pl.Series(counted)), weights[counted], (note,)

@@ -54,6 +54,8 @@ class TensorData:
                 )
         if self.weights is not None:
             self._check_weights(rows)
+            if isinstance(self.weights, Mapping) and not self.weights:
+                object.__setattr__(self, "weights", None)
 
     def _check_weights(self, rows: int) -> None:
         weights = self.weights

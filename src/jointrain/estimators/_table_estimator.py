@@ -347,6 +347,10 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         if weights is not None:
             check_weighted_labels(tasks, encode_targets(labels, tasks), weights)
             counted = np.asarray((weights > 0).any(1))
+            if counted.sum() < fewest:
+                raise InvalidInputError(
+                    f"fitting needs at least {fewest} rows of weight above 0, got {counted.sum()}"
+                )
             features, labels = _kept(features, counted), labels.filter(pl.Series(counted))
             weights = weights[counted]
             groups = None if groups is None else groups[counted]
