@@ -19,7 +19,7 @@ from jointrain.tables import fit_table
 from jointrain.training.population import fit_together
 
 FAST = {
-    "width": 8, "depth": 1, "epochs": 2, "ensemble": 1, "components": "network", "random_state": 0,
+    "width": 8, "depth": 1, "epochs": 1, "ensemble": 1, "components": "network", "random_state": 0,
 }  # fmt: skip
 TASKS = {
     "death": "survival:years:dead:1:3:5",
