@@ -266,7 +266,7 @@ def test_sparse_y_of_others_than_labels():
         ({"dose": TASKS["dose"]}, {"low": 5.0, "high": 4.0}, "lower bound 5 above the upper one"),
         ({"crp": "censored"}, {"crp": "<a"}, "row 1"),
         ({"days": "quantiles:0.9:0.1"}, {}, "levels that rise"),
-        ({"visits": "negative-binomial"}, {"visits": -3}, "-3"),
+        ({"visits": "negative-binomial"}, {"visits": [-3, 1] * 10}, "holds -3 in row 1"),
         ({"stage": "ordinal:1:2"}, {}, "holds 3 in row .* which its order does not name"),
     ],
 )  # fmt: skip

@@ -693,10 +693,6 @@ def _can_be(column: pl.Series, said: str | None) -> bool:
 
 def _only_value(column: pl.Series, said: str | None) -> Any:
     value = column.drop_nulls()[0]
-    if said is not None and not _is_class(column, said):
-        kind, _, levels = said_kind(column.name, said)
-        task = Task(column.name, kind.name, tuple(map(float, levels)))
-        task.in_table.check_labels(column.cast(pl.Float64).to_numpy())
     warnings.warn(
         f"{column.name} of y has one value only, {value!r}; it is predicted for every row",
         stacklevel=3,
