@@ -144,6 +144,19 @@ def test_compare_studies_a_sample_and_trains_on_all_rows(inside, capsys, monkeyp
 
 
 @pytest.mark.integration
+def test_the_last_fit_ends_with_the_budget(inside, capsys, monkeypatch):
+    monkeypatch.setattr("jointrain.cli._streamed_fit.STUDIED_ROWS", 150)
+    monkeypatch.setattr("jointrain.cli._compare._LAST_SECONDS", 0.2)
+    recipes = ["--recipes", "joint", "--baselines", "constant", "--workers", "1"]
+    sizes = ["--targets", "y,z,w", "--id", "row", "--width", "8", "--device", "cpu"]
+    long = ["--epochs", "100000", "--patience", "99999", "--budget", "10s"]
+    assert run(["compare", "rows", *sizes, *recipes, *long, "--out", "short"]) == 0
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "budget of 10 s: joint was trained on all rows for" in printed
+    assert [task.name for task in load_bundle("short/bundle").tasks] == ["y", "z", "w"]
+
+
+@pytest.mark.integration
 def test_csv_files_are_fitted_and_predicted(inside, capsys):
     folder = Path("texts")
     folder.mkdir()

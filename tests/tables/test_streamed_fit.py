@@ -1,5 +1,7 @@
 """A model of a table larger than memory."""
 
+import time
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,7 +11,7 @@ from jointrain.bundle import load_bundle, save_bundle
 from jointrain.data import StreamedTable, SupervisedTable, table_files
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import Recipe
-from jointrain.tables import fit_streamed, fit_table
+from jointrain.tables import TimeLimit, fit_streamed, fit_table
 from jointrain.training import (
     Alternating,
     Callback,
@@ -78,6 +80,20 @@ def test_it_is_saved_calibrated_and_loaded(model, tmp_path):
 def test_threads_of_torch_change_no_bit(table, model):
     torch.set_num_threads(3)
     assert same(fit_streamed(table, RECIPE, device="cpu"), model)
+
+
+def test_a_fit_ends_with_its_time_and_keeps_the_best_weights(table):
+    limit = TimeLimit(time.monotonic(), networks=3)
+    recipe = Recipe(name="apart", epochs=50, width=8, bins=0, schedule=Separate())
+    model = fit_streamed(table, recipe, device="cpu", callbacks=[limit])
+    assert [made for made, _ in limit.cut] == [1, 1, 1]
+    assert all(steps >= 50 for _, steps in limit.cut)
+    assert [part.epochs for part in model.parts] == [(1, 1)] * 3
+    assert all(np.isfinite(value).all() for value in weights_of(model))
+    # time that is left is for all networks alike, and nothing is cut where there is enough
+    enough = TimeLimit(time.monotonic() + 3600, networks=1)
+    fit_streamed(table, RECIPE, device="cpu", callbacks=[enough])
+    assert enough.cut == []
 
 
 @pytest.mark.integration

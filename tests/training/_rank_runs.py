@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import pickle
 import signal
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -18,6 +23,7 @@ from jointrain import (
     HardSharing,
     InvalidInputError,
     Mixture,
+    OptimizerSettings,
     Task,
     TensorData,
     Trainer,
@@ -119,6 +125,20 @@ CASES: dict[str, Any] = {
     "one batch": lambda: {"batch_size": 100},
     "phases": lambda: {"schedule": PRETRAINED},
     "merge": lambda: {"schedule": Merge()},
+    "an optimiser for each task": lambda: {
+        "schedule": Alternating("round_robin"),
+        "optimizer_layout": "per_task",
+    },
+    "rates of their own": lambda: {
+        "optimizer": partial(torch.optim.SGD, lr=0.05, momentum=0.9),
+        "parameter_groups": {"shared": {"lr": 0.01, "weight_decay": 0.1}},
+        "lr_scheduler": partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5),
+    },
+    "plain descent": lambda: {
+        "optimizer": OptimizerSettings(name="sgd", learning_rate=0.05),
+        "schedule": Alternating(),
+    },
+    "rolling back": lambda: {"non_finite": "rollback", "non_finite_limit": 1, "l1": 0.01},
     "frozen tasks": lambda: {"task_patience": 1, "when_converged": "freeze"},
     "grouped": lambda: {"groups": 2},
     "grouped, upgrad": lambda: {"groups": 2, "balancer": balancer_from_name("upgrad")},
@@ -215,6 +235,96 @@ def stopped_by_one(folder: str) -> tuple[int, list[str]]:
     return trainer.history[-1].step, sorted(f.name for f in Path(folder).glob("step-*"))
 
 
+class Kinds(Callback):
+    """Notes what the parameters are while the network is trained."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def on_step_end(self, trainer: Trainer, step: int, losses: Any) -> None:
+        self.found |= {type(p).__name__ for p in trainer.network.parameters()}
+
+
+def _flat(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
+
+
+def after_shards() -> tuple[set[str], set[str], bool, float, float, float]:
+    """Return what the parameters are in a fit and after it, and how further fits go.
+
+    That is whether a second fit moves them; how far a copy of the trainer is from it; how far both
+    are after another fit of the same; and how far one is that begins anew.
+    """
+    kinds = Kinds()
+    options = {"batch_size": 10, "epochs": 2, "device": "cpu", "seed": 3, "strategy": "fsdp"}
+    trainer = Trainer(network(), TASKS, callbacks=[kinds], **options)
+    trainer.fit(data(37, 1), data(23, 2))
+    first = _flat(trainer)
+    after = {type(p).__name__ for p in trainer.network.parameters()}
+    copied = pickle.loads(pickle.dumps(trainer))
+    state = trainer.state_dict()
+    again = Trainer(network(), TASKS, **options)
+    again.load_state_dict(state)
+    for one in (trainer, copied, again):
+        one.fit(data(37, 1), data(23, 2))
+    second = _flat(trainer)
+    away = [float((_flat(one) - second).abs().max()) for one in (copied, again)]
+    trainer.fit(data(37, 1), data(23, 2), restart=True)
+    anew = float((_flat(trainer) - first).abs().max())
+    moved = bool((first != second).any())
+    return kinds.found, after, moved, away[0], away[1], anew
+
+
+def refused_in_shards() -> dict[str, str]:
+    """Return why trainers are refused that can't train shards."""
+    found = {}
+    attempts: dict[str, Any] = {
+        "Phases": {"schedule": PRETRAINED},
+        "Merge": {"schedule": Merge()},
+        "SDMGrad": {"balancer": balancer_from_name("sdmgrad")},
+        "AutoLambda": {"balancer": balancer_from_name("auto-lambda")},
+        "UPGrad with `accumulate`": {"balancer": balancer_from_name("upgrad"), "accumulate": 2},
+        "`compile`": {"compile": True},
+        "precision='fp16'": {"precision": "fp16"},
+    }
+    for what, given in attempts.items():
+        try:
+            Trainer(network(), TASKS, device="cpu", strategy="fsdp", **given)
+        except InvalidInputError as error:
+            found[what] = str(error)
+    try:
+        Trainer(network(groups=2), TASKS, device="cpu", strategy="fsdp")
+    except InvalidInputError as error:
+        found["a network with grouped heads"] = str(error)
+    scalar = network()
+    scalar.factor = nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+    try:
+        Trainer(scalar, TASKS, device="cpu", strategy="fsdp").fit(data(37, 1))
+    except InvalidInputError as error:
+        found["torch can't shard HardSharing"] = str(error)
+    assert len(found) == len(attempts) + 2, found
+    return found
+
+
+def shards_on_a_full_disk(folder: str) -> tuple[int, str, list[str]]:
+    """Return the steps of a run whose second process can't write, what is said, and the files."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    trainer = resumable(folder, "fsdp", every=4)
+    if torch.distributed.get_rank() == 1:
+        writer = torch.distributed.checkpoint.HuggingFaceStorageWriter
+        patched = mock.patch.object(writer, "write_data", fail)
+    else:
+        patched = contextlib.nullcontext()
+    with patched, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(data(37, 1), data(23, 2))
+    said = " ".join(str(one.message) for one in caught)
+    return trainer.history[-1].step, said, sorted(f.name for f in Path(folder).glob("step-*"))
+
+
 def messages() -> list[str]:
     """Return why trainers are refused among several processes."""
     found = []
@@ -235,6 +345,35 @@ def messages() -> list[str]:
         except InvalidInputError as error:
             found.append(str(error))
     return found
+
+
+SHARDED = [
+    *(
+        (case, None)
+        for case in (
+            "the sum",
+            "clipped, averaged",
+            "uncertainty",
+            "famo",
+            "dwa",
+            "upgrad",
+            "mgda",
+            "graddrop",
+            "gradnorm",
+            "alternating",
+            "alternating by progress",
+            "the sum, accumulated",
+            "batches of fewer rows than processes",
+            "frozen tasks",
+            "an optimiser for each task",
+            "rates of their own",
+            "plain descent",
+            "rolling back",
+        )
+    ),
+    *((case, data) for data in DATA for case in ("the sum", "upgrad")),
+]
+"""What strategy='fsdp' trains as one process does."""
 
 
 def distances(

@@ -2,9 +2,12 @@
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from jointrain import HardSharing, Task
 from jointrain.training._prediction import predict
+from tests.task.examples import EXAMPLES
 
 TASKS = [Task.regression("a"), Task.multiclass("b", 3)]
 
@@ -38,3 +41,29 @@ def test_no_rows_give_empty_predictions():
 
 def test_only_the_asked_tasks_are_predicted():
     assert list(predict(_network(), TASKS[1:], torch.zeros(2, 3))) == ["b"]
+
+
+class WithoutDoubles(TorchDispatchMode):
+    """Lets the meta device stand for one that has no float64, as Apple's GPUs have none."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        options = options or {}
+        copies = function is torch.ops.aten._to_copy.default
+        if copies and arguments[0].is_meta and str(options.get("device")) == "cpu":
+            dtype = options.get("dtype") or arguments[0].dtype
+            return torch.zeros(arguments[0].shape, dtype=dtype)
+        found = function(*arguments, **options)
+        for value in tree_leaves(found):
+            if isinstance(value, torch.Tensor) and value.device.type == "meta":
+                assert value.dtype != torch.float64, function
+        return found
+
+
+def test_all_kinds_are_predicted_on_a_device_without_float64():
+    tasks = [task for task in EXAMPLES.values() if task.kind != "sequence"]
+    heads = {task.name: nn.Linear(4, task.output_size) for task in tasks}
+    network = HardSharing(nn.Linear(3, 4), heads).to("meta")
+    with WithoutDoubles():
+        found = predict(network, tasks, torch.zeros(5, 3), device="meta")
+    assert set(found) == {task.name for task in tasks}
+    assert all(len(values) == 5 and values.device.type == "cpu" for values in found.values())

@@ -22,6 +22,14 @@ FEW = [
     ("batches of fewer rows than processes", None),
     ("upgrad", "mixed"),
 ]
+FEW_SHARDED = [
+    ("clipped, averaged", None),
+    ("upgrad", None),
+    ("famo", None),
+    ("alternating by progress", None),
+    ("batches of fewer rows than processes", None),
+    ("upgrad", "mixture"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +102,92 @@ def test_one_process_by_itself_is_told_of_torchrun(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(InvalidInputError, match="start it by `torchrun"):
         Trainer(runs.network(), runs.TASKS, strategy="ddp")
+
+
+def test_two_processes_train_shards_as_one(two):
+    assert_as_one_process(two.run(distances, FEW_SHARDED, "fsdp"), FEW_SHARDED)
+
+
+def test_a_run_in_shards_goes_on_in_shards_on_copies_and_alone(two, tmp_path):
+    weights, history, *_ = trained("the sum")
+    first = tmp_path / "shards"
+    two.run(runs.broken_off, str(first), "fsdp")
+    newest = max(first.glob("step-*"))
+    assert sorted(file.name for file in newest.iterdir()) == ["shards", "state.safetensors"]
+    assert len(list((newest / "shards").iterdir())) == 2
+    assert len(list(first.glob("step-*"))) == 3
+    for strategy in ("fsdp", "ddp"):
+        shutil.copytree(first, tmp_path / strategy)
+    found = [
+        *two.run(runs.resumed, str(tmp_path / "fsdp"), "fsdp"),
+        *two.run(runs.resumed, str(tmp_path / "ddp"), "ddp"),
+        runs.resumed(str(first), None),
+    ]
+    for others, records in found:
+        assert [r.step for r in records] == [r.step for r in history]
+        for name, value in weights.items():
+            assert torch.allclose(others[name], value, rtol=0, atol=1e-5), name
+
+
+def test_a_run_of_one_process_goes_on_in_shards(two, tmp_path):
+    weights, *_ = trained("the sum")
+    runs.broken_off(str(tmp_path), None)
+    for others, _ in two.run(runs.resumed, str(tmp_path), "fsdp"):
+        for name, value in weights.items():
+            assert torch.allclose(others[name], value, rtol=0, atol=1e-5), name
+
+
+def test_damaged_shards_are_passed_over_in_words(two, tmp_path):
+    two.run(runs.broken_off, str(tmp_path), "fsdp")
+    files = sorted(tmp_path.glob("step-*"), reverse=True)
+    shard = min((files[0] / "shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    (files[1] / "state.safetensors").unlink()
+    with (
+        pytest.warns(UserWarning, match="checksum of shard-00001"),
+        pytest.warns(UserWarning, match="lacks state"),
+        pytest.warns(UserWarning, match=rf"goes on from the older checkpoint .*{files[2].name}"),
+    ):
+        runs.resumed(str(tmp_path), None)
+
+
+def test_a_trainer_of_shards_is_an_ordinary_one_after_fit(two):
+    for found in two.run(runs.after_shards):
+        apart, together, moved, same, goes_on, restarted = found
+        assert apart == {"DTensor"}
+        assert together == {"Parameter"}
+        assert moved
+        assert same == goes_on == 0
+        assert restarted < 1e-12
+
+
+def test_what_shards_can_not_do_is_refused(two):
+    for found in two.run(runs.refused_in_shards):
+        for what, message in found.items():
+            assert message.startswith(what), message
+            assert "strategy='fsdp'" in message or "strategy='ddp'" in message
+
+
+def test_a_full_disk_does_not_end_the_training_of_shards(two, tmp_path):
+    for steps, said, left in two.run(runs.shards_on_a_full_disk, str(tmp_path)):
+        assert steps == runs.trained("the sum")[1][-1].step
+        assert "was not written" in said or not said
+        assert left == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("case", runs.SHARDED, ids=str)
+def test_four_processes_train_shards_as_one(four, case):
+    assert_as_one_process(four.run(distances, [case], "fsdp"), [case])
+
+
+@pytest.mark.integration
+def test_four_processes_go_on_with_the_shards_of_two(two, four, tmp_path):
+    weights, *_ = trained("the sum")
+    two.run(runs.broken_off, str(tmp_path), "fsdp")
+    for others, _ in four.run(runs.resumed, str(tmp_path), "fsdp"):
+        for name, value in weights.items():
+            assert torch.allclose(others[name], value, rtol=0, atol=1e-5), name
 
 
 @pytest.mark.integration

@@ -87,7 +87,8 @@ def compare(settings: CompareSettings) -> None:
         if whole is None:
             model, result = _fit_model(result, settings, started, executor)
         else:
-            model, result = fit_best(result, whole, settings)
+            until = _time_of_fit(settings, started).get("until")
+            model, result = fit_best(result, whole, settings, until)
     out = _save(model, result, settings, study.table)
     # from here on the model is safe: what fails is skipped
     until = _end_of(settings, started)

@@ -115,21 +115,39 @@ def study_sample(table: StreamedTable, seed: int) -> SupervisedTable:
 
 
 def fit_best(
-    result: StudyResult, table: StreamedTable, settings: CompareSettings
+    result: StudyResult,
+    table: StreamedTable,
+    settings: CompareSettings,
+    until: float | None = None,
 ) -> tuple[TableModel, StudyResult]:
     """Train the recipe that a study of a sample speaks for on all rows.
+
+    Args:
+        result: The study.
+        table: All rows.
+        settings: Of the command.
+        until: `time.monotonic()` at which training ends; None for no limit.
 
     Returns:
         The model, and the result with that recipe as what is saved.
     """
     from dataclasses import replace
 
-    from jointrain.tables import check_streamable, fit_streamed
+    from jointrain.tables import TimeLimit, check_streamable, fit_streamed
 
     best = replace(result.best(), ensemble=1)
     check_streamable(best)
+    networks = len(best.groups([task.name for task in table.tasks]))
+    limits = [] if until is None else [TimeLimit(until, networks)]
     with progress_bar(f"training {best.name} on all rows"):
-        model = fit_streamed(table, best, seed=settings.seed, device=settings.device)
+        model = fit_streamed(
+            table, best, seed=settings.seed, device=settings.device, callbacks=limits
+        )
+    for made, steps in [cut for limit in limits for cut in limit.cut]:
+        say(
+            f"note: budget of {settings.budget_seconds:g} s: {best.name} was trained on all rows "
+            f"for {made} of {steps} steps; the best weights of these are saved"
+        )
     return model, result.with_weights({task.name: {best.name: 1.0} for task in table.tasks})
 
 

@@ -30,6 +30,7 @@ from jointrain.tables._rows_as_trained import (
     unused_notes,
 )
 from jointrain.tables._streamed_fit import (
+    TimeLimit,
     check_streamable,
     fit_streamed,
     row_stream,
@@ -68,6 +69,7 @@ __all__ = [
     "TableFoldResult",
     "TableModel",
     "TablePredictor",
+    "TimeLimit",
     "blend_predictions",
     "check_streamable",
     "checked_predictions",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from jointrain.data import RowStream, StreamedTable, TableEncoder, TensorData, TypedRows
 from jointrain.errors import InvalidInputError
@@ -34,6 +36,44 @@ from jointrain.training import (
 )
 from jointrain.training.callbacks import Callback
 from jointrain.training.population import multiplications
+
+
+class TimeLimit(Callback):
+    """Ends the training of the networks of a fit when their time is over, with the best weights.
+
+    Each network has an equal part of what is left when it begins, and makes at least a step.
+
+    Args:
+        until: `time.monotonic()` at which the last one is to end.
+        networks: How many there are.
+
+    Attributes:
+        cut: For each network that was ended, the steps that it made and those that it was to make.
+    """
+
+    def __init__(self, until: float, networks: int) -> None:
+        self._until = until
+        self._left = networks
+        self._end = until
+        self.cut: list[tuple[int, int]] = []
+
+    def on_fit_start(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Take the network's part of the time."""
+        now = time.monotonic()
+        self._end = now + max(self._until - now, 0.0) / max(self._left, 1)
+        self._left -= 1
+
+    def on_step_end(
+        self,
+        trainer: Trainer,
+        step: int,
+        losses: Mapping[str, Tensor],  # noqa: ARG002
+    ) -> None:
+        """End the training when the time is over."""
+        steps = trainer.session.steps
+        if time.monotonic() >= self._end and step < steps:
+            self.cut.append((step, steps))
+            trainer.stop()
 
 
 def fit_streamed(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.networks import Network
+from jointrain.training._placement import placed_like
 
 
 class BestScore:
@@ -78,7 +79,7 @@ class BestWeights(BestScore):
         """Set score and weights to what `state_dict` gave."""
         super().load_state_dict(state)
         for name, value in self.copy.items():
-            value.copy_(state["copy"][name])
+            value.copy_(placed_like(state["copy"][name], value))
 
 
 class ConvergedTasks:
@@ -136,7 +137,10 @@ class ConvergedTasks:
         """Set them to what `state_dict` gave."""
         for name, (loss, stored) in state["best"].items():
             pairs = zip(self._own[name], stored, strict=True)
-            self._best[name] = loss, [value.to(own.device) for own, value in pairs]
+            self._best[name] = (
+                loss,
+                [placed_like(value.to(own.device), own) for own, value in pairs],
+            )
         self._epochs_since = dict(state["epochs_since"])
         self.names = list(state["names"])
 

@@ -13,6 +13,7 @@ from jointrain.balancing import Balancer
 from jointrain.errors import InvalidInputError, NonFiniteError
 from jointrain.training._learning_rates import LearningRates
 from jointrain.training._optimizer import OptimizerList
+from jointrain.training._placement import placed_like, weights_like
 from jointrain.training._weight_average import WeightAverage
 
 
@@ -110,7 +111,7 @@ class NonFiniteSteps:
 
     def _go_back(self, good: Mapping[str, Any]) -> None:
         good = copy.deepcopy(dict(good))
-        self._module.load_state_dict(good["module"])
+        self._module.load_state_dict(weights_like(good["module"], self._module))
         # rates are those of now, halved: a scheduler goes on where it is
         groups = [state["param_groups"] for state in self._optimizers.state_dict()]
         pairs = zip(good["optimizers"], groups, strict=True)
@@ -125,7 +126,8 @@ class NonFiniteSteps:
         if self._balancer_optimizer is not None:
             self._balancer_optimizer.load_state_dict(good["balancer_optimizer"])
         if self._average is not None:
-            self._average.values = good["average"]
+            pairs = zip(good["average"], self._average.values, strict=True)
+            self._average.values = [placed_like(value, like) for value, like in pairs]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts, and the state to go back to."""

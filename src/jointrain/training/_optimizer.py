@@ -11,10 +11,12 @@ from typing import Any
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
+from jointrain.balancing.engine import is_distributed
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import CategoryEmbeddings, Network
 from jointrain.options import Layout, OptimizerOptions
 from jointrain.training._parameter_groups import ParameterGroups, grouped, options_by_parameter
+from jointrain.training._placement import state_like
 from jointrain.training._row_steps import by_row
 
 ID_RATE = 5.0
@@ -63,8 +65,9 @@ class OptimizerSettings(OptimizerOptions):
         """Return the optimiser of the given parameters."""
         rate, decay = self.learning_rate, self.weight_decay
         if self.name == "sgd":
-            # torch's fused kernel fails if some parameters have momentum and others not yet
-            fused = not self.momentum
+            # torch's fused kernel fails if some parameters have momentum and others not yet, and
+            # for shards
+            fused = not self.momentum and not any(map(is_distributed, _of_groups(parameters)))
             return SGD(parameters, rate, self.momentum, weight_decay=decay, fused=fused)
         kind = AdamW if self.name == "adamw" else Adam
         return kind(parameters, rate, weight_decay=decay, fused=True)
@@ -153,7 +156,12 @@ class OptimizerList:
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Set each optimiser to what `state_dict` gave."""
         for optimizer, state in zip(self.all, states, strict=True):
-            optimizer.load_state_dict(dict(state))
+            optimizer.load_state_dict(state_like(state, optimizer))
+
+    def take_over(self, others: OptimizerList) -> None:
+        """Go on from where the optimisers of another copy of the module are."""
+        self.load_state_dict(others.state_dict())
+        self._base_rates = [list(rates) for rates in others._base_rates]
 
     def scale_base_rates(self, factor: float, *, groups: bool) -> None:
         """Multiply the learning rates at the start, and those of the moment if so asked."""
@@ -314,6 +322,11 @@ def vectors_of_ids(module: nn.Module) -> set[int]:
     """Return the `id` of each parameter that holds a vector for each id."""
     layers = [layer for layer in module.modules() if isinstance(layer, CategoryEmbeddings)]
     return {id(vectors) for layer in layers for vectors in layer.vectors}
+
+
+def _of_groups(parameters: Sequence[Any]) -> list[nn.Parameter]:
+    """Return the parameters of a list of them or of groups."""
+    return [p for one in parameters for p in (one["params"] if isinstance(one, dict) else [one])]
 
 
 def _trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:

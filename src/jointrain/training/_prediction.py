@@ -45,6 +45,9 @@ def predict(
         outputs = network(part, names)
         for task in tasks:
             output = outputs[task.name]
+            if output.device.type not in ("cpu", "cuda"):
+                # Apple's GPUs have no float64, which some kinds of tasks need
+                output = output.cpu()
             values = (output if logits else task.predict(output)).cpu()
             if count <= rows:
                 found[task.name] = values

@@ -26,9 +26,9 @@ from jointrain.training.sampling import Batch, RowShare
 
 T = TypeVar("T")
 
-Strategy = Literal["ddp", "alone"]
-"""``ddp``: all processes train copies of one network; ``alone``: each process trains a network of
-its own, on all rows."""
+Strategy = Literal["ddp", "fsdp", "alone"]
+"""``ddp``: all processes train copies of one network; ``fsdp``: each holds a part of one;
+``alone``: each process trains a network of its own, on all rows."""
 
 PATIENCE = timedelta(seconds=50)
 """How long a process waits for the others until it gives up."""
@@ -112,6 +112,19 @@ class TrainingRanks:
         if reason is not None:
             raise InvalidInputError(reason)
         return None if working is None else working.result()
+
+    def written(self, write: Callable[[], Mapping[str, str]]) -> tuple[dict[str, str], str | None]:
+        """Let every process write files; return all their checksums by name, and what failed."""
+        found: Mapping[str, str] = {}
+        error = None
+        try:
+            found = write()
+        except OSError as reason:
+            error = reason.strerror or str(reason)
+        every = self._ranks.gather_objects((dict(found), error))
+        errors = [of_one for _, of_one in every if of_one is not None]
+        digests = {name: value for files, _ in every for name, value in files.items()}
+        return digests, errors[0] if errors else None
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -255,15 +268,10 @@ def _store_of_group() -> Any:
 
 
 def _check_strategy(strategy: Any) -> None:
-    if strategy == "fsdp":
-        raise InvalidInputError(
-            "Trainer does not shard parameters yet; give strategy='ddp', or use `fully_shard` and "
-            "`jointrain.backward` in a loop of your own"
-        )
     if strategy not in get_args(Strategy):
         known = get_args(Strategy)
         raise InvalidInputError(
-            f"`strategy` must be 'ddp', 'alone' or None, got {strategy!r}"
+            f"`strategy` must be 'ddp', 'fsdp', 'alone' or None, got {strategy!r}"
             f"{closest(str(strategy), known)}"
         )
 

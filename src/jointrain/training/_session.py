@@ -22,6 +22,7 @@ from jointrain.training._non_finite_steps import (
     refuse_non_finite_losses,
 )
 from jointrain.training._optimizer import OptimizerList, learning_rate_factor
+from jointrain.training._placement import placed_like
 from jointrain.training._settings import TrainingSettings
 from jointrain.training._weight_average import WeightAverage
 from jointrain.training.callbacks import EpochRecord
@@ -310,7 +311,9 @@ class Session(ABC, Generic[Drawn]):
         self.generator.set_state(state["generator"])
         if self.average is not None:
             pairs = zip(self.average.values, state["average"], strict=True)
-            self.average.values = [value.copy_(stored) for value, stored in pairs]
+            self.average.values = [
+                value.copy_(placed_like(stored, value)) for value, stored in pairs
+            ]
         if self.rates is not None:
             self.rates.load_state_dict(state["rates"])
         if self.non_finite is not None:

@@ -541,6 +541,20 @@ class TaskSession(Session[list[Batch]]):
         }
         return self.__dict__ | of_here
 
+    def trained_as(self, network: Network, optimizers: Optimizers) -> TaskSession:
+        """Return the session of another copy of the network, with what it knows when it is over."""
+        other = object.__new__(type(self))
+        other.__dict__ |= self.__dict__
+        other.network = other.module = network
+        other.forward = network
+        other.optimizers = optimizers
+        other.parameters = [p for p in network.parameters() if p.requires_grad]
+        other.average = other.converged = other.non_finite = other.rates = None
+        if "best" in self.__dict__:
+            other.best = BestWeights(network, active=False)
+            other.best.value, other.best.epochs_since = self.best.value, self.best.epochs_since
+        return other
+
     def close(self) -> None:
         """End the worker processes of the data's loaders."""
         for opened in (self.training, self.held_out):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing import BalancedStep, Balancer, Needs
+from jointrain.balancing.engine import is_distributed
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.system.own_code import path_of
@@ -26,9 +27,17 @@ from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
+from jointrain.training._placement import made_whole, weights_like
 from jointrain.training._ranks import Strategy, TrainingRanks, joined_ranks, local_device
 from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings, optimizers_of
+from jointrain.training._sharding import (
+    check_shardable,
+    gather_optimizers,
+    gather_weights,
+    mesh_of,
+    shard,
+)
 from jointrain.training._task_session import NO_SETS, TaskSession
 from jointrain.training._trainer_checks import (
     check_accumulates,
@@ -39,15 +48,19 @@ from jointrain.training._trainer_checks import (
 )
 from jointrain.training.callbacks import Callback, EpochRecord
 from jointrain.training.checkpoints import (
+    SHARDS,
     CheckpointFolder,
     Checkpoints,
     Stretches,
+    apart,
     check_same_run,
     from_bytes,
     history_from_plain,
     history_to_plain,
+    read_shards,
     run_description,
     to_bytes,
+    write_shards,
 )
 from jointrain.training.merging import Merge, MergeChoice, MergeRunner, OpenData, apart_phase
 from jointrain.training.sampling import (
@@ -93,8 +106,10 @@ class Trainer:
             they do. Default: none are written.
         strategy: ``ddp`` trains on all processes that torchrun has started: each has a copy of the
             network and takes its part of every batch, and all of them get what one process would
-            get from the whole batches. Every process makes the same trainer and calls the same
-            methods; the first one alone writes. Default: one process.
+            get from the whole batches. ``fsdp`` does so, too, and each holds a part of every
+            parameter, of its gradient and of what the optimiser keeps of it; `fit` gathers the
+            fitted network. Every process makes the same trainer and calls the same methods; the
+            first one alone writes, but for shards. Default: one process.
         **options: Fields of `TrainingSettings`: ``optimizer``, ``batch_size``, ``epochs``,
             ``patience``, ...
 
@@ -156,6 +171,7 @@ class Trainer:
                 )
         self.weights = checked_weights(weights, tuple(self.tasks))
         self.balancer = balancer
+        check_shardable(strategy, network, self.settings, self.schedule, balancer)
         if balancer is not None:
             balancer.to(self.device)
             check_accumulates(balancer, self.settings.accumulate)
@@ -270,7 +286,7 @@ class Trainer:
             raise InvalidInputError("`resume` goes on and `restart` begins anew; give one of them")
         if self._initial is None:
             self._initial = {name: v.to("cpu", copy=True) for name, v in self._weights_now()}
-        with self._explaining(), self._checkpointing():
+        with self._explaining(), self._checkpointing(), self._in_shards():
             state = self._state_to_resume(resume=resume, restart=restart)
             if restart:
                 self._set_back()
@@ -289,6 +305,36 @@ class Trainer:
 
     def _explaining(self) -> AbstractContextManager[None]:
         return nullcontext() if self.ranks is None else self.ranks.explaining()
+
+    @contextmanager
+    def _in_shards(self) -> Iterator[None]:
+        """Let the network be one in shards meanwhile, if that is the strategy, then gather it.
+
+        Where training fails, the network is left as it was: others may be gone.
+        """
+        kept = self.session
+        if self.strategy != "fsdp" or self.ranks is None:
+            yield
+            return
+        whole, of_whole = kept.network, kept.optimizers
+        network = shard(whole, self.device)
+        optimizers = optimizers_of(network, self.settings)
+        optimizers.take_over(of_whole)
+        whole.to("cpu")
+        self.session = self._whole = kept.trained_as(network, optimizers)
+        try:
+            yield
+            gather_weights(network, whole.to(self.device).eval())
+            gather_optimizers(self._whole.optimizers, of_whole)
+            kept = self._whole.trained_as(whole, of_whole)
+        finally:
+            whole.to(self.device)
+            self.session = self._whole = kept
+
+    @property
+    def _sharded(self) -> bool:
+        """Whether what is trained at the moment are shards."""
+        return any(map(is_distributed, self._whole.parameters))
 
     def _weights_now(self) -> Iterable[tuple[str, Tensor]]:
         return self.network.state_dict().items()
@@ -329,6 +375,8 @@ class Trainer:
         stored = self._first_does(lambda: self._stored_state(resume=resume, restart=restart))
         if self.ranks is not None:
             stored = self.ranks.from_first(stored)
+        if stored is not None and self._sharded:
+            stored = read_shards(stored, mesh_of(self.device))
         return loaded if stored is None and resume else stored
 
     def _stored_state(self, *, resume: bool, restart: bool) -> Mapping[str, Any] | None:
@@ -341,7 +389,8 @@ class Trainer:
         if restart:
             self._folder.clear()
         elif resume:
-            return self._folder.newest()
+            state = self._folder.newest()
+            return state if self._sharded else read_shards(state, None)
         elif self._folder.files():
             raise InvalidInputError(
                 f"{self._folder.path} has checkpoints; go on by fit(resume=True), or begin anew, "
@@ -352,7 +401,7 @@ class Trainer:
     def _set_back(self) -> None:
         """Set weights, optimisers and balancer back to before the first `fit`."""
         assert self._initial is not None
-        self.network.load_state_dict(self._initial)
+        self.network.load_state_dict(weights_like(self._initial, self.network))
         self.session.optimizers = self._new_optimizers()
         self._scale = self._new_scale()
         self.__dict__.pop("_balancer_optimizer", None)
@@ -582,7 +631,7 @@ class Trainer:
             InvalidInputError: Something in it can't be stored, such as a state of a callback that
                 is no plain value.
         """
-        state: dict[str, Any] = from_bytes(to_bytes(self._state()))
+        state: dict[str, Any] = from_bytes(to_bytes(made_whole(self._state())))
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -809,7 +858,25 @@ class Trainer:
 
     def _write_checkpoint(self) -> None:
         """Write a checkpoint; of several processes the first one does, and the others wait."""
-        self._first_does(self._write_state)
+        if self._sharded:
+            self._write_shards()
+        else:
+            self._first_does(self._write_state)
+
+    def _write_shards(self) -> None:
+        """Let each process write its shards, and the first one all else."""
+        assert self.ranks is not None
+        state, shards = apart(self._state())
+        aside = self._first_does(lambda: None if self._folder is None else self._folder.aside())
+        aside = self.ranks.from_first(aside)
+        assert aside is not None
+        digests, error = self.ranks.written(lambda: write_shards(shards, aside / SHARDS))
+
+        def finish() -> None:
+            assert self._folder is not None
+            self._folder.finish(self._steps_made(), aside, state, digests, error)
+
+        self._first_does(finish)
 
     def _write_state(self) -> None:
         assert self._folder is not None
@@ -844,7 +911,7 @@ class Trainer:
     def _load(self, state: Mapping[str, Any]) -> None:
         """Set all but the session of the stretch at hand, which sets itself as it starts."""
         whole = self._whole
-        whole.network.load_state_dict(state["network"])
+        whole.network.load_state_dict(weights_like(state["network"], whole.network))
         for name, weights in state["own_networks"].items():
             self.own_networks[name] = copy.deepcopy(whole.network)
             self.own_networks[name].load_state_dict(weights)

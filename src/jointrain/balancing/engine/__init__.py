@@ -32,6 +32,7 @@ from jointrain.balancing.engine._replicas import (
     Group,
     find_replicas,
     gathered,
+    is_distributed,
     parameters_of,
     several_processes,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "find_replicas",
     "gathered",
     "grad",
+    "is_distributed",
     "is_finite",
     "no_gradients",
     "parameters_of",

@@ -1,11 +1,16 @@
-"""Checkpoints: files of a run's state, renamed when written, so that each is whole or absent."""
+"""Checkpoints: files of a run's state, renamed when written, so that each is whole or absent.
+
+Of a network in shards a checkpoint is a folder: the shards, and a file with all else.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +20,16 @@ from filelock import FileLock, Timeout
 
 from jointrain.errors import InvalidInputError
 from jointrain.system.stored_files import DamagedError, read_file
+from jointrain.training.checkpoints._shard_files import check_files, placed
 from jointrain.training.checkpoints._stored_state import from_bytes, to_bytes
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _TIME = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h)")
-_NAME = re.compile(r"step-(\d{12})\.safetensors")
+_NAME = re.compile(r"step-(\d{12})(?:\.safetensors|-\d+)")
 _ASIDE = ".writing-"
 _LOCK = ".lock"
+_STATE, SHARDS = "state.safetensors", "shards"
+"""What the folder of a checkpoint in shards holds."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,7 @@ class CheckpointFolder:
                 f"another folder"
             ) from None
         for left in self.path.glob(f"{_ASIDE}*"):
-            with suppress(OSError):
-                left.unlink()
+            _remove(left)
         self._last_time = time.monotonic()
 
     def close(self) -> None:
@@ -112,7 +119,8 @@ class CheckpointFolder:
     def newest(self) -> Any | None:
         """Return the state of the newest whole checkpoint; None where there is no checkpoint.
 
-        Damaged ones are told of in a warning, and renamed.
+        In it is a `StoredShard` for each tensor that lies in files of shards. Damaged ones are
+        told of in a warning, and renamed.
 
         Raises:
             InvalidInputError: There are some, but none is whole.
@@ -120,7 +128,7 @@ class CheckpointFolder:
         files = self.files()
         for file in files:
             try:
-                state = from_bytes(read_file(file))
+                state = _read(file)
             except (DamagedError, OSError) as error:
                 reason = str(error).removeprefix(f"{file.name} ")
                 warnings.warn(
@@ -142,7 +150,7 @@ class CheckpointFolder:
     def clear(self) -> None:
         """Remove all checkpoints."""
         for file in self.files():
-            file.unlink()
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
 
     def due(self, step: int) -> bool:
         """Return whether a checkpoint is due after so many steps."""
@@ -162,31 +170,102 @@ class CheckpointFolder:
         data = to_bytes(state)
         target = self.path / f"step-{step:012d}.safetensors"
         aside = self.path / f"{_ASIDE}{os.getpid()}"
-        self._last_step = step
         try:
-            with aside.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(aside, data)
             aside.replace(target)
             _sync(self.path)
         except OSError as error:
-            with suppress(OSError):
-                aside.unlink()
-            kept = self.files()[:1]
-            newest = f"the newest whole one is {kept[0]}" if kept else "there is none"
-            warnings.warn(
-                f"the checkpoint of step {step} was not written to {self.path}: "
-                f"{error.strerror or error}; training goes on, {newest}",
-                stacklevel=2,
-            )
-            return False
-        finally:
-            self._last_time = time.monotonic()
-        for old in self.files()[self._keep :]:
-            with suppress(OSError):
-                old.unlink()
+            return self._not_written(step, aside, error.strerror or str(error))
+        self._written(step)
         return True
+
+    def aside(self) -> Path:
+        """Return a new folder for a checkpoint in shards, to be finished."""
+        folder = self.path / f"{_ASIDE}{os.getpid()}"
+        with suppress(OSError):
+            (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def finish(
+        self, step: int, aside: Path, state: Any, digests: Mapping[str, str], error: str | None
+    ) -> bool:
+        """Finish a checkpoint whose shards are written; return whether it could be, else warn.
+
+        Args:
+            step: The number of the step.
+            aside: Where the shards are.
+            state: What else is to be stored, with a `StoredShard` in place of each shard.
+            digests: The checksums of the files of shards.
+            error: Why those could not be written, if so.
+
+        Raises:
+            InvalidInputError: Something in the state can't be stored.
+        """
+        data = to_bytes({"state": state, "files": dict(digests)})
+        number = sum(1 for file in self.files() if _step_of(file) == step)
+        try:
+            if error is not None:
+                return self._not_written(step, aside, error)
+            _write(aside / _STATE, data)
+            _sync(aside / SHARDS)
+            _sync(aside)
+            aside.rename(self.path / f"step-{step:012d}-{number}")
+            _sync(self.path)
+        except OSError as found:
+            return self._not_written(step, aside, found.strerror or str(found))
+        self._written(step)
+        return True
+
+    def _written(self, step: int) -> None:
+        """Take note of a checkpoint that is whole, and remove the oldest ones."""
+        self._last_step, self._last_time = step, time.monotonic()
+        for old in self.files()[self._keep :]:
+            _remove(old)
+
+    def _not_written(self, step: int, aside: Path, reason: str) -> bool:
+        """Warn of a checkpoint that could not be written, and return False."""
+        self._last_step, self._last_time = step, time.monotonic()
+        _remove(aside)
+        kept = self.files()[:1]
+        newest = f"the newest whole one is {kept[0]}" if kept else "there is none"
+        warnings.warn(
+            f"the checkpoint of step {step} was not written to {self.path}: {reason}; training "
+            f"goes on, {newest}",
+            stacklevel=3,
+        )
+        return False
+
+
+def _read(file: Path) -> Any:
+    """Return the state that a checkpoint holds.
+
+    Raises:
+        DamagedError: It is not whole.
+    """
+    if not file.is_dir():
+        return from_bytes(read_file(file))
+    inner = file / _STATE
+    if not inner.is_file():
+        raise DamagedError(f"is not whole: it lacks {_STATE}")
+    stored = from_bytes(read_file(inner))
+    check_files(file / SHARDS, stored["files"])
+    return placed(stored["state"], file / SHARDS)
+
+
+def _write(file: Path, data: bytes) -> None:
+    with file.open("wb") as opened:
+        opened.write(data)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, as far as it can be."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
 
 
 def _step_of(file: Path) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor
 from jointrain.errors import InvalidInputError
 from jointrain.system.array_file import check_header
 from jointrain.system.stored_files import MISFIT, DamagedError, json_from_bytes, json_to_bytes
+from jointrain.training.checkpoints._shard_files import StoredShard
 
 FORMAT = "jointrain-state-1-blake2b"
 """The one key of the file's metadata, whose value is the checksum; of two, the order would vary."""
@@ -106,6 +107,8 @@ def _plain(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
         return {_WORD + "array": _kept(torch.from_numpy(value), where, tensors)}
     if isinstance(value, Mapping):
         return _mapping(value, where, tensors)
+    if kind is StoredShard:
+        return {_WORD + "shard": [value.name, list(value.shape), value.dtype]}
     if kind is list:
         return [_plain(one, f"{where}[{i}]", tensors) for i, one in enumerate(value)]
     if kind is tuple:
@@ -165,6 +168,7 @@ _WORDS: dict[str, Callable[[Any, Mapping[str, Tensor]], Any]] = {
     "float": lambda held, _: float(held),
     "tensor": lambda held, tensors: tensors[held],
     "array": lambda held, tensors: tensors[held].numpy(),
+    "shard": lambda held, _: StoredShard(held[0], tuple(held[1]), held[2]),
     "tuple": lambda held, tensors: tuple(_unplain(one, tensors) for one in held),
     "pairs": lambda held, tensors: {
         _unplain(key, tensors): _unplain(one, tensors) for key, one in held

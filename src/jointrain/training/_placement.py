@@ -1,0 +1,70 @@
+"""Where tensors of a state lie: whole, or as each process's shards of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from jointrain.balancing.engine import is_distributed
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+
+def placed_like(stored: Tensor, like: Tensor) -> Tensor:
+    """Return a whole tensor as a shard where `like` is one; nothing is sent."""
+    if not is_distributed(like) or is_distributed(stored):
+        return stored
+    from torch.distributed.tensor import distribute_tensor
+
+    target = cast("DTensor", like)
+    whole = stored.to(device=target.device, dtype=target.dtype)
+    return distribute_tensor(whole, target.device_mesh, target.placements, src_data_rank=None)
+
+
+def weights_like(stored: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Return stored weights as those of a module lie."""
+    there = module.state_dict()
+    return {n: placed_like(v, there[n]) if n in there else v for n, v in stored.items()}
+
+
+def state_like(stored: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """Return the stored state of an optimiser as what it moves lies.
+
+    Whether its kernels are fused is not of the state: those of SGD take no shards.
+    """
+    groups = [
+        {**of_stored, "fused": own["fused"]} if "fused" in own else of_stored
+        for of_stored, own in zip(stored["param_groups"], optimizer.param_groups, strict=False)
+    ]
+    moved = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def placed(number: int, value: Any) -> Any:
+        parameter = moved[number] if number < len(moved) else None
+        if parameter is None or not isinstance(value, Tensor) or value.shape != parameter.shape:
+            return value
+        return placed_like(value, parameter)
+
+    state = {
+        number: {name: placed(int(number), value) for name, value in values.items()}
+        for number, values in stored["state"].items()
+    }
+    same = len(groups) == len(stored["param_groups"])
+    return {**stored, "state": state, **({"param_groups": groups} if same else {})}
+
+
+def made_whole(value: Any) -> Any:
+    """Return a state with whole tensors on the CPU in place of shards.
+
+    Every process calls it in the same order.
+    """
+    if isinstance(value, Tensor):
+        return cast("DTensor", value).full_tensor().cpu() if is_distributed(value) else value
+    if isinstance(value, Mapping):
+        return {name: made_whole(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(made_whole(one) for one in value)
+    return value

@@ -1,0 +1,125 @@
+"""Networks of which each process holds a part of every parameter (FSDP2)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from jointrain.balancing import Balancer, Needs
+from jointrain.errors import InvalidInputError
+from jointrain.networks import Network
+from jointrain.training._optimizer import OptimizerList, vectors_of_ids
+from jointrain.training._phases import Phases
+from jointrain.training._placement import made_whole
+from jointrain.training._settings import TrainingSettings
+from jointrain.training.merging import Merge
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+
+def check_shardable(
+    strategy: str | None,
+    network: Network,
+    settings: TrainingSettings,
+    schedule: Any,
+    balancer: Balancer | None,
+) -> None:
+    """Refuse what ``fsdp`` does not train as one process does.
+
+    Raises:
+        InvalidInputError: Something is not.
+    """
+    if strategy != "fsdp":
+        return
+    kind, method = type(network).__name__, type(balancer).__name__
+    draws = balancer is not None and (
+        balancer.extra_batches > 0 or balancer.needs is Needs.HELD_OUT
+    )
+    refused = {
+        "Phases": isinstance(schedule, Phases),
+        "Merge": isinstance(schedule, Merge),
+        f"{method}, which takes further batches,": draws,
+        f"{method} with `accumulate`": balancer is not None and settings.accumulate > 1,
+        "`compile`": settings.compile,
+        "precision='fp16'": settings.precision == "fp16",
+        "a network with grouped heads": len(network.heads.groups) > 0,
+        "a network with vectors of ids": bool(vectors_of_ids(network)),
+        f"{kind}, which has a penalty,": type(network).penalty is not Network.penalty,
+    }
+    for what, there in refused.items():
+        if there:
+            raise InvalidInputError(
+                f"{what} can't be trained by strategy='fsdp'; leave it out, or give strategy='ddp'"
+            )
+
+
+def shard(network: Network, device: torch.device) -> Network:
+    """Return a copy of a network whose parameters are shards, over all processes.
+
+    Layers of a plain `nn.Sequential` are gathered one by one, all else at once.
+
+    Raises:
+        InvalidInputError: Torch can't shard it.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = mesh_of(device)
+    sharded = copy.deepcopy(network)
+    try:
+        for layer in [] if _has_ties(sharded) else list(_layers(sharded)):
+            fully_shard(layer, mesh=mesh)
+        # by default torch leaves the outermost group gathered, where it would stand in for shards
+        fully_shard(sharded, mesh=mesh, reshard_after_forward=True)
+    except (NotImplementedError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InvalidInputError(
+            f"torch can't shard {type(network).__name__} ({reason}); give strategy='ddp'"
+        ) from error
+    return sharded
+
+
+def mesh_of(device: torch.device) -> DeviceMesh:
+    """Return all processes in one row, each with its device."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    return init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+
+
+def _has_ties(network: nn.Module) -> bool:
+    """Return whether a parameter has two names: all of them are to be gathered at once then."""
+    every = [id(p) for _, p in network.named_parameters(remove_duplicate=False)]
+    return len(set(every)) < len(every)
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """Return the outermost layers of sequences, which are called one after another."""
+    for child in module.children():
+        if type(module) is nn.Sequential and type(child) is not nn.Sequential:
+            if next(child.parameters(), None) is not None:
+                yield child
+        else:
+            yield from _layers(child)
+
+
+@torch.no_grad()
+def gather_weights(sharded: nn.Module, whole: nn.Module) -> None:
+    """Copy weights and buffers into a network of whole parameters; every process calls it."""
+    into = whole.state_dict()
+    for name, value in sharded.state_dict().items():
+        into[name].copy_(made_whole(value))
+
+
+def gather_optimizers(sharded: OptimizerList, whole: OptimizerList) -> None:
+    """Copy the states of optimisers likewise; they lie on the CPU until they are loaded again."""
+    for mine, theirs in zip(sharded.all, whole.all, strict=True):
+        state = made_whole(mine.state_dict())
+        for group, into in zip(state["param_groups"], theirs.param_groups, strict=True):
+            into.update({n: value for n, value in group.items() if n not in ("params", "fused")})
+        moved = [p for group in theirs.param_groups for p in group["params"]]
+        theirs.state.clear()
+        theirs.state.update({moved[number]: values for number, values in state["state"].items()})
