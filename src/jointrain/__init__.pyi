@@ -95,6 +95,9 @@ from .tables import (
     ColumnImportance as ColumnImportance,
 )
 from .tables import (
+    Explanations as Explanations,
+)
+from .tables import (
     TableModel as TableModel,
 )
 from .tables import (
@@ -102,6 +105,9 @@ from .tables import (
 )
 from .tables import (
     evaluate_streamed as evaluate_streamed,
+)
+from .tables import (
+    explain as explain,
 )
 from .tables import (
     fit_streamed as fit_streamed,

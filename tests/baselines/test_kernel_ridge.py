@@ -111,3 +111,12 @@ def test_missing_labels_constants_and_files(tmp_path):
 def test_classes_are_refused():
     with pytest.raises(InvalidInputError, match="some targets are classes"):
         check_predicts(as_baseline("kernel ridge"), [*TASKS, Task.binary("flag")])
+
+
+def test_a_row_far_out_changes_no_other_row():
+    x, y = waves()
+    model = fit_baseline("kernel ridge", x, y, TASKS, 0)
+    far = np.concatenate([x[:5] + 0.1, [[1e12, 0, 0]]])
+    alone, beside = model.predict(far[:5]), model.predict(far)
+    for name in alone:
+        np.testing.assert_allclose(beside[name][:5], alone[name], rtol=1e-12)

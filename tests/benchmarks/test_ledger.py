@@ -160,6 +160,14 @@ def test_a_run_scores_every_task(ledger, problem, method):
     assert again[:5] == found[:5]
 
 
+@pytest.mark.integration
+def test_every_method_runs(ledger):
+    tiny = replace(ledger["PROBLEMS"]["unequal"], epochs=1)
+    for method in ledger["METHODS"]:
+        found = ledger["run"](tiny, method, 0)
+        assert all(value is not None for value in found.test.values()), method
+
+
 def test_a_second_call_runs_what_is_missing_and_fills_the_page(ledger, tmp_path, monkeypatch):
     short = {name: replace(ledger["PROBLEMS"][name], epochs=1) for name in ("related", "digits")}
     monkeypatch.setitem(ledger["main"].__globals__, "PROBLEMS", short)

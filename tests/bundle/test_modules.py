@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -368,6 +369,93 @@ def test_tasks_of_every_kind_are_trained_and_come_back(tmp_path):
     loader = DataLoader(TensorDataset(DATA.inputs, targets["censored"]), batch_size=7)
     by_batches = model.evaluate({"censored": loader}, ["censored"])
     assert by_batches["censored"] == pytest.approx(found["censored"], rel=1e-5)
+
+
+DENSE = [
+    Task.dense("depth"),
+    Task.dense("flow", channels=2, channels_first=False),
+    Task.dense("normals"),
+    Task.dense("edges", channels_first=False),
+    Task.dense("seen", classes=("road", "car", "sky"), ignored=(255, -1)),
+]
+
+
+class Last(nn.Module):
+    """Channels come last."""
+
+    def forward(self, pictures):
+        return pictures.movedim(1, -1)
+
+
+def make_dense(tasks):
+    heads = {
+        task.name: nn.Sequential(
+            nn.Conv2d(4, task.output_size, 1), nn.Identity() if task.channels_first else Last()
+        )
+        for task in tasks
+    }
+    return HardSharing(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh()), heads)
+
+
+def _pictures():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 3, 4, 5, generator=generator)
+    seen = torch.randint(0, 3, (6, 4, 5), generator=generator)
+    seen[0, 0], seen[1, 1], seen[2, 2] = 255, -1, -100
+    depth = x[:, :1].abs()
+    depth[3] = 0  # none at all
+    targets = {"depth": depth, "flow": x.movedim(1, -1)[..., :2], "normals": x, "seen": seen}
+    return TensorData(x, {**targets, "edges": (x[:, 0] > 0).float()})
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    torch.manual_seed(0)
+    trainer = Trainer(make_dense(DENSE), DENSE, epochs=1, batch_size=3, device="cpu")
+    trainer.fit(_pictures())
+    folder = tmp_path_factory.mktemp("dense")
+    return trainer, save_bundle(trainer, folder / "model", factory=make_dense)
+
+
+def test_dense_tasks_come_back_bit_for_bit(dense, tmp_path):
+    trainer, path = dense
+    model = load_bundle(path, factories={"make_dense": make_dense})
+    assert model.tasks == tuple(DENSE)
+    assert [task.channels_first for task in model.tasks] == [True, False, True, False, True]
+    assert model.tasks[-1].ignored == (255, -1)
+    assert _same(trainer, model, _pictures().inputs)
+    assert model.evaluate(_pictures()) == trainer.evaluate(_pictures())
+    again = save_bundle(model, tmp_path / "again")
+    assert (again / "weights.safetensors").read_bytes() == (
+        path / "weights.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "task, change, message",
+    [
+        (4, {"ignored": [10**30]}, "tasks.4.ignored.0"),
+        (4, {"ignored": [1.5]}, "tasks.4.ignored.0"),
+        (4, {"ignored": ["x"]}, "tasks.4.ignored.0"),
+        (4, {"ignored": [7] * 100_000}, "tasks.4.ignored"),
+        (4, {"ignored": None}, "tasks.4.ignored"),
+        (4, {"channels_first": 3}, "tasks.4.channels_first"),
+        (4, {"channels_first": "no way"}, "tasks.4.channels_first"),
+        (4, {"classes": []}, "seen"),
+        (4, {"size": 2}, "seen"),
+        (0, {"ignored": [1]}, "has no classes of pixels"),
+        (0, {"size": 2}, "has 1 outputs, not 2"),
+        (2, {"kind": "depth"}, "has 1 outputs, not 3"),
+        (1, {"kind": "dens"}, "of an unknown kind"),
+    ],
+    ids=range(13),
+)
+def test_a_strangers_dense_tasks_are_refused_in_one_line(dense, tmp_path, task, change, message):
+    path = shutil.copytree(dense[1], tmp_path / "model")
+    _resigned(path, lambda content: content["tasks"][task].update(change))
+    with pytest.raises(InvalidInputError, match=re.escape(message)) as caught:
+        load_bundle(path, factories={"make_dense": make_dense})
+    assert "\n" not in str(caught.value)
 
 
 def test_metrics_and_notes_are_told(trainer, tmp_path):

@@ -2,12 +2,22 @@
 
 import json
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import polars as pl
 import pytest
 
-from jointrain import Recipe, SupervisedTable
+from jointrain import (
+    Recipe,
+    Study,
+    SupervisedTable,
+    fit_shipped,
+    load_energy_efficiency,
+    load_penguins,
+)
+from jointrain.baselines import BASELINES
+from jointrain.bundle import load_bundle, save_bundle
 from jointrain.errors import InvalidInputError
 from jointrain.exporting import compare_exported, export_model
 from jointrain.tables import BlendedModel, Calibration, fit_baseline_to, fit_table
@@ -51,21 +61,36 @@ def prepared():
 
 
 @cache
-def networks():
+def fit_networks():
     recipe = Recipe(width=8, depth=2, epochs=3, ensemble=2, bins=None)
     return fit_table(prepared(), recipe, device="cpu")
 
 
-FEW = ("constant", "linear", "random forest", "lightgbm")
-ALL = (*FEW, "extra trees joint", "gradient boosting", "catboost", "xgboost")
+NAMES = tuple(
+    name
+    for name, one in BASELINES.items()
+    if one.package is None or find_spec(one.package)
+    if one.saved  # what can't be saved is in no bundle
+)
+FEW = ("constant", "linear", "random forest")
+
+
+def fitted(name, whole):
+    """Return a baseline fitted to the targets that it can predict together."""
+    one = BASELINES[name]
+    kinds = (
+        [task.name for task in whole.tasks],
+        [task.name for task in whole.tasks if not task.has_classes],
+        [task.name for task in whole.tasks if task.has_classes],
+    )
+    chosen = next(c for c in kinds if one.why_not([t for t in whole.tasks if t.name in c]) is None)
+    return fit_baseline_to(name, whole.only(chosen), 0)
 
 
 @cache
-def blend(names=FEW):
-    components = {"joint": networks()}
-    for name in names:
-        only = prepared().only(["dear", "style"]) if name.endswith("joint") else prepared()
-        components[name] = fit_baseline_to(name, only, 0)
+def blend(names=FEW, networks=True):
+    components = {"joint": fit_networks()} if networks else {}
+    components |= {name: fitted(name, prepared()) for name in names}
     weights = {}
     for task in TARGETS:
         own = [name for name, one in components.items() if task in [t.name for t in one.tasks]]
@@ -94,23 +119,70 @@ def rows(far=True):
 @pytest.mark.parametrize(
     "made, codes",
     [
-        (blend, False),
-        (networks, True),
-        pytest.param(lambda: blend(ALL), True, marks=pytest.mark.integration),
+        (lambda: blend(networks=False), False),
+        pytest.param(fit_networks, True, marks=pytest.mark.integration),
+        pytest.param(blend, False, marks=pytest.mark.integration),
+        pytest.param(lambda: blend(NAMES), True, marks=pytest.mark.integration),
     ],
-    ids=["blend", "networks by codes", "all baselines"],
+    ids=["baselines", "networks by codes", "blend", "all baselines"],
 )
 def test_onnx_predicts_as_the_model(made, codes, tmp_path):
     inputs = export_model(made(), tmp_path / "model.onnx", codes=codes)
     # a line of logarithms has no number for what is far out
-    found = compare_exported(made(), tmp_path / "model.onnx", inputs, rows(far=made is networks))
+    found = compare_exported(
+        made(), tmp_path / "model.onnx", inputs, rows(far=made is fit_networks)
+    )
     assert set(found.difference) == set(TARGETS)
     assert max(found.difference.values()) < CLOSE
 
 
+REAL = {
+    "penguins": (load_penguins, ["species", "sex", "body_mass_g"]),
+    "buildings": (load_energy_efficiency, ["heating_load", "cooling_load"]),
+}
+
+
+@cache
+def real(name):
+    load, targets = REAL[name]
+    return SupervisedTable.prepare(load(), targets)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("data", REAL)
+@pytest.mark.parametrize("name", NAMES)
+def test_each_baseline_on_real_rows(name, data, tmp_path):
+    whole = real(data)
+    one = BASELINES[name]
+    if all(one.why_not([task]) is not None for task in whole.tasks):
+        pytest.skip("it predicts none of these targets")
+    baseline = fitted(name, whole)
+    weights = {task.name: {name: 1.0} for task in baseline.tasks}
+    model = BlendedModel(
+        baseline.tasks, whole.columns, {name: baseline}, weights, schema=whole.schema
+    )
+    # from the folder, as it is shipped
+    model = load_bundle(save_bundle(model, tmp_path / "model"))
+    inputs = export_model(model, tmp_path / "model.onnx")
+    found = compare_exported(model, tmp_path / "model.onnx", inputs, whole.frame)
+    assert set(found.difference) == {task.name for task in baseline.tasks}
+    assert found.rows > 300
+    assert max(found.difference.values()) < CLOSE
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("data", REAL)
+def test_what_a_study_ships_on_real_rows(data, tmp_path):
+    study = Study(real(data), folds=2, seeds=1, baselines=("constant", "linear", "extra trees"))
+    model = load_bundle(save_bundle(fit_shipped(study.run()), tmp_path / "model"))
+    inputs = export_model(model, tmp_path / "model.onnx")
+    found = compare_exported(model, tmp_path / "model.onnx", inputs, real(data).frame)
+    assert max(found.difference.values()) < CLOSE
+
+
 def test_torch_predicts_as_the_model(tmp_path):
-    inputs = export_model(networks(), tmp_path / "model.pt2", "torch-export")
-    found = compare_exported(networks(), tmp_path / "model.pt2", inputs, rows())
+    inputs = export_model(fit_networks(), tmp_path / "model.pt2", "torch-export")
+    found = compare_exported(fit_networks(), tmp_path / "model.pt2", inputs, rows())
     assert max(found.difference.values()) < CLOSE
 
 
@@ -137,7 +209,7 @@ def test_no_row_is_on_another_side_of_a_threshold(tmp_path):
 def test_a_file_tells_what_it_takes(tmp_path):
     import onnx
 
-    export_model(networks(), tmp_path / "model.onnx")
+    export_model(blend(networks=False), tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     told = json.loads({one.key: one.value for one in model.metadata_props}["jointrain"])
     assert told["inputs"] == {
@@ -150,6 +222,7 @@ def test_a_file_tells_what_it_takes(tmp_path):
     assert [one.name for one in model.graph.output] == TARGETS
 
 
+@pytest.mark.integration
 def test_int8_is_smaller_and_near(tmp_path):
     wide = fit_table(
         prepared().only(["price", "dear"]),
@@ -173,7 +246,7 @@ def test_int8_is_smaller_and_near(tmp_path):
 )
 def test_no_such_form(format, quantize, what, tmp_path):
     with pytest.raises(InvalidInputError, match=what):
-        export_model(networks(), tmp_path / "model", format, quantize=quantize)
+        export_model(fit_networks(), tmp_path / "model", format, quantize=quantize)
 
 
 def test_what_can_not_be_carried_is_named(tmp_path):

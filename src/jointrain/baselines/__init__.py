@@ -17,6 +17,7 @@ from jointrain.baselines._baseline_model import (
 from jointrain.baselines._estimator import EstimatorBaseline
 from jointrain.baselines._exported_task import ExportedTask
 from jointrain.baselines._forests import forest_arrays, why_not_joint
+from jointrain.baselines._kernel_ridge import KERNELS, ROUNDING, KernelFunctions
 from jointrain.baselines._names import (
     BASELINE_NAMES,
     BASELINES,
@@ -36,6 +37,8 @@ __all__ = [
     "DEFINITION",
     "FIRST_BASELINES",
     "JOINT",
+    "KERNELS",
+    "ROUNDING",
     "AnyBaseline",
     "Arrays",
     "Baseline",
@@ -44,6 +47,7 @@ __all__ = [
     "ExportedTask",
     "JointBaseline",
     "JointModel",
+    "KernelFunctions",
     "SymmetricTrees",
     "TargetBaseline",
     "TreeEnsemble",

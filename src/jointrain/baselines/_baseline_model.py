@@ -19,6 +19,7 @@ from jointrain.baselines._baseline import (
 )
 from jointrain.baselines._exported_task import ExportedTask
 from jointrain.baselines._forests import Forest, JointForest
+from jointrain.baselines._kernel_ridge import KernelModel
 from jointrain.baselines._names import (
     BASELINE_NAMES,
     BASELINES,
@@ -169,6 +170,10 @@ class BaselineModel:
                 present=present,
                 floor=counts,
             )
+        if isinstance(self.joint, KernelModel):
+            own = next(one for one in self.joint.functions if index in one.targets)
+            column = own.targets.tolist().index(index)
+            return ExportedTask(model=own, columns=(column,), floor=counts)
         found = model.estimator
         if model.problems or not _is_plain_model(self.baseline, found):
             return None

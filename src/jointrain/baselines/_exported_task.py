@@ -14,7 +14,8 @@ class ExportedTask:
 
     Args:
         constant: [1] or [c], what every row gets; then nothing else counts.
-        model: `TreeEnsemble`, `SymmetricTrees`, or lines: standardised inputs times coefficients.
+        model: `TreeEnsemble`, `SymmetricTrees`, `KernelFunctions`, or lines: standardised inputs
+            times coefficients.
         single: Whether inputs are to be compared in single precision.
         columns: Which of the model's sums are the task's; None for all.
         link: What is made of the sums.

@@ -26,6 +26,9 @@ FACTORS = (0.05, 0.2, 1.0, 3.0)
 
 PENALTIES = 10.0 ** np.arange(-4, 2.1, 0.5)
 
+ROUNDING = 1e-12
+"""Of the squared lengths of two rows: a squared distance below is rounding."""
+
 _FILE = "kernels.safetensors"
 _ROWS = 4096
 """Rows that are predicted at a time."""
@@ -38,9 +41,10 @@ def kernel_of(kind: str, distances: np.ndarray) -> np.ndarray:
 
 def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the squared distances between rows, [n, m] of [n, d] and [m, d]."""
-    found = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    # a row has none from itself, whatever rounding says
-    found[found < 1e-12 * max(float(found.max(initial=0.0)), 1e-300)] = 0.0
+    lengths = (one**2).sum(1)[:, None] + (other**2).sum(1)[None]
+    found = lengths - 2 * one @ other.T
+    # a row has none from itself, whatever rounding says; a row far out says nothing of others
+    found[found < ROUNDING * lengths] = 0.0
     return np.asarray(found)
 
 

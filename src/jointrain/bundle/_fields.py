@@ -27,6 +27,7 @@ _LARGEST_TARGET = 1e101
 _Names = Annotated[list[str], Field(fail_fast=True)]
 _Figures = Annotated[list[float | None], Field(fail_fast=True)]
 _Positive = Annotated[float, Field(ge=0)]
+_Code = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
 
 
 class Strict(BaseModel):
@@ -284,7 +285,7 @@ class OwnTaskEntry(Strict):
     given: str | None = None
     correction: str | None = None
     channels_first: bool = True
-    ignored: list[int] = []
+    ignored: Annotated[list[_Code], Field(max_length=1 << 16)] = []
 
 
 class ModulesDescription(_Saved):

@@ -16,6 +16,7 @@ from jointrain import __version__
 from jointrain.cli._compare import compare
 from jointrain.cli._doctor import doctor
 from jointrain.cli._evaluate import evaluate
+from jointrain.cli._explain import explain
 from jointrain.cli._export import export
 from jointrain.cli._fit import fit
 from jointrain.cli._inspect import inspect_bundle
@@ -174,6 +175,7 @@ def _add_commands() -> None:
     app.command()(serve)
     app.command()(export)
     app.command()(evaluate)
+    app.command()(explain)
     app.command(name="inspect")(inspect_bundle)
     for listed in (balancers, networks, baselines, doctor):
         app.command()(listed)

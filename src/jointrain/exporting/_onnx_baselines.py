@@ -1,4 +1,4 @@
-"""Baselines as nodes of an ONNX graph: constants, lines and trees."""
+"""Baselines as nodes of an ONNX graph: constants, lines, kernels and trees."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.baselines import BaselineModel, ExportedTask, SymmetricTrees, TreeEnsemble
+from jointrain.baselines import (
+    KERNELS,
+    ROUNDING,
+    BaselineModel,
+    ExportedTask,
+    KernelFunctions,
+    SymmetricTrees,
+    TreeEnsemble,
+)
 from jointrain.errors import InvalidInputError
 from jointrain.exporting._graph import ML, Graph
 from jointrain.task import Task
@@ -85,8 +93,27 @@ def _sums(graph: Graph, model: Any, given: str) -> str:
         return _trees(graph, model, given)
     values = graph.op("Sub", given, graph.constant(model.mean))
     values = graph.op("Div", values, graph.constant(model.scale))
+    if isinstance(model, KernelFunctions):
+        kernels = graph.op(
+            "MatMul", _kernels(graph, model, values), graph.constant(model.coefficients)
+        )
+        return graph.op("Add", kernels, graph.constant(model.intercept))
     values = graph.op("MatMul", values, graph.constant(model.coefficients.T))
     return graph.op("Add", values, graph.constant(model.intercept))
+
+
+def _kernels(graph: Graph, model: KernelFunctions, values: str) -> str:
+    """Return the kernels of scaled rows around the centres, [n, m]."""
+    along = graph.constant([1])
+    lengths = graph.op("ReduceSum", graph.op("Mul", values, values), along, keepdims=1)
+    lengths = graph.op("Add", lengths, graph.constant((model.centres**2).sum(1)[None]))
+    products = graph.op("MatMul", values, graph.constant(2 * model.centres.T))
+    distances = graph.op("Sub", lengths, products)
+    rounding = graph.op("Less", distances, graph.op("Mul", lengths, graph.constant(ROUNDING)))
+    distances = graph.op("Where", rounding, graph.constant(0.0), distances)
+    if KERNELS[int(model.kind[0])] == "exponential":
+        distances = graph.op("Sqrt", distances)
+    return graph.op("Exp", graph.op("Neg", distances))
 
 
 def _trees(graph: Graph, trees: TreeEnsemble, given: str) -> str:

@@ -5,6 +5,7 @@ from jointrain.tables._blended_model import BlendedModel, FittedBaseline, fit_ba
 from jointrain.tables._calibration import Calibration, scale_probabilities
 from jointrain.tables._conformal import Residuals
 from jointrain.tables._constants import held_out_constants, left_out_constants
+from jointrain.tables._explanations import ExplainedOutput, Explanations, explain
 from jointrain.tables._fitted_blend import fit_blend
 from jointrain.tables._fold_runs import (
     TableFoldResult,
@@ -59,6 +60,8 @@ __all__ = [
     "BlendedModel",
     "Calibration",
     "ColumnImportance",
+    "ExplainedOutput",
+    "Explanations",
     "FittedBaseline",
     "PartialFit",
     "Promise",
@@ -77,6 +80,7 @@ __all__ = [
     "column_importance",
     "evaluate_predictions",
     "evaluate_streamed",
+    "explain",
     "fit_baseline_to",
     "fit_blend",
     "fit_streamed",

@@ -72,6 +72,22 @@ def test_gradients_that_agree_are_added_up():
     np.testing.assert_allclose(aggregate(GCond(2), [[1.0, 0.0], [0.5, 1.0]]), [1.5, 1.0])
 
 
+@pytest.mark.parametrize("factor", [1e-9, 1e9])
+def test_a_factor_on_all_gradients_of_a_run_leaves_the_weights_as_they_are(factor):
+    # cosines, and lengths over their averages: no term of a score has a unit
+    one, other = GCond(4), GCond(4)
+    rng = np.random.default_rng(1)
+    for _ in range(8):
+        matrix = torch.from_numpy(rng.normal(size=(4, 5)) * [[1.0], [3.0], [0.2], [1.0]])
+        weights = [
+            balancer.aggregate([scale * matrix], torch.ones(4)).weights
+            for balancer, scale in ((one, 1.0), (other, factor))
+        ]
+        torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-12)
+    assert one.winners.tolist() == other.winners.tolist()
+    torch.testing.assert_close(other.lengths, factor * one.lengths)
+
+
 def test_a_task_that_has_won_too_often_loses():
     balancer = GCond(2, window=2)
     opposed = [[1.0, 0.0], [-2.0, 0.2]]

@@ -53,8 +53,10 @@ class GCond(JacobianAggregation):
         stabilization for large-scale multi-task learning", 2025,
         https://arxiv.org/abs/2509.07252, as in the authors' code (smooth logic). Written anew.
     Differs from the source: gradients are accumulated by ``backward(accumulate="exact")``, and
-        momentum is the optimiser's. The lengths' averages start at the first step's, not at 1. The
-        form in four steps and the variant with Lion are left out.
+        momentum is the optimiser's. The lengths' averages start at the first step's, not at 1, and
+        nothing is added to a divisor: a factor on all gradients of a run leaves the weights as
+        they are, which it does not there. Of equal scores the longer gradient wins, not the first.
+        The form in four steps and the variant with Lion are left out.
 
     Examples:
         >>> import torch
