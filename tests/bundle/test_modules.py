@@ -434,14 +434,14 @@ def test_dense_tasks_come_back_bit_for_bit(dense, tmp_path):
 @pytest.mark.parametrize(
     "task, change, message",
     [
-        (4, {"ignored": [10**30]}, "tasks.4.ignored.0"),
+        (4, {"ignored": [10**30]}, "a number beyond 64 bits"),
+        (4, {"ignored": [2**40]}, "tasks.4.ignored.0"),
         (4, {"ignored": [1.5]}, "tasks.4.ignored.0"),
         (4, {"ignored": ["x"]}, "tasks.4.ignored.0"),
         (4, {"ignored": [7] * 100_000}, "tasks.4.ignored"),
         (4, {"ignored": None}, "tasks.4.ignored"),
         (4, {"channels_first": 3}, "tasks.4.channels_first"),
         (4, {"channels_first": "no way"}, "tasks.4.channels_first"),
-        (4, {"classes": []}, "seen"),
         (4, {"size": 2}, "seen"),
         (0, {"ignored": [1]}, "has no classes of pixels"),
         (0, {"size": 2}, "has 1 outputs, not 2"),
