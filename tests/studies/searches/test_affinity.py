@@ -9,7 +9,13 @@ from torch import nn
 
 from jointrain import HardSharing, InvalidInputError, NotFittedError, Task, TensorData, Trainer
 from jointrain.data import TableEncoder, outer_folds
-from jointrain.studies.searches import Affinity, AffinityTrainer, measure_affinity
+from jointrain.studies.searches import (
+    Affinity,
+    AffinityTrainer,
+    glance_at_affinity,
+    measure_affinity,
+)
+from jointrain.tables import TableExperiment
 from jointrain.training import OptimizerSettings
 from tests.studies._tables import NARROW, QUICK, mixed_table, two_pairs
 
@@ -215,3 +221,10 @@ def test_the_network_is_the_recipes_own(monkeypatch):
     plain = TableEncoder().fit(table.frame[train], list(table.columns), 0)
     assert expected.shape[1] > plain.transform(table.frame[train]).shape[1]
     np.testing.assert_allclose(np.sort(got.sum(1)), np.sort(expected.sum(1)), rtol=1e-5)
+
+
+def test_a_glance_ends_after_its_steps():
+    experiment = TableExperiment(mixed_table())
+    glance = glance_at_affinity(experiment, replace(QUICK, epochs=20), steps=7)
+    steps, _ = glance.cosines
+    assert 1 <= max(steps) <= 7

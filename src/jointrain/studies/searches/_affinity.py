@@ -370,14 +370,9 @@ def glance_at_affinity(
     Raises:
         InvalidInputError: There is one task, or the recipe shares nothing.
     """
-    settings = {
-        "measure": "gradient",
-        "every": max(1, steps // 40),
-        "callbacks": (_StopAfter(steps),),
-    }
-    return _measured(
-        experiment, [_jobs(experiment, recipe, settings, 1, seed)[0].run()], "gradient"
-    )
+    settings = {"measure": "gradient", "every": max(1, steps // 40)}
+    job = replace(_jobs(experiment, recipe, settings, 1, seed)[0], steps=steps)
+    return _measured(experiment, [job.run()], "gradient")
 
 
 class _StopAfter(Callback):
@@ -475,6 +470,8 @@ class _AffinityJob:
     fold: Fold
     settings: Mapping[str, Any]
     code: Mapping[str, str]
+    steps: int | None = None
+    """The run ends after so many; None for as many as the recipe says."""
 
     @property
     def key(self) -> str:
@@ -486,6 +483,9 @@ class _AffinityJob:
         make_trainer = partial(AffinityTrainer, **self.settings)
         with one_thread():
             (run,) = self.experiment.runs(self.fold, self.recipe, make_trainer)
+            if self.steps is not None:
+                # the experiment says which callbacks a trainer is made with
+                run.trainer.callbacks = (*run.trainer.callbacks, _StopAfter(self.steps))
             run.fit()
         assert isinstance(run.trainer, AffinityTrainer)
         return run.trainer.affinity
