@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> StudyResult:
     result = study.run(workers=options.workers, store=options.store)
     print_result(result, Console())
     if options.picture:
-        result.plot().savefig(options.picture, dpi=110)
+        result.plot().save(options.picture, ppi=110)
     return result
 
 

@@ -197,6 +197,7 @@ TESTED_IN = {
     "training/population/*": "training/population/test_population.py",
     "training/sampling/_batch.py": "training/sampling/test_batches.py",
     "training/sampling/_row_shares.py": "training/test_ranks.py",
+    "tables/_training_reference.py": "cli/test_evaluate.py",
     "training/pretraining/*": "training/pretraining/test_pretrain.py",
     "training/*": "training/test_trainer.py",
 }

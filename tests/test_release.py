@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -27,6 +28,17 @@ def test_one_version_everywhere():
 def test_users_get_no_package_of_tests_or_plots():
     names = {re.split(r"[\[>=<; ]", line)[0] for line in PROJECT["dependencies"]}
     assert not names & {"pytest", "hypothesis", "matplotlib", "altair", "plotly", "pandas"}
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile():
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    hadolint = shutil.which("hadolint", path=folders)
+    if hadolint is None:
+        pytest.skip("hadolint is not installed")
+    found = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+    bad = subprocess.run([hadolint, "-"], input="FROM python\n", capture_output=True, text=True)
+    assert "DL3006" in bad.stdout
 
 
 def test_the_conda_recipe_has_the_dependencies_and_the_version():

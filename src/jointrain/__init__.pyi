@@ -198,6 +198,9 @@ from .training import (
     TrainingSettings as TrainingSettings,
 )
 from .training import (
+    WandBLogger as WandBLogger,
+)
+from .training import (
     pretrain as pretrain,
 )
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from jointrain import Recipe, SupervisedTable, fit_table
 from jointrain.bundle import describe_bundle, load_bundle, save_bundle
 from jointrain.cli import run
 from jointrain.cli._since_training import History
@@ -34,6 +35,45 @@ def folder(tmp_path_factory):
     worse = _rows(150, 3).with_columns(pl.col("y") + 4, pl.col("x1") + 0.0)
     worse.write_csv(folder / "week-3.csv")
     return folder
+
+
+def test_a_model_saved_from_python_keeps_its_table_too(folder, tmp_path):
+    table = SupervisedTable.prepare(pl.read_csv(folder / "t.csv"), ["y", "z"])
+    model = fit_table(table, Recipe(epochs=1, width=4, ensemble=2))
+    save_bundle(model, tmp_path / "model", table=table, notes={"mine": 1})
+    notes = describe_bundle(tmp_path / "model")["notes"]
+    of_command = describe_bundle(folder / "model")["notes"]["reference"]
+    assert notes["mine"] == 1
+    assert notes["reference"]["columns"] == of_command["columns"]
+    assert notes["reference"]["constants"] == of_command["constants"]
+    assert set(notes["reference"]["promises"]) == {"y", "z"}
+
+
+@pytest.mark.integration
+def test_what_compare_saves_keeps_its_table_too(folder, tmp_path, capsys):
+    command = ["compare", str(folder / "t.csv"), "--targets", "y,z", "--out", str(tmp_path / "a")]
+    short = ["--folds", "2", "--seeds", "1", "--epochs", "3", "--workers", "1"]
+    assert run([*command, *short, "--baselines", "constant,linear"]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", str(tmp_path / "a"), str(folder / "week-1.csv")]) == 0
+    shown = capsys.readouterr().out
+    for words in ("Drift: 0 of 2", "nothing against it"):
+        assert words in shown
+
+
+def test_a_folder_of_files_is_held_against_training_too(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jointrain.cli._streamed_use._SAMPLED", 150)
+    (tmp_path / "weeks").mkdir()
+    for week in (1, 2):
+        pl.read_csv(folder / f"week-{week}.csv").write_csv(tmp_path / f"weeks/{week}.csv")
+    assert run(["evaluate", str(folder / "model"), str(tmp_path / "weeks"), "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert run(["evaluate", str(folder / "model"), str(tmp_path / "weeks")]) == 0
+    shown = capsys.readouterr()
+    assert "of one row in 2" in shown.err
+    assert f"{metrics['y']['RMSE']:.4g}" in shown.out
+    for words in ("300 rows", "Drift: 0 of 2", "150", "nothing against it"):
+        assert words in shown.out
 
 
 def _evaluated(folder, table, capsys, *more):

@@ -1,5 +1,6 @@
 """The commands on folders of files: tables larger than memory."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 from jointrain.bundle import load_bundle
 from jointrain.cli import run
+from jointrain.data.streaming import TextFiles
 from tests.data.streaming.tables import in_files, mixed_frame
 
 FIT = ["--targets", "y,z,w", "--id", "row", "--epochs", "1", "--width", "8", "--device", "cpu"]
@@ -172,3 +174,53 @@ def test_csv_files_are_fitted_and_predicted(inside, capsys):
     assert_frame_equal(one, other, rel_tol=1e-5)
     assert run(["evaluate", "of-texts", "texts/*.csv"]) == 0
     assert "400 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("packing", ["", ".gz"])
+def test_a_large_text_file_is_predicted_in_parts_as_if_it_were_small(
+    inside, capsys, monkeypatch, packing
+):
+    text = "\n".join(
+        [*mixed_frame(400, seed=3).with_columns(pl.col("row") + "é").write_csv().splitlines(), ""]
+    ).encode()
+    Path(f"large.csv{packing}").write_bytes(gzip.compress(text) if packing else text)
+    predict = ["predict", "bundle", f"large.csv{packing}", "--keep", "x0", "--force"]
+    assert run([*predict, "--out", "whole.csv", "--intervals", "0.8"]) == 0
+    whole = capsys.readouterr()
+    parts = []
+
+    def counted(self, see=None):
+        for raw in TextFiles_parts(self, see):
+            parts.append(len(raw.frame))
+            yield raw
+
+    TextFiles_parts = TextFiles.parts
+    monkeypatch.setattr(TextFiles, "parts", counted)
+    for name in ("LARGE_BYTES", "LARGE_PACKED_BYTES"):
+        monkeypatch.setattr(f"jointrain.data.streaming._table_sources.{name}", 1 << 10)
+    monkeypatch.setattr("jointrain.data.streaming._text_files._PART_BYTES", 1 << 12)
+    assert run([*predict, "--out", "parts.csv", "--intervals", "0.8"]) == 0
+    in_parts = capsys.readouterr()
+    assert len(parts) > 4
+    assert sum(parts) == 400
+    assert in_parts.out == whole.out.replace("whole", "parts")
+    assert in_parts.err == whole.err
+    # products of other sizes are rounded in another way
+    assert_frame_equal(pl.read_csv("parts.csv"), pl.read_csv("whole.csv"), rel_tol=1e-5)
+
+
+def test_a_fault_of_a_large_text_file_is_told_by_its_line_and_leaves_nothing(
+    inside, capsys, monkeypatch
+):
+    lines = mixed_frame(400).write_csv().splitlines()
+    lines[350] = lines[350].replace(lines[350].split(",")[1], "oops", 1)
+    Path("faulty.csv").write_text("\n".join(lines))
+    errors = []
+    for size in (1 << 30, 1 << 10):
+        monkeypatch.setattr("jointrain.data.streaming._table_sources.LARGE_BYTES", size)
+        monkeypatch.setattr("jointrain.data.streaming._text_files._PART_BYTES", 1 << 12)
+        assert run(["predict", "bundle", "faulty.csv", "--out", "none.csv"]) == 2
+        errors.append(capsys.readouterr().err)
+    assert "351" in errors[0]
+    assert errors[1].replace(" of faulty.csv", "") == errors[0]
+    assert not Path("none.csv").exists()

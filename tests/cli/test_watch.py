@@ -1,28 +1,65 @@
 """`jointrain watch --once` of a study's store and of a fit's checkpoints."""
 
 import json
+import sqlite3
 
 import pytest
 
 from jointrain.cli import run
+from jointrain.cli._watch import _look_at
 from jointrain.studies import RunStore
+from tests.postgresql import running_server
 
 
-def test_a_study_shows_its_finished_runs_and_their_means(tmp_path, capsys):
+@pytest.mark.parametrize("kind", ["folder", "sqlite"])
+def test_a_study_shows_its_finished_runs_and_their_means(tmp_path, capsys, kind):
+    file = tmp_path / ("runs.jsonl" if kind == "folder" else "runs.db")
+    place = str(tmp_path) if kind == "folder" else f"sqlite:///{file}"
+    watch_a_study(place, capsys, file.read_bytes)
+
+
+@pytest.mark.integration
+def test_a_study_in_postgresql_can_be_watched(capsys):
+    with running_server() as server:
+        watch_a_study(server.url, capsys, bytes)
+
+
+def watch_a_study(place, capsys, content):
     described = {"folds": 2, "seeds": 3, "recipes": {"joint": {}, "separate": {}}}
-    store = RunStore.open(tmp_path, described)
+    store = RunStore.open(place, described)
     with store.session():
         for fold, value in enumerate((1.0, 2.0)):
-            key = store.claim([f"key {fold}"])
-            row = {"task": "y", "metric": "RMSE", "value": value}
-            store.finish(key, [{"name": "joint", "fold": fold, "seed": 0, "rows": [row]}])
-    before = (tmp_path / "runs.jsonl").read_bytes()
-    assert run(["watch", str(tmp_path), "--once"]) == 0
-    shown = capsys.readouterr().out
-    assert "2 runs finished (joint 2, separate 0)" in shown
-    assert "2 of 6" in shown
-    assert "1.5" in shown
-    assert (tmp_path / "runs.jsonl").read_bytes() == before
+            finish(store, fold, value)
+        store.claim(["another"])
+        before = content()
+        assert run(["watch", place, "--once"]) == 0
+        shown = capsys.readouterr().out
+        assert "2 runs finished (joint 2, separate 0), 1 under way" in shown
+        assert "2 of 6" in shown
+        assert "1.5" in shown
+        assert content() == before
+        # one that is opened sees what others finish afterwards
+        look = _look_at(place)
+        finish(store, 2, 6.0)
+        assert look().line.startswith("study: 3 runs finished")
+        assert look().rows[0] == ["joint", "3 of 6", "3"]
+
+
+def finish(store, fold, value):
+    key = store.claim([f"key {fold}"])
+    row = {"task": "y", "metric": "RMSE", "value": value}
+    store.finish(key, [{"name": "joint", "fold": fold, "seed": 0, "rows": [row]}])
+
+
+def test_a_database_without_a_study_is_refused_and_not_made(tmp_path, capsys):
+    place = f"sqlite:///{tmp_path}/no.db"
+    assert run(["watch", place, "--once"]) == 2
+    assert "there is no file" in capsys.readouterr().err
+    assert not (tmp_path / "no.db").exists()
+    with sqlite3.connect(tmp_path / "no.db") as base:
+        base.execute("create table other (x int)")
+    assert run(["watch", place, "--once"]) == 2
+    assert "holds no runs of a study" in capsys.readouterr().err
 
 
 def test_a_fit_shows_its_networks_and_a_damaged_checkpoint_is_no_end(tmp_path, capsys):

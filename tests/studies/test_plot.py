@@ -1,6 +1,5 @@
-"""The picture shows the figures of the comparisons."""
+"""The chart shows the figures of the comparisons."""
 
-import builtins
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +7,7 @@ import polars as pl
 import pytest
 
 from jointrain import Study, StudyResult, SupervisedTable
+from jointrain.charts import save_picture
 from jointrain.errors import MissingDependencyError
 
 GAINS = {"separate": 0.0, "joint": 0.1, "alternating": -0.1, "constant": -9, "extra trees": -2}
@@ -38,79 +38,104 @@ def result():
     return make_result()
 
 
-def points(axes):
-    return [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+def charts(result):
+    return result.plot().to_dict(validate=False)["concat"]
+
+
+def titles(drawn):
+    return [chart["title"] for chart in drawn]
+
+
+def rows(chart):
+    """What a panel shows, by name."""
+    return {row["name"]: row for row in chart["data"]["values"]}
+
+
+def axis(chart):
+    """The axis of a panel: title, and how far it reaches."""
+    (x,) = [
+        layer["encoding"]["x"]
+        for layer in chart["layer"]
+        if "title" in layer["encoding"].get("x", {})
+    ]
+    return x["title"], tuple(x["scale"]["domain"])
 
 
 def test_delta_m_comes_first_then_a_panel_for_each_task(result):
-    panels = result.plot().axes
-    assert [axes.get_title() for axes in panels] == ["all targets (Delta-m)", "a", "b"]
-    labels = [label.get_text() for label in panels[0].get_yticklabels()]
+    drawn = charts(result)
+    assert titles(drawn) == ["all targets (Delta-m)", "a", "b"]
+    labels = list(rows(drawn[0]))
     assert labels == ["joint", "alternating", "extra trees"]
-    for axes, changes in (
-        (panels[0], result.delta_m),
-        (panels[2], {name: result.comparisons[name]["b"] for name in labels}),
+    for chart, changes in (
+        (drawn[0], result.delta_m),
+        (drawn[2], {name: result.comparisons[name]["b"] for name in labels}),
     ):
-        assert points(axes) == [changes[name].change for name in labels[:2]]
-        spans = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
-        expected = [changes["joint"].low, changes["joint"].high]
-        assert any(np.allclose(span, expected) for span in spans)
+        for name in labels[:2]:
+            shown = rows(chart)[name]
+            expected = [changes[name].change, changes[name].low, changes[name].high]
+            assert [shown["change"], shown["low"], shown["high"]] == pytest.approx(
+                expected, rel=1e-4
+            )
+            assert shown["verdict"] == changes[name].verdict
 
 
 def test_all_panels_have_one_axis_and_what_goes_on_ends_in_an_arrow(result):
-    panels = result.plot().axes
-    assert len({axes.get_xlim() for axes in panels}) == 1
-    low, high = panels[0].get_xlim()
+    drawn = charts(result)
+    assert len({axis(chart) for chart in drawn}) == 1
+    low, high = axis(drawn[0])[1]
     shown = max(one.high for one in result.comparisons["joint"].values())
     assert shown < high < 40
     # extra trees are 200 % worse, far beyond the edge
-    for axes in panels:
-        (arrow,) = [line for line in axes.lines if line.get_marker() == "<"]
-        assert low < arrow.get_xdata()[0] < 0
+    for chart in drawn:
+        far = rows(chart)["extra trees"]
+        assert far["arrow"].startswith("◀ -2")
+        assert far["edge"] == pytest.approx(low, rel=1e-4)
+        assert not far["inside"]
 
 
 def test_a_few_wide_targets_do_not_squeeze_the_others():
     names = [f"y{number}" for number in range(9)]
-    narrow = make_result(names).plot().axes[1].get_xlim()[1]
-    figure = make_result(names, wide=("y8",)).plot()
-    assert figure.axes[1].get_xlim()[1] < 4 * narrow
-    assert any(line.get_marker() == ">" for line in figure.axes[9].lines)
+    narrow = axis(charts(make_result(names))[1])[1][1]
+    drawn = charts(make_result(names, wide=("y8",)))
+    assert axis(drawn[1])[1][1] < 4 * narrow
+    assert any("▶" in row["arrow"] + row["also"] for row in rows(drawn[9]).values())
 
 
 def test_of_many_targets_those_that_change_most_are_shown():
     names = [f"y{number}" for number in range(36)]
     result = make_result(names, wide=("y35", "y3"))
-    figure = result.plot()
-    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
-    assert len(titles) == 20
-    assert titles[0] == "all targets (Delta-m)"
-    assert {"y3", "y35"} <= set(titles)
-    assert titles[1:] == [name for name in names if name in titles]
-    assert "19 of 36 targets" in figure.get_supxlabel()
+    chart = result.plot().to_dict(validate=False)
+    shown = titles(chart["concat"])
+    assert len(shown) == 20
+    assert shown[0] == "all targets (Delta-m)"
+    assert {"y3", "y35"} <= set(shown)
+    assert shown[1:] == [name for name in names if name in shown]
+    assert "19 of 36 targets" in str(chart["title"])
 
 
 def test_differences_have_an_axis_of_their_own(result):
     table = result.table.with_columns(
         value=pl.when(pl.col("task") == "b").then(pl.col("value") - 1).otherwise("value")
     )
-    panels = replace(result, table=table).plot().axes
-    assert panels[2].get_xlabel() == "difference"
-    assert panels[2].get_xlim() != panels[1].get_xlim()
+    drawn = charts(replace(result, table=table))
+    assert axis(drawn[2])[0].endswith(", difference")
+    assert axis(drawn[2])[1] != axis(drawn[1])[1]
 
 
 def test_without_intervals_the_changes_are_shown():
-    panels = make_result(folds=2).plot().axes
-    assert len(points(panels[1])) == 2
+    shown = rows(charts(make_result(folds=2))[1])
+    assert sum(row["inside"] for row in shown.values()) == 2
+    assert {row["interval"] for row in shown.values()} == {"none"}
 
 
-def test_without_matplotlib_the_error_says_what_to_install(result, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest, **named):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_without_altair_the_error_says_what_to_install(result, monkeypatch):
+    monkeypatch.setattr("jointrain.charts._altair.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"jointrain\[plots\]"):
         result.plot()
+    with pytest.raises(MissingDependencyError, match=r"jointrain\[plots\]"):
+        result.study.plot()
+
+
+def test_a_picture_is_a_png(result, tmp_path):
+    save_picture(result.plot(), tmp_path / "changes.png")
+    assert (tmp_path / "changes.png").read_bytes().startswith(b"\x89PNG")

@@ -28,7 +28,7 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.system.output_folder import write_new_folder
 from jointrain.system.stored_files import DamagedError, json_to_bytes
-from jointrain.tables import BlendedModel, TableModel
+from jointrain.tables import BlendedModel, TableModel, training_reference
 from jointrain.task import Task
 from jointrain.training import NetworkModel, Trainer
 
@@ -42,6 +42,7 @@ def save_bundle(
     *,
     factory: Callable[..., Network] | None = None,
     tasks: Sequence[Task] | None = None,
+    table: SupervisedTable | None = None,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     notes: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -56,6 +57,9 @@ def save_bundle(
             with the names, shapes and types of the one that is saved. A `functools.partial` keeps
             its arguments by keyword, which must be what JSON can hold. Its path is kept, no code.
         tasks: Of a bare network, the tasks that it has heads for.
+        table: The table that the model was fitted to. What is kept of it (how its columns are
+            spread, constants, promised losses) is what `jointrain evaluate` holds later tables
+            against; default: nothing is kept.
         metrics: What is known of the model's quality, by task and metric; NaN is kept as null.
         notes: Anything else that JSON can hold, such as how the metrics were measured.
         force: Replace the folder if it exists.
@@ -86,7 +90,11 @@ def save_bundle(
                 "`factory` and `tasks` go with own modules; the model of a table knows its own"
             )
         saved = model
+        if table is not None:
+            notes = {"reference": training_reference(model, table), **(notes or {})}
     else:
+        if table is not None:
+            raise InvalidInputError("`table` goes with the model of a table; leave it out")
         saved = network_model_of(model, factory, tasks)
     return write_new_folder(
         path,

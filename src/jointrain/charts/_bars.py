@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of
 from jointrain.charts._palette import SERIES
 
 
@@ -17,6 +17,7 @@ def bars(rows: Sequence[Row], *, across: str, down: str | None, width: int = 420
         down: What the names are; None for no title.
         width: In pixels.
     """
+    check_altair()
     import altair as alt
 
     names = [row["name"] for row in rows]

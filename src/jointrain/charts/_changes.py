@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of
 from jointrain.charts._palette import FAINT, INK, VERDICT_MARKS
 
 LEAST_LIMIT = 2.0
@@ -55,6 +55,7 @@ def changes(
         against: What they are changes from.
         width: In pixels.
     """
+    check_altair()
     import altair as alt
 
     shown = []
@@ -83,6 +84,8 @@ def changes(
                     else "◀" if left else "▶" if right else ""
                 ),
                 "side": "left" if left else "right",
+                "also": "▶" if left and right else "",
+                "end": limit,
                 "inside": abs(change) < limit,
             }
         )  # fmt: skip
@@ -127,6 +130,12 @@ def changes(
         for side in ("left", "right")
         if any(row["arrow"] and row["side"] == side for row in shown)
     ]
+    if any(row["also"] for row in shown):
+        cut.append(
+            base.transform_filter("datum.also != ''")
+            .mark_text(align="right", baseline="middle", fontSize=11, color=FAINT)
+            .encode(x=alt.X("end:Q", scale=x_scale), y=y, text="also:N", tooltip=tooltip)
+        )
     return alt.layer(zero, span, points, *cut, data=data_of(shown)).properties(
         width=width, height=27 * max(len(names), 1)
     )

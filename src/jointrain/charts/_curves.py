@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of
 from jointrain.charts._palette import FAINT, SERIES
 
 DASHES = ([1, 0], [5, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 4], [4, 1])
@@ -36,6 +36,7 @@ def curves(
         width: In pixels.
         height: Likewise.
     """
+    check_altair()
     import altair as alt
 
     lines = list(dict.fromkeys(row["line"] for row in rows))

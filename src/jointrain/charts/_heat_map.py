@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of
 from jointrain.charts._palette import INK, NEGATIVE, PAPER, POSITIVE
 
 _STRONG = 0.6
@@ -35,6 +35,7 @@ def heat_map(
         width: In pixels.
         signed: Whether figures may lie below 0.
     """
+    check_altair()
     import altair as alt
 
     names = list(dict.fromkeys(row["row"] for row in rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jointrain.charts._altair import Chart, Row, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of
 from jointrain.charts._palette import FAINT, SERIES
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def against_truth(rows: Sequence[Row], *, what: str, width: int = 420) -> Chart:
         what: What is predicted.
         width: In pixels.
     """
+    check_altair()
     import altair as alt
 
     ends = [row[name] for row in rows for name in ("truth", "predicted")]
@@ -51,6 +52,7 @@ def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) 
         up: What `found` is.
         width: In pixels.
     """
+    check_altair()
     import altair as alt
 
     scale = alt.Scale(domain=[0, 1], nice=False)
@@ -71,6 +73,7 @@ def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) 
 
 
 def _diagonal(low: float, high: float, x: str, y: str) -> alt.Chart:
+    check_altair()
     import altair as alt
 
     ends = data_of([{x: low, y: low}, {x: high, y: high}])

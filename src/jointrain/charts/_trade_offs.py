@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jointrain.charts._altair import Chart, data_of
+from jointrain.charts._altair import Chart, check_altair, data_of
 from jointrain.charts._palette import FAINT, INK, OPEN, SERIES
 
 
@@ -20,6 +20,7 @@ def trade_offs(
         tasks: The targets, at least two; the first two are chosen first.
         width: In pixels.
     """
+    check_altair()
     import altair as alt
 
     pairs = [

@@ -20,7 +20,8 @@ from jointrain.cli._compare_experiment import (
 from jointrain.cli._executors import opened_executor
 from jointrain.cli._experiment_settings import ExperimentCompareSettings
 from jointrain.cli._flags import flags_of
-from jointrain.cli._printing import console_of_output, print_json, print_line, progress_bar
+from jointrain.cli._live import live_view
+from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.cli._said import command_line
 from jointrain.cli._settings import CompareSettings
 from jointrain.cli._streamed_fit import (
@@ -40,6 +41,7 @@ from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
+    from jointrain.cli._logs import StudyLog
     from jointrain.data import StreamedTable, SupervisedTable
     from jointrain.studies import Study, StudyResult
     from jointrain.studies.searches import Affinity
@@ -61,6 +63,7 @@ def compare(settings: CompareSettings) -> None:
     started = start_processes(settings)
     from jointrain.studies import StudyInterrupted
 
+    log = _study_log(settings)
     whole: StreamedTable | None = None
 
     with opened_executor(settings.executor) as executor:
@@ -71,10 +74,14 @@ def compare(settings: CompareSettings) -> None:
         if settings.equal is not None:
             study = _with_equal_compute(study, settings)
         try:
-            result = _run_study(study, settings, started, executor)
+            result = _run_study(study, settings, started, executor, log)
         except StudyInterrupted as stopped:
             _print_interrupted(stopped.result, settings)
+            if log is not None:
+                log.see(stopped.result)
             raise
+        if log is not None:
+            log.see(result)
         for note in result.notes:
             say(f"note: {note}")
         if isinstance(settings, ExperimentCompareSettings):
@@ -185,24 +192,51 @@ def _with_equal_compute(study: Study, settings: CompareSettings) -> Study:
     return study
 
 
+def _study_log(settings: CompareSettings) -> StudyLog | None:
+    """Return what logs the runs of the study; None if that is not wanted."""
+    logs = settings.opened_logs(output_folder(settings).name)
+    if logs is None:
+        return None
+    from jointrain.cli._logs import StudyLog
+
+    return StudyLog(logs)
+
+
 def _run_study(
-    study: Study, settings: CompareSettings, started: float, executor: Executor | None
+    study: Study,
+    settings: CompareSettings,
+    started: float,
+    executor: Executor | None,
+    log: StudyLog | None,
 ) -> StudyResult:
     """Run a study, within its budget if it has one; say what is known while it goes on."""
     from jointrain.reports import interim_answer
     from jointrain.studies import run_within_budget
 
     seconds = settings.budget_seconds
-    with progress_bar("runs") as advance:
+    with live_view("runs", until=_end_of(settings, started)) as view:
         if seconds is None:
+            planned = study.folds * study.seeds
+
+            def on_interim(found: StudyResult) -> None:
+                view.interim(interim_answer(found, planned))
+                if log is not None:
+                    log.see(found)
+
             return study.run(
-                workers=settings.workers, store=settings.study, executor=executor, progress=advance
+                workers=settings.workers,
+                store=settings.study,
+                executor=executor,
+                progress=view,
+                on_interim=on_interim,
             )
 
         def on_answer(result: StudyResult, spent: float, planned: int) -> None:
             names = ", ".join(result.recipe_names)
-            text = f"after {spent:.0f} s ({names}): {interim_answer(result, planned)}"
-            say(text)
+            answer = interim_answer(result, planned)
+            view.interim(answer)
+            if not settings.json_output:
+                say(f"after {spent:.0f} s ({names}): {answer}")
 
         return run_within_budget(
             study,
@@ -212,8 +246,8 @@ def _run_study(
             workers=settings.workers,
             store=settings.study,
             executor=executor,
-            progress=advance,
-            on_answer=None if settings.json_output else on_answer,
+            progress=view,
+            on_answer=on_answer,
             started=started,
         )
 
@@ -238,7 +272,7 @@ def _fit_model(
     from jointrain.studies import fit_shipped
     from jointrain.tables import BlendedModel
 
-    with progress_bar("training the model on all rows") as advance:
+    with live_view("training the model on all rows") as advance:
         model = fit_shipped(
             result,
             device=settings.device,
@@ -315,6 +349,7 @@ def _add_report(
     until: float | None = None,
 ) -> None:
     """Write the pictures and the pages beside the model."""
+    from jointrain.charts import save_picture
     from jointrain.reports import study_figures, write_markdown, write_page
 
     title = f"{settings.table_name}: together or apart?"
@@ -329,9 +364,9 @@ def _add_report(
         write_page(figures, out)
 
     picture = out / _PICTURE
-    if find_spec("matplotlib") is not None:
+    if find_spec("vl_convert") is not None:
         with skippable(picture.name):
-            write_whole(picture, lambda path: result.plot().savefig(path, dpi=110))
+            write_whole(picture, lambda path: save_picture(result.plot(), path))
     with skippable("report.md"):
         report = write_markdown(
             result,

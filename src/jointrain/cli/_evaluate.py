@@ -17,11 +17,10 @@ from jointrain.cli._flags import FACTORY, JSON, with_reading
 from jointrain.cli._printing import print_json, print_rows
 from jointrain.cli._since_training import (
     History,
-    SinceTraining,
     measure,
     print_since_training,
 )
-from jointrain.cli._streamed_use import opened_files, streamed_metrics
+from jointrain.cli._streamed_use import opened_files, sample_of, streamed_metrics
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
@@ -89,7 +88,9 @@ def evaluate(
         files = opened_files(table, model, options, notes)
         where, rows_read = files.where, files.rows
         weight = _weight_among(files.schema, notes)
-        found = SinceTraining(streamed_metrics(model, files, weight).values)
+        metrics = streamed_metrics(model, files, weight).values
+        found = measure(model, sample_of(files, model, weight), weight, notes, kept)
+        found.metrics = metrics
     else:
         raw = raw_table(table, options, notes)
         frame = _frame(model, raw, options, notes)
@@ -115,8 +116,7 @@ def evaluate(
         weighed = "" if weight is None else f", weighed by {weight}"
         headings = ["task", "metric", "reported", "measured", "constant"]
         print_rows(f"{where}: {rows_read} rows{weighed}", headings, rows)
-        if not is_streamed(table):
-            print_since_training(found)
+        print_since_training(found)
     return _failed(limits, found.metrics)
 
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jointrain.cli._after_saving import add_importance, print_use
 from jointrain.cli._fit_checkpoints import FitCheckpoints, check_checkpoints
 from jointrain.cli._flags import flags_of
-from jointrain.cli._printing import (
-    by_task,
-    print_json,
-    print_line,
-    print_rows,
-    progress_bar,
-    range_text,
-)
+from jointrain.cli._live import live_view
+from jointrain.cli._printing import by_task, print_json, print_line, print_rows, range_text
 from jointrain.cli._ranks import is_first_rank, started_by_torchrun
 from jointrain.cli._settings import FitSettings
 from jointrain.cli._streamed_fit import add_streamed_importance, fit_rows, prepare_streamed
@@ -27,9 +20,11 @@ from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing
 
 if TYPE_CHECKING:
+    from jointrain.cli._logs import Logs
     from jointrain.data import SupervisedTable
     from jointrain.experiments import Recipe
     from jointrain.tables import TableModel
+    from jointrain.training import Run
 
 
 @flags_of(FitSettings)
@@ -49,16 +44,19 @@ def fit(settings: FitSettings) -> None:
             settings.checkpoints, every=settings.checkpoint_every, resume=settings.resume
         )
     resolve_device(settings.device)
+    logs = None
+    if is_first_rank():
+        logs = settings.opened_logs(out.name, resumed=settings.resume)
     recipe = settings.recipe(settings.schedule)
     streamed = None
     if is_streamed(settings.table):
         streamed = prepare_streamed(settings, recipe)
         table, rows = streamed.sample, streamed.files.rows
-        model = fit_rows(streamed, recipe, settings)
+        model = fit_rows(streamed, recipe, settings, logs)
     else:
         table = prepare_table(settings)
         check_savable(table)
-        model, rows = _fit(table, recipe, settings), len(table.frame)
+        model, rows = _fit(table, recipe, settings, logs), len(table.frame)
     if not is_first_rank():
         return
     out = write_new_folder(
@@ -94,24 +92,34 @@ def _print_answer(
     print_use(model, out)
 
 
-def _fit(table: SupervisedTable, recipe: Recipe, settings: FitSettings) -> TableModel:
-    """Train a recipe on all rows, with a progress bar, and checkpoints where they are wanted."""
+def _fit(
+    table: SupervisedTable, recipe: Recipe, settings: FitSettings, logs: Logs | None
+) -> TableModel:
+    """Train a recipe on all rows, with a view of it, and checkpoints where they are wanted."""
     from jointrain.tables import fit_table, table_digest
     from jointrain.training.population import fit_together
 
-    fit: Callable[..., None] = fit_together
+    kept: FitCheckpoints | None = None
     with ExitStack() as held:
         if settings.checkpoints is not None:
             digest = table_digest(table)
             kept = FitCheckpoints(settings.checkpoints, digest, recipe, settings)
             held.enter_context(kept.told_when_stopped())
-            fit = kept.fit
-        advance = held.enter_context(progress_bar(f"training {recipe.name} on all rows"))
+        view = held.enter_context(live_view(f"training {recipe.name} on all rows"))
+
+        def fit_runs(runs: Sequence[Run]) -> None:
+            if kept is not None:
+                kept.give(runs)
+            later = [] if logs is None else logs.attach(runs)
+            fit_together(runs, progress=view)
+            if logs is not None:
+                logs.replay(later)
+
         return fit_table(
             table,
             recipe,
             seed=settings.seed,
             device=settings.device,
-            fit_runs=partial(fit, progress=advance),
+            fit_runs=fit_runs,
             strategy="ddp" if started_by_torchrun() else None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,16 +124,14 @@ class FitCheckpoints:
                     f"another --checkpoints"
                 )
 
-    def fit(self, runs: Sequence[Run], progress: Callable[[float, int], None]) -> None:
-        """Fit the next runs; those that are through are read."""
+    def give(self, runs: Sequence[Run]) -> None:
+        """Let the next runs write checkpoints; those that are through are read."""
         from jointrain.training import Checkpoints
-        from jointrain.training.population import fit_together
 
         for run in runs:
             self._count += 1
             place = self.folder / f"network-{self._count:04d}"
             run.trainer.checkpoints = Checkpoints(place, every=self._every)
-        fit_together(runs, progress=progress)
 
     @property
     def of_stream(self) -> Checkpoints:

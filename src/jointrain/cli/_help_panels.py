@@ -30,7 +30,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Study": (
         "recipes", "baselines", "ship", "folds", "seeds", "trials", "models", "measure", "pareto",
         "importance", "margin", "equal", "study", "executor", "checkpoints", "checkpoint_every",
-        "resume",
+        "resume", "log", "log_to",
     ),
     "Output": ("json", "config"),
 }  # fmt: skip

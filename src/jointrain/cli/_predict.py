@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointrain.cli._bundle_opening import (
-    TableBundle,
-    open_table_bundle,
-    raw_table,
-    say_all,
-)
+from jointrain.cli._bundle_opening import open_table_bundle, raw_table, say_all
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
 from jointrain.cli._printing import print_line
-from jointrain.cli._streamed_use import opened_files, streamed_predictions
+from jointrain.cli._reading import with_kept_reading
+from jointrain.cli._streamed_use import (
+    Counted,
+    opened_files,
+    raw_predictions,
+    streamed_predictions,
+    text_predictions,
+)
 from jointrain.cli._value_forms import column_names
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from jointrain.data import RawTable, ReadingOptions
+    from jointrain.data import ReadingOptions
 
 
 _EQUAL_SHARES = "note: the intervals were measured with equal shares of all targets"
@@ -74,9 +73,11 @@ def predict(
     in another way. The column of names is written as it is there.
     """
     from jointrain.data import (
+        TextFiles,
         check_writable_ending,
         formulas_escaped,
         is_streamed,
+        large_table,
         write_parts,
         write_table,
     )
@@ -92,15 +93,24 @@ def predict(
     model, notes = opened.model, opened.description["notes"]
     name = notes.get("id")
     columns = column_names(keep or [])
-    if is_streamed(table):
-        files = opened_files(table, model, options, notes)
+    large = None
+    if model.schema is not None and not is_streamed(table):
+        large = large_table(table, with_kept_reading(options, notes))
+    if isinstance(large, TextFiles):
+        parts = text_predictions(opened, large, options, columns, intervals)
+        counted = Counted(formulas_escaped(part) if escape_formulas else part for part in parts)
+        made = write_parts(counted, out, replace=force)
+        rows = counted.rows
+    elif large is not None or is_streamed(table):
+        files = large or opened_files(table, model, options, notes)
         if name is not None and name in files.schema:
             columns = list(dict.fromkeys([name, *columns]))
         rows = files.rows
         parts = streamed_predictions(model, files, columns, intervals, escape=escape_formulas)
         made = write_parts(parts, out, replace=force)
     else:
-        frame = _predictions(opened, raw_table(table, options, notes), options, columns, intervals)
+        raw = raw_table(table, options, notes)
+        (frame,) = raw_predictions(opened, [raw], options, columns, intervals)
         rows = len(frame)
         written = formulas_escaped(frame) if escape_formulas else frame
         made = write_table(written, out, replace=force)
@@ -111,35 +121,3 @@ def predict(
             if made != Path(out):
                 say(f"note: {out} exists by now; the predictions are in {made}")
             print_line(f"Predicted {rows} rows: {made}")
-
-
-def _predictions(
-    opened: TableBundle,
-    raw: RawTable,
-    options: ReadingOptions,
-    keep: Sequence[str],
-    intervals: float | None,
-) -> pl.DataFrame:
-    """Return the predictions of a table in memory, with the columns to keep before them."""
-    from jointrain.data import kept_columns, with_kept
-    from jointrain.tables import (
-        read_as_trained,
-        reading_notes,
-        total_notes,
-        unseen_notes,
-        unused_notes,
-    )
-
-    model, notes = opened.model, opened.description["notes"]
-    name = notes.get("id")
-    kept = kept_columns(raw, name, keep)
-    if name is not None and name not in raw.frame.columns:
-        say(f"note: the table has no column {name!r}, which named the rows in training")
-    say_all(reading_notes(model))
-    frame = read_as_trained(model, raw, options, [name])
-    say_all(total_notes(frame))
-    say_all(unseen_notes(model.encoder.unseen(frame)))
-    predictions = model.predict_table(frame, intervals)
-    roles = (name, notes.get("time"), notes.get("row_weight"), *kept.columns)
-    say_all(unused_notes(model, frame.columns, roles))
-    return with_kept(predictions, kept)

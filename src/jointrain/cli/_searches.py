@@ -17,7 +17,8 @@ from jointrain.cli._experiment_settings import (
     ExperimentWeighSettings,
 )
 from jointrain.cli._flags import flags_of
-from jointrain.cli._printing import console_of_output, print_json, print_line, progress_bar
+from jointrain.cli._live import interim_changes, live_view
+from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.cli._said import command_line
 from jointrain.cli._settings import GroupSettings, SearchSettings, ShareSettings, WeighSettings
 from jointrain.cli._table_opening import prepare_table, start_processes
@@ -44,13 +45,14 @@ def weigh(settings: WeighSettings) -> None:
     recipe = settings.recipe(settings.schedule)
     with opened_executor(settings.executor) as executor:
         table = _prepare_search(settings)
-        with progress_bar("weights") as advance:
+        with live_view("weights", until=_end_of(settings, started)) as view:
             result = search_weights(
                 table,
                 recipe,
                 trials=settings.trials,
                 pareto=settings.pareto,
-                progress=advance,
+                progress=view,
+                on_interim=lambda found: view.interim(interim_changes(found)),
                 started=started,
                 executor=executor,
                 **settings.search,
@@ -68,14 +70,15 @@ def group(settings: GroupSettings) -> None:
     recipe = settings.recipe(settings.schedule)
     with opened_executor(settings.executor) as executor:
         table = _prepare_search(settings)
-        with progress_bar("groups") as advance:
+        with live_view("groups", until=_end_of(settings, started)) as view:
             result = search_groups(
                 table,
                 recipe,
                 models=settings.models,
                 measure=settings.measure,
                 trials=settings.trials,
-                progress=advance,
+                progress=view,
+                on_interim=lambda found: view.interim(interim_changes(found)),
                 started=started,
                 executor=executor,
                 **settings.search,
@@ -96,17 +99,24 @@ def share(settings: ShareSettings) -> None:
         raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
     with opened_executor(settings.executor) as executor:
         table = _prepare_search(settings)
-        with progress_bar("split points") as advance:
+        with live_view("split points", until=_end_of(settings, started)) as view:
             result = search_shared_depth(
                 table,
                 recipe,
-                progress=advance,
+                progress=view,
+                on_interim=lambda found: view.interim(interim_changes(found)),
                 started=started,
                 executor=executor,
                 **settings.search,
             )
     report = report_shared_depth(result)
     _answer(settings, table, report, result.candidates, "how many shared layers?")
+
+
+def _end_of(settings: SearchSettings, started: float) -> float | None:
+    """Return when the budget is spent; None without one."""
+    seconds = settings.search["budget"]
+    return None if seconds is None else started + seconds
 
 
 def _prepare_search(settings: SearchSettings) -> SupervisedTable | AnyExperiment:
@@ -126,6 +136,7 @@ def _answer(
     affinity: Affinity | None = None,
 ) -> None:
     """Print what a search found; write it to the folder if one is named."""
+    from jointrain.charts import save_picture
     from jointrain.data import SupervisedTable
     from jointrain.reports import data_figures, search_figures, write_page
     from jointrain.tables import TableExperiment
@@ -145,9 +156,9 @@ def _answer(
             picture = None
             if affinity is not None:
                 affinity.table().write_parquet(folder / "affinity.parquet")
-                if find_spec("matplotlib") is not None:
+                if find_spec("vl_convert") is not None:
                     picture = "affinity.png"
-                    affinity.plot().savefig(folder / picture, dpi=110)
+                    save_picture(affinity.plot(), folder / picture)
             page = report.markdown(f"{settings.table_name}: {question}", picture=picture)
             (folder / "report.md").write_text(page, encoding="utf-8")
             with skippable("report.html"):

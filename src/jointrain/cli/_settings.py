@@ -32,6 +32,7 @@ from jointrain.system.own_code import imported
 if TYPE_CHECKING:
     from jointrain.balancing import Balancer
     from jointrain.baselines import Baseline
+    from jointrain.cli._logs import Logs
     from jointrain.data import ReadingOptions
     from jointrain.experiments import Recipe
 
@@ -62,6 +63,41 @@ def _groups_of(options: Mapping[str, Any]) -> tuple[tuple[str, tuple[tuple[str, 
             )
         parts.setdefault(part, {})[option] = value
     return tuple((part, tuple(of_part.items())) for part, of_part in parts.items())
+
+
+class LogSettings(BaseModel):
+    """Where else the figures of runs go."""
+
+    log: Literal["tensorboard", "mlflow", "wandb"] | None = Field(
+        None,
+        description="Log losses, weights and metrics there; needs the extra of that name.",
+    )
+    log_to: str | None = Field(
+        None,
+        description="Folder of the log, or URI of MLflow's store; default runs for TensorBoard, "
+        "else as it is set up.",
+    )
+
+    def opened_logs(self, name: str, *, resumed: bool = False) -> Logs | None:
+        """Return what makes loggers; None if none are wanted.
+
+        Args:
+            name: What all runs of the command are called.
+            resumed: Whether the command goes on with runs that were logged before.
+
+        Raises:
+            MissingDependencyError: The package that is logged to is not installed.
+            InvalidInputError: There is a place without a log, or it can't be written.
+        """
+        if self.log is None:
+            if self.log_to is not None:
+                raise InvalidInputError(
+                    f"--log-to {self.log_to} says where a log goes, and there is none; give --log"
+                )
+            return None
+        from jointrain.cli._logs import Logs
+
+        return Logs(self.log, self.log_to, name, resumed=resumed)
 
 
 class _Settings(BaseModel):
@@ -295,7 +331,7 @@ class TableSettings(_Settings):
         return recipe
 
 
-class CompareSettings(TableSettings):
+class CompareSettings(TableSettings, LogSettings):
     """Settings of ``jointrain compare``."""
 
     recipes: Names = Field(
@@ -369,7 +405,7 @@ class CompareSettings(TableSettings):
 
 
 @with_options(RecipeOptions, defaults={"ensemble": None})
-class FitSettings(TableSettings):
+class FitSettings(TableSettings, LogSettings):
     """Settings of ``jointrain fit``."""
 
     schedule: Literal[

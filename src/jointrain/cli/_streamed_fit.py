@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._after_saving import skippable
 from jointrain.cli._fit_checkpoints import FitCheckpoints
+from jointrain.cli._live import live_view
 from jointrain.cli._printing import progress_bar
 from jointrain.cli._ranks import started_by_torchrun
 from jointrain.cli._table_opening import say_table
@@ -16,6 +17,7 @@ from jointrain.system.terminal_streams import say
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from jointrain.cli._logs import Logs
     from jointrain.cli._settings import CompareSettings, FitSettings, TableSettings
     from jointrain.data import StreamedTable, SupervisedTable
     from jointrain.experiments import Recipe
@@ -77,25 +79,35 @@ def prepare_streamed(settings: TableSettings, recipe: Recipe) -> StreamedTable:
     return table
 
 
-def fit_rows(table: StreamedTable, recipe: Recipe, settings: FitSettings) -> TableModel:
-    """Train a recipe on all rows, with checkpoints where they are wanted."""
+def fit_rows(
+    table: StreamedTable, recipe: Recipe, settings: FitSettings, logs: Logs | None
+) -> TableModel:
+    """Train a recipe on all rows, with checkpoints and logs where they are wanted."""
     from jointrain.tables import fit_streamed, table_digest
 
     strategy: Strategy | None = "ddp" if started_by_torchrun() else None
+    callbacks = () if logs is None else (logs.callback(),)
     if settings.checkpoints is None:
-        return fit_streamed(
-            table, recipe, seed=settings.seed, device=settings.device, strategy=strategy
-        )
+        with live_view(f"training {recipe.name} on all rows"):
+            return fit_streamed(
+                table,
+                recipe,
+                seed=settings.seed,
+                device=settings.device,
+                callbacks=callbacks,
+                strategy=strategy,
+            )
     contents = [file.content for file in table.files.files]
     digest = " ".join([table_digest(table.sample), *map(str, contents)])
     digest = hashlib.sha256(digest.encode()).hexdigest()
     kept = FitCheckpoints(settings.checkpoints, digest, recipe, settings)
-    with kept.told_when_stopped():
+    with kept.told_when_stopped(), live_view(f"training {recipe.name} on all rows"):
         return fit_streamed(
             table,
             recipe,
             seed=settings.seed,
             device=settings.device,
+            callbacks=callbacks,
             checkpoints=kept.of_stream,
             resume=True,
             strategy=strategy,
@@ -139,7 +151,7 @@ def fit_best(
     check_streamable(best)
     networks = len(best.groups([task.name for task in table.tasks]))
     limits = [] if until is None else [TimeLimit(until, networks)]
-    with progress_bar(f"training {best.name} on all rows"):
+    with live_view(f"training {best.name} on all rows", until=until):
         model = fit_streamed(
             table, best, seed=settings.seed, device=settings.device, callbacks=limits
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._bundle_opening import say_all
@@ -14,7 +14,8 @@ from jointrain.system.terminal_streams import say
 if TYPE_CHECKING:
     import polars as pl
 
-    from jointrain.data import ReadingOptions, TableFiles
+    from jointrain.cli._bundle_opening import TableBundle
+    from jointrain.data import RawTable, ReadingOptions, TableFiles, TextFiles
     from jointrain.tables import BlendedModel, StreamedMetrics, TableModel
 
 
@@ -41,6 +42,88 @@ def streamed_predictions(
     say_all(unseen_notes(unseen))
 
 
+class Counted:
+    """Parts of a table that are counted as they pass by.
+
+    Args:
+        parts: The parts.
+    """
+
+    def __init__(self, parts: Iterable[pl.DataFrame]) -> None:
+        self._parts = parts
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        for part in self._parts:
+            self.rows += len(part)
+            yield part
+
+
+def text_predictions(
+    opened: TableBundle,
+    files: TextFiles,
+    options: ReadingOptions,
+    keep: Sequence[str],
+    intervals: float | None,
+) -> Iterator[pl.DataFrame]:
+    """Yield the predictions of a large text file as `raw_predictions`, with a progress bar."""
+    total, done = files.bytes, 0
+    with progress_bar(f"predicting {total >> 20} MB") as advance:
+
+        def see(count: int) -> None:
+            nonlocal done
+            done += count
+            advance(done, total)
+
+        yield from raw_predictions(opened, files.parts(see), options, keep, intervals)
+
+
+def raw_predictions(
+    opened: TableBundle,
+    parts: Iterable[RawTable],
+    options: ReadingOptions,
+    keep: Sequence[str],
+    intervals: float | None,
+) -> Iterator[pl.DataFrame]:
+    """Yield the predictions of a table that is read in parts, and say what there is to say.
+
+    Args:
+        opened: The bundle.
+        parts: The rows as they are written, all with the same columns.
+        options: Where they are written in another way than in training.
+        keep: Columns to put before the predictions, as they are written, after that of names.
+        intervals: As for `TablePredictor.predict_table`.
+    """
+    from jointrain.data import kept_columns, with_kept
+    from jointrain.tables import (
+        read_as_trained,
+        reading_notes,
+        total_notes,
+        unseen_notes,
+        unused_notes,
+    )
+
+    model, notes = opened.model, opened.description["notes"]
+    name = notes.get("id")
+    unseen, last, unused, first = Counter[str](), list[str](), list[str](), True
+    for raw in parts:
+        kept = kept_columns(raw, name, keep)
+        if first:
+            first = False
+            if name is not None and name not in raw.frame.columns:
+                say(f"note: the table has no column {name!r}, which named the rows in training")
+            say_all(reading_notes(model))
+        frame = read_as_trained(model, raw, options, [name])
+        last = total_notes(frame)
+        unseen.update(model.encoder.unseen(frame))
+        roles = (name, notes.get("time"), notes.get("row_weight"), *kept.columns)
+        unused = unused_notes(model, frame.columns, roles)
+        yield with_kept(model.predict_table(frame, intervals), kept)
+    say_all(last)
+    say_all(unseen_notes(unseen))
+    say_all(unused)
+
+
 def streamed_metrics(
     model: TableModel | BlendedModel, files: TableFiles, weight: str | None
 ) -> StreamedMetrics:
@@ -55,6 +138,32 @@ def streamed_metrics(
             f"all {found.rows}; the others are of all"
         )
     return found
+
+
+_SAMPLED = 100_000
+"""Of so many rows, evenly spread over a table larger than memory, all but metrics are told."""
+
+
+def sample_of(
+    files: TableFiles, model: TableModel | BlendedModel, weight: str | None
+) -> pl.DataFrame:
+    """Return rows that are evenly spread over a table, with the columns that a model needs."""
+    import polars as pl
+
+    targets = [name for task in model.predicted_tasks for name in task.target_columns]
+    needed = [*(column.name for column in model.columns), *targets]
+    needed += [] if weight is None else [weight]
+    every = max(1, -(-files.rows // _SAMPLED))
+    if every > 1:
+        say(
+            f"note: constant, intervals, drift and promises are of one row in {every}; the "
+            "metrics are of all"
+        )
+    parts, passed = [], 0
+    for _, frame in files.frames(list(dict.fromkeys(needed))):
+        parts.append(frame[-passed % every :: every])
+        passed += len(frame)
+    return pl.concat(parts)
 
 
 def opened_files(

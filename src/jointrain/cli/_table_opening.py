@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,6 @@ from jointrain.system.worker_processes import warm_up
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
     from jointrain.tables import BlendedModel, TableModel
-
-_KEPT_COLUMNS = 2000
-"""Columns of which a bundle keeps how they are spread, at most."""
 
 
 def prepare_table(settings: TableSettings) -> SupervisedTable:
@@ -99,30 +95,7 @@ def bundle_notes(
         "table": list(table.notes),
     }
     with skippable("what later tables are held against"):
-        notes["reference"] = _reference(table, model)
+        from jointrain.tables import training_reference
+
+        notes["reference"] = training_reference(model, table)
     return notes
-
-
-def _reference(table: SupervisedTable, model: TableModel | BlendedModel) -> dict[str, Any]:
-    """Return what later tables are held against: promised losses, constants, spread of columns."""
-    import numpy as np
-
-    from jointrain.data import column_shares
-    from jointrain.task import labels_of
-
-    labels, weights = table.labels(), table.fit_weights()
-    constants = {}
-    for index, (task, own) in enumerate(
-        zip(table.tasks, labels_of(labels, table.tasks), strict=True)
-    ):
-        known = task.in_table.known(own)
-        of_rows = None if weights is None else weights[known, index]
-        constant = task.in_table.constant(own[known], of_rows).ravel()
-        if np.isfinite(constant).all():
-            constants[task.name] = constant.tolist()
-    spread = column_shares(table.frame, model.columns[:_KEPT_COLUMNS])
-    return {
-        "promises": {name: asdict(one) for name, one in model.calibration.promises.items()},
-        "constants": constants,
-        "columns": {name: shares.to_json() for name, shares in spread.items()},
-    }

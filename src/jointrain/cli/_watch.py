@@ -1,12 +1,13 @@
-"""`jointrain watch`: a fit or a study of another process, followed from its files."""
+"""`jointrain watch`: a fit or a study of another process, from its files or its store."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -20,6 +21,8 @@ from jointrain.system.terminal_streams import printable
 
 if TYPE_CHECKING:
     from rich.console import Group
+
+    from jointrain.studies import RunStore
 
 _RUNS = "runs.jsonl"
 _NETWORKS = 12
@@ -35,18 +38,20 @@ class _State(NamedTuple):
 
 
 def watch(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of fit --checkpoints, or of compare --study.")
+    place: Annotated[
+        str,
+        typer.Argument(help="Folder of fit --checkpoints; folder or database URL of --study."),
     ],
     once: Annotated[bool, typer.Option("--once", help="Print one state and end.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1)] = 2.0,
 ) -> None:
-    """Follow a fit or a study of another process from its files, which are only read.
+    """Follow a fit or a study of another process or machine from what it keeps, which is only read.
 
     At a terminal it shows a table that changes in place; else a line whenever something is new.
     Ctrl-C ends it, and not what is watched.
     """
-    state = _state(folder)
+    look = _look_at(place)
+    state = look()
     console = console_of_output()
     if once:
         console.print(_table(state))
@@ -58,13 +63,13 @@ def watch(
                 print(f"{datetime.now():%H:%M:%S} {printable(state.line)}", flush=True)
                 seen = state.line
             time.sleep(every)
-            state = _state(folder)
+            state = look()
     from rich.live import Live
 
     with Live(_table(state), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(every)
-            live.update(_table(_state(folder)), refresh=True)
+            live.update(_table(look()), refresh=True)
 
 
 def _table(state: _State) -> Group:
@@ -81,36 +86,37 @@ def _table(state: _State) -> Group:
     return Group(*cells([state.line]), table)
 
 
-def _state(folder: Path) -> _State:
-    if (folder / _RUNS).is_file():
-        return _state_of_study(folder)
-    if (folder / DESCRIPTION).is_file():
-        return _state_of_fit(folder)
+def _look_at(place: str) -> Callable[[], _State]:
+    """Return what looks at a place again and again."""
+    from jointrain.studies import RunStore
+
+    if "://" in place or (Path(place) / _RUNS).is_file():
+        return partial(_state_of_study, RunStore.existing(place))
+    if (Path(place) / DESCRIPTION).is_file():
+        return partial(_state_of_fit, Path(place))
     raise InvalidInputError(
-        f"{folder} holds neither checkpoints of a fit nor runs of a study; name the folder of "
-        "fit --checkpoints or of compare --study"
+        f"{place} holds neither checkpoints of a fit nor runs of a study; name the folder of "
+        "fit --checkpoints, or what compare --study names"
     )
 
 
-def _state_of_study(folder: Path) -> _State:
-    """Return what the store of a study shows.
+def _state_of_study(store: RunStore) -> _State:
+    """Return how far a study is.
 
     Raises:
-        InvalidInputError: It holds none that jointrain wrote.
+        InvalidInputError: It can't be read any more, or another version of jointrain made it.
     """
-    from jointrain.studies import RunStore
-
-    described, results = RunStore.kept(folder)
+    described, results, claims = store.kept()
     try:
-        return _state_of_runs(described, results)
+        return _progress_of_study(described, results, claims)
     except MISFIT:
         raise InvalidInputError(
-            f"{folder} holds runs that this version of jointrain did not write; install the "
-            "version that did"
+            f"{store.place} holds runs that this version of jointrain did not write; watch them "
+            "with the version that did"
         ) from None
 
 
-def _state_of_runs(described: Mapping[str, Any], results: Sequence[Any]) -> _State:
+def _progress_of_study(described: Mapping[str, Any], results: Iterable[Any], claims: int) -> _State:
     """Return how many runs each recipe has finished, and the mean of the first metric by task."""
     counts: Counter[str] = Counter()
     values: dict[tuple[str, str], list[float]] = {}
@@ -122,7 +128,8 @@ def _state_of_runs(described: Mapping[str, Any], results: Sequence[Any]) -> _Sta
                 if metrics.setdefault(row["task"], row["metric"]) == row["metric"]:
                     values.setdefault((run["name"], row["task"]), []).append(row["value"])
     planned = f" of {described['folds'] * described['seeds']}" if "folds" in described else ""
-    names = dict.fromkeys([*described.get("recipes", ()), *counts])
+    listed = [name for kind in ("recipes", "baselines") for name in described.get(kind, ())]
+    names = dict.fromkeys([*listed, *counts])
     rows = []
     for name in names:
         means = [values.get((name, task), []) for task in metrics]
@@ -130,7 +137,8 @@ def _state_of_runs(described: Mapping[str, Any], results: Sequence[Any]) -> _Sta
         rows.append([name, f"{counts[name]}{planned}", *shown])
     done = ", ".join(f"{name} {counts[name]}" for name in names)
     headings = ["recipe", "runs", *(f"{task}: {metric}" for task, metric in metrics.items())]
-    return _State(f"study: {counts.total()} runs finished ({done})", headings, rows)
+    at_work = f", {claims} under way" if claims else ""
+    return _State(f"study: {counts.total()} runs finished ({done}){at_work}", headings, rows)
 
 
 def _state_of_fit(folder: Path) -> _State:

@@ -20,11 +20,11 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".txt": ","}
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
 _WORKBOOKS = (".xlsx",)
-_PACKINGS = {".gz": "gzip", ".zst": "Zstandard"}
+PACKINGS = {".gz": "gzip", ".zst": "Zstandard"}
 KNOWN_ENDINGS = (*SEPARATORS, *JSON_ENDINGS, ".parquet", *ARROW_ENDINGS, *_WORKBOOKS)
 
 _OTHER_DOCUMENTS = (b"<!doctype html", b"<html", b"<?xml", b"%pdf-")
-_HEAD_BYTES = 1 << 10
+HEAD_BYTES = 1 << 10
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _KINDS = {
     **dict.fromkeys(SEPARATORS, "text"),
@@ -38,7 +38,7 @@ _KINDS = {
 def ending_of(path: str | Path) -> tuple[str, str]:
     """Return a file's ending without its packing, and the packing's ending; "" for none."""
     name = Path(path).name.lower()
-    packing = next((ending for ending in _PACKINGS if name.endswith(ending)), "")
+    packing = next((ending for ending in PACKINGS if name.endswith(ending)), "")
     return Path(name.removesuffix(packing)).suffix, packing
 
 
@@ -117,9 +117,9 @@ def _read_file(source: str, options: ReadingOptions) -> RawTable:
         if path.stat().st_size == 0:
             raise InvalidInputError(f"{path} is empty; it needs a header and at least one row")
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
         ending = ending_of(path)
-        kind = _kind_by_content(head) or (ending[1] == "" and _KINDS.get(ending[0]))
+        kind = kind_by_content(head) or (ending[1] == "" and _KINDS.get(ending[0]))
         if kind in ("Parquet", "Arrow"):
             return _typed(path, source, ending, kind)
         return _read_content(path.read_bytes(), source, ending, sheet, options)
@@ -149,7 +149,7 @@ def _check_exists(path: Path) -> None:
     raise InvalidInputError(f"{path} does not exist{hint or '; check the name and the folder'}")
 
 
-def _kind_by_content(data: bytes) -> str | None:
+def kind_by_content(data: bytes) -> str | None:
     """Return what bytes are by how they begin, None if that says nothing."""
     if data.startswith(b"PAR1"):
         return "Parquet"
@@ -163,13 +163,13 @@ def _kind_by_content(data: bytes) -> str | None:
 def _read_content(
     data: bytes, where: str, ending: tuple[str, str], sheet: str | None, options: ReadingOptions
 ) -> RawTable:
-    packing = packing_of(data) or _PACKINGS.get(ending[1])
+    packing = packing_of(data) or PACKINGS.get(ending[1])
     if packing:
         data = unpacked(data, where, packing)
     if not data:
         raise InvalidInputError(f"{where} is empty; it needs a header and at least one row")
     refuse_other_packing(data, where)
-    start = data[:_HEAD_BYTES].lstrip().lower()
+    start = data[:HEAD_BYTES].lstrip().lower()
     if start.startswith(_OTHER_DOCUMENTS):
         raise InvalidInputError(
             f"{where} is a web page, XML or PDF, not a table; the download may have failed"
@@ -179,7 +179,7 @@ def _read_content(
             f"{where} is an SQLite database; name a table in it: sqlite:///{where}?table=NAME"
         )
     said = _KINDS.get(ending[0])
-    kind = _kind_by_content(data) or said or _kind_of_unknown(data, where, ending)
+    kind = kind_by_content(data) or said or _kind_of_unknown(data, where, ending)
     if kind in ("Parquet", "Arrow"):
         return _typed(data, where, ending, kind)
     if kind == "Excel":
@@ -201,7 +201,7 @@ def _kind_of_unknown(data: bytes, where: str, ending: tuple[str, str]) -> str:
     start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start in (b"{", b"["):
         return "JSON"
-    binary = data[:_HEAD_BYTES].translate(None, b"\t\n\r\x0c")
+    binary = data[:HEAD_BYTES].translate(None, b"\t\n\r\x0c")
     if any(byte < 32 for byte in binary) and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         name = f"has the ending {ending[0]}" if ending[0] else "has no ending"
         raise InvalidInputError(

@@ -43,7 +43,7 @@ class KeptRuns:
         Raises:
             InvalidInputError: It holds none that jointrain made.
         """
-        description, results = RunStore.kept(folder)
+        description, results, _ = RunStore.existing(folder).kept()
         try:
             rows = [row for of_job in results for one in of_job for row in one["rows"]]
             done = {(one["name"], one["seed"], one["fold"]) for of_job in results for one in of_job}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -49,6 +50,12 @@ def open_store(study: StudyPlan, place: str | Path | None) -> RunStore | None:
     return RunStore.open(place, description, free=FREE)
 
 
+_FEWEST_SECONDS, _SHARE_OF_INTERIM = 2.0, 0.05
+"""Interim results come no more often, and take no more of the time."""
+
+OnInterim = Callable[[StudyResult], None]
+
+
 class StudyInterrupted(KeyboardInterrupt):
     """A study was stopped by Ctrl-C; what was finished is not lost.
 
@@ -70,6 +77,7 @@ class Measurements:
         store: Keeps finished runs.
         executor: As in `Study.run`.
         progress: As in `Study.run`.
+        on_interim: Likewise.
     """
 
     def __init__(
@@ -80,12 +88,15 @@ class Measurements:
         store: RunStore | None = None,
         executor: Executor | None = None,
         progress: Callable[[int, int], None] | None = None,
+        on_interim: OnInterim | None = None,
     ) -> None:
         self.study = study
         self.workers = workers
         self.store = store
         self.executor = executor
         self.progress = progress
+        self.on_interim = on_interim
+        self._next_interim = 0.0
         self._folds: dict[int, list[Fold]] = {}
         self._results: dict[tuple[str, int, int], FoldResult] = {}
         self._recipes: dict[str, Recipe] = {}
@@ -180,6 +191,7 @@ class Measurements:
                     self.newest_seconds += result.seconds
                 if self.progress is not None:
                     self.progress(done, total)
+                self._tell_interim()
             return failed
 
         try:
@@ -189,6 +201,15 @@ class Measurements:
             if not self._results:
                 raise
             raise StudyInterrupted(self.result()) from None
+
+    def _tell_interim(self) -> None:
+        """Tell what is known so far, if somebody wants it and it is time."""
+        started = time.monotonic()
+        if self.on_interim is None or not self.folds_done or started < self._next_interim:
+            return
+        self.on_interim(self.result_of_whole())
+        now = time.monotonic()
+        self._next_interim = now + max(_FEWEST_SECONDS, (now - started) / _SHARE_OF_INTERIM)
 
     def _second_tries(self, failed: Sequence[FoldResult], reference: Recipe) -> list[ExperimentJob]:
         """Return jobs of what failed in an earlier call, each by itself on each fold."""

@@ -11,7 +11,7 @@ from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
 from jointrain.studies._job_runner import workers_of
-from jointrain.studies._measurements import Measurements
+from jointrain.studies._measurements import Measurements, OnInterim
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._run_store import RunStore
 
@@ -238,6 +238,7 @@ class FirstLooks:
         needed: Names of the recipes that a fold is worth nothing without.
         store: As in `Measurements`.
         progress: As in `Study.run`.
+        on_interim: Likewise.
     """
 
     def __init__(
@@ -251,10 +252,11 @@ class FirstLooks:
         needed: Sequence[str] = (SEPARATE,),
         store: RunStore | None = None,
         progress: Callable[[int, int], None] | None = None,
+        on_interim: OnInterim | None = None,
     ) -> None:
         self._study, self._recipes, self._plan, self._cuts = study, recipes, pace, cuts
         self._trial_baselines, self._needed = trial_baselines, needed
-        self._store, self._progress = store, progress
+        self._store, self._progress, self._on_interim = store, progress, on_interim
         self._pace = 0.0  # seconds of a fold by row and epoch
 
     def trial(self) -> Measurements:
@@ -344,6 +346,7 @@ class FirstLooks:
             store=self._store,
             executor=self._plan.executor,
             progress=self._progress,
+            on_interim=self._on_interim,
         )
 
     def train(

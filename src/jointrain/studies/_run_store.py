@@ -120,35 +120,49 @@ class RunStore:
         return store
 
     @classmethod
-    def kept(cls, folder: Path) -> tuple[dict[str, Any], list[Any]]:
-        """Return the description of the study in a folder, and the results of its finished runs.
+    def existing(cls, place: str | Path) -> RunStore:
+        """Return the store that is at a place, to be read: others may be at work on it.
 
-        Nothing is written: others may be at work on it.
+        Args:
+            place: As in `open`.
 
         Raises:
-            InvalidInputError: The folder holds no runs of a study, or can't be read.
+            InvalidInputError: The place holds no runs of a study, or can't be read.
         """
         import optuna
 
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        name, found = str(folder), None
+        name = _without_password(str(place))
         try:
             with _one_line_errors(name, reading=True):
-                storage = _connect(name)
-                study = storage.get_study_id_from_name(_STUDY)
-                store = cls(name, storage, study, 60.0)
-                for trial in storage.get_all_trials(study, deepcopy=False):
-                    if isinstance(trial.user_attrs, dict) and "description" in trial.user_attrs:
-                        found = found or json.loads(trial.user_attrs["description"])
-        except KeyError:
-            pass
+                _check_there(str(place), name)
+                storage = _connect(str(place))
+                try:
+                    study = storage.get_study_id_from_name(_STUDY)
+                except KeyError:
+                    raise _no_runs(name) from None
+                return cls(name, storage, study, 60.0)
         finally:
             optuna.logging.set_verbosity(verbosity)
+
+    def kept(self) -> tuple[dict[str, Any], list[Any], int]:
+        """Return the description of the study, the results of all finished runs, and open claims.
+
+        Raises:
+            InvalidInputError: It is no study that jointrain made, or can't be read any more.
+        """
+        found = None
+        with _one_line_errors(self.place, reading=True):
+            for trial in self._storage.get_all_trials(self._study, deepcopy=False):
+                if isinstance(trial.user_attrs, dict) and "description" in trial.user_attrs:
+                    found = found or json.loads(trial.user_attrs["description"])
         if not isinstance(found, dict):
-            raise InvalidInputError(f"{name} holds no runs of a study that jointrain made")
-        results = {t.user_attrs["key"]: t.user_attrs["result"] for t in store._trials() if _done(t)}
-        return found, [store._read(key, text) for key, text in results.items()]
+            raise _no_runs(self.place)
+        trials = self._trials()
+        results = {t.user_attrs["key"]: t.user_attrs["result"] for t in trials if _done(t)}
+        claims = {t.user_attrs["key"] for t in trials if not _done(t)} - results.keys()
+        return found, [self._read(key, text) for key, text in results.items()], len(claims)
 
     def is_old(self, key: str) -> bool:
         """Return whether a run was finished when the store was opened."""
@@ -392,7 +406,7 @@ def _connect(place: str) -> BaseStorage:
         path = str(Path(place) / "runs.jsonl")
         _check_journal(path)
         return JournalStorage(JournalFileBackend(path, lock_obj=CuttingLock(path)))
-    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
+    url = _driver_url(place)
     arguments: dict[str, Any] = {}
     if url.startswith("postgresql"):
         arguments = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
@@ -417,6 +431,39 @@ def _check_journal(path: str) -> None:
     if not os.path.isfile(path):
         raise InvalidInputError(f"{path} is no regular file; choose another place")
     check_holes(Path(path))
+
+
+def _no_runs(name: str) -> InvalidInputError:
+    return InvalidInputError(f"{name} holds no runs of a study that jointrain made")
+
+
+def _check_there(place: str, name: str) -> None:
+    """Refuse a place without a store: to connect would make one.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    from sqlalchemy import create_engine, inspect, make_url
+
+    if "://" not in place:
+        if not (Path(place) / "runs.jsonl").is_file():
+            raise _no_runs(name)
+        return
+    url = _driver_url(place)
+    file = make_url(url).database if url.startswith("sqlite") else None
+    if file is not None and not Path(file).is_file():
+        raise InvalidInputError(f"there is no file {file}; name the database of a --study")
+    engine = create_engine(url)
+    try:
+        if not inspect(engine).has_table("studies"):
+            raise _no_runs(name)
+    finally:
+        engine.dispose()
+
+
+def _driver_url(place: str) -> str:
+    """Return the URL of a database with the driver that is used here."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
 
 
 def _without_password(place: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from jointrain.baselines import AnyBaseline, as_baseline
 from jointrain.data import SupervisedTable
 from jointrain.experiments import AnyExperiment
-from jointrain.studies._measurements import Measurements, open_store
+from jointrain.studies._measurements import Measurements, OnInterim, open_store
 from jointrain.studies._plan import StudyPlan, as_experiment
 from jointrain.studies._statistics import MARGIN
 from jointrain.studies._study_result import StudyResult
@@ -73,6 +73,7 @@ class Study(StudyPlan):
         store: str | Path | None = None,
         executor: Executor | None = None,
         progress: Callable[[int, int], None] | None = None,
+        on_interim: OnInterim | None = None,
     ) -> StudyResult:
         """Run everything; the result is the same whatever the number of workers.
 
@@ -87,6 +88,7 @@ class Study(StudyPlan):
                 none. Each job has one thread, so that the results are the same bits.
             progress: Called with how often a recipe or baseline was run on a fold so far, and in
                 all; runs that are trained together are counted when all are done.
+            on_interim: Called now and then with what is known so far.
 
         Raises:
             InvalidInputError: The rows can't be split into so many folds, or the store can't be
@@ -101,6 +103,7 @@ class Study(StudyPlan):
             store=open_store(self, store),
             executor=executor,
             progress=progress,
+            on_interim=on_interim,
         )
         measurements.run(self.recipes, self.baselines, range(self.seed, self.seed + self.seeds))
         return measurements.result()

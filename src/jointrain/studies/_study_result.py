@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from jointrain.baselines import CONSTANT
-from jointrain.charts import InNotebook
+from jointrain.charts import Chart, InNotebook
 from jointrain.data import query_numbers
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import SEPARATE, Fold, FoldResult, Recipe
@@ -37,9 +36,6 @@ from jointrain.tables import (
 )
 from jointrain.task import without_labels
 from jointrain.training.sampling import Alternating
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHIPPED = "shipped model"
 """Name, in reports, of the model that is put together from the best recipes."""
@@ -289,11 +285,11 @@ class StudyResult(InNotebook):
         chosen = [f"{task} by {name}" for task, name in self.decision.targets.items()]
         return f"Study result: {', '.join(chosen[:8])}"
 
-    def plot(self) -> Figure:
-        """Return a matplotlib figure of the changes against separate training, task by task.
+    def plot(self) -> Chart:
+        """Return a chart of the changes against separate training, task by task.
 
         Raises:
-            MissingDependencyError: matplotlib is not installed.
+            MissingDependencyError: altair is not installed.
         """
         from jointrain.studies._plot import plot_changes
 

@@ -22,6 +22,7 @@ _PLAIN = {
     "│": "|",
     "–": "-",
     "’": "'",
+    **dict(zip("▁▂▃▄▅▆▇█", "_.-=+*#@", strict=True)),
 }
 """What stands for characters that an encoding lacks."""
 

@@ -13,7 +13,10 @@ import time
 import warnings
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
+
+from jointrain.system.training_feed import feed, open_feed
 
 _IDLE_SECONDS = 300
 """Seconds after which a process ends that has nothing to do."""
@@ -58,12 +61,14 @@ def _give(pool: Any, job: Runnable) -> Future[Any]:
     # with each job, as a block that keeps the filters of warnings takes them back at its end
     warnings.filterwarnings("ignore", message="A worker (stopped|was restarted) while some jobs")
     # before the job is read, whose classes may lie where this process looks for modules by now
-    pool.submit(_prepare_process, list(sys.path))
+    told = feed()
+    pool.submit(_prepare_process, list(sys.path), None if told is None else told.folder)
     made: Future[Any] = pool.submit(job.run)
     return made
 
 
-def _prepare_process(path: list[str]) -> None:
+def _prepare_process(path: list[str], told: Path | None) -> None:
+    open_feed(told)
     sys.path.extend(place for place in path if place not in sys.path)
     # loky's own way of starting processes is the default in its processes, and those that a job
     # starts by `spawn`, as loaders of data may, do not know it and would die

@@ -53,6 +53,7 @@ from jointrain.tables._table_model import (
     predictions_as_table,
     target_scaling,
 )
+from jointrain.tables._training_reference import training_reference
 
 __all__ = [
     "ERROR",
@@ -104,6 +105,7 @@ __all__ = [
     "table_digest",
     "target_scaling",
     "total_notes",
+    "training_reference",
     "unseen_column_importance",
     "unseen_notes",
     "unused_notes",

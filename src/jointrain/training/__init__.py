@@ -26,6 +26,7 @@ from jointrain.training.callbacks import (
     Logger,
     MLflowLogger,
     TensorBoardLogger,
+    WandBLogger,
 )
 from jointrain.training.checkpoints import Checkpoints
 from jointrain.training.merging import Merge, MergeChoice
@@ -83,6 +84,7 @@ __all__ = [
     "Trainer",
     "TrainingSettings",
     "Turns",
+    "WandBLogger",
     "adapter_of",
     "checked_auxiliary",
     "compute_losses",

@@ -39,6 +39,7 @@ from jointrain.training._sharding import (
     shard,
 )
 from jointrain.training._task_session import NO_SETS, TaskSession
+from jointrain.training._told_epochs import tell_epoch
 from jointrain.training._trainer_checks import (
     check_accumulates,
     check_outputs,
@@ -655,6 +656,7 @@ class Trainer:
             callback.on_step_end(self, step, losses)
 
     def _on_epoch_end(self, record: EpochRecord) -> None:
+        tell_epoch(self, record)
         for callback in self._callbacks_here:
             callback.on_epoch_end(self, record)
 

@@ -26,6 +26,7 @@ from jointrain.training.callbacks._loggers import (
     Logger,
     MLflowLogger,
     TensorBoardLogger,
+    WandBLogger,
 )
 
 NAMES = ("a", "b, 100 %")
@@ -243,11 +244,79 @@ def test_mlflow_itself_takes_what_is_logged(tmp_path):
     ]
 
 
+# --- W&B -----------------------------------------------------------------------------------------
+
+
+class WandBStandIn(ModuleType):
+    """What the logger uses of wandb, kept in lists."""
+
+    def __init__(self, active=None):
+        super().__init__("wandb")
+        self.run, self.calls = active, []
+
+    def init(self, **settings):
+        self.calls.append(("init", settings))
+        return WandBRun("made", self.calls)
+
+    def Settings(self, **settings):
+        return settings
+
+
+class WandBRun:
+    def __init__(self, number, calls):
+        self.id, self._calls = number, calls
+
+    def log(self, values, step):
+        self._calls.append(("log", step, values))
+
+    def finish(self):
+        self._calls.append(("finish",))
+
+
+def test_wandb_gets_settings_and_records(monkeypatch, tmp_path):
+    wandb = WandBStandIn()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    logger = WandBLogger("tasks", run_name="first", folder=tmp_path, mode="offline")
+    trainer = _fit(logger, seed=4)
+    (first, settings), *logged, last = wandb.calls
+    assert (first, last) == ("init", ("finish",))
+    assert settings["project"] == "tasks"
+    assert settings["config"]["seed"] == 4
+    assert (settings["dir"], settings["mode"], settings["id"]) == (str(tmp_path), "offline", None)
+    for record, (_, step, values) in zip(trainer.history, logged, strict=True):
+        assert (step, values["training/a"]) == (record.step, record.training["a"])
+    other = WandBLogger("tasks")
+    other.load_state_dict(logger.state_dict())
+    other.start({})
+    assert wandb.calls[-1][1]["id"] == "made"
+    assert wandb.calls[-1][1]["resume"] == "allow"
+
+
+def test_an_active_run_of_wandb_is_used_and_left_open(monkeypatch):
+    calls = []
+    monkeypatch.setitem(sys.modules, "wandb", WandBStandIn(WandBRun("open", calls)))
+    _fit(WandBLogger())
+    assert {call[0] for call in calls} == {"log"}
+
+
+@pytest.mark.integration
+def test_wandb_itself_keeps_what_is_logged_offline(tmp_path):
+    pytest.importorskip("wandb", reason="the package wandb is not installed")
+    _fit(WandBLogger("tasks", folder=tmp_path, mode="offline"))
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert b"validation/a" in file.read_bytes()
+
+
 # --- extras that are not there -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "make, extra", [(lambda: TensorBoardLogger("x"), "tensorboard"), (MLflowLogger, "mlflow")]
+    "make, extra",
+    [
+        (lambda: TensorBoardLogger("x"), "tensorboard"),
+        (MLflowLogger, "mlflow"),
+        (WandBLogger, "wandb"),
+    ],
 )
 def test_a_missing_extra_is_named(monkeypatch, make, extra):
     monkeypatch.setitem(sys.modules, extra, None)

@@ -6,7 +6,12 @@ from jointrain.data.streaming._row_stream import RowStream
 from jointrain.data.streaming._sketches import Moments
 from jointrain.data.streaming._streamed_table import StreamedTable
 from jointrain.data.streaming._table_files import Piece, TableFiles
-from jointrain.data.streaming._table_sources import is_streamed, read_files, table_files
+from jointrain.data.streaming._table_sources import (
+    is_streamed,
+    large_table,
+    read_files,
+    table_files,
+)
 from jointrain.data.streaming._text_files import TextFiles
 
 __all__ = [
@@ -20,6 +25,7 @@ __all__ = [
     "TextFiles",
     "TypedRows",
     "is_streamed",
+    "large_table",
     "part_weights",
     "read_files",
     "table_files",

@@ -7,9 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jointrain.data._compression import packing_of
 from jointrain.data._raw_table import ReadingOptions
 from jointrain.data._table_schema import TableSchema
-from jointrain.data._table_source import SEPARATORS, ending_of
+from jointrain.data._table_source import (
+    HEAD_BYTES,
+    PACKINGS,
+    SEPARATORS,
+    ending_of,
+    kind_by_content,
+)
 from jointrain.data.streaming._row_sources import kept_rows, kept_shards
 from jointrain.data.streaming._table_files import TableFiles
 from jointrain.data.streaming._text_files import TextFiles
@@ -22,6 +29,40 @@ def is_streamed(source: str | Path) -> bool:
     """Return whether a source is a folder, or a pattern of files such as ``part-*.parquet``."""
     text = str(source)
     return Path(text).is_dir() or (is_pattern(text) and not Path(text).exists())
+
+
+LARGE_BYTES = 1 << 25
+"""Files from this size on are predicted part by part, as they would take much of the memory."""
+
+LARGE_PACKED_BYTES = 1 << 23
+
+
+def large_table(
+    source: str, options: ReadingOptions | None = None
+) -> TableFiles | TextFiles | None:
+    """Return a file that can be read in parts, and had better be; None for any other source.
+
+    Args:
+        source: As for `read_raw`.
+        options: How a text file is written.
+
+    Raises:
+        InvalidInputError: It is such a file and can't be read.
+    """
+    path = Path(source)
+    kind = "" if is_pattern(source) or not path.is_file() else _kind(path)
+    if kind not in ("Parquet", "text"):
+        return None
+    packed = kind == "Parquet" or ending_of(path)[1]
+    if path.stat().st_size < (LARGE_PACKED_BYTES if packed else LARGE_BYTES):
+        return None
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    # an ending may be wrong; what the content says counts, and is found out where it is read
+    if kind == "Parquet":
+        return TableFiles([path]) if kind_by_content(head) == "Parquet" else None
+    packed_as_said = packing_of(head) == PACKINGS.get(ending_of(path)[1])
+    return TextFiles([path], options) if kind_by_content(head) is None and packed_as_said else None
 
 
 def is_pattern(text: str) -> bool:

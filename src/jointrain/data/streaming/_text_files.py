@@ -65,6 +65,11 @@ class TextFiles:
         self._paths = [Path(path) for path in paths]
         self._options = options or ReadingOptions()
 
+    @property
+    def bytes(self) -> int:
+        """How large the files are on the disk."""
+        return sum(path.stat().st_size for path in self._paths)
+
     def sample(self) -> RawTable:
         """Return the first rows of the files, or of some where there are many."""
         count = min(len(self._paths), _SAMPLED_FILES)
@@ -89,6 +94,22 @@ class TextFiles:
             where=first.where if len(parts) == 1 else f"the {len(self._paths)} files",
         )
 
+    def parts(self, see: Callable[[int], Any] | None = None) -> Iterator[RawTable]:
+        """Yield the rows of all files as they are written, in parts of about 16 MB.
+
+        Args:
+            see: Called with the bytes that were read of each part, as they lie in the file.
+
+        Raises:
+            InvalidInputError: A file has a fault or lacks a column; file and line are named.
+        """
+        columns: RawTable | None = None
+        for path in self._paths:
+            for part in self._parts(path, see):
+                columns = part.raw if columns is None else columns
+                _check_alike(part.raw, columns)
+                yield part.raw
+
     def as_parquet(self, schema: TableSchema) -> TableFiles:
         """Go through all files, and return what was read.
 
@@ -110,7 +131,7 @@ class TextFiles:
                     rows.add(_as_wide(type_raw(own, None, schema)))
         return kept.as_table()
 
-    def _parts(self, path: Path) -> Iterator[_Part]:
+    def _parts(self, path: Path, see: Callable[[int], Any] | None = None) -> Iterator[_Part]:
         """Yield the rows of a file, part by part."""
         where, usual = str(path), SEPARATORS.get(ending_of(path)[0], ",")
         options = replace(self._options, encoding=None)
@@ -118,6 +139,7 @@ class TextFiles:
         head: bytes | None = None
         try:
             with _opened(path, self._options.encoding) as file:
+                place = 0
                 for data in _records(file, where):
                     if head is None:
                         dialect = find_dialect(data, where, usual, options)
@@ -130,6 +152,9 @@ class TextFiles:
                     except InvalidInputError as error:
                         raise _shifted(error, lines) from None
                     yield _Part(_placed(raw, where, first, lines), first)
+                    if see is not None:
+                        see(file.place - place)
+                        place = file.place
                     lines += data.count(b"\n")
                     first += len(raw.frame)
         except OSError as error:
@@ -197,6 +222,7 @@ def _opened(path: Path, encoding: str | None) -> _Source:
     packing = ending_of(path)[1]
     try:
         file: Any = path.open("rb")
+        on_disk = file
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; check the name and the folder") from None
     if packing:
@@ -207,15 +233,20 @@ def _opened(path: Path, encoding: str | None) -> _Source:
     start = bytes(file.read(4))
     marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if encoding is not None or marked:
-        return _Encoded(file, encoding or "utf-16", str(path), start)
-    return _Again(start.removeprefix(codecs.BOM_UTF8), file)
+        return _Encoded(file, on_disk, encoding or "utf-16", str(path), start)
+    return _Again(start.removeprefix(codecs.BOM_UTF8), file, on_disk)
 
 
 class _Source:
     """Bytes that are read one after the other, and closed after a block."""
 
-    def __init__(self, file: Any) -> None:
-        self.file = file
+    def __init__(self, file: Any, on_disk: Any) -> None:
+        self.file, self._on_disk = file, on_disk
+
+    @property
+    def place(self) -> int:
+        """How many bytes of the file as it lies on the disk were read."""
+        return int(self._on_disk.tell())
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, about so many; none at the end."""
@@ -232,8 +263,8 @@ class _Source:
 class _Again(_Source):
     """A file whose first bytes were read already."""
 
-    def __init__(self, start: bytes, file: Any) -> None:
-        super().__init__(file)
+    def __init__(self, start: bytes, file: Any, on_disk: Any) -> None:
+        super().__init__(file, on_disk)
         self._start = start
 
     def read(self, size: int) -> bytes:
@@ -245,8 +276,8 @@ class _Again(_Source):
 class _Encoded(_Source):
     """A file in another encoding, as UTF-8."""
 
-    def __init__(self, file: Any, encoding: str, where: str, start: bytes) -> None:
-        super().__init__(file)
+    def __init__(self, file: Any, on_disk: Any, encoding: str, where: str, start: bytes) -> None:
+        super().__init__(file, on_disk)
         self._where, self._encoding, self._start = where, encoding, start
         try:
             self._decoder = codecs.getincrementaldecoder(encoding)()

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from jointrain.charts import InNotebook
+from jointrain.charts import Chart, InNotebook
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import AnyExperiment, Fold, Recipe
@@ -28,9 +28,6 @@ from jointrain.task import Task
 from jointrain.training import Trainer, one_thread
 from jointrain.training.callbacks import Callback
 from jointrain.training.sampling import Batch, Joint
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Measure = Literal["lookahead", "gradient"]
 Rows = Literal["training", "held-out"]
@@ -133,11 +130,11 @@ class Affinity(InNotebook):
         """Return `table`."""
         return self.table()
 
-    def plot(self) -> Figure:
+    def plot(self) -> Chart:
         """Return a heat map: rows help columns.
 
         Raises:
-            MissingDependencyError: matplotlib is not installed.
+            MissingDependencyError: altair is not installed.
         """
         from jointrain.studies.searches._affinity_plot import plot_affinity
 

@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
-from jointrain.studies._measurements import Measurements
+from jointrain.studies._measurements import Measurements, OnInterim
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
 from jointrain.studies._plan import StudyPlan, as_experiment
 from jointrain.studies._statistics import MARGIN, check_margin
@@ -39,6 +39,7 @@ class SearchOptions(TypedDict, total=False):
         workers: Processes; default one for each core, or as many as the executor has.
         executor: As in `Study.run`.
         progress: Called with the number of finished folds and of all, of each round.
+        on_interim: Called now and then with what is known so far of the candidates.
     """
 
     folds: int | None
@@ -51,6 +52,7 @@ class SearchOptions(TypedDict, total=False):
     workers: int | None
     executor: Executor | None
     progress: Callable[[int, int], None] | None
+    on_interim: OnInterim | None
 
 
 def open_search(
@@ -112,6 +114,7 @@ class Evaluator:
         budget: Seconds for everything; None is no limit.
         started: `time.monotonic()` of the budget's beginning; default now.
         progress: Called with the number of finished folds and of all, of each round.
+        on_interim: As in `SearchOptions`.
 
     Raises:
         InvalidInputError: The budget is not positive, there is one task, or the margin or an
@@ -132,6 +135,7 @@ class Evaluator:
         budget: float | None = None,
         started: float | None = None,
         progress: Callable[[int, int], None] | None = None,
+        on_interim: OnInterim | None = None,
     ) -> None:
         experiment = as_experiment(experiment, folds)
         if budget is not None and not budget > 0:
@@ -147,6 +151,7 @@ class Evaluator:
         self._importance, self._margin = dict(importance or {}), margin
         self.folds, self.seeds, self.seed = experiment.folds, seeds, seed
         self.workers, self.executor, self.progress = workers, executor, progress
+        self._on_interim = on_interim
         self.cuts = Cuts(0.0 if budget is None else budget)
         """What the budget cut."""
         self.given = experiment
@@ -196,7 +201,11 @@ class Evaluator:
         self._needed = tuple(dict.fromkeys((SEPARATE, reference)))
         if self._clock is None:
             self._measured = Measurements(
-                study, workers=self.workers, executor=self.executor, progress=self.progress
+                study,
+                workers=self.workers,
+                executor=self.executor,
+                progress=self.progress,
+                on_interim=self._on_interim,
             )
             self.run(recipes)
             return
@@ -204,7 +213,13 @@ class Evaluator:
         if self.executor is None:
             warm_up(plan.workers)
         looks = FirstLooks(
-            study, recipes, plan, self.cuts, needed=self._needed, progress=self.progress
+            study,
+            recipes,
+            plan,
+            self.cuts,
+            needed=self._needed,
+            progress=self.progress,
+            on_interim=self._on_interim,
         )
         self._measured, self._folds = looks.trial(), 1
         # pilot and folds come one after the other

@@ -7,6 +7,7 @@ from jointrain.training.callbacks._loggers import (
     Logger,
     MLflowLogger,
     TensorBoardLogger,
+    WandBLogger,
 )
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "Logger",
     "MLflowLogger",
     "TensorBoardLogger",
+    "WandBLogger",
 ]

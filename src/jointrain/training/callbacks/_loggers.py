@@ -1,4 +1,4 @@
-"""Logging: the figures of a run to the terminal, a file, TensorBoard or MLflow."""
+"""Logging: the figures of a run to the terminal, a file, TensorBoard, MLflow or W&B."""
 
 from __future__ import annotations
 
@@ -43,6 +43,24 @@ class Logger(Callback):
     @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values after the given number of steps."""
+
+    def start(self, settings: Mapping[str, Any]) -> None:
+        """Begin to write, also for what no trainer trained here.
+
+        Args:
+            settings: What the run is, by name: numbers and texts.
+        """
+
+    def end(self) -> None:
+        """End what `start` began."""
+
+    def on_fit_start(self, trainer: Any) -> None:
+        """Begin to write."""
+        self.start(_settings_of(trainer))
+
+    def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
+        """End what was begun."""
+        self.end()
 
     def on_step_end(self, trainer: Any, step: int, losses: Mapping[str, Tensor]) -> None:
         """Log the losses of every so many steps, and the balancer's weights."""
@@ -184,11 +202,13 @@ class TensorBoardLogger(Logger):
         self._writer: Any = None
         self._last_step = 0
 
-    def on_fit_start(self, trainer: Any) -> None:  # noqa: ARG002
+    def start(self, settings: Mapping[str, Any]) -> None:
         """Open an event file; what a run has written that is resumed from before is not shown."""
         self._writer = _optional("torch.utils.tensorboard", "tensorboard").SummaryWriter(
             str(self.folder), purge_step=self._last_step + 1 if self._last_step else None
         )
+        text = "\n".join(f"    {name}: {value}" for name, value in settings.items())
+        self._writer.add_text("settings", text)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values as scalars."""
@@ -197,7 +217,7 @@ class TensorBoardLogger(Logger):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
-    def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
+    def end(self) -> None:
         """Close the event file."""
         self._writer.close()
 
@@ -248,7 +268,7 @@ class MLflowLogger(Logger):
         self._goes_on = False
         self.run_id: str | None = None
 
-    def on_fit_start(self, trainer: Any) -> None:
+    def start(self, settings: Mapping[str, Any]) -> None:
         """Find the active run or make one, and log the settings; a resumed run has its own."""
         if self._goes_on:
             self._goes_on = False
@@ -258,13 +278,6 @@ class MLflowLogger(Logger):
         if active is None:
             active = self._client.create_run(self._experiment_id(), run_name=self._run_name)
         self.run_id = active.info.run_id
-        balancer = trainer.balancer
-        settings = {
-            "schedule": str(trainer.schedule),
-            "balancer": "sum" if balancer is None else str(balancer),
-            "batch_size": trainer.settings.batch_size,
-            "seed": trainer.seed,
-        }
         for name, value in settings.items():
             self._client.log_param(self.run_id, name, value)
 
@@ -284,7 +297,7 @@ class MLflowLogger(Logger):
             key = re.sub(r"[^\w\-. /]", "_", name)
             self._client.log_metric(self.run_id, key, value, timestamp=now, step=step)
 
-    def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
+    def end(self) -> None:
         """End a run that was made here."""
         if self._own:
             self._client.set_terminated(self.run_id)
@@ -297,6 +310,91 @@ class MLflowLogger(Logger):
         """Log to that run."""
         self.run_id, self._own = state["run_id"], state["own"]
         self._goes_on = self.run_id is not None
+
+
+class WandBLogger(Logger):
+    """Logs to Weights & Biases; without an account in files of this machine, by ``mode``.
+
+    If a run of W&B is active when training starts, that one is logged to and left open; otherwise a
+    run is made and finished with the training.
+
+    Args:
+        project: Name of the project of a run that is made; default that of W&B.
+        run_name: Name of a run that is made; default one that W&B thinks up.
+        folder: Where W&B keeps its files; default as W&B is set up. It must exist.
+        mode: ``online``, ``offline`` (files alone, for ``wandb sync``) or ``disabled``; default as
+            W&B is set up, by ``WANDB_MODE`` among others.
+        every: See `Logger`.
+
+    Raises:
+        MissingDependencyError: The package wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        project: str | None = None,
+        *,
+        run_name: str | None = None,
+        folder: str | Path | None = None,
+        mode: str | None = None,
+        every: int | None = None,
+    ) -> None:
+        super().__init__(every=every)
+        _optional("wandb", "wandb")
+        self._project, self._run_name = project, run_name
+        self._folder, self._mode = folder, mode
+        self._run: Any = None
+        self._own = False
+        self.run_id: str | None = None
+
+    def start(self, settings: Mapping[str, Any]) -> None:
+        """Find the active run or make one; a resumed run has its own."""
+        wandb = _optional("wandb", "wandb")
+        self._own = wandb.run is None
+        self._run = wandb.run
+        if self._run is None:
+            self._run = wandb.init(
+                project=self._project,
+                name=self._run_name,
+                dir=None if self._folder is None else str(self._folder),
+                mode=self._mode,
+                config=dict(settings),
+                id=self.run_id,
+                resume=None if self.run_id is None else "allow",
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+        self.run_id = self._run.id
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Log the values as a line of the run's history."""
+        self._run.log(dict(values), step=step)
+
+    def end(self) -> None:
+        """Finish a run that was made here."""
+        if self._own:
+            self._run.finish()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which run is logged to."""
+        return {"run_id": self.run_id}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Log to that run."""
+        self.run_id = state["run_id"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: not the open run."""
+        return {**self.__dict__, "_run": None}
+
+
+def _settings_of(trainer: Any) -> dict[str, Any]:
+    """Return what a trainer's run is, by name."""
+    return {
+        "schedule": str(trainer.schedule),
+        "balancer": "sum" if trainer.balancer is None else str(trainer.balancer),
+        "batch_size": trainer.settings.batch_size,
+        "seed": trainer.seed,
+    }
 
 
 def _optional(module: str, extra: str) -> Any:

@@ -1,0 +1,163 @@
+"""`--log`: runs of fit and compare in the programs that people keep their runs in."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import polars as pl
+import pytest
+
+from jointrain.cli import run
+from jointrain.cli._logs import Logs, StudyLog
+from jointrain.training.callbacks import Logger
+
+SHORT = ["--targets", "y,z", "--epochs", "3", "--width", "4", "--depth", "1", "--device", "cpu"]
+FIT = ["fit", "rows.csv", *SHORT, "--ensemble", "2", "--out", "model"]
+COMPARE = [
+    "compare", "rows.csv", *SHORT, "--recipes", "separate,joint", "--baselines", "constant",
+    "--folds", "2", "--seeds", "1", "--workers", "1", "--out", "answer",
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    rows = pl.DataFrame({"x": [(7 * i % 31) / 31 for i in range(60)]})
+    rows.with_columns(y=3 * pl.col("x"), z=pl.col("x") ** 2).write_csv(tmp_path / "rows.csv")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Kept(Logger):
+    """A logger that keeps what it is told, by the name of its run."""
+
+    runs: ClassVar[dict[str, list]] = {}
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def start(self, settings):
+        self.runs[self.name] = [dict(settings)]
+
+    def log(self, step, values):
+        self.runs[self.name].append((step, dict(values)))
+
+    def end(self):
+        self.runs[self.name].append("end")
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    monkeypatch.setattr(Kept, "runs", {})
+    monkeypatch.setattr(Logs, "logger", lambda self, name: Kept(name))
+    return Kept.runs
+
+
+@pytest.mark.parametrize("more", [[], ["--ema", "0.9"]], ids=["together", "one by one"])
+def test_fit_logs_each_network(folder, kept, more):
+    assert run([*FIT, "--log", "tensorboard", *more]) == 0
+    assert list(kept) == ["network-0001", "network-0002"]
+    for settings, *epochs, last in kept.values():
+        assert settings["batch_size"] > 0
+        assert [values["epoch"] for _, values in epochs] == [1, 2, 3]
+        assert {"training/y", "validation/z"} <= epochs[0][1].keys()
+        assert last == "end"
+
+
+def test_compare_logs_each_run_of_the_study_once(folder, kept):
+    assert run([*COMPARE, "--log", "tensorboard"]) == 0
+    names = ("separate", "joint", "constant")
+    assert set(kept) == {f"{name}/seed-0-fold-{fold}" for name in names for fold in (0, 1)}
+    settings, *epochs, (step, metrics), last = kept["joint/seed-0-fold-1"]
+    assert settings["recipe"] == "joint"
+    assert [step for step, _ in epochs] == [1, 2, 3]
+    assert {"training/y", "validation/z", "weight/y"} <= epochs[0][1].keys()
+    assert step == 4
+    table = pl.read_parquet("answer/results.parquet")
+    row = table.filter(recipe="joint", task="y", metric="RMSE", fold=1, seed=0)
+    assert metrics["RMSE/y"] == row["value"].item()
+    assert last == "end"
+    assert len(kept["constant/seed-0-fold-0"]) == 3
+
+
+def test_event_files_of_two_commands_have_folders_of_their_own(folder):
+    pytest.importorskip("tensorboard")
+    first = Logs("tensorboard", "events", "model")
+    second = Logs("tensorboard", "events", "model")
+    third = Logs("tensorboard", "events", "model", resumed=True)
+    paths = [one.logger("a").folder for one in (first, second, third)]
+    assert paths == [Path("events", name, "a") for name in ("model", "model-2", "model-2")]
+
+
+@pytest.mark.parametrize("command", [FIT, COMPARE], ids=["fit", "compare"])
+@pytest.mark.parametrize("package", ["tensorboard", "mlflow", "wandb"])
+def test_a_missing_package_is_named_before_any_work(folder, capsys, monkeypatch, command, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert run([*command, "--log", package]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert f"pip install 'jointrain[{package}]'" in error[0]
+    assert not Path("model").exists()
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--log-to", "there"], "there is none; give --log"),
+        (["--log", "excel"], "tensorboard"),
+        (["--log", "tensorboard", "--log-to", "rows.csv"], "--log-to"),
+    ],
+)
+def test_a_log_that_can_not_be_is_refused_in_one_line(folder, capsys, more, message):
+    pytest.importorskip("tensorboard")
+    assert run([*FIT, *more]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert message in error[0]
+
+
+@pytest.mark.integration
+def test_tensorboard_reads_what_compare_logs(folder):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert run([*COMPARE, "--log", "tensorboard"]) == 0
+    events = EventAccumulator("runs/answer/joint/seed-0-fold-0").Reload()
+    assert [event.step for event in events.Scalars("training/y")] == [1, 2, 3]
+    assert len(events.Scalars("RMSE/y")) == 1
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("store", ["mlruns", "sqlite:///mlflow.db"], ids=["files", "sqlite"])
+def test_mlflow_itself_takes_what_fit_and_compare_log(folder, store, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    if "://" in store:
+        pytest.importorskip("mlflow.store.tracking.sqlalchemy_store")
+    else:
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    assert run([*FIT, "--log", "mlflow", "--log-to", store]) == 0
+    assert run([*COMPARE, "--log", "mlflow", "--log-to", store]) == 0
+    client = mlflow.MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("jointrain").experiment_id
+    runs = {found.info.run_name: found for found in client.search_runs([experiment])}
+    assert {"model/network-0001", "model/network-0002", "answer/joint/seed-0-fold-1"} <= set(runs)
+    assert {found.info.status for found in runs.values()} == {"FINISHED"}
+    number = runs["answer/joint/seed-0-fold-1"].info.run_id
+    assert [one.step for one in client.get_metric_history(number, "training/y")] == [1, 2, 3]
+
+
+@pytest.mark.integration
+def test_wandb_itself_takes_what_fit_logs_offline(folder, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert run([*FIT, "--log", "wandb", "--log-to", "kept"]) == 0
+    files = list(Path("kept").glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == 2
+    assert all(b"training/y" in file.read_bytes() for file in files)
+
+
+def test_failed_runs_are_not_logged(kept):
+    failed = SimpleNamespace(error="it failed")
+    StudyLog(Logs.__new__(Logs)).see(SimpleNamespace(fold_results={("odd", 0, 0): failed}))
+    assert kept == {}
