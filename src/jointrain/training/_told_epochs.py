@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 from jointrain.system.training_feed import feed
 from jointrain.training.callbacks import EpochRecord
 
-if TYPE_CHECKING:
-    from jointrain.training._trainer import Trainer
 
-
-def tell_epoch(trainer: Trainer, record: EpochRecord) -> None:
+def tell_epoch(trainer: Any, record: EpochRecord) -> None:
     """Tell who looks on of an epoch that is over; nothing happens where nobody does.
 
     Args:
@@ -34,7 +31,7 @@ def tell_epoch(trainer: Trainer, record: EpochRecord) -> None:
     )
 
 
-def _rows_of_a_step(trainer: Trainer) -> float:
+def _rows_of_a_step(trainer: Any) -> float:
     """Return how many rows a step takes, on average over an epoch of the largest task."""
     sets, settings = trainer.session.training, trainer.settings
     whole = float(settings.batch_size * settings.accumulate)
