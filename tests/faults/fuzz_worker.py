@@ -305,7 +305,8 @@ def read_watch(good: Path, work: Path, random: Random) -> tuple[str, Callable[[]
 READERS = {
     "bundle": read_bundle, "encoder": read_encoder, "baseline": read_baseline,
     "config": read_config, "journal": read_journal, "database": read_database,
-    "table": read_table, "history": read_history, "checkpoint": read_checkpoint, "watch": read_watch,
+    "table": read_table, "history": read_history, "checkpoint": read_checkpoint,
+    "watch": read_watch,
 }  # fmt: skip
 
 
