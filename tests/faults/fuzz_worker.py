@@ -289,7 +289,7 @@ def watched(path: Path) -> None:
     """Print what `watch` shows of a folder."""
     from jointrain.cli._watch import watch
 
-    watch(path, once=True)
+    watch(str(path), once=True)
 
 
 def read_watch(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:

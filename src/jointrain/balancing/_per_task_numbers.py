@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -125,7 +126,11 @@ def known_tasks(balancer: Balancer, method: str) -> tuple[str, ...]:
 
 
 def noted(
-    balancer: Balancer, figures: Mapping[str, float], name: str, **bounds: float
+    balancer: Balancer,
+    figures: Mapping[str, float],
+    name: str,
+    low: float = -math.inf,
+    high: float = math.inf,
 ) -> Iterator[tuple[int, float]]:
     """Yield the place in the state, and the figure, of each task that `note` is told of.
 
@@ -135,4 +140,4 @@ def noted(
     """
     known_tasks(balancer, "note")
     for place, task in zip(balancer.positions_of(list(figures)).tolist(), figures, strict=True):
-        yield place, check_number(figures[task], f"{name}[{task!r}]", **bounds)
+        yield place, check_number(figures[task], f"{name}[{task!r}]", low=low, high=high)

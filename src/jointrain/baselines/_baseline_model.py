@@ -171,9 +171,9 @@ class BaselineModel:
                 floor=counts,
             )
         if isinstance(self.joint, KernelModel):
-            own = next(one for one in self.joint.functions if index in one.targets)
-            column = own.targets.tolist().index(index)
-            return ExportedTask(model=own, columns=(column,), floor=counts)
+            functions = next(one for one in self.joint.functions if index in one.targets)
+            column = functions.targets.tolist().index(index)
+            return ExportedTask(model=functions, columns=(column,), floor=counts)
         found = model.estimator
         if model.problems or not _is_plain_model(self.baseline, found):
             return None

@@ -51,7 +51,7 @@ def save_picture(chart: Chart, path: Path) -> None:
 
     # what altair would check first is our own, and takes seconds for many panels
     spec = chart.to_dict(validate=False)
-    path.write_bytes(vl_convert.vegalite_to_png(spec, ppi=110))  # type: ignore[arg-type]
+    path.write_bytes(vl_convert.vegalite_to_png(spec, ppi=110))
 
 
 def clean(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -382,7 +382,7 @@ class JointEstimator(TableEstimator):
         constants: dict[str, Any],
         are_classes: list[bool],
     ) -> None:
-        self._columns_of, self._places = columns_of, in_order_of_y(targets, columns_of)
+        self._target_columns, self._places = columns_of, in_order_of_y(targets, columns_of)
         self._targets = list(self._places)
         self._constants, self._are_classes = constants, are_classes
         self.tasks_ = tuple(tasks)
@@ -578,11 +578,11 @@ class JointEstimator(TableEstimator):
 
     def _as_fitted(self, y: Any) -> Targets:
         """Return the columns of y in the order of fitting."""
-        targets = _read(y, self._columns_of or {name: (name,) for name in self._targets})
+        targets = _read(y, self._target_columns or {name: (name,) for name in self._targets})
         order = sorted(
             (place, column)
             for name, places in self._places.items()
-            for place, column in zip(places, self._columns_of.get(name, (name,)), strict=True)
+            for place, column in zip(places, self._target_columns.get(name, (name,)), strict=True)
         )
         return targets.at([targets.names.index(column) for _, column in order])
 

@@ -346,7 +346,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             )
         if weights is not None:
             check_weighted_labels(tasks, encode_targets(labels, tasks), weights)
-            counted = np.asarray((weights > 0).any(1))
+            counted: np.ndarray = np.asarray((weights > 0).any(axis=1))
             if counted.sum() < fewest:
                 raise InvalidInputError(
                     f"fitting needs at least {fewest} rows of weight above 0, got {counted.sum()}"
@@ -354,7 +354,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             features, labels = _kept(features, counted), labels.filter(pl.Series(counted))
             weights = weights[counted]
             groups = None if groups is None else groups[counted]
-        labelled = known_labels(encode_targets(labels, tasks), tasks).any(1)
+        labelled = np.asarray(known_labels(encode_targets(labels, tasks), tasks).any(1))
         features, labels = _kept(features, labelled), labels.filter(pl.Series(labelled))
         said: dict[str, str] = {}
         if isinstance(features, pl.DataFrame) and former is None:

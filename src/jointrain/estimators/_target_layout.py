@@ -119,7 +119,8 @@ def words_for_yes(targets: Targets, place: int, target: str) -> tuple[Any, Any]:
     """Return what a column of y holds for no and for yes."""
     known = targets.known(place)
     meant = yes_or_no(label_column(targets, place).drop_nulls(), target)
-    return tuple(known[int((meant == value).argmax())] for value in (0, 1))  # type: ignore[return-value]
+    no, yes = (known[int((meant == value).argmax())] for value in (0, 1))
+    return no, yes
 
 
 def values_of(task: Task, prediction: np.ndarray, words: Sequence[tuple[Any, Any]]) -> list[Any]:

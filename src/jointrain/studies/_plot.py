@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 from jointrain.charts import Chart, Row, axis_limit, changes, check_altair
 from jointrain.studies._statistics import Comparison
@@ -43,7 +44,7 @@ def plot_changes(panels: Panels, recipes: Collection[str], baselines: Collection
             for panel in panels.values()
         ]
     )
-    drawn = []
+    drawn: list[Any] = []
     for title, comparisons in panels.items():
         rows, own, unit = _rows(comparisons), limit, "%"
         if any(one.unit == "difference" for one in comparisons.values()):

@@ -99,7 +99,7 @@ class TrainingFeed:
                 kept = self._series.setdefault(kind, {}).setdefault(name, deque(maxlen=POINTS))
                 kept.append(sum(found) / len(found))
         self._new = {}
-        series = {
+        series: dict[str, Any] = {
             kind: {name: list(kept) for name, kept in by_task.items()}
             for kind, by_task in self._series.items()
         }

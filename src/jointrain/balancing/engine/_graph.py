@@ -249,7 +249,8 @@ def saved(node: Node, name: str) -> Tensor | None:
 def _unpack_hooks(node: Node) -> list[Any]:
     """Return the functions that give back what an operation saved through hooks."""
     found = []
-    for name in _raw_names(type(node)):
+    kind: type = type(node)
+    for name in _raw_names(kind):
         raw = getattr(node, name)
         for one in raw if isinstance(raw, (list, tuple)) else (raw,):
             hook = getattr(one, "unpack_hook", None)

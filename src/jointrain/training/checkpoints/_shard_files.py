@@ -52,15 +52,16 @@ def write_shards(shards: Mapping[str, Tensor], folder: Path) -> dict[str, str]:
     Raises:
         OSError: A file could not be written, here or by another process.
     """
-    from torch.distributed import checkpoint
-    from torch.distributed.checkpoint import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            checkpoint.save(dict(shards), storage_writer=writer)
-        except checkpoint.CheckpointException as error:
+            save(dict(shards), storage_writer=writer)
+        except CheckpointException as error:
             reason = next((one for one, _ in error.failures.values()), error)
             raise OSError(getattr(reason, "strerror", None) or str(reason)) from error
     mine = folder.glob(f"shard-{distributed.get_rank() + 1:05d}-*")
@@ -95,13 +96,13 @@ def read_shards(state: Any, mesh: DeviceMesh | None) -> Any:
 
     filled = _mapped(state, made)
     for folder in folders:
-        from torch.distributed import checkpoint
-        from torch.distributed.checkpoint import HuggingFaceStorageReader
+        from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+        from torch.distributed.checkpoint.state_dict_loader import load
 
         reader = HuggingFaceStorageReader(str(folder))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            checkpoint.load(found, storage_reader=reader, no_dist=mesh is None)
+            load(found, storage_reader=reader, no_dist=mesh is None)
     return filled
 
 
