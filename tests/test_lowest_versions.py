@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-TESTED_EXTRAS = ("plots", "torchmetrics", "boosting", "excel", "database", "streaming")
+TESTED_EXTRAS = ("plots", "torchmetrics", "boosting", "xgboost", "excel", "database", "streaming")
 
 
 def declared(*extras):
