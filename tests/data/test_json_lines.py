@@ -46,7 +46,8 @@ def test_text_and_numbers_under_one_key_get_a_note(tmp_path):
     table = raw(tmp_path, '{"a":"x","b":"1"}\n{"a": 7,"b":"2"}\n')
     assert table.frame["a"].to_list() == ["x", "7"]
     (note,) = table.notes
-    assert note.endswith("has keys with text and other values, which are read as text: 'a'")
+    assert "has keys with text and other values, which are read as text: 'a'" in note
+    assert note.endswith("--column NAME=number reads numbers")
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,7 @@ class TableEncoder:
             NotFittedError: `fit` was not called.
         """
         self._check_types(frame)
+        frame = frame.with_columns(pl.col(pl.String).replace("", None))  # missing, no category
         counts = {
             name: int(block.unseen(frame[name]).sum())
             for block in self._blocks
