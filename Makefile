@@ -42,7 +42,7 @@ test-integration: $(INSTALLED)
 
 # the command line with the lowest release of each dependency that pyproject.toml admits
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest -n 2 tests/data tests/reports tests/baselines/test_baselines.py \
+	$(LOWEST)/bin/python -m pytest -n 2 -m "not integration" tests/data tests/reports tests/baselines/test_baselines.py \
 		tests/studies/test_run_store.py tests/bundle/test_bundle.py tests/cli/test_commands.py \
 		tests/cli/test_reading.py tests/cli/test_tables.py tests/estimators/test_estimators.py \
 		tests/test_lowest_versions.py tests/test_main.py tests/cli/test_settings.py
