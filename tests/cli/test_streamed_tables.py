@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ from polars.testing import assert_frame_equal
 from jointrain.bundle import load_bundle
 from jointrain.cli import run
 from jointrain.data.streaming import TextFiles
+from jointrain.tables import TimeLimit
 from tests.data.streaming.tables import in_files, mixed_frame
 
 FIT = ["--targets", "y,z,w", "--id", "row", "--epochs", "1", "--width", "8", "--device", "cpu"]
@@ -147,14 +149,21 @@ def test_compare_studies_a_sample_and_trains_on_all_rows(inside, capsys, monkeyp
 
 @pytest.mark.integration
 def test_the_last_fit_ends_with_the_budget(inside, capsys, monkeypatch):
+    class Over(TimeLimit):
+        """The time is over when training starts."""
+
+        def __init__(self, until, networks):
+            assert until > time.monotonic()
+            super().__init__(0.0, networks)
+
     monkeypatch.setattr("jointrain.cli._streamed_fit.STUDIED_ROWS", 150)
-    monkeypatch.setattr("jointrain.cli._compare._LAST_SECONDS", 0.2)
+    monkeypatch.setattr("jointrain.tables.TimeLimit", Over)
     recipes = ["--recipes", "joint", "--baselines", "constant", "--workers", "1"]
     sizes = ["--targets", "y,z,w", "--id", "row", "--width", "8", "--device", "cpu"]
-    long = ["--epochs", "100000", "--patience", "99999", "--budget", "10s"]
-    assert run(["compare", "rows", *sizes, *recipes, *long, "--out", "short"]) == 0
+    short = ["--epochs", "3", "--budget", "30s", "--out", "short"]
+    assert run(["compare", "rows", *sizes, *recipes, *short]) == 0
     printed = " ".join(capsys.readouterr().err.split())
-    assert "budget of 10 s: joint was trained on all rows for" in printed
+    assert "budget of 30 s: joint was trained on all rows for 1 of" in printed
     assert [task.name for task in load_bundle("short/bundle").tasks] == ["y", "z", "w"]
 
 

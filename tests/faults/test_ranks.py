@@ -26,7 +26,7 @@ def _environment(**more: str) -> dict[str, str]:
 def test_torchrun_starts_a_run_again_that_goes_on(tmp_path):
     starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*starter, "--max-restarts=1", "-m", "tests.faults._rank_program", str(tmp_path), "1", "5"],
+        [*starter, "--max-restarts=3", "-m", "tests.faults._rank_program", str(tmp_path), "1", "5"],
         env=_environment(), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (tmp_path / "killed").exists()
