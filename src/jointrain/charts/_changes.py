@@ -79,8 +79,9 @@ def changes(
                 "interval": interval,
                 "edge": -limit if left else limit,
                 "arrow": (
-                    f"◀ {_short(change)}" if change < -limit
-                    else f"{_short(change)} ▶" if change > limit
+                    # where its line is seen, a figure would lie on it
+                    f"◀ {_short(change)}" if high < -limit
+                    else f"{_short(change)} ▶" if low > limit
                     else "◀" if left else "▶" if right else ""
                 ),
                 "side": "left" if left else "right",
@@ -105,7 +106,7 @@ def changes(
     base = alt.Chart()
     zero = alt.Chart(data_of([{"zero": 0}])).mark_rule(color=INK).encode(x="zero:Q")
     span = (
-        base.transform_filter("datum.inside")
+        base.transform_filter("datum.inside || datum.low < datum.high")
         .mark_rule(strokeWidth=2.5)
         .encode(
             x=alt.X("low:Q", scale=x_scale, title=f"change against {against}, {unit}"),
