@@ -14,7 +14,8 @@ from jointrain.tables._calibration import (
     fit_temperature,
     scale_probabilities,
 )
-from jointrain.tables._table_model import inner_splits, predict_parts, predict_unseen
+from jointrain.tables._fit_table import inner_splits, predict_unseen
+from jointrain.tables._table_model import predict_parts
 from jointrain.task import Task
 from jointrain.training import Joint, Phase, Phases, Separate
 

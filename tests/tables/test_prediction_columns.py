@@ -4,7 +4,7 @@ import numpy as np
 
 from jointrain.tables._calibration import Calibration
 from jointrain.tables._conformal import Residuals
-from jointrain.tables._table_model import TablePredictor
+from jointrain.tables._table_predictor import TablePredictor
 from jointrain.task import Task
 
 RESIDUALS = Residuals.of(np.zeros(50), np.linspace(-1, 1, 50))

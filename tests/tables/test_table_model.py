@@ -9,7 +9,8 @@ import torch
 
 from jointrain import InvalidInputError, Recipe, SupervisedTable, fit_table
 from jointrain.data import load_penguins
-from jointrain.tables._table_model import inner_splits, predict_parts
+from jointrain.tables._fit_table import inner_splits
+from jointrain.tables._table_model import predict_parts
 from jointrain.training import Alternating, Merge, Separate
 from jointrain.training.population import fit_together
 

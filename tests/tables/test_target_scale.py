@@ -5,7 +5,7 @@ import pytest
 
 from jointrain import JointRegressor
 from jointrain.errors import InvalidInputError
-from jointrain.tables._table_model import target_scaling
+from jointrain.tables._fit_table import target_scaling
 from jointrain.task import Task
 
 

@@ -18,9 +18,9 @@ from jointrain.tables._blend import TRIMMED, _trimmed_mean, blend_weights, choos
 from jointrain.tables._calibration import fit_temperature
 from jointrain.tables._conformal import Residuals
 from jointrain.tables._constants import held_out_constants, left_out_constants
+from jointrain.tables._fit_table import target_scaling
 from jointrain.tables._fold_runs import FoldJob, measured_rows, table_digest
 from jointrain.tables._importance import column_importance
-from jointrain.tables._table_model import target_scaling
 from jointrain.task import KINDS
 
 QUICK = Recipe(width=6, depth=1, epochs=4, ensemble=2, dropout=0.0)

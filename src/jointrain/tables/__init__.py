@@ -6,6 +6,7 @@ from jointrain.tables._calibration import Calibration, scale_probabilities
 from jointrain.tables._conformal import Residuals
 from jointrain.tables._constants import held_out_constants, left_out_constants
 from jointrain.tables._explanations import ExplainedOutput, Explanations, explain
+from jointrain.tables._fit_table import fit_table, make_data, target_scaling
 from jointrain.tables._fitted_blend import fit_blend
 from jointrain.tables._fold_runs import (
     TableFoldResult,
@@ -43,15 +44,12 @@ from jointrain.tables._streamed_predictions import (
     predict_streamed,
 )
 from jointrain.tables._table_experiment import TableExperiment
-from jointrain.tables._table_model import (
-    TableModel,
+from jointrain.tables._table_model import TableModel
+from jointrain.tables._table_predictor import (
     TablePredictor,
     checked_predictions,
     evaluate_predictions,
-    fit_table,
-    make_data,
     predictions_as_table,
-    target_scaling,
 )
 from jointrain.tables._training_reference import training_reference
 

@@ -12,7 +12,8 @@ from jointrain.baselines import AnyBaseline, BaselineModel, baseline_encoder, fi
 from jointrain.data import Column, SupervisedTable, TableEncoder, TableSchema, as_table
 from jointrain.tables._blend import blend_predictions
 from jointrain.tables._calibration import Calibration, scale_probabilities
-from jointrain.tables._table_model import TableModel, TablePredictor, checked_predictions
+from jointrain.tables._table_model import TableModel
+from jointrain.tables._table_predictor import TablePredictor, checked_predictions
 from jointrain.task import Task
 
 

@@ -19,12 +19,8 @@ from jointrain.data import SupervisedTable
 from jointrain.experiments import Recipe
 from jointrain.tables._blend import blend_predictions, steady_weights
 from jointrain.tables._blended_model import BlendedModel, FittedBaseline, fit_baseline_to
-from jointrain.tables._table_model import (
-    Splits,
-    TableModel,
-    calibration_of,
-    fit_seen_and_unseen,
-)
+from jointrain.tables._fit_table import Splits, calibration_of, fit_seen_and_unseen
+from jointrain.tables._table_model import TableModel
 from jointrain.task import Task, known_labels
 from jointrain.training import FitRuns, one_thread
 from jointrain.training.population import fit_together

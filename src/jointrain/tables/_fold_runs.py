@@ -44,16 +44,10 @@ from jointrain.experiments import (
     run_recipes,
 )
 from jointrain.system.own_code import CodeReference, check_same_code, digests_of_code, one_line
-from jointrain.tables._table_model import (
-    evaluate_predictions,
-    in_double_precision,
-    inner_splits,
-    make_data,
-    member_seed,
-    predict_parts,
-    prepare_runs,
-    target_scaling,
-)
+from jointrain.tables._fit_table import inner_splits, make_data, target_scaling
+from jointrain.tables._network_runs import member_seed, prepare_runs
+from jointrain.tables._table_model import in_double_precision, predict_parts
+from jointrain.tables._table_predictor import evaluate_predictions
 from jointrain.task import Task, known_labels
 from jointrain.training import Run, Trainer, fit_one_by_one, one_thread
 from jointrain.training.population import fit_population, why_not_stacked

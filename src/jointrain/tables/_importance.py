@@ -15,7 +15,8 @@ from jointrain.charts import InNotebook
 from jointrain.data import Column, SupervisedTable, encode_targets
 from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
-from jointrain.tables._table_model import TableModel, inner_splits
+from jointrain.tables._fit_table import inner_splits
+from jointrain.tables._table_model import TableModel
 from jointrain.task import Task, labels_of, only_labels
 from jointrain.training import FittedNetwork, predict
 

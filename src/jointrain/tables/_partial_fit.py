@@ -12,17 +12,14 @@ from jointrain.data import SupervisedTable, TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import Recipe
 from jointrain.tables._calibration import Calibration
-from jointrain.tables._table_model import (
-    TableModel,
-    encode_table,
-    encoded_features,
-    make_data,
+from jointrain.tables._fit_table import encode_table, make_data, target_scaling
+from jointrain.tables._network_runs import (
     member_seed,
     prepare_runs,
     refuse_rules_of_other_runs,
     start_from,
-    target_scaling,
 )
+from jointrain.tables._table_model import TableModel, encoded_features
 from jointrain.training import FittedNetwork, Merge, Phases, Trainer
 from jointrain.training.sampling import derived_seed
 

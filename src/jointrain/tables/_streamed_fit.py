@@ -17,13 +17,9 @@ from jointrain.data import RowStream, StreamedTable, TableEncoder, TensorData, T
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import Recipe, size_weights
 from jointrain.tables._calibration import Calibration
-from jointrain.tables._table_model import (
-    TableModel,
-    auxiliary_in_group,
-    make_data,
-    predict_parts,
-    recipe_trainer,
-)
+from jointrain.tables._fit_table import make_data
+from jointrain.tables._network_runs import auxiliary_in_group, recipe_trainer
+from jointrain.tables._table_model import TableModel, predict_parts
 from jointrain.task import Task, labels_of, only_labels
 from jointrain.training import (
     Checkpoints,

@@ -23,7 +23,7 @@ from jointrain.data import (
 )
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric
-from jointrain.tables._table_model import TablePredictor
+from jointrain.tables._table_predictor import TablePredictor
 from jointrain.task import Task, labels_of
 
 EXACT_ROWS = 1_000_000

@@ -13,6 +13,7 @@ from jointrain.baselines import BASELINES, FIRST_BASELINES, Baseline, check_pred
 from jointrain.data import SupervisedTable, outer_folds
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import AnyExperiment, Fold, Recipe, fold_overlaps
+from jointrain.tables._fit_table import fit_table
 from jointrain.tables._fold_runs import (
     FoldJob,
     TableFoldResult,
@@ -21,7 +22,7 @@ from jointrain.tables._fold_runs import (
     table_digest,
 )
 from jointrain.tables._row_sample import sample_rows
-from jointrain.tables._table_model import TableModel, fit_table
+from jointrain.tables._table_model import TableModel
 from jointrain.task import Task, known_labels
 from jointrain.training import Run, Trainer
 

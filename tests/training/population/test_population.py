@@ -9,7 +9,7 @@ from torch import nn
 
 from jointrain import InvalidInputError, Recipe, Task, TensorData
 from jointrain.networks import MLP, HardSharing
-from jointrain.tables._table_model import prepare_runs
+from jointrain.tables._network_runs import prepare_runs
 from jointrain.training import Alternating, Joint, Merge, OptimizerSettings, Run, Separate, Trainer
 from jointrain.training.population import fit_population, fit_together, why_not_stacked
 from jointrain.training.population._member import Member
