@@ -200,12 +200,10 @@ def sum_gradients(
     for tensor, value in zip(tensors, values, strict=True):
         if id(tensor) in tables:
             found.append(as_sparse(tensor, value))
-        elif value is None:
-            found.append(torch.zeros_like(tensor))
         else:
-            found.append(value.clone(memory_format=torch.contiguous_format))
-    agreement.ranks.sum_in_place([x for x in found if not x.is_sparse])
-    return [agreement.ranks.sum_sparse(x) if x.is_sparse else x for x in found]
+            found.append(torch.zeros_like(tensor) if value is None else value)
+    dense = iter(agreement.ranks.sums([x for x in found if not x.is_sparse]))
+    return [agreement.ranks.sum_sparse(x) if x.is_sparse else next(dense) for x in found]
 
 
 def distributed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -79,23 +79,34 @@ class Ranks:
     def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
         """Replace dense tensors, of the same shapes everywhere, by their sums over the processes.
 
-        Small ones are sent together, and the next are packed while those before are under way.
+        Small ones are sent together.
         """
-        waiting: list[tuple[dist.Work, list[Tensor], Tensor]] = []
-        for bucket in _buckets(tensors):
-            whole = (
-                bucket[0] if _travels_alone(bucket) else torch.cat([x.flatten() for x in bucket])
-            )
+        packed = ((x, x[0] if _travels_alone(x) else _packed(x)) for x in _buckets(tensors))
+        for bucket, whole in self._sums(packed):
+            if bucket[0] is not whole:
+                torch._foreach_copy_(bucket, _unpacked(whole, bucket))
+
+    def sums(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the sums over the processes of dense tensors, of the same shapes everywhere.
+
+        They are contiguous, and parts of what was sent together: a copy less than in place.
+        """
+        sent = self._sums((bucket, _packed(bucket)) for bucket in _buckets(tensors))
+        return [part for bucket, whole in sent for part in _unpacked(whole, bucket)]
+
+    def _sums(
+        self, packed: Iterable[tuple[list[Tensor], Tensor]]
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Sum packed tensors; the next are packed while those before are under way."""
+        waiting = []
+        for bucket, whole in packed:
             self.sent += whole.numel() * whole.element_size()
             work = dist.all_reduce(whole, group=self.group, async_op=True)
             assert work is not None
             waiting.append((work, bucket, whole))
         for work, bucket, whole in waiting:
             work.wait()
-            if bucket[0] is not whole:
-                parts = torch.split(whole, [x.numel() for x in bucket])
-                views = [p.view_as(x) for p, x in zip(parts, bucket, strict=True)]
-                torch._foreach_copy_(bucket, views)
+            yield bucket, whole
 
     def sum_sparse(self, tensor: Tensor) -> Tensor:
         """Return the sum over the processes of a coalesced sparse tensor with one sparse dimension.
@@ -170,3 +181,14 @@ def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
 
 def _travels_alone(bucket: Sequence[Tensor]) -> bool:
     return len(bucket) == 1 and bucket[0].is_contiguous()
+
+
+def _packed(bucket: Sequence[Tensor]) -> Tensor:
+    """Return the values of tensors as one new tensor."""
+    return torch.cat([x.reshape(-1) for x in bucket])
+
+
+def _unpacked(whole: Tensor, bucket: Sequence[Tensor]) -> list[Tensor]:
+    """Return the parts of a packed tensor, in the shapes of those that went into it."""
+    parts = torch.split(whole, [x.numel() for x in bucket])
+    return [part.view(x.shape) for part, x in zip(parts, bucket, strict=True)]
