@@ -235,7 +235,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = given.folder or Path(made)
         folder.mkdir(exist_ok=True)
-        if not any(folder.iterdir()):
+        if not any(folder.glob("*.parquet")):
             make(folder, given.rows)
         files = sorted(folder.glob("*.parquet"))
         runs = [("streamed, a tenth of it", "streamed", files[: max(1, len(files) // 10)])]
