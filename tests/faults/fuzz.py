@@ -27,8 +27,8 @@ import psutil
 SECONDS = 10.0
 MEMORY = 2 * 2**30
 SHARES = {
-    "bundle": 0.4, "encoder": 0.12, "baseline": 0.12, "config": 0.1, "journal": 0.04,
-    "database": 0.01, "table": 0.07, "history": 0.06, "checkpoint": 0.05,
+    "bundle": 0.35, "old bundle": 0.05, "encoder": 0.12, "baseline": 0.12, "config": 0.1,
+    "journal": 0.04, "database": 0.01, "table": 0.07, "history": 0.06, "checkpoint": 0.05,
     "watch": 0.03,
 }  # fmt: skip
 """Which part of the mutants each reader gets."""

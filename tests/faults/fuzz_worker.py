@@ -71,6 +71,24 @@ def read_bundle(good: Path, work: Path, random: Random) -> tuple[str, Callable[[
     return f"{source.name} {what}", lambda: predicted(path, source.name), must
 
 
+def read_old(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
+    """The same of a bundle of version 0.1, which is converted."""
+    from jointrain.bundle._old_bundle import convert_here
+
+    source = random.choice(["networks", "blend"])
+    path = mutants.copied(good / "old" / source, work / "old")
+    what, _ = mutants.change_bundle(path, random)
+    new = work / "new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+
+    def read() -> str:
+        convert_here(path, new)
+        return ""
+
+    return f"{source} {what}", read, ""
+
+
 def read_encoder(good: Path, work: Path, random: Random) -> tuple[str, Callable[[], str], str]:
     """The same of a fitted encoder."""
     from jointrain import load_penguins
@@ -303,10 +321,10 @@ def read_watch(good: Path, work: Path, random: Random) -> tuple[str, Callable[[]
 
 
 READERS = {
-    "bundle": read_bundle, "encoder": read_encoder, "baseline": read_baseline,
-    "config": read_config, "journal": read_journal, "database": read_database,
-    "table": read_table, "history": read_history, "checkpoint": read_checkpoint,
-    "watch": read_watch,
+    "bundle": read_bundle, "old bundle": read_old, "encoder": read_encoder,
+    "baseline": read_baseline, "config": read_config, "journal": read_journal,
+    "database": read_database, "table": read_table, "history": read_history,
+    "checkpoint": read_checkpoint, "watch": read_watch,
 }  # fmt: skip
 
 
@@ -399,6 +417,7 @@ def prepare(good: Path) -> None:
     tasks = [Task.regression("a"), Task.multiclass("b", 3), Task("c", "multilabel", size=2)]
     factory = functools.partial(make_network, width=5, depth=2)
     save_bundle(factory(tasks), good / "b_modules", factory=factory, tasks=tasks)
+    mutants.old_bundles(good / "old")
     for path in list(good.glob("b_*")):
         (good / f"{path.name}.csv").write_text(predicted(path))
     frame = mutants_frame()
@@ -449,7 +468,7 @@ def main() -> None:
     sys.addaudithook(watch)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        reader, number = line.split()
+        reader, number = line.rsplit(maxsplit=1)
         random = Random(f"{reader} {number}")
         try:
             what, read, must = READERS[reader](good, work, random)

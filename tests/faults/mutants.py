@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import sqlite3
 import struct
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -247,6 +250,54 @@ def _broken_header(data: bytes, random: Random) -> tuple[bytes, str]:
     return struct.pack("<Q", len(text)) + text + data[8 + size :], "header that lies"
 
 
+# ---------------------------------------------------------------------------- files of version 0.1
+
+
+def old_bundles(folder: Path) -> Path:
+    """Unpack what ``tests/bundle/old/make.py`` wrote into a folder, and return it."""
+    with tarfile.open(Path(__file__).parents[1] / "bundle" / "old" / "bundles.tar.xz") as file:
+        file.extractall(folder, filter="data")
+    return folder
+
+
+def changed_skops(data: bytes, random: Random) -> tuple[bytes, str]:
+    """Return an archive of skops with its schema, or the values of an array, changed."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    name = random.choice(["schema.json", *files])
+    if name == "schema.json":
+        files[name], what = changed_json(files[name], random)
+    elif random.random() < 0.3:
+        files[name], what = changed_bytes(files[name], random)
+    else:
+        files[name], what = _changed_npy(files[name], random)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for inner, content in files.items():
+            archive.writestr(inner, content)
+    return packed.getvalue(), f"{name} {what}"
+
+
+def _changed_npy(data: bytes, random: Random) -> tuple[bytes, str]:
+    array = np.load(io.BytesIO(data))
+    field = random.choice(array.dtype.names) if array.dtype.names else None
+    values = array if field is None else array[field]
+    if values.size:
+        kind = {str(np.dtype(form)): name for name, form in TYPES.items()}
+        made = _changed_values(kind.get(str(values.dtype), "U8"), values.tobytes(), random)
+        values.reshape(-1)[:] = np.frombuffer(made, values.dtype)
+    changed = io.BytesIO()
+    np.save(changed, array)
+    return changed.getvalue(), f"values {field or ''}"
+
+
+def changed_numbers(data: bytes, random: Random) -> tuple[bytes, str]:
+    """Return a text with one of its numbers changed."""
+    found = random.choice(list(re.finditer(rb"-?[0-9.]+", data)))
+    put = str(random.choice([*EXTREMES, "9" * 5000, "", "a"])).encode()
+    return data[: found.start()] + put + data[found.end() :], f"number at {found.start()}"
+
+
 # ---------------------------------------------------------------------------- bytes and files
 
 
@@ -292,6 +343,12 @@ def change_file_kind(path: Path, random: Random) -> str:
     return "empty"
 
 
+CHANGES = {
+    ".json": changed_json, ".skops": changed_skops, ".txt": changed_numbers, ".cbm": changed_bytes,
+}  # fmt: skip
+"""How files are changed with sense, by their ending; others are safetensors."""
+
+
 def change_bundle(root: Path, random: Random) -> tuple[str, bool]:
     """Change a file of a bundle; return what was done, and whether all is signed again."""
     path = random.choice([path for path in root.rglob("*") if path.is_file()])
@@ -302,7 +359,7 @@ def change_bundle(root: Path, random: Random) -> tuple[str, bool]:
         data, what = changed_bytes(path.read_bytes(), random)
         path.write_bytes(data)
     else:
-        change = changed_json if path.suffix == ".json" else changed_arrays
+        change = CHANGES.get(path.suffix, changed_arrays)
         data, what = change(path.read_bytes(), random)
         path.write_bytes(data)
     signed = random.random() < 0.9

@@ -15,7 +15,7 @@ import kills
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
 
-FEW = ("database", "history", "checkpoint", "watch")
+FEW = ("old bundle", "database", "history", "checkpoint", "watch")
 """Readers that get a few of a hundred mutants."""
 
 

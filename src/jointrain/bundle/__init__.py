@@ -23,6 +23,7 @@ from jointrain.bundle._bundle import (
 from jointrain.bundle._description import SCHEMA_VERSION, describe_bundle
 from jointrain.bundle._modules import StoredModules, network_model_of, stored_modules
 from jointrain.bundle._networks import factories_needed
+from jointrain.bundle._old_bundle import convert_bundle
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -30,6 +31,7 @@ __all__ = [
     "StoredModules",
     "add_notes",
     "check_savable",
+    "convert_bundle",
     "describe_bundle",
     "factories_needed",
     "load_bundle",

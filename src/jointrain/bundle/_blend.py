@@ -21,6 +21,7 @@ from jointrain.bundle._description import (
     write_description,
 )
 from jointrain.bundle._entries import (
+    ENCODER,
     WEIGHTS,
     check_columns,
     column_entries,
@@ -37,12 +38,12 @@ from jointrain.bundle._entries import (
 from jointrain.bundle._factories import Factories
 from jointrain.bundle._fields import BlendDescription, ComponentEntry
 from jointrain.bundle._networks import read_networks, write_networks
-from jointrain.data import PlainEncoder
+from jointrain.data import PlainEncoder, TableEncoder
 from jointrain.system.stored_files import DamagedError, read_file
 from jointrain.tables import BlendedModel, FittedBaseline, TableModel
 
-_COMPONENTS = "components"
-_ENCODER = "encoder.json"
+COMPONENTS = "components"
+_PLAIN_ENCODER = "encoder.json"
 """The encoder of a baseline."""
 
 
@@ -55,13 +56,14 @@ def write_blend(
     """Write the components of a blend into a folder, and return what describes it."""
     entries = []
     for index, (name, component) in enumerate(model.components.items()):
-        inner = folder / _COMPONENTS / str(index)
+        inner = folder / COMPONENTS / str(index)
         inner.mkdir(parents=True)
         networks = isinstance(component, TableModel)
         if isinstance(component, TableModel):
             write_description(inner, write_networks(component, inner, {}, {}))
         else:
-            component.encoder.save(inner / _ENCODER)
+            plain = isinstance(component.encoder, PlainEncoder)
+            component.encoder.save(inner / (_PLAIN_ENCODER if plain else ENCODER))
             component.model.save(inner)
         tasks = [task.name for task in component.tasks]
         entries.append(
@@ -77,14 +79,14 @@ def write_blend(
         packages={name: version(name) for name in PACKAGES},
         metrics=known_metrics(metrics),
         notes=dict(notes),
-        digests=_digests_of_files(folder),
+        digests=digests_of_files(folder),
         table_schema=readings_of(model.schema),
     )
 
 
-def _digests_of_files(folder: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
+def digests_of_files(folder: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the digests of all files; none is read where there are others than expected."""
-    inside = os.walk(folder / _COMPONENTS)  # follows no link to a folder
+    inside = os.walk(folder / COMPONENTS)  # follows no link to a folder
     files = sorted(Path(place, name) for place, _, names in inside for name in names)
     files.append(folder / WEIGHTS)
     by_name = {path.relative_to(folder).as_posix(): path for path in files}
@@ -112,9 +114,9 @@ def read_blend(
     """
     with whole(folder):
         described = BlendDescription.model_validate(without_digest(content))
-        if _digests_of_files(folder, described.digests) != described.digests:
+        if digests_of_files(folder, described.digests) != described.digests:
             raise DamagedError("its files are not those that were saved")
-        places = [folder / _COMPONENTS / str(index) for index in range(len(described.components))]
+        places = [folder / COMPONENTS / str(index) for index in range(len(described.components))]
         if any(place.is_symlink() for place in places):
             raise DamagedError("a component is a link")
         tasks = tasks_of(described.tasks)
@@ -151,7 +153,11 @@ def _read_component(
         component = read_networks(folder, describe_bundle(folder), factories, remarks)
     else:
         model = BaselineModel.load(folder, factories=factories)
-        encoder = PlainEncoder.load(folder / _ENCODER)
+        encoder: TableEncoder
+        if (folder / ENCODER).exists():
+            encoder = TableEncoder.load(folder / ENCODER)
+        else:
+            encoder = PlainEncoder.load(folder / _PLAIN_ENCODER)
         if len(encoder.feature_names) != model.inputs:
             raise DamagedError(f"component {entry.name!r} has another number of inputs")
         component = FittedBaseline(model.tasks, encoder, model)

@@ -29,6 +29,8 @@ from jointrain.system.stored_files import (
 DESCRIPTION = BUNDLE
 SCHEMA_VERSION = 2
 """Raised when a reader of before would not understand a bundle."""
+OLD_SCHEMA = 1
+"""What `convert_bundle` reads."""
 PACKAGES = ("jointrain", "torch", "scikit-learn", "polars", "numpy")
 """Whose versions a bundle tells."""
 _LONGEST_REASON = 300
@@ -120,8 +122,12 @@ def without_digest(content: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name != "digest"}
 
 
-def describe_bundle(path: str | Path) -> dict[str, Any]:
+def describe_bundle(path: str | Path, *, schema: int = SCHEMA_VERSION) -> dict[str, Any]:
     """Return the checked contents of ``bundle.json``.
+
+    Args:
+        path: The bundle, or the folder that `compare` wrote around it.
+        schema: The version of its schema; default today's.
 
     Raises:
         InvalidInputError: It is no bundle, it was cut or changed, or a newer jointrain wrote it.
@@ -140,18 +146,24 @@ def describe_bundle(path: str | Path) -> dict[str, Any]:
         raise _damaged(folder, str(error)) from None
     if not isinstance(content, dict) or "schema_version" not in content:
         raise _damaged(folder, f"{DESCRIPTION} has no schema_version")
-    if content["schema_version"] != SCHEMA_VERSION:
-        found = reprlib.repr(content["schema_version"])
-        what_to_do = "use the jointrain version that wrote it, or fit the model again"
-        if found == "1":
-            what_to_do = (
-                "jointrain 0.1 wrote it, with files that only other libraries' loaders read; there "
-                "is no converter: fit the model again"
-            )
-        raise InvalidInputError(
-            f"{folder} has schema version {found}, this jointrain reads {SCHEMA_VERSION}; "
-            f"{what_to_do}"
-        )
+    if content["schema_version"] != schema:
+        raise InvalidInputError(_other_schema(folder, content["schema_version"], schema))
     if content.get("digest") != digest(canonical(without_digest(content))):
         raise _damaged(folder, f"{DESCRIPTION} was changed after it was saved")
     return dict(content)
+
+
+def _other_schema(folder: Path, found: Any, wanted: int) -> str:
+    """Say that a bundle has another schema version than wanted, and what to do."""
+    if wanted == OLD_SCHEMA and found == SCHEMA_VERSION:
+        return f"{folder} has schema version {found}, which this jointrain loads as it is"
+    told = "use the jointrain version that wrote it, or fit the model again"
+    if found == OLD_SCHEMA:
+        told = (
+            f"jointrain 0.1 wrote it; jointrain convert {folder} NEW writes it anew, or fit the "
+            "model again"
+        )
+    known = SCHEMA_VERSION
+    return (
+        f"{folder} has schema version {reprlib.repr(found)}, this jointrain reads {known}; {told}"
+    )

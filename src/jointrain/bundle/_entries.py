@@ -20,6 +20,8 @@ from jointrain.task import Task
 
 WEIGHTS = "weights.safetensors"
 """The networks' weights, and the residuals of the calibration."""
+ENCODER = "encoder.safetensors"
+"""The encoder of networks, and of baselines that version 0.1 fitted."""
 ERRORS = "errors of "
 """What the names of residuals begin with among the weights."""
 

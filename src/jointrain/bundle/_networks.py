@@ -21,6 +21,7 @@ from jointrain.bundle._description import (
     without_digest,
 )
 from jointrain.bundle._entries import (
+    ENCODER,
     ERRORS,
     WEIGHTS,
     check_columns,
@@ -53,8 +54,6 @@ from jointrain.tables import BlendedModel, TableModel
 from jointrain.task import Task
 from jointrain.training import FittedNetwork
 
-_ENCODER = "encoder.safetensors"
-
 
 def write_networks(
     model: TableModel,
@@ -72,7 +71,7 @@ def write_networks(
     data = save_weights(weights | residual_tensors(model.calibration))
     check_header(data)
     (folder / WEIGHTS).write_bytes(data)
-    model.encoder.save(folder / _ENCODER)
+    model.encoder.save(folder / ENCODER)
     return Description(
         schema_version=SCHEMA_VERSION,
         tasks=[task_entry(task, model.scaling, model.calibration) for task in model.tasks],
@@ -93,7 +92,7 @@ def write_networks(
         packages={name: version(name) for name in PACKAGES},
         metrics=known_metrics(metrics),
         notes=dict(notes),
-        digests={name: digest((folder / name).read_bytes()) for name in (WEIGHTS, _ENCODER)},
+        digests={name: digest((folder / name).read_bytes()) for name in (WEIGHTS, ENCODER)},
         table_schema=readings_of(model.schema),
     )
 
@@ -128,8 +127,8 @@ def read_networks(
                 grouped.setdefault(index, {})[inner] = values
         if grouped.keys() != {str(index) for index in range(len(described.parts))}:
             raise DamagedError("networks and weights differ in number")
-        check_digest(read_file(folder / _ENCODER, folder=folder), _ENCODER, described.digests)
-        encoder = TableEncoder.load(folder / _ENCODER)
+        check_digest(read_file(folder / ENCODER, folder=folder), ENCODER, described.digests)
+        encoder = TableEncoder.load(folder / ENCODER)
         if len(encoder.feature_names) != described.inputs:
             raise DamagedError("encoder and networks differ in their number of inputs")
         parts = [

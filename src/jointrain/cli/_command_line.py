@@ -14,6 +14,7 @@ import typer
 
 from jointrain import __version__
 from jointrain.cli._compare import compare
+from jointrain.cli._convert import convert
 from jointrain.cli._doctor import doctor
 from jointrain.cli._evaluate import evaluate
 from jointrain.cli._explain import explain
@@ -177,6 +178,7 @@ def _add_commands() -> None:
     app.command()(evaluate)
     app.command()(explain)
     app.command(name="inspect")(inspect_bundle)
+    app.command()(convert)
     for listed in (balancers, networks, baselines, doctor):
         app.command()(listed)
     app.command()(demo)

@@ -14,6 +14,9 @@ from jointrain.system.stored_files import DamagedError
 LARGEST_SAMPLE = 1000
 """Residuals that are kept of a task at most: all, or as many of their quantiles."""
 
+_MOST_ROWS = 1 << 40
+"""Rows at most of which only the sizes of errors are known."""
+
 LOG_FROM = 10.0
 """From which ratio of the 95 % to the 5 % quantile positive labels are looked at in logarithms."""
 
@@ -73,6 +76,30 @@ class Residuals:
         if weights is not None and len(errors):
             errors = _equally_weighted(errors, weights[both][order])
         return cls(len(errors), errors[_kept_ranks(len(errors)) - 1], scale, lowest)
+
+    @classmethod
+    def symmetric(cls, rows: int, sizes: np.ndarray) -> Residuals:
+        """Return residuals of which only the sizes are known: each with either sign, and a 0.
+
+        Of 2 n + 1 such errors the bounds of any coverage are the size of rank ceil((n + 1)
+        coverage), as of n sizes themselves.
+
+        Args:
+            rows: How many rows there were, n.
+            sizes: Absolute errors, ascending; of more than `LARGEST_SAMPLE` as many of them, those
+                of the ranks ceil(i n / `LARGEST_SAMPLE`). Errors between them are then taken as
+                large as the next one.
+
+        Raises:
+            DamagedError: They do not fit together.
+        """
+        count = min(rows, LARGEST_SAMPLE)
+        if not 0 < rows <= _MOST_ROWS or sizes.shape != (count,):
+            raise DamagedError("the residuals of a task are not in order")
+        known = -(-np.arange(1, count + 1) * rows // count)
+        ranks = _kept_ranks(2 * rows + 1) - (rows + 1)
+        places = np.searchsorted(known, np.maximum(abs(ranks), 1))
+        return cls(2 * rows + 1, np.sign(ranks) * sizes[places])
 
     def check(self) -> None:
         """Refuse residuals that `of` can't have made.
