@@ -75,8 +75,8 @@ def convert_bundle(path: str | Path, target: str | Path, *, force: bool = False)
 
     Raises:
         InvalidInputError: It is no bundle of version 0.1, is damaged, or takes more than two
-            minutes or 2 GiB (the latter where the system limits a process: Linux); or `target` exists or
-            can't be written.
+            minutes or, on Linux, where the system sees to it, 2 GiB; or `target` exists or can't
+            be written.
     """
     folder = bundle_folder(path)
     describe_bundle(folder, schema=OLD_SCHEMA)
