@@ -105,3 +105,24 @@ def test_the_readme_counts_the_methods():
     listed = (DOCS / "balancing.md").read_text().split("## Which methods there are")[1]
     rows = "".join(re.findall(r"^\| .* \| (`.*) \|$", listed.split("##")[0], re.MULTILINE))
     assert sorted(re.findall(r"`([\w-]+)`", rows)) == sorted(BALANCERS)
+
+
+def test_versions_of_the_comparison_are_those_of_the_tests():
+    pins = dict(
+        re.findall(
+            r"^([\w-]+)==(\S+)", (DOCS.parent / "constraints.txt").read_text(), re.MULTILINE
+        )
+    )
+    page = (DOCS / "comparison.md").read_text()
+    for name in ("TorchJD", "Lightning", "Keras"):
+        (said,) = re.findall(rf"^\| \| .*\| {name} ([\d.]+) \|", page, re.MULTILINE)
+        assert pins[name.lower()].startswith(said + ".")
+
+
+def test_pages_count_the_balancers_of_the_ledger():
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| [+-]\d", (DOCS / "ledger.md").read_text(), re.MULTILINE)
+    assert set(rows) <= set(BALANCERS)
+    readme = (DOCS.parent / "README.md").read_text()
+    assert f"([ledger](docs/ledger.md)) | none of {len(rows)} |" in readme
+    choosing = (DOCS / "choosing_a_balancer.md").read_text()
+    assert f"**none of {len(rows)} methods is shown to beat static weights" in choosing

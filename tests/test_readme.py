@@ -1,9 +1,13 @@
-"""Every Python block of the README and the docs runs."""
+"""Every Python block of the README and the docs runs, and every command that they name is there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
+
+from jointrain.cli._command_line import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -27,6 +31,36 @@ BLOCKS = [
 def test_block_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "block", "exec"), {"__name__": "__main__"})
+
+
+FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^    (?:\$ )?(jointrain .*(?:\n        .*)*)", re.MULTILINE)
+COMMANDS = [
+    pytest.param(command.strip(), id=f"{page.name}: {command.strip()[:60]}")
+    for page in PAGES
+    for text in [page.read_text().replace("\\\n", " ")]
+    for block in [
+        *(inside for kind, inside in FENCED.findall(text) if kind in ("", "bash", "sh")),
+        *INDENTED.findall(text),
+    ]
+    for line in block.splitlines()
+    for command in re.findall(r"(?:^ *|\| |\$ |-m )(jointrain .*)", line)
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_has_these_flags(command):
+    """A page names no command and no flag that is not there."""
+    known = typer.main.get_command(app)
+    words = shlex.split(command.split(" | ")[0], comments=True)[1:]
+    if words[0].startswith("--"):
+        subject = known
+    else:
+        assert words[0] in known.commands, words[0]
+        subject = known.commands[words[0]]
+    flags = {flag for option in subject.params for flag in option.opts} | {"--help"}
+    used = {word.split("=")[0] for word in words if word.startswith("--")}
+    assert used <= flags | {"--install-completion"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

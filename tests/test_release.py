@@ -53,6 +53,18 @@ def test_the_conda_recipe_has_the_dependencies_and_the_version():
     ]
 
 
+def test_workflows_run_the_same_script_and_pin_their_actions():
+    folder = ROOT / ".github/workflows"
+    ci = (folder / "ci.yml").read_text()
+    assert ".ci/run\n" in ci
+    assert ".ci/run test\n" in ci
+    for version in ("3.11", "3.12", "3.13", "3.14"):
+        assert f'python: "{version}"' in ci or f'python-version: "{version}"' in ci
+    for path in folder.glob("*.yml"):
+        for action in re.findall(r"uses: (\S+)", path.read_text()):
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), f"{path.name}: {action}"
+
+
 def test_the_page_names_each_extra():
     page = (ROOT / "docs/install.md").read_text()
     rows = "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))

@@ -148,7 +148,7 @@ CASES = {
         ),
         "Train heating and cooling together: 3 % better than apart [1, 5], at half the cost; extra "
         "trees do as well, as far as the data show (difference 0.2 % [-1.1, 1.5]). Saved: a blend "
-        "of both, 1.5 % better than either [0.1, 2.9] on folds without a say; report.md has the "
+        "of both, 1.5 % better than either [0.1, 2.9] on held-out folds; report.md has the "
         "weights.",
     ),
     "two folds": (
@@ -178,7 +178,7 @@ CASES = {
         "Two folds give no interval: these figures are a first look. Run with --folds 5. In them "
         "together is 3.1 % better than apart, at half the cost; extra trees are 13.6 % better than "
         "every network. Saved: a blend of extra trees and the joint ensemble for both, 18 % better "
-        "than apart on folds without a say; report.md has the weights.",
+        "than apart on held-out folds; report.md has the weights.",
     ),
     "two folds, in which nothing is worth its risk": (
         Made(HEATING, 3.1, folds=2, work=HALF, blends=saved(HEATING, "constant")),
@@ -259,7 +259,7 @@ CASES = {
         ),
         "Train the 36 targets together: 14 % better than apart [4, 24], at half the cost. Saved: "
         "18 of 36 by the joint ensemble, 10 by extra trees, 8 by blends of 2 to 4; over all 9 % "
-        "better than apart [4, 14] on folds without a say; jointrain inspect has the weights.",
+        "better than apart [4, 14] on held-out folds; jointrain inspect has the weights.",
     ),
     "the blend is another model than the decision": (
         Made(HEATING, BETTER, work=HALF, blends=saved(HEATING, "separate")),

@@ -159,7 +159,7 @@ class SupervisedTable(InNotebook):
                 repeats are unlikely by chance, see `repeats_are_unlikely`, and there is no time.
             reading: How cells that are text are to be read; default by the rules of `type_table`.
             row_weight: A column of numbers that say how much each row counts; no feature. Rows of
-                weight 0 are left out. Their unit is of no account.
+                weight 0 are left out. Their unit does not matter.
             class_weights: ``balanced``, or a weight for each class, or either by target: what
                 the weights of rows are multiplied by where models are fitted; metrics are without.
             said: What feature columns are, by name, where it is not to be inferred: ``category``

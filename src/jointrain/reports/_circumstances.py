@@ -26,7 +26,7 @@ class Circumstances:
         together: The recipe that stands for training together; ``separate`` if there is none.
         blends: The weights of the components of the saved model, by target; None if none is saved.
         saved_change: How the saved model compares with one of its components over all targets, on
-            folds without a say in its choice; called with the component's name.
+            folds held out of its choice; called with the component's name.
         scarce: Why a target's metric is undefined in many folds, in words, by target.
         cut_by_budget: Whether more folds were wanted than the time paid for.
         cut_short: Whether the time was over before all of the saved model was trained.

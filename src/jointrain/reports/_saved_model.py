@@ -137,7 +137,7 @@ def _component(name: str, said: Circumstances, *, plural: bool = False) -> str:
 
 
 def _gain_of_saving(ways: Sequence[frozenset[str]], said: Circumstances) -> str:
-    """Return what the saved model is worth on folds without a say in its choice."""
+    """Return what the saved model is worth on folds held out of its choice."""
     if said.saved_change is None or (all(len(way) == 1 for way in ways) and len(ways) == 1):
         return ""
     if len(ways) == 1:
@@ -145,12 +145,12 @@ def _gain_of_saving(ways: Sequence[frozenset[str]], said: Circumstances) -> str:
         least = min(changes.values(), key=lambda one: one.change)
         if least.change > 0:
             than = " than either" if len(changes) == 2 else " than any of them alone"
-            return f", {better_or_worse(least, than)} on folds without a say"
+            return f", {better_or_worse(least, than)} on held-out folds"
     change = said.saved_change(SEPARATE)
     if not math.isfinite(change.change):
         return ""
     lead = ", " if len(ways) == 1 else "; over all "
-    return f"{lead}{better_or_worse(change, ' than apart')} on folds without a say"
+    return f"{lead}{better_or_worse(change, ' than apart')} on held-out folds"
 
 
 def blend_text(blend: Blend) -> str:

@@ -251,7 +251,7 @@ def _answer(
     gain, pick = candidates.gain_of_choosing, candidates.recommended
     reference = name(candidates.reference)
     tried = f"{len(candidates.choices)} {kind}"
-    chance = "on folds without a say in the choice"
+    chance = "on folds held out of the choice"
     if gain.verdict == "better":
         change = better_or_worse(gain, f" than {reference}")
         by_task = candidates.gain_of_choosing_by_task
