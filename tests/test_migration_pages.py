@@ -109,9 +109,7 @@ def test_the_readme_counts_the_methods():
 
 def test_versions_of_the_comparison_are_those_of_the_tests():
     pins = dict(
-        re.findall(
-            r"^([\w-]+)==(\S+)", (DOCS.parent / "constraints.txt").read_text(), re.MULTILINE
-        )
+        re.findall(r"^([\w-]+)==(\S+)", (DOCS.parent / "constraints.txt").read_text(), re.MULTILINE)
     )
     page = (DOCS / "comparison.md").read_text()
     for name in ("TorchJD", "Lightning", "Keras"):

@@ -59,7 +59,7 @@ def test_command_has_these_flags(command):
         assert words[0] in known.commands, words[0]
         subject = known.commands[words[0]]
     flags = {flag for option in subject.params for flag in option.opts} | {"--help"}
-    used = {word.split("=")[0] for word in words if word.startswith("--")}
+    used = set(re.findall(r"(?<!\S)--[a-z][\w-]*", command))
     assert used <= flags | {"--install-completion"}
 
 
