@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from jointrain.balancing.engine._boundary import find_boundary
 from jointrain.balancing.engine._cotangents import dense_cotangents, linear_cotangents
-from jointrain.balancing.engine._graph import find_boundary, walk
+from jointrain.balancing.engine._graph import walk
 
 
 def made():

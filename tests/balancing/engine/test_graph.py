@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from jointrain.balancing.engine._graph import find_boundary, last_layer, reached, walk
+from jointrain.balancing.engine._boundary import find_boundary, last_layer
+from jointrain.balancing.engine._graph import reached, walk
 from jointrain.errors import InvalidInputError
 
 

@@ -7,8 +7,9 @@ from torch import nn
 
 from jointrain.balancing.engine import _rows
 from jointrain.balancing.engine._ghost import find_layers
+from jointrain.balancing.engine._gradients import Gradients, add_to_grad
 from jointrain.balancing.engine._graph import walk
-from jointrain.balancing.engine._rows import Gradients, Rows, add_to_grad
+from jointrain.balancing.engine._rows import Rows
 
 
 def collected(workspace=None):

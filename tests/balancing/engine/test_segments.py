@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from jointrain.balancing.engine._step import Step, prepare
+from jointrain.balancing.engine._prepare import prepare
+from jointrain.balancing.engine._step import Step
 
 
 class Residual(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from jointrain.balancing.engine._step import prepare
+from jointrain.balancing.engine._prepare import prepare
 from tests.balancing._networks import mlp
 
 

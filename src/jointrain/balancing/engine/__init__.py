@@ -5,6 +5,7 @@ from jointrain.balancing.engine._agreement import (
     Local,
     Place,
 )
+from jointrain.balancing.engine._boundary import Boundary
 from jointrain.balancing.engine._cotangents import (
     Cotangents,
 )
@@ -13,8 +14,15 @@ from jointrain.balancing.engine._distributed import (
     distributed,
     sum_gradients,
 )
+from jointrain.balancing.engine._gradients import (
+    Gradients,
+    add_to_grad,
+    explained,
+    grad,
+    is_finite,
+    no_gradients,
+)
 from jointrain.balancing.engine._graph import (
-    Boundary,
     Graph,
     Leaf,
     reached,
@@ -25,6 +33,7 @@ from jointrain.balancing.engine._messages import (
     announce_failure,
     digest_of_state,
 )
+from jointrain.balancing.engine._prepare import prepare
 from jointrain.balancing.engine._ranks import (
     ranks_of,
 )
@@ -36,26 +45,14 @@ from jointrain.balancing.engine._replicas import (
     parameters_of,
     several_processes,
 )
-from jointrain.balancing.engine._rows import (
-    Gradients,
-    Rows,
-    add_to_grad,
-    explained,
-    grad,
-    is_finite,
-    no_gradients,
-)
+from jointrain.balancing.engine._rows import Rows
 from jointrain.balancing.engine._sharded import (
     ShardedStep,
     divisor,
     refuse_sharded,
     sharded,
 )
-from jointrain.balancing.engine._step import (
-    GRADIENT_METHODS,
-    Step,
-    prepare,
-)
+from jointrain.balancing.engine._step import GRADIENT_METHODS, Step
 
 __all__ = [
     "GRADIENT_METHODS",

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from jointrain.balancing.engine._boundary import Boundary, has_hook
 from jointrain.balancing.engine._ghost import gram
-from jointrain.balancing.engine._graph import Boundary, Graph, Leaf, Node, has_hook, kind_of, saved
-from jointrain.balancing.engine._rows import Gradients, grad, no_gradients
+from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
+from jointrain.balancing.engine._graph import Graph, Leaf, Node, kind_of, saved
 
 
 class Cotangents(ABC):

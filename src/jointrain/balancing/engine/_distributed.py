@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing.engine._agreement import Agreement, Place
+from jointrain.balancing.engine._boundary import Boundary
 from jointrain.balancing.engine._cotangents import Cotangents
-from jointrain.balancing.engine._graph import Boundary, Leaf, walk
-from jointrain.balancing.engine._rows import Block, Gradients, Rows, no_gradients
+from jointrain.balancing.engine._gradients import Gradients, no_gradients
+from jointrain.balancing.engine._graph import Leaf, walk
+from jointrain.balancing.engine._rows import Block, Rows
 from jointrain.balancing.engine._sparse import as_sparse
 from jointrain.balancing.engine._step import Step
 from jointrain.errors import InvalidInputError

@@ -16,7 +16,8 @@ from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from jointrain.balancing.engine._graph import Graph, Leaf, Node, has_hook, kind_of, saved
+from jointrain.balancing.engine._boundary import has_hook
+from jointrain.balancing.engine._graph import Graph, Leaf, Node, kind_of, saved
 
 
 class GhostLayer(ABC):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,9 +13,9 @@ from torch._utils import _unflatten_dense_tensors
 from torch.autograd.graph import GradientEdge
 
 from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, gram, real_view
+from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
 from jointrain.balancing.engine._graph import Leaf, Node
 from jointrain.balancing.engine._sparse import SparseRows
-from jointrain.errors import InvalidInputError
 
 _FRESH = 2**24  # bytes up to which fetching memory anew costs nothing to speak of
 _KEPT = 2**28  # bytes above which memory isn't held between steps
@@ -42,117 +41,6 @@ class Block(NamedTuple):
         sizes = [x.numel() for x in self.tensors()]
         parts = torch.split(self.matrix, sizes, dim=1)
         return [p.view(len(p), *x.shape) for p, x in zip(parts, self.tensors(), strict=True)]
-
-
-class Gradients(NamedTuple):
-    """Parameters and what is to be added to their `.grad`; of which task, where it is one's own."""
-
-    tensors: list[Tensor]
-    values: list[Tensor]
-    tasks: list[int]
-
-    @staticmethod
-    def of(tensors: Sequence[Tensor], values: Sequence[Tensor | None], task: int = -1) -> Gradients:
-        """Pair parameters with their gradients, without those that have none."""
-        pairs = [(x, g) for x, g in zip(tensors, values, strict=True) if g is not None]
-        return Gradients([x for x, _ in pairs], [g for _, g in pairs], [task] * len(pairs))
-
-    def extend(self, other: Gradients) -> None:
-        """Take in the entries of `other`."""
-        self.tensors.extend(other.tensors)
-        self.values.extend(other.values)
-        self.tasks.extend(other.tasks)
-
-    def finite(self) -> bool:
-        """Return whether all of them are finite."""
-        return all(map(is_finite, self.values))
-
-    def weighted(self, weights: Tensor) -> Gradients:
-        """Return them times the weights [t] of their tasks."""
-        numbers = weights.tolist()
-        values = [g * numbers[k] for g, k in zip(self.values, self.tasks, strict=True)]
-        return Gradients(self.tensors, values, self.tasks)
-
-
-def no_gradients() -> Gradients:
-    """Return an empty collection."""
-    return Gradients([], [], [])
-
-
-def is_finite(gradient: Tensor) -> bool:
-    """Return whether all numbers are finite."""
-    if gradient.is_sparse:
-        gradient = gradient._values()
-    # a sum of finite numbers may overflow
-    return bool(gradient.sum().isfinite()) or bool(gradient.isfinite().all())
-
-
-@contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Say in the user's terms what went wrong in a graph.
-
-    Raises:
-        InvalidInputError: The graph was used up, or belongs to a transform of torch.func.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        for part, message in _EXPLANATIONS.items():
-            if part in str(error):
-                raise InvalidInputError(message) from error
-        raise
-
-
-_EXPLANATIONS = {
-    "backward through the graph a second time": (
-        "The losses' graph was used up by a backward pass before this one. Compute the losses "
-        "anew for each step, or pass `retain_graph=True` to the first pass."
-    ),
-    "under selective activation checkpoint": (
-        "A selective activation checkpoint can be computed anew only once a step, this way takes a "
-        'pass per task. Pass `gradient_method="batched"`, or take plain checkpoints (without '
-        "`context_fn`)."
-    ),
-    "functorch transform": (
-        "`backward` can't be called within a transform of torch.func (grad, vmap, ...). Call it "
-        "on losses that were computed outside."
-    ),
-}
-
-
-def grad(
-    outputs: Sequence[Tensor | GradientEdge],
-    inputs: Sequence[Tensor | GradientEdge],
-    cotangents: Sequence[Tensor],
-    *,
-    retain: bool,
-    batched: bool = False,
-) -> Sequence[Tensor | None]:
-    """Return the gradients of the outputs, started with the cotangents, None where unreached.
-
-    Raises:
-        InvalidInputError: A compiled part of the graph can be differentiated only once.
-    """
-    if not inputs:
-        return ()
-    try:
-        return torch.autograd.grad(
-            outputs,  # type: ignore[arg-type]
-            inputs,  # type: ignore[arg-type]
-            cotangents,
-            retain_graph=retain,
-            allow_unused=True,
-            is_grads_batched=batched,
-        )
-    except RuntimeError as error:
-        if "donated buffer" not in str(error):
-            raise
-        raise InvalidInputError(
-            "The compiled part of the network can be differentiated only once a step, this way "
-            "takes a pass per task. Set `torch._functorch.config.donated_buffer = False` (after "
-            "`import torch._functorch.config`) before the network's first call, or choose "
-            '`compare_at="features"`.'
-        ) from error
 
 
 class Rows:
@@ -487,36 +375,3 @@ def _pairwise(rows: Sequence[Sequence[Tensor]]) -> Tensor:
         for j in range(i):
             numbers[j][i] = numbers[i][j]
     return torch.tensor(numbers, dtype=torch.float64)
-
-
-def add_to_grad(gradients: Gradients, foreign: Sequence[Tensor] = ()) -> None:
-    """Add the values to `.grad` as a backward pass does: in place where there is one already.
-
-    A value that is no dense tensor of its own (one tensor for two parameters, an expanded one, or
-    one of `foreign`) is copied, since optimisers write to `.grad`.
-    """
-    seen = {tensor.data_ptr() for tensor in foreign}
-    old, new = [], []
-    for tensor, value in zip(gradients.tensors, gradients.values, strict=True):
-        if value.is_sparse or (tensor.grad is not None and tensor.grad.is_sparse):
-            # sums in place and of storages are for dense ones
-            before = tensor.grad
-            if before is not None and before.is_sparse and not value.is_sparse:
-                before, value = value, before
-            tensor.grad = value if before is None else before + value
-        elif tensor.grad is not None:
-            old.append(tensor.grad)
-            new.append(value)
-        else:
-            pointer = value.data_ptr()
-            if pointer in seen or not value.is_contiguous():
-                value = value.clone(memory_format=torch.contiguous_format)
-            seen.add(pointer)
-            tensor.grad = value
-    with torch.no_grad():
-        for grad, value in zip(old, new, strict=True):
-            grad.add_(value)
-        for tensor in {id(x): x for x in gradients.tensors}.values():
-            hooks = getattr(tensor, "_post_accumulate_grad_hooks", None)
-            for hook in tuple(hooks.values()) if hooks else ():
-                hook(tensor)

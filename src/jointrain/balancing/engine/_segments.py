@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 from torch.autograd.graph import GradientEdge
 
+from jointrain.balancing.engine._boundary import Boundary, has_hook
 from jointrain.balancing.engine._graph import (
-    Boundary,
     Graph,
     Leaf,
     Node,
     bytes_of,
     checkpoints_of,
-    has_hook,
 )
 
 _CARRIED = 0.25  # of what a segment's parameters fill: what is carried in and out comes on top

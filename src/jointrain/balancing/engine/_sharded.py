@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing.engine._agreement import Agreement
+from jointrain.balancing.engine._boundary import Boundary
 from jointrain.balancing.engine._cotangents import Cotangents
-from jointrain.balancing.engine._graph import Boundary, Leaf, walk
+from jointrain.balancing.engine._gradients import Gradients, no_gradients
+from jointrain.balancing.engine._graph import Leaf, walk
 from jointrain.balancing.engine._replicas import is_distributed, shards_of
-from jointrain.balancing.engine._rows import Gradients, Rows, no_gradients
+from jointrain.balancing.engine._rows import Rows
 from jointrain.balancing.engine._step import Step
 from jointrain.errors import InvalidInputError
 
