@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jointrain.cli._after_saving import skippable
 from jointrain.cli._executors import opened_executor
@@ -28,9 +30,11 @@ from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
     from jointrain.data import SupervisedTable
-    from jointrain.experiments import AnyExperiment
+    from jointrain.experiments import AnyExperiment, Recipe
     from jointrain.reports import SearchReport
     from jointrain.studies.searches import Affinity, Candidates
+
+_Result = TypeVar("_Result")
 
 
 @flags_of(WeighSettings, own=ExperimentWeighSettings)
@@ -43,20 +47,8 @@ def weigh(settings: WeighSettings) -> None:
     if settings.weights != "equal":
         raise InvalidInputError("weigh searches for the weights; leave --weights out")
     recipe = settings.recipe(settings.schedule)
-    with opened_executor(settings.executor) as executor:
-        table = _prepare_search(settings)
-        with live_view("weights", until=_end_of(settings, started)) as view:
-            result = search_weights(
-                table,
-                recipe,
-                trials=settings.trials,
-                pareto=settings.pareto,
-                progress=view,
-                on_interim=lambda found: view.interim(interim_changes(found)),
-                started=started,
-                executor=executor,
-                **settings.search,
-            )
+    search = partial(search_weights, trials=settings.trials, pareto=settings.pareto)
+    table, result = _found(settings, started, recipe, search, "weights")
     _answer(settings, table, report_weights(result), result.candidates, "with which weights?")
 
 
@@ -68,21 +60,10 @@ def group(settings: GroupSettings) -> None:
     from jointrain.studies.searches import search_groups
 
     recipe = settings.recipe(settings.schedule)
-    with opened_executor(settings.executor) as executor:
-        table = _prepare_search(settings)
-        with live_view("groups", until=_end_of(settings, started)) as view:
-            result = search_groups(
-                table,
-                recipe,
-                models=settings.models,
-                measure=settings.measure,
-                trials=settings.trials,
-                progress=view,
-                on_interim=lambda found: view.interim(interim_changes(found)),
-                started=started,
-                executor=executor,
-                **settings.search,
-            )
+    search = partial(
+        search_groups, models=settings.models, measure=settings.measure, trials=settings.trials
+    )
+    table, result = _found(settings, started, recipe, search, "groups")
     report = report_groups(result)
     _answer(settings, table, report, result.candidates, "which together?", result.affinity)
 
@@ -97,26 +78,43 @@ def share(settings: ShareSettings) -> None:
     recipe = settings.recipe(settings.schedule)
     if recipe.shared_depth is not None:
         raise InvalidInputError("share searches for the shared depth; leave --shared-depth out")
+    table, result = _found(settings, started, recipe, search_shared_depth, "split points")
+    report = report_shared_depth(result)
+    _answer(settings, table, report, result.candidates, "how many shared layers?")
+
+
+def _found(
+    settings: SearchSettings,
+    started: float,
+    recipe: Recipe,
+    search: Callable[..., _Result],
+    what: str,
+) -> tuple[SupervisedTable | AnyExperiment, _Result]:
+    """Return what is searched on, and what the search found.
+
+    Args:
+        settings: What the user said.
+        started: When the budget begins.
+        recipe: What to train.
+        search: Called with the table or experiment, the recipe, and how to measure.
+        what: What the live view calls the candidates.
+    """
+    options = settings.search
+    seconds = options["budget"]
+    until = None if seconds is None else started + seconds
     with opened_executor(settings.executor) as executor:
         table = _prepare_search(settings)
-        with live_view("split points", until=_end_of(settings, started)) as view:
-            result = search_shared_depth(
+        with live_view(what, until=until) as view:
+            result = search(
                 table,
                 recipe,
                 progress=view,
                 on_interim=lambda found: view.interim(interim_changes(found)),
                 started=started,
                 executor=executor,
-                **settings.search,
+                **options,
             )
-    report = report_shared_depth(result)
-    _answer(settings, table, report, result.candidates, "how many shared layers?")
-
-
-def _end_of(settings: SearchSettings, started: float) -> float | None:
-    """Return when the budget is spent; None without one."""
-    seconds = settings.search["budget"]
-    return None if seconds is None else started + seconds
+    return table, result
 
 
 def _prepare_search(settings: SearchSettings) -> SupervisedTable | AnyExperiment:

@@ -7,7 +7,7 @@ from jointrain.studies.searches._affinity import (
     glance_at_affinity,
     measure_affinity,
 )
-from jointrain.studies.searches._candidates import Candidates
+from jointrain.studies.searches._candidates import Candidates, SearchResult
 from jointrain.studies.searches._evaluator import Evaluator, SearchOptions, apart, open_search
 from jointrain.studies.searches._group import GroupResult, search_groups
 from jointrain.studies.searches._partition import best_partition
@@ -22,6 +22,7 @@ __all__ = [
     "Evaluator",
     "GroupResult",
     "SearchOptions",
+    "SearchResult",
     "ShareResult",
     "WeighResult",
     "apart",

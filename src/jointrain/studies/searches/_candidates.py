@@ -259,6 +259,25 @@ class Candidates(InNotebook):
         return self._judged_gains[0]
 
 
+@dataclass(frozen=True)
+class SearchResult(InNotebook):
+    """What a search found.
+
+    Args:
+        candidates: The figures of all that was measured.
+    """
+
+    candidates: Candidates
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row for each candidate and task, see `Candidates.to_frame`."""
+        return self.candidates.to_frame()
+
+    def plot(self) -> Chart:
+        """Return a chart of the Delta-m of each candidate, the best first."""
+        return self.candidates.plot()
+
+
 def check_importance(importance: Mapping[str, float], tasks: Sequence[str]) -> None:
     """Refuse importances of what is no task, or that are negative.
 

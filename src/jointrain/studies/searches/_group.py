@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
-import polars as pl
 
-from jointrain.charts import Chart, InNotebook
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
 from jointrain.studies.searches._affinity import Affinity, Measure, measure_affinity_in_time
-from jointrain.studies.searches._candidates import Candidates
+from jointrain.studies.searches._candidates import Candidates, SearchResult
 from jointrain.studies.searches._evaluator import SearchOptions, open_search
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._partition import Group, Partition, best_partition, check_models
@@ -27,7 +25,7 @@ TOGETHER = "together"
 
 
 @dataclass(frozen=True)
-class GroupResult(InNotebook):
+class GroupResult(SearchResult):
     """What a search for groups of tasks found.
 
     Args:
@@ -37,18 +35,9 @@ class GroupResult(InNotebook):
         models: Largest number of networks that was allowed; None is no limit.
     """
 
-    candidates: Candidates
     recipes: Mapping[str, Recipe]
     affinity: Affinity
     models: int | None = None
-
-    def to_frame(self) -> pl.DataFrame:
-        """Return a row for each candidate and task, see `Candidates.to_frame`."""
-        return self.candidates.to_frame()
-
-    def plot(self) -> Chart:
-        """Return a chart of the Delta-m of each candidate, the best first."""
-        return self.candidates.plot()
 
     @property
     def chosen(self) -> str:

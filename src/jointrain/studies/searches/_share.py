@@ -13,7 +13,6 @@ import polars as pl
 import torch
 from torch import nn
 
-from jointrain.charts import Chart, InNotebook
 from jointrain.data import SupervisedTable, TensorData, outer_folds, validation_split
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import (
@@ -27,7 +26,7 @@ from jointrain.experiments import (
 from jointrain.networks import HardSharing
 from jointrain.studies._measured import Measured
 from jointrain.studies._statistics import MARGIN
-from jointrain.studies.searches._candidates import Candidates, check_importance
+from jointrain.studies.searches._candidates import Candidates, SearchResult, check_importance
 from jointrain.studies.searches._evaluator import SearchOptions, apart, open_search
 from jointrain.studies.searches._split_networks import split_networks
 from jointrain.tables import TableExperiment
@@ -39,7 +38,7 @@ SHARE_OF_ALL = 0.8
 
 
 @dataclass(frozen=True)
-class ShareResult(InNotebook):
+class ShareResult(SearchResult):
     """What a search for the split point found.
 
     Args:
@@ -47,16 +46,7 @@ class ShareResult(InNotebook):
         depths: How many layers each candidate shares, by its name; separate models are not in it.
     """
 
-    candidates: Candidates
     depths: Mapping[str, int]
-
-    def to_frame(self) -> pl.DataFrame:
-        """Return a row for each candidate and task, see `Candidates.to_frame`."""
-        return self.candidates.to_frame()
-
-    def plot(self) -> Chart:
-        """Return a chart of the Delta-m of each candidate, the best first."""
-        return self.candidates.plot()
 
     @property
     def chosen(self) -> int:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
-import polars as pl
 
-from jointrain.charts import Chart, InNotebook
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, size_weights
-from jointrain.studies.searches._candidates import Candidates
+from jointrain.studies.searches._candidates import Candidates, SearchResult
 from jointrain.studies.searches._evaluator import SearchOptions, apart, open_search
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ EQUAL = "equal"
 
 
 @dataclass(frozen=True)
-class WeighResult(InNotebook):
+class WeighResult(SearchResult):
     """What a search for task weights found.
 
     Args:
@@ -38,17 +36,8 @@ class WeighResult(InNotebook):
         pareto: Whether the search went after all tasks' metrics at once.
     """
 
-    candidates: Candidates
     recipes: Mapping[str, Recipe]
     pareto: bool = False
-
-    def to_frame(self) -> pl.DataFrame:
-        """Return a row for each candidate and task, see `Candidates.to_frame`."""
-        return self.candidates.to_frame()
-
-    def plot(self) -> Chart:
-        """Return a chart of the Delta-m of each candidate, the best first."""
-        return self.candidates.plot()
 
     @property
     def chosen(self) -> str:
