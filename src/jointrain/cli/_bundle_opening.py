@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jointrain.cli._reading import with_kept_reading
-from jointrain.cli._value_forms import numbers_by_name
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
+from jointrain.system.text_pairs import numbers_by_name
 
 if TYPE_CHECKING:
     from jointrain.data import RawTable, ReadingOptions

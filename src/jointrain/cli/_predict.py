@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from jointrain.data import ReadingOptions
 
 
-_EQUAL_SHARES = "note: the intervals were measured with equal shares of all targets"
-
-
 @with_reading
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Folder that fit or compare wrote.")],
@@ -114,8 +111,7 @@ def predict(
         rows = len(frame)
         written = formulas_escaped(frame) if escape_formulas else frame
         made = write_table(written, out, replace=force)
-    say_all(interval_notes(model, intervals, notes))
-    say_all([_EQUAL_SHARES] if intervals and preference else [])
+    say_all(interval_notes(model, intervals, notes, preferring=preference is not None))
     if out != "-":
         with printing(saved=Path(made)):
             if made != Path(out):

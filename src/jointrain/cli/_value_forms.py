@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 import reprlib
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from jointrain.errors import InvalidInputError
+from jointrain.system.text_pairs import names_in, pairs_in
 
 
 def names_code(text: str) -> bool:
@@ -22,65 +21,66 @@ def names_code(text: str) -> bool:
     )
 
 
-def _names(value: Any) -> Any:
-    """Read ``a,b,"c, d"`` (or several such) as a list of names."""
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        rows = csv.reader(value, skipinitialspace=True)
-        return [name.strip() for row in rows for name in row if name.strip()]
-    return value
-
-
 def column_names(said: list[str]) -> list[str]:
     """Return the names in what a repeatable flag was given: each may hold several, with commas."""
-    return list(_names(said))
+    return list(names_in(said))
 
 
 def _listed(value: Any) -> Any:
     """Read names from a config file's list as they are, or from a string with commas."""
     if isinstance(value, str):
-        return _names(value)
+        return names_in(value)
     return value
-
-
-def _pairs(value: Any) -> Any:
-    """Read ``a=x,b=y`` (or several such) as a mapping; the name may hold an equals sign."""
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, (list, tuple)):
-        pairs = {}
-        for item in _names(list(value)):
-            if not isinstance(item, str):
-                raise ValueError(f"expected name=value, got {reprlib.repr(item)}")
-            name, equals, what = item.rpartition("=")
-            if not equals or not name.strip():
-                raise ValueError(f"expected name=value, got {item!r}")
-            if name.strip() in pairs:
-                raise ValueError(f"{name.strip()!r} is given twice")
-            pairs[name.strip()] = what.strip()
-        return pairs
-    return value
-
-
-def numbers_by_name(said: str, flag: str) -> dict[str, float]:
-    """Return what a flag was given as ``a=0.7,b=0.3``.
-
-    Raises:
-        InvalidInputError: It has another form.
-    """
-    try:
-        return {name: float(number) for name, number in _pairs(said).items()}
-    except ValueError as error:
-        raise InvalidInputError(f"{flag} must look like a=0.7,b=0.3: {error}") from None
 
 
 def _options(value: Any) -> Any:
     """Read ``a=x`` pairs whose values are numbers, true, false or text."""
-    pairs = _pairs(value)
+    pairs = pairs_in(value)
     if not isinstance(pairs, dict):
         return pairs
     return {name: _number(item) if isinstance(item, str) else item for name, item in pairs.items()}
+
+
+def _options_with_lists(value: Any) -> Any:
+    """Read options whose values may be lists, ``a=1,2``, or name tasks, ``a=price:2,sold:1``."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, (list, tuple)):
+        given: dict[str, list[str]] = {}
+        name = ""
+        for item in names_in(list(value)):
+            before, equals, after = str(item).partition("=")
+            if equals:
+                name = before.strip()
+                if name in given:
+                    raise ValueError(f"{name!r} is given twice")
+            if not name:
+                raise ValueError(f"expected name=value, got {reprlib.repr(item)}")
+            # what has no equals sign goes on with the value before it
+            given.setdefault(name, []).append(after.strip() if equals else str(item))
+        return {name: _value_of(name, pieces) for name, pieces in given.items()}
+    if isinstance(value, dict):
+        return {
+            name: _value_of(name, names_in(item)) if isinstance(item, str) else item
+            for name, item in value.items()
+        }
+    return value
+
+
+def _value_of(name: str, pieces: list[str]) -> Any:
+    """Return what an option is given: a number or text, a list of them, or numbers by name."""
+    parts = [piece.rpartition(":") for piece in pieces]
+    numbers = [_number(number) if colon else None for _, colon, number in parts]
+    named = [isinstance(x, (int, float)) and not isinstance(x, bool) for x in numbers]
+    if pieces and all(named):
+        by_name = {task.strip(): x for (task, _, _), x in zip(parts, numbers, strict=True)}
+        if len(by_name) < len(pieces):
+            raise ValueError(f"{name!r} names a task twice")
+        return by_name
+    if any(named):
+        raise ValueError(f"{name!r} must have a number for each name, as in price:2,sold:1")
+    values = [_number(piece) for piece in pieces]
+    return values if len(values) > 1 else values[0] if values else ""
 
 
 def _number(text: str) -> bool | int | float | str:
@@ -93,7 +93,7 @@ def _number(text: str) -> bool | int | float | str:
 
 
 def _rule_or_pairs(value: Any) -> Any:
-    pairs = _pairs(value) if isinstance(value, str) and "=" in value else value
+    pairs = pairs_in(value) if isinstance(value, str) and "=" in value else value
     if isinstance(pairs, dict):
         for name, item in pairs.items():
             number = _number(item) if isinstance(item, str) else item
@@ -135,7 +135,7 @@ def _interval(value: Any) -> Any:
 def _groups(value: Any) -> Any:
     """Read ``a,b;c`` (or a list of lists) as groups of names; quotes keep a semicolon whole."""
     if isinstance(value, str):
-        return [_names(group) for group in _BETWEEN_GROUPS.split(value) if group.strip()]
+        return [names_in(group) for group in _BETWEEN_GROUPS.split(value) if group.strip()]
     return value
 
 
@@ -151,11 +151,13 @@ def _table(value: Any) -> Any:
 
 Names = Annotated[list[str], BeforeValidator(_listed)]
 
-Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+Pairs = Annotated[dict[str, str], BeforeValidator(pairs_in)]
 
-Numbers = Annotated[dict[str, float], BeforeValidator(_pairs)]
+Numbers = Annotated[dict[str, float], BeforeValidator(pairs_in)]
 
 Options = Annotated[dict[str, bool | int | float | str], BeforeValidator(_options)]
+
+OptionsWithLists = Annotated[dict[str, Any], BeforeValidator(_options_with_lists)]
 
 Duration = Annotated[str, BeforeValidator(_duration)]
 

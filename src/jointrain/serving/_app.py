@@ -92,10 +92,19 @@ def app_of(service: TableService, token: str | None) -> FastAPI:
                 description="Share of the numbers that intervals are to hold, such as 0.9.",
             ),
         ] = None,
+        preference: Annotated[
+            str | None,
+            Query(
+                description="How much each target counts, such as a=0.7,b=0.3; for models of the "
+                "network pareto-set."
+            ),
+        ] = None,
     ) -> Response:
         kind = _kind_of(request)
         body = await _body(request, service)
-        asked = await _in_thread_if_large(len(body), lambda: service.read(body, kind, intervals))
+        asked = await _in_thread_if_large(
+            len(body), lambda: service.read(body, kind, intervals, preference)
+        )
         answer = await batches.predict(asked)
         if answer.notes:
             metrics.notes.inc()

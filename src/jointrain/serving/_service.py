@@ -11,9 +11,10 @@ import polars as pl
 from jointrain.data import RawTable, ReadingOptions, kept_columns, with_kept
 from jointrain.errors import InvalidInputError
 from jointrain.serving._limits import Limits
-from jointrain.serving._request_rows import JSON, RowReader
+from jointrain.serving._request_rows import JSON, RowReader, RowsError
 from jointrain.serving._row_types import example_row, predictions_type
 from jointrain.system.stored_files import json_to_bytes
+from jointrain.system.text_pairs import numbers_by_name
 from jointrain.tables import (
     BlendedModel,
     TableModel,
@@ -38,12 +39,14 @@ class Asked:
         raw: Its rows as they were sent.
         names: All columns that they have.
         coverage: Of the intervals; None for none.
+        shares: Of the targets, by name, where a trade-off is asked for.
         readable_together: Whether how a row is read hangs on nothing but the types of its columns.
     """
 
     raw: RawTable
     names: tuple[str, ...]
     coverage: float | None
+    shares: tuple[tuple[str, float], ...] | None
     readable_together: bool
 
     @property
@@ -56,7 +59,7 @@ class Asked:
         """What requests that are answered together have in common; none is like any other."""
         if not self.readable_together:
             return id(self)
-        return self.coverage, self.raw.is_text, tuple(self.raw.frame.schema.items())
+        return self.coverage, self.shares, self.raw.is_text, tuple(self.raw.frame.schema.items())
 
 
 @dataclass(frozen=True)
@@ -109,22 +112,35 @@ class TableService:
         plain, predicted = self._predicted_example()
         self.predictions_type = predictions_type(predicted, plain)
 
-    def read(self, body: bytes, kind: str, coverage: float | None = None) -> Asked:
+    def read(
+        self, body: bytes, kind: str, coverage: float | None = None, preference: str | None = None
+    ) -> Asked:
         """Return what a request asks.
 
         Args:
             body: Its rows.
             kind: What they are written in.
             coverage: Of the intervals that it asks for; default none.
+            preference: How much each target counts, such as ``a=0.7,b=0.3``; default as saved.
 
         Raises:
-            InvalidInputError: As in `RowReader.read`, or there are no intervals.
+            InvalidInputError: As in `RowReader.read`, there are no intervals, or the preference
+                does not fit the model.
         """
         if coverage is not None and self._without_intervals is not None:
             raise InvalidInputError(str(self._without_intervals))
+        shares = None if preference is None else self._shares(preference)
         raw, names = self.reader.read(body, kind)
         together = self.model.schema is not None and not raw.quoted
-        return Asked(raw, tuple(names), coverage, together)
+        return Asked(raw, tuple(names), coverage, shares, together)
+
+    def _shares(self, preference: str) -> tuple[tuple[str, float], ...]:
+        try:
+            said = numbers_by_name(preference, "the preference")
+            return tuple(self.model.preferred_shares(said).items())
+        except InvalidInputError as error:
+            fault = {"loc": ["query", "preference"], "msg": str(error), "type": "invalid_input"}
+            raise RowsError([fault]) from None
 
     def answer(self, asked: Sequence[Asked]) -> list[Answer]:
         """Return the answers to requests of the same key, in their order.
@@ -133,12 +149,15 @@ class TableService:
             InvalidInputError: A cell can't be read, a column is missing or of another type, or a
                 column that is kept has the name of a prediction.
         """
-        model, coverage = self.model, asked[0].coverage
+        model, coverage, shares = self.model, asked[0].coverage, asked[0].shares
+        if shares is not None:
+            model = model.preferring(dict(shares))
         frame = self._typed(asked)
         any_unseen = bool(model.encoder.unseen(frame))
         features = frame.select([column.name for column in model.columns])
         predictions = model.predict_table(features, coverage)
-        said = interval_notes(model, coverage, self.bundle_notes)
+        preferring = shares is not None
+        said = interval_notes(model, coverage, self.bundle_notes, preferring=preferring)
         answers, start = [], 0
         for one in asked:
             end = start + one.height

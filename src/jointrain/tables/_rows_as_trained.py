@@ -105,7 +105,11 @@ def unused_notes(
 
 
 def interval_notes(
-    model: AnyTableModel, coverage: float | None, notes: Mapping[str, Any]
+    model: AnyTableModel,
+    coverage: float | None,
+    notes: Mapping[str, Any],
+    *,
+    preferring: bool = False,
 ) -> list[str]:
     """Return what is to be said of intervals: of what rows they are, and which have no end.
 
@@ -113,10 +117,13 @@ def interval_notes(
         model: The model.
         coverage: Of the intervals; None for none.
         notes: Those of the model's bundle.
+        preferring: Whether the model is one for a preference.
     """
     if coverage is None:
         return []
     told = [f"note: {_LATER}"] if notes.get("time") is not None else []
+    if preferring:
+        told.append("note: the intervals were measured with equal shares of all targets")
     open_ended = ", ".join(
         name
         for name, residuals in model.calibration.residuals.items()

@@ -83,15 +83,20 @@ class TableModel(TablePredictor):
             InvalidInputError: Its networks are no Pareto sets, or the preference is all zero, has a
                 negative entry, or does not fit the tasks.
         """
-        shares = checked_preference(preference, [task.name for task in self.tasks])
+        shares = self.preferred_shares(preference)
         parts = []
         for part in self.parts:
-            if not isinstance(part.network, ParetoSet):
-                raise InvalidInputError(ONE_TRADE_OFF)
             network = copy.deepcopy(part.network)
+            assert isinstance(network, ParetoSet)
             network.prefer({name: shares[name] for name in network.task_names})
             parts.append(replace(part, network=network))
         return replace(self, parts=tuple(parts))
+
+    def preferred_shares(self, preference: Mapping[str, float]) -> dict[str, float]:
+        """Return the shares of the tasks, which sum to 1; arguments and errors as `preferring`."""
+        if not all(isinstance(part.network, ParetoSet) for part in self.parts):
+            raise InvalidInputError(ONE_TRADE_OFF)
+        return checked_preference(preference, [task.name for task in self.tasks])
 
     def predict(
         self,

@@ -63,6 +63,15 @@ class TablePredictor(ABC):
         Raises:
             InvalidInputError: It has none.
         """
+        self.preferred_shares(preference)
+        return self
+
+    def preferred_shares(self, preference: Mapping[str, float]) -> dict[str, float]:
+        """Return the shares of the tasks, which sum to 1, if the model has several trade-offs.
+
+        Raises:
+            InvalidInputError: It has one.
+        """
         del preference
         raise InvalidInputError(ONE_TRADE_OFF)
 
