@@ -50,6 +50,7 @@ class Balancer(nn.Module, ABC):
         name: What the command line calls the method.
         needs: The smallest thing the method has to see.
         task_state: Whether something is remembered per task (buffers or parameters of length T).
+        per_task: Hyper-parameters, attributes of the same names, that say something of each task.
         random: Whether numbers are drawn, from ``self.generator``, whose state is saved.
         extra_batches: How many further batches of losses are needed at each step; the gradients
             of these give the Gramian (see :class:`GramianWeighting`).
@@ -66,6 +67,7 @@ class Balancer(nn.Module, ABC):
     name: ClassVar[str]
     needs: ClassVar[Needs]
     task_state: ClassVar[bool] = False
+    per_task: ClassVar[tuple[str, ...]] = ()
     random: ClassVar[bool] = False
     extra_batches: ClassVar[int] = 0
     wants_after_step: ClassVar[bool] = False
@@ -119,6 +121,11 @@ class Balancer(nn.Module, ABC):
             )
         self.task_names = names
         self.allocate(len(names))
+
+    @property
+    def told_of_tasks(self) -> bool:
+        """Whether it was built with something for each task."""
+        return any(getattr(self, name) is not None for name in self.per_task)
 
     def allocate(self, n_tasks: int) -> None:
         """Create, or set back to the start, the buffers and parameters of length `n_tasks`."""

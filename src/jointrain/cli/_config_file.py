@@ -7,7 +7,7 @@ import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -45,8 +45,14 @@ def load_settings(
         InvalidInputError: The file can't be read, a key is unknown, or a value can't be used.
     """
     values = {} if config is None else _read_config(model, config)
+    mappings = [
+        field.alias or name
+        for name, field in model.model_fields.items()
+        if get_origin(field.annotation) is dict
+    ]
+    # what is a mapping is cut at its commas where it is read: a second time would cut quoted names
     given = {
-        name: column_names(value) if isinstance(value, list) else value
+        name: column_names(value) if isinstance(value, list) and name not in mappings else value
         for name, value in flags.items()
         if value is not None and value is not False and value != []
     }

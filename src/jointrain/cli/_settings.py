@@ -20,6 +20,7 @@ from jointrain.cli._value_forms import (
     Names,
     Numbers,
     Options,
+    OptionsWithLists,
     Pairs,
     RuleOrNumbers,
     TableName,
@@ -208,8 +209,10 @@ class TableSettings(_Settings):
         description="Balancing method in place of the sum; see: jointrain balancers; or "
         "MODULE:CLASS of your own.",
     )
-    balancer_option: Options = Field(
-        {}, description="Hyper-parameter of the balancer: NAME=VALUE. Repeatable."
+    balancer_option: OptionsWithLists = Field(
+        {},
+        description="Hyper-parameter of the balancer: NAME=VALUE; what it has for each target: "
+        "preference=2,1 in their order, or preference=price:2,demand:1. Repeatable.",
     )
     order: Literal[
         "random", "round-robin", "proportional", "temperature", "annealed", "progress"
@@ -235,8 +238,10 @@ class TableSettings(_Settings):
         description="Scheduler of torch.optim.lr_scheduler, such as StepLR, in place of warm-up "
         "and decay.",
     )
-    lr_scheduler_option: Options = Field(
-        {}, description="What it takes: NAME=VALUE, such as step_size=5. Repeatable."
+    lr_scheduler_option: OptionsWithLists = Field(
+        {},
+        description="What it takes: NAME=VALUE, such as step_size=5 or milestones=10,20. "
+        "Repeatable.",
     )
     parameter_group: Options = Field(
         {},

@@ -172,8 +172,7 @@ class AnyExperiment(ABC):
         names = [task.name for task in self.tasks]
         for recipe in recipes:
             recipe.check()
-            recipe.given_weights(names)
-            recipe.groups(names)
+            recipe.check_tasks(names)
 
     def as_recipe(self, given: Any) -> Recipe:
         """Return a recipe of what the user gave as one.

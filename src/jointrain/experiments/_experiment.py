@@ -389,10 +389,7 @@ class Experiment(AnyExperiment):
         names = [task.name for task in self.tasks]
         for recipe in recipes:
             _check_fields(recipe)
-            recipe.make_balancer()
-            recipe.given_weights(names)
-            recipe.groups(names)
-            recipe.auxiliary_among(names)
+            recipe.check_tasks(names)
         for recipe in recipes:
             own = callable(recipe.network)
             factory = recipe.network if own else self.network

@@ -157,7 +157,7 @@ class ModuleFold:
             auxiliary=auxiliary,
             # the weight of a task that is trained alone would only change its learning rate
             weights={n: weights[n] for n in names} if weighed and weights is not None else None,
-            balancer=recipe.make_balancer() if weighed else None,
+            balancer=recipe.make_balancer([task.name for task in self.tasks]) if weighed else None,
             settings=recipe.settings(
                 rows, validates=validation is not None, absent=self._absent(tasks)
             ),

@@ -45,6 +45,12 @@ from jointrain.training.sampling import Alternating, Joint, Separate
 
 WEIGHT_RULES = ("equal", "size", "difficulty", "gradients", "searched")
 
+PerTask = tuple[float, ...] | tuple[str, ...] | tuple[tuple[str, float], ...]
+"""Numbers or names in the order of the tasks, or pairs of a task and its number."""
+
+OptionValue = bool | int | float | str | PerTask
+"""The value of an option of a balancer or a scheduler."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe(RecipeOptions):
@@ -68,7 +74,8 @@ class Recipe(RecipeOptions):
             (default) is the weighted sum. An object is a template: each run gets a copy in the
             state of its construction. It is made when training starts.
         balancer_options: With a name: pairs of (hyper-parameter, value) of the method; a mapping is
-            accepted.
+            accepted. What the method has for each task, such as a `preference`, is a list in the
+            order of the tasks, or a mapping by their names.
         network: Name of the way to share layers (`jointrain networks` lists them), default
             ``hard``; or what makes a `Network` of the number of inputs, the tasks and the settings,
             see `build_network`. A task that is trained alone has the same network to itself.
@@ -85,7 +92,8 @@ class Recipe(RecipeOptions):
             non_finite_limit: As in `TrainingSettings`.
         lr_scheduler: Name of a scheduler of `torch.optim.lr_scheduler`, such as ``StepLR``, in
             place of `warm_up` and `decay`; default None.
-        lr_scheduler_options: Pairs of (name, value) of what it takes; a mapping is accepted.
+        lr_scheduler_options: Pairs of (name, value) of what it takes; a mapping is accepted, and
+            lists as values, such as milestones.
         lr_scheduler_every: As in `TrainingSettings`.
         parameter_groups: Options of the optimiser by parts of the network, as in
             `TrainingSettings`: pairs of (part, pairs of (option, value)); mappings are accepted.
@@ -122,14 +130,14 @@ class Recipe(RecipeOptions):
     weights: str | tuple[tuple[str, float], ...] = "equal"
     partition: tuple[tuple[str, ...], ...] | None = None
     balancer: Balancer | CodeReference | str | None = None
-    balancer_options: tuple[tuple[str, bool | int | float | str], ...] = ()
+    balancer_options: tuple[tuple[str, OptionValue], ...] = ()
     network: NetworkFactory | CodeReference | str = "hard"
     network_options: tuple[tuple[str, bool | int | float | str], ...] = ()
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(**vars(RECIPE_OPTIMIZER))
     )
     lr_scheduler: str | None = None
-    lr_scheduler_options: tuple[tuple[str, bool | int | float | str], ...] = ()
+    lr_scheduler_options: tuple[tuple[str, OptionValue], ...] = ()
     parameter_groups: tuple[tuple[str, tuple[tuple[str, bool | int | float | str], ...]], ...] = ()
 
     def __post_init__(self) -> None:
@@ -144,7 +152,7 @@ class Recipe(RecipeOptions):
         else:
             pairs = tuple((str(name), float(value)) for name, value in dict(self.weights).items())
             object.__setattr__(self, "weights", pairs)
-        object.__setattr__(self, "balancer_options", tuple(dict(self.balancer_options).items()))
+        object.__setattr__(self, "balancer_options", _frozen_options(self.balancer_options))
         auxiliary = self.auxiliary
         names = (auxiliary,) if isinstance(auxiliary, str) else tuple(auxiliary)
         object.__setattr__(self, "auxiliary", names)
@@ -175,7 +183,7 @@ class Recipe(RecipeOptions):
             )
 
     def _check_rates(self) -> None:
-        options = tuple(dict(self.lr_scheduler_options).items())
+        options = _frozen_options(self.lr_scheduler_options)
         object.__setattr__(self, "lr_scheduler_options", options)
         groups = tuple(
             (str(part), tuple(dict(of_part).items()))
@@ -251,27 +259,49 @@ class Recipe(RecipeOptions):
             raise InvalidInputError(_not_at_hand("network", self.network))
         check_network(self.network, dict(self.network_options))
 
-    def make_balancer(self) -> Balancer | None:
-        """Return the balancer, freshly made; None for the weighted sum.
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """Refuse what names something that is no task, or does not fit the number of tasks.
+
+        Args:
+            tasks: The names of all tasks of the table or the experiment.
 
         Raises:
-            InvalidInputError: There is no such method, it can't take the options, or it is of code
-                that is not at hand.
+            InvalidInputError: Weights, partition, auxiliary tasks or balancer do so.
+        """
+        self.given_weights(tasks)
+        self.groups(tasks)
+        self.auxiliary_among(tasks)
+        self.make_balancer(tasks)
+
+    def make_balancer(self, tasks: Sequence[str] | None = None) -> Balancer | None:
+        """Return the balancer, freshly made; None for the weighted sum.
+
+        Args:
+            tasks: The names of all tasks of the table or the experiment, also where networks have
+                some of them each: what a balancer is told for each task is in their order.
+
+        Raises:
+            InvalidInputError: There is no such method, it can't take the options, these do not fit
+                the tasks, or it is of code that is not at hand.
         """
         if self.balancer is None:
             return None
         if isinstance(self.balancer, CodeReference):
             raise InvalidInputError(_not_at_hand("balancer", self.balancer))
         if isinstance(self.balancer, str):
-            return balancer_from_name(self.balancer, **dict(self.balancer_options))
-        balancer = copy.deepcopy(self.balancer)
-        balancer.reset()
+            options = _thawed_options(self.balancer_options)
+            balancer = balancer_from_name(self.balancer, **options)
+        else:
+            balancer = copy.deepcopy(self.balancer)
+            balancer.reset()
+        if tasks is not None and (balancer.task_names is not None or balancer.told_of_tasks):
+            balancer.positions_of(tasks)
         return balancer
 
     def _make_scheduler(self) -> SchedulerFactory | None:
         if self.lr_scheduler is None:
             return None
-        return scheduler_from_name(self.lr_scheduler, **dict(self.lr_scheduler_options))
+        return scheduler_from_name(self.lr_scheduler, **_thawed_options(self.lr_scheduler_options))
 
     def for_tasks(self, tasks: Sequence[Task]) -> Recipe:
         """Return the recipe with what it leaves open chosen by the tasks of the whole table.
@@ -509,6 +539,29 @@ class Recipe(RecipeOptions):
             InvalidInputError: A value is missing or of the wrong type.
         """
         return from_plain(cls, dict(values), "recipe")
+
+
+def _frozen_options(options: Any) -> tuple[tuple[str, OptionValue], ...]:
+    """Return pairs of a name and a value that can be hashed: lists and mappings as tuples."""
+
+    def frozen(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return tuple((str(name), number) for name, number in value.items())
+        if isinstance(value, (list, tuple)):
+            return tuple(tuple(one) if isinstance(one, list) else one for one in value)
+        return value
+
+    return tuple((name, frozen(value)) for name, value in dict(options).items())
+
+
+def _thawed_options(options: tuple[tuple[str, OptionValue], ...]) -> dict[str, Any]:
+    """Return the options as what takes them does: pairs as a mapping."""
+
+    def thawed(value: Any) -> Any:
+        pairs = isinstance(value, tuple) and value and all(isinstance(x, tuple) for x in value)
+        return dict(value) if pairs else value
+
+    return {name: thawed(value) for name, value in options}
 
 
 def _reference(value: Any) -> Any:

@@ -133,9 +133,7 @@ def fit_seen_and_unseen(
     """
     tasks, labels = table.tasks, table.labels()
     names = [task.name for task in tasks]
-    recipe.given_weights(names)
-    recipe.groups(names)
-    recipe.auxiliary_among(names)
+    recipe.check_tasks(names)
     weights = table.fit_weights()
     if start is None:
         encoder, inputs = encode_table(table, recipe, seed, sparse)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -197,7 +197,7 @@ def prepare_runs(
             train,
             validation,
             [by_name[name] for name in group],
-            by_name.keys() - set(group),
+            names,
             weights,
             seed,
             device,
@@ -257,7 +257,7 @@ def _prepare_run(
     train: TensorData,
     validation: TensorData | None,
     tasks: Sequence[Task],
-    absent: Collection[str],
+    every: Sequence[str],
     weights: Mapping[str, float] | None,
     seed: int,
     device: str | torch.device,
@@ -285,7 +285,7 @@ def _prepare_run(
         rows=rows,
         weights=weights,
         auxiliary=auxiliary,
-        absent=absent,
+        every=every,
         validates=validation is not None,
         seed=seed,
         device=device,
@@ -317,7 +317,7 @@ def recipe_trainer(
     rows: int,
     weights: Mapping[str, float] | None,
     auxiliary: Sequence[str],
-    absent: Collection[str],
+    every: Sequence[str],
     validates: bool,
     seed: int,
     device: str | torch.device,
@@ -334,7 +334,7 @@ def recipe_trainer(
         rows: Rows to train on that have a label.
         weights: Of the losses by task.
         auxiliary: Which tasks only help.
-        absent: Names of the other tasks.
+        every: Names of all tasks, also of those that other networks have.
         validates: Whether there are validation rows.
         seed: Seed of the initial weights, batches, task order and dropout.
         device: Where to train.
@@ -342,6 +342,7 @@ def recipe_trainer(
         make_trainer: Makes it, of what `Trainer` takes.
     """
     alone = len(tasks) == 1
+    absent = set(every) - {task.name for task in tasks}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = recipe.make_network(in_features, tasks, codes)
@@ -354,7 +355,7 @@ def recipe_trainer(
         auxiliary=auxiliary,
         # the weight of a task that is trained alone would only change its learning rate
         weights=weights if weighed else None,
-        balancer=recipe.make_balancer() if weighed else None,
+        balancer=recipe.make_balancer(every) if weighed else None,
         settings=recipe.settings(rows, validates=validates, calibrated=True, absent=absent),
         seed=seed,
         device=device,

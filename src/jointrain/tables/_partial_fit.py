@@ -75,10 +75,7 @@ class PartialFit:
         Raises:
             InvalidInputError: The table or the recipe can't be used as they are.
         """
-        names = [task.name for task in table.tasks]
-        recipe.given_weights(names)
-        recipe.groups(names)
-        recipe.auxiliary_among(names)
+        recipe.check_tasks([task.name for task in table.tasks])
         encoder, _ = encode_table(table, recipe, seed, sparse)
         scaling = target_scaling(table.labels(), table.tasks, table.fit_weights())
         model = TableModel(

@@ -112,7 +112,7 @@ def fit_streamed(
     check_streamable(recipe)
     tasks = table.tasks
     names = [task.name for task in tasks]
-    recipe.auxiliary_among(names)
+    recipe.check_tasks(names)
     recipe = replace(recipe, ensemble=1)
     groups = recipe.groups(names)
     encoder = table.encoder(recipe.bins, seed)
@@ -345,7 +345,7 @@ def _trainer(
         rows=stream.rows,
         weights=None if weights is None else {name: weights.get(name, 1.0) for name in group},
         auxiliary=auxiliary_in_group(recipe, group),
-        absent=set(names) - set(group),
+        every=names,
         validates=validates,
         seed=seed,
         device=device,

@@ -176,8 +176,7 @@ class Trainer:
         if balancer is not None:
             balancer.to(self.device)
             check_accumulates(balancer, self.settings.accumulate)
-            if balancer.task_state:
-                balancer.bind(tuple(self.tasks))
+            balancer.positions_of(tuple(self.tasks))
         self.seed = seed
         self.callbacks = tuple(callbacks)
         self.checkpoints = checkpoints

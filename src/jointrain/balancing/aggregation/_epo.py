@@ -49,8 +49,9 @@ class EPO(GramianWeighting):
         controlled ascent in Pareto optimization", ICML 2020,
         https://proceedings.mlr.press/v119/mahapatra20a.html, as in the authors' code for deep
         networks, the weights of sum t, too. Written anew.
-    Differs from the source: where a programme has no solution, the weights are the preference, of
-        sum t.
+    Differs from the source: the preference counts over its largest entry, so that only its
+        direction matters; there its length scales what the falling losses' slopes are held against.
+        Where a programme has no solution, the weights are the preference, of sum t, as there.
 
     Examples:
         >>> import torch
@@ -62,6 +63,7 @@ class EPO(GramianWeighting):
 
     name = "epo"
     task_state = True
+    per_task = ("preference",)
     task_preference: Tensor
 
     def __init__(

@@ -47,9 +47,9 @@ class FERERO(GramianWeighting):
         the order of all losses (A = I) and the ray as equality, as in the authors' code. Written
         anew.
     Differs from the source: solved exactly, where the authors' code makes some projected gradient
-        steps on the multipliers, which it keeps; any number of tasks, where it has two. Parts of
-        the distance that no step can mend are left alone. Other orders and inequalities are left
-        out.
+        steps on the multipliers, which it keeps; any number of tasks, where it has two. The weights
+        are not divided by the sum of their sizes, as its code for MultiMNIST does. Parts of the
+        distance that no step can mend are left alone. Other orders and inequalities are left out.
 
     Examples:
         >>> import torch
@@ -60,6 +60,7 @@ class FERERO(GramianWeighting):
 
     name = "ferero"
     task_state = True
+    per_task = ("preference",)
     non_negative = False
     scale_free = False
     task_preference: Tensor

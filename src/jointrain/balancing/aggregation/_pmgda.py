@@ -63,6 +63,7 @@ class PMGDA(GramianWeighting):
 
     name = "pmgda"
     task_state = True
+    per_task = ("preference",)
     non_negative = False
     scale_free = False
     task_preference: Tensor

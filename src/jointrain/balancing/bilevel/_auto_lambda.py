@@ -25,8 +25,8 @@ class AutoLambda(BilevelWeighting):
 
     Args:
         tasks: Number or names of the tasks; by default fixed at `bind` or at the first step.
-        primary: Names of the tasks that count on held-out data (``"0"``, ``"1"``, ... for tasks
-            without names). None means all.
+        primary: Names of the tasks that count on held-out data, or one name (``"0"``, ``"1"``, ...
+            for tasks without names). None means all.
         initial_weight: Where all :math:`\lambda_i` start. Paper default 0.1.
         step_size: Learning rate of Adam for :math:`\lambda`, > 0. Paper default 0.0001 (NYUv2).
         inner_step_size: :math:`\alpha`, > 0; the paper takes the network's learning rate, which is
@@ -63,6 +63,7 @@ class AutoLambda(BilevelWeighting):
 
     name = "auto-lambda"
     task_state = True
+    per_task = ("primary",)
     plain_for_one_task = False
     non_negative = False
     scale_free = False
@@ -74,13 +75,14 @@ class AutoLambda(BilevelWeighting):
         self,
         tasks: int | Sequence[str] | None = None,
         *,
-        primary: Sequence[str] | None = None,
+        primary: str | Sequence[str] | None = None,
         initial_weight: float = 0.1,
         step_size: float = 1e-4,
         inner_step_size: float = 0.1,
     ) -> None:
         super().__init__()
-        self.primary = None if primary is None else tuple(primary)
+        names = [primary] if isinstance(primary, str) else primary
+        self.primary: tuple[str, ...] | None = None if names is None else tuple(names)
         if self.primary == ():
             message = "`primary` must name at least one task, got none."
             raise InvalidInputError(f"{message} Pass None for all tasks.")

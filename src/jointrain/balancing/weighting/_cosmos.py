@@ -63,6 +63,7 @@ class COSMOS(LossWeighting):
 
     name = "cosmos"
     task_state = True
+    per_task = ("preference",)
     random = True
     non_negative = False
     task_preference: Tensor

@@ -47,6 +47,7 @@ class ByDifficulty(LossWeighting):
 
     name = "difficulty"
     task_state = True
+    per_task = ("single_task_losses",)
     task_weights: Tensor
 
     def __init__(

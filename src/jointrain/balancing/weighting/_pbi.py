@@ -56,6 +56,7 @@ class PBI(LossWeighting):
 
     name = "pbi"
     task_state = True
+    per_task = ("preference",)
     non_negative = False
     task_preference: Tensor
     task_ideal: Tensor

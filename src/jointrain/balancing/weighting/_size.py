@@ -46,6 +46,7 @@ class BySize(LossWeighting):
 
     name = "size"
     task_state = True
+    per_task = ("sizes",)
     task_weights: Tensor
 
     def __init__(self, sizes: PerTask = None, *, tasks: int | Sequence[str] | None = None) -> None:

@@ -44,6 +44,7 @@ class Static(LossWeighting):
 
     name = "static"
     task_state = True
+    per_task = ("weights",)
     plain_for_one_task = False
     task_weights: Tensor
 

@@ -77,6 +77,7 @@ class STCH(LossWeighting):
 
     name = "stch"
     task_state = True
+    per_task = ("preference", "ideal")
     wants_end_epoch = True
     plain_for_one_task = False
     epochs: Tensor
