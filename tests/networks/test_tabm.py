@@ -83,3 +83,19 @@ def test_embeddings_go_before_the_trunk(embeddings):
 def test_values_out_of_range_are_refused(settings, message):
     with pytest.raises(InvalidInputError, match=message):
         TabM(8, TASKS, **settings)
+
+
+@pytest.mark.parametrize("correction", [None, "inverse-propensity", "doubly-robust"])
+def test_a_chain_multiplies_each_member_in_training_and_the_means_in_evaluation(correction):
+    tasks = [Task.binary("click"), Task.binary("buy", given="click", correction=correction)]
+    network = TabM(3, tasks, members=4, width=8, depth=1, dropout=0.0)
+    network.link(tasks)
+    x = torch.randn(6, 3)
+    own = {
+        name: head.layer(network.trunk(x))[..., :1].sigmoid()  # [b, k, 1]
+        for name, head in zip(network.task_names, network.heads.layers, strict=True)
+    }
+    training = network.train()(x)["buy"][..., :1].sigmoid()
+    torch.testing.assert_close(training, own["click"] * own["buy"])
+    evaluated = network.eval()(x)["buy"][..., :1].sigmoid()
+    torch.testing.assert_close(evaluated, own["click"].mean(1) * own["buy"].mean(1))

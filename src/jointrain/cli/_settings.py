@@ -336,7 +336,23 @@ class TableSettings(_Settings):
         return recipe
 
 
-class CompareSettings(TableSettings, LogSettings):
+class MeasuredSettings(TableSettings):
+    """Settings of commands that measure recipes on folds."""
+
+    margin: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Changes up to this many percent do not matter (of 1 - value for metrics "
+        "bounded by 1, where that is smaller); a whole interval within them is 'equivalent'.",
+    )
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="Processes; default one for each core."
+    )
+    executor: str | None = Field(None, description=EXECUTOR_HELP)
+
+
+class CompareSettings(MeasuredSettings, LogSettings):
     """Settings of ``jointrain compare``."""
 
     recipes: Names = Field(
@@ -358,23 +374,11 @@ class CompareSettings(TableSettings, LogSettings):
     )
     folds: int = Field(5, ge=2, le=1000, description="Number of outer folds.")
     seeds: int = Field(3, ge=1, le=1000, description="Number of repetitions of the folds.")
-    margin: float = Field(
-        1.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Changes up to this many percent do not matter (of 1 - value for metrics "
-        "bounded by 1, where that is smaller); a whole interval within them is 'equivalent'.",
-    )
     study: str | None = Field(
         None,
         description="Folder or database URL that keeps finished runs: a stopped study goes on "
         "there, and machines that name the same share the work.",
     )
-    workers: int | None = Field(
-        None, ge=1, le=1024, description="Processes; default one for each core."
-    )
-    executor: str | None = Field(None, description=EXECUTOR_HELP)
-
     equal: Literal["steps", "passes", "seconds"] | None = Field(
         None,
         description="Let each recipe train for as many of these as separate models take; default: "
@@ -454,7 +458,7 @@ class FitSettings(TableSettings, LogSettings):
         return replace(recipe, auxiliary=tuple(self.auxiliary), partition=partition)
 
 
-class SearchSettings(TableSettings):
+class SearchSettings(MeasuredSettings):
     """Settings that the searches have in common."""
 
     schedule: Literal["joint", "alternating"] = Field(
@@ -465,20 +469,9 @@ class SearchSettings(TableSettings):
     importance: Numbers = Field(
         {}, description="How much a target counts: a=2,b=1; default 1 for each."
     )
-    margin: float = Field(
-        1.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Changes up to this many percent do not matter (of 1 - value for metrics "
-        "bounded by 1, where that is smaller); a whole interval within them is 'equivalent'.",
-    )
     budget: Duration | None = Field(
         None, description="Time for everything, such as 60s or 2m; default no limit."
     )
-    workers: int | None = Field(
-        None, ge=1, le=1024, description="Processes; default one for each core."
-    )
-    executor: str | None = Field(None, description=EXECUTOR_HELP)
     out: Path | None = Field(None, description="Folder to write; default none.")
 
     @property

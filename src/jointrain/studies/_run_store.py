@@ -372,6 +372,10 @@ def _differences(there: object, here: object, name: str = "") -> Iterator[str]:
         for key in [*there, *(key for key in here if key not in there)]:
             inner = f"{name}.{key}" if name else str(key)
             yield from _differences(there.get(key), here.get(key), inner)
+    elif there is None and isinstance(here, dict):
+        yield f"{name} is not there"
+    elif here is None and isinstance(there, dict):
+        yield f"{name} is there alone"
     elif there != here:
         shown = [
             text if len(text) <= 40 else text[:37] + "..." for text in map(repr, (there, here))

@@ -177,37 +177,24 @@ def search_split(
     rows: list[dict[str, object]] = []
     seconds, work = dict.fromkeys(depths, 0.0), dict.fromkeys(depths, 0.0)
     done = 0
-    for fold, run_seed, train_rows, test_rows in splits:
+    for fold in splits:
         inner, held_out = validation_split(
-            labels[train_rows], spread, validation_fraction, run_seed
+            labels[fold.train], spread, validation_fraction, fold.seed
         )
-        train = data.take(torch.from_numpy(train_rows[inner]))
-        validation = data.take(torch.from_numpy(train_rows[held_out])) if len(held_out) else None
-        test = data.take(torch.from_numpy(test_rows))
+        train = data.take(torch.from_numpy(fold.train[inner]))
+        validation = data.take(torch.from_numpy(fold.train[held_out])) if len(held_out) else None
+        test = data.take(torch.from_numpy(fold.test))
         for name, shared in depths.items():
             start = time.perf_counter()
             with torch.random.fork_rng(devices=[]), one_thread():
-                torch.manual_seed(run_seed)
+                torch.manual_seed(fold.seed)
                 network = _split_network(blocks, heads, shared, reinitialize)
-                trainer = Trainer(network, tasks, seed=run_seed, **settings)
+                trainer = Trainer(network, tasks, seed=fold.seed, **settings)
                 trainer.fit(train, validation)
                 metrics = trainer.evaluate(test)
             seconds[name] += time.perf_counter() - start
             work[name] += training_work(trainer, len(inner))
-            rows += [
-                {
-                    "recipe": name,
-                    "task": task.name,
-                    "metric": metric,
-                    "fold": fold,
-                    "seed": run_seed,
-                    "value": value,
-                    "train_rows": int(known[train_rows, index].sum()),
-                    "test_rows": int(known[test_rows, index].sum()),
-                }
-                for index, task in enumerate(tasks)
-                for metric, value in metrics[task.name].items()
-            ]
+            rows += _rows_of(name, fold, tasks, metrics, known)
             done += 1
             if progress is not None:
                 progress(done, len(splits) * len(depths))
@@ -223,6 +210,30 @@ def search_split(
         work=work,
     )
     return ShareResult(candidates, depths)
+
+
+def _rows_of(
+    name: str,
+    fold: Fold,
+    tasks: Sequence[Task],
+    metrics: Mapping[str, Mapping[str, float]],
+    known: np.ndarray,
+) -> list[dict[str, object]]:
+    """Return a row for each task and metric of a run; `known`: which rows have a label, [n, t]."""
+    return [
+        {
+            "recipe": name,
+            "task": task.name,
+            "metric": metric,
+            "fold": fold.number,
+            "seed": fold.seed,
+            "value": value,
+            "train_rows": int(known[fold.train, index].sum()),
+            "test_rows": int(known[fold.test, index].sum()),
+        }
+        for index, task in enumerate(tasks)
+        for metric, value in metrics[task.name].items()
+    ]
 
 
 def _labels(task: Task, data: TensorData) -> np.ndarray:
