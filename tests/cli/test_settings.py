@@ -151,3 +151,15 @@ def test_options_of_training_reach_the_recipe():
         FitSettings(**said | {"parameter_group": ["lr=0.1"]}).recipe("joint")
     with pytest.raises(InvalidInputError, match="did you mean 'StepLR'"):
         FitSettings(**said | {"lr_scheduler": "SteppLR"}).recipe("joint")
+
+
+def test_pairs_take_names_with_commas_from_flags_and_files(tmp_path):
+    flags = {"table": "a.csv", "targets": ['"a, b",c'], "task": ['"a, b"=count,c=binary']}
+    settings = load_settings(FitSettings, flags, None)
+    assert settings.targets == ["a, b", "c"]
+    assert settings.task == {"a, b": "count", "c": "binary"}
+    config = tmp_path / "c.toml"
+    config.write_text("task = '\"a, b\"=count,c=binary'\n")
+    assert load_settings(FitSettings, {"table": "a.csv", "targets": ["c"]}, config).task == (
+        settings.task
+    )
