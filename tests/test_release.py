@@ -100,6 +100,7 @@ def test_wheel_and_archive_hold_what_they_should(built):
     with tarfile.open(archive) as opened:
         inside = opened.getnames()
     assert any(name.endswith("/pyproject.toml") for name in inside)
+    assert not [name for name in inside if name.split("/")[1:2] == ["tests"]]
 
 
 @pytest.mark.integration

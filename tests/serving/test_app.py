@@ -232,6 +232,7 @@ def test_the_example_of_the_interface_is_answered(client):
     text = contents["text/csv"]["example"].encode()
     assert client.post("/predict", content=text, headers=headers).json()["notes"] == []
     assert "size (m²)" in client.get("/").text
+    assert "curl http://testserver:8765/predict -H" in client.get("http://testserver:8765/").text
 
 
 def test_the_column_of_names_comes_back():

@@ -326,7 +326,7 @@ def _save(
             for task in table.tasks
         }
     notes = {
-        "metrics": f"mean over the test parts of {folds_and_seeds(result)}, which had no say in "
+        "metrics": f"mean over the test parts of {folds_and_seeds(result)}, held out from "
         "the model",
         **bundle_notes(settings, table, model),
     }

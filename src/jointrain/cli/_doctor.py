@@ -13,7 +13,7 @@ from jointrain.cli._printing import print_json
 
 _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[([\w, -]+)\])?")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([\w-]+)['"]""")
-_FOR_DEVELOPERS = ("test", "dev")
+_FOR_DEVELOPERS = ("test", "docs", "dev")
 
 
 def doctor(json_output: JSON = False) -> None:

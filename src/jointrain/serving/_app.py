@@ -7,6 +7,7 @@ import html
 import json
 import logging
 import secrets
+import shlex
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -136,8 +137,8 @@ def app_of(service: TableService, token: str | None) -> FastAPI:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", include_in_schema=False)
-    async def page() -> HTMLResponse:
-        return HTMLResponse(_page(service, token))
+    async def page(request: Request) -> HTMLResponse:
+        return HTMLResponse(_page(service, token, str(request.base_url)))
 
     _describe(app, service)
     return app
@@ -385,14 +386,13 @@ def _describe(app: FastAPI, service: TableService) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _page(service: TableService, token: str | None) -> str:
+def _page(service: TableService, token: str | None, address: str) -> str:
     """Return a page that needs no network: what the server is asked, by an example."""
+    predict = shlex.quote(f"{address}predict")
     body = json.dumps({"rows": [service.example]}, ensure_ascii=False)
     quoted = body.replace("'", "'\\''")
     bearer = "" if token is None else f' -H "Authorization: Bearer ${TOKEN_VARIABLE}"'
-    command = (
-        f"curl localhost:8000/predict -H 'Content-Type: application/json'{bearer} -d '{quoted}'"
-    )
+    command = f"curl {predict} -H 'Content-Type: application/json'{bearer} -d '{quoted}'"
     title = html.escape(f"jointrain: {service.name}")
     return f"""<!doctype html>
 <html lang="en">

@@ -143,9 +143,10 @@ class StudyResult(InNotebook):
     def costs(self) -> pl.DataFrame:
         """Return what each recipe takes on a fold: means over folds and seeds.
 
-        Columns: recipe, seconds, work (see `jointrain.training.training_work`), and, where they are
-        known, parameters (of all its networks), steps, passes (how often a training row goes
-        through a network, on average) and memory (bytes of the GPU at most).
+        Columns: recipe, seconds, and, where they are known, work (see
+        `jointrain.training.training_work`), parameters (of all its networks), steps, passes (how
+        often a training row goes through a network, on average) and memory (bytes of the GPU at
+        most); null where they are not, as those of a baseline.
         """
         rows = []
         for name in self.recipe_names:
@@ -158,8 +159,9 @@ class StudyResult(InNotebook):
                     for key in keys
                     if all(key in one for one in taken)
                 }
-                rows.append({"recipe": name, **means})
-        return pl.DataFrame(rows)
+                known = {key: value for key, value in means.items() if np.isfinite(value)}
+                rows.append({"recipe": name, **known})
+        return pl.DataFrame(rows, infer_schema_length=None)
 
     @cached_property
     def _with_shipped(self) -> Measured:

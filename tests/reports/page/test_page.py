@@ -85,6 +85,12 @@ def test_figures_come_back_from_their_file(figures, text, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
+def test_what_is_not_finite_comes_back_as_not_known(figures, tmp_path):
+    costs = [{"recipe": "constant", "seconds": 0.1, "work": float("nan"), "parameters": None}]
+    write_page({**figures, "costs": costs}, tmp_path)
+    assert read_figures(tmp_path / "report.json")["costs"] == [{**costs[0], "work": None}]
+
+
 def test_without_the_packages_of_charts_the_figures_are_kept(figures, tmp_path, monkeypatch):
     monkeypatch.setattr(_render, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[plots\]'"):

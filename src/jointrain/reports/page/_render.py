@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
@@ -76,8 +78,18 @@ def write_page(figures: Figures, folder: Path) -> None:
         MissingDependencyError: altair or vl-convert-python is not installed; the figures are
             written, of which `jointrain report` makes the page later.
     """
-    _write(json.dumps(figures, ensure_ascii=False) + "\n", folder / FIGURES)
-    _write(render_page(figures), folder / PAGE)
+    known = _known(figures)
+    _write(json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n", folder / FIGURES)
+    _write(render_page(known), folder / PAGE)
+
+
+def _known(figures: Any) -> Any:
+    """Return figures with None in place of what is not finite: JSON has no word for it."""
+    if isinstance(figures, Mapping):
+        return {name: _known(one) for name, one in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [_known(one) for one in figures]
+    return None if isinstance(figures, float) and not math.isfinite(figures) else figures
 
 
 def _write(text: str, path: Path) -> None:
