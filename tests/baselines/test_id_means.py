@@ -14,6 +14,7 @@ from jointrain.baselines._id_means import IdMeans, class_outputs, cross_fitted
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.system import array_file
+from jointrain.system.stored_files import DamagedError
 from jointrain.tables import fit_baseline_to
 
 
@@ -201,6 +202,14 @@ def test_damaged_means_are_refused(tmp_path, change):
     (tmp_path / "baseline.json").write_text(json.dumps(described))
     with pytest.raises(InvalidInputError, match="no whole baseline"):
         BaselineModel.load(tmp_path)
+
+
+def test_places_and_starts_far_outside_are_refused():
+    far, means = np.array([0, 2**62, -(2**63), -(2**62), 5]), np.zeros((5, 1))
+    with pytest.raises(DamagedError, match="another number of inputs"):
+        IdMeans(far, np.arange(6), means).width(9)
+    with pytest.raises(DamagedError, match="do not fill their array"):
+        IdMeans(np.arange(4), far, means).width(9)
 
 
 def test_models_without_ids_are_saved_as_before(tmp_path):

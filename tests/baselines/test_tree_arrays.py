@@ -144,6 +144,19 @@ def test_changed_arrays_are_refused_or_predict(made, data):
     assert np.isfinite(changed.predict(rows)).all()
 
 
+FAR = np.array([0, 2**62, -(2**63), -(2**62), 5])
+"""Whole numbers of 64 bits, each 2**62 after the one before but for the last: beyond, they begin
+again at the other end."""
+
+
+def test_starts_far_outside_are_refused():
+    alone = {"feature": [LEAF], "threshold": [0.0], "left": [-1], "right": [-1], "value": [[5.0]]}
+    made = TreeEnsemble.of([alone] * 5, [0] * 5, [0.0]).to_arrays()
+    made |= {"starts": FAR, "outputs": np.zeros(4, dtype=np.int64)}
+    with pytest.raises(DamagedError, match="do not fill its arrays"):
+        TreeEnsemble.from_arrays(made, 1)
+
+
 def test_arrays_pass_through_a_round_trip():
     made = _ensemble()
     again = TreeEnsemble.from_arrays(made.to_arrays(), 2)

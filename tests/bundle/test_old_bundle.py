@@ -182,7 +182,7 @@ def test_a_loop_among_nodes_of_a_forest_is_refused(copy):
 
 @pytest.mark.parametrize("name, was, put, match", [
     ("lightgbm", b"left_child=", b"left_child=0 ", "damaged|can't be converted"),
-    ("lightgbm", b"\nnum_tree_per_iteration=", b"\nnum_tree_per_iteration=9", "fewer trees"),
+    ("lightgbm", b"\nnum_tree_per_iteration=", b"\nnum_tree_per_iteration=9", "of another kind"),
     ("lightgbm", b"decision_type=2", b"decision_type=1", "of another kind"),
     ("catboost", b"CBM1", b"CBM2", "no model of CatBoost"),
 ])  # fmt: skip

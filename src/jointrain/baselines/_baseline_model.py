@@ -35,7 +35,7 @@ from jointrain.baselines._problem_models import (
     fit_problems,
     predicted_by_problems,
 )
-from jointrain.baselines._tree_arrays import Arrays, SymmetricTrees, TreeEnsemble
+from jointrain.baselines._tree_arrays import Arrays, SymmetricTrees, TreeEnsemble, rising
 from jointrain.data import PlainEncoder
 from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.system.stored_files import MISFIT, DamagedError, json_to_bytes, read_file, read_json
@@ -403,7 +403,7 @@ def _check_present(task: Task, present: np.ndarray) -> None:
     if task.has_classes != bool(len(present)) or present.ndim != 1:
         raise DamagedError(f"the classes of task {task.name!r} do not fit its kind")
     if len(present) and not (
-        (np.diff(present) > 0).all() and present[0] >= 0 and present[-1] < len(task.classes)
+        rising(present) and present[0] >= 0 and present[-1] < len(task.classes)
     ):
         raise DamagedError(f"task {task.name!r} has no such classes")
 

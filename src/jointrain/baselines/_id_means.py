@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from jointrain.baselines._tree_arrays import rising
 from jointrain.system.stored_files import DamagedError
 
 FOLDS = 5
@@ -111,7 +112,7 @@ class IdMeans:
         if (
             places.ndim != 1
             or self.means.ndim != 2
-            or (np.diff(places) <= 0).any()
+            or not rising(places)
             or (len(places) and not 0 <= places[0] <= places[-1] < inputs)
         ):
             raise DamagedError("its means of ids have another number of inputs")
@@ -119,7 +120,7 @@ class IdMeans:
             starts.shape != (len(places) + 1,)
             or starts[0] != 0
             or starts[-1] != len(self.means)
-            or (np.diff(starts) < 1).any()
+            or not rising(starts)
         ):
             raise DamagedError("its means of ids do not fill their array")
         return inputs - len(places) + len(places) * int(self.means.shape[1])

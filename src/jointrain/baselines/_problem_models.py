@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jointrain.baselines._baseline import TargetBaseline
+from jointrain.baselines._tree_arrays import rising
 from jointrain.system.stored_files import DamagedError
 from jointrain.task import PlainProblem, Task, of_mean_one
 
@@ -77,9 +78,8 @@ class ProblemModel:
             if constant.shape != (classes or 1,) or not np.isfinite(constant).all():
                 raise DamagedError("a constant of a problem has another length")
         else:
-            rising = bool((np.diff(present) > 0).all())
             inside = not len(present) or (present[0] >= 0 and present[-1] < classes)
-            if bool(classes) != bool(len(present)) or not rising or not inside:
+            if bool(classes) != bool(len(present)) or not rising(present) or not inside:
                 raise DamagedError("a problem of a task has no such classes")
         return cls(constant, present, classes, more, estimator)
 

@@ -27,6 +27,14 @@ _ROWS = 8192
 """Rows that are led through a tree at a time: their numbers stay in the cache."""
 
 
+def rising(values: np.ndarray) -> bool:
+    """Return whether each number is larger than the one before.
+
+    Differences would not tell: those of whole numbers far apart begin again at the other end.
+    """
+    return bool((values[1:] > values[:-1]).all())
+
+
 @dataclass(frozen=True)
 class Arrays:
     """Arrays with fixed names and types."""
@@ -166,8 +174,7 @@ class TreeEnsemble(Arrays):
             raise DamagedError("its arrays are no trees")
         if not 1 <= trees <= _MOST_TREES:
             raise DamagedError(f"it has not 1 to {_MOST_TREES:,} trees")
-        sizes = np.diff(self.starts)
-        if self.starts[0] != 0 or self.starts[-1] != nodes or (sizes < 1).any():
+        if self.starts[0] != 0 or self.starts[-1] != nodes or not rising(self.starts):
             raise DamagedError("its trees do not fill its arrays")
         if (
             self.value.ndim != 2
@@ -183,7 +190,7 @@ class TreeEnsemble(Arrays):
             raise DamagedError("a tree adds to an output that is not there")
         if (self.feature < LEAF).any() or (self.feature >= inputs).any():
             raise DamagedError("a tree splits by an input that is not there")
-        self._check_nodes(sizes)
+        self._check_nodes(np.diff(self.starts))
 
     def _check_nodes(self, sizes: np.ndarray) -> None:
         """Refuse nodes that are not each the child of one other node, and ways without an end."""
@@ -305,6 +312,7 @@ class SymmetricTrees(Arrays):
         if (
             self.starts[0] != 0
             or self.starts[-1] != len(self.value)
+            or not rising(self.starts)
             or (sizes != 1 << self.depth).any()
         ):
             raise DamagedError("its trees have not a value for each leaf")

@@ -93,8 +93,10 @@ def _convert_apart(old: Path, new: Path) -> None:
         return
     except TimeoutError:
         reason = f"it takes more than {_SECONDS} seconds"
-    except (BrokenExecutor, MemoryError):
+    except MemoryError:
         reason = f"it takes more than {_MEMORY >> 30} GiB of memory"
+    except BrokenExecutor:
+        reason = "the process that read it died"
     finally:
         pool.shutdown(wait=False, kill_workers=True)
     raise InvalidInputError(f"{old} can't be converted: {reason}; fit the model again")
