@@ -1,6 +1,7 @@
 """Time and memory of one balanced training step, beside TorchJD and a plain loop.
 
     python benchmarks/balancing_step.py [--tables speed] [--networks mlp] [--tasks 2,8]
+    python benchmarks/balancing_step.py --tables large  # memory of 50 million parameters, 16 tasks
 
 Everything is measured in turn in this one process, on one thread; a number is the ratio of a
 step's time to the plain joint step of the same network. With a GPU, ``--device cuda``.
@@ -10,16 +11,24 @@ Peers: ``pip install torchjd==0.18.0 qpsolvers quadprog cvxpy ecos``; missing on
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import random
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 
 import jointrain.balancing as balancing
 
@@ -465,12 +474,134 @@ def _peak(step: Step, tasks: int) -> int:
     return most
 
 
+# --- a large network, each step in a process of its own ------------------------------------------
+
+
+class Large:
+    """An MLP, by default one of 50 million parameters, with a linear head for each task."""
+
+    def __init__(self, tasks: int, checkpointed: bool, width: int, depth: int) -> None:
+        torch.manual_seed(0)
+        self.layers = [nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(depth)]
+        self.heads = [nn.Linear(width, 1) for _ in range(tasks)]
+        self.x = torch.randn(32, width)
+        self.checkpointed = checkpointed
+        self.shared = [p for layer in self.layers for p in layer.parameters()]
+
+    def losses(self) -> list[Tensor]:
+        """Return the tasks' losses on 32 rows."""
+        z = self.x
+        for layer in self.layers:
+            z = checkpoint(layer, z, use_reentrant=False) if self.checkpointed else layer(z)
+        return [(head(z) - k).square().mean() for k, head in enumerate(self.heads)]
+
+
+def by_hand(large: Large, losses: list[Tensor]) -> None:
+    """Stack the gradients that a pass for each task gives, and write IMTL-G's update of them."""
+    rows = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(x, large.shared, retain_graph=True)])
+        for x in losses
+    ]
+    parts = imtl_g(torch.stack(rows)).split([p.numel() for p in large.shared])
+    for p, g in zip(large.shared, parts, strict=True):
+        p.grad = g.view_as(p)
+
+
+def plain_sum(_: Large, losses: list[Tensor]) -> None:
+    torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def upgrad(_: Large, losses: list[Tensor], **options: Any) -> None:
+    balancing.backward(losses, balancing.balancer_from_name("upgrad"), **options)
+
+
+WAYS: dict[str, Callable[[Large, list[Tensor]], None]] = {
+    "plain sum, one pass": plain_sum,
+    "a plain loop that stacks the gradients": by_hand,
+    'gradient_method="per_task"': partial(upgrad, gradient_method="per_task"),
+    'gradient_method="auto"': upgrad,
+    'gradient_method="layerwise"': partial(upgrad, gradient_method="layerwise"),
+    "memory_limit=2**30": partial(upgrad, memory_limit=2**30),
+}
+
+
+class Held(TorchDispatchMode):
+    """Counts the bytes of tensors that are made within it and not gone yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        given = {x.untyped_storage()._cdata for x in tree_leaves(args) if isinstance(x, Tensor)}
+        for x in tree_leaves(found):
+            if isinstance(x, Tensor) and x.untyped_storage()._cdata not in given:
+                storage = x.untyped_storage()
+                self.sizes[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        for key in [key for key, (storage, _) in self.sizes.items() if storage.expired()]:
+            del self.sizes[key]
+        self.peak = max(self.peak, sum(size for _, size in self.sizes.values()))
+        return found
+
+
+def _of_process(field: str) -> int:
+    """Return a size of this process in bytes, as Linux tells it."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(f"{field}:")[1].split()[0])
+
+
+def _measure_large(way: str, counted: bool, pipe: Any, *made: Any) -> None:
+    """Send the peak of a step beyond what was held before it, and its CPU seconds."""
+    torch.set_num_threads(1)
+    large = Large(*made)
+    losses = large.losses()
+    if counted:
+        with Held() as held:
+            WAYS[way](large, losses)
+        pipe.send((held.peak, 0.0))
+        return
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from now on
+    before, start = _of_process("VmRSS"), time.process_time()
+    WAYS[way](large, losses)
+    pipe.send((_of_process("VmHWM") - before, time.process_time() - start))
+
+
+def large_memory(tasks: int = 16, width: int = 2048, depth: int = 12) -> None:
+    """Print what a step of a large network takes: its tensors, and the process as a whole."""
+    # as torch asks for: what is freed goes back to the system
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "1000000"
+    context = multiprocessing.get_context("spawn")
+    millions = depth * width * (width + 1) / 1e6
+    print(f"\nan MLP of {millions:.0f} million parameters, {tasks} tasks: peak beyond the losses")
+    print(f"   {'way':40s} {'checkpoints':>11s} {'MiB held':>9s} {'of process':>11s} {'CPU s':>7s}")
+    for checkpointed in (False, True):
+        for way in WAYS:
+            found = []
+            for counted in (True, False):
+                mine, theirs = context.Pipe()
+                arguments = (way, counted, theirs, tasks, checkpointed, width, depth)
+                process = context.Process(target=_measure_large, args=arguments)
+                process.start()
+                theirs.close()
+                found.append(mine.recv())
+                process.join()
+            (held, _), (whole, seconds) = found
+            words = "every layer" if checkpointed else "none"
+            print(
+                f"   {way:40s} {words:>11s} {held / 2**20:9.0f} {whole / 2**20:11.0f} "
+                f"{seconds:7.1f}",
+                flush=True,
+            )
+
+
 TABLES = ("speed", "weightings", "cheaper", "inputs", "memory")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", default=",".join(TABLES))
+    parser.add_argument("--tables", default=",".join(TABLES), help="these by default; or large")
     parser.add_argument("--tasks", default="2,8,32,128")
     parser.add_argument("--networks", default="mlp,lenet,resnet")
     parser.add_argument("--methods", default="", help="names; by default all")
@@ -496,6 +627,8 @@ def main() -> None:
             several_inputs(k, rows, options)
     if "memory" in tables and options.device == "cpu":
         memory()
+    if "large" in tables:
+        large_memory()
 
 
 if __name__ == "__main__":
