@@ -33,6 +33,11 @@ CASES = {
         "It makes no difference beyond 1 %: train together, it costs a sixth. "
         "Together is 0.2 % better than apart [-0.4, 0.7].",
     ),
+    "equivalent to the last digit": (
+        Made(HEATING, (-0.01, -0.03, 0.02), work=SIXTH),
+        "It makes no difference beyond 1 %: train together, it costs a sixth. "
+        "Together is no better than apart.",
+    ),
     "equivalent and dearer": (
         Made(HEATING, (0.2, -0.4, 0.7), work=DEAR),
         "It makes no difference beyond 1 %: train apart, together costs 1.6 times as much. "

@@ -72,7 +72,7 @@ def outer_folds(
     rows = len(labels)
     if rows < folds:
         raise InvalidInputError(
-            f"the table has {rows} rows with labels, fewer than the {folds} folds; use fewer folds "
+            f"there are {rows} rows with labels, fewer than the {folds} folds; use fewer folds "
             "or more rows"
         )
     rng = np.random.default_rng([seed, folds])

@@ -101,7 +101,9 @@ def size_and_interval(comparison: Comparison, *, turned: bool = False) -> str:
 
 def better_or_worse(comparison: Comparison, than: str = "") -> str:
     """Return a change in words: ``5.8 % worse than apart [0.3, 11.3]``, ``no better`` at 0."""
-    if comparison.change == comparison.low == comparison.high == 0:
+    figures = (comparison.change, comparison.low, comparison.high)
+    in_percent = comparison.unit == "percent"
+    if all(percent(one) == "0" if in_percent else one == 0 for one in figures):
         return f"no better{than}"
     turned = comparison.change < 0
     size, _, interval = size_and_interval(comparison, turned=turned).partition(" [")
