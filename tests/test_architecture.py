@@ -74,6 +74,9 @@ def _imports(name: str) -> Iterator[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 yield inner if inner in MODULES else node.module
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+            named = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            yield from (one for one in named if str(one).startswith("jointrain."))
 
 
 IMPORTS = {name: set(_imports(name)) for name in MODULES}

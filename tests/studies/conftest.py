@@ -31,4 +31,4 @@ def here(monkeypatch):
     for module in (_measurements, _affinity):
         monkeypatch.setattr(module, "run_jobs", run_here)
     for module in (_budget, _evaluator):
-        monkeypatch.setattr(module, "warm_up", lambda count: None)
+        monkeypatch.setattr(module, "warm_up", lambda count, imports: None)

@@ -71,7 +71,7 @@ def start_processes(settings: CompareSettings | SearchSettings) -> float:
     workers = settings.workers or available_cores()
     # within a budget, even one worker is a process of its own, so that it can be ended
     if (workers > 1 or settings.budget is not None) and settings.table_may_exist:
-        warm_up(workers)
+        warm_up(workers, "jointrain.studies")
     return started
 
 

@@ -120,7 +120,7 @@ class _BudgetedStudy:
     def run(self) -> StudyResult:
         """Run all stages."""
         if self._plan.executor is None:
-            warm_up(self._plan.workers)
+            warm_up(self._plan.workers, "jointrain.studies")
         trial = self._looks.trial()
         pilot = self._looks.pilot(SHARE_OF_PILOT)
         if pilot is None:

@@ -80,11 +80,11 @@ def give_back(pool: Any) -> None:
     _spare.append(pool)
 
 
-def warm_up(count: int) -> None:
-    """Let so many processes wait that import what studies need, while this process goes on."""
+def warm_up(count: int, module: str) -> None:
+    """Let so many processes wait that import what jobs need, while this process goes on."""
     for _ in range(count - len(_spare)):
         pool = _new_pool()
-        pool.submit(_import_studies)
+        pool.submit(_import, module)
         _spare.append(pool)
 
 
@@ -118,8 +118,8 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def _import_studies() -> None:
-    importlib.import_module("jointrain.studies")
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _new_pool() -> Any:

@@ -211,7 +211,7 @@ class Evaluator:
             return
         plan = self._plan = Pace(study, self._clock, self.workers, self.executor)
         if self.executor is None:
-            warm_up(plan.workers)
+            warm_up(plan.workers, "jointrain.studies")
         looks = FirstLooks(
             study,
             recipes,
