@@ -196,10 +196,17 @@ def _raise(trainer: Trainer) -> None:
     raise KeyError(trainer.seed)
 
 
-def resumable(folder: str, strategy: str | None, *callbacks: Callback, every: int = 1) -> Trainer:
+def resumable(
+    folder: str,
+    strategy: str | None,
+    *callbacks: Callback,
+    every: int | str = 1,
+    **options: Any,
+) -> Trainer:
+    settings = {"batch_size": 10, "epochs": 3, "patience": 2, "seed": 3, "device": "cpu"} | options
     return Trainer(
-        network(), TASKS, strategy=strategy, device="cpu", batch_size=10, epochs=3, patience=2,
-        seed=3, callbacks=callbacks, checkpoints=Checkpoints(folder, every=every),
+        network(), TASKS, strategy=strategy, callbacks=callbacks,
+        checkpoints=Checkpoints(folder, every=every), **settings,
     )  # fmt: skip
 
 
@@ -323,6 +330,27 @@ def shards_on_a_full_disk(folder: str) -> tuple[int, str, list[str]]:
         trainer.fit(data(37, 1), data(23, 2))
     said = " ".join(str(one.message) for one in caught)
     return trainer.history[-1].step, said, sorted(f.name for f in Path(folder).glob("step-*"))
+
+
+def after_one_step(dtype: torch.dtype, optimizer: str, strategy: str | None) -> torch.Tensor:
+    """Return weights after a step whose gradients cancel out, but for the first one, [9].
+
+    At weights of 0 their gradients are sums over rows of products that add up to nothing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 9, generator=generator, dtype=torch.float64)
+    y = torch.randn(40, generator=generator, dtype=torch.float64)
+    x[-1, 1:] = -(y[:-1] @ x[:-1, 1:]) / y[-1]
+    made = HardSharing(nn.Linear(9, 9, bias=False), {"number": nn.Linear(9, 1, bias=False)})
+    nn.init.eye_(made.trunk.weight)
+    head = made.heads.layers[0]
+    nn.init.zeros_(head.weight)
+    trainer = Trainer(
+        made.to(dtype), [Task.regression("number")], strategy=strategy, device="cpu",
+        batch_size=40, epochs=1, optimizer=OptimizerSettings(name=optimizer, learning_rate=1e-3),
+    )  # fmt: skip
+    trainer.fit(TensorData(x.to(dtype), {"number": y.to(dtype)}))
+    return head.weight.detach()[0].double()
 
 
 def messages() -> list[str]:

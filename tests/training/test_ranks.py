@@ -70,6 +70,33 @@ def test_two_processes_train_as_one(two):
     assert_as_one_process(two.run(distances, FEW, "ddp"), FEW)
 
 
+def test_where_gradients_cancel_out_adam_follows_their_rounding(two):
+    """What float32 does not promise: see "In float32" in docs/many_ranks.md."""
+
+    def away(dtype, optimizer):
+        one = runs.after_one_step(dtype, optimizer, None)
+        found = two.run(runs.after_one_step, dtype, optimizer, "ddp")
+        assert torch.equal(*found)
+        return (found[0] - one).abs()
+
+    # the same sums in another order: descent moves by as much as their rounding
+    assert float(away(torch.float32, "sgd").max()) < 1e-3 * 1e-6
+    # so does Adam where there is a gradient; where there is none but rounding, it makes a step
+    adam = away(torch.float32, "adamw")
+    assert float(adam[0]) < 1e-8
+    assert 1e-5 < float(adam[1:].max()) <= 2e-3
+    # a rounding that is small beside Adam's epsilon is no step
+    assert float(away(torch.float64, "adamw").max()) < 1e-10
+
+
+def test_in_float64_two_processes_are_one_to_1e_10(two):
+    for case in ("the sum", "upgrad", "clipped, averaged"):
+        weights, *_ = trained(case)
+        for others, *_ in two.run(trained, case, None, "ddp"):
+            for name, value in weights.items():
+                assert torch.allclose(others[name], value, rtol=0, atol=1e-10), (case, name)
+
+
 def test_a_run_goes_on_with_other_numbers_of_processes(two, tmp_path):
     weights, history, *_ = trained("the sum")
     together, alone = tmp_path / "two", tmp_path / "one"

@@ -52,7 +52,7 @@ def find_boundary(
     It has none if one edge of it lies below another (a skip connection around a part of the
     trunk into a head, a weight used in both), since gradients by both would count a path twice.
     It has none if a loss reaches one of `leaves` around all edges, since that path would not be
-    counted.
+    counted; nor at nested tensors, and at tables whose gradients are sparse.
 
     Args:
         graph: The graph of the losses.
@@ -68,6 +68,9 @@ def find_boundary(
         return None
     if any(_is_leaf_with_hook(edge.node) for edge in edges):
         return None  # it would be called for the gradient at the boundary, and for that of the leaf
+    tables = {leaf.node for leaf in leaves if leaf.sparse}
+    if any(edge.node in tables or _is_nested(edge) for edge in edges):
+        return None  # the tasks' gradients there can't be kept as one tensor
     # the edges that were found cut off all that two or more losses reach
     doubtful = leaves if features is not None else [x for x in leaves if not x.mask & (x.mask - 1)]
     if doubtful:
@@ -75,6 +78,10 @@ def find_boundary(
         if any(leaf.node in around for leaf in doubtful):
             return None
     return Boundary(edges, users)
+
+
+def _is_nested(edge: GradientEdge) -> bool:
+    return bool(edge.node._input_metadata[edge.output_nr].is_nested_tensor)
 
 
 def _is_leaf_with_hook(node: Node) -> bool:

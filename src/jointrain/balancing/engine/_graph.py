@@ -124,10 +124,10 @@ class Graph:
         }
         return {kind for kind in kinds if kind in found}
 
-    def shared_numbers(self) -> int:
+    def shared_numbers(self) -> float:
         """Return how many numbers the operations put out that two or more losses reach."""
         return sum(
-            math.prod(output.shape)
+            numbers_of(output)
             for node, mask in self.masks.items()
             if mask & (mask - 1) and self.children[node]
             for output in node._input_metadata
@@ -235,7 +235,7 @@ def reached(losses: Sequence[Tensor]) -> list[Leaf]:
 
 
 def saved(node: Node, name: str) -> Tensor | None:
-    """Return a tensor that an operation saved; None if hooks keep it.
+    """Return a dense tensor that an operation saved; None if it is another, or hooks keep it.
 
     Outside of a backward pass a checkpoint would compute its whole block anew for each one that
     is asked for, and keep it all; others may fetch it from another device.
@@ -243,7 +243,12 @@ def saved(node: Node, name: str) -> Tensor | None:
     if getattr(getattr(node, f"_raw_saved_{name}"), "unpack_hook", None) is not None:
         return None
     found: Tensor = getattr(node, f"_saved_{name}")
-    return found
+    return found if found.layout is torch.strided and not found.is_nested else None
+
+
+def numbers_of(output: Any) -> float:
+    """Return how many numbers an operation puts out, by its metadata; inf if it doesn't say."""
+    return math.inf if output.is_nested_tensor else math.prod(output.shape)
 
 
 def _unpack_hooks(node: Node) -> list[Any]:

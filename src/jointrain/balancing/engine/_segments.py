@@ -7,7 +7,6 @@ by all tasks are there together, none is kept, and a task passes no operation tw
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from jointrain.balancing.engine._graph import (
     Node,
     bytes_of,
     checkpoints_of,
+    numbers_of,
 )
 
 _CARRIED = 0.25  # of what a segment's parameters fill: what is carried in and out comes on top
@@ -133,10 +133,9 @@ def _edges(node: Node, outputs: dict[Node, set[int]]) -> list[GradientEdge]:
     return [GradientEdge(node, number) for number in sorted(outputs[node])]
 
 
-def _bytes_at(edge: GradientEdge) -> int:
+def _bytes_at(edge: GradientEdge) -> float:
     output = edge.node._input_metadata[edge.output_nr]
-    count: int = math.prod(output.shape)
-    return count * int(output.dtype.itemsize)
+    return numbers_of(output) * int(output.dtype.itemsize)
 
 
 def _checkpoints(order: Sequence[Node]) -> list[tuple[int, int]]:

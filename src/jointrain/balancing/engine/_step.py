@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from jointrain.balancing.engine._graph import (
     Graph,
     Leaf,
     bytes_of,
+    numbers_of,
 )
 from jointrain.balancing.engine._rows import Rows
 from jointrain.balancing.engine._segments import Segment, find_segments
@@ -240,8 +240,8 @@ class Step:
         boundary = self.boundary()
         if boundary is None:
             return False
-        at_boundary = [edge.node._input_metadata[edge.output_nr].shape for edge in boundary.edges]
-        if sum(map(math.prod, at_boundary)) > _FEW_AT_BOUNDARY:
+        at_boundary = [edge.node._input_metadata[edge.output_nr] for edge in boundary.edges]
+        if sum(map(numbers_of, at_boundary)) > _FEW_AT_BOUNDARY:
             return False
         # a checkpoint computes its block anew, and random numbers can't be drawn in such passes
         return self.graph.shared_numbers() <= _FEW and not self.graph.has_hooks()
