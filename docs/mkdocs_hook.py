@@ -55,6 +55,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return _LINK.sub(link, markdown)
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Show formulas and names of docstrings as code, without the words of Sphinx around them."""
+    html = re.sub(r":(?:math|class|meth|attr|func|mod):(?=<code>)", "", html)
+    return re.sub(r"<p>\.\. math:: (.*?)</p>", r"<pre><code>\1</code></pre>", html, flags=re.DOTALL)
+
+
 def _moved(path: Path) -> str:
     """Return a page of the root folder with its links as they are seen from docs/."""
 

@@ -131,11 +131,53 @@ def test_the_wheel_works_outside_of_the_checkout(built, tmp_path):
     assert (work / "energy-answer/bundle/bundle.json").is_file()
 
 
-@pytest.mark.integration
-def test_the_site_is_built_without_a_warning(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site"]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Return the folder of the site, which is built without a warning."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", folder]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    reference = (tmp_path / "site/reference/balancing.html").read_text()
+    return folder
+
+
+@pytest.mark.integration
+def test_the_site_has_a_reference(site):
+    reference = (site / "reference/balancing.html").read_text()
     assert 'id="jointrain.balancing.aggregation._upgrad.UPGrad"' in reference
+    for word in (":math:", ".. math::", ":class:", ":meth:"):
+        assert word not in reference
+
+
+@pytest.mark.integration
+def test_no_page_of_the_site_fetches_anything(site):
+    fetched = re.compile(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"(?:https?:)?//[^>]*>")
+    for page in site.rglob("*.html"):
+        assert not fetched.findall(page.read_text()), page.name
+
+
+@pytest.mark.integration
+def test_search_works_from_disk_without_a_network(site):
+    playwright = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-headless-shell", "google-chrome")
+    found = os.environ.get("JOINTRAIN_BROWSER") or next(
+        filter(None, map(shutil.which, names)), None
+    )
+    with playwright.sync_playwright() as driver:
+        try:
+            # a container without user namespaces has no sandbox; the pages are our own
+            browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"no browser (make browser installs one): {str(error).splitlines()[0]}")
+        page = browser.new_context(offline=True).new_page()
+        failed = []
+        page.on("requestfailed", lambda request: failed.append(request.url))
+        page.set_default_timeout(300_000)
+        page.goto((site / "index.html").as_uri(), wait_until="domcontentloaded")
+        page.click("input.md-search__input")
+        page.keyboard.type("missing labels")
+        page.wait_for_selector(".md-search-result__item")
+        assert "Some labels are missing" in page.inner_text(".md-search-result__list")
+        assert not failed
+        browser.close()
