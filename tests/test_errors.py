@@ -30,6 +30,12 @@ def test_closest_names_the_nearest_known_name():
     assert closest("body_mas_g", ["species", "body_mass_g"]) == " (did you mean 'body_mass_g'?)"
 
 
+@pytest.mark.parametrize("name", ["PRICE", "Price", "prcie"])
+def test_closest_does_not_mind_upper_and_lower_case(name):
+    assert closest(name, ["P_RATE", "price", "sold"]) == " (did you mean 'price'?)"
+    assert closest(name.lower(), ["Sold", "Price"]) == " (did you mean 'Price'?)"
+
+
 def test_closest_says_nothing_when_nothing_is_near():
     assert closest("xyz", ["species", "sex"]) == ""
     assert closest("xyz", []) == ""

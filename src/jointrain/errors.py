@@ -43,6 +43,10 @@ class StoppedError(JointrainError):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the known name closest to `name`, or an empty string."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
+    """Return `` (did you mean 'x'?)`` for the known name closest to `name`, or an empty string.
+
+    Upper and lower case make no difference.
+    """
+    folded = {one.casefold(): one for one in reversed(list(known))}
+    matches = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.5)
+    return f" (did you mean {folded[matches[0]]!r}?)" if matches else ""

@@ -153,3 +153,14 @@ def test_spectra_that_repeat_are_kept_together_though_their_columns_are_copies_o
     assert any(
         "22 of 215 rows repeat" in note and "stay on one side" in note for note in table.notes
     )
+
+
+@pytest.mark.parametrize("index", [range(160), [f"row {i}" for i in range(160)]])
+def test_an_index_does_not_hide_repeats(index):
+    frame = measured(index=pl.Series(list(index)))
+    table = SupervisedTable.prepare(frame, ["cls", "val"])
+    first, second = table.notes
+    assert first.startswith("120 of 160 rows repeat an earlier row in all features but index, 120")
+    assert "repeats stay on one side of every split" in first
+    assert "column 'index' looks like an index" in second
+    assert len(np.unique(table.groups)) == 40

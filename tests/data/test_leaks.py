@@ -24,6 +24,7 @@ def notes(targets=("y", "cls"), **columns) -> str:
         (np.arange(1, ROWS + 1), "has the values 1 to 200, each once"),
         (np.arange(ROWS, dtype=float), "has the values 0 to 199"),
         (RANDOM.permutation(ROWS), "has the values 0 to 199"),
+        (RANDOM.permutation(ROWS) + 1001, "has the values 1001 to 1200, each once"),
         (np.cumsum(RANDOM.integers(1, 9, ROWS)) + 1000, "in the order of the rows"),
         (np.arange(ROWS)[::-1] * 3 + 7, "in the order of the rows"),
         ([f"row {i:05d}" for i in range(7, ROWS + 7)], "in the order of the rows"),
@@ -80,6 +81,96 @@ def test_a_copy_of_a_number_is_noticed(column, how):
 )
 def test_another_name_of_a_class_is_noticed(column):
     assert "column 'twin' tells target 'cls'" in notes(twin=column)
+
+
+def dummies(labels=CLASS, kinds="abc", prefix="is ") -> dict[str, np.ndarray]:
+    return {f"{prefix}{kind}": (labels == kind).astype(int) for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    "columns, named",
+    [
+        (dummies(), "is a, is b, is c"),
+        (dummies(kinds="bc"), "is b, is c"),
+        ({name: 1 - one for name, one in dummies().items()}, "is a, is b, is c"),
+        ({name: one.astype(bool) for name, one in dummies().items()}, "is a, is b, is c"),
+        ({name: np.where(one, "ja", "nein") for name, one in dummies().items()}, "is a, is b"),
+    ],
+)
+def test_pieces_of_a_class_that_tell_it_together_are_noticed(columns, named):
+    found = notes(**columns)
+    assert f"columns {named}" in found
+    assert "together tell target 'cls' (each of them one of its classes): are they known" in found
+    assert found.count("tell") == 1
+
+
+def test_one_piece_of_a_class_may_be_a_good_feature():
+    assert notes(**dummies(kinds="a")) == ""
+    # all pieces are there, but one of them is often wrong
+    wrong = dummies()
+    wrong["is b"] = RANDOM.permutation(wrong["is b"])
+    wrong["is c"] = RANDOM.permutation(wrong["is c"])
+    assert notes(**wrong) == ""
+
+
+def test_many_pieces_are_not_all_named():
+    labels = np.array(list("abcdefgh"))[np.arange(ROWS) % 8]
+    frame = pl.DataFrame({"x": X, "cls": labels, **dummies(labels, "abcdefgh")})
+    (note,) = SupervisedTable.prepare(frame, ["cls"]).notes
+    assert note.startswith("columns is a, is b, is c, is d, is e and 3 more together tell")
+
+
+def visits(random=None, **more) -> pl.DataFrame:
+    """Return 80 persons with three rows each; what they are is the same in each of their rows."""
+    random = random or np.random.default_rng(7)
+    person = np.repeat(np.arange(80), 3)
+    return pl.DataFrame(
+        {
+            "weight": random.normal(70, 9, 80).round(2)[person],
+            "height": random.normal(170, 9, 80).round(2)[person],
+            "pulse": random.normal(70, 9, 240).round(4),
+            "sex": random.choice(["f", "m"], 80)[person],
+            "risk": random.normal(size=80).round(3)[person],
+        }
+    ).with_columns(**more)
+
+
+def test_rows_of_one_thing_are_told_and_not_taken_for_a_leak():
+    (note,) = SupervisedTable.prepare(visits(), ["sex", "risk"]).notes
+    assert note.startswith("160 of 240 rows repeat an earlier row in height, weight, and differ")
+    assert "--group" in note
+
+
+def test_what_is_the_same_in_all_rows_of_a_group_is_no_leak():
+    frame = visits(person=pl.Series(np.repeat(np.arange(80), 3)))
+    assert SupervisedTable.prepare(frame, ["sex", "risk"], group_column="person").notes == ()
+    told = frame.with_columns(code=pl.col("sex").replace({"f": "2", "m": "1"}))
+    (note,) = SupervisedTable.prepare(told, ["sex"], group_column="person").notes
+    assert "column 'code' tells target 'sex'" in note
+
+
+def test_a_leak_is_seen_with_few_groups():
+    group = pl.Series(np.arange(240) // 48)
+    frame = visits(group=group, code=pl.col("sex").replace({"f": "2", "m": "1"}))
+    found = "\n".join(SupervisedTable.prepare(frame, ["sex"], group_column="group").notes)
+    assert "column 'code' tells target 'sex'" in found
+
+
+def test_repeats_with_other_labels_are_not_taken_for_a_leak():
+    once = pl.DataFrame({"a": X.round(3), "b": NOISE.round(3), "cls": CLASS, "y": Y})
+    twice = pl.concat([once, once.with_columns(y=pl.lit(None, pl.Float64))])
+    (note,) = SupervisedTable.prepare(twice, ["cls", "y"]).notes
+    assert note.startswith("200 of 400 rows repeat an earlier row in all features, none of them")
+
+
+def test_rows_over_time_and_designs_of_few_values_are_no_repeats_of_one_thing():
+    frame = visits(day=pl.Series(np.tile([1, 2, 3], 80)))
+    found = SupervisedTable.prepare(frame, ["sex"], time_column="day").notes
+    assert not any("repeat an" in note or "tells" in note for note in found)
+    random = np.random.default_rng(0)
+    design = pl.DataFrame({"a": random.integers(0, 25, 300), "b": random.integers(0, 25, 300)})
+    design = design.with_columns(z=pl.Series(random.normal(size=300)), y=random.normal(size=300))
+    assert SupervisedTable.prepare(design, ["y"]).notes == ()
 
 
 def test_a_nearly_perfect_twin_is_noticed_and_a_good_feature_is_not():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -32,6 +32,15 @@ _ALIKE = 0.9
 FEWEST_DISTINCT = 20
 """With fewer distinct rows, repeats are not kept together by default: folds would run short."""
 
+_SHARED = 0.1
+"""Rows of one thing are looked for where at least this share of the rows repeats others."""
+
+_LOOKED_AT = 200
+"""Columns that are looked at for that, at most."""
+
+_NAMED = 3
+"""Columns that are named, at most, where rows repeat each other in some."""
+
 _FEWEST_SAID = 0.01
 """Repeats that chance explains are told from this share of the rows."""
 
@@ -43,11 +52,13 @@ class Repeats(NamedTuple):
         groups: New group of each row, [n]; None leaves the groups as they are.
         kept: Which rows stay, [n] of bool; None keeps all.
         notes: What was found and done, for the user.
+        units: Of what each row is, [n]: rows of a unit tell each other; None if all are apart.
     """
 
     groups: np.ndarray | None = None
     kept: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    units: np.ndarray | None = None
 
 
 def treat_duplicates(
@@ -57,8 +68,13 @@ def treat_duplicates(
     how: Duplicates | None,
     groups: np.ndarray | None = None,
     time: np.ndarray | None = None,
+    indices: Collection[str] = (),
 ) -> Repeats:
     """Count the rows that repeat an earlier one, and say what is to be done about them.
+
+    Rows that repeat each other in several columns of numbers alone may be of the same thing (a
+    patient, a mixture, a place), which gets a word. With `time` it gets none: the rows of a thing
+    are its past and future then.
 
     Args:
         frame: The rows.
@@ -68,6 +84,7 @@ def treat_duplicates(
         groups: Group of each row, if there are groups already. Rows that are kept together bring
             their groups together; by default they are not.
         time: Time of each row, if splits go by time; by default repeats are not kept together then.
+        indices: Features that count the rows; they are not compared.
 
     Raises:
         InvalidInputError: `how` is unknown.
@@ -77,12 +94,35 @@ def treat_duplicates(
             f"rows that repeat each other are kept together, apart, or dropped: got {how!r}"
             f"{closest(str(how), get_args(Duplicates))}, use {', '.join(get_args(Duplicates))}"
         )
+    columns = [column for column in columns if column.name not in indices]
     names = [column.name for column in columns]
-    features = _numbered(frame.select(names))
-    rows = frame.height
-    same_features = rows - int(features.max(initial=-1)) - 1
-    if not same_features:
-        return Repeats()
+    features = _numbered(frame.select(names)) if names else np.arange(frame.height)
+    repeats = Repeats()
+    if features.max(initial=-1) + 1 < frame.height:
+        repeats = _equal_rows(frame, columns, targets, how, groups, time, indices, features)
+    if groups is not None:
+        return repeats._replace(units=groups)
+    things = _things(frame, columns, features)
+    if things is None:
+        return repeats
+    note, units = things
+    told = () if time is not None or how is not None else (note,)
+    return repeats._replace(units=units, notes=(*repeats.notes, *told))
+
+
+def _equal_rows(
+    frame: pl.DataFrame,
+    columns: Sequence[Column],
+    targets: Sequence[str],
+    how: Duplicates | None,
+    groups: np.ndarray | None,
+    time: np.ndarray | None,
+    indices: Collection[str],
+    features: np.ndarray,
+) -> Repeats:
+    """Return what `treat_duplicates` does about rows with the same number in `features`, [n]."""
+    names, rows = [column.name for column in columns], frame.height
+    same_features = rows - int(features.max()) - 1
     marks = [
         pl.Series(f"_{role}", values)
         for role, values in (("group", groups), ("time", time))
@@ -91,34 +131,77 @@ def treat_duplicates(
     first = first_rows(frame.select(dict.fromkeys([*names, *targets]).keys()).with_columns(marks))
     same_everything = rows - int(first.sum())
     unlikely = repeats_are_unlikely(frame, columns, np.bincount(features))
+    found = Repeats(units=features if unlikely else None)
     chosen = how
     if chosen is None:
         free = groups is None and time is None and rows - same_features >= FEWEST_DISTINCT
         chosen = "together" if unlikely and free else "apart"
+    besides = f" but {', '.join(indices)}" if indices else ""
     said = (
-        f"{same_features} of {rows} rows repeat an earlier row in all features, "
+        f"{same_features} of {rows} rows repeat an earlier row in all features{besides}, "
         f"{same_everything or 'none'} of them in the targets, too"
     )
     if chosen == "drop":
-        return Repeats(kept=first, notes=(f"{said}; {same_everything or 'none'} are left out",))
+        note = f"{said}; {same_everything or 'none'} are left out"
+        return found._replace(kept=first, notes=(note,))
     if chosen == "together":
-        together = features if groups is None else _merged(groups, features)
-        return Repeats(
-            groups=together,
-            notes=(
-                f"{said}: repeats stay on one side of every split; --duplicates apart deals them "
-                "out like other rows, --duplicates drop leaves them out",
-            ),
+        note = (
+            f"{said}: repeats stay on one side of every split; --duplicates apart deals them "
+            "out like other rows, --duplicates drop leaves them out"
         )
+        together = features if groups is None else _merged(groups, features)
+        return found._replace(groups=together, notes=(note,))
     if how is not None or (not unlikely and same_everything < _FEWEST_SAID * rows):
-        return Repeats()
+        return found
     advice = "--duplicates together keeps them on one side of every split"
     if unlikely:
         why = "which chance does not explain: where they lie on both sides of a split, a model is "
-        return Repeats(notes=(f"{said}, {why}asked what it was told; {advice}",))
-    return Repeats(
-        notes=(f"{said}, as chance has it in columns of few values: they are dealt out; {advice}",)
+        return found._replace(notes=(f"{said}, {why}asked what it was told; {advice}",))
+    why = "as chance has it in columns of few values: they are dealt out"
+    return found._replace(notes=(f"{said}, {why}; {advice}",))
+
+
+def _things(
+    frame: pl.DataFrame, columns: Sequence[Column], features: np.ndarray
+) -> tuple[str, np.ndarray] | None:
+    """Return a note and the thing that each row is of, [n], if rows seem to be of fewer things.
+
+    The rule: of the columns of numbers that come again in at least `_SHARED` of the rows and have
+    `FEWEST_DISTINCT` values or more, take the one that is written most finely, and each further one
+    with which at least `_SHARED` of the rows still repeat an earlier one. If there are two or more,
+    rows that are equal in all of them are of one thing, where chance does not explain that
+    (`repeats_are_unlikely`) and it holds for more rows than are equal in all `features`, [n].
+    """
+    rows = frame.height
+    steps = {}
+    for column in columns[:_LOOKED_AT]:
+        values = frame[column.name]
+        if (
+            column.kind == "numeric"
+            and FEWEST_DISTINCT <= values.n_unique() <= (1 - _SHARED) * rows
+            and (step := _relative_step(_numbers(values))) is not None
+        ):
+            steps[column.name] = step
+    names: list[str] = []
+    for name in sorted(steps, key=steps.__getitem__):
+        if frame.select([*names, name]).n_unique() <= (1 - _SHARED) * rows:
+            names.append(name)
+    if len(names) < 2:
+        return None
+    shared = [column for column in columns if column.name in names]
+    units = _numbered(frame.select(names))
+    distinct = int(units.max()) + 1
+    if features.max() + 1 - distinct < _SHARED * rows or not repeats_are_unlikely(
+        frame, shared, np.bincount(units)
+    ):
+        return None
+    shown = ", ".join(names[:_NAMED]) + (" and others" if len(names) > _NAMED else "")
+    note = (
+        f"{rows - distinct} of {rows} rows repeat an earlier row in {shown}, and differ in other "
+        "columns: if they are of the same thing (a person, a machine, a place), name the column "
+        "that tells which with --group, else a model is asked what it was told"
     )
+    return note, units
 
 
 def repeats_are_unlikely(
@@ -143,18 +226,15 @@ def repeats_are_unlikely(
     distinct = frame.select(column.name for column in columns).unique(maintain_order=True)
     found = []
     for name in names:
-        column = distinct[name]
-        if column.dtype == pl.Duration:
-            column = column.dt.total_microseconds()
-        values = column.cast(pl.Float64).to_numpy()
+        values = _numbers(distinct[name])
         known = values[np.isfinite(values)]
         if len(known) < max(distinct.height / 2, 2) or len(np.unique(known)) < NEARLY_ALL * len(
             known
         ):
             continue
-        low, high = np.quantile(known, (0.25, 0.75))
-        if high > low:
-            found.append((min(1.0, _step(known) / (high - low)), values))
+        step = _relative_step(values)
+        if step is not None:
+            found.append((step, values))
     chosen: list[np.ndarray] = []
     chance = 1.0
     for probability, values in sorted(found, key=lambda one: one[0]):
@@ -167,6 +247,22 @@ def repeats_are_unlikely(
     expected = chance * frame.height * (frame.height - 1) / 2
     unlikely = gammainc(equal, expected) <= CHANCE  # the probability of so many, or more
     return bool(chosen) and bool(unlikely and expected <= SHARE * equal)
+
+
+def _numbers(column: pl.Series) -> np.ndarray:
+    """Return a column of numbers or durations, NaN where one is missing, [n]."""
+    if column.dtype == pl.Duration:
+        column = column.dt.total_microseconds()
+    return column.cast(pl.Float64).to_numpy()
+
+
+def _relative_step(values: np.ndarray) -> float | None:
+    """Return the step over the distance of the quartiles, 1 at most; None if these are equal."""
+    known = values[np.isfinite(values)]
+    if len(known) < 2:
+        return None
+    low, high = np.quantile(known, (0.25, 0.75))
+    return min(1.0, _step(known) / (high - low)) if high > low else None
 
 
 def _step(known: np.ndarray) -> float:

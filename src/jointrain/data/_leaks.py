@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -41,6 +41,9 @@ _ROW_PAIRS = 512
 _SHOWN = 10
 """Leaks that are told one by one, at most."""
 
+_PIECES_SHOWN = 5
+"""Columns that are named, at most, where several tell a target together."""
+
 
 class _Values(NamedTuple):
     """A column as numbers.
@@ -51,37 +54,52 @@ class _Values(NamedTuple):
             numbers, any order of others.
         values: The numbers, NaN where missing, [n]; None for categories.
         distinct: How many distinct values there are.
+        again: Which of them are those of two units, [distinct], see `leak_notes`.
     """
 
     name: str
     codes: np.ndarray
     values: np.ndarray | None
     distinct: int
+    again: np.ndarray
+
+
+def index_columns(frame: pl.DataFrame, columns: Sequence[Column]) -> dict[str, str]:
+    """Return in which way a feature counts the rows, by its name, for those that do."""
+    if frame.height < FEWEST_ROWS:
+        return {}
+    return {column.name: what for column in columns if (what := _counts_rows(frame[column.name]))}
 
 
 def leak_notes(
-    frame: pl.DataFrame, columns: Sequence[Column], tasks: Sequence[Task], labels: np.ndarray
+    frame: pl.DataFrame,
+    columns: Sequence[Column],
+    tasks: Sequence[Task],
+    labels: np.ndarray,
+    indices: Mapping[str, str],
+    units: np.ndarray | None = None,
 ) -> tuple[str, ...]:
     """Return a sentence for each thing that looks like a leak; nothing is changed or refused.
 
     What is looked for: a feature that counts the rows; a feature that tells a target (a copy, also
-    with another unit, rounded, in bands, or with other names for the classes); a target that
-    another one tells. See `LARGEST_ERROR` and `LARGEST_VARIANCE`.
+    with another unit, rounded, in bands, or with other names for the classes); features of which
+    each tells one class, as dummy variables do; a target that another one tells. See
+    `LARGEST_ERROR` and `LARGEST_VARIANCE`.
 
     Args:
         frame: The rows that have labels.
         columns: The features.
         tasks: The targets.
         labels: As `encode_targets` gives them.
+        indices: The features that count the rows, see `index_columns`.
+        units: Of what each row is (a patient, a repeated measurement): a value that only the rows
+            of one unit have tells the unit, and through it whatever target. Default: all are apart.
 
     Shape:
-        labels: [n, t], NaN where a label is missing.
+        labels: [n, t], NaN where a label is missing. units: [n], whole numbers from 0.
     """
     if frame.height < FEWEST_ROWS:
         return ()
-    indices = {
-        column.name: what for column in columns if (what := _counts_rows(frame[column.name]))
-    }
     notes = [
         f"column {name!r} looks like an index: it {what}; if it only numbers the rows, name it "
         "with --id, or ignore it"
@@ -96,12 +114,13 @@ def leak_notes(
     # a row that is there several times would tell itself
     distinct = first_rows(sample)
     sample, known = sample.filter(pl.Series(distinct)), labels[rows][distinct]
+    of_rows = np.arange(len(sample)) if units is None else units[rows][distinct]
     targets = [
         one
         for task, own in zip(tasks, labels_of(known, tasks), strict=True)
-        for one in _targets(task, own)
+        for one in _targets(task, own, of_rows)
     ]
-    features = _features(sample, others)
+    features = _features(sample, others, of_rows)
     if not len(sample):
         return tuple(notes)
     suspects = _Suspects(features or targets, targets)
@@ -112,6 +131,7 @@ def leak_notes(
         for j, target in enumerate(targets)
         if (how := _tells(feature, target, suspects, (i, j)))
     ]
+    found += [note for target in targets if (note := _told_in_pieces(features, target))]
     few = targets[: int(_MOST_PAIRS**0.5)]
     suspects = _Suspects(few, few)
     for i, j in combinations(range(len(few)), 2):
@@ -185,14 +205,15 @@ def _counts_rows(column: pl.Series) -> str | None:
     if column.n_unique() < rows:
         return None
     smallest, largest = (int(end) for end in (column.min(), column.max()))  # type: ignore[arg-type]
+    counted = f"has the values {smallest} to {largest}, each once"
     if smallest in (0, 1) and largest - smallest == rows - 1:
-        return f"has the values {smallest} to {largest}, each once"
+        return counted
     if column.is_sorted() or column.is_sorted(descending=True):
         return "is a whole number, different in every row, in the order of the rows"
-    return None
+    return counted if largest - smallest == rows - 1 else None
 
 
-def _features(frame: pl.DataFrame, columns: Sequence[Column]) -> list[_Values]:
+def _features(frame: pl.DataFrame, columns: Sequence[Column], units: np.ndarray) -> list[_Values]:
     found = []
     for column in columns:
         values = frame[column.name]
@@ -206,32 +227,43 @@ def _features(frame: pl.DataFrame, columns: Sequence[Column]) -> list[_Values]:
             continue
         codes = values.cast(pl.String) if values.dtype in (pl.Categorical, pl.Enum) else values
         ranks = codes.rank("dense").fill_null(0).to_numpy().astype(np.int64) - 1
-        found.append(_Values(column.name, ranks, numbers, int(ranks.max(initial=-1)) + 1))
+        found.append(_with_units(column.name, ranks, numbers, units))
     return found
 
 
-def _targets(task: Task, labels: np.ndarray) -> list[_Values]:
+def _with_units(
+    name: str, codes: np.ndarray, values: np.ndarray | None, units: np.ndarray
+) -> _Values:
+    distinct = int(codes.max(initial=-1)) + 1
+    known = codes >= 0
+    wide = int(units.max(initial=0)) + 1
+    pairs = np.unique(codes[known] * wide + units[known]) // wide
+    return _Values(name, codes, values, distinct, np.bincount(pairs, minlength=distinct) > 1)
+
+
+def _targets(task: Task, labels: np.ndarray, units: np.ndarray) -> list[_Values]:
     """Return the labels of a task, [n] or [n, m], as columns; bounds that are none are missing."""
     if labels.ndim == 1:
-        return [_target(task.name, labels, numbers=not task.has_classes)]
+        return [_target(task.name, labels, units, numbers=not task.has_classes)]
     each = [np.where(np.isfinite(column), column, np.nan) for column in labels.T]
     if len(task.target_columns) != len(each):
-        return [_target(task.name, each[0], numbers=True)]
+        return [_target(task.name, each[0], units, numbers=True)]
     numbers = task.in_table.cells != "yes or no"
     named = zip(task.target_columns, each, strict=True)
     return [
         # whether it happened is two values
-        _target(name, column, numbers=numbers and len(np.unique(column[~np.isnan(column)])) > 2)
+        _target(
+            name, column, units, numbers=numbers and len(np.unique(column[~np.isnan(column)])) > 2
+        )
         for name, column in named
     ]
 
 
-def _target(name: str, labels: np.ndarray, *, numbers: bool) -> _Values:
+def _target(name: str, labels: np.ndarray, units: np.ndarray, *, numbers: bool) -> _Values:
     ranks = np.full(len(labels), -1)
     known = np.isfinite(labels)
-    distinct, codes = np.unique(labels[known], return_inverse=True)
-    ranks[known] = codes.ravel()
-    return _Values(name, ranks, labels if numbers else None, len(distinct))
+    ranks[known] = np.unique(labels[known], return_inverse=True)[1].ravel()
+    return _with_units(name, ranks, labels if numbers else None, units)
 
 
 def _tells(
@@ -243,12 +275,12 @@ def _tells(
         return None
     codes, wanted = source.codes[known], target.codes[known]
     if target.values is None:
-        by_value = _tells_class(codes, wanted, source.distinct, target.distinct)
+        by_value = _tells_class(codes, wanted, source.again, target.distinct)
     else:
         values = target.values[known]
         if suspects.line[pair] and _is_line(source.values[known], values):  # type: ignore[index]
             return "the same number, up to unit and rounding"
-        by_value = _tells_number(codes, values, source.distinct)
+        by_value = _tells_number(codes, values, source.again)
     if by_value:
         return "each of its values goes with one of the target's"
     ordered = source.values is not None
@@ -263,13 +295,14 @@ def _tells(
     return None
 
 
-def _tells_class(codes: np.ndarray, wanted: np.ndarray, distinct: int, classes: int) -> bool:
+def _tells_class(codes: np.ndarray, wanted: np.ndarray, again: np.ndarray, classes: int) -> bool:
     """Return whether the other rows of a value tell a row's class."""
+    distinct = len(again)
     if distinct * classes > 50 * len(codes):
         return False
     counts = np.bincount(codes * classes + wanted, minlength=distinct * classes)
     counts = counts.reshape(distinct, classes)
-    counts = counts[counts.sum(1) > 1]
+    counts = counts[again & (counts.sum(1) > 1)]
     covered = counts.sum()
     base = covered - counts.sum(0).max(initial=0)
     if covered < 0.9 * len(codes) or base < 10:
@@ -281,15 +314,16 @@ def _tells_class(codes: np.ndarray, wanted: np.ndarray, distinct: int, classes: 
     return bool(covered - right <= LARGEST_ERROR * base)
 
 
-def _tells_number(codes: np.ndarray, values: np.ndarray, distinct: int) -> bool:
+def _tells_number(codes: np.ndarray, values: np.ndarray, again: np.ndarray) -> bool:
     """Return whether a number hardly varies among the rows of a value."""
+    distinct = len(again)
     if distinct > 0.55 * len(codes):
         return False  # at least a tenth of the rows has a value of its own
     sizes = np.bincount(codes, minlength=distinct)
-    again = sizes[codes] > 1
-    if again.sum() < 0.9 * len(codes):
+    counted = again[codes] & (sizes[codes] > 1)
+    if counted.sum() < 0.9 * len(codes):
         return False
-    codes, values = codes[again], values[again]
+    codes, values = codes[counted], values[counted]
     values = values - values.mean()
     scale = np.abs(values).max()
     if not scale > 0:
@@ -299,6 +333,35 @@ def _tells_number(codes: np.ndarray, values: np.ndarray, distinct: int) -> bool:
     free = len(codes) - len(np.unique(codes))
     left = ((values - means[codes]) ** 2).sum() / free
     return bool(left <= LARGEST_VARIANCE * values.var())
+
+
+def _told_in_pieces(features: Sequence[_Values], target: _Values) -> str | None:
+    """Return a note if columns of two values each tell a class, all but one at least."""
+    if target.values is not None or target.distinct < 3:
+        return None
+    pieces: dict[int, str] = {}
+    for column in features:
+        if column.distinct != 2:
+            continue
+        known = (column.codes >= 0) & (target.codes >= 0)
+        if known.sum() < FEWEST_ROWS:
+            continue
+        pairs = column.codes[known] * target.distinct + target.codes[known]
+        counts = np.bincount(pairs, minlength=2 * target.distinct).reshape(2, -1)
+        # of each value: its rows of other classes, and the class's rows of the other value
+        wrong = counts.sum(1, keepdims=True) - counts + counts[::-1]
+        right = (wrong <= LARGEST_ERROR * counts) & (counts > 1)
+        for told in np.flatnonzero(right.any(0)).tolist():
+            pieces.setdefault(told, column.name)
+    if len(pieces) < target.distinct - 1:
+        return None
+    names = list(dict.fromkeys(pieces.values()))
+    shown = ", ".join(names[:_PIECES_SHOWN])
+    more = f" and {len(names) - _PIECES_SHOWN} more" if len(names) > _PIECES_SHOWN else ""
+    return (
+        f"columns {shown}{more} together tell target {target.name!r} (each of them one of its "
+        "classes): are they known at prediction time? if not, ignore them"
+    )
 
 
 def _is_line(one: np.ndarray, other: np.ndarray) -> bool:

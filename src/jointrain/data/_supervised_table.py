@@ -15,7 +15,7 @@ from jointrain.data._chains import selection_notes, with_joint_labels
 from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._duplicates import Duplicates, treat_duplicates
 from jointrain.data._id_notes import check_said, id_notes
-from jointrain.data._leaks import leak_notes
+from jointrain.data._leaks import index_columns, leak_notes
 from jointrain.data._list_columns import lists_as_bags
 from jointrain.data._query_columns import check_queries, query_columns
 from jointrain.data._rare_classes import RareClasses, treat_rare_classes
@@ -242,12 +242,15 @@ class SupervisedTable(InNotebook):
             class_weights=resolve_class_weights(class_weights, tasks),
         )
         read = list(dict.fromkeys(name for names in columns_of.values() for name in names))
-        repeats = treat_duplicates(prepared.frame, columns, read, duplicates, groups, time)
+        indices = index_columns(prepared.frame, columns)
+        repeats = treat_duplicates(prepared.frame, columns, read, duplicates, groups, time, indices)
+        units = repeats.units
         if repeats.groups is not None:
             prepared = replace(prepared, groups=repeats.groups)
         if repeats.kept is not None:
             prepared = prepared._rows(repeats.kept)
-        leaks = leak_notes(prepared.frame, columns, tasks, prepared.labels())
+            units = None if units is None else units[repeats.kept]
+        leaks = leak_notes(prepared.frame, columns, tasks, prepared.labels(), indices, units)
         weighed = weight_notes(prepared.weights, row_weight, prepared.class_weights)
         return replace(prepared, notes=(*notes_on_table, *notes, *repeats.notes, *weighed, *leaks))
 
