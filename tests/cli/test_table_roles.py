@@ -230,6 +230,11 @@ def test_every_command_that_trains_takes_weights(weighted, capsys, command):
             ["--class-weights", "even"],
             "class weights must be 'balanced' or a number for each class",
         ),
+        (["--class-weights", "balancd"], "got 'balancd' (did you mean 'balanced'?)"),
+        (
+            ["--class-weights", "OAK=2"],
+            "'OAK', which is no class of a target (did you mean 'oak'?)",
+        ),
     ],
 )
 def test_weights_that_are_none_are_one_line(weighted, capsys, flags, message):

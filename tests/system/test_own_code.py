@@ -138,7 +138,8 @@ def test_code_is_imported_by_path(tmp_path, monkeypatch):
     assert imported("of_the_folder:Own.Inner").__qualname__ == "Own.Inner"
     for path, message in {
         "of_the_folder": "write module:name",
-        "of_the_folder:Onw": "module 'of_the_folder' has no 'Onw'",
+        "of_the_folder:Onw": r"module 'of_the_folder' has no 'Onw' \(did you mean 'Own'\?\)",
+        "of_the_folder:Own.Iner": r"no 'Own.Iner' \(did you mean 'Inner'\?\)",
         "no_such_module:Own": "can't be imported: ModuleNotFoundError: No module named",
         "broken_module:Own": "can't be imported: ZeroDivisionError: division by zero",
     }.items():

@@ -82,6 +82,13 @@ def test_percentages_of_a_target_of_nothing_are_refused():
         check_metric(metric, "visits", np.array([1.0, 0.0, 2.0]))
 
 
+def test_gains_below_nothing_are_refused():
+    metric = Task.regression("stars").judged_by("NDCG@5", "user").primary_metric
+    check_metric(metric, "stars", np.array([0.0, np.nan, 2.0]))
+    with pytest.raises(InvalidInputError, match=r"'NDCG@5' takes .* and 'stars' is -1 in row 3"):
+        check_metric(metric, "stars", np.array([0.0, np.nan, -1.0]))
+
+
 def test_a_metric_of_queries_needs_them():
     task = Task.binary("click").judged_by("group AUC", "user")
     with pytest.raises(InvalidInputError, match=r"'group AUC' ranks rows within queries.*'user'"):

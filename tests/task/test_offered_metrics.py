@@ -13,6 +13,7 @@ from torchmetrics.functional import spearman_corrcoef
 from jointrain.task._offered_metrics import (
     FBeta,
     PinballLoss,
+    accuracy_of_two,
     average_precision,
     balanced_accuracy,
     brier_score,
@@ -98,6 +99,7 @@ def test_two_classes_as_in_scikit_learn(weights):
     given = _tensors(CHANCE, SOLD) + ([] if weights is None else _tensors(weights))
     chosen = CHANCE > 0.5
     for ours, expected in (
+        (accuracy_of_two, reference.accuracy_score(SOLD, chosen, sample_weight=weights)),
         (average_precision, reference.average_precision_score(SOLD, CHANCE, sample_weight=weights)),
         (
             balanced_accuracy,
@@ -141,7 +143,7 @@ def test_absent_classes():
 @pytest.mark.parametrize(
     "metric",
     [mean_absolute_error, PinballLoss(0.5), spearman, concordance_index, average_precision,
-     balanced_accuracy, FBeta(1.0), brier_score],
+     accuracy_of_two, balanced_accuracy, FBeta(1.0), brier_score],
 )  # fmt: skip
 def test_a_prediction_that_is_no_number_is_no_figure(metric):
     assert math.isnan(metric(*_tensors([0.1, math.nan, 0.9], [0.0, 1.0, 1.0])))

@@ -10,7 +10,7 @@ from jointrain.cli._fit_checkpoints import FitCheckpoints
 from jointrain.cli._live import live_view
 from jointrain.cli._printing import progress_bar
 from jointrain.cli._ranks import started_by_torchrun
-from jointrain.cli._table_opening import say_table
+from jointrain.cli._table_opening import check_names, say_table
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
@@ -56,6 +56,7 @@ def prepare_streamed(settings: TableSettings, recipe: Recipe) -> StreamedTable:
             f"--rare {settings.rare} counts classes before anything else, and the rows of "
             f"{settings.table} are streamed; leave it out"
         )
+    check_names(settings)
     check_streamable(recipe)
     files = table_files(settings.table, settings.reading)
     with progress_bar(f"reading {settings.table}") as advance:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jointrain.cli._after_saving import skippable
 from jointrain.cli._reading import kept_reading
 from jointrain.cli._settings import CompareSettings, SearchSettings, TableSettings
+from jointrain.errors import InvalidInputError, closest
 from jointrain.system.cores import available_cores
 from jointrain.system.terminal_streams import say
 from jointrain.system.worker_processes import warm_up
@@ -19,10 +20,45 @@ if TYPE_CHECKING:
     from jointrain.tables import BlendedModel, TableModel
 
 
+_BY_TARGET = ("task", "metric", "given", "weights", "probabilities", "importance")
+"""Settings with something for each target, by its name."""
+
+_OF_TARGETS = ("groups", "auxiliary")
+"""Settings that name targets."""
+
+
+def check_names(settings: TableSettings) -> None:
+    """Refuse names that no table can make right, before a long one is read.
+
+    Raises:
+        InvalidInputError: What is said of a target is of none that is named, or a kind or a rule is
+            unknown.
+    """
+    from jointrain.data import check_class_weight_rule, said_kind
+
+    for setting in (*_BY_TARGET, *_OF_TARGETS):
+        said = getattr(settings, setting, None)
+        if not said or isinstance(said, str):
+            continue
+        names = [name for group in said for name in group] if setting == "groups" else list(said)
+        for name in names:
+            # what a chain makes of its targets has names of its own
+            if name not in settings.targets and not (settings.given and setting != "given"):
+                raise InvalidInputError(
+                    f"--{setting} names {name!r}, which is no target"
+                    f"{closest(name, settings.targets)}"
+                )
+    for name, kind in settings.task.items():
+        said_kind(name, kind)
+    if isinstance(settings.class_weights, str):
+        check_class_weight_rule(settings.class_weights)
+
+
 def prepare_table(settings: TableSettings) -> SupervisedTable:
     """Read the table, infer the tasks and say what was inferred."""
     from jointrain.data import SupervisedTable, read_raw
 
+    check_names(settings)
     table = SupervisedTable.prepare(
         read_raw(settings.table, settings.reading),
         settings.targets,

@@ -20,6 +20,7 @@ from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._row_weights import (
     ClassWeights,
     balanced_class_weights,
+    check_class_weight_rule,
     check_weighted_labels,
     checked_row_weights,
     effective_rows,
@@ -95,6 +96,7 @@ __all__ = [
     "TypedTable",
     "as_table",
     "balanced_class_weights",
+    "check_class_weight_rule",
     "check_target_scale",
     "check_weighted_labels",
     "check_writable_ending",

@@ -204,6 +204,21 @@ def _things(
     return note, units
 
 
+def unlikely_repeats(frame: pl.DataFrame, columns: Sequence[Column]) -> np.ndarray | None:
+    """Return a number for each row, [n], the same for rows that are equal in all features.
+
+    Returns:
+        None where no rows are, or where chance explains it (`repeats_are_unlikely`).
+    """
+    if not frame.height or not columns:
+        return None
+    numbers = _numbered(frame.select(column.name for column in columns))
+    repeated = numbers.max() + 1 < frame.height
+    if repeated and repeats_are_unlikely(frame, columns, np.bincount(numbers)):
+        return numbers
+    return None
+
+
 def repeats_are_unlikely(
     frame: pl.DataFrame, columns: Sequence[Column], repeats: np.ndarray
 ) -> bool:

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
+from zoneinfo import available_timezones
 
 import polars as pl
 
-from jointrain.errors import InvalidInputError
+from jointrain.data._text_encoding import check_encoding
+from jointrain.errors import InvalidInputError, closest
+
+READING_KINDS = ("number", "boolean", "text", "date", "time")
+"""What a column can be said to hold."""
+
+
+@cache
+def time_zones() -> set[str]:
+    """Return the known names; kept, as finding them walks through a folder for a long time."""
+    return available_timezones()
+
+
+def check_zone(zone: str | None) -> None:
+    """Refuse a name that is no time zone."""
+    if zone is not None and zone not in time_zones():
+        raise InvalidInputError(
+            f"time zone {zone!r} is not known{closest(zone, time_zones())}; give a name such as "
+            "Europe/Berlin or UTC"
+        )
 
 
 @dataclass(frozen=True)
@@ -39,7 +60,16 @@ class ReadingOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse marks that can't be those of numbers."""
+        """Refuse marks that can't be those of numbers, and names that are unknown."""
+        if self.encoding is not None:
+            check_encoding(self.encoding)
+        check_zone(self.time_zone)
+        for name, kind in self.columns.items():
+            if kind not in READING_KINDS:
+                raise InvalidInputError(
+                    f"column {name!r} is said to hold {kind!r}{closest(kind, READING_KINDS)}; "
+                    f"known are {', '.join(READING_KINDS)}"
+                )
         if self.decimal not in (None, ".", ","):
             raise InvalidInputError(f"decimal mark must be . or a comma, got {self.decimal!r}")
         marks = ("", ",", ".", " ", "'", "_", None)

@@ -118,12 +118,9 @@ def resolve_class_weights(given: ClassWeights | None, tasks: Sequence[Task]) -> 
     with_classes = [task for task in tasks if task.has_classes]
     if not with_classes:
         raise InvalidInputError("class weights are for targets with classes, and there is none")
-    if given == "balanced":
-        return {task.name: "balanced" for task in with_classes}
     if not isinstance(given, Mapping):
-        raise InvalidInputError(
-            f"class weights must be 'balanced' or a number for each class, got {given!r}"
-        )
+        check_class_weight_rule(given)
+        return {task.name: "balanced" for task in with_classes}
     names = {task.name: task for task in tasks}
     if all(name in names for name in given) and any(
         isinstance(of_one, Mapping) or of_one == "balanced" for of_one in given.values()
@@ -133,6 +130,19 @@ def resolve_class_weights(given: ClassWeights | None, tasks: Sequence[Task]) -> 
             found |= resolve_class_weights(of_one, [names[name]])
         return found
     return _by_class(given, with_classes)
+
+
+def check_class_weight_rule(given: object) -> None:
+    """Refuse what is no rule by which classes weigh.
+
+    Raises:
+        InvalidInputError: It is not ``balanced``.
+    """
+    if given != "balanced":
+        raise InvalidInputError(
+            f"class weights must be 'balanced' or a number for each class, got {given!r}"
+            f"{closest(str(given), ['balanced'])}"
+        )
 
 
 def _by_class(given: Mapping[Any, Any], tasks: Sequence[Task]) -> ResolvedWeights:

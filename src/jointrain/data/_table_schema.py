@@ -8,17 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Literal
-from zoneinfo import available_timezones
 
 import polars as pl
 
 from jointrain.data._date_text import parse_dates, parse_times
 from jointrain.data._list_columns import is_list
 from jointrain.data._number_text import NumberFormat, parse_numbers
-from jointrain.data._raw_table import RawTable, ReadingOptions
-from jointrain.errors import InvalidInputError, closest
+from jointrain.data._raw_table import RawTable, ReadingOptions, time_zones
+from jointrain.errors import InvalidInputError
 
 Place = Callable[[int], str]
 """Puts a row (from 0) into words."""
@@ -67,7 +65,7 @@ class ColumnReading:
         if self.number.decimal not in (".", ",") or self.number.thousands == self.number.decimal:
             raise ValueError(f"no such marks of numbers: {self.number}")
         for zone in (self.zone, self.other_zone):
-            if zone is not None and zone not in _time_zones():
+            if zone is not None and zone not in time_zones():
                 raise ValueError(f"no such time zone: {zone!r}")
 
 
@@ -88,7 +86,6 @@ class TableSchema:
 
     def with_options(self, options: ReadingOptions) -> TableSchema:
         """Return a schema for a table that is written in another way, as `options` say."""
-        check_zone(options.time_zone)
         columns = {}
         for name, reading in self.columns.items():
             if options.missing is not None and reading.kind != "verbatim":
@@ -143,21 +140,6 @@ def date_format_of(options: ReadingOptions, name: str) -> str | None:
     """Return the form of dates that options name for a column, None if none."""
     given = options.date_format
     return given.get(name) if isinstance(given, Mapping) else given
-
-
-@cache
-def _time_zones() -> set[str]:
-    """Return the known names; kept, as finding them walks through a folder for a long time."""
-    return available_timezones()
-
-
-def check_zone(zone: str | None) -> None:
-    """Refuse a name that is no time zone."""
-    if zone is not None and zone not in _time_zones():
-        raise InvalidInputError(
-            f"time zone {zone!r} is not known{closest(zone, _time_zones())}; give a name such as "
-            "Europe/Berlin or UTC"
-        )
 
 
 def written_cells(cells: pl.Series) -> pl.Series:
@@ -367,7 +349,7 @@ def reading_of_type(column: pl.Series) -> ColumnReading | None:
     if isinstance(dtype, pl.Datetime):
         days = column.dt.truncate("1d") == column
         zone = dtype.time_zone
-        if zone is not None and zone not in _time_zones():
+        if zone is not None and zone not in time_zones():
             zone = "UTC"
         return ColumnReading("date", missing=MISSING_NUMBERS, zone=zone, midnight=bool(days.all()))
     return None

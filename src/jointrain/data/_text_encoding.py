@@ -6,9 +6,10 @@ import codecs
 import itertools
 import re
 import unicodedata
+from encodings.aliases import aliases
 from typing import NoReturn
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8", "UTF-8"),
@@ -73,13 +74,23 @@ def line_of(data: bytes, position: int) -> int:
     return before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
 
 
+def check_encoding(encoding: str) -> None:
+    """Refuse a name that is no encoding of text.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    _normal_name(encoding)
+
+
 def _normal_name(encoding: str) -> str:
     try:
         known = codecs.lookup(encoding)
         "".encode(known.name)  # some codecs are none of text
     except LookupError:
+        hint = closest(encoding, sorted(set(aliases.values())))
         raise InvalidInputError(
-            f"encoding {encoding!r} is unknown; examples are utf-8, utf-16, cp1252 (Windows "
+            f"encoding {encoding!r} is unknown{hint}; examples are utf-8, utf-16, cp1252 (Windows "
             "Western), latin-1, cp1251 (Windows Cyrillic), shift_jis, gb18030"
         ) from None
     return known.name.removesuffix("-sig") if known.name.startswith("utf-8") else known.name

@@ -23,7 +23,7 @@ from jointrain.data._number_text import (
     only_unclear_points,
     split_cells,
 )
-from jointrain.data._raw_table import RawTable, ReadingOptions
+from jointrain.data._raw_table import RawTable, ReadingOptions, check_zone
 from jointrain.data._reading_notes import (
     FEW,
     ColumnText,
@@ -36,7 +36,6 @@ from jointrain.data._table_schema import (
     MISSING_NUMBERS,
     ColumnReading,
     TableSchema,
-    check_zone,
     conform_column,
     date_format_of,
     has_empty_text,
@@ -52,9 +51,6 @@ from jointrain.data._table_schema import (
 from jointrain.data._text_notes import note_text_values
 from jointrain.data._total_rows import without_sums, without_totals
 from jointrain.errors import InvalidInputError, closest
-
-READING_KINDS = ("number", "boolean", "text", "date", "time")
-"""What a user can say that a column holds."""
 
 RARE_NA = 0.2
 """An ``NA`` in a column of text is a missing value below this share of the cells."""
@@ -102,7 +98,6 @@ def type_table(
             marks, units or dates can be read in two ways; column, row and cell are named.
     """
     options = options or ReadingOptions()
-    check_zone(options.time_zone)
     _check_said(options, raw.frame.columns)
     notes = ReadingNotes()
     raw = without_totals(raw, notes, {*verbatim}, options.missing or ())
@@ -216,12 +211,6 @@ def _check_said(options: ReadingOptions, names: Iterable[str]) -> None:
             raise InvalidInputError(
                 f"it is said how column {name!r} is to be read, but it is not in the table"
                 f"{closest(name, names)}"
-            )
-    for name, kind in options.columns.items():
-        if kind not in READING_KINDS:
-            raise InvalidInputError(
-                f"column {name!r} is said to hold {kind!r}{closest(kind, READING_KINDS)}; known "
-                f"are {', '.join(READING_KINDS)}"
             )
 
 

@@ -45,8 +45,13 @@ class KeptRuns:
         """
         description, results, _ = RunStore.existing(folder).kept()
         try:
-            rows = [row for of_job in results for one in of_job for row in one["rows"]]
-            done = {(one["name"], one["seed"], one["fold"]) for of_job in results for one in of_job}
+            # a study that went on with more seeds or recipes may have made a run again
+            done = {
+                (one["name"], one["seed"], one["fold"]): one["rows"]
+                for of_job in results
+                for one in of_job
+            }
+            rows = [row for of_run in done.values() for row in of_run]
             recipes = (*description["recipes"], *description["baselines"])
             planned = len(recipes) * description["folds"] * description["seeds"]
             table = pl.DataFrame(rows, schema=_COLUMNS)

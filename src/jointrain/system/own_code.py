@@ -14,7 +14,7 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 
 _NO_PACKAGE = ("", "__main__", "builtins")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range)
@@ -129,7 +129,9 @@ def imported(path: str) -> Any:
         ) from error
     for part in name.split("."):
         if not hasattr(thing, part):
-            raise InvalidInputError(f"module {module!r} has no {name!r}; check {path!r}")
+            raise InvalidInputError(
+                f"module {module!r} has no {name!r}{closest(part, dir(thing))}; check {path!r}"
+            )
         thing = getattr(thing, part)
     return thing
 

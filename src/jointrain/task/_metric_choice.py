@@ -61,6 +61,12 @@ def check_metric(metric: Metric, target: str, labels: np.ndarray) -> None:
     Raises:
         InvalidInputError: They do.
     """
+    if metric.name.startswith("NDCG@") and (labels < 0).any():
+        row = int(np.flatnonzero(labels < 0)[0])
+        raise InvalidInputError(
+            f"metric {metric.name!r} takes the targets as gains, of 0 or more, and "
+            f"{target!r} is {labels[row]:g} in row {row + 1}; take Spearman, or shift them"
+        )
     if metric.name == "MAPE" and (labels == 0).any():
         row = int(np.flatnonzero(labels == 0)[0])
         raise InvalidInputError(

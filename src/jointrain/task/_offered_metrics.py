@@ -227,6 +227,18 @@ def average_precision(prediction: Tensor, target: Tensor, weights: Weights = Non
     return float(np.mean(values))
 
 
+def accuracy_of_two(prediction: Tensor, target: Tensor, weights: Weights = None) -> float:
+    """Return the share of rows whose more probable class is the target's; NaN if one is NaN.
+
+    Shape:
+        prediction: [b], probability of the second class. target: [b]. weights: [b].
+    """
+    found, wanted = _arrays(prediction, target)
+    if np.isnan(found).any():
+        return float("nan")
+    return float(np.average(_chosen(found) == wanted, weights=_weights(weights)))
+
+
 def balanced_accuracy(prediction: Tensor, target: Tensor, weights: Weights = None) -> float:
     """Return the mean over the classes of the targets of the share that is found.
 
@@ -374,6 +386,7 @@ OF_CLASSES = (
 """For tasks that predict the probabilities of classes without an order."""
 
 OF_TWO_CLASSES = (
+    OfferedMetric("accuracy", _same(share_metric("accuracy", accuracy_of_two))),
     *OF_CLASSES,
     _NDCG,
     OfferedMetric(

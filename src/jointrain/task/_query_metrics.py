@@ -3,9 +3,6 @@
 Every row belongs to one query. A figure is one of each query, averaged; equal predictions count as
 if their order were drawn by lot. Letters: b rows, q queries.
 
-Where rows weigh, a query counts by the mean weight of its rows, as in LightGBM; of `group_auc` the
-weights count within queries, too.
-
 Where rows weigh, a query counts by the mean weight of its rows, as in LightGBM; in `group_auc` the
 weights count within queries, too.
 """

@@ -94,6 +94,38 @@ def test_by_id_they_stay_when_rows_are_put_in_other_files(folder, tmp_path, tabl
 def test_rows_of_a_group_are_kept_together(folder):
     found = StreamedTable.prepare(table_files(folder), ["z"], group_column="user", id_column="row")
     assert not set(rows_of(found)["user"]) & set(found.validation.frame["user"])
+    # so are they in a study of the sample, and where validation rows are halved
+    for part in (found.sample, found.validation):
+        pairs = set(zip(part.frame["user"], part.groups.tolist(), strict=True))
+        assert len(pairs) == len({user for user, _ in pairs}) == len({group for _, group in pairs})
+
+
+def test_an_empty_cell_of_the_groups_is_refused_with_its_place(tmp_path):
+    frame = mixed_frame().with_columns(
+        user=pl.when(pl.int_range(600) == 555).then(None).otherwise("user")
+    )
+    files = table_files(in_files(frame, tmp_path / "t"))
+    with pytest.raises(InvalidInputError, match=r"'user' is empty in row 156 of .*part-2\.parquet"):
+        StreamedTable.prepare(files, ["z"], group_column="user", id_column="row")
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_repeated_rows_are_told_and_kept_together_in_a_study(tmp_path, index):
+    once = mixed_frame().drop("row", "user")
+    frame = pl.concat([once, once])
+    if index:
+        frame = frame.with_columns(number=pl.int_range(1200))
+    files = table_files(in_files(frame, tmp_path / "t"))
+    found = StreamedTable.prepare(files, ["z"]).sample
+    (note,) = [note for note in found.notes if "repeat" in note]
+    assert note.startswith("600 of 1200 rows that were looked at repeat an earlier row in all")
+    assert "--group" in note
+    assert len(np.unique(found.groups)) == 600
+    assert not any("repeat" in note for note in _notes(once, tmp_path / "u"))
+
+
+def _notes(frame, folder):
+    return StreamedTable.prepare(table_files(in_files(frame, folder)), ["z"]).sample.notes
 
 
 def test_classes_and_values_that_a_sample_misses_are_found(tmp_path, monkeypatch):

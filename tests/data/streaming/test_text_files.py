@@ -45,6 +45,21 @@ def test_rows_are_those_of_a_file_read_as_a_whole(tmp_path):
     assert found.cast(expected.schema).equals(expected)
 
 
+def test_what_was_decided_about_cells_is_told_as_of_one_file(tmp_path):
+    frame = mixed_frame(300).select("x0", "x1", "y").drop_nulls()
+    words = frame.with_columns(x0="w" + pl.col("x0").cast(pl.String))
+    (tmp_path / "t").mkdir()
+    frame.write_csv(tmp_path / "t" / "a.csv")
+    words[:60].write_csv(tmp_path / "t" / "b.csv")
+    both = pl.concat([frame.with_columns(pl.col("x0").cast(pl.String)), words[:60]])
+    both.write_csv(tmp_path / "whole.csv")
+    found = StreamedTable.prepare(table_files(tmp_path / "t"), ["y"]).sample
+    whole = SupervisedTable.prepare(read_raw(tmp_path / "whole.csv"), ["y"])
+    (note,) = [note for note in whole.notes if "x0" in note]
+    assert "text" in note
+    assert note.replace("299", "") in [one.replace("299", "") for one in found.notes]
+
+
 def test_quotes_missing_words_and_dates_are_read_as_ever(tmp_path, monkeypatch):
     monkeypatch.setattr(_text_files, "_PART_BYTES", 20)
     (tmp_path / "a.csv").write_text(LINES)

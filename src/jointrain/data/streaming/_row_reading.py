@@ -107,6 +107,12 @@ class RowReading:
                 )
             frame = table.schema.conform(frame)
             labels = encode_targets(frame, list(table.tasks))
+            if self.group_column is not None and frame[self.group_column].null_count():
+                row = int(frame[self.group_column].is_null().arg_true()[0])
+                raise InvalidInputError(
+                    f"group column {self.group_column!r} is empty in row {row + 1}; fill it or "
+                    "leave those rows out"
+                )
             weights = None
             if self.row_weight is not None:
                 weights = part_weights(frame[self.row_weight])

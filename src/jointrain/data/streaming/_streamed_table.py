@@ -111,10 +111,12 @@ class StreamedTable:
         """
         ignore = [ignore] if isinstance(ignore, str) else list(ignore)
         schema: TableSchema | None = None
+        of_text: Sequence[str] = ()
         if isinstance(files, TextFiles):
             roles = {"id_column": id_column, "group_column": group_column, "row_weight": row_weight}
             text = typed_sample(files.sample(), targets, kinds, ignore, reading, said, **roles)
             files, schema, reading = files.as_parquet(text.schema), text.schema, None
+            of_text = text.notes
         most = min(validation_rows, max(1, _VALIDATION_CELLS // max(1, len(files.schema))))
         scan = TableScan(
             files,
@@ -137,7 +139,7 @@ class StreamedTable:
             done += piece.rows
             if progress is not None:
                 progress(done, files.rows)
-        scan.finish()
+        scan.finish(of_text)
         return cls(
             scan.reading,
             scan.validation(),

@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 
 from jointrain.data._columns import MOST_COLUMNS, Column, kind_of_type
+from jointrain.data._duplicates import unlikely_repeats
 from jointrain.data._language import is_language
+from jointrain.data._leaks import index_columns
 from jointrain.data._list_columns import ITEM_MARK, is_list
 from jointrain.data._row_weights import balanced_class_weights
 from jointrain.data._supervised_table import SupervisedTable
@@ -291,8 +293,11 @@ class TableScan:
 
     # --- after the pass -----------------------------------------------------------------------
 
-    def finish(self) -> None:
+    def finish(self, of_text: Sequence[str] = ()) -> None:
         """Settle the kinds of columns of text by all their values, and check the labels.
+
+        Args:
+            of_text: Notes on how the cells of text files were read.
 
         Raises:
             InvalidInputError: A task has no label in the rows that are trained on.
@@ -310,6 +315,7 @@ class TableScan:
         notes = (
             f"kinds of columns and notes are those of {len(self._origins)} rows out of "
             f"{self.files.rows}",
+            *of_text,
             *table.notes,
         )
         table = replace(table, columns=columns, notes=notes, unlabelled_rows=self.unlabelled)
@@ -317,8 +323,28 @@ class TableScan:
         if not len(frame):
             kept = self._validation or []
             frame, weights = _joined(kept[:1], len(table.tasks))
-        table = replace(table, frame=frame, weights=weights, groups=None)
+        groups = self._groups(frame)
+        if groups is None:
+            indices = index_columns(frame, columns)
+            groups = unlikely_repeats(frame, [one for one in columns if one.name not in indices])
+            if groups is not None:
+                same = len(groups) - int(groups.max()) - 1
+                note = (
+                    f"{same} of {len(groups)} rows that were looked at repeat an earlier row in "
+                    "all features, which chance does not explain: rows that are kept for "
+                    "validation are trained on, too; leave repeats out of the files, or name the "
+                    "column that tells them with --group"
+                )
+                table = replace(table, notes=(*notes, note))
+        table = replace(table, frame=frame, weights=weights, groups=groups)
         self.reading = replace(self.reading, table=table)
+
+    def _groups(self, frame: pl.DataFrame) -> np.ndarray | None:
+        """Return the number of each row's group, [n]; None without groups."""
+        name = self.reading.group_column
+        if name is None or not len(frame):
+            return None
+        return frame[name].rank("dense").to_numpy().astype(np.int64) - 1
 
     def _settled(self, column: Column) -> Column:
         """Return a column with the kind that all its values make, where a sample could not tell."""
@@ -336,7 +362,8 @@ class TableScan:
         if not self._validation:
             return None
         frame, weights = _joined(self._validation, len(self.reading.table.tasks))
-        return replace(self.reading.table, frame=frame, weights=weights)
+        groups = self._groups(frame)
+        return replace(self.reading.table, frame=frame, weights=weights, groups=groups)
 
     def label_counts(self) -> dict[str, int]:
         """Return in how many rows that are trained on each task has a label."""

@@ -1,0 +1,31 @@
+"""Runs that a study keeps, read without the study."""
+
+from pathlib import Path
+
+import polars as pl
+
+from jointrain.studies import KeptRuns
+from jointrain.studies._run_store import RunStore
+
+
+def job(name: str, seed: int, value: float) -> list[dict]:
+    row = {
+        "recipe": name, "seed": seed, "fold": 0, "task": "y", "metric": "RMSE", "value": value,
+        "train_rows": 8, "test_rows": 2, "seconds": 1.0,
+    }  # fmt: skip
+    return [{"name": name, "seed": seed, "fold": 0, "rows": [row]}]
+
+
+def test_a_run_that_was_made_again_counts_once_and_as_it_was_last(tmp_path: Path):
+    described = {"recipes": ["separate", "joint"], "baselines": [], "folds": 1, "seeds": 2}
+    store = RunStore.open(tmp_path, described)
+    with store.session():
+        for key, result in {
+            "first": job("separate", 0, 1.0) + job("joint", 0, 2.0),
+            "second": job("separate", 0, 1.5) + job("separate", 1, 3.0),
+        }.items():
+            store.finish(store.claim([key]), result)
+    kept = KeptRuns.of_store(tmp_path)
+    assert (kept.done, kept.planned, kept.finished) == (3, 4, False)
+    found = kept.table.filter(pl.col("recipe") == "separate").sort("seed")
+    assert found["value"].to_list() == [1.5, 3.0]
