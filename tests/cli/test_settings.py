@@ -75,7 +75,10 @@ def test_help_has_panels_and_ends_with_an_example(command, capsys):
             "--groups names 'bb', which is no target (did you mean 'b'?)",
         ),
         (["fit", "--auxiliary", "aux"], "--auxiliary names 'aux', which is no target"),
-        (["fit", "--probabilities", "a=1,bb=1"], "--probabilities names 'bb', which is no target"),
+        (
+            ["fit", "--schedule", "alternating", "--probabilities", "a=0.5,bb=0.5"],
+            "--probabilities names 'bb', which is no target",
+        ),
         (["weigh", "--importance", "a=2,bb=1"], "--importance names 'bb', which is no target"),
         (["fit", "--column", "x=txt"], "did you mean 'text'"),
         (["fit", "--time-zone", "Europe/Belin"], "did you mean 'Europe/Berlin'"),
