@@ -40,7 +40,11 @@ def _imported_by(program: str, packages: list[str]) -> list[str]:
     "program, packages",
     [
         ("import jointrain", ["torch", "numpy", "polars", "sklearn"]),
-        (PREDICT, ["sklearn", "scipy.sparse", "scipy.linalg", "fastapi", "onnx", "torch._dynamo"]),
+        (
+            PREDICT,
+            ["sklearn", "scipy.sparse", "scipy.linalg", "scipy.special", "scipy.stats", "fastapi",
+             "onnx", "altair", "pyarrow.dataset", "torch._dynamo"],
+        ),
         (
             STUDY,
             ["torch._dynamo", "torchmetrics", "transformers", "sklearn", "scipy.stats", "optuna",

@@ -1,5 +1,7 @@
 """`--log`: runs of fit and compare in the programs that people keep their runs in."""
 
+import json
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,15 +119,34 @@ def test_a_log_that_can_not_be_is_refused_in_one_line(folder, capsys, more, mess
     assert message in error[0]
 
 
+def measured(run_name):
+    """Return what compare has written of a run, by the name that it has in a log."""
+    recipe, _, rest = run_name.rpartition("/")
+    _, seed, _, fold = rest.split("-")
+    rows = pl.read_parquet("answer/results.parquet").filter(
+        recipe=recipe.rpartition("/")[2], seed=int(seed), fold=int(fold)
+    )
+    return {f"{row['metric']}/{row['task']}": row["value"] for row in rows.iter_rows(named=True)}
+
+
 @pytest.mark.integration
 def test_tensorboard_reads_what_compare_logs(folder):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert run([*COMPARE, "--log", "tensorboard"]) == 0
+    folders = [path.parent for path in Path("runs/answer").rglob("events.*")]
+    assert len(folders) == 6
+    for place in folders:
+        events = EventAccumulator(str(place)).Reload()
+        expected = measured("/".join(place.parts[-2:]))
+        assert expected
+        for name, value in expected.items():
+            (event,) = events.Scalars(name)
+            assert event.value == pytest.approx(value, rel=1e-6)  # it keeps single precision
     events = EventAccumulator("runs/answer/joint/seed-0-fold-0").Reload()
-    assert [event.step for event in events.Scalars("training/y")] == [1, 2, 3]
-    assert len(events.Scalars("RMSE/y")) == 1
+    for name in ("training/y", "validation/z", "weight/y"):
+        assert [event.step for event in events.Scalars(name)] == [1, 2, 3]
 
 
 @pytest.mark.integration
@@ -141,20 +162,70 @@ def test_mlflow_itself_takes_what_fit_and_compare_log(folder, store, monkeypatch
     client = mlflow.MlflowClient(tracking_uri=store)
     experiment = client.get_experiment_by_name("jointrain").experiment_id
     runs = {found.info.run_name: found for found in client.search_runs([experiment])}
-    assert {"model/network-0001", "model/network-0002", "answer/joint/seed-0-fold-1"} <= set(runs)
+    of_compare = {name: found for name, found in runs.items() if name.startswith("answer/")}
+    assert set(runs) == {"model/network-0001", "model/network-0002", *of_compare}
+    assert len(of_compare) == 6
     assert {found.info.status for found in runs.values()} == {"FINISHED"}
+    for name, found in of_compare.items():
+        assert found.data.params["recipe"] == name.split("/")[1]
+        expected = measured(name)
+        assert {key: found.data.metrics[key] for key in expected} == expected
     number = runs["answer/joint/seed-0-fold-1"].info.run_id
     assert [one.step for one in client.get_metric_history(number, "training/y")] == [1, 2, 3]
 
 
+def records(data):
+    """Yield the records of a file of W&B, which is a log of LevelDB: blocks of 32 KiB."""
+    place, found = 7, b""  # after a head of its own
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        found += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield found
+            found = b""
+
+
+def offline_history(file):
+    """Return name and history of a run of W&B, of its own messages."""
+    from wandb.proto import wandb_internal_pb2
+
+    name, history = "", []
+    for data in records(file.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "run":
+            name = record.run.display_name
+        if record.WhichOneof("record_type") == "history":
+            items = record.history.item
+            history.append(
+                {one.key or "/".join(one.nested_key): json.loads(one.value_json) for one in items}
+            )
+    return name, history
+
+
 @pytest.mark.integration
-def test_wandb_itself_takes_what_fit_logs_offline(folder, monkeypatch):
+def test_wandb_itself_takes_what_fit_and_compare_log_offline(folder, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert run([*FIT, "--log", "wandb", "--log-to", "kept"]) == 0
-    files = list(Path("kept").glob("wandb/offline-run-*/run-*.wandb"))
-    assert len(files) == 2
-    assert all(b"training/y" in file.read_bytes() for file in files)
+    few = ["--recipes", "joint", "--baselines", "constant"]
+    assert run([*COMPARE, *few, "--log", "wandb", "--log-to", "kept"]) == 0
+    files = Path("kept").glob("wandb/offline-run-*/run-*.wandb")
+    runs = dict(offline_history(file) for file in files)
+    of_compare = {f"answer/{recipe}/seed-0-fold-{fold}" for recipe in ("joint", "constant")
+                  for fold in (0, 1)}  # fmt: skip
+    assert of_compare < set(runs)
+    assert set(runs) - of_compare >= {"model/network-0001", "model/network-0002"}
+    for name in of_compare:
+        expected = measured(name)
+        assert {key: runs[name][-1][key] for key in expected} == expected
+    joint = runs["answer/joint/seed-0-fold-1"]
+    assert [line["_step"] for line in joint if "training/y" in line] == [1, 2, 3]
 
 
 def test_failed_runs_are_not_logged(kept):

@@ -233,3 +233,44 @@ def test_a_fault_of_a_large_text_file_is_told_by_its_line_and_leaves_nothing(
     assert "351" in errors[0]
     assert errors[1].replace(" of faulty.csv", "") == errors[0]
     assert not Path("none.csv").exists()
+
+
+NEW = {
+    "a.csv": ["17,3,2024-05-01,1.50", "00017,4,2024-05-02,2"],
+    "b.csv": [",5,,3.0", "12345678901234567890,6,2024-05-03 00:00,4"],
+    "c.csv": ["x7,7,2024-05-04,5e0", "'17,8,2024-05-05, 6", "1.0,9,,7"],
+}
+"""Ids, whole numbers, days and fractions; each file looks like another type."""
+
+
+@pytest.mark.parametrize(
+    "trained_on",
+    [
+        "whole.csv",
+        pytest.param("texts", marks=pytest.mark.integration),
+        pytest.param("whole.parquet", marks=pytest.mark.integration),
+    ],
+)
+def test_kept_columns_of_a_folder_of_texts_come_back_as_they_are_written(
+    tmp_path, monkeypatch, capsys, trained_on
+):
+    monkeypatch.chdir(tmp_path)
+    header = "id,rooms,day,size"
+    rows = [f"{n},{n % 5},2024-05-{n % 28 + 1:02},{(7 * n) % 11 / 4}" for n in range(60)]
+    text = "\n".join([header + ",y", *(f"{row},{n}" for n, row in enumerate(rows)), ""])
+    Path("texts").mkdir()
+    for path in ("whole.csv", "texts/all.csv"):
+        Path(path).write_text(text)
+    pl.read_csv("whole.csv", try_parse_dates=True).write_parquet("whole.parquet")
+    fit = ["--targets", "y", "--id", "id", "--epochs", "1", "--width", "4", "--device", "cpu"]
+    assert run(["fit", trained_on, *fit, "--out", "model"]) == 0
+    Path("new").mkdir()
+    for name, lines in NEW.items():
+        Path("new", name).write_text("\n".join([header, *lines, ""]))
+    keep = [word for name in ("day", "size", "rooms") for word in ("--keep", name)]
+    assert run(["predict", "model", "new", *keep, "--out", "p.csv"]) == 0, capsys.readouterr().err
+    written = [line.split(",") for lines in NEW.values() for line in lines]
+    found = [line.split(",")[:4] for line in Path("p.csv").read_text().splitlines()]
+    assert found == [["id", "day", "size", "rooms"]] + [
+        [name, day, size, rooms] for name, rooms, day, size in written
+    ]

@@ -11,10 +11,9 @@ import typer
 from jointrain.cli._bundle_opening import open_table_bundle, raw_table, say_all
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
 from jointrain.cli._printing import print_line
-from jointrain.cli._reading import with_kept_reading
 from jointrain.cli._streamed_use import (
     Counted,
-    opened_files,
+    files_in_parts,
     raw_predictions,
     streamed_predictions,
     text_predictions,
@@ -73,8 +72,6 @@ def predict(
         TextFiles,
         check_writable_ending,
         formulas_escaped,
-        is_streamed,
-        large_table,
         write_parts,
         write_table,
     )
@@ -90,16 +87,13 @@ def predict(
     model, notes = opened.model, opened.description["notes"]
     name = notes.get("id")
     columns = column_names(keep or [])
-    large = None
-    if model.schema is not None and not is_streamed(table):
-        large = large_table(table, with_kept_reading(options, notes))
-    if isinstance(large, TextFiles):
-        parts = text_predictions(opened, large, options, columns, intervals)
+    files = files_in_parts(table, model, options, notes)
+    if isinstance(files, TextFiles):
+        parts = text_predictions(opened, files, options, columns, intervals)
         counted = Counted(formulas_escaped(part) if escape_formulas else part for part in parts)
         made = write_parts(counted, out, replace=force)
         rows = counted.rows
-    elif large is not None or is_streamed(table):
-        files = large or opened_files(table, model, options, notes)
+    elif files is not None:
         if name is not None and name in files.schema:
             columns = list(dict.fromkeys([name, *columns]))
         rows = files.rows

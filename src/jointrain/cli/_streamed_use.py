@@ -166,6 +166,24 @@ def sample_of(
     return pl.concat(parts)
 
 
+def files_in_parts(
+    source: str,
+    model: TableModel | BlendedModel,
+    options: ReadingOptions,
+    notes: Mapping[str, Any],
+) -> TableFiles | TextFiles | None:
+    """Return the files of a table that is predicted part by part; None for any other.
+
+    Text stays as it is written, so that the columns to keep come back byte for byte.
+    """
+    from jointrain.data import is_streamed, large_table, table_files
+
+    read = with_kept_reading(options, notes)
+    if model.schema is None:  # an old bundle: parts could be read in different ways
+        return opened_files(source, model, options, notes) if is_streamed(source) else None
+    return table_files(source, read) if is_streamed(source) else large_table(source, read)
+
+
 def opened_files(
     source: str,
     model: TableModel | BlendedModel,
