@@ -105,3 +105,35 @@ def test_wider_coverage_never_gives_a_narrower_interval(errors, coverage):
 def test_residuals_that_do_not_fit_together(residuals):
     with pytest.raises(DamagedError):
         residuals.check()
+
+
+@pytest.mark.parametrize("rows", [1, 5, 19, 20, 100, 499])
+def test_sizes_alone_give_the_bounds_of_their_rank(rows):
+    sizes = np.sort(np.random.default_rng(rows).exponential(size=rows))
+    made = Residuals.symmetric(rows, sizes)
+    made.check()
+    for coverage in (0.5, 0.8, 0.9, 0.95, 0.99):
+        rank = math.ceil((rows + 1) * coverage - 1e-9)
+        expected = math.inf if rank > rows else sizes[rank - 1]
+        assert made.bounds(coverage) == (-expected, expected)
+
+
+@pytest.mark.parametrize("rows", [500, 1000, 1001, 77_777])
+def test_bounds_of_many_sizes_are_hardly_wider(rows):
+    every = np.sort(np.random.default_rng(rows).exponential(size=rows))
+    kept = min(rows, 1000)
+    sizes = every[-(-np.arange(1, kept + 1) * rows // kept) - 1]
+    made = Residuals.symmetric(rows, sizes)
+    made.check()
+    for coverage in (0.5, 0.8, 0.9, 0.95):
+        rank = math.ceil((rows + 1) * coverage - 1e-9)
+        step = math.ceil(rows / 499)
+        low, high = made.bounds(coverage)
+        assert low == -high
+        assert every[rank - 1] <= high <= every[min(rank - 1 + 3 * step, rows - 1)]
+
+
+@pytest.mark.parametrize("rows, count", [(0, 0), (3, 2), (2**41, 1000), (1001, 1001)])
+def test_sizes_of_another_number_are_refused(rows, count):
+    with pytest.raises(DamagedError, match="not in order"):
+        Residuals.symmetric(rows, np.zeros(count))

@@ -137,7 +137,7 @@ def convert_here(old: Path, new: Path) -> None:
     try:
         read_bundle(new)
     except InvalidInputError as error:
-        reason = str(error).replace(str(new), "it")
+        reason = str(error).replace(f"{new}/", "").replace(str(new), "it")
         raise InvalidInputError(f"{old} can't be converted: {reason}") from None
 
 
