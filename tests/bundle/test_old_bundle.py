@@ -14,7 +14,9 @@ import pytest
 
 from jointrain import InvalidInputError, load_bundle, save_bundle
 from jointrain.bundle import _old_bundle, convert_bundle, describe_bundle
+from jointrain.bundle._old_files import read_skops
 from jointrain.cli import run
+from jointrain.system.stored_files import DamagedError
 from jointrain.tables import TableModel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
@@ -139,6 +141,18 @@ def test_an_archive_of_pickles_is_none(copy):
     files = {"schema.json": json.dumps(schema), "0.npy": _npy(array)}
     _zip(copy["networks"] / "encoder.skops", files)
     _refused(copy["networks"], "an array of objects")
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f8', ", b"(" * 900, b"{}", b"1" * 90])
+def test_an_array_without_a_header_is_refused(header):
+    packed = io.BytesIO()
+    node = {"__loader__": "NdArrayNode", "type": "numpy", "file": "0.npy"}
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("schema.json", json.dumps(node))
+        archive.writestr("0.npy", array)
+    with pytest.raises((DamagedError, ValueError)):
+        read_skops(packed.getvalue())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit a process")

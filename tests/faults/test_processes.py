@@ -83,6 +83,23 @@ def test_a_full_or_closed_output_is_one_line(tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    "arguments", ["balancers", "--version", "predict none.csv none.csv --out -"]
+)
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_shell_closed(tmp_path, arguments, closed):
+    program = f"{sys.executable} -c 'from jointrain.cli import main; main()' {arguments} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    failed = arguments.startswith("predict")
+    assert done.returncode == (2 if failed or closed != "2>&-" else 0)
+    assert (done.stdout == "") == (failed or closed != "2>&-")
+    assert done.stderr.count("\n") == (closed == ">&-")
+    if closed == ">&-":
+        assert ("no bundle" if failed else "Bad file descriptor") in done.stderr
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_terminals_of_other_encodings(encoding):
     code = "from jointrain.cli import main; main()"

@@ -14,6 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,10 @@ def _array(data: bytes) -> np.ndarray:
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }[np.lib.format.read_magic(stream)]
-    shape, by_column, dtype = read(stream)
+    try:
+        shape, by_column, dtype = read(stream)
+    except (SyntaxError, TokenError, RecursionError):
+        raise DamagedError("it holds an array without a header") from None
     if dtype.hasobject or not dtype.itemsize:
         raise DamagedError("it holds an array of objects")
     if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():

@@ -107,6 +107,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail("this needs more memory than there is; give fewer rows or columns")
     except OSError as error:
         stop_spare()
+        if not error.filename and _flush(0):  # it was standard output, which has been said
+            return 2
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
     except Exception as error:

@@ -27,6 +27,29 @@ _PLAIN = {
 """What stands for characters that an encoding lacks."""
 
 
+def open_closed_streams() -> None:
+    """Open those of the three streams that were closed before this process began.
+
+    Otherwise the next file that is opened has such a stream's number, and what is printed by a
+    library ends up in it. Standard output then refuses what is written, as that of a full disk
+    does; standard error has nobody to tell, and takes it.
+    """
+    for number, name, way in (
+        (0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)
+    ):  # fmt: skip
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, way)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            if getattr(sys, name) is None:
+                stream = os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8")
+                setattr(sys, name, stream)
+
+
 def use_plain_characters() -> None:
     """Let both streams write something else for characters that their encoding lacks."""
     codecs.register_error("jointrain", _replaced)
