@@ -84,9 +84,14 @@ def test_a_full_or_closed_output_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["balancers", "--version", "predict none.csv none.csv --out -"]
+    "arguments, closed",
+    [
+        ("balancers", ">&-"),
+        ("balancers", "2>&-"),
+        ("--version", "<&- >&- 2>&-"),
+        ("predict none none.csv --out -", ">&-"),
+    ],
 )
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_streams_that_the_shell_closed(tmp_path, arguments, closed):
     program = f"{sys.executable} -c 'from jointrain.cli import main; main()' {arguments} {closed}"
     done = subprocess.run(
