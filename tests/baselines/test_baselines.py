@@ -363,6 +363,18 @@ def test_a_tree_that_points_outside_is_refused(name, tmp_path):
         model.save(tmp_path)
 
 
+def test_a_link_to_itself_is_refused(fitted, tmp_path):
+    fitted("linear").save(tmp_path)
+    file = tmp_path / "baseline.safetensors"
+    file.unlink()
+    try:
+        file.symlink_to(file.name)
+    except OSError:
+        pytest.skip("this user may make no links here")
+    with pytest.raises(InvalidInputError, match="is no whole baseline"):
+        BaselineModel.load(tmp_path)
+
+
 @pytest.mark.parametrize("present", [[0, 2**63], [2**64 - 1], [-(2**63), 1], ["a"], [[0], [1]], 3])
 def test_class_numbers_that_are_none_are_refused(fitted, present, tmp_path):
     fitted("linear").save(tmp_path)

@@ -281,7 +281,7 @@ class BaselineModel:
             reason = str(error)
         except InvalidInputError:
             raise
-        except MISFIT:
+        except (*MISFIT, RuntimeError):  # links in a circle, too
             reason = "its parts do not fit together"
         raise InvalidInputError(f"{folder} is no whole baseline: {reason}; use another copy")
 
