@@ -37,6 +37,15 @@ def client(model):
         yield client
 
 
+def parameters(client):
+    asked = client.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    return [one["name"] for one in asked["parameters"]]
+
+
+def test_the_interface_says_that_a_preference_is_taken(client):
+    assert parameters(client) == ["intervals", "preference"]
+
+
 def asked(client, frame, query=""):
     rows = frame.select("x", "y").head(4).to_dicts()
     return client.post(f"/predict{query}", json={"rows": rows})
@@ -89,5 +98,6 @@ def test_a_model_with_one_trade_off_says_so():
 
     with TestClient(make_app(TableService(plain_model()))) as client:
         answer = client.post("/predict?preference=price=1,dear=1", json={"rows": rows(1)})
+        assert parameters(client) == ["intervals"]
     assert answer.status_code == 422
     assert "the model has one trade-off" in answer.json()["detail"][0]["msg"]

@@ -370,6 +370,10 @@ def _describe(app: FastAPI, service: TableService) -> None:
                 description=app.description,
                 routes=app.routes,
             )
+            if not service.takes_preference:
+                asked = made["paths"]["/predict"]["post"]
+                parameters = asked["parameters"]
+                asked["parameters"] = [one for one in parameters if one["name"] != "preference"]
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             for name, kind in (
                 ("Rows", service.reader.body_type),

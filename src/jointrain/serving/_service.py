@@ -134,6 +134,15 @@ class TableService:
         together = self.model.schema is not None and not raw.quoted
         return Asked(raw, tuple(names), coverage, shares, together)
 
+    @property
+    def takes_preference(self) -> bool:
+        """Whether the model has several trade-offs between its targets."""
+        try:
+            self.model.preferred_shares({task.name: 1.0 for task in self.model.tasks})
+        except InvalidInputError:
+            return False
+        return True
+
     def _shares(self, preference: str) -> tuple[tuple[str, float], ...]:
         try:
             said = numbers_by_name(preference, "the preference")
