@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from jointrain import HardSharing, Task, TensorData, Trainer
-from jointrain.balancing import BALANCERS, Balancer, Needs, backward
+from jointrain.balancing import BALANCERS, Balancer, Needs, UPGrad, backward
 from jointrain.errors import InvalidInputError
 
 TASKS = ("a", "b", "c")
@@ -96,16 +97,26 @@ def train(
 
 
 def flat(network: nn.Module) -> Tensor:
-    whole = [p.full_tensor() if isinstance(p, DTensor) else p for p in network.parameters()]
-    return torch.cat([p.detach().flatten() for p in whole])
+    return torch.cat([whole(p.detach()).flatten() for p in network.parameters()])
 
 
-def shard(network: nn.Module) -> nn.Module:
+def shard(network: nn.Module, **policies: Any) -> nn.Module:
     """Shard two layers of the trunk by themselves and all that is left together."""
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     for layer in (network.trunk[0], network.trunk[2]):
-        fully_shard(layer, mesh=mesh)
-    return fully_shard(network, mesh=mesh)
+        fully_shard(layer, mesh=mesh, **policies)
+    return fully_shard(network, mesh=mesh, **policies)
+
+
+def shard_in_half_precision(network: nn.Module, reduced: torch.dtype = torch.float32) -> nn.Module:
+    """Shard so that gathered parameters are in bfloat16."""
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=reduced)
+    return shard(network, mp_policy=policy)
+
+
+def shard_offloaded(network: nn.Module) -> nn.Module:
+    """Shard so that the shards lie on the CPU wherever is computed."""
+    return shard(network, offload_policy=CPUOffloadPolicy(pin_memory=False))
 
 
 WRAPPERS: dict[str, Callable[[nn.Module], nn.Module] | None] = {
@@ -115,6 +126,9 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module] | None] = {
     "find_unused": lambda net: DistributedDataParallel(net, find_unused_parameters=True),
     "static_graph": lambda net: DistributedDataParallel(net, static_graph=True),
     "sharded": shard,
+    "sharded, bf16": shard_in_half_precision,
+    "sharded, bf16, sent in bf16": partial(shard_in_half_precision, reduced=torch.bfloat16),
+    "sharded, offloaded": shard_offloaded,
     "bucket_view": lambda net: DistributedDataParallel(net, gradient_as_bucket_view=True),
 }
 
@@ -128,6 +142,61 @@ def distance(name: str, wrapper: str, **options: Any) -> tuple[float, float]:
     moved = float((alone - flat(Net())).abs().max())
     found = train(name, WRAPPERS[wrapper], **options)
     return float((found - alone).abs().max()) / moved, spread(found)
+
+
+def from_plain_passes(names: list[str], wrapper: str) -> dict[str, float | str]:
+    """Return how far methods' gradients are from what they make of a plain pass for each task.
+
+    Those passes go through the same wrapped network, and a method is shown their gradients as
+    those of losses that are linear in the parameters, by one process.
+    """
+    found: dict[str, float | str] = {}
+    for name in names:
+        network, batch = Net(), tuple(map(part, data(0)))
+        model = WRAPPERS[wrapper](network)  # type: ignore[misc]
+        rows = []
+        for task in TASKS:
+            network.zero_grad()
+            losses_of(model, *batch)[task].backward()
+            rows.append([None if p.grad is None else whole(p.grad) for p in network.parameters()])
+        network.zero_grad()
+        losses = losses_of(model, *batch)
+        values = torch.stack([loss.detach().float() for loss in losses.values()])
+        dist.all_reduce(values)
+        places = [nn.Parameter(whole(p.detach())) for p in network.parameters()]
+        linear = {}
+        for task, value, row in zip(TASKS, values / dist.get_world_size(), rows, strict=True):
+            pairs = [(p, g) for p, g in zip(places, row, strict=True) if g is not None and g.any()]
+            total = torch.stack([(p * g).sum() for p, g in pairs]).sum()
+            linear[task] = total - total.detach() + value
+        try:
+            backward(losses, build(name), module=model)
+            backward(linear, build(name), process_group=None)
+        except InvalidInputError as error:
+            found[name] = str(error)
+            continue
+        ours = torch.cat([whole(p.grad).flatten() for p in network.parameters()])
+        theirs = torch.cat([p.grad.flatten() for p in places])
+        found[name] = float((ours - theirs).abs().max() / theirs.abs().max())
+    return found
+
+
+def rounding_seen(wrapper: str) -> list[float]:
+    """Return the rounding of the Gramian that a method goes by."""
+    seen = []
+
+    class Seeing(UPGrad):
+        def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
+            seen.append(self.rounding)
+            return super().weights(gramian, losses)
+
+    model = WRAPPERS[wrapper](Net())  # type: ignore[misc]
+    backward(losses_of(model, *map(part, data(0))), Seeing(), module=model)
+    return seen
+
+
+def whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def spread(values: Tensor) -> float:

@@ -16,7 +16,7 @@ from jointrain.balancing.engine._gradients import Gradients, no_gradients
 from jointrain.balancing.engine._graph import Leaf, walk
 from jointrain.balancing.engine._replicas import is_distributed, shards_of
 from jointrain.balancing.engine._rows import Rows
-from jointrain.balancing.engine._step import Step
+from jointrain.balancing.engine._step import HALF, Step
 from jointrain.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -153,6 +153,14 @@ class ShardedStep(Step):
                     result.extend(Gradients.of([tensor], [value]))
         result.extend(Gradients.of([leaf.tensor for leaf in self.inputs], at_inputs))
         return result
+
+    def rounding(self) -> float:
+        """Return the relative rounding of the Gramian.
+
+        Gathered parameters may be of less precision than shards (`MixedPrecisionPolicy`).
+        """
+        halves = {leaf.tensor.dtype for leaf in self.graph.leaves} & HALF
+        return max([super().rounding(), *(torch.finfo(kind).eps ** 2 for kind in halves)])
 
     def too_large(self) -> bool:
         """Return False: each process keeps the rows of its shards alone."""

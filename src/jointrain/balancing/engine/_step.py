@@ -42,7 +42,7 @@ _CHUNK = 32  # tasks per batched pass: bounds the memory of its intermediate gra
 _MANY, _FEW_AT_BOUNDARY, _FEW = 4, 2**14, 2**18
 
 _SEVERAL = 8  # tasks from which on preparing their passes costs less than it saves
-_HALF = frozenset({torch.float16, torch.bfloat16})
+HALF = frozenset({torch.float16, torch.bfloat16})
 _LOOSE = 4  # tasks whose gradients are not copied to rows: the pairs of them are still few
 
 
@@ -420,10 +420,10 @@ class Step:
         """
         kinds = {real_view(leaf.tensor.detach()).dtype for leaf in self.shared}
         # products of half precision are summed in float32
-        found = max(torch.finfo(torch.float32 if k in _HALF else k).eps for k in kinds)
-        halves = {kind for kind in kinds if kind in _HALF}
+        found = max(torch.finfo(torch.float32 if k in HALF else k).eps for k in kinds)
+        halves = {kind for kind in kinds if kind in HALF}
         if torch.float32 in kinds:
-            halves |= self.graph.computed_in(_HALF)
+            halves |= self.graph.computed_in(HALF)
         return max([found, *(torch.finfo(kind).eps ** 2 for kind in halves)])
 
     def last_layer(self) -> list[Leaf]:
