@@ -5,32 +5,41 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import random
 import resource
 import signal
+import socket
 import sys
 import tempfile
 import time
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import torch
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
 
 from jointrain import Callback
 from jointrain.system.stored_files import DamagedError
 from jointrain.training import Checkpoints
-from jointrain.training.checkpoints import from_bytes, to_bytes
+from jointrain.training.checkpoints import CheckpointFolder, _checkpoints, from_bytes, to_bytes
+from tests.training import _rank_runs as rank_runs
 from tests.training.checkpoints.runs import assert_same, cases, fit, trainer
 
-KINDS = ("phases", "merged", "mixture, drawn", "labels are missing", "early stopping")
-"""Runs with phase changes, a merge, epochs of a mixture, and many evaluations."""
+SHARDS = "shards on two processes"
+KINDS = ("phases", "merged", "mixture, drawn", "labels are missing", "early stopping", SHARDS)
+"""Runs with phase changes, a merge, epochs of a mixture, many evaluations, and of two processes."""
 
 _PAUSE = 0.004  # seconds of a step, so that moments fall on all of them
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["torch", "jointrain", "tests.training.checkpoints.runs"])
+context.set_forkserver_preload(
+    ["torch", "jointrain", "tests.training.checkpoints.runs", "tests.training._rank_runs"]
+)
 
 
 class _Slow(Callback):
@@ -57,8 +66,11 @@ def run(kind, folder, every=1, full_after=None):
         fit(made, case, resume=True)
     if full_after is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    _leave(made.state_dict() | {"told": [str(one.message) for one in told]}, folder)
+
+
+def _leave(state, folder):
     aside = folder / "end.part"
-    state = made.state_dict() | {"told": [str(one.message) for one in told]}
     aside.write_bytes(to_bytes(state))
     aside.rename(folder / "end")
 
@@ -68,6 +80,110 @@ def started(*args, **more):
     process = context.Process(target=run, args=args, kwargs=more)
     process.start()
     return process
+
+
+# --- two processes that hold shards --------------------------------------------------------------
+
+MOMENTS = (
+    "nothing is written",
+    "a shard is half written",
+    "the shards are written",
+    "all is written",  # but has no name yet
+    "it has its name",
+)
+"""Of the writing of a checkpoint in shards; in the last two the first process is at work."""
+
+
+def rank_run(rank, port, folder, every=1, dies=None, strategy="fsdp"):
+    """Train in shards to the end as one of two processes; the first one leaves the state.
+
+    `dies` names the moment at which this process kills itself, and in which checkpoint.
+    """
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    group = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in group.items()}
+    options = {"every": every, "epochs": 8, "patience": None, "ema": 0.9}
+    made = rank_runs.resumable(folder, strategy, _Slow(None), **options)
+    with warnings.catch_warnings(record=True) as told, ExitStack() as stack:
+        warnings.simplefilter("always")
+        if dies is not None:
+            _let_die(stack, rank, *dies)
+        made.fit(rank_runs.data(37, 1), rank_runs.data(23, 2), resume=True)
+    state = made.state_dict() | {"told": [str(one.message) for one in told]}
+    if rank == 0:
+        _leave(state, Path(folder))
+
+
+def _let_die(stack, rank, moment, number):
+    """Let this process kill itself at a moment of its checkpoint of that number."""
+    write_shards, write_state = HuggingFaceStorageWriter.write_data, _checkpoints._write
+    counts = {name: itertools.count(1) for name in ("shards", "state", "name")}
+
+    def comes(what, *moments):
+        return next(counts[what]) == number and moment in moments
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def shards(writer, plan, planner):
+        here = comes("shards", *MOMENTS[:3])
+        if here and moment == MOMENTS[0]:
+            die()
+        written = write_shards(writer, plan, planner)
+        if here:
+            written.wait()
+            (file,) = Path(writer.path).glob(f"shard-{rank + 1:05d}-*")
+            if moment == MOMENTS[1]:
+                os.truncate(file, file.stat().st_size // 2)
+            die()
+        return written
+
+    def state(file, data):
+        write_state(file, data)
+        if comes("state", MOMENTS[3]):
+            die()
+
+    def named(*_):
+        if comes("name", MOMENTS[4]):
+            die()
+
+    stack.enter_context(mock.patch.object(HuggingFaceStorageWriter, "write_data", shards))
+    stack.enter_context(mock.patch.object(_checkpoints, "_write", state))
+    stack.enter_context(mock.patch.object(CheckpointFolder, "_written", _before(named)))
+
+
+def _before(first):
+    then = CheckpointFolder._written
+
+    def both(*args):
+        first(*args)
+        then(*args)
+
+    return both
+
+
+def started_ranks(folder, dies=None, victims=(0, 1), **more):
+    """Return two processes that run, given time to start; the victims die at the moment `dies`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        own = {"dies": dies if rank in victims else None} | more
+        processes.append(
+            context.Process(target=rank_run, args=(rank, port, str(folder)), kwargs=own)
+        )
+        processes[-1].start()
+    return processes
+
+
+# --- kills ---------------------------------------------------------------------------------------
+
+
+def begun(kind, folder):
+    """Return the processes of a run."""
+    return started_ranks(folder) if kind == SHARDS else [started(kind, folder)]
 
 
 def end_of(folder):
@@ -82,30 +198,39 @@ def told_in(folder):
     return from_bytes((Path(folder) / "end").read_bytes())["told"]
 
 
+def finished(kind, folder):
+    """Let a run go on to its end."""
+    for process in begun(kind, folder):
+        process.join()
+        assert process.exitcode == 0
+
+
 def seconds_of(kind, folder):
     """Return how long a run takes that nobody kills."""
     began = time.monotonic()
-    process = started(kind, folder)
-    process.join()
-    assert process.exitcode == 0
+    finished(kind, folder)
     return time.monotonic() - began
 
 
-def killed_run(kind, folder, moments):
-    """Kill a run after so many seconds, again and again, and let it end; return the kills."""
+def killed_run(kind, folder, moments, draw=random):
+    """Kill a run after so many seconds, again and again, and let it end; return the kills.
+
+    Of two processes one is killed, and the other ends by itself, or both are.
+    """
     killed = 0
     for moment in moments:
-        process = started(kind, folder)
-        process.join(moment)
-        if process.exitcode is None:
-            os.kill(process.pid, signal.SIGKILL)
+        processes = begun(kind, folder)
+        first = processes[0]
+        first.join(moment)
+        if first.exitcode is None:
+            for process in draw.choice([*([one] for one in processes), processes]):
+                os.kill(process.pid, signal.SIGKILL)
             killed += 1
-        process.join()
-        if process.exitcode == 0:
+        for process in processes:
+            process.join()
+        if first.exitcode == 0:
             break
-    process = started(kind, folder)
-    process.join()
-    assert process.exitcode == 0
+    finished(kind, folder)
     return killed
 
 
@@ -122,7 +247,7 @@ def main(moments=40, seed=0):
             kind = KINDS[number % len(KINDS)]
             length, end = whole[kind]
             folder = Path(place, str(number))
-            kills += killed_run(kind, folder, [draw.uniform(0.0, length) for _ in range(3)])
+            kills += killed_run(kind, folder, [draw.uniform(0.0, length) for _ in range(3)], draw)
             try:
                 assert_same(end_of(folder), end)
             except (AssertionError, DamagedError, OSError) as error:
