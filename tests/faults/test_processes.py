@@ -156,6 +156,15 @@ _command_line.main()
 """
 
 
+def test_a_library_that_aborts_at_the_end_changes_no_exit_code():
+    program = "import atexit, os; atexit.register(os.abort)\nfrom jointrain.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "inspect", "none"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
 @pytest.mark.parametrize("moment", ["flush", "threads", "atexit"])
 def test_a_signal_at_the_very_end_leaves_no_traceback(name, code, moment):

@@ -40,6 +40,9 @@ from jointrain.system.stop_signals import (
 from jointrain.system.terminal_streams import say, silence, use_plain_characters
 from jointrain.system.worker_processes import stop_spare
 
+_FAILED = 2
+"""The exit code of what is said in one line."""
+
 app = typer.Typer(
     name="jointrain",
     help="Train the targets of a table together or apart, and see with figures which is better.",
@@ -65,8 +68,9 @@ def main() -> None:
         code = INTERRUPTED
     if code == INTERRUPTED and signal.SIGTERM in received:
         code = TERMINATED
-    if code in (INTERRUPTED, TERMINATED):
-        # threads of libraries that were stopped at their work may abort the interpreter's end
+    if code in (INTERRUPTED, TERMINATED, _FAILED):
+        # threads of libraries that were stopped at their work, as by a full disk, may abort the
+        # interpreter's end
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
@@ -127,7 +131,7 @@ def _fail(message: str) -> int:
     line = " ".join(message.split())
     with suppress(OSError, ValueError):  # the exit code still says it
         say(f"{prefix_of_errors()}error: {line}", always=True)
-    return 2
+    return _FAILED
 
 
 def _version(value: bool) -> None:
