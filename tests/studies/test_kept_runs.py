@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import polars as pl
+import pytest
 
+from jointrain import InvalidInputError
 from jointrain.studies import KeptRuns
 from jointrain.studies._run_store import RunStore
 
@@ -29,3 +31,12 @@ def test_a_run_that_was_made_again_counts_once_and_as_it_was_last(tmp_path: Path
     assert (kept.done, kept.planned, kept.finished) == (3, 4, False)
     found = kept.table.filter(pl.col("recipe") == "separate").sort("seed")
     assert found["value"].to_list() == [1.5, 3.0]
+
+
+def test_folds_that_are_no_number_are_refused_in_words(tmp_path: Path):
+    described = {"recipes": ["separate"], "baselines": [], "folds": "a", "seeds": 2}
+    store = RunStore.open(tmp_path, described)
+    with store.session():
+        store.finish(store.claim(["first"]), job("separate", 0, 1.0))
+    with pytest.raises(InvalidInputError, match="did not write"):
+        KeptRuns.of_store(tmp_path)

@@ -53,14 +53,14 @@ class KeptRuns:
             }
             rows = [row for of_run in done.values() for row in of_run]
             recipes = (*description["recipes"], *description["baselines"])
-            planned = len(recipes) * description["folds"] * description["seeds"]
+            planned = max(len(recipes) * description["folds"] * description["seeds"], len(done))
             table = pl.DataFrame(rows, schema=_COLUMNS)
         except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError):
             raise InvalidInputError(
                 f"{folder} holds runs that this version of jointrain did not write; install the "
                 "version that did, or run the command again"
             ) from None
-        return cls(_first_metrics(table), recipes, len(done), max(planned, len(done)))
+        return cls(_first_metrics(table), recipes, len(done), planned)
 
     @classmethod
     def of_table(cls, path: Path) -> Self:
