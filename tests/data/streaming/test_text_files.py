@@ -61,6 +61,7 @@ def test_what_was_decided_about_cells_is_told_as_of_one_file(tmp_path, monkeypat
     start = "column x0 is read as text: 'w"
     assert note.startswith(start)
     assert told.startswith(start)
+    assert f"in row 1 (line 2) of {tmp_path}/t/b.csv is no number" in told
 
 
 def test_quotes_missing_words_and_dates_are_read_as_ever(tmp_path, monkeypatch):

@@ -86,12 +86,23 @@ class TextFiles:
             _check_alike(part, first)
         names = first.frame.columns
         masked = {name for part in parts for name in part.quoted}
-        return replace(
-            first,
-            frame=pl.concat([part.frame.select(names) for part in parts]),
-            quoted={name: pl.concat([_mask(part, name) for part in parts]) for name in masked},
-            row_to_line=None,
-            where=first.where if len(parts) == 1 else f"the {len(self._paths)} files",
+
+        class Sampled(RawTable):
+            def place(self, row: int) -> str:
+                for part in parts:
+                    if row < len(part.frame):
+                        return part.place(row)
+                    row -= len(part.frame)
+                raise AssertionError
+
+        return Sampled(
+            pl.concat([part.frame.select(names) for part in parts]),
+            True,
+            first.where if len(parts) == 1 else f"the {len(self._paths)} files",
+            {name: pl.concat([_mask(part, name) for part in parts]) for name in masked},
+            None,
+            first.separator,
+            first.notes,
         )
 
     def parts(self, see: Callable[[int], Any] | None = None) -> Iterator[RawTable]:
