@@ -9,7 +9,13 @@ from jointrain.serving import TOKEN_VARIABLE, Limits, token_of_environment
 def test_limits_let_something_through():
     assert Limits(megabytes=0.5).bytes == 500_000
     assert Limits(rows=7).waiting_rows == 70
-    for wrong in ({"rows": 0}, {"megabytes": -1}, {"seconds": float("nan")}):
+    wrongs = (
+        {"rows": 0},
+        {"megabytes": -1},
+        {"seconds": float("nan")},
+        {"megabytes": float("inf")},
+    )
+    for wrong in wrongs:
         with pytest.raises(
             InvalidInputError, match=f"limit of {next(iter(wrong))} must be above 0"
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -33,8 +34,8 @@ class Limits:
         """Refuse limits that let nothing through."""
         for name in ("rows", "megabytes", "seconds"):
             value = getattr(self, name)
-            if not value > 0:
-                raise InvalidInputError(f"limit of {name} must be above 0, got {value}")
+            if not 0 < value < math.inf:
+                raise InvalidInputError(f"limit of {name} must be above 0 and finite, got {value}")
 
     @property
     def bytes(self) -> int:
