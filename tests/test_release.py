@@ -181,3 +181,53 @@ def test_search_works_from_disk_without_a_network(site):
         assert "Some labels are missing" in page.inner_text(".md-search-result__list")
         assert not failed
         browser.close()
+
+
+USERS_FILE = """
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from jointrain import Experiment, Folds, HardSharing, Recipe, Study, Task, TensorData, Trainer
+from jointrain import fit_chosen, named_recipes
+from jointrain.balancing import GramianWeighting, UPGrad, backward
+
+
+class Mine(GramianWeighting):
+    name = "mine"
+
+    def weights(self, gramian: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+        return gramian.diagonal().rsqrt()
+
+
+def network(tasks: Sequence[Task]) -> HardSharing:
+    return HardSharing(nn.Linear(4, 8), {task.name: nn.Linear(8, 1) for task in tasks})
+
+
+tasks = [Task.regression("a"), Task.binary("b")]
+x = torch.randn(60, 4)
+data = TensorData(x, {"a": x.sum(1), "b": (x[:, 0] > 0).float()})
+trainer = Trainer(network(tasks), tasks, balancer=UPGrad(), epochs=2)
+loss: float = trainer.fit(data)[-1].training["a"]
+study = Study(Experiment(tasks, network, data, Folds(3)), named_recipes(["joint"], Recipe()))
+predicted: torch.Tensor = fit_chosen(study.run()).predict(x)["a"]
+weights = backward({"a": x.sum(), "b": x.mean()}, Mine()).weights
+"""
+
+
+@pytest.mark.integration
+def test_a_users_file_passes_strict_type_checks(tmp_path):
+    (tmp_path / "user.py").write_text(USERS_FILE)
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--cache-dir",
+        tmp_path / "cache",
+        "user.py",
+    ]
+    environment = {**os.environ, "MYPYPATH": str(ROOT / "src")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -1,5 +1,6 @@
 """Balancing: from several task losses to one update. Usable alone in a loop of one's own."""
 
+from jointrain.balancing import aggregation, bilevel, weighting
 from jointrain.balancing._backward import backward
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import (
@@ -21,11 +22,8 @@ from jointrain.balancing._names import (
 )
 from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.balancing.aggregation import *  # noqa: F403
-from jointrain.balancing.aggregation import __all__ as _aggregation
 from jointrain.balancing.bilevel import *  # noqa: F403
-from jointrain.balancing.bilevel import __all__ as _bilevel
 from jointrain.balancing.weighting import *  # noqa: F403
-from jointrain.balancing.weighting import __all__ as _weighting
 
 __all__ = [
     "BALANCERS",
@@ -46,4 +44,7 @@ __all__ = [
     "balancer_from_name",
     "mean_losses",
 ]
-__all__ += [*_weighting, *_aggregation, *_bilevel]
+# in the form that type checkers read
+__all__ += weighting.__all__
+__all__ += aggregation.__all__
+__all__ += bilevel.__all__

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -87,6 +87,19 @@ class Experiment(AnyExperiment):
     device: str | torch.device = "cpu"
     check_rows: bool = False
     sampled: tuple[int, int] | None = None
+
+    if TYPE_CHECKING:  # any sequence of tasks is taken, and kept as a tuple
+
+        def __init__(
+            self,
+            tasks: Sequence[Task],
+            network: Callable[[Sequence[Task]], Network],
+            data: Any = None,
+            splits: Splits = ...,
+            device: str | torch.device = "cpu",
+            check_rows: bool = False,
+            sampled: tuple[int, int] | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", as_tasks(self.tasks))
