@@ -203,14 +203,13 @@ def _settings(text: str) -> dict[str, str]:
 
 
 def _lightgbm_tree(told: Mapping[str, str]) -> dict[str, np.ndarray]:
+    def numbers(name: str, dtype: type) -> Any:
+        return np.array(told.get(name, "").split(), dtype=dtype)
+
     leaves = np.array(told["leaf_value"].split(), dtype=np.float64)
-    feature, threshold, kinds, *sides = (
-        np.array(told.get(name, "").split(), dtype=dtype)
-        for name, dtype in (
-            ("split_feature", np.int32), ("threshold", np.float64), ("decision_type", np.int64),
-            ("left_child", np.int64), ("right_child", np.int64),
-        )
-    )  # fmt: skip
+    feature, threshold = numbers("split_feature", np.int32), numbers("threshold", np.float64)
+    kinds = numbers("decision_type", np.int64)
+    sides = [numbers(name, np.int64) for name in ("left_child", "right_child")]
     # bit 0: by categories; bits 2 and 3: which values are missing, 1 being zeros
     if (kinds & 1).any() or (kinds >> 2 & 3 == 1).any() or told.get("is_linear", "0") != "0":
         raise DamagedError("its trees are of another kind")

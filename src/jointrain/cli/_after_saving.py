@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,21 +93,6 @@ def print_use(model: TableModel | BlendedModel, bundle: Path) -> None:
 
     own = "".join(f" --factory {path}" for path in factories_needed(model))
     print_line(f"Predict with: jointrain predict {bundle} TABLE{own} --out predictions.csv")
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that it is whole or absent.
-
-    Args:
-        path: The file.
-        write: Writes it at the place that it is called with, of the same ending.
-    """
-    temporary = path.with_name(f".part.{path.name}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dict[str, Any] | None:

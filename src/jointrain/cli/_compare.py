@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from jointrain.cli._after_saving import add_importance, print_use, skippable, write_whole
+from jointrain.cli._after_saving import add_importance, print_use, skippable
 from jointrain.cli._compare_experiment import (
     prepare_experiment_study,
     print_experiment_answer,
@@ -37,6 +37,7 @@ from jointrain.cli._table_opening import (
     start_processes,
 )
 from jointrain.errors import InvalidInputError, JointrainError
+from jointrain.system.output_file import write_whole
 from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing, say
 

@@ -12,6 +12,7 @@ from jointrain.cli._bundle_opening import TableBundle, open_table_bundle, raw_ta
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
 from jointrain.cli._printing import print_line, print_rows
 from jointrain.errors import InvalidInputError
+from jointrain.system.output_file import write_whole
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -66,18 +67,16 @@ def export(
         raise InvalidInputError(f"{out} can't be written: name a file in a folder that is there")
     opened = open_table_bundle(bundle, factory)
     frame = None if check is None else _checked_table(opened, check, options, quantize)
-    temporary = out.with_name(f".part.{out.name}")
-    try:
-        inputs = export_model(
+    inputs = write_whole(
+        out,
+        lambda part: export_model(
             opened.model,
-            temporary,
+            part,
             format,  # type: ignore[arg-type]
             quantize=quantize,  # type: ignore[arg-type]
             codes=categories == "codes",
-        )
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+        ),
+    )
     print_line(f"Exported: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     if frame is None:
         return

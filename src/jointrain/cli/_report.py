@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointrain.cli._after_saving import write_whole
 from jointrain.cli._printing import print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
+from jointrain.system.output_file import write_whole
 from jointrain.system.output_folder import BUNDLE
 from jointrain.system.stored_files import MISFIT
 

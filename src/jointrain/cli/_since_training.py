@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jointrain.cli._after_saving import write_whole
 from jointrain.cli._printing import print_line, print_rows
 from jointrain.errors import InvalidInputError
+from jointrain.system.output_file import write_whole
 from jointrain.system.stored_files import (
     LARGEST_JSON,
     MISFIT,

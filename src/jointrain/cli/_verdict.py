@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointrain.cli._after_saving import write_whole
 from jointrain.cli._flags import JSON, TABLE_HELP, with_reading
 from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
+from jointrain.system.output_file import write_whole
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:

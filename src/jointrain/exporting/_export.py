@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import tempfile
@@ -231,5 +232,8 @@ def _export_torch(model: TableModel | BlendedModel, path: Path) -> Inputs:
         {**inputs.to_json(), "outputs": [task.name for task in module.networks.tasks]},
         ensure_ascii=False,
     )
-    torch.export.save(program, path, extra_files={"jointrain.json": text})
+    # torch says of a full disk what only it understands
+    held = io.BytesIO()
+    torch.export.save(program, held, extra_files={"jointrain.json": text})
+    path.write_bytes(held.getvalue())
     return inputs
