@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from jointrain.cli._command_line import app
+from jointrain.cli._command_line import app_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -51,7 +51,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_has_these_flags(command):
     """A page names no command and no flag that is not there."""
-    known = typer.main.get_command(app)
+    known = typer.main.get_command(app_of())
     words = shlex.split(command.split(" | ")[0], comments=True)[1:]
     if words[0].startswith("--"):
         subject = known

@@ -43,7 +43,8 @@ def _imported_by(program: str, packages: list[str]) -> list[str]:
         (
             PREDICT,
             ["sklearn", "scipy.sparse", "scipy.linalg", "scipy.special", "scipy.stats", "fastapi",
-             "onnx", "altair", "pyarrow.dataset", "torch._dynamo"],
+             "onnx", "altair", "pyarrow.dataset", "torch._dynamo",
+             "jointrain.cli._compare", "jointrain.studies"],
         ),
         (
             STUDY,

@@ -33,5 +33,5 @@ def test_an_answer_that_is_there_is_kept(tmp_path, monkeypatch, capsys):
 def test_shells_can_complete_commands(shell, capsys, monkeypatch):
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     with pytest.raises(SystemExit):
-        _command_line.app(["--show-completion", shell], prog_name="jointrain")
+        _command_line.app_of()(["--show-completion", shell], prog_name="jointrain")
     assert "_JOINTRAIN_COMPLETE" in capsys.readouterr().out

@@ -26,6 +26,7 @@ def bundle(tmp_path, monkeypatch):
         (["--out", "e.xyz"], "an ending that jointrain can't write"),
         (["--out", "table.csv"], "table.csv exists"),
         (["--out", "e.csv", "--rows", "0"], "`rows` must be 1 or more, got 0"),
+        (["--out", "e.csv", "--seed", "-1"], "`seed` must be 0 or more and below 2^32, got -1"),
         (["--out", "e.csv", "--background", "no.csv"], "no.csv"),
         (["--out", "e.csv", "--background", "model"], "model is a folder"),
     ],

@@ -301,3 +301,9 @@ def test_what_csv_writes_is_read_back(tmp_path, names, data, separator, end, quo
         assert found.null_count().sum_horizontal()[0] == 0
     else:
         assert all(cell != "" for row in found.rows() for cell in row)
+
+
+def test_a_separator_is_refused_before_anything_is_read():
+    with pytest.raises(InvalidInputError, match=r"--separator must be one character .* got 'ab'"):
+        ReadingOptions(separator="ab")
+    assert ReadingOptions(separator="tab").separator == "tab"

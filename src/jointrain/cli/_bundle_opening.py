@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jointrain.cli._quick_imports import quick_imports
 from jointrain.cli._reading import with_kept_reading
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
@@ -39,8 +40,9 @@ def open_table_bundle(path: Path, factory: list[str] | None) -> TableBundle:
     Raises:
         InvalidInputError: It is damaged, needs another factory, or holds modules of other inputs.
     """
-    from jointrain.bundle import describe_bundle, read_bundle
-    from jointrain.training import NetworkModel
+    with quick_imports():
+        from jointrain.bundle import describe_bundle, read_bundle
+        from jointrain.training import NetworkModel
 
     described = describe_bundle(path)
     if described.get("kind") != "modules":

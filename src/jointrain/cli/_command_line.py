@@ -7,29 +7,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jointrain import __version__
-from jointrain.cli._compare import compare
-from jointrain.cli._convert import convert
-from jointrain.cli._doctor import doctor
-from jointrain.cli._evaluate import evaluate
-from jointrain.cli._explain import explain
-from jointrain.cli._export import export
-from jointrain.cli._fit import fit
-from jointrain.cli._inspect import inspect_bundle
-from jointrain.cli._lists import balancers, baselines, networks
-from jointrain.cli._predict import predict
 from jointrain.cli._ranks import prefix_of_errors, prepare_rank
-from jointrain.cli._report import report
 from jointrain.cli._said import remember_command
-from jointrain.cli._searches import group, share, weigh
-from jointrain.cli._serve import serve
-from jointrain.cli._verdict import verdict
-from jointrain.cli._watch import watch
 from jointrain.errors import JointrainError, StoppedError
 from jointrain.system.stop_signals import (
     INTERRUPTED,
@@ -43,12 +29,31 @@ from jointrain.system.worker_processes import stop_spare
 _FAILED = 2
 """The exit code of what is said in one line."""
 
-app = typer.Typer(
-    name="jointrain",
-    help="Train the targets of a table together or apart, and see with figures which is better.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+_DATA = "data.csv --targets"
+
+_COMMANDS = {
+    "compare": ("_compare:compare", f"compare {_DATA} price,demand --budget 2m"),
+    "weigh": ("_searches:weigh", f"weigh {_DATA} price,demand --budget 2m"),
+    "group": ("_searches:group", f"group {_DATA} a,b,c,d --models 2"),
+    "share": ("_searches:share", f"share {_DATA} price,demand"),
+    "fit": ("_fit:fit", f"fit {_DATA} price,demand --out model"),
+    "verdict": ("_verdict:verdict", "verdict runs.csv --wide {task}/{metric} --baseline separate"),
+    "report": ("_report:report", "report data-answer --open"),
+    "watch": ("_watch:watch", "watch runs"),
+    "predict": ("_predict:predict", None),
+    "serve": ("_serve:serve", None),
+    "export": ("_export:export", None),
+    "evaluate": ("_evaluate:evaluate", None),
+    "explain": ("_explain:explain", None),
+    "inspect": ("_inspect:inspect_bundle", None),
+    "convert": ("_convert:convert", None),
+    "balancers": ("_lists:balancers", None),
+    "networks": ("_lists:networks", None),
+    "baselines": ("_lists:baselines", None),
+    "doctor": ("_doctor:doctor", None),
+    "demo": ("_command_line:demo", None),
+}
+"""Where the commands are, in the order in which help lists them, and an example of each."""
 
 
 def main() -> None:
@@ -94,6 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     remember_command(arguments)
     try:
         prepare_rank(arguments)
+        app = app_of(arguments)
         code = app(list(arguments), prog_name="jointrain", standalone_mode=False)
     except StoppedError as stopped:
         stop_spare()
@@ -119,7 +125,8 @@ def run(arguments: Sequence[str]) -> int:
         # usage errors of typer can word themselves; anything else is a fault of jointrain's own
         if not hasattr(error, "format_message"):
             raise
-        return _fail(error.format_message().rstrip("."))
+        message = error.format_message().rstrip(".")
+        return _fail(message) if message else _FAILED  # help was printed, as there is no command
     if code == INTERRUPTED:
         stop_spare()
         message = "stopped: nothing was written, and what was there before is as it was"
@@ -140,7 +147,29 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+def app_of(arguments: Sequence[str] = ()) -> typer.Typer:
+    """Return the app with the command that the arguments name, or with all commands.
+
+    To import all commands takes a tenth of the time of a short one.
+    """
+    what = "Train the targets of a table together or apart, and see with figures which is better."
+    app = typer.Typer(
+        name="jointrain",
+        help=what,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    named = [name for name in arguments[:1] if name in _COMMANDS]
+    for name in named or _COMMANDS:
+        place, example = _COMMANDS[name]
+        module, _, function = place.partition(":")
+        command = getattr(import_module(f"jointrain.cli.{module}"), function)
+        epilog = None if example is None else f"Example: jointrain {example}"
+        app.command(name=name, epilog=epilog)(command)
+    return app
+
+
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -161,33 +190,3 @@ def demo(
     command += ["--force"] * force
     say("jointrain " + " ".join(command))
     return run(command)
-
-
-def _add_commands() -> None:
-    """Add the commands in the order in which help lists them, tables' with an example each."""
-    data = "data.csv --targets"
-    for command, example in (
-        (compare, f"compare {data} price,demand --budget 2m"),
-        (weigh, f"weigh {data} price,demand --budget 2m"),
-        (group, f"group {data} a,b,c,d --models 2"),
-        (share, f"share {data} price,demand"),
-        (fit, f"fit {data} price,demand --out model"),
-    ):
-        app.command(epilog=f"Example: jointrain {example}")(command)
-    example = "verdict runs.csv --wide {task}/{metric} --baseline separate"
-    app.command(epilog=f"Example: jointrain {example}")(verdict)
-    app.command(epilog="Example: jointrain report data-answer --open")(report)
-    app.command(epilog="Example: jointrain watch runs")(watch)
-    app.command()(predict)
-    app.command()(serve)
-    app.command()(export)
-    app.command()(evaluate)
-    app.command()(explain)
-    app.command(name="inspect")(inspect_bundle)
-    app.command()(convert)
-    for listed in (balancers, networks, baselines, doctor):
-        app.command()(listed)
-    app.command()(demo)
-
-
-_add_commands()

@@ -11,6 +11,7 @@ import typer
 from jointrain.cli._bundle_opening import open_table_bundle, raw_table, say_all
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
 from jointrain.cli._printing import print_line
+from jointrain.cli._quick_imports import quick_imports
 from jointrain.cli._streamed_use import (
     Counted,
     files_in_parts,
@@ -68,14 +69,15 @@ def predict(
     The columns are read as those of the training table were; flags say where this table is written
     in another way. The column of names is written as it is there.
     """
-    from jointrain.data import (
-        TextFiles,
-        check_writable_ending,
-        formulas_escaped,
-        write_parts,
-        write_table,
-    )
-    from jointrain.tables import interval_notes
+    with quick_imports():
+        from jointrain.data import (
+            TextFiles,
+            check_writable_ending,
+            formulas_escaped,
+            write_parts,
+            write_table,
+        )
+        from jointrain.tables import interval_notes
 
     if out != "-":
         check_writable_ending(out)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from jointrain.cli._quick_imports import quick_imports
+
 if TYPE_CHECKING:
     from jointrain.data import ReadingOptions
 
@@ -24,7 +26,8 @@ def reading_options(
         date_format: A form of dates, ``name=form``, or forms by name.
         others: Further fields of `ReadingOptions`, as they are.
     """
-    from jointrain.data import ReadingOptions
+    with quick_imports():
+        from jointrain.data import ReadingOptions
 
     if isinstance(missing, str):
         missing = [] if not missing.strip() else next(csv.reader([missing], skipinitialspace=True))

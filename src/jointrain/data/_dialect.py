@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jointrain.data._raw_table import ReadingOptions
+from jointrain.data._raw_table import ReadingOptions, checked_separator
 from jointrain.data._text_encoding import refuse_not_utf8
 from jointrain.errors import InvalidInputError
 
@@ -131,7 +131,7 @@ class _MoreNeededError(Exception):
 
 
 def _found(text: str, where: str, usual: str, options: ReadingOptions, *, whole: bool) -> Dialect:
-    said = _checked_separator(options.separator)
+    said = checked_separator(options.separator)
     prefix = "#" if options.comment is None else options.comment
     notes: list[str] = []
     above, comments, said_in_file = _above_header(text, prefix)
@@ -174,17 +174,6 @@ def _found(text: str, where: str, usual: str, options: ReadingOptions, *, whole:
         extra_fields=_extra_fields(body[size:], separator, comment, len(names), whole=whole),
         notes=tuple(notes),
     )
-
-
-def _checked_separator(separator: str | None) -> str | None:
-    if separator is None:
-        return None
-    separator = {"tab": "\t", r"\t": "\t"}.get(separator, separator)
-    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
-        raise InvalidInputError(
-            f"--separator must be one character such as ';' or 'tab', got {separator!r}"
-        )
-    return separator
 
 
 def _refuse_spaces(body: str, where: str, separator: str, *, whole: bool) -> None:

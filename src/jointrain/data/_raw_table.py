@@ -32,6 +32,22 @@ def check_zone(zone: str | None) -> None:
         )
 
 
+def checked_separator(separator: str | None) -> str | None:
+    """Return the character between the fields, of which a tab may have its name.
+
+    Raises:
+        InvalidInputError: It is no single character, or one that can't stand there.
+    """
+    if separator is None:
+        return None
+    separator = {"tab": "\t", r"\t": "\t"}.get(separator, separator)
+    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+        raise InvalidInputError(
+            f"--separator must be one character such as ';' or 'tab', got {separator!r}"
+        )
+    return separator
+
+
 @dataclass(frozen=True)
 class ReadingOptions:
     """How a table is to be read; None recognises what the file shows.
@@ -63,6 +79,7 @@ class ReadingOptions:
         """Refuse marks that can't be those of numbers, and names that are unknown."""
         if self.encoding is not None:
             check_encoding(self.encoding)
+        checked_separator(self.separator)
         check_zone(self.time_zone)
         for name, kind in self.columns.items():
             if kind not in READING_KINDS:

@@ -177,8 +177,8 @@ def explain(
         progress: Called with how many rows are done, and of how many.
 
     Raises:
-        InvalidInputError: A number is below 1, there are no rows, no two rows of them and the
-            background differ, or a column is missing or of another type.
+        InvalidInputError: A number is below 1 or the seed below 0, there are no rows, no two rows
+            of them and the background differ, or a column is missing or of another type.
         MissingDependencyError: The package shap is not installed.
 
     Source: Lundberg & Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017;
@@ -194,6 +194,8 @@ def explain(
     ):
         if number < 1:
             raise InvalidInputError(f"`{name}` must be 1 or more, got {number}")
+    if not 0 <= seed < 2**32:
+        raise InvalidInputError(f"`seed` must be 0 or more and below 2^32, got {seed}")
     if find_spec("shap") is None:
         raise MissingDependencyError(
             "explaining needs the package shap; pip install 'jointrain[explain]'"
