@@ -38,7 +38,7 @@ browser:
 
 # process groups beyond a few, servers, other environments: slow, and not needed for each change
 test-integration: $(INSTALLED)
-	$(BIN)/python -m pytest -n 1 -m integration
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m integration
 
 # the command line with the lowest release of each dependency that pyproject.toml admits
 test-lowest: $(LOWEST)/.installed
