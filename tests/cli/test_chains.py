@@ -59,7 +59,7 @@ def test_compare_measures_both(capsys):
         ("buy=buy", "task 'buy' can't be given itself"),
         ("buy=price", "'buy' given 'price' needs two binary targets, and 'price' is regression"),
         ("buy=click,click=buy", "targets are given each other in a circle: 'click' given 'buy' gi"),
-        ("bye=click", "`given` is said of 'bye', which is no target (did you mean 'buy'?)"),
+        ("bye=click", "--given names 'bye', which is no target (did you mean 'buy'?)"),
     ],
 )
 @pytest.mark.usefixtures("log")

@@ -359,7 +359,7 @@ class TestSearches:
 
     def test_importance_of_what_is_no_target(self, folder, capsys):
         arguments = ["weigh", "data.csv", "--targets", "price,sold", "--importance", "prise=2"]
-        fails(capsys, arguments, "'prise', which is no task (did you mean 'price'?)")
+        fails(capsys, arguments, "'prise', which is no target (did you mean 'price'?)")
 
     def test_an_output_folder_that_exists(self, folder, capsys):
         Path("there").mkdir()
@@ -368,7 +368,7 @@ class TestSearches:
 
     def test_groups_with_an_unknown_target(self, folder, capsys):
         arguments = ["fit", "data.csv", "--targets", "price,sold", "--groups", "prise;sold"]
-        fails(capsys, arguments, "'prise', which is no task (did you mean 'price'?)")
+        fails(capsys, arguments, "'prise', which is no target (did you mean 'price'?)")
 
     def test_groups_that_leave_a_target_out(self, folder, capsys):
         arguments = ["fit", "data.csv", "--targets", "price,sold", "--groups", "price"]
