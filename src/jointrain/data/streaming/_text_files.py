@@ -22,7 +22,7 @@ from jointrain.data.streaming._kept_rows import KeptRows
 from jointrain.data.streaming._table_files import TableFiles
 from jointrain.errors import InvalidInputError
 
-_PART_BYTES = 1 << 24
+_PART_BYTES = 1 << 22
 _MOST_BYTES = 1 << 28
 """A record longer than this is a quote that does not close."""
 
