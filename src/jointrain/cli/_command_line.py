@@ -96,6 +96,8 @@ def _flush(code: int) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    if not arguments:
+        return run(["--help"]) or _FAILED
     remember_command(arguments)
     try:
         prepare_rank(arguments)
@@ -125,8 +127,7 @@ def run(arguments: Sequence[str]) -> int:
         # usage errors of typer can word themselves; anything else is a fault of jointrain's own
         if not hasattr(error, "format_message"):
             raise
-        message = error.format_message().rstrip(".")
-        return _fail(message) if message else _FAILED  # help was printed, as there is no command
+        return _fail(error.format_message().rstrip("."))
     if code == INTERRUPTED:
         stop_spare()
         message = "stopped: nothing was written, and what was there before is as it was"
@@ -156,7 +157,6 @@ def app_of(arguments: Sequence[str] = ()) -> typer.Typer:
     app = typer.Typer(
         name="jointrain",
         help=what,
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
