@@ -62,7 +62,9 @@ def main() -> None:
     try:
         on_stop(interrupt_outside_imports(received))
         use_plain_characters()
-        code = _flush(run(sys.argv[1:]))
+        arguments = sys.argv[1:]
+        code = _flush(run(arguments or ["--help"]))
+        code = code if arguments else _FAILED
         # the answer is given: from here on an exception would be lost, with a traceback, in
         # whatever the interpreter shuts down, and nothing is left to be done before the end
         on_stop(signal.SIG_DFL)
@@ -96,8 +98,6 @@ def _flush(code: int) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    if not arguments:
-        return run(["--help"]) or _FAILED
     remember_command(arguments)
     try:
         prepare_rank(arguments)
