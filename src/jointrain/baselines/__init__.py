@@ -17,6 +17,7 @@ from jointrain.baselines._baseline_model import (
 from jointrain.baselines._estimator import EstimatorBaseline
 from jointrain.baselines._exported_task import ExportedTask
 from jointrain.baselines._forests import forest_arrays, why_not_joint
+from jointrain.baselines._gradient_boosting import trees_of_nodes
 from jointrain.baselines._kernel_ridge import KERNELS, ROUNDING, KernelFunctions
 from jointrain.baselines._names import (
     BASELINE_NAMES,
@@ -58,5 +59,6 @@ __all__ = [
     "forest_arrays",
     "linked",
     "predict_with_baseline",
+    "trees_of_nodes",
     "why_not_joint",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,24 @@ class GradientBoosting(TargetBaseline):
 
 def boosting_arrays(model: Any) -> TreeEnsemble:
     """Return the trees of a histogram gradient boosting of scikit-learn, without its link."""
+    steps = [[predictor.nodes for predictor in step] for step in model._predictors]
+    return trees_of_nodes(steps, model._baseline_prediction)
+
+
+def trees_of_nodes(steps: Sequence[Sequence[np.ndarray]], baseline: np.ndarray) -> TreeEnsemble:
+    """Return trees whose nodes are scikit-learn's.
+
+    Args:
+        steps: The nodes of each step's trees, one tree for each output, as
+            `HistGradientBoostingRegressor` keeps them.
+        baseline: What the outputs begin with.
+
+    Shape:
+        steps: [number of nodes] each. baseline: as many values as outputs.
+    """
     trees, outputs = [], []
-    for step in model._predictors:
-        for output, predictor in enumerate(step):
-            nodes = predictor.nodes
+    for step in steps:
+        for output, nodes in enumerate(step):
             leaf = nodes["is_leaf"] == 1
             trees.append(
                 {
@@ -77,4 +92,4 @@ def boosting_arrays(model: Any) -> TreeEnsemble:
                 }
             )
             outputs.append(output)
-    return TreeEnsemble.of(trees, outputs, np.ravel(model._baseline_prediction).tolist())
+    return TreeEnsemble.of(trees, outputs, np.ravel(baseline).tolist())

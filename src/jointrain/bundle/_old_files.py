@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jointrain.baselines import SymmetricTrees, TreeEnsemble
+from jointrain.baselines import SymmetricTrees, TreeEnsemble, trees_of_nodes
 from jointrain.system.stored_files import DamagedError, json_from_bytes
 
 _LARGEST_ARCHIVE = 1 << 30
@@ -153,26 +153,10 @@ def forest_of(nodes: np.ndarray, values: np.ndarray, counts: np.ndarray) -> Arra
 
 def boosting_of(model: Mapping[str, Any]) -> Arrays:
     """Return the trees of a histogram gradient boosting, without its link."""
-    trees, outputs = [], []
-    for step in model["_predictors"]:
-        for output, predictor in enumerate(step):
-            nodes = predictor["nodes"]
-            if nodes["is_categorical"].any():
-                raise DamagedError("a tree splits by categories")
-            leaf = nodes["is_leaf"] == 1
-            trees.append(
-                {
-                    "feature": np.where(leaf, _LEAF, nodes["feature_idx"].astype(np.int64)),
-                    # a threshold beyond all values is infinite there
-                    "threshold": np.nan_to_num(np.where(leaf, 0, nodes["num_threshold"])),
-                    "left": nodes["left"],
-                    "right": nodes["right"],
-                    "value": nodes["value"][:, None],
-                }
-            )
-            outputs.append(output)
-    base = np.ravel(model["_baseline_prediction"]).tolist()
-    return TreeEnsemble.of(trees, outputs, base).to_arrays()
+    steps = [[predictor["nodes"] for predictor in step] for step in model["_predictors"]]
+    if any(nodes["is_categorical"].any() for step in steps for nodes in step):
+        raise DamagedError("a tree splits by categories")
+    return trees_of_nodes(steps, model["_baseline_prediction"]).to_arrays()
 
 
 # ---------------------------------------------------------------------------- LightGBM
