@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -129,6 +132,23 @@ def test_one_process_by_itself_is_told_of_torchrun(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(InvalidInputError, match="start it by `torchrun"):
         Trainer(runs.network(), runs.TASKS, strategy="ddp")
+
+
+def test_the_group_that_was_joined_is_left_at_the_end():
+    """Otherwise gloo's threads abort the process now and then, after its work is done."""
+    program = """
+import atexit, torch
+from torch import distributed
+from jointrain.training._ranks import joined_ranks
+atexit.register(lambda: print("within a group:", distributed.is_initialized()))
+joined_ranks("ddp", torch.device("cpu"))
+print("within a group:", distributed.is_initialized())
+"""
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | alone, text=True, capture_output=True
+    )
+    assert done.stdout.split("\n")[:2] == ["within a group: True", "within a group: False"], done
 
 
 def test_two_processes_train_shards_as_one(two):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import time
@@ -276,6 +277,16 @@ def _check_strategy(strategy: Any) -> None:
         )
 
 
+def _leave_group() -> None:
+    """Leave the process group that `joined_ranks` joined.
+
+    A process that ends within one is aborted now and then by gloo's threads (pytorch#190489), and
+    torchrun reports a failure after the work is done.
+    """
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def joined_ranks(
     strategy: Any, device: torch.device, network: nn.Module | None = None
 ) -> TrainingRanks | None:
@@ -318,6 +329,7 @@ def joined_ranks(
             )
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
+        atexit.register(_leave_group)
     if distributed.get_world_size() == 1:
         return None
     ranks = TrainingRanks()
