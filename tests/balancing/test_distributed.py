@@ -92,10 +92,11 @@ def assert_close(found, limit=1e-5):
         assert apart == 0
 
 
+@pytest.mark.parametrize("left_out", [False, True])
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("name", ["equal", "log", "upgrad", "trimmed-mean"])
-def test_unequal_rows_and_tasks_that_a_process_lacks(two, name, wrapped):
-    assert_close(two.run(replicas.step_of_unequal_rows, name, wrapped))
+def test_unequal_rows_and_tasks_that_a_process_lacks(two, name, wrapped, left_out):
+    assert_close(two.run(replicas.step_of_unequal_rows, name, wrapped, left_out))
 
 
 def test_a_process_may_have_no_task_at_all(two):

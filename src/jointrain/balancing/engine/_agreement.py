@@ -65,7 +65,7 @@ class Agreement:
         losses: The mean loss of each task over all rows, [t], float64.
         present: Whether this process is to differentiate the task's loss, [t].
         places: The parameters that some process reaches, in one order for all.
-        alike: Whether every process has all tasks and the same graph.
+        alike: Whether every process has all tasks, with rows, and the same graph.
         same_state: Whether the balancers' states were equal.
     """
 
@@ -161,6 +161,7 @@ def weighed(
         for k in range(len(names))
     ]
     mine = rows[ranks.rank]
+    alike = alike and all(some[k] > 0 for k, n in enumerate(total) if n > 0 for some in rows)
     found = Agreement(
         ranks,
         replicas,
