@@ -306,6 +306,22 @@ def test_components_that_are_not_done_in_time_leave_their_weight_to_the_others(r
     assert result.with_weights(none.weights).blends["line"].weights == {"constant": 1.0}
 
 
+def test_a_constant_stands_in_for_targets_that_it_was_not_chosen_for(monkeypatch):
+    table = stepped_table(120)
+    noise = np.random.default_rng(1).permutation(table.frame["steps"].to_numpy())
+    table = replace(table, frame=table.frame.with_columns(steps=noise))
+    recipes = named_recipes(["separate"], QUICK)
+    result = Study(table, recipes, ("constant", "linear"), folds=3, seeds=1).run(workers=1)
+    assert result.blends["steps"].weights == {"constant": 1.0}
+    assert "constant" not in result.blends["line"].weights
+    # time is left for the constant alone
+    cost = result.seconds["constant"] / result.runs("constant")
+    monkeypatch.setattr(_shipped_model, "RESCUE_SECONDS", cost)
+    model = fit_shipped(result, device="cpu", workers=1, until=time.monotonic() - 1)
+    assert set(model.components) == {"constant"}
+    np.testing.assert_allclose(model.predict(table.frame)["line"], table.frame["line"].mean())
+
+
 def test_components_are_the_same_whatever_the_workers(result, shipped):
     again = fit_shipped(result, device="cpu", workers=2)
     frame = result.study.table.frame.head(10)

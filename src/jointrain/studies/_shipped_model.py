@@ -166,7 +166,8 @@ def _with_what_is_there(
     for job in _rescued(result, jobs, fitted, weights):
         fitted[job.key] = job.run()
     shared = _weights_of_fitted(weights, fitted)
-    if any(CONSTANT in of_task for of_task in shared.values()) and CONSTANT not in fitted:
+    if any(CONSTANT in of_task for of_task in shared.values()):
+        # for all targets: one may be there that was chosen for some
         fitted[CONSTANT] = fit_baseline_to(CONSTANT, result.study.table, result.study.seed)
     return shared
 
