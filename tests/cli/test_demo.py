@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from jointrain.cli import _command_line
 from jointrain.cli._command_line import run
 
@@ -27,11 +25,3 @@ def test_an_answer_that_is_there_is_kept(tmp_path, monkeypatch, capsys):
     assert run(["demo"]) == 2
     assert "energy-answer" in capsys.readouterr().err
     assert Path("energy-answer/mine.txt").read_text() == "kept"
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_can_complete_commands(shell, capsys, monkeypatch):
-    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
-    with pytest.raises(SystemExit):
-        _command_line.app_of()(["--show-completion", shell], prog_name="jointrain")
-    assert "_JOINTRAIN_COMPLETE" in capsys.readouterr().out

@@ -70,6 +70,15 @@ def test_a_fit_shows_its_networks_and_a_damaged_checkpoint_is_no_end(tmp_path, c
     assert "damaged" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", [b"", b'{"table": "ab', b"\x00\xff", b"[" * 100_000])
+def test_a_damaged_description_of_a_fit_is_one_line(tmp_path, capsys, content):
+    (tmp_path / "fit.json").write_bytes(content)
+    assert run(["watch", str(tmp_path), "--once"]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/fit.json is damaged" in error
+    assert len(error.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", ["", "nowhere"])
 def test_a_folder_that_is_neither_is_refused_in_one_line(tmp_path, capsys, name):
     assert run(["watch", str(tmp_path / name), "--once"]) == 2

@@ -170,6 +170,29 @@ def test_damaged_journal_is_refused(tmp_path):
         RunStore.open(tmp_path, DESCRIPTION)
 
 
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("no JSON", "line 2 of its runs.jsonl is damaged"),
+        ("[1]", "line 2 of its runs.jsonl is damaged"),
+        ("[" * 100_000, "line 2 of its runs.jsonl is damaged"),
+        ('{"op_code": 8, "worker_id": "a"}', "the lines of its runs.jsonl do not fit together"),
+    ],
+)
+def test_what_is_said_of_a_damaged_line(tmp_path, line, reason):
+    """Its file and number and what to do, in no parser's words."""
+    RunStore.open(tmp_path, DESCRIPTION)
+    journal = tmp_path / "runs.jsonl"
+    first, *rest = journal.read_text().splitlines()
+    journal.write_text("\n".join([first, line, *rest]) + "\n")
+    with pytest.raises(InvalidInputError) as raised:
+        RunStore.open(tmp_path, DESCRIPTION)
+    assert str(raised.value) == (
+        f"{tmp_path} holds no runs that this version can read: {reason}; put a copy of it back, "
+        "choose another place, or remove it to make the runs again"
+    )
+
+
 @pytest.mark.parametrize("attributes", ["a", [], None])
 def test_trials_of_a_journal_with_other_attributes_are_no_runs(tmp_path, attributes):
     store = RunStore.open(tmp_path, DESCRIPTION)

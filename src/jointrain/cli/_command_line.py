@@ -58,6 +58,9 @@ _COMMANDS = {
 
 def main() -> None:
     """Run the command line; every user fault is one line and exit code 2."""
+    if os.environ.get("_JOINTRAIN_COMPLETE"):
+        # a shell asks what may follow: fish reads the exit code
+        app_of()(prog_name="jointrain")
     received: list[int] = []
     try:
         on_stop(interrupt_outside_imports(received))
@@ -111,9 +114,8 @@ def run(arguments: Sequence[str]) -> int:
         # a command that fails at once does not wait for the processes that it has started
         stop_spare()
         return _fail(str(error))
-    except SystemExit:  # what click makes of a pipe that nobody reads
-        stop_spare()
-        return _fail("standard output can't be written: nobody reads the pipe")
+    except SystemExit as ended:
+        return _ended(ended.code)
     except MemoryError:
         stop_spare()
         return _fail("this needs more memory than there is; give fewer rows or columns")
@@ -133,6 +135,14 @@ def run(arguments: Sequence[str]) -> int:
         message = "stopped: nothing was written, and what was there before is as it was"
         say(message)
     return code or 0
+
+
+def _ended(code: object) -> int:
+    """Return the exit code where typer ends the interpreter itself."""
+    if not code:  # it has shown or installed a shell's completion
+        return _flush(0)
+    stop_spare()
+    return _fail("standard output can't be written: nobody reads the pipe")
 
 
 def _fail(message: str) -> int:

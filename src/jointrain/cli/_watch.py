@@ -16,7 +16,7 @@ import typer
 from jointrain.cli._fit_checkpoints import DESCRIPTION
 from jointrain.cli._printing import console_of_output
 from jointrain.errors import InvalidInputError
-from jointrain.system.stored_files import MISFIT
+from jointrain.system.stored_files import MISFIT, DamagedError, read_json
 from jointrain.system.terminal_streams import printable
 
 if TYPE_CHECKING:
@@ -92,12 +92,25 @@ def _look_at(place: str) -> Callable[[], _State]:
 
     if "://" in place or (Path(place) / _RUNS).is_file():
         return partial(_state_of_study, RunStore.existing(place))
-    if (Path(place) / DESCRIPTION).is_file():
+    description = Path(place) / DESCRIPTION
+    if description.is_file():
+        _check_description(description)
         return partial(_state_of_fit, Path(place))
     raise InvalidInputError(
         f"{place} holds neither checkpoints of a fit nor runs of a study; name the folder of "
         "fit --checkpoints, or what compare --study names"
     )
+
+
+def _check_description(file: Path) -> None:
+    """Refuse a description that can't be read; a fit puts the whole file in its place at once."""
+    try:
+        read_json(file)
+    except DamagedError:
+        raise InvalidInputError(
+            f"{file} is damaged, so that nothing is known of the checkpoints; name another folder, "
+            "or begin the fit anew with another --checkpoints"
+        ) from None
 
 
 def _state_of_study(store: RunStore) -> _State:

@@ -506,10 +506,24 @@ def _one_line_errors(place: str, *, reading: bool = False) -> Iterator[None]:
             "folder that can be written"
         ) from error
     except senseless as error:
+        what = f" ({_reason(error)})" if "://" in place else f": {_damage(place)}"
         raise InvalidInputError(
-            f"{place} holds no runs that this version can read ({_reason(error)}); choose another "
-            "place, or remove it"
+            f"{place} holds no runs that this version can read{what}; put a copy of it "
+            "back, choose another place, or remove it to make the runs again"
         ) from error
+
+
+def _damage(place: str) -> str:
+    """Return which line of a journal is none, if one looks so."""
+    with open(Path(place) / "runs.jsonl", "rb") as journal:
+        for number, line in enumerate(journal, start=1):
+            try:
+                known = isinstance(json.loads(line)["op_code"], int)
+            except (*MISFIT, RecursionError):
+                known = False
+            if not known:
+                return f"line {number} of its runs.jsonl is damaged"
+    return "the lines of its runs.jsonl do not fit together"
 
 
 def _reason(error: BaseException) -> str:
