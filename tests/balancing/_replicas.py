@@ -84,8 +84,9 @@ def train(
         closures: dict[str, Any] = {}
         if balancer.extra_batches:
             closures["extra"] = lambda second=second: losses_of(model, *second)
-        if balancer.needs is Needs.HELD_OUT:
+        if balancer.needs in (Needs.HELD_OUT, Needs.NEARBY):
             closures["train"] = lambda batch=batch: losses_of(model, *batch)
+        if balancer.needs is Needs.HELD_OUT:
             closures["held_out"] = lambda third=third: losses_of(model, *third)
         optimizer.zero_grad()
         backward(losses_of(model, *batch), balancer, **closures, **options)

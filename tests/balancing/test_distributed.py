@@ -8,7 +8,7 @@ from tests.balancing._replicas import WRAPPERS, distances
 from tests.processes import Processes
 
 METHODS = sorted(BALANCERS)
-REFUSED_OVER_SHARDS = {"auto-lambda", "forum", "moml", "modo", "sdmgrad"}
+REFUSED_OVER_SHARDS = {"auto-lambda", "forum", "moml", "modo", "sdmgrad", "samo", "f-mtl"}
 
 
 @pytest.fixture(scope="module")

@@ -289,7 +289,7 @@ def test_a_complex_parameter_is_worth_two_real_ones(name):
 
         balancer = cls(**getattr(cls, "example", {}))
         balancer.bind(3)
-        if kind == "complex" and cls.needs is Needs.HELD_OUT:
+        if kind == "complex" and cls.needs in (Needs.HELD_OUT, Needs.NEARBY):
             with pytest.raises(InvalidInputError, match="not defined for complex parameters"):
                 backward(of_all(), balancer, train=of_all, held_out=of_all)
             return
@@ -438,8 +438,10 @@ def test_a_parameter_that_is_a_sparse_tensor_is_refused(balancer):
 
 
 @pytest.mark.parametrize("kind", ["sparse", "checkpoints"])
-@pytest.mark.parametrize("name", [n for n, c in BALANCERS.items() if c.needs is Needs.HELD_OUT])
-def test_bilevel_methods_take_checkpoints_and_sparse_tables(name, kind):
+@pytest.mark.parametrize(
+    "name", [n for n, c in BALANCERS.items() if c.needs in (Needs.HELD_OUT, Needs.NEARBY)]
+)
+def test_methods_that_compute_losses_again_take_checkpoints_and_sparse_tables(name, kind):
     found = []
     for used in (True, False):
         if kind == "sparse":

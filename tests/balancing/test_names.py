@@ -65,6 +65,8 @@ METHODS = [
     "auto-lambda",
     "moml",
     "forum",
+    "samo",
+    "f-mtl",
 ]
 NUMBERS = [
     (name, parameter.name)
@@ -120,6 +122,10 @@ OUT_OF_RANGE = [
     ("auto-lambda", "step_size", 0.0),
     ("moml", "step_size", 0.0),
     ("forum", "step_size", 0.0),
+    ("samo", "radius", 0.0),
+    ("samo", "local_share", 1.5),
+    ("samo", "smoothing", 0.0),
+    ("f-mtl", "radius", 0.0),
 ]
 
 

@@ -43,7 +43,7 @@ def step(net: Net, balancer: Balancer, losses: dict[str, Tensor], bad: bool = Tr
         losses,
         balancer,
         extra=lambda: net.losses(bad),
-        train=lambda: net.losses(False),
+        train=lambda: net.losses(bad),
         held_out=lambda: net.losses(False),
         **options,
     )

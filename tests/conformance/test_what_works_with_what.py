@@ -68,6 +68,9 @@ KINDS = {
     "sees the gradients, block by block": Kind(_sees_gradients(blockwise=True), {}),
     "sees all gradients, and keeps some": Kind(_sees_gradients(blockwise=False), {}),
     "takes held-out losses": Kind(_methods(lambda cls, _: cls.needs is Needs.HELD_OUT), {}),
+    "takes gradients at moved weights": Kind(
+        _methods(lambda cls, _: cls.needs is Needs.NEARBY), {}
+    ),
 }
 
 
@@ -136,9 +139,16 @@ def losses_of(net: nn.Module, index: Tensor, y: Tensor) -> dict[str, Tensor]:
     return {task: (outputs[task] - y[:, k]).square().mean() for k, task in enumerate(TASKS)}
 
 
-def gradients(name: str, options: dict[str, Any], net: nn.Module, parts: int = 1) -> list[Tensor]:
-    """Return all gradients after each of two steps, each of so many batches."""
+def gradients(
+    name: str, options: dict[str, Any], net: nn.Module, parts: int = 1, draws: bool = True
+) -> list[Tensor]:
+    """Return all gradients after each of two steps, each of so many batches.
+
+    Without `draws` SAMO makes nothing of its random numbers.
+    """
     balancer = half.build(name, TASKS)
+    if name == "samo" and not draws:
+        balancer.local_share = 0.0
     further = itertools.count(2)
     found = []
     for step in range(2):
@@ -207,12 +217,12 @@ def compiled(name: str, options: dict[str, Any]) -> float:
     net = Net(None)
     net.trunk = torch.compile(net.trunk, backend="aot_eager")
     with torch._functorch.config.patch(donated_buffer=False):
-        found = gradients(name, options, net)
+        found = gradients(name, options, net, draws=False)
     if name == "graddrop":
         return away_but_for_draws(found)
     if options.get("compare_at") == "last_shared_layer":
         options = {}  # a compiled part is one layer, and nothing else is shared here
-    return away(found, gradients(name, options, Net(None)))
+    return away(found, gradients(name, options, Net(None), draws=False))
 
 
 def accumulated(name: str, options: dict[str, Any]) -> float:

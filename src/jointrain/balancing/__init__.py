@@ -1,6 +1,6 @@
 """Balancing: from several task losses to one update. Usable alone in a loop of one's own."""
 
-from jointrain.balancing import aggregation, bilevel, weighting
+from jointrain.balancing import aggregation, bilevel, sharpness, weighting
 from jointrain.balancing._backward import backward
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import (
@@ -20,9 +20,11 @@ from jointrain.balancing._names import (
     as_balancer_class,
     balancer_from_name,
 )
+from jointrain.balancing._sharpness_aware import Landscape, Move, SharpnessAware
 from jointrain.balancing._task_losses import TaskLosses, mean_losses
 from jointrain.balancing.aggregation import *  # noqa: F403
 from jointrain.balancing.bilevel import *  # noqa: F403
+from jointrain.balancing.sharpness import *  # noqa: F403
 from jointrain.balancing.weighting import *  # noqa: F403
 
 __all__ = [
@@ -35,8 +37,11 @@ __all__ = [
     "Direction",
     "GramianWeighting",
     "JacobianAggregation",
+    "Landscape",
     "LossWeighting",
+    "Move",
     "Needs",
+    "SharpnessAware",
     "TaskLosses",
     "Weighing",
     "as_balancer_class",
@@ -48,3 +53,4 @@ __all__ = [
 __all__ += weighting.__all__
 __all__ += aggregation.__all__
 __all__ += bilevel.__all__
+__all__ += sharpness.__all__

@@ -21,6 +21,7 @@ from jointrain.balancing._balancer import Balancer, GramianWeighting, LossWeight
 from jointrain.balancing._call import Call, tasks_of_step
 from jointrain.balancing._checks import check_choice, check_count
 from jointrain.balancing._processes import Arguments, RowCounts
+from jointrain.balancing._recomputed import Draws
 from jointrain.balancing._surroundings import in_plain_surroundings
 from jointrain.balancing.engine import (
     GRADIENT_METHODS,
@@ -36,7 +37,7 @@ COMPARE_AT = ("shared", "features", "last_shared_layer")
 
 @in_plain_surroundings
 def backward(
-    losses: Losses,
+    losses: Losses | Callable[[], Losses],
     balancer: Balancer | None = None,
     *,
     shared: nn.Module | Iterable[Tensor | nn.Module] | None = None,
@@ -69,7 +70,9 @@ def backward(
 
     Args:
         losses: One scalar per task: ``{name: loss}``, a sequence, or a vector. Tasks may be
-            absent from a step; name them then.
+            absent from a step; name them then. Or a function that returns them, for methods that
+            compute them again (SAMO): it has the same random numbers at each call, and buffers
+            such as running statistics change at the first one alone.
         balancer: The method; by default the plain sum.
         shared: The shared parameters, or the module that holds them; by default those that two or
             more losses reach. Only `nn.Parameter` counts without being named; other leaf tensors
@@ -96,7 +99,8 @@ def backward(
             would leave it. What isn't finite is then left to the scaler, which skips the step.
         extra: Returns losses of a fresh training batch at each call; for balancers with
             ``extra_batches``.
-        train: Returns the losses of this batch, computed anew; for bilevel balancers.
+        train: Returns the losses of this batch, computed anew; for bilevel balancers, and those
+            that take gradients at moved weights where `losses` is no function.
         held_out: Returns the losses of a held-out batch; for bilevel balancers.
         retain_graph: Whether the losses are to be differentiated again afterwards.
         memory_limit: Bytes that all tasks' gradients may take before ``"auto"`` goes layer by
@@ -137,6 +141,11 @@ def backward(
         )
     _check_meaning(balancer, compare_at, refresh_every)
     penalty = penalty if penalty is not None and penalty.requires_grad else None
+    draws = None
+    if callable(losses):
+        draws = Draws()
+        train = losses if train is None else train
+        losses = losses()
     arguments = Arguments(
         shared=checked_parameters(shared, "shared"),
         own=checked_parameters(own, "own"),
@@ -184,6 +193,7 @@ def backward(
         penalty=penalty,
         together=tasks.together,
         accumulate=accumulate,
+        draws=draws,
     )
     with explained():
         if tasks.overflow:

@@ -31,12 +31,13 @@ class Needs(enum.Enum):
     GRAMIAN = "gramian"
     JACOBIAN = "jacobian"
     HELD_OUT = "held-out losses"
+    NEARBY = "gradients at moved weights"
 
 
 class Balancer(nn.Module, ABC):
     """Turn several task losses into one update; the root of all methods.
 
-    A method derives from one of the four kinds below, never from this class itself. It declares
+    A method derives from one of the kinds below, never from this class itself. It declares
     what it needs and what it promises as class attributes; callers read those and never a name.
 
     Per-task state. A method that remembers something per task sets ``task_state = True``, ends its
@@ -507,33 +508,15 @@ class JacobianAggregation(Balancer):
         return losses
 
 
-class BilevelProblem:
-    """What a bilevel method may ask for: losses at the parameters, here or nearby, on two data.
+class MovableParameters:
+    """Parameters that can be moved and set back, and by which losses are differentiated.
 
     Attributes:
-        losses: [t], the training losses of the step, with their graph.
         parameters: Everything that is trained: shared and task-specific parameters.
     """
 
-    def __init__(
-        self,
-        losses: Tensor,
-        parameters: Sequence[Tensor],
-        train: Callable[[], Tensor],
-        held_out: Callable[[], Tensor],
-    ) -> None:
-        self.losses = losses
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
         self.parameters = tuple(parameters)
-        self._train, self._held_out = train, held_out
-        self.added: list[Tensor] | None = None
-
-    def train(self) -> Tensor:
-        """Return the losses [t] on the step's training batch at the parameters as they are now."""
-        return self._train()
-
-    def held_out(self) -> Tensor:
-        """Return the losses [t] on a held-out batch (the same one throughout the step)."""
-        return self._held_out()
 
     def gradient(self, scalar: Tensor, *, retain_graph: bool = False) -> list[Tensor]:
         """Return the gradient of `scalar` by all parameters, dense; zero where it isn't reached."""
@@ -550,14 +533,45 @@ class BilevelProblem:
         """Within the block the parameters are moved by ``step * direction``, then set back."""
         before = [p.detach().clone() for p in self.parameters]
         # `.data` on purpose: the values are restored bit by bit, so that the graph of `losses`
-        # stays valid, which writing to the parameters openly would deny
-        for p, d in zip(self.parameters, direction, strict=True):
-            p.data.add_(d, alpha=step)
+        # stays valid, which writing to the parameters openly would deny; autocast keeps what it
+        # has cast once, until its outermost block ends
         try:
+            for p, d in zip(self.parameters, direction, strict=True):
+                p.data.add_(d, alpha=step)
+            torch.clear_autocast_cache()
             yield
         finally:
             for p, b in zip(self.parameters, before, strict=True):
                 p.data.copy_(b)
+            torch.clear_autocast_cache()
+
+
+class BilevelProblem(MovableParameters):
+    """What a bilevel method may ask for: losses at the parameters, here or nearby, on two data.
+
+    Attributes:
+        losses: [t], the training losses of the step, with their graph.
+    """
+
+    def __init__(
+        self,
+        losses: Tensor,
+        parameters: Sequence[Tensor],
+        train: Callable[[], Tensor],
+        held_out: Callable[[], Tensor],
+    ) -> None:
+        super().__init__(parameters)
+        self.losses = losses
+        self._train, self._held_out = train, held_out
+        self.added: list[Tensor] | None = None
+
+    def train(self) -> Tensor:
+        """Return the losses [t] on the step's training batch at the parameters as they are now."""
+        return self._train()
+
+    def held_out(self) -> Tensor:
+        """Return the losses [t] on a held-out batch (the same one throughout the step)."""
+        return self._held_out()
 
     def add_gradient(self, direction: Sequence[Tensor]) -> None:
         """Add `direction` (a tensor per parameter) to what the weighted losses' gradient gives."""

@@ -23,6 +23,7 @@ from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import Balancer, LossWeighting
 from jointrain.balancing._meeting import labelled, meet
 from jointrain.balancing._processes import Arguments, Together
+from jointrain.balancing._recomputed import Draws
 from jointrain.balancing.engine import (
     Gradients,
     Step,
@@ -63,6 +64,7 @@ class Call:
     together: Together | None
     accumulate: str | None
     accumulated: Accumulated | None = None
+    draws: Draws | None = None
     task_scales: Tensor | None = None
 
     def without(self, bad: Sequence[int]) -> Call:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from jointrain.balancing import aggregation, bilevel, weighting
+from jointrain.balancing import aggregation, bilevel, sharpness, weighting
 from jointrain.balancing._balancer import Balancer
 from jointrain.errors import InvalidInputError, closest
 from jointrain.system.plug_ins import Names
 
 BALANCERS: dict[str, type[Balancer]] = {
     cls.name: cls
-    for package in (weighting, aggregation, bilevel)
+    for package in (weighting, aggregation, bilevel, sharpness)
     for cls in package.METHODS.values()
 }
 """Every method by the name that the command line gives it; ``cls.summary()`` is its one line."""

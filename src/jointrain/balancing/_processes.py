@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.balancing._arguments import stacked
-from jointrain.balancing._balancer import BilevelProblem
+from jointrain.balancing._balancer import BilevelProblem, MovableParameters
 from jointrain.balancing.engine import (
     Agreement,
     DistributedStep,
@@ -208,6 +208,12 @@ class Together:
             lambda: self.mean(held_out(), same_rows=False),
         )
 
+    def parameters(self, parameters: Sequence[Tensor]) -> MovableParameters:
+        """Return parameters by which losses are differentiated on all processes."""
+        if self.sharded:
+            raise refuse_sharded("train=")
+        return _Parameters(self.agreement, parameters)
+
 
 class _Mean(torch.autograd.Function):
     """The sum over the processes of the losses times their shares."""
@@ -224,8 +230,8 @@ class _Mean(torch.autograd.Function):
         return gradients[0] * shares, None, None
 
 
-class _Problem(BilevelProblem):
-    """A bilevel problem whose gradients are summed over the processes."""
+class _Parameters(MovableParameters):
+    """Parameters whose gradients are summed over the processes."""
 
     def __init__(self, agreement: Agreement, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -235,3 +241,7 @@ class _Problem(BilevelProblem):
         """Return the gradient of `scalar` by all parameters, over the rows of all processes."""
         found = grad([scalar], self.parameters, [torch.ones_like(scalar)], retain=retain_graph)
         return sum_gradients(self._agreement, self.parameters, found)
+
+
+class _Problem(_Parameters, BilevelProblem):
+    """A bilevel problem whose gradients are summed over the processes."""

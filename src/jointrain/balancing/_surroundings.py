@@ -12,7 +12,7 @@ import torch
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_CLOSURES = ("extra", "train", "held_out")
+_CLOSURES = ("losses", "extra", "train", "held_out")
 
 
 def in_plain_surroundings(function: Callable[P, T]) -> Callable[P, T]:
@@ -29,8 +29,10 @@ def in_plain_surroundings(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         dtypes = {kind: torch.get_autocast_dtype(kind) for kind in kinds}
         for name in _CLOSURES:
-            if kwargs.get(name) is not None:
+            if callable(kwargs.get(name)):
                 kwargs[name] = _within_autocast(kwargs[name], dtypes)
+        if args and callable(args[0]):
+            args = (_within_autocast(args[0], dtypes), *args[1:])  # type: ignore[assignment]
         with torch.inference_mode(False), torch.enable_grad(), _autocast(dtypes, enabled=False):
             return function(*args, **kwargs)
 

@@ -35,7 +35,7 @@ class BalancedLoss:
         last: What the last backward pass did; None before the first.
 
     Raises:
-        InvalidInputError: The balancer is none.
+        InvalidInputError: The balancer is none, or one that computes the losses again.
     """
 
     def __init__(
@@ -49,6 +49,11 @@ class BalancedLoss:
         if not isinstance(balancer, Balancer | None):
             raise InvalidInputError(
                 f"`balancer` must be a Balancer, got {balancer!r}; `balancer_from_name` builds one"
+            )
+        if balancer is not None and balancer.needs is Needs.NEARBY:
+            raise InvalidInputError(
+                f"{type(balancer).__name__} computes a step's losses again, which are only carried "
+                "here. Train it by `jointrain.Trainer`, or by `backward` in a loop of your own"
             )
         self.balancer = balancer
         self.last: BalancedStep | None = None

@@ -12,6 +12,8 @@ from jointrain.balancing import (
     GramianWeighting,
     JacobianAggregation,
     LossWeighting,
+    SharpnessAware,
+    backward,
 )
 
 
@@ -25,6 +27,8 @@ def update_and_weights(
         return matrix.T @ weights, weights
     if isinstance(balancer, BilevelWeighting):
         return _bilevel(balancer, matrix, losses)
+    if isinstance(balancer, SharpnessAware):
+        return _nearby(balancer, matrix, losses)
     assert isinstance(balancer, (GramianWeighting, JacobianAggregation)), type(balancer)
     leaf = losses.clone().requires_grad_()
     changed = balancer.transform(leaf)
@@ -49,3 +53,19 @@ def _bilevel(balancer: BilevelWeighting, matrix: Tensor, losses: Tensor) -> tupl
     weights = balancer.weights(problem)
     update = matrix.T @ weights.to(matrix)
     return update if problem.added is None else update + problem.added[0], weights
+
+
+def _nearby(
+    balancer: SharpnessAware, matrix: Tensor, losses: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    theta = torch.zeros(matrix.shape[1], dtype=matrix.dtype, requires_grad=True)
+    known = balancer.task_names or tuple(map(str, range(len(losses))))
+    names = [known[i] for i in balancer.present(len(losses))]
+
+    def train() -> dict[str, Tensor]:
+        values = losses + matrix @ theta + 0.5 * theta.square().sum()
+        return dict(zip(names, values, strict=True))
+
+    step = backward(train, balancer, shared=[theta], process_group=None)
+    assert theta.grad is not None
+    return theta.grad, step.weights

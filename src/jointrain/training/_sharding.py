@@ -37,13 +37,13 @@ def check_shardable(
     if strategy != "fsdp":
         return
     kind, method = type(network).__name__, type(balancer).__name__
-    draws = balancer is not None and (
-        balancer.extra_batches > 0 or balancer.needs is Needs.HELD_OUT
+    again = balancer is not None and (
+        balancer.extra_batches > 0 or balancer.needs in (Needs.HELD_OUT, Needs.NEARBY)
     )
     refused = {
         "Phases": isinstance(schedule, Phases),
         "Merge": isinstance(schedule, Merge),
-        f"{method}, which takes further batches,": draws,
+        f"{method}, which computes losses several times a step,": again,
         f"{method} with `accumulate`": balancer is not None and settings.accumulate > 1,
         "`compile`": settings.compile,
         "precision='fp16'": settings.precision == "fp16",

@@ -48,12 +48,13 @@ def check_accumulates(balancer: Balancer, accumulate: int) -> None:
     """Refuse a balancer whose step over several batches is not that over one of all their rows.
 
     Raises:
-        InvalidInputError: It draws further batches or takes held-out losses.
+        InvalidInputError: It draws further batches, takes held-out losses or computes losses again.
     """
-    if accumulate > 1 and (balancer.extra_batches or balancer.needs is Needs.HELD_OUT):
+    several = balancer.extra_batches or balancer.needs in (Needs.HELD_OUT, Needs.NEARBY)
+    if accumulate > 1 and several:
         raise InvalidInputError(
-            f"`accumulate` is not exact with {type(balancer).__name__}, which takes further "
-            f"batches; give a larger `batch_size`"
+            f"`accumulate` is not exact with {type(balancer).__name__}, which computes losses "
+            f"several times a step; give a larger `batch_size`"
         )
 
 

@@ -12,7 +12,7 @@ from jointrain.training._trainer import Trainer
 from jointrain.training.merging import Merge
 from jointrain.training.sampling import Alternating
 
-_BY_TASK = (Needs.GRAMIAN, Needs.JACOBIAN, Needs.HELD_OUT)
+_BY_TASK = (Needs.GRAMIAN, Needs.JACOBIAN, Needs.HELD_OUT, Needs.NEARBY)
 """What takes a backward pass for each task of a step."""
 
 
@@ -21,7 +21,8 @@ def training_work(trainer: Trainer, rows: int) -> float:
 
     A step counts the parameters that the losses of its tasks reach. A forward pass counts as one
     and a backward pass as two; a balancer that looks at gradients has a backward pass for each task
-    of a step, as often as it refreshes its weights. It is a measure to compare trainings on the
+    of a step, as often as it refreshes its weights, and one that takes them at moved weights has
+    a forward pass for each task, too. It is a measure to compare trainings on the
     same data by, not a number of operations.
 
     Args:
@@ -35,9 +36,11 @@ def training_work(trainer: Trainer, rows: int) -> float:
     if isinstance(trainer.schedule, (Alternating, Merge)):
         reached, tasks = reached - sum(own) + sum(own) / len(own), 1
     backward = 1.0
-    if trainer.balancer is not None and trainer.balancer.needs in _BY_TASK:
+    needs = None if trainer.balancer is None else trainer.balancer.needs
+    if needs in _BY_TASK:
         backward += (tasks - 1) / settings.refresh_every
-    return trainer.history[-1].step * of_step * reached * (1 + 2 * backward)
+    forward = 1 + (tasks if needs is Needs.NEARBY else 0)
+    return trainer.history[-1].step * of_step * reached * (forward + 2 * backward)
 
 
 def _size(parameters: Sequence[nn.Parameter]) -> float:

@@ -9,6 +9,7 @@ from jointrain.balancing._arguments import stacked
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import BilevelWeighting
 from jointrain.balancing._call import Call
+from jointrain.balancing._sharpness_aware import SharpnessAware
 from jointrain.balancing.engine import (
     Step,
     add_to_grad,
@@ -56,6 +57,8 @@ def _check_accumulation(call: Call) -> None:
     balancer, given = call.balancer, []
     if isinstance(balancer, BilevelWeighting) or balancer.extra_batches:
         given.append(f"{type(balancer).__name__}, which takes further batches")
+    if isinstance(balancer, SharpnessAware):
+        given.append(f"{type(balancer).__name__}, which computes a batch's losses again")
     given += [f'`compare_at="{call.compare_at}"`'] * (call.compare_at != "shared")
     given += [f"`refresh_every={call.refresh_every}`"] * (call.refresh_every > 1)
     given += ['`non_finite="skip"`'] * (call.non_finite == "skip")

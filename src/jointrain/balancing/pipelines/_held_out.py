@@ -12,6 +12,7 @@ from jointrain.balancing.engine import (
     Gradients,
     add_to_grad,
 )
+from jointrain.balancing.pipelines._parts import refuse_complex
 from jointrain.errors import InvalidInputError
 
 
@@ -24,11 +25,7 @@ def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep:
         )
     train, held_out = call.train, call.held_out
     step = call.step()
-    if any(leaf.tensor.is_complex() for leaf in step.parameters):
-        raise InvalidInputError(
-            f"{type(balancer).__name__} is not defined for complex parameters. Choose a method "
-            "that weighs by losses or by gradients, or keep the parameters as pairs of real ones."
-        )
+    refuse_complex(step, balancer)
     step.factors = call.factors()
     step.retain_graph = call.retain_graph
     leaves = [leaf for leaf in step.parameters if not _is_outside(leaf.tensor, call)]

@@ -16,10 +16,12 @@ from jointrain.balancing._balancer import (
     LossWeighting,
 )
 from jointrain.balancing._call import Call
+from jointrain.balancing._sharpness_aware import SharpnessAware
 from jointrain.balancing.pipelines._gramian import by_gramian
 from jointrain.balancing.pipelines._held_out import by_held_out
 from jointrain.balancing.pipelines._jacobian import by_jacobian
 from jointrain.balancing.pipelines._losses import by_losses
+from jointrain.balancing.pipelines._nearby import by_nearby
 from jointrain.balancing.pipelines._parts import Without
 
 PIPELINES: dict[type[Balancer], Callable[[Call, Any], BalancedStep | Without]] = {
@@ -27,6 +29,7 @@ PIPELINES: dict[type[Balancer], Callable[[Call, Any], BalancedStep | Without]] =
     GramianWeighting: by_gramian,
     JacobianAggregation: by_jacobian,
     BilevelWeighting: by_held_out,
+    SharpnessAware: lambda call, balancer: by_nearby(call, balancer, run),
 }
 
 

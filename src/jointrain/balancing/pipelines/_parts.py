@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jointrain.balancing._arguments import on_cpu
 from jointrain.balancing._balanced_step import BalancedStep
-from jointrain.balancing._balancer import GramianWeighting, JacobianAggregation
+from jointrain.balancing._balancer import Balancer, GramianWeighting, JacobianAggregation
 from jointrain.balancing._call import Call
 from jointrain.balancing._task_scales import learn_scales, scales_of
 from jointrain.balancing.engine import (
@@ -21,7 +21,7 @@ from jointrain.balancing.engine import (
     grad,
     is_finite,
 )
-from jointrain.errors import NonFiniteError
+from jointrain.errors import InvalidInputError, NonFiniteError
 
 
 class Without(NamedTuple):
@@ -53,6 +53,19 @@ def prepared(call: Call, balancer: GramianWeighting | JacobianAggregation) -> tu
         step.factors = [s.to(v.dtype) for s, v in zip(slopes, call.values, strict=True)]
         return step, on_cpu(changed)
     return step, call.numbers
+
+
+def refuse_complex(step: Step, balancer: Balancer) -> None:
+    """Refuse complex parameters, for a method that is not defined for them.
+
+    Raises:
+        InvalidInputError: There is one.
+    """
+    if any(leaf.tensor.is_complex() for leaf in step.parameters):
+        raise InvalidInputError(
+            f"{type(balancer).__name__} is not defined for complex parameters. Choose a method "
+            "that weighs by losses or by gradients, or keep the parameters as pairs of real ones."
+        )
 
 
 def nothing_shared(call: Call, step: Step, losses: Tensor) -> BalancedStep | Without:

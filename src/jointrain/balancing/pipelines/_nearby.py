@@ -1,0 +1,125 @@
+"""The pipeline of sharpness-aware methods: gradients at moved parameters, then another method's."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from jointrain.balancing._accumulation import Accumulated
+from jointrain.balancing._arguments import Losses, stacked
+from jointrain.balancing._balanced_step import BalancedStep
+from jointrain.balancing._balancer import Balancer, MovableParameters
+from jointrain.balancing._call import Call
+from jointrain.balancing._recomputed import Draws, as_before
+from jointrain.balancing._sharpness_aware import Landscape, Row, SharpnessAware
+from jointrain.balancing.engine import Step, is_finite
+from jointrain.balancing.pipelines._parts import Without, raise_if_asked, refuse_complex
+from jointrain.errors import InvalidInputError
+
+
+def by_nearby(
+    call: Call, balancer: SharpnessAware, run: Callable[[Call], BalancedStep]
+) -> BalancedStep | Without:
+    """Take each task's gradient where the method says; `run` lets another method aggregate them."""
+    kind = type(balancer).__name__
+    if call.train is None:
+        raise InvalidInputError(
+            f"{kind} takes gradients at moved weights, for which the losses are computed again. "
+            f"Pass them as a function: `backward(lambda: losses_of(net(x)), {kind}())`."
+        )
+    step = call.step()
+    refuse_complex(step, balancer)
+    if step.inputs:
+        raise InvalidInputError(
+            f"{kind} cannot give an input its gradient, which it has at several weights. Detach "
+            "the inputs, or name them in `shared` or `own` if they are parameters."
+        )
+    landscape = _landscape(call, step, call.train)
+    before = copy.deepcopy(balancer.state_dict()) if call.non_finite == "skip" else None
+    here, there = _gradients(balancer, landscape)
+    if not call.scaled:
+        bad = _bad(landscape, there)
+        if bad:
+            if before is not None:
+                balancer.load_state_dict(before)
+            raise_if_asked(call, bad)
+            return Without(bad)
+    results = [
+        run(_call_of(call, landscape, one, rows))
+        for one, rows in balancer.aggregations(here, there)
+    ]
+    # two weighted sums are none
+    found = results[0] if len(results) == 1 else dataclasses.replace(results[0], weights=None)
+    return dataclasses.replace(found, gradient_method="at moved weights")
+
+
+def _landscape(call: Call, step: Step, train: Callable[[], Losses]) -> Landscape:
+    """Return the losses as a function of the parameters, times the factor of the scaler."""
+    tensors: dict[int, Tensor] = {}
+    for leaf in [*step.shared, *(leaf for leaves in step.own for leaf in leaves)]:
+        tensors.setdefault(id(leaf.tensor), leaf.tensor)
+    places = {key: i for i, key in enumerate(tensors)}
+    draws = Draws() if call.draws is None else call.draws
+
+    def scaled(values: list[Tensor]) -> list[Tensor]:
+        return [value * factor for value, factor in zip(values, call.factors(), strict=True)]
+
+    def again() -> list[Tensor]:
+        with as_before(draws):
+            return scaled(call.again(train, "train"))
+
+    together, parameters = call.together, list(tensors.values())
+    return Landscape(
+        MovableParameters(parameters) if together is None else together.parameters(parameters),
+        # losses that were handed over may have been computed with other draws
+        again() if call.draws is None else scaled(call.values),
+        again,
+        (lambda part: part) if together is None else together.agreement.ranks.add_up,
+        [places[id(leaf.tensor)] for leaf in step.shared],
+        [[places[id(leaf.tensor)] for leaf in leaves] for leaves in step.own],
+    )
+
+
+def _gradients(balancer: SharpnessAware, landscape: Landscape) -> tuple[list[Row], list[Row]]:
+    """Return the tasks' gradients here, if the method has them, and at the moved parameters."""
+    here, there = [], []
+    for k, move in enumerate(balancer.moves(landscape)):
+        if move.here is not None:
+            here.append(move.here)
+        with landscape.trained.shifted(move.direction, 1.0):
+            there.append(landscape.trained.gradient(landscape.again()[k]))
+    return here, there
+
+
+def _bad(landscape: Landscape, there: list[Row]) -> Sequence[int]:
+    """Return the tasks whose gradient isn't finite: here, or else at the moved parameters."""
+    moved = [k for k, row in enumerate(there) if not all(map(is_finite, row))]
+    if not moved:
+        return []
+    rows = [landscape.trained.gradient(v, retain_graph=True) for v in landscape.again()]
+    return [k for k, row in enumerate(rows) if not all(map(is_finite, row))] or moved
+
+
+def _call_of(call: Call, landscape: Landscape, balancer: Balancer, rows: list[Row]) -> Call:
+    """Return the call of a method on gradients that are known."""
+    parameters = landscape.trained.parameters
+    shared = set(landscape.shared)
+    kept = Accumulated({}, call.scale)
+    kept.parameters = {id(p): (p, i in shared) for i, p in enumerate(parameters)}
+    for name, row, own in zip(call.names, rows, landscape.own, strict=True):
+        kept.rows[name] = {id(parameters[i]): row[i] for i in (*landscape.shared, *own)}
+    values = [torch.zeros_like(value).requires_grad_() for value in call.values]
+    changed = {
+        "balancer": balancer,
+        "values": values,
+        "vector": stacked(values),
+        "together": None,
+        "penalty": None,
+        "accumulate": "exact",
+        "accumulated": kept,
+    }
+    return Call(**vars(call) | changed)
