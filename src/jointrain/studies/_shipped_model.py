@@ -53,8 +53,8 @@ def fit_shipped(
             the number of rows.
         until: `time.monotonic()` at which components that are not fitted are ended and left
             out; the others take their weights. Where a task has none left, its cheapest
-            component is fitted all the same if it is a matter of seconds, else a constant
-            stands in. Default never.
+            component is fitted all the same if it is a matter of seconds, else the best of all
+            that are, or a constant. Default never.
         progress: Called with the number of fitted components and of all.
 
     Raises:
@@ -87,10 +87,11 @@ def fit_shipped(
         }
     shipped = recipes | shipped
     made = {CONSTANT: BASELINES[CONSTANT]} | {one.name: one for one in study.baselines} | shipped
-    jobs = [
-        _ComponentJob(name, table, tuple(tasks), made[name], study.seed, chosen)
-        for name, tasks in needed.items()
-    ]
+
+    def job_of(name: str, tasks: Sequence[str]) -> _ComponentJob:
+        return _ComponentJob(name, table, tuple(tasks), made[name], study.seed, chosen)
+
+    jobs = [job_of(name, tasks) for name, tasks in needed.items()]
     fitted: dict[str, TableModel | FittedBaseline] = {}
     # cheap ones first: when the time is over, something is there
     jobs.sort(key=lambda job: result.seconds.get(job.key, 0.0))
@@ -99,7 +100,7 @@ def fit_shipped(
         if progress is not None:
             progress(len(fitted), len(jobs))
     if len(fitted) < len(needed):
-        weights = _with_what_is_there(result, jobs, fitted, weights)
+        weights = _with_what_is_there(result, job_of, fitted, weights)
     used = {name: None for of_task in weights.values() for name in of_task}
     components = {name: fitted[name] for name in used}
     only = next(iter(components.values()))
@@ -156,46 +157,54 @@ class _ComponentJob:
             )
 
 
+RESCUE_SECONDS = 3.0
+"""What a component took on a fold, at most, to be fitted though the time is over."""
+
+
 def _with_what_is_there(
     result: StudyResult,
-    jobs: Sequence[_ComponentJob],
+    job_of: Callable[[str, Sequence[str]], _ComponentJob],
     fitted: dict[str, TableModel | FittedBaseline],
     weights: Mapping[str, Mapping[str, float]],
 ) -> dict[str, dict[str, float]]:
     """Add to the fitted components what no target can be without, and return the weights."""
-    for job in _rescued(result, jobs, fitted, weights):
-        fitted[job.key] = job.run()
-    shared = _weights_of_fitted(weights, fitted)
+    rescued = _rescued(result, fitted, weights)
+    left = {
+        task: of_task if rescued.get(task) in {None, *of_task} else {rescued[task]: 1.0}
+        for task, of_task in weights.items()
+    }
+    for name in {*rescued.values()} - {CONSTANT}:
+        fitted[name] = job_of(name, [task for task in left if name in left[task]]).run()
+    shared = _weights_of_fitted(left, fitted)
     if any(CONSTANT in of_task for of_task in shared.values()):
         # for all targets: one may be there that was chosen for some
         fitted[CONSTANT] = fit_baseline_to(CONSTANT, result.study.table, result.study.seed)
     return shared
 
 
-RESCUE_SECONDS = 3.0
-"""What a component took on a fold, at most, to be fitted though the time is over."""
-
-
 def _rescued(
-    result: StudyResult,
-    jobs: Sequence[_ComponentJob],
-    fitted: Mapping[str, object],
-    weights: Mapping[str, Mapping[str, float]],
-) -> list[_ComponentJob]:
-    """Return cheap components for targets that would have none left: a moment beats a constant."""
-    chosen: dict[str, _ComponentJob] = {}
-    for of_task in weights.values():
-        if any(name in fitted or name in chosen for name in of_task):
+    result: StudyResult, fitted: Mapping[str, object], weights: Mapping[str, Mapping[str, float]]
+) -> dict[str, str]:
+    """Return what is to predict the targets that have nothing: a moment beats a constant.
+
+    The cheapest component of a target's own, else the best of all that were measured, of those that
+    take a moment.
+    """
+    costs = {
+        name: result.seconds.get(name, math.inf) / max(result.runs(name), 1)
+        for name in result.components
+    }
+    cheap = [name for name, seconds in costs.items() if seconds <= RESCUE_SECONDS]
+    chosen: dict[str, str] = {}
+    for task in result.study.table.tasks:
+        of_task = weights[task.name]
+        if any(name in fitted or name in chosen.values() for name in of_task):
             continue
-        costs = {
-            job.key: result.seconds.get(job.key, math.inf) / max(result.runs(job.key), 1)
-            for job in jobs
-            if job.key in of_task
-        }
-        cheapest = min(costs, key=lambda name: costs[name])
-        if costs[cheapest] <= RESCUE_SECONDS:
-            chosen[cheapest] = next(job for job in jobs if job.key == cheapest)
-    return list(chosen.values())
+        own = [name for name in cheap if name in of_task]
+        chosen[task.name] = (
+            min(own, key=lambda name: costs[name]) if own else result.best_component(task, cheap)
+        )
+    return chosen
 
 
 def _weights_of_fitted(

@@ -34,7 +34,7 @@ from jointrain.tables import (
     left_out_constants,
     measured_rows,
 )
-from jointrain.task import without_labels
+from jointrain.task import Task, labels_of, without_labels
 from jointrain.training.sampling import Alternating
 
 SHIPPED = "shipped model"
@@ -476,6 +476,31 @@ class StudyResult(InNotebook):
         return choose_blends(
             tasks, predictions, known, SEPARATE, self._constants, self._fit_weights
         )
+
+    def best_component(self, task: Task, names: Sequence[str]) -> str:
+        """Return the component with the lowest mean loss of held-out rows, or the constant.
+
+        Args:
+            task: Of the study.
+            names: Of `components`.
+        """
+        table = self.study.table
+        index = table.tasks.index(task)
+        labels = labels_of(table.labels(), table.tasks)[index]
+        predictions = {CONSTANT: self._constants[task.name]} | {
+            name: self._by_component[name][task.name] for name in names
+        }
+        rows = task.in_table.known(labels)
+        for values in predictions.values():
+            rows = rows & ~np.isnan(values.reshape(len(values), -1)).any(1)
+        if not rows.any():
+            return CONSTANT
+        weights = None if self._fit_weights is None else self._fit_weights[rows, index]
+        losses = {
+            name: np.average(task.in_table.row_losses(values[rows], labels[rows]), weights=weights)
+            for name, values in predictions.items()
+        }
+        return min(losses, key=lambda name: losses[name])
 
     @cached_property
     def shipped_table(self) -> pl.DataFrame:
