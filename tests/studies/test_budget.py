@@ -70,6 +70,21 @@ def test_a_large_budget_runs_recipes_baselines_and_seeds(here):
     assert {planned for _, _, planned in seen} == {2}
 
 
+def test_with_many_rows_gradient_boosting_is_among_the_first_baselines(here, monkeypatch):
+    def first_answer() -> list[str]:
+        seen: list[list[str]] = []
+        run_within_budget(
+            study(folds=2, recipes=default_recipes(QUICK)[:2]), 100, workers=1,
+            on_answer=lambda answer, spent, planned: seen.append(answer.recipe_names),
+        )  # fmt: skip
+        return seen[0]
+
+    monkeypatch.setattr(_budget, "SHARE_OF_RECIPES", 0.0)  # nothing is added later
+    few = first_answer()
+    monkeypatch.setattr(_budget, "MANY_ROWS", 60)
+    assert first_answer() == [*few, "gradient boosting"]
+
+
 @pytest.mark.parametrize("seconds", [1e-6, 1e-3])
 def test_the_smallest_budget_has_an_answer_too(here, seconds):
     """It is a constant beside networks of one epoch, and says so."""

@@ -21,6 +21,10 @@ from jointrain.training.sampling import Alternating
 FURTHER_BASELINES = ("extra trees joint", "kernel ridge", "gradient boosting", "random forest")
 """What a budget pays for after the first baselines."""
 
+MANY_ROWS = 20_000
+"""From here on gradient boosting, whose trees take time in proportion to the rows, is among the
+first baselines: forests are not done in time there."""
+
 FIRST_ANSWER_SECONDS = 10.0
 """A first answer that would take longer comes from single networks, and from fewer folds."""
 
@@ -100,6 +104,8 @@ class _BudgetedStudy:
         progress: Callable[[int, int], None] | None,
         on_answer: _Answer | None,
     ) -> None:
+        if further:
+            study = _with_boosting(study)
         self._study, self._plan, self._clock = study, plan, plan.clock
         self._on_answer, self._further = on_answer, further
         recipes = study.recipes
@@ -306,6 +312,19 @@ class _Plan(Pace):
             return 8 * joint
         plain = what.network == "hard" and what.balancer in (None, "uncertainty")
         return joint * (1.5 if plain else 15)
+
+
+def _with_boosting(study: StudyPlan) -> StudyPlan:
+    """Return the study of a table, with gradient boosting where there are many rows."""
+    experiment, boosting = study.experiment, BASELINES["gradient boosting"]
+    if (
+        experiment.row_count < MANY_ROWS
+        or not experiment.first_baselines
+        or boosting.name in study.baseline_names
+        or boosting.why_not(experiment.tasks) is not None
+    ):
+        return study
+    return replace(study, baselines=(*study.baselines, boosting))
 
 
 def _sized(recipes: Sequence[Recipe], size: int) -> list[Recipe]:
