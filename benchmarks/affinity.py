@@ -28,7 +28,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from jointrain import Recipe, SupervisedTable, read_table
-from jointrain.studies.searches import Affinity, groups_text, measure_affinity
+from jointrain.reports._flag_texts import groups_text
+from jointrain.studies.searches import Affinity, measure_affinity
 from jointrain.studies.searches._evaluator import Evaluator
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._group import measured_gains, pair_partitions

@@ -184,6 +184,7 @@ TESTED_IN = {
     "serving/*": "serving/test_app.py",
     "studies/searches/_affinity_plot.py": "studies/searches/test_affinity.py",
     "studies/searches/_gain_predictor.py": "studies/searches/test_group.py",
+    "studies/searches/_own_blocks.py": "studies/searches/test_share.py",
     "studies/searches/_split_networks.py": "studies/searches/test_share.py",
     "studies/_decision.py": "reports/test_answer.py",
     "studies/_pace.py": "studies/test_budget.py",

@@ -21,6 +21,15 @@ class Fold(NamedTuple):
     train: np.ndarray
     test: np.ndarray
 
+    def row(
+        self, name: str, task: str, metric: str, value: float, train_rows: int, test_rows: int
+    ) -> dict[str, Any]:
+        """Return a row of the result table: a metric of a task, with the labels behind it."""
+        return {
+            "recipe": name, "task": task, "metric": metric, "fold": self.number, "seed": self.seed,
+            "value": value, "train_rows": train_rows, "test_rows": test_rows,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class FoldResult:

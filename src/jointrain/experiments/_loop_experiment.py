@@ -312,17 +312,10 @@ class LoopJob:
                 f"`run` returned {number:g} as {metric} of task {task.name!r}, which lies between "
                 f"{known.lowest:g} and {known.highest:g}{scale}"
             )
-        return {
-            "recipe": self.recipe.name,
-            "task": task.name,
-            "metric": str(metric),
-            "fold": self.fold.number,
-            "seed": self.fold.seed,
-            "value": number if math.isfinite(number) else math.nan,
-            # 0: not known
-            "train_rows": len(self.fold.train),
-            "test_rows": len(self.fold.test),
-        }
+        number = number if math.isfinite(number) else math.nan
+        # no rows: not known
+        sizes = len(self.fold.train), len(self.fold.test)
+        return self.fold.row(self.recipe.name, task.name, str(metric), number, *sizes)
 
 
 def _parts_of(found: Any) -> tuple[Any, Any, dict[str, float]]:

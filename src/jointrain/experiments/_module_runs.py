@@ -187,16 +187,9 @@ class ModuleFold:
         trained = self.experiment.effective_labels(self.fold.train)
         tested = self.experiment.effective_labels(rows)
         return [
-            {
-                "recipe": name,
-                "task": task.name,
-                "metric": metric,
-                "fold": self.fold.number,
-                "seed": self.fold.seed,
-                "value": float(value),
-                "train_rows": trained[task.name],
-                "test_rows": tested[task.name],
-            }
+            self.fold.row(
+                name, task.name, metric, float(value), trained[task.name], tested[task.name]
+            )
             for task in self.tasks
             for metric, value in metrics[task.name].items()
         ]

@@ -3,8 +3,10 @@
 from jointrain.reports._given_runs import answer_of_runs, print_runs, runs_page, runs_to_json
 from jointrain.reports._markdown import write_markdown
 from jointrain.reports._searches import (
+    CandidateWords,
     SearchReport,
     report_groups,
+    report_search,
     report_shared_depth,
     report_weights,
 )
@@ -28,6 +30,7 @@ from jointrain.reports.page import (
 __all__ = [
     "FIGURES",
     "PAGE",
+    "CandidateWords",
     "Figures",
     "SearchReport",
     "answer",
@@ -42,6 +45,7 @@ __all__ = [
     "read_figures",
     "render_page",
     "report_groups",
+    "report_search",
     "report_shared_depth",
     "report_weights",
     "result_to_json",

@@ -40,6 +40,7 @@ from jointrain.reports._words import (
 from jointrain.studies.searches import (
     Candidates,
     GroupResult,
+    SearchResult,
     ShareResult,
     WeighResult,
 )
@@ -104,6 +105,52 @@ class SearchReport:
         return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
 
 
+@dataclass(frozen=True)
+class CandidateWords:
+    """How a report speaks of the candidates of a search.
+
+    Args:
+        title: Of the table of candidates.
+        heading: Of its first column.
+        kind: What they are, in the plural, such as ``weightings``.
+        text: What a candidate is, by its name, in that column; default its name.
+        do: What choosing it means, in words that begin a sentence; default ``Take`` its name.
+        named: What it is called within a sentence; default its name.
+        flag: What `fit` is given to train with it; default nothing.
+        fields: Its own fields in JSON; default none.
+    """
+
+    title: str
+    heading: str
+    kind: str
+    text: Callable[[str], str] = str
+    do: Callable[[str], str] = "Take {}".format
+    named: Callable[[str], str] = str
+    flag: Callable[[str], str] = "".format
+    fields: Callable[[str], dict[str, Any]] = lambda _: {}
+
+
+def report_search(result: SearchResult, words: CandidateWords) -> SearchReport:
+    """Return the report of any search.
+
+    Args:
+        result: What it found.
+        words: What its candidates are called.
+    """
+    candidates = result.candidates
+    answer = _answer(candidates, words)
+    flag = words.flag(candidates.recommended)
+    fields = _candidates_to_json(candidates, words.fields)
+    return SearchReport(
+        answer,
+        flag,
+        [(words.title, *_candidates_table(candidates, words.heading, words.text))],
+        _notes(candidates),
+        {"answer": " ".join(answer), "flag": flag, **fields},
+        candidate_texts={name: words.text(name) for name in candidates.names},
+    )
+
+
 def report_weights(result: WeighResult) -> SearchReport:
     """Return the report of a search for task weights."""
     candidates = result.candidates
@@ -123,9 +170,14 @@ def report_weights(result: WeighResult) -> SearchReport:
     def named(name: str) -> str:
         return "equal weights" if name == candidates.reference else weights(name)
 
-    answer = _answer(candidates, do, named, "weightings")
-    tables = [("Weights", *_candidates_table(candidates, "weights", weights))]
-    front = result.pareto_front()
+    def fields(name: str) -> dict[str, Any]:
+        return {} if name == SEPARATE else {"weights": result.weights(name)}
+
+    report = report_search(
+        result,
+        CandidateWords("Weights", "weights", "weightings", weights, do, named, flag, fields),
+    )
+    tables, notes, front = list(report.tables), list(report.notes), result.pareto_front()
     if result.pareto:
         headings = ["to choose it", *(task.name for task in candidates.tasks), "Delta-m"]
         rows = []
@@ -135,30 +187,19 @@ def report_weights(result: WeighResult) -> SearchReport:
                 [flag(name), *map(_percent, changes.values()), _percent(candidates.score(name))]
             )
         tables.append(("Pareto front: changes against separate models", headings, rows))
-    notes = _notes(candidates)
-    if result.pareto:
         notes.append(
             "Pareto front: no other weights are as good or better on every target. The first has "
             "the highest Delta-m; take the flag of another row to choose it, or say with "
             "--importance how much each target counts."
         )
-    json = {
-        **_candidates_to_json(
-            candidates, lambda name: {} if name == SEPARATE else {"weights": result.weights(name)}
-        ),
-        "weights": result.weights(),
-        "pareto_front": front,
-    }
-    report = _report(answer, flag(result.recommended), tables, notes, json)
+    json = {**report.json, "weights": result.weights(), "pareto_front": front}
     rules = [weights(name) for name in candidates.names if not name.startswith("search ")]
-    texts = {name: weights(name) for name in candidates.names}
-    return replace(report, always=tuple(rules), candidate_texts=texts)
+    return replace(report, tables=tables, notes=notes, json=json, always=tuple(rules))
 
 
 def report_groups(result: GroupResult) -> SearchReport:
     """Return the report of a search for groups of tasks."""
-    candidates = result.candidates
-    tasks = [task.name for task in candidates.tasks]
+    tasks = [task.name for task in result.candidates.tasks]
 
     def groups(name: str) -> str:
         return groups_text(result.groups(name))
@@ -174,10 +215,18 @@ def report_groups(result: GroupResult) -> SearchReport:
             return "Train the targets apart"
         return f"Train {_grouping(given)}"
 
-    answer = _answer(candidates, do, lambda name: _grouping(result.groups(name)), "groupings")
+    def named(name: str) -> str:
+        return _grouping(result.groups(name))
+
+    def fields(name: str) -> dict[str, Any]:
+        return {"groups": result.groups(name)}
+
+    report = report_search(
+        result, CandidateWords("Groupings", "groups", "groupings", groups, do, named, flag, fields)
+    )
     affinity = result.affinity
+    answer = [*report.answer, *unread_affinities(affinity)]
     tables = affinity_tables(affinity)
-    answer += unread_affinities(affinity)
     gains = result.pair_gains()
     if np.isfinite(gains).any():
         headings = ["trained with ...", *(f"... {name} gains" for name in tasks)]
@@ -186,21 +235,19 @@ def report_groups(result: GroupResult) -> SearchReport:
             for i, name in enumerate(tasks)
         ]
         tables.append(("Pairs that were trained: change against separate models", headings, rows))
-    tables.append(("Groupings", *_candidates_table(candidates, "groups", groups)))
-    notes = [affinity_note(affinity), *_notes(candidates)]
     json = {
-        **_candidates_to_json(candidates, lambda name: {"groups": result.groups(name)}),
+        **report.json,
+        "answer": " ".join(answer),
         "groups": result.groups(),
         "affinity": affinity_to_json(affinity),
         "pair_gains": [[finite(value) for value in row] for row in gains.tolist()],
     }
-    report = _report(answer, flag(result.recommended), tables, notes, json)
-    return replace(report, candidate_texts={name: groups(name) for name in candidates.names})
+    notes = [affinity_note(affinity), *report.notes]
+    return replace(report, answer=answer, tables=[*tables, *report.tables], notes=notes, json=json)
 
 
 def report_shared_depth(result: ShareResult) -> SearchReport:
     """Return the report of a search for the number of shared layers."""
-    candidates = result.candidates
     depth = max(result.depths.values())
 
     def do(name: str) -> str:
@@ -213,44 +260,29 @@ def report_shared_depth(result: ShareResult) -> SearchReport:
         shared = result.depths[name]
         return f"sharing all {depth}" if shared == depth else f"sharing {shared} of {depth}"
 
-    answer = _answer(candidates, do, named, "split points")
-    tables = [("Shared layers", *_candidates_table(candidates, "layers", str))]
-    json = {
-        **_candidates_to_json(candidates, lambda name: {"shared": result.depths.get(name)}),
-        "shared_depth": result.chosen,
-    }
-    flag = f"--depth {depth} --shared-depth {result.recommended}"
-    report = _report(answer, flag, tables, _notes(candidates), json)
-    texts = {name: named(name) if name in result.depths else name for name in candidates.names}
-    return replace(report, candidate_texts=texts)
+    def flag(name: str) -> str:
+        return f"--depth {depth} --shared-depth {result.depths[name]}"
 
+    def fields(name: str) -> dict[str, Any]:
+        return {"shared": result.depths.get(name)}
 
-def _report(
-    answer: list[str],
-    flag: str,
-    tables: list[tuple[str, list[str], list[list[str]]]],
-    notes: list[str],
-    json: dict[str, Any],
-) -> SearchReport:
-    return SearchReport(
-        answer, flag, tables, notes, {"answer": " ".join(answer), "flag": flag, **json}
+    words = CandidateWords(
+        "Shared layers", "layers", "split points", do=do, named=named, flag=flag, fields=fields
     )
+    report = report_search(result, words)
+    texts = {
+        name: named(name) if name in result.depths else name for name in result.candidates.names
+    }
+    json = {**report.json, "shared_depth": result.chosen}
+    return replace(report, json=json, candidate_texts=texts)
 
 
-def _answer(
-    candidates: Candidates, do: Callable[[str], str], name: Callable[[str], str], kind: str
-) -> list[str]:
-    """Return what to do, what that rests on, and what could not be seen.
-
-    Args:
-        candidates: The figures.
-        do: What choosing a candidate means, in words that begin a sentence.
-        name: A candidate's name within a sentence.
-        kind: What the candidates are, such as ``weightings``.
-    """
+def _answer(candidates: Candidates, words: CandidateWords) -> list[str]:
+    """Return what to do, what that rests on, and what could not be seen."""
     gain, pick = candidates.gain_of_choosing, candidates.recommended
+    do, name = words.do, words.named
     reference = name(candidates.reference)
-    tried = f"{len(candidates.choices)} {kind}"
+    tried = f"{len(candidates.choices)} {words.kind}"
     chance = "on folds held out of the choice"
     if gain.verdict == "better":
         change = better_or_worse(gain, f" than {reference}")

@@ -120,7 +120,7 @@ class Measurements:
     @property
     def baselines(self) -> list[Baseline]:
         """The baselines that were measured."""
-        failed = self._failed()
+        failed = self.failed
         return [one for name, one in self._baselines.items() if name not in failed]
 
     def seconds_of_a_fold(self) -> dict[str, float]:
@@ -314,7 +314,7 @@ class Measurements:
         Args:
             notes: What was cut, in words.
         """
-        failed = self._failed()
+        failed = self.failed
         kept = {key: one for key, one in self._results.items() if one.name not in failed}
         recipes = [one for name, one in self._recipes.items() if name not in failed]
         names = [*(recipe.name for recipe in recipes), *(one.name for one in self.baselines)]
@@ -324,11 +324,7 @@ class Measurements:
             work[result.name] += result.work
         tasks = [task.name for task in self.study.tasks]
         held_out = [row for result in kept.values() for row in result.validation]
-        left_out = [
-            f"{'recipe' if name in self._recipes else 'baseline'} {name} failed and was left out: "
-            f"{error}"
-            for name, error in failed.items()
-        ]
+        left_out = self.failures
         if self.study.experiment.ships and self.study.ship == "any":
             left_out += [
                 f"baseline {one.name} is measured only: a saved model holds arrays and no code "
@@ -356,13 +352,23 @@ class Measurements:
             validation=_sorted_rows(held_out, names, tasks) if held_out else None,
         )
 
-    def _failed(self) -> dict[str, str]:
-        """Return the recipes and baselines that failed on a fold, with the error."""
+    @property
+    def failed(self) -> dict[str, str]:
+        """The recipes and baselines that failed on a fold, with the error."""
         failed: dict[str, str] = {}
         for result in self._results.values():
             if result.error is not None:
                 failed.setdefault(result.name, result.error)
         return failed
+
+    @property
+    def failures(self) -> list[str]:
+        """The same in words."""
+        return [
+            f"{'recipe' if name in self._recipes else 'baseline'} {name} failed and was left out: "
+            f"{error}"
+            for name, error in self.failed.items()
+        ]
 
 
 def _check_reference(result: FoldResult) -> None:

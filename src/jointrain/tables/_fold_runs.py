@@ -514,18 +514,10 @@ def measured_rows(
             return len(labelled)
         return round(effective_rows(weights[labelled, index]))
 
+    # of labels, not of rows: their ratio is what the test corrects its variance by
+    counts = [(count(fold.train, index), count(fold.test, index)) for index in range(len(tasks))]
     return [
-        {
-            "recipe": name,
-            "task": task.name,
-            "metric": metric,
-            "fold": fold.number,
-            "seed": fold.seed,
-            "value": value,
-            # of labels, not of rows: their ratio is what the test corrects its variance by
-            "train_rows": count(fold.train, index),
-            "test_rows": count(fold.test, index),
-        }
+        fold.row(name, task.name, metric, value, *counts[index])
         for index, task in enumerate(tasks)
         for metric, value in metrics[task.name].items()
     ]

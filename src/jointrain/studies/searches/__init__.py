@@ -7,11 +7,12 @@ from jointrain.studies.searches._affinity import (
     glance_at_affinity,
     measure_affinity,
 )
-from jointrain.studies.searches._candidates import Candidates, SearchResult
+from jointrain.studies.searches._candidates import Candidates, RecipeSearchResult, SearchResult
 from jointrain.studies.searches._evaluator import Evaluator, SearchOptions, apart, open_search
 from jointrain.studies.searches._group import GroupResult, search_groups
+from jointrain.studies.searches._own_blocks import search_split
 from jointrain.studies.searches._partition import best_partition
-from jointrain.studies.searches._share import ShareResult, search_shared_depth, search_split
+from jointrain.studies.searches._share import ShareResult, search_shared_depth
 from jointrain.studies.searches._weigh import WeighResult, search_weights
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Candidates",
     "Evaluator",
     "GroupResult",
+    "RecipeSearchResult",
     "SearchOptions",
     "SearchResult",
     "ShareResult",

@@ -12,6 +12,7 @@ import polars as pl
 
 from jointrain.charts import Chart, InNotebook, bars
 from jointrain.errors import InvalidInputError, closest
+from jointrain.experiments import Recipe
 from jointrain.studies._measured import Measured
 from jointrain.studies._statistics import (
     Comparison,
@@ -276,6 +277,32 @@ class SearchResult(InNotebook):
     def plot(self) -> Chart:
         """Return a chart of the Delta-m of each candidate, the best first."""
         return self.candidates.plot()
+
+
+@dataclass(frozen=True)
+class RecipeSearchResult(SearchResult):
+    """What a search among recipes found.
+
+    Args:
+        candidates: The figures of all that was measured.
+        recipes: Each candidate's recipe, by name.
+    """
+
+    recipes: Mapping[str, Recipe]
+
+    @property
+    def chosen(self) -> str:
+        """The candidate with the highest Delta-m; of equals the one that is preferred."""
+        return self.candidates.chosen
+
+    @property
+    def recommended(self) -> str:
+        """What to train, as `Candidates.recommended`."""
+        return self.candidates.recommended
+
+    def recipe(self, name: str | None = None) -> Recipe:
+        """Return the recipe of a candidate; default the chosen one."""
+        return self.recipes[self.chosen if name is None else name]
 
 
 def check_importance(importance: Mapping[str, float], tasks: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TypedDict, Unpack
@@ -162,6 +162,8 @@ class Evaluator:
         self._plan: Pace | None = None
         self._folds: int | None = None
         self._needed: Sequence[str] = (SEPARATE,)
+        self._asked: dict[str, Recipe] = {}
+        self._in_time = True
         self._pace = 0.0  # seconds of a recipe on all folds and seeds
 
     @property
@@ -176,8 +178,14 @@ class Evaluator:
 
     @property
     def names(self) -> list[str]:
-        """What has been measured."""
-        return [recipe.name for recipe in self._measured.recipes]
+        """What has been measured, but for what failed."""
+        failed = self._measured.failed
+        return [recipe.name for recipe in self._measured.recipes if recipe.name not in failed]
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """What has been measured by name, as it was asked for: a budget may shorten it."""
+        return {name: self._asked[name] for name in self.names}
 
     def run_first(
         self, recipes: Sequence[Recipe], reference: str, *, share: float = SHARE_OF_FIRST
@@ -199,6 +207,7 @@ class Evaluator:
         """
         study = StudyPlan(self.given, recipes, (), seeds=self.seeds, seed=self.seed)
         self._needed = tuple(dict.fromkeys((SEPARATE, reference)))
+        self._asked = {recipe.name: recipe for recipe in recipes}
         if self._clock is None:
             self._measured = Measurements(
                 study,
@@ -300,6 +309,7 @@ class Evaluator:
     def run(self, recipes: Sequence[Recipe]) -> list[str]:
         """Measure recipes, all at once, as the first ones were; return the names of those done."""
         measured = self._measured
+        self._asked |= {recipe.name: recipe for recipe in recipes}
         if self._plan is None:
             measured.run(recipes, (), range(self.seed, self.seed + self.seeds))
         else:
@@ -310,8 +320,34 @@ class Evaluator:
             measured.keep_whole(self._needed, seeds)
             self._pace = (time.monotonic() - before) / len(recipes)
         measured.forget_predictions()
-        done = set(self.names)
+        tried, done = {recipe.name for recipe in measured.recipes}, set(self.names)
+        self._in_time = all(recipe.name in tried for recipe in recipes)
         return [recipe.name for recipe in recipes if recipe.name in done]
+
+    def batches(
+        self, wanted: int, size: int, what: str, *, first: int | None = None
+    ) -> Iterator[int]:
+        """Yield how many candidates to propose and `run` next, as long as the budget pays for them.
+
+        A search that knows no further candidate leaves the loop; if the budget ends it, that is
+        noted in `cuts`.
+
+        Args:
+            wanted: How many candidates there are to be, beside the first recipes.
+            size: How many are measured at once, at most.
+            what: What they are, for the note.
+            first: The size of the first batch; default the same.
+        """
+        before, tried, most = len(self.names), len(self._measured.recipes), first or size
+        while (left := wanted + tried - len(self._measured.recipes)) > 0:
+            count = self.affordable(min(most, left))
+            if not count:
+                break
+            yield count
+            if not self._in_time:
+                break
+            most = size
+        self.fewer_candidates(len(self.names) - before, wanted, what)
 
     def affordable(self, wanted: int) -> int:
         """Return how many of the wanted recipes the rest of the budget pays for."""
@@ -342,7 +378,14 @@ class Evaluator:
             reference: The candidate that is kept unless another one is shown to be better.
             choices: What may be chosen, the preferred of equals first; default everything. What has
                 not been measured is passed over.
+
+        Raises:
+            InvalidInputError: The reference failed.
         """
+        if error := self._measured.failed.get(reference):
+            raise InvalidInputError(
+                f"recipe {reference!r} failed, with which the others are compared: {error}"
+            )
         result, names = self._measured.result(), self.names
         return Candidates(
             replace(result.measured, margin=self._margin),
@@ -352,5 +395,5 @@ class Evaluator:
             self._importance,
             dict(result.seconds),
             dict(result.work),
-            self.cuts.texts,
+            (*self.cuts.texts, *self._measured.failures),
         )

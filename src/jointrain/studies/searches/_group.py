@@ -13,7 +13,7 @@ import numpy as np
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
 from jointrain.studies.searches._affinity import Affinity, Measure, measure_affinity_in_time
-from jointrain.studies.searches._candidates import Candidates, SearchResult
+from jointrain.studies.searches._candidates import Candidates, RecipeSearchResult
 from jointrain.studies.searches._evaluator import SearchOptions, open_search
 from jointrain.studies.searches._gain_predictor import GainPredictor
 from jointrain.studies.searches._partition import Group, Partition, best_partition, check_models
@@ -25,8 +25,11 @@ TOGETHER = "together"
 
 
 @dataclass(frozen=True)
-class GroupResult(SearchResult):
+class GroupResult(RecipeSearchResult):
     """What a search for groups of tasks found.
+
+    Separate models are the plain choice, or all together where `models` forbids separate ones; of
+    partitions that are equally good, one of the fewest networks is chosen.
 
     Args:
         candidates: The figures of all partitions that were measured.
@@ -35,27 +38,13 @@ class GroupResult(SearchResult):
         models: Largest number of networks that was allowed; None is no limit.
     """
 
-    recipes: Mapping[str, Recipe]
     affinity: Affinity
     models: int | None = None
-
-    @property
-    def chosen(self) -> str:
-        """The partition with the highest Delta-m; of equals one of the fewest networks."""
-        return self.candidates.chosen
-
-    @property
-    def recommended(self) -> str:
-        """What to train, as `Candidates.recommended`; separate models are the plain choice.
-
-        It is all together where `models` forbids separate ones.
-        """
-        return self.candidates.recommended
 
     def groups(self, name: str | None = None) -> list[tuple[str, ...]]:
         """Return the groups of a partition; default the chosen one."""
         names = [task.name for task in self.candidates.tasks]
-        return self.recipes[self.chosen if name is None else name].groups(names)
+        return self.recipe(name).groups(names)
 
     def pair_gains(self) -> np.ndarray:
         """Return what was measured of pairs.
@@ -117,10 +106,14 @@ def search_groups(
     check_models(models, len(names))
     whole = tuple(range(len(names)))
     alone = tuple((task,) for task in whole)
-    made: dict[Partition, Recipe] = {
-        (whole,): replace(recipe, name=TOGETHER, partition=(tuple(names),)),
-        alone: replace(recipe, name=SEPARATE, partition=tuple((name,) for name in names)),
-    }
+
+    def named(partition: Partition, name: str | None = None) -> Recipe:
+        groups = tuple(tuple(names[task] for task in group) for group in partition)
+        return replace(
+            recipe, name=name or json.dumps(groups, ensure_ascii=False), partition=groups
+        )
+
+    made = {(whole,): named((whole,), TOGETHER), alone: named(alone, SEPARATE)}
     evaluator.run_first([*made.values()], TOGETHER)
     affinity = measure_affinity_in_time(
         evaluator.experiment.with_folds(experiment.folds),
@@ -141,34 +134,20 @@ def search_groups(
         choices = [made[partition].name for partition in allowed]
         return evaluator.candidates(SEPARATE, reference, choices)
 
-    def measure_partitions(partitions: Sequence[Partition]) -> bool:
-        """Measure partitions; return whether all were done in time."""
-        for partition in partitions:
-            groups = tuple(tuple(names[task] for task in group) for group in partition)
-            name = json.dumps(groups, ensure_ascii=False)
-            made[partition] = replace(recipe, name=name, partition=groups)
-        found = evaluator.run([made[partition] for partition in partitions])
-        for partition in [p for p in partitions if made[p].name not in found]:
-            del made[partition]
-        return len(found) == len(partitions)
+    def propose(count: int) -> list[Partition]:
+        predictor = GainPredictor(affinity, measured_gains(figures(), evaluator.recipes))
+        return _propose(predictor, made, count, models, options.get("importance"), names, generator)
 
     pairings = [p for p in pair_partitions(len(names)) if p not in made][: max(1, trials // 2)]
-    done = evaluator.affordable(len(pairings))
-    in_time = measure_partitions(pairings[:done]) if done else True
-    while in_time and done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
-        by_name = {made_recipe.name: made_recipe for made_recipe in made.values()}
-        predictor = GainPredictor(affinity, measured_gains(figures(), by_name))
-        proposed = _propose(
-            predictor, made, count, models, options.get("importance"), names, generator
-        )
+    possible = min(trials, _count_partitions(len(names)) - 2)
+    for count in evaluator.batches(possible, BATCH, "further groupings", first=len(pairings)):
+        proposed = pairings[:count] or propose(count)
         if not proposed:
             break
-        in_time = measure_partitions(proposed)
-        done += len(proposed)
-    else:
-        possible = min(trials, _count_partitions(len(names)) - 2)
-        evaluator.fewer_candidates(len(made) - 2, possible, "further groupings")
-    return GroupResult(figures(), {r.name: r for r in made.values()}, affinity, models)
+        pairings = []
+        made |= {partition: named(partition) for partition in proposed}
+        evaluator.run([made[partition] for partition in proposed])
+    return GroupResult(figures(), evaluator.recipes, affinity, models)
 
 
 def pair_partitions(count: int) -> list[Partition]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import numpy as np
 
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, size_weights
-from jointrain.studies.searches._candidates import Candidates, SearchResult
+from jointrain.studies.searches._candidates import Candidates, RecipeSearchResult
 from jointrain.studies.searches._evaluator import SearchOptions, apart, open_search
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ EQUAL = "equal"
 
 
 @dataclass(frozen=True)
-class WeighResult(SearchResult):
-    """What a search for task weights found.
+class WeighResult(RecipeSearchResult):
+    """What a search for task weights found; ``equal`` is the plain choice.
 
     Args:
         candidates: The figures of all weight vectors, of the rules, and of separate models.
@@ -36,22 +37,11 @@ class WeighResult(SearchResult):
         pareto: Whether the search went after all tasks' metrics at once.
     """
 
-    recipes: Mapping[str, Recipe]
     pareto: bool = False
-
-    @property
-    def chosen(self) -> str:
-        """The candidate with the highest Delta-m."""
-        return self.candidates.chosen
-
-    @property
-    def recommended(self) -> str:
-        """What to train with, as `Candidates.recommended`; ``equal`` is the plain choice."""
-        return self.candidates.recommended
 
     def weights(self, name: str | None = None) -> str | dict[str, float]:
         """Return the weights of a candidate (default: the chosen one), or the rule's name."""
-        weights = self.recipes[self.chosen if name is None else name].weights
+        weights = self.recipe(name).weights
         return weights if isinstance(weights, str) else dict(weights)
 
     def pareto_front(self) -> list[str]:
@@ -115,34 +105,24 @@ def search_weights(
         rules.remove("size")
     if not experiment.follows_rules:
         rules = [EQUAL]
-    joint = {rule: replace(recipe, name=rule, weights=rule) for rule in rules}
-    recipes = {EQUAL: joint[EQUAL], SEPARATE: apart(recipe), **joint}
-    evaluator.run_first(list(recipes.values()), EQUAL)
+    equal, *others = [replace(recipe, name=rule, weights=rule) for rule in rules]
+    evaluator.run_first([equal, apart(recipe), *others], EQUAL)
+    known = evaluator.candidates(SEPARATE, EQUAL)
     sampler = _Sampler(names, pareto, evaluator.seed)
-
-    def figures() -> Candidates:
-        choices = [name for name in recipes if name != SEPARATE]
-        return evaluator.candidates(SEPARATE, EQUAL, choices)
-
-    known = figures()
     sampler.add(dict.fromkeys(names, 1.0), known, EQUAL)
     if "size" in evaluator.names:
         sampler.add(size_weights(labelled), known, "size")
-    done = 0
-    while done < trials and (count := evaluator.affordable(min(BATCH, trials - done))):
-        drawn = sampler.ask(count)
+    numbers = itertools.count(1)
+    for count in evaluator.batches(trials, BATCH, "searched weightings"):
         batch = [
-            replace(recipe, name=f"search {done + position}", weights=tuple(weights.items()))
-            for position, weights in enumerate(drawn, start=1)
+            replace(recipe, name=f"search {next(numbers)}", weights=tuple(weights.items()))
+            for weights in sampler.ask(count)
         ]
-        recipes |= {candidate.name: candidate for candidate in batch}
-        if len(evaluator.run(batch)) < count:
-            break
-        sampler.tell([candidate.name for candidate in batch], figures())
-        done += count
-    evaluator.fewer_candidates(done, trials, "searched weightings")
-    candidates = figures()
-    return WeighResult(candidates, {name: recipes[name] for name in candidates.names}, pareto)
+        if len(evaluator.run(batch)) == count:
+            names_of_batch = [candidate.name for candidate in batch]
+            sampler.tell(names_of_batch, evaluator.candidates(SEPARATE, EQUAL))
+    choices = [name for name in evaluator.names if name != SEPARATE]
+    return WeighResult(evaluator.candidates(SEPARATE, EQUAL, choices), evaluator.recipes, pareto)
 
 
 class _Sampler:
