@@ -209,6 +209,7 @@ TESTED_IN = {
     "training/sampling/_batch.py": "training/sampling/test_batches.py",
     "training/sampling/_row_shares.py": "training/test_ranks.py",
     "training/pretraining/*": "training/pretraining/test_pretrain.py",
+    "training/_run_checkpoints.py": "training/checkpoints/test_checkpoints.py",
     "training/*": "training/test_trainer.py",
 }
 """Where a module is tested that has no test file of its own; the first pattern that fits counts."""

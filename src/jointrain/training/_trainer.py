@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing import BalancedStep, Balancer, Needs
-from jointrain.balancing.engine import is_distributed
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.system.own_code import path_of
-from jointrain.system.stop_signals import SIGNALS, StopRequests
 from jointrain.task import Task
 from jointrain.training._device import resolve_device, seeded, within_quota
 from jointrain.training._fitted_network import FittedNetwork
@@ -29,13 +27,13 @@ from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
 from jointrain.training._placement import made_whole, weights_like
 from jointrain.training._ranks import Strategy, TrainingRanks, joined_ranks, local_device
+from jointrain.training._run_checkpoints import RunCheckpoints
 from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings, optimizers_of
 from jointrain.training._sharding import (
     check_shardable,
     gather_optimizers,
     gather_weights,
-    mesh_of,
     shard,
 )
 from jointrain.training._task_session import NO_SETS, TaskSession
@@ -49,19 +47,14 @@ from jointrain.training._trainer_checks import (
 )
 from jointrain.training.callbacks import Callback, EpochRecord
 from jointrain.training.checkpoints import (
-    SHARDS,
-    CheckpointFolder,
     Checkpoints,
     Stretches,
-    apart,
     check_same_run,
     from_bytes,
     history_from_plain,
     history_to_plain,
-    read_shards,
     run_description,
     to_bytes,
-    write_shards,
 )
 from jointrain.training.merging import Merge, MergeChoice, MergeRunner, OpenData, apart_phase
 from jointrain.training.sampling import (
@@ -158,18 +151,7 @@ class Trainer:
         network.link(tasks)
         self.auxiliary = checked_auxiliary(auxiliary, tuple(self.tasks))
         self.schedule = Joint() if schedule is None else schedule
-        if isinstance(self.schedule, Phases):
-            if self.settings.steps is not None:
-                raise InvalidInputError("phases have lengths of their own; leave `steps` out")
-            self.schedule.check(network, tuple(self.tasks), self.auxiliary)
-        if isinstance(self.schedule, Merge):
-            self.schedule.check(network, tuple(self.tasks))
-            refuse_chains(network)
-            if balancer is not None:
-                raise InvalidInputError(
-                    "Merge() trains each task apart, where a balancer has nothing to balance; "
-                    "leave `balancer` out"
-                )
+        self._check_schedule(network, balancer)
         self.weights = checked_weights(weights, tuple(self.tasks))
         self.balancer = balancer
         check_shardable(strategy, network, self.settings, self.schedule, balancer)
@@ -199,13 +181,25 @@ class Trainer:
         )
         self._whole = self.session
         self._stretches: Stretches | None = None
-        self._folder: CheckpointFolder | None = None
-        self._requests = StopRequests()
-        self._due = self._asked = False
+        self._saving: RunCheckpoints | None = None
         self._running: Session[Any] | None = None
         self._bad_rows = BadRows()
         self._loaded: Mapping[str, Any] | None = None
         self._initial: Mapping[str, Tensor] | None = None
+
+    def _check_schedule(self, network: Network, balancer: Balancer | None) -> None:
+        if isinstance(self.schedule, Phases):
+            if self.settings.steps is not None:
+                raise InvalidInputError("phases have lengths of their own; leave `steps` out")
+            self.schedule.check(network, tuple(self.tasks), self.auxiliary)
+        if isinstance(self.schedule, Merge):
+            self.schedule.check(network, tuple(self.tasks))
+            refuse_chains(network)
+            if balancer is not None:
+                raise InvalidInputError(
+                    "Merge() trains each task apart, where a balancer has nothing to balance; "
+                    "leave `balancer` out"
+                )
 
     @property
     def network(self) -> Network:
@@ -286,8 +280,16 @@ class Trainer:
             raise InvalidInputError("`resume` goes on and `restart` begins anew; give one of them")
         if self._initial is None:
             self._initial = {name: v.to("cpu", copy=True) for name, v in self._weights_now()}
-        with self._explaining(), self._checkpointing(), self._in_shards():
-            state = self._state_to_resume(resume=resume, restart=restart)
+        saving = self._saving = RunCheckpoints(
+            self.checkpoints,
+            self.ranks,
+            self.device,
+            sharded=self.strategy == "fsdp",
+            state=self._state,
+            steps=self._steps_made,
+        )
+        with self._explaining(), saving.held(), self._in_shards():
+            state = self._state_to_resume(saving, resume=resume, restart=restart)
             if restart:
                 self._set_back()
             session = self.begin(train, validation)
@@ -331,38 +333,12 @@ class Trainer:
             whole.to(self.device)
             self.session = self._whole = kept
 
-    @property
-    def _sharded(self) -> bool:
-        """Whether what is trained at the moment are shards."""
-        return any(map(is_distributed, self._whole.parameters))
-
     def _weights_now(self) -> Iterable[tuple[str, Tensor]]:
         return self.network.state_dict().items()
 
-    @contextmanager
-    def _checkpointing(self) -> Iterator[None]:
-        """Hold the folder of the checkpoints, and take note of signals meanwhile."""
-        if self.checkpoints is None:
-            yield
-            return
-        self._folder, self._requests = self._first_does(self._open_folder), StopRequests()
-        try:
-            with self._requests:
-                yield
-        finally:
-            if self._folder is not None:
-                self._folder.close()
-            self._folder = None
-
-    def _open_folder(self) -> CheckpointFolder:
-        assert self.checkpoints is not None
-        return CheckpointFolder(self.checkpoints)
-
-    def _first_does(self, action: Callable[[], T]) -> T | None:
-        """Return what an action gives; of several processes the first one alone does it."""
-        return action() if self.ranks is None else self.ranks.first_does(action)
-
-    def _state_to_resume(self, *, resume: bool, restart: bool) -> Mapping[str, Any] | None:
+    def _state_to_resume(
+        self, saving: RunCheckpoints, *, resume: bool, restart: bool
+    ) -> Mapping[str, Any] | None:
         """Return the state that a run goes on from; None to begin."""
         loaded, self._loaded = self._loaded, None
         if self.checkpoints is None:
@@ -372,31 +348,8 @@ class Trainer:
                     "or a state by load_state_dict()"
                 )
             return loaded if resume else None
-        stored = self._first_does(lambda: self._stored_state(resume=resume, restart=restart))
-        if self.ranks is not None:
-            stored = self.ranks.from_first(stored)
-        if stored is not None and self._sharded:
-            stored = read_shards(stored, mesh_of(self.device))
+        stored = saving.stored(resume=resume, restart=restart)
         return loaded if stored is None and resume else stored
-
-    def _stored_state(self, *, resume: bool, restart: bool) -> Mapping[str, Any] | None:
-        """Return the newest checkpoint's state to resume, and remove all to restart.
-
-        Raises:
-            InvalidInputError: There are checkpoints, and neither is asked for; or none is whole.
-        """
-        assert self._folder is not None
-        if restart:
-            self._folder.clear()
-        elif resume:
-            state = self._folder.newest()
-            return state if self._sharded else read_shards(state, None)
-        elif self._folder.files():
-            raise InvalidInputError(
-                f"{self._folder.path} has checkpoints; go on by fit(resume=True), or begin anew, "
-                f"without them, by fit(restart=True)"
-            )
-        return None
 
     def _set_back(self) -> None:
         """Set weights, optimisers and balancer back to before the first `fit`."""
@@ -509,7 +462,8 @@ class Trainer:
         for callback in self._callbacks_here:
             callback.on_fit_end(self)
         if self.checkpoints is not None:
-            self._write_checkpoint()
+            assert self._saving is not None
+            self._saving.write()
 
     def _merge_runner(self, session: TaskSession, open_data: OpenData) -> MergeRunner:
         assert self._stretches is not None
@@ -582,7 +536,10 @@ class Trainer:
         self._running = session
         if isinstance(session, TaskSession):
             self.session = session
-        between = None if self.checkpoints is None else self._checkpoint_if_due
+        between = None
+        if self.checkpoints is not None:
+            assert self._saving is not None
+            between = self._saving.write_if_due
         try:
             session.run(
                 self._on_step_end,
@@ -602,8 +559,7 @@ class Trainer:
         of_here = {
             "_stretches": None,
             "_running": None,
-            "_folder": None,
-            "_requests": StopRequests(),
+            "_saving": None,
             "_loaded": None,
             "ranks": None,
         }
@@ -833,55 +789,10 @@ class Trainer:
 
     def _agree(self) -> None:
         """Let all processes know of a stop, of signals, and of whether a checkpoint is due."""
-        assert self.ranks is not None
         assert self._running is not None
-        folder, noted = self._folder, self._requests.pending
-        due = folder is not None and folder.due(self._steps_made())
-        flags = [self._running.stopped, due, *(number in noted for number in SIGNALS)]
-        stopped, self._due, *signals = self.ranks.any(flags)
-        if stopped:
+        assert self._saving is not None
+        if self._saving.agree(self._running.stopped):
             self.stop()
-        if self.checkpoints is not None:
-            self._asked = any(signals)
-            pairs = zip(SIGNALS, signals, strict=True)
-            self._requests.take_over(number for number, sent in pairs if sent)
-
-    def _checkpoint_if_due(self) -> None:
-        """Write a checkpoint if it is time, or if a signal asks for it; then answer the signal."""
-        if self.ranks is None:
-            assert self._folder is not None
-            self._due = self._folder.due(self._steps_made())
-            self._asked = bool(self._requests.pending)
-        if self._asked or self._due:
-            self._write_checkpoint()
-        if self._asked:
-            self._requests.answer()
-
-    def _write_checkpoint(self) -> None:
-        """Write a checkpoint; of several processes the first one does, and the others wait."""
-        if self._sharded:
-            self._write_shards()
-        else:
-            self._first_does(self._write_state)
-
-    def _write_shards(self) -> None:
-        """Let each process write its shards, and the first one all else."""
-        assert self.ranks is not None
-        state, shards = apart(self._state())
-        aside = self._first_does(lambda: None if self._folder is None else self._folder.aside())
-        aside = self.ranks.from_first(aside)
-        assert aside is not None
-        digests, error = self.ranks.written(lambda: write_shards(shards, aside / SHARDS))
-
-        def finish() -> None:
-            assert self._folder is not None
-            self._folder.finish(self._steps_made(), aside, state, digests, error)
-
-        self._first_does(finish)
-
-    def _write_state(self) -> None:
-        assert self._folder is not None
-        self._folder.write(self._steps_made(), self._state())
 
     def _state(self) -> dict[str, Any]:
         """Return all that the trainer needs to go on; tensors are its own."""
