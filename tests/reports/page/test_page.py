@@ -9,7 +9,7 @@ import pytest
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.reports import answer, read_figures, render_page, study_figures, write_page
 from jointrain.reports.page import _render
-from jointrain.reports.page._study_sections import overfits
+from jointrain.reports.page._training_sections import overfits
 from tests.reports.test_summary import both, make_result
 
 

@@ -8,15 +8,12 @@ from typing import Any
 from jointrain.charts import bars, heat_map
 from jointrain.reports._affinity import affinity_note
 from jointrain.reports._searches import SearchReport
+from jointrain.reports.page._change_sections import front_section
 from jointrain.reports.page._conflict_figures import conflict_figures
 from jointrain.reports.page._figures import Figures, circumstances
 from jointrain.reports.page._parts import Figure, Section, Table
-from jointrain.reports.page._study_sections import (
-    affinity_section,
-    conflict_section,
-    data_section,
-    front_section,
-)
+from jointrain.reports.page._study_sections import data_section
+from jointrain.reports.page._training_sections import affinity_section, conflict_section
 from jointrain.studies.searches import Affinity
 
 _MOST_BARS = 25
