@@ -112,7 +112,7 @@ def test_added_notes_replace_those_of_their_name_and_nothing_else(folder):
     assert {k: v for k, v in after.items() if k not in changed} == {
         k: v for k, v in before.items() if k not in changed
     }
-    assert not list(Path("out").glob(".part*"))
+    assert not list(Path("out").glob(".*.tmp*"))
     with pytest.raises(InvalidInputError, match="no bundle"):
         add_notes("nowhere", {})
 

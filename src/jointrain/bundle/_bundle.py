@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from jointrain.bundle._networks import read_networks, write_networks
 from jointrain.data import SupervisedTable, known_values
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
+from jointrain.system.output_file import write_whole
 from jointrain.system.output_folder import write_new_folder
 from jointrain.system.stored_files import DamagedError, json_to_bytes
 from jointrain.tables import BlendedModel, TableModel, training_reference
@@ -143,12 +143,7 @@ def add_notes(path: str | Path, notes: Mapping[str, Any]) -> None:
     content["notes"] = {**content["notes"], **notes}
     with savable():
         data = with_digest(content)
-    temporary = folder / f".part.{DESCRIPTION}"
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, folder / DESCRIPTION)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(folder / DESCRIPTION, lambda path: path.write_bytes(data))
 
 
 def check_savable(table: SupervisedTable) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._ranks import is_first_rank
 from jointrain.errors import InvalidInputError, StoppedError
+from jointrain.system.output_file import write_whole
 from jointrain.system.stored_files import DamagedError, read_json
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ class FitCheckpoints:
             self._check_same(file, described)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{DESCRIPTION}"
-        aside.write_text(json.dumps(described))
-        aside.replace(file)
+        write_whole(file, lambda path: path.write_text(json.dumps(described)))
 
     def _check_same(self, file: Path, described: Mapping[str, Any]) -> None:
         try:

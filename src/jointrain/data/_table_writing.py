@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +13,7 @@ from jointrain.data._compression import packed, packed_file
 from jointrain.data._table_source import ARROW_ENDINGS, JSON_ENDINGS, SEPARATORS, ending_of
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError
+from jointrain.system.output_file import whole_or_not
 
 
 def write_table(frame: pl.DataFrame, path: str | Path, *, replace: bool = True) -> Path:
@@ -41,7 +40,7 @@ def write_table(frame: pl.DataFrame, path: str | Path, *, replace: bool = True) 
         return Path(path)
     path = Path(path)
     ending, packing = ending_of(path)
-    with _whole_or_not(path) as temporary:
+    with whole_or_not(path) as temporary:
         if ending in SEPARATORS:
             data = _to_separated(frame, SEPARATORS[ending], str(path))
             temporary.write_bytes(packed(data, packing))
@@ -79,7 +78,7 @@ def write_parts(parts: Iterable[pl.DataFrame], path: str | Path, *, replace: boo
         for data in _as_text(parts, ",", "standard output", path):
             sys.stdout.write(data.decode())
         return path
-    with _whole_or_not(path) as temporary:
+    with whole_or_not(path) as temporary:
         if ending in (*SEPARATORS, *JSON_ENDINGS):
             separator = SEPARATORS.get(ending)
             with packed_file(temporary, packing) as file:
@@ -172,38 +171,6 @@ def _to_json_lines(frame: pl.DataFrame, path: Path) -> bytes:
                 f"{path}: JSON has no form for it; choose .parquet or .arrow"
             )
     return frame.write_ndjson().encode()
-
-
-@contextmanager
-def _whole_or_not(path: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder, of which nothing is left afterwards."""
-    for old in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if _is_stale(old):
-            old.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-    except OSError as error:
-        raise InvalidInputError(
-            f"{path} can't be written: {error.strerror or error}; choose another place"
-        ) from None
-    finally:
-        with suppress(OSError):  # a name that is too long
-            temporary.unlink(missing_ok=True)
-
-
-def _is_stale(temporary: Path) -> bool:
-    """Return whether a temporary file is that of a process that was killed."""
-    process = temporary.name.split(".")[-2]
-    if os.name != "posix" or not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:  # somebody else's
-        pass
-    return False
 
 
 def _renamed_to_free(temporary: Path, path: Path) -> Path:

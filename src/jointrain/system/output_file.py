@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import glob
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,10 +24,27 @@ def write_whole(path: Path, write: Callable[[Path], T]) -> T:
     Raises:
         InvalidInputError: It can't be written.
     """
-    temporary = path.with_name(f".part.{path.name}")
-    try:
+    with whole_or_not(path) as temporary:
         made = write(temporary)
-        temporary.replace(path)
+        os.replace(temporary, path)
+    return made
+
+
+@contextmanager
+def whole_or_not(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside a file, of the same ending, and leave nothing of it afterwards.
+
+    What processes that were killed have left is removed, too. Renaming it is up to the block.
+
+    Raises:
+        InvalidInputError: The block, or the place, can't be written.
+    """
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        if _has_ended(old.name.removeprefix(f".{path.name}.").split(".")[0]):
+            old.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
     except OSError as error:
         raise InvalidInputError(
             f"{path} can't be written: {error.strerror or error}; choose another place"
@@ -33,4 +52,16 @@ def write_whole(path: Path, write: Callable[[Path], T]) -> T:
     finally:
         with suppress(OSError):  # a name that is too long
             temporary.unlink(missing_ok=True)
-    return made
+
+
+def _has_ended(process: str) -> bool:
+    """Return whether a process, by its number, was ended."""
+    if os.name != "posix" or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # somebody else's
+        pass
+    return False

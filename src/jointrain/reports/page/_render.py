@@ -17,6 +17,7 @@ from jointrain.reports.page._figures import FIGURES, PAGE, Figures
 from jointrain.reports.page._parts import Figure, Section
 from jointrain.reports.page._search_figures import search_sections
 from jointrain.reports.page._study_sections import study_sections
+from jointrain.system.output_file import write_whole
 
 _CONFIG = {
     "background": "transparent",
@@ -77,10 +78,13 @@ def write_page(figures: Figures, folder: Path) -> None:
     Raises:
         MissingDependencyError: altair or vl-convert-python is not installed; the figures are
             written, of which `jointrain report` makes the page later.
+        InvalidInputError: A file can't be written.
     """
     known = _known(figures)
-    _write(json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n", folder / FIGURES)
-    _write(render_page(known), folder / PAGE)
+    text = json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(folder / FIGURES, lambda path: path.write_text(text, encoding="utf-8"))
+    page = render_page(known)
+    write_whole(folder / PAGE, lambda path: path.write_text(page, encoding="utf-8"))
 
 
 def _known(figures: Any) -> Any:
@@ -90,15 +94,6 @@ def _known(figures: Any) -> Any:
     if isinstance(figures, list | tuple):
         return [_known(one) for one in figures]
     return None if isinstance(figures, float) and not math.isfinite(figures) else figures
-
-
-def _write(text: str, path: Path) -> None:
-    part = path.parent / f".part.{path.name}"
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check_installed() -> None:
