@@ -18,7 +18,8 @@ import jointrain
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "errors", "metrics", "task", "data", "balancing", "networks", "training", "tables", "baselines",
-    "bundle", "estimators", "experiments", "studies", "reports", "integrations", "testing",
+    "bundle", "serving", "exporting", "estimators", "experiments", "studies", "studies.searches",
+    "reports", "integrations", "testing",
 )  # fmt: skip
 OF_THE_ROOT = {
     "CONTRIBUTING.md": "contributing.md",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -226,3 +227,17 @@ def test_every_module_is_tested_somewhere():
         if not own.exists() and (named is None or not (TESTS / named).exists()):
             homeless.append(file.as_posix())
     assert not homeless
+
+
+def test_what_the_pages_import_has_a_page_in_the_reference():
+    docs = TESTS.parent / "docs"
+    nav = (docs.parent / "mkdocs.yml").read_text()
+    used = {
+        match[1]
+        for page in (docs.parent / "README.md", *docs.glob("*.md"))
+        for match in re.finditer(r"^from jointrain\.([\w.]+) import", page.read_text(), re.M)
+    }
+    # the names of the inner folders are those of the room, too
+    inner = ("balancing.", "integrations.")
+    lacking = [one for one in used if f"reference/{one}.md" not in nav]
+    assert [one for one in lacking if not one.startswith(inner)] == []
