@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jointrain import HardSharing, Task, TensorData, Trainer
 from jointrain.balancing import BALANCERS, Balancer, Needs, UPGrad, backward
+from jointrain.balancing.engine import _ranks
 from jointrain.errors import InvalidInputError
 
 TASKS = ("a", "b", "c")
@@ -382,14 +384,25 @@ def factors_in_float16(name: str) -> tuple[list[float], float]:
 
 
 def sparse_tables(name: str) -> tuple[float, float]:
-    """Return the distances where a table has sparse gradients and processes look up other rows."""
+    """Return the distances where a table has sparse gradients and processes look up other rows.
+
+    And a parameter has one that is sparse in all its dimensions.
+    """
 
     def network() -> nn.ModuleDict:
         torch.manual_seed(0)
-        return nn.ModuleDict({"table": nn.Embedding(10, 4, sparse=True), "head": nn.Linear(4, 2)})
+        return nn.ModuleDict(
+            {
+                "table": nn.Embedding(10, 4, sparse=True),
+                "head": nn.Linear(4, 2),
+                "other": nn.Linear(1, 3, bias=False),
+            }
+        )
 
     def losses(net: nn.ModuleDict, index: Tensor, y: Tensor) -> dict[str, Tensor]:
         output = net["head"](net["table"](index).tanh())
+        bias = net["other"].weight.gather(0, index[:, None] % 3, sparse_grad=True)
+        output = output + bias
         return {"a": (output[:, 0] - y).square().mean(), "b": (output[:, 1] + y).square().mean()}
 
     index, y = torch.arange(8) % 6, torch.linspace(-1, 1, 8)
@@ -450,6 +463,85 @@ def _noted(call: str, found: list[tuple[str, int]]) -> Iterator[None]:
     setattr(dist, call, noting)
     yield
     setattr(dist, call, before)
+
+
+# --- gradients that are sent during the pass ------------------------------------------------------
+
+
+def in_small_buckets(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what the function does where every parameter is sent by itself."""
+    with mock.patch.object(_ranks, "_EARLY", 0):
+        return function(*arguments)
+
+
+def sums_of_any_order() -> tuple[float, int]:
+    """Return how far sums are off whose terms come in another order on each process.
+
+    And how many were under way when a third of the terms were still missing everywhere.
+    """
+    rank, size = dist.get_rank(), dist.get_world_size()
+    kinds = [torch.float32, torch.float64, torch.complex64]
+    like = [torch.empty(k + 1, 2, dtype=kinds[k // 10]) for k in range(30)]
+    early = _ranks.EarlySums(_ranks.ranks_of(dist.group.WORLD), like)
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(rank)).tolist()
+    for place in order:
+        if place % 7 != rank:  # which has no gradient here
+            early.take(place, torch.full_like(like[place], rank + place))
+    dist.barrier()
+    under_way = len(early._works)
+    for place in range(20, 30):
+        early.take(place, torch.full_like(like[place], place).to_sparse())
+    off = 0.0
+    for place, total in enumerate(early.finished()):
+        terms = [(r if place < 20 else 0) + place for r in range(size)]
+        wanted = sum(x for r, x in enumerate(terms) if place >= 20 or place % 7 != r)
+        assert total.dtype == like[place].dtype
+        off = max(off, float((total - wanted).abs().max()))
+    return off, under_way
+
+
+class Averaged(torch.autograd.Function):
+    """Hands its input on, and averages its gradient over the processes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+
+def sent_before_the_last(case: str) -> tuple[int, float, float]:
+    """Return how many sums begin before the last gradient is there, and the distances."""
+    network, one = Net(), Net()
+    found: list[tuple[str, int]] = []
+    before = []
+    backward(losses_of(one, *data(0)), process_group=None, accumulate="per-batch")
+    last = network.trunk[0].weight
+    last.register_hook(lambda g: 3 * g if case == "a hook" else None)
+    last.register_hook(lambda g: before.append(len(found)))
+    if case == "a hook":
+        one.trunk[0].weight.grad *= 3
+    x, y = map(part, data(0))
+    if case == "an operation that sends":
+        x = Averaged.apply(x.requires_grad_())
+    losses = losses_of(network, x, y)
+    rows = ROWS // dist.get_world_size()
+    if case == "a task is lacked":
+        losses = losses_of(network, *data(0))
+        if dist.get_rank() == 0:
+            del losses["b"]
+        one.zero_grad()
+        backward(losses_of(one, *data(0)), process_group=None)
+    with mock.patch.object(_ranks, "_EARLY", 0), _noted("all_reduce", found):
+        backward(
+            losses, module=network, rows=rows, non_finite="skip" if case == "skip" else "raise"
+        )
+    away = gradients(network) - gradients(one)
+    return before[0], float(away.abs().max()), spread(gradients(network))
 
 
 def trainer_message() -> str:

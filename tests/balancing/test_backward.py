@@ -281,6 +281,43 @@ def test_a_compiled_trunk_gives_the_same(compiled, balancer):
             assert_same(net, wanted)
 
 
+@pytest.mark.parametrize("dynamic", [True, None])
+@pytest.mark.parametrize("part", ["trunk", "outputs", "losses"])
+@pytest.mark.parametrize("balancer", [Lengths(), Halves(), Equal()])
+def test_compiled_parts_take_batches_of_any_size(compiled, part, dynamic, balancer):
+    """With ``dynamic=None`` torch compiles anew for the second size, for any from then on."""
+    net, _, _ = compiled
+    sizes, batches = [6, 1, 9, 2, 6], {}
+
+    def outputs(x: Tensor, trunk=net.trunk) -> list[Tensor]:
+        z = trunk(x)
+        return [head(z).squeeze(-1) for head in net.heads]
+
+    def losses(x: Tensor, outputs=outputs) -> list[Tensor]:
+        return [(out - k * x[:, 0]).square().mean() for k, out in enumerate(outputs(x))]
+
+    options = {"backend": "aot_eager", "dynamic": dynamic}
+    functions = {
+        "trunk": lambda x: losses(x, partial(outputs, trunk=trunk)),
+        "outputs": lambda x: losses(x, of_outputs),
+        "losses": torch.compile(losses, **options),
+    }
+    trunk = torch.compile(net.trunk, **options)
+    of_outputs = torch.compile(outputs, **options)
+    for n in sizes:
+        x = batches.setdefault(n, torch.randn(n, 5, dtype=torch.float64))
+        net.zero_grad()
+        backward(losses(x), balancer)
+        wanted = gradients(net)
+        with torch._functorch.config.patch(donated_buffer=False):
+            for gradient_method in ("auto", "per_task", "batched", "layerwise", "ghost"):
+                net.zero_grad()
+                shared = None if part == "trunk" else net.trunk
+                found = functions[part](x)
+                backward(found, balancer, gradient_method=gradient_method, shared=shared)
+                assert_same(net, wanted)
+
+
 class OnlyOnce(torch.autograd.Function):
     """What a compiled part does that may overwrite what it saved, and one that can't be batched."""
 

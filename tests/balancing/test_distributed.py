@@ -160,6 +160,44 @@ def test_penalties_over_processes(two, wrapped):
     assert_close(two.run(replicas.penalised, wrapped))
 
 
+# --- gradients that are sent during the pass ------------------------------------------------------
+
+
+def test_sums_are_sent_in_one_order_whatever_comes_first(two):
+    for off, under_way in two.run(replicas.sums_of_any_order):
+        assert off == 0
+        assert under_way == 0  # the first place has no gradient on one of them
+
+
+@pytest.mark.parametrize("case", ["plain", "a hook", "skip"])
+def test_gradients_are_sent_while_others_are_computed(two, case):
+    for before, away, apart in two.run(replicas.sent_before_the_last, case):
+        assert before > 5
+        assert away < 1e-6
+        assert apart == 0
+
+
+@pytest.mark.parametrize("case", ["a task is lacked", "an operation that sends"])
+def test_where_graphs_differ_or_send_by_themselves_gradients_are_sent_after_the_pass(two, case):
+    for before, away, apart in two.run(replicas.sent_before_the_last, case):
+        assert before == 0
+        assert away < 1e-6
+        assert apart == 0
+
+
+@pytest.mark.parametrize(
+    "function, arguments",
+    [
+        (replicas.distance, ("uncertainty", "plain")),
+        (replicas.step_of_unequal_rows, ("log", False)),
+        (replicas.sparse_tables, ("equal",)),
+        (replicas.penalised, (False,)),
+    ],
+)
+def test_parameters_sent_one_by_one_make_no_difference(two, function, arguments):
+    assert_close(two.run(replicas.in_small_buckets, function, *arguments))
+
+
 def test_the_trainer_refuses_several_processes(two):
     for message in two.run(replicas.trainer_message):
         assert message.startswith("Trainer trains on one process")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -40,7 +40,8 @@ def meet(losses: Losses, balancer: Balancer, arguments: Arguments) -> Together |
         InvalidInputError: This process or another one can't take the step.
     """
     try:
-        names, values, step, places = _brought(losses, balancer, arguments)
+        mine = _brought(losses, balancer, arguments)
+        names, values, places = mine.names, mine.values, mine.places
         parameters = [place.tensor for place in places]
         replicas = find_replicas(parameters, arguments.module, arguments.group)
         if replicas is None:
@@ -66,7 +67,7 @@ def meet(losses: Losses, balancer: Balancer, arguments: Arguments) -> Together |
     agreement = agree(ranks_of(replicas.group), replicas, local)
     _share_state(balancer, agreement)
     balancer.mean_over_processes = agreement.mean
-    return _sorted(agreement, names, values, arguments, step)
+    return _sorted(agreement, mine, arguments)
 
 
 def row_counts(rows: RowCounts, names: Sequence[str]) -> list[float]:
@@ -105,13 +106,31 @@ def labelled(losses: Losses, rows: RowCounts) -> dict[str, Tensor]:
     return {name: v for name, v, n in zip(names, values, counts, strict=True) if n}
 
 
-def _brought(
-    losses: Losses, balancer: Balancer, arguments: Arguments
-) -> tuple[tuple[str, ...], list[Tensor], Step | None, list[Place]]:
-    """Return this process's tasks, losses and step, and the parameters that it reaches."""
+class _Brought(NamedTuple):
+    """What this process brings.
+
+    Attributes:
+        names: Its tasks.
+        values: Their losses.
+        step: Its step, where it is known before the others are.
+        places: The parameters that it reaches.
+        inputs: The other leaf tensors.
+        custom: Whether its graph has operations that aren't torch's own.
+    """
+
+    names: tuple[str, ...]
+    values: list[Tensor]
+    step: Step | None
+    places: list[Place]
+    inputs: list[Tensor]
+    custom: bool
+
+
+def _brought(losses: Losses, balancer: Balancer, arguments: Arguments) -> _Brought:
     names, values = named(losses)
     if not values:
-        return (), [], None, _places([], None, arguments)
+        places, custom = _places([], None, arguments)
+        return _Brought((), [], None, places, [], custom)
     names, values, _ = checked_losses(losses)
     step = None
     if (
@@ -127,23 +146,31 @@ def _brought(
         )
     picked = set() if step is None else {id(leaf.tensor) for leaf in step.shared}
     known = None if step is None else {id(leaf.tensor) for leaf in step.parameters}
-    places = _places(values, step, arguments)
-    kept = [
-        p._replace(picked=id(p.tensor) in picked) for p in places if _counts(p, known, arguments)
-    ]
-    return names, values, step, kept
+    places, custom = _places(values, step, arguments)
+    kept, inputs = [], []
+    for p in places:
+        if _counts(p, known, arguments):
+            kept.append(p._replace(picked=id(p.tensor) in picked))
+        else:
+            inputs.append(p.tensor)
+    return _Brought(names, values, step, kept, inputs, custom)
 
 
-def _places(values: list[Tensor], step: Step | None, arguments: Arguments) -> list[Place]:
-    """Return the leaf tensors that the losses and the penalty reach.
+def _places(
+    values: list[Tensor], step: Step | None, arguments: Arguments
+) -> tuple[list[Place], bool]:
+    """Return the leaf tensors that the losses and the penalty reach, and whether it is custom.
 
     Without a step nobody asks which of the losses reach a parameter.
     """
     if arguments.penalty is not None:
-        leaves = walk([*values, arguments.penalty]).leaves
+        graph = walk([*values, arguments.penalty])
+        leaves, custom = graph.leaves, graph.custom
+    elif step is not None:
+        leaves, custom = step.graph.leaves, step.graph.custom
     else:
-        leaves = reached(values) if step is None else step.graph.leaves
-    return [Place(x.tensor, x.mask, sparse=x.sparse) for x in leaves]
+        leaves, custom = reached(values)
+    return [Place(x.tensor, x.mask, sparse=x.sparse) for x in leaves], custom
 
 
 def _counts(place: Place, known: set[int] | None, arguments: Arguments) -> bool:
@@ -192,21 +219,16 @@ def _share_state(balancer: Balancer, agreement: Agreement) -> None:
     balancer.load_state_dict(state)
 
 
-def _sorted(
-    agreement: Agreement,
-    names: Sequence[str],
-    values: Sequence[Tensor],
-    arguments: Arguments,
-    step: Step | None,
-) -> Together:
+def _sorted(agreement: Agreement, mine: _Brought, arguments: Arguments) -> Together:
     """Put this process's losses in the order of the agreement, with leaves for absent ones."""
-    own = dict(zip(names, values, strict=True))
-    like = values[0] if values else next(iter(agreement.places)).tensor
+    own = dict(zip(mine.names, mine.values, strict=True))
+    like = mine.values[0] if mine.values else next(iter(agreement.places)).tensor
     found = []
     for name, present in zip(agreement.names, agreement.present, strict=True):
         if name in own and (present or agreement.replicas.sharded is not None):
             found.append(own[name])
         else:
             found.append(torch.zeros((), device=like.device, dtype=like.dtype, requires_grad=True))
-    complete = tuple(names) == agreement.names and all(agreement.present)
-    return Together(agreement, found, arguments, step if complete else None)
+    complete = tuple(mine.names) == agreement.names and all(agreement.present)
+    step = mine.step if complete else None
+    return Together(agreement, found, arguments, step, mine.inputs, mine.custom)

@@ -26,8 +26,9 @@ from jointrain.balancing.engine import (
     parameters_of,
     refuse_sharded,
     sharded,
+    sum_after_pass,
+    sum_during_pass,
     sum_gradients,
-    walk,
 )
 
 RowCounts = Mapping[str, float] | Sequence[float] | float
@@ -58,12 +59,16 @@ class Together:
             parameter where it has none.
         arguments: How `backward` was called.
         ready: The step of this process alone, if it has all tasks.
+        inputs: Leaf tensors of this process's graph that are no parameters.
+        custom: Whether that graph has operations that aren't torch's own.
     """
 
     agreement: Agreement
     values: list[Tensor]
     arguments: Arguments
     ready: Step | None
+    inputs: list[Tensor]
+    custom: bool
 
     @property
     def shares(self) -> Tensor:
@@ -138,12 +143,14 @@ class Together:
             return self._of_weighted_shards(weights, scale)
         factors = (weights * self.shares * scale).unbind()
         starts = [f.to(v) for f, v in zip(factors, self.values, strict=True)]
-        known = {id(p.tensor) for p in self.agreement.places} | {id(v) for v in self.values}
-        others = [x.tensor for x in walk(self.values).leaves if id(x.tensor) not in known]
-        found = grad(self.values, [*tensors, *others], starts, retain=retain)
-        total = sum_gradients(self.agreement, tensors, found[: len(tensors)])
+        # an operation of another's making may itself send something, or take a pass
+        early = self.agreement.alike and not self.custom
+        summed = sum_during_pass if early else sum_after_pass
+        total, of_inputs = summed(
+            self.agreement, self.values, tensors, self.inputs, starts, retain=retain
+        )
         result = Gradients.of(tensors, total)
-        result.extend(Gradients.of(others, found[len(tensors) :]))
+        result.extend(Gradients.of(self.inputs, of_inputs))
         return result
 
     def _of_weighted_shards(self, weights: Tensor, scale: float) -> Gradients:

@@ -12,6 +12,8 @@ from jointrain.balancing.engine._cotangents import (
 from jointrain.balancing.engine._distributed import (
     DistributedStep,
     distributed,
+    sum_after_pass,
+    sum_during_pass,
     sum_gradients,
 )
 from jointrain.balancing.engine._gradients import (
@@ -89,6 +91,8 @@ __all__ = [
     "refuse_sharded",
     "several_processes",
     "sharded",
+    "sum_after_pass",
+    "sum_during_pass",
     "sum_gradients",
     "walk",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from torch import Tensor
 from jointrain.balancing.engine._agreement import Agreement, Place
 from jointrain.balancing.engine._boundary import Boundary
 from jointrain.balancing.engine._cotangents import Cotangents
-from jointrain.balancing.engine._gradients import Gradients, no_gradients
+from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
 from jointrain.balancing.engine._graph import Leaf, walk
+from jointrain.balancing.engine._ranks import EarlySums
 from jointrain.balancing.engine._rows import Block, Rows
 from jointrain.balancing.engine._sparse import as_sparse
 from jointrain.balancing.engine._step import Step
@@ -197,15 +199,78 @@ def sum_gradients(
 
     They are new tensors, sparse ones for tables of which only some rows have a gradient.
     """
-    tables = {id(place.tensor) for place in agreement.places if place.sparse}
-    found: list[Tensor] = []
+    tables = _tables(agreement)
+    found = []
     for tensor, value in zip(tensors, values, strict=True):
         if id(tensor) in tables:
-            found.append(as_sparse(tensor, value))
-        else:
-            found.append(torch.zeros_like(tensor) if value is None else value)
-    dense = iter(agreement.ranks.sums([x for x in found if not x.is_sparse]))
-    return [agreement.ranks.sum_sparse(x) if x.is_sparse else next(dense) for x in found]
+            continue
+        if value is None:
+            value = torch.zeros_like(tensor)
+        found.append(value.to_dense() if value.is_sparse else value)
+    return _with_tables(agreement, tensors, values, agreement.ranks.sums(found))
+
+
+def sum_after_pass(
+    agreement: Agreement,
+    losses: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    others: Sequence[Tensor],
+    starts: Sequence[Tensor],
+    *,
+    retain: bool,
+) -> tuple[list[Tensor], Sequence[Tensor | None]]:
+    """Take a pass; return the sums of these parameters' gradients, and the others' as here."""
+    found = grad(losses, [*tensors, *others], starts, retain=retain)
+    n = len(tensors)
+    return sum_gradients(agreement, tensors, found[:n]), found[n:]
+
+
+def sum_during_pass(
+    agreement: Agreement,
+    losses: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    others: Sequence[Tensor],
+    starts: Sequence[Tensor],
+    *,
+    retain: bool,
+) -> tuple[list[Tensor], Sequence[Tensor | None]]:
+    """Do so, and send gradients while those of other parameters are still being computed.
+
+    Only where all processes go through the same graph, and nothing in it sends by itself.
+    """
+    tables = _tables(agreement)
+    dense = [tensor for tensor in tensors if id(tensor) not in tables]
+    early = EarlySums(agreement.ranks, dense)
+    # hooks of the user come before these
+    hooks = [
+        x.register_hook(partial(early.take, i))  # type: ignore[no-untyped-call]
+        for i, x in enumerate(dense)
+    ]
+    try:
+        found = grad(losses, [*tensors, *others], starts, retain=retain)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    n = len(tensors)
+    return _with_tables(agreement, tensors, found[:n], early.finished()), found[n:]
+
+
+def _tables(agreement: Agreement) -> set[int]:
+    return {id(place.tensor) for place in agreement.places if place.sparse}
+
+
+def _with_tables(
+    agreement: Agreement,
+    tensors: Sequence[Tensor],
+    values: Sequence[Tensor | None],
+    dense: Sequence[Tensor],
+) -> list[Tensor]:
+    """Return the sums of dense gradients and, in their places, those of tables."""
+    tables, left = _tables(agreement), iter(dense)
+    return [
+        agreement.ranks.sum_sparse(as_sparse(x, value)) if id(x) in tables else next(left)
+        for x, value in zip(tensors, values, strict=True)
+    ]
 
 
 def distributed(

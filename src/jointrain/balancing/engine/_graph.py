@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -199,22 +200,26 @@ def walk(losses: Sequence[Tensor]) -> Graph:
 _LOOK_UPS = frozenset({"EmbeddingBackward0", "EmbeddingBagBackward0"})
 
 
-def reached(losses: Sequence[Tensor]) -> list[Leaf]:
-    """Return the leaf tensors that some loss reaches, in an order that follows from the graph.
+def reached(losses: Sequence[Tensor]) -> tuple[list[Leaf], bool]:
+    """Return the leaf tensors that some loss reaches, those close to the losses first.
 
     A third of the work of :func:`walk`, for steps that ask for no more: it isn't known which of
     the losses reach a leaf, and each is said to be reached by all.
 
+    Returns:
+        The leaves, and whether there are operations that aren't torch's own.
+
     Raises:
         InvalidInputError: The graph hides parameters behind reentrant checkpointing.
     """
-    stack: list[Node] = [_root(loss)[0] for loss in reversed(losses)]
+    ahead: deque[Node] = deque(_root(loss)[0] for loss in losses)
     everyone = (1 << len(losses)) - 1
+    custom = False
     found: dict[Node, Tensor] = {}
     tables: set[Node] = set()
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
+    seen = set(ahead)
+    while ahead:
+        node = ahead.popleft()
         below = node.next_functions
         if not below:
             tensor = getattr(node, "variable", None)
@@ -224,14 +229,16 @@ def reached(losses: Sequence[Tensor]) -> list[Leaf]:
         if kind_of(node) in _LOOK_UPS and node._saved_sparse:
             tables.add(below[0][0])
         elif isinstance(node, BackwardCFunction):
+            custom = True
             _check_custom(node)
         for child, number in below:
             if _is_sink(child):
                 child, _ = _past_sink(child, number)
             if child is not None and child not in seen:
                 seen.add(child)
-                stack.append(child)
-    return [Leaf(tensor, node, everyone, node in tables) for node, tensor in found.items()]
+                ahead.append(child)
+    leaves = [Leaf(tensor, node, everyone, node in tables) for node, tensor in found.items()]
+    return leaves, custom
 
 
 def saved(node: Node, name: str) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -16,6 +17,9 @@ from jointrain.errors import InvalidInputError
 T = TypeVar("T")
 
 _BUCKET = 2**25  # bytes that are sent at once
+
+_EARLY = 2**20
+"""Bytes that are sent at once during a pass: little, as nothing hides the last of them."""
 
 
 class Ranks:
@@ -98,15 +102,17 @@ class Ranks:
         self, packed: Iterable[tuple[list[Tensor], Tensor]]
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Sum packed tensors; the next are packed while those before are under way."""
-        waiting = []
-        for bucket, whole in packed:
-            self.sent += whole.numel() * whole.element_size()
-            work = dist.all_reduce(whole, group=self.group, async_op=True)
-            assert work is not None
-            waiting.append((work, bucket, whole))
+        waiting = [(self.start_sum(whole), bucket, whole) for bucket, whole in packed]
         for work, bucket, whole in waiting:
             work.wait()
             yield bucket, whole
+
+    def start_sum(self, whole: Tensor) -> dist.Work:
+        """Begin to replace a tensor by its sum over the processes."""
+        self.sent += whole.numel() * whole.element_size()
+        work: dist.Work | None = dist.all_reduce(whole, group=self.group, async_op=True)
+        assert work is not None
+        return work
 
     def sum_sparse(self, tensor: Tensor) -> Tensor:
         """Return the sum over the processes of a coalesced sparse tensor with one sparse dimension.
@@ -148,6 +154,55 @@ class Ranks:
             raise other_rank_failed(failed[0])
 
 
+class EarlySums:
+    """Sums over the processes of gradients that come one by one, sent while others are computed.
+
+    They are packed into buckets in a fixed order, and a bucket is sent as soon as it and all before
+    it are full: every process sends the same in the same order, whatever comes first there.
+
+    Args:
+        ranks: The processes.
+        like: Dense tensors of the gradients' shapes, the same everywhere, about in the order in
+            which gradients come.
+    """
+
+    def __init__(self, ranks: Ranks, like: Sequence[Tensor]) -> None:
+        buckets = _buckets(like, _EARLY)
+        self._ranks = ranks
+        self._whole = [b[0].new_empty(sum(x.numel() for x in b)) for b in buckets]
+        self._parts = [
+            part
+            for whole, bucket in zip(self._whole, buckets, strict=True)
+            for part in _unpacked(whole, bucket)
+        ]
+        self._bucket_of = [k for k, bucket in enumerate(buckets) for _ in bucket]
+        self._missing = [set[int]() for _ in buckets]
+        for place, k in enumerate(self._bucket_of):
+            self._missing[k].add(place)
+        self._works: list[dist.Work] = []
+        self._lock = threading.Lock()  # a pass has a thread for each device
+
+    @torch.no_grad()
+    def take(self, place: int, gradient: Tensor | None) -> None:
+        """Take in the gradient at this place of `like`, None for zeros."""
+        if gradient is None:
+            self._parts[place].zero_()
+        else:
+            self._parts[place].copy_(gradient.to_dense() if gradient.is_sparse else gradient)
+        with self._lock:
+            self._missing[self._bucket_of[place]].discard(place)
+            while (k := len(self._works)) < len(self._whole) and not self._missing[k]:
+                self._works.append(self._ranks.start_sum(self._whole[k]))
+
+    def finished(self) -> list[Tensor]:
+        """Return the sums, contiguous; what has not come counts as zeros."""
+        for place in sorted(set().union(*self._missing)):
+            self.take(place, None)
+        for work in self._works:
+            work.wait()
+        return self._parts
+
+
 _known: dict[dist.ProcessGroup, Ranks] = {}
 
 
@@ -165,13 +220,13 @@ def other_rank_failed(rank: int) -> InvalidInputError:
     )
 
 
-def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+def _buckets(tensors: Sequence[Tensor], most: int = _BUCKET) -> list[list[Tensor]]:
     """Cut the tensors into runs of one kind, each about as large as is sent at once."""
     runs: list[list[Tensor]] = []
     size = 0
     kind: tuple[torch.device, torch.dtype] | None = None
     for x in tensors:
-        if (x.device, x.dtype) != kind or size > _BUCKET:
+        if (x.device, x.dtype) != kind or size > most:
             runs.append([])
             size, kind = 0, (x.device, x.dtype)
         runs[-1].append(x)
