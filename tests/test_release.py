@@ -86,6 +86,23 @@ def test_twine_accepts_what_is_built(built):
 
 
 @pytest.mark.integration
+def test_the_description_names_pages_of_the_archive_and_has_no_dead_link(built):
+    (wheel,), (archive,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = [name for name in opened.namelist() if name.endswith("/METADATA")]
+        said = opened.read(name).decode()
+    assert "\nDescription-Content-Type: text/markdown\n" in said
+    said = said.partition("\n\n")[2]
+    assert said.startswith("# jointrain\n")
+    assert not re.findall(r"\]\((?!https?://)", said)
+    with tarfile.open(archive) as opened:
+        inside = {name.partition("/")[2] for name in opened.getnames()}
+    named = set(re.findall(r"[\w./-]+\.md\b", said)) - {"report.md"}  # a page that compare writes
+    assert "docs/compare.md" in named
+    assert named <= inside
+
+
+@pytest.mark.integration
 def test_wheel_and_archive_hold_what_they_should(built):
     (wheel,), (archive,) = built.glob("*.whl"), built.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
