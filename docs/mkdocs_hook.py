@@ -28,6 +28,7 @@ OF_THE_ROOT = {
     "CODE_OF_CONDUCT.md": "code_of_conduct.md",
 }
 _LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)(#[^)]*)?\)")
+_BY_FILE = re.compile(r"\[([a-z_-]+\.md)\](?=\(\1[#)])")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -42,7 +43,11 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let links out of docs/ lead to the pages that are made, or nowhere if there is none."""
+    """Call linked pages by their titles; let links out of docs/ lead to pages that are made.
+
+    A link to what the site has not leads nowhere.
+    """
+    markdown = _BY_FILE.sub(lambda match: f"[“{_title(match[1])}”]", markdown)
     depth = page.file.src_uri.count("/")
 
     def link(match: re.Match[str]) -> str:
@@ -54,6 +59,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"]({'../' * depth}{made}{anchor})" if made else "](#)"
 
     return _LINK.sub(link, markdown)
+
+
+def _title(page: str) -> str:
+    """Return the heading of a page of docs/."""
+    return (ROOT / "docs" / page).read_text(encoding="utf-8").split("\n")[0].removeprefix("# ")
 
 
 def on_page_content(html: str, **_: Any) -> str:

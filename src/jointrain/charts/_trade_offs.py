@@ -78,7 +78,8 @@ def trade_offs(
             "on:N", title=None, scale=alt.Scale(domain=domain, range=["diamond", "circle"])
         ),
     )
-    names = base.mark_text(dy=-12, color=INK, fontSize=11).encode(text="name:N")
+    # long names, as of weights, would cover the axis and each other; tooltip and table have all
+    names = base.mark_text(dy=-12, color=INK, fontSize=11, limit=100).encode(text="name:N")
     none = data_of([{"zero": 0}])
     lines = [
         alt.Chart(none).mark_rule(color=FAINT, strokeDash=[3, 3]).encode(x="zero:Q"),
