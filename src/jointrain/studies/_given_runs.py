@@ -258,13 +258,7 @@ def verdict(
     )
     rows, notes = table.frame, list(table.notes)
     recipes = rows["recipe"].unique().sort().to_list()
-    if baseline not in recipes:
-        hint = closest(baseline, recipes) or f"; there are {', '.join(map(repr, recipes[:8]))}"
-        raise InvalidInputError(f"there is no recipe {baseline!r} to compare with{hint}")
-    if len(recipes) < 2:
-        raise InvalidInputError(
-            f"all runs are of recipe {baseline!r}; give at least one other to compare with it"
-        )
+    _check_recipes(recipes, baseline)
     rows, more = _one_metric_a_task(rows, names)
     notes += more
     metrics, more = _metrics(rows, names["higher"], names["lower"])
@@ -279,14 +273,7 @@ def verdict(
             f"no task has values of both {baseline!r} and another recipe; nothing can be compared"
         )
     comparisons, delta_m = judge_estimates(estimates)
-    halved = max(len(by_task) for by_task in estimates.values()) > 1
-    needed = {}
-    for name, by_task in estimates.items():
-        levels = {
-            task: mean(np.array(list(runs.values[baseline, task].values()))) for task in by_task
-        }
-        shares = tests_in_all(len(estimates), len(by_task), halved=halved)
-        needed[name] = _needed(by_task, levels, wanted, shares, repetitions[name])
+    needed = _needed_by_recipe(runs, baseline, estimates, wanted, repetitions)
     values = {(name, one): runs.of(name, one) for name, one in runs.values}
     return RunVerdicts(
         baseline,
@@ -398,6 +385,34 @@ def _metrics(
         found[name], note = named_metric(of_task["metric"][0], values, higher, lower)
         notes += [f"{name}: {note}"] if note else []
     return found, notes
+
+
+def _check_recipes(recipes: Sequence[str], baseline: str) -> None:
+    if baseline not in recipes:
+        hint = closest(baseline, recipes) or f"; there are {', '.join(map(repr, recipes[:8]))}"
+        raise InvalidInputError(f"there is no recipe {baseline!r} to compare with{hint}")
+    if len(recipes) < 2:
+        raise InvalidInputError(
+            f"all runs are of recipe {baseline!r}; give at least one other to compare with it"
+        )
+
+
+def _needed_by_recipe(
+    runs: GivenRuns,
+    baseline: str,
+    estimates: Mapping[str, Mapping[str, Estimate]],
+    wanted: _Difference,
+    repetitions: Mapping[str, Repetition],
+) -> dict[str, dict[str, SeedsNeeded]]:
+    halved = max(len(by_task) for by_task in estimates.values()) > 1
+    needed = {}
+    for name, by_task in estimates.items():
+        levels = {
+            task: mean(np.array(list(runs.values[baseline, task].values()))) for task in by_task
+        }
+        shares = tests_in_all(len(estimates), len(by_task), halved=halved)
+        needed[name] = _needed(by_task, levels, wanted, shares, repetitions[name])
+    return needed
 
 
 def _needed(
