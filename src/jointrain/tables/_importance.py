@@ -186,6 +186,42 @@ def column_importance(
     )
 
 
+@dataclass(frozen=True)
+class _Members:
+    """Networks of a model, each with the rows that it was not trained on.
+
+    Args:
+        model: The model.
+        rows: Number of rows, n.
+        parts: Networks, and which rows they have left out.
+    """
+
+    model: TableModel
+    rows: int
+    parts: Sequence[tuple[Sequence[FittedNetwork], np.ndarray]]
+
+    def predict(
+        self, at: Callable[[np.ndarray], torch.Tensor], repeats: int
+    ) -> dict[str, np.ndarray]:
+        """Return the predictions [repeats * n, ...] from the inputs [repeats * m, d] of rows."""
+        totals: dict[str, np.ndarray] = {}
+        times = np.zeros(self.rows)
+        for parts, own in self.parts:
+            if not len(own):
+                continue
+            times[own] += 1
+            for name, values in _predict(parts, self.model.predicted_tasks, at(own)).items():
+                shape = values.shape[1:]
+                total = totals.setdefault(name, np.zeros((repeats, self.rows, *shape)))
+                total[:, own] += values.reshape(repeats, len(own), *shape)
+        scaled = {}
+        for name, total in totals.items():
+            mean, deviation = self.model.scaling.get(name, (0.0, 1.0))
+            values = total / times.reshape(-1, *[1] * (total.ndim - 2)) * deviation + mean
+            scaled[name] = values.reshape(-1, *values.shape[2:])
+        return scaled
+
+
 def unseen_column_importance(
     model: TableModel,
     table: SupervisedTable,
@@ -225,35 +261,20 @@ def unseen_column_importance(
     drawn = held_out[_drawn(len(held_out), rows, random)]
     inputs = torch.from_numpy(model.encoder.transform(table.frame[drawn]))
     place = {row: position for position, row in enumerate(drawn.tolist())}
-    members = [
-        (
-            model.parts[index * count : (index + 1) * count],
-            np.array([place[row] for row in split[1].tolist() if row in place], dtype=np.int64),
-        )
-        for index, split in enumerate(splits)
-    ]
+    members = _Members(
+        model,
+        len(drawn),
+        [
+            (
+                model.parts[index * count : (index + 1) * count],
+                np.array([place[row] for row in split[1].tolist() if row in place], dtype=np.int64),
+            )
+            for index, split in enumerate(splits)
+        ],
+    )
     sources = np.array(model.encoder.source_columns)
     names = [task.name for task in table.tasks]
     kept = [names.index(task.name) for task in tasks]
-
-    def of_members(at: Callable[[np.ndarray], torch.Tensor], repeats: int) -> dict[str, np.ndarray]:
-        """Return the predictions [repeats * n, ...] from the inputs [repeats * m, d] of rows."""
-        totals: dict[str, np.ndarray] = {}
-        times = np.zeros(len(drawn))
-        for parts, own in members:
-            if not len(own):
-                continue
-            times[own] += 1
-            for name, values in _predict(parts, tasks, at(own)).items():
-                shape = values.shape[1:]
-                total = totals.setdefault(name, np.zeros((repeats, len(drawn), *shape)))
-                total[:, own] += values.reshape(repeats, len(own), *shape)
-        scaled = {}
-        for name, total in totals.items():
-            mean, deviation = model.scaling.get(name, (0.0, 1.0))
-            values = total / times.reshape(-1, *[1] * (total.ndim - 2)) * deviation + mean
-            scaled[name] = values.reshape(-1, *values.shape[2:])
-        return scaled
 
     def permuted(column: str, orders: np.ndarray) -> Mapping[str, np.ndarray]:
         own_inputs = torch.from_numpy(np.flatnonzero(sources == column))
@@ -264,13 +285,13 @@ def unseen_column_importance(
             stacked[:, own_inputs] = inputs[from_rows][:, own_inputs]
             return stacked
 
-        return of_members(at, len(orders))
+        return members.predict(at, len(orders))
 
     return _measure(
         tasks,
         _chosen(columns, [column.name for column in model.columns]),
         only_labels(labels[drawn], table.tasks, [task.name for task in tasks]),
-        of_members(lambda own: inputs[torch.from_numpy(own)], 1),
+        members.predict(lambda own: inputs[torch.from_numpy(own)], 1),
         permuted,
         repeats,
         random,
