@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jointrain import InvalidInputError
-from jointrain.networks._dropout import Dropout, keep_factors, random_bytes
+from jointrain.networks import Dropout, keep_factors, random_bytes
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9, 0.999])

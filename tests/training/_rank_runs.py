@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import pickle
+import random
 import signal
 import warnings
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -71,6 +73,17 @@ class Rows(torch.utils.data.Dataset):
 
     def __getitem__(self, row: int) -> Any:
         return self._data.inputs[row], {k: v[row] for k, v in self._data.targets.items()}
+
+
+class Augmented(Rows):
+    """The same, with noise that is drawn as they are read, for some of them more than once."""
+
+    def __getitem__(self, row: int) -> Any:
+        inputs, targets = super().__getitem__(row)
+        noise = torch.randn(4, dtype=torch.float64) + random.random()
+        if noise[0] > 0:
+            noise *= np.random.rand(4)
+        return inputs + 0.1 * noise, targets
 
 
 class Stream(torch.utils.data.IterableDataset):
@@ -146,6 +159,7 @@ CASES: dict[str, Any] = {
 
 DATA: dict[str, Any] = {
     "rows": lambda: DataSource(Rows(data(37, 1, weights=False)), batch_size=10),
+    "augmented": lambda: DataSource(Augmented(data(37, 1, weights=False)), batch_size=10),
     "stream": lambda: Mixture(
         {tuple(t.name for t in TASKS): Stream(Rows(data(37, 1, weights=False)))},
         batch_size=10,

@@ -24,6 +24,7 @@ FEW = [
     ("alternating by progress", None),
     ("batches of fewer rows than processes", None),
     ("upgrad", "mixed"),
+    ("the sum", "augmented"),
 ]
 FEW_SHARDED = [
     ("clipped, averaged", None),

@@ -4,11 +4,20 @@ from jointrain.networks._aitm import AITM
 from jointrain.networks._category_embeddings import CategoryEmbeddings
 from jointrain.networks._cgc import CGC
 from jointrain.networks._cross_stitch import CrossStitch
-from jointrain.networks._dropout import Dropout, keep_factors, random_bytes
+from jointrain.networks._dropout import Dropout, keep_factors
 from jointrain.networks._dselect_k import DSelectK
 from jointrain.networks._hard_sharing import HardSharing
 from jointrain.networks._heads import GroupedLinear
-from jointrain.networks._joined_rows import JoinedRows, drawing_for, rows_drawn_for
+from jointrain.networks._joined_rows import (
+    JoinedRows,
+    Piece,
+    drawing_for,
+    drawn_for_rows,
+    forget_drawn_rows,
+    random_bytes,
+    random_state,
+    rows_drawn_for,
+)
 from jointrain.networks._layer_sharing import LayerSharing
 from jointrain.networks._learning_to_branch import LearningToBranch
 from jointrain.networks._low_rank_adapters import LowRankAdapters
@@ -69,6 +78,7 @@ __all__ = [
     "OtherNetworkError",
     "ParetoSet",
     "Part",
+    "Piece",
     "PyramidHead",
     "Sluice",
     "SoftSharing",
@@ -84,10 +94,13 @@ __all__ = [
     "checked_preference",
     "cut",
     "drawing_for",
+    "drawn_for_rows",
+    "forget_drawn_rows",
     "keep_factors",
     "network_of_own_weights",
     "network_of_weights",
     "random_bytes",
+    "random_state",
     "rows_drawn_for",
     "weights_to_store",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointrain.errors import InvalidInputError
-from jointrain.networks._dropout import random_bytes
+from jointrain.networks._joined_rows import drawn_for_rows
 from jointrain.task import UNSEEN_CODE, CodeColumns
 
 LARGEST_WIDTH = 32
@@ -111,7 +111,7 @@ class CategoryEmbeddings(nn.Module):
         codes = given.long()
         _check(codes, column)
         if self.training:
-            noise = random_bytes(codes.numel(), device=codes.device).view(codes.shape)
+            noise = drawn_for_rows(codes, "bytes")
             unseen = (noise < round(256 * TAKEN_AS_UNSEEN)) & (codes > UNSEEN_CODE)
             codes = codes.masked_fill(unseen, UNSEEN_CODE)
         if column.items == 1:

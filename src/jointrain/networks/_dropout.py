@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
-from jointrain.networks._joined_rows import rows_drawn_for
-
-_LOWEST = torch.iinfo(torch.int64).min
-
-
-def random_bytes(
-    count: int, generator: torch.Generator | None = None, device: torch.device | None = None
-) -> Tensor:
-    """Return uniform random bytes, [count].
-
-    On the CPU the bytes of several calls with counts that 8 divides are those of one call for all.
-    """
-    words = torch.empty((count + 7) // 8, dtype=torch.int64, device=device)
-    return words.random_(_LOWEST, None, generator=generator).view(torch.uint8)[:count]
+from jointrain.networks._joined_rows import drawn_for_rows
 
 
 class Dropout(nn.Module):
@@ -53,15 +38,7 @@ class Dropout(nn.Module):
         """Return the inputs, some of them zeroed while training."""
         if not self.training or not self.threshold:
             return inputs
-        rows = None
-        if inputs.ndim and not torch.compiler.is_compiling():
-            rows = rows_drawn_for(len(inputs))
-        if rows is None:
-            noise = random_bytes(inputs.numel(), device=inputs.device).view(inputs.shape)
-        else:
-            shape = (rows.total, *inputs.shape[1:])
-            noise = random_bytes(math.prod(shape), device=inputs.device).view(shape)
-            noise = noise[rows.index.to(inputs.device)]
+        noise = drawn_for_rows(inputs, "bytes")
         return inputs * keep_factors(noise, self.threshold, self.scale, inputs.dtype)
 
     def extra_repr(self) -> str:

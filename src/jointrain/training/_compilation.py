@@ -38,15 +38,18 @@ class CompiledNetwork:
         # torch makes its compiler's modules when they are first asked for, which takes seconds
         import torch._dynamo as dynamo
         from torch._functorch import config
+        from torch._inductor import config as inductor
 
         try:
             if self._compiled is None:
                 # sizes are no variables: the program of a size must not depend on earlier ones,
                 # or a resumed run would go on with other bits
                 self._compiled = torch.compile(self.network, backend=BACKEND, dynamic=False)
-            # a balancer may go backward several times through one forward pass
             limits = dynamo.config.patch(recompile_limit=_PROGRAMS)
-            with limits, config.patch(donated_buffer=False):
+            # a balancer may go backward several times through one forward pass
+            passes = config.patch(donated_buffer=False)
+            # dropout draws the numbers that it draws without a compiler
+            with limits, passes, inductor.patch(fallback_random=True):
                 return self._compiled(*args, **kwargs)
         except (RuntimeError, ImportError) as error:
             raise_if_not_compiled(error, type(self.network).__name__)

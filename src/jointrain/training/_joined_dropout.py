@@ -3,48 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from jointrain.networks import rows_drawn_for
+from jointrain.networks import drawn_for_rows, forget_drawn_rows
 
-_OFF = "_off_for_joined_rows"
+
+class _Joined(nn.modules.dropout._DropoutNd):
+    """Torch's dropout of some kind, whose factors are drawn for all rows of a batch."""
+
+    kind: str
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the inputs, some of them zeroed while training."""
+        if not self.training or not self.p:
+            return input
+        return input * drawn_for_rows(input, self.kind, self.p)
+
+
+class _JoinedDropout(_Joined):
+    kind = "dropout"
+
+
+class _JoinedDropout1d(_Joined):
+    kind = "dropout1d"
+
+
+class _JoinedDropout2d(_Joined):
+    kind = "dropout2d"
+
+
+class _JoinedDropout3d(_Joined):
+    kind = "dropout3d"
+
+
+_JOINED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Dropout: _JoinedDropout,
+    nn.Dropout1d: _JoinedDropout1d,
+    nn.Dropout2d: _JoinedDropout2d,
+    nn.Dropout3d: _JoinedDropout3d,
+}
+_PARTED = {joined: plain for plain, joined in _JOINED.items()}
 
 
 def join_dropout(network: nn.Module) -> None:
     """Let torch's dropout layers draw for all rows of a batch, as `jointrain.networks.Dropout`."""
     for layer in network.modules():
-        if type(layer) is nn.Dropout:
-            layer.register_forward_pre_hook(_before)
-            layer.register_forward_hook(_after)
+        layer.__class__ = _JOINED.get(type(layer), type(layer))
 
 
 def part_dropout(networks: Iterable[nn.Module]) -> None:
     """Undo `join_dropout`, also in copies."""
+    forget_drawn_rows()
     for network in networks:
         for layer in network.modules():
-            for hooks in (layer._forward_pre_hooks, layer._forward_hooks):
-                for key in [key for key, hook in hooks.items() if hook in (_before, _after)]:
-                    del hooks[key]
-
-
-def _before(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
-    (inputs,) = arguments
-    if layer.training and inputs.ndim and rows_drawn_for(len(inputs)) is not None:
-        layer.training = False
-        setattr(layer, _OFF, True)
-
-
-def _after(layer: nn.Module, _: tuple[Any, ...], output: Tensor) -> Tensor | None:
-    if not layer.__dict__.pop(_OFF, False):
-        return None
-    layer.training = True
-    assert isinstance(layer, nn.Dropout)
-    rows = rows_drawn_for(len(output))
-    assert rows is not None
-    with torch.no_grad():
-        factors = functional.dropout(output.new_ones(rows.total, *output.shape[1:]), layer.p)
-    return output * factors[rows.index.to(output.device)]
+            layer.__class__ = _PARTED.get(type(layer), type(layer))

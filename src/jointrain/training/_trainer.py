@@ -27,6 +27,7 @@ from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
 from jointrain.training._placement import made_whole, weights_like
 from jointrain.training._ranks import Strategy, TrainingRanks, joined_ranks, local_device
+from jointrain.training._row_checks import check_rows_apart
 from jointrain.training._run_checkpoints import RunCheckpoints
 from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings, optimizers_of
@@ -297,6 +298,14 @@ class Trainer:
                 try:
                     if self.ranks is not None:
                         join_dropout(self.network)
+                        assert session.training is not None
+                        check_rows_apart(
+                            self.network,
+                            self.tasks,
+                            session.training.first(),
+                            self.device,
+                            in_phases=isinstance(self.schedule, (Phases, Merge)),
+                        )
                     self._fit(session, unlabelled, lambda: self._open(train, validation), state)
                 finally:
                     self.session = session

@@ -11,7 +11,7 @@ from jointrain.training.sampling._batches import (
 from jointrain.training.sampling._class_weights import ClassFactors, class_factors
 from jointrain.training.sampling._mixture import Mixture, MixturePlan
 from jointrain.training.sampling._mixture_loader import MixtureLoader
-from jointrain.training.sampling._random_numbers import derived_seed
+from jointrain.training.sampling._random_numbers import RandomNumbers, derived_seed
 from jointrain.training.sampling._row_shares import RowShare, local_rows
 from jointrain.training.sampling._row_weights import weigh_rows
 from jointrain.training.sampling._schedule import (
@@ -35,6 +35,7 @@ __all__ = [
     "Mixture",
     "MixtureLoader",
     "MixturePlan",
+    "RandomNumbers",
     "RowSampler",
     "RowShare",
     "RunProgress",

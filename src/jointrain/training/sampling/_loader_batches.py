@@ -267,6 +267,9 @@ class _Raw(NamedTuple):
 
 _START = _Place()
 
+_Numbered = tuple[int, list[tuple[int, int]]]
+"""The number of a batch, with the place in it and the number of each row that is read here."""
+
 
 def _generators(source: DataSource) -> list[torch.Generator]:
     """Return the generators of a DataLoader that go on from pass to pass."""
@@ -386,32 +389,31 @@ def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> 
 
 def _numbered(
     rows: RowSampler, first: int, share: RowShare | None, shares: deque[JoinedRows]
-) -> Iterator[tuple[int, list[int]]]:
+) -> Iterator[_Numbered]:
     for number in count(first):
         yield number, _here(rows.draw(), share, shares)
 
 
-def _here(rows: Tensor, share: RowShare | None, shares: deque[JoinedRows]) -> list[int]:
-    """Return those row numbers of a batch that are read here, noting which they are."""
-    if share is not None:
-        joined = share.rows_of(len(rows))
-        shares.append(joined)
-        rows = rows[joined.index]
-    found: list[int] = rows.tolist()
-    return found
+def _here(rows: Tensor, share: RowShare | None, shares: deque[JoinedRows]) -> list[tuple[int, int]]:
+    """Return those rows of a batch that are read here, noting which they are.
+
+    That is the place in the batch and the number of each.
+    """
+    if share is None:
+        return list(enumerate(rows.tolist()))
+    joined = share.rows_of(len(rows))
+    shares.append(joined)
+    return list(zip(joined.index.tolist(), rows[joined.index].tolist(), strict=True))
 
 
 def _loader_of_rows(
     source: DataSource,
-    batches: Iterable[tuple[int, list[int]]],
+    batches: Iterable[_Numbered],
     seed: int,
     share: RowShare | None = None,
 ) -> DataLoader[Any]:
-    # random numbers of its own for each process, the first one's being those of one process alone
-    if share is not None and share.rank:
-        seed = derived_seed(seed, "rank", share.rank)
     return DataLoader(
-        _SeededRows(source.data, seed),
+        _SeededRows(source.data, seed, 0 if share is None else share.rank),
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=sending(CollatedRows(source.collate_fn), source.num_workers),
         num_workers=source.num_workers,
@@ -434,31 +436,38 @@ def _refuse_sharded(loader: DataLoader[Any]) -> None:
 
 
 class _SeededRows(Dataset[Any]):
-    """Reads each batch of rows with random numbers of its own, in whichever process."""
+    """Reads each row with random numbers of its own, in whichever process.
 
-    def __init__(self, data: Any, seed: int) -> None:
+    Data sets that read several rows at once have numbers for each batch, and for each of several
+    processes that train together.
+    """
+
+    def __init__(self, data: Any, seed: int, rank: int = 0) -> None:
         self._data = data
         self._seed = seed
+        self._seed_at_once = derived_seed(seed, "rank", rank) if rank else seed
 
-    def __getitems__(self, numbered: tuple[int, list[int]]) -> list[Any]:
-        number, rows = numbered
-        seed_all(derived_seed(self._seed, "batch", number))
-        if hasattr(self._data, "__getitems__"):
+    def __getitems__(self, numbered: _Numbered) -> list[Any]:
+        number, placed = numbered
+        together = hasattr(self._data, "__getitems__")
+        if together:
+            seed_all(derived_seed(self._seed_at_once, "batch", number))
             try:
-                found: list[Any] = self._data.__getitems__(rows)
+                found: list[Any] = self._data.__getitems__([row for _, row in placed])
                 return found
             except MemoryError:
                 raise
             except Exception:  # code of others may raise anything
-                seed_all(derived_seed(self._seed, "batch", number))
-                return [self._read(row, self._one) for row in rows]
-        return [self._read(row, self._data.__getitem__) for row in rows]
+                pass
+        read = self._one if together else self._data.__getitem__
+        return [self._read(number, place, row, read) for place, row in placed]
 
     def _one(self, row: int) -> Any:
         return self._data.__getitems__([row])[0]
 
-    def _read(self, row: int, read: Callable[[int], Any]) -> Any:
+    def _read(self, number: int, place: int, row: int, read: Callable[[int], Any]) -> Any:
         """Return a row, or what is known of one that can't be read."""
+        seed_all(derived_seed(self._seed, "row", number, place))
         try:
             return read(row)
         except MemoryError:
