@@ -1,13 +1,23 @@
-"""A training by several processes, one of which is killed: folder, its rank, and the step."""
+"""A training by several processes: folder, and the rank and the step of one that is killed.
+
+Or, without these, one that takes its time and saves nothing unless it is told to.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
+from jointrain import Callback, Trainer
 from tests.training._rank_runs import At, data, resumable
+
+
+class _Slow(Callback):
+    def on_step_end(self, *_: object) -> None:
+        time.sleep(0.3)
 
 
 def main(folder: Path, rank: int, step: int) -> None:
@@ -18,11 +28,17 @@ def main(folder: Path, rank: int, step: int) -> None:
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    trainer = resumable(str(folder / "checkpoints"), "ddp", At(step, kill, rank=rank))
+    _fit(resumable(str(folder / "checkpoints"), "ddp", At(step, kill, rank=rank)))
+
+
+def _fit(trainer: Trainer) -> None:
     trainer.fit(data(37, 1), data(23, 2), resume=True)
     if trainer.ranks is not None and trainer.ranks.rank == 0:
         print("steps", trainer.history[-1].step, flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    if len(sys.argv) > 2:
+        main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    else:
+        _fit(resumable(str(Path(sys.argv[1], "checkpoints")), "ddp", _Slow(), every="9h"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from tests.training._rank_runs import trained
 
 ROOT = Path(__file__).parents[2]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 PROGRAM = [sys.executable, "-W", "ignore", "-m", "tests.faults._rank_program"]
 
 
@@ -24,12 +26,35 @@ def _environment(**more: str) -> dict[str, str]:
 
 @pytest.mark.integration
 def test_torchrun_starts_a_run_again_that_goes_on(tmp_path):
-    starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*starter, "--max-restarts=3", "-m", "tests.faults._rank_program", str(tmp_path), "1", "5"],
+        [*TORCHRUN, "--max-restarts=3", *PROGRAM[3:], str(tmp_path), "1", "5"],
         env=_environment(), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (tmp_path / "killed").exists()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"steps {trained('the sum')[1][-1].step}" in done.stdout
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_what_torchrun_is_told_lets_all_save_and_the_run_goes_on(number, tmp_path):
+    """Slurm tells what it has started, and torchrun's processes have sessions of their own."""
+    environment = _environment(TORCHELASTIC_SIGNALS_TO_HANDLE="SIGTERM,SIGINT,SIGUSR1")
+    command = [*TORCHRUN, *PROGRAM[3:], str(tmp_path)]
+    first = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+    began = time.monotonic()
+    while not (tmp_path / "checkpoints" / ".lock").exists():
+        assert time.monotonic() - began < 200
+        time.sleep(0.05)
+    time.sleep(0.5)
+    first.send_signal(number)
+    assert first.wait(200) != 0
+    files = list((tmp_path / "checkpoints").glob("step-*"))
+    # that of the signal, and after SIGUSR1 that of the end
+    assert len(files) == (2 if number == signal.SIGUSR1 else 1)
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"steps {trained('the sum')[1][-1].step}" in done.stdout
 

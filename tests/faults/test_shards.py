@@ -102,14 +102,15 @@ def test_without_a_whole_one_all_processes_refuse(whole, tmp_path):
     assert not (folder / "end").exists()
 
 
+@pytest.mark.parametrize("of", [None, "stream"])
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_to_one_process_lets_all_save_first(number, strategy, tmp_path):
+def test_a_signal_to_one_process_lets_all_save_first(number, strategy, of, tmp_path):
     end = tmp_path / "whole"
-    for process in started_ranks(end, strategy=strategy):
+    for process in started_ranks(end, strategy=strategy, of=of):
         process.join()
     folder = tmp_path / "run"
-    processes = started_ranks(folder, every="9h", strategy=strategy)
+    processes = started_ranks(folder, every="9h", strategy=strategy, of=of)
     began = time.monotonic()
     while not (folder / ".lock").exists():
         assert time.monotonic() - began < 60
@@ -122,7 +123,7 @@ def test_a_signal_to_one_process_lets_all_save_first(number, strategy, tmp_path)
     codes = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 1, signal.SIGUSR1: 0}
     assert [process.exitcode for process in processes] == [codes[number]] * 2
     assert len(list(folder.glob("step-*"))) == (2 if number == signal.SIGUSR1 else 1)
-    for process in started_ranks(folder, strategy=strategy):
+    for process in started_ranks(folder, strategy=strategy, of=of):
         process.join()
         assert process.exitcode == 0
     assert_same(end_of(folder), end_of(end))

@@ -9,10 +9,18 @@ import pytest
 
 from jointrain.training import Checkpoints
 from jointrain.training.checkpoints import CheckpointFolder
-from tests.faults.training_kills import end_of, killed_run, seconds_of, started, told_in
+from tests.faults.training_kills import (
+    end_of,
+    finished,
+    killed_run,
+    seconds_of,
+    started,
+    told_in,
+)
 from tests.training.checkpoints.runs import assert_same
 
 KIND = "phases"
+STREAMS = pytest.param("streams", marks=pytest.mark.integration)
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +31,17 @@ def whole(tmp_path_factory):
     return length, end_of(folder)
 
 
-def _under_way(folder, **more):
+@pytest.fixture(scope="module")
+def ends(whole, tmp_path_factory):
+    """How runs of all kinds end."""
+    folder = tmp_path_factory.mktemp("streams") / "run"
+    finished("streams", folder)
+    return {KIND: whole[1], "streams": end_of(folder)}
+
+
+def _under_way(kind, folder, **more):
     """Return a run that has made some steps, as its lock shows."""
-    process = started(KIND, folder, **more)
+    process = started(kind, folder, **more)
     began = time.monotonic()
     while not (folder / ".lock").exists():
         assert time.monotonic() - began < 60
@@ -34,8 +50,8 @@ def _under_way(folder, **more):
     return process
 
 
-def _goes_on(folder, end):
-    process = started(KIND, folder)
+def _goes_on(folder, end, kind=KIND):
+    process = started(kind, folder)
     process.join()
     assert process.exitcode == 0
     assert_same(end_of(folder), end)
@@ -48,27 +64,29 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(whole, tmp_path)
     assert_same(end_of(tmp_path / "run"), end)
 
 
+@pytest.mark.parametrize("kind", [KIND, STREAMS])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_told_to_end_saves_first(number, whole, tmp_path):
+def test_a_run_that_is_told_to_end_saves_first(number, kind, ends, tmp_path):
     folder = tmp_path / "run"
-    process = _under_way(folder, every="9h")
+    process = _under_way(kind, folder, every="9h")
     os.kill(process.pid, number)
     process.join()
     assert process.exitcode == (-number if number == signal.SIGTERM else 1)
     assert len(list(folder.glob("step-*"))) == 1
     assert not (folder / "end").exists()
-    _goes_on(folder, whole[1])
+    _goes_on(folder, ends[kind], kind)
 
 
-def test_slurm_s_signal_saves_and_the_run_goes_on(whole, tmp_path):
+@pytest.mark.parametrize("kind", [KIND, STREAMS])
+def test_slurm_s_signal_saves_and_the_run_goes_on(kind, ends, tmp_path):
     folder = tmp_path / "run"
-    process = _under_way(folder, every="9h")
+    process = _under_way(kind, folder, every="9h")
     os.kill(process.pid, signal.SIGUSR1)
     process.join()
     assert process.exitcode == 0
     # that of the signal and that of the end
     assert len(list(folder.glob("step-*"))) == 2
-    assert_same(end_of(folder), whole[1])
+    assert_same(end_of(folder), ends[kind])
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on(whole, tmp_path):

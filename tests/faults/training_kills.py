@@ -31,8 +31,11 @@ from tests.training import _rank_runs as rank_runs
 from tests.training.checkpoints.runs import assert_same, cases, fit, trainer
 
 SHARDS = "shards on two processes"
-KINDS = ("phases", "merged", "mixture, drawn", "labels are missing", "early stopping", SHARDS)
-"""Runs with phase changes, a merge, epochs of a mixture, many evaluations, and of two processes."""
+KINDS = (
+    "phases", "merged", "mixture, drawn", "streams", "labels are missing", "early stopping", SHARDS
+)  # fmt: skip
+"""Runs with phase changes, a merge, epochs of a mixture, streams, many evaluations, and of two
+processes."""
 
 _PAUSE = 0.004  # seconds of a step, so that moments fall on all of them
 
@@ -94,10 +97,11 @@ MOMENTS = (
 """Of the writing of a checkpoint in shards; in the last two the first process is at work."""
 
 
-def rank_run(rank, port, folder, every=1, dies=None, strategy="fsdp"):
+def rank_run(rank, port, folder, every=1, dies=None, strategy="fsdp", of=None):
     """Train in shards to the end as one of two processes; the first one leaves the state.
 
-    `dies` names the moment at which this process kills itself, and in which checkpoint.
+    `dies` names the moment at which this process kills itself, and in which checkpoint; `of` the
+    data.
     """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -109,7 +113,8 @@ def rank_run(rank, port, folder, every=1, dies=None, strategy="fsdp"):
         warnings.simplefilter("always")
         if dies is not None:
             _let_die(stack, rank, *dies)
-        made.fit(rank_runs.data(37, 1), rank_runs.data(23, 2), resume=True)
+        train = rank_runs.data(37, 1) if of is None else rank_runs.DATA[of]()
+        made.fit(train, rank_runs.data(23, 2), resume=True)
     state = made.state_dict() | {"told": [str(one.message) for one in told]}
     if rank == 0:
         _leave(state, Path(folder))
