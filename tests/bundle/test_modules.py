@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 import jointrain
@@ -252,6 +253,34 @@ def test_weights_trained_on_a_gpu_load_on_the_cpu(tmp_path):
     assert torch.allclose(before["price"], after["price"], atol=1e-5)
     on_gpu = model.to("cuda")
     assert torch.equal(on_gpu.predict(DATA.inputs)["price"], before["price"])
+
+
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="needs Apple's GPU")
+def test_a_bundle_predicts_on_mps(tmp_path):
+    trainer = _fitted(device="cpu")
+    path = save_bundle(trainer, tmp_path / "model", factory=make)
+    model = load_bundle(path, factories={"make": make}).to("mps")
+    before, after = trainer.predict(DATA.inputs), model.predict(DATA.inputs)
+    assert torch.allclose(before["price"], after["price"], atol=1e-5)
+
+
+class _NoFloat64(TorchDispatchMode):
+    """Refuses what devices such as MPS lack."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, (tuple, list)) else (found,):
+            assert getattr(one, "dtype", None) != torch.float64, func
+        return found
+
+
+def test_predictions_need_no_float64(tmp_path):
+    path = save_bundle(_fitted(device="cpu"), tmp_path / "model", factory=make)
+    model = load_bundle(path, factories={"make": make})
+    expected = model.predict(DATA.inputs)
+    with _NoFloat64():
+        found = model.predict(DATA.inputs)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_a_compiled_network_is_saved_as_what_it_compiles(tmp_path):
