@@ -137,6 +137,8 @@ class PhaseRunner:
                     ranks=whole.ranks,
                 )
             )
+        # the next phase may move another network, and these are no gradients of its steps
+        network.zero_grad()
         self.trained.update(tasks)
 
     def _settings(self, phase: Phase) -> TrainingSettings:
