@@ -16,7 +16,12 @@ from tests.training._rank_runs import At, data, resumable
 
 
 class _Slow(Callback):
-    def on_step_end(self, *_: object) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_step_end(self, trainer: Trainer, *_: object) -> None:
+        assert trainer.ranks is not None
+        (self.folder / f"under-way-{trainer.ranks.rank}").touch()
         time.sleep(0.3)
 
 
@@ -41,4 +46,5 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
     else:
-        _fit(resumable(str(Path(sys.argv[1], "checkpoints")), "ddp", _Slow(), every="9h"))
+        place = Path(sys.argv[1])
+        _fit(resumable(str(place / "checkpoints"), "ddp", _Slow(place), every="9h"))
