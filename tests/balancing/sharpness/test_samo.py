@@ -18,8 +18,7 @@ def by_hand(net, radius, share, smoothing, seed):
     shared, own = slopes(net, torch.stack(net.losses()).mean())
     rows, heads = [], []
     for k in range(3):
-        one = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=drawing)))
-        numbers = {id(p): torch.empty_like(p).normal_(generator=one) for p in drawn}
+        numbers = {id(p): torch.randn(p.shape, generator=drawing).to(p) for p in drawn}
         noise = [numbers[id(p)] for p in net.trunk.parameters()]
         sides = []
         for sign in (1, -2):

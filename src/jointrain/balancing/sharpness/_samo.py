@@ -103,12 +103,10 @@ class SAMO(SharpnessAware):
 
     def _noise(self, landscape: Landscape) -> list[Tensor]:
         """Return normal numbers for the shared parameters, zeros for the others."""
-        seed = int(torch.randint(2**62, (), generator=self.generator))
-        drawn: dict[torch.device, torch.Generator] = {}
         found = [torch.zeros_like(p) for p in landscape.trained.parameters]
         for i in landscape.shared:
-            device = found[i].device
-            if device not in drawn:
-                drawn[device] = torch.Generator(device).manual_seed(seed)
-            found[i].normal_(generator=drawn[device])
+            # on the CPU in float32: the same numbers on any device and in any precision
+            found[i].copy_(
+                torch.randn(found[i].shape, generator=self.generator, dtype=torch.float32)
+            )
         return found
