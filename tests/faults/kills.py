@@ -1,6 +1,6 @@
 """``make faults``: commands are killed, run out of disk or meet each other; a table is printed.
 
-    python tests/faults/kills.py [--moments 20] [--seed 0] [--commands compare,study,fit,predict]
+    python tests/faults/kills.py [--moments 20] [--seed 0] [--commands compare,study,fit,...]
 
 Each command is (a) killed at random moments by SIGINT, SIGTERM and SIGKILL in turn, (b) run on a
 disk that is full at some point, or with files that may not grow, (c) started twice at once with one
@@ -12,6 +12,7 @@ leaves no temporary folder behind and, with ``--study``, gives the same figures.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import shutil
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import onnx
 import polars as pl
 import psutil
 
@@ -33,16 +35,25 @@ from jointrain import InvalidInputError, load_bundle
 from jointrain.data import load_penguins
 
 _SMALL = ("--targets", "species,sex,body_mass_g", "--epochs", "3", "--width", "8", "--depth", "1")
-_COMPARE = (
-    "compare", "penguins.csv", *_SMALL, "--folds", "2", "--seeds", "1", "--recipes",
-    "separate,joint", "--baselines", "constant,linear", "--workers", "2",
-)  # fmt: skip
+_STUDY = ("penguins.csv", *_SMALL, "--folds", "2", "--seeds", "1", "--workers", "2", "--out", "out")
+_COMPARE = ("compare", *_STUDY, "--recipes", "separate,joint", "--baselines", "constant,linear")
 COMMANDS = {
-    "compare": (*_COMPARE, "--out", "out"),
-    "study": (*_COMPARE, "--out", "out", "--study", "runs"),
+    "compare": _COMPARE,
+    "study": (*_COMPARE, "--study", "runs"),
     "fit": ("fit", "penguins.csv", *_SMALL, "--ensemble", "2", "--out", "out"),
     "predict": ("predict", "model", "penguins.csv", "--out", "out.csv"),
+    "weigh": ("weigh", *_STUDY, "--trials", "4"),
+    "group": ("group", *_STUDY),
+    "share": ("share", *_STUDY),
+    "explain": ("explain", "model", "penguins.csv", "--out", "out.csv"),
+    "export": ("export", "model", "--out", "out.onnx"),
+    "evaluate": ("evaluate", "model", "penguins.csv", "--history", "out.json"),
+    "report": ("report", "kept"),
+    "verdict": ("verdict", "runs.csv", "--baseline", "separate", "--report", "out.html"),
 }
+_ADDS = ("evaluate", "report")
+"""Commands that write to what is there."""
+_LINES = {"predict": 345, "explain": 2501}
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 _MARK = "JOINTRAIN_FAULT_MARK"
 _MINE = "mine.txt"
@@ -69,18 +80,29 @@ class Runs:
 
     Args:
         place: Where the folders are made.
+        study: With a study in them, too.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, study: bool = False) -> None:
         self.place = place
         self._good = place / "good"
         self._good.mkdir()
         load_penguins().write_csv(self._good / "penguins.csv")
         (self._good / _MINE).write_text("the user's own")
-        fitted = self.finish(self.start("fit", self._good, "prepare"))
-        if fitted[0] != 0:
-            raise RuntimeError(fitted[1])
-        (self._good / "out").rename(self._good / "model")
+        prepared = [("fit", "out", "model"), ("study", "runs", "kept")]
+        for command, made, name in prepared[: 1 + study]:
+            code, errors = self.finish(self.start(command, self._good, "prepare"))
+            if code != 0:
+                raise RuntimeError(errors)
+            (self._good / made).rename(self._good / name)
+        shutil.rmtree(self._good / "out", ignore_errors=True)
+        runs = [("task", "metric", "recipe", "seed", "value")] + [
+            ("price", "rmse", recipe, seed, value + seed / 10)
+            for recipe, value in (("separate", 2.0), ("joint", 1.5))
+            for seed in range(5)
+        ]
+        lines = (",".join(map(str, one)) + "\n" for one in runs)
+        (self._good / "runs.csv").write_text("".join(lines))
 
     def folder(self, name: str, parent: Path | None = None) -> Path:
         """Return a fresh folder."""
@@ -147,18 +169,33 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def _outputs(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name.startswith("out")]
+    pages = [folder / "kept" / "report.html"]
+    return [*folder.glob("out*")] + [path for path in pages if path.exists()]
 
 
 def _whole(out: Path, command: str) -> list[str]:
     """Return what is missing of an output that is there."""
-    if command == "predict":
-        lines = out.read_text().count("\n")
-        return [] if lines == 345 else [f"{out.name} has {lines} lines"]
     try:
-        load_bundle(out)
-    except InvalidInputError as error:
-        return [str(error)]
+        if command in _LINES:
+            lines = out.read_text().count("\n")
+            return [] if lines == _LINES[command] else [f"{out.name} has {lines} lines"]
+        if command in ("weigh", "group", "share"):
+            pl.read_parquet(out / "results.parquet")
+            json.loads((out / "report.json").read_text())
+            out /= "report.html"
+            if not out.exists():  # a page is left out, with a note, where the disk is full
+                return []
+        if out.suffix == ".html":
+            whole = out.read_text().rstrip().endswith("</html>")
+            return [] if whole else [f"{out.name} is cut"]
+        if out.suffix == ".json":
+            json.loads(out.read_text())
+        elif out.suffix == ".onnx":
+            onnx.checker.check_model(out)
+        else:
+            load_bundle(out)
+    except (InvalidInputError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        return [f"{out.name}: {error}"]
     return []
 
 
@@ -258,7 +295,7 @@ def two_at_once(
     if 0 not in codes and not _outputs(folder):
         found.append(f"neither has finished: {codes} {errors[-300:]}")
     whole = len(_outputs(folder))
-    if codes.count(0) > whole:
+    if command not in _ADDS and codes.count(0) > whole:
         found.append(f"{codes.count(0)} finished, {whole} outputs are there")
     return f"{codes.count(0)} finished", found
 
@@ -270,7 +307,7 @@ def run(
     place: Path, commands: list[str], ways: list[str], moments: int, seed: int = 0
 ) -> dict[tuple[str, str], Tally]:
     """Do all of it; return what happened, by command and way."""
-    runs, random = Runs(place), Random(seed)
+    runs, random = Runs(place, "report" in commands), Random(seed)
     tallies = {}
     for command in commands:
         reference = runs.reference(command)
