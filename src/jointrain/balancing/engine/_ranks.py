@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 _BUCKET = 2**25  # bytes that are sent at once
 
-_EARLY = 2**20
-"""Bytes that are sent at once during a pass: little, as nothing hides the last of them."""
+_EARLY = 2**22
+"""Bytes that are sent at once during a pass: fewer, as nothing hides the last of them."""
 
 
 class Ranks:
