@@ -32,10 +32,22 @@ def test_what_is_reached_is_what_the_walk_finds():
     table, a, b = nn.Embedding(4, 2, sparse=True), nn.Linear(2, 2), nn.Parameter(torch.ones(2))
     z = a(table(torch.tensor([1, 2])))
     losses = list(torch.stack([(z * b).sum(), z.tanh().sum(), b.sum()]))
-    found, walked = reached(losses), walk(losses).leaves
+    (found, custom), walked = reached(losses), walk(losses).leaves
+    assert not custom
+    assert reached([OfPython.apply(z).sum()])[1]
     assert {(id(x.tensor), x.sparse) for x in found} == {(id(x.tensor), x.sparse) for x in walked}
     assert len(found) == len(walked)
     assert {x.mask for x in found} == {0b111}
+
+
+class OfPython(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 2
 
 
 def test_what_reentrant_checkpoints_reach_is_not_known():
