@@ -289,6 +289,10 @@ def message_of(case: str) -> str:
             network.trunk[0].weight.add_(1)
     if case == "other tasks, no module" and first:
         del losses["b"]
+    if case == "other tasks, guided heads":
+        name, options["module"] = "consmtl", network
+        if first:
+            del losses["b"]
     if case == "one fails" and first:
         losses["b"] = losses["b"].detach()
     if case == "other method" and first:

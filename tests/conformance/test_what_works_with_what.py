@@ -71,6 +71,7 @@ KINDS = {
     "takes gradients at moved weights": Kind(
         _methods(lambda cls, _: cls.needs is Needs.NEARBY), {}
     ),
+    "differentiates the heads twice": Kind(_methods(lambda cls, _: cls.needs is Needs.HEADS), {}),
 }
 
 

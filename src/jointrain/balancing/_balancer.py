@@ -32,6 +32,7 @@ class Needs(enum.Enum):
     JACOBIAN = "jacobian"
     HELD_OUT = "held-out losses"
     NEARBY = "gradients at moved weights"
+    HEADS = "second derivatives of the heads"
 
 
 class Balancer(nn.Module, ABC):
@@ -464,6 +465,37 @@ class GramianWeighting(_OnCpu):
         be in its graph.
         """
         return None
+
+
+class HeadGuiding(GramianWeighting):
+    r"""Weigh tasks by the Gramian, and guide their own parameters so that gradients agree.
+
+    What a task sends into the shared part is its own parameters' doing, too. The tasks' own parts,
+    which start from tensors z, are differentiated twice: a task's own parameters
+    :math:`\theta_i` get the gradient of its loss plus :math:`f_i a_i`, where
+
+    .. math:: a_i = \nabla_{\theta_i} \Big\langle \frac{\partial L_i}{\partial z}, \delta
+        \Big\rangle, \qquad \delta = \sum_j w_j \frac{\partial L_j}{\partial z}
+        \ \text{(held fixed)}
+
+    is the gradient of its agreement with the joint gradient. A task that is alone in a step has
+    nothing to agree with, and gets the gradient of its loss.
+    """
+
+    needs = Needs.HEADS
+
+    @abstractmethod
+    def guide(self, own: Tensor, agreement: Tensor) -> Tensor:
+        """Return the factors f, by which the agreements' gradients count.
+
+        Called once a step after :meth:`weights`, unless a task is alone or has no parameters.
+
+        Shape:
+            own: [t], the lengths of the gradients of the losses by the tasks' own parameters,
+                float64 on the CPU.
+            agreement: [t], the lengths of the :math:`a_i`.
+            returns: [t], float64.
+        """
 
 
 class Direction(NamedTuple):

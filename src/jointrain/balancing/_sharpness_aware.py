@@ -15,6 +15,7 @@ from jointrain.balancing import aggregation, weighting
 from jointrain.balancing._balancer import (
     Balancer,
     GramianWeighting,
+    HeadGuiding,
     JacobianAggregation,
     LossWeighting,
     MovableParameters,
@@ -120,7 +121,7 @@ class SharpnessAware(Balancer):
                 cls.name: cls
                 for package in (weighting, aggregation)
                 for cls in package.METHODS.values()
-                if issubclass(cls, self.aggregates) and not cls.extra_batches
+                if self._can_aggregate(cls)
                 if all(p.default is not p.empty for p in inspect.signature(cls).parameters.values())
             }
             if given not in known:
@@ -130,13 +131,20 @@ class SharpnessAware(Balancer):
                 )
             made: Balancer = known[given]()
             return made
-        if not isinstance(given, self.aggregates) or given.extra_batches:
+        if not self._can_aggregate(type(given)):
             kinds = " or ".join(kind.__name__ for kind in self.aggregates)
             raise InvalidInputError(
                 f"`balancer` must be a {kinds} without further batches, got {given!r}. "
                 f'{type(self).__name__}("upgrad") is one.'
             )
         return given
+
+    def _can_aggregate(self, cls: type) -> bool:
+        return (
+            issubclass(cls, self.aggregates)
+            and not cls.extra_batches
+            and not issubclass(cls, HeadGuiding)
+        )
 
     # --- what the aggregating methods keep -------------------------------------------------------
 

@@ -44,6 +44,8 @@ def check_shardable(
         "Phases": isinstance(schedule, Phases),
         "Merge": isinstance(schedule, Merge),
         f"{method}, which computes losses several times a step,": again,
+        f"{method}, which differentiates heads twice,": balancer is not None
+        and balancer.needs is Needs.HEADS,
         f"{method} with `accumulate`": balancer is not None and settings.accumulate > 1,
         "`compile`": settings.compile,
         "precision='fp16'": settings.precision == "fp16",

@@ -41,6 +41,7 @@ from jointrain.training._task_session import NO_SETS, TaskSession
 from jointrain.training._told_epochs import tell_epoch
 from jointrain.training._trainer_checks import (
     check_accumulates,
+    check_heads,
     check_outputs,
     checked_auxiliary,
     checked_weights,
@@ -159,6 +160,7 @@ class Trainer:
         if balancer is not None:
             balancer.to(self.device)
             check_accumulates(balancer, self.settings.accumulate)
+            check_heads(balancer, network, self.settings)
             balancer.positions_of(tuple(self.tasks))
         self.seed = seed
         self.callbacks = tuple(callbacks)

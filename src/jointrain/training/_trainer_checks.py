@@ -11,6 +11,7 @@ from jointrain.balancing import Balancer, Needs
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
+from jointrain.training._settings import TrainingSettings
 from jointrain.training.sampling import Batch
 
 
@@ -48,13 +49,34 @@ def check_accumulates(balancer: Balancer, accumulate: int) -> None:
     """Refuse a balancer whose step over several batches is not that over one of all their rows.
 
     Raises:
-        InvalidInputError: It draws further batches, takes held-out losses or computes losses again.
+        InvalidInputError: It draws further batches, takes held-out losses, computes losses again or
+            differentiates them twice.
     """
     several = balancer.extra_batches or balancer.needs in (Needs.HELD_OUT, Needs.NEARBY)
-    if accumulate > 1 and several:
+    twice = balancer.needs is Needs.HEADS
+    if accumulate > 1 and (several or twice):
+        what = "differentiates heads twice" if twice else "computes losses several times a step"
         raise InvalidInputError(
-            f"`accumulate` is not exact with {type(balancer).__name__}, which computes losses "
-            f"several times a step; give a larger `batch_size`"
+            f"`accumulate` is not exact with {type(balancer).__name__}, which {what}; give a "
+            "larger `batch_size`"
+        )
+
+
+def check_heads(balancer: Balancer, network: Network, settings: TrainingSettings) -> None:
+    """Refuse heads that can't be differentiated twice, each by itself, where a balancer does so.
+
+    Raises:
+        InvalidInputError: They are compiled, or grouped.
+    """
+    kind = type(balancer).__name__
+    if balancer.needs is Needs.HEADS and settings.compile:
+        raise InvalidInputError(
+            f"{kind} differentiates heads twice, which compiled ones can't be; leave out `compile`"
+        )
+    if balancer.needs is Needs.HEADS and len(network.heads.groups):
+        raise InvalidInputError(
+            f"{kind} guides each head by itself, and heads are grouped; build the network with "
+            "`group_from=None`, or choose another network or balancer"
         )
 
 

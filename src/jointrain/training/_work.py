@@ -12,7 +12,7 @@ from jointrain.training._trainer import Trainer
 from jointrain.training.merging import Merge
 from jointrain.training.sampling import Alternating
 
-_BY_TASK = (Needs.GRAMIAN, Needs.JACOBIAN, Needs.HELD_OUT, Needs.NEARBY)
+_BY_TASK = (Needs.GRAMIAN, Needs.JACOBIAN, Needs.HELD_OUT, Needs.NEARBY, Needs.HEADS)
 """What takes a backward pass for each task of a step."""
 
 

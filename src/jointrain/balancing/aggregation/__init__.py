@@ -4,6 +4,7 @@ from jointrain.balancing._balancer import Balancer
 from jointrain.balancing.aggregation._aligned_mtl import AlignedMTL
 from jointrain.balancing.aggregation._cagrad import CAGrad
 from jointrain.balancing.aggregation._config import ConFIG
+from jointrain.balancing.aggregation._cons_mtl import ConsMTL
 from jointrain.balancing.aggregation._cr_mogm import CRMOGM
 from jointrain.balancing.aggregation._db_mtl import DBMTL
 from jointrain.balancing.aggregation._dual_proj import DualProj
@@ -48,6 +49,7 @@ __all__ = [
     "AlignedMTL",
     "CAGrad",
     "ConFIG",
+    "ConsMTL",
     "DualProj",
     "ExcessMTL",
     "FairGrad",

@@ -76,6 +76,10 @@ class DistributedStep(Step):
         boundary, cotangents, mine = found
         return boundary, cotangents, self._own(mine)
 
+    def total_own(self, mine: Gradients) -> Gradients:
+        """Return gradients of the tasks' own parameters over all rows."""
+        return self._own(mine)
+
     def gramian_at(self, cotangents: Cotangents) -> Tensor:
         """Return the inner products at the features: those of all rows add up."""
         return self.agreement.ranks.add_up(cotangents.gramian())

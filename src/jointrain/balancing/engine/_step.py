@@ -203,6 +203,10 @@ class Step:
             return None
         return boundary, *dense_cotangents(self.graph, boundary, losses, factors, own)
 
+    def total_own(self, mine: Gradients) -> Gradients:
+        """Return gradients of the tasks' own parameters over all rows: these are all of them."""
+        return mine
+
     def gramian_at(self, cotangents: Cotangents) -> Tensor:
         """Return the inner products [t, t] of the tasks' gradients at the boundary."""
         return cotangents.gramian()

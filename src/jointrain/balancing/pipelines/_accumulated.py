@@ -7,7 +7,7 @@ import torch
 from jointrain.balancing._accumulation import begun, refuse_gradients_before
 from jointrain.balancing._arguments import stacked
 from jointrain.balancing._balanced_step import BalancedStep
-from jointrain.balancing._balancer import BilevelWeighting
+from jointrain.balancing._balancer import BilevelWeighting, HeadGuiding
 from jointrain.balancing._call import Call
 from jointrain.balancing._sharpness_aware import SharpnessAware
 from jointrain.balancing.engine import (
@@ -59,6 +59,8 @@ def _check_accumulation(call: Call) -> None:
         given.append(f"{type(balancer).__name__}, which takes further batches")
     if isinstance(balancer, SharpnessAware):
         given.append(f"{type(balancer).__name__}, which computes a batch's losses again")
+    if isinstance(balancer, HeadGuiding):
+        given.append(f"{type(balancer).__name__}, which differentiates a batch's losses twice")
     given += [f'`compare_at="{call.compare_at}"`'] * (call.compare_at != "shared")
     given += [f"`refresh_every={call.refresh_every}`"] * (call.refresh_every > 1)
     given += ['`non_finite="skip"`'] * (call.non_finite == "skip")

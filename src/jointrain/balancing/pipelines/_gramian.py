@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing._balanced_step import BalancedStep
-from jointrain.balancing._balancer import GramianWeighting
+from jointrain.balancing._balancer import GramianWeighting, HeadGuiding
 from jointrain.balancing._call import Call
 from jointrain.balancing.engine import (
     Boundary,
@@ -19,9 +19,11 @@ from jointrain.balancing.engine import (
     Rows,
     Step,
     add_to_grad,
+    is_finite,
     no_gradients,
     prepare,
 )
+from jointrain.balancing.pipelines._guided import check_guiding, guidance
 from jointrain.balancing.pipelines._parts import (
     Without,
     bad_own,
@@ -55,6 +57,8 @@ class _Compared(NamedTuple):
 def by_gramian(call: Call, balancer: GramianWeighting) -> BalancedStep | Without:
     """Compare the tasks' gradients, ask for the weights, and combine."""
     step, losses = prepared(call, balancer)
+    if isinstance(balancer, HeadGuiding):
+        check_guiding(call, balancer)
     if not step.shared:
         return nothing_shared(call, step, losses)
     reused = _reusable(call, balancer)
@@ -140,6 +144,15 @@ def _combined(
     if bad is None:
         with balancer.taking_part(balancer.present(step.t), step.rounding()):
             weights = _weights(balancer, gramian, losses, call)
+        if isinstance(balancer, HeadGuiding):
+            added = guidance(call, step, balancer, mine, weights)
+            further = {
+                k for k, g in zip(added.tasks, added.values, strict=True) if not is_finite(g)
+            }
+            if further and not call.scaled:
+                raise_if_asked(call, sorted(further))
+                return Without(sorted(further))
+            mine.extend(added)
     else:
         weights = torch.ones(step.t, dtype=torch.float64)
     factors = weights if call.task_scales is None else weights / call.task_scales

@@ -11,7 +11,12 @@ from torch import Tensor
 
 from jointrain.balancing._arguments import on_cpu
 from jointrain.balancing._balanced_step import BalancedStep
-from jointrain.balancing._balancer import Balancer, GramianWeighting, JacobianAggregation
+from jointrain.balancing._balancer import (
+    Balancer,
+    GramianWeighting,
+    HeadGuiding,
+    JacobianAggregation,
+)
 from jointrain.balancing._call import Call
 from jointrain.balancing._task_scales import learn_scales, scales_of
 from jointrain.balancing.engine import (
@@ -36,6 +41,8 @@ def prepared(call: Call, balancer: GramianWeighting | JacobianAggregation) -> tu
     step.gradient_method, step.memory_limit = call.gradient_method, call.memory_limit
     # a task that turns out to have no finite gradient is left out by a second try
     step.retain_graph = call.retain_graph or call.non_finite == "skip"
+    # as are the tasks' own parts, once the weights are known
+    step.retain_graph |= isinstance(balancer, HeadGuiding)
     step.workspace = balancer.workspace
     step.factors = call.factors()
     local = call.together is None and call.accumulated is None
