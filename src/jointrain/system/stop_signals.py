@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -41,7 +42,8 @@ def interrupt_outside_imports(received: list[int]) -> Callable[[int, FrameType |
     """Return a handler of signals that raises `KeyboardInterrupt` once no import is under way.
 
     Modules don't survive an exception in the midst of their import: some swallow it, others are
-    left half-made and fail later in words that nobody understands.
+    left half-made and fail later in words that nobody understands. Destructors and callbacks of
+    weak references swallow it, too, and Python shows it in passing: it is raised again after them.
 
     Args:
         received: Gets the numbers of the signals.
@@ -57,9 +59,22 @@ def interrupt_outside_imports(received: list[int]) -> Callable[[int, FrameType |
         waited = time.monotonic() - since[0]
         if timer is None or waited > _LONGEST_IMPORT or not _in_import(frame):
             raise KeyboardInterrupt
+        again_soon(number)
+
+    def again_soon(number: int) -> None:
+        assert timer is not None
         signal.signal(signal.SIGALRM, lambda _number, later: stop(number, later))
         timer(signal.ITIMER_REAL, _PAUSE)
 
+    show = sys.unraisablehook
+
+    def swallowed(unraisable: Any) -> None:
+        if timer is not None and received and unraisable.exc_type is KeyboardInterrupt:
+            again_soon(received[-1])
+        else:
+            show(unraisable)
+
+    sys.unraisablehook = swallowed
     return stop
 
 
