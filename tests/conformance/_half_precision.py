@@ -39,8 +39,8 @@ class Net(nn.Module):
 TASKS = ("task 0", "task 1", "task 2")
 
 
-def build(name: str, tasks: Sequence[str] = TASKS) -> Balancer:
-    balancer = BALANCERS[name](**getattr(BALANCERS[name], "example", {}))
+def build(name: str, tasks: Sequence[str] = TASKS, **options) -> Balancer:
+    balancer = BALANCERS[name](**getattr(BALANCERS[name], "example", {}) | options)
     balancer.bind(tasks)
     return balancer
 
