@@ -211,7 +211,9 @@ def test_a_task_that_a_recipe_lacks_is_named():
 
 def test_equal_runs_are_asked_about():
     result = verdict(two(separate=[0.8] * 5))
-    assert "all runs of separate have the same accuracy of a: was the seed used?" in result.notes
+    assert "all runs of separate have the same accuracy of a: see whether the seed was used" in (
+        result.notes
+    )
     assert math.isfinite(result.comparisons["joint"]["a"].low)
     same = verdict(two(separate=JOINT)).comparisons["joint"]["a"]
     assert (same.low, same.high, same.verdict) == (0, 0, "equivalent")

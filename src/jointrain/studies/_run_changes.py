@@ -246,8 +246,8 @@ class GivenRuns:
         for recipe, task in self.values:
             if self._all_equal(recipe, task, metrics[task]):
                 notes.append(
-                    f"all runs of {recipe} have the same {metrics[task].name} of {task}: was the "
-                    "seed used?"
+                    f"all runs of {recipe} have the same {metrics[task].name} of {task}: "
+                    "see whether the seed was used"
                 )
         if self.folds and not self.sizes and self.ratio is None:
             notes.append(

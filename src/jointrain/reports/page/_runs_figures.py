@@ -50,10 +50,11 @@ def runs_figures(result: RunVerdicts, title: str, *, command: str | None = None)
         for name, one in result.delta_m.items()
     ]
     folds = f"{result.folds} folds" if result.folds else "one test set"
+    seeds = f"up to {result.seeds} seeds" if result.seeds != 1 else "one seed"
     return _runs_page(title, command, answer_of_runs(result), targets) | {
         "overall": overall,
         "reference": result.baseline,
-        "measured_on": f"{folds}, up to {result.seeds} seeds",
+        "measured_on": f"{folds}, {seeds}",
         "notes": list(result.notes),
         "margin": result.margin,
     }
