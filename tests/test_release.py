@@ -144,7 +144,9 @@ def test_the_wheel_works_outside_of_the_checkout(built, tmp_path):
     shown = jointrain_command("demo")
     assert shown.returncode == 0, shown.stderr
     assert str(target) in shown.stderr  # the table of the wheel
-    assert "Train heating_load and cooling_load together" in shown.stdout
+    # the lower end of the interval is near 0: the last bits of the processor decide which it is
+    advice = r"Train heating_load and cooling_load together|Together costs .*; take it"
+    assert re.search(advice, shown.stdout)
     assert (work / "energy-answer/bundle/bundle.json").is_file()
 
 
