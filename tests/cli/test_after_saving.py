@@ -1,5 +1,7 @@
 """No fault after the training is done costs the model."""
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -90,6 +92,17 @@ def test_a_fault_in_every_extra_costs_no_model(folder, capsys, monkeypatch):
         assert f"note: {what} skipped: ZeroDivisionError: made for this test" in said.err
     assert sorted(path.name for path in Path("out").iterdir()) == ["bundle", "results.parquet"]
     assert load_bundle("out").predict(read_table("t.csv"))["y"].shape == (40,)
+
+
+def test_a_full_disk_is_told_in_words(folder, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/report.html")
+
+    monkeypatch.setattr("jointrain.reports.write_page", fail)
+    arguments = ["t.csv", "--targets", "y,z", "--folds", "2", "--out", "out"]
+    assert run(["compare", *arguments, *STUDY, *QUICK]) == 0
+    said = capsys.readouterr().err
+    assert "note: report.html skipped: No space left on device\n" in said
 
 
 def test_stopping_an_extra_keeps_the_model(folder, capsys, monkeypatch):

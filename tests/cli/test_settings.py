@@ -110,6 +110,15 @@ def test_printed_weights_can_be_pasted_back(pairs):
     assert load_settings(FitSettings, said, None).weights == pairs
 
 
+@pytest.mark.parametrize("flag", ["given", "task", "metric"])
+def test_a_pair_without_equals_sign_is_named_once(flag):
+    said = {"table": "a.csv", "targets": ["b"], flag: ["purchase"]}
+    with pytest.raises(InvalidInputError) as caught:
+        load_settings(FitSettings, said, None)
+    assert str(caught.value).startswith(f"--{flag}: ")
+    assert str(caught.value).count("got ") == 1
+
+
 def test_a_name_given_twice_in_a_config_file(tmp_path):
     path = tmp_path / "run.toml"
     path.write_text('table = "a.csv"\ntargets = ["a"]\nweights = "a=1,a=2"\n')

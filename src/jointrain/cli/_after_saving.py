@@ -36,6 +36,8 @@ def skippable(what: str) -> Iterator[None]:
         say(f"note: {what} skipped: stopped")
     except JointrainError as error:
         say(f"note: {what} skipped: {error}")
+    except OSError as error:
+        say(f"note: {what} skipped: {error.strerror or error}")
     except Exception as error:  # any fault at all would lose the work that is done
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         say(f"note: {what} skipped: {reason}")

@@ -71,9 +71,9 @@ def load_settings(
         source = f"{config}: {name}" if config is not None and name not in given else _flag(name)
         message = message[0].lower() + message[1:]
         message = message.replace("for <class 'pathlib.Path'>", "of a file")
-        raise InvalidInputError(
-            f"{source}: {message}, got {reprlib.repr(first['input'])}"
-        ) from None
+        if ", got " not in message:  # else it names the part of the input that is wrong
+            message += f", got {reprlib.repr(first['input'])}"
+        raise InvalidInputError(f"{source}: {message}") from None
 
 
 def _read_config(model: type[BaseModel], path: Path) -> dict[str, Any]:

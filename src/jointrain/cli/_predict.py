@@ -15,9 +15,9 @@ from jointrain.cli._quick_imports import quick_imports
 from jointrain.cli._streamed_use import (
     Counted,
     files_in_parts,
-    raw_predictions,
     streamed_predictions,
     text_predictions,
+    whole_predictions,
 )
 from jointrain.cli._value_forms import column_names
 from jointrain.errors import InvalidInputError
@@ -70,6 +70,8 @@ def predict(
     in another way. The column of names is written as it is there.
     """
     with quick_imports():
+        import polars as pl
+
         from jointrain.data import (
             TextFiles,
             check_writable_ending,
@@ -92,24 +94,21 @@ def predict(
     files = files_in_parts(table, model, options, notes)
     if isinstance(files, TextFiles):
         parts = text_predictions(opened, files, options, columns, intervals)
-        counted = Counted(formulas_escaped(part) if escape_formulas else part for part in parts)
-        made = write_parts(counted, out, replace=force)
-        rows = counted.rows
     elif files is not None:
         if name is not None and name in files.schema:
             columns = list(dict.fromkeys([name, *columns]))
-        rows = files.rows
-        parts = streamed_predictions(model, files, columns, intervals, escape=escape_formulas)
-        made = write_parts(parts, out, replace=force)
+        parts = streamed_predictions(model, files, columns, intervals)
     else:
         raw = raw_table(table, options, notes)
-        (frame,) = raw_predictions(opened, [raw], options, columns, intervals)
-        rows = len(frame)
-        written = formulas_escaped(frame) if escape_formulas else frame
-        made = write_table(written, out, replace=force)
+        parts = whole_predictions(opened, raw, options, columns, intervals)
+    counted = Counted(formulas_escaped(part) if escape_formulas else part for part in parts)
+    if files is None:
+        made = write_table(pl.concat(counted), out, replace=force)
+    else:
+        made = write_parts(counted, out, replace=force)
     say_all(interval_notes(model, intervals, notes, preferring=preference is not None))
     if out != "-":
         with printing(saved=Path(made)):
             if made != Path(out):
                 say(f"note: {out} exists by now; the predictions are in {made}")
-            print_line(f"Predicted {rows} rows: {made}")
+            print_line(f"Predicted {counted.rows} rows: {made}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._bundle_opening import say_all
 from jointrain.cli._printing import progress_bar
 from jointrain.cli._reading import with_kept_reading
+from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -24,11 +27,8 @@ def streamed_predictions(
     files: TableFiles,
     kept: Sequence[str],
     intervals: float | None,
-    *,
-    escape: bool,
 ) -> Iterator[pl.DataFrame]:
     """Yield predictions with the kept columns before them, part by part."""
-    from jointrain.data import formulas_escaped
     from jointrain.tables import predict_streamed, unseen_notes
 
     done, unseen = 0, Counter[str]()
@@ -38,7 +38,7 @@ def streamed_predictions(
         ):
             done += len(part)
             advance(done, files.rows)
-            yield formulas_escaped(part) if escape else part
+            yield part
     say_all(unseen_notes(unseen))
 
 
@@ -66,7 +66,7 @@ def text_predictions(
     keep: Sequence[str],
     intervals: float | None,
 ) -> Iterator[pl.DataFrame]:
-    """Yield the predictions of a large text file as `raw_predictions`, with a progress bar."""
+    """Yield the predictions of a large text file, part by part, with a progress bar."""
     total, done = files.bytes, 0
     with progress_bar(f"predicting {total >> 20} MB") as advance:
 
@@ -75,10 +75,41 @@ def text_predictions(
             done += count
             advance(done, total)
 
-        yield from raw_predictions(opened, files.parts(see), options, keep, intervals)
+        yield from _raw_predictions(opened, files.parts(see), options, keep, intervals)
 
 
-def raw_predictions(
+def whole_predictions(
+    opened: TableBundle,
+    raw: RawTable,
+    options: ReadingOptions,
+    keep: Sequence[str],
+    intervals: float | None,
+) -> Iterator[pl.DataFrame]:
+    """Yield the predictions of a table that is in memory, with a progress bar if it has many rows.
+
+    Args:
+        opened: The bundle.
+        raw: The table as it is written.
+        options: Where it is written in another way than in training.
+        keep: Columns to put before the predictions, as they are written, after that of names.
+        intervals: As for `TablePredictor.predict_table`.
+    """
+    rows, done = len(raw.frame), 0
+    shown = progress_bar(f"predicting {rows} rows") if rows > _ROWS_AT_ONCE else nullcontext()
+    with shown as advance:
+        for part in _raw_predictions(opened, [raw], options, keep, intervals):
+            done += len(part)
+            if advance is not None:
+                advance(done, rows)
+            yield part
+
+
+_ROWS_AT_ONCE = 8 * 8192
+"""So many rows are predicted at a time: a multiple of what a network predicts in one pass, so that
+the last bits are those of the whole table."""
+
+
+def _raw_predictions(
     opened: TableBundle,
     parts: Iterable[RawTable],
     options: ReadingOptions,
@@ -87,12 +118,7 @@ def raw_predictions(
 ) -> Iterator[pl.DataFrame]:
     """Yield the predictions of a table that is read in parts, and say what there is to say.
 
-    Args:
-        opened: The bundle.
-        parts: The rows as they are written, all with the same columns.
-        options: Where they are written in another way than in training.
-        keep: Columns to put before the predictions, as they are written, after that of names.
-        intervals: As for `TablePredictor.predict_table`.
+    Arguments are those of `whole_predictions`; all parts have the same columns.
     """
     from jointrain.data import kept_columns, with_kept
     from jointrain.tables import (
@@ -118,10 +144,23 @@ def raw_predictions(
         unseen.update(model.encoder.unseen(frame))
         roles = (name, notes.get("time"), notes.get("row_weight"), *kept.columns)
         unused = unused_notes(model, frame.columns, roles)
-        yield with_kept(model.predict_table(frame, intervals), kept)
+        for first in range(0, len(frame), _ROWS_AT_ONCE):
+            rows = frame.slice(first, _ROWS_AT_ONCE)
+            try:
+                predictions = model.predict_table(rows, intervals)
+            except InvalidInputError as error:
+                raise _located(error, raw, first) from None
+            yield with_kept(predictions, kept.slice(first, _ROWS_AT_ONCE))
     say_all(last)
     say_all(unseen_notes(unseen))
     say_all(unused)
+
+
+def _located(error: InvalidInputError, raw: RawTable, first: int) -> InvalidInputError:
+    """Return an error that counts rows from `first` on as one that counts those of the table."""
+    return InvalidInputError(
+        re.sub(r"\brow (\d+)", lambda row: raw.place(first + int(row[1]) - 1), str(error), count=1)
+    )
 
 
 def streamed_metrics(

@@ -9,6 +9,7 @@ import pytest
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.reports import answer, read_figures, render_page, study_figures, write_page
 from jointrain.reports.page import _render
+from jointrain.reports.page._change_sections import front_section
 from jointrain.reports.page._training_sections import overfits
 from tests.reports.test_summary import both, make_result
 
@@ -149,3 +150,25 @@ def test_over_fitting_is_named():
     assert overfits(curve | {"validation": [1.0, 0.5, 0.51, 0.52]}) is None
     assert overfits(curve | {"training": [1.0, 0.5, 0.6, 0.7]}) is None
     assert overfits(curve | {"validation": [None] * 4}) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "off"),
+    [
+        ({"constant": (-1376.0, -900.0)}, ["constant"]),
+        ({"constant": (-1376.0, -900.0), "linear": (-356.0, -200.0)}, ["constant", "linear"]),
+        ({"one sided": (-80.0, 0.5)}, []),
+        ({"worse": (-9.0, -8.0)}, []),
+    ],
+)
+def test_what_would_squeeze_the_front_is_left_to_the_table(more, off):
+    near = {"separate": (0.0, 0.0), "joint": (1.0, 2.0), "alternating": (1.5, 1.0)}
+    found = {name: dict(zip("ab", pair, strict=True)) for name, pair in (near | more).items()}
+    section = front_section("Front", found, ["a", "b"])
+    (figure,) = section.figures
+    drawn = {row["name"] for row in figure.chart.to_dict()["data"]["values"]}
+    assert drawn == found.keys() - set(off)
+    assert [row[0] for row in figure.table.rows] == list(found)
+    assert any(
+        line.startswith("Not drawn: " + " and ".join(off)) for line in section.lines
+    ) == bool(off)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from jointrain.charts import (
     axis_limit,
@@ -173,12 +174,33 @@ def front_section(
     ]
     if len(axes) < len(tasks):
         lines.append(f"The first {len(axes)} of {len(tasks)} targets can be chosen.")
-    chart = trade_offs(found, axes)
+    off = _far_off(found, axes)
+    if off:
+        lines.append(
+            f"Not drawn: {listed(off, 8)}, so much worse on every target that nothing would be "
+            "seen of the others. The table has all."
+        )
+    chart = trade_offs({name: of for name, of in found.items() if name not in off}, axes)
     return Section(
         "front", title, lines,
         [Figure("Pareto front", said, chart, Table("Changes", ["recipe", *axes], cells, True),
                 wide=True)],
     )  # fmt: skip
+
+
+_FAR, _LEAST_FAR = 5, 10.0
+"""What is so many times further off than the median recipe, and so many percent, squeezes them."""
+
+
+def _far_off(found: Mapping[str, Mapping[str, float]], tasks: Sequence[str]) -> list[str]:
+    """Return what is worse on every target and lies far from the others, such as a constant."""
+    most = {name: max(abs(found[name][task]) for task in tasks) for name in found}
+    limit = max(_FAR * median(most.values()), _LEAST_FAR)
+    return [
+        name
+        for name in found
+        if most[name] > limit and all(found[name][task] < 0 for task in tasks)
+    ]
 
 
 def _beaten(found: Mapping[str, Mapping[str, float]], name: str, tasks: Sequence[str]) -> bool:
