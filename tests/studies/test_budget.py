@@ -85,6 +85,27 @@ def test_with_many_rows_gradient_boosting_is_among_the_first_baselines(here, mon
     assert first_answer() == [*few, "gradient boosting"]
 
 
+def test_with_many_rows_gradient_boosting_takes_the_place_of_the_forest_unless_baselines_are_named(
+    monkeypatch,
+):
+    def first(baselines: tuple[str, ...] | None) -> list[str]:
+        return _budget._for_many_rows(study(baselines=baselines)).baseline_names
+
+    assert first(None) == ["constant", "linear", "extra trees"]
+    monkeypatch.setattr(_budget, "MANY_ROWS", 60)
+    assert first(None) == ["constant", "linear", "gradient boosting"]
+    assert first(("extra trees",)) == ["extra trees", "gradient boosting"]
+
+
+def test_a_forest_that_was_not_measured_costs_ten_times_gradient_boosting():
+    known = plan(60, **{**COSTS, "gradient_boosting": 4.0})
+    assert known.cost("extra trees joint") == 3.0
+    assert known.cost("random forest") == 3.0
+    del known.costs["extra trees"]
+    assert known.cost(_budget.FOREST) == 40.0
+    assert known.cost("random forest") == 120.0
+
+
 @pytest.mark.parametrize("seconds", [1e-6, 1e-3])
 def test_the_smallest_budget_has_an_answer_too(here, seconds):
     """It is a constant beside networks of one epoch, and says so."""

@@ -11,7 +11,7 @@ from jointrain import InvalidInputError, Recipe, Study, SupervisedTable
 from jointrain.bundle import describe_bundle, load_bundle, save_bundle
 from jointrain.data import validation_halves
 from jointrain.experiments import SEPARATE, default_recipes, named_recipes
-from jointrain.studies import SHIPPED, _shipped_model, fit_shipped
+from jointrain.studies import SHIPPED, _shipped_model, fit_shipped, rows_to_fit
 from jointrain.studies._shipped_model import (
     _affordable_size,
     _last_fit_seconds,
@@ -19,7 +19,7 @@ from jointrain.studies._shipped_model import (
     _size_here,
     _weights_of_fitted,
 )
-from jointrain.tables import BlendedModel, FittedBaseline, TableModel
+from jointrain.tables import BlendedModel, FittedBaseline, TableModel, fit_baseline_to, sample_rows
 from jointrain.training import OptimizerSettings, Separate
 
 QUICK = Recipe(width=16, epochs=30)
@@ -338,6 +338,31 @@ def test_where_no_component_is_done_in_time_the_best_of_the_cheap_ones_is_fitted
     frame = result.study.table.frame
     error = model.predict(frame)["line"] - frame["line"].fill_null(strategy="mean").to_numpy()
     assert np.abs(error).mean() < 0.5 * frame["line"].std()
+
+
+def test_after_a_study_of_a_sample_the_model_is_fitted_on_as_many_rows_as_there_is_time_for():
+    whole = stepped_table(600).only(["line"])
+    study = Study(
+        sample_rows(whole, 120, 0),
+        default_recipes(QUICK)[:2],
+        ("constant", "linear"),
+        folds=2,
+        seeds=1,
+    )
+    result = study.run(workers=1)
+    assert result.blends["line"].weights.keys() == {"linear"}
+    cost = _last_fit_seconds(result, ["linear"], 1)
+    assert rows_to_fit(result, whole, 0.5 * cost, 1) is study.table
+    # more than asked for where labels are rare, and these are not
+    assert len(rows_to_fit(result, whole, 2.001 * cost, 1).frame) == 2 * len(study.table.frame)
+    assert rows_to_fit(result, whole, 100 * cost, 1) is whole
+    model = fit_shipped(result, workers=1, seconds=100 * cost, table=whole)
+    by_hand = fit_baseline_to("linear", whole, study.seed)
+    rows = whole.frame.head(20)
+    np.testing.assert_allclose(
+        model.predict_table(rows)["line"].to_numpy(),
+        by_hand.predict(rows)["line"].squeeze(), rtol=1e-6,
+    )  # fmt: skip
 
 
 def test_components_are_the_same_whatever_the_workers(result, shipped):

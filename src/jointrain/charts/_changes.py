@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from jointrain.charts._altair import Chart, Row, check_altair, data_of
 from jointrain.charts._palette import FAINT, INK, VERDICT_MARKS
@@ -58,38 +59,11 @@ def changes(
     check_altair()
     import altair as alt
 
-    shown = []
-    for row in rows:
-        change = row["change"]
-        if change is None or not math.isfinite(change):
-            continue
-        ends = [row["low"], row["high"]]
-        known = all(end is not None and math.isfinite(end) for end in ends)
-        low, high = ends if known else (change, change)
-        left, right = low < -limit, high > limit
-        interval = f"{_short(low)} to {_short(high)} {unit}" if known else "none"
-        shown.append(
-            {
-                "name": row["name"],
-                "change": max(-limit, min(limit, change)),
-                "low": max(-limit, min(limit, low)),
-                "high": max(-limit, min(limit, high)),
-                "verdict": row["verdict"],
-                "figure": f"{_short(change)} {unit}",
-                "interval": interval,
-                "edge": -limit if left else limit,
-                "arrow": (
-                    # where its line is seen, a figure would lie on it
-                    f"◀ {_short(change)}" if high < -limit
-                    else f"{_short(change)} ▶" if low > limit
-                    else "◀" if left else "▶" if right else ""
-                ),
-                "side": "left" if left else "right",
-                "also": "▶" if left and right else "",
-                "end": limit,
-                "inside": abs(change) < limit,
-            }
-        )  # fmt: skip
+    shown = [
+        _drawn(row, limit, unit)
+        for row in rows
+        if row["change"] is not None and math.isfinite(row["change"])
+    ]
     names = [row["name"] for row in shown]
     words = [word for word in VERDICT_MARKS if any(row["verdict"] == word for row in shown)]
     colours = [VERDICT_MARKS[word][0] for word in words]
@@ -124,22 +98,62 @@ def changes(
         shape=alt.Shape("verdict:N", scale=alt.Scale(domain=words, range=shapes), legend=None),
         tooltip=tooltip,
     )  # fmt: skip
-    cut = [
-        base.transform_filter(f"datum.arrow != '' && datum.side == '{side}'")
-        .mark_text(align=side, baseline="middle", fontSize=11, color=FAINT)
-        .encode(x=alt.X("edge:Q", scale=x_scale), y=y, text="arrow:N", tooltip=tooltip)
+    arrows = _arrows(shown, base, x_scale, y, tooltip)
+    return alt.layer(zero, span, points, *arrows, data=data_of(shown)).properties(
+        width=width, height=27 * max(len(names), 1)
+    )
+
+
+def _drawn(row: Row, limit: float, unit: str) -> Row:
+    """Return what is drawn of a change: what lies beyond the axis ends there, with an arrow."""
+    change, ends = row["change"], [row["low"], row["high"]]
+    known = all(end is not None and math.isfinite(end) for end in ends)
+    low, high = ends if known else (change, change)
+    left, right = low < -limit, high > limit
+    # where its line is seen, a figure would lie on it
+    if high < -limit:
+        arrow = f"◀ {_short(change)}"
+    elif low > limit:
+        arrow = f"{_short(change)} ▶"
+    else:
+        arrow = "◀" if left else "▶" if right else ""
+    return {
+        "name": row["name"],
+        "change": max(-limit, min(limit, change)),
+        "low": max(-limit, min(limit, low)),
+        "high": max(-limit, min(limit, high)),
+        "verdict": row["verdict"],
+        "figure": f"{_short(change)} {unit}",
+        "interval": f"{_short(low)} to {_short(high)} {unit}" if known else "none",
+        "edge": -limit if left else limit,
+        "arrow": arrow,
+        "side": "left" if left else "right",
+        "also": "▶" if left and right else "",
+        "end": limit,
+        "inside": abs(change) < limit,
+    }
+
+
+def _arrows(shown: Sequence[Row], base: Any, x_scale: Any, y: Any, tooltip: Any) -> list[Any]:
+    """Return a layer for each side of the axis that something reaches beyond."""
+    import altair as alt
+
+    def layer(text: str, where: str, x: str, side: str) -> Any:
+        marks = base.transform_filter(where).mark_text(
+            align=side, baseline="middle", fontSize=11, color=FAINT
+        )
+        return marks.encode(
+            x=alt.X(f"{x}:Q", scale=x_scale), y=y, text=f"{text}:N", tooltip=tooltip
+        )
+
+    found = [
+        layer("arrow", f"datum.arrow != '' && datum.side == '{side}'", "edge", side)
         for side in ("left", "right")
         if any(row["arrow"] and row["side"] == side for row in shown)
     ]
     if any(row["also"] for row in shown):
-        cut.append(
-            base.transform_filter("datum.also != ''")
-            .mark_text(align="right", baseline="middle", fontSize=11, color=FAINT)
-            .encode(x=alt.X("end:Q", scale=x_scale), y=y, text="also:N", tooltip=tooltip)
-        )
-    return alt.layer(zero, span, points, *cut, data=data_of(shown)).properties(
-        width=width, height=27 * max(len(names), 1)
-    )
+        found.append(layer("also", "datum.also != ''", "end", "right"))
+    return found
 
 
 def _short(value: float) -> str:

@@ -93,7 +93,7 @@ def compare(settings: CompareSettings) -> None:
             print_experiment_answer(result, settings, saved)
             return
         if whole is None:
-            model, result = _fit_model(result, settings, started, executor)
+            model, result = _fit_model(result, study.table, settings, started, executor)
         else:
             until = _time_of_fit(settings, started).get("until")
             model, result = fit_best(result, whole, settings, until)
@@ -267,20 +267,32 @@ def _print_interrupted(result: StudyResult, settings: CompareSettings) -> None:
 
 
 def _fit_model(
-    result: StudyResult, settings: CompareSettings, started: float, executor: Executor | None
+    result: StudyResult,
+    table: SupervisedTable,
+    settings: CompareSettings,
+    started: float,
+    executor: Executor | None,
 ) -> tuple[TableModel | BlendedModel, StudyResult]:
     """Return the model to save, and the result of what it is made of."""
-    from jointrain.studies import fit_shipped
+    from jointrain.studies import fit_shipped, rows_to_fit
     from jointrain.tables import BlendedModel
 
-    with live_view("training the model on all rows") as advance:
+    time_of_fit, rows = _time_of_fit(settings, started), "all rows"
+    if len(result.study.table.frame) < len(table.frame):
+        whole = len(table.frame)
+        table = rows_to_fit(result, table, time_of_fit["seconds"], settings.workers)
+        if len(table.frame) < whole:
+            rows = f"{len(table.frame):,} of {whole:,} rows"
+        say(f"note: the saved model is trained on {rows}")
+    with live_view(f"training the model on {rows}") as advance:
         model = fit_shipped(
             result,
             device=settings.device,
             workers=settings.workers,
             executor=executor,
             progress=advance,
-            **_time_of_fit(settings, started),
+            table=table,
+            **time_of_fit,
         )
     if isinstance(model, BlendedModel) and model.weights != {
         task: blend.weights for task, blend in result.blends.items()

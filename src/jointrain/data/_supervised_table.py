@@ -188,22 +188,10 @@ class SupervisedTable(InNotebook):
         single = {*roles, *([] if query_column is None else [query_column])}
         plain, said_kinds = lists_as_bags(raw.frame, said_kinds, single)
         raw = replace(raw, frame=plain)
-        reading = _read_as_text(reading, said_kinds)
-        typed = _typed(raw, reading, roles, kinds or {}, time_column)
-        table = typed.frame
-        tasks = infer_tasks(table, targets, kinds)
-        notes_on_table = (*typed.notes, *notes_on_tasks(table, tasks, kinds or {}))
-        weights = None
-        if row_weight is not None:
-            weights = read_row_weights(table[row_weight])
-            table, weights, of_weights = _without_weightless(table, tasks, weights, row_weight)
-            notes_on_table += of_weights
-        table, tasks, notes = treat_rare_classes(table, tasks, rare, rare_rows, kinds)
-        tasks = with_given(tasks, given or {})
-        labels = encode_targets(table, tasks)
-        table = with_joint_labels(table, tasks, labels)
-        notes += selection_notes(tasks, labels)
-        tasks = _judged_by(tasks, labels, metrics or {}, query_column)
+        typed = _typed(raw, _read_as_text(reading, said_kinds), roles, kinds or {}, time_column)
+        found = _infer_targets(typed, targets, kinds, row_weight, (rare, rare_rows), given)
+        table, labels, weights = found.table, found.labels, found.weights
+        tasks = _judged_by(found.tasks, labels, metrics or {}, query_column)
         check_queries(table, tasks)
         if weights is not None:
             check_weighted_metrics(tasks)
@@ -211,17 +199,9 @@ class SupervisedTable(InNotebook):
         features = [name for name in table.columns if name not in roles]
         dropped = dropped_columns(table, features)
         said_kinds = {name: kind for name, kind in said_kinds.items() if name not in dropped}
-        columns = infer_columns(table, features, said_kinds)
-        notes += id_notes(table, columns, said_kinds)
-        if time_column is not None:
-            calendar, of_time = _time_feature(table[time_column], ignored=time_column in ignore)
-            columns += calendar
-            notes += of_time
-        if not columns:
-            raise InvalidInputError(
-                "no feature column is left beside targets, ignored, id, group, time and constant "
-                "columns; the table needs at least one"
-            )
+        columns, of_columns = _feature_columns(
+            table, features, said_kinds, time_column, time_column in ignore
+        )
         groups = None if group_column is None else _numbered(table, group_column, "group", labelled)
         time = None if time_column is None else _numbered(table, time_column, "time", labelled)
         prepared = cls(
@@ -235,24 +215,40 @@ class SupervisedTable(InNotebook):
             schema=typed.schema.only(
                 [*roles, *query_columns(tasks), *(column.name for column in columns)]
             ),
-            notes=notes,
+            notes=(*typed.notes, *found.notes, *of_columns),
             weights=None
             if weights is None
             else np.repeat(weights[labelled][:, None], len(tasks), axis=1),
             class_weights=resolve_class_weights(class_weights, tasks),
         )
         read = list(dict.fromkeys(name for names in columns_of.values() for name in names))
-        indices = index_columns(prepared.frame, columns)
-        repeats = treat_duplicates(prepared.frame, columns, read, duplicates, groups, time, indices)
+        return prepared._without_leaks(read, duplicates, row_weight)
+
+    def _without_leaks(
+        self, read: Sequence[str], duplicates: Duplicates | None, row_weight: str | None
+    ) -> SupervisedTable:
+        """Return the table with its repeats together or dropped, and notes of what may leak.
+
+        Args:
+            read: The columns that targets are read from.
+            duplicates: As for `prepare`.
+            row_weight: Likewise.
+        """
+        columns, prepared = self.columns, self
+        indices = index_columns(self.frame, columns)
+        repeats = treat_duplicates(
+            self.frame, columns, read, duplicates, self.groups, self.time, indices
+        )
         units = repeats.units
         if repeats.groups is not None:
             prepared = replace(prepared, groups=repeats.groups)
         if repeats.kept is not None:
             prepared = prepared._rows(repeats.kept)
             units = None if units is None else units[repeats.kept]
-        leaks = leak_notes(prepared.frame, columns, tasks, prepared.labels(), indices, units)
+        labels = prepared.labels()
+        leaks = leak_notes(prepared.frame, columns, self.tasks, labels, indices, units)
         weighed = weight_notes(prepared.weights, row_weight, prepared.class_weights)
-        return replace(prepared, notes=(*notes_on_table, *notes, *repeats.notes, *weighed, *leaks))
+        return replace(prepared, notes=(*self.notes, *repeats.notes, *weighed, *leaks))
 
     def _rows(self, kept: np.ndarray) -> SupervisedTable:
         """Return some of the rows, `kept` [n] of bool."""
@@ -315,6 +311,76 @@ class SupervisedTable(InNotebook):
                 own = labels[:, places[index].start]
                 found[:, index] *= class_factors(own, given, rule, count, rows)
         return found
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """What is predicted, and the rows that count for it.
+
+    Args:
+        table: The rows of weight above 0.
+        tasks: What to predict.
+        labels: Those of `encode_targets`, [n, w].
+        weights: Of the rows, [n]; None if all are equal.
+        notes: What was decided.
+    """
+
+    table: pl.DataFrame
+    tasks: list[Task]
+    labels: np.ndarray
+    weights: np.ndarray | None
+    notes: tuple[str, ...]
+
+
+def _infer_targets(
+    typed: TypedTable,
+    targets: Sequence[str],
+    kinds: Mapping[str, str] | None,
+    row_weight: str | None,
+    rare: tuple[RareClasses, int],
+    given: Mapping[str, str] | None,
+) -> _Targets:
+    """Return the tasks of a table with types; the arguments are those of `prepare`."""
+    table = typed.frame
+    tasks = infer_tasks(table, targets, kinds)
+    notes = tuple(notes_on_tasks(table, tasks, kinds or {}))
+    weights = None
+    if row_weight is not None:
+        weights = read_row_weights(table[row_weight])
+        table, weights, of_weights = _without_weightless(table, tasks, weights, row_weight)
+        notes += of_weights
+    table, tasks, of_rare = treat_rare_classes(table, tasks, *rare, kinds)
+    tasks = with_given(tasks, given or {})
+    labels = encode_targets(table, tasks)
+    table = with_joint_labels(table, tasks, labels)
+    notes += (*of_rare, *selection_notes(tasks, labels))
+    return _Targets(table, tasks, labels, weights, notes)
+
+
+def _feature_columns(
+    table: pl.DataFrame,
+    features: Sequence[str],
+    said: Mapping[str, str],
+    time_column: str | None,
+    time_is_ignored: bool,
+) -> tuple[list[Column], tuple[str, ...]]:
+    """Return the columns to predict from, and notes on them.
+
+    Raises:
+        InvalidInputError: None is left.
+    """
+    columns = infer_columns(table, features, said)
+    notes = id_notes(table, columns, said)
+    if time_column is not None:
+        calendar, of_time = _time_feature(table[time_column], ignored=time_is_ignored)
+        columns += calendar
+        notes += of_time
+    if not columns:
+        raise InvalidInputError(
+            "no feature column is left beside targets, ignored, id, group, time and constant "
+            "columns; the table needs at least one"
+        )
+    return columns, notes
 
 
 def _without_weightless(

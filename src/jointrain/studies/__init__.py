@@ -13,7 +13,7 @@ from jointrain.studies._measured import Measured
 from jointrain.studies._measurements import StudyInterrupted
 from jointrain.studies._run_store import RunStore
 from jointrain.studies._seeds_needed import SeedsNeeded
-from jointrain.studies._shipped_model import fit_shipped
+from jointrain.studies._shipped_model import fit_shipped, rows_to_fit
 from jointrain.studies._statistics import (
     FEWEST_FOLDS,
     Comparison,
@@ -57,6 +57,7 @@ __all__ = [
     "fit_shipped",
     "joint_prior",
     "relative_changes",
+    "rows_to_fit",
     "run_jobs",
     "run_within_budget",
     "together_of",

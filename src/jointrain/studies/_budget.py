@@ -18,12 +18,23 @@ from jointrain.studies._study_result import StudyResult
 from jointrain.system.worker_processes import warm_up
 from jointrain.training.sampling import Alternating
 
-FURTHER_BASELINES = ("extra trees joint", "kernel ridge", "gradient boosting", "random forest")
+FOREST = "extra trees"
+
+FURTHER_BASELINES = (
+    FOREST,
+    "extra trees joint",
+    "kernel ridge",
+    "gradient boosting",
+    "random forest",
+)
 """What a budget pays for after the first baselines."""
 
 MANY_ROWS = 20_000
-"""From here on gradient boosting, whose trees take time in proportion to the rows, is among the
-first baselines: forests are not done in time there."""
+"""From here on gradient boosting takes the place of forests among the first baselines: these take
+long, and gigabytes."""
+
+BOOSTINGS_A_FOREST = 10
+"""How many times as long as gradient boosting a forest takes where it was not measured."""
 
 FIRST_ANSWER_SECONDS = 10.0
 """A first answer that would take longer comes from single networks, and from fewer folds."""
@@ -105,7 +116,7 @@ class _BudgetedStudy:
         on_answer: _Answer | None,
     ) -> None:
         if further:
-            study = _with_boosting(study)
+            study = _for_many_rows(study)
         self._study, self._plan, self._clock = study, plan, plan.clock
         self._on_answer, self._further = on_answer, further
         recipes = study.recipes
@@ -300,8 +311,10 @@ class _Plan(Pace):
         if name in self.costs:
             return self.costs[name]
         if not isinstance(what, Recipe):
+            boosting = self.costs.get("gradient boosting", math.inf)
+            forest = self.costs.get(FOREST, BOOSTINGS_A_FOREST * boosting)
             # where trees are too slow, so are the others
-            return 3 * self.costs.get("extra trees", math.inf)
+            return forest if name == FOREST else 3 * forest
         joint = self.costs.get("joint", self.costs[SEPARATE])
         tasks = len(self.study.tasks)
         if isinstance(what.schedule, Alternating):
@@ -314,17 +327,23 @@ class _Plan(Pace):
         return joint * (1.5 if plain else 15)
 
 
-def _with_boosting(study: StudyPlan) -> StudyPlan:
-    """Return the study of a table, with gradient boosting where there are many rows."""
+def _for_many_rows(study: StudyPlan) -> StudyPlan:
+    """Return the study of a table, with gradient boosting where there are many rows.
+
+    It takes the place of the forest, unless baselines were named.
+    """
     experiment, boosting = study.experiment, BASELINES["gradient boosting"]
+    first = experiment.first_baselines
     if (
         experiment.row_count < MANY_ROWS
-        or not experiment.first_baselines
+        or not first
         or boosting.name in study.baseline_names
         or boosting.why_not(experiment.tasks) is not None
     ):
         return study
-    return replace(study, baselines=(*study.baselines, boosting))
+    named = list(study.baseline_names) != list(first)
+    kept = [one for one in study.baselines if named or one.name != FOREST]
+    return replace(study, baselines=(*kept, boosting))
 
 
 def _sized(recipes: Sequence[Recipe], size: int) -> list[Recipe]:

@@ -22,6 +22,7 @@ from jointrain.tables import (
     TableModel,
     fit_baseline_to,
     fit_table,
+    sample_rows,
 )
 from jointrain.training import one_thread, resolve_device
 from jointrain.training.population import fit_together
@@ -37,6 +38,7 @@ def fit_shipped(
     seconds: float | None = None,
     until: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    table: SupervisedTable | None = None,
 ) -> TableModel | BlendedModel:
     """Fit the model that a study speaks for on all rows: the blend of each task.
 
@@ -56,18 +58,17 @@ def fit_shipped(
             component is fitted all the same if it is a matter of seconds, else the best of all
             that are, or a constant. Default never.
         progress: Called with the number of fitted components and of all.
+        table: The rows to fit on, where the study had a sample of them, see `rows_to_fit`; default
+            those of the study.
 
     Raises:
         InvalidInputError: There is no such device.
         WorkerDiedError: Processes died again and again, most often for want of memory.
     """
     study = result.study
-    table = study.table
+    table = study.table if table is None else table
     weights = {name: dict(blend.weights) for name, blend in result.blends.items()}
-    needed: dict[str, list[str]] = {}
-    for task, of_task in weights.items():
-        for name in of_task:
-            needed.setdefault(name, []).append(task)
+    needed = _needed(result)
     recipes = {recipe.name: recipe for recipe in study.recipes}
     # on other machines there may be other devices
     chosen = str(resolve_device(device) if executor is None else device)
@@ -75,6 +76,8 @@ def fit_shipped(
     shipped = {name: replace(recipes[name], ensemble=None) for name in singles}
     processes = workers if executor is not None or chosen == "cpu" else 1
     if seconds is not None:
+        # of the rows of the study
+        seconds *= len(study.table.frame) / len(table.frame)
         cost = _last_fit_seconds(result, singles, workers)
         size = _affordable_size(result, cost, seconds)
         # processes may take longer to start than the fit, and be ended while they do
@@ -113,11 +116,39 @@ def fit_shipped(
         else component
         for name, component in components.items()
     }
-    held_out = result.held_out_blends(weights)
+    held_out, seen = result.held_out_blends(weights), study.table
     calibration = Calibration.fit(
-        table.tasks, held_out, table.labels(), table.weights, table.fit_weights()
+        seen.tasks, held_out, seen.labels(), seen.weights, seen.fit_weights()
     )
     return BlendedModel(table.tasks, table.columns, plain, weights, calibration, table.schema)
+
+
+def rows_to_fit(
+    result: StudyResult, whole: SupervisedTable, seconds: float, workers: int | None = None
+) -> SupervisedTable:
+    """Return as many rows of a table as there is time for, where a study had a sample of them.
+
+    Args:
+        result: What the study measured.
+        whole: The table that the study's rows were drawn from.
+        seconds: What `fit_shipped` may take, by what the study's runs took.
+        workers: Processes to fit components in; default one for each core.
+    """
+    used = len(result.study.table.frame)
+    cost = _last_fit_seconds(result, list(_needed(result)), workers)
+    more = seconds / max(cost, 1e-9)
+    return (
+        sample_rows(whole, int(used * more), result.study.seed) if more > 1 else result.study.table
+    )
+
+
+def _needed(result: StudyResult) -> dict[str, list[str]]:
+    """Return the components that have a weight, and the tasks that they are to predict."""
+    needed: dict[str, list[str]] = {}
+    for task, blend in result.blends.items():
+        for name in blend.weights:
+            needed.setdefault(name, []).append(task)
+    return needed
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from jointrain.tables._importance import (
 )
 from jointrain.tables._partial_fit import PartialFit
 from jointrain.tables._promised_losses import ERROR, Promise, PromiseTest, row_losses
+from jointrain.tables._row_sample import sample_rows
 from jointrain.tables._rows_as_trained import (
     in_double,
     interval_notes,
@@ -98,6 +99,7 @@ __all__ = [
     "reading_notes",
     "row_losses",
     "row_stream",
+    "sample_rows",
     "scale_probabilities",
     "stream_trainer",
     "table_digest",
