@@ -352,6 +352,38 @@ def accumulated() -> tuple[float, float]:
     return float(away.abs().max() / gradients(one).abs().max()), spread(gradients(network))
 
 
+def held_back(kind: str) -> tuple[float, float, int]:
+    """Return the distances of two batches of which the first is under `no_sync`, and what it sends.
+
+    Args:
+        kind: "the wrapper", if that sends with the second batch; "a task is lacking" and "skip", if
+            the engine does.
+    """
+    network, one = Net(), Net()
+    model = DistributedDataParallel(network)
+    ranks = _ranks.ranks_of(dist.group.WORLD)
+    sent = []
+    for seed in range(2):
+        options: dict[str, Any] = {"non_finite": "skip"} if seed and kind == "skip" else {}
+        lacking = seed == 1 and kind == "a task is lacking" and dist.get_rank() == 1
+        before = ranks.sent
+        with model.no_sync() if seed == 0 else contextlib.nullcontext():
+            losses = losses_of(model, *map(part, data(seed)))
+            if lacking:
+                losses["a"] = losses["a"] * 0
+            rows = dict.fromkeys(TASKS, ROWS // 2) | ({"a": 0} if lacking else {})
+            backward(losses, build("equal"), module=model, rows=rows, **options)
+        sent.append(ranks.sent - before)
+        x, y = data(seed)
+        whole_batch = losses_of(one, x, y)
+        if seed == 1 and kind == "a task is lacking":
+            half = slice(None, ROWS // 2)
+            whole_batch["a"] = losses_of(one, x[half], y[half])["a"]
+        backward(whole_batch, build("equal"), process_group=None)
+    away = gradients(network) - gradients(one)
+    return float(away.abs().max() / gradients(one).abs().max()), spread(gradients(network)), sent[0]
+
+
 def factors_in_float16(name: str) -> tuple[list[float], float]:
     """Return how far each head and the trunk are from one process's in float32, and the spread.
 

@@ -139,6 +139,14 @@ def test_batches_accumulate_over_processes(two):
     assert_close(two.run(replicas.accumulated))
 
 
+@pytest.mark.parametrize("kind", ["the wrapper", "a task is lacking", "skip"])
+def test_what_no_sync_holds_back_is_sent_with_the_next_batch(two, kind):
+    for away, apart, sent in two.run(replicas.held_back, kind):
+        assert away < 1e-6
+        assert apart == 0
+        assert sent == 0
+
+
 @pytest.mark.parametrize("name", ["upgrad", "imtl-g", "trimmed-mean"])
 def test_float16_keeps_the_digits_of_a_gradient_a_million_times_shorter(two, name):
     for away, apart in two.run(replicas.factors_in_float16, name):

@@ -256,6 +256,79 @@ def stopped_by_one(folder: str) -> tuple[int, list[str]]:
     return trainer.history[-1].step, sorted(f.name for f in Path(folder).glob("step-*"))
 
 
+class AtEpoch(Callback):
+    """Stops the training on one process after an epoch."""
+
+    def __init__(self, epoch: int, rank: int) -> None:
+        self._epoch, self._rank = epoch, rank
+
+    def on_epoch_end(self, trainer: Trainer, record: Any) -> None:
+        if record.epoch == self._epoch and trainer.ranks.rank == self._rank:
+            trainer.stop()
+
+
+def told_within_steps(folder: str) -> tuple[int, list[str]]:
+    """Return the steps of a run that one process stops after an epoch, and the files.
+
+    One process is asked to save within its second step; nothing is called after steps.
+    """
+    user = signal.SIGUSR1
+    before = signal.signal(user, lambda *_: None)
+    asked: list[int] = []
+
+    def ask(module: nn.Module, *_: Any) -> None:
+        if module.training and trainer.session.step == 1 and trainer.ranks.rank == 1 and not asked:
+            asked.append(os.getpid())
+            os.kill(os.getpid(), user)
+
+    try:
+        trainer = resumable(folder, "ddp", AtEpoch(2, rank=1), every=1000)
+        trainer.network.register_forward_hook(ask)
+        trainer.fit(data(37, 1), data(23, 2))
+    finally:
+        signal.signal(user, before)
+    return trainer.history[-1].step, sorted(f.name for f in Path(folder).glob("step-*"))
+
+
+def messages_of_steps(labelled: bool) -> list[tuple[str, int]]:
+    """Return the kinds and lengths of what a process sends in an epoch of four steps."""
+    trainer = Trainer(network(), TASKS, strategy="ddp", device="cpu", batch_size=10, epochs=1)
+    given = data(40, 1, weights=False)
+    if labelled:
+        targets = {**given.targets, "number": given.inputs.sum(1)}
+        targets["kind"] = targets["kind"].clamp_min(0)
+        given = TensorData(given.inputs, targets)
+    sent: list[tuple[str, int]] = []
+    counting = False
+    differentiate = trainer.session.__class__.differentiate
+
+    def within(*arguments: Any) -> Any:
+        nonlocal counting
+        counting = True
+        try:
+            return differentiate(*arguments)
+        finally:
+            counting = False
+
+    def counted(name: str) -> Any:
+        plain = getattr(torch.distributed, name)
+
+        def send(*arguments: Any, **options: Any) -> Any:
+            if counting:
+                sent.append((name, arguments[0].numel() if name == "all_reduce" else -1))
+            return plain(*arguments, **options)
+
+        return mock.patch.object(torch.distributed, name, send)
+
+    with (
+        mock.patch.object(trainer.session.__class__, "differentiate", within),
+        counted("all_reduce"),
+        counted("all_gather"),
+    ):
+        trainer.fit(given)
+    return sent
+
+
 class Kinds(Callback):
     """Notes what the parameters are while the network is trained."""
 

@@ -119,6 +119,24 @@ def test_what_one_process_is_told_holds_for_all(two, tmp_path):
         assert files == [f"step-{n:012d}.safetensors" for n in (2, 4)]
 
 
+def test_what_one_process_is_told_within_a_step_or_at_an_epochs_end_holds_for_all(two, tmp_path):
+    for step, files in two.run(runs.told_within_steps, str(tmp_path)):
+        assert step == 8
+        assert files == [f"step-{n:012d}.safetensors" for n in (2, 8)]
+
+
+def test_a_step_on_the_sum_sends_losses_and_gradients_and_waits_once(two):
+    """With the losses go five flags: whether to stop, to save, and three signals."""
+    numbers = sum(p.numel() for p in runs.network().parameters())
+    reached = len(list(runs.network().parameters()))
+    losses, gradients = ("all_reduce", 3 + 5), ("all_reduce", numbers + reached)
+    for found in two.run(runs.messages_of_steps, True):
+        assert found == 4 * [losses, gradients]
+    rows = ("all_reduce", 3)
+    for found in two.run(runs.messages_of_steps, False):
+        assert found == 4 * [rows, losses, gradients]
+
+
 def test_what_does_not_go_is_refused(two):
     for found in two.run(runs.messages):
         none, unknown, other, loader = found

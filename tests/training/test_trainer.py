@@ -18,6 +18,7 @@ from jointrain import (
     HardSharing,
     InvalidInputError,
     Joint,
+    Mixture,
     Network,
     Separate,
     Task,
@@ -25,7 +26,14 @@ from jointrain import (
     Trainer,
 )
 from jointrain.balancing import MoDo, balancer_from_name
-from jointrain.training import Batch, Schedule, TrainingSettings, resolve_device
+from jointrain.training import (
+    Batch,
+    Phase,
+    Phases,
+    Schedule,
+    TrainingSettings,
+    resolve_device,
+)
 from jointrain.training._losses import validation_losses
 
 NAN = math.nan
@@ -413,8 +421,32 @@ def test_a_task_without_validation_labels_is_left_out_of_the_score():
     assert [list(record.validation) for record in history] == [["number"], ["number"]]
     assert all(math.isfinite(record.score) for record in history)
     nothing = {"number": torch.full((32,), NAN), "kind": torch.full((32,), -100)}
-    history = _trainer(epochs=2).fit(data, TensorData(data.inputs, nothing))
+    with pytest.warns(UserWarning, match="no label of tasks 'number', 'kind', so nothing is scor"):
+        history = _trainer(epochs=2).fit(data, TensorData(data.inputs, nothing))
     assert [record.score for record in history] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"patience": 3}, {"task_patience": 3, "when_converged": "freeze"}]
+)
+def test_patience_is_refused_where_no_task_has_a_validation_label(settings):
+    data = _data()
+    held_out = {**data.targets, "number": torch.full((32,), NAN)}
+    trainer = _trainer(auxiliary=["kind"], **settings)
+    said = f"no label of task 'number', and `{next(iter(settings))}` waits"
+    with pytest.raises(InvalidInputError, match=said):
+        trainer.fit(data, TensorData(data.inputs, held_out))
+
+
+def test_a_dense_task_without_a_pixel_with_a_validation_label_is_told_of():
+    network = HardSharing(nn.Conv2d(3, 2, 1), {"depth": nn.Conv2d(2, 1, 1)})
+    trainer = Trainer(network, [Task.dense("depth")], epochs=1, device="cpu")
+    pictures, depth = torch.randn(2, 3, 4, 4), torch.rand(2, 4, 4) + 0.1
+    with pytest.warns(UserWarning, match="the validation data have no label of task 'depth'"):
+        trainer.fit(
+            TensorData(pictures, {"depth": depth}),
+            TensorData(pictures, {"depth": torch.full_like(depth, NAN)}),
+        )
 
 
 def test_validation_in_parts_equals_validation_at_once(monkeypatch):
@@ -792,6 +824,25 @@ def test_patience_without_validation_data_is_refused():
 def test_joint_steps_with_optimisers_per_task_are_refused_where_something_is_shared():
     with pytest.raises(InvalidInputError, match="optimisers per task need steps of one task each"):
         _trainer(optimizer_layout="per_task").fit(_data())
+
+
+def test_joint_steps_that_would_come_later_are_refused_before_the_first_one():
+    phases = Phases(
+        (
+            Phase(name="in turn", steps=1, schedule=Alternating()),
+            Phase(name="heads", steps=1, freeze=("shared",)),
+            Phase(name="together", steps=1),
+        )
+    )
+    mixture = Mixture({("number", "kind"): _data()}, batch_size=8)
+    for schedule, data in ((phases, _data()), (Joint(), mixture)):
+        steps = _KeepGradients()
+        trainer = _trainer(optimizer_layout="per_task", schedule=schedule, callbacks=[steps])
+        with pytest.raises(InvalidInputError, match="optimisers per task need steps of one task"):
+            trainer.fit(data)
+        assert not steps.gradients
+    fits = Phases(phases.phases[:2])
+    _trainer(optimizer_layout="per_task", schedule=fits).fit(_data())
 
 
 def test_separate_training_of_several_tasks_is_refused():

@@ -384,9 +384,22 @@ class LossWeighting(_OnCpu):
     is minimised, whose gradient by the losses the weights are; the other one follows. Shared and
     task-specific parameters get the gradient of the weighted losses, the method's own parameters
     that of the objective.
+
+    Attributes:
+        fixed: Whether the weights are the same whatever the losses are, so that a pass need not
+            wait until the losses of other processes are known. A class with a `weigh` or an
+            `objective` of its own has to say so anew.
     """
 
     needs = Needs.LOSSES
+    fixed: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let what is said of a method not hold for one that weighs in another way."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "fixed" not in own and ("weigh" in own or "objective" in own):
+            cls.fixed = False
 
     def weigh(self, losses: Sequence[float]) -> Weighing:
         """Return the weights of the step's tasks: the gradient of the objective by the losses.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from jointrain.balancing._arguments import stacked
 from jointrain.balancing._balancer import BilevelProblem, MovableParameters
@@ -33,6 +35,10 @@ from jointrain.balancing.engine import (
 
 RowCounts = Mapping[str, float] | Sequence[float] | float
 """In how many rows each task has a label: by name, in the order of the losses, or for all."""
+
+
+_held_back: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
+"""Wrappers under whose `no_sync` passes have been taken since the last one that sent."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class Together:
                 starts.append(torch.tensor(scale, dtype=torch.float64))
             pairs = zip(starts, outputs, strict=True)
             torch.autograd.backward(outputs, [s.to(x) for s, x in pairs], retain)
+            self._note_held_back()
             return
         places = [place.tensor for place in self.agreement.places]
         add_to_grad(self.of_weighted(weights, places, scale, retain=retain or penalty is not None))
@@ -141,6 +148,7 @@ class Together:
         """
         if self.sharded:
             return self._of_weighted_shards(weights, scale)
+        self._send_held_back()
         factors = (weights * self.shares * scale).unbind()
         starts = [f.to(v) for f, v in zip(factors, self.values, strict=True)]
         # an operation of another's making may itself send something, or take a pass
@@ -182,6 +190,36 @@ class Together:
             return False
         held = sum(1 for p in parameters_of(wrapper) if p.requires_grad)
         return held == len(self.agreement.places)
+
+    def _note_held_back(self) -> None:
+        """Note whether the wrapper has left gradients of this process alone, as `no_sync` wants."""
+        wrapper = self.agreement.replicas.wrapper
+        if wrapper is None:
+            return
+        # the one of them that counts is what held when the losses were computed
+        if wrapper.require_backward_grad_sync and wrapper.require_forward_param_sync:
+            _held_back.discard(wrapper)
+        else:
+            _held_back.add(wrapper)
+
+    def _send_held_back(self) -> None:
+        """Make gradients that the wrapper has held back those of all processes.
+
+        It would send them with the next pass of its own. What is the same everywhere stays so.
+        """
+        wrapper, ranks = self.agreement.replicas.wrapper, self.agreement.ranks
+        if wrapper is None or wrapper not in _held_back:
+            return
+        _held_back.discard(wrapper)
+        held = [p for p in parameters_of(wrapper) if p.grad is not None]
+        dense = [p.grad for p in held if p.grad is not None and not p.grad.is_sparse]
+        ranks.sum_in_place(dense)
+        with torch.no_grad():
+            for gradient in dense:
+                gradient.div_(ranks.size)
+        for table in held:
+            if table.grad is not None and table.grad.is_sparse:
+                table.grad = ranks.sum_sparse(table.grad.coalesce()) / ranks.size
 
     # --- bilevel methods -------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -127,10 +127,14 @@ class StopRequests:
         new = [number for number in numbers if number in self._before]
         self.pending.extend(number for number in new if number not in self.pending)
 
-    def answer(self) -> None:
-        """Let the signals that were noted do what they did before."""
-        pending, self.pending = self.pending, []
-        for number in dict.fromkeys(pending):
+    def answer(self, numbers: Collection[int] = SIGNALS) -> None:
+        """Let those of the signals that were noted do what they did before; default all."""
+        asked = dict.fromkeys(number for number in self.pending if number in numbers)
+        for number in asked:
+            # in place: another one may be noted meanwhile
+            while number in self.pending:
+                self.pending.remove(number)
+        for number in asked:
             self._deliver(number, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -276,10 +276,7 @@ class Optimizers(OptimizerList):
                 several tasks: every optimiser would move the shared parameters once.
         """
         if self._one_task_at_a_time and len(tasks) > 1:
-            raise InvalidInputError(
-                "optimisers per task need steps of one task each, because each of them would move "
-                "the shared parameters; use Alternating(), or optimizer_layout 'one' or 'per_group'"
-            )
+            raise joint_step_refused()
 
     def step(self, tasks: Sequence[str]) -> None:
         """Let the optimisers of the trained tasks make their step, each once."""
@@ -297,6 +294,14 @@ class Optimizers(OptimizerList):
                 if number not in done:
                     done.add(number)
                     self.all[number].step()
+
+
+def joint_step_refused() -> InvalidInputError:
+    """Return the error of a step of several tasks that share what optimisers per task move."""
+    return InvalidInputError(
+        "optimisers per task need steps of one task each, because each of them would move the "
+        "shared parameters; use Alternating(), or optimizer_layout 'one' or 'per_group'"
+    )
 
 
 def learning_rate_factor(step: int, steps: int, warm_up: float, decay: str) -> float:

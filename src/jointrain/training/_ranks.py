@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cache, cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from jointrain.balancing import TaskLosses
-from jointrain.balancing.engine import ranks_of
+from jointrain.balancing.engine import add_to_grad, explained, ranks_of, sum_over_copies
 from jointrain.errors import InvalidInputError, RankFailedError, closest
 from jointrain.system.terminal_streams import say
 from jointrain.task import Task
@@ -59,6 +60,10 @@ class TrainingRanks:
     Attributes:
         rank: The number of this process, from 0.
         size: How many there are.
+        flags: Gives flags of this process, which are told to all of them with a step's losses;
+            None (default) if nothing is to be told so.
+        told: Which of those are set on some process, once the losses of a step have come; None
+            before.
     """
 
     def __init__(self) -> None:
@@ -66,6 +71,8 @@ class TrainingRanks:
         assert group is not None
         self._ranks = ranks_of(group)
         self.rank, self.size = self._ranks.rank, self._ranks.size
+        self.flags: Callable[[], Sequence[bool]] | None = None
+        self.told: list[bool] | None = None
         # every process makes as many of these; keys are of one alone
         self._store = distributed.PrefixStore(  # type: ignore[attr-defined]
             f"jointrain/{next(_MADE)}", _store_of_group()
@@ -84,6 +91,10 @@ class TrainingRanks:
     def from_first(self, value: T) -> T:
         """Return what the first process gives."""
         return self._ranks.from_first(value)
+
+    def start_adding(self, numbers: Tensor) -> Callable[[], Tensor]:
+        """Begin to add a small tensor up over the processes; return what waits for the sum."""
+        return self._ranks.start_adding(numbers)
 
     def any(self, flags: Sequence[bool]) -> list[bool]:
         """Return which of the flags are set on some process."""
@@ -197,7 +208,10 @@ class TrainingRanks:
             InvalidInputError: The networks are not of one form.
         """
         state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-        form = [(name, str(value.dtype), *value.shape) for name, value in state.items()]
+        form = [
+            (name, str(value.dtype), value.requires_grad, *value.shape)
+            for name, value in state.items()
+        ]
         first = self.from_first(form)
         if self.any([first != form])[0]:
             raise InvalidInputError(
@@ -218,30 +232,46 @@ class TrainingRanks:
                 buffer.copy_(part.view_as(buffer))
 
     def over_all_rows(
-        self, losses: Mapping[str, Tensor], counts: Mapping[str, int]
-    ) -> tuple[Mapping[str, Tensor], frozenset[str]]:
-        """Return the detached mean losses over the rows of all processes, and tasks without rows.
+        self, losses: Mapping[str, Tensor], rows: LabelledRows
+    ) -> Callable[[], Mapping[str, Tensor]]:
+        """Return what waits for the detached mean losses over the rows of all processes.
 
         Args:
             losses: The means over the rows here, by task.
-            counts: How many labelled rows of each task are here.
+            rows: How many labelled rows of each task there are.
         """
         names = tuple(losses)
         together = isinstance(losses, TaskLosses)
         values = (
             losses.together if isinstance(losses, TaskLosses) else torch.stack([*losses.values()])
         )
-        here = torch.tensor([float(counts[n]) for n in names], dtype=torch.float64)
+        here = torch.tensor([rows.here[n] for n in names], dtype=torch.float64)
         here = here.to(values.device)
         # a mean over no rows may be NaN
         sums = torch.where(here > 0, values.detach().double(), 0.0) * here
-        total, number = self.add_up(torch.stack([sums, here])).unbind()
-        means = (total / number.clamp_min(1)).to(values.dtype)
-        pairs = zip(names, number.tolist(), strict=True)
-        without = frozenset(name for name, rows in pairs if not rows)
-        if together:
-            return TaskLosses(names, means), without
-        return dict(zip(names, means.unbind(), strict=True)), without
+        told = None if self.flags is None else sums.new_tensor([float(f) for f in self.flags()])
+        adding = self.start_adding(sums if told is None else torch.cat([sums, told]))
+
+        @cache
+        def finish() -> Mapping[str, Tensor]:
+            found = adding()
+            number = found.new_tensor([max(rows.total[n], 1) for n in names])
+            means = (found[: len(names)] / number).to(values.dtype)
+            if told is not None:
+                self.told = [bool(count) for count in found[len(names) :].tolist()]
+            if together:
+                return TaskLosses(names, means)
+            return dict(zip(names, means.unbind(), strict=True))
+
+        rows.losses = finish
+        return finish
+
+    def sum_gradients(
+        self, losses: Sequence[Tensor], starts: Sequence[Tensor], parameters: Sequence[Tensor]
+    ) -> None:
+        """Fill the gradients of the losses' sum over the processes, see `sum_over_copies`."""
+        with explained():
+            add_to_grad(sum_over_copies(self._ranks, losses, starts, parameters))
 
     def scales(self, counts: Mapping[str, int]) -> dict[str, float]:
         """Return what each task's loss here is multiplied by so that processes count alike.
@@ -261,6 +291,55 @@ class TrainingRanks:
         flat = torch.tensor([float(n) for part in here for n in part.values()], dtype=torch.float64)
         numbers = iter(self.add_up(flat).tolist())
         return [{name: next(numbers) for name in part} for part in here]
+
+
+class LabelledRows:
+    """In how many rows of a step's batches each task has a label.
+
+    Attributes:
+        batches: The batches.
+        here: The numbers of this process, by task.
+        losses: Waits for the losses over the rows of all processes, once they have been sent.
+    """
+
+    def __init__(
+        self, ranks: TrainingRanks, tasks: Mapping[str, Task], batches: Sequence[Batch]
+    ) -> None:
+        self.batches = batches
+        self.here = label_counts(tasks, batches)
+        self.losses: Callable[[], Mapping[str, Tensor]] | None = None
+        self._adding: Callable[[], Tensor] | None = None
+        if not all(_is_known(batch, ranks.size) for batch in batches):
+            numbers = [float(n) for n in self.here.values()]
+            self._adding = ranks.start_adding(torch.tensor(numbers, dtype=torch.float64))
+
+    @cached_property
+    def total(self) -> dict[str, float]:
+        """The numbers of all processes, by task; waits for them where they had to be sent."""
+        if self._adding is not None:
+            return dict(zip(self.here, self._adding().tolist(), strict=True))
+        return {
+            name: float(batch.joined.total)
+            for batch in self.batches
+            for name in batch.tasks
+            if batch.joined is not None
+        }
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The tasks that have no label on any process."""
+        return frozenset(name for name, rows in self.total.items() if not rows)
+
+
+def _is_known(batch: Batch, size: int) -> bool:
+    """Return whether each process knows without asking that all rows of a batch have all labels."""
+    joined = batch.joined
+    # a process without rows of a piece has a row that stands for none, without labels
+    return (
+        joined is not None
+        and all(batch.complete)
+        and all(piece.rows >= size for piece in joined.pieces)
+    )
 
 
 def _store_of_group() -> Any:

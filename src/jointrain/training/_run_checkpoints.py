@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -51,7 +51,8 @@ class RunCheckpoints:
         self._state, self._steps = state, steps
         self._folder: CheckpointFolder | None = None
         self._requests = StopRequests()
-        self._due = self._asked = False
+        self._due = False
+        self._agreed: list[int] = []
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -96,24 +97,23 @@ class RunCheckpoints:
             )
         return None
 
-    def agree(self, stopped: bool) -> bool:
-        """Let all processes know of signals and of whether a checkpoint is due.
+    def flags(self, stopped: bool, steps: int) -> list[bool]:
+        """Return what all processes have to know of this one.
 
         Args:
-            stopped: Whether this process is to stop.
-
-        Returns:
-            Whether one of them is.
+            stopped: Whether it is to stop.
+            steps: How many steps will have been made when they know.
         """
-        assert self._ranks is not None
         noted = self._requests.pending
-        due = self._folder is not None and self._folder.due(self._steps())
-        flags = [stopped, due, *(number in noted for number in SIGNALS)]
-        stopped, self._due, *signals = self._ranks.any(flags)
+        due = self._folder is not None and self._folder.due(steps)
+        return [stopped, due, *(number in noted for number in SIGNALS)]
+
+    def agree(self, flags: Sequence[bool]) -> bool:
+        """Take in which flags are set on some process; return whether all are to stop."""
+        stopped, self._due, *signals = flags
         if self._checkpoints is not None:
-            self._asked = any(signals)
-            pairs = zip(SIGNALS, signals, strict=True)
-            self._requests.take_over(number for number, sent in pairs if sent)
+            self._agreed = [n for n, sent in zip(SIGNALS, signals, strict=True) if sent]
+            self._requests.take_over(self._agreed)
         return stopped
 
     def write_if_due(self) -> None:
@@ -121,11 +121,11 @@ class RunCheckpoints:
         if self._ranks is None:
             assert self._folder is not None
             self._due = self._folder.due(self._steps())
-            self._asked = bool(self._requests.pending)
-        if self._asked or self._due:
+            self._agreed = list(self._requests.pending)
+        if self._agreed or self._due:
             self.write()
-        if self._asked:
-            self._requests.answer()
+        # what only this process has heard of by now is answered once all of them know
+        self._requests.answer(self._agreed)
 
     def write(self) -> None:
         """Write a checkpoint; of several processes the first one does, and the others wait."""

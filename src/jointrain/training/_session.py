@@ -36,6 +36,10 @@ Between = Callable[[], Any]
 State = Mapping[str, Any]
 
 
+def _nothing() -> None:
+    """Tell nobody of anything."""
+
+
 class Session(ABC, Generic[Drawn]):
     """One stretch of training: all that it has, in plain attributes, and its loop.
 
@@ -195,7 +199,7 @@ class Session(ABC, Generic[Drawn]):
         on_step_end: OnStepEnd,
         on_epoch_end: OnEpochEnd,
         *,
-        agree: Between | None = None,
+        agree: Between = _nothing,
         between: Between | None = None,
         state: State | None = None,
     ) -> None:
@@ -205,18 +209,18 @@ class Session(ABC, Generic[Drawn]):
             on_step_end: Called with the number of the step, from 1 and over earlier sessions, and
                 its losses.
             on_epoch_end: Called with the record of each epoch.
-            agree: Called after each step; where there are several processes, it lets all of them
-                know what one of them was told, such as to stop.
+            agree: Called after each step and each epoch; where there are several processes, it lets
+                all of them know what one of them was told, such as to stop.
             between: Called before each step, where `state_dict` tells all that there is.
             state: What `state_dict` gave, to go on after that step.
         """
         self.start(state)
         self.begin_epoch()
         while True:
-            if agree is not None:
-                agree()
+            agree()
             if self.open and self.epoch_is_over:
                 self._close_epoch(on_epoch_end)
+                agree()
                 if self.stopped or self.stops:
                     break
             if self.step >= self.steps:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from jointrain.balancing import BalancedStep, Balancer, Equal, Needs, TaskLosses, backward
-from jointrain.errors import InvalidInputError
+from jointrain.balancing import (
+    BalancedStep,
+    Balancer,
+    Equal,
+    LossWeighting,
+    Needs,
+    TaskLosses,
+    backward,
+)
+from jointrain.balancing.engine import is_distributed
+from jointrain.errors import InvalidInputError, NonFiniteError
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training._accumulation import Part, added, parts_of, share_of
@@ -25,7 +35,7 @@ from jointrain.training._losses import (
     validation_losses,
 )
 from jointrain.training._optimizer import Optimizers
-from jointrain.training._ranks import TrainingRanks
+from jointrain.training._ranks import LabelledRows, TrainingRanks
 from jointrain.training._session import Session, State
 from jointrain.training._settings import TrainingSettings
 from jointrain.training.callbacks import EpochRecord
@@ -35,6 +45,9 @@ ComputeLosses = Callable[[Sequence[Batch]], Mapping[str, Tensor]]
 FillGradients = Callable[[Mapping[str, Tensor], Sequence[Batch]], None]
 
 NO_SETS = TaskSets((), {}, {}, 0)
+
+_FOUND = ("_own", "_summed")
+"""Names of attributes that are looked up in the network once they are asked for."""
 
 
 class TaskSession(Session[list[Batch]]):
@@ -125,7 +138,7 @@ class TaskSession(Session[list[Batch]]):
         self.trained_before = trained_before
         self.releases = releases
         self.ranks = ranks
-        self._without_rows: frozenset[str] = frozenset()
+        self._rows: LabelledRows | None = None
         self.balanced: BalancedStep | None = None
         self.losses = EpochLosses()
         self.converged: ConvergedTasks | None = None
@@ -273,32 +286,41 @@ class TaskSession(Session[list[Batch]]):
             fill: Adds the gradients of losses on batches to what earlier parts have left.
         """
         parts = self._parts(batches)
-        if len(parts) == 1:
-            losses = compute(batches)
-            of_all = self._over_all_rows(losses, batches)
-            self.check_losses(of_all)
+        if len(parts) > 1:
             self.optimizers.zero_grad()
-            fill(losses, batches)
-            return of_all
-        self.optimizers.zero_grad()
         found = []
         for part, shares in parts:
-            losses = share_of(compute(part), shares)
-            of_all = self._over_all_rows(losses, part)
-            self.check_losses(of_all)
+            losses, of_all = self._over_all_rows(part, shares, compute)
+            if self.settings.non_finite != "raise":
+                self.check_losses(of_all())
+            if len(parts) == 1:
+                self.optimizers.zero_grad()
             fill(losses, part)
-            found.append(of_all)
-        return added(found)
+            found.append(of_all())
+        return found[0] if len(found) == 1 else added(found)
 
     def _over_all_rows(
-        self, losses: Mapping[str, Tensor], batches: Sequence[Batch]
-    ) -> Mapping[str, Tensor]:
-        """Return the losses over the rows of all processes; as they are where there is but one."""
-        if self.ranks is None:
-            return losses
-        counts = label_counts(self.tasks, batches)
-        found, self._without_rows = self.ranks.over_all_rows(losses, counts)
-        return found
+        self, batches: Sequence[Batch], shares: Mapping[str, float], compute: ComputeLosses
+    ) -> tuple[Mapping[str, Tensor], Callable[[], Mapping[str, Tensor]]]:
+        """Return the losses of batches, and what waits for those over the rows of all processes.
+
+        Args:
+            batches: A step's batches, or a part of them.
+            shares: What each loss of a part is multiplied by; empty for the whole.
+            compute: Gives the losses of batches.
+        """
+        # is sent while the losses are computed
+        rows = None if self.ranks is None else self._rows_of(self.ranks, batches)
+        losses = share_of(compute(batches), shares) if shares else compute(batches)
+        if self.ranks is None or rows is None:
+            return losses, lambda: losses
+        return losses, self.ranks.over_all_rows(losses, rows)
+
+    def _rows_of(self, ranks: TrainingRanks, batches: Sequence[Batch]) -> LabelledRows:
+        """Return in how many rows of batches each task has a label, counted once."""
+        if self._rows is None or self._rows.batches is not batches:
+            self._rows = LabelledRows(ranks, self.tasks, batches)
+        return self._rows
 
     def _parts(self, batches: Sequence[Batch]) -> list[Part]:
         """Return the parts of a step's batches that go through the network one after another."""
@@ -327,18 +349,18 @@ class TaskSession(Session[list[Batch]]):
         weighted = self.weighted(losses)
         if self.balancer_optimizer is not None:
             self.balancer_optimizer.zero_grad()
-        if self.balancer is None and self.ranks is None:
-            if isinstance(weighted, TaskLosses):
-                total = weighted.together.sum()
-            else:
-                values = list(weighted.values())
-                total = values[0] if len(values) == 1 else torch.stack(values).sum()
-            self.scaled(total).backward()  # type: ignore[no-untyped-call]
+        if self.ranks is not None:
+            rows = self._rows_of(self.ranks, batches)
+            if self.balancer is None:
+                self._reach_all(rows.missing, losses)
+            if self._weights_are_known and self._summed is not None:
+                self._sum_over_copies(self.ranks, losses, rows)
+                return
+        elif self.balancer is None:
+            self.scaled(_sum_of(weighted)).backward()  # type: ignore[no-untyped-call]
             return
 
         weighted = of_labelled_tasks(weighted, batches)
-        if self.balancer is None:
-            self._reach_all(losses)
         if not weighted:
             return
 
@@ -372,21 +394,116 @@ class TaskSession(Session[list[Batch]]):
         if self.balancer is not None:
             self.balanced = balanced
 
-    def _reach_all(self, tasks: Iterable[str]) -> None:
+    def _reach_all(self, missing: Collection[str], tasks: Collection[str]) -> None:
         """Give parameters of tasks without a label on any process the gradient 0, as a sum does."""
-        if self._without_rows.isdisjoint(tasks):
+        if not missing:
             return
-        own = self.network.parameters_by_task()
-        others = {id(p) for name, group in own.items() if name not in tasks for p in group}
+        others = self._own_of_others(tasks)
         for parameter in self.parameters:
             if parameter.grad is None and parameter.requires_grad and id(parameter) not in others:
                 parameter.grad = torch.zeros_like(parameter)
+
+    def _own_of_others(self, tasks: Collection[str]) -> set[int]:
+        """Return the ids of the parameters that belong to other tasks alone."""
+        return {
+            id(parameter)
+            for name, own in self._own.items()
+            if name not in tasks
+            for parameter in own
+        }
+
+    @cached_property
+    def _own(self) -> dict[str, list[nn.Parameter]]:
+        return self.network.parameters_by_task()
+
+    @cached_property
+    def _summed(self) -> list[nn.Parameter] | None:
+        """What the gradients of a plain sum are sent of, the last layers first.
+
+        None where processes have to agree on it at each step: of shards, and of tables of which a
+        step has some rows alone.
+        """
+        moved = [
+            parameter
+            for optimizer in self.optimizers.all
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        ]
+        found = {id(p): p for p in (*reversed(list(self.network.parameters())), *moved)}
+        tables = any(getattr(module, "sparse", False) for module in self.network.modules())
+        if tables or any(map(is_distributed, found.values())):
+            return None
+        return list(found.values())
+
+    @property
+    def _weights_are_known(self) -> bool:
+        """Whether the weights of the losses do not depend on these."""
+        if self.balancer is None:
+            return True
+        fixed = isinstance(self.balancer, LossWeighting) and self.balancer.fixed
+        return fixed and self.settings.accumulate == 1
+
+    def _sum_over_copies(
+        self, ranks: TrainingRanks, losses: Mapping[str, Tensor], rows: LabelledRows
+    ) -> None:
+        """Fill the gradients of the weighted sum of the losses over the rows of all processes.
+
+        All that a process has to know beforehand are the numbers of rows: which parameters others
+        reach comes with the gradients, and the losses over all rows while they are computed.
+        """
+        assert self._summed is not None
+        names = tuple(name for name in losses if name not in rows.missing)
+        if not names:
+            return
+        of_all = rows.losses or ranks.over_all_rows(losses, rows)
+        factors = {name: self.weights[name] for name in names}
+        balancer = self.balancer
+        if isinstance(balancer, LossWeighting):
+            with balancer.taking_part(balancer.positions_of(names)):
+                weights = balancer.weigh([0.0] * len(names)).weights
+            factors = {n: factors[n] * w for n, w in zip(names, weights, strict=True)}
+        others = self._own_of_others(losses)
+        wanted = [p for p in self._summed if p.requires_grad and id(p) not in others]
+        ranks.sum_gradients(*self._started(losses, factors, rows), wanted)
+        if balancer is None:
+            return
+        means = self.weighted(of_all())
+        found = torch.stack([means[name] for name in names]).to("cpu", torch.float64)
+        infinite = [k for k, fine in enumerate(found.isfinite().tolist()) if not fine]
+        if infinite and self.scale is None:
+            name, loss = names[infinite[0]], float(found[infinite[0]])
+            raise NonFiniteError(
+                f"the loss of task {name!r} is {loss}; lower the learning rate or look at its data"
+            )
+        self.balanced = BalancedStep(
+            names,
+            torch.tensor(weights, dtype=torch.float64),
+            found,
+            overflow=bool(infinite),
+        )
+
+    def _started(
+        self, losses: Mapping[str, Tensor], factors: Mapping[str, float], rows: LabelledRows
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the losses of the tasks with rows here, and what their gradients start with."""
+        here = [name for name in losses if rows.here[name]]
+        shares = [factors[name] * rows.here[name] / rows.total[name] for name in here]
+        if not here:
+            return [], []
+        if not isinstance(losses, TaskLosses):
+            values = [losses[name] for name in here]
+            pairs = zip(values, shares, strict=True)
+            return values, [self.scaled(value.new_tensor(share)) for value, share in pairs]
+        vector = losses.together
+        if len(here) < len(losses.names):
+            vector = vector[[losses.names.index(name) for name in here]]
+        return [vector], [self.scaled(vector.new_tensor(shares))]
 
     def _of_processes(self, batches: Sequence[Batch]) -> dict[str, Any]:
         """Return what `backward` is to know of the processes that take the step together."""
         if self.ranks is None:
             return {"process_group": None}
-        return {"module": self.network, "rows": label_counts(self.tasks, batches)}
+        return {"module": self.network, "rows": self._rows_of(self.ranks, batches).here}
 
     def move(
         self, losses: Mapping[str, Tensor], batches: Sequence[Batch], compute: ComputeLosses
@@ -424,8 +541,7 @@ class TaskSession(Session[list[Batch]]):
     ) -> None:
         """Let the balancer see the losses of the same batch at the new weights."""
         found = [
-            self._over_all_rows(share_of(compute(part), shares) if shares else compute(part), part)
-            for part, shares in self._parts(batches)
+            self._over_all_rows(part, shares, compute)[1]() for part, shares in self._parts(batches)
         ]
         losses = found[0] if len(found) == 1 else added(found)
         # they are those of all rows already
@@ -538,13 +654,14 @@ class TaskSession(Session[list[Batch]]):
             "progress": None,
             "balanced": None,
             "ranks": None,
+            "_rows": None,
         }
-        return self.__dict__ | of_here
+        return {k: v for k, v in self.__dict__.items() if k not in _FOUND} | of_here
 
     def trained_as(self, network: Network, optimizers: Optimizers) -> TaskSession:
         """Return the session of another copy of the network, with what it knows when it is over."""
         other = object.__new__(type(self))
-        other.__dict__ |= self.__dict__
+        other.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in _FOUND}
         other.network = other.module = network
         other.forward = network
         other.optimizers = optimizers
@@ -556,10 +673,18 @@ class TaskSession(Session[list[Batch]]):
         return other
 
     def close(self) -> None:
-        """End the worker processes of the data's loaders."""
+        """End the worker processes of the data's loaders, and let go of the last batch."""
+        self._rows = None
         for opened in (self.training, self.held_out):
             if opened is not None:
                 opened.close()
+
+
+def _sum_of(losses: Mapping[str, Tensor]) -> Tensor:
+    if isinstance(losses, TaskLosses):
+        return losses.together.sum()
+    values = list(losses.values())
+    return values[0] if len(values) == 1 else torch.stack(values).sum()
 
 
 def _detached(losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -22,7 +22,7 @@ from jointrain.training._fitted_network import FittedNetwork
 from jointrain.training._joined_dropout import join_dropout, part_dropout
 from jointrain.training._loss_scale import LossScale, check_precision
 from jointrain.training._network_model import NetworkModel
-from jointrain.training._optimizer import Optimizers
+from jointrain.training._optimizer import Optimizers, joint_step_refused
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
 from jointrain.training._placement import made_whole, weights_like
@@ -43,11 +43,12 @@ from jointrain.training._trainer_checks import (
     check_accumulates,
     check_heads,
     check_outputs,
+    check_validated,
     checked_auxiliary,
     checked_weights,
     refuse_chains,
 )
-from jointrain.training.callbacks import Callback, EpochRecord
+from jointrain.training.callbacks import Callback, EpochRecord, Logger
 from jointrain.training.checkpoints import (
     Checkpoints,
     Stretches,
@@ -186,6 +187,7 @@ class Trainer:
         self._stretches: Stretches | None = None
         self._saving: RunCheckpoints | None = None
         self._running: Session[Any] | None = None
+        self._asks_to_stop = False
         self._bad_rows = BadRows()
         self._loaded: Mapping[str, Any] | None = None
         self._initial: Mapping[str, Tensor] | None = None
@@ -248,8 +250,8 @@ class Trainer:
             train: One data set with the targets of all tasks (missing labels allowed), a data set
                 for each task by name, or a `Mixture`. A data set is `TensorData`, a torch
                 DataLoader or Dataset, or a `DataSource`.
-            validation: Likewise; a task without validation labels is left out of the score, and an
-                auxiliary task may be left out of the data.
+            validation: Likewise; a task without validation labels is left out of the score (with a
+                warning where no task has any), and an auxiliary task may be left out of the data.
             unlabelled: More inputs for phases that pretrain, [n, d].
             resume: Go on where the newest whole checkpoint was written, or where the state of
                 `load_state_dict` was taken, on the same data: the run ends with the same bits as
@@ -264,7 +266,8 @@ class Trainer:
         Raises:
             InvalidInputError: A task has no data or no label, its target or its head's output do
                 not fit it, a loss or a weight is not finite, there is `patience` or
-                `task_patience` without validation data, this is one of several processes and there
+                `task_patience` without validation data or without labels in them, the optimiser
+                layout does not go with joint steps, this is one of several processes and there
                 is no `strategy`; there are checkpoints, and neither `resume` nor `restart` is asked
                 for; or those that are there are of another run.
         """
@@ -273,7 +276,8 @@ class Trainer:
             raise InvalidInputError(
                 "`unlabelled` rows serve phases that pretrain; leave them out, or add such a phase"
             )
-        self.ranks = joined_ranks(self.strategy, self.device)
+        self.ranks = joined_ranks(self.strategy, self.device, self.network)
+        self._asks_to_stop = False
         if self.ranks is not None and self.settings.bad_rows != "raise":
             raise InvalidInputError(
                 f"`bad_rows` {self.settings.bad_rows!r} is for one process, as others would not "
@@ -392,6 +396,7 @@ class Trainer:
         self._bad_rows = BadRows(self.settings.bad_rows_limit)
         generator, sets, checks = self._open(train, validation)
         self._check_held_out(checks, validation is not None)
+        self._check_layout(sets)
         check_outputs(self.network, sets.first(), self.tasks)
         self.own_networks, self.merged = {}, None
         if self._scale is not None:
@@ -442,6 +447,8 @@ class Trainer:
         )
         if state is None:
             session.measure_initial()
+            if session.validates:
+                check_validated(session.initial, session.scored, self.settings)
         else:
             check_same_run(state["run"], self._description(), finished=state["stretch"] is None)
             self._load(state)
@@ -551,11 +558,14 @@ class Trainer:
         if self.checkpoints is not None:
             assert self._saving is not None
             between = self._saving.write_if_due
+        if self.ranks is not None:
+            self.ranks.flags = None if self._speaks_at_steps else self._flags
+            self.ranks.told = None
         try:
             session.run(
                 self._on_step_end,
                 self._on_epoch_end,
-                agree=None if self.ranks is None else self._agree,
+                agree=self._agree,
                 between=between,
                 state=self._stretches.take(
                     session.network if isinstance(session, TaskSession) else None
@@ -564,6 +574,8 @@ class Trainer:
         finally:
             self.session = whole
             self._running = None
+            if self.ranks is not None:
+                self.ranks.flags = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is copied and pickled: settings and what has been trained, not the data."""
@@ -580,8 +592,15 @@ class Trainer:
         """End the training with the step at hand, as if it had been the last one.
 
         For callbacks. The epoch ends there, too, and the best weights are restored. Later phases
-        are left out; with `Merge`, tasks that had no turn yet stay as they were.
+        are left out; with `Merge`, tasks that had no turn yet stay as they were. Of several
+        processes all end once they know, with that step.
         """
+        if self.ranks is not None and self._running is not None:
+            self._asks_to_stop = True
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
         self._whole.stopped = True
         if self._running is not None:
             self._running.stopped = True
@@ -779,6 +798,18 @@ class Trainer:
                     f"the balancer learns from held-out losses; give task {name!r} validation data"
                 )
 
+    def _check_layout(self, sets: TaskSets) -> None:
+        """Refuse joint steps that optimisers per task can't take, in whatever phase they come."""
+        if isinstance(self.schedule, Joint):
+            steps = sets.schedule(self.schedule).steps(sets.labels, torch.Generator())
+            self.optimizers.check_step(next(steps))
+        elif isinstance(self.schedule, Phases) and self.settings.optimizer_layout == "per_task":
+            for phase in self.schedule.phases:
+                tasks = [name for name in self.tasks if phase.trains(name)]
+                joint = isinstance(phase.schedule, Joint) and not phase.each_task
+                if joint and len(tasks) > 1 and phase.moves_shared(self.network):
+                    raise joint_step_refused()
+
     def _description(self) -> dict[str, Any]:
         return run_description(
             self._whole.network,
@@ -798,12 +829,33 @@ class Trainer:
             return self._running.first_step + self._running.step
         return self.history[-1].step if self.history else 0
 
-    def _agree(self) -> None:
-        """Let all processes know of a stop, of signals, and of whether a checkpoint is due."""
-        assert self._running is not None
+    @property
+    def _speaks_at_steps(self) -> bool:
+        """Whether code of others runs after a step, which may stop the training there."""
+        known = (Callback.on_step_end, Logger.on_step_end)
+        return type(self) is not Trainer or any(
+            type(one).on_step_end not in known for one in self.callbacks
+        )
+
+    def _flags(self) -> list[bool]:
+        """Return what all processes are to know of this one with the step at hand."""
         assert self._saving is not None
-        if self._saving.agree(self._running.stopped):
-            self.stop()
+        return self._saving.flags(self._asks_to_stop, self._steps_made() + 1)
+
+    def _agree(self) -> None:
+        """Let all processes know of a stop, of signals, and of whether a checkpoint is due.
+
+        Where nothing can have been said since the losses of a step were sent, they know by those.
+        """
+        if self.ranks is None:
+            return
+        assert self._saving is not None
+        told, self.ranks.told = self.ranks.told, None
+        if told is None:
+            told = self.ranks.any(self._saving.flags(self._asks_to_stop, self._steps_made()))
+        if self._saving.agree(told):
+            self._asks_to_stop = False
+            self._stop()
 
     def _state(self) -> dict[str, Any]:
         """Return all that the trainer needs to go on; tensors are its own."""

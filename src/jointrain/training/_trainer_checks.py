@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -113,3 +114,33 @@ def check_outputs(network: Network, batches: Iterable[Batch], tasks: Mapping[str
                     f"the head of {task.kind} task {name!r} must give {task.output_size} "
                     f"numbers, got {width}"
                 )
+
+
+def check_validated(
+    initial: Mapping[str, float], tasks: Sequence[str], settings: TrainingSettings
+) -> None:
+    """Warn of validation data by which no task can be scored, and refuse to stop early by them.
+
+    Args:
+        initial: The validation losses before training; a task without a validation label has none.
+        tasks: Names of those that count in the score.
+        settings: Those of the training.
+
+    Raises:
+        InvalidInputError: There is patience, for a score that never comes.
+    """
+    if not initial.keys().isdisjoint(tasks):
+        return
+    names = ", ".join(map(repr, tasks))
+    what = f"the validation data have no label of task{'s' * (len(tasks) > 1)} {names}"
+    for argument in ("patience", "task_patience"):
+        if getattr(settings, argument) is not None:
+            raise InvalidInputError(
+                f"{what}, and `{argument}` waits for their losses; give rows with labels, or leave "
+                f"{argument} out"
+            )
+    warnings.warn(
+        f"{what}, so nothing is scored, and the weights after the last step are kept; give rows "
+        f"with labels",
+        stacklevel=4,
+    )

@@ -15,6 +15,7 @@ from jointrain.balancing.engine._distributed import (
     sum_after_pass,
     sum_during_pass,
     sum_gradients,
+    sum_over_copies,
 )
 from jointrain.balancing.engine._gradients import (
     Gradients,
@@ -94,5 +95,6 @@ __all__ = [
     "sum_after_pass",
     "sum_during_pass",
     "sum_gradients",
+    "sum_over_copies",
     "walk",
 ]

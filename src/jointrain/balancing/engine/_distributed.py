@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from jointrain.balancing.engine._agreement import Agreement, Place
 from jointrain.balancing.engine._boundary import Boundary
 from jointrain.balancing.engine._cotangents import Cotangents
 from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
-from jointrain.balancing.engine._graph import Leaf, walk
-from jointrain.balancing.engine._ranks import EarlySums
+from jointrain.balancing.engine._graph import Leaf, reached, walk
+from jointrain.balancing.engine._ranks import EarlySums, Ranks
 from jointrain.balancing.engine._rows import Block, Rows
 from jointrain.balancing.engine._sparse import as_sparse
 from jointrain.balancing.engine._step import Step
@@ -245,11 +246,7 @@ def sum_during_pass(
     tables = _tables(agreement)
     dense = [tensor for tensor in tensors if id(tensor) not in tables]
     early = EarlySums(agreement.ranks, dense)
-    # hooks of the user come before these
-    hooks = [
-        x.register_hook(partial(early.take, i))  # type: ignore[no-untyped-call]
-        for i, x in enumerate(dense)
-    ]
+    hooks = _sent_as_they_come(early, dense)
     try:
         found = grad(losses, [*tensors, *others], starts, retain=retain)
     finally:
@@ -257,6 +254,58 @@ def sum_during_pass(
             hook.remove()
     n = len(tensors)
     return _with_tables(agreement, tensors, found[:n], early.finished()), found[n:]
+
+
+def sum_over_copies(
+    ranks: Ranks,
+    losses: Sequence[Tensor],
+    starts: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+) -> Gradients:
+    """Return the gradients by these parameters, summed over the processes.
+
+    Nothing is agreed on before the pass: each process sends what it has for each of the parameters,
+    zeros where its losses do not reach one, and with them which it reaches. A parameter that no
+    process reaches has no gradient.
+
+    Args:
+        ranks: The processes.
+        losses: Those of this process; none if it has no row of any task.
+        starts: What the gradient of each of them is multiplied by.
+        parameters: Dense, the same in the same order everywhere, about as their gradients come.
+    """
+    reached_here = torch.zeros(
+        len(parameters), dtype=parameters[-1].dtype, device=parameters[-1].device
+    )
+    early = EarlySums(ranks, [*parameters, reached_here])
+    # an operation of another's making may itself send something, or take a pass
+    custom = reached(losses)[1]
+    hooks = [] if custom else _sent_as_they_come(early, parameters)
+    found: Sequence[Tensor | None] = [None] * len(parameters)
+    try:
+        if losses:
+            found = grad(losses, parameters, starts, retain=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for place, value in enumerate(found):
+        if custom:
+            early.take(place, value)
+        if value is not None:
+            reached_here[place] = 1
+    early.take(len(parameters), reached_here)
+    *sums, reached_by = early.finished()
+    flags = (reached_by != 0).tolist()
+    return Gradients.of(parameters, [g if r else None for g, r in zip(sums, flags, strict=True)])
+
+
+def _sent_as_they_come(early: EarlySums, tensors: Sequence[Tensor]) -> list[Any]:
+    """Let a pass give the gradients of these tensors to be sent; return the hooks."""
+    # hooks of the user come before these
+    return [
+        x.register_hook(partial(early.take, i))  # type: ignore[no-untyped-call]
+        for i, x in enumerate(tensors)
+    ]
 
 
 def _tables(agreement: Agreement) -> set[int]:

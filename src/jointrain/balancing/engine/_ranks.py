@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -72,9 +72,19 @@ class Ranks:
 
     def add_up(self, numbers: Tensor) -> Tensor:
         """Return the sum of a small tensor over the processes, on its device."""
+        return self.start_adding(numbers)()
+
+    def start_adding(self, numbers: Tensor) -> Callable[[], Tensor]:
+        """Begin to add a small tensor up over the processes; return what waits for the sum."""
         total = numbers.to(self.device, copy=True)
-        dist.all_reduce(total, group=self.group)
-        return total.to(numbers.device)
+        work: dist.Work | None = dist.all_reduce(total, group=self.group, async_op=True)
+        assert work is not None
+
+        def finish() -> Tensor:
+            work.wait()
+            return total.to(numbers.device)
+
+        return finish
 
     def least(self, number: float) -> float:
         """Return the smallest of the processes' numbers."""

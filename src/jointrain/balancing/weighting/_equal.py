@@ -26,6 +26,7 @@ class Equal(LossWeighting):
     """
 
     name = "equal"
+    fixed = True
 
     def weigh(self, losses: Sequence[float]) -> Weighing:
         """Return a one for each of the losses [t]."""

@@ -43,6 +43,7 @@ class Static(LossWeighting):
     """
 
     name = "static"
+    fixed = True
     task_state = True
     per_task = ("weights",)
     plain_for_one_task = False
