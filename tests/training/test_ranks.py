@@ -139,12 +139,13 @@ def test_a_step_on_the_sum_sends_losses_and_gradients_and_waits_once(two):
 
 def test_what_does_not_go_is_refused(two):
     for found in two.run(runs.messages):
-        none, unknown, other, loader = found
+        none, unknown, other, loader, foreign = found
         assert none.startswith("Trainer trains on one process")
         assert "strategy='ddp'" in none
         assert "did you mean 'ddp'" in unknown
         assert "another one than that of the first" in other
         assert "DistributedSampler" in loader
+        assert "the training data of some process are others than those of the first" in foreign
 
 
 def test_one_process_by_itself_is_told_of_torchrun(monkeypatch):

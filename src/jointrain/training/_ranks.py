@@ -200,6 +200,20 @@ class TrainingRanks:
             return False
         return state not in "ZXT"  # dead, or stopped by a signal
 
+    def check_alike(self, form: Any, message: str) -> None:
+        """Refuse what is not the same on every process.
+
+        Args:
+            form: Says what it is here: plain values.
+            message: What is said otherwise.
+
+        Raises:
+            InvalidInputError: Some process has another one than the first.
+        """
+        first = self.from_first(form)
+        if self.any([first != form])[0]:
+            raise InvalidInputError(message)
+
     @torch.no_grad()
     def make_alike(self, network: nn.Module) -> None:
         """Give every process the first one's weights and buffers.
@@ -212,12 +226,11 @@ class TrainingRanks:
             (name, str(value.dtype), value.requires_grad, *value.shape)
             for name, value in state.items()
         ]
-        first = self.from_first(form)
-        if self.any([first != form])[0]:
-            raise InvalidInputError(
-                "the network of some process is another one than that of the first; let every "
-                "process make the same network"
-            )
+        self.check_alike(
+            form,
+            "the network of some process is another one than that of the first; let every "
+            "process make the same network",
+        )
         for value in state.values():
             distributed.broadcast(value, 0)
 
@@ -299,7 +312,8 @@ class LabelledRows:
     Attributes:
         batches: The batches.
         here: The numbers of this process, by task.
-        losses: Waits for the losses over the rows of all processes, once they have been sent.
+        losses: Waits for the losses over the rows of all processes, once they have been sent and
+            until they are taken.
     """
 
     def __init__(

@@ -455,7 +455,7 @@ class TaskSession(Session[list[Batch]]):
         names = tuple(name for name in losses if name not in rows.missing)
         if not names:
             return
-        of_all = rows.losses or ranks.over_all_rows(losses, rows)
+        of_all, rows.losses = rows.losses or ranks.over_all_rows(losses, rows), None
         factors = {name: self.weights[name] for name in names}
         balancer = self.balancer
         if isinstance(balancer, LossWeighting):

@@ -305,6 +305,11 @@ class Trainer:
                     if self.ranks is not None:
                         join_dropout(self.network)
                         assert session.training is not None
+                        self.ranks.check_alike(
+                            session.training.form(),
+                            "the training data of some process are others than those of the "
+                            "first; give every process all rows, which the trainer shares out",
+                        )
                         check_rows_apart(
                             self.network,
                             self.tasks,
@@ -559,7 +564,8 @@ class Trainer:
             assert self._saving is not None
             between = self._saving.write_if_due
         if self.ranks is not None:
-            self.ranks.flags = None if self._speaks_at_steps else self._flags
+            speaks = self.ranks.any([self._speaks_at_steps])[0]
+            self.ranks.flags = None if speaks else self._flags
             self.ranks.told = None
         try:
             session.run(

@@ -192,7 +192,6 @@ class EarlySums:
         self._works: list[dist.Work] = []
         self._lock = threading.Lock()  # a pass has a thread for each device
 
-    @torch.no_grad()
     def take(self, place: int, gradient: Tensor | None) -> None:
         """Take in the gradient at this place of `like`, None for zeros."""
         if gradient is None:

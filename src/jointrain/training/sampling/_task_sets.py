@@ -215,6 +215,11 @@ class TaskSets:
             bad_rows=self.bad_rows,
         )
 
+    def form(self) -> tuple[Any, ...]:
+        """Return what must be the same on all processes: tasks by set, and how many labels."""
+        labels = self.labels if isinstance(self.labels, dict) else None
+        return [served for served, _ in self._sets], labels, self.together
+
     def close(self) -> None:
         """End the worker processes of the loaders."""
         for _, batches in self._sets:
