@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -46,6 +48,17 @@ def test_fit_says_what_was_inferred_and_saves_a_bundle(inside, capsys):
         Path("again/weights.safetensors").read_bytes()
         == Path("bundle/weights.safetensors").read_bytes()
     )
+
+
+@pytest.mark.integration
+def test_a_fit_ends_without_a_word_of_its_libraries(inside):
+    """datasketches reports objects that are left at the end, on hundreds of lines."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jointrain", "fit", "rows", *FIT, "--out", "alone", "--force"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "leak" not in done.stderr
 
 
 @pytest.mark.parametrize(

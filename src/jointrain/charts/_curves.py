@@ -45,7 +45,16 @@ def curves(
     scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=zero)
     dashes = [list(DASHES[number % len(DASHES)]) for number in range(len(styles))]
     colours = [SERIES[number % len(SERIES)] for number in range(len(lines))]
-    legend = alt.Legend(orient="bottom", symbolStrokeWidth=2)
+    # a stroke shows the dash, too; it would be a dotted disc else
+    legend = alt.Legend(
+        orient="bottom",
+        symbolType="stroke",
+        symbolSize=400,
+        symbolStrokeWidth=2,
+        symbolFillColor=None,
+    )
+    # a log axis has a line for each digit else
+    ticks = alt.Axis(tickCount=5) if logarithmic else alt.Axis()
     base = alt.Chart().encode(
         x=alt.X(
             "x:Q",
@@ -53,7 +62,7 @@ def curves(
             scale=alt.Scale(nice=False),
             axis=alt.Axis(grid=False, tickMinStep=1),
         ),
-        y=alt.Y("y:Q", title=up, scale=scale),
+        y=alt.Y("y:Q", title=up, scale=scale, axis=ticks),
         color=alt.Color(
             "line:N", title=line, scale=alt.Scale(domain=lines, range=colours), legend=legend
         ),

@@ -58,7 +58,8 @@ def heat_map(
     flat = len(columns) < 4 and all(len(name) < 9 for name in columns)
     base = alt.Chart().encode(
         x=alt.X("column:N", sort=columns, title=across, axis=alt.Axis(
-            orient="top", labelAngle=0 if flat else -35, labelLimit=110, grid=False)),
+            orient="top", labelAngle=0 if flat else 35, labelAlign="center" if flat else "right",
+            labelLimit=110, grid=False)),
         y=alt.Y("row:N", sort=names, title=down, axis=alt.Axis(labelLimit=150, grid=False)),
         tooltip=[
             alt.Tooltip("row:N", title=down),

@@ -30,7 +30,7 @@ def against_truth(rows: Sequence[Row], *, what: str, width: int = 420) -> Chart:
         alt.Chart(data_of(rows))
         .mark_circle(size=28, opacity=0.55, color=SERIES[0])
         .encode(
-            x=alt.X("truth:Q", title=f"true {what}", scale=scale),
+            x=alt.X("truth:Q", title=f"true {what}", scale=scale, axis=alt.Axis(tickCount=5)),
             y=alt.Y("predicted:Q", title="predicted, rows not trained on", scale=scale),
             tooltip=[
                 alt.Tooltip("truth:Q", title="true", format=".4g"),
@@ -46,6 +46,8 @@ def against_truth(rows: Sequence[Row], *, what: str, width: int = 420) -> Chart:
 def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) -> Chart:
     """Return a chart of how often something came true over how sure the model was of it.
 
+    Larger points are of more rows.
+
     Args:
         rows: said and found, between 0 and 1, and count: of how many rows.
         across: What `said` is.
@@ -56,9 +58,10 @@ def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) 
     import altair as alt
 
     scale = alt.Scale(domain=[0, 1], nice=False)
+    percent = alt.Axis(format="%", tickCount=5)
     base = alt.Chart().encode(
-        x=alt.X("said:Q", title=across, scale=scale, axis=alt.Axis(format="%")),
-        y=alt.Y("found:Q", title=up, scale=scale, axis=alt.Axis(format="%")),
+        x=alt.X("said:Q", title=across, scale=scale, axis=percent),
+        y=alt.Y("found:Q", title=up, scale=scale, axis=percent),
         tooltip=[
             alt.Tooltip("said:Q", title=across, format=".1%"),
             alt.Tooltip("found:Q", title=up, format=".1%"),
@@ -66,7 +69,11 @@ def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) 
         ],
     )
     line = base.mark_line(color=SERIES[0], strokeWidth=2)
-    points = base.mark_circle(color=SERIES[0], opacity=1, size=70)
+    most = max((row["count"] for row in rows), default=1)
+    sizes = alt.Scale(domain=[0, most], range=[15, 110])
+    points = base.mark_circle(color=SERIES[0], opacity=1).encode(
+        size=alt.Size("count:Q", scale=sizes, legend=None)
+    )
     return alt.layer(_diagonal(0, 1, "said", "found"), line, points, data=data_of(rows)).properties(
         width=width, height=240
     )

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 from jointrain.charts._altair import Chart, check_altair, data_of
 from jointrain.charts._palette import FAINT, INK, OPEN, SERIES
+
+_WIDEST = 100
+"""Pixels of a name, at most."""
+
+_SIDES: dict[str, dict[str, Any]] = {
+    "above": {"dy": -12},
+    "below": {"dy": 14},
+    "right": {"align": "left", "dx": 9},
+    "left": {"align": "right", "dx": -9},
+}
+"""Where the name of a point may stand."""
 
 
 def trade_offs(
@@ -79,14 +92,61 @@ def trade_offs(
         ),
     )
     # long names, as of weights, would cover the axis and each other; tooltip and table have all
-    names = base.mark_text(dy=-12, color=INK, fontSize=11, limit=100).encode(text="name:N")
+    names = [
+        base.transform_filter(f"datum.side == '{side}'")
+        .mark_text(color=INK, fontSize=11, limit=_WIDEST, **place)
+        .encode(text="name:N")
+        for side, place in _SIDES.items()
+    ]
     none = data_of([{"zero": 0}])
     lines = [
         alt.Chart(none).mark_rule(color=FAINT, strokeDash=[3, 3]).encode(x="zero:Q"),
         alt.Chart(none).mark_rule(color=FAINT, strokeDash=[3, 3]).encode(y="zero:Q"),
     ]
     return (
-        alt.layer(*lines, points, names, data=data_of(pairs))
+        alt.layer(*lines, points, *names, data=data_of([*_with_sides(pairs)]))
         .add_params(across, up)
         .properties(width=width, height=300)
     )
+
+
+def _with_sides(pairs: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Give each point the side on which its name covers no other; none where there is no room.
+
+    It is counted in pixels of a plot as narrow as on a phone.
+    """
+    width, height, letter, line = 230.0, 270.0, 6.0, 12.0
+
+    def box(side: str, x: float, y: float, name: str) -> tuple[float, float, float, float]:
+        half = min(len(name) * letter, _WIDEST) / 2
+        across = {"right": 9 + half, "left": -9 - half}.get(side, 0)
+        up = {"above": 12, "below": -14}.get(side, 0)
+        return x + across - half, y + up - line / 2, x + across + half, y + up + line / 2
+
+    for _, group in groupby(sorted(pairs, key=_targets), key=_targets):
+        points = list(group)
+        across, up = ([point[of] for point in points] for of in ("x", "y"))
+        wide, high = (max(values) - min(values) or 1.0 for values in (across, up))
+        places = [
+            (width * (x - min(across)) / wide, height * (y - min(up)) / high)
+            for x, y in zip(across, up, strict=True)
+        ]
+        taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+        for point, (x, y) in zip(points, places, strict=True):
+            free = (
+                (side, found)
+                for side in _SIDES
+                for found in [box(side, x, y, point["name"])]
+                if not any(_meet(found, other) for other in taken)
+            )
+            side, found = next(free, ("", None))
+            taken += [found] if found else []
+            yield {**point, "side": side}
+
+
+def _targets(pair: Mapping[str, Any]) -> tuple[str, str]:
+    return pair["first"], pair["second"]
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

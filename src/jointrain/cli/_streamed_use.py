@@ -144,13 +144,13 @@ def _raw_predictions(
         unseen.update(model.encoder.unseen(frame))
         roles = (name, notes.get("time"), notes.get("row_weight"), *kept.columns)
         unused = unused_notes(model, frame.columns, roles)
-        for first in range(0, len(frame), _ROWS_AT_ONCE):
-            rows = frame.slice(first, _ROWS_AT_ONCE)
+        for start in range(0, len(frame), _ROWS_AT_ONCE):
+            rows = frame.slice(start, _ROWS_AT_ONCE)
             try:
                 predictions = model.predict_table(rows, intervals)
             except InvalidInputError as error:
-                raise _located(error, raw, first) from None
-            yield with_kept(predictions, kept.slice(first, _ROWS_AT_ONCE))
+                raise _located(error, raw, start) from None
+            yield with_kept(predictions, kept.slice(start, _ROWS_AT_ONCE))
     say_all(last)
     say_all(unseen_notes(unseen))
     say_all(unused)

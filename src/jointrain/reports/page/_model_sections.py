@@ -35,7 +35,8 @@ def saved_model_section(figures: Figures) -> Section:
     tables = [Table("How each target is predicted", ["target", "by"], [*map(list, saved.items())])]
     lines = [
         "Everything here is of rows that the predicting networks were not trained on. Intervals "
-        "and probabilities were adjusted on one half of those rows and checked on the other."
+        "and probabilities were adjusted on one half of those rows and checked on the other. "
+        "Larger points stand for more rows."
     ]
     for target in list(checks)[:MOST_TARGETS]:
         one = checks[target]
@@ -105,6 +106,13 @@ def _class_check(target: str, one: Figures) -> list[Figure]:
     return [Figure(f"{target}: probabilities", said, chart, table)]
 
 
+def _short(value: float | None) -> str:
+    """Return a figure with two digits, or all before the point."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
+
+
 def columns_section(figures: Figures) -> Section:
     """Return the section of the columns that matter to each target."""
     title = "Which columns matter for which target"
@@ -133,7 +141,7 @@ def columns_section(figures: Figures) -> Section:
             "row": columns[index],
             "column": name,
             "value": share(task, index),
-            "text": "-" if task["increase"][index] is None else f"{task['increase'][index]:.2g}",
+            "text": _short(task["increase"][index]),
             "tip": f"{number(task['increase'][index])} {task['metric']}",
         }
         for index in order[:_MOST_COLUMNS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jointrain.charts import (
     curves,
@@ -29,25 +29,41 @@ def losses_section(figures: Figures) -> Section:
         _losses_figure(task, [pair for pair in verdicts if pair[0]["task"] == task])
         for task in tasks
     ]
-    named = [
-        f"{one['recipe']} on {task}: {verdict}"
+    named = {
+        task: [
+            (one["recipe"], verdict) for one, verdict in verdicts if one["task"] == task and verdict
+        ]
         for task in tasks
-        for one, verdict in verdicts
-        if verdict and one["task"] == task
-    ]
+    }
     runs = max(one["runs"] for one in found)
     lines = [
         f"Means over up to {runs} runs, of losses before weights. The weights that were kept are "
         "those of the epoch with the lowest validation loss over all targets of a network."
     ]
-    if named:
+    if any(named.values()):
         lines.append(
-            f"Over-fitting: {'; '.join(named[:12])}. Early stopping keeps the weights from before "
+            f"Over-fitting: {_over_fitting(named)}. Early stopping keeps the weights from before "
             "that; more dropout or a smaller network may help."
         )
     elif any(value is not None for one in found for value in one["validation"]):
         lines.append("No recipe over-fits by more than 5 % of its lowest validation loss.")
     return Section("losses", title, lines, made)
+
+
+_MOST_SENTENCES = 3
+
+
+def _over_fitting(named: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """Say which recipes over-fit which tasks; from when and how far only where they are few."""
+    found = [(task, *pair) for task, pairs in named.items() for pair in pairs]
+    if len(found) <= _MOST_SENTENCES:
+        return "; ".join(f"{recipe} on {task}: {verdict}" for task, recipe, verdict in found)
+    by_task = "; ".join(
+        f"on {task} {listed([recipe for recipe, _ in pairs], 8)}"
+        for task, pairs in named.items()
+        if pairs
+    )
+    return f"{by_task} (the tables say from which epoch on, and how far)"
 
 
 def _losses_figure(task: str, found: Sequence[tuple[Figures, str | None]]) -> Figure:
