@@ -597,6 +597,19 @@ def test_the_smallest_budget_has_a_first_look_and_says_what_was_cut():
     assert found.folds_done == 1
 
 
+def test_after_a_study_of_a_sample_the_model_to_keep_is_trained_on_the_rows_there_is_time_for():
+    study = Study(experiment(Folds(3), given=data(1000)), TWO, seeds=1)
+    found = run_within_budget(study, 0.001, workers=1)
+    inputs, cuts = data(50, seed=1).inputs, []
+    ways = {"experiment": study.experiment, "recipe": "joint", "on_cut": cuts.append}
+    whole = fit_chosen(found, seconds=1e6, **ways)
+    assert cuts == []
+    by_hand = study.experiment.fit(found.recipe("joint"), seed=0)
+    torch.testing.assert_close(whole.predict(inputs), by_hand.predict(inputs))
+    fit_chosen(found, seconds=1e-6, **ways)
+    assert cuts[0] == "the model was trained on 400 of 1,000 rows"
+
+
 def test_a_metric_that_is_undefined_on_a_split_is_named():
     whole = data()
     whole.targets["sign"][:20] = 1.0

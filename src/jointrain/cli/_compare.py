@@ -87,7 +87,11 @@ def compare(settings: CompareSettings) -> None:
             say(f"note: {note}")
         if isinstance(settings, ExperimentCompareSettings):
             saved = save_experiment_answer(
-                result, settings, executor=executor, **_time_of_fit(settings, started)
+                result,
+                settings,
+                study.experiment,
+                executor=executor,
+                **_time_of_fit(settings, started),
             )
             _add_report(result, settings, saved.out, until=_end_of(settings, started))
             print_experiment_answer(result, settings, saved)

@@ -17,6 +17,7 @@ from jointrain.system.own_code import one_line
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
+    from jointrain.experiments import AnyExperiment
     from jointrain.studies import Study, StudyResult
 
 
@@ -62,6 +63,7 @@ class SavedAnswer:
 def save_experiment_answer(
     result: StudyResult,
     settings: ExperimentCompareSettings,
+    experiment: AnyExperiment,
     *,
     executor: Executor | None = None,
     seconds: float | None = None,
@@ -72,6 +74,7 @@ def save_experiment_answer(
     Args:
         result: What was measured.
         settings: Where to write.
+        experiment: What was asked about; with a budget the study may have had a sample of its rows.
         executor: Trains it in place of this process.
         seconds: What training may take; default as long as it takes.
         until: `time.monotonic()` at which it is ended; default never.
@@ -89,6 +92,7 @@ def save_experiment_answer(
         try:
             model = fit_chosen(
                 result,
+                experiment=experiment,
                 executor=executor,
                 seconds=seconds,
                 until=until,

@@ -10,8 +10,9 @@ from typing import Any
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import AnyExperiment, Recipe
 from jointrain.studies._job_runner import run_jobs
-from jointrain.studies._shipped_model import fit_shipped
+from jointrain.studies._shipped_model import fit_shipped, rows_to_fit
 from jointrain.studies._study_result import StudyResult
+from jointrain.tables import TableExperiment
 from jointrain.training import NetworkModel
 
 SHARE_HERE = 0.5
@@ -22,6 +23,7 @@ def fit_chosen(
     result: StudyResult,
     *,
     recipe: str | None = None,
+    experiment: AnyExperiment | None = None,
     executor: Executor | None = None,
     seconds: float | None = None,
     until: float | None = None,
@@ -35,6 +37,8 @@ def fit_chosen(
     Args:
         result: What the study measured.
         recipe: Name of another recipe of the study to train in its place.
+        experiment: Where the study had a sample of the rows, what that was drawn from: as many of
+            its rows are trained on as `seconds` are enough for. Default the study's rows.
         executor: As in `Study.run`; the model is then on the CPU.
         seconds: What the fit may take, by what the study's runs took: where it would take longer,
             it is of fewer epochs, for half of that. Default as long as it takes.
@@ -52,12 +56,20 @@ def fit_chosen(
     """
     study = result.study
     if recipe is None and study.experiment.ships:
-        return fit_shipped(result, executor=executor, seconds=seconds, until=until)
+        table = None
+        if isinstance(experiment, TableExperiment):
+            table = experiment.table
+            if seconds is not None:
+                table = rows_to_fit(result, table, seconds)
+        return fit_shipped(result, executor=executor, seconds=seconds, until=until, table=table)
     chosen = result.best() if recipe is None else result.recipe(recipe)
     here = until is None
-    if seconds is not None and study.experiment.cuts_training:
-        planned = chosen.chosen_epochs(study.experiment.row_count)
-        cost = _seconds_of_fit(result, chosen) / planned
+    used = _rows_to_train_on(result, chosen, experiment, seconds)
+    if experiment is not None and used.row_count < experiment.row_count and on_cut is not None:
+        on_cut(f"the model was trained on {used.row_count:,} of {experiment.row_count:,} rows")
+    if seconds is not None and used.cuts_training:
+        planned = chosen.chosen_epochs(used.row_count)
+        cost = _seconds_of_fit(result, chosen, used) / planned
         epochs = min(max(1, int(SHARE_HERE * seconds / max(cost, 1e-9))), planned)
         # a process may take longer to start than a short fit
         here = here or cost * epochs <= SHARE_HERE * seconds
@@ -66,8 +78,8 @@ def fit_chosen(
             if on_cut is not None:
                 on_cut(f"the model was trained for at most {epochs} of {planned} epochs")
     if here and executor is None:
-        return study.experiment.fit(chosen, seed=study.seed)
-    job = _FitJob(chosen.name, study.experiment, chosen, study.seed)
+        return used.fit(chosen, seed=study.seed)
+    job = _FitJob(chosen.name, used, chosen, study.seed)
     found = dict(run_jobs([job], workers=1, until=until, executor=executor))
     if job.key not in found:
         raise InvalidInputError(
@@ -76,11 +88,24 @@ def fit_chosen(
     return found[job.key]
 
 
-def _seconds_of_fit(result: StudyResult, recipe: Recipe) -> float:
+def _rows_to_train_on(
+    result: StudyResult, chosen: Recipe, whole: AnyExperiment | None, seconds: float | None
+) -> AnyExperiment:
+    """Return the study's experiment, or one of more rows if there are more and time for them."""
+    sample = result.study.experiment
+    if whole is None or seconds is None:
+        return whole or sample
+    a_row = _seconds_of_fit(result, chosen, sample) / max(sample.row_count, 1)
+    affordable = int(SHARE_HERE * seconds / max(a_row, 1e-12))
+    return whole.sample(max(affordable, sample.row_count), result.study.seed)
+
+
+def _seconds_of_fit(result: StudyResult, recipe: Recipe, experiment: AnyExperiment) -> float:
     """Return what the fit takes: as a fold took, for the rows that it is trained on."""
     of_fold = result.seconds.get(recipe.name, 0.0) / max(result.runs(recipe.name), 1)
     folds = result.study.folds
-    return of_fold * folds / max(folds - 1, 1)
+    more_rows = experiment.row_count / max(result.study.experiment.row_count, 1)
+    return of_fold * folds / max(folds - 1, 1) * more_rows
 
 
 @dataclass(frozen=True)
