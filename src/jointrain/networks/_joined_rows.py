@@ -99,6 +99,12 @@ class JoinedRows:
         ]
         return spans[0] if len(spans) == 1 else torch.cat(spans)
 
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """Return those that are here of a tensor with an entry for each row of the batch."""
+        if len(self.pieces) == 1:
+            return rows[self.pieces[0].start : self.pieces[0].end]
+        return rows[self.index.to(rows.device)]
+
     @cached_property
     def empty(self) -> Tensor | None:
         """Which of the rows that are here stand for none, [n] of bool; None if none does."""

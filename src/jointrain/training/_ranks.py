@@ -260,8 +260,10 @@ class TrainingRanks:
         )
         here = torch.tensor([rows.here[n] for n in names], dtype=torch.float64)
         here = here.to(values.device)
-        # a mean over no rows may be NaN
-        sums = torch.where(here > 0, values.detach().double(), 0.0) * here
+        sums = values.detach().double() * here
+        if not all(rows.here.values()):
+            # a mean over no rows may be NaN
+            sums = torch.where(here > 0, sums, 0.0)
         told = None if self.flags is None else sums.new_tensor([float(f) for f in self.flags()])
         adding = self.start_adding(sums if told is None else torch.cat([sums, told]))
 

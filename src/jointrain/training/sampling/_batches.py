@@ -222,7 +222,7 @@ class TensorBatches:
         if self._share is None:
             return Batch(data.take(rows.to(data.device)), tasks, complete, present)
         joined = self._share.rows_of(len(rows))
-        here = data.take(rows[joined.index].to(data.device))
+        here = data.take(joined.of_rows(rows).to(data.device))
         return local_rows(Batch(here, tasks, complete, present), joined)
 
     def _matrix(self, tasks: tuple[str, ...]) -> Tensor:
