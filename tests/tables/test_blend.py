@@ -317,3 +317,57 @@ def test_one_row_far_out_is_enough_to_be_worse_than_a_constant():
     assert choose_blend(NUMBER, {"separate": prediction}, target, "separate").weights == {
         "constant": 1.0
     }
+
+
+def test_of_each_family_the_best_has_an_even_share_on_few_rows():
+    generator = np.random.default_rng(10)
+    target = generator.normal(size=24)
+    noise = {"separate": 0.5, "joint": 0.4, "line": 0.5, "forest": 0.4, "boosting": 1.5}
+    predictions = {
+        name: target + spread * generator.normal(size=24) for name, spread in noise.items()
+    }
+    families = {"line": "line", "forest": "trees", "boosting": "trees"}
+    constants = left_out_constants([NUMBER], target[:, None], np.arange(24))
+    found = choose_blends(
+        [NUMBER], {"y": predictions}, target[:, None], "separate", constants, families=families
+    )["y"].weights
+    assert "boosting" not in found
+    assert min(found["line"], found["forest"], found.get("joint", 0.0)) > 0.1
+
+
+def test_a_blend_gives_way_to_the_reference_beyond_chance_only():
+    """The mean of two equal components is a little better, which 20 rows can't show."""
+    kept = []
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        target, common = 3 * generator.normal(size=20), 0.9 * generator.normal(size=20)
+        predictions = {
+            name: target + common + 0.45 * generator.normal(size=20)
+            for name in ("separate", "joint")
+        }
+        kept.append(len(choose_blend(NUMBER, predictions, target, "separate").weights) == 2)
+    assert np.mean(kept) > 0.5
+
+
+@pytest.mark.parametrize("signal", [0.0, 0.25])
+def test_targets_that_tell_too_little_one_by_one_are_looked_at_together(signal):
+    """Six of them with the same signal; on noise it is still taken for more rarely."""
+    tasks = [Task.regression(f"y{i}") for i in range(6)]
+    alone, together = [], []
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        labels = generator.normal(size=(60, 6))
+        # the best predictions of this correlation; of noise, such as networks give
+        spread = signal * np.sqrt(1 - signal**2) or 0.1
+        found = signal**2 * labels + spread * generator.normal(size=(60, 6))
+        predictions = {task.name: {"separate": found[:, i]} for i, task in enumerate(tasks)}
+        blends = choose(tasks, predictions, labels, "separate")
+        together += [blends[task.name].weights != {"constant": 1.0} for task in tasks]
+        alone.append(
+            choose_blend(tasks[0], predictions["y0"], labels[:, 0], "separate").weights
+            != {"constant": 1.0}
+        )
+    if signal:
+        assert np.mean(together) > np.mean(alone) + 0.1
+    else:
+        assert np.mean(together) <= 0.06

@@ -31,6 +31,8 @@ class Baseline(ABC):
         alone: For a model of all targets: the baseline that has a model for each of them.
         saved: Whether a fitted one can be saved. One that can't is measured, and is no part of the
             saved model.
+        family: What it has in common with baselines that predict much alike, as ensembles of trees
+            do; see `jointrain.tables.choose_blends`. None: it is one of its own.
         package: The package that it needs beside jointrain's own, None if none.
         extra: What `pip install` is to be given for it; default the package.
     """
@@ -39,6 +41,7 @@ class Baseline(ABC):
     one_hot: bool = False
     alone: ClassVar[str | None] = None
     saved: ClassVar[bool] = True
+    family: ClassVar[str | None] = None
     package: ClassVar[str | None] = None
     extra: ClassVar[str | None] = None
 

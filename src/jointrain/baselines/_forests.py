@@ -50,6 +50,7 @@ class Forest(TargetBaseline):
     """
 
     kind: ClassVar[str]
+    family = "trees"
 
     def fit(
         self,
@@ -208,6 +209,7 @@ class JointForest:
 
 class _JointForests(JointBaseline):
     forest: ClassVar[type[Forest]]
+    family = "trees"
 
     def why_not(self, tasks: Sequence[Task]) -> str | None:
         return why_not_joint(tasks)

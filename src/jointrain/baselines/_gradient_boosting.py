@@ -15,6 +15,7 @@ class GradientBoosting(TargetBaseline):
     """Histogram gradient boosting of scikit-learn for each target."""
 
     name = "gradient boosting"
+    family = "trees"
     log_rates = True
     has_quantiles = True
 

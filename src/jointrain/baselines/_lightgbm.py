@@ -15,6 +15,7 @@ class LightGBM(TargetBaseline):
     """Gradient boosting of LightGBM for each target; needs its package."""
 
     name = "lightgbm"
+    family = "trees"
     package = "lightgbm"
     extra = "'jointrain[boosting]'"
     log_rates = True

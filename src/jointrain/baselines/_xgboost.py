@@ -15,6 +15,7 @@ class XGBoost(TargetBaseline):
     """Gradient boosting of XGBoost for each target; needs its package."""
 
     name = "xgboost"
+    family = "trees"
     package = "xgboost"
     extra = "'jointrain[xgboost]'"
     log_rates = True

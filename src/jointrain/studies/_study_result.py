@@ -397,6 +397,11 @@ class StudyResult(InNotebook):
         saved = [one.name for one in self.study.baselines if one.saved]
         return recipes if self.study.ship == "networks" else recipes + saved
 
+    @property
+    def _families(self) -> dict[str, str]:
+        """Which baselines predict much alike."""
+        return {one.name: one.family or one.name for one in self.study.baselines}
+
     @cached_property
     def _by_component(self) -> dict[str, dict[str, np.ndarray]]:
         """Held-out predictions of what the shipped model may be put together from."""
@@ -474,7 +479,13 @@ class StudyResult(InNotebook):
                 hidden[:, index] |= np.isnan(given.reshape(len(given), -1)).any(1)
         known = without_labels(known, tasks, hidden)
         return choose_blends(
-            tasks, predictions, known, SEPARATE, self._constants, self._fit_weights
+            tasks,
+            predictions,
+            known,
+            SEPARATE,
+            self._constants,
+            self._fit_weights,
+            self._families,
         )
 
     def best_component(self, task: Task, names: Sequence[str]) -> str:
@@ -545,7 +556,9 @@ class StudyResult(InNotebook):
             None if weights is None else weights[fold.train],
         )
         of_inner = None if weights is None else weights[inner]
-        blends = choose_blends(tasks, seen, labels[inner], SEPARATE, left_out, of_inner)
+        blends = choose_blends(
+            tasks, seen, labels[inner], SEPARATE, left_out, of_inner, self._families
+        )
         constants = held_out_constants(tasks, labels, [fold], weights)
         return {
             task.name: blend_predictions(

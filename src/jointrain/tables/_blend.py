@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jointrain.baselines import CONSTANT
+from jointrain.data import effective_rows
 from jointrain.task import Task, known_labels, labels_of, of_mean_one
 
 SMALLEST_WEIGHT = 0.05
@@ -20,14 +21,20 @@ PARTS = 5
 PULL = 40
 """How strongly a task's weights are drawn to those of all tasks: as by so many rows."""
 
+EVEN = 0.5
+"""Share of what weights are drawn to that is the same for all components, or their families."""
+
 ORDERS = 50
 """In how many other orders the labels are looked at."""
 
 BEYOND_CHANCE = 2.0
-"""How many standard deviations of those a model's mean loss lies below theirs, to be kept."""
+"""How many standard deviations tell a difference from chance."""
 
 TRIMMED = 0.02
 """Share of the rows at either end of the gains that has no say in whether a blend is kept."""
+
+_NETWORKS = "networks"
+"""The family of components that have no other."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class _Given(NamedTuple):
         target: [m], or [m, w] of several numbers.
         rows: Numbers of the rows, [m].
         weights: How much each row counts, [m], of mean 1.
+        names: Of the components.
     """
 
     task: Task
@@ -62,20 +70,36 @@ class _Given(NamedTuple):
     target: np.ndarray
     rows: np.ndarray
     weights: np.ndarray
+    names: tuple[str, ...] = ()
 
     def take(self, kept: np.ndarray) -> _Given:
         """Return the rows where `kept`, [m], is true."""
-        return _Given(
-            self.task,
-            self.stacked[kept],
-            self.target[kept],
-            self.rows[kept],
-            self.weights[kept],
+        return self._replace(
+            stacked=self.stacked[kept],
+            target=self.target[kept],
+            rows=self.rows[kept],
+            weights=self.weights[kept],
         )
 
-    def only(self, components: np.ndarray) -> _Given:
-        """Return what the components where `components`, [k], is true have given."""
-        return self._replace(stacked=self.stacked[:, components])
+    def losses(self, predicted: np.ndarray) -> np.ndarray:
+        """Return the loss of each row, [m]."""
+        return self.task.in_table.row_losses(predicted, self.target)
+
+
+class _Candidate(NamedTuple):
+    """A way to predict a task, before it is set beside a constant.
+
+    Args:
+        given: What the components gave.
+        weights: Of the components.
+        predicted: Of each row, without a part of the row in the weights.
+        gain: Its mean loss below the reference's, trimmed.
+    """
+
+    given: _Given
+    weights: Mapping[str, float]
+    predicted: np.ndarray
+    gain: float
 
 
 def choose_blends(
@@ -85,17 +109,18 @@ def choose_blends(
     reference: str,
     constants: Mapping[str, np.ndarray],
     row_weights: np.ndarray | None = None,
+    families: Mapping[str, str] | None = None,
 ) -> dict[str, Blend]:
     """Return for each task the weighted mean of components that predicts best, or the reference.
 
-    Where that is no better than a constant, or could be so by chance, the constant: its mean loss
-    must be lower, and lower than with the labels in another order by two standard deviations.
+    The weights are those of `steady_weights`, without components that have next to none. What they
+    gain is measured on parts of the rows in turn, with weights from the other parts. Where they
+    are worse than the reference there, by two standard errors of the trimmed mean over rows, the
+    reference is kept: by the plain mean, a few rows far out would decide alone.
 
-    The weights of a task are those of the lowest squared error or log-loss of its rows, drawn to
-    those that are best for all tasks of its kind together: a few rows tell little of one task. What
-    they gain is measured on parts of the rows in turn, with weights from the other parts. If it is
-    nothing there, in the trimmed mean over rows, the reference is kept: by the plain mean, a few
-    rows far out would decide alone.
+    Where that is no better than a constant, or could be so by chance, the constant: its mean loss
+    must be lower, and lower than with the labels in another order by two standard deviations. Of
+    tasks that are not so by themselves, their sum may be.
 
     Args:
         tasks: The tasks.
@@ -106,72 +131,45 @@ def choose_blends(
         constants: What a constant predicts of the same rows, by task.
         row_weights: How much each row counts, [n, t]; default all the same. Means are weighted
             then, and trimmed by weight.
+        families: As in `steady_weights`; components without one are of one family, as networks are.
 
     Source: Ojala and Garriga, "Permutation Tests for Studying Classifier Performance", JMLR 11,
         2010 (labels in another order); Wolpert, "Stacked Generalization", Neural Networks 5, 1992;
-        Breiman, "Stacked Regressions", Machine Learning 24, 1996 (weights that are not negative).
+        Breiman, "Stacked Regressions", Machine Learning 24, 1996 (weights that are not negative);
+        Yuen, "The two-sample trimmed t for unequal population variances", Biometrika 61, 1974 (the
+        standard error of a trimmed mean).
     """
-    given: list[_Given] = []
-    for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
-        components = predictions[task.name]
-        names = [reference, *(name for name in components if name != reference)]
-        known = task.in_table.known(own)
-        stacked = np.stack([components[name][known].astype(np.float64) for name in names], axis=1)
-        target = own[known].astype(np.float64)
-        counted = of_mean_one(None if row_weights is None else row_weights[:, index], known)[known]
-        given.append(_Given(task, stacked, target, np.flatnonzero(known), counted))
+    ordered = {
+        task: {name: of_task[name] for name in (reference, *of_task) if name != CONSTANT}
+        for task, of_task in predictions.items()
+    }
     labelled = np.flatnonzero(known_labels(labels, tasks).any(1))
     parts = np.zeros(len(labels), dtype=np.int64)
     parts[labelled] = np.random.default_rng(0).permutation(np.arange(len(labelled)) % PARTS)
-    blends = {}
-    for way in ("probabilities", "errors", "losses"):
-        alike = [one for one in given if one.task.in_table.blended_by == way]
+    names = {name for of_task in ordered.values() for name in of_task}
+    families = dict.fromkeys(names, _NETWORKS) | dict(families or {})
+    blends = {task.name: Blend({reference: 1.0}, 0.0) for task in tasks}
+    candidates: list[_Candidate] = []
+    for alike in _alike(_given(tasks, ordered, labels, row_weights)):
         enough = [one for one in alike if len(one.rows) >= 2 * PARTS]
-        losses = {one.task.name: np.empty(len(one.rows)) for one in enough}
-        found = {one.task.name: np.empty(one.stacked[:, 0].shape) for one in enough}
-        for part in range(PARTS) if enough else ():
-            inside = [parts[one.rows] == part for one in enough]
-            others = [one.take(~rows) for one, rows in zip(enough, inside, strict=True)]
-            common = _common_weights(others)
-            for one, other, rows in zip(enough, others, inside, strict=True):
-                weights = blend_weights(
-                    other.task, other.stacked, other.target, common, other.weights
-                )
-                found[one.task.name][rows] = blended(one.stacked[rows], weights)
-                losses[one.task.name][rows] = one.task.in_table.row_losses(
-                    found[one.task.name][rows], one.target[rows]
-                )
-        for one in alike:
-            blends[one.task.name] = Blend({reference: 1.0}, 0.0)
-            if not len(one.rows):
-                continue
-            before = one.task.in_table.row_losses(one.stacked[:, 0], one.target)
-            after = losses.get(one.task.name, before)
-            counted = one.weights
-            gain = _trimmed_mean(before - after, counted)
-            constant = one.task.in_table.row_losses(constants[one.task.name][one.rows], one.target)
-            losses_of = after if gain > 0 else before
-            predicted = found.get(one.task.name) if gain > 0 else None
-            if np.average(constant - losses_of, weights=counted) <= 0 or not _beyond_chance(
-                one, one.stacked[:, 0] if predicted is None else predicted, losses_of
-            ):
-                change = 100 * _trimmed_mean(before - constant, counted)
-                change /= _trimmed_mean(before, counted)
-                blends[one.task.name] = Blend({CONSTANT: 1.0}, change)
-            elif gain > 0:
-                names = [reference, *(n for n in predictions[one.task.name] if n != reference)]
-                weights = _final_weights(one, enough)
-                chosen = {
-                    name: weight
-                    for name, weight in zip(names, weights.tolist(), strict=True)
-                    if weight > 0
-                }
-                blends[one.task.name] = Blend(chosen, 100 * gain / _trimmed_mean(before, counted))
-    return {task.name: blends[task.name] for task in tasks}
-
-
-EVEN = 0.5
-"""Share of what weights are drawn to, by `steady_weights`, that is the same for all components."""
+        weights = _steady(enough, families)
+        unseen = _cross_fitted(enough, parts, families)
+        candidates += [
+            _candidate(*of_task) for of_task in zip(enough, weights, unseen, strict=True)
+        ]
+        candidates += [_reference(one) for one in alike if 0 < len(one.rows) < 2 * PARTS]
+    known = _beyond_chance(candidates, len(labels))
+    for given, weights_of, predicted, gain in candidates:
+        name = given.task.name
+        before = given.losses(given.stacked[:, 0])
+        constant = given.losses(constants[name][given.rows])
+        above = np.average(constant - given.losses(predicted), weights=given.weights)
+        if above <= 0 or name not in known:
+            weights_of, gain = {CONSTANT: 1.0}, _trimmed_mean(before - constant, given.weights)
+        if gain:
+            gain *= 100 / _trimmed_mean(before, given.weights)
+        blends[name] = Blend(weights_of, gain)
+    return blends
 
 
 def steady_weights(
@@ -179,13 +177,14 @@ def steady_weights(
     predictions: Mapping[str, Mapping[str, np.ndarray]],
     labels: np.ndarray,
     row_weights: np.ndarray | None = None,
+    families: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return for each task the weights of its components; they are above 0 and sum to 1.
 
-    A task's weights are those that are best for its rows, drawn (see `PULL`) to weights of all
-    tasks of its kind with the same components: half of these are even, half are best for these
-    tasks together. A few hundred rows tell little more than which component is poor, and the plain
-    mean is hard to beat by weights that follow them further.
+    A task's weights are those of the lowest squared error or log-loss of its rows, drawn (see
+    `PULL`) to weights of all tasks of its kind with the same components: half of these are even,
+    half are best for these tasks together. A few hundred rows tell little more than which component
+    is poor, and the plain mean is hard to beat by weights that follow them further.
 
     Args:
         tasks: The tasks.
@@ -193,72 +192,169 @@ def steady_weights(
             `choose_blends`; NaN for a row that something has seen.
         labels: [n, w], NaN where one is missing.
         row_weights: How much each row counts, [n, t]; default all the same.
+        families: Of components that predict much alike, as ensembles of trees do, the name of their
+            family. What is even is so over families, and goes to the best of each. Default: each
+            is one of its own.
 
     Source: Clemen, "Combining forecasts: A review and annotated bibliography", International
         Journal of Forecasting 5, 1989 (the even mean); Wolpert, "Stacked Generalization", Neural
         Networks 5, 1992.
     """
-    alike: dict[tuple[str, tuple[str, ...]], list[_Given]] = {}
-    found = {}
+    found = {
+        task: dict.fromkeys(of_task, 1 / len(of_task)) for task, of_task in predictions.items()
+    }
+    for alike in _alike(_given(tasks, predictions, labels, row_weights)):
+        enough = [one for one in alike if len(one.rows) >= 2 * PARTS]
+        for one, weights in zip(enough, _steady(enough, families), strict=True):
+            found[one.task.name] = _named(one.names, weights)
+    return {task.name: found[task.name] for task in tasks}
+
+
+def _given(
+    tasks: Sequence[Task],
+    predictions: Mapping[str, Mapping[str, np.ndarray]],
+    labels: np.ndarray,
+    row_weights: np.ndarray | None,
+) -> list[_Given]:
+    """Return what the components gave for each task, of the rows that none of them has seen."""
+    found = []
     for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
-        names = tuple(predictions[task.name])
-        found[task.name] = dict.fromkeys(names, 1 / len(names))
-        stacked = np.stack(list(predictions[task.name].values()), axis=1).astype(np.float64)
-        known = task.in_table.known(own) & np.isfinite(stacked.reshape(len(own), -1)).all(1)
-        if known.sum() >= 2 * PARTS:
-            counted = of_mean_one(None if row_weights is None else row_weights[:, index], known)
-            one = _Given(
+        components = predictions[task.name]
+        stacked = np.stack(list(components.values()), axis=1).astype(np.float64)
+        known = task.in_table.known(own) & np.isfinite(stacked).all(tuple(range(1, stacked.ndim)))
+        counted = of_mean_one(None if row_weights is None else row_weights[:, index], known)
+        found.append(
+            _Given(
                 task,
                 stacked[known],
                 own[known].astype(np.float64),
                 np.flatnonzero(known),
                 counted[known],
+                tuple(components),
             )
-            alike.setdefault((task.in_table.blended_by, names), []).append(one)
-    for (_, names), given in alike.items():
-        common = EVEN / len(names) + (1 - EVEN) * _common_weights(given)
-        for one in given:
-            weights = blend_weights(one.task, one.stacked, one.target, common, one.weights)
-            found[one.task.name] = {
-                name: weight
-                for name, weight in zip(names, (weights / weights.sum()).tolist(), strict=True)
-                if weight > 0
-            }
+        )
     return found
 
 
-def _beyond_chance(one: _Given, predicted: np.ndarray, losses: np.ndarray) -> bool:
-    """Return whether predictions fit the labels better than labels in another order.
+def _alike(given: Sequence[_Given]) -> list[list[_Given]]:
+    """Return the tasks that are blended in the same way and have the same components, together."""
+    found: dict[tuple[str, tuple[str, ...]], list[_Given]] = {}
+    for one in given:
+        found.setdefault((one.task.in_table.blended_by, one.names), []).append(one)
+    return list(found.values())
+
+
+def _steady(alike: Sequence[_Given], families: Mapping[str, str] | None) -> list[np.ndarray]:
+    """Return the weights of `steady_weights` for tasks with the same components, [k] each."""
+    if not alike:
+        return []
+    common = EVEN * _even(alike, families or {}) + (1 - EVEN) * _common_weights(alike)
+    found = (blend_weights(one.task, one.stacked, one.target, common, one.weights) for one in alike)
+    return [weights / weights.sum() for weights in found]
+
+
+def _even(alike: Sequence[_Given], families: Mapping[str, str]) -> np.ndarray:
+    """Return weights that are the same for the best component of each family, [k]."""
+    names = alike[0].names
+    of_each = [families.get(name, name) for name in names]
+    ranks = np.zeros(len(names))
+    if len({*of_each}) < len(names):
+        for one in alike:
+            means = [
+                np.average(one.losses(one.stacked[:, place]), weights=one.weights)
+                for place in range(len(names))
+            ]
+            # losses of several tasks have no unit in common
+            ranks += len(one.rows) * np.argsort(np.argsort(means))
+    best = {
+        family: min((p for p, of in enumerate(of_each) if of == family), key=ranks.__getitem__)
+        for family in of_each
+    }
+    even = np.zeros(len(names))
+    even[list(best.values())] = 1 / len(best)
+    return even
+
+
+def _cross_fitted(
+    alike: Sequence[_Given], parts: np.ndarray, families: Mapping[str, str] | None
+) -> list[np.ndarray]:
+    """Return what the tasks' blends predict of each part of the rows with weights of the others."""
+    found = [np.empty(one.stacked[:, 0].shape) for one in alike]
+    for part in range(PARTS):
+        inside = [parts[one.rows] == part for one in alike]
+        others = [one.take(~rows) for one, rows in zip(alike, inside, strict=True)]
+        for one, rows, weights, unseen in zip(
+            alike, inside, _steady(others, families), found, strict=True
+        ):
+            unseen[rows] = blended(one.stacked[rows], weights)
+    return found
+
+
+def _candidate(given: _Given, weights: np.ndarray, unseen: np.ndarray) -> _Candidate:
+    """Return the blend of a task by its weights, or the reference where the blend is worse.
+
+    Args:
+        given: What the components gave.
+        weights: By all rows, [k].
+        unseen: What the blend predicts of each row with weights of other rows.
+    """
+    kept = _named(given.names, np.where(weights < SMALLEST_WEIGHT, 0, weights))
+    gains = given.losses(given.stacked[:, 0]) - given.losses(unseen)
+    gain = _trimmed_mean(gains, given.weights)
+    worse = gain < -BEYOND_CHANCE * _standard_error(gains, given.weights)
+    if gain == 0 or worse or [*kept] == [given.names[0]]:
+        return _reference(given)
+    return _Candidate(given, kept, unseen, gain)
+
+
+def _reference(given: _Given) -> _Candidate:
+    """Return the first component alone."""
+    return _Candidate(given, {given.names[0]: 1.0}, given.stacked[:, 0], 0.0)
+
+
+def _named(names: Sequence[str], weights: np.ndarray) -> dict[str, float]:
+    """Return the weights above 0 by component, of sum 1."""
+    shares = (weights / weights.sum()).tolist()
+    return {name: share for name, share in zip(names, shares, strict=True) if share > 0}
+
+
+def _beyond_chance(candidates: Sequence[_Candidate], count: int) -> set[str]:
+    """Return the tasks whose predictions fit the labels better than labels in another order.
 
     On noise, every second gain over a constant is above zero, and a model that was taken for it
     costs. The spread of the gains over rows tells that much worse: it hides rankings that are far
-    from chance where a class is rare.
+    from chance where a class is rare. Tasks that tell too little one by one are taken together:
+    rows change places in all of them alike, so that tasks that are much the same count as one.
 
     Args:
-        one: The labels.
-        predicted: Of each row, as one component of `one.stacked`.
-        losses: Of each row.
+        candidates: One of each task.
+        count: Rows of the table.
     """
-    if (one.target == one.target[0]).all():  # there is no other order
-        return True
-    random = np.random.default_rng(0)
-    by_chance = []
-    for _ in range(ORDERS):
-        order = random.permutation(len(losses))
-        drawn = one.task.in_table.row_losses(predicted, one.target[order])
-        by_chance.append(np.average(drawn, weights=one.weights[order]))
-    mean = np.average(losses, weights=one.weights)
-    return bool(np.mean(by_chance) - mean > BEYOND_CHANCE * np.std(by_chance))
-
-
-def _final_weights(one: _Given, alike: Sequence[_Given]) -> np.ndarray:
-    """Return the weights of a task by all rows, 0 for components that would have little."""
-    weights = blend_weights(one.task, one.stacked, one.target, _common_weights(alike), one.weights)
-    kept = weights >= SMALLEST_WEIGHT
-    common = _common_weights([other.only(kept) for other in alike])
-    final = np.zeros_like(weights)
-    final[kept] = blend_weights(one.task, one.only(kept).stacked, one.target, common, one.weights)
-    return final
+    orders = np.random.default_rng(0).random((ORDERS, count))
+    found, unclear = set(), {}
+    for one in candidates:
+        given, name = one.given, one.given.task.name
+        if (given.target == given.target[0]).all():  # there is no other order
+            found.add(name)
+            continue
+        by_chance = np.empty(ORDERS)
+        for number, keys in enumerate(orders):
+            order = np.argsort(keys[given.rows])
+            drawn = given._replace(target=given.target[order])
+            by_chance[number] = np.average(
+                drawn.losses(one.predicted), weights=given.weights[order]
+            )
+        mean = np.average(given.losses(one.predicted), weights=given.weights)
+        below = (by_chance.mean() - np.append(by_chance, mean)) / (by_chance.std() or 1.0)
+        if below[-1] > BEYOND_CHANCE:
+            found.add(name)
+        else:
+            unclear[name] = below
+    if len(unclear) > 1:
+        together = np.sum([*unclear.values()], axis=0)
+        if together[-1] > BEYOND_CHANCE * together[:-1].std():
+            found |= {*unclear}
+    return found
 
 
 def _common_weights(alike: Sequence[_Given]) -> np.ndarray:
@@ -290,6 +386,14 @@ def _trimmed_mean(values: np.ndarray, weights: np.ndarray) -> float:
     # of the rows on which a bound falls, the part inside
     inside = np.diff(np.clip(ends, TRIMMED, 1 - TRIMMED), prepend=TRIMMED)
     return float((values[order] * inside).sum() / inside.sum())
+
+
+def _standard_error(values: np.ndarray, weights: np.ndarray) -> float:
+    """Return that of `_trimmed_mean`: rows at either end count as the last that have a say."""
+    inside = np.clip(values, *np.quantile(values, [TRIMMED, 1 - TRIMMED]))
+    centred = inside - np.average(inside, weights=weights)
+    spread = np.sqrt(np.average(centred**2, weights=weights))
+    return float(spread / np.sqrt(effective_rows(weights)) / (1 - 2 * TRIMMED))
 
 
 def blend_predictions(
