@@ -39,8 +39,12 @@ def test_the_program_says_the_same_on_a_cluster_and_on_processes(tmp_path):
     ) as cluster:
         address = cluster.scheduler_address
         on_cluster = output(PROGRAM.replace("tcp://10.0.0.1:8786", address), tmp_path)
-    (pool,) = re.findall(r"`(\w+\(2\))` of `concurrent.futures`", PAGE)
+    (pool,) = re.findall(r"`(\w+\(2, .*\))` of `concurrent.futures`", PAGE)
     program = PROGRAM.replace(CLUSTER, pool)
-    program = program.replace(IMPORT, f"from concurrent.futures import {pool.partition('(')[0]}")
+    program = program.replace(
+        IMPORT,
+        f"from concurrent.futures import {pool.partition('(')[0]}\n"
+        "from multiprocessing import get_context",
+    )
     assert on_cluster == output(program, tmp_path)
-    assert "species and body_mass_g" in on_cluster
+    assert "344 rows" in on_cluster

@@ -6,12 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from jointrain.errors import WorkerDiedError
+from jointrain.errors import InvalidInputError, WorkerDiedError
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._run_store import RunStore
 from tests.studies._shared_work import (
@@ -167,6 +174,14 @@ def test_an_executor_runs_every_job_once_with_the_same_results(workers, traces, 
     assert {key: value["weights"].tobytes() for key, value in results.items()} == {
         key: value["weights"].tobytes() for key, value in expected.items()
     }
+
+
+def test_a_pool_that_forks_is_refused(traces):
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("fork")) as executor,
+        pytest.raises(InvalidInputError, match=r"get_context\('spawn'\)"),
+    ):
+        dict(run_jobs(traced_jobs(traces, 1), executor=executor))
 
 
 def test_what_the_store_has_no_executor_runs(traces, tmp_path):

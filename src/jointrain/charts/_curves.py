@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from jointrain.charts._altair import Chart, Row, check_altair, data_of
@@ -53,8 +54,7 @@ def curves(
         symbolStrokeWidth=2,
         symbolFillColor=None,
     )
-    # a log axis has a line for each digit else
-    ticks = alt.Axis(tickCount=5) if logarithmic else alt.Axis()
+    ticks = alt.Axis(values=_log_ticks([row["y"] for row in rows])) if logarithmic else alt.Axis()
     base = alt.Chart().encode(
         x=alt.X(
             "x:Q",
@@ -92,3 +92,14 @@ def curves(
             0, alt.Chart(data_of([{"zero": 0}])).mark_rule(color=FAINT).encode(y="zero:Q")
         )
     return alt.layer(*layers, data=data_of(rows)).properties(width=width, height=height)
+
+
+def _log_ticks(values: Sequence[float]) -> list[float]:
+    """Return where the lines of a logarithmic axis lie: a few, not one for each digit."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    digits = (1, 2, 5) if high - low < 1.5 else (1, 3) if high - low < 3 else (1,)
+    return [
+        float(f"{digit}e{power}")
+        for power in range(math.floor(low), math.ceil(high) + 1)
+        for digit in digits
+    ]

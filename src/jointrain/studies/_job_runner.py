@@ -18,7 +18,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
-from jointrain.errors import WorkerDiedError
+from jointrain.errors import InvalidInputError, WorkerDiedError
 from jointrain.studies._run_store import RunStore
 from jointrain.system.cores import available_cores
 from jointrain.system.executors import SentJob
@@ -67,7 +67,7 @@ def run_jobs(
     Raises:
         WorkerDiedError: A job's process died, and so did those that were given it again; or the
             executor takes no more jobs.
-        InvalidInputError: The store can't be reached.
+        InvalidInputError: The store can't be reached, or the executor forks this process.
         Exception: What a job raised, as it is.
     """
     waiting = {job.key: job for job in jobs}
@@ -76,6 +76,7 @@ def run_jobs(
     start: Callable[[Job], _Run] = _LocalRun
     most = workers or available_cores()
     if executor is not None:
+        _check_start(executor)
         start = partial(_ExecutorRun, executor, count())
         most = workers or len(waiting)
     here = executor is None and until is None and min(most, len(waiting)) == 1
@@ -94,6 +95,16 @@ def run_jobs(
         finally:
             for run in running:
                 run.stop()
+
+
+def _check_start(executor: Executor) -> None:
+    """Refuse a pool whose processes would wait forever for threads that a fork does not copy."""
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise InvalidInputError(
+            "`executor` forks this process, and polars would hang in its copies; give the pool "
+            "mp_context=multiprocessing.get_context('spawn')"
+        )
 
 
 def workers_of(executor: Executor | None) -> int:

@@ -3,7 +3,7 @@
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const narrow = innerWidth < 600;
   const draw = (spec, number) => {
-    if (narrow) Object.assign(spec.config.legend, { columns: 2, labelLimit: 95 });
+    if (narrow) Object.assign(spec.config.legend, { columns: 2, labelLimit: 92 });
     return vegaEmbed(`#chart-${number}`, spec, {
       renderer: "svg", tooltip: { theme: "custom" }, ast: true, actions: false, bind: `#choice-${number}`,
     }).then((made) => {
