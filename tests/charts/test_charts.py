@@ -118,3 +118,26 @@ def test_what_json_can_not_hold_becomes_nothing():
         {"a": None, "b": None, "c": 0.33333, "d": "x"}
     ]
     json.dumps(clean([{"a": float("nan")}]), allow_nan=False)
+
+
+def test_names_of_points_that_lie_close_stand_on_different_sides():
+    near = {"first one": 1.0, "second one": 1.001, "third one": 1.002, "far": 9.0}
+    chart = trade_offs({name: {"a": at, "b": at} for name, at in near.items()}, ["a", "b"])
+    rows = [row for row in values(chart) if row.get("first") == "a"]
+    sides = {row["name"]: row["side"] for row in rows}
+    assert len(set(sides.values()) - {""}) > 1
+    assert sides["far"] == "above"
+    close = [sides[name] for name in list(near)[:3]]
+    assert len(set(close)) == 3
+
+
+@pytest.mark.parametrize(
+    ("ends", "inside"),
+    [((0.2, 0.9), [0.2, 0.5]), ((0.02, 1.5), [0.03, 0.1, 0.3, 1]), ((1e-4, 2.0), 5)],
+)
+def test_a_logarithmic_axis_has_a_few_lines(ends, inside):
+    rows = [{"x": at, "y": y, "line": "a"} for at, y in enumerate(ends)]
+    chart = curves(rows, across="epoch", up="loss", line="recipe", logarithmic=True)
+    ticks = chart.to_dict()["layer"][0]["encoding"]["y"]["axis"]["values"]
+    shown = [tick for tick in ticks if ends[0] <= tick <= ends[1]]
+    assert shown == inside or len(shown) == inside

@@ -60,7 +60,7 @@ def test_undecided_says_what_could_not_be_seen_and_how_many_seeds_would_show_it(
         "could not be seen with 5 seeds."
     )
     assert second.startswith("About 27 seeds would show a difference of 1 %, 6")
-    assert "5 seeds tell it roughly" in second
+    assert "(5 seeds show it only roughly)." in second
     assert last.startswith("Seeds vary how training goes, not the data")
     assert "About 9 seeds would show a difference of 2 %" in said(runs([LEFT]), difference="2%")[1]
 

@@ -52,6 +52,7 @@ def _told() -> dict[str, Any]:
             core[found[1]] = _version(found[1])
         elif extra[1] not in _FOR_DEVELOPERS and _is_for_here(marker):
             extras.setdefault(extra[1], {})[found[1]] = _version(found[1])
+    core["torch"] = str(torch.__version__)  # the build, such as +cpu, is part of it
     return {
         "jointrain": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",

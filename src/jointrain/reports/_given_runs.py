@@ -167,8 +167,8 @@ def _more_seeds(result: RunVerdicts, recipe: str) -> list[str]:
         wider = "; many more if the spread is larger than it looks"
     elif needed.seeds_if_wider > needed.seeds:
         wider = (
-            f", {rounded(needed.seeds_if_wider):,} if the spread is larger than it looks: "
-            f"{result.seeds} seeds tell it roughly"
+            f", {rounded(needed.seeds_if_wider):,} if the spread is larger than it looks "
+            f"({result.seeds} seeds show it only roughly)"
         )
     return [f"About {rounded(needed.seeds):,} seeds would show a difference of {size}{wider}."]
 

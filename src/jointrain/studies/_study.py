@@ -84,8 +84,9 @@ class Study(StudyPlan):
                 keeps finished runs. A study that was stopped goes on from there, and several
                 machines that name the same place share the work; each gets the whole result.
             executor: Runs the jobs in place of processes of this machine: any of
-                `concurrent.futures`, or `DaskExecutor`, `RayExecutor`, `SlurmExecutor`; default
-                none. Each job has one thread, so that the results are the same bits.
+                `concurrent.futures` whose processes are not forked, or `DaskExecutor`,
+                `RayExecutor`, `SlurmExecutor`; default none. Each job has one thread, so that the
+                results are the same bits.
             progress: Called with how often a recipe or baseline was run on a fold so far, and in
                 all; runs that are trained together are counted when all are done.
             on_interim: Called now and then with what is known so far.

@@ -10,7 +10,7 @@ from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.reports import answer, read_figures, render_page, study_figures, write_page
 from jointrain.reports.page import _render
 from jointrain.reports.page._change_sections import front_section
-from jointrain.reports.page._training_sections import overfits
+from jointrain.reports.page._training_sections import losses_section, overfits
 from tests.reports.test_summary import both, make_result
 
 
@@ -172,3 +172,20 @@ def test_what_would_squeeze_the_front_is_left_to_the_table(more, off):
     assert any(
         line.startswith("Not drawn: " + " and ".join(off)) for line in section.lines
     ) == bool(off)
+
+
+def test_where_many_recipes_over_fit_they_are_named_by_target():
+    curve = {
+        "epochs": [1, 2, 3, 4],
+        "training": [1.0, 0.5, 0.4, 0.3],
+        "validation": [1.0, 0.5, 0.6, 0.75],
+        "kept": 2,
+        "runs": 1,
+    }
+
+    def said(recipes):
+        curves = [curve | {"recipe": name, "task": "a"} for name in recipes]
+        return losses_section({"kind": "study", "curves": curves}).lines[1]
+
+    assert said("p").startswith("Over-fitting: p on a: from epoch 2 on, validation loss 50 %")
+    assert said("pqrs").startswith("Over-fitting: on a p, q, r and s (the tables say")
