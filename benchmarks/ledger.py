@@ -27,6 +27,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ from joblib import Parallel, delayed
 from ledger_problems import PROBLEMS, Cut, Problem
 
 from jointrain import InvalidInputError, OptimizerSettings, Recipe, Separate, Trainer
-from jointrain.balancing import BALANCERS, ByDifficulty
+from jointrain.balancing import BALANCERS, ByDifficulty, Needs
 from jointrain.studies import Comparison, RunVerdicts, verdict
 
 TUNED, ALONE = "tuned static", "each alone"
@@ -126,6 +127,8 @@ def train_by(problem: Problem, data: Cut, method: str, seed: int) -> list[Traine
         alone = train(problem, data, seed, schedule=Separate())
         left = {name: y for one in alone for name, y in losses(one, data.validation).items()}
         return train(problem, data, seed, balancer=ByDifficulty(left))
+    if BALANCERS[method].needs is Needs.HEADS:  # it guides each head by itself
+        problem = replace(problem, groups=False)
     return train(problem, data, seed, balancer=method)
 
 

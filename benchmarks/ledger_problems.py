@@ -44,6 +44,7 @@ class Problem:
         epochs: Of training.
         batch: Rows of a step.
         rate: Learning rate of AdamW, which falls to 0 along a cosine.
+        groups: Whether many heads of one size become one, which is faster.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Problem:
     epochs: int = 25
     batch: int = 64
     rate: float = 5e-3
+    groups: bool = True
 
     def data(self, seed: int) -> Cut:
         """Return the rows of a seed."""
@@ -76,7 +78,10 @@ class Problem:
 
     def network(self, tasks: Sequence[Task]) -> HardSharing:
         """Return a fresh network for some of the tasks."""
-        return HardSharing(self.trunk(), {task.name: self.head(task) for task in tasks})
+        heads = {task.name: self.head(task) for task in tasks}
+        if self.groups:
+            return HardSharing(self.trunk(), heads)
+        return HardSharing(self.trunk(), heads, group_from=None)
 
 
 def mlp(inputs: int, width: int = 64) -> nn.Module:

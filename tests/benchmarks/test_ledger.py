@@ -168,6 +168,13 @@ def test_every_method_runs(ledger):
         assert all(value is not None for value in found.test.values()), method
 
 
+def test_a_method_that_guides_each_head_runs_where_heads_would_be_grouped(ledger):
+    many = replace(ledger["PROBLEMS"]["many"], epochs=1)
+    found = ledger["run"](many, "consmtl", 0)
+    assert len(found.test) == len(many.tasks)
+    assert all(value is not None for value in found.test.values())
+
+
 def test_a_second_call_runs_what_is_missing_and_fills_the_page(ledger, tmp_path, monkeypatch):
     short = {name: replace(ledger["PROBLEMS"][name], epochs=1) for name in ("related", "digits")}
     monkeypatch.setitem(ledger["main"].__globals__, "PROBLEMS", short)
