@@ -12,13 +12,14 @@ from jointrain.charts._palette import FAINT, INK, OPEN, SERIES
 _WIDEST = 100
 """Pixels of a name, at most."""
 
-_SIDES: dict[str, dict[str, Any]] = {
-    "above": {"dy": -12},
-    "below": {"dy": 14},
-    "right": {"align": "left", "dx": 9},
-    "left": {"align": "right", "dx": -9},
+_PLACES: dict[str, dict[str, Any]] = {
+    "above": {"align": "center", "dx": 0, "dy": -12},
+    "below": {"align": "center", "dx": 0, "dy": 14},
+    "right": {"align": "left", "dx": 9, "dy": 0},
+    "left": {"align": "right", "dx": -9, "dy": 0},
+    "": {"align": "center", "dx": 0, "dy": 0},
 }
-"""Where the name of a point may stand."""
+"""Where the name of a point may stand; nowhere if there is no room."""
 
 
 def trade_offs(
@@ -92,19 +93,22 @@ def trade_offs(
         ),
     )
     # long names, as of weights, would cover the axis and each other; tooltip and table have all
-    names = [
-        base.transform_filter(f"datum.side == '{side}'")
-        .mark_text(color=INK, fontSize=11, limit=_WIDEST, **place)
-        .encode(text="name:N")
-        for side, place in _SIDES.items()
-    ]
+    # a layer for each side would warn where it is empty
+    names = base.mark_text(
+        color=INK,
+        fontSize=11,
+        limit=_WIDEST,
+        dx=alt.expr("datum.dx"),
+        dy=alt.expr("datum.dy"),
+        align=alt.expr("datum.align"),
+    ).encode(text="label:N")
     none = data_of([{"zero": 0}])
     lines = [
         alt.Chart(none).mark_rule(color=FAINT, strokeDash=[3, 3]).encode(x="zero:Q"),
         alt.Chart(none).mark_rule(color=FAINT, strokeDash=[3, 3]).encode(y="zero:Q"),
     ]
     return (
-        alt.layer(*lines, points, *names, data=data_of([*_with_sides(pairs)]))
+        alt.layer(*lines, points, names, data=data_of([*_with_sides(pairs)]))
         .add_params(across, up)
         .properties(width=width, height=300)
     )
@@ -135,13 +139,14 @@ def _with_sides(pairs: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         for point, (x, y) in zip(points, places, strict=True):
             free = (
                 (side, found)
-                for side in _SIDES
+                for side in _PLACES
+                if side
                 for found in [box(side, x, y, point["name"])]
                 if not any(_meet(found, other) for other in taken)
             )
             side, found = next(free, ("", None))
             taken += [found] if found else []
-            yield {**point, "side": side}
+            yield {**point, **_PLACES[side], "side": side, "label": point["name"] if side else ""}
 
 
 def _targets(pair: Mapping[str, Any]) -> tuple[str, str]:
