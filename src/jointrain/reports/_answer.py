@@ -115,6 +115,7 @@ def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:
         basis = [f"Over these targets {said.ways[said.together]} is {gain}."]
     else:
         first, basis = _together_or_apart(decision, said, targets, overall)
+        first += _what_beats_apart(decision, said)
     return [f"{first}{_rival(decision)}.", *basis]
 
 
@@ -269,6 +270,15 @@ def _rival(decision: Decision) -> str:
         return f"; {name} {verb} better ({change})"
     sure = "" if decision.rival_change.verdict == "equivalent" else ", as far as the data show"
     return f"; {name} {verb} as well{sure} (difference {change})"
+
+
+def _what_beats_apart(decision: Decision, said: Circumstances) -> str:
+    """Return what is said of a recipe that is shown to beat apart, where together is not."""
+    if decision.beats_apart is None or decision.beats_apart_change is None:
+        return ""
+    gain = better_or_worse(decision.beats_apart_change, " than apart")
+    better = f"{said.ways[decision.beats_apart]} it is {gain}"
+    return f"; {better}, though not shown to beat {said.ways[said.together]}"
 
 
 def _first_look(decision: Decision, said: Circumstances) -> list[str]:

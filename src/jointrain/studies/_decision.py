@@ -80,6 +80,9 @@ class Decision:
             where there are no intervals, the best one that looks better than every network.
         rival_change: How it compares with that network over the targets that are judged; where
             there are no intervals, with the network that comes next to it.
+        beats_apart: Where training together is chosen and not shown to beat apart: the best of the
+            other recipes that are shown to, if any.
+        beats_apart_change: How it compares with apart over the targets that are judged.
     """
 
     what: What
@@ -97,6 +100,8 @@ class Decision:
     cost: float = math.nan
     rival: str | None = None
     rival_change: Comparison | None = None
+    beats_apart: str | None = None
+    beats_apart_change: Comparison | None = None
 
     @property
     def chosen(self) -> str:
@@ -253,7 +258,7 @@ def _other_recipe(figures: StudyFigures, judged: tuple[str, ...], decision: Deci
         if all(comparison.verdict == "better" for comparison in over.values()):
             winners[name] = min(over.items(), key=lambda pair: pair[1].change)
     if not winners:
-        return decision
+        return _with_what_beats_apart(figures, judged, others, decision)
     best = max(winners, key=lambda name: winners[name][1].change)
     beaten, least = winners[best]
     worse = {
@@ -269,6 +274,20 @@ def _other_recipe(figures: StudyFigures, judged: tuple[str, ...], decision: Deci
         overall=least, against=beaten, cost=_cost(figures, best),
         by_task=figures.by_task(best, SEPARATE), compared=best,
     )  # fmt: skip
+
+
+def _with_what_beats_apart(
+    figures: StudyFigures, judged: tuple[str, ...], others: Sequence[str], decision: Decision
+) -> Decision:
+    """Name a recipe that is shown to beat apart, where the one that is chosen is not."""
+    if decision.what != "together" or decision.basis == "better":
+        return decision
+    over = {name: figures.overall(name, SEPARATE, judged, len(others) + 1) for name in others}
+    shown = {name: change for name, change in over.items() if change.verdict == "better"}
+    if not shown:
+        return decision
+    best = max(shown, key=lambda name: shown[name].change)
+    return replace(decision, beats_apart=best, beats_apart_change=shown[best])
 
 
 def _first_look(
