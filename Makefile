@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 
-.PHONY: install browser demo test test-integration test-lowest faults fuzz check clean
+.PHONY: install browser demo test test-integration test-lowest faults fuzz docs dist check clean
 
 install: $(INSTALLED)
 
