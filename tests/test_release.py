@@ -25,6 +25,14 @@ def test_one_version_everywhere():
     assert f"\n## [{jointrain.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_what_make_is_asked_for_is_done_even_where_a_folder_has_that_name():
+    text = (ROOT / "Makefile").read_text()
+    asked = set(re.findall(r"^([a-z][a-z-]*):", text, re.MULTILINE))
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony is not None
+    assert asked == set(phony[1].split())
+
+
 def test_users_get_no_package_of_tests_or_plots():
     names = {re.split(r"[\[>=<; ]", line)[0] for line in PROJECT["dependencies"]}
     assert not names & {"pytest", "hypothesis", "matplotlib", "altair", "plotly", "pandas"}
