@@ -40,3 +40,19 @@ def test_folds_that_are_no_number_are_refused_in_words(tmp_path: Path):
         store.finish(store.claim(["first"]), job("separate", 0, 1.0))
     with pytest.raises(InvalidInputError, match="did not write"):
         KeptRuns.of_store(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["recipe", "task", "metric", "fold", "seed"])
+def test_rows_that_do_not_say_of_what_they_are_are_refused_in_words(tmp_path: Path, name: str):
+    described = {"recipes": ["separate"], "baselines": [], "folds": 1, "seeds": 1}
+    result = job("separate", 0, 1.0)
+    result[0]["rows"][0][name] = None
+    store = RunStore.open(tmp_path, described)
+    with store.session():
+        store.finish(store.claim(["first"]), result)
+    with pytest.raises(InvalidInputError, match="did not write"):
+        KeptRuns.of_store(tmp_path)
+    path = tmp_path / "results.parquet"
+    pl.DataFrame(result[0]["rows"]).write_parquet(path)
+    with pytest.raises(InvalidInputError, match="damaged, or of another version"):
+        KeptRuns.of_table(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -54,7 +54,7 @@ class KeptRuns:
             rows = [row for of_run in done.values() for row in of_run]
             recipes = (*description["recipes"], *description["baselines"])
             planned = max(len(recipes) * description["folds"] * description["seeds"], len(done))
-            table = pl.DataFrame(rows, schema=_COLUMNS)
+            table = _named(pl.DataFrame(rows, schema=_COLUMNS))
         except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError):
             raise InvalidInputError(
                 f"{folder} holds runs that this version of jointrain did not write; install the "
@@ -72,7 +72,8 @@ class KeptRuns:
         try:
             table = pl.read_parquet(path)
             table = table.select(list(_COLUMNS)).cast(_COLUMNS)  # type: ignore[arg-type]
-        except (OSError, pl.exceptions.PolarsError):
+            table = _named(table)
+        except (OSError, ValueError, pl.exceptions.PolarsError):
             raise InvalidInputError(
                 f"{path} is damaged, or of another version of jointrain; run the command again"
             ) from None
@@ -112,11 +113,23 @@ def _direction(metric: str) -> bool | None:
         return None
 
 
+def _named(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows, which all say what was measured of which run.
+
+    Raises:
+        ValueError: One does not.
+    """
+    for name in ("recipe", "task", "metric", "fold", "seed"):
+        if table[name].null_count():
+            raise ValueError(f"a row without a {name}")
+    return table
+
+
 def _first_metrics(table: pl.DataFrame) -> pl.DataFrame:
     """Keep of each task the metric that comes first in its runs."""
     if table.is_empty():
         return table
-    first: dict[Any, Any] = {}
+    first: dict[str, str] = {}
     for task, metric in table.select("task", "metric").iter_rows():
         first.setdefault(task, metric)
     chosen = pl.DataFrame({"task": list(first), "metric": list(first.values())})
