@@ -358,6 +358,22 @@ def _is_known(batch: Batch, size: int) -> bool:
     )
 
 
+def _place_in_attempt() -> dict[str, Any]:
+    """Return where a process that torchrun started again finds the others; nothing if it was not.
+
+    On one machine torchrun keeps the store of the first attempt, in which addresses of processes
+    that are dead would be found.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    # on several machines the numbers of attempts may differ
+    alone = os.environ.get("GROUP_WORLD_SIZE") == "1"
+    if attempt == "0" or not alone or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    store, rank, size = next(distributed.rendezvous("env://", timeout=PATIENCE))
+    prefixed = distributed.PrefixStore(f"attempt/{attempt}", store)  # type: ignore[attr-defined]
+    return {"store": prefixed, "rank": rank, "world_size": size}
+
+
 def _store_of_group() -> Any:
     """Return the store by which the processes have found each other."""
     return distributed.distributed_c10d._get_default_store()
@@ -423,7 +439,7 @@ def joined_ranks(
                 f"torch.distributed.init_process_group first"
             )
         backend = "nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        distributed.init_process_group(backend, timeout=PATIENCE, **_place_in_attempt())
         atexit.register(_leave_group)
     if distributed.get_world_size() == 1:
         return None
