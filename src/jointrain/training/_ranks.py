@@ -369,7 +369,8 @@ def _place_in_attempt() -> dict[str, Any]:
     alone = os.environ.get("GROUP_WORLD_SIZE") == "1"
     if attempt == "0" or not alone or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
-    store, rank, size = next(distributed.rendezvous("env://", timeout=PATIENCE))
+    found = distributed.rendezvous("env://", timeout=PATIENCE)  # type: ignore[attr-defined]
+    store, rank, size = next(found)
     prefixed = distributed.PrefixStore(f"attempt/{attempt}", store)  # type: ignore[attr-defined]
     return {"store": prefixed, "rank": rank, "world_size": size}
 
