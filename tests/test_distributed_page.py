@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.page_programs import output_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAMS = {
@@ -39,14 +38,5 @@ def test_a_command_of_the_page_runs(page, name, command, tmp_path):
         "accelerate": ["-m", "accelerate.commands.accelerate_cli"],
         "python": [],
     }
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *starters[words[0]], *words[1:]],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "2 processes" in done.stdout, done.stdout
+    printed = output_of([*starters[words[0]], *words[1:]], tmp_path)
+    assert "2 processes" in printed, printed

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.page_programs import output_of
 
 PAGE = (Path(__file__).parents[1] / "docs" / "several_machines.md").read_text()
 (PROGRAM,) = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
@@ -18,17 +17,7 @@ IMPORT = "from jointrain.studies import DaskExecutor"
 
 def output(program: str, folder: Path) -> str:
     (folder / "program.py").write_text(program)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "program.py"],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return output_of(["program.py"], folder)
 
 
 @pytest.mark.integration
