@@ -211,3 +211,12 @@ def test_the_config_file_may_name_it(capsys):
     Path("study.toml").write_text('table = "own_study:experiment"\nepochs = 2\nseeds = 1\n')
     assert run(["compare", "--config", "study.toml", "--workers", "1", "--recipes", "joint"]) == 0
     assert "Delta-m" in capsys.readouterr().out
+
+
+def test_what_fails_beside_the_fit_is_left_to_the_report(monkeypatch, capsys):
+    def fail():
+        raise RuntimeError("no charts today")
+
+    monkeypatch.setattr("jointrain.reports.prepare_page", fail)
+    _compare._load_for_report()
+    assert capsys.readouterr() == ("", "")

@@ -55,6 +55,14 @@ def test_time_left_and_rows_a_second_are_told(tmp_path, clock):
     assert "4 of 8, 1 min 50 s so far, about 10 s left" in view.progress()
 
 
+def test_epochs_alone_tell_what_is_left_at_most(tmp_path, clock):
+    view = LiveView("training", tmp_path)
+    TrainingFeed(tmp_path).tell(5, 20, 100, {"a": 1.0}, {}, {})
+    clock[0] += 10
+    assert "about 30 s left" in view.progress()
+    assert "at most" in view.progress()
+
+
 def test_within_a_budget_what_is_left_of_it_is_told(tmp_path, clock):
     view = LiveView("runs", tmp_path, until=clock[0] + 3700)
     assert view.progress() == "runs: 0 s so far, at most 1 h 1 min left"

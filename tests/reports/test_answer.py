@@ -38,6 +38,11 @@ CASES = {
         "It makes no difference beyond 1 %: train together, it costs a sixth. "
         "Together is no better than apart.",
     ),
+    "equivalent, and no figure but 0": (
+        Made(HEATING, (-0.04, -0.6, 0.5), work=SIXTH),
+        "It makes no difference beyond 1 %: train together, it costs a sixth. "
+        "Together is no better than apart [-0.6, 0.5].",
+    ),
     "equivalent and dearer": (
         Made(HEATING, (0.2, -0.4, 0.7), work=DEAR),
         "It makes no difference beyond 1 %: train apart, together costs 1.6 times as much. "

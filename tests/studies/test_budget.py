@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from jointrain import Recipe, Study, SupervisedTable
+from jointrain.baselines import BASELINES
 from jointrain.experiments import SEPARATE, default_recipes, named_recipes
 from jointrain.studies import _budget, _pace, run_within_budget
 from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
@@ -266,6 +267,19 @@ def test_a_stage_that_takes_longer_than_its_parts_makes_the_plan_longer():
     assert made.first_seconds(1, 2) == pytest.approx(1.5 * before)
     made.learn(measured, 1e4)
     assert made.first_seconds(1, 2) == pytest.approx(3 * before)
+
+
+def test_runs_of_all_stages_are_counted_on():
+    told = []
+    made = study()
+    measured = Measurements(made, workers=1, progress=lambda *so_far: told.append(so_far))
+    measured.run(made.recipes[:1], [BASELINES["constant"]], [0], folds=1)
+    assert (told[0], told[-1]) == ((0, 2), (2, 2))
+    stage = len(told)
+    measured.run(made.recipes[:1], [BASELINES["constant"]], [0], folds=3)
+    # the fold that is there is not measured again
+    assert (told[stage], told[-1]) == ((2, 6), (6, 6))
+    assert told == sorted(told)
 
 
 def test_what_is_too_dear_is_left_out_and_the_rest_goes_on():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -37,6 +40,7 @@ from jointrain.cli._table_opening import (
     start_processes,
 )
 from jointrain.errors import InvalidInputError, JointrainError
+from jointrain.system.cores import available_cores
 from jointrain.system.output_file import write_whole
 from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.terminal_streams import printing, say
@@ -97,7 +101,8 @@ def compare(settings: CompareSettings) -> None:
             print_experiment_answer(result, settings, saved)
             return
         if whole is None:
-            model, result = _fit_model(result, study.table, settings, started, executor)
+            with _preparing_report(settings):
+                model, result = _fit_model(result, study.table, settings, started, executor)
         else:
             until = _time_of_fit(settings, started).get("until")
             model, result = fit_best(result, whole, settings, until)
@@ -268,6 +273,32 @@ def _print_interrupted(result: StudyResult, settings: CompareSettings) -> None:
     print_interim(result, console, planned)
     if settings.study is not None:
         say(f"note: finished folds are kept in {settings.study}; the same command goes on")
+
+
+@contextmanager
+def _preparing_report(settings: CompareSettings) -> Iterator[None]:
+    """Load what the report needs, which takes seconds, while other processes fit the model.
+
+    Where this process fits it, nothing is loaded aside: both would import the same modules.
+    """
+    if (settings.workers or available_cores()) == 1:
+        yield
+        return
+    aside = Thread(target=_load_for_report, daemon=True)
+    aside.start()
+    yield
+    aside.join()
+
+
+def _load_for_report() -> None:
+    """Import what the report's affinities and charts need; what fails is said by the report."""
+    with suppress(Exception):
+        # torch imports its compiler for the first optimiser of a process
+        import_module("torch._dynamo")
+    with suppress(Exception):
+        from jointrain.reports import prepare_page
+
+        prepare_page()
 
 
 def _fit_model(

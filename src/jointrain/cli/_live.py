@@ -69,7 +69,7 @@ class LiveView:
         """Return how far the work is, how fast it goes and what is left, in a line."""
         found = looks(self._folder)
         self._count(found)
-        share, parts = 0.0, []
+        share, parts, about = 0.0, [], "about"
         if self._total:
             share = self._done / self._total
             parts.append(f"{self._done:.3g} of {self._total}")
@@ -77,13 +77,14 @@ class LiveView:
             newest_time = max(look.written for look in found.values())
             at_work = [one for one in found.values() if one.written > newest_time - _RATE_SECONDS]
             share = min(one.epoch / one.epochs if one.epochs else 0.0 for one in at_work)
+            about = "at most about"  # it may stop early
         now = time.monotonic()
         parts.append(f"{_duration(now - self._started)} so far")
         if self._until is not None:
             parts.append(f"at most {_duration(max(self._until - now, 0))} left")
         elif 0 < share < 1:
             left = (now - self._round_started) * (1 - share) / share
-            parts.append(f"about {_duration(left)} left")
+            parts.append(f"{about} {_duration(left)} left")
         if rate := self._rate():
             parts.append(f"{rate:,.0f} rows/s")
         return f"{self._unit}: {', '.join(parts)}"

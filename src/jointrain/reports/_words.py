@@ -103,12 +103,11 @@ def better_or_worse(comparison: Comparison, than: str = "") -> str:
     """Return a change in words: ``5.8 % worse than apart [0.3, 11.3]``, ``no better`` at 0."""
     figures = (comparison.change, comparison.low, comparison.high)
     in_percent = comparison.unit == "percent"
-    if all(percent(one) == "0" if in_percent else one == 0 for one in figures):
-        return f"no better{than}"
-    turned = comparison.change < 0
+    zero = [percent(one) == "0" if in_percent else one == 0 for one in figures]
+    turned = comparison.change < 0 and not zero[0]
     size, _, interval = size_and_interval(comparison, turned=turned).partition(" [")
-    words = f"{size} {'worse' if turned else 'better'}{than}"
-    return f"{words} [{interval}" if interval else words
+    words = f"no better{than}" if zero[0] else f"{size} {'worse' if turned else 'better'}{than}"
+    return f"{words} [{interval}" if interval and not all(zero) else words
 
 
 def unit(comparison: Comparison) -> str:

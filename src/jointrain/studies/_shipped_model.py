@@ -57,7 +57,7 @@ def fit_shipped(
             out; the others take their weights. Where a task has none left, its cheapest
             component is fitted all the same if it is a matter of seconds, else the best of all
             that are, or a constant. Default never.
-        progress: Called with the number of fitted components and of all.
+        progress: Called at the beginning, and then with the number of fitted components and of all.
         table: The rows to fit on, where the study had a sample of them, see `rows_to_fit`; default
             those of the study.
 
@@ -98,6 +98,8 @@ def fit_shipped(
     fitted: dict[str, TableModel | FittedBaseline] = {}
     # cheap ones first: when the time is over, something is there
     jobs.sort(key=lambda job: result.seconds.get(job.key, 0.0))
+    if progress is not None:
+        progress(0, len(jobs))
     for name, component in run_jobs(jobs, workers=processes, until=until, executor=executor):
         fitted[name] = component
         if progress is not None:

@@ -87,8 +87,9 @@ class Study(StudyPlan):
                 `concurrent.futures` whose processes are not forked, or `DaskExecutor`,
                 `RayExecutor`, `SlurmExecutor`; default none. Each job has one thread, so that the
                 results are the same bits.
-            progress: Called with how often a recipe or baseline was run on a fold so far, and in
-                all; runs that are trained together are counted when all are done.
+            progress: Called at the beginning, and then with how often a recipe or baseline was run
+                on a fold so far, and in all; runs that are trained together are counted when all
+                are done.
             on_interim: Called now and then with what is known so far.
 
         Raises:

@@ -7,7 +7,14 @@ from html.parser import HTMLParser
 import pytest
 
 from jointrain.errors import InvalidInputError, MissingDependencyError
-from jointrain.reports import answer, read_figures, render_page, study_figures, write_page
+from jointrain.reports import (
+    answer,
+    prepare_page,
+    read_figures,
+    render_page,
+    study_figures,
+    write_page,
+)
 from jointrain.reports.page import _render
 from jointrain.reports.page._change_sections import front_section
 from jointrain.reports.page._training_sections import losses_section, overfits
@@ -97,6 +104,14 @@ def test_without_the_packages_of_charts_the_figures_are_kept(figures, tmp_path, 
     with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[plots\]'"):
         write_page(figures, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[plots\]'"):
+        prepare_page()
+
+
+def test_what_is_prepared_is_what_a_page_is_made_of(figures):
+    whole = render_page(figures)
+    prepare_page()
+    assert render_page(figures) == whole
 
 
 @pytest.mark.parametrize("content, said", [

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,6 +67,18 @@ def render_page(figures: Figures) -> str:
         vega=_javascript(),
     )
     return page
+
+
+def prepare_page() -> None:
+    """Load what pages need, so that the first one is made at once.
+
+    Raises:
+        MissingDependencyError: altair or vl-convert-python is not installed.
+    """
+    _check_installed()
+    import_module("altair")
+    _template()
+    _javascript()
 
 
 def write_page(figures: Figures, folder: Path) -> None:
