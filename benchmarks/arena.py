@@ -20,6 +20,10 @@ two methods on each table, the random forest at 1000, 200 resamples of the table
 chosen by them. ``--clock cpu`` counts seconds of the processor, for a machine that others use;
 methods with a budget still watch the clock on the wall.
 
+Predictions are kept in FOLDER/predictions. Of `jointrain compare` these are with its intervals, and
+with the predictions of the one recipe or baseline that its inner folds find best, which is fitted
+after the clock has stopped; `arena_promises.py` reports on them.
+
 Packages: ``pip install -r benchmarks/requirements-arena.txt``. RealMLP, TabM and AutoGluon run on
 twelve tables by the interpreter of ``--heavy-python``, which
 ``benchmarks/arena_heavy_environment.sh`` makes.
@@ -41,15 +45,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from arena_frozen import HEAVY, HOUR
-from arena_methods import METHODS, Method, Task, family, predict
+from arena_kept import Kept
+from arena_methods import METHODS, Method, Promising, Task, family, predict
 from arena_scores import critical_difference, elo, errors, friedman, ranks, table_score
 from arena_tables import (
     SEEN,
@@ -67,6 +72,8 @@ LIMIT = 60.0
 OURS = "jointrain"
 IMPORTING = 300.0
 """Seconds that a process may take to import its libraries and read its table."""
+BESIDE = 120.0
+"""Seconds of what is fitted after a run, to be set beside it."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ class Run:
         why: What went wrong.
         clock: Which seconds were limited.
         versions: Of the libraries.
+        chosen: What the method's inner folds find best, where it has such.
+        chosen_errors: As `errors`, of that.
     """
 
     table: str
@@ -92,6 +101,8 @@ class Run:
     why: str = ""
     clock: str = "wall"
     versions: str = ""
+    chosen: str = ""
+    chosen_errors: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -139,6 +150,7 @@ class Job:
         memory: GiB of data.
         seen: Folder of the nine seen tables.
         python: The interpreter.
+        keep: Folder to keep predictions in; none without one.
     """
 
     table: str
@@ -149,6 +161,7 @@ class Job:
     memory: float = 4.0
     seen: str | None = None
     python: str = sys.executable
+    keep: str | None = None
 
 
 class Worker:
@@ -189,6 +202,8 @@ class Worker:
             if said.get("ready"):
                 began, cpu = time.monotonic(), cpu_seconds(process.pid)
                 said = self._result(process, job, limit, cpu)
+            if said.get("more"):
+                said |= self._more(process)
         except TimeoutError:
             assert self._process is not None
             said = {"status": "time", "cpu": cpu_seconds(self._process.pid) - cpu}
@@ -215,7 +230,17 @@ class Worker:
             said.get("why", ""),
             job.clock,
             said.get("versions", ""),
+            said.get("chosen", ""),
+            said.get("chosen_errors", {}),
         )
+
+    def _more(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """Return what is set beside a run that has its result."""
+        try:
+            return self._line(process, BESIDE)
+        except (TimeoutError, EOFError) as error:
+            self.close()
+            return {"why": f"nothing beside it: {type(error).__name__}"}
 
     def _given(self, job: Job) -> subprocess.Popen[bytes]:
         """Return the process, which has been given a job."""
@@ -296,37 +321,63 @@ def work() -> None:
             said = {"status": "failed", "why": f"{type(error).__name__}: {error}"[:300]}
         else:
             print(json.dumps({"ready": True}), file=out)
-            said = fit_and_score(method, table, job)
+            for said in results(method, table, job):
+                print(json.dumps(said), file=out)
+            continue
         print(json.dumps(said), file=out)
 
 
-def fit_and_score(method: Method, table: ArenaTable, job: Job) -> dict[str, Any]:
-    """Return the result of a run as plain values."""
-    train, test = table.folds(FOLDS)[job.fold]
+def results(method: Method, table: ArenaTable, job: Job) -> Iterator[dict[str, Any]]:
+    """Yield the result of a run as plain values; then, of some methods, what is set beside it."""
     started, cpu = time.perf_counter(), time.process_time()
     versions = _versions(method)
     try:
-        predictions = predict(method, Task.of(table, job.fold, job.limit))
+        found = predict(method, Task.of(table, job.fold, job.limit))
     except MemoryError as error:
-        return {"status": "memory", "why": repr(error)[:300], "versions": versions}
+        yield {"status": "memory", "why": repr(error)[:300], "versions": versions}
+        return
     except Exception as error:  # a library's own: the run has no result
         kind = "memory" if "alloc" in str(error).lower() else "failed"
         why = f"{type(error).__name__}: {error}"[:300]
-        return {"status": kind, "why": why, "versions": versions}
+        yield {"status": kind, "why": why, "versions": versions}
+        return
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    labels = {c.name: c.to_list() for c in table.targets}
-    return {
+    promising = found if isinstance(found, Promising) else None
+    own = found.predictions if isinstance(found, Promising) else found
+    kept = Kept.of(table, own, promising)
+    if job.keep is not None:
+        kept.write(Path(job.keep), job.table, job.method, job.fold)
+    yield {
         "status": "done",
         "seconds": seconds,
         "cpu": cpu,
         "versions": versions,
-        "errors": errors(
-            predictions,
-            table.kinds,
-            {name: [values[i] for i in train] for name, values in labels.items()},
-            {name: [values[i] for i in test] for name, values in labels.items()},
-        ),
+        "errors": _errors(table, job.fold, own),
+        "more": promising is not None,
     }
+    if promising is None:
+        return
+    try:
+        chosen = promising.predict_chosen()
+    except Exception as error:  # the run has its result
+        yield {"chosen": promising.chosen, "why": f"{type(error).__name__}: {error}"[:300]}
+        return
+    if job.keep is not None:
+        replace(kept, chosen_predictions=chosen).write(
+            Path(job.keep), job.table, job.method, job.fold
+        )
+    yield {"chosen": promising.chosen, "chosen_errors": _errors(table, job.fold, chosen)}
+
+
+def _errors(table: ArenaTable, fold: int, predictions: Mapping[str, Any]) -> dict[str, Any]:
+    train, test = table.folds(FOLDS)[fold]
+    labels = {c.name: c.to_list() for c in table.targets}
+    return errors(
+        predictions,
+        table.kinds,
+        {name: [values[i] for i in train] for name, values in labels.items()},
+        {name: [values[i] for i in test] for name, values in labels.items()},
+    )
 
 
 def _versions(method: Method) -> str:
@@ -360,14 +411,15 @@ def jobs(
         methods: Names.
         done: What has been run.
         **settings: Of `Job`; ``heavy_python``: the interpreter of slow methods, without which they
-            are not run.
+            are not run; ``folds``: which folds, default all.
     """
     heavy = settings.pop("heavy_python", None)
+    folds = settings.pop("folds", range(FOLDS))
     seen = settings.get("seen")
     found = []
     for name in tables:
         table = load(name, Path(seen) if seen else None)
-        for fold in range(FOLDS):
+        for fold in folds:
             for method in methods:
                 chosen = METHODS[method]
                 if chosen.heavy and (heavy is None or name not in HEAVY):
@@ -716,6 +768,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--tables", nargs="*")
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--folds", nargs="*", type=int, choices=range(FOLDS), help="default all")
     parser.add_argument("--subset", choices=["hour"])
     parser.add_argument("--seen", type=Path, help="folder of the nine seen tables")
     parser.add_argument("--workers", type=int, default=2)
@@ -752,6 +805,8 @@ def main(given: Sequence[str] | None = None) -> None:
             memory=arguments.memory,
             seen=None if arguments.seen is None else str(arguments.seen),
             heavy_python=arguments.heavy_python,
+            folds=range(FOLDS) if arguments.folds is None else arguments.folds,
+            keep=str(arguments.folder / "predictions"),
         )
     except InvalidInputError as error:
         parser.error(str(error))

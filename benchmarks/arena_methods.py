@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from arena_scores import errors
 from arena_tables import NUMBERS, ArenaTable
 
 BUDGET = 60.0
@@ -434,8 +435,36 @@ def jointrain_estimator(**settings: Any) -> Callable[[Task], Predictions]:
     return fit
 
 
+COVERAGE = 0.9
+"""Which share of the true values the intervals are to hold."""
+
+
+@dataclass(frozen=True)
+class Promising:
+    """A fitted model, with what its user was promised of it.
+
+    Args:
+        predictions: Of the test rows.
+        intervals: By target of numbers that has them: [m, 2], which are to hold `COVERAGE`.
+        held_out: By target of numbers that has them: how many errors its intervals come from.
+        chosen: The one recipe or baseline that the inner folds find best over all targets.
+        predict_chosen: Fits it to all training rows, and predicts the test rows.
+    """
+
+    predictions: Predictions
+    intervals: Mapping[str, np.ndarray]
+    held_out: Mapping[str, int]
+    chosen: str
+    predict_chosen: Callable[[], Predictions]
+
+
 def jointrain_compare(task: Task) -> Predictions:
     """The model that ``jointrain compare --budget 60s`` saves, by the steps of that command."""
+    return promising_compare(task).predictions
+
+
+def promising_compare(task: Task) -> Promising:
+    """As `jointrain_compare`, with the intervals and what inner folds would choose in its place."""
     from jointrain import Study, default_recipes, fit_shipped, run_within_budget
     from jointrain.baselines import FIRST_BASELINES
 
@@ -443,14 +472,57 @@ def jointrain_compare(task: Task) -> Predictions:
     study = Study(_supervised(task), default_recipes(), FIRST_BASELINES)
     result = run_within_budget(study, task.budget, workers=1, started=started)
     spent = time.monotonic() - started
-    model = fit_shipped(
-        result,
-        device="cpu",
-        workers=1,
-        seconds=max(0.7 * (task.budget - 2 - spent), 1.0),
-        until=started + max(task.budget, spent + 2),
+    seconds = max(0.7 * (task.budget - 2 - spent), 1.0)
+    until = started + max(task.budget, spent + 2)
+    model = fit_shipped(result, device="cpu", workers=1, seconds=seconds, until=until)
+    chosen = inner_choice(result, task.kinds)
+
+    def predict_chosen() -> Predictions:
+        # the same fit, of one component that predicts all targets; nothing ends it
+        alone = result.with_weights({name: {chosen: 1.0} for name in task.kinds})
+        return _of_model(task, fit_shipped(alone, device="cpu", workers=1, seconds=seconds))
+
+    residuals = model.calibration.residuals
+    return Promising(
+        _of_model(task, model),
+        model.predict_interval(task.test, COVERAGE) if residuals else {},
+        {name: one.rows for name, one in residuals.items()},
+        chosen,
+        predict_chosen,
     )
-    return _of_model(task, model)
+
+
+def inner_choice(result: Any, kinds: Mapping[str, str]) -> str:
+    """Return the recipe or baseline with the lowest mean error over targets on held-out rows.
+
+    Errors are those of the arena, over the rows that all were measured on; of equals, the first.
+
+    Args:
+        result: A `StudyResult` with its predictions.
+        kinds: Kind of each target.
+    """
+    table, names = result.study.table, result.components
+    seeds = set.intersection(
+        *({seed for of, seed, _ in result.fold_results if of == name} for name in names)
+    )
+    given = {name: result.held_out_predictions(name, seeds) for name in names}
+    scores = dict.fromkeys(names, 0.0)
+    for index, target in enumerate(kinds):
+        assert table.tasks[index].name == target
+        values = table.labels()[:, index]
+        rows = np.isfinite(values)
+        for one in given.values():
+            rows &= np.isfinite(one[target].reshape(len(rows), -1)).all(1)
+        labels = values[rows].tolist()
+        for name, one in given.items():
+            found: Any = one[target][rows]
+            if kinds[target] not in NUMBERS:
+                found = np.stack([1 - found, found], axis=1) if found.ndim == 1 else found
+                found = (found, list(range(found.shape[1])))
+            of_kind = {target: kinds[target]}
+            error = errors({target: found}, of_kind, {target: labels}, {target: labels})[target]
+            scores[name] += 0.0 if error is None else error
+    return min(names, key=lambda name: scores[name])
 
 
 def _supervised(task: Task) -> Any:
@@ -555,6 +627,7 @@ class Method:
         only: Kinds of targets that it can predict: all alike of one of these families.
         budget: Whether it takes a budget of `BUDGET` seconds; it may then take half as long again.
         heavy: Whether it runs on the twelve tables of `HEAVY` only, by an interpreter of its own.
+        promising: As `fit`, of a method whose promises are kept, too.
     """
 
     fit: Callable[[Task], Predictions]
@@ -563,6 +636,7 @@ class Method:
     only: tuple[str, ...] = ()
     budget: bool = False
     heavy: bool = False
+    promising: Callable[[Task], Promising] | None = None
 
     def why_not(self, table: ArenaTable) -> str | None:
         """Return why it has no result on a table; None if it has."""
@@ -595,7 +669,10 @@ METHODS: dict[str, Method] = {
         jointrain_estimator(components="network", schedule="separate"), _OURS
     ),
     "jointrain compare": Method(
-        jointrain_compare, ("jointrain.studies", "jointrain.baselines"), budget=True
+        jointrain_compare,
+        ("jointrain.studies", "jointrain.baselines"),
+        budget=True,
+        promising=promising_compare,
     ),
     "ridge": Method(ridge, ("sklearn.linear_model", "pandas")),
     "PLS": Method(
@@ -625,7 +702,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def predict(method: Method, task: Task) -> Predictions:
-    """Fit and predict, without warnings."""
+def predict(method: Method, task: Task) -> Predictions | Promising:
+    """Fit and predict, without warnings; with promises where the method has them."""
     warnings.filterwarnings("ignore")
-    return method.fit(task)
+    return method.fit(task) if method.promising is None else method.promising(task)

@@ -217,10 +217,64 @@ def test_a_second_call_makes_what_a_first_one_left(arena, tables, tmp_path, monk
 def test_a_run_in_this_process_scores_what_it_predicts(arena, tables):
     from arena_methods import METHODS
 
-    found = arena.fit_and_score(METHODS["ridge"], tables["whole"], job(arena))
+    (found,) = arena.results(METHODS["ridge"], tables["whole"], job(arena))
     assert found["status"] == "done"
     assert {*found["errors"]} == {"a", "b"}
     assert all(0.8 < value < 1.3 for value in found["errors"].values())  # noise
+
+
+def test_what_inner_folds_choose_is_scored_beside_a_run(arena, tables, tmp_path):
+    from arena_kept import Kept
+    from arena_methods import METHODS, Promising
+
+    table = tables["whole"]
+    test = table.folds()[0][1]
+    right = {name: table.targets[name].to_numpy()[test] for name in ("a", "b")}
+    ends = np.stack([right["a"] - 1, right["a"] + 1], axis=1)
+
+    def promising(task):
+        own = {name: values + 1.0 for name, values in right.items()}
+        return Promising(own, {"a": ends}, {"a": 40}, "trees", lambda: right)
+
+    method = replace(METHODS["jointrain compare"], promising=promising)
+    given = job(arena, keep=str(tmp_path))
+    first, second = arena.results(method, table, given)
+    assert first["more"]
+    assert min(first["errors"].values()) > 0
+    assert second == {"chosen": "trees", "chosen_errors": {"a": 0.0, "b": 0.0}}
+    kept = Kept.read(tmp_path, "table", "ridge", 0)
+    assert (kept.chosen, kept.held_out) == ("trees", {"a": 40})
+    np.testing.assert_array_equal(kept.intervals["a"], ends)
+    np.testing.assert_array_equal(kept.chosen_predictions["b"], right["b"])
+
+    def failing():
+        raise ValueError("odd")
+
+    method = replace(
+        method, promising=lambda task: replace(promising(task), predict_chosen=failing)
+    )
+    first, second = arena.results(method, table, given)
+    assert first["status"] == "done"
+    assert second == {"chosen": "trees", "why": "ValueError: odd"}
+
+
+def test_a_run_keeps_its_result_whatever_comes_after_it(arena, monkeypatch):
+    monkeypatch.setattr(arena, "BESIDE", 0.5)
+    done = f"{READY}; print(json.dumps(dict({DONE!r}, more=True)), flush=True)"
+    beside = """print('{"chosen": "trees", "chosen_errors": {"a": 0.4, "b": 0.6}}')"""
+    found = run(arena, job(arena), f"{done}; {beside}")
+    assert (found.chosen, found.chosen_errors) == ("trees", {"a": 0.4, "b": 0.6})
+    assert (found.status, found.errors) == ("done", {"a": 0.5, "b": 0.7})
+    for after in ("time.sleep(600)", "os.kill(os.getpid(), 9)"):
+        found = run(arena, job(arena), f"{done}; {after}")
+        assert (found.status, found.errors) == ("done", {"a": 0.5, "b": 0.7})
+        assert "nothing beside it" in found.why
+
+
+def test_only_the_folds_that_are_asked_for_are_run(arena, tables, monkeypatch):
+    monkeypatch.setattr(arena, "load", lambda name, seen: tables[name])
+    found = arena.jobs(["whole"], ["ridge"], {}, folds=[0, 2])
+    assert [one.fold for one in found] == [0, 2]
 
 
 # --- which tables ---

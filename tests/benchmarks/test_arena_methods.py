@@ -1,6 +1,7 @@
 """Methods of the arena: each predicts the targets that it applies to, classes in their order."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -120,6 +121,93 @@ def test_labels_of_the_rows_to_predict_are_not_looked_at(methods, make, name):
     before, after = method.fit(task), method.fit(other)
     for kind in kinds:
         np.testing.assert_array_equal(before[kind], after[kind])
+
+
+@pytest.mark.integration  # studies
+@pytest.mark.parametrize("kinds", [KINDS["numbers"], KINDS["mixed"]], ids=["numbers", "mixed"])
+def test_nothing_that_compare_promises_hangs_on_labels_of_the_rows_to_predict(
+    methods, make, kinds, monkeypatch
+):
+    """The study is one that no clock cuts, so that both are alike to the bit."""
+    import jointrain
+
+    def whole(study, *_, **__):
+        return replace(study, folds=2, seeds=1, recipes=study.recipes[:2]).run(workers=1)
+
+    monkeypatch.setattr(jointrain, "run_within_budget", whole)
+    task, _ = make(rows=60, kinds=kinds, missing=True)
+    test = task.table.folds()[0][1]
+    changed = task.table.targets.with_columns(
+        pl.col(kind).gather([*range(59, -1, -1)]).alias(kind) for kind in kinds
+    )
+    rows = pl.int_range(60).is_in(test.tolist())
+    mixed = pl.DataFrame(
+        {
+            kind: pl.select(pl.when(rows).then(changed[kind]).otherwise(task.table.targets[kind]))
+            for kind in kinds
+        }
+    )
+    assert not mixed.equals(task.table.targets)
+    found = []
+    for targets in (task.table.targets, mixed):
+        given = methods.Task.of(replace(task.table, targets=targets), 0, 1e6)
+        # the rest of the table is out of reach
+        given = replace(given, table=SimpleNamespace(kinds=given.kinds, ordered=False))
+        found.append(methods.promising_compare(given))
+    first, second = found
+    assert first.chosen == second.chosen
+    pairs = [(first.predictions, second.predictions), (first.intervals, second.intervals)]
+    for before, after in [*pairs, (first.predict_chosen(), second.predict_chosen())]:
+        assert {*before} == {*after} <= {*kinds}
+        for kind in before:
+            values = [one[kind][0] if isinstance(one[kind], tuple) else one[kind]
+                      for one in (before, after)]  # fmt: skip
+            np.testing.assert_array_equal(*values)
+    assert {*first.intervals} == {*first.held_out} == {*kinds} & {"regression", "count"}
+
+
+@pytest.mark.integration  # a study
+def test_the_model_that_compare_saves_comes_with_what_it_promises(methods, make):
+    task, truth = make(kinds=KINDS["mixed"], missing=True)
+    found = methods.promising_compare(replace(task, budget=6.0))
+    chosen = found.predict_chosen()
+    assert {*found.predictions} == {*chosen} == {*KINDS["mixed"]}
+    for predictions in (found.predictions, chosen):
+        values = predictions["regression"][truth["regression"].is_not_null().to_numpy()]
+        assert np.corrcoef(values, truth["regression"].drop_nulls())[0, 1] > 0.8
+        for kind, classes in (("ordinal", [1, 2, 3]), ("multiclass", ["high", "low", "mid"])):
+            assert predictions[kind][1] == classes
+            assert predictions[kind][0].shape == (len(task.test), 3)
+    assert found.intervals["regression"].shape == (len(task.test), 2)
+    assert 0 < found.held_out["regression"] <= task.targets["regression"].count()
+
+
+def test_the_inner_choice_has_the_lowest_mean_error_over_targets(methods):
+    labels = np.array([[0.0, 0], [1, 1], [2, 0], [3, 1], [np.nan, 1]])
+    sure = np.array([0.1, 0.9, 0.1, 0.9, 0.9])
+    wrong = 1 - sure
+    good, bad = np.array([0.1, 1, 2, 3, 9]), np.array([2.0, 2, 1, 1, 9])
+    by_name = {
+        "first": {"n": bad, "b": sure},
+        "second": {"n": good, "b": wrong},
+        "third": {"n": good, "b": np.array([0.3, 0.7, 0.3, 0.7, np.nan])},
+    }
+
+    def held_out(name, seeds):
+        assert seeds == {0, 1}  # more repetitions of one would look better by themselves
+        return by_name[name]
+
+    runs = [(name, seed, 0) for name in by_name for seed in (0, 1)] + [("first", 2, 0)]
+    tasks = [SimpleNamespace(name="n"), SimpleNamespace(name="b")]
+    result = SimpleNamespace(
+        components=list(by_name),
+        fold_results=dict.fromkeys(runs),
+        study=SimpleNamespace(table=SimpleNamespace(tasks=tasks, labels=lambda: labels)),
+        held_out_predictions=held_out,
+    )
+    kinds = {"n": "regression", "b": "binary"}
+    assert methods.inner_choice(result, kinds) == "third"
+    assert methods.inner_choice(result, {"n": "regression"}) == "second"
 
 
 def test_ridge_is_scikit_learns(methods, make):
