@@ -41,7 +41,7 @@ class Kept:
 
     def write(self, folder: Path, table: str, method: str, fold: int) -> None:
         """Write it; what a stop left half written is not read."""
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, Any] = {}
         facts: dict[str, Any] = {"chosen": self.chosen, "held_out": dict(self.held_out)}
         for part in ("predictions", "chosen_predictions"):
             facts[part] = {}

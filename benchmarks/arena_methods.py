@@ -501,7 +501,8 @@ def inner_choice(result: Any, kinds: Mapping[str, str]) -> str:
         result: A `StudyResult` with its predictions.
         kinds: Kind of each target.
     """
-    table, names = result.study.table, result.components
+    table = result.study.table
+    names: list[str] = result.components
     seeds = set.intersection(
         *({seed for of, seed, _ in result.fold_results if of == name} for name in names)
     )

@@ -63,7 +63,7 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BIN
 def _calibration_errors(confidence: np.ndarray, right: np.ndarray, bins: int) -> np.ndarray:
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     one_hot = np.eye(bins)[place]
-    return np.abs((right - confidence) @ one_hot).sum(1) / len(confidence)
+    return np.asarray(np.abs((right - confidence) @ one_hot).sum(1) / len(confidence))
 
 
 def by_chance(
