@@ -12,6 +12,8 @@ import numpy as np
 from arena_methods import Predictions, Promising
 from arena_tables import ArenaTable
 
+PARTS = ("predictions", "chosen_predictions", "component_predictions")
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -23,6 +25,7 @@ class Kept:
         held_out: By target: how many errors the intervals come from.
         chosen: What the inner folds find best; empty of methods without.
         chosen_predictions: Those of that; empty as long as it is not fitted.
+        component_predictions: Those of that as a component of the method's model, where it is one.
     """
 
     predictions: Predictions
@@ -30,6 +33,7 @@ class Kept:
     held_out: Mapping[str, int] = field(default_factory=dict)
     chosen: str = ""
     chosen_predictions: Predictions = field(default_factory=dict)
+    component_predictions: Predictions = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: ArenaTable, predictions: Predictions, promising: Promising | None) -> Kept:
@@ -37,13 +41,19 @@ class Kept:
         own = {name: predictions[name] for name in table.kinds}
         if promising is None:
             return cls(own)
-        return cls(own, promising.intervals, promising.held_out, promising.chosen)
+        return cls(
+            own,
+            promising.intervals,
+            promising.held_out,
+            promising.chosen,
+            component_predictions=promising.by_component,
+        )
 
     def write(self, folder: Path, table: str, method: str, fold: int) -> None:
         """Write it; what a stop left half written is not read."""
         arrays: dict[str, Any] = {}
         facts: dict[str, Any] = {"chosen": self.chosen, "held_out": dict(self.held_out)}
-        for part in ("predictions", "chosen_predictions"):
+        for part in PARTS:
             facts[part] = {}
             for name, given in getattr(self, part).items():
                 values, classes = given if isinstance(given, tuple) else (given, None)
@@ -72,12 +82,12 @@ class Kept:
             parts: list[Predictions] = [
                 {
                     name: arrays[key] if classes is None else (arrays[key], classes)
-                    for name, (key, classes) in facts[part].items()
+                    for name, (key, classes) in facts.get(part, {}).items()
                 }
-                for part in ("predictions", "chosen_predictions")
+                for part in PARTS
             ]
             intervals = {name: arrays[key] for name, key in facts["intervals"].items()}
-        return cls(parts[0], intervals, facts["held_out"], facts["chosen"], parts[1])
+        return cls(parts[0], intervals, facts["held_out"], facts["chosen"], *parts[1:])
 
 
 def _file(folder: Path, table: str, method: str, fold: int) -> Path:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -449,6 +449,8 @@ class Promising:
         held_out: By target of numbers that has them: how many errors its intervals come from.
         chosen: The one recipe or baseline that the inner folds find best over all targets.
         predict_chosen: Fits it to all training rows, and predicts the test rows.
+        by_component: Predictions of it as it is in the model, where it has all targets; it may have
+            had less time there than alone.
     """
 
     predictions: Predictions
@@ -456,6 +458,7 @@ class Promising:
     held_out: Mapping[str, int]
     chosen: str
     predict_chosen: Callable[[], Predictions]
+    by_component: Predictions = field(default_factory=dict)
 
 
 def jointrain_compare(task: Task) -> Predictions:
@@ -489,6 +492,7 @@ def promising_compare(task: Task) -> Promising:
         {name: one.rows for name, one in residuals.items()},
         chosen,
         predict_chosen,
+        _of_component(task, model, chosen),
     )
 
 
@@ -541,9 +545,25 @@ def _supervised(task: Task) -> Any:
     return SupervisedTable.prepare(frame, list(task.kinds), kinds=task.kinds, **roles)
 
 
+def _of_component(task: Task, model: Any, name: str) -> Predictions:
+    """Return what a component predicts; nothing where it isn't there for all targets."""
+    from jointrain.tables import BlendedModel
+
+    component = model.components.get(name) if isinstance(model, BlendedModel) else None
+    if component is None:
+        return {}
+    tasks = getattr(component, "predicted_tasks", component.tasks)
+    if {one.name for one in tasks} != {*task.kinds}:
+        return {}
+    return _of_values(task, component.predict(model.conformed(task.test)), tasks)
+
+
 def _of_model(task: Task, model: Any) -> Predictions:
-    predicted = model.predict(task.test)
-    classes = {one.name: one.classes for one in model.predicted_tasks}
+    return _of_values(task, model.predict(task.test), model.predicted_tasks)
+
+
+def _of_values(task: Task, predicted: Mapping[str, Any], tasks: Iterable[Any]) -> Predictions:
+    classes = {one.name: one.classes for one in tasks}
     found: Predictions = {}
     for name, kind in task.kinds.items():
         values = np.asarray(predicted[name])

@@ -236,12 +236,15 @@ class Kepts:
     classes: list[ClassTarget]
     intervals: list[Interval]
     ratio: Ratio | None
+    over_component: Ratio | None = None
 
 
 def judge(table: ArenaTable, fold: int, kept: Kept) -> Kepts:
     """Return how the promises held on the test rows of a fold."""
     train, test = table.folds(FOLDS)[fold]
-    classes, intervals, losses = [], [], []
+    classes, intervals = [], []
+    losses: dict[str, list[tuple[bool, np.ndarray, np.ndarray, np.ndarray]]] = {}
+    others = {"alone": kept.chosen_predictions, "component": kept.component_predictions}
     for name, kind in table.kinds.items():
         labels = table.targets[name].to_list()
         seen, truth = [labels[i] for i in train], [labels[i] for i in test]
@@ -258,12 +261,14 @@ def judge(table: ArenaTable, fold: int, kept: Kept) -> Kepts:
             inside = int(((values >= low) & (values <= high)).sum())
             held_out = kept.held_out[name]
             intervals.append(Interval(table.name, name, inside, len(known), held_out))
-        if kept.chosen_predictions:
-            first, constant = row_losses(own, kind, seen, truth)
-            second, _ = row_losses(kept.chosen_predictions[name], kind, seen, truth)
-            losses.append((kind in NUMBERS, first, second, constant))
+        first, constant = row_losses(own, kind, seen, truth)
+        for which, predictions in others.items():
+            if predictions:
+                second, _ = row_losses(predictions[name], kind, seen, truth)
+                losses.setdefault(which, []).append((kind in NUMBERS, first, second, constant))
     groups = None if table.groups is None else table.groups[test]
-    return Kepts(classes, intervals, ratio_of_scores(losses, groups) if losses else None)
+    ratios = {which: ratio_of_scores(of, groups) for which, of in losses.items()}
+    return Kepts(classes, intervals, ratios.get("alone"), ratios.get("component"))
 
 
 def of_probabilities(found: Sequence[ClassTarget]) -> list[str]:
@@ -332,33 +337,40 @@ def of_intervals(found: Sequence[Interval], coverage: float = COVERAGE) -> list[
     return lines
 
 
-def of_choices(found: Mapping[str, tuple[str, Ratio]]) -> list[str]:
+def of_choices(found: Mapping[str, tuple[str, Ratio, Ratio | None]]) -> list[str]:
     """Return lines on the blend's error over that of the inner folds' choice."""
     if not found:
         return ["None."]
-    ratios = [ratio for _, ratio in found.values()]
-    values = np.array([ratio.value for ratio in ratios])
     lines = [
-        "| table | inner folds' choice | error over its (95 %) | |",
-        "| --- | --- | --- | --- |",
+        "| table | inner folds' choice | error over its, fitted alone (95 %) | over its, as a "
+        "component | |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    for name, (chosen, ratio) in found.items():
+    for name, (chosen, ratio, inside) in found.items():
         worse = "worse by over 1 %" if ratio.value > 1.01 else ""
+        of_component = "" if inside is None else f"{inside.value:.3f}"
         lines.append(
             f"| {name} | {chosen} | {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f}) | "
-            f"{worse} |"
+            f"{of_component} | {worse} |"
         )
-    lines += [
-        "",
-        f"Geometric mean {np.exp(np.log(values).mean()):.3f}. Worse by over 1 % on "
+    components = [inside for _, _, inside in found.values() if inside is not None]
+    lines += ["", "Fitted alone: " + _counts([ratio for _, ratio, _ in found.values()])]
+    if components:
+        lines += ["", "As a component: " + _counts(components)]
+    return lines
+
+
+def _counts(ratios: Sequence[Ratio]) -> str:
+    values = np.array([ratio.value for ratio in ratios])
+    return (
+        f"geometric mean {np.exp(np.log(values).mean()):.3f}. Worse by over 1 % on "
         f"{int((values > 1.01).sum())} of {len(values)}, better by over 1 % on "
         f"{int((values < 0.99).sum())}. Intervals wholly above 1: "
         f"{sum(r.low > 1 for r in ratios)}; above 1.01: {sum(r.low > 1.01 for r in ratios)}; above "
         f"1.05: {sum(r.low > 1.05 for r in ratios)}; wholly below 1: "
         f"{sum(r.high < 1 for r in ratios)}. Intervals that reach above 1.05: "
-        f"{sum(r.high > 1.05 for r in ratios)}.",
-    ]
-    return lines
+        f"{sum(r.high > 1.05 for r in ratios)}."
+    )
 
 
 def of_methods(runs: Mapping[tuple[str, str, int], Run]) -> list[str]:
@@ -407,7 +419,7 @@ def report(
         classes += found.classes
         intervals += found.intervals
         if found.ratio is not None:
-            choices[f"{name}, fold {fold}"] = (kept.chosen, found.ratio)
+            choices[f"{name}, fold {fold}"] = (kept.chosen, found.ratio, found.over_component)
     parts = {
         "Probabilities: expected calibration error": of_probabilities(classes),
         "Intervals: coverage": of_intervals(intervals),

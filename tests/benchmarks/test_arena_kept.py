@@ -16,6 +16,7 @@ def test_predictions_come_back_with_classes_of_their_types(kept, tmp_path):
         {"n / 1": np.array([[0.0, np.inf], [-np.inf, 1.0]])},
         {"n / 1": 30},
         "ridge",
+        component_predictions={"c": (1 - np.eye(2), ["no", "yes"])},
     )  # fmt: skip
     one.write(tmp_path / "new", "table", "jointrain compare", 2)
     found = kept.Kept.read(tmp_path / "new", "table", "jointrain compare", 2)
@@ -26,6 +27,7 @@ def test_predictions_come_back_with_classes_of_their_types(kept, tmp_path):
     np.testing.assert_array_equal(found.intervals["n / 1"], one.intervals["n / 1"])
     assert (found.chosen, found.held_out) == ("ridge", {"n / 1": 30})
     assert found.chosen_predictions == {}
+    np.testing.assert_array_equal(found.component_predictions["c"][0], 1 - np.eye(2))
 
 
 def test_what_was_not_kept_is_none(kept, tmp_path):

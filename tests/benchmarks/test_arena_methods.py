@@ -157,6 +157,7 @@ def test_nothing_that_compare_promises_hangs_on_labels_of_the_rows_to_predict(
     first, second = found
     assert first.chosen == second.chosen
     pairs = [(first.predictions, second.predictions), (first.intervals, second.intervals)]
+    pairs += [(first.by_component, second.by_component)]
     for before, after in [*pairs, (first.predict_chosen(), second.predict_chosen())]:
         assert {*before} == {*after} <= {*kinds}
         for kind in before:
@@ -180,6 +181,33 @@ def test_the_model_that_compare_saves_comes_with_what_it_promises(methods, make)
             assert predictions[kind][0].shape == (len(task.test), 3)
     assert found.intervals["regression"].shape == (len(task.test), 2)
     assert 0 < found.held_out["regression"] <= task.targets["regression"].count()
+
+
+@pytest.mark.parametrize("kinds", [KINDS["numbers"], KINDS["mixed"]], ids=["numbers", "mixed"])
+def test_a_component_predicts_what_it_predicts_alone(methods, make, kinds):
+    from jointrain import Recipe, fit_table
+    from jointrain.tables import BlendedModel, fit_baseline_to
+
+    task, _ = make(rows=60, kinds=kinds)
+    table = methods._supervised(task)
+    network = fit_table(table, Recipe(ensemble=1, epochs=1), device="cpu")
+    forest = fit_baseline_to("extra trees", table, 0)
+    linear = fit_baseline_to("linear", table.only(list(kinds)[:1]), 0)
+    components = {"joint": network, "extra trees": forest, "linear": linear}
+    weights = {kind: {"joint": 0.5, "extra trees": 0.5} for kind in kinds}
+    model = BlendedModel(table.tasks, table.columns, components, weights, schema=table.schema)
+    by_network, by_forest = (methods._of_component(task, model, n) for n in list(components)[:2])
+    both = methods._of_model(task, model)
+    for kind in kinds:
+        parts = [one[kind] for one in (by_network, by_forest, both)]
+        if kind not in ("regression", "count"):
+            assert parts[0][1] == parts[1][1] == parts[2][1]
+            parts = [one[0] for one in parts]
+        np.testing.assert_allclose((parts[0] + parts[1]) / 2, parts[2], atol=1e-6)
+    # it does not have all targets, or is not there, or is all there is
+    assert methods._of_component(task, model, "linear") == {}
+    assert methods._of_component(task, model, "separate") == {}
+    assert methods._of_component(task, network, "joint") == {}
 
 
 def test_the_inner_choice_has_the_lowest_mean_error_over_targets(methods):

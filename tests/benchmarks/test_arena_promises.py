@@ -199,6 +199,7 @@ def test_the_report_counts_what_is_off_and_what_is_worse(promises, benchmark_mod
         {"y": 200},
         "trees",
         {"y": y[test] * 0.75, "c": right},
+        {"y": y[test] * 0.5, "c": (half, ["a", "b"])},
     )
     one.write(tmp_path, "t", promises.METHOD, 0)
     runs = {
@@ -209,7 +210,10 @@ def test_the_report_counts_what_is_off_and_what_is_worse(promises, benchmark_mod
     assert "| t | 1 | 100 | 70.0% | y | off |" in text
     assert "Off: 1 of 1 targets" in text
     assert "| t, fold 0 | trees | " in text
+    assert "Fitted alone: " in text
     assert "Worse by over 1 % on 1 of 1" in text
+    alike = text.split("As a component: ")[1]
+    assert alike.startswith("geometric mean 1.000. Worse by over 1 % on 0 of 1")
     assert "above 1.05: 1" in text
     assert "| ridge | 1.00 | 1.200 | 0 |" in text
     # the constant's probabilities are 0.5, as they should be
