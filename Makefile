@@ -16,8 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 # a table with a clear answer; then, in short, one where it does not matter
 demo: $(INSTALLED)
-	$(BIN)/jointrain compare src/jointrain/data/energy_efficiency.csv \
-		--targets heating_load,cooling_load --out demo-answer --force
+	$(BIN)/jointrain demo --out demo-answer --force
 	@echo
 	@echo "The same question for the penguins (targets of three kinds, labels missing):"
 	@$(BIN)/jointrain compare src/jointrain/data/penguins.csv --targets species,sex,body_mass_g \

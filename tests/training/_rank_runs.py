@@ -82,7 +82,7 @@ class Augmented(Rows):
         inputs, targets = super().__getitem__(row)
         noise = torch.randn(4, dtype=torch.float64) + random.random()
         if noise[0] > 0:
-            noise *= np.random.rand(4)
+            noise *= torch.from_numpy(np.random.rand(4))
         return inputs + 0.1 * noise, targets
 
 
