@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 
 from jointrain import Study, StudyResult, SupervisedTable
-from jointrain.charts import save_picture
+from jointrain.charts import VERDICT_MARKS, save_picture
 from jointrain.errors import MissingDependencyError
+from jointrain.studies import Comparison
+from jointrain.studies._plot import plot_changes
 
 GAINS = {"separate": 0.0, "joint": 0.1, "alternating": -0.1, "constant": -9, "extra trees": -2}
 
@@ -139,3 +141,30 @@ def test_without_altair_the_error_says_what_to_install(result, monkeypatch):
 def test_a_picture_is_a_png(result, tmp_path):
     save_picture(result.plot(), tmp_path / "changes.png")
     assert (tmp_path / "changes.png").read_bytes().startswith(b"\x89PNG")
+
+
+def made(change, low, high, verdict):
+    return Comparison(change, low, high, p_value=0.5, verdict=verdict)
+
+
+def test_a_verdict_has_the_same_mark_in_all_panels(result):
+    """Panels side by side share their scales, of which each must be whole."""
+    panels = {
+        "all targets": {"joint": made(1.0, 0.5, 1.5, "better")},
+        "a": {"joint": made(1.0, -0.5, 2.5, "undecided"), "linear": made(-1.0, -2, -0.5, "worse")},
+    }
+    drawn = plot_changes(panels, ["joint"], ["linear"]).to_dict(validate=False)["concat"]
+    scales = {
+        channel: [
+            layer["encoding"][channel]["scale"]
+            for chart in drawn
+            for layer in chart["layer"]
+            if channel in layer["encoding"]
+        ]
+        for channel in ("color", "shape")
+    }
+    for channel, part in (("color", 0), ("shape", 1)):
+        assert len(scales[channel]) >= 2
+        for scale in scales[channel]:
+            marks = dict(zip(scale["domain"], scale["range"], strict=True))
+            assert marks == {word: both[part] for word, both in VERDICT_MARKS.items()}

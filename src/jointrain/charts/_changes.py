@@ -65,9 +65,9 @@ def changes(
         if row["change"] is not None and math.isfinite(row["change"])
     ]
     names = [row["name"] for row in shown]
-    words = [word for word in VERDICT_MARKS if any(row["verdict"] == word for row in shown)]
-    colours = [VERDICT_MARKS[word][0] for word in words]
-    shapes = [VERDICT_MARKS[word][1] for word in words]
+    # all of them, shown or not: charts side by side share these scales
+    words = list(VERDICT_MARKS)
+    colours, shapes = ([marks[part] for marks in VERDICT_MARKS.values()] for part in (0, 1))
     y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=170, grid=False))
     x_scale = alt.Scale(domain=[-limit, limit], nice=False)
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=words, range=colours), legend=None)
