@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from jointrain.cli._command_line import app_of
+from tests.page_programs import commands_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -33,18 +34,10 @@ def test_block_runs(block, tmp_path, monkeypatch):
     exec(compile(block, "block", "exec"), {"__name__": "__main__"})
 
 
-FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-INDENTED = re.compile(r"^    (?:\$ )?(jointrain .*(?:\n        .*)*)", re.MULTILINE)
 COMMANDS = [
-    pytest.param(command.strip(), id=f"{page.name}: {command.strip()[:60]}")
+    pytest.param(command, id=f"{page.name}: {command[:60]}")
     for page in PAGES
-    for text in [page.read_text().replace("\\\n", " ")]
-    for block in [
-        *(inside for kind, inside in FENCED.findall(text) if kind in ("", "bash", "sh")),
-        *INDENTED.findall(text),
-    ]
-    for line in block.splitlines()
-    for command in re.findall(r"(?:^ *|\| |\$ |-m )(jointrain .*)", line)
+    for command in commands_of(page)
 ]
 
 

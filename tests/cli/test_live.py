@@ -63,6 +63,13 @@ def test_epochs_alone_tell_what_is_left_at_most(tmp_path, clock):
     assert "at most" in view.progress()
 
 
+@pytest.mark.parametrize("done, shown", [(1234, "1234"), (0.204, "0.2"), (6.01, "6"), (40, "40")])
+def test_what_is_done_is_told_in_plain_numbers(done, shown, tmp_path):
+    view = LiveView("runs", tmp_path)
+    view(done, 5000)
+    assert f"runs: {shown} of 5000," in view.progress()
+
+
 def test_within_a_budget_what_is_left_of_it_is_told(tmp_path, clock):
     view = LiveView("runs", tmp_path, until=clock[0] + 3700)
     assert view.progress() == "runs: 0 s so far, at most 1 h 1 min left"

@@ -182,3 +182,18 @@ def test_a_cache_that_fills_is_no_change_of_code(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "filling_module")
     with pytest.raises(ChangedCodeError):
         check_same_code(there, [imported("filling_module:own")])
+
+
+def test_modules_that_import_each_other_are_read_once(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_layers.py").write_text("import own_models\n\nWIDTH = 8\n")
+    (tmp_path / "own_models.py").write_text(
+        "import own_layers\n\n\n"
+        "def network():\n    return own_layers.own_models, own_layers.WIDTH\n"
+    )
+    import own_models  # type: ignore[import-not-found]
+
+    before = digest_of(own_models.network)
+    assert before == digest_of(own_models.network)
+    own_models.own_layers.WIDTH = 16
+    assert digest_of(own_models.network) != before

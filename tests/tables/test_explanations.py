@@ -188,6 +188,25 @@ def test_of_many_columns_orders_are_drawn(shap):
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("kind", [Model, Wide])
+def test_one_output_alone_is_explained_as_beside_others(kind, shap):
+    class Alone(kind):
+        predicted_tasks = kind.predicted_tasks[:1]
+
+    columns = [column.name for column in kind.columns]
+    random = np.random.default_rng(0)
+    rows = (
+        table(3)[columns] if kind is Model else pl.DataFrame(random.normal(size=(3, 12)), columns)
+    )
+    beside, alone = explain(kind(), rows, orders=2), explain(Alone(), rows, orders=2)
+    assert alone.exact is (kind is Model)
+    np.testing.assert_allclose(alone.contributions, beside.contributions[:, :, :1], atol=1e-12)
+    if not alone.exact:
+        np.testing.assert_allclose(alone.errors, beside.errors[:, :, :1], atol=1e-12)
+    assert len(alone.to_frame()) == 3 * len(columns)
+
+
+@pytest.mark.integration
 def test_the_table_has_a_line_for_each_row_output_and_column(shap):
     rows = table(3)
     done = []

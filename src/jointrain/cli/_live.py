@@ -72,7 +72,7 @@ class LiveView:
         share, parts, about = 0.0, [], "about"
         if self._total:
             share = self._done / self._total
-            parts.append(f"{self._done:.3g} of {self._total}")
+            parts.append(f"{round(self._done, 1):.15g} of {self._total}")
         elif found:  # one network of a stream, whose epochs are all that is counted
             newest_time = max(look.written for look in found.values())
             at_work = [one for one in found.values() if one.written > newest_time - _RATE_SECONDS]

@@ -293,20 +293,27 @@ class _Walk:
             if self._values or isinstance(value, _FIXED):
                 yield from self.parts(value)
         named = {name: None for code in _codes(thing.__code__) for name in code.co_names}
+        modules: set[str] = set()
         for name in named:
             if name in thing.__globals__:
                 yield name
-                yield from self._named(thing.__globals__[name], named)
+                yield from self._named(thing.__globals__[name], named, modules)
 
-    def _named(self, value: Any, attributes: dict[str, None]) -> Iterator[str]:
-        """Yield what a function's global is; of a module of the author, what may be used of it."""
+    def _named(self, value: Any, attributes: dict[str, None], modules: set[str]) -> Iterator[str]:
+        """Yield what a function's global is; of a module of the author, what may be used of it.
+
+        `modules` are those that were told before: modules may import each other.
+        """
         if self._values or isinstance(value, _FIXED):
             yield from self.parts(value)
-        if isinstance(value, types.ModuleType) and self._is_of_author(value.__name__):
+        if not isinstance(value, types.ModuleType) or value.__name__ in modules:
+            return
+        if self._is_of_author(value.__name__):
+            modules.add(value.__name__)
             for name in attributes:
                 if name in vars(value):
                     yield name
-                    yield from self._named(vars(value)[name], attributes)
+                    yield from self._named(vars(value)[name], attributes, modules)
 
     def _code(self, code: types.CodeType) -> Iterator[str]:
         yield code.co_code.hex()

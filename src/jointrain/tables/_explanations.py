@@ -340,8 +340,9 @@ def _shapley_values(
                 most = orders * (2 * int((background != row).any(0).sum()) + 1)
                 of_row = explainer(row[None], max_evals=most, error_bounds=True, silent=True)
                 # the spread is of single passes, of which an order has two
-                errors.append(of_row.error_std[0] / np.sqrt(2 * orders))
-            found.append(of_row.values[0])
+                errors.append(of_row.error_std[0].reshape(count, -1) / np.sqrt(2 * orders))
+            # of one output alone shap returns [1, c]
+            found.append(of_row.values[0].reshape(count, -1))
             if progress is not None:
                 progress(place + 1, len(rows))
     finally:
