@@ -146,6 +146,22 @@ def test_folds_alone_are_those_of_a_cross_validation():
     assert not by_rows.notes
 
 
+def test_a_column_of_folds_is_not_passed_over():
+    """Seeds on one test set are judged otherwise than folds."""
+    random = np.random.default_rng(3)
+    separate = random.normal(2, 0.1, 5)
+    joint = separate - random.normal(0.1, 0.05, 5)
+    frame = by_folds(joint, separate, 5, 1).with_columns(fold=pl.col("seed"))
+    named, found = verdict(frame, fold="fold"), verdict(frame)
+    assert found.comparisons == named.comparisons
+    assert any("'fold' is taken as the folds" in note for note in found.notes)
+    assert verdict(frame.rename({"fold": "params.fold"})).comparisons == named.comparisons
+    # one name tells nothing apart
+    one = verdict(frame.with_columns(fold=pl.lit(0)))
+    assert one.comparisons == verdict(frame.drop("fold")).comparisons
+    assert one.comparisons != named.comparisons
+
+
 def test_the_same_folds_in_each_seed_are_no_new_rows():
     random = np.random.default_rng(2)
     separate = random.normal(2, 0.1, 15)

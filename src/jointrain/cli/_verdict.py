@@ -32,7 +32,8 @@ def verdict(
     value: Annotated[str | None, typer.Option(help="Column of values. Default value.")] = None,
     seed: Annotated[str | None, typer.Option(help="Column of seeds. Default seed.")] = None,
     fold: Annotated[
-        str | None, typer.Option(help="Column of folds. Default: one test set for all.")
+        str | None,
+        typer.Option(help="Column of folds. Default fold; without one, one test set for all."),
     ] = None,
     wide: Annotated[
         str | None,

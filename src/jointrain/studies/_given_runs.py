@@ -22,7 +22,7 @@ from jointrain.experiments import SEPARATE
 from jointrain.metrics import Metric
 from jointrain.studies._metric_names import named_metric
 from jointrain.studies._run_changes import GivenRuns, Test
-from jointrain.studies._runs_table import runs_table
+from jointrain.studies._runs_table import folds_column, runs_table
 from jointrain.studies._seeds_needed import Repetition, SeedsNeeded, seeds_needed
 from jointrain.studies._statistics import (
     MARGIN,
@@ -210,8 +210,9 @@ def verdict(
         metric: That of metrics; default ``metric``, and where there is none, `value` names it.
         value: That of values; default ``value``.
         seed: That of seeds; default ``seed``, and where there is none but folds, all are of one.
-        fold: Name of the column of folds; default: all runs have the same test set. A fold of one
-            name is taken as the same rows in all seeds.
+        fold: Name of the column of folds; default ``fold`` where there is one that holds several,
+            and where there is none, all runs have the same test set. A fold of one name is taken as
+            the same rows in all seeds.
         wide: Pattern of the columns that hold a task's metric each, such as ``{task}/{metric}`` or
             ``val/acc_{task}``.
         baseline: The recipe that all others are compared with.
@@ -237,6 +238,8 @@ def verdict(
     """
     check_margin(margin)
     wanted = _parse_difference("1%" if difference is None else difference)
+    given = as_table(frame)
+    fold, said = (fold, []) if fold is not None else folds_column(given)
     ratio = _ratio(test_fraction, test_rows, train_rows, fold)
     names = {
         "judge_by": _names(judge_by),
@@ -244,7 +247,7 @@ def verdict(
         "lower": _names(lower),
     }
     table = runs_table(
-        as_table(frame),
+        given,
         recipe=recipe,
         task=task,
         metric=metric,
@@ -256,7 +259,7 @@ def verdict(
         train_rows=train_rows,
         directed={*names["higher"], *names["lower"]},
     )
-    rows, notes = table.frame, list(table.notes)
+    rows, notes = table.frame, [*said, *table.notes]
     recipes = rows["recipe"].unique().sort().to_list()
     _check_recipes(recipes, baseline)
     rows, more = _one_metric_a_task(rows, names)

@@ -127,6 +127,17 @@ def _finished(frame: pl.DataFrame) -> tuple[pl.Expr, list[str]]:
     return pl.lit(True), []
 
 
+def folds_column(frame: pl.DataFrame) -> tuple[str | None, list[str]]:
+    """Return the column named ``fold`` if it tells runs apart, and a note that it does.
+
+    Seeds on one test set are judged otherwise than folds, so that none may be passed over.
+    """
+    names = [name for prefix in ("", *_PREFIXES) if (name := f"{prefix}fold") in frame.columns]
+    if len(names) != 1 or frame[names[0]].drop_nulls().n_unique() < 2:
+        return None, []
+    return names[0], [f"column {names[0]!r} is taken as the folds; --fold names another one"]
+
+
 def _column(frame: pl.DataFrame, name: str, what: str) -> str:
     if name in frame.columns:
         return name
