@@ -470,20 +470,29 @@ def promising_compare(task: Task) -> Promising:
     """As `jointrain_compare`, with the intervals and what inner folds would choose in its place."""
     from jointrain import Study, default_recipes, fit_shipped, run_within_budget
     from jointrain.baselines import FIRST_BASELINES
+    from jointrain.studies import rows_to_fit
 
     started = time.monotonic()
-    study = Study(_supervised(task), default_recipes(), FIRST_BASELINES)
+    table = _supervised(task)
+    study = Study(table, default_recipes(), FIRST_BASELINES)
     result = run_within_budget(study, task.budget, workers=1, started=started)
     spent = time.monotonic() - started
     seconds = max(0.7 * (task.budget - 2 - spent), 1.0)
     until = started + max(task.budget, spent + 2)
-    model = fit_shipped(result, device="cpu", workers=1, seconds=seconds, until=until)
+
+    def fit(of: Any, until: float | None) -> Any:
+        # a study may have had a sample of the rows
+        sampled = len(of.study.table.frame) < len(table.frame)
+        rows = rows_to_fit(of, table, seconds, 1) if sampled else None
+        return fit_shipped(of, device="cpu", workers=1, seconds=seconds, until=until, table=rows)
+
+    model = fit(result, until)
     chosen = inner_choice(result, task.kinds)
 
     def predict_chosen() -> Predictions:
         # the same fit, of one component that predicts all targets; nothing ends it
         alone = result.with_weights({name: {chosen: 1.0} for name in task.kinds})
-        return _of_model(task, fit_shipped(alone, device="cpu", workers=1, seconds=seconds))
+        return _of_model(task, fit(alone, None))
 
     residuals = model.calibration.residuals
     return Promising(

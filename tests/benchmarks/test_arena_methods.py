@@ -210,6 +210,30 @@ def test_a_component_predicts_what_it_predicts_alone(methods, make, kinds):
     assert methods._of_component(task, network, "joint") == {}
 
 
+@pytest.mark.integration  # a study
+def test_a_study_of_a_sample_of_rows_is_fitted_to_more_of_them(methods, make, monkeypatch):
+    import jointrain
+    from jointrain import studies
+
+    def of_sample(study, *_, **__):
+        part = replace(study.table, frame=study.table.frame[:40])
+        small = jointrain.Study(part, study.recipes[:2], ["constant", "linear"], folds=2, seeds=1)
+        return small.run(workers=1)
+
+    rows = []
+
+    def fitted(*given, **settings):
+        rows.append(len(settings["table"].frame))
+        return studies.fit_shipped(*given, **settings)
+
+    monkeypatch.setattr(jointrain, "run_within_budget", of_sample)
+    monkeypatch.setattr(jointrain, "fit_shipped", fitted)
+    task, truth = make(kinds=("regression", "count"))
+    found = methods.promising_compare(replace(task, budget=1e6))
+    assert np.corrcoef(found.predict_chosen()["regression"], truth["regression"])[0, 1] > 0.8
+    assert rows == [60, 60]
+
+
 def test_the_inner_choice_has_the_lowest_mean_error_over_targets(methods):
     labels = np.array([[0.0, 0], [1, 1], [2, 0], [3, 1], [np.nan, 1]])
     sure = np.array([0.1, 0.9, 0.1, 0.9, 0.9])
