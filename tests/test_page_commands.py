@@ -35,9 +35,9 @@ NOT_RUN = {
     "jointrain weigh my_module:": "the same",
     "jointrain group my_module:": "the same",
     "jointrain share my_module:": "the same",
-    "jointrain --install-completion": "writes to the reader's shell: tests/test_main.py",
-    "jointrain fit data.csv --targets price,demand --out model": "under torchrun: tests/training",
-    "jointrain compare 'postgresql://": "a server of the reader's: tests/data",
+    "jointrain --install-completion": "writes to a shell: tests/cli/test_completion.py",
+    "jointrain fit data.csv --targets price,demand --out model": "torchrun: tests/cli/test_ranks.py",
+    "jointrain compare 'postgresql://": "a server: tests/data/test_database.py",
     "jointrain watch": "until Ctrl-C, or of a server: tests/cli/test_watch.py",
 }
 """How the commands begin that no test runs as they are printed: the reason."""
