@@ -94,9 +94,25 @@ def test_wrong_coverage_and_missing_residuals():
         np.ones((3, 2)),
     )
     with pytest.raises(InvalidInputError, match="must lie between 0 and 1, got 90"):
-        calibration.interval("a", np.zeros(1), 90)
+        calibration.interval(Task.regression("a"), np.zeros(1), 90)
     with pytest.raises(InvalidInputError, match="there is no interval for task 'b'"):
-        calibration.interval("b", np.zeros(1), 0.9)
+        calibration.interval(Task.regression("b"), np.zeros(1), 0.9)
+
+
+def test_intervals_of_counts_end_at_whole_numbers():
+    """A constant that moves a little must not lose the rows that all have one count."""
+    labels = np.array([0.0] * 83 + [1.0] * 10 + [3.0] * 7)
+    tasks = [Task.count("visits"), Task.regression("amount")]
+    held_out = {task.name: np.full(100, 0.30) for task in tasks}
+    calibration = Calibration.fit(tasks, held_out, np.stack([labels, labels], 1))
+    for moved in (0.29, 0.30, 0.32):
+        ends = calibration.interval(tasks[0], np.array([moved]), 0.9)
+        assert ends[0, 0] == 0
+        assert ends[0, 1] in (3, 4)
+    whole = calibration.interval(tasks[1], np.array([0.32]), 0.9)
+    np.testing.assert_allclose(whole, [[0.02, 3.02]])
+    few = Calibration.fit(tasks[:1], {"visits": np.zeros(3)}, np.ones((3, 1)))
+    assert few.interval(tasks[0], np.zeros(1), 0.9).tolist() == [[0, math.inf]]
 
 
 TASKS = ["species", "sex", "body_mass_g"]

@@ -130,13 +130,13 @@ def measure(
         task.name: own.astype(np.float64)
         for task, own in zip(tasks, labels_of(labels, tasks), strict=True)
     }
-    for name in model.calibration.residuals:
-        if name in labels_by_task:
-            known = np.isfinite(labels_by_task[name])
-            ends = model.calibration.interval(name, predictions[name], COVERAGE)
-            within = (ends[:, 0] <= labels_by_task[name]) & (labels_by_task[name] <= ends[:, 1])
-            if known.any():
-                found.coverage[name] = float(within[known].mean())
+    for task in tasks:
+        own = labels_by_task[task.name]
+        known = np.isfinite(own)
+        if task.name in model.calibration.residuals and known.any():
+            ends = model.calibration.interval(task, predictions[task.name], COVERAGE)
+            within = (ends[:, 0] <= own) & (own <= ends[:, 1])
+            found.coverage[task.name] = float(within[known].mean())
     reference = notes.get("reference")
     if reference is None:
         return found

@@ -82,8 +82,8 @@ class Calibration:
                 promises[task.name] = promise
         return cls(temperatures, residuals, promises)
 
-    def interval(self, task: str, predicted: np.ndarray, coverage: float) -> np.ndarray:
-        """Return intervals of a regression task around predictions.
+    def interval(self, task: Task, predicted: np.ndarray, coverage: float) -> np.ndarray:
+        """Return intervals of a task of numbers around predictions; those of counts are whole.
 
         Shape:
             predicted: [n]. returns: [n, 2].
@@ -93,12 +93,13 @@ class Calibration:
         """
         if not 0 < coverage < 1:
             raise InvalidInputError(f"the coverage must lie between 0 and 1, got {coverage}")
-        if task not in self.residuals:
+        if task.name not in self.residuals:
             raise InvalidInputError(
-                f"there is no interval for task {task!r}: no row with its label was left out of "
-                "training; fit it to more rows, groups or times"
+                f"there is no interval for task {task.name!r}: no row with its label was left out "
+                "of training; fit it to more rows, groups or times"
             )
-        return self.residuals[task].interval(predicted, coverage)
+        ends = self.residuals[task.name].interval(predicted, coverage)
+        return task.in_table.possible_interval(ends)
 
 
 def scale_probabilities(

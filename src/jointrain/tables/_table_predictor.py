@@ -109,14 +109,14 @@ class TablePredictor(ABC):
                 what = f"is {' or '.join(kinds)}"
             raise InvalidInputError(f"intervals are for numbers, and every task {what}")
         for task in tasks:  # a fault is said before the work is done
-            self.calibration.interval(task.name, np.zeros(0), coverage)
+            self.calibration.interval(task, np.zeros(0), coverage)
         return tasks
 
     def _interval_ends(
         self, tasks: Sequence[Task], predictions: Mapping[str, np.ndarray], coverage: float
     ) -> dict[str, np.ndarray]:
         return {
-            task.name: self.calibration.interval(task.name, predictions[task.name], coverage)
+            task.name: self.calibration.interval(task, predictions[task.name], coverage)
             for task in tasks
         }
 

@@ -104,6 +104,14 @@ class Count(NumberKind):
                 "counts are whole numbers of 0 or more: mend the label, or make it regression"
             )
 
+    def possible_interval(self, ends: np.ndarray) -> np.ndarray:
+        """Return the next whole numbers outwards.
+
+        Most rows may have the same count, such as 0. The model of all rows predicts a little more
+        or less than those that left rows out; an interval that ends between would lose all of them.
+        """
+        return np.stack([np.floor(ends[:, 0]), np.ceil(ends[:, 1])], 1)
+
     def scaling(self, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
         """Return 0 and the mean; 1 where all are 0."""
         if weights is None:

@@ -397,6 +397,10 @@ class TableTaskKind(TaskKind):
         """
         raise NotImplementedError
 
+    def possible_interval(self, ends: np.ndarray) -> np.ndarray:
+        """Return the ends of intervals, lower and upper, [n, 2], as far out as labels can be."""
+        return ends
+
     def deciding(self, labels: np.ndarray) -> np.ndarray:
         """Return the rows that the first metric hangs on, [n] of bool."""
         return self.known(labels)

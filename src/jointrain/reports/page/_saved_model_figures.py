@@ -71,7 +71,7 @@ def _number_figures(
             if task.name not in calibration.residuals:
                 return None
             own = part & both
-            ends = calibration.interval(task.name, predicted[own], wanted)
+            ends = calibration.interval(task, predicted[own], wanted)
             inside.append((ends[:, 0] <= truth[own]) & (truth[own] <= ends[:, 1]))
             widths.append(ends[:, 1] - ends[:, 0])
         width = float(np.median(np.concatenate(widths)))
