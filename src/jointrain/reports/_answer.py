@@ -96,11 +96,12 @@ def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:
     if decision.what == "baseline":
         return [_baseline(decision, said)]
     if len(said.tasks) == 1:
-        return [f"There is one target, and so nothing to train together{_rival(decision)}."]
+        return [f"There is one target, and so nothing to train together{_rival(decision, said)}."]
     targets = targets_text(decision.judged or said.tasks, len(said.tasks))
     overall = decision.overall
     if overall is None:
-        return [f"Train {targets} apart: no other way of training was tried{_rival(decision)}."]
+        tried = f"Train {targets} apart: no other way of training was tried"
+        return [f"{tried}{_rival(decision, said)}."]
     if decision.basis == "no interval":
         way = said.ways[decision.network]
         return [f"Nothing can be judged: train {targets} {way}, the cheaper way."]
@@ -109,14 +110,14 @@ def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:
         way = said.ways[decision.network]
         gain = better_or_worse(overall, f" than {said.ways[decision.against]}")
         first = first or f"Train {targets} {way}: {gain}"
-        return [f"{first}{_rival(decision)}.", *_other_targets(decision)]
+        return [f"{first}{_rival(decision, said)}.", *_other_targets(decision)]
     if first:
         gain = better_or_worse(overall, " than apart")
         basis = [f"Over these targets {said.ways[said.together]} is {gain}."]
     else:
         first, basis = _together_or_apart(decision, said, targets, overall)
         first += _what_beats_apart(decision, said)
-    return [f"{first}{_rival(decision)}.", *basis]
+    return [f"{first}{_rival(decision, said)}.", *basis]
 
 
 def _together_or_apart(
@@ -153,6 +154,14 @@ def _together_or_apart(
             f"I{no_matter}: train {what}",
             [f"{way.capitalize()} is {better_or_worse(overall, ' than apart')}."],
         )
+    return _undecided(decision, said, overall)
+
+
+def _undecided(
+    decision: Decision, said: Circumstances, overall: Comparison
+) -> tuple[str, list[str]]:
+    """Say how small a difference could not be seen, and what to do all the same."""
+    way = said.ways[said.together].capitalize()
     size = seen_size(overall)
     seen, half = (f"{percent(value)}{unit(overall)}" for value in (size, size / 2))
     add = "rows" if said.seeds >= ENOUGH_SEEDS else "seeds or rows"
@@ -166,14 +175,16 @@ def _together_or_apart(
             f"add seeds (about {4 * said.seeds} would show {half})",
             (f"{said.seeds} seeds"),
         )
-    if together:
+    if _beaten(decision):
+        advice = f"prefer {model_words(decision.rival or '')}, or {more}"
+    elif decision.what == "together":
         advice = f"take it unless such a difference matters, then {more}"
     else:
         advice = f"stay apart, and where such a difference matters {more}"
     return (
         f"The data do not decide: differences under {seen} could not be seen with {with_what}",
-        [f"{way.capitalize()} costs {share}; {advice}."]
-        if known
+        [f"{way} costs {cost_share(decision.cost)}; {advice}."]
+        if math.isfinite(decision.cost)
         else [f"{advice[0].upper()}{advice[1:]}."],
     )
 
@@ -260,14 +271,20 @@ def _baseline(decision: Decision, said: Circumstances) -> str:
     )
 
 
-def _rival(decision: Decision) -> str:
+def _beaten(decision: Decision) -> bool:
+    """Return whether a baseline is shown to beat the network, though not every network."""
+    return decision.rival_change is not None and decision.rival_change.verdict == "better"
+
+
+def _rival(decision: Decision, said: Circumstances) -> str:
     """Return what is said of a baseline that is not shown to be worse than the networks."""
     if decision.rival is None or decision.rival_change is None:
         return ""
     verb = "do" if is_plural(decision.rival) else "does"
     name, change = model_words(decision.rival), size_and_interval(decision.rival_change)
-    if decision.rival_change.verdict == "better":
-        return f"; {name} {verb} better ({change})"
+    if _beaten(decision):
+        than = f"{verb} better than {said.ways[decision.network]} ({change})"
+        return f"; {name} {than}, though not shown to beat every network"
     sure = "" if decision.rival_change.verdict == "equivalent" else ", as far as the data show"
     return f"; {name} {verb} as well{sure} (difference {change})"
 
