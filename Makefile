@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 	@echo
 	@echo "The same question for the penguins (targets of three kinds, labels missing):"
 	@$(BIN)/jointrain compare src/jointrain/data/penguins.csv --targets species,sex,body_mass_g \
-		--seeds 1 --out demo-penguins --force --json \
+		--recipes separate,joint --seeds 1 --out demo-penguins --force --json \
 		| $(BIN)/python -c "import json, sys; print(json.load(sys.stdin)['answer'])"
 
 test: $(INSTALLED)

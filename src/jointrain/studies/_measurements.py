@@ -162,13 +162,11 @@ class Measurements:
         ]
         reference = next(recipe for recipe in self.study.recipes if recipe.name == SEPARATE)
         jobs = self.study.experiment.jobs(chosen, recipes, baselines, reference, apart=apart)
-        wanted = {(name, fold.seed, fold.number) for name in names for fold in chosen}
-        before = len(self._results.keys() - wanted)
-        total = before + len(wanted)
+        total = len(chosen) * len(names)
         self._recipes |= {recipe.name: recipe for recipe in recipes}
         self._baselines |= {baseline.name: baseline for baseline in baselines}
         self.newest_seconds, self.newest_jobs = 0.0, len(jobs)
-        done = before
+        done = 0
         if jobs and self.progress is not None:
             self.progress(done, total)
 
