@@ -14,8 +14,9 @@ def test_it_compares_a_table_of_the_package(tmp_path, monkeypatch, capsys):
     ((name, table, *rest),) = commands
     assert name == "compare"
     assert Path(table).is_file()
-    assert rest[:2] == ["--targets", "heating_load,cooling_load"]
-    assert rest[-3:] == ["--out", "mine", "--force"]
+    asked = "--targets heating_load,cooling_load --recipes separate,joint"
+    runs = "--ensemble 3 --folds 10 --seeds 1"
+    assert " ".join(rest) == f"{asked} {runs} --out mine --force"
     assert capsys.readouterr().err.startswith("jointrain compare ")
 
 

@@ -108,9 +108,11 @@ def test_without_the_packages_of_charts_the_figures_are_kept(figures, tmp_path, 
         prepare_page()
 
 
-def test_what_is_prepared_is_what_a_page_is_made_of(figures):
+def test_what_is_prepared_is_what_a_page_is_made_of(figures, monkeypatch):
     whole = render_page(figures)
+    _render._javascript.cache_clear()
     prepare_page()
+    monkeypatch.setattr("vl_convert.javascript_bundle", None)
     assert render_page(figures) == whole
 
 
