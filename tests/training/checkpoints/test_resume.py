@@ -1,12 +1,14 @@
 """A run that is interrupted after any step and goes on elsewhere ends with the same bits."""
 
 import copy
+import os
 import pickle
+import signal
 
 import pytest
 
 from jointrain import Callback, CSVLogger, InvalidInputError, Joint
-from jointrain.training import CrossFittedWeights
+from jointrain.training import Checkpoints, CrossFittedWeights
 from tests.training.checkpoints.runs import (
     assert_same,
     assert_same_end,
@@ -30,6 +32,42 @@ def test_a_run_resumed_after_any_step_is_the_run(name, tmp_path):
     assert len(checkpoints) >= 6
     for checkpoint in checkpoints:
         assert_same_end(resumed_from(checkpoint, case, tmp_path / "one"), whole)
+
+
+class _Signal(Callback):
+    """Asks for a checkpoint before the first step of a run."""
+
+    def on_fit_start(self, trainer):
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def _begun(case, folder, **more):
+    """Return the end of a run whose checkpoints are those of its signals."""
+    made = trainer(case, [_Signal()], checkpoints=Checkpoints(folder, every="9h", keep=99))
+    fit(made, case, **more)
+    return made
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_run_told_to_save_before_its_first_step_goes_on(name, tmp_path):
+    case = cases()[name]
+    whole = _begun(case, tmp_path / "run")
+    before, *_ = sorted((tmp_path / "run").glob("step-*"))
+    assert_same_end(resumed_from(before, case, tmp_path / "one"), whole)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_resumed_run_told_to_save_before_its_first_step_goes_on(name, tmp_path):
+    case = cases()[name]
+    whole = trainer(case)
+    *checkpoints, _ = every_checkpoint(whole, case, tmp_path / "all")
+    for checkpoint in (checkpoints[0], checkpoints[len(checkpoints) // 2], checkpoints[-1]):
+        again = tmp_path / checkpoint.name
+        again.mkdir()
+        stored = again / checkpoint.name
+        stored.write_bytes(checkpoint.read_bytes())
+        _begun(case, again, resume=True)
+        assert_same_end(resumed_from(stored, case, tmp_path / "one"), whole)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

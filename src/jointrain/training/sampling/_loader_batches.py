@@ -144,9 +144,7 @@ class LoaderBatches:
     def state_dict(self) -> dict[str, Any]:
         """Return which batches have been drawn; those that workers have ready are not."""
         place = self._place
-        states = place.generators
-        if not place.batches:
-            states = tuple(generator.get_state() for generator in _generators(self._source))
+        states = place.generators or _states(self._source)
         return {"pass": place.number, "batches": place.batches, "generators": list(states)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -155,7 +153,7 @@ class LoaderBatches:
         Rows by their numbers are taken up there; a stream is read again from the start of its pass.
         """
         self.close()
-        self._place = _Place(state["pass"], state["batches"])
+        self._place = _Place(state["pass"], state["batches"], tuple(state["generators"]))
         for generator, then in zip(_generators(self._source), state["generators"], strict=False):
             generator.set_state(then)
 
@@ -182,6 +180,9 @@ class LoaderBatches:
 
     def _next(self) -> _Raw:
         if self._stream is None:
+            # `first` draws a batch that is not passed on yet
+            before = self._place.generators or _states(self._source)
+            self._place = self._place._replace(generators=before)
             passes = self._passes_of_rows if self._source.has_rows else self._passes
             self._stream = passes(self._place)
         return next(self._stream)
@@ -226,10 +227,9 @@ class LoaderBatches:
             yield batch, shares.popleft() if shares else None
 
     def _passes(self, after: _Place) -> Iterator[_Raw]:
-        generators = _generators(self._source)
         skipped = after.batches
         for number in count(after.number):
-            before = tuple(generator.get_state() for generator in generators)
+            before = _states(self._source)
             index = 0
             stream = _one_stream(self._source, self._batch_size, self._seed, number)
             for batch in _told(stream, self._bad_rows, self._where):
@@ -281,6 +281,11 @@ def _generators(source: DataSource) -> list[torch.Generator]:
     found = (getattr(owner, "generator", None) for owner in owners)
     by_id = {id(one): one for one in found if isinstance(one, torch.Generator)}
     return list(by_id.values())
+
+
+def _states(source: DataSource) -> tuple[Tensor, ...]:
+    """Return the states of these generators now."""
+    return tuple(generator.get_state() for generator in _generators(source))
 
 
 def _told(stream: Iterator[Any], bad_rows: BadRows, what: str) -> Iterator[Any]:
