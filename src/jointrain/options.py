@@ -255,5 +255,5 @@ class RecipeOptions(TrainingOptions):
     )
 
 
-RECIPE_OPTIMIZER = OptimizerOptions(learning_rate=2e-3, weight_decay=1e-2)
+RECIPE_OPTIMIZER = OptimizerOptions(learning_rate=4e-3, weight_decay=1e-2)
 """The optimiser of a recipe that says nothing else."""

@@ -145,7 +145,7 @@ class JointEstimator(TableEstimator):
         depth: int = 2,
         dropout: float | None = None,
         input_dropout: float | None = None,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 4e-3,
         weight_decay: float = 1e-2,
         l1: float = 0.0,
         l2: float = 0.0,

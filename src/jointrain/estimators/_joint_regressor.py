@@ -42,7 +42,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         width, depth: The trunk: units of a layer (128), layers (2).
         dropout, input_dropout: Dropout of the trunk's layers and of its inputs; None (default) is
             0.1 and 0, of a `JointClassifier` 0.5 and 0.3.
-        learning_rate, weight_decay: Of AdamW: 2e-3 and 1e-2.
+        learning_rate, weight_decay: Of AdamW: 4e-3 and 1e-2.
         l1, l2: Factors of the penalties of the weights: 0.
         batch_size, epochs, patience: None (default) chooses by the number of rows, see `Recipe`.
         validation_fraction: Share of the rows kept for early stopping by a single network: 0.15.

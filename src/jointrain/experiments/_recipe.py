@@ -87,7 +87,7 @@ class Recipe(RecipeOptions):
         shared_depth: With network ``hard``: how many of the trunk's blocks, from the first on, the
             tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
             (default) shares all.
-        optimizer: Which optimiser; default AdamW with rate 2e-3 and weight decay 1e-2.
+        optimizer: Which optimiser; default AdamW with rate 4e-3 and weight decay 1e-2.
         refresh_every, optimizer_layout, l1, l2, precision, compile, accumulate, ema, non_finite,
             non_finite_limit: As in `TrainingSettings`.
         lr_scheduler: Name of a scheduler of `torch.optim.lr_scheduler`, such as ``StepLR``, in
@@ -99,12 +99,12 @@ class Recipe(RecipeOptions):
             `TrainingSettings`: pairs of (part, pairs of (option, value)); mappings are accepted.
             A task's part is left aside in networks that do not have that task.
         warm_up, decay, gradient_clip: As there, with other defaults: 0.05, ``cosine`` and 1.
-        batch_size: Rows in a batch; None (default) chooses by the number of rows: a sixteenth of
-            them, at least 32 and at most 1024.
-        epochs: Passes over the rows at most; None (default) chooses so that about 1500 batches are
+        batch_size: Rows in a batch; None (default) chooses by the number of rows: an eighth of
+            them, at least 64 and at most 1024.
+        epochs: Passes over the rows at most; None (default) chooses so that about 750 batches are
             seen, at least 20 and at most 300 passes.
-        patience: Epochs without a better validation score before stopping; None (default) is a
-            sixth of the epochs, at least 8.
+        patience: Epochs without a better validation score before stopping; None (default) is an
+            eighth of the epochs, at least 8.
         when_converged, task_patience, converged_weight: As in `TrainingSettings`.
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
         bins: Pieces that each number is cut into for the network, see
@@ -392,18 +392,18 @@ class Recipe(RecipeOptions):
         """Return the number of rows in a batch for `rows` training rows."""
         if self.batch_size is not None:
             return self.batch_size
-        return int(min(1024, max(32, 2 ** round(math.log2(max(rows, 1) / 16)))))
+        return int(min(1024, max(64, 2 ** round(math.log2(max(rows, 1) / 8)))))
 
     def chosen_epochs(self, rows: int) -> int:
         """Return the number of passes over `rows` training rows."""
         if self.epochs is not None:
             return self.epochs
         batches = math.ceil(rows / self.chosen_batch_size(rows))
-        return min(300, max(20, math.ceil(1500 / batches)))
+        return min(300, max(20, math.ceil(750 / batches)))
 
     def chosen_patience(self, rows: int) -> int:
         """Return after how many epochs without a better score training stops."""
-        return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
+        return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 8)
 
     def settings(
         self,

@@ -12,6 +12,9 @@ from jointrain.training.population._member import SCORES, Member
 from jointrain.training.population._stacked_data import StackedData
 from jointrain.training.population._stacked_model import StackedModel
 
+_VALUES = 2**18
+"""How many outputs, each divided by several temperatures, are looked at together."""
+
 
 class StackedValidation:
     """Measures members on their validation rows.
@@ -93,9 +96,8 @@ class StackedValidation:
             )
             outputs = outputs.view(len(lengths), len(column), -1)
             table = self._data.targets[target_rows.flatten()].view(len(lengths), len(column), -1)
-            for number, temperature in enumerate((1.0, *temperatures)):
-                total, count, _ = self._model.losses(outputs / temperature, table)
-                sums[number] += total
+            total, count = self._sums_at((1.0, *temperatures), outputs, table)
+            sums += total
             counts += count
             weights += self._model.losses.weight_sums(table)
         # [..., s, 3, t]
@@ -107,6 +109,23 @@ class StackedValidation:
             penalised = sums[1:] + temperature_penalties()[:, None, None, None] * means
             lowest = penalised.amin(0).where(scaled[:, None], lowest)
         return (lowest / weights.where(counts > 0, 1)).tolist(), counts.tolist()
+
+    def _sums_at(
+        self, temperatures: Sequence[float], outputs: Tensor, table: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sums of the losses of outputs divided by each of them, and the labels.
+
+        Shape:
+            outputs: [s, b, c]. returns: [k, s, t] and [s, t].
+        """
+        sums = []
+        at_once = max(_VALUES // outputs.numel(), 1)
+        for divisors in outputs.new_tensor(temperatures).split(at_once):
+            divided = (outputs / divisors[:, None, None, None]).flatten(0, 1)
+            of_each = table.expand(len(divisors), *table.shape).flatten(0, 1)
+            total, count, _ = self._model.losses(divided, of_each)
+            sums.append(total.unflatten(0, (len(divisors), -1)))
+        return torch.cat(sums), count[: len(outputs)]
 
 
 def _with_total(halves: Tensor) -> Tensor:
