@@ -110,6 +110,7 @@ def test_a_half_of_the_inner_rows_does_not_choose_the_weights_that_predict_it(ne
         network=network,
         width=16,
         epochs=20,
+        batch_size=32,
         patience=20,
         ensemble=1,
         optimizer=optimizer,
