@@ -103,8 +103,8 @@ class Recipe(RecipeOptions):
             them, at least 64 and at most 1024.
         epochs: Passes over the rows at most; None (default) chooses so that about 750 batches are
             seen, at least 20 and at most 300 passes.
-        patience: Epochs without a better validation score before stopping; None (default) is an
-            eighth of the epochs, at least 8.
+        patience: Epochs without a better validation score before stopping; None (default) is a
+            sixth of the epochs, at least 8.
         when_converged, task_patience, converged_weight: As in `TrainingSettings`.
         validation_fraction: Share of the rows kept for early stopping, in (0, 1); default 0.15.
         bins: Pieces that each number is cut into for the network, see
@@ -403,7 +403,7 @@ class Recipe(RecipeOptions):
 
     def chosen_patience(self, rows: int) -> int:
         """Return after how many epochs without a better score training stops."""
-        return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 8)
+        return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
 
     def settings(
         self,
