@@ -7,6 +7,7 @@ alone and beside two measurements, and whether its probabilities can be trusted.
 """
 
 import argparse
+from dataclasses import replace
 from itertools import combinations
 
 import matplotlib.pyplot as plt
@@ -19,10 +20,17 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from jointrain import Recipe, Study, SupervisedTable, default_recipes, fit_table
 from jointrain.studies import Comparison
+from jointrain.training import OptimizerSettings
 
 DIABETES = ["progression", "bmi", "bp", "s6"]  # after a year; body mass, blood pressure, glucose
 CANCER = ["malignant", "worst area", "worst concave points"]
 FEATURES = ["mean texture", "mean smoothness", "mean compactness", "mean symmetry"]
+
+BASE = Recipe(  # small batches and steps, for few rows
+    width=32,
+    batch_size=32,
+    optimizer=OptimizerSettings(learning_rate=2e-3, weight_decay=1e-2),
+)
 
 
 def without(frame: pl.DataFrame, targets: list[str], share: float, seed: int) -> pl.DataFrame:
@@ -36,7 +44,7 @@ def affinities(seed: int, seeds: int, epochs: int) -> dict[tuple[str, str], Comp
     """Return by (target, partner) how training with the partner changes the target's error."""
     frame = pl.DataFrame(load_diabetes(as_frame=True, scaled=False).frame)
     frame = without(frame.rename({"target": "progression"}), DIABETES, 0.5, seed)
-    separate, joint, _ = default_recipes(Recipe(epochs=epochs, width=32, depth=1))
+    separate, joint, _ = default_recipes(replace(BASE, epochs=epochs, depth=1))
     found = {}
     for a, b in combinations(DIABETES, 2):
         others = [name for name in DIABETES if name not in (a, b)]
@@ -58,7 +66,7 @@ def diagnoses(seed: int, epochs: int) -> tuple[np.ndarray, dict[str, np.ndarray]
     found = {}
     for way, targets in (("alone", CANCER[:1]), ("joint", CANCER)):
         table = SupervisedTable.prepare(train, targets, ignore=set(CANCER) - set(targets))
-        recipe = Recipe(epochs=epochs, width=32, dropout=0.1, input_dropout=0.0)  # either way
+        recipe = replace(BASE, epochs=epochs, dropout=0.1, input_dropout=0.0)  # either way
         model = fit_table(table, recipe, seed=seed)
         p = [model.predict(rows)["malignant"].clip(1e-6, 1 - 1e-6) for rows in (held_out, test)]
         logits = [np.log(q / (1 - q))[:, None] for q in p]

@@ -155,6 +155,8 @@ def test_mlflow_itself_takes_what_fit_and_compare_log(folder, store, monkeypatch
     mlflow = pytest.importorskip("mlflow")
     if "://" in store:
         pytest.importorskip("mlflow.store.tracking.sqlalchemy_store")
+        # MLflow keeps a file open by the address as given, in whatever folder a test has opened it
+        store = f"sqlite:///{folder / 'mlflow.db'}"
     else:
         monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     assert run([*FIT, "--log", "mlflow", "--log-to", store]) == 0
