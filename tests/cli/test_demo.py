@@ -27,7 +27,7 @@ def test_it_compares_two_tables_of_the_package(tmp_path, monkeypatch, capsys):
     commands = _run_instead(monkeypatch)
     assert run(["demo", "--out", "mine", "--force"]) == 0
     asked = "--targets heating_load,cooling_load --recipes separate,joint"
-    runs = "--ensemble 2 --folds 10 --seeds 1"
+    runs = "--ensemble 3 --folds 10 --seeds 1"
     penguins = "--targets species,sex,body_mass_g --recipes separate,joint --seeds 1"
     for (name, table, *rest), wanted in zip(
         commands,
