@@ -120,11 +120,11 @@ class StackedValidation:
         """
         sums = []
         at_once = max(_VALUES // outputs.numel(), 1)
-        for divisors in outputs.new_tensor(temperatures).split(at_once):
+        for divisors in torch.split(outputs.new_tensor(temperatures), at_once):
             divided = (outputs / divisors[:, None, None, None]).flatten(0, 1)
             of_each = table.expand(len(divisors), *table.shape).flatten(0, 1)
             total, count, _ = self._model.losses(divided, of_each)
-            sums.append(total.unflatten(0, (len(divisors), -1)))
+            sums.append(torch.unflatten(total, 0, (len(divisors), -1)))
         return torch.cat(sums), count[: len(outputs)]
 
 
