@@ -60,3 +60,15 @@ def test_an_answer_that_is_there_is_kept(name, tmp_path, monkeypatch, capsys):
     assert run(["demo"]) == 2
     assert name in capsys.readouterr().err
     assert Path(name, "mine.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("place", [".", "..", "/"])
+def test_a_folder_that_is_no_place_for_an_answer_is_refused_in_a_line(
+    place, force, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/mine.txt").write_text("kept")
+    monkeypatch.chdir(tmp_path / "work")
+    assert run(["demo", "--out", place, *force]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

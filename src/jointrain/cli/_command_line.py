@@ -205,8 +205,9 @@ def demo(
     from jointrain.system.output_folder import check_new_folder
 
     folder = Path(jointrain.data.__path__[0])
-    penguins = out.with_name(f"{out.name}-penguins")
-    check_new_folder(penguins, force=force)
+    penguins = Path(f"{out}-penguins")
+    for one in (out, penguins):
+        check_new_folder(one, force=force)
 
     def command(table: str, targets: str, *options: str, out: Path) -> list[str]:
         asked = ["compare", str(folder / table), "--targets", targets]
