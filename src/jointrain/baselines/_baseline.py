@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar, Protocol, Self
 
@@ -35,6 +36,7 @@ class Baseline(ABC):
             do; see `jointrain.tables.choose_blends`. None: it is one of its own.
         package: The package that it needs beside jointrain's own, None if none.
         extra: What `pip install` is to be given for it; default the package.
+        imports: Modules of jointrain's own needs that a fit imports, see `load`.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Baseline(ABC):
     family: ClassVar[str | None] = None
     package: ClassVar[str | None] = None
     extra: ClassVar[str | None] = None
+    imports: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def summary(cls) -> str:
@@ -73,6 +76,11 @@ class Baseline(ABC):
                 f"baseline {self.name!r} needs the package {self.package}; pip install "
                 f"{self.extra or self.package}"
             )
+
+    def load(self) -> None:
+        """Import what a fit imports, so that the time of the first one is that of a fit."""
+        for module in (*self.imports, *((self.package,) if self.package else ())):
+            import_module(module)
 
     def versions(self) -> dict[str, str | None]:
         """Return the releases of what its results hang on beside its code, by path."""

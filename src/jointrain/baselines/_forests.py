@@ -51,6 +51,7 @@ class Forest(TargetBaseline):
 
     kind: ClassVar[str]
     family = "trees"
+    imports = ("sklearn.ensemble",)
 
     def fit(
         self,
@@ -210,6 +211,7 @@ class JointForest:
 class _JointForests(JointBaseline):
     forest: ClassVar[type[Forest]]
     family = "trees"
+    imports = ("sklearn.ensemble",)
 
     def why_not(self, tasks: Sequence[Task]) -> str | None:
         return why_not_joint(tasks)

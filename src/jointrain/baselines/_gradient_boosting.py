@@ -16,6 +16,7 @@ class GradientBoosting(TargetBaseline):
 
     name = "gradient boosting"
     family = "trees"
+    imports = ("sklearn.ensemble",)
     log_rates = True
     has_quantiles = True
 

@@ -73,6 +73,7 @@ class Linear(TargetBaseline):
     """
 
     name = "linear"
+    imports = ("sklearn.linear_model", "sklearn.preprocessing")
     log_rates = True
     has_quantiles = True
     arrays = _Lines

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, reduce
-from importlib import import_module
 from itertools import groupby
 from typing import Any, ClassVar, NamedTuple
 
@@ -159,10 +158,8 @@ class FoldJob:
                 made.
         """
         check_same_code(self.code, self._own_code())
-        if self.baselines:
-            # a second and more, which would be told as that of the first baseline
-            import_module("sklearn.ensemble")
-            import_module("sklearn.linear_model")
+        for baseline in self.baselines:
+            baseline.load()
         with one_thread():
             folds = [_EncodedFold(self.table, fold) for fold in self.folds]
             results = run_recipes(self.stacked, folds, fit_population) if self.stacked else []
