@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from jointrain.data import SupervisedTable
 from jointrain.task import labels_of
@@ -142,13 +143,11 @@ def facts_of(table: SupervisedTable) -> TableFacts:
 
 
 def _columns(own: np.ndarray, rows: np.ndarray, classes: bool) -> np.ndarray:
-    from scipy.stats import rankdata
-
     values = own.astype(np.float64)
     if classes:
         return np.asarray(values[:, None] == np.unique(values[rows]), dtype=np.float64)
     ranks = np.zeros(len(values))
-    ranks[rows] = rankdata(values[rows])
+    ranks[rows] = pl.Series(values[rows]).rank()
     return ranks[:, None]
 
 
