@@ -217,7 +217,7 @@ class RecipeOptions(TrainingOptions):
     )
     input_dropout: float | None = option(
         None,
-        "The same of the inputs; default 0; 0.3 if all are classes.",
+        "The same of the inputs; default 0; 0.3 if all are classes and inputs many.",
         at_least=0.0,
         below=1.0,
     )

@@ -69,6 +69,28 @@ def test_model_and_description_are_read_at_once(model, tmp_path):
     assert opened.model.tasks == model.tasks
 
 
+def test_networks_trained_under_another_default_of_input_dropout_are_read(tmp_path):
+    table = SupervisedTable.prepare(load_penguins(), ["species", "sex"])
+    trained = fit_table(table, Recipe(width=8, epochs=2, input_dropout=0.3), seed=0)
+    path = save_bundle(trained, tmp_path / "before")
+    content = json.loads((path / "bundle.json").read_text())
+    del content["digest"], content["input_dropout"]
+    content["recipe"]["input_dropout"] = None
+    content["digest"] = digest(canonical(content))
+    (path / "bundle.json").write_text(json.dumps(content))
+
+    again = load_bundle(path)
+    assert again.recipe.input_dropout == 0.3
+    twice = load_bundle(save_bundle(again, tmp_path / "again"))
+    for name, expected in trained.predict(table.frame).items():
+        assert np.array_equal(again.predict(table.frame)[name], expected)
+        assert np.array_equal(twice.predict(table.frame)[name], expected)
+
+    path = save_bundle(fit_table(table, Recipe(width=8, epochs=2)), tmp_path / "now")
+    assert describe_bundle(path)["input_dropout"] == 0.0
+    assert load_bundle(path).recipe.input_dropout is None
+
+
 def test_a_bundle_without_calibration(model, tmp_path):
     path = save_bundle(dataclasses.replace(model, calibration=Calibration()), tmp_path / "model")
     again = load_bundle(path)

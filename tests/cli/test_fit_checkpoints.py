@@ -178,6 +178,16 @@ def test_another_table_or_a_damaged_description_is_refused(folder, capsys):
     assert "is damaged" in capsys.readouterr().err
 
 
+def test_checkpoints_of_other_defaults_are_refused(folder, capsys):
+    _begun()
+    told = json.loads(Path("kept/fit.json").read_text())
+    del told["options"]["open settings"]
+    Path("kept/fit.json").write_text(json.dumps(told))
+    command = [*FIT, *SHORT, "--out", "model", "--checkpoints", "kept", "--resume"]
+    assert run(command) == 2
+    assert "kept are of a jointrain with other defaults; choose" in capsys.readouterr().err
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_is_killed_goes_on(folder, number):

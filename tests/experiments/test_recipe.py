@@ -186,23 +186,25 @@ def test_a_shared_depth_goes_with_hard_sharing():
 
 
 @pytest.mark.parametrize(
-    "tasks, settings, expected",
+    "tasks, inputs, settings, expected",
     [
-        ([Task.binary("a"), Task.multiclass("b", 3)], {}, [0.3, 0.5, 0.5]),
-        ([Task.binary("a"), Task.regression("b")], {}, [0.1, 0.1]),
-        ([Task.regression("b")], {"input_dropout": 0.2}, [0.2, 0.1, 0.1]),
-        ([Task.binary("a")], {"dropout": 0.0}, [0.3]),
-        ([Task.binary("a")], {"dropout": 0.2, "input_dropout": 0.0}, [0.2, 0.2]),
+        ([Task.binary("a"), Task.multiclass("b", 3)], 299, {}, [0.5, 0.5]),
+        ([Task.binary("a"), Task.multiclass("b", 3)], 300, {}, [0.3, 0.5, 0.5]),
+        ([Task.binary("a"), Task.regression("b")], 300, {}, [0.1, 0.1]),
+        ([Task.regression("b")], 5, {"input_dropout": 0.2}, [0.2, 0.1, 0.1]),
+        ([Task.binary("a")], 300, {"dropout": 0.0}, [0.3]),
+        ([Task.binary("a")], 5, {"input_dropout": 0.3}, [0.3, 0.5, 0.5]),
+        ([Task.binary("a")], 300, {"dropout": 0.2, "input_dropout": 0.0}, [0.2, 0.2]),
     ],
 )
-def test_dropout_is_chosen_by_the_kinds_of_the_tasks_unless_given(tasks, settings, expected):
-    network = Recipe(**settings).make_network(5, tasks)
+def test_dropout_is_chosen_by_tasks_and_inputs_unless_given(tasks, inputs, settings, expected):
+    network = Recipe(**settings).make_network(inputs, tasks)
     assert [m.probability for m in network.modules() if isinstance(m, Dropout)] == expected
 
 
 def test_dropout_of_a_class_task_beside_numbers_is_that_of_the_table():
     tasks = [Task.binary("a"), Task.regression("b")]
-    network = Recipe().for_tasks(tasks).make_network(5, tasks[:1])
+    network = Recipe().for_tasks(tasks, 5).make_network(5, tasks[:1])
     assert [m.probability for m in network.modules() if isinstance(m, Dropout)] == [0.1, 0.1]
 
 

@@ -3,7 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
+import polars as pl
 import pytest
+
+from jointrain import Recipe, SupervisedTable
+from jointrain.experiments import _job_words
+from jointrain.tables import TableExperiment
 
 _SCRIPT = """
 import sys
@@ -50,3 +56,16 @@ def test_the_time_of_a_baseline_is_without_that_of_its_imports(baseline, imports
     assert ran.returncode == 0, ran.stderr
     before, after = (set(line.split()) for line in ran.stdout.splitlines()[:2])
     assert set(imports.split()) <= before == after
+
+
+def test_runs_of_other_defaults_are_not_used(monkeypatch):
+    frame = pl.DataFrame({"x": np.arange(30.0), "y": np.arange(30) % 2})
+    experiment = TableExperiment(SupervisedTable.prepare(frame, ["y"]), 2)
+
+    def key():
+        return experiment.jobs(experiment.folds_of(0), [Recipe()], [], Recipe())[0].key
+
+    before = key()
+    assert key() == before
+    monkeypatch.setattr(_job_words, "OPEN_SETTINGS", 1)
+    assert key() != before

@@ -235,6 +235,9 @@ class Description(_Described):
     inputs: int = Field(ge=1)
     parts: list[PartEntry] = Field(min_length=1)
     recipe: dict[str, Any]
+    input_dropout: float | None = Field(None, ge=0, lt=1)
+    """Of the networks as they were trained. None, in older bundles: as given by the recipe, else
+    0.3 if all tasks have classes, else 0."""
     seed: int
 
     @model_validator(mode="after")

@@ -54,6 +54,9 @@ from jointrain.tables import BlendedModel, TableModel
 from jointrain.task import Task
 from jointrain.training import FittedNetwork
 
+_FORMER_INPUT_DROPOUT = 0.3
+"""Of networks for classes alone, in bundles that say nothing of it."""
+
 
 def write_networks(
     model: TableModel,
@@ -72,11 +75,12 @@ def write_networks(
     check_header(data)
     (folder / WEIGHTS).write_bytes(data)
     model.encoder.save(folder / ENCODER)
+    inputs = len(model.encoder.feature_names)
     return Description(
         schema_version=SCHEMA_VERSION,
         tasks=[task_entry(task, model.scaling, model.calibration) for task in model.tasks],
         columns=column_entries(model),
-        inputs=len(model.encoder.feature_names),
+        inputs=inputs,
         parts=[
             PartEntry(
                 tasks=list(part.tasks),
@@ -88,6 +92,7 @@ def write_networks(
             for part in model.parts
         ],
         recipe=model.recipe.to_json(),
+        input_dropout=model.recipe.for_tasks(model.tasks, inputs).input_dropout,
         seed=model.seed,
         packages={name: version(name) for name in PACKAGES},
         metrics=known_metrics(metrics),
@@ -131,8 +136,10 @@ def read_networks(
         encoder = TableEncoder.load(folder / ENCODER)
         if len(encoder.feature_names) != described.inputs:
             raise DamagedError("encoder and networks differ in their number of inputs")
+        recipe = _with_input_dropout(recipe, tasks, described)
+        chosen = recipe.for_tasks(tasks, described.inputs)
         parts = [
-            _read_part(entry, grouped[str(index)], recipe.for_tasks(tasks), tasks, encoder)
+            _read_part(entry, grouped[str(index)], chosen, tasks, encoder)
             for index, entry in enumerate(described.parts)
         ]
         check_columns(encoder, columns)
@@ -188,6 +195,20 @@ def _with_factory(recipe: Recipe, factories: Factories, remarks: list[str]) -> R
             "that brings it"
         )
     return recipe
+
+
+def _with_input_dropout(recipe: Recipe, tasks: Sequence[Task], described: Description) -> Recipe:
+    """Return the recipe with the networks' dropout of inputs, if the default is another by now.
+
+    A network with it has one layer more.
+    """
+    trained = described.input_dropout
+    if trained is None:
+        trained = _FORMER_INPUT_DROPOUT if all(task.has_classes for task in tasks) else 0.0
+    open_now = recipe.input_dropout is None
+    if not open_now or recipe.for_tasks(tasks, described.inputs).input_dropout == trained:
+        return recipe
+    return replace(recipe, input_dropout=trained)
 
 
 def _read_part(

@@ -101,6 +101,8 @@ class FitCheckpoints:
         write_whole(file, lambda path: path.write_text(json.dumps(described)))
 
     def _check_same(self, file: Path, described: Mapping[str, Any]) -> None:
+        from jointrain.experiments import OPEN_SETTINGS_NAME as OPEN
+
         try:
             stored = read_json(file)
             table, options = stored["table"], dict(stored["options"])
@@ -113,6 +115,11 @@ class FitCheckpoints:
             raise InvalidInputError(
                 f"the checkpoints in {self.folder} are of another table: other rows, columns or "
                 f"targets; give that table, or choose another --checkpoints"
+            )
+        if options.get(OPEN) != described["options"].get(OPEN):
+            raise InvalidInputError(
+                f"the checkpoints in {self.folder} are of a jointrain with other defaults; choose "
+                "another --checkpoints"
             )
         for name, value in described["options"].items():
             if options.get(name) != value:

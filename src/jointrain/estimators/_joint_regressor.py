@@ -41,7 +41,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
             frame's by its columns.
         width, depth: The trunk: units of a layer (128), layers (2).
         dropout, input_dropout: Dropout of the trunk's layers and of its inputs; None (default) is
-            0.1 and 0, of a `JointClassifier` 0.5 and 0.3.
+            0.1 and 0, of a `JointClassifier` 0.5, and 0.3 from 300 inputs on.
         learning_rate, weight_decay: Of AdamW: 4e-3 and 1e-2.
         l1, l2: Factors of the penalties of the weights: 0.
         batch_size, epochs, patience: None (default) chooses by the number of rows, see `Recipe`.

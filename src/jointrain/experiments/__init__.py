@@ -6,7 +6,12 @@ from jointrain.experiments._fold import Fold, FoldResult
 from jointrain.experiments._fold_overlaps import fold_overlaps
 from jointrain.experiments._gradient_weights import gradient_weights
 from jointrain.experiments._job_parts import job_parts
-from jointrain.experiments._job_words import array_digest, fold_in_words, recipe_in_words
+from jointrain.experiments._job_words import (
+    OPEN_SETTINGS_NAME,
+    array_digest,
+    fold_in_words,
+    recipe_in_words,
+)
 from jointrain.experiments._loop_experiment import LoopRecipe
 from jointrain.experiments._loss_curves import LossCurve
 from jointrain.experiments._named_recipes import (
@@ -22,6 +27,7 @@ from jointrain.experiments._weight_rules import Members, requested_recipes
 
 __all__ = [
     "FURTHER",
+    "OPEN_SETTINGS_NAME",
     "SEPARATE",
     "AnyExperiment",
     "Experiment",

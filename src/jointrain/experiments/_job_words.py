@@ -8,7 +8,10 @@ import numpy as np
 
 from jointrain.errors import InvalidInputError
 from jointrain.experiments._fold import Fold
-from jointrain.experiments._recipe import Recipe
+from jointrain.experiments._recipe import OPEN_SETTINGS, Recipe
+
+OPEN_SETTINGS_NAME = "open settings"
+"""What recipes in words call the number of the rules for what they leave open."""
 
 
 def array_digest(values: np.ndarray) -> str:
@@ -25,6 +28,6 @@ def fold_in_words(fold: Fold) -> list[object]:
 def recipe_in_words(recipe: Recipe) -> object:
     """Return a recipe as JSON, or in the words of Python where its order is a function."""
     try:
-        return recipe.to_json() | recipe.sources()
+        return recipe.to_json() | recipe.sources() | {OPEN_SETTINGS_NAME: OPEN_SETTINGS}
     except InvalidInputError:
         return repr(recipe)

@@ -43,6 +43,12 @@ from jointrain.training import (
 )
 from jointrain.training.sampling import Alternating, Joint, Separate
 
+OPEN_SETTINGS = 2
+"""Raised when a setting that is left open comes to mean another, so that kept runs are not used."""
+
+_MANY_INPUTS = 300
+"""From so many on, some inputs of networks for classes alone are dropped, too."""
+
 WEIGHT_RULES = ("equal", "size", "difficulty", "gradients", "searched")
 
 PerTask = tuple[float, ...] | tuple[str, ...] | tuple[tuple[str, float], ...]
@@ -83,7 +89,7 @@ class Recipe(RecipeOptions):
             mapping is accepted.
         width, depth: The network's layers, see `jointrain.MLP`; default 128 and 2.
         dropout, input_dropout: The network's dropout, of the layers and of the inputs. None
-            (default): 0.5 and 0.3 for a table whose tasks all have classes, else 0.1 and 0.
+            (default): see `for_tasks`.
         shared_depth: With network ``hard``: how many of the trunk's blocks, from the first on, the
             tasks of a group share; the others are each task's own. 0 is a trunk for each task; None
             (default) shares all.
@@ -303,14 +309,23 @@ class Recipe(RecipeOptions):
             return None
         return scheduler_from_name(self.lr_scheduler, **_thawed_options(self.lr_scheduler_options))
 
-    def for_tasks(self, tasks: Sequence[Task]) -> Recipe:
+    def for_tasks(self, tasks: Sequence[Task], in_features: int) -> Recipe:
         """Return the recipe with what it leaves open chosen by the tasks of the whole table.
 
-        By all of them, so that recipes which group them differently differ in nothing else.
+        By all of them, so that recipes which group them differently differ in nothing else. Where
+        all have classes, `dropout` is 0.5 and `input_dropout` 0.3 from 300 inputs on, below that 0;
+        else they are 0.1 and 0.
+
+        Args:
+            tasks: All tasks of the table.
+            in_features: Number of a network's inputs, bins and categories one by one.
         """
-        # by benchmarks/choose_defaults.py: classes are learned by heart sooner than numbers
+        # by benchmarks/choose_defaults.py and docs/arena.md: classes are learned by heart sooner
+        # than numbers, and few inputs may tell something only together
         classes = all(task.has_classes for task in tasks)
-        dropout, inputs = (0.5, 0.3) if classes else (0.1, 0.0)
+        dropout, inputs = 0.1, 0.0
+        if classes:
+            dropout, inputs = 0.5, 0.3 if in_features >= _MANY_INPUTS else 0.0
         return replace(
             self,
             dropout=dropout if self.dropout is None else self.dropout,
@@ -334,7 +349,7 @@ class Recipe(RecipeOptions):
         settings: dict[str, Any] = dict(self.network_options)
         if self.shared_depth is not None:
             settings["shared_depth"] = self.shared_depth
-        recipe = self.for_tasks(tasks)
+        recipe = self.for_tasks(tasks, in_features)
         if isinstance(self.network, CodeReference):
             raise InvalidInputError(_not_at_hand("network", self.network))
         embeddings = CategoryEmbeddings(in_features, codes) if codes else None
