@@ -22,6 +22,7 @@ from jointrain import (
 from jointrain.experiments._recipe import Recipe, difficulty_weights, size_weights
 from jointrain.networks import MMoE
 from jointrain.networks._dropout import Dropout
+from jointrain.task import CodeColumns
 
 RECIPES = [
     Recipe(),
@@ -200,6 +201,12 @@ def test_a_shared_depth_goes_with_hard_sharing():
 def test_dropout_is_chosen_by_tasks_and_inputs_unless_given(tasks, inputs, settings, expected):
     network = Recipe(**settings).make_network(inputs, tasks)
     assert [m.probability for m in network.modules() if isinstance(m, Dropout)] == expected
+
+
+def test_values_of_ids_count_as_inputs():
+    for count, expected in ((298, 0.3), (297, 0.0)):
+        recipe = Recipe().for_tasks([Task.binary("a")], 2, [CodeColumns("user", 0, count)])
+        assert recipe.input_dropout == expected
 
 
 def test_dropout_of_a_class_task_beside_numbers_is_that_of_the_table():

@@ -75,12 +75,11 @@ def write_networks(
     check_header(data)
     (folder / WEIGHTS).write_bytes(data)
     model.encoder.save(folder / ENCODER)
-    inputs = len(model.encoder.feature_names)
     return Description(
         schema_version=SCHEMA_VERSION,
         tasks=[task_entry(task, model.scaling, model.calibration) for task in model.tasks],
         columns=column_entries(model),
-        inputs=inputs,
+        inputs=len(model.encoder.feature_names),
         parts=[
             PartEntry(
                 tasks=list(part.tasks),
@@ -92,7 +91,7 @@ def write_networks(
             for part in model.parts
         ],
         recipe=model.recipe.to_json(),
-        input_dropout=model.recipe.for_tasks(model.tasks, inputs).input_dropout,
+        input_dropout=_completed(model.recipe, model.tasks, model.encoder).input_dropout,
         seed=model.seed,
         packages={name: version(name) for name in PACKAGES},
         metrics=known_metrics(metrics),
@@ -136,10 +135,16 @@ def read_networks(
         encoder = TableEncoder.load(folder / ENCODER)
         if len(encoder.feature_names) != described.inputs:
             raise DamagedError("encoder and networks differ in their number of inputs")
-        recipe = _with_input_dropout(recipe, tasks, described)
-        chosen = recipe.for_tasks(tasks, described.inputs)
+        completed = _completed(recipe, tasks, encoder)
+        trained = described.input_dropout
+        if trained is None:
+            former = _FORMER_INPUT_DROPOUT if all(task.has_classes for task in tasks) else 0.0
+            trained = former if recipe.input_dropout is None else recipe.input_dropout
+        if completed.input_dropout != trained:  # the default was another then
+            recipe = replace(recipe, input_dropout=trained)
+            completed = _completed(recipe, tasks, encoder)
         parts = [
-            _read_part(entry, grouped[str(index)], chosen, tasks, encoder)
+            _read_part(entry, grouped[str(index)], completed, tasks, encoder)
             for index, entry in enumerate(described.parts)
         ]
         check_columns(encoder, columns)
@@ -197,18 +202,8 @@ def _with_factory(recipe: Recipe, factories: Factories, remarks: list[str]) -> R
     return recipe
 
 
-def _with_input_dropout(recipe: Recipe, tasks: Sequence[Task], described: Description) -> Recipe:
-    """Return the recipe with the networks' dropout of inputs, if the default is another by now.
-
-    A network with it has one layer more.
-    """
-    trained = described.input_dropout
-    if trained is None:
-        trained = _FORMER_INPUT_DROPOUT if all(task.has_classes for task in tasks) else 0.0
-    open_now = recipe.input_dropout is None
-    if not open_now or recipe.for_tasks(tasks, described.inputs).input_dropout == trained:
-        return recipe
-    return replace(recipe, input_dropout=trained)
+def _completed(recipe: Recipe, tasks: Sequence[Task], encoder: TableEncoder) -> Recipe:
+    return recipe.for_tasks(tasks, len(encoder.feature_names), encoder.code_columns)
 
 
 def _read_part(

@@ -309,7 +309,9 @@ class Recipe(RecipeOptions):
             return None
         return scheduler_from_name(self.lr_scheduler, **_thawed_options(self.lr_scheduler_options))
 
-    def for_tasks(self, tasks: Sequence[Task], in_features: int) -> Recipe:
+    def for_tasks(
+        self, tasks: Sequence[Task], in_features: int, codes: Sequence[CodeColumns] = ()
+    ) -> Recipe:
         """Return the recipe with what it leaves open chosen by the tasks of the whole table.
 
         By all of them, so that recipes which group them differently differ in nothing else. Where
@@ -319,13 +321,15 @@ class Recipe(RecipeOptions):
         Args:
             tasks: All tasks of the table.
             in_features: Number of a network's inputs, bins and categories one by one.
+            codes: Which of them are codes; each value of such a column counts as an input.
         """
         # by benchmarks/choose_defaults.py and docs/arena.md: classes are learned by heart sooner
         # than numbers, and few inputs may tell something only together
         classes = all(task.has_classes for task in tasks)
         dropout, inputs = 0.1, 0.0
         if classes:
-            dropout, inputs = 0.5, 0.3 if in_features >= _MANY_INPUTS else 0.0
+            many = in_features + sum(code.count for code in codes) >= _MANY_INPUTS
+            dropout, inputs = 0.5, 0.3 if many else 0.0
         return replace(
             self,
             dropout=dropout if self.dropout is None else self.dropout,
@@ -349,7 +353,7 @@ class Recipe(RecipeOptions):
         settings: dict[str, Any] = dict(self.network_options)
         if self.shared_depth is not None:
             settings["shared_depth"] = self.shared_depth
-        recipe = self.for_tasks(tasks, in_features)
+        recipe = self.for_tasks(tasks, in_features, codes)
         if isinstance(self.network, CodeReference):
             raise InvalidInputError(_not_at_hand("network", self.network))
         embeddings = CategoryEmbeddings(in_features, codes) if codes else None

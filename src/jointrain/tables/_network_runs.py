@@ -179,7 +179,7 @@ def prepare_runs(
             no halves.
         make_trainer: Makes the trainers, of what `Trainer` takes.
     """
-    recipe = recipe.for_tasks(tasks, train.inputs.shape[1])
+    recipe = recipe.for_tasks(tasks, train.inputs.shape[1], train.codes)
     names = [task.name for task in tasks]
     weights = recipe.given_weights(names)
     recipe.auxiliary_among(names)

@@ -338,7 +338,7 @@ def _trainer(
     if recipe.weights == "size":
         weights = size_weights(dict(table.labels))
     return recipe_trainer(
-        recipe.for_tasks(table.tasks, stream.in_features),
+        recipe.for_tasks(table.tasks, stream.in_features, stream.codes),
         [task for task in table.tasks if task.name in group],
         in_features=stream.in_features,
         codes=stream.codes,
