@@ -19,7 +19,7 @@ from jointrain.training._parameter_groups import ParameterGroups, grouped, optio
 from jointrain.training._placement import state_like
 from jointrain.training._row_steps import by_row
 
-ID_RATE = 5.0
+ID_RATE = 2.5
 """Vectors of ids move at so many times the learning rate, by benchmarks/recommender_log.py."""
 
 OptimizerFactory = Callable[[list[nn.Parameter]], Optimizer]
@@ -34,7 +34,7 @@ class OptimizerSettings(OptimizerOptions):
         learning_rate: Peak learning rate, > 0; default 1e-3.
         weight_decay: Decay of the weights (decoupled for adamw), >= 0; default 0.
         id_decay: Weight decay of the vectors of ids, in the steps that look them up, >= 0; default
-            2.0. They move at five times the learning rate, as each makes few steps.
+            2.0. They move at two and a half times the learning rate, as each makes few steps.
         momentum: Momentum, with sgd only, in [0, 1); default 0.
 
     Raises:
