@@ -250,6 +250,28 @@ def test_a_target_of_noise_gets_a_constant(baselines, ship, tmp_path):
     np.testing.assert_array_equal(loaded["line"], predicted["line"])
 
 
+@pytest.mark.parametrize("kind", ["regression", "count"])
+@pytest.mark.parametrize("fold", range(3))
+def test_the_interval_of_a_constant_holds_the_value_that_most_rows_have(kind, fold):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(120, 2))
+    amount = np.where(random.random(120) < 0.8, 0.0, random.integers(1, 9, 120))
+    frame = pl.DataFrame({"u": x[:, 0], "v": x[:, 1], "amount": amount, "line": x[:, 0]})
+    table = SupervisedTable.prepare(frame, ["amount", "line"], kinds={"amount": kind})
+    recipe = Recipe(width=4, depth=1, epochs=2, ensemble=1)
+    result = Study(table, default_recipes(recipe), ("constant", "linear"), folds=3, seeds=1).run(
+        workers=1
+    )
+    # time was left for one fold alone
+    measured = {key: one for key, one in result.fold_results.items() if key[2] == fold}
+    result = replace(result, fold_results=measured).with_weights(
+        {"amount": {"constant": 1.0}, "line": {"linear": 1.0}}
+    )
+    low, high = fit_shipped(result).predict_interval(frame, 0.8)["amount"].T
+    assert (low <= 0).all()
+    assert ((low <= amount) & (amount <= high)).mean() > 0.8
+
+
 @pytest.mark.parametrize("classes", [False, True])
 def test_where_nothing_can_be_predicted_the_saved_model_is_no_worse_than_a_constant(classes):
     """On made tables of pure noise, by the nested score."""
