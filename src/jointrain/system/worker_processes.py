@@ -62,14 +62,19 @@ def _give(pool: Any, job: Runnable) -> Future[Any]:
     warnings.filterwarnings("ignore", message="A worker (stopped|was restarted) while some jobs")
     # before the job is read, whose classes may lie where this process looks for modules by now
     told = feed()
-    pool.submit(_prepare_process, list(sys.path), None if told is None else told.folder)
+    told_folder = None if told is None else told.folder
+    pool.submit(_prepare_process, list(sys.path), told_folder, type(job).__module__)
     made: Future[Any] = pool.submit(job.run)
     return made
 
 
-def _prepare_process(path: list[str], told: Path | None) -> None:
+def _prepare_process(path: list[str], told: Path | None, module: str) -> None:
     open_feed(told)
     sys.path.extend(place for place in path if place not in sys.path)
+    # loky ends a process that has 300 MB more than after its first call; torch alone is as much, so
+    # that each job would have a process of its own if this were left to the job
+    with suppress(ImportError):
+        importlib.import_module(module)
     # loky's own way of starting processes is the default in its processes, and those that a job
     # starts by `spawn`, as loaders of data may, do not know it and would die
     multiprocessing.set_start_method(None, force=True)
