@@ -33,6 +33,13 @@ MANY_ROWS = 20_000
 """From here on gradient boosting takes the place of forests among the first baselines: these take
 long, and gigabytes."""
 
+CHEAP = ("extra trees joint", "kernel ridge")
+"""These come before further recipes: they take no longer than a forest for each target, and less
+where there are many targets or rows."""
+
+DEAR_FORESTS = 3
+"""How many times as long as that other baselines take where they were not measured."""
+
 BOOSTINGS_A_FOREST = 10
 """How many times as long as gradient boosting a forest takes where it was not measured."""
 
@@ -71,11 +78,11 @@ def run_within_budget(
 
     A few epochs on a few rows show the pace of the machine as it is. Then a fold in each process,
     with single networks, shows what things cost; where more would take long, these are the first
-    answer. Then come the study's own recipes, on one seed; then, with `further`, recipes and
-    baselines in a fixed order, as long as half of the budget is not spent; then more seeds of all
-    of them, up to the study's. What is run is decided by what it costs alone, never by what it
-    shows, so that the figures stay those of a study that was planned so. Part of the time is kept
-    for the last fit; what is not done when the rest is over is ended.
+    answer. Then come the study's own recipes, on one seed; then, with `further`, cheap baselines,
+    and recipes and other baselines in turn, in a fixed order, as long as half of the budget is not
+    spent; then more seeds of all of them, up to the study's. What is run is decided by what it
+    costs alone, never by what it shows, so that the figures stay those of a study that was planned
+    so. Part of the time is kept for the last fit; what is not done when the rest is over is ended.
 
     Where that is too much, less is run, in this order: fewer recipes and seeds; smaller ensembles;
     no alternation, and no baseline that is not done in time; fewer folds, at last one; fewer
@@ -233,7 +240,9 @@ class _BudgetedStudy:
             if name not in self._study.baseline_names and tables
             if BASELINES[name].why_not(experiment.tasks) is None
         ]
-        return _interleaved(_cut(named_recipes(names, self._base), epochs, size), baselines)
+        cheap = [one for one in baselines if one.name in CHEAP]
+        dear = [one for one in baselines if one.name not in CHEAP]
+        return [*cheap, *_interleaved(_cut(named_recipes(names, self._base), epochs, size), dear)]
 
     # --- what the stages share ------------------------------------------------------------------
 
@@ -313,8 +322,10 @@ class _Plan(Pace):
         if not isinstance(what, Recipe):
             boosting = self.costs.get("gradient boosting", math.inf)
             forest = self.costs.get(FOREST, BOOSTINGS_A_FOREST * boosting)
-            # where trees are too slow, so are the others
-            return forest if name == FOREST else 3 * forest
+            # where trees are too slow, so are the others; labels that one forest for all targets
+            # lacks come from forests for each
+            fills = name.endswith(" joint") and self._labels_lack()
+            return (1 if name in (FOREST, *CHEAP) else DEAR_FORESTS) * forest + fills * forest
         joint = self.costs.get("joint", self.costs[SEPARATE])
         tasks = len(self.study.tasks)
         if isinstance(what.schedule, Alternating):
@@ -325,6 +336,10 @@ class _Plan(Pace):
             return 8 * joint
         plain = what.network == "hard" and what.balancer in (None, "uncertainty")
         return joint * (1.5 if plain else 15)
+
+    def _labels_lack(self) -> bool:
+        experiment = self.study.experiment
+        return any(count < experiment.row_count for count in experiment.label_counts().values())
 
 
 def _for_many_rows(study: StudyPlan) -> StudyPlan:
