@@ -34,8 +34,8 @@ MANY_ROWS = 20_000
 long, and gigabytes."""
 
 CHEAP = ("extra trees joint", "kernel ridge")
-"""These come before further recipes: they take no longer than a forest for each target, and less
-where there are many targets or rows."""
+"""These come right after the first baselines: they take no longer than a forest for each target,
+and less where there are many targets or rows."""
 
 DEAR_FORESTS = 3
 """How many times as long as that other baselines take where they were not measured."""
@@ -78,11 +78,12 @@ def run_within_budget(
 
     A few epochs on a few rows show the pace of the machine as it is. Then a fold in each process,
     with single networks, shows what things cost; where more would take long, these are the first
-    answer. Then come the study's own recipes, on one seed; then, with `further`, cheap baselines,
-    and recipes and other baselines in turn, in a fixed order, as long as half of the budget is not
-    spent; then more seeds of all of them, up to the study's. What is run is decided by what it
-    costs alone, never by what it shows, so that the figures stay those of a study that was planned
-    so. Part of the time is kept for the last fit; what is not done when the rest is over is ended.
+    answer. Then come, on one seed and as long as half of the budget is not spent, cheap baselines
+    (with `further`), the study's other recipes, and further recipes and baselines in turn, in a
+    fixed order; then more seeds of all of them, up to the study's. What is run is decided by what
+    it costs alone, never by what it shows, so that the figures stay those of a study that was
+    planned so. Part of the time is kept for the last fit; what is not done when the rest is over is
+    ended.
 
     Where that is too much, less is run, in this order: fewer recipes and seeds; smaller ensembles;
     no alternation, and no baseline that is not done in time; fewer folds, at last one; fewer
@@ -199,7 +200,10 @@ class _BudgetedStudy:
         epochs, size = measured.study.recipes[0].epochs, measured.study.recipes[0].ensemble
         queue: list[Recipe | Baseline] = list(_cut(self._later, epochs, size))
         if self._further and self._study.experiment.follows_rules:
-            queue += self._queue(epochs, size)
+            baselines = self._further_baselines()
+            cheap = [one for one in baselines if one.name in CHEAP]
+            dear = [one for one in baselines if one.name not in CHEAP]
+            queue = [*cheap, *queue, *_interleaved(self._further_recipes(epochs, size), dear)]
         folds = measured.folds_done
         while batch := plan.next_batch(queue, folds):
             recipes = [one for one in batch if isinstance(one, Recipe)]
@@ -221,10 +225,9 @@ class _BudgetedStudy:
             measured.keep_whole()
             plan.learn(measured, time.monotonic() - before)
 
-    def _queue(self, epochs: int | None, size: int | None) -> list[Recipe | Baseline]:
-        """Return further recipes and baselines in their order."""
+    def _further_recipes(self, epochs: int | None, size: int | None) -> list[Recipe]:
+        """Return further recipes in their order."""
         experiment = self._study.experiment
-        tables = bool(experiment.first_baselines)
         known = {recipe.name for recipe in self._study.recipes}
         labelled = set(experiment.label_counts().values())
         names = [
@@ -232,17 +235,19 @@ class _BudgetedStudy:
             for name in FURTHER
             if name not in known
             and not (name == "weights-size" and len(labelled) == 1)
-            and (tables or not name.startswith("network-"))
+            and (experiment.first_baselines or not name.startswith("network-"))
         ]
-        baselines = [
+        return _cut(named_recipes(names, self._base), epochs, size)
+
+    def _further_baselines(self) -> list[Baseline]:
+        """Return further baselines in their order; none where an experiment has none at first."""
+        experiment = self._study.experiment
+        return [
             BASELINES[name]
             for name in FURTHER_BASELINES
-            if name not in self._study.baseline_names and tables
+            if name not in self._study.baseline_names and experiment.first_baselines
             if BASELINES[name].why_not(experiment.tasks) is None
         ]
-        cheap = [one for one in baselines if one.name in CHEAP]
-        dear = [one for one in baselines if one.name not in CHEAP]
-        return [*cheap, *_interleaved(_cut(named_recipes(names, self._base), epochs, size), dear)]
 
     # --- what the stages share ------------------------------------------------------------------
 
