@@ -71,13 +71,13 @@ def _give(pool: Any, job: Runnable) -> Future[Any]:
 def _prepare_process(path: list[str], told: Path | None, module: str) -> None:
     open_feed(told)
     sys.path.extend(place for place in path if place not in sys.path)
+    # loky's own way of starting processes is the default in its processes, and those that a job
+    # starts by `spawn`, as loaders of data may, do not know it and would die
+    multiprocessing.set_start_method(None, force=True)
     # loky ends a process that has 300 MB more than after its first call; torch alone is as much, so
     # that each job would have a process of its own if this were left to the job
     with suppress(ImportError):
         importlib.import_module(module)
-    # loky's own way of starting processes is the default in its processes, and those that a job
-    # starts by `spawn`, as loaders of data may, do not know it and would die
-    multiprocessing.set_start_method(None, force=True)
 
 
 def give_back(pool: Any) -> None:
