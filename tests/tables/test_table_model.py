@@ -145,3 +145,6 @@ def test_many_and_no_rows_are_predicted_as_few():
     for name, values in few.items():
         np.testing.assert_array_equal(found[name][-len(values) :], values)
         assert model.predict(table.frame[:0])[name].shape == (0, *values.shape[1:])
+        for count in (1, 2, 7, 13):
+            alone = model.predict(table.frame[5 : 5 + count])[name]
+            np.testing.assert_array_equal(alone, values[5 : 5 + count])

@@ -33,6 +33,9 @@ from jointrain.training import (
 )
 from jointrain.training.sampling import EVALUATION_ROWS
 
+_BLOCK = 64
+"""Rows, a multiple of those that any kernel of a matrix product takes at once."""
+
 
 @dataclass(frozen=True)
 class TableModel(TablePredictor):
@@ -170,7 +173,7 @@ def predict_parts(
     for part in parts:
         part_tasks = [by_name[name] for name in part.tasks if name in by_name]
         network = in_double_precision(part.network)
-        predictions = [predict(network, part_tasks, rows.double()) for rows in slices]
+        predictions = [_predict_rows(network, part_tasks, rows.double()) for rows in slices]
         for name in predictions[0]:
             mean, deviation = scaling.get(name, (0.0, 1.0))
             values = torch.cat([rows[name] for rows in predictions]).numpy()
@@ -179,6 +182,21 @@ def predict_parts(
             temperature = (temperatures or {}).get(name, 1.0)
             found[name].append(scale_probabilities(values, temperature, by_name[name]))
     return {name: np.mean(values, axis=0) for name, values in found.items()}
+
+
+def _predict_rows(
+    network: Network, tasks: Sequence[Task], rows: Tensor | SparseRows
+) -> dict[str, Tensor]:
+    """Return the predictions of rows, whose bits do not depend on how many there are.
+
+    A product's last rows that do not fill a block are computed in another way, so that blocks are
+    filled up.
+    """
+    if isinstance(rows, SparseRows):
+        return predict(network, tasks, rows)
+    count = len(rows)
+    filled = torch.cat([rows, rows.new_zeros(-count % _BLOCK, rows.shape[1])])
+    return {name: values[:count] for name, values in predict(network, tasks, filled).items()}
 
 
 def in_double_precision(network: Network) -> Network:
