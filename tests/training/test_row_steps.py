@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from jointrain import OptimizerSettings
-from jointrain.training._optimizer import ID_RATE
 from jointrain.training._row_steps import by_row
 
 SETTINGS = [
@@ -90,7 +89,7 @@ def test_options_that_are_given_are_taken_as_they_are():
     }
     rows = {id(one) for one in tables}
     ours = settings.of_rows([dense, *tables], rows, options)
-    decay, rate = settings.id_decay, ID_RATE
+    decay, rate = settings.id_decay, 2.5
     expected = [(0.2, decay), (rate * 0.1, 0.5), (rate * 0.1, decay), (0.4, 0.3)]
     for parameter, (lr, weight_decay) in zip([*tables, dense], expected, strict=True):
         alone = nn.Parameter(parameter.detach().clone())
