@@ -78,7 +78,11 @@ class Baseline(ABC):
             )
 
     def load(self) -> None:
-        """Import what a fit imports, so that the time of the first one is that of a fit."""
+        """Import what a fit imports, so that the time of the first one is that of a fit.
+
+        Raises:
+            ImportError: Its package is not installed; `check_ready` says so in words.
+        """
         for module in (*self.imports, *((self.package,) if self.package else ())):
             import_module(module)
 
