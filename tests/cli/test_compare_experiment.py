@@ -218,5 +218,5 @@ def test_what_fails_beside_the_fit_is_left_to_the_report(monkeypatch, capsys):
         raise RuntimeError("no charts today")
 
     monkeypatch.setattr("jointrain.reports.prepare_page", fail)
-    _compare._load_for_report()
+    _compare._load_for_report(trains=True)
     assert capsys.readouterr() == ("", "")

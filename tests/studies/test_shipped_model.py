@@ -1,7 +1,8 @@
 """The shipped model: components chosen by rows they have not seen, scored on folds with no say."""
 
+import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -334,6 +335,43 @@ def test_components_that_are_not_done_in_time_leave_their_weight_to_the_others(r
     found = _weights_of_fitted(given, {"y": 1, "z": 2})
     assert found == {"a": {"y": 2 / 3, "z": 1 / 3}, "b": {"constant": 1.0}}
     assert result.with_weights(none.weights).blends["line"].weights == {"constant": 1.0}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Something that is run beside the fit."""
+
+    dies: bool = False
+
+    key = "beside"
+
+    def run(self) -> int:
+        if self.dies:
+            os._exit(3)
+        return os.getpid()
+
+
+def test_something_else_is_run_where_a_process_has_nothing_left_to_fit(result, shipped):
+    frame = result.study.table.frame
+    for dies in (False, True):
+        made: list[int] = []
+        told: list[tuple[int, int]] = []
+        model = fit_shipped(
+            result,
+            device="cpu",
+            workers=2,
+            beside=Beside(dies),
+            on_beside=made.append,
+            progress=lambda *counts: told.append(counts),
+        )
+        # a model is there, and the same one, if its processes die
+        assert model.weights == shipped.weights
+        for task, values in shipped.predict(frame).items():
+            np.testing.assert_array_equal(model.predict(frame)[task], values)
+        assert len(made) == (0 if dies else 1)
+        assert os.getpid() not in made
+        # it is no component
+        assert told[-1] == (len(shipped.components), len(shipped.components))
 
 
 def test_a_constant_stands_in_for_targets_that_it_was_not_chosen_for():

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jointrain.cli._quick_imports import quick_imports
 from jointrain.cli._reading import with_kept_reading
 from jointrain.errors import InvalidInputError
+from jointrain.system.quick_imports import quick_imports
 from jointrain.system.terminal_streams import say
 from jointrain.system.text_pairs import numbers_by_name
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -88,8 +87,7 @@ def main() -> None:
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
-    if "datasketches" in sys.modules:
-        gc.unfreeze()  # it reports what is never cleared away, of `quick_imports`, as leaked
+    stop_spare()  # what has nothing to do need not be waited for
     sys.exit(code)
 
 

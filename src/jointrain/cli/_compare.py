@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -39,17 +39,18 @@ from jointrain.cli._table_opening import (
     prepare_table,
     start_processes,
 )
-from jointrain.errors import InvalidInputError, JointrainError
+from jointrain.errors import InvalidInputError
 from jointrain.system.cores import available_cores
 from jointrain.system.output_file import write_whole
 from jointrain.system.output_folder import check_new_folder, write_new_folder
+from jointrain.system.quick_imports import quick_imports
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
     from jointrain.cli._logs import StudyLog
     from jointrain.data import StreamedTable, SupervisedTable
     from jointrain.studies import Study, StudyResult
-    from jointrain.studies.searches import Affinity
+    from jointrain.studies.searches import Affinity, AffinityGlance
     from jointrain.tables import BlendedModel, TableModel
 
 _LAST_SECONDS = 5.0
@@ -66,7 +67,8 @@ def compare(settings: CompareSettings) -> None:
     baselines, prints what the data show, and saves the model that they speak for.
     """
     started = start_processes(settings)
-    from jointrain.studies import StudyInterrupted
+    with quick_imports():
+        from jointrain.studies import StudyInterrupted
 
     log = _study_log(settings)
     whole: StreamedTable | None = None
@@ -100,9 +102,10 @@ def compare(settings: CompareSettings) -> None:
             _add_report(result, settings, saved.out, until=_end_of(settings, started))
             print_experiment_answer(result, settings, saved)
             return
+        looked: list[Affinity | None] = []
         if whole is None:
-            with _preparing_report(settings):
-                model, result = _fit_model(result, study.table, settings, started, executor)
+            with _preparing_report(result, settings):
+                model, result = _fit_model(result, study.table, settings, started, executor, looked)
         else:
             until = _time_of_fit(settings, started).get("until")
             model, result = fit_best(result, whole, settings, until)
@@ -113,7 +116,7 @@ def compare(settings: CompareSettings) -> None:
         importance = add_importance(model, result.study.table, out / "bundle", until)
     else:
         importance = add_streamed_importance(model, whole, out / "bundle")
-    _add_report(result, settings, out, importance, until)
+    _add_report(result, settings, out, importance, until, looked)
     with printing(saved=out):
         _print_answer(result, settings, model, out)
 
@@ -130,20 +133,23 @@ _GLANCE_TARGETS = 12
 """With more targets, each step that is measured takes too long."""
 
 
-def _affinity(result: StudyResult, until: float | None) -> Affinity | None:
-    """Return who helps whom by one short run, where targets share a network and there is time."""
+def _glance(result: StudyResult) -> AffinityGlance | None:
+    """Return what shows who helps whom; None where targets share no network, or are too many."""
     from jointrain.studies import together_of
-    from jointrain.studies.searches import glance_at_affinity
+    from jointrain.studies.searches import AffinityGlance
 
     name, study = together_of(result), result.study
     if name is None or not 2 <= len(study.tasks) <= _GLANCE_TARGETS:
         return None
-    if until is not None and time.monotonic() > until - _GLANCE_SECONDS:
+    return AffinityGlance(study.experiment, result.recipe(name), study.seed)
+
+
+def _affinity(result: StudyResult, until: float | None) -> Affinity | None:
+    """Return who helps whom by one short run in this process, where there is time."""
+    glance = _glance(result)
+    if glance is None or (until is not None and time.monotonic() > until - _GLANCE_SECONDS):
         return None
-    # an experiment that can't be looked into has a page without it
-    with suppress(JointrainError):
-        return glance_at_affinity(study.experiment, result.recipe(name), seed=study.seed)
-    return None
+    return glance.run()
 
 
 def _prepare_study(settings: CompareSettings) -> tuple[Study, StreamedTable | None]:
@@ -276,7 +282,7 @@ def _print_interrupted(result: StudyResult, settings: CompareSettings) -> None:
 
 
 @contextmanager
-def _preparing_report(settings: CompareSettings) -> Iterator[None]:
+def _preparing_report(result: StudyResult, settings: CompareSettings) -> Iterator[None]:
     """Load what the report needs, which takes seconds, while other processes fit the model.
 
     Where this process fits it, nothing is loaded aside: both would import the same modules.
@@ -284,17 +290,23 @@ def _preparing_report(settings: CompareSettings) -> Iterator[None]:
     if (settings.workers or available_cores()) == 1:
         yield
         return
-    aside = Thread(target=_load_for_report, daemon=True)
+    _ = result.blends  # the processes wait for them: nothing is loaded before
+    aside = Thread(target=_load_for_report, args=(settings.budget is not None,), daemon=True)
     aside.start()
     yield
     aside.join()
 
 
-def _load_for_report() -> None:
-    """Import what the report's affinities and charts need; what fails is said by the report."""
-    with suppress(Exception):
-        # torch imports its compiler for the first optimiser of a process
-        import_module("torch._dynamo")
+def _load_for_report(trains: bool) -> None:
+    """Import what the report's charts need; what fails is said by the report.
+
+    Args:
+        trains: Whether this process looks at who helps whom.
+    """
+    if trains:
+        with suppress(Exception):
+            # torch imports its compiler for the first optimiser of a process
+            import_module("torch._dynamo")
     with suppress(Exception):
         from jointrain.reports import prepare_page
 
@@ -307,8 +319,12 @@ def _fit_model(
     settings: CompareSettings,
     started: float,
     executor: Executor | None,
+    looked: list[Affinity | None],
 ) -> tuple[TableModel | BlendedModel, StudyResult]:
-    """Return the model to save, and the result of what it is made of."""
+    """Return the model to save, and the result of what it is made of.
+
+    Without a budget, who helps whom is looked at beside, and is left in `looked`.
+    """
     from jointrain.studies import fit_shipped, rows_to_fit
     from jointrain.tables import BlendedModel
 
@@ -327,6 +343,8 @@ def _fit_model(
             executor=executor,
             progress=advance,
             table=table,
+            beside=_glance(result) if settings.budget is None else None,
+            on_beside=looked.append,
             **time_of_fit,
         )
     if isinstance(model, BlendedModel) and model.weights != {
@@ -395,6 +413,7 @@ def _add_report(
     out: Path,
     importance: dict[str, Any] | None = None,
     until: float | None = None,
+    looked: Sequence[Affinity | None] = (),
 ) -> None:
     """Write the pictures and the pages beside the model."""
     from jointrain.charts import save_picture
@@ -407,7 +426,7 @@ def _add_report(
             title,
             command=command_line(),
             importance=importance,
-            affinity=_affinity(result, until),
+            affinity=looked[0] if looked else _affinity(result, until),
         )
         write_page(figures, out)
 

@@ -11,7 +11,6 @@ import typer
 from jointrain.cli._bundle_opening import open_table_bundle, raw_table, say_all
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
 from jointrain.cli._printing import print_line
-from jointrain.cli._quick_imports import quick_imports
 from jointrain.cli._streamed_use import (
     Counted,
     files_in_parts,
@@ -21,6 +20,7 @@ from jointrain.cli._streamed_use import (
 )
 from jointrain.cli._value_forms import column_names
 from jointrain.errors import InvalidInputError
+from jointrain.system.quick_imports import quick_imports
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:

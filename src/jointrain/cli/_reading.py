@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jointrain.cli._quick_imports import quick_imports
+from jointrain.system.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     from jointrain.data import ReadingOptions

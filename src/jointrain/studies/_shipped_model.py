@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from jointrain.baselines import BASELINES, CONSTANT, Baseline, JointBaseline
 from jointrain.data import SupervisedTable
+from jointrain.errors import WorkerDiedError
 from jointrain.experiments import Recipe
-from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._job_runner import Job, run_jobs
 from jointrain.studies._study_result import StudyResult
 from jointrain.system.cores import available_cores
 from jointrain.tables import (
@@ -40,6 +43,8 @@ def fit_shipped(
     until: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     table: SupervisedTable | None = None,
+    beside: Job | None = None,
+    on_beside: Callable[[Any], None] | None = None,
 ) -> TableModel | BlendedModel:
     """Fit the model that a study speaks for on all rows: the blend of each task.
 
@@ -61,6 +66,9 @@ def fit_shipped(
         progress: Called at the beginning, and then with the number of fitted components and of all.
         table: The rows to fit on, where the study had a sample of them, see `rows_to_fit`; default
             those of the study.
+        beside: Something else to be run where a worker has no component left to fit. It must not
+            raise; if its processes die, the model is there all the same.
+        on_beside: Called with what came out of it.
 
     Raises:
         InvalidInputError: There is no such device.
@@ -96,15 +104,10 @@ def fit_shipped(
         return _ComponentJob(name, table, tuple(tasks), made[name], study.seed, chosen)
 
     jobs = [job_of(name, tasks) for name, tasks in needed.items()]
-    fitted: dict[str, TableModel | FittedBaseline] = {}
     # cheap ones first: when the time is over, something is there
     jobs.sort(key=lambda job: result.seconds.get(job.key, 0.0))
-    if progress is not None:
-        progress(0, len(jobs))
-    for name, component in run_jobs(jobs, workers=processes, until=until, executor=executor):
-        fitted[name] = component
-        if progress is not None:
-            progress(len(fitted), len(jobs))
+    run = partial(run_jobs, workers=processes, until=until, executor=executor)
+    fitted = _fitted(jobs, beside, on_beside, run, progress or (lambda *_: None))
     if len(fitted) < len(needed):
         weights = _with_what_is_there(result, job_of, fitted, weights)
     used = {name: None for of_task in weights.values() for name in of_task}
@@ -126,6 +129,30 @@ def fit_shipped(
         seen.tasks, held_out, seen.labels(), seen.weights, seen.fit_weights()
     )
     return BlendedModel(table.tasks, table.columns, plain, weights, calibration, table.schema)
+
+
+def _fitted(
+    jobs: Sequence[_ComponentJob],
+    beside: Job | None,
+    on_beside: Callable[[Any], None] | None,
+    run: Callable[[list[Job]], Iterator[tuple[str, Any]]],
+    progress: Callable[[int, int], None],
+) -> dict[str, TableModel | FittedBaseline]:
+    """Return the components that were fitted in time, by name; see `fit_shipped`."""
+    fitted: dict[str, TableModel | FittedBaseline] = {}
+    every: list[Job] = [*jobs] if beside is None else [*jobs, beside]
+    progress(0, len(jobs))
+    try:
+        for name, made in run(every):
+            if beside is None or name != beside.key:
+                fitted[name] = made
+                progress(len(fitted), len(jobs))
+            elif on_beside is not None:
+                on_beside(made)
+    except WorkerDiedError:
+        if len(fitted) < len(jobs):
+            raise
+    return fitted
 
 
 def _by_saved_constant(

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from jointrain.system.quick_imports import quick_imports
 from jointrain.system.training_feed import feed, open_feed
 
 _IDLE_SECONDS = 300
@@ -77,7 +78,7 @@ def _prepare_process(path: list[str], told: Path | None, module: str) -> None:
     # loky ends a process that has 300 MB more than after its first call; torch alone is as much, so
     # that each job would have a process of its own if this were left to the job
     with suppress(ImportError):
-        importlib.import_module(module)
+        _import(module)
 
 
 def give_back(pool: Any) -> None:
@@ -124,7 +125,9 @@ def _watch(parent: int) -> None:
 
 
 def _import(module: str) -> None:
-    importlib.import_module(module)
+    if module not in sys.modules:
+        with quick_imports():
+            importlib.import_module(module)
 
 
 def _new_pool() -> Any:

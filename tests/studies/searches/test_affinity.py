@@ -11,8 +11,8 @@ from jointrain import HardSharing, InvalidInputError, NotFittedError, Task, Tens
 from jointrain.data import TableEncoder, outer_folds
 from jointrain.studies.searches import (
     Affinity,
+    AffinityGlance,
     AffinityTrainer,
-    glance_at_affinity,
     measure_affinity,
 )
 from jointrain.tables import TableExperiment
@@ -227,6 +227,6 @@ def test_the_network_is_the_recipes_own(monkeypatch):
 
 def test_a_glance_ends_after_its_steps():
     experiment = TableExperiment(mixed_table())
-    glance = glance_at_affinity(experiment, replace(QUICK, epochs=20), steps=7)
+    glance = AffinityGlance(experiment, replace(QUICK, epochs=20), steps=7).run()
     steps, _ = glance.cosines
     assert 1 <= max(steps) <= 7

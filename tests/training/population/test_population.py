@@ -302,3 +302,14 @@ def test_size_follows_memory():
 
     assert places(8) == 20
     assert 20 > places(128) > places(256) >= 1
+
+
+def test_a_few_more_than_are_fast_together_are_trained_at_once():
+    def places(members: int) -> int:
+        return Stack([Member(make_run(width=128)) for _ in range(members)]).places
+
+    fast = places(50)
+    assert 4 <= fast < 40
+    # nobody is left to the end with a few others
+    assert places(fast + fast // 4) == fast + fast // 4
+    assert places(fast + fast // 4 + 1) == fast

@@ -3,8 +3,8 @@
 from jointrain.studies.searches._affinity import (
     SHARED_ENOUGH,
     Affinity,
+    AffinityGlance,
     AffinityTrainer,
-    glance_at_affinity,
     measure_affinity,
 )
 from jointrain.studies.searches._candidates import Candidates, RecipeSearchResult, SearchResult
@@ -18,6 +18,7 @@ from jointrain.studies.searches._weigh import WeighResult, search_weights
 __all__ = [
     "SHARED_ENOUGH",
     "Affinity",
+    "AffinityGlance",
     "AffinityTrainer",
     "Candidates",
     "Evaluator",
@@ -29,7 +30,6 @@ __all__ = [
     "WeighResult",
     "apart",
     "best_partition",
-    "glance_at_affinity",
     "measure_affinity",
     "open_search",
     "search_groups",

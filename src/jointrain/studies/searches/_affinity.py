@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -353,23 +353,36 @@ def measure_affinity(
     return _measured(experiment, runs, measure)
 
 
-def glance_at_affinity(
-    experiment: AnyExperiment, recipe: Recipe, *, seed: int = 0, steps: int = 300
-) -> Affinity:
-    """Return who helps whom by the gradients of one short joint run, in this process.
+@dataclass(frozen=True)
+class AffinityGlance:
+    """A look at who helps whom, by the gradients of one short joint run.
 
     Args:
         experiment: What is to be learned.
         recipe: As in `measure_affinity`.
         seed: Of the folds, of which the first is taken.
         steps: The run ends after so many; gradients are measured about forty times.
-
-    Raises:
-        InvalidInputError: There is one task, or the recipe shares nothing.
     """
-    settings = {"measure": "gradient", "every": max(1, steps // 40)}
-    job = replace(_jobs(experiment, recipe, settings, 1, seed)[0], steps=steps)
-    return _measured(experiment, [job.run()], "gradient")
+
+    experiment: AnyExperiment
+    recipe: Recipe
+    seed: int = 0
+    steps: int = 300
+
+    key: ClassVar[str] = "a glance at who helps whom"
+
+    def run(self) -> Affinity | None:
+        """Return who helps whom; None where the experiment can't be looked into.
+
+        Nothing is raised: the model that it is run beside must not be lost by it.
+        """
+        settings = {"measure": "gradient", "every": max(1, self.steps // 40)}
+        try:
+            job = _jobs(self.experiment, self.recipe, settings, 1, self.seed)[0]
+            run = replace(job, steps=self.steps).run()
+            return _measured(self.experiment, [run], "gradient")
+        except Exception:  # of a network of one's own it may be any
+            return None
 
 
 class _StopAfter(Callback):

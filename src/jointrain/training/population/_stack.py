@@ -80,7 +80,7 @@ class Stack:
         model = _model(members[0], width, losses)
         data = StackedData(members, losses, width, model.dtype)
         batch = max(min(m.trainer.settings.batch_size, len(m.run.train)) for m in members)
-        self.places = min(len(members), size or model.places(batch))
+        self.places = min(len(members), size or _places(len(members), model.places(batch)))
         self.multiplications = PASSES * batch * self.places * model.size
         self._step = StackedStep(self.places, model, data)
         self._draws = StackedDraws(self.places, batch, len(losses.slots), model)
@@ -123,6 +123,16 @@ class Stack:
             self._roster.remove(row)
         if done:
             self._admit()
+
+
+_CROWD = 1.25
+"""Up to so many times the members that are fast together are trained at once: a few that are left
+to the end would be trained with nobody beside them."""
+
+
+def _places(members: int, fast: int) -> int:
+    """Return how many members to train at once, of whom so many are fast together."""
+    return members if members <= _CROWD * fast else fast
 
 
 def _model(example: Member, width: int, losses: StackedLosses) -> StackedModel:
