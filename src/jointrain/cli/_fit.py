@@ -17,6 +17,7 @@ from jointrain.cli._settings import FitSettings
 from jointrain.cli._streamed_fit import add_streamed_importance, fit_rows, prepare_streamed
 from jointrain.cli._table_opening import bundle_notes, output_folder, prepare_table
 from jointrain.system.output_folder import check_new_folder, write_new_folder
+from jointrain.system.quick_imports import quick_imports
 from jointrain.system.terminal_streams import printing
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ def fit(settings: FitSettings) -> None:
 
     Under torchrun all processes train it together: torchrun -m jointrain fit ...
     """
-    from jointrain.bundle import check_savable, write_bundle
-    from jointrain.data import is_streamed
-    from jointrain.training import resolve_device
+    with quick_imports():
+        from jointrain.bundle import check_savable, write_bundle
+        from jointrain.data import is_streamed
+        from jointrain.training import resolve_device
 
     out = output_folder(settings)
     if is_first_rank():

@@ -26,6 +26,7 @@ from jointrain.cli._settings import GroupSettings, SearchSettings, ShareSettings
 from jointrain.cli._table_opening import prepare_table, start_processes
 from jointrain.errors import InvalidInputError
 from jointrain.system.output_folder import ANSWER, check_new_folder, write_new_folder
+from jointrain.system.quick_imports import quick_imports
 from jointrain.system.terminal_streams import printing, say
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ _Result = TypeVar("_Result")
 def weigh(settings: WeighSettings) -> None:
     """Search for the task weights with the best cross-validated metrics."""
     started = start_processes(settings)
-    from jointrain.reports import report_weights
-    from jointrain.studies.searches import search_weights
+    with quick_imports():
+        from jointrain.reports import report_weights
+        from jointrain.studies.searches import search_weights
 
     if settings.weights != "equal":
         raise InvalidInputError("weigh searches for the weights; leave --weights out")
@@ -56,8 +58,9 @@ def weigh(settings: WeighSettings) -> None:
 def group(settings: GroupSettings) -> None:
     """Say which targets to train together, and who helps whom."""
     started = start_processes(settings)
-    from jointrain.reports import report_groups
-    from jointrain.studies.searches import search_groups
+    with quick_imports():
+        from jointrain.reports import report_groups
+        from jointrain.studies.searches import search_groups
 
     recipe = settings.recipe(settings.schedule)
     search = partial(
@@ -72,8 +75,9 @@ def group(settings: GroupSettings) -> None:
 def share(settings: ShareSettings) -> None:
     """Say how many layers of the trunk the targets should share."""
     started = start_processes(settings)
-    from jointrain.reports import report_shared_depth
-    from jointrain.studies.searches import search_shared_depth
+    with quick_imports():
+        from jointrain.reports import report_shared_depth
+        from jointrain.studies.searches import search_shared_depth
 
     recipe = settings.recipe(settings.schedule)
     if recipe.shared_depth is not None:
