@@ -1,5 +1,6 @@
 import datetime as dt
 import random
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -142,6 +143,10 @@ def place(row):
         (pl.Series(["7", "1,5"]), ColumnReading("number"), None),
         (pl.Series(["7", "1.5"]), ColumnReading("number"), [7.0, 1.5]),
         (pl.Series([0, 1]), ColumnReading("boolean"), [False, True]),
+        (pl.Series([0.0, 1.0, None]), ColumnReading("boolean"), [False, True, None]),
+        (pl.Series([1.0, float("nan")]), ColumnReading("boolean"), [True, None]),
+        (pl.Series([Decimal("0.00"), Decimal(1)]), ColumnReading("boolean"), [False, True]),
+        (pl.Series([0.5, 1.0]), ColumnReading("boolean"), None),
         (pl.Series(["yes", None]), ColumnReading("boolean"), [True, None]),
         (pl.Series([7, 8]), ColumnReading("text"), None),
         (pl.Series([True]), ColumnReading("number"), None),

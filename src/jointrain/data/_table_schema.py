@@ -406,8 +406,10 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
         return _conform_date(column, reading, place)
     if kind == "text" and dtype.is_numeric() and reading.plain_numbers:
         return number_text(column)
-    if kind == "boolean" and dtype.is_numeric() and column.is_in([0, 1]).all():
-        return column.cast(pl.Boolean)
+    if kind == "boolean" and dtype.is_numeric():
+        known = column.fill_nan(None) if dtype.is_float() else column
+        if ((known == 0) | (known == 1)).all():
+            return known == 1
     same = {"boolean": pl.Boolean, "time": pl.Time, "duration": pl.Duration}
     if kind == "number" and dtype.is_numeric():
         return without_numbers(column, reading.missing)
