@@ -178,6 +178,16 @@ def test_numbers_become_text_each_by_itself():
     assert_series_equal(number_text(column[:1]), number_text(column)[:1])
 
 
+def test_decimals_become_the_text_that_the_same_numbers_become():
+    written = ["5", "100", "0", "-7", "1.5", "0.25", "12345678901234567890.01"]
+    column = pl.Series("x", [Decimal(one) for one in written] + [None], dtype=pl.Decimal(38, 4))
+    assert number_text(column).to_list() == [*written, None]
+    whole = pl.Series([Decimal(500)], dtype=pl.Decimal(9, 0))
+    assert number_text(whole).to_list() == ["500"]
+    reading = ColumnReading("text", plain_numbers=True)
+    assert conform_column(column[:2], reading, place).to_list() == ["5", "100"]
+
+
 def test_readings_that_can_not_be_are_refused():
     with pytest.raises(ValueError, match="no such time zone"):
         ColumnReading("date", zone="Nowhere/Land")

@@ -374,6 +374,8 @@ def has_plain_numbers(text: pl.Series) -> bool:
 
 def number_text(numbers: pl.Series) -> pl.Series:
     """Return numbers as text, each by itself; one without fraction is written without it."""
+    if isinstance(numbers.dtype, pl.Decimal) and numbers.dtype.scale:
+        return numbers.cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
     if not numbers.dtype.is_float():
         return numbers.cast(pl.String)
     numbers = numbers.cast(pl.Float64).fill_nan(None)
