@@ -1,11 +1,13 @@
 """A table with its roles: taking some of its targets."""
 
+import math
+
 import numpy as np
 import polars as pl
 import pytest
 
 from jointrain import SupervisedTable
-from jointrain.data import ReadingOptions, TableEncoder, outer_folds
+from jointrain.data import ReadingOptions, TableEncoder, outer_folds, read_raw
 from jointrain.errors import InvalidInputError
 
 
@@ -195,6 +197,21 @@ def test_a_last_row_of_sums_is_left_out_of_tables_with_types():
     assert any("the last row is left out: it is called 'Total'" in note for note in table.notes)
     kept = SupervisedTable.prepare(frame.with_columns(y=pl.Series([1, 2, 4, 9])), ["y"])
     assert kept.frame.height == 4
+
+
+def test_nan_in_a_file_with_types_is_a_missing_value(tmp_path):
+    whole = [math.nan if row % 3 else float(row) for row in range(30)]
+    frame = pl.DataFrame({"f": whole, "x": range(30), "y": range(30)})
+    for name, write in (("t.parquet", frame.write_parquet), ("t.arrow", frame.write_ipc)):
+        write(tmp_path / name)
+        raw = read_raw(tmp_path / name)
+        table = SupervisedTable.prepare(raw, ["y"])
+        assert table.frame["f"].null_count() == 20
+        assert table.schema.read(raw)["f"].null_count() == 20
+        for role in ("group", "time"):
+            message = f"{role} column 'f' is empty in 20 rows, the first is row 2; fill it"
+            with pytest.raises(InvalidInputError, match=message):
+                SupervisedTable.prepare(raw, ["y"], **{f"{role}_column": "f"})
 
 
 def test_a_target_is_judged_by_the_metric_that_is_named():

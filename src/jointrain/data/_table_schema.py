@@ -123,17 +123,24 @@ class TableSchema:
         )
 
     def conform(self, frame: pl.DataFrame, place: Place | None = None) -> pl.DataFrame:
-        """Return a table that has types already, with those of the schema.
+        """Return a table that has types already, with those of the schema; NaN is missing.
 
         Raises:
             InvalidInputError: A column has a type that can't be turned into its own exactly.
         """
+        frame = without_nan(frame)
         columns = [
             conform_column(frame[name], reading, place or _row)
             for name, reading in self.columns.items()
             if name in frame.columns
         ]
         return frame.with_columns(columns)
+
+
+def without_nan(frame: pl.DataFrame) -> pl.DataFrame:
+    """Put null where a floating-point column has NaN."""
+    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    return frame.with_columns(pl.col(floats).fill_nan(None)) if floats else frame
 
 
 def date_format_of(options: ReadingOptions, name: str) -> str | None:

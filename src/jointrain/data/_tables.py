@@ -13,7 +13,7 @@ from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
 from jointrain.data._missing_values import is_missing, mixed_kinds, unmasked
 from jointrain.data._raw_table import RawTable, ReadingOptions
-from jointrain.data._table_schema import TableSchema
+from jointrain.data._table_schema import TableSchema, without_nan
 from jointrain.data._table_source import read_raw
 from jointrain.data._type_inference import type_frame, type_table
 from jointrain.errors import InvalidInputError
@@ -68,9 +68,9 @@ def type_raw(
     if schema is not None:
         if options is not None:
             schema = schema.with_options(options)
-        return _without_nan(schema.read(raw))
+        return without_nan(schema.read(raw))
     typed = type_table(raw, options) if raw.is_text else type_frame(raw, options)
-    return _without_nan(typed.frame)
+    return without_nan(typed.frame)
 
 
 def as_table(frame: Any) -> pl.DataFrame:
@@ -89,10 +89,10 @@ def as_table(frame: Any) -> pl.DataFrame:
         frame = frame.collect()
     if isinstance(frame, pl.DataFrame):
         check_names(frame.columns, "the table")
-        return _without_nan(frame)
+        return without_nan(frame)
     if isinstance(frame, Mapping):
-        return _without_nan(_from_mapping(frame))
-    return _without_nan(_from_foreign(frame))
+        return without_nan(_from_mapping(frame))
+    return without_nan(_from_foreign(frame))
 
 
 def load_penguins() -> pl.DataFrame:
@@ -102,12 +102,6 @@ def load_penguins() -> pl.DataFrame:
     data, https://allisonhorst.github.io/palmerpenguins/, CC0.
     """
     return read_table(Path(__file__).parent / "penguins.csv")
-
-
-def _without_nan(frame: pl.DataFrame) -> pl.DataFrame:
-    """Put null where a floating-point column has NaN."""
-    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
-    return frame.with_columns(pl.col(floats).fill_nan(None)) if floats else frame
 
 
 # ---------------------------------------------------------------------------- other frames

@@ -45,6 +45,7 @@ from jointrain.data._table_schema import (
     read_cells,
     read_dates,
     reading_of_type,
+    without_nan,
     without_numbers,
     written_cells,
 )
@@ -117,7 +118,7 @@ def type_frame(
     """Return a table that has types already, with the schema that they make.
 
     Dates take the zone that options name, text is read as they say, and what they say means missing
-    is, and so does empty text; a last row of sums is left out; all else stays.
+    is, and so do NaN and empty text; a last row of sums is left out; all else stays.
 
     Args:
         raw: The table.
@@ -135,7 +136,8 @@ def type_frame(
     _check_said(options, raw.frame.columns)
     readings: dict[str, ColumnReading] = {}
     notes = ReadingNotes()
-    frame = raw.frame
+    frame = without_nan(raw.frame)
+    raw = replace(raw, frame=frame)
     for name in frame.columns:
         reading = ColumnReading("verbatim") if name in verbatim else reading_of_type(frame[name])
         if reading is None:
