@@ -37,10 +37,40 @@ from jointrain.task import DENSE_KINDS, KINDS, metric_names
         ("lr", None),
         ("accuracy_loss", None),
         ("", None),
+        ("top5", None),
+        ("pass@1", None),
+        ("acc@5", "acc"),
+        ("top-1 accuracy", "accuracy"),
+        ("top-5-accuracy", "accuracy"),
+        ("top 1-accuracy", "accuracy"),
+        ("acc@1/val", "acc"),
+        ("recall@5-mean", "recall"),
+        ("recall-5", "recall"),
+        ("hit-rate", "hit_rate"),
+        ("f1-score", "f1"),
+        ("val-acc", "acc"),
+        ("val - acc", "acc"),
+        ("epoch-5-acc", "acc"),
+        ("neg_log_loss", None),
     ],
 )
 def test_qualifiers_do_not_hide_a_known_name(name, known):
     assert known_name(name) == known
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1-accuracy", "1-auc", "1 - AUC", "100-acc", "-accuracy", "1-R2", "1-dice", "1-f1", "1-F0.5",
+     "1.0-acc", "1 - (acc)", "(1-acc)", "1/accuracy", "accuracy^-1", "acc**-1", "acc\u207b\u00b9",
+     "1\u2212accuracy", "\u2212accuracy", "1\u2013accuracy", "val/1-acc", "val_1-acc",
+     "val/-acc", "val -acc", "acc * -1", "-1 * acc", "1 - val_acc", "-rmse", "-loss",
+     "-log loss", "1-error", "\u0394acc"],
+)  # fmt: skip
+def test_a_known_name_that_is_turned_is_asked_about(name):
+    assert known_name(name) is None
+    with pytest.raises(InvalidInputError, match=r"is better is not known; say --higher"):
+        named_metric(name, np.array([0.5]))
+    assert not named_metric(name, np.array([0.5]), lower=[name])[0].higher_is_better
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 
@@ -134,3 +136,32 @@ FIRST = pl.int_range(pl.len()) == 0
 def test_tables_that_can_not_be_read_are_refused_in_a_sentence(frame, options, message):
     with pytest.raises(InvalidInputError, match=message):
         verdict(frame, **options)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "column", "name"),
+    [
+        ("1-acc_{task}", "1-acc_{}", "1-acc"),
+        ("-acc_{task}", "-acc_{}", "-acc_{task}"),
+        ("1 - acc {task}", "1 - acc {}", "1 - acc {task}"),
+        ("{task}/-acc", "{}/-acc", "{task}/-acc"),
+        ("1-{task} acc", "1-{} acc", "1-{task} acc"),
+        ("{task}/{metric}", "{}/1-acc", "1-acc"),
+        ("{task}/{metric}", "{}/-acc", "-acc"),
+    ],
+)
+def test_a_pattern_does_not_take_the_sign_off_a_metric(pattern, column, name):
+    frame = WIDE.rename({task: column.format(task) for task in ("a", "b_c")})
+    with pytest.raises(InvalidInputError, match=f"metric {re.escape(repr(name))} is better is not"):
+        verdict(frame, wide=pattern)
+    columns = ["task", "change", "low", "high"]
+    found = verdict(frame, wide=pattern, higher=name).to_frame()
+    assert found.select(columns).equals(verdict(LONG).to_frame().select(columns))
+
+
+def test_a_sign_between_task_and_metric_may_be_either():
+    frame = WIDE.rename({"a": "a-1-acc", "b_c": "b_c-1-acc"})
+    with pytest.raises(InvalidInputError, match="as task 'a' with '1-acc' or task 'a-1' with"):
+        verdict(frame, wide="{task}-{metric}")
+    same(WIDE.rename({"a": "a-acc", "b_c": "b_c-acc"}), wide="{task}-acc")
+    same(WIDE.rename({"a": "a - acc", "b_c": "b_c - acc"}), wide="{task} - acc")

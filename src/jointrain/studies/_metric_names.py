@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -54,10 +54,40 @@ _F_BETA = re.compile(r"(?<![a-z0-9])f(?!1(?![0-9.]))[0-9]+(?:\.[0-9]+)?(?![a-z0-
 """F-scores of other betas than 1, such as ``f0.5``."""
 
 
+_WORD = re.compile(r"[^\W_]+")
+
+_DASH = "[-\u2010-\u2015\u2212\ufe63\uff0d]"
+
+_OF_A_NUMBER = frozenset({"top", "at", "epoch"})
+"""What a number belongs to that comes after it: top-1 accuracy is no 1 - accuracy."""
+
+
 def known_name(name: str) -> str | None:
-    """Return which known metric a name such as ``val/Acc_top1`` is of (``acc``); None: none."""
+    """Return which known metric a name such as ``val/Acc_top1`` is of (``acc``); None: none.
+
+    What is made of a metric, such as ``1-acc``, ``-acc``, ``1/acc`` or ``acc^-1``, is none.
+    """
+    metric, turned = _read(name)
+    return None if turned else metric
+
+
+def holds_known_name(name: str) -> bool:
+    """Return whether a name is that of a known metric, or of what is made of one."""
+    return _read(name)[0] is not None
+
+
+def is_turned(name: str) -> bool:
+    """Return whether a name is of what is made of a known metric, such as ``1-acc``."""
+    return _read(name)[1]
+
+
+def _read(name: str) -> tuple[str | None, bool]:
+    """Return which known metric a name holds, and whether less of one may be more of the other."""
     plain = _F_BETA.sub("fscore", name.lower().replace("²", "2"))
-    parts = [part for part in re.split(r"[^a-z0-9]+", plain) if part]
+    found = list(_WORD.finditer(plain))
+    parts = [one.group() for one in found]
+    ends = [0, *(one.end() for one in found)]
+    before = [plain[end : one.start()] for end, one in zip(ends, found, strict=False)]
     count = len(parts)
     # the longest first: `average_precision` is more than `precision`
     for length in range(count, 0, -1):
@@ -67,8 +97,21 @@ def known_name(name: str) -> str | None:
             # numbers tell how many rows, or which quantile: NDCG@10, pinball-0.9
             others = {part for part in others if not part.isdigit()}
             if others <= _QUALIFIERS and inner in _KNOWN:
-                return inner
-    return None
+                power = re.search(rf"\^|\*\s*(\*|{_DASH})|\u207b", plain) is not None
+                return inner, power or any(_turns(parts, before, i) for i in range(start + 1))
+    return None, False
+
+
+def _turns(parts: Sequence[str], before: Sequence[str], at: int) -> bool:
+    """Return whether a sign before a part of a name, or 1- or 1/, turns what comes after it."""
+    sign = before[at]
+    if at == 0:
+        return re.search(_DASH, sign) is not None
+    if parts[at - 1].isdigit():
+        of = at > 1 and (parts[at - 2] in _OF_A_NUMBER or before[at - 1].endswith("@"))
+        return not of and re.search(rf"{_DASH}|/", sign) is not None
+    # `val-acc` and `val - acc` are one with a qualifier, `val/-acc` is not
+    return re.search(rf"([^\s-]\s*|\s){_DASH}[(\[]*$", sign) is not None
 
 
 def _figure(name: str, fields: Mapping[str, float | bool]) -> Metric:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from jointrain.errors import InvalidInputError, closest
-from jointrain.studies._metric_names import known_name
+from jointrain.studies._metric_names import holds_known_name, is_turned
 
 KEYS = ["recipe", "task", "metric", "seed", "fold"]
 
@@ -291,7 +291,10 @@ class _Pattern:
         if len(self.fields) == 1:
             around = self.before.removeprefix(self.prefix) + " " + self.after
             metric = " ".join(re.sub(r"^[\W_]+|[\W_]+$", "", one) for one in around.split(" "))
-            return inner, metric.strip() or "value"
+            whole = self.text.removeprefix(self.prefix)
+            # 1 - acc {task} is no metric called acc: a name that keeps its sign is asked about
+            turned = is_turned(whole.replace("{task}", "mean")) and not is_turned(metric)
+            return inner, whole if turned else metric.strip() or "value"
         starts = [at.start() for at in re.finditer(f"(?={re.escape(self.between)})", inner)]
         splits = [
             dict(zip(self.fields, (inner[:at], inner[at + len(self.between) :]), strict=True))
@@ -299,7 +302,7 @@ class _Pattern:
         ]
         splits = [one for one in splits if one["task"] and one["metric"]]
         if len(splits) > 1:
-            known = [s for s in splits if s["metric"] in directed or known_name(s["metric"])]
+            known = [s for s in splits if s["metric"] in directed or holds_known_name(s["metric"])]
             splits = known or splits
         if len(splits) > 1:
             ways = " or ".join(f"task {s['task']!r} with {s['metric']!r}" for s in splits)
