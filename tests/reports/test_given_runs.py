@@ -81,6 +81,32 @@ def test_tasks_whose_changes_are_all_equal_are_not_counted_in():
     )
 
 
+def task_in_r2(separate, joint):
+    """Return runs of a task w whose change is a difference: R2 of separate training is below 0."""
+    return pl.DataFrame(
+        [
+            {"recipe": recipe, "task": "w", "metric": "r2", "seed": seed, "fold": 0, "value": value}
+            for recipe, values in (("separate", separate), ("joint", joint))
+            for seed, value in enumerate(values)
+        ]
+    )
+
+
+def test_tasks_whose_change_is_a_difference_have_their_verdict():
+    separate = [-0.5, -0.6, -0.4, -0.5, -0.55]
+    worse = task_in_r2(separate, [-0.9, -1.2, -0.8, -0.95, -1.1])
+    frame = pl.concat([runs([14 + LEFT], tasks="t"), worse])
+    result = verdict(frame)
+    assert (result.delta_m["joint"].left_out, result.verdict("joint")["w"]) == (("w",), "worse")
+    first, second, *_ = answer_of_runs(result)
+    assert first.endswith("over t.")
+    assert second == "By task, joint against separate: better for t, worse for w."
+    # Delta-m does not tell of it, so it is named where its verdict is the same, too
+    better = task_in_r2(separate, [-0.1, -0.25, 0.0, -0.1, -0.2])
+    second = said(pl.concat([runs([14 + LEFT], tasks="t"), better]))[1]
+    assert second == "By task, joint against separate: better for t and w."
+
+
 def test_of_several_recipes_the_best_is_named_and_the_others_not_compared():
     one = runs([14 + LEFT])
     other = runs([10 + LEFT], recipes=("upgrad",)).filter(recipe="upgrad")

@@ -129,15 +129,17 @@ def _of_several(result: RunVerdicts, judged: Mapping[str, Comparison]) -> str:
 
 
 def _by_task(result: RunVerdicts, recipe: str) -> list[str]:
-    """Say for which tasks the verdict is which, unless it is that over all."""
-    by_task = result.comparisons[recipe]
-    lacking = result.delta_m[recipe].left_out
+    """Say for which tasks the verdict is which, unless it is that over all for each of them."""
+    by_task, over_all = result.comparisons[recipe], result.delta_m[recipe]
+    lacking = [name for name, one in by_task.items() if not math.isfinite(one.low)]
     found: dict[str, list[str]] = {}
     for word in _VERDICTS:
         names = [n for n, one in by_task.items() if one.verdict == word and n not in lacking]
         if names:
             found[word] = names
-    if not lacking and (len(by_task) < 2 or list(found) == [result.delta_m[recipe].verdict]):
+    # a verdict over all tells of no task that it does not cover
+    alike = not over_all.left_out and list(found) == [over_all.verdict]
+    if not lacking and (len(by_task) < 2 or alike):
         return []
     few = len(by_task) <= MOST_NAMED
     phrases = [f"{word} for {listed(t) if few else number(len(t))}" for word, t in found.items()]
