@@ -401,6 +401,29 @@ def test_folds_lacking_their_rows_are_named():
         verdict(frame.with_columns(n=0, m=80), fold="fold", test_rows="n", train_rows="m")
 
 
+@pytest.mark.parametrize("name", ["a", "z"])
+def test_recipes_have_folds_of_one_size(name):
+    """The last one's sizes would decide, by its name."""
+    frame = by_folds([1.0, 1.1, 1.0, 1.2, 1.1], [1.1, 1.2, 1.0, 1.3, 1.2], 1, 5).with_columns(
+        recipe=pl.col("recipe").replace("joint", name),
+        n=pl.when(recipe="separate").then(100).otherwise(400),
+        m=pl.when(recipe="separate").then(400).otherwise(100),
+    )
+    first, second = sorted(["separate", name])
+    with pytest.raises(
+        InvalidInputError,
+        match=rf"task 'a' has \d00 test rows and \d00 training rows in seed 0, fold 0 by "
+        rf"{first!r} but \d00 and \d00 by {second!r}; give",
+    ):
+        verdict(frame, fold="fold", test_rows="n", train_rows="m")
+    with pytest.raises(InvalidInputError, match="training rows in fold 0 by"):
+        verdict(frame.drop("seed"), fold="fold", test_rows="n", train_rows="m")
+    # tasks may differ, and folds
+    alike = frame.with_columns(n=100 + pl.col("fold"), m=pl.lit(400))
+    whole = pl.concat([alike, alike.with_columns(task=pl.lit("b"), n=pl.col("n") - 50)])
+    assert verdict(whole, fold="fold", test_rows="n", train_rows="m").tasks == ["a", "b"]
+
+
 def test_an_unknown_recipe_has_no_verdict():
     with pytest.raises(InvalidInputError, match=r"no recipe 'joimt'.*did you mean 'joint'"):
         verdict(two()).verdict("joimt")

@@ -27,7 +27,8 @@ class GivenRuns:
 
     Args:
         values: By recipe and task; only those with a value at all. NaN: a run without one.
-        sizes: Test and training rows by task, seed and fold, where they are known.
+        sizes: Test and training rows by task, seed and fold, the same for all recipes, where they
+            are known.
         folds: How many folds there are in a seed; 0: one test set.
         one_each: Whether each seed has one fold only: a cut of its own.
         ratio: Test rows over training rows, if the caller said it.
@@ -45,18 +46,28 @@ class GivenRuns:
     def read(cls, rows: pl.DataFrame, margin: float, ratio: float | None) -> GivenRuns:
         values: dict[tuple[str, str], dict[Key, float]] = {}
         sizes: dict[tuple[str, Key], tuple[float, float]] = {}
+        sized_by: dict[tuple[str, Key], str] = {}
         for row in rows.iter_rows(named=True):
             key = (row["seed"], row["fold"])
-            found = row["value"]
+            value = row["value"]
             of = values.setdefault((row["recipe"], row["task"]), {})
-            of[key] = math.nan if found is None else found
+            of[key] = math.nan if value is None else value
             if row["test_rows"] is not None and row["train_rows"] is not None:
                 if not (row["test_rows"] > 0 and row["train_rows"] > 0):
                     raise InvalidInputError(
                         f"fold {key[1]} of task {row['task']!r} has {row['test_rows']:g} test rows "
                         f"and {row['train_rows']:g} training rows; both must be above 0"
                     )
-                sizes[row["task"], key] = row["test_rows"], row["train_rows"]
+                found, place = (row["test_rows"], row["train_rows"]), (row["task"], key)
+                known = sizes.setdefault(place, found)
+                first = sized_by.setdefault(place, row["recipe"])
+                if found != known:
+                    raise InvalidInputError(
+                        f"task {row['task']!r} has {known[0]:g} test rows and {known[1]:g} "
+                        f"training rows in {_place(key)} by {first!r} but {found[0]:g} and "
+                        f"{found[1]:g} by {row['recipe']!r}; give all recipes the same folds, or "
+                        "folds that differ names that differ"
+                    )
         values = {key: of for key, of in values.items() if any(map(math.isfinite, of.values()))}
         keys = {key for of in values.values() for key in of}
         folds = len({fold for _, fold in keys})
@@ -125,9 +136,7 @@ class GivenRuns:
         measured = bool(np.isfinite(known[both]).all()) and bool(both.any())
         if self.sizes and not measured and both.any():
             key = keys[int(np.flatnonzero(both & ~np.isfinite(known).all(1))[0])]
-            raise InvalidInputError(
-                f"task {task!r} has no test and training rows in seed {key[0]}, fold {key[1]}"
-            )
+            raise InvalidInputError(f"task {task!r} has no test and training rows in {_place(key)}")
         ratio = 1 / (self.folds - 1) if self.ratio is None else self.ratio
         sizes = known if self.sizes else np.tile([ratio, 1.0], (len(keys), 1))
         changes = task_changes(
@@ -262,6 +271,11 @@ class GivenRuns:
         values = values[np.isfinite(values)]
         bounds = (metric.lowest, metric.highest)
         return len(values) > 1 and bool((values == values[0]).all()) and values[0] not in bounds
+
+
+def _place(key: Key) -> str:
+    seed, fold = key
+    return f"seed {seed}, fold {fold}" if seed else f"fold {fold}"
 
 
 def _gaps(estimate: Estimate, test: Test) -> str:
