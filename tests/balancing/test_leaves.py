@@ -112,6 +112,48 @@ def test_an_input_gets_the_weights_of_a_method_that_sees_the_gradients(gradient_
         torch.testing.assert_close(x.grad, expected(net, x, weights, [])["x"])
 
 
+def _frozen_after_forward(net: Net) -> tuple[list[Tensor], list[nn.Parameter]]:
+    """Return losses, and what was frozen since, as the loops of adversarial networks do."""
+    losses, _ = net.losses(torch.ones(5, 4, dtype=torch.float64))
+    frozen = [net.first.weight, net.second.bias, *net.heads[0].parameters()]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return losses, frozen
+
+
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
+@pytest.mark.parametrize("skip", ["", "tied"])
+@pytest.mark.parametrize("t", [2, 5, 9])
+def test_what_is_frozen_after_the_forward_pass_counts_nowhere(t, skip, gradient_method):
+    net = Net(t, skip=skip)
+    losses, frozen = _frozen_after_forward(net)
+    wanted_gramian = gramian(losses, [net.first.bias, net.second.weight])
+    step = backward(losses, UPGrad(), gradient_method=gradient_method)
+    torch.testing.assert_close(step.gramian, wanted_gramian)
+    without = [p for p in net.parameters() if p.grad is None]
+    assert {id(p) for p in without} == {id(p) for p in frozen}
+
+
+@pytest.mark.parametrize("balancer", [Equal, GradDrop])
+@pytest.mark.parametrize("non_finite", ["raise", "skip"])
+def test_what_is_frozen_after_the_forward_pass_gets_no_gradient(balancer, non_finite):
+    net = Net(3)
+    losses, frozen = _frozen_after_forward(net)
+    backward(losses, balancer(), non_finite=non_finite, penalty=net.first.weight.square().sum())
+    without = [p for p in net.parameters() if p.grad is None]
+    assert {id(p) for p in without} == {id(p) for p in frozen}
+
+
+def test_the_shared_part_may_be_frozen_after_the_forward_pass():
+    net = Net(3)
+    losses, _ = net.losses(torch.ones(5, 4, dtype=torch.float64))
+    for parameter in (*net.first.parameters(), *net.second.parameters()):
+        parameter.requires_grad_(False)
+    backward(losses, UPGrad())
+    assert net.second.weight.grad is None
+    assert all(p.grad is not None for p in net.heads.parameters())
+
+
 def test_a_named_leaf_counts():
     net = Net(2)
     x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)

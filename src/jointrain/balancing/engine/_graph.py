@@ -191,7 +191,8 @@ def walk(losses: Sequence[Tensor]) -> Graph:
                     masks[child] |= mask
         else:
             tensor = getattr(node, "variable", None)
-            if tensor is not None:
+            # one that was frozen after the forward pass gets nothing, as in torch's own pass
+            if tensor is not None and tensor.requires_grad:
                 leaves.append(Leaf(tensor, node, mask, node in tables))
     graph.masks = masks
     return graph
@@ -223,7 +224,7 @@ def reached(losses: Sequence[Tensor]) -> tuple[list[Leaf], bool]:
         below = node.next_functions
         if not below:
             tensor = getattr(node, "variable", None)
-            if tensor is not None:
+            if tensor is not None and tensor.requires_grad:
                 found[node] = tensor
             continue
         if kind_of(node) in _LOOK_UPS and node._saved_sparse:
