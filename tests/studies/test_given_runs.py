@@ -424,6 +424,44 @@ def test_recipes_have_folds_of_one_size(name):
     assert verdict(whole, fold="fold", test_rows="n", train_rows="m").tasks == ["a", "b"]
 
 
+PERCENT = [100 * value for value in JOINT]
+
+
+@pytest.mark.parametrize(
+    ("joint", "separate"),
+    [
+        (PERCENT, SEPARATE),
+        (SEPARATE, PERCENT),
+        ([*PERCENT[:3], *JOINT[3:]], PERCENT),
+        ([95.0, 97.0, 96.0], [0.30, 0.31, 0.29]),
+        ([100.0, 99.0, 98.0], [1.0, 0.99, 0.98]),
+        ([30.0, 31.0, 32.0], [0.0, 0.6, 0.61]),
+    ],
+)
+def test_shares_beside_percents_are_refused(joint, separate):
+    with pytest.raises(InvalidInputError, match=r"accuracy of task 'a' is .* by recipe '.*', seed"):
+        verdict(two(joint, separate))
+
+
+@pytest.mark.parametrize(
+    ("joint", "separate"),
+    [
+        ([2.1, 2.0, 1.9], [0.4, 0.5, 0.3]),
+        ([6.1, 5.0, 7.9], [0.9, 1.1, 0.3]),
+        ([80.0, 81.0, 82.0], [0.0, 0.0, 0.0]),
+        ([0.4, 1.5, 0.3], [0.9, 9.0, 40.0]),
+    ],
+)
+def test_percents_of_rare_things_are_none_of_shares(joint, separate):
+    assert verdict(two(joint, separate)).metrics["a"].highest == 100
+
+
+def test_what_is_no_share_may_differ_by_any_factor():
+    assert verdict(two([80.0, 81.0, 82.0], [0.8, 0.81, 0.82], metric="rmse")).tasks == ["a"]
+    frame = two(PERCENT, SEPARATE, metric="quality")
+    assert verdict(frame, higher="quality").tasks == ["a"]
+
+
 def test_an_unknown_recipe_has_no_verdict():
     with pytest.raises(InvalidInputError, match=r"no recipe 'joimt'.*did you mean 'joint'"):
         verdict(two()).verdict("joimt")

@@ -230,7 +230,8 @@ def verdict(
 
     Raises:
         InvalidInputError: A column is missing, a cell is no number, a run comes twice, the baseline
-            is not there, the direction of a metric is not known, or nothing can be compared.
+            is not there, the direction of a metric is not known, shares are beside percents, the
+            sizes of a fold differ by recipe, or nothing can be compared.
 
     Source: Bouthillier et al., "Accounting for Variance in Machine Learning Benchmarks", MLSys
         2021, arXiv 2103.03098 (what seeds alone can't show); Welch, "The generalization of
@@ -386,8 +387,40 @@ def _metrics(
         of_task = rows.filter(task=name)
         values = of_task["value"].drop_nulls().to_numpy()
         found[name], note = named_metric(of_task["metric"][0], values, higher, lower)
-        notes += [f"{name}: {note}"] if note else []
+        if note:
+            _check_percents(of_task)
+            notes.append(f"{name}: {note}")
     return found, notes
+
+
+_SHARES_APART = 20
+"""What is so many times as much, with nothing in between, is in percent and the rest are shares.
+
+The same in percent is 100 times as much, and how recipes differ takes seldom more than five of it.
+Percents of rare things go through 1 without such a gap: 0.4 % beside 2 %.
+"""
+
+
+def _check_percents(of_task: pl.DataFrame) -> None:
+    """Refuse values of a task in percent of which some are shares, as it seems."""
+    value = pl.col("value")
+    shares = of_task.filter((value > 0) & (value <= 1 + 1e-9)).sort("value")
+    percents = of_task.filter(value > 1 + 1e-9).sort("value")
+    if not len(shares):
+        return
+    share, percent = shares.row(-1, named=True), percents.row(0, named=True)
+    if percent["value"] < _SHARES_APART * share["value"]:
+        return
+    where = [
+        f"{one['value']:g} by recipe {one['recipe']!r}"
+        + "".join(f", {key} {one[key]}" for key in ("seed", "fold") if one[key])
+        for one in (share, percent)
+    ]
+    raise InvalidInputError(
+        f"{share['metric']} of task {share['task']!r} is {' and '.join(where)}: shares beside "
+        "percents; write them alike, or if all are percents, give the metric another name and say "
+        "--higher"
+    )
 
 
 def _check_recipes(recipes: Sequence[str], baseline: str) -> None:
