@@ -1,6 +1,7 @@
 """JSON lines and lists of objects."""
 
 import gzip
+import json
 
 import polars as pl
 import pytest
@@ -61,6 +62,14 @@ def test_text_and_numbers_under_one_key_get_a_note(tmp_path):
         ('[{"a":1},5]', "holds no JSON object in row 2"),
         ('[{"a":1}', "is not JSON"),
         (b'{"a":"\xe9"}\n', "is not UTF-8: line 1 holds the byte 0xe9"),
+        ('{"x":1}\n\n{"x":1, "y":5, "x":-9}\n', "holds the key 'x' twice in line 3; mend it"),
+        ('{"x":1,"x":null}', "holds the key 'x' twice in line 1"),
+        ('{"x" :1,"x":2}', "holds the key 'x' twice in line 1"),
+        ('{"x":1,"\\u0078":2}', "holds the key 'x' twice in line 1"),
+        ('{"a\\"":1,"y":2,"a\\"":2}', "holds the key 'a\"' twice in line 1"),
+        ('[{"x":1},\n{"x":1,"x":2}]', "holds the key 'x' twice in row 2"),
+        ('{"x":"a\\ud800b"}\n', r"holds half a letter \(a lone surrogate\) under the key 'x' in"),
+        ('[{"x":"\\uD900"}]', "holds half a letter .* in row 1; mend it"),
         ("", "is empty"),
         ("\n \n", "is empty"),
     ],
@@ -68,6 +77,23 @@ def test_text_and_numbers_under_one_key_get_a_note(tmp_path):
 def test_faults(tmp_path, text, message):
     with pytest.raises(InvalidInputError, match=message):
         raw(tmp_path, text)
+
+
+@pytest.mark.parametrize("form", ["{}\n{}\n", "[{},\n{}]"])
+def test_what_only_looks_like_a_key_twice_or_half_a_letter_is_read(tmp_path, form):
+    rows = [
+        {
+            "a": '"a":1,"a":2',
+            "b": ":",
+            "c": ":b",
+            "d": "\\ud800",
+            "e": "a\U0001f600",
+            "f": ["x", "x"],
+        },
+        {"a": "\\", "b": ":", "c": "\u0000", "d": '":', "e": "", "f": []},
+    ]
+    text = form.format(*map(json.dumps, rows))
+    assert raw(tmp_path, text).frame.to_dicts() == rows
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.ndjson.gz", "t.json.zst"])

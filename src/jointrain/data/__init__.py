@@ -10,6 +10,7 @@ from jointrain.data._data_source import DataSource
 from jointrain.data._encoder import TableEncoder
 from jointrain.data._example_tables import load_energy_efficiency
 from jointrain.data._id_notes import numbers_as_text
+from jointrain.data._json_lines import json_fault
 from jointrain.data._kept_columns import kept_columns, with_kept
 from jointrain.data._list_columns import lists_as_bags
 from jointrain.data._missing_values import is_missing, unmasked
@@ -114,6 +115,7 @@ __all__ = [
     "is_missing",
     "is_sparse",
     "is_streamed",
+    "json_fault",
     "kept_columns",
     "known_values",
     "large_table",
