@@ -126,6 +126,51 @@ def test_a_value_of_a_wrong_type_is_named(client, column, value):
     assert "row 2" in fault["msg"]
 
 
+def test_a_key_that_stands_twice_is_named(client):
+    headers = {"content-type": "application/json"}
+    one, two = rows()
+    body = json.dumps({"rows": [one, two]})
+    for twice, loc, message in (
+        (
+            body.replace('"age"', '"age": 7, "age"'),
+            ["body", "rows", 0],
+            "row 1 holds the key 'age'",
+        ),
+        (
+            body[:-3] + ', "no": 1, "no": 2}]}',
+            ["body", "rows", 1],
+            "row 2 holds the key 'no' twice",
+        ),
+        (body[:-1] + f", {body[1:]}", ["body"], "the body holds the key 'rows' twice"),
+    ):
+        fault = faults(client.post("/predict", content=twice, headers=headers))[0]
+        assert fault["loc"] == loc
+        assert message in fault["msg"]
+    quoted = {**one, "note": '"age": 7, "age": 8', "more": {"a": 1, "b": [{"c": 1}]}}
+    text = json.dumps({"rows": [quoted]}).replace('"a": 1', '"a": 1' + "0" * 4000)
+    assert client.post("/predict", content=text, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query, name, message",
+    [
+        ("interval=0.9", "interval", "did you mean 'intervals'"),
+        ("foo=1", "foo", "known are intervals and preference"),
+        ("intervals=0.9&intervals=0.8", "intervals", "is given twice; give it once"),
+    ],
+)
+def test_a_parameter_that_is_not_known_is_named(client, query, name, message):
+    [fault] = faults(client.post(f"/predict?{query}", json={"rows": rows()}))
+    assert fault["loc"] == ["query", name]
+    assert message in fault["msg"]
+
+
+def test_a_key_beside_the_rows_is_named(client):
+    [fault] = faults(client.post("/predict", json={"rows": rows(), "intervals": 0.9}))
+    assert fault["loc"] == ["body", "intervals"]
+    assert fault["msg"] == "the key 'intervals' is not known; the body has the key 'rows' alone"
+
+
 def test_a_cell_of_csv_that_is_no_number_is_named(client):
     frame = table().with_columns(age=pl.lit("old"))
     headers = {"content-type": "text/csv"}

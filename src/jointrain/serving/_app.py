@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from jointrain import __version__
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 from jointrain.serving._batches import Batches, BusyError
 from jointrain.serving._limits import TOKEN_VARIABLE
 from jointrain.serving._metrics import ServerMetrics
@@ -101,6 +101,7 @@ def app_of(service: TableService, token: str | None) -> FastAPI:
             ),
         ] = None,
     ) -> Response:
+        _refuse_unknown(request)
         kind = _kind_of(request)
         body = await _body(request, service)
         asked = await _in_thread_if_large(
@@ -170,6 +171,28 @@ def _guard(token: str) -> Callable[..., Awaitable[None]]:
             )
 
     return check
+
+
+_ASKED = ("intervals", "preference")
+"""What may be asked of predictions."""
+
+
+def _refuse_unknown(request: Request) -> None:
+    """Refuse what would be passed over: unknown parameters of the address, and values but one.
+
+    Raises:
+        RowsError: There is such a parameter; the known ones are named.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in _ASKED:
+            told = f"is not known{closest(name, _ASKED)}; known are {' and '.join(_ASKED)}"
+        elif names.count(name) > 1:
+            told = "is given twice; give it once"
+        else:
+            continue
+        fault = {"loc": ["query", name], "msg": f"{name!r} {told}", "type": "unknown_parameter"}
+        raise RowsError([fault])
 
 
 def _kind_of(request: Request) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -13,6 +15,7 @@ from jointrain.data import (
     ColumnReading,
     RawTable,
     ReadingOptions,
+    json_fault,
     number_text,
     read_arrow,
     read_separated,
@@ -125,6 +128,7 @@ class RowReader:
             if any(one["type"] == "too_long" for one in error.errors(include_input=False)):
                 self._refuse_more(f"more than {self.most_rows}")
             raise RowsError(_details(error)) from None
+        _refuse_twice(body, rows)
         names = list(dict.fromkeys(name for row in rows for name in row))
         _check_width(len(names))
         series = [
@@ -147,6 +151,32 @@ def _rows_of_stream(body: bytes) -> int:
             return sum(batch.num_rows for batch in stream)
     except (pa.ArrowException, OSError, ValueError):
         return 0
+
+
+def _refuse_twice(body: bytes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a key that the body or a row holds twice, of which pydantic takes the last.
+
+    Raises:
+        RowsError: There is one; row and key are named.
+    """
+    # each key ends so; text and unused columns may hold more of them, and are looked at closely
+    if len(re.findall(rb'"\s*:', body)) <= 1 + sum(map(len, rows)):
+        return
+    found = json.loads(
+        body, parse_int=float, object_pairs_hook=lambda pairs: json_fault(pairs) or dict(pairs)
+    )
+    told: list[tuple[list[Any], str]]
+    told = [] if isinstance(found, dict) else [(["body"], f"the body holds {found}")]
+    if not told:
+        told = [
+            (["body", "rows", index], f"row {index + 1} holds {row}")
+            for index, row in enumerate(found["rows"])
+            if isinstance(row, str)
+        ]
+    if told:
+        raise RowsError(
+            [{"loc": loc, "msg": msg, "type": "key_twice"} for loc, msg in told[:_MOST_ERRORS]]
+        )
 
 
 def _check_width(width: int) -> None:
@@ -196,6 +226,8 @@ def _details(error: ValidationError) -> list[dict[str, Any]]:
         if len(loc) > 2:
             place += f", column {loc[2]!r}"
         message = one["msg"]
+        if one["type"] == "extra_forbidden":
+            message = f"the key {loc[0]!r} is not known; the body has the key 'rows' alone"
         if one["type"] == "missing" and len(loc) > 2:
             message = "is missing; give null where there is no value"
         text = f"{place}: {message}" if place else message

@@ -75,8 +75,7 @@ def _dict_type(name: str, fields: Mapping[str, Any], *, others: bool = False) ->
     # by a name that is no class's, which a type checker would take for one
     make: Any = TypedDict
     made = make(name, dict(fields))
-    if others:
-        made.__pydantic_config__ = ConfigDict(extra="allow")
+    made.__pydantic_config__ = ConfigDict(extra="allow" if others else "forbid")
     return made
 
 
