@@ -31,3 +31,11 @@ def test_columns_and_arrays():
 def test_what_is_no_bound_is_named_with_its_row(wrong):
     with pytest.raises(InvalidInputError, match=r"dose holds .* in row 2, which is neither a numb"):
         read_bounds(["1", wrong], "dose")
+
+
+def test_a_comma_and_a_point_can_not_both_be_decimal():
+    message = "holds '<0,5' in row 3, and '0.74' in row 2: a comma and a point can't both be"
+    with pytest.raises(InvalidInputError, match=message):
+        read_bounds(["7", "0.74", "<0,5"])
+    assert read_bounds(["<0,5", "1,25", 0.74]).tolist()[1:] == [[1.25, 1.25], [0.74, 0.74]]
+    assert read_bounds(["[3, 7]", "0.5"]).tolist() == [[3, 7], [0.5, 0.5]]

@@ -21,7 +21,7 @@ def read_bounds(values: Any, name: str = "values") -> Tensor:
 
     ``12.5`` is known, ``>10`` and ``>=10`` are at least 10, ``<0.5`` and ``<=0.5`` at most 0.5,
     ``[3, 7]`` is between them. A comma may be the decimal mark (``<0,5``), unless three digits
-    follow it. None, NaN and empty text are missing.
+    follow it or another value has a decimal point. None, NaN and empty text are missing.
 
     Args:
         values: A list, a column of a table, or an array, of text or numbers.
@@ -31,8 +31,8 @@ def read_bounds(values: Any, name: str = "values") -> Tensor:
         returns: [n, 2], float64; NaN where a value is missing.
 
     Raises:
-        InvalidInputError: A value is neither a number nor a bound, or its lower bound is above the
-            upper one; its row (from 1) is named.
+        InvalidInputError: A value is neither a number nor a bound, its lower bound is above the
+            upper one, or both point and comma are decimal; its row (from 1) is named.
 
     Examples:
         >>> read_bounds([12.5, ">10", "< 0.5", ""]).tolist()
@@ -50,6 +50,7 @@ def read_bounds(values: Any, name: str = "values") -> Tensor:
         if value not in known:
             known[value] = _bounds(value, row, name)
         found.append(known[value])
+    _refuse_both_marks(rows, name)
     return torch.tensor(found, dtype=torch.float64).reshape(len(rows), 2)
 
 
@@ -78,6 +79,19 @@ def _bounds(value: Any, row: int, name: str) -> tuple[float, float]:
         -math.inf if sign in _UPPER else number,
         math.inf if sign in _LOWER else number,
     )
+
+
+def _refuse_both_marks(rows: list[Any], name: str) -> None:
+    """Refuse values of which some have a decimal point and others a decimal comma."""
+    texts = [(row, value) for row, value in enumerate(rows) if isinstance(value, str)]
+    # in brackets, a comma stands between bounds
+    comma = next((at for at in texts if "," in at[1] and "[" not in at[1]), None)
+    point = next((at for at in texts if "." in at[1]), None)
+    if comma is not None and point is not None:
+        raise InvalidInputError(
+            f"{name} holds {comma[1]!r} in row {comma[0] + 1}, and {point[1]!r} in row "
+            f"{point[0] + 1}: a comma and a point can't both be decimal; mend the cells"
+        )
 
 
 _BETWEEN = re.compile(r"\[\s*([^,;\]]+?)\s*[,;]\s*([^,;\]]+?)\s*\]")
