@@ -333,6 +333,7 @@ def test_where_nothing_differs_few_studies_find_something(design):
         ({}, {"fold": "seed", "test_fraction": 1.2}, "between 0 and 1, got 1.2"),
         ({}, {"fold": "seed", "test_rows": "value"}, "both test rows and training rows"),
         ({}, {"higher": "accuracy", "lower": "accuracy"}, "both higher and lower"),
+        ({"task": "Delta-m"}, {}, "a task can't be called 'Delta-m', which is what the mean over"),
         ({"metric": "quality"}, {}, "more or less of metric 'quality' is better is not known"),
     ],
 )

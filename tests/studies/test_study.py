@@ -267,3 +267,10 @@ def test_the_margin_is_the_users(result):
     assert Study(related_table(), margin=2.0).margin == 2
     with pytest.raises(InvalidInputError, match="`margin` must be a percentage"):
         Study(related_table(), margin=-1.0)
+
+
+@pytest.mark.parametrize("name", ["Delta-m", "all targets (Delta-m)"])
+def test_a_target_does_not_take_the_name_of_the_mean_over_all(name):
+    frame = pl.DataFrame({"x": range(20), name: range(20), "y": range(20)})
+    with pytest.raises(InvalidInputError, match=r"a task can't be called .* give it another name"):
+        Study(SupervisedTable.prepare(frame, [name, "y"]))

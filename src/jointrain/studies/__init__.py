@@ -5,7 +5,7 @@ from jointrain.studies._changes import relative_changes
 from jointrain.studies._chosen_model import fit_chosen
 from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide
 from jointrain.studies._equal_compute import Compute, with_equal_compute
-from jointrain.studies._given_runs import DELTA_M, RunVerdicts, verdict
+from jointrain.studies._given_runs import RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._joint_prior import TableFacts, facts_of, joint_prior
 from jointrain.studies._kept_runs import KeptRuns
@@ -15,6 +15,7 @@ from jointrain.studies._run_store import RunStore
 from jointrain.studies._seeds_needed import SeedsNeeded
 from jointrain.studies._shipped_model import fit_shipped, rows_to_fit
 from jointrain.studies._statistics import (
+    DELTA_M,
     FEWEST_FOLDS,
     Comparison,
     Unit,

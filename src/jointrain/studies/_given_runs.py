@@ -25,18 +25,18 @@ from jointrain.studies._run_changes import GivenRuns, Test
 from jointrain.studies._runs_table import folds_column, runs_table
 from jointrain.studies._seeds_needed import Repetition, SeedsNeeded, seeds_needed
 from jointrain.studies._statistics import (
+    DELTA_M,
     MARGIN,
     Comparison,
     Estimate,
     Unit,
     Verdict,
     check_margin,
+    check_task_names,
     judge_estimates,
     mean_estimate,
     tests_in_all,
 )
-
-DELTA_M = "Delta-m"
 
 
 @dataclass(frozen=True)
@@ -263,6 +263,7 @@ def verdict(
     rows, notes = table.frame, [*said, *table.notes]
     recipes = rows["recipe"].unique().sort().to_list()
     _check_recipes(recipes, baseline)
+    check_task_names(rows["task"].unique())
     rows, more = _one_metric_a_task(rows, names)
     notes += more
     metrics, more = _metrics(rows, names["higher"], names["lower"])

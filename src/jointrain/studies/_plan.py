@@ -13,7 +13,7 @@ from jointrain.charts import Chart, InNotebook, bars
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, default_recipes
-from jointrain.studies._statistics import MARGIN, check_margin
+from jointrain.studies._statistics import MARGIN, check_margin, check_task_names
 from jointrain.tables import TableExperiment
 from jointrain.task import Task
 
@@ -39,6 +39,7 @@ class StudyPlan(InNotebook):
         if self.seeds < 1:
             raise InvalidInputError(f"`seeds` must be at least 1, got {self.seeds}")
         check_margin(self.margin)
+        check_task_names(task.name for task in self.tasks)
         if self.ship not in ("any", "networks"):
             raise InvalidInputError(f"`ship` must be 'any' or 'networks', got {self.ship!r}")
         names = [recipe.name for recipe in self.recipes] + self.baseline_names

@@ -9,7 +9,7 @@ interval at a level that is shared out among all that is looked at (`judge_all`)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +28,26 @@ FEWEST_FOLDS = 3
 
 MARGIN = 1.0
 """Default margin in percent: changes up to it do not matter."""
+
+DELTA_M = "Delta-m"
+"""What the mean change over tasks is called."""
+
+OF_ALL = f"all targets ({DELTA_M})"
+"""What its panel in a chart is called."""
+
+
+def check_task_names(names: Iterable[str]) -> None:
+    """Refuse tasks of whose figures those over all tasks would take the place.
+
+    Raises:
+        InvalidInputError: One is called ``Delta-m``, or as its panel.
+    """
+    for name in names:
+        if name in (DELTA_M, OF_ALL):
+            raise InvalidInputError(
+                f"a task can't be called {name!r}, which is what the mean over all tasks is "
+                "called; give it another name"
+            )
 
 
 def check_margin(margin: float) -> None:

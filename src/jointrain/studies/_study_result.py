@@ -18,7 +18,9 @@ from jointrain.studies._decision import Decision, StudyFigures, decide
 from jointrain.studies._measured import Measured
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._statistics import (
+    DELTA_M,
     MARGIN,
+    OF_ALL,
     Comparison,
     Verdict,
     conclude,
@@ -301,7 +303,7 @@ class StudyResult(InNotebook):
         if self.ships:
             by_name[SHIPPED] = self.shipped_comparisons
             overall[SHIPPED] = self.shipped_delta_m
-        panels = {"all targets (Delta-m)": overall}
+        panels = {OF_ALL: overall}
         for task in self.study.tasks:
             panels[task.name] = {name: found[task.name] for name, found in by_name.items()}
         recipes = [recipe.name for recipe in self.study.recipes]
@@ -348,7 +350,7 @@ class StudyResult(InNotebook):
         tasks = self.compare(recipe)
         found: dict[str, Verdict] = {name: one.verdict for name, one in tasks.items()}
         if recipe in self.delta_m:
-            found["Delta-m"] = self.delta_m[recipe].verdict
+            found[DELTA_M] = self.delta_m[recipe].verdict
         return found
 
     def held_out_predictions(
