@@ -102,6 +102,19 @@ def test_reported_constant_coverage_and_drift_beside_the_measured(folder, capsys
         assert words in shown
 
 
+def test_intervals_without_ends_have_no_coverage(tmp_path, capsys):
+    _rows(30, 0).write_csv(tmp_path / "t.csv")
+    command = ["fit", str(tmp_path / "t.csv"), "--targets", "y", "--out", str(tmp_path / "model")]
+    assert run([*command, "--epochs", "2", "--ensemble", "1"]) == 0
+    _rows(20, 1).write_csv(tmp_path / "week.csv")
+    found = _evaluated(tmp_path, "week.csv", capsys)
+    assert found["coverage"] == {"of": 0.9, "measured": {"y": None}}
+    assert run(["evaluate", str(tmp_path / "model"), str(tmp_path / "week.csv")]) == 0
+    shown = capsys.readouterr().out
+    assert "not defined: too few rows were left out of training" in shown
+    assert "100.0%" not in shown
+
+
 def test_the_history_finds_the_target_that_got_worse(folder, capsys, tmp_path):
     kept = tmp_path / "history.json"
     for count, table in enumerate(("week-1.csv", "week-2.csv"), 1):

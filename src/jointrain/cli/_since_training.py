@@ -36,6 +36,8 @@ COVERAGE = 0.9
 _SHOWN_COLUMNS = 10
 """Columns whose drift is shown, at most."""
 
+_UNBOUNDED = "not defined: too few rows were left out of training to bound them"
+
 _HISTORY_VERSION = 1
 
 
@@ -46,7 +48,8 @@ class SinceTraining:
     Args:
         metrics: Of the model.
         constant: Metrics of what a constant predicts; empty where the bundle keeps none.
-        coverage: By task with intervals, the share of its values that lie within 90 % intervals.
+        coverage: By task with intervals, the share of its values that lie within 90 % intervals;
+            NaN where too few rows were left out of training to bound them.
         drift: Of the columns; None where the bundle keeps no distributions.
         promises: By task, what was promised.
         tests: By task with a promise, the test after this table.
@@ -136,7 +139,10 @@ def measure(
         if task.name in model.calibration.residuals and known.any():
             ends = model.calibration.interval(task, predictions[task.name], COVERAGE)
             within = (ends[:, 0] <= own) & (own <= ends[:, 1])
-            found.coverage[task.name] = float(within[known].mean())
+            # of intervals without ends, all values lie within
+            bounds = model.calibration.residuals[task.name].bounds(COVERAGE)
+            bounded = all(map(math.isfinite, bounds))
+            found.coverage[task.name] = float(within[known].mean()) if bounded else math.nan
     reference = notes.get("reference")
     if reference is None:
         return found
@@ -286,7 +292,10 @@ def _digest(table: pl.DataFrame) -> str:
 def print_since_training(found: SinceTraining) -> None:
     """Print what there is beside the metrics."""
     if found.coverage:
-        rows = [[name, f"{share:.1%}"] for name, share in found.coverage.items()]
+        rows = [
+            [name, f"{share:.1%}" if math.isfinite(share) else _UNBOUNDED]
+            for name, share in found.coverage.items()
+        ]
         print_rows(f"Values within their {COVERAGE:.0%} intervals", ["task", "measured"], rows)
     if found.drift is None:
         print(
