@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from jointrain.balancing import UPGrad, backward
 from jointrain.balancing.engine import _rows
 from jointrain.balancing.engine._ghost import find_layers
 from jointrain.balancing.engine._gradients import Gradients, add_to_grad
 from jointrain.balancing.engine._graph import walk
+from jointrain.balancing.engine._prepare import prepare
 from jointrain.balancing.engine._rows import Rows
+from jointrain.errors import NonFiniteError
 
 
 def collected(workspace=None):
@@ -100,3 +104,54 @@ def test_a_parameter_with_a_hook_is_left_to_autograd():
     out = layer(torch.randn(4, 3))
     graph = walk([out.sum(), out.square().sum()])
     assert find_layers(graph, graph.leaves, 0b11) == []
+
+
+def _small(scale: float, dtype: torch.dtype, t: int) -> tuple[list[Tensor], list[nn.Parameter]]:
+    """Return losses of this scale, of which the last doesn't change with the parameters."""
+    torch.manual_seed(0)
+    table, trunk = nn.Embedding(9, 3, sparse=t == 5), nn.Linear(3, 4)
+    heads = nn.ModuleList(nn.Linear(4, 1) for _ in range(t))
+    for module in (table, trunk, heads):
+        module.to(dtype)
+    z = trunk(table(torch.arange(6))).tanh()
+    losses = [head(z).square().mean() * scale for head in heads[1:]]
+    return [*losses, 0.0 * heads[0](z).sum()], [*table.parameters(), *trunk.parameters()]
+
+
+@pytest.mark.parametrize("t", [3, 5, 9])
+@pytest.mark.parametrize("scale", [1e-19, 1e-25, 1e-30, 1e22])
+@pytest.mark.parametrize(
+    "options", [{}, {"gradient_method": "ghost"}, {"gradient_method": "batched"},
+                {"gradient_method": "layerwise"}, {"compare_at": "features"}]
+)  # fmt: skip
+def test_the_gramian_of_very_small_and_large_gradients_is_exact(t, scale, options):
+    if t == 5 and options.get("gradient_method") == "batched":
+        pytest.skip("sparse tables can't be batched")
+    wanted = backward(_small(1.0, torch.float64, t)[0], UPGrad(), **options)
+    step = backward(_small(scale, torch.float32, t)[0], UPGrad(), **options)
+    torch.testing.assert_close(step.gramian / scale**2, wanted.gramian, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(step.weights, wanted.weights, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("t", [3, 5])
+@pytest.mark.parametrize("scale", [1.0, 1e-19, 1e-25, 1e22])
+def test_products_of_two_batches_gradients_are_exact(t, scale):
+    def rows(scale: float, dtype: torch.dtype) -> Rows:
+        losses, tensors = _small(scale, dtype, t)
+        step = prepare(losses, shared=tensors)
+        step.factors = [torch.ones_like(loss) for loss in losses]
+        return step.plain_rows(tensors)
+
+    found = rows(scale, torch.float32).cross(rows(1.0, torch.float32))
+    again = rows(1.0, torch.float32).cross(rows(scale, torch.float32))
+    wanted = rows(1.0, torch.float64).cross(rows(1.0, torch.float64))
+    torch.testing.assert_close(found / scale, wanted, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(again / scale, wanted.T, rtol=1e-4, atol=1e-6)
+    both = rows(scale, torch.float32).cross(rows(scale, torch.float32))
+    torch.testing.assert_close(both / scale**2, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_too_large_to_be_compared_in_float64_is_said_so():
+    losses = _small(1e170, torch.float64, 3)[0]
+    with pytest.raises(NonFiniteError, match=r"above 1e150, whose squares are infinite"):
+        backward(losses, UPGrad())

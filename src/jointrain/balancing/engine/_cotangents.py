@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from jointrain.balancing.engine._boundary import Boundary, has_hook
-from jointrain.balancing.engine._ghost import gram
+from jointrain.balancing.engine._ghost import Cast, gram, in_range
 from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
 from jointrain.balancing.engine._graph import Graph, Leaf, Node, kind_of, saved
 
@@ -49,7 +49,10 @@ class DenseCotangents(Cotangents):
         return [c[start:stop] for c in self.edges]
 
     def gramian(self) -> Tensor:
-        return torch.stack([gram(c.reshape(len(c), -1)).cpu() for c in self.edges]).sum(0)
+        def products(cast: Cast) -> Tensor:
+            return torch.stack([gram(cast(c).reshape(len(c), -1)).cpu() for c in self.edges]).sum(0)
+
+        return in_range(products, self.of_task)
 
     def weighted(self, weights: Tensor) -> list[Tensor]:
         return [torch.tensordot(weights.to(c), c, 1) for c in self.edges]
@@ -97,8 +100,12 @@ class LinearCotangents(Cotangents):
         return [torch.stack(column) for column in zip(*rows, strict=True)]
 
     def gramian(self) -> Tensor:
+        return in_range(self._products, self.of_task)
+
+    def _products(self, cast: Cast) -> Tensor:
         total = torch.zeros(self.t, self.t, dtype=torch.float64)
-        for edge, (left, right) in zip(self.edges, self._joined, strict=True):
+        for edge, factors in zip(self.edges, self._joined, strict=True):
+            left, right = map(cast, factors)
             if left.dtype in (torch.float16, torch.bfloat16):
                 left, right = left.float(), right.float()
             products = ((left.T @ left) * (right @ right.T)).double().cpu()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,16 @@ from torch import Tensor
 from torch._utils import _unflatten_dense_tensors
 from torch.autograd.graph import GradientEdge
 
-from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, gram, real_view
+from jointrain.balancing.engine._ghost import (
+    Cast,
+    GhostLayer,
+    LinearLayer,
+    are_in_range,
+    gram,
+    in_range,
+    real_view,
+    widened,
+)
 from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
 from jointrain.balancing.engine._graph import Leaf, Node
 from jointrain.balancing.engine._sparse import SparseRows
@@ -251,12 +259,20 @@ class Rows:
 
     def gramian(self) -> Tensor:
         """Return the Gramian [t, t] in float64 on the CPU."""
-        total = self._products(lambda x: x)
-        if _is_out_of_range(total):  # of float32, in which squares of 1e20 and 1e-20 aren't
-            total = self._products(lambda x: x.to(torch.promote_types(x.dtype, torch.float64)))
-        return total
+        return in_range(self._products, self._parts)
 
-    def _products(self, cast: Callable[[Tensor], Tensor]) -> Tensor:
+    def _parts(self, k: int) -> Iterator[Tensor]:
+        """Give the parts of task k's gradient, as they are kept."""
+        if self.kept:
+            yield from self.kept[k]
+        for block in self.blocks:
+            yield block.matrix[k]
+        for rows in self.sparse:
+            yield rows.kept[k].values()
+        for output in self.outputs:
+            yield output[k]
+
+    def _products(self, cast: Cast) -> Tensor:
         """Return the Gramian of the gradients after a cast."""
         kept = [_pairwise([[cast(g) for g in row] for row in self.kept])] if self.kept else []
         if kept and not self.layers and not self.sparse:
@@ -271,13 +287,28 @@ class Rows:
 
     def cross(self, other: Rows) -> Tensor:
         """Return the inner products [t, t'] with the rows of `other` (same leaves), float64."""
+        total = self._cross(other, lambda x: x)
+        fine = all(are_in_range(x._squares(), x._parts) for x in (self, other))
+        return total if fine and bool(total.isfinite().all()) else self._cross(other, widened)
+
+    def _cross(self, other: Rows, cast: Cast) -> Tensor:
         total = torch.zeros(self.t, other.t, dtype=torch.float64)
         for mine, theirs in zip(self.blocks, other.blocks, strict=True):
-            left, right = (real_view(x.matrix).flatten(1) for x in (mine, theirs))
-            total += (left @ right.T).double().cpu()
+            total += (_matrix(cast(mine.matrix)) @ _matrix(cast(theirs.matrix)).T).double().cpu()
         for some, others in zip(self.sparse, other.sparse, strict=True):
-            total += some.cross(others).cpu()
+            total += some.cross(others, cast).cpu()
         return total
+
+    def _squares(self) -> list[float]:
+        """Return the squared lengths [t] of the rows that are matrices or sparse."""
+        total = torch.zeros(self.t, dtype=torch.float64)
+        for block in self.blocks:
+            rows = _matrix(block.matrix)
+            total += (rows[:, None] @ rows[:, :, None]).flatten().double().cpu()
+        for table in self.sparse:
+            total += table.gramian(lambda x: x).diagonal().cpu()
+        found: list[float] = total.tolist()
+        return found
 
     def combine(self, weights: Tensor) -> Gradients:
         """Return the gradients of the parameters for the weights [t]: the rows' weighted sum."""
@@ -358,9 +389,10 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
-def _is_out_of_range(gramian: Tensor) -> bool:
-    squares = gramian.diagonal().tolist()
-    return not math.isfinite(float(gramian.sum())) or any(0.0 < x < 1e-30 for x in squares)
+def _matrix(rows: Tensor) -> Tensor:
+    """Return rows [t, ...] as a matrix of real numbers, in single precision at least."""
+    rows = real_view(rows).flatten(1)
+    return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 
 def _pairwise(rows: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from jointrain.balancing.engine._ghost import gram
+from jointrain.balancing.engine._ghost import Cast, gram
 from jointrain.balancing.engine._graph import Leaf
 
 
@@ -23,14 +23,14 @@ class SparseRows:
         """Take in the next task's gradient."""
         self.kept.append(as_sparse(self.tensor, gradient))
 
-    def gramian(self, cast: Callable[[Tensor], Tensor]) -> Tensor:
+    def gramian(self, cast: Cast) -> Tensor:
         """Return the inner products [t, t] of the values after a cast, in float64."""
         return gram(cast(_aligned(self.kept)[1]).flatten(1))
 
-    def cross(self, other: SparseRows) -> Tensor:
-        """Return the inner products [t, t'] with the gradients of another batch, in float64."""
+    def cross(self, other: SparseRows, cast: Cast) -> Tensor:
+        """Return the inner products [t, t'] with the gradients of another batch after a cast."""
         t = len(self.kept)
-        return gram(_aligned([*self.kept, *other.kept])[1].flatten(1))[:t, t:]
+        return gram(cast(_aligned([*self.kept, *other.kept])[1]).flatten(1))[:t, t:]
 
     def combine(self, weights: Tensor) -> Tensor:
         """Return the weighted sum for weights [t], sparse as autograd's own gradient."""

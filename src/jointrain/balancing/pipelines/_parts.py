@@ -153,6 +153,6 @@ def raise_if_asked(call: Call, bad: Sequence[int]) -> None:
         names = [call.names[k] for k in bad]
         raise NonFiniteError(
             f"The gradients of the tasks {names} are NaN or infinite though the losses are finite. "
-            'Look for a root or a logarithm of zero, or pass `non_finite="skip"` to leave such '
-            "tasks out of the step."
+            "Look for a root or a logarithm of zero, or for gradients above 1e150, whose squares "
+            'are infinite; or pass `non_finite="skip"` to leave such tasks out of the step.'
         )
