@@ -128,3 +128,10 @@ def test_dates_of_several_forms_are_noted(tmp_path):
     found, notes = notes_of(tmp_path, ["2024-01-30", "30.01.2024"])
     assert found.dtype == pl.String
     assert "'30.01.2024' in row 2 (line 3) is a date, but others are like %Y-%m-%d" in notes
+
+
+def test_values_that_differ_only_by_outer_spaces_are_noted_in_tables_with_types():
+    frame = pl.DataFrame({"c": ["  a", "a", "b "] * 10, "d": ["a ", "b ", " "] * 10})
+    table = SupervisedTable.prepare(frame.with_columns(y=pl.Series(range(30))), ["y"])
+    [note] = [note for note in table.notes if "spaces around them" in note]
+    assert "are read as the same from text files: c ('  a' and 'a'); write them alike" in note

@@ -67,6 +67,30 @@ def note_text_values(text: pl.Series, notes: ReadingNotes) -> None:
         )
 
 
+def note_outer_spaces(text: pl.Series, notes: ReadingNotes) -> None:
+    """Note values that differ only by the spaces around them, which a text file can't keep apart.
+
+    Args:
+        text: The cells of a table with types, null where missing, [n].
+        notes: Where it is noted.
+    """
+    known = text.drop_nulls()
+    spaced = known.filter(known.str.strip_chars() != known)
+    if spaced.is_empty():
+        return
+    values = known.unique(maintain_order=True)
+    bare = values.str.strip_chars()
+    twins = values.filter(bare.is_duplicated() & (bare != ""))
+    if len(twins):
+        alike = twins.filter(twins.str.strip_chars() == twins.str.strip_chars()[0])[:2]
+        notes.group(
+            "values that differ only by the spaces around them are different values, but are read "
+            "as the same from text files",
+            f"{text.name} ({' and '.join(repr(value[:40]) for value in alike)})",
+            "write them alike if they are the same",
+        )
+
+
 def _mixes_truths(lower: pl.Series) -> bool:
     """Return whether values are truth values, more than one of which mean the same.
 

@@ -49,7 +49,7 @@ from jointrain.data._table_schema import (
     without_numbers,
     written_cells,
 )
-from jointrain.data._text_notes import note_text_values
+from jointrain.data._text_notes import note_outer_spaces, note_text_values
 from jointrain.data._total_rows import without_sums, without_totals
 from jointrain.errors import InvalidInputError, closest
 
@@ -149,6 +149,7 @@ def type_frame(
             _note_numbers(frame[name], notes)
             text = frame[name].cast(pl.String)
             note_text_values(text, notes)
+            note_outer_spaces(text, notes)
             note_dates_as_text(text, notes)
         own = reading
         if zone is not None and isinstance(frame.schema[name], pl.Datetime):
