@@ -31,6 +31,14 @@ def test_parts_equal_one_pass_with_dropout_off(monkeypatch, device):
     assert all(value.device.type == "cpu" for value in predictions.values())
 
 
+def test_each_part_of_the_network_stays_in_its_mode():
+    network = _network().train()
+    network.heads.layers[0].eval()
+    before = [module.training for module in network.modules()]
+    predict(network, TASKS, torch.randn(4, 3))
+    assert [module.training for module in network.modules()] == before
+
+
 def test_no_rows_give_empty_predictions():
     predictions = predict(_network(), TASKS, torch.empty(0, 3))
     assert {name: tuple(value.shape) for name, value in predictions.items()} == {

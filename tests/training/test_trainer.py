@@ -559,6 +559,46 @@ def test_training_leaves_the_random_state_of_the_gpu_alone(device):
     assert torch.equal(torch.cuda.get_rng_state(), before)
 
 
+LOOKED_AT = TensorData(torch.eye(32)[:, :3], {"r": torch.arange(32.0) / 32})
+
+
+class _Look(Callback):
+    """Looks at the network after each step."""
+
+    def __init__(self, look):
+        self.look = look
+
+    def on_step_end(self, trainer, step, losses):
+        self.look(trainer)
+
+
+class _Noise(nn.Module):
+    """Draws random numbers in evaluation mode, too."""
+
+    def forward(self, x):
+        return x + torch.randn_like(x)
+
+
+@pytest.mark.parametrize("phases", [False, True])
+@pytest.mark.parametrize(
+    "look", [lambda one: one.predict(LOOKED_AT.inputs), lambda one: one.evaluate(LOOKED_AT)]
+)
+def test_a_look_at_the_network_in_a_callback_changes_nothing(look, phases):
+    def trained(*callbacks):
+        torch.manual_seed(0)
+        layers = [nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), _Noise()]
+        network = HardSharing(nn.Sequential(*layers), {"r": nn.Linear(8, 1)})
+        schedule = Phases([Phase(name="first", epochs=2, freeze=("trunk.1",))]) if phases else None
+        trainer = Trainer(
+            network, [Task.regression("r")], schedule=schedule, epochs=2, batch_size=8,
+            callbacks=callbacks, device="cpu",
+        )  # fmt: skip
+        trainer.fit(LOOKED_AT)
+        return trainer.network.state_dict()
+
+    torch.testing.assert_close(trained(_Look(look)), trained(), rtol=0, atol=0)
+
+
 def test_dropout_is_on_in_training_only():
     network, data = _network(dropout=0.9), _data()
     trainer = _trainer(network, epochs=2)

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointrain.data import count_rows, map_tensors
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training.sampling import rows_at_once
+
+
+@contextmanager
+def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode inside the block, and each of its parts back after it."""
+    modes = [(part, part.training) for part in module.modules()]
+    if not any(mode for _, mode in modes):
+        yield
+        return
+    module.eval()
+    try:
+        yield
+    finally:
+        if modes[0][1]:
+            # a layer may do more than to change its mode
+            module.train()
+        # parts may have been in evaluation mode, as frozen normalisation is
+        for part, mode in modes:
+            part.training = mode
 
 
 @torch.no_grad()
@@ -26,7 +46,7 @@ def predict(
     """Return the predictions of each task, with dropout off.
 
     Args:
-        network: Maps inputs to outputs by task; left in evaluation mode.
+        network: Maps inputs to outputs by task; stays in the mode that it is in.
         tasks: Which tasks to predict.
         inputs: What the network takes; first dimension n.
         device: Where the network is.
@@ -35,27 +55,27 @@ def predict(
     Shape:
         returns: as `Task.predict`, first dimension n, on the CPU.
     """
-    network.eval()
     names = [task.name for task in tasks]
     found: dict[str, Tensor] = {}
     count, rows = count_rows(inputs), rows_at_once(inputs)
-    # at least one pass, so that no rows give empty predictions of the right shape
-    for start in range(0, max(count, 1), rows):
-        part = map_tensors(lambda x, i=start: x[i : i + rows].to(device), inputs)  # type: ignore[misc]
-        outputs = network(part, names)
-        for task in tasks:
-            output = outputs[task.name]
-            if output.device.type not in ("cpu", "cuda"):
-                # Apple's GPUs have no float64, which some kinds of tasks need
-                output = output.cpu()
-            values = (output if logits else task.predict(output)).cpu()
-            if count <= rows:
-                found[task.name] = values
-                continue
-            # in place: small tensors that are kept between large ones would hold their memory
-            if start == 0:
-                found[task.name] = values.new_empty((count, *values.shape[1:]))
-            found[task.name][start : start + rows] = values
+    with in_evaluation_mode(network):
+        # at least one pass, so that no rows give empty predictions of the right shape
+        for start in range(0, max(count, 1), rows):
+            part = map_tensors(lambda x, i=start: x[i : i + rows].to(device), inputs)  # type: ignore[misc]
+            outputs = network(part, names)
+            for task in tasks:
+                output = outputs[task.name]
+                if output.device.type not in ("cpu", "cuda"):
+                    # Apple's GPUs have no float64, which some kinds of tasks need
+                    output = output.cpu()
+                values = (output if logits else task.predict(output)).cpu()
+                if count <= rows:
+                    found[task.name] = values
+                    continue
+                # in place: small tensors that are kept between large ones would hold their memory
+                if start == 0:
+                    found[task.name] = values.new_empty((count, *values.shape[1:]))
+                found[task.name][start : start + rows] = values
     return found
 
 

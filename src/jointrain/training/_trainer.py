@@ -741,11 +741,13 @@ class Trainer:
         Raises:
             InvalidInputError: A name is no task of the trainer.
         """
-        return self.model.predict(inputs, tasks, logits=logits)
+        with self._aside():
+            return self.model.predict(inputs, tasks, logits=logits)
 
     def predict_given(self, inputs: Any) -> dict[str, Tensor]:
         """Return the probabilities of tasks that are given another one, see `NetworkModel`."""
-        return self.model.predict_given(inputs)
+        with self._aside():
+            return self.model.predict_given(inputs)
 
     def evaluate(
         self, data: Data, tasks: Sequence[str] | None = None
@@ -761,7 +763,14 @@ class Trainer:
         Raises:
             InvalidInputError: A task has no data, or a target does not fit its task.
         """
-        return self.model.evaluate(data, tasks)
+        with self._aside():
+            return self.model.evaluate(data, tasks)
+
+    def _aside(self) -> AbstractContextManager[None]:
+        """Return a context that leaves the random numbers of a run that goes on as they are."""
+        if self._running is None:
+            return nullcontext()
+        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
 
     def _sets(
         self,
