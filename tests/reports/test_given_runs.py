@@ -164,6 +164,19 @@ def test_what_has_no_verdict_is_referred_to_the_notes():
     assert first == "There is no interval, and so no verdict: the notes say why."
 
 
+def test_tasks_have_their_verdicts_where_there_is_none_over_all():
+    frame = runs([14 + LEFT, 14 + LEFT]).with_columns(
+        value=pl.when((pl.col("task") == "a") | (pl.col("recipe") == "separate")
+                      | (pl.col("seed") < 4)).then("value")
+    )  # fmt: skip
+    assert said(frame) == [
+        "There is no interval over all tasks, and so no verdict on them: the notes say why.",
+        "In the runs joint is 13.8 % better than separate.",
+        "By task, joint against separate: better for a, no verdict for b, where runs do not tell "
+        "how sure the change is.",
+    ]
+
+
 def test_the_page_has_answer_tables_and_how_it_was_judged():
     result = verdict(runs([14 + LEFT, LEFT]))
     page = runs_page(result, "Which?")

@@ -463,6 +463,41 @@ def test_what_is_no_share_may_differ_by_any_factor():
     assert verdict(frame, higher="quality").tasks == ["a"]
 
 
+SAME = "by joint against separate is the same in all runs, so nothing tells how sure it is"
+
+
+def equal_changes(by):
+    joint, separate = [0.81, 0.82, 0.80], [0.80, 0.81, 0.79]
+    if by == "seeds":
+        return verdict(two(joint, separate))
+    if by == "folds":
+        return verdict(by_folds(joint, separate, 1, 3), fold="fold", test_fraction=0.3)
+    perfect = rows("joint", [1.0] * 3, seeds=[7, 8, 9])
+    return verdict(pl.DataFrame(perfect + rows("separate", [0.0] * 3)))
+
+
+@pytest.mark.parametrize("by", ["seeds", "folds", "other seeds"])
+def test_changes_that_are_all_equal_are_said_to_be(by):
+    result = equal_changes(by)
+    assert not math.isfinite(result.comparisons["joint"]["a"].low)
+    assert f"the change of a {SAME}" in result.notes
+    # all 0 is a verdict, and two are no sign
+    for joint in (SEPARATE, [0.81, 0.82]):
+        assert SAME not in " ".join(verdict(two(joint, SEPARATE[: len(joint)])).notes)
+
+
+def test_a_mean_over_tasks_that_is_the_same_in_all_runs_is_said_to_be():
+    left = np.array([-0.02, 0.0, 0.02])
+    frame = pl.concat(
+        two(list(0.9 + sign * left), [1.0] * 3, task=task, metric="rmse")
+        for task, sign in (("a", 1), ("b", -1))
+    )
+    result = verdict(frame)
+    assert math.isfinite(result.comparisons["joint"]["a"].low)
+    assert not math.isfinite(result.delta_m["joint"].low)
+    assert f"the change of Delta-m {SAME}" in result.notes
+
+
 def test_an_unknown_recipe_has_no_verdict():
     with pytest.raises(InvalidInputError, match=r"no recipe 'joimt'.*did you mean 'joint'"):
         verdict(two()).verdict("joimt")

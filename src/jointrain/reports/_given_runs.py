@@ -59,9 +59,13 @@ def answer_of_runs(result: RunVerdicts) -> list[str]:
 
 def _first_look(result: RunVerdicts) -> list[str]:
     measured = {n: one for n, one in result.delta_m.items() if math.isfinite(one.change)}
+    by_task = [one for of in result.comparisons.values() for one in of.values()]
+    judged = any(math.isfinite(one.low) for one in by_task)
     what = "seed" if result.folds < 2 else "fold"
     count = result.seeds if result.folds < 2 else result.folds
-    if count >= 3:
+    if judged:
+        first = "There is no interval over all tasks, and so no verdict on them: the notes say why."
+    elif count >= 3:
         first = "There is no interval, and so no verdict: the notes say why."
     else:
         few = f"{number(count).capitalize()} {what}{'s give' if count > 1 else ' gives'}"
@@ -73,7 +77,9 @@ def _first_look(result: RunVerdicts) -> list[str]:
         return [first]
     best = max(measured, key=lambda name: measured[name].change)
     bare = replace(measured[best], low=math.nan, high=math.nan)
-    return [first, f"In them {best} is {better_or_worse(bare, f' than {result.baseline}')}."]
+    them = "them" if count < 3 and not judged else "the runs"
+    second = f"In {them} {best} is {better_or_worse(bare, f' than {result.baseline}')}."
+    return [first, second, *(_by_task(result, best) if judged else [])]
 
 
 def _of_one(result: RunVerdicts, recipe: str) -> str:

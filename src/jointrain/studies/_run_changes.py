@@ -14,7 +14,14 @@ from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric
 from jointrain.studies._changes import margin_of, task_changes, unit_of
 from jointrain.studies._seeds_needed import Repetition
-from jointrain.studies._statistics import FEWEST_FOLDS, Estimate, Unit, estimate_change
+from jointrain.studies._statistics import (
+    DELTA_M,
+    FEWEST_FOLDS,
+    Estimate,
+    Unit,
+    estimate_change,
+    mean_estimate,
+)
 
 Test = Literal["corrected resampled t", "paired t", "Welch t", "none"]
 Key = tuple[str, str]
@@ -187,8 +194,10 @@ class GivenRuns:
         change = float(changes.mean())
         left = changes - change
         same = math.sqrt(float(left @ left)) <= 1e-12 * float(np.abs(changes).max())
-        if count < FEWEST_FOLDS or one_sided or (same and change != 0):
-            return _unsure(change, unit, count, total, margin, total, one_sided)
+        alike = same and change != 0
+        if count < FEWEST_FOLDS or one_sided or alike:
+            unsure = _unsure(change, unit, count, total, margin, total, one_sided)
+            return replace(unsure, alike=alike and count >= FEWEST_FOLDS)
         residuals = np.zeros(total)
         residuals[both] = 0.0 if same else left / math.sqrt(count * (count - 1))
         error = math.sqrt(float(residuals @ residuals))
@@ -221,7 +230,8 @@ class GivenRuns:
         error = math.sqrt(sum(parts))
         if error <= 1e-12 * max(float(np.abs(side).max()) for side in found):
             if change != 0:
-                return _unsure(change, unit, min(counts), total, margin, 2 * len(keys), chosen)
+                unsure = _unsure(change, unit, min(counts), total, margin, 2 * len(keys), chosen)
+                return replace(unsure, alike=True)
             freedom, error = float(sum(counts) - 2), 0.0
         else:
             freedom = error**4 / sum(
@@ -251,6 +261,12 @@ class GivenRuns:
                 f"{task} by {recipe} against {baseline} {gaps}"
                 for task, gaps in zip(by_task, found, strict=True)
                 if gaps
+            ]
+            notes += [
+                f"the change of {name} by {recipe} against {baseline} is the same in all runs, so "
+                "nothing tells how sure it is"
+                for name, one in {**by_task, DELTA_M: mean_estimate(by_task)}.items()
+                if one.alike
             ]
         for recipe, task in self.values:
             if self._all_equal(recipe, task, metrics[task]):

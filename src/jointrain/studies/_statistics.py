@@ -138,6 +138,7 @@ class Estimate:
             is its square, but for what a floor adds.
         unit, defined, total, margin, left_out: As in `Comparison`.
         one_sided: As in `Changes`.
+        alike: Whether there is no error since all changes are equal, and not 0.
     """
 
     change: float
@@ -150,6 +151,7 @@ class Estimate:
     margin: float
     one_sided: bool = False
     left_out: tuple[str, ...] = ()
+    alike: bool = False
 
     @property
     def judged(self) -> bool:
@@ -217,7 +219,7 @@ def estimate_change(changes: Changes) -> Estimate:
     same = spread <= 1e-12 * max(1e-12, float(np.abs(found).max()))
     if same and change != 0 and changes.resolution == 0:
         # equal changes have no spread to tell by how much others would differ
-        return Estimate(change, math.nan, math.nan, np.zeros(total), *known)
+        return Estimate(change, math.nan, math.nan, np.zeros(total), *known, alike=True)
     residuals = np.zeros(total)
     if not same:
         residuals[defined] = left * math.sqrt(factor / freedom)
@@ -290,8 +292,9 @@ def mean_estimate(
     floors[floors < 1e-9 * np.array([one.error for one in each]) ** 2] = 0.0
     error = math.sqrt(float(residuals @ residuals + weights**2 @ floors))
     change = float(weights @ np.array([one.change for one in each]))
+    alike = change != 0 and error <= 1e-12 * abs(change)
     if error <= 1e-12 * abs(change):
-        error = 0.0 if change == 0 else math.nan
+        error = math.nan if alike else 0.0
     parts = errors**2
     freedoms = np.array([one.freedom for one in each])
     shares = parts / parts.sum() if parts.sum() > 0 else np.full(len(each), 1 / len(each))
@@ -306,6 +309,7 @@ def mean_estimate(
         float(weights @ np.array([one.margin for one in each])),
         one_sided,
         left_out,
+        alike,
     )
 
 
