@@ -184,3 +184,50 @@ def test_a_kind_of_ones_own_losses_has_their_mean():
 
     output, target = torch.tensor([[1.0], [5.0]]), torch.zeros(2)
     assert float(Absolute(Task.regression("y")).mean_loss(output, target)) == 3.0
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("far", [100.0, 1e4, 3e20])
+def test_no_output_of_a_row_without_a_label_has_a_slope(task, far):
+    outputs, target = outputs_and_target(task)
+    outputs = outputs.float()
+    for sign in (1, -1):
+        outputs[3], outputs[7, ..., 0] = sign * far, -sign * far
+        leaf = outputs.clone().requires_grad_()
+        for weights in (None, torch.ones(len(target))):
+            loss = task.loss(leaf, target, weights=weights)
+            (slope,) = torch.autograd.grad(loss, leaf)
+            assert slope.isfinite().all()
+            assert not slope[[3, 7]].any()
+
+
+@pytest.mark.parametrize("far", [100.0, 1e4, 3e20])
+def test_no_output_of_columns_without_a_label_has_a_slope(far):
+    for task in TASKS:
+        if not task.rules.can_be_columns():
+            continue
+        outputs, target = outputs_and_target(task)
+        target = torch.stack([target, target.flip(0)], 1)
+        outputs = torch.stack([outputs, outputs.flip(0)], 1).float()
+        missing = target.isnan()
+        for sign in (1, -1):
+            outputs[missing] = sign * far
+            leaf = outputs.clone().requires_grad_()
+            losses = task.rules.column_losses(leaf, target, missing)
+            assert not losses[missing].any()
+            (slope,) = torch.autograd.grad(losses.sum(), leaf)
+            assert not slope[missing].any(), task.name
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_no_output_of_a_stacked_row_without_a_label_has_a_slope(task):
+    form = task.rules.stacked_loss if hasattr(task.rules, "stacked_loss") else None
+    if form is None:
+        pytest.skip("is not computed for many networks at once")
+    output = torch.full((1, 2, task.output_size), 100.0)
+    output[:, 1] = 0.5
+    width = 1 if form.one_target else task.output_size
+    share = torch.tensor([0.0, 1.0])[None, :, None].expand(1, 2, width)
+    losses, slope = form(output, torch.zeros(1, 2, width), share, task.output_size)
+    assert not losses[:, 0].any()
+    assert not slope[:, 0].any()

@@ -41,6 +41,7 @@ class Censored(TableTaskKind):
     blended_by = "losses"
     objective = "problems"
     has_scale = True
+    steep = True
 
     @classmethod
     def said(cls, name: str, parts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -28,6 +28,8 @@ class _Poisson(StackedLoss):
         share: Tensor,
         width: int,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
+        # no infinity of a row without a label, which a share of 0 would make NaN
+        output = torch.where(share == 0, 0.0, output)
         rate = output.exp()
         losses = (rate - target * output + _offset(target)) * share
         return losses, rate.sub_(target).mul_(share)
@@ -50,6 +52,7 @@ class Count(NumberKind):
     summary = "how often something happens: a whole number, 0 or more"
     objective = "poisson"
     more_metrics = OF_NUMBERS
+    steep = True
     stacked_loss: StackedLoss | None = _Poisson()
 
     def default_metrics(self) -> tuple[Metric, ...]:
@@ -88,7 +91,8 @@ class Count(NumberKind):
     @classmethod
     def column_losses(cls, outputs: Tensor, target: Tensor, missing: Tensor) -> Tensor:
         """Return half the unit deviances."""
-        values = outputs.squeeze(-1)
+        # before the loss, too: an infinite slope times 0 is NaN
+        values = outputs.squeeze(-1).masked_fill(missing, 0)
         filled = target.masked_fill(missing, 0).to(values.dtype)
         losses = values.exp() - filled * values + _offset(filled)
         return losses.masked_fill(missing, 0)

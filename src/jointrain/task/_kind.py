@@ -72,6 +72,8 @@ class TaskKind(ABC):
     """Whether a row with some of its labels is a labelled row; else it needs all."""
     more_metrics: ClassVar[tuple[OfferedMetric, ...]] = ()
     """Metrics beside `default_metrics` that a task can be judged by, see `Task.judged_by`."""
+    steep: ClassVar[bool] = False
+    """Whether a loss or its slope may overflow at outputs that no label has been trained for."""
     stacked_loss: StackedLoss | None = None
     """The loss of many networks at once; None where they are trained one by one."""
 

@@ -26,7 +26,9 @@ class _Gaussian(StackedLoss):
     def __call__(
         self, output: Tensor, target: Tensor, share: Tensor, width: int
     ) -> tuple[Tensor, Tensor]:
-        mean, logarithm = torch.unflatten(output, -1, (-1, width)).unbind(-1)
+        of_tasks = torch.unflatten(output, -1, (-1, width))
+        # no infinity of a row without a label, which a share of 0 would make NaN
+        mean, logarithm = torch.where((share == 0).unsqueeze(-1), 0.0, of_tasks).unbind(-1)
         variance = logarithm.exp() + _LEAST_VARIANCE
         error = mean - target
         of_square = error.square() / variance
@@ -51,6 +53,7 @@ class MeanVariance(Regression):
 
     name = "mean-variance"
     summary = "a number whose spread differs from row to row"
+    steep = True
     stacked_loss = _Gaussian()
 
     @classmethod
@@ -105,7 +108,9 @@ class MeanVariance(Regression):
     def column_losses(cls, outputs: Tensor, target: Tensor, missing: Tensor) -> Tensor:
         """Return the negative log-likelihoods."""
         filled = target.masked_fill(missing, 0).to(outputs.dtype)
-        return _losses(outputs, filled).masked_fill(missing, 0)
+        # before the loss, too: an infinite slope times 0 is NaN
+        known = outputs.masked_fill(missing.unsqueeze(-1), 0)
+        return _losses(known, filled).masked_fill(missing, 0)
 
 
 def _losses(output: Tensor, target: Tensor) -> Tensor:

@@ -482,6 +482,10 @@ class Task:
                 return output.sum() * 0.0
             losses = self._own_losses(output[labelled], target[labelled])
             return _weighted(losses, None if weights is None else weights[labelled]).mean()
+        if self.rules.steep:
+            # an infinite slope times the 0 of the mask below is NaN
+            known = labelled.view(-1, *[1] * (output.ndim - 1))
+            output = torch.where(known, output, 0.0)
         losses = _weighted(self.unreduced_loss(output, target), weights)
         return torch.where(labelled, losses, 0.0).sum() / labelled.sum().clamp_min(1)
 
