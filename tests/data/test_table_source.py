@@ -7,11 +7,24 @@ import os
 import sys
 import zipfile
 
+import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 
-from jointrain.data import ReadingOptions, load_penguins, read_raw, write_table
+from jointrain.data import (
+    ColumnReading,
+    ReadingOptions,
+    SupervisedTable,
+    TableSchema,
+    as_table,
+    load_penguins,
+    read_raw,
+    read_table,
+    table_files,
+    write_table,
+)
 from jointrain.data import _compression as compression
 from jointrain.errors import InvalidInputError
 
@@ -157,3 +170,34 @@ def test_text_options_for_a_typed_file_get_a_note(tmp_path):
 def test_addresses_of_files_are_refused(address):
     with pytest.raises(InvalidInputError, match=r"can't be read: .*; download the file first"):
         read_raw(address)
+
+
+def test_categories_of_numbers_are_categories_in_files_as_in_frames(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "c": pd.Categorical([3, 1, None] * 20),
+            "f": pd.Categorical([1.0, 2.5, None] * 20),
+            "b": pd.Categorical([True, False, None] * 20),
+            "x": np.arange(60),
+            "y": np.arange(60.0),
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    frame.to_feather(tmp_path / "t.feather")
+    expected = as_table(frame).select("c", "f").cast(pl.String)
+    assert expected["c"].to_list()[:3] == ["3", "1", None]
+    tables = [read_table(tmp_path / name) for name in ("t.parquet", "t.feather")]
+    tables.append(as_table(pa.Table.from_pandas(frame)))
+    for table in tables:
+        assert table.select("c", "f").equals(expected)
+        assert table["x"].dtype == pl.Int64
+        assert table["b"].dtype == pl.Boolean
+    prepared = SupervisedTable.prepare(read_raw(tmp_path / "t.parquet"), ["y"])
+    assert {column.name: column.kind for column in prepared.columns}["c"] == "category"
+    # what is a number to a model stays one
+    numbers = TableSchema({"c": ColumnReading("number")})
+    assert numbers.conform(tables[0])["c"].to_list()[:3] == [3, 1, None]
+    (tmp_path / "parts").mkdir()
+    frame.to_parquet(tmp_path / "parts" / "t.parquet")
+    [(_, piece)] = list(table_files(str(tmp_path / "parts")).frames())
+    assert piece.select("c", "f").equals(expected)

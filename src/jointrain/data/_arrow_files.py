@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +72,27 @@ def _read_by_polars(source: Path | bytes, where: str) -> pl.DataFrame:
 
 
 def from_arrow(table: pa.Table, where: str) -> pl.DataFrame:
-    """Return an Arrow table as a Polars table, naming the column that can't be one."""
+    """Return an Arrow table as a Polars table, naming the column that can't be one.
+
+    Categories of numbers become text: who makes such does not want numbers.
+    """
+    frame = _from_arrow(table, where)
+    numbers = [name for name in _categories(table) if frame.schema[name].is_numeric()]
+    return frame.with_columns(pl.col(numbers).cast(pl.String)) if numbers else frame
+
+
+def _categories(table: pa.Table) -> list[str]:
+    """Return the columns that are categories: dictionaries, or such of pandas before Parquet."""
+    import pyarrow as pa
+
+    found = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    with suppress(KeyError, TypeError, ValueError):  # what others wrote there
+        columns = json.loads((table.schema.metadata or {})[b"pandas"])["columns"]
+        found += [one["field_name"] for one in columns if one["pandas_type"] == "categorical"]
+    return [name for name in table.column_names if name in found]
+
+
+def _from_arrow(table: pa.Table, where: str) -> pl.DataFrame:
     try:
         return pl.DataFrame(pl.from_arrow(table))
     except (

@@ -174,6 +174,9 @@ def _from_foreign_column(values: Any) -> Any:
 def _from_foreign(frame: Any) -> pl.DataFrame:
     import narwhals as nw
 
+    if type(frame).__module__ == "pyarrow.lib" and hasattr(frame, "column_names"):
+        check_names(frame.column_names, "the table")
+        return from_arrow(frame, "the table")
     if not isinstance(frame, np.ndarray) and hasattr(frame, "columns"):
         frame = _with_plain_columns(frame)
     try:
