@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from jointrain.errors import InvalidInputError, closest
@@ -55,6 +56,9 @@ class Option:
                 f"`{name}` must be one of {', '.join(self.choices)}, got {value!r}"
                 f"{closest(str(value), self.choices)}"
             )
+        ends = (self.at_least, self.above, self.at_most, self.below)
+        if any(end is not None for end in ends):
+            self._check_number(name, value)
         low = self.above is None or value > self.above
         low = low and (self.at_least is None or value >= self.at_least)
         high = self.at_most is None or value <= self.at_most
@@ -62,6 +66,13 @@ class Option:
         ranged = not self.choices
         if ranged and not (low and high and -math.inf < value < math.inf):
             raise InvalidInputError(f"`{name}` must {self._range(low)}, got {value}")
+
+    def _check_number(self, name: str, value: Any) -> None:
+        """Refuse what is no number; of a count, what is no whole one."""
+        counts = isinstance(self.at_most, int)
+        if isinstance(value, bool) or not isinstance(value, Integral if counts else Real):
+            words = "a whole number" if counts else "a number"
+            raise InvalidInputError(f"`{name}` must be {words}, got {value!r}")
 
     def _range(self, low: bool) -> str:
         """Say the range; of a count, the end that a value is beyond."""

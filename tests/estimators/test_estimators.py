@@ -728,3 +728,128 @@ def test_classes_of_128_bits_come_back():
     y = pl.Series([10**20, 10**20 + 1] * 20, dtype=pl.Int128)
     found = JointClassifier(**SHORT).fit(np.arange(40.0)[:, None], y).predict(np.zeros((1, 1)))
     assert int(found[0]) in (10**20, 10**20 + 1)
+
+
+ALONE = {
+    "components": "network", "epochs": 3, "ensemble": 1, "width": 8, "depth": 1, "random_state": 0,
+}  # fmt: skip
+
+
+def test_dates_of_another_zone_are_the_same_instants_and_others_are_refused():
+    when = pd.Series(pd.date_range("2024-06-01", periods=120, freq="7h", tz="Asia/Tokyo"))
+    x = pd.DataFrame({"when": when, "lasts": pd.to_timedelta(np.arange(120), unit="h")})
+    y = when.dt.hour.to_numpy() + 0.5
+    for components in ("network", "auto"):
+        model = JointRegressor(**ALONE | {"components": components}).fit(x, y)
+        expected = model.predict(x)
+        utc = x.assign(when=when.dt.tz_convert("UTC"))
+        np.testing.assert_array_equal(model.predict(utc), expected)
+        with pytest.raises(InvalidInputError, match=r"'feature 0: when' holds .* no time zone"):
+            model.predict(x.assign(when=when.dt.tz_localize(None)))
+        with pytest.raises(InvalidInputError, match="'feature 1: lasts' must be a duration"):
+            model.predict(x.assign(lasts=np.arange(120)))
+    model = JointRegressor(**ALONE).fit(x, y)
+    model.partial_fit(utc, y)
+    np.testing.assert_array_equal(model.predict(utc), model.predict(x))
+    with pytest.raises(InvalidInputError, match="no time zone"):
+        model.partial_fit(x.assign(when=when.dt.tz_localize(None)), y)
+
+
+def test_labels_are_scored_by_their_names_and_as_many_as_there_are_rows():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(60, 3))
+    y = pd.DataFrame({"p": 2 * x[:, 0] + 1, "q": x[:, 1]})
+    weights = pd.DataFrame({"p": generator.uniform(size=60), "q": generator.uniform(size=60)})
+    classes = (y > 0).astype(int)
+    for model, labels in (
+        (JointRegressor(**ALONE).fit(x, y), y),
+        (JointClassifier(**ALONE).fit(x, classes), classes),
+        (JointEstimator(**ALONE).fit(x, y), y),
+    ):
+        turned = labels[["q", "p"]]
+        score = model.score(x, labels, weights)
+        assert model.score(x, turned, weights[["q", "p"]]) == score
+        assert model.score(x, labels.to_numpy(), weights.to_numpy()) == score
+        found = model.evaluate(x, labels, weights)
+        assert model.evaluate(x, turned, weights[["q", "p"]]) == found
+        for wrong, message in (
+            (labels[:40], "X has 60 rows and y has 40"),
+            (labels[["p"]], "y has 1 column|'q'"),
+            (labels.rename(columns={"q": "r"}), "'q'.*|'r'"),
+        ):
+            for judge in (model.score, model.evaluate):
+                with pytest.raises(InvalidInputError, match=message):
+                    judge(x, wrong)
+        # their unit is of no account, however large
+        assert model.score(x, labels, np.full(60, 1e308)) == pytest.approx(model.score(x, labels))
+    one = JointRegressor(**ALONE).fit(x, y["p"])
+    with pytest.raises(InvalidInputError, match="X has 60 rows and y has 30"):
+        one.score(x, y["p"][:30])
+
+
+def test_a_structured_y_has_all_its_fields_predicted():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(60, 3))
+    y = np.empty(60, dtype=[("size", "i8"), ("word", "U3"), ("price", "f4")])
+    y["size"], y["word"] = np.arange(60) % 7, np.where(x[:, 0] > 0, "yes", "no")
+    y["price"] = x[:, 1]
+    numbers = y[["size", "price"]]
+    model = JointRegressor(**ALONE).fit(x, numbers)
+    assert model.predict(x).shape == (60, 2)
+    assert model.predict_interval(x).shape == (60, 2, 2)
+    assert np.isfinite(model.score(x, numbers))
+    found = JointEstimator(**ALONE).fit(x, y).predict(x)
+    assert found.dtype == [("size", "f8"), ("word", "U3"), ("price", "f4")]
+    assert set(found["word"]) <= {"yes", "no"}
+    one = np.empty(60, dtype=[("size", "f8")])
+    one["size"] = x[:, 0]
+    assert JointRegressor(**ALONE).fit(x, one).predict(x).shape == (60,)
+
+
+def test_no_type_that_all_targets_share_changes_a_class():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    large, truth = (x[:, 0] > 0) + 2**60, x[:, 1] > 0
+    halves, words = np.where(truth, 0.0, 1.0), np.where(truth, "u", "v")
+    for y in ({"a": large, "b": halves}, {"a": large, "b": words}, {"a": large, "b": truth}):
+        model = JointClassifier(**ALONE).fit(x, y)
+        found = model.predict(x)
+        for column, classes in zip(found.T, model.classes_, strict=True):
+            kinds = {type(label) for label in classes.tolist()}
+            assert {type(label) for label in column.tolist()} == kinds
+            assert set(column.tolist()) <= set(classes.tolist())
+    # of one type they are an array of it
+    found = JointClassifier(**ALONE).fit(x, {"a": large, "b": large - 1}).predict(x)
+    assert found.dtype == np.int64
+    found = JointEstimator(**ALONE).fit(x, np.stack([large, np.arange(60)], axis=1)).predict(x)
+    assert set(found[:, 0].tolist()) <= {2**60, 2**60 + 1}
+
+
+def test_a_constant_label_that_its_kind_can_not_have_is_refused():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    gaps = np.where(np.arange(60) % 2, np.inf, np.nan)
+    for p, kind, message in (
+        (np.full(60, np.inf), "regression", "'p' holds inf in row 1"),
+        (gaps, "regression", "'p' holds inf in row 2"),
+        (np.full(60, -1.5), "count", "'p' holds -1.5 in row 1"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            JointEstimator({"p": kind, "q": "regression"}, **ALONE).fit(x, {"p": p, "q": x[:, 0]})
+    with pytest.raises(InvalidInputError, match="'p' holds inf"):
+        JointEstimator(**ALONE).fit(x, {"p": np.full(60, np.inf), "q": x[:, 0]})
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"weights": [1, -1]}, r"`weights` is a rule .*got \[1, -1\]"),
+        ({"epochs": 2.5}, "`epochs` must be a whole number, got 2.5"),
+        ({"epochs": "3"}, "`epochs` must be a whole number, got '3'"),
+        ({"depth": True}, "`depth` must be a whole number, got True"),
+        ({"dropout": "a"}, "`dropout` must be a number, got 'a'"),
+    ],
+)
+def test_settings_of_another_type_are_refused(setting, message):
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(InvalidInputError, match=message):
+        JointRegressor(**ALONE | setting).fit(x, x)
+    assert Recipe(epochs=np.int64(3), dropout=np.float32(0.5)).epochs == 3

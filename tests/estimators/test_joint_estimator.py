@@ -239,7 +239,7 @@ def test_a_target_with_one_value_is_predicted_as_it_is():
     assert np.isfinite(model.score(x, y))
     with pytest.warns(UserWarning, match="one value only"):
         model.fit(x, y[["price", "sold"]].rename(columns={"price": "visits", "sold": "grade"})
-                  .assign(price=1.0, sold=False))  # fmt: skip
+                  .assign(price=1.0, sold=False, visits=7.0))  # fmt: skip
     assert model.model_ is None
     assert model.predict(x).shape == (60, 4)
 

@@ -79,6 +79,12 @@ class TableSchema:
 
     columns: Mapping[str, ColumnReading] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> TableSchema:
+        """Return the schema that a table has by the types of its columns."""
+        readings = {column.name: reading_of_type(column) for column in frame}
+        return cls({name: one for name, one in readings.items() if one is not None})
+
     def only(self, names: Iterable[str]) -> TableSchema:
         """Return the schema of the named columns, as far as it knows them."""
         wanted = set(names)

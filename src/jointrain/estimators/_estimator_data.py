@@ -154,7 +154,7 @@ def read_targets(y: Any, *, indicators: bool = False) -> Targets:
     fields = getattr(getattr(y, "dtype", None), "names", None)
     if fields:
         frame = {name: np.asarray(y[name]) for name in fields}
-        names, columns, flat = list(fields), list(_by_name(frame).values()), True
+        names, columns, flat = list(fields), list(_by_name(frame).values()), len(fields) == 1
     elif hasattr(y, "columns") or isinstance(y, Mapping):
         frame = _by_name(y) if isinstance(y, Mapping) else _named(y)
         names, columns, flat = list(frame), list(frame.values()), False
@@ -378,6 +378,11 @@ def read_sample_weight(given: Any, rows: int, count: int) -> np.ndarray | None:
     return checked_row_weights(weights, "sample_weight")
 
 
+def of_any_unit(weights: np.ndarray) -> np.ndarray:
+    """Return weights in a unit in which their sum is no infinity, without rounding."""
+    return np.asarray(np.ldexp(weights, -int(np.frexp(weights.max())[1])))
+
+
 def read_groups(given: Any, rows: int) -> np.ndarray | None:
     """Return the number of each row's group, [n]; None if there are none.
 
@@ -506,6 +511,21 @@ def r2_scores(
             float(r2_score(values[known, index], predicted[index][known], sample_weight=weight))
         )
     return scores
+
+
+def side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return columns as one array, [n, t]: of objects where a common type would change a value."""
+    together = np.stack(columns, axis=1) if len({c.dtype.kind for c in columns}) == 1 else None
+    if together is None and all(column.dtype.kind in "iuf" for column in columns):
+        together = np.stack([column.astype(np.float64) for column in columns], axis=1)
+        if any((np.abs(column) > 2**53).any() for column in columns if column.dtype.kind in "iu"):
+            together = None
+    if together is not None:
+        return together
+    found = np.empty((len(columns[0]), len(columns)), dtype=object)
+    for index, column in enumerate(columns):
+        found[:, index] = column.tolist()
+    return found
 
 
 def mean_score(scores: Sequence[float]) -> float:

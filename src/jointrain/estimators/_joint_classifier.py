@@ -24,6 +24,7 @@ from jointrain.estimators._estimator_data import (
     read_groups,
     read_sample_weight,
     read_targets,
+    side_by_side,
     sorted_classes,
     sparse_labels,
 )
@@ -143,7 +144,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         features = self._frame(X, reset=self._begins)
         targets = read_targets(y, indicators=True)
         self._sparse_as_matrix = isspmatrix(y) if is_indicator(y) else None
-        self._check_rows(features, targets)
+        self._check_rows(features.shape[0], targets)
         targets.check_labelled()
         each, codes = [], np.full((targets.rows, len(targets.names)), np.nan)
         for index, name in enumerate(targets.names):
@@ -204,7 +205,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         first = not hasattr(self, "model_")
         features = self._frame(X, reset=first)
         targets = read_targets(y, indicators=True)
-        self._check_rows(features, targets)
+        self._check_rows(features.shape[0], targets)
         targets.check_labelled()
         if first:
             self._sparse_as_matrix = isspmatrix(y) if is_indicator(y) else None
@@ -247,7 +248,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
                     stacklevel=3,
                 )
         self._classes = classes
-        self._targets = targets.names
+        self._targets, self._are_named = targets.names, targets.named
         self._one_dimensional = targets.one_dimensional
         self.classes_ = self._classes[0] if self._one_dimensional else self._classes
 
@@ -321,11 +322,14 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         return probabilities[0] if self._one_dimensional else probabilities
 
     def predict(self, X: ArrayLike) -> Any:
-        """Return the most probable classes, [n] or [n, t] as y was; sparse ones of a sparse y."""
+        """Return the most probable classes, [n] or [n, t] as y was; sparse ones of a sparse y.
+
+        They are objects where one type for all targets would change a class.
+        """
         chosen = self._most_probable(X)
         if self._one_dimensional:
             return chosen[0]
-        together = np.stack(chosen, axis=1)
+        together = side_by_side(chosen)
         if self._sparse_as_matrix is None:
             return together
         return sparse_labels(together, as_matrix=self._sparse_as_matrix)
@@ -343,16 +347,14 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
         A label that fitting did not see is a wrong prediction.
 
         Raises:
-            InvalidInputError: y has no label.
+            InvalidInputError: y has no label, other targets, or another number of rows.
         """
-        targets = read_targets(y, indicators=True)
-        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
-        return mean_score(accuracies(targets, self._most_probable(X), weights))
+        chosen = self._most_probable(X)
+        targets, weights = self._scored(y, sample_weight, len(chosen[0]))
+        return mean_score(accuracies(targets, chosen, weights))
 
-    def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
-        targets = read_targets(y, indicators=True)
-        self._check_targets(targets)
-        return self._codes(targets)
+    def _labels(self, targets: Targets) -> np.ndarray:
+        return self._codes(targets)[1]
 
     def _codes(self, targets: Targets) -> tuple[Targets, np.ndarray]:
         """Return the targets that have several classes, and the numbers of their labels' classes.

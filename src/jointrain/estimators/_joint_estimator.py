@@ -28,6 +28,7 @@ from jointrain.estimators._estimator_data import (
     accuracies,
     label_column,
     mean_score,
+    of_any_unit,
     r2_scores,
     read_groups,
     read_sample_weight,
@@ -213,7 +214,7 @@ class JointEstimator(TableEstimator):
         columns_of = columns_by_target(kinds)
         targets = _read(y, columns_of)
         form = TargetForm.of(y, targets)
-        self._check_rows(features, targets)
+        self._check_rows(features.shape[0], targets)
         targets.check_labelled()
         places = in_order_of_y(targets, columns_of)
         names = list(places)
@@ -231,6 +232,7 @@ class JointEstimator(TableEstimator):
                 tasks.append(_task(name, read, said))
                 are_classes.append(tasks[-1].has_classes)
             else:
+                _check_only_value(read[0], said)
                 constants[name] = _only_value(read[0], said)
                 are_classes.append(_is_class(read[0], said))
         tasks = self._with_given(tasks, constants)
@@ -283,7 +285,7 @@ class JointEstimator(TableEstimator):
         elif classes is not None:
             self._check_classes(classes)
         targets = self._as_fitted(y)
-        self._check_rows(features, targets)
+        self._check_rows(features.shape[0], targets)
         targets.check_labelled()
         weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
         kept = [self._targets.index(task.name) for task in self.tasks_]
@@ -305,7 +307,7 @@ class JointEstimator(TableEstimator):
         columns_of = columns_by_target(kinds)
         targets = _read(y, columns_of)
         form = TargetForm.of(y, targets)
-        self._check_rows(features, targets)
+        self._check_rows(features.shape[0], targets)
         targets.check_labelled()
         places = in_order_of_y(targets, columns_of)
         given = _by_target(classes, list(places))
@@ -430,14 +432,6 @@ class JointEstimator(TableEstimator):
         are_classes = [column.is_class for column in self._filled]
         return self._form.filled(columns, are_classes, getattr(X, "index", None))
 
-    def _found(self, X: Any) -> tuple[dict[str, NDArray[np.float64]], int]:
-        """Return the model's predictions, and the number of rows."""
-        check_is_fitted(self)
-        if self.model_ is None:
-            return {}, self._frame(X, reset=False).shape[0]
-        found = self._predict(X)
-        return found, len(next(iter(found.values())))
-
     def _values(self, found: Mapping[str, np.ndarray], rows: int) -> list[list[np.ndarray]]:
         """Return values or classes of each target, [n] in each of its columns."""
         tasks = {task.name: task for task in self.tasks_}
@@ -481,7 +475,8 @@ class JointEstimator(TableEstimator):
 
         See `TableModel.predict_interval`. Of a target of kind quantiles they are the two whose
         levels leave out as much on each side, such as 0.05 and 0.95 for 0.9; it is left out if it
-        has none such. Nor have survival, censored, proportions and classes intervals.
+        has none such. Nor have survival, censored, proportions and classes intervals, nor what had
+        one value only in fitting.
 
         Shape:
             returns: {target: [n, 2]}; [n, 2] if y was [n].
@@ -525,11 +520,10 @@ class JointEstimator(TableEstimator):
         What is given another target is judged over all rows.
 
         Raises:
-            InvalidInputError: y has no label, or other targets.
+            InvalidInputError: y has no label, other targets, or another number of rows.
         """
-        targets = self._as_fitted(y)
-        weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
         found, rows = self._found(X)
+        targets, weights = self._scored(y, sample_weight, rows)
         predicted = [columns[0] for columns in self._values(found, rows)]
         own = {task.name for task in self.tasks_ if has_own_score(task)}
         plain = np.array([name not in own for name in self._targets])
@@ -576,9 +570,12 @@ class JointEstimator(TableEstimator):
         only = {name: [value] * rows for name, value in self._constants.items()}
         return pl.DataFrame(only) if not self.tasks_ else table.with_columns(**_series(only))
 
+    def _read_again(self, y: Any) -> Targets:
+        return _read(y, self._target_columns or {name: (name,) for name in self._targets})
+
     def _as_fitted(self, y: Any) -> Targets:
         """Return the columns of y in the order of fitting."""
-        targets = _read(y, self._target_columns or {name: (name,) for name in self._targets})
+        targets = self._read_again(y)
         order = sorted(
             (place, column)
             for name, places in self._places.items()
@@ -590,9 +587,19 @@ class JointEstimator(TableEstimator):
         """Return the columns of y that tasks are read from."""
         return targets.at([place for task in self.tasks_ for place in self._places[task.name]])
 
-    def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
-        kept = self._learned_columns(self._as_fitted(y))
-        return kept, encode_targets(label_frame(kept), self.tasks_)
+    def _scored(self, y: Any, sample_weight: Any, rows: int) -> tuple[Targets, np.ndarray | None]:
+        """Return the columns of y in the order of fitting, and the weights of their targets."""
+        targets = self._as_fitted(y)
+        self._check_rows(rows, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
+        if weights is None:
+            return targets, None
+        names = list(in_order_of_y(self._read_again(y), self._target_columns))
+        order = [names.index(name) for name in self._targets]
+        return targets, of_any_unit(weights)[:, order]
+
+    def _labels(self, targets: Targets) -> np.ndarray:
+        return encode_targets(label_frame(self._learned_columns(targets)), self.tasks_)
 
 
 def _series(columns: Mapping[str, list[Any]]) -> dict[str, pl.Series]:
@@ -689,6 +696,18 @@ def _is_class(column: pl.Series, said: str | None) -> bool:
 def _can_be(column: pl.Series, said: str | None) -> bool:
     """Return whether a target with one value only can be of the kind that is said of it."""
     return said is None or _is_class(column, said) or column.dtype != pl.String
+
+
+def _check_only_value(column: pl.Series, said: str | None) -> None:
+    """Refuse a target with one value only that would be refused with several.
+
+    Raises:
+        InvalidInputError: It is infinite, or none of its kind.
+    """
+    if not _is_class(column, said):
+        kind, _, levels = said_kind(column.name, said or "regression")
+        task = Task(column.name, kind.name, tuple(map(float, levels)))
+        encode_targets(column.to_frame(), [task])
 
 
 def _only_value(column: pl.Series, said: str | None) -> Any:

@@ -86,6 +86,8 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         (20, 3)
     """
 
+    _reads_indicators = False
+
     def fit(
         self,
         X: ArrayLike,
@@ -108,7 +110,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         tasks = [Task.regression(name) for name in targets.names]
         start = self._former(targets.names, tasks)
         self._one_dimensional = targets.one_dimensional
-        self._targets = targets.names
+        self._targets, self._are_named = targets.names, targets.named
         weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
         of_groups = read_groups(groups, targets.rows)
         self.model_ = self._fit(features, labels, tasks, weights, groups=of_groups, start=start)
@@ -139,6 +141,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         targets, labels = self._read(features, y)
         if first:
             self._targets, self._one_dimensional = targets.names, targets.one_dimensional
+            self._are_named = targets.named
         self._check_names(targets)
         tasks = [Task.regression(name) for name in targets.names]
         weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
@@ -148,7 +151,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
     def _read(self, X: Features, y: Any) -> tuple[Targets, pl.DataFrame]:
         """Return the targets of as many rows as X has, and their labels as a table."""
         targets = read_targets(y)
-        self._check_rows(X, targets)
+        self._check_rows(X.shape[0], targets)
         values = targets.numbers()
         targets.check_labelled()
         labels = {
@@ -178,14 +181,11 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         Each over its labelled rows; NaN if no target has two labels.
 
         Raises:
-            InvalidInputError: y has no label.
+            InvalidInputError: y has no label, other targets, or another number of rows.
         """
-        targets = read_targets(y)
-        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
-        predicted = self.predict(X).reshape(targets.rows, -1)
-        return mean_score(r2_scores(targets, list(predicted.T), weights))
+        found, rows = self._found(X)
+        targets, weights = self._scored(y, sample_weight, rows)
+        return mean_score(r2_scores(targets, [found[name] for name in self._targets], weights))
 
-    def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
-        targets = read_targets(y)
-        self._check_targets(targets)
-        return targets, targets.numbers()
+    def _labels(self, targets: Targets) -> np.ndarray:
+        return targets.numbers()

@@ -19,6 +19,7 @@ from jointrain.data import (
     ClassWeights,
     Column,
     SupervisedTable,
+    TableSchema,
     as_table,
     check_weighted_labels,
     encode_targets,
@@ -29,11 +30,13 @@ from jointrain.data import (
     resolve_class_weights,
     varying_columns,
 )
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 from jointrain.estimators._estimator_data import (
     Targets,
+    of_any_unit,
     plain_features,
     read_sample_weight,
+    read_targets,
 )
 from jointrain.experiments import Recipe
 from jointrain.options import options_of
@@ -102,6 +105,11 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
     """What all estimators have in common: settings, X as a table, a `TableModel`."""
 
     _targets: list[str]
+    _are_named: bool
+    """Whether the targets were named by y."""
+
+    _reads_indicators = True
+    """Whether y may be sparse."""
 
     def __init__(
         self,
@@ -182,6 +190,11 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
                     f"{schedule!r}"
                 )
             schedule = _SCHEDULES[schedule]
+        if not isinstance(self.weights, (str, Mapping)):
+            raise InvalidInputError(
+                "`weights` is a rule such as 'equal', or gives the weight of each target by its "
+                f"name, got {self.weights!r}"
+            )
         weights = self.weights if isinstance(self.weights, str) else tuple(self.weights.items())
         optimizer = OptimizerSettings(
             learning_rate=self.learning_rate, weight_decay=self.weight_decay
@@ -362,9 +375,15 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         columns, matrix = self._feature_columns(features, former, said)
         if not columns:
             raise InvalidInputError("every feature column is constant; there is nothing to learn")
-        frame = labels
+        frame, schema = labels, TableSchema()
         if matrix is None:
-            frame = pl.concat([self._renamed(features), labels], how="horizontal")
+            renamed = self._renamed(features)
+            if former is None or former.schema is None:
+                schema = TableSchema.of(renamed)
+            else:
+                schema = former.schema
+                renamed = schema.conform(renamed)
+            frame = pl.concat([renamed, labels], how="horizontal")
         table = SupervisedTable(
             frame,
             tuple(tasks),
@@ -372,6 +391,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             groups=None if groups is None else groups[labelled],
             weights=None if weights is None else weights[labelled],
             class_weights=resolve_class_weights(class_weights, tasks),
+            schema=schema,
         )
         return table, matrix
 
@@ -406,18 +426,43 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         # the number of columns and their names are checked: what is left is the place
         return features.rename(dict(zip(features.columns, self._columns, strict=True)))
 
-    def _check_rows(self, features: Features, targets: Targets) -> None:
-        if features.shape[0] != targets.rows:
+    def _check_rows(self, rows: int, targets: Targets) -> None:
+        if rows != targets.rows:
             raise InvalidInputError(
-                f"X has {features.shape[0]} rows and y has {targets.rows}; they must be the same"
+                f"X has {rows} rows and y has {targets.rows}; they must be the same"
             )
 
-    def _check_targets(self, targets: Targets) -> None:
+    def _order_of(self, targets: Targets) -> list[int]:
+        """Return where the columns of y are that fitting had, in the order of fitting.
+
+        Raises:
+            InvalidInputError: y has other columns; without names, here or there, another number.
+        """
+        names = targets.names if targets.named and self._are_named else self._targets
         if len(targets.names) != len(self._targets):
             raise InvalidInputError(
                 f"y has {len(targets.names)} columns, and fitting had {len(self._targets)}: "
                 f"{', '.join(self._targets[:8])}"
             )
+        for name in self._targets:
+            if name not in names:
+                raise InvalidInputError(
+                    f"y has no column {name!r}, which fitting had{closest(name, names)}; y has "
+                    f"{', '.join(names[:8])}"
+                )
+        return [names.index(name) for name in self._targets]
+
+    def _scored(self, y: Any, sample_weight: Any, rows: int) -> tuple[Targets, np.ndarray | None]:
+        """Return the columns of y and their weights in the order of fitting, of so many rows of X.
+
+        Raises:
+            InvalidInputError: y has other columns than in fitting, or another number of rows.
+        """
+        targets = read_targets(y, indicators=self._reads_indicators)
+        order = self._order_of(targets)
+        self._check_rows(rows, targets)
+        weights = read_sample_weight(sample_weight, targets.rows, len(order))
+        return targets.at(order), None if weights is None else of_any_unit(weights)[:, order]
 
     def _check_names(self, targets: Targets) -> None:
         """Refuse a batch whose targets are not those of the batches before, in their order."""
@@ -428,8 +473,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             )
 
     @abstractmethod
-    def _labels(self, y: Any) -> tuple[Targets, np.ndarray]:
-        """Return the targets that the model predicts, and their labels as it knows them, [n, t]."""
+    def _labels(self, targets: Targets) -> np.ndarray:
+        """Return the labels of the targets that the model predicts as it knows them, [n, t]."""
 
     def evaluate(
         self, X: ArrayLike, y: Any, sample_weight: ArrayLike | None = None
@@ -442,13 +487,14 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             InvalidInputError: y has other targets than in fitting, or a class that it had not.
         """
         check_is_fitted(self)
-        targets, labels = self._labels(y)
+        found, rows = self._found(X)
+        targets, weights = self._scored(y, sample_weight, rows)
+        labels = self._labels(targets)
         if self.model_ is None:
             return {}
-        weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
         if weights is not None:
             weights = weights[:, [self._targets.index(task.name) for task in self.model_.tasks]]
-        return evaluate_predictions(self.model_.tasks, self._predict(X), labels, {}, weights)
+        return evaluate_predictions(self.model_.tasks, found, labels, {}, weights)
 
     def _prepared(self, X: Any) -> Features:
         """Return X as the model takes it."""
@@ -470,6 +516,14 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
     def _columns_of(self, model: TableModel | BlendedModel, features: csr_array) -> csr_array:
         known = {column.name for column in model.columns}
         return features[:, [i for i, name in enumerate(self._columns) if name in known]]
+
+    def _found(self, X: Any) -> tuple[dict[str, NDArray[np.float64]], int]:
+        """Return the model's predictions, and the number of rows."""
+        check_is_fitted(self)
+        if self.model_ is None:
+            return {}, self._frame(X, reset=False).shape[0]
+        found = self._predict(X)
+        return found, len(next(iter(found.values())))
 
     def _predict(self, X: Any) -> dict[str, NDArray[np.float64]]:
         check_is_fitted(self)

@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 from scipy.sparse import isspmatrix
 
-from jointrain.estimators._estimator_data import Targets, is_indicator, sparse_labels
+from jointrain.estimators._estimator_data import Targets, is_indicator, side_by_side, sparse_labels
 from jointrain.estimators._target_layout import PredictedTarget
 
 Container = Literal[
-    "pandas", "pandas series", "polars", "polars series", "arrow", "dict", "array", "sparse"
-]
+    "pandas", "pandas series", "polars", "polars series", "arrow", "dict", "array", "records",
+    "sparse",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class TargetForm:
             return cls("arrow", names, types, one_dimensional=False)
         if hasattr(y, "columns"):
             return cls("polars", names, (None,) * len(names), one_dimensional=False)
+        if getattr(getattr(y, "dtype", None), "names", None):
+            return cls("records", names, own, targets.one_dimensional)
         return cls("array", names, own, targets.one_dimensional)
 
     def of_predictions(self, columns: Sequence[PredictedTarget]) -> TargetForm:
@@ -76,7 +79,8 @@ class TargetForm:
             for column in columns
         ]
         labels, dtypes = zip(*found, strict=True)
-        flat = self.one_dimensional and len(found) == 1
+        # the fields of a structured array may be those of one target, as of survival
+        flat = (self.one_dimensional or self.container == "records") and len(found) == 1
         return replace(self, labels=labels, dtypes=dtypes, one_dimensional=flat)
 
     def order(self, index: int) -> list[str] | None:
@@ -108,8 +112,12 @@ class TargetForm:
             return dict(zip(self.labels, columns, strict=True))
         if self.container == "sparse":
             return sparse_labels(np.stack(columns, axis=1), as_matrix=self.is_matrix)
+        if self.container in ("array", "records") and self.one_dimensional:
+            return columns[0]
         if self.container == "array":
-            return columns[0] if self.one_dimensional else _side_by_side(columns, self.dtypes)
+            return side_by_side(columns)
+        if self.container == "records":
+            return _records(columns, self.labels)
         if self.container == "polars series":
             return columns[0].alias(self.labels[0])
         if self.container in ("polars", "arrow"):
@@ -126,14 +134,13 @@ class TargetForm:
         return frame
 
 
-def _side_by_side(columns: Sequence[np.ndarray], dtypes: Sequence[Any]) -> np.ndarray:
-    """Return columns as one array, [n, t]: of objects where y was, else of their common type."""
-    if all(dtype.kind == "O" for dtype in dtypes):
-        found = np.empty((len(columns[0]), len(columns)), dtype=object)
-        for index, column in enumerate(columns):
-            found[:, index] = column.tolist()
-        return found
-    return np.stack(columns, axis=1)
+def _records(columns: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Return columns as a structured array, [n]."""
+    types = [(name, column.dtype) for name, column in zip(names, columns, strict=True)]
+    found = np.empty(len(columns[0]), dtype=types)
+    for name, column in zip(names, columns, strict=True):
+        found[name] = column
+    return found
 
 
 def _typed(values: np.ndarray, dtype: Any, is_class: bool, container: Container, index: Any) -> Any:
