@@ -26,6 +26,7 @@ from jointrain import (
     Trainer,
 )
 from jointrain.balancing import MoDo, balancer_from_name
+from jointrain.networks import NumericEmbeddings
 from jointrain.training import (
     Batch,
     Phase,
@@ -35,6 +36,7 @@ from jointrain.training import (
     resolve_device,
 )
 from jointrain.training._losses import validation_losses
+from jointrain.training._penalties import weight_matrices
 
 NAN = math.nan
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -129,6 +131,37 @@ def test_a_penalty_leaves_out_what_the_step_does_not_reach():
     schedule = Alternating("random", {"number": 1.0, "kind": 0.0})
     _trainer(network, schedule=schedule, l1=0.1, l2=0.1, steps=3).fit(_data())
     assert all(map(torch.equal, before, network.task_parameters("kind")))
+
+
+@pytest.mark.parametrize("settings", [{}, {"gradient_clip": 0.3}])
+@pytest.mark.parametrize("schedule", [Joint, partial(Alternating, "round_robin")])
+def test_grouped_heads_are_penalised_as_separate_ones(schedule, settings):
+    names = [f"t{i}" for i in range(16)]
+    x = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+    data = TensorData(x, {name: x.sum(1) + 3 * i for i, name in enumerate(names)})
+
+    def predicted(group_from):
+        torch.manual_seed(0)
+        heads = {name: nn.Linear(6, 1) for name in names}
+        trainer = Trainer(
+            HardSharing(nn.Linear(4, 6), heads, group_from=group_from),
+            [Task.regression(name) for name in names],
+            schedule=schedule(), epochs=4, batch_size=8, device="cpu", l1=0.02, l2=0.05,
+            optimizer=partial(torch.optim.SGD, lr=0.005), **settings,
+        )  # fmt: skip
+        trainer.fit(data)
+        return trainer.predict(x)
+
+    torch.testing.assert_close(predicted(16), predicted(None))
+
+
+def test_neither_biases_nor_normalisation_are_penalised_whatever_their_shape():
+    norm = nn.Sequential(nn.Unflatten(1, (4, 6)), nn.LayerNorm([4, 6]), nn.Flatten())
+    trunk = nn.Sequential(NumericEmbeddings(4, kind="linear", width=6), norm)
+    network = HardSharing(trunk, {"number": nn.Linear(24, 1)})
+    matrices = weight_matrices(network)
+    names = {name for name, p in network.named_parameters() if id(p) in matrices}
+    assert names == {"trunk.0.layers.linear.weight", "heads.layers.0.weight"}
 
 
 def test_the_gradient_is_clipped_to_its_whole_norm():

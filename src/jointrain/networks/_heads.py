@@ -284,6 +284,14 @@ class TaskHeads(nn.Module):
         assert isinstance(group, GroupedLinear)
         return group, group.slices(row)
 
+    def tasks_of_groups(self) -> dict[int, tuple[str, ...]]:
+        """Return the tasks in the order of their rows by the `id` of each group's parameter."""
+        return {
+            id(parameter): members
+            for group, members in zip(self.groups, self._members, strict=True)
+            for parameter in group.parameters()
+        }
+
     def prune(self, tasks: Sequence[str]) -> None:
         """Keep the heads of `tasks` alone, each by itself."""
         heads = [self._separate(task) for task in tasks]

@@ -35,6 +35,7 @@ from jointrain.training._losses import (
     validation_losses,
 )
 from jointrain.training._optimizer import Optimizers
+from jointrain.training._penalties import Penalties
 from jointrain.training._ranks import LabelledRows, TrainingRanks
 from jointrain.training._session import Session, State
 from jointrain.training._settings import TrainingSettings
@@ -46,7 +47,7 @@ FillGradients = Callable[[Mapping[str, Tensor], Sequence[Batch]], None]
 
 NO_SETS = TaskSets((), {}, {}, 0)
 
-_FOUND = ("_own", "_summed")
+_FOUND = ("_own", "_summed", "_penalties")
 """Names of attributes that are looked up in the network once they are asked for."""
 
 
@@ -515,7 +516,8 @@ class TaskSession(Session[list[Batch]]):
         penalty = self.network.penalty(tasks)
         if penalty is not None and penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
-        self._penalize()
+        if self._penalties is not None:
+            self._penalties.add(tasks)
         self.check_gradients()
         self.clip_gradient()
         if self.balancer_optimizer is not None:
@@ -553,19 +555,10 @@ class TaskSession(Session[list[Batch]]):
         with balancer.taking_part(balancer.positions_of(tuple(after))):
             balancer.after_step(values)
 
-    def _penalize(self) -> None:
-        """Add the gradients of the L1 and L2 penalties of the weights that the step reached."""
+    @cached_property
+    def _penalties(self) -> Penalties | None:
         l1, l2 = self.settings.l1, self.settings.l2
-        if not (l1 or l2):
-            return
-        with torch.no_grad():
-            for parameter in self.parameters:
-                if parameter.grad is None or parameter.ndim < 2:
-                    continue
-                if l1:
-                    parameter.grad.add_(parameter.sign(), alpha=l1)
-                if l2:
-                    parameter.grad.add_(parameter, alpha=2 * l2)
+        return Penalties(self.network, self.parameters, l1, l2) if l1 or l2 else None
 
     def end_epoch(self) -> EpochRecord:
         """Measure, keep the weights if they are the best, and return the record of the epoch."""

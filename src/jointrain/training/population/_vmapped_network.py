@@ -29,6 +29,7 @@ from jointrain.networks import (
     Sluice,
     SoftSharing,
 )
+from jointrain.training._penalties import weight_matrices
 from jointrain.training.population._stacked_layers import ACTIVATIONS
 from jointrain.training.population._stacked_losses import StackedLosses
 from jointrain.training.population._stacked_model import PASSES, StackedModel, Weigh
@@ -294,8 +295,9 @@ class VmappedNetwork(StackedModel):
         self.trunk = slice(0, ends[0])
         self.heads = [(slice(a, b),) for a, b in pairwise(ends[:-1])]
         self.penalised = torch.zeros(self.size, dtype=torch.bool)
+        matrices = weight_matrices(example)
         for name, parameter in named.items():
-            self.penalised[self._ranges[name][0]] = parameter.ndim >= 2
+            self.penalised[self._ranges[name][0]] = id(parameter) in matrices
         self._trained_names = list(named)
 
     def dropouts_in(self, network: Network) -> list[Dropout]:

@@ -33,7 +33,7 @@ def why_not_stacked(run: Run) -> str | None:
     if reason is not None:
         return reason
     if len(trainer.network.heads.groups) and (trainer.settings.l1 or trainer.settings.l2):
-        return "penalties of grouped heads reach tasks that are not in the step"
+        return "it has penalties of grouped heads"
     kind = optimizer_kind(trainer.optimizers, trainer.network)
     if isinstance(kind, str):
         return kind
