@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from jointrain.reports import answer_of_runs, runs_page, runs_to_json
+from jointrain.reports._given_runs import tables_of_runs
 from jointrain.studies import verdict
 
 # spread of changes without a mean, in percent of 2
@@ -175,6 +176,29 @@ def test_tasks_have_their_verdicts_where_there_is_none_over_all():
         "By task, joint against separate: better for a, no verdict for b, where runs do not tell "
         "how sure the change is.",
     ]
+
+
+def test_tasks_that_delta_m_leaves_out_are_named_by_row_where_recipes_differ():
+    whole = runs([14 + LEFT, -37 + LEFT], recipes=("A", "B"))
+    some = whole.filter((pl.col("recipe") != "B") | (pl.col("task") == "a") | (pl.col("seed") < 2))
+    table = tables_of_runs(verdict(some))[-1]
+    assert table.title == "All tasks"
+    assert [(row[0], row[table.headings.index("without")]) for row in table.rows] == [
+        ("A", ""),
+        ("B", "b"),
+    ]
+    good = some.with_columns(
+        value=pl.when(task="b").then(2 - pl.col("value") / 9).otherwise("value")
+    )
+    assert "] over a; A is better than separate, too" in said(good)[0]
+    # a task that a recipe lacks is left out of its mean, too
+    lacking = whole.filter((pl.col("recipe") != "B") | (pl.col("task") == "a"))
+    assert [row[-1] for row in tables_of_runs(verdict(lacking))[-1].rows] == ["", "b"]
+    both = whole.filter((pl.col("recipe") == "separate") | (pl.col("task") == "a"))
+    table = tables_of_runs(verdict(both))[-1]
+    assert table.title == "All tasks but b"
+    assert "without" not in table.headings
+    assert tables_of_runs(verdict(whole))[-1].title == "All tasks"
 
 
 def test_the_page_has_answer_tables_and_how_it_was_judged():

@@ -17,6 +17,7 @@ from jointrain.reports import (
     result_to_json,
     write_markdown,
 )
+from jointrain.reports._summary import summary_tables
 
 GAINS = {"separate": 0, "joint": 0, "alternating": 0, "constant": -5, "extra trees": -4}
 
@@ -186,6 +187,25 @@ def test_tables_say_in_how_many_folds_a_target_can_be_scored():
     whole = printed(result)
     assert "defined in" not in whole
     assert "All targets but" not in whole
+
+
+def test_targets_that_delta_m_leaves_out_are_named_by_row_where_recipes_differ():
+    result = make_result(both(joint=3))
+    keys = ["task", "metric", "seed", "fold"]
+    apart = result.table.filter(recipe="separate").select(*keys, apart=pl.col("value") - 1)
+    same = (pl.col("recipe") == "joint") & (pl.col("task") == "b")
+    # changes that are all equal do not tell how sure they are
+    table = result.table.join(apart, on=keys, maintain_order="left").select(
+        pl.exclude("value", "apart"), value=pl.when(same).then("apart").otherwise("value")
+    )
+    found = StudyResult(result.study, table, result.seconds)
+    assert found.delta_m["joint"].left_out == ("b",)
+    assert not found.delta_m["alternating"].left_out
+    (overall,) = (one for one in summary_tables(found) if one.title.startswith("All targets"))
+    assert overall.title == "All targets"
+    assert {row[0]: row[overall.headings.index("without")] for row in overall.rows} == {
+        "separate": "", "joint": "b", "alternating": "", "constant": "", "extra trees": "",
+    }  # fmt: skip
 
 
 def test_changes_of_what_is_near_zero_are_printed_as_differences():

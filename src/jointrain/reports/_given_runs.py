@@ -18,6 +18,7 @@ from jointrain.reports._summary import (
     finite,
     mean_and_deviation,
     mean_and_spread,
+    tasks_left_out,
 )
 from jointrain.reports._words import (
     better_or_worse,
@@ -85,9 +86,7 @@ def _first_look(result: RunVerdicts) -> list[str]:
 def _of_one(result: RunVerdicts, recipe: str) -> str:
     """Say what to do where there is one recipe beside the baseline."""
     one, base = result.delta_m[recipe], result.baseline
-    counted = [task for task in result.comparisons[recipe] if task not in one.left_out]
-    over = f" over {targets_text(counted, len(result.tasks))}"
-    over = over.replace("targets", "tasks")
+    over = _over(result, recipe)
     if one.verdict == "better":
         return f"Take {recipe}: it is {better_or_worse(one, f' than {base}')}{over}."
     if one.verdict == "worse":
@@ -103,6 +102,18 @@ def _of_one(result: RunVerdicts, recipe: str) -> str:
     )
 
 
+def _over(result: RunVerdicts, recipe: str) -> str:
+    left_out = _left_out(result, recipe)
+    counted = [task for task in result.tasks if task not in left_out]
+    return f" over {targets_text(counted, len(result.tasks))}".replace("targets", "tasks")
+
+
+def _left_out(result: RunVerdicts, recipe: str) -> list[str]:
+    """Return the tasks that Delta-m of a recipe does not cover, for want of runs or of an error."""
+    judged, left_out = result.comparisons[recipe], result.delta_m[recipe].left_out
+    return [task for task in result.tasks if task not in judged or task in left_out]
+
+
 def _of_several(result: RunVerdicts, judged: Mapping[str, Comparison]) -> str:
     """Say which recipes are better than the baseline, and that they are not compared."""
     base = result.baseline
@@ -111,6 +122,7 @@ def _of_several(result: RunVerdicts, judged: Mapping[str, Comparison]) -> str:
     if better:
         first, *others = better
         text = f"Take {first}: it is {better_or_worse(judged[first], f' than {base}')}"
+        text += _over(result, first) if _left_out(result, first) else ""
         if others:
             are = "is" if len(others) == 1 else "are"
             text += (
@@ -227,6 +239,8 @@ def _table_of_task(result: RunVerdicts, task: str) -> SummaryTable:
 
 
 def _table_of_all(result: RunVerdicts) -> SummaryTable:
+    left_out = {name: _left_out(result, name) for name in result.recipes}
+    but, without = tasks_left_out(result.delta_m, left_out)
     rows = [
         [
             name,
@@ -234,12 +248,12 @@ def _table_of_all(result: RunVerdicts) -> SummaryTable:
             one.verdict,
             _needed_text(result.needed[name][DELTA_M]),
             "-" if result.tests[name] == "none" else result.tests[name],
+            *([without.get(name, "")] if without else []),
         ]
         for name, one in result.delta_m.items()
     ]
-    left_out = next((one.left_out for one in result.delta_m.values() if one.left_out), ())
-    but = f" but {listed(left_out)}" if left_out else ""
     headings = ["recipe", DELTA_M, "verdict", f"seeds for {result.difference}", "test"]
+    headings += ["without"] if without else []
     return SummaryTable(f"All tasks{but}", headings, rows)
 
 

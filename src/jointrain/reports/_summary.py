@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,6 +103,7 @@ def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
     if result.ships and not interim:
         against[SHIPPED] = result.shipped_delta_m
     rows, sized = [], _parameters(result)
+    but, without = tasks_left_out(against, {name: one.left_out for name, one in against.items()})
     for name in [*result.recipe_names, *([SHIPPED] if SHIPPED in against else [])]:
         comparison = against.get(name)
         if comparison is None:
@@ -118,12 +119,10 @@ def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
                 *cells,
                 *sized.get(name, []),
                 f"{result.seconds[name] / runs:.2f} s" if runs else "",
+                *([without.get(name, "")] if without else []),
             ]
         )
     verdict = [] if interim else ["verdict"]
-    # the same for all recipes: it depends on the labels and on separate training
-    left_out = next((one.left_out for one in result.delta_m.values()), ())
-    but = f" but {listed(left_out)}" if left_out else ""
     size = ["parameters"] if sized else []
     headings = [
         "recipe",
@@ -131,8 +130,25 @@ def _table_of_all(result: StudyResult, interim: bool) -> SummaryTable:
         *verdict,
         *size,
         "time per run" if result.study.experiment.fixed_test else "time per fold",
+        *(["without"] if without else []),
     ]
     return SummaryTable(f"All targets{but}", headings, rows)
+
+
+def tasks_left_out(
+    delta_m: Mapping[str, Comparison], left_out: Mapping[str, Sequence[str]]
+) -> tuple[str, dict[str, str]]:
+    """Return what a heading says of tasks that Delta-m leaves out, and each row where they differ.
+
+    Args:
+        delta_m: By name; those without a figure have no say.
+        left_out: The tasks, by name.
+    """
+    found = {name: tuple(left_out[name]) for name, d in delta_m.items() if math.isfinite(d.change)}
+    if len(set(found.values())) > 1:
+        return "", {name: listed(tasks) if tasks else "" for name, tasks in found.items()}
+    tasks = next(iter(found.values()), ())
+    return f" but {listed(tasks)}" if tasks else "", {}
 
 
 def _parameters(result: StudyResult) -> dict[str, list[str]]:
