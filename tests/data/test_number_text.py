@@ -62,3 +62,15 @@ def test_codes_and_points_in_groups():
     assert leading_zero(pl.Series(["0", "0.5", "-0"])) is None
     assert only_unclear_points(pl.Series(["1.234", "987"]))
     assert not only_unclear_points(pl.Series(["1.234", "0.5"]))
+
+
+def test_whole_numbers_that_floats_would_round_stay_whole_though_one_has_a_fraction_of_zeros():
+    cells = pl.Series(["9007199254740992", "9007199254740993.0", None, "-9007199254740993.", "7"])
+    expected = [2**53, 2**53 + 1, None, -(2**53) - 1, 7]
+    assert parse_numbers(cells, NumberFormat()).to_list() == expected
+    with_groups = pl.Series(["9,007,199,254,740,993.0", "7"])
+    assert parse_numbers(with_groups, NumberFormat(thousands=",")).to_list() == [2**53 + 1, 7]
+    assert parse_numbers(cells.head(2), NumberFormat()).dtype == pl.Int64
+    beyond = pl.Series([f"{2**70 + 1}.0", "1"])
+    assert parse_numbers(beyond, NumberFormat()).to_list() == [2**70 + 1, 1]
+    assert parse_numbers(pl.Series(["1e300", "0.5"]), NumberFormat()).to_list() == [1e300, 0.5]

@@ -1,11 +1,12 @@
 import datetime as dt
 import math
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
 import pytest
 
-from jointrain.data import SupervisedTable, encode_targets, infer_tasks, load_penguins
+from jointrain.data import SupervisedTable, encode_targets, infer_tasks, load_penguins, read_raw
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
 
@@ -198,6 +199,31 @@ def test_whole_numbers_beyond_floating_point_are_classes_of_their_own(dtype):
     )
     with pytest.raises(InvalidInputError, match=f"holds {large + 3} in row 1"):
         encode_targets(pl.DataFrame({"c": [large + 3]}), [task])
+
+
+def test_large_classes_stay_apart_whatever_fraction_of_zeros_they_have():
+    large = 2**53
+    decimals = [Decimal(f"{large + row % 3}.00") for row in range(6)]
+    frame = pl.DataFrame({"c": pl.Series(decimals, dtype=pl.Decimal(20, 2))})
+    (task,) = infer_tasks(frame, ["c"], {"c": "multiclass"})
+    assert task.classes == (large, large + 1, large + 2)
+    np.testing.assert_array_equal(encode_targets(frame, [task])[:, 0], [0, 1, 2] * 2)
+    text = pl.DataFrame({"c": [f"{large + 1}.0", f"{large + 2}.", f"{large}"]})
+    np.testing.assert_array_equal(encode_targets(text, [task])[:, 0], [1, 2, 0])
+    floats = pl.DataFrame({"c": [large + 2.0 * (row % 3) for row in range(6)]})
+    message = "'c' holds 9007199254740992.0 in row 1; floating-point numbers of that size can't be"
+    with pytest.raises(InvalidInputError, match=message):
+        infer_tasks(floats, ["c"], {"c": "multiclass"})
+
+
+def test_large_classes_of_a_text_file_stay_apart(tmp_path):
+    classes = [str(2**53 + row % 4) for row in range(40)]
+    for last, kind in ((classes[-1] + ".0", int), (f"{2**53 + 3:.16e}", str)):
+        lines = [f"{name},{row}\n" for row, name in enumerate([*classes[:-1], last])]
+        (tmp_path / "t.csv").write_text("c,x\n" + "".join(lines))
+        raw = read_raw(tmp_path / "t.csv")
+        (task,) = SupervisedTable.prepare(raw, ["c"], kinds={"c": "multiclass"}).tasks
+        assert {kind(2**53 + row) for row in range(4)} <= {*task.classes}
 
 
 def test_classes_that_are_numbers_are_read_from_text_as_they_are_written():

@@ -13,6 +13,7 @@ from jointrain.data._number_text import (
     UNITS,
     Marks,
     NumberFormat,
+    are_whole,
     leading_zero,
     marks_of,
     number_format,
@@ -87,7 +88,7 @@ def _is_text(column: ColumnText, known: pl.Series) -> bool:
     """Return whether numbers are meant as text: codes, and classes that are no whole numbers."""
     if column.is_class:
         values = known.cast(pl.Float64, strict=False)
-        return values.count() < len(known) or not (values == values.round()).all()
+        return values.count() < len(known) or not are_whole(known, values)
     code = leading_zero(known)
     if code is not None:
         column.note_text(

@@ -28,6 +28,9 @@ _CELL = (
     r"(?P<body>\d[\d.,'_ ]*|[.,]\d+)(?P<exponent>(?:[eE][-+]?\d+)?)\s*"
     r"(?P<suffix>(?:[^\d\s.,()+\-'_/:<>=][^()]{0,11}?)?)\s*(?P<close>\)?)(?P<after>-?)$"
 )
+EXACT = 2.0**53
+"""Whole numbers from here on are rounded by floats."""
+
 _SPACES = "[\u00a0\u202f\u2009\u2007]"
 _DIGITS = {
     chr(zero + digit): str(digit) for zero in (0x0660, 0x06F0, 0xFF10) for digit in range(10)
@@ -92,7 +95,7 @@ def parse_numbers(text: pl.Series, form: NumberFormat) -> pl.Series:
         for dtype in (pl.Int64, pl.Float64):
             numbers = text.cast(dtype, strict=False)
             if numbers.count() == known:
-                return _exact(text, numbers)
+                return exact_numbers(text, numbers)
     cells = split_cells(text)
     mark, group = re.escape(form.decimal), re.escape(form.thousands)
     # in India, the groups before the last one have two digits
@@ -115,6 +118,8 @@ def parse_numbers(text: pl.Series, form: NumberFormat) -> pl.Series:
     if whole_numbers.count() == known:
         return whole_numbers.alias(text.name)
     numbers = signed.cast(pl.Float64, strict=False)
+    if numbers.count() == known:
+        return exact_numbers(signed, numbers).alias(text.name)
     if native:
         numbers = text.cast(pl.Float64, strict=False).fill_nan(None).fill_null(numbers)
     return _finite(numbers).alias(text.name)
@@ -124,17 +129,31 @@ def _finite(numbers: pl.Series) -> pl.Series:
     return numbers.set(numbers.is_infinite().fill_null(value=False), None)
 
 
-def _exact(text: pl.Series, numbers: pl.Series) -> pl.Series:
-    """Return integers beyond 64 bits as such, and null for NaN."""
+def exact_numbers(text: pl.Series, numbers: pl.Series) -> pl.Series:
+    """Return numbers as integers where they are whole and floats would round them.
+
+    Args:
+        text: The cells, as digits with a point, null where missing.
+        numbers: What they are worth, NaN where missing.
+    """
     if numbers.dtype != pl.Float64:
         return numbers
     numbers = numbers.fill_nan(None)
-    if (numbers.abs() >= 2.0**63).any():
-        whole = text.cast(pl.Int128, strict=False)
-        if whole.count() == text.count():
-            return whole
+    if not (numbers.abs() >= EXACT).any():
+        return numbers
+    whole = text.str.replace(r"\.0*$", "").cast(pl.Int128, strict=False)
+    if whole.count() < text.count():
         return _finite(numbers)
-    return numbers
+    shorter = whole.cast(pl.Int64, strict=False)
+    return shorter if shorter.count() == whole.count() else whole
+
+
+def are_whole(text: pl.Series, numbers: pl.Series) -> bool:
+    """Return whether numbers are whole ones, of which none is rounded; arguments as above."""
+    numbers = exact_numbers(text, numbers)
+    if not numbers.dtype.is_float():
+        return True
+    return bool(((numbers == numbers.round()) & (numbers.abs() < EXACT)).all())
 
 
 def split_cells(text: pl.Series) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.data._columns import check_finite
-from jointrain.data._number_text import leading_zero
+from jointrain.data._number_text import EXACT, leading_zero
 from jointrain.data._table_schema import number_text
 from jointrain.data._target_cells import several_numbers
 from jointrain.data._type_words import type_in_words
@@ -205,7 +206,7 @@ def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
 def as_text(column: pl.Series) -> pl.Series:
     """Return values as text, null for NaN; numbers without fraction are written without one."""
     if column.dtype.is_float() or isinstance(column.dtype, pl.Decimal):
-        return number_text(column.cast(pl.Float64))
+        return number_text(column)
     return column.cast(pl.String)
 
 
@@ -217,7 +218,10 @@ def _cleaned(column: pl.Series, target: str) -> pl.Series:
     elif column.dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
     elif isinstance(column.dtype, pl.Decimal):
-        column = column.cast(pl.Float64)
+        whole = column.cast(pl.Int128)
+        # as floats, large ones would be rounded
+        exact = (whole.cast(column.dtype) == column).all()
+        column = whole if exact else column.cast(pl.Float64)
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.String, pl.Null)):
         raise InvalidInputError(
             f"target {target!r} holds {type_in_words(column.dtype)}, which can't be "
@@ -406,6 +410,13 @@ def _inferred_kind(column: pl.Series, values: pl.Series) -> str:
 def _classes(column: pl.Series, values: pl.Series, kind: type[ClassKind]) -> tuple[Label, ...]:
     if not values.dtype.is_float():
         return tuple(values.to_list())
+    rounded = values.filter(values.abs() >= EXACT)
+    if kind.whole_numbers and len(rounded):
+        row = int((column == rounded[0]).arg_true()[0])
+        raise InvalidInputError(
+            f"{kind.name} target {column.name!r} holds {rounded[0]!r} in row {row + 1}; "
+            "floating-point numbers of that size can't be told apart, give whole numbers or text"
+        )
     fractions = values.filter(values != values.round())
     if fractions.is_empty():
         return tuple(int(value) for value in values)
@@ -466,9 +477,10 @@ def _read_label(text: str) -> Label | None:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if "_" not in text:
-        for kind in (int, float):
-            with suppress(ValueError):
-                return kind(text)
+        with suppress(ValueError):
+            return int(re.sub(r"\.0*$", "", text.strip()))
+        with suppress(ValueError):
+            return float(text)
     return None
 
 

@@ -18,6 +18,8 @@ from jointrain.data._date_reading import (
 from jointrain.data._missing_codes import missing_code
 from jointrain.data._number_reading import number_reading
 from jointrain.data._number_text import (
+    are_whole,
+    exact_numbers,
     leading_zero,
     marks_of,
     only_unclear_points,
@@ -257,6 +259,7 @@ class _Reader:
                 return None
             self.readings[name] = ColumnReading("number", self._missing)
             note_like_dates(self._column(cells), values)
+            values = exact_numbers(cells, values)
             values = without_numbers(values, self._missing)
             self._note_missing_code(cells, values)
             return values
@@ -266,7 +269,7 @@ class _Reader:
         """Return whether numbers are finite, exact, and no groups of thousands."""
         if values.is_nan().any() or float(values.abs().max() or 0.0) >= 2.0**63:  # type: ignore[arg-type]
             return False
-        if cells.name in self.classes and not (values == values.round()).all():
+        if cells.name in self.classes and not are_whole(cells, values):
             return False
         return not (self._semicolons and only_unclear_points(cells))
 
