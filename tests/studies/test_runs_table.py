@@ -78,6 +78,29 @@ def test_an_export_of_mlflow_is_read_without_its_prefixes():
         verdict(failed, wide="{task}/{metric}")
 
 
+def test_columns_with_and_without_a_prefix_are_not_read_by_halves():
+    frame = WIDE.rename({"a": "metrics.a/acc", "b_c": "b_c/acc"})
+    with pytest.raises(
+        InvalidInputError,
+        match=r"'metrics.a/acc' and 'b_c/acc' both fit the pattern '\{task\}/\{metric\}', with "
+        r"'metrics.' and without; ",
+    ):
+        verdict(frame, wide="{task}/{metric}")
+    with pytest.raises(InvalidInputError, match=r"with 'metrics.' and with 'summary.'"):
+        verdict(frame.rename({"b_c/acc": "summary.b_c/acc"}), wide="{task}/{metric}")
+    both = WIDE.rename({"a": "metrics.acc_a", "b_c": "acc_b_c"})
+    with pytest.raises(InvalidInputError, match="both fit"):
+        verdict(both, wide="acc_{task}")
+    # what else fits a pattern of any two words is no metric
+    whole = WIDE.rename({"a": "metrics.a_acc", "b_c": "metrics.b_c_acc"})
+    more = {"experiment_id": 3, "params.n_acc": 0.5, "a_b_step": 7, "tags.x_acc": 1}
+    same(
+        whole.with_columns(**{name: pl.lit(v) for name, v in more.items()}), wide="{task}_{metric}"
+    )
+    # nor is another prefix one of the pattern's own
+    same(frame.rename({"b_c/acc": "metrics.b_c/acc"}), wide="metrics.{task}/{metric}")
+
+
 def test_an_export_of_wandb_is_read_by_its_group():
     frame = WIDE.select(
         Name=pl.lit("run"), Group="recipe", State=pl.lit("finished"), seed="seed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -15,6 +15,9 @@ KEYS = ["recipe", "task", "metric", "seed", "fold"]
 
 _PREFIXES = ("params.", "tags.", "config.", "metrics.", "summary.")
 """What MLflow and some exports of W&B put before the name of a column."""
+
+_METRIC_PREFIXES = ("metrics.", "summary.", "")
+"""Those of columns of metrics, in the order in which they are looked for."""
 
 _STATES = {"status": "run_id", "State": "Name"}
 """Columns that say how a run ended, with one that shows whose they are: MLflow's, and W&B's."""
@@ -221,7 +224,7 @@ def _wide(
 ) -> tuple[pl.DataFrame, list[str]]:
     found: dict[str, tuple[str, str]] = {}
     text = []
-    for prefix in ("metrics.", "summary.", ""):
+    for prefix in _METRIC_PREFIXES:
         split = _Pattern.of(prefix + pattern, prefix)
         for name in frame.columns:
             parts = split.parts(name, directed)
@@ -232,6 +235,7 @@ def _wide(
             elif frame.schema[name] != pl.Null:
                 text.append(name)
         if found:
+            _check_prefix(frame, found, pattern, prefix, directed)
             break
     if not found:
         raise InvalidInputError(
@@ -246,6 +250,34 @@ def _wide(
     ]
     notes = [f"columns that fit {pattern!r} but hold no numbers: {', '.join(text)}"] if text else []
     return pl.concat(columns), notes
+
+
+def _check_prefix(
+    frame: pl.DataFrame,
+    found: Mapping[str, tuple[str, str]],
+    pattern: str,
+    prefix: str,
+    directed: Collection[str],
+) -> None:
+    """Refuse columns that fit with another prefix: their tasks would be passed over."""
+    metrics = {metric for _, metric in found.values()}
+    for other in (one for one in _METRIC_PREFIXES if one != prefix):
+        split = _Pattern.of(other + pattern, other)
+        for name in frame.columns:
+            # params.n/acc is no metric of task params.n
+            if name in found or any(name.startswith(one) for one in _PREFIXES if one != other):
+                continue
+            fits = any(
+                metric in metrics or metric in directed or holds_known_name(metric)
+                for _, metric in split.ways(name)
+            )
+            if fits and (frame.schema[name].is_numeric() or _all_numbers(frame[name])):
+                without = f"with {other!r}" if other else "without"
+                raise InvalidInputError(
+                    f"columns {next(iter(found))!r} and {name!r} both fit the pattern {pattern!r}, "
+                    f"with {prefix!r} and {without}; name them alike, or leave out those that are "
+                    "not meant"
+                )
 
 
 def _all_numbers(series: pl.Series) -> bool:
@@ -283,33 +315,37 @@ class _Pattern:
 
     def parts(self, name: str, directed: Collection[str]) -> tuple[str, str] | None:
         """Return task and metric of a column's name; None where it does not fit."""
+        ways = self.ways(name)
+        if len(ways) > 1:
+            known = [way for way in ways if way[1] in directed or holds_known_name(way[1])]
+            ways = known or ways
+        if len(ways) > 1:
+            said = " or ".join(f"task {task!r} with {metric!r}" for task, metric in ways)
+            raise InvalidInputError(
+                f"column {name!r} fits {self.text!r} as {said}; write more of the name into --wide"
+            )
+        return ways[0] if ways else None
+
+    def ways(self, name: str) -> list[tuple[str, str]]:
+        """Return tasks and metrics as which a column's name can be read."""
         if not (name.startswith(self.before) and name.endswith(self.after)):
-            return None
+            return []
         inner = name[len(self.before) : len(name) - len(self.after)]
         if not inner or len(self.before) + len(self.after) >= len(name):
-            return None
+            return []
         if len(self.fields) == 1:
             around = self.before.removeprefix(self.prefix) + " " + self.after
             metric = " ".join(re.sub(r"^[\W_]+|[\W_]+$", "", one) for one in around.split(" "))
             whole = self.text.removeprefix(self.prefix)
             # 1 - acc {task} is no metric called acc: a name that keeps its sign is asked about
             turned = is_turned(whole.replace("{task}", "mean")) and not is_turned(metric)
-            return inner, whole if turned else metric.strip() or "value"
+            return [(inner, whole if turned else metric.strip() or "value")]
         starts = [at.start() for at in re.finditer(f"(?={re.escape(self.between)})", inner)]
         splits = [
             dict(zip(self.fields, (inner[:at], inner[at + len(self.between) :]), strict=True))
             for at in starts
         ]
-        splits = [one for one in splits if one["task"] and one["metric"]]
-        if len(splits) > 1:
-            known = [s for s in splits if s["metric"] in directed or holds_known_name(s["metric"])]
-            splits = known or splits
-        if len(splits) > 1:
-            ways = " or ".join(f"task {s['task']!r} with {s['metric']!r}" for s in splits)
-            raise InvalidInputError(
-                f"column {name!r} fits {self.text!r} as {ways}; write more of the name into --wide"
-            )
-        return (splits[0]["task"], splits[0]["metric"]) if splits else None
+        return [(one["task"], one["metric"]) for one in splits if one["task"] and one["metric"]]
 
 
 def _check_keys(long: pl.DataFrame, columns: dict[str, str | None]) -> None:
