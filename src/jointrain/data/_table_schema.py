@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 import polars as pl
@@ -135,11 +136,13 @@ class TableSchema:
             InvalidInputError: A column has a type that can't be turned into its own exactly.
         """
         frame = without_nan(frame)
-        columns = [
-            conform_column(frame[name], reading, place or _row)
-            for name, reading in self.columns.items()
-            if name in frame.columns
-        ]
+        there = {column.name: column for column in frame}
+        columns = []
+        for name, reading in self.columns.items():
+            if name in there:
+                column = conform_column(there[name], reading, place or _row)
+                if column is not there[name]:
+                    columns.append(column)
         return frame.with_columns(columns)
 
 
@@ -185,11 +188,17 @@ def without_numbers(values: pl.Series, missing: Iterable[str]) -> pl.Series:
         values: Numbers, null where missing.
         missing: Cells that mean a missing value; those that are no plain numbers are passed over.
     """
-    codes = [float(token) for token in missing if _PLAIN_NUMBER.fullmatch(token)]
+    codes = _numbers_among(tuple(missing))
     if not codes:
         return values
     absent = values.cast(pl.Float64).is_in(codes).fill_null(value=False)
     return values.set(absent, None) if absent.any() else values
+
+
+@lru_cache
+def _numbers_among(missing: tuple[str, ...]) -> list[float]:
+    # of many columns with the same words, each is looked at once
+    return [float(token) for token in missing if _PLAIN_NUMBER.fullmatch(token)]
 
 
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
