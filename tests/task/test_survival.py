@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jointrain import InvalidInputError, Task
+from jointrain.task._censored_concordance import censored_concordance
 
 TASK = Task.survival("death", (1, 2, 5))
 
@@ -51,13 +52,42 @@ def test_it_is_the_life_table_of_a_sample():
 
 def test_the_c_index_by_hand():
     target = torch.tensor([[1.0, 1], [2.0, 0], [3.0, 1], [4.0, 1]])
-    # mean times 0.5, 3, 2, 5 of the first five: one of four known pairs (3 before 4 is right)
+    # mean times 1, 4, 3.5, 5 of the first five
     prediction = torch.tensor([[0.5, 0, 0], [1, 1, 1 / 3], [1, 1, 0], [1, 1, 1]])
     found = TASK.evaluate(prediction, target)
     # known: 1 before each of the others, 3 before 4
     assert found["C-index"] == pytest.approx(1.0)
     found = TASK.evaluate(prediction.flip(0), target)
     assert found["C-index"] == pytest.approx(0.0)
+
+
+def test_the_c_index_is_that_of_the_predicted_mean_time():
+    random = np.random.default_rng(0)
+    hazards = torch.from_numpy(random.uniform(0.05, 0.9, (300, 3)))
+    prediction = TASK.predict(torch.logit(hazards))
+    time = np.round(random.exponential(3.0, 300), 1)
+    target = torch.from_numpy(np.stack([time, random.random(300) < 0.6], 1).astype(float))
+    weights = torch.from_numpy(random.integers(1, 4, 300).astype(float))
+    mean = torch.from_numpy(TASK.in_table.predicted_columns(prediction.numpy())[0].values)
+    until = torch.where(target[:, 1] == 1, target[:, 0], math.inf)
+    for given in (None, weights):
+        found = TASK.evaluate(prediction, target, given)["C-index"]
+        assert found == censored_concordance(mean, target[:, 0], until, given)
+
+
+def test_what_happens_in_an_interval_happens_in_its_middle_on_average():
+    # 0.75 + 0.375 + 0.375 and 0.875 + 0.375; by the probabilities at the ends both are 0.75
+    prediction = torch.tensor([[0.5, 0.25, 0.0], [0.75, 0.0, 0.0]], dtype=torch.float64)
+    columns = TASK.in_table.predicted_columns(prediction.numpy())
+    np.testing.assert_allclose(columns[0].values, [1.5, 1.25])
+    target = torch.tensor([[2.0, 1], [1.0, 1]])
+    assert TASK.evaluate(prediction, target)["C-index"] == 1
+
+
+def test_equal_predictions_are_right_by_half():
+    target = torch.tensor([[1.0 + index, 1] for index in range(37)])
+    prediction = torch.tensor([0.9, 0.63, 0.252]).expand(37, 3)
+    assert TASK.evaluate(prediction, target)["C-index"] == 0.5
 
 
 @pytest.mark.parametrize("ends", [(), (0, 1), (2, 1), (1, 1), (1, math.inf), (math.nan,)])

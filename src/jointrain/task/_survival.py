@@ -136,9 +136,7 @@ class Survival(TableTaskKind):
 
     def predicted_columns(self, prediction: np.ndarray) -> list[PredictedColumn]:
         """Return the mean time within the last end, and the probability of more than each."""
-        before = np.concatenate([np.ones((len(prediction), 1)), prediction[:, :-1]], axis=1)
-        mean = ((before + prediction) / 2) @ np.diff((0.0, *self.ends))
-        return [PredictedColumn("", "", mean)] + [
+        return [PredictedColumn("", "", _mean_time(prediction, self.ends))] + [
             PredictedColumn(f">{end:g}", "probability", prediction[:, index])
             for index, end in enumerate(self.ends)
         ]
@@ -242,6 +240,16 @@ def _intervals(target: Tensor, all_ends: tuple[float, ...]) -> tuple[Tensor, Ten
     return survived.to(target.dtype), happened.to(target.dtype)
 
 
+def _mean_time(left: np.ndarray, ends: tuple[float, ...]) -> np.ndarray:
+    """Return the mean time within the last end, [n], by probabilities at the ends, [n, k].
+
+    What happens in an interval happens in its middle on average.
+    """
+    before = np.concatenate([np.ones((len(left), 1)), left[:, :-1]], axis=1)
+    # no matrix product, whose rounding hangs on the row: equal rows have equal times
+    return np.asarray(((before + left) / 2 * np.diff((0.0, *ends))).sum(1))
+
+
 @dataclass(frozen=True)
 class _LogLoss:
     ends: tuple[float, ...]
@@ -260,8 +268,7 @@ class _Concordance:
     ends: tuple[float, ...]
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
-        widths = torch.tensor((0.0, *self.ends), dtype=torch.float64).diff()
-        mean = (prediction.double().cpu() * widths).sum(1)
+        mean = torch.from_numpy(_mean_time(prediction.double().cpu().numpy(), self.ends))
         time, event = target.double().cpu().unbind(1)
         until = torch.where(event == 1, time, math.inf)
         return censored_concordance(mean, time, until, weights)
