@@ -961,6 +961,34 @@ def test_a_gradient_balancer_treats_grouped_heads_as_separate_ones(name):
         torch.testing.assert_close(grouped, separate, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("settings", [{}, {"l2": 0.05}, {"gradient_clip": 0.3}])
+@pytest.mark.parametrize("absent", [1, 16, 17])
+@pytest.mark.parametrize("balancer", ["equal", "imtl-g"])
+def test_a_balanced_step_keeps_grouped_heads_without_a_label(balancer, absent, settings):
+    names = [f"t{i}" for i in range(32)]
+    x = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+    data = TensorData(x, {name: x.sum(1) + 3 * i for i, name in enumerate(names)})
+    for name in names[:absent]:
+        data.targets[name][4:] = NAN
+    # two groups: of one output, and of two
+    for name in names[16:]:
+        data.targets[name] = torch.stack([data.targets[name]] * 2, 1)
+
+    def predicted(group_from):
+        torch.manual_seed(0)
+        heads = {name: nn.Linear(6, 1 + i // 16) for i, name in enumerate(names)}
+        trainer = Trainer(
+            HardSharing(nn.Linear(4, 6), heads, group_from=group_from),
+            [Task.regression(name, 1 + i // 16) for i, name in enumerate(names)],
+            balancer=balancer_from_name(balancer), epochs=3, batch_size=4, device="cpu",
+            optimizer=partial(torch.optim.Adam, lr=0.01), **settings,
+        )  # fmt: skip
+        trainer.fit(data)
+        return trainer.predict(x)
+
+    torch.testing.assert_close(predicted(16), predicted(None), rtol=1e-4, atol=1e-4)
+
+
 def test_a_gradient_balancer_knows_the_heads_of_a_network_compiled_as_a_whole():
     networks = [_network() for _ in range(2)]
     networks[1].load_state_dict(networks[0].state_dict())

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from jointrain.errors import InvalidInputError
 
@@ -146,19 +146,21 @@ class GroupedLinear(nn.Module):
 
         Optimisers of the Adam family correct their averages by the number of steps, of which each
         row has its own; it is kept beside the optimiser's state. Rows of one step that have made
-        different numbers of steps are corrected by the smallest.
+        different numbers of steps are corrected each by its own in Adam and AdamW, and by the
+        smallest in others.
         """
-        if not rows or all(parameter.grad is None for parameter in self.parameters()):
+        if not rows:
+            # a gradient of zeros, as of losses that were left out, would let momentum go on
+            for parameter in self.parameters():
+                parameter.grad = None
+        if all(parameter.grad is None for parameter in self.parameters()):
             yield
             return
         states = self._states(optimizers)
         if len(rows) == len(self.weight) and not any(_ROW_STEPS in state for _, state in states):
             yield
             return
-        for _, state in states:
-            if isinstance(state.get("step"), Tensor):
-                made = state["step"].detach().repeat(len(self.weight))
-                state["step"].copy_(state.setdefault(_ROW_STEPS, made)[list(rows)].amin())
+        apart = self._counted(rows, states, optimizers)
         before = {
             id(tensor): tensor.clone()
             for tensor in (*self.parameters(), *_of_rows(states))
@@ -166,6 +168,8 @@ class GroupedLinear(nn.Module):
         yield
         states = self._states(optimizers)
         with torch.no_grad():
+            for parameter, state, group in apart:
+                _correct_by_row(parameter, before[id(parameter)], state, group)
             for tensor in (*self.parameters(), *_of_rows(states)):
                 # what the step itself has made begins with zeros
                 kept = before.get(id(tensor), torch.zeros_like(tensor))
@@ -175,6 +179,29 @@ class GroupedLinear(nn.Module):
             if isinstance(state.get("step"), Tensor):
                 none = torch.zeros_like(state["step"]).repeat(len(self.weight))
                 state.setdefault(_ROW_STEPS, none)[list(rows)] += 1
+
+    def _counted(
+        self,
+        rows: Sequence[int],
+        states: Sequence[tuple[Tensor, dict[str, Any]]],
+        optimizers: Sequence[Optimizer],
+    ) -> list[tuple[Tensor, dict[str, Any], dict[str, Any]]]:
+        """Let optimisers correct by the number of steps of the rows.
+
+        Returns:
+            What is then to be corrected row by row: a parameter, its state and its options.
+        """
+        apart = []
+        for parameter, state in states:
+            if isinstance(state.get("step"), Tensor):
+                made = state["step"].detach().repeat(len(self.weight))
+                of_rows = state.setdefault(_ROW_STEPS, made)[list(rows)]
+                group = _adam_group(parameter, optimizers)
+                last = of_rows.amin() if group is None else of_rows.amax()
+                state["step"].copy_(last)
+                if group is not None and bool((of_rows < last).any()):
+                    apart.append((parameter, state, group))
+        return apart
 
     def _states(self, optimizers: Sequence[Optimizer]) -> list[tuple[Tensor, dict[str, Any]]]:
         """Return what the optimisers hold of each parameter."""
@@ -194,6 +221,43 @@ def _of_rows(states: Sequence[tuple[Tensor, dict[str, Any]]]) -> list[Tensor]:
         for value in state.values()
         if isinstance(value, Tensor) and value.shape == parameter.shape
     ]
+
+
+def _adam_group(parameter: Tensor, optimizers: Sequence[Optimizer]) -> dict[str, Any] | None:
+    """Return the options by which Adam or AdamW moves a parameter; None if neither does."""
+    for optimizer in optimizers:
+        if parameter in optimizer.state and isinstance(optimizer, (Adam, AdamW)):
+            for group in optimizer.param_groups:
+                if any(one is parameter for one in group["params"]) and not group["amsgrad"]:
+                    return {"decoupled_weight_decay": isinstance(optimizer, AdamW)} | group
+    return None
+
+
+def _correct_by_row(
+    parameter: Tensor, before: Tensor, state: Mapping[str, Any], group: Mapping[str, Any]
+) -> None:
+    """Give each row of a parameter the step of Adam that its own number of steps makes of it.
+
+    Args:
+        parameter: As a step has left it that corrected the averages of all rows by the same number.
+        before: As it was before.
+        state: What Adam holds of it.
+        group: Its options.
+    """
+    rate, eps, (first, second) = group["lr"], group["eps"], group["betas"]
+    if group["decoupled_weight_decay"]:
+        before = before * (1 - rate * group["weight_decay"])
+    taken = state["step"].double()
+    own = state[_ROW_STEPS].double() + 1
+    root = state["exp_avg_sq"].sqrt()
+    rooted, rooted_own = (1 - second**taken).sqrt(), (1 - second**own).sqrt()
+    factor = (rooted_own * (1 - first**taken) / (rooted * (1 - first**own))).to(root.dtype)
+    shape = (-1, *[1] * (parameter.ndim - 1))
+    ratio = (root + eps * rooted.to(root.dtype)) / (
+        root + eps * rooted_own.to(root.dtype).view(shape)
+    )
+    corrected = before + (parameter - before) * factor.view(shape) * ratio
+    parameter.copy_(torch.where((own < taken).view(shape), corrected, parameter))
 
 
 class TaskHeads(nn.Module):

@@ -73,6 +73,17 @@ def compute_losses(
     return losses
 
 
+def without_labels(batches: Sequence[Batch]) -> set[str]:
+    """Return the tasks that no row of the batches has a label of, as far as that is known."""
+    return {
+        name
+        for batch in batches
+        if batch.present is not None
+        for name, there in zip(batch.tasks, batch.present.tolist(), strict=True)
+        if not there
+    }
+
+
 def of_labelled_tasks(
     losses: Mapping[str, Tensor], batches: Sequence[Batch]
 ) -> Mapping[str, Tensor]:
@@ -80,13 +91,7 @@ def of_labelled_tasks(
 
     Such a loss is 0 and says nothing, but a balancer would give weight to it.
     """
-    absent = {
-        name
-        for batch in batches
-        if batch.present is not None
-        for name, there in zip(batch.tasks, batch.present.tolist(), strict=True)
-        if not there
-    }
+    absent = without_labels(batches)
     if not absent:
         return losses
     names = tuple(name for name in losses if name not in absent)

@@ -33,6 +33,7 @@ from jointrain.training._losses import (
     label_counts,
     of_labelled_tasks,
     validation_losses,
+    without_labels,
 )
 from jointrain.training._optimizer import Optimizers
 from jointrain.training._penalties import Penalties
@@ -516,16 +517,30 @@ class TaskSession(Session[list[Batch]]):
         penalty = self.network.penalty(tasks)
         if penalty is not None and penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
+        moved = self._moved(tasks, batches)
         if self._penalties is not None:
-            self._penalties.add(tasks)
+            self._penalties.add(moved)
         self.check_gradients()
         self.clip_gradient()
         if self.balancer_optimizer is not None:
             self.balancer_optimizer.step()
-        self.optimizers.step(tasks)
+        self.optimizers.step(moved)
         if self.balancer is not None and self.balancer.wants_after_step:
             self._learn_after_step(self.balancer, batches, compute)
         return _detached(losses)
+
+    def _moved(self, tasks: tuple[str, ...], batches: Sequence[Batch]) -> tuple[str, ...]:
+        """Return the tasks that the step moves: with a balancer, those that it has seen.
+
+        Separate heads of the others have no gradient, which keeps them; grouped ones have a part
+        of one.
+        """
+        if self.balancer is None or not len(self.network.heads.groups):
+            return tasks
+        absent = without_labels(batches)
+        if self.ranks is not None and self._weights_are_known and self._summed is not None:
+            absent |= self._rows_of(self.ranks, batches).missing
+        return tuple(name for name in tasks if name not in absent) if absent else tasks
 
     def weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the losses times their weights."""
