@@ -74,6 +74,9 @@ def products(blocks: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
     total = torch.zeros(len(blocks[0]), dtype=torch.float64)
     for block, other in zip(blocks, others, strict=True):
         total += torch.mv(flat(block), other.flatten()).to(total)
+    if not bool(total.isfinite().all()) and blocks[0].dtype != torch.float64:
+        # squares of 1e20 are infinite in float32
+        return products([x.double() for x in blocks], [x.double() for x in others])
     return total
 
 

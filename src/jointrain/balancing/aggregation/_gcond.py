@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from jointrain.balancing._balancer import Direction, JacobianAggregation
 from jointrain.balancing._checks import check_count, check_number, check_positive
+from jointrain.balancing._float_range import Cast, in_range
 from jointrain.balancing.aggregation._blocks import combine, flat, kept_rows
 from jointrain.balancing.solvers import Array
 from jointrain.errors import InvalidInputError
@@ -106,23 +107,43 @@ class GCond(JacobianAggregation):
         """Return the sum of the mended gradients, and the weights [t] that make it."""
         t = len(losses)
         present = self.present(t).tolist()
-        now, past, before = (np.zeros((t, t)) for _ in range(3))
-        for i, block in enumerate(blocks):
-            rows, old = flat(block), flat(kept_rows(self, f"kept_rows_{i}", block))
-            now += (rows @ rows.T).double().cpu().numpy()
-            past += (old.to(rows) @ rows.T).double().cpu().numpy()
-            before += np.diag(old.square().sum(1).double().cpu().numpy())
+
+        def parts(k: int) -> Iterator[Tensor]:
+            return (pair[k // t][k % t] for pair in self._now_and_last(blocks))
+
+        whole = in_range(lambda cast: self._products(blocks, cast), parts).numpy()
+        now, past, before = whole[:t, :t], whole[t:, :t], np.diagonal(whole)[t:]
         top = np.sqrt(max(float(np.diagonal(now).max()), 0.0))
         mix = np.eye(t)
         if t > 1 and top > 0.0:
             averages = self._averages(np.sqrt(np.maximum(np.diagonal(now), 0.0)))
-            mix = self._mended(now, past, np.sqrt(np.diagonal(before)), averages, present)
+            mix = self._mended(now, past, np.sqrt(before), averages, present)
         mending = torch.from_numpy(mix)
         for i, block in enumerate(blocks):
             mended = (mending.to(block) @ flat(block)).view(block.shape)
             self.set_entries(f"kept_rows_{i}", mended)
         weights = mending.sum(0)
         return Direction(combine(blocks, weights), weights)
+
+    def _now_and_last(self, blocks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give for each block the gradients and those that were kept, [t, n] each."""
+        for i, block in enumerate(blocks):
+            rows = flat(block)
+            yield rows, flat(kept_rows(self, f"kept_rows_{i}", block)).to(rows)
+
+    def _products(self, blocks: Sequence[Tensor], cast: Cast) -> Tensor:
+        """Return the inner products of the gradients and the last ones after a cast, [2 t, 2 t].
+
+        Of the last ones among themselves, those of each with itself alone.
+        """
+        t = len(blocks[0])
+        total = torch.zeros(2 * t, 2 * t, dtype=torch.float64)
+        for pair in self._now_and_last(blocks):
+            rows, old = map(cast, pair)
+            total[:t, :t] += (rows @ rows.T).to(total)
+            total[t:, :t] += (old @ rows.T).to(total)
+            total[t:, t:] += old.square().sum(1).to(total).diag()
+        return total
 
     def _averages(self, lengths: Array) -> Array:
         """Move the averages of the gradients' lengths and return them, [t]."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from jointrain.balancing._adam import adam_moments, adam_step
 from jointrain.balancing._balancer import BilevelProblem, BilevelWeighting
 from jointrain.balancing._checks import check_count, check_positive
+from jointrain.balancing._float_range import Cast, in_range
 from jointrain.balancing.bilevel._simplex_and_ray import simplex_and_ray_weights
 from jointrain.balancing.solvers import min_norm_weights
 
@@ -118,6 +119,8 @@ class FORUM(BilevelWeighting):
         held_out = problem.held_out()
         above = [problem.gradient(loss, retain_graph=True) for loss in held_out]
         gramian = _gramian([*above, below], slope)
+        if not bool(gramian.isfinite().all()):
+            return torch.full_like(share, torch.nan)  # which the caller explains
         length = gramian.diagonal()[:-1].clamp_min(0.0).sqrt()
         unit = torch.cat([1.0 / length.where(length > 0, 1.0), torch.ones(1)]).to(gramian)
         shares, nu = self._multipliers(gramian * unit.outer(unit), present)
@@ -170,9 +173,14 @@ class FORUM(BilevelWeighting):
 
 def _gramian(gradients: Sequence[Sequence[Tensor]], slope: Tensor) -> Tensor:
     """Return the inner products of the gradients, [t + 1, t + 1]; only the last has a `slope`."""
-    gramian = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
-    for parts in zip(*gradients, strict=True):
-        rows = torch.stack(parts).flatten(1)
-        gramian += (rows @ rows.T).to(gramian)
+
+    def products(cast: Cast) -> Tensor:
+        total = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
+        for parts in zip(*gradients, strict=True):
+            rows = cast(torch.stack(parts)).flatten(1)
+            total += (rows @ rows.T).to(total)
+        return total
+
+    gramian = in_range(products, lambda k: gradients[k])
     gramian[-1, -1] += slope.square().sum().to(gramian)
     return gramian

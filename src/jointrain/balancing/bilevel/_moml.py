@@ -129,4 +129,8 @@ class MOML(BilevelWeighting):
 def _inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Return the inner product of two gradients, a scalar in float64 on the CPU."""
     parts = [(a * b).sum(dtype=torch.float64).cpu() for a, b in zip(left, right, strict=True)]
-    return torch.stack(parts).sum()
+    total = torch.stack(parts).sum()
+    if not 1e-30 < abs(float(total)) < torch.inf and left[0].dtype != torch.float64:
+        # products of 1e20 and 1e-20 are out of float32's range
+        return _inner([a.double() for a in left], [b.double() for b in right])
+    return total

@@ -17,6 +17,7 @@ from jointrain.balancing.engine._distributed import (
     sum_gradients,
     sum_over_copies,
 )
+from jointrain.balancing.engine._ghost import real_view
 from jointrain.balancing.engine._gradients import (
     Gradients,
     add_to_grad,
@@ -89,6 +90,7 @@ __all__ = [
     "prepare",
     "ranks_of",
     "reached",
+    "real_view",
     "refuse_sharded",
     "several_processes",
     "sharded",

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from jointrain.balancing._float_range import Cast, in_range
 from jointrain.balancing.engine._boundary import Boundary, has_hook
-from jointrain.balancing.engine._ghost import Cast, gram, in_range
+from jointrain.balancing.engine._ghost import gram
 from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
 from jointrain.balancing.engine._graph import Graph, Leaf, Node, kind_of, saved
 

@@ -11,16 +11,8 @@ from torch import Tensor
 from torch._utils import _unflatten_dense_tensors
 from torch.autograd.graph import GradientEdge
 
-from jointrain.balancing.engine._ghost import (
-    Cast,
-    GhostLayer,
-    LinearLayer,
-    are_in_range,
-    gram,
-    in_range,
-    real_view,
-    widened,
-)
+from jointrain.balancing._float_range import Cast, are_in_range, in_range, widened
+from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, gram, real_view
 from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
 from jointrain.balancing.engine._graph import Leaf, Node
 from jointrain.balancing.engine._sparse import SparseRows

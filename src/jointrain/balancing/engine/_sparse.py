@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jointrain.balancing.engine._ghost import Cast, gram
+from jointrain.balancing._float_range import Cast
+from jointrain.balancing.engine._ghost import gram
 from jointrain.balancing.engine._graph import Leaf
 
 

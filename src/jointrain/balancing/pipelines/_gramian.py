@@ -27,6 +27,7 @@ from jointrain.balancing.pipelines._guided import check_guiding, guidance
 from jointrain.balancing.pipelines._parts import (
     Without,
     bad_own,
+    check_made,
     note_lengths,
     nothing_shared,
     prepared,
@@ -207,6 +208,7 @@ def _rows_of_extra(call: Call, step: Step) -> Rows:
 def _weights(balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: Call) -> Tensor:
     """Return the balancer's weights [t], and give its own parameters their gradient."""
     weights = balancer.weights(gramian, losses).detach()
+    check_made(call, weights)
     own_loss = balancer.parameter_loss(gramian, losses)
     if own_loss is not None:
         torch.autograd.backward(own_loss * call.scale)

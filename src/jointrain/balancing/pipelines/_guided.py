@@ -12,7 +12,14 @@ from torch.autograd.function import once_differentiable
 
 from jointrain.balancing._balancer import HeadGuiding
 from jointrain.balancing._call import Call
-from jointrain.balancing.engine import Gradients, Step, grad, no_gradients, refuse_sharded
+from jointrain.balancing.engine import (
+    Gradients,
+    Step,
+    grad,
+    no_gradients,
+    real_view,
+    refuse_sharded,
+)
 from jointrain.errors import InvalidInputError
 
 
@@ -104,7 +111,7 @@ def _joint(
                 wide = torch.promote_types(g.dtype, torch.float32)
                 total = total.to(g.device, wide) + weight * g.detach().to(wide)
         joint.append(total)
-    square = torch.stack([torch.linalg.vector_norm(g).double().cpu() ** 2 for g in joint]).sum()
+    square = torch.stack([_length(g) ** 2 for g in joint]).sum()
     if call.together is not None:
         square = call.together.agreement.ranks.add_up(square)
     length = float(square) ** 0.5
@@ -115,13 +122,19 @@ def _has_graph(gradient: Tensor | None) -> TypeGuard[Tensor]:
     return gradient is not None and gradient.requires_grad
 
 
+def _length(gradient: Tensor) -> Tensor:
+    """Return a gradient's length in float64 on the CPU, of one of 1e-25 too."""
+    found: Tensor = torch.linalg.vector_norm(real_view(gradient), dtype=torch.float64)
+    return found.cpu()
+
+
 def _lengths(gradients: Gradients, of: Collection[int], t: int) -> Tensor:
     """Return the length of each task's gradient by these parameters, [t], float64 on the CPU."""
     squares = torch.zeros(t, dtype=torch.float64)
     for x, value, k in zip(*gradients, strict=True):
         if id(x) in of:
             dense = value.coalesce().values() if value.is_sparse else value
-            squares[k] += torch.linalg.vector_norm(dense).double().cpu() ** 2
+            squares[k] += _length(dense) ** 2
     return squares.sqrt()
 
 

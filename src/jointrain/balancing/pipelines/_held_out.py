@@ -11,6 +11,7 @@ from jointrain.balancing._call import Call
 from jointrain.balancing.engine import (
     Gradients,
     add_to_grad,
+    is_finite,
 )
 from jointrain.balancing.pipelines._parts import refuse_complex
 from jointrain.errors import InvalidInputError
@@ -39,14 +40,14 @@ def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep:
     else:
         problem = BilevelProblem(call.vector, parameters, *closures)
     weights = on_cpu(balancer.weights(problem))
-    if not bool(weights.isfinite().all()):
+    added = [value * call.scale for value in problem.added or ()]
+    if not (bool(weights.isfinite().all()) and (call.scaled or all(map(is_finite, added)))):
         raise InvalidInputError(
             f"The weights of {type(balancer).__name__} are NaN or infinite, so a gradient of the "
             "training or held-out losses is. Look for a root or a logarithm of zero in a loss."
         )
     add_to_grad(step.weighted(weights, own=True, weigh_own=True), foreign=step.factors)
     if problem.added is not None:
-        added = [value * call.scale for value in problem.added]
         add_to_grad(Gradients.of(problem.parameters, added))
     return call.result(call.numbers, weights, gradient_method="held out")
 

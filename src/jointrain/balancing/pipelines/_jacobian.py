@@ -18,6 +18,7 @@ from jointrain.balancing.engine import (
 from jointrain.balancing.pipelines._parts import (
     Without,
     bad_own,
+    check_made,
     note_lengths,
     nothing_shared,
     prepared,
@@ -81,6 +82,9 @@ class _Seen:
         tensors, blocks = zip(*rows.per_parameter(), strict=True)
         scale = self._call.scale
         direction = self._balancer.aggregate([self._unscaled(x) for x in blocks], self._losses)
+        check_made(self._call, *direction.blocks)
+        if direction.weights is not None:
+            check_made(self._call, direction.weights)
         self._weights.append(direction.weights)
         values = [d * scale if self._call.scaled else d for d in direction.blocks]
         found = [

@@ -15,7 +15,7 @@ from jointrain.balancing.engine import (
     add_to_grad,
     walk,
 )
-from jointrain.balancing.pipelines._parts import Without, bad_tasks
+from jointrain.balancing.pipelines._parts import Without, bad_tasks, check_made
 
 
 def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
@@ -24,6 +24,8 @@ def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
     before = copy.deepcopy(balancer.state_dict()) if careful else None
     numbers, _, learned = balancer.weigh(call.numbers.tolist())
     weights = torch.tensor(numbers, dtype=torch.float64)
+    if not all(map(math.isfinite, numbers)):
+        check_made(call, weights)
     found = None
     if careful or call.own is not None or call.accumulated is not None:
         tensors = _wanted_leaves(call)

@@ -156,3 +156,21 @@ def raise_if_asked(call: Call, bad: Sequence[int]) -> None:
             "Look for a root or a logarithm of zero, or for gradients above 1e150, whose squares "
             'are infinite; or pass `non_finite="skip"` to leave such tasks out of the step.'
         )
+
+
+def check_made(call: Call, *made: Tensor) -> None:
+    """Check the weights, or updates, that the balancer made of finite losses and gradients.
+
+    Raises:
+        NonFiniteError: There is a NaN or an infinite number among them.
+    """
+    sums = [part.sum() for part in made]
+    # a sum of finite numbers may overflow
+    if all(map(math.isfinite, torch.stack([x.to(sums[0]) for x in sums]).tolist())):
+        return
+    if not all(map(is_finite, made)):
+        raise NonFiniteError(
+            f"{type(call.balancer).__name__} made weights or updates that are NaN or infinite of "
+            "losses and gradients that are finite. Look for a division by zero in it, or divide "
+            "the losses by a constant; `.grad` is as it was."
+        )

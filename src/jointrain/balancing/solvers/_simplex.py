@@ -3,17 +3,26 @@ from __future__ import annotations
 import numpy as np
 
 from jointrain.balancing.solvers._dense import Array
+from jointrain.errors import NonFiniteError
 
 
 def project_onto_simplex(point: Array) -> Array:
     r"""Return the point of the simplex :math:`w \ge 0,\ \sum_i w_i = 1` nearest to `point`.
 
     Shape:
-        point: [t], float64, finite; returns [t].
+        point: [t], float64; returns [t].
+
+    Raises:
+        NonFiniteError: The point is NaN or infinite.
 
     Source: Held, Wolfe, Crowder, "Validation of subgradient optimization", Mathematical
         Programming 1974. Written from the paper.
     """
+    if not np.isfinite(point).all():
+        raise NonFiniteError(
+            "A step of the weights is NaN or infinite, though the gradients are finite. Divide the "
+            "losses by a constant, or take smaller steps."
+        )
     ordered = np.sort(point)[::-1]
     # relative to the largest entry, so that entries of 1e150 leave the 1 its weight
     ordered = ordered - ordered[0]
