@@ -168,8 +168,8 @@ class GroupedLinear(nn.Module):
         yield
         states = self._states(optimizers)
         with torch.no_grad():
-            for parameter, state, group in apart:
-                _correct_by_row(parameter, before[id(parameter)], state, group)
+            for moved, state, group in apart:
+                _correct_by_row(moved, before[id(moved)], state, group)
             for tensor in (*self.parameters(), *_of_rows(states)):
                 # what the step itself has made begins with zeros
                 kept = before.get(id(tensor), torch.zeros_like(tensor))
