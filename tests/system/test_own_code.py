@@ -90,6 +90,28 @@ def test_what_changes_nothing_does_not_change_the_hash(old, new):
     assert _here(SOURCE.replace(old, new)) == _here(SOURCE)
 
 
+ATTRIBUTES = """
+class Own:
+    def __init__(self): self.model = 2
+    def use(self):
+        class Inner:
+            kept = self.model
+            def get(self): return self.model
+        return [kept.model for kept in (Inner(),)]
+"""
+GLOBALS = """
+def own():
+    class Inner:
+        kept = model
+    return [lambda: model, Inner]
+"""
+
+
+def test_a_global_named_as_an_attribute_does_not_count():
+    assert _here(ATTRIBUTES) == _here(ATTRIBUTES + "model = [1]\n")
+    assert _here(GLOBALS + "model = 1", "own") != _here(GLOBALS + "model = 2", "own")
+
+
 def test_what_an_object_holds_counts():
     assert _here(SOURCE, "Own(0.1)") == _here(SOURCE) != _here(SOURCE, "Own(0.3)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import importlib
@@ -33,6 +34,9 @@ _FIXED = (
     *_PLAIN, types.FunctionType, type, types.ModuleType, types.MethodType, functools.partial
 )  # fmt: skip
 """What a program does not change as it runs, unlike lists and other things that it fills."""
+
+_LOOK_UPS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "IMPORT_NAME"}
+"""Instructions that find a name in a function's module, or in that of a class in it."""
 
 
 @dataclass(frozen=True)
@@ -293,9 +297,10 @@ class _Walk:
             if self._values or isinstance(value, _FIXED):
                 yield from self.parts(value)
         named = {name: None for code in _codes(thing.__code__) for name in code.co_names}
+        looked_up = _names_looked_up(thing.__code__)
         modules: set[str] = set()
         for name in named:
-            if name in thing.__globals__:
+            if name in looked_up and name in thing.__globals__:
                 yield name
                 yield from self._named(thing.__globals__[name], named, modules)
 
@@ -381,6 +386,16 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for value in code.co_consts:
         if isinstance(value, types.CodeType):
             yield from _codes(value)
+
+
+def _names_looked_up(code: types.CodeType) -> set[str]:
+    """Return the names that a function looks up in its module; `co_names` has attributes, too."""
+    return {
+        step.argval
+        for one in _codes(code)
+        for step in dis.get_instructions(one)
+        if step.opname in _LOOK_UPS
+    }
 
 
 def _top(module: str | None) -> str:
