@@ -148,3 +148,15 @@ def test_many_and_no_rows_are_predicted_as_few():
         for count in (1, 2, 7, 13):
             alone = model.predict(table.frame[5 : 5 + count])[name]
             np.testing.assert_array_equal(alone, values[5 : 5 + count])
+
+
+@pytest.mark.parametrize("network", ["hard", "low-rank"])
+def test_a_row_has_the_same_bits_wherever_it_stands(network):
+    table = penguins()
+    recipe = Recipe(width=33, depth=2, epochs=2, ensemble=2, network=network)
+    model = fit_table(table, recipe, device="cpu")
+    assert len(model.encoder.feature_names) % 2  # products over odd numbers of inputs
+    whole = model.predict(table.frame)
+    for row in range(0, len(table.frame), 3):
+        for name, values in model.predict(table.frame[row : row + 3]).items():
+            np.testing.assert_array_equal(values, whole[name][row : row + 3])

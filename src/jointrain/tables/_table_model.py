@@ -10,6 +10,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import linear, pad
+from torch.overrides import TorchFunctionMode
 
 from jointrain.data import (
     Column,
@@ -35,6 +37,9 @@ from jointrain.training.sampling import EVALUATION_ROWS
 
 _BLOCK = 64
 """Rows, a multiple of those that any kernel of a matrix product takes at once."""
+
+_ALIGNED = 8
+"""Numbers in a row, a multiple of which are at addresses that kernels treat alike."""
 
 
 @dataclass(frozen=True)
@@ -190,13 +195,32 @@ def _predict_rows(
     """Return the predictions of rows, whose bits do not depend on how many there are.
 
     A product's last rows that do not fill a block are computed in another way, so that blocks are
-    filled up.
+    filled up; and so are its rows that begin at odd addresses, so that rows are filled up.
     """
     if isinstance(rows, SparseRows):
         return predict(network, tasks, rows)
     count = len(rows)
     filled = torch.cat([rows, rows.new_zeros(-count % _BLOCK, rows.shape[1])])
-    return {name: values[:count] for name, values in predict(network, tasks, filled).items()}
+    with _FilledRows():
+        found = predict(network, tasks, filled)
+    return {name: values[:count] for name, values in found.items()}
+
+
+class _FilledRows(TorchFunctionMode):
+    """Fills up the rows of linear layers' inputs and weights with zeros, which change no sum."""
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of PyTorch, a linear one with full rows."""
+        if function is linear and len(args) > 1 and (lacking := -args[0].shape[-1] % _ALIGNED):
+            inputs, weight, *bias = args
+            args = (pad(inputs, (0, lacking)), pad(weight, (0, lacking)), *bias)
+        return function(*args, **(kwargs or {}))
 
 
 def in_double_precision(network: Network) -> Network:
