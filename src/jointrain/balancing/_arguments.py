@@ -174,6 +174,22 @@ def checked_parameters(
     return [x for x in found if x.requires_grad]
 
 
+def checked_penalty(penalty: Tensor | None) -> Tensor | None:
+    """Return the penalty if it has a gradient.
+
+    Raises:
+        InvalidInputError: It is no scalar.
+    """
+    if penalty is None:
+        return None
+    if not isinstance(penalty, Tensor) or penalty.numel() != 1:
+        got = tuple(penalty.shape) if isinstance(penalty, Tensor) else type(penalty).__name__
+        raise InvalidInputError(
+            f"`penalty` must be a scalar tensor, got {got}. Take its mean or sum first."
+        )
+    return penalty if penalty.requires_grad else None
+
+
 def check_overlap(shared: list[Tensor] | None, own: list[Tensor] | None) -> None:
     both = {id(x) for x in shared or ()} & {id(x) for x in own or ()}
     if both:

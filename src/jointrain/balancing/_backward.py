@@ -13,6 +13,7 @@ from jointrain.balancing._arguments import (
     Losses,
     check_overlap,
     checked_parameters,
+    checked_penalty,
     listed,
     scale_of,
 )
@@ -105,7 +106,8 @@ def backward(
         retain_graph: Whether the losses are to be differentiated again afterwards.
         memory_limit: Bytes that all tasks' gradients may take before ``"auto"`` goes layer by
             layer, as many at a time as fit; by default half of the free memory.
-        penalty: A scalar whose gradient is added as it is, such as `Network.penalty`.
+        penalty: A scalar whose gradient is added as it is, such as `Network.penalty`. It may be
+            computed from what the losses are. One that is NaN or infinite raises.
         module: The module that holds the parameters of all tasks; needed under torch.distributed
             where processes reach different parameters and nothing wraps them.
         process_group: Under torch.distributed, the processes that train copies of the network:
@@ -140,7 +142,7 @@ def backward(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
         )
     _check_meaning(balancer, compare_at, refresh_every)
-    penalty = penalty if penalty is not None and penalty.requires_grad else None
+    penalty = checked_penalty(penalty)
     draws = None
     if callable(losses):
         draws = Draws()
@@ -198,12 +200,10 @@ def backward(
     with explained():
         if tasks.overflow:
             return overflowed(call)
-        if accumulate == "exact":
-            return by_accumulated(call)
-        result = run(call)
-        if not isinstance(balancer, LossWeighting):
-            call.add_penalty()
-    return result
+        call.check_penalty()
+        if accumulate == "exact" or not isinstance(balancer, LossWeighting):
+            call.take_penalty()
+        return by_accumulated(call) if accumulate == "exact" else run(call)
 
 
 def _check_meaning(balancer: Balancer, compare_at: str, refresh_every: int) -> None:

@@ -34,6 +34,7 @@ from jointrain.balancing.engine import (
     several_processes,
     walk,
 )
+from jointrain.errors import NonFiniteError
 
 
 @dataclass
@@ -66,6 +67,8 @@ class Call:
     accumulated: Accumulated | None = None
     draws: Draws | None = None
     task_scales: Tensor | None = None
+    of_penalty: Gradients | None = None
+    held: list[Gradients] | None = None
 
     def without(self, bad: Sequence[int]) -> Call:
         """Return the call without the tasks at these positions."""
@@ -105,20 +108,55 @@ class Call:
         found = self.together.agreement.ranks.gather(flags)
         return {k for k in range(len(self.names)) if any(row[k] for row in found)}
 
-    def add_penalty(self) -> None:
-        """Add the gradient of the penalty to `.grad`, as it is."""
-        add_to_grad(self.of_penalty())
+    def add_to_grad(self, *found: Gradients, foreign: Sequence[Tensor] = ()) -> None:
+        """Add these and the penalty's gradient to `.grad`, all at once: hooks run on the whole."""
+        whole = no_gradients()
+        for part in found:
+            whole.extend(part)
+        if self.held is not None:
+            self.held.append(whole)
+            return
+        if self.of_penalty is not None:
+            whole.extend(self.of_penalty)
+        add_to_grad(whole, foreign)
 
-    def of_penalty(self) -> Gradients:
-        """Return the gradient of the penalty."""
+    def check_penalty(self) -> None:
+        """Check that the penalty is finite.
+
+        Raises:
+            NonFiniteError: It isn't, on some process.
+        """
+        if self.penalty is None or self.scaled:
+            return
+        if not self.everywhere(math.isfinite(float(self.penalty.detach()))):
+            raise NonFiniteError(
+                f"`penalty` is {float(self.penalty.detach())}, here or on another process. Lower "
+                "the learning rate, or look for a root or a logarithm of zero in it."
+            )
+
+    def take_penalty(self) -> None:
+        """Compute the gradient of the penalty, before the losses' passes use up a common graph.
+
+        Raises:
+            NonFiniteError: It is NaN or infinite.
+        """
+        if self.penalty is None or self.of_penalty is not None:
+            return
         if self.together is not None:
-            return self.together.of_penalty(self.scale)
-        if self.penalty is None:
-            return no_gradients()
-        tensors = [leaf.tensor for leaf in walk([self.penalty]).leaves]
-        start = torch.full_like(self.penalty, self.scale)
-        found = grad([self.penalty], tensors, [start], retain=self.retain_graph)
-        return Gradients.of(tensors, found)
+            found = self.together.of_penalty(self.scale)
+        else:
+            graph, of_losses = walk([self.penalty]), walk(self.values).children
+            common = any(below and node in of_losses for node, below in graph.children.items())
+            tensors = [leaf.tensor for leaf in graph.leaves]
+            start = torch.full_like(self.penalty, self.scale)
+            retain = self.retain_graph or common
+            found = Gradients.of(tensors, grad([self.penalty], tensors, [start], retain=retain))
+        if not self.scaled and not found.finite():
+            raise NonFiniteError(
+                "The gradient of `penalty` is NaN or infinite though it is finite itself. Look for "
+                "a root or a logarithm of zero in it."
+            )
+        self.of_penalty = found
 
     def again(self, closure: Callable[[], Losses], name: str) -> list[Tensor]:
         """Return the losses that a closure gives for the step's tasks."""

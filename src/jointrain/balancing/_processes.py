@@ -136,8 +136,9 @@ class Together:
             self._note_held_back()
             return
         places = [place.tensor for place in self.agreement.places]
-        add_to_grad(self.of_weighted(weights, places, scale, retain=retain or penalty is not None))
-        self.add_penalty(scale)
+        found = self.of_weighted(weights, places, scale, retain=retain or penalty is not None)
+        found.extend(self.of_penalty(scale))
+        add_to_grad(found)
 
     def of_weighted(
         self, weights: Tensor, tensors: Sequence[Tensor], scale: float, *, retain: bool
@@ -166,10 +167,6 @@ class Together:
         step.factors = [(s * scale).to(v) for s, v in zip(self.shares, self.values, strict=True)]
         step.retain_graph = True
         return step.weighted(weights, own=True, weigh_own=True)
-
-    def add_penalty(self, scale: float) -> None:
-        """Add the gradient of the penalty, the mean over the processes, to `.grad`."""
-        add_to_grad(self.of_penalty(scale))
 
     def of_penalty(self, scale: float) -> Gradients:
         """Return the gradient of the penalty, the mean over the processes."""

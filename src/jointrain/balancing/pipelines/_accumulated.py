@@ -10,10 +10,7 @@ from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import BilevelWeighting, HeadGuiding
 from jointrain.balancing._call import Call
 from jointrain.balancing._sharpness_aware import SharpnessAware
-from jointrain.balancing.engine import (
-    Step,
-    add_to_grad,
-)
+from jointrain.balancing.engine import Step
 from jointrain.balancing.pipelines._kinds import run
 from jointrain.errors import InvalidInputError
 
@@ -28,11 +25,12 @@ def by_accumulated(call: Call) -> BalancedStep:
     if not kept.rows:
         refuse_gradients_before(step)
     _check_inputs(step)
-    step.factors, step.retain_graph = call.factors(), call.penalty is not None
+    step.factors = call.factors()
     rows, mine = step.rows(ghost=False)
     kept.add(call.names, call.numbers, step, rows)
     kept.add_own(call.names, mine)
-    kept.add_penalty(call.of_penalty())
+    if call.of_penalty is not None:
+        kept.add_penalty(call.of_penalty)
     names = tuple(kept.losses)
     losses = torch.tensor([kept.losses[name] for name in names], dtype=torch.float64)
     values = [torch.zeros_like(call.vector[0]).requires_grad_() for _ in names]
@@ -43,10 +41,10 @@ def by_accumulated(call: Call) -> BalancedStep:
         "numbers": losses,
         "together": None,
         "penalty": None,
+        "of_penalty": kept.penalty_so_far(),
         "accumulated": kept,
     }
     result = run(Call(**vars(call) | changed))
-    add_to_grad(kept.penalty_so_far())
     kept.note([tensor for tensor, _ in kept.parameters.values()])
     balancer.accumulated = kept
     return result

@@ -18,7 +18,6 @@ from jointrain.balancing.engine import (
     Gradients,
     Rows,
     Step,
-    add_to_grad,
     is_finite,
     no_gradients,
     prepare,
@@ -66,8 +65,7 @@ def by_gramian(call: Call, balancer: GramianWeighting) -> BalancedStep | Without
     if reused is not None:
         found = step.weighted(reused, own=True, weigh_own=balancer.weighs_task_parameters)
         if call.non_finite == "raise" or call.scaled or call.everywhere(found.finite()):
-            add_to_grad(step.learned)
-            add_to_grad(found)
+            call.add_to_grad(step.learned, found)
             return call.result(losses, reused, gradient_method="reused")
     if balancer.extra_batches:
         return _by_cross_gramian(call, balancer, step, losses)
@@ -158,7 +156,7 @@ def _combined(
         weights = torch.ones(step.t, dtype=torch.float64)
     factors = weights if call.task_scales is None else weights / call.task_scales
     shared = step.weighted(factors, own=False) if combine is None else combine(factors)
-    write(balancer, step, shared, mine, weights)
+    write(call, balancer, step, shared, mine, weights)
     return call.result(
         losses,
         weights,
@@ -189,8 +187,7 @@ def _by_cross_gramian(
         return Without(bad)
     weights = _weights(balancer, gramian, losses, call)
     weigh_own = balancer.weighs_task_parameters
-    add_to_grad(step.learned)
-    add_to_grad(step.weighted(weights, own=True, weigh_own=weigh_own))
+    call.add_to_grad(step.learned, step.weighted(weights, own=True, weigh_own=weigh_own))
     return call.result(losses, weights, gramian=gramian, gradient_method="two batches")
 
 

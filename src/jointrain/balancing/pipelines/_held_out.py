@@ -10,7 +10,6 @@ from jointrain.balancing._balancer import BilevelProblem, BilevelWeighting
 from jointrain.balancing._call import Call
 from jointrain.balancing.engine import (
     Gradients,
-    add_to_grad,
     is_finite,
 )
 from jointrain.balancing.pipelines._parts import refuse_complex
@@ -46,9 +45,10 @@ def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep:
             f"The weights of {type(balancer).__name__} are NaN or infinite, so a gradient of the "
             "training or held-out losses is. Look for a root or a logarithm of zero in a loss."
         )
-    add_to_grad(step.weighted(weights, own=True, weigh_own=True), foreign=step.factors)
+    found = step.weighted(weights, own=True, weigh_own=True)
     if problem.added is not None:
-        add_to_grad(Gradients.of(problem.parameters, added))
+        found.extend(Gradients.of(problem.parameters, added))
+    call.add_to_grad(found, foreign=step.factors)
     return call.result(call.numbers, weights, gradient_method="held out")
 
 

@@ -51,7 +51,7 @@ def by_jacobian(call: Call, balancer: JacobianAggregation) -> BalancedStep | Wit
     weights = None if bad else seen.first_weights()
     if not bad:
         seen.update.extend(seen.of_inputs(weights))
-    write(balancer, step, seen.update, mine, weights)
+    write(call, balancer, step, seen.update, mine, weights)
     return call.result(losses, weights, gradient_method=step.method_used, overflow=bool(bad))
 
 

@@ -11,10 +11,7 @@ from torch import Tensor
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import LossWeighting
 from jointrain.balancing._call import Call
-from jointrain.balancing.engine import (
-    add_to_grad,
-    walk,
-)
+from jointrain.balancing.engine import walk
 from jointrain.balancing.pipelines._parts import Without, bad_tasks, check_made
 
 
@@ -29,11 +26,12 @@ def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
     found = None
     if careful or call.own is not None or call.accumulated is not None:
         tensors = _wanted_leaves(call)
+        call.take_penalty()
         found = call.of_weighted(weights, tensors, keep=careful)
         if before is not None and not call.everywhere(found.finite()):
             balancer.load_state_dict(before)
             return Without(bad_tasks(call, tensors))
-        add_to_grad(found)
+        call.add_to_grad(found)
     for parameter, gradient in learned:
         scaled = gradient.to(parameter)
         if call.scaled:
@@ -45,8 +43,6 @@ def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
     result = call.result(call.numbers, weights)
     if found is None:
         one_pass(call, weights)
-    else:
-        call.add_penalty()
     return result
 
 

@@ -16,7 +16,7 @@ from jointrain.balancing._balancer import Balancer, MovableParameters
 from jointrain.balancing._call import Call
 from jointrain.balancing._recomputed import Draws, as_before
 from jointrain.balancing._sharpness_aware import Landscape, Row, SharpnessAware
-from jointrain.balancing.engine import Step, is_finite
+from jointrain.balancing.engine import Gradients, Step, is_finite
 from jointrain.balancing.pipelines._parts import Without, raise_if_asked, refuse_complex
 from jointrain.errors import InvalidInputError
 
@@ -48,10 +48,12 @@ def by_nearby(
                 balancer.load_state_dict(before)
             raise_if_asked(call, bad)
             return Without(bad)
+    held: list[Gradients] = []
     results = [
-        run(_call_of(call, landscape, one, rows))
+        run(dataclasses.replace(_call_of(call, landscape, one, rows), held=held))
         for one, rows in balancer.aggregations(here, there)
     ]
+    call.add_to_grad(*held)
     # two weighted sums are none
     found = results[0] if len(results) == 1 else dataclasses.replace(results[0], weights=None)
     return dataclasses.replace(found, gradient_method="at moved weights")

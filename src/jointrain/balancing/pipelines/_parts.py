@@ -22,7 +22,6 @@ from jointrain.balancing._task_scales import learn_scales, scales_of
 from jointrain.balancing.engine import (
     Gradients,
     Step,
-    add_to_grad,
     grad,
     is_finite,
 )
@@ -82,8 +81,7 @@ def nothing_shared(call: Call, step: Step, losses: Tensor) -> BalancedStep | Wit
     if call.non_finite == "skip" and not call.scaled and not call.everywhere(found.finite()):
         tensors = [leaf.tensor for leaf in step.parameters]
         return Without(bad_tasks(call, tensors))
-    add_to_grad(step.learned)
-    add_to_grad(found)
+    call.add_to_grad(step.learned, found)
     return call.result(losses, weights, gradient_method="nothing shared")
 
 
@@ -116,6 +114,7 @@ def note_lengths(call: Call, lengths: Tensor, bad: Sequence[int] | None) -> None
 
 
 def write(
+    call: Call,
     balancer: GramianWeighting | JacobianAggregation,
     step: Step,
     shared: Gradients,
@@ -125,9 +124,7 @@ def write(
     """Write the gradients of the shared and of the tasks' own parameters to `.grad`."""
     if balancer.weighs_task_parameters and weights is not None:
         mine = mine.weighted(weights)
-    add_to_grad(step.learned)
-    add_to_grad(shared)
-    add_to_grad(mine, foreign=step.factors)
+    call.add_to_grad(step.learned, shared, mine, foreign=step.factors)
 
 
 def bad_own(call: Call, mine: Gradients) -> set[int]:
