@@ -961,6 +961,37 @@ def test_a_gradient_balancer_treats_grouped_heads_as_separate_ones(name):
         torch.testing.assert_close(grouped, separate, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("balancer", [None, "equal", "famo", "imtl-g"])
+@pytest.mark.parametrize("schedule", [Joint, partial(Alternating, "round_robin")])
+def test_a_task_of_which_nothing_is_trained_takes_part_in_vain(schedule, balancer):
+    network = _network()
+    frozen = [*network.trunk.parameters(), *network.task_parameters("number")]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    before, head = _copies(frozen), _copies(network.task_parameters("kind"))
+    _trainer(
+        network,
+        schedule=schedule(),
+        balancer=None if balancer is None else balancer_from_name(balancer),
+    ).fit(_data())
+    assert all(map(torch.equal, before, frozen))
+    assert not any(map(torch.equal, head, network.task_parameters("kind")))
+
+
+@pytest.mark.parametrize("balancer", [None, "equal"])
+def test_a_network_that_detaches_its_outputs_is_told(balancer):
+    class Detached(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    heads = {"number": Detached(8, 1), "kind": nn.Linear(8, 3)}
+    network = HardSharing(nn.Linear(4, 8), heads).double()
+    balancer = None if balancer is None else balancer_from_name(balancer)
+    trainer = _trainer(network, schedule=Alternating("round_robin"), balancer=balancer)
+    with pytest.raises(InvalidInputError, match=r"loss of task 'number' has no gradient.*detach"):
+        trainer.fit(_data())
+
+
 @pytest.mark.parametrize("settings", [{}, {"l2": 0.05}, {"gradient_clip": 0.3}])
 @pytest.mark.parametrize("absent", [1, 16, 17])
 @pytest.mark.parametrize("balancer", ["equal", "imtl-g"])

@@ -145,6 +145,7 @@ class TaskSession(Session[list[Batch]]):
         self.losses = EpochLosses()
         self.converged: ConvergedTasks | None = None
         self.left_out: set[str] = set()
+        self._nothing_trained: set[str] = set()
         self.epochs_done = 0
         self.turns: Iterator[tuple[str, ...]] = iter(())
         self.progress: RunProgress | None = None
@@ -359,10 +360,10 @@ class TaskSession(Session[list[Batch]]):
                 self._sum_over_copies(self.ranks, losses, rows)
                 return
         elif self.balancer is None:
-            self.scaled(_sum_of(weighted)).backward()  # type: ignore[no-untyped-call]
+            self._backward_of_sum(weighted)
             return
 
-        weighted = of_labelled_tasks(weighted, batches)
+        weighted = self._with_graph(of_labelled_tasks(weighted, batches))
         if not weighted:
             return
 
@@ -395,6 +396,35 @@ class TaskSession(Session[list[Batch]]):
         )
         if self.balancer is not None:
             self.balanced = balanced
+
+    def _backward_of_sum(self, losses: Mapping[str, Tensor]) -> None:
+        total = _sum_of(losses)
+        if total.requires_grad or self._with_graph(losses):
+            self.scaled(total).backward()  # type: ignore[no-untyped-call]
+
+    def _with_graph(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the losses without those of tasks of which nothing is trained.
+
+        Raises:
+            InvalidInputError: A loss has no gradient, and parameters that make it are trained.
+        """
+        self._nothing_trained = set()
+        if isinstance(losses, TaskLosses):
+            return losses
+        without = [name for name, loss in losses.items() if not loss.requires_grad]
+        for name in without:
+            if any(
+                parameter.requires_grad
+                for part in self.network.all_parts()
+                if name in part.tasks
+                for parameter in part.all_parameters()
+            ):
+                raise InvalidInputError(
+                    f"the loss of task {name!r} has no gradient, though what makes it is trained; "
+                    "let the network compute it without torch.no_grad(), .detach() and .item()"
+                )
+        self._nothing_trained.update(without)
+        return {n: x for n, x in losses.items() if x.requires_grad} if without else losses
 
     def _reach_all(self, missing: Collection[str], tasks: Collection[str]) -> None:
         """Give parameters of tasks without a label on any process the gradient 0, as a sum does."""
@@ -493,6 +523,9 @@ class TaskSession(Session[list[Batch]]):
         if not here:
             return [], []
         if not isinstance(losses, TaskLosses):
+            # nothing is trained of the others
+            here = [name for name in here if losses[name].requires_grad]
+            shares = [factors[name] * rows.here[name] / rows.total[name] for name in here]
             values = [losses[name] for name in here]
             pairs = zip(values, shares, strict=True)
             return values, [self.scaled(value.new_tensor(share)) for value, share in pairs]
@@ -564,6 +597,8 @@ class TaskSession(Session[list[Batch]]):
         # they are those of all rows already
         balancer.mean_over_processes = None
         after = of_labelled_tasks(self.weighted(losses), batches)
+        if self._nothing_trained:
+            after = {n: x for n, x in after.items() if n not in self._nothing_trained}
         values = torch.stack(list(after.values())) if after else None
         if values is None or (self.non_finite is not None and not bool(values.isfinite().all())):
             return
