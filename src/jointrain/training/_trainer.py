@@ -188,6 +188,7 @@ class Trainer:
         self._saving: RunCheckpoints | None = None
         self._running: Session[Any] | None = None
         self._asks_to_stop = False
+        self._is_cut_short = False
         self._bad_rows = BadRows()
         self._loaded: Mapping[str, Any] | None = None
         self._initial: Mapping[str, Tensor] | None = None
@@ -255,8 +256,9 @@ class Trainer:
             unlabelled: More inputs for phases that pretrain, [n, d].
             resume: Go on where the newest whole checkpoint was written, or where the state of
                 `load_state_dict` was taken, on the same data: the run ends with the same bits as
-                one that was never stopped. Where there is no checkpoint yet, begin. A run that is
-                through is read and not trained again.
+                one that was never stopped. Where there is no checkpoint yet, begin, after an error
+                from the weights before the first `fit`. A run that is through is read and not
+                trained again.
             restart: Begin anew, from the weights that the network had before the first `fit`, with
                 new optimisers and the balancer set back; checkpoints are removed.
 
@@ -297,9 +299,10 @@ class Trainer:
         )
         with self._explaining(), saving.held(), self._in_shards():
             state = self._state_to_resume(saving, resume=resume, restart=restart)
-            if restart:
+            if restart or (resume and state is None and self._is_cut_short):
                 self._set_back()
             session = self.begin(train, validation)
+            self._is_cut_short = True
             with within_quota(), seeded(self.seed, self.device):
                 try:
                     if self.ranks is not None:
@@ -323,6 +326,7 @@ class Trainer:
                     session.close()
                     if self.ranks is not None:
                         part_dropout([self.network, *self.own_networks.values()])
+        self._is_cut_short = False
         return self.history
 
     def _explaining(self) -> AbstractContextManager[None]:

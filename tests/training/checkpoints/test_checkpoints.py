@@ -155,6 +155,26 @@ def test_resume_without_checkpoints_yet_begins(tmp_path):
     assert_same_end(made, plain)
 
 
+@pytest.mark.parametrize("name", ["alternating", "famo"])
+def test_resume_begins_anew_where_an_error_came_before_the_first_checkpoint(name, tmp_path):
+    class Once(Callback):
+        done = False
+
+        def on_step_end(self, trainer, step, losses):
+            if step == 3 and not self.done:
+                self.done = True
+                raise OSError("away for a moment")
+
+    case = cases()[name]
+    made = trainer(case, checkpoints=Checkpoints(tmp_path, every=100), callbacks=[Once()])
+    with pytest.raises(OSError, match="away"):
+        fit(made, case, resume=True)
+    fit(made, case, resume=True)
+    plain = trainer(case)
+    fit(plain, case)
+    assert_same_end(made, plain)
+
+
 def test_resume_with_nothing_to_resume_from_is_refused():
     with pytest.raises(InvalidInputError, match="there is nothing to resume"):
         fit(trainer(CASE), CASE, resume=True)
