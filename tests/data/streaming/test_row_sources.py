@@ -75,8 +75,9 @@ def test_a_pipe_that_a_pattern_names_is_not_waited_for(tmp_path, ending):
     [
         {"json": b"{"}, {"json": b"[" * 100_000}, {"json": b"9" * 5000}, {"json": b"\xff"},
         {"cls": b"one"}, {"cls": b"9" * 5000}, {"txt": b"\xff"},
+        {"json": b'{"a": 1, "a": 2}'}, {"json": b'{"a": "\\ud800"}'},
     ],
-    ids=range(7),
+    ids=range(9),
 )  # fmt: skip
 def test_a_sample_that_can_not_be_read_is_one_line(tmp_path, files):
     shard(tmp_path / "0.tar", {"s": files})

@@ -13,6 +13,7 @@ import polars as pl
 
 from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
+from jointrain.data._json_lines import json_fault
 from jointrain.data.streaming._kept_rows import KeptRows
 from jointrain.data.streaming._table_files import TableFiles
 from jointrain.errors import InvalidInputError
@@ -153,7 +154,9 @@ def _columns_of(files: Mapping[str, Any], name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for ending, content in files.items():
         if ending == "json":
-            entries = json.loads(content) if isinstance(content, (bytes, str)) else content
+            entries = content
+            if isinstance(content, (bytes, str)):
+                entries = json.loads(content, object_pairs_hook=_object)
             if not isinstance(entries, Mapping):
                 raise InvalidInputError(f"a json of {name} holds no columns, but {entries!r}")
             found |= {str(column): value for column, value in entries.items()}
@@ -161,6 +164,12 @@ def _columns_of(files: Mapping[str, Any], name: str) -> dict[str, Any]:
             text = content.decode() if isinstance(content, bytes) else content
             found[ending] = int(text) if ending == "cls" else str(text)
     return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if (fault := json_fault(pairs)) is not None:
+        raise ValueError(f"it holds {fault}")
+    return dict(pairs)
 
 
 def _samples(path: Path) -> Iterator[dict[str, Any]]:
