@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from jointrain.balancing import BALANCERS, Balancer, Needs, backward
 from jointrain.errors import InvalidInputError
+from tests.balancing._weigh_by_position import GRADIENT_METHODS
 
 # gradients of several calls add up in these tests
 backward = partial(backward, accumulate="per-batch")
@@ -158,3 +159,36 @@ def test_one_infinite_loss_under_a_scaler_is_enough():
     found = backward(losses, build("upgrad"), scaler=scaler, non_finite="skip")
     assert found.skipped == ("a",)
     assert not found.overflow
+
+
+class Branches(nn.Module):
+    """Two branches from a common layer; the gradient by the second one is NaN."""
+
+    def __init__(self, t: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 4), nn.Linear(3, 4)
+        self.heads = nn.ModuleList(nn.Linear(4, 1) for _ in range(t))
+        self.double()
+
+    def losses(self) -> dict[str, Tensor]:
+        x = self.first(torch.arange(15.0, dtype=torch.float64).view(5, 3) / 15)
+        z, y = self.a(x).tanh(), (self.b(x) * 0).abs().sqrt()
+        return {str(k): h(z if k < 2 else y).square().mean() for k, h in enumerate(self.heads)}
+
+
+@pytest.mark.parametrize("gradient_method", [*GRADIENT_METHODS, "some at a time"])
+@pytest.mark.parametrize("t", [3, 6, 9])
+@pytest.mark.parametrize("name", ["upgrad", "trimmed-mean", "moco"])
+def test_a_task_that_does_not_use_a_branch_is_finite_whatever_is_there(name, t, gradient_method):
+    options = {"gradient_method": gradient_method}
+    if gradient_method == "some at a time":
+        options = {"memory_limit": 1000}
+    net, other = Branches(t), Branches(t)
+    taken = backward(net.losses(), build(name), non_finite="skip", **options)
+    assert taken.tasks == ("0", "1")
+    losses = {k: loss for k, loss in other.losses().items() if k in taken.tasks}
+    backward(losses, build(name), **options)
+    torch.testing.assert_close(net.first.weight.grad, other.first.weight.grad)
+    with pytest.raises(InvalidInputError, match=r"of the tasks \['2'"):
+        backward(net.losses(), build(name), **options)

@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge
 
 from jointrain.balancing._float_range import Cast, are_in_range, in_range, widened
 from jointrain.balancing.engine._ghost import GhostLayer, LinearLayer, gram, real_view
-from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
+from jointrain.balancing.engine._gradients import Gradients, grad, is_finite, no_gradients
 from jointrain.balancing.engine._graph import Leaf, Node
 from jointrain.balancing.engine._sparse import SparseRows
 
@@ -99,7 +99,7 @@ class Rows:
     # --- collecting ------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.kept, self.blocks, self.at_inputs = [], [], []
+        self.kept, self.blocks, self.at_inputs, self.outputs = [], [], [], []
         for group in () if self.loose else self.groups:
             size = sum(leaf.tensor.numel() for leaf in group)
             self.blocks.append(Block(self._empty(group[0].tensor, size), group))
@@ -138,17 +138,26 @@ class Rows:
         self,
         edges: Sequence[GradientEdge],
         cotangents: Callable[[int], list[Tensor]],
+        masks: Mapping[Node, int],
         retain: bool,
         ends: Sequence[GradientEdge] = (),
     ) -> list[Tensor]:
         """Fill the rows by one pass per task from the boundary on, with the task's cotangents.
 
-        Return the gradients at `ends`, edges further below, [t, *edge] each.
+        Return the gradients at `ends`, edges further below, [t, *edge] each. A pass begins at those
+        edges alone that its task reaches, by `masks`: zeros at others would become NaN where an
+        infinite slope follows.
         """
         found = [_output_of(edge, self.t) for edge in ends]
         self._begin()
         for k in range(self.t):
-            at_ends = self._pass(k, edges, cotangents(k), ends, retain or k + 1 < self.t)
+            starts = [
+                (edge, start)
+                for edge, start in zip(edges, cotangents(k), strict=True)
+                if masks[edge.node] >> k & 1
+            ]
+            keep = retain or k + 1 < self.t
+            at_ends = self._pass(k, [e for e, _ in starts], [s for _, s in starts], ends, keep)
             for place, g in zip(found, at_ends, strict=True):
                 place[k] = 0.0 if g is None else g
         return found
@@ -166,8 +175,12 @@ class Rows:
         wanted: list[Tensor | GradientEdge] = [leaf.tensor for leaf in reached]
         wanted += [layer.edge for layer in (*self.layers, *self.written)]
         others = [*(rows.tensor for rows in self.sparse), *self.inputs]
-        found = grad(outputs, [*wanted, *others, *further], cotangents, retain=retain)
-        self.after_pass()
+        inputs = [*wanted, *others, *further]
+        if outputs:
+            found = grad(outputs, inputs, cotangents, retain=retain)
+            self.after_pass()
+        else:
+            found = [None] * len(inputs)
         middle, end = len(wanted) + len(self.sparse), len(wanted) + len(others)
         for rows, g in zip(self.sparse, found[len(wanted) : middle], strict=True):
             rows.add(g)
@@ -346,6 +359,10 @@ class Rows:
         for rows in self.sparse:
             ok &= rows.finite()
         return ok
+
+    def all_finite(self) -> bool:
+        """Return whether all that is kept is finite."""
+        return bool(self.finite().all()) and all(map(is_finite, self.outputs))
 
     def per_parameter(self) -> list[tuple[Tensor, Tensor]]:
         """Return each parameter with its gradients, dense, [t, *shape]; [t, *shape, 2] if complex.

@@ -139,7 +139,7 @@ class Step:
         )
         if self._batched_pays():
             heads = self.heads()
-            if heads is not None and self._collect_batched(rows, heads[0], heads[1], keep):
+            if heads is not None and self._collect_batched(rows, *heads[:2], keep):
                 self.method_used = "batched"
                 return rows, heads[2]
         if not self.graph.shares_nodes:
@@ -152,7 +152,7 @@ class Step:
         if linear is None:
             mine = rows.collect_from_losses(self.losses, self.factors, self.own, True, keep)
             return rows, mine
-        rows.collect_from_boundary(linear[0].edges, linear[1].of_task, keep)
+        rows.collect_from_boundary(linear[0].edges, linear[1].of_task, self.graph.masks, keep)
         return rows, linear[2]
 
     def _known_layers(self, leaves: Sequence[Leaf]) -> list[GhostLayer]:
@@ -164,11 +164,17 @@ class Step:
     def _collect_batched(
         self, rows: Rows, boundary: Boundary, cotangents: Cotangents, keep: bool
     ) -> bool:
-        """Try batched passes; return False where an operation can't be batched."""
+        """Try batched passes; return False where an operation can't be batched.
+
+        So too where something isn't finite, and not all tasks reach all edges of the boundary: they
+        begin with zeros there, which become NaN where an infinite slope follows.
+        """
+        everyone = (1 << self.t) - 1
+        uneven = any(self.graph.masks[edge.node] != everyone for edge in boundary.edges)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                keep = keep or self.graph.custom or self._may_fall_back()
+                keep = keep or uneven or self.graph.custom or self._may_fall_back()
                 rows.collect_batched(boundary.edges, cotangents.of_tasks, _CHUNK, keep)
         except RuntimeError as error:
             if not self.graph.custom and not self._may_fall_back():
@@ -177,7 +183,7 @@ class Step:
                     f'{error} Pass `gradient_method="per_task"`.'
                 ) from error
             return False
-        return True
+        return not uneven or rows.all_finite()
 
     def _may_fall_back(self) -> bool:
         """Return whether passes may be tried and left: keeping the graph costs little then."""
@@ -308,7 +314,9 @@ class Step:
                 first = i == 0
                 rows = self._run(run, inputs=inputs and segment.inputs)
                 ends = segment.ends if first else []
-                found = rows.collect_from_boundary(segment.starts, enter.of_task, True, ends)
+                found = rows.collect_from_boundary(
+                    segment.starts, enter.of_task, self.graph.masks, True, ends
+                )
                 below = found if first else below
                 if run:
                     see(rows)
