@@ -124,7 +124,9 @@ def scale_of(scaler: Any, device: torch.device) -> float:
     """Return what the scaler multiplies losses by; its first use of `scale` also prepares it."""
     if scaler is None or not scaler.is_enabled():
         return 1.0
-    return float(scaler.scale(torch.ones((), device=device)))
+    # a factor such as 1 / 3 is to have all its digits, where the device has numbers with as many
+    kind = torch.float32 if device.type == "mps" else torch.float64
+    return float(scaler.scale(torch.ones((), dtype=kind, device=device)))
 
 
 def on_cpu(tensor: Tensor) -> Tensor:
