@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.networks import Network
-from jointrain.training._placement import placed_like
+from jointrain.training._placement import copied, placed_like
 
 
 class BestScore:
@@ -53,16 +54,17 @@ class BestWeights(BestScore):
     def __init__(self, module: nn.Module, active: bool) -> None:
         super().__init__()
         self._module = module
-        self.copy = (
-            {name: value.clone() for name, value in module.state_dict().items()} if active else {}
-        )
+        self.copy = copied(module) if active else {}
 
     def offer(self, score: float | None) -> bool:
         """Keep the weights if the score is the lowest so far; return whether it is."""
         improved = bool(self.copy) and super().offer(score)
         if improved:
             for name, value in self._module.state_dict().items():
-                self.copy[name].copy_(value)
+                if isinstance(value, Tensor):
+                    self.copy[name].copy_(value)
+                else:  # an extra state
+                    self.copy[name] = copy.deepcopy(value)
         return improved
 
     def restore(self) -> None:
@@ -79,7 +81,11 @@ class BestWeights(BestScore):
         """Set score and weights to what `state_dict` gave."""
         super().load_state_dict(state)
         for name, value in self.copy.items():
-            value.copy_(placed_like(state["copy"][name], value))
+            stored = state["copy"][name]
+            if isinstance(value, Tensor):
+                value.copy_(placed_like(stored, value))
+            else:
+                self.copy[name] = copy.deepcopy(stored)
 
 
 class ConvergedTasks:
@@ -122,8 +128,8 @@ class ConvergedTasks:
     @torch.no_grad()
     def restore(self, task: str) -> None:
         """Put a task's own parameters and buffers back to where its loss was lowest."""
-        for tensor, copy in zip(self._own[task], self._best[task][1], strict=True):
-            tensor.copy_(copy)
+        for tensor, kept in zip(self._own[task], self._best[task][1], strict=True):
+            tensor.copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the lowest losses with their tensors, and which tasks have converged."""

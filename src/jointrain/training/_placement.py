@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,21 @@ from jointrain.balancing.engine import is_distributed
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
+
+
+def copied(module: nn.Module, device: str | None = None) -> dict[str, Any]:
+    """Return a copy of a module's weights, buffers and extra state, which may be anything.
+
+    Args:
+        module: The module.
+        device: Where the copies lie; default where the tensors do.
+    """
+    return {
+        name: value.detach().to(device or value.device, copy=True)
+        if isinstance(value, Tensor)
+        else copy.deepcopy(value)
+        for name, value in module.state_dict().items()
+    }
 
 
 def placed_like(stored: Tensor, like: Tensor) -> Tensor:

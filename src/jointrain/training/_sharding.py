@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jointrain.balancing import Balancer, Needs
 from jointrain.errors import InvalidInputError
@@ -112,8 +112,14 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
 def gather_weights(sharded: nn.Module, whole: nn.Module) -> None:
     """Copy weights and buffers into a network of whole parameters; every process calls it."""
     into = whole.state_dict()
+    extra = {}
     for name, value in sharded.state_dict().items():
-        into[name].copy_(made_whole(value))
+        if isinstance(value, Tensor):
+            into[name].copy_(made_whole(value))
+        else:
+            extra[name] = value
+    if extra:
+        whole.load_state_dict(extra, strict=False)
 
 
 def gather_optimizers(sharded: OptimizerList, whole: OptimizerList) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -25,7 +25,7 @@ from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers, joint_step_refused
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
-from jointrain.training._placement import made_whole, weights_like
+from jointrain.training._placement import copied, made_whole, weights_like
 from jointrain.training._ranks import Strategy, TrainingRanks, joined_ranks, local_device
 from jointrain.training._row_checks import check_rows_apart
 from jointrain.training._run_checkpoints import RunCheckpoints
@@ -191,7 +191,7 @@ class Trainer:
         self._is_cut_short = False
         self._bad_rows = BadRows()
         self._loaded: Mapping[str, Any] | None = None
-        self._initial: Mapping[str, Tensor] | None = None
+        self._initial: Mapping[str, Any] | None = None
 
     def _check_schedule(self, network: Network, balancer: Balancer | None) -> None:
         if isinstance(self.schedule, Phases):
@@ -288,7 +288,7 @@ class Trainer:
         if resume and restart:
             raise InvalidInputError("`resume` goes on and `restart` begins anew; give one of them")
         if self._initial is None:
-            self._initial = {name: v.to("cpu", copy=True) for name, v in self._weights_now()}
+            self._initial = copied(self.network, "cpu")
         saving = self._saving = RunCheckpoints(
             self.checkpoints,
             self.ranks,
@@ -356,9 +356,6 @@ class Trainer:
         finally:
             whole.to(self.device)
             self.session = self._whole = kept
-
-    def _weights_now(self) -> Iterable[tuple[str, Tensor]]:
-        return self.network.state_dict().items()
 
     def _state_to_resume(
         self, saving: RunCheckpoints, *, resume: bool, restart: bool

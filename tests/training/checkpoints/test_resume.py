@@ -3,11 +3,23 @@
 import copy
 import os
 import pickle
+import shutil
 import signal
 
 import pytest
+import torch
+from torch import nn
 
-from jointrain import Callback, CSVLogger, InvalidInputError, Joint
+from jointrain import (
+    Callback,
+    CSVLogger,
+    HardSharing,
+    InvalidInputError,
+    Joint,
+    Task,
+    TensorData,
+    Trainer,
+)
 from jointrain.training import Checkpoints, CrossFittedWeights
 from tests.training.checkpoints.runs import (
     assert_same,
@@ -227,3 +239,49 @@ def test_a_second_fit_trains_on(name):
     state = made.optimizers.state_dict()[0]["state"][0]["step"].clone()
     fit(made, case)
     assert made.optimizers.state_dict()[0]["state"][0]["step"] == 2 * state
+
+
+class _Counted(nn.Linear):
+    """Keeps how often it was called in training as extra state, which is no tensor."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += self.training
+        return super().forward(x) * (1 + 0.1 * self.calls)
+
+    def get_extra_state(self):
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state):
+        self.calls = state["calls"]
+
+
+@pytest.mark.parametrize("options", [{}, {"non_finite": "rollback", "non_finite_limit": 2}])
+def test_extra_state_of_a_module_goes_on(options, tmp_path):
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    data = TensorData(x, {"a": x.sum(1)})
+
+    def made(folder):
+        torch.manual_seed(0)
+        network = HardSharing(_Counted(4, 3), {"a": nn.Linear(3, 1)})
+        return Trainer(
+            network, [Task.regression("a")], epochs=4, batch_size=8, patience=4, device="cpu",
+            checkpoints=Checkpoints(folder, every=1, keep=100), **options,
+        )  # fmt: skip
+
+    whole = made(tmp_path / "whole")
+    whole.fit(data, data)
+    assert whole.network.trunk.calls
+    written = sorted((tmp_path / "whole").glob("*.safetensors"))
+    assert len(written) == 12
+    for number, path in enumerate(written):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        shutil.copy(path, folder)
+        again = made(folder)
+        again.fit(data, data, resume=True)
+        assert again.network.trunk.calls == whole.network.trunk.calls
+        assert torch.equal(again.network.trunk.weight, whole.network.trunk.weight)
+    again.fit(data, data, restart=True)
+    assert torch.equal(again.network.trunk.weight, whole.network.trunk.weight)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from jointrain.balancing import Balancer
 from jointrain.errors import InvalidInputError
@@ -44,7 +44,9 @@ def run_description(
         "auxiliary": sorted(auxiliary),
         "weights": dict(weights),
         "weights of the network": {
-            name: [str(value.dtype), *value.shape] for name, value in network.state_dict().items()
+            name: [str(value.dtype), *value.shape]
+            for name, value in network.state_dict().items()
+            if isinstance(value, Tensor)
         },
     }
     described |= {one.name: _text(getattr(settings, one.name)) for one in fields(settings)}
