@@ -176,6 +176,39 @@ def test_the_gradient_is_clipped_to_its_whole_norm():
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
+class _Table(nn.Module):
+    def __init__(self, sparse):
+        super().__init__()
+        self.rows = nn.Embedding(10, 4, sparse=sparse)
+
+    def forward(self, ids):
+        return self.rows(ids)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gradient_clip": 0.1},
+        {"l2": 0.1},
+        {"l1": 0.1, "gradient_clip": 0.1},
+        {"non_finite": "skip", "non_finite_limit": 1},
+    ],
+)
+def test_a_table_of_sparse_gradients_is_clipped_and_penalised_by_rows(settings):
+    # every row is looked up at each step, so that a dense table is penalised alike
+    ids = torch.arange(10).repeat(2)
+    data = TensorData(ids, {"number": ids / 2})
+
+    def trained(sparse):
+        torch.manual_seed(0)
+        network = HardSharing(_Table(sparse), {"number": nn.Linear(4, 1)})
+        options = {"optimizer": SGD, "epochs": 5, "batch_size": 20, "device": "cpu"} | settings
+        Trainer(network, [NUMBER], **options).fit(data)
+        return network.state_dict()
+
+    torch.testing.assert_close(trained(True), trained(False))
+
+
 def test_rows_without_a_label_do_not_train_their_task():
     network, data = _network(), _data(20)
     number, kind = data.targets["number"].clone(), data.targets["kind"].clone()

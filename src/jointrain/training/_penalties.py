@@ -52,6 +52,12 @@ class Penalties:
         for parameter in self._matrices:
             if parameter.grad is None:
                 continue
+            if parameter.grad.is_sparse:
+                # of a table, the rows that were looked up
+                parameter.grad = parameter.grad.coalesce()
+                looked_up = parameter[parameter.grad._indices()[0]]
+                self._add_to(parameter.grad._values(), looked_up)
+                continue
             members = self._tasks.get(id(parameter), ())
             rows = [row for row, name in enumerate(members) if name in tasks]
             if len(rows) == len(members):

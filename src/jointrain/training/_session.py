@@ -338,4 +338,17 @@ class Session(ABC, Generic[Drawn]):
     def clip_gradient(self) -> None:
         """Shorten the gradient to the settings' largest norm."""
         if self.settings.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+            clipped = [_dense(parameter) for parameter in self.parameters]
+            nn.utils.clip_grad_norm_(clipped, self.settings.gradient_clip)
+
+
+def _dense(parameter: Tensor) -> Tensor:
+    """Return a parameter, or where its gradient is sparse, what has the rows of that as its own."""
+    gradient = parameter.grad
+    if gradient is None or not gradient.is_sparse:
+        return parameter
+    parameter.grad = gradient.coalesce()
+    values = parameter.grad._values()
+    of_rows = torch.empty_like(values)
+    of_rows.grad = values
+    return of_rows
