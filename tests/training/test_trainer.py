@@ -922,6 +922,15 @@ def test_a_head_of_the_wrong_width_is_refused():
         trainer.fit(_data())
 
 
+def test_a_lazy_layer_must_have_been_called():
+    network = HardSharing(nn.LazyLinear(8), {"number": nn.Linear(8, 1)})
+    with pytest.raises(InvalidInputError, match=r"'trunk.weight' .* lazy .* call the network once"):
+        Trainer(network, [NUMBER])
+    network(torch.zeros(2, 4))
+    data = TensorData(torch.zeros(8, 4), {"number": torch.zeros(8)})
+    Trainer(network, [NUMBER], epochs=1).fit(data)
+
+
 def test_patience_without_validation_data_is_refused():
     with pytest.raises(InvalidInputError, match="`patience` needs validation data"):
         _trainer(patience=3).fit(_data())

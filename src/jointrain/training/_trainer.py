@@ -42,6 +42,7 @@ from jointrain.training._told_epochs import tell_epoch
 from jointrain.training._trainer_checks import (
     check_accumulates,
     check_heads,
+    check_made,
     check_outputs,
     check_validated,
     checked_auxiliary,
@@ -140,6 +141,7 @@ class Trainer:
     ) -> None:
         self.settings = _changed(settings or TrainingSettings(), options)
         self.device = local_device(strategy, resolve_device(device))
+        check_made(network)
         network = network.to(self.device)
         check_precision(self.settings.precision, self.device, network)
         self.strategy = strategy

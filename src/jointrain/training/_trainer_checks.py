@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from jointrain.balancing import Balancer, Needs
 from jointrain.errors import InvalidInputError, closest
@@ -94,6 +96,20 @@ def refuse_chains(network: Network) -> None:
             f"Merge() trains each task apart, and {name!r} is given {given!r}; train them "
             "together, or leave `given` out"
         )
+
+
+def check_made(network: nn.Module) -> None:
+    """Refuse a network of lazy layers that do not know their sizes yet.
+
+    Raises:
+        InvalidInputError: There is one.
+    """
+    for name, parameter in network.named_parameters():
+        if is_lazy(parameter):
+            raise InvalidInputError(
+                f"parameter {name!r} of the network is lazy and has no size yet; call the network "
+                "once on some inputs first"
+            )
 
 
 @torch.no_grad()
