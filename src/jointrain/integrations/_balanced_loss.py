@@ -20,7 +20,8 @@ class BalancedLoss:
     Where a framework computes a loss here and calls ``backward`` on it there, this carries the
     losses from here to there. The scalar's value is the sum of the losses. What the framework does
     to it in between, such as division by the number of accumulated batches or gradient scaling,
-    reaches the gradients, and the balancer sees the losses as they were.
+    reaches the gradients, and the balancer sees the losses as they were. ``backward(inputs=...)``
+    fills nothing, since autograd does not call what leads to other tensors: leave ``inputs`` out.
 
     Args:
         balancer: The method; default the plain sum.
