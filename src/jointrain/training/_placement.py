@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -28,6 +29,20 @@ def copied(module: nn.Module, device: str | None = None) -> dict[str, Any]:
         else copy.deepcopy(value)
         for name, value in module.state_dict().items()
     }
+
+
+def unstored_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that the state of a module leaves out, which training may change."""
+    stored = module.state_dict()
+    return {name: value for name, value in module.named_buffers() if name not in stored}
+
+
+@torch.no_grad()
+def load_unstored_buffers(module: nn.Module, stored: Mapping[str, Tensor]) -> None:
+    """Set them to what `unstored_buffers` gave."""
+    for name, value in unstored_buffers(module).items():
+        if name in stored:
+            value.copy_(stored[name])
 
 
 def placed_like(stored: Tensor, like: Tensor) -> Tensor:

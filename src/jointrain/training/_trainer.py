@@ -25,7 +25,13 @@ from jointrain.training._network_model import NetworkModel
 from jointrain.training._optimizer import Optimizers, joint_step_refused
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
-from jointrain.training._placement import copied, made_whole, weights_like
+from jointrain.training._placement import (
+    copied,
+    load_unstored_buffers,
+    made_whole,
+    unstored_buffers,
+    weights_like,
+)
 from jointrain.training._ranks import Strategy, TrainingRanks, joined_ranks, local_device
 from jointrain.training._row_checks import check_rows_apart
 from jointrain.training._run_checkpoints import RunCheckpoints
@@ -194,6 +200,7 @@ class Trainer:
         self._bad_rows = BadRows()
         self._loaded: Mapping[str, Any] | None = None
         self._initial: Mapping[str, Any] | None = None
+        self._initial_buffers: Mapping[str, Tensor] = {}
 
     def _check_schedule(self, network: Network, balancer: Balancer | None) -> None:
         if isinstance(self.schedule, Phases):
@@ -291,6 +298,8 @@ class Trainer:
             raise InvalidInputError("`resume` goes on and `restart` begins anew; give one of them")
         if self._initial is None:
             self._initial = copied(self.network, "cpu")
+            buffers = unstored_buffers(self.network)
+            self._initial_buffers = {n: v.to("cpu", copy=True) for n, v in buffers.items()}
         saving = self._saving = RunCheckpoints(
             self.checkpoints,
             self.ranks,
@@ -378,6 +387,7 @@ class Trainer:
         """Set weights, optimisers and balancer back to before the first `fit`."""
         assert self._initial is not None
         self.network.load_state_dict(weights_like(self._initial, self.network))
+        load_unstored_buffers(self.network, self._initial_buffers)
         self.session.optimizers = self._new_optimizers()
         self._scale = self._new_scale()
         self.__dict__.pop("_balancer_optimizer", None)
@@ -889,6 +899,8 @@ class Trainer:
         return {
             "run": self._description(),
             "network": whole.network.state_dict(),
+            "buffers": unstored_buffers(whole.network),
+            "own_buffers": {name: unstored_buffers(one) for name, one in self.own_networks.items()},
             "own_networks": {name: one.state_dict() for name, one in self.own_networks.items()},
             "optimizers": whole.optimizers.state_dict() if stretch is None else None,
             "scale": None if self._scale is None else self._scale.state_dict(),
@@ -905,9 +917,13 @@ class Trainer:
         """Set all but the session of the stretch at hand, which sets itself as it starts."""
         whole = self._whole
         whole.network.load_state_dict(weights_like(state["network"], whole.network))
+        load_unstored_buffers(whole.network, state.get("buffers", {}))
         for name, weights in state["own_networks"].items():
             self.own_networks[name] = copy.deepcopy(whole.network)
             self.own_networks[name].load_state_dict(weights)
+            # states of earlier versions have none
+            buffers = state.get("own_buffers", {}).get(name, {})
+            load_unstored_buffers(self.own_networks[name], buffers)
         if state["optimizers"] is not None:
             whole.optimizers.load_state_dict(state["optimizers"])
         if self._scale is not None:

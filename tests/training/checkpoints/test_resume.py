@@ -241,6 +241,18 @@ def test_a_second_fit_trains_on(name):
     assert made.optimizers.state_dict()[0]["state"][0]["step"] == 2 * state
 
 
+class _Annealed(nn.Linear):
+    """Keeps how often it was called in training in a buffer that is not stored."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        self.calls += self.training
+        return super().forward(x) * (1 + 0.1 * self.calls)
+
+
 class _Counted(nn.Linear):
     """Keeps how often it was called in training as extra state, which is no tensor."""
 
@@ -257,14 +269,21 @@ class _Counted(nn.Linear):
         self.calls = state["calls"]
 
 
-@pytest.mark.parametrize("options", [{}, {"non_finite": "rollback", "non_finite_limit": 2}])
-def test_extra_state_of_a_module_goes_on(options, tmp_path):
+@pytest.mark.parametrize(
+    "layer, options",
+    [
+        (_Annealed, {}),
+        (_Counted, {}),
+        (_Counted, {"non_finite": "rollback", "non_finite_limit": 2}),
+    ],
+)
+def test_what_a_module_counts_goes_on(layer, options, tmp_path):
     x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     data = TensorData(x, {"a": x.sum(1)})
 
     def made(folder):
         torch.manual_seed(0)
-        network = HardSharing(_Counted(4, 3), {"a": nn.Linear(3, 1)})
+        network = HardSharing(layer(4, 3), {"a": nn.Linear(3, 1)})
         return Trainer(
             network, [Task.regression("a")], epochs=4, batch_size=8, patience=4, device="cpu",
             checkpoints=Checkpoints(folder, every=1, keep=100), **options,

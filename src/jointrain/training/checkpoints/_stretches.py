@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from jointrain.training._placement import load_unstored_buffers, unstored_buffers
 from jointrain.training.checkpoints._random_states import random_states, set_random_states
 
 
@@ -58,6 +59,7 @@ class Stretches:
         stretch, self._taken_up = self._taken_up, None
         if network is not None and stretch["network"] is not None:
             network.load_state_dict(stretch["network"])
+            load_unstored_buffers(network, stretch.get("buffers") or {})
         set_random_states(stretch["random"], self._device)
         return stretch["session"]
 
@@ -72,6 +74,7 @@ class Stretches:
         """
         return {
             "network": None if network is None else network.state_dict(),
+            "buffers": None if network is None else unstored_buffers(network),
             "key": self._key,
             "notes": self.notes,
             "outer": self._outer,
