@@ -362,7 +362,7 @@ def test_something_else_is_run_where_a_process_has_nothing_left_to_fit(result, s
             workers=2,
             beside=Beside(dies),
             on_beside=made.append,
-            progress=lambda *counts: told.append(counts),
+            progress=lambda *counts, told=told: told.append(counts),
         )
         # a model is there, and the same one, if its processes die
         assert model.weights == shipped.weights
