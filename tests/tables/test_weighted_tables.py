@@ -188,6 +188,8 @@ def test_trimmed_means_trim_weight():
     repeated = trim_mean(np.repeat(values, counts), TRIMMED)
     assert _trimmed_mean(values, counts.astype(float)) == pytest.approx(repeated, abs=1e-3)
     assert _trimmed_mean(values, np.full(1000, 2.0)) == trim_mean(values, TRIMMED)
+    for rows in (1, 2, 49, 50, 51, 120):
+        assert _trimmed_mean(values[:rows], np.ones(rows)) == trim_mean(values[:rows], TRIMMED)
 
 
 def test_what_is_better_where_the_weight_lies_is_chosen():
