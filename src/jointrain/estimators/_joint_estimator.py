@@ -284,7 +284,7 @@ class JointEstimator(TableEstimator):
             self._begin_targets(y, features, classes)
         elif classes is not None:
             self._check_classes(classes)
-        targets = self._as_fitted(y)
+        targets = self._as_fitted(self._read_again(y))
         self._check_rows(features.shape[0], targets)
         targets.check_labelled()
         weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
@@ -571,11 +571,11 @@ class JointEstimator(TableEstimator):
         return pl.DataFrame(only) if not self.tasks_ else table.with_columns(**_series(only))
 
     def _read_again(self, y: Any) -> Targets:
+        """Return the columns of y, which are those of fitting, in their own order."""
         return _read(y, self._target_columns or {name: (name,) for name in self._targets})
 
-    def _as_fitted(self, y: Any) -> Targets:
+    def _as_fitted(self, targets: Targets) -> Targets:
         """Return the columns of y in the order of fitting."""
-        targets = self._read_again(y)
         order = sorted(
             (place, column)
             for name, places in self._places.items()
@@ -589,12 +589,13 @@ class JointEstimator(TableEstimator):
 
     def _scored(self, y: Any, sample_weight: Any, rows: int) -> tuple[Targets, np.ndarray | None]:
         """Return the columns of y in the order of fitting, and the weights of their targets."""
-        targets = self._as_fitted(y)
+        given = self._read_again(y)
+        targets = self._as_fitted(given)
         self._check_rows(rows, targets)
         weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
         if weights is None:
             return targets, None
-        names = list(in_order_of_y(self._read_again(y), self._target_columns))
+        names = list(in_order_of_y(given, self._target_columns))
         order = [names.index(name) for name in self._targets]
         return targets, of_any_unit(weights)[:, order]
 
