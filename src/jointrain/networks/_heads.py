@@ -244,9 +244,8 @@ def _correct_by_row(
         state: What Adam holds of it.
         group: Its options.
 
-    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1; with
-        the weight decay of Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR
-        2019, algorithm 2.
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1;
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2.
     """
     rate, eps, (first, second) = group["lr"], group["eps"], group["betas"]
     if group["decoupled_weight_decay"]:
