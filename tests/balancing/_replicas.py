@@ -284,6 +284,14 @@ def message_of(case: str) -> str:
     losses = losses_of(network, x, y)
     options: dict[str, Any] = {}
     name = "upgrad"
+    if case.startswith("an own gradient is NaN"):
+        name = "moco" if "moco" in case else name
+        if first:
+            network.heads["b"].register_forward_hook(
+                lambda head, _, output: output + (head.weight * 0).square().sum().sqrt()
+            )
+        wrapped = shard(network) if "shards" in case else DistributedDataParallel(network)
+        losses = losses_of(wrapped, x, y)
     if case == "other weights" and not first:
         with torch.no_grad():
             network.trunk[0].weight.add_(1)
@@ -350,6 +358,50 @@ def accumulated() -> tuple[float, float]:
             backward(halves, balancer, accumulate="exact")
     away = gradients(network) - gradients(one)
     return float(away.abs().max() / gradients(one).abs().max()), spread(gradients(network))
+
+
+class Towers(nn.Module):
+    """Two layers of one shape, which the first task takes in another order than the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk = nn.ModuleList([nn.Linear(6, 3), nn.Tanh(), nn.Linear(6, 3)])
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        first, second = (self.trunk[k](x).tanh() for k in (0, 2))
+        found = {"a": first * second.sin(), "b": second * first.exp(), "c": second * first.cos()}
+        return {task: value.square().mean() for task, value in found.items()}
+
+
+def reloaded(wrapper: str, several: bool) -> tuple[float, float]:
+    """Return how far a loaded balancer that keeps gradients is from the one that was saved.
+
+    Args:
+        wrapper: What is around the network.
+        several: Whether the tasks of a step come in batches of their own.
+    """
+    network = Towers()
+    model = WRAPPERS[wrapper](network)  # type: ignore[misc]
+    x = part(data(0)[0])
+
+    def step(balancer: Balancer, *batches: str) -> Tensor:
+        network.zero_grad()
+        for tasks in batches:
+            losses = model(x)
+            mine = {task: losses[task] for task in tasks}
+            backward(mine, balancer, module=model, accumulate="exact" if several else None)
+        return torch.cat([whole(p.grad).flatten() for p in network.parameters()])
+
+    saved = build("moco")
+    saved.bind(TASKS)
+    step(saved, "abc")
+    loaded = build("moco")
+    loaded.load_state_dict(saved.state_dict())
+    mine = "cb" if "sharded" in wrapper else "bc"[dist.get_rank()]
+    batches = ("b", "c") if several else (mine,)
+    found, wanted = step(loaded, *batches), step(saved, *batches)
+    return float((found - wanted).abs().max() / wanted.abs().max()), spread(found)
 
 
 def held_back(kind: str) -> tuple[float, float, int]:

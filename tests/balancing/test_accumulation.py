@@ -76,6 +76,138 @@ def test_tasks_may_come_in_different_batches():
     torch.testing.assert_close(gradients(network), gradients(whole))
 
 
+@pytest.mark.parametrize(
+    "name", ["equal", "famo", "imtl-g", "mgda", "moco", "pcgrad", "trimmed-mean"]
+)
+def test_one_task_a_batch_is_balanced_as_one_step(name):
+    network, whole = Net(), Net()
+    x, y = data(0)
+    balancer = build(name)
+    balancer.bind(TASKS)
+    for task in TASKS:
+        result = backward(losses_of(network, x, y, (task,)), balancer, accumulate="exact")
+    expected = backward(losses_of(whole, x, y), build(name))
+    assert result.tasks == TASKS
+    torch.testing.assert_close(result.gramian, expected.gramian, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(result.weights, expected.weights, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradients(network), gradients(whole), rtol=1e-4, atol=1e-6)
+
+
+def of_tasks(network, tasks):
+    """Return losses of which b and c reach the head of b."""
+    losses = losses_of(network, *data(0), tasks)
+    if "c" in tasks:
+        losses["c"] = losses["c"] + network.heads["b"].weight.square().sum()
+    return losses
+
+
+def test_what_tasks_of_several_batches_reach_is_shared():
+    network, whole, balancer = Net(), Net(), UPGrad()
+    for tasks in (("a", "b"), ("c",)):
+        result = backward(of_tasks(network, tasks), balancer, accumulate="exact")
+    expected = backward(of_tasks(whole, TASKS), UPGrad())
+    torch.testing.assert_close(result.gramian, expected.gramian, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients(network), gradients(whole))
+
+
+def test_what_is_named_as_shared_is_shared_and_no_more():
+    network, whole, balancer = Net(), Net(), UPGrad()
+    for task in TASKS:
+        result = backward(
+            of_tasks(network, (task,)), balancer, shared=network.trunk, accumulate="exact"
+        )
+    expected = backward(of_tasks(whole, TASKS), UPGrad(), shared=whole.trunk)
+    torch.testing.assert_close(result.gramian, expected.gramian, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients(network), gradients(whole))
+
+
+def test_a_shared_parameter_that_a_batch_leaves_out_is_refused():
+    network, balancer = Net(), UPGrad()
+    options = {"own": network.heads, "accumulate": "exact"}
+    backward(losses_of(network, *data(0), ("a",)), balancer, **options)
+    with pytest.raises(InvalidInputError, match="Name the shared parameters with `shared="):
+        backward(losses_of(network, *data(0), ("b",)), balancer, **options)
+    network.zero_grad()
+    network.trunk[0].weight.grad = before = torch.ones_like(network.trunk[0].weight)
+    backward(losses_of(network, *data(0), ("a",)), balancer, **options)
+    backward(losses_of(network, *data(0), ("a",)), balancer, **options)
+    assert network.trunk[0].weight.grad is before
+
+
+class Halves(torch.autograd.Function):
+    """Two outputs of one operation, each of a parameter of its own."""
+
+    @staticmethod
+    def forward(ctx, x, first, second):
+        ctx.save_for_backward(x)
+        return x * first, x * second
+
+    @staticmethod
+    def backward(ctx, first, second):
+        (x,) = ctx.saved_tensors
+        return None, x * first, x * second
+
+
+def test_tasks_that_part_within_an_operation_are_refused_in_batches_of_their_own_too():
+    first, second = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+
+    def losses(*tasks):
+        outputs = Halves.apply(torch.ones(3), first, second)
+        return {task: outputs[k].sum() for k, task in enumerate("ab") if task in tasks}
+
+    with pytest.raises(InvalidInputError, match="The tasks part within a compiled function"):
+        backward(losses("a", "b"), UPGrad(), accumulate="exact")
+    balancer = UPGrad()
+    backward(losses("a"), balancer, accumulate="exact")
+    with pytest.raises(InvalidInputError, match="The tasks part within a compiled function"):
+        backward(losses("b"), balancer, accumulate="exact")
+
+
+def test_a_compiled_trunk_is_shared_by_tasks_of_several_batches():
+    network, whole, balancer = Net(), Net(), UPGrad()
+    network.trunk[2].compile(backend="aot_eager")
+    for task in TASKS:
+        result = backward(losses_of(network, *data(0), (task,)), balancer, accumulate="exact")
+    expected = backward(losses_of(whole, *data(0)), UPGrad())
+    torch.testing.assert_close(result.gramian, expected.gramian, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients(network), gradients(whole))
+
+
+@pytest.mark.parametrize("where", ["heads", "trunk", "penalty"])
+def test_gradients_from_before_the_first_batch_are_refused(where):
+    network = Net()
+    unused = torch.nn.Parameter(torch.ones(2))
+    filled = {"heads": network.heads["b"].weight, "trunk": network.scale, "penalty": unused}[where]
+    filled.grad = torch.ones_like(filled)
+    options = {"penalty": unused.square().sum()} if where == "penalty" else {}
+    with pytest.raises(InvalidInputError, match="zero_grad"):
+        backward(losses_of(network, *data(0), ("b",)), UPGrad(), accumulate="exact", **options)
+    assert float(filled.grad.sum()) == filled.numel()
+
+
+@pytest.mark.parametrize("name", [n for n in EXACT if BALANCERS[n].needs is not Needs.LOSSES])
+def test_a_method_is_given_losses_without_a_graph(name, monkeypatch):
+    network, balancer = Net().double(), build(name)
+    method = "weights" if hasattr(balancer, "weights") else "aggregate"
+    ask, given = getattr(balancer, method), []
+
+    def noted(first, losses):
+        given.append(losses)
+        return ask(first, losses)
+
+    monkeypatch.setattr(balancer, method, noted)
+    for _ in range(2):
+        network.zero_grad()
+        for _ in range(2):
+            x, y = (part.double() for part in data(0))
+            result = backward(losses_of(network, x, y), balancer, accumulate="exact")
+        if balancer.wants_end_epoch:
+            balancer.end_epoch()
+    assert len(given) >= 4
+    assert not any(losses.requires_grad for losses in (*given, result.losses))
+    assert not any(state.requires_grad for state in balancer.buffers())
+
+
 def test_penalties_of_the_batches_add_up():
     network, other = Net(), Net()
     balancer = UPGrad()

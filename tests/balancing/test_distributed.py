@@ -117,6 +117,9 @@ def test_a_process_may_have_no_task_at_all(two):
         ("other method", "called `backward` differently"),
         ("rows on one", "`rows` was given on some processes only"),
         ("a loss is NaN", "The loss of task 'a' is nan"),
+        ("an own gradient is NaN", "The gradients of the tasks ['b'] are NaN"),
+        ("an own gradient is NaN, moco", "The gradients of the tasks ['b'] are NaN"),
+        ("an own gradient is NaN, of shards", "The gradients of the tasks ['b'] are NaN"),
     ],
 )
 def test_what_processes_cannot_do_together_is_refused_on_all(two, case, words):
@@ -137,6 +140,14 @@ def test_balancers_go_on_from_one_state(two):
 
 def test_batches_accumulate_over_processes(two):
     assert_close(two.run(replicas.accumulated))
+
+
+@pytest.mark.parametrize(
+    "wrapper, several",
+    [("find_unused", False), ("find_unused", True), ("sharded", False)],
+)
+def test_a_loaded_balancer_knows_its_parameters_again(two, wrapper, several):
+    assert_close(two.run(replicas.reloaded, wrapper, several))
 
 
 @pytest.mark.parametrize("kind", ["the wrapper", "a task is lacking", "skip"])

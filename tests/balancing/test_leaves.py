@@ -369,6 +369,47 @@ def test_heads_of_stacked_losses_stay_the_tasks_own(form, t, gradient_method):
         torch.testing.assert_close(parameter.grad, wanted[name])
 
 
+@pytest.mark.parametrize("gradient_method", GRADIENT_METHODS)
+@pytest.mark.parametrize("sizes", [(2, 1, 0), (0, 1, 2), (1, 0, 2), (2, 0)])
+@pytest.mark.parametrize("with_graph", [True, False])
+@pytest.mark.parametrize(
+    "entries", [lambda vector: vector, list, lambda v: [v[k] for k in range(len(v))]]
+)
+def test_a_vector_of_parts_with_several_losses_or_none(sizes, with_graph, entries, gradient_method):
+    trunk = nn.Linear(4, 5).double()
+    heads = nn.ModuleList(nn.Linear(5, max(size, 1)).double() for size in sizes)
+    x = torch.randn(6, 4, dtype=torch.float64)
+
+    def losses() -> Tensor:
+        z = trunk(x).tanh()
+        parts = [(k + head(z)).square().mean(0) for k, head in enumerate(heads)]
+        empty = parts[0][:0] if with_graph else torch.zeros(0, dtype=torch.float64)
+        return torch.cat([p if n else empty for p, n in zip(parts, sizes, strict=True)])
+
+    weights = torch.arange(1.0, len(losses()) + 1, dtype=torch.float64)
+    options = {"shared": trunk, "gradient_method": gradient_method}
+    wanted_gramian = gramian(list(losses()), list(trunk.parameters()))
+    wanted = torch.autograd.grad(weights @ losses(), list(trunk.parameters()))
+    used = [head for head, size in zip(heads, sizes, strict=True) if size]
+    own = [p for head in used for p in head.parameters()]
+    wanted_own = torch.autograd.grad(losses().sum(), own)
+    step = backward(entries(losses()), Fixed(), **options)
+    torch.testing.assert_close(step.gramian, wanted_gramian)
+    for p, g in zip([*trunk.parameters(), *own], [*wanted, *wanted_own], strict=True):
+        torch.testing.assert_close(p.grad, g)
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_losses_without_a_graph_among_those_put_together(others):
+    net = Net(2)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    first, second = (loss.reshape(1) for loss in net.losses(x)[0])
+    vector = torch.cat([first, *[torch.zeros(1, dtype=torch.float64)] * others, second])
+    trunk = [*net.first.parameters(), *net.second.parameters()]
+    step = backward([vector[0], vector[-1]], Fixed())
+    torch.testing.assert_close(step.gramian, gramian(net.losses(x)[0], trunk))
+
+
 def test_stacked_losses_of_batches_of_their_own():
     net = Net(2)
     batches = [torch.randn(5, 4, dtype=torch.float64) for _ in range(2)]

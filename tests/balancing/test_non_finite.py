@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from jointrain.balancing import BALANCERS, Balancer, Needs, backward
+from jointrain.balancing import BALANCERS, BalancedStep, Balancer, Needs, backward
 from jointrain.errors import InvalidInputError
 from tests.balancing._weigh_by_position import GRADIENT_METHODS
 
@@ -159,6 +161,213 @@ def test_one_infinite_loss_under_a_scaler_is_enough():
     found = backward(losses, build("upgrad"), scaler=scaler, non_finite="skip")
     assert found.skipped == ("a",)
     assert not found.overflow
+
+
+# --- gradients that nobody compares: of own parameters, or below the place of comparison ----------
+
+
+class Own(Net):
+    """The second task's gradient is NaN by a parameter of its own alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = nn.Parameter(torch.zeros(3))
+
+    def losses(self, bad: bool = True) -> dict[str, Tensor]:
+        losses = super().losses(bad=False)
+        root = self.root.square().sum()
+        return losses | {"b": losses["b"] + (root.sqrt() if bad else root)}
+
+
+class Deep(Net):
+    """The second task's gradient is NaN in the first of two shared layers alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.top = nn.Linear(3, 3)
+
+    def aside(self, y: Tensor, bad: bool) -> Tensor:
+        return (y * (0 if bad else 1)).square().sum(1, keepdim=True).sqrt()
+
+    def parts(self, bad: bool = True) -> tuple[dict[str, Tensor], list[Tensor]]:
+        y = self.trunk(self.x)
+        z, u = self.top(y.tanh()), self.aside(y, bad)
+        ends = {"a": z, "b": z + u, "c": z}
+        pairs = zip(self.heads, ends, strict=True)
+        return {name: (head(ends[name]) - 1).square().mean() for head, name in pairs}, [z, u]
+
+    def losses(self, bad: bool = True) -> dict[str, Tensor]:
+        return self.parts(bad)[0]
+
+
+def take(
+    net: Net, name: str, *, without_b: bool = False, **options
+) -> tuple[Balancer, BalancedStep]:
+    """Take a step with finite gradients, and one in which the gradient of b isn't."""
+    balancer = build(name)
+    balancer.bind(["a", "b", "c"])
+    for bad in (False, True):
+        net.zero_grad()
+        balancer.zero_grad()
+        more = dict(options)
+        if isinstance(net, Deep):
+            losses, ends = net.parts(bad)
+            if options.get("compare_at") == "features":
+                more["features"] = ends
+        else:
+            losses = net.losses(bad)
+        if bad and without_b:
+            del losses["b"]
+        found = step(net, balancer, losses, bad, **more)
+    return balancer, found
+
+
+def assert_same_state(one: Balancer, other: Balancer) -> None:
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    # the factors of the tasks in half precision learn from overflows alone
+    mine.pop("task_scales", None)
+    for key, value in mine.items():
+        torch.testing.assert_close(value, theirs[key], equal_nan=True)
+
+
+def assert_as_without_b(build_net: Callable[[], Net], name: str, **options) -> None:
+    net, other = build_net(), build_net()
+    one, got = take(net, name, non_finite="skip", **options)
+    two, wanted = take(other, name, without_b=True, **options)
+    assert got.skipped == ("b",)
+    assert got.tasks == wanted.tasks == ("a", "c")
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        # a task that is absent leaves None, or zeros where its loss was computed
+        mine, theirs = ((p if x.grad is None else x.grad) for x in (p, q))
+        assert (p.grad is None) == (q.grad is None)
+        torch.testing.assert_close(mine, theirs if q.grad is not None else mine)
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad)
+    assert_same_state(one, two)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_task_with_a_bad_gradient_of_its_own_is_left_out_as_if_it_were_absent(name):
+    assert_as_without_b(Own, name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_gradient_of_its_own_that_is_not_finite_raises_in_methods_that_see_gradients(name):
+    if BALANCERS[name].needs is Needs.LOSSES:
+        pytest.skip("takes one pass, with weights known beforehand")
+    net = Own()
+    with pytest.raises(InvalidInputError, match="NaN or infinite"):
+        step(net, build(name), net.losses())
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize("options", [{"gradient_method": m} for m in ("layerwise", "per_task")])
+@pytest.mark.parametrize("name", ["graddrop", "trimmed-mean", "upgrad"])
+def test_so_it_is_layer_by_layer(name, options):
+    assert_as_without_b(Own, name, **options)
+    assert_as_without_b(Deep, name, **options)
+    net = Own()
+    with pytest.raises(InvalidInputError, match=r"of the tasks \['b'\] are NaN"):
+        step(net, build(name), net.losses(), **options)
+
+
+@pytest.mark.parametrize("name", ["auto-lambda", "moml", "forum", "modo", "uncertainty"])
+def test_a_bad_gradient_of_the_trunk_is_left_out_where_weights_come_from_elsewhere(name):
+    assert_as_without_b(Net, name)
+    assert_as_without_b(Deep, name)
+
+
+@pytest.mark.parametrize("compare_at", ["features", "last_shared_layer"])
+@pytest.mark.parametrize("name", ["upgrad", "gradnorm", "nash-mtl", "gradvac"])
+def test_a_bad_gradient_below_the_place_of_comparison_is_seen(name, compare_at):
+    assert_as_without_b(Deep, name, compare_at=compare_at)
+    net = Deep()
+    losses, ends = net.parts()
+    options = {"features": ends} if compare_at == "features" else {}
+    with pytest.raises(InvalidInputError, match="NaN or infinite"):
+        backward(losses, build(name), compare_at=compare_at, **options)
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", ["upgrad", "graddrop", "modo", "uncertainty"])
+def test_tasks_that_share_nothing_are_left_out_too(name):
+    x, y = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
+    losses = lambda: {"a": x.square().sum().sqrt(), "b": y.square().sum()}  # noqa: E731
+    found = backward(losses(), build(name), non_finite="skip", extra=losses)
+    assert found.skipped == ("a",)
+    assert x.grad is None
+    torch.testing.assert_close(y.grad / y.grad[0], torch.ones(2))
+    if name != "uncertainty":
+        with pytest.raises(InvalidInputError, match=r"of the tasks \['a'\] are NaN"):
+            backward(losses(), build(name), extra=losses)
+
+
+def _of_slope(parameter: Tensor, slope: float) -> Tensor:
+    """Return zero with this slope."""
+    return ((parameter - parameter.detach()) * slope).sum()
+
+
+class Steep(Own):
+    """The second task's gradient overflows by a parameter of its own, times a scaler's factor."""
+
+    def losses(self, bad: bool = True) -> dict[str, Tensor]:
+        losses = Net.losses(self, bad=False)
+        return losses | {"b": losses["b"] + _of_slope(self.root, 1e36 if bad else 1.0)}
+
+
+class SteepTrunk(Deep):
+    """So in the first of two shared layers."""
+
+    def aside(self, y: Tensor, bad: bool) -> Tensor:
+        return ((y - y.detach()) * (1e37 if bad else 1.0)).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("build_net", [Steep, SteepTrunk])
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_balancer_learns_nothing_from_a_step_that_the_scaler_skips(name, policy, build_net):
+    if BALANCERS[name].needs is Needs.LOSSES:
+        pytest.skip("takes one pass, with weights known beforehand")
+    if name == "consmtl" and build_net is SteepTrunk:
+        pytest.skip("needs one tensor that all heads start from")
+    assert_learns_nothing(build_net(), name, non_finite=policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gradvac", {"compare_at": "last_shared_layer"}),
+        ("gradnorm", {"compare_at": "last_shared_layer"}),
+        ("gradvac", {"compare_at": "features"}),
+        ("nash-mtl", {"gradient_method": "layerwise"}),
+        ("graddrop", {"gradient_method": "layerwise"}),
+    ],
+)
+@pytest.mark.parametrize("build_net", [Steep, SteepTrunk])
+def test_so_with_options(name, options, build_net):
+    if options.get("compare_at") != "features" or build_net is Steep:
+        assert_learns_nothing(build_net(), name, **options)
+
+
+def assert_learns_nothing(net: Net, name: str, **options) -> None:
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    balancer = build(name)
+    balancer.bind(["a", "b", "c"])
+    found = step(net, balancer, net.losses(False), False, scaler=scaler, **options)
+    assert not found.overflow
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad()
+    balancer.zero_grad()
+    other = copy.deepcopy(balancer)
+    before = net.trunk.weight.detach().clone()
+    found = step(net, balancer, net.losses(), scaler=scaler, **options)
+    scaler.step(optimizer)
+    assert torch.equal(net.trunk.weight, before)
+    assert found.overflow
+    assert_same_state(balancer, other)
 
 
 class Branches(nn.Module):

@@ -375,6 +375,12 @@ def _in_recipe(**values):
     return lambda content: content["recipe"].update(values)
 
 
+def _known_rows(rows, digests):
+    reference = {"promises": {}, "constants": {}, "columns": {}}
+    reference["known_rows"] = {"rows": rows, "digests": digests}
+    return lambda content: content["notes"].update(reference=reference)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -404,6 +410,12 @@ def _in_recipe(**values):
         (lambda content: content["columns"].append(content["columns"][0]), "is named twice"),
         (lambda content: content["notes"].update(id=["a"]), "notes: id: "),
         (lambda content: content["notes"].update(importance={"columns": [], "tasks": 3}), "notes"),
+        (_known_rows(5, []), "notes: reference.known_rows.digests: List should have at least 1"),
+        (
+            _known_rows("x", ["a"]),
+            "reference.known_rows.rows: Input should be a valid",
+        ),
+        (_known_rows(1, ["a", "b"]), "notes: reference.known_rows: there are more digests"),
         (lambda content: content.pop("seed"), "seed: Field required"),
         (
             lambda content: content.update(
@@ -412,7 +424,7 @@ def _in_recipe(**values):
             "more columns are read than",
         ),
     ],
-    ids=range(28),
+    ids=range(31),
 )
 def test_a_strangers_description_is_refused_in_one_line(tmp_path, small, change, message):
     folder = save_bundle(small, tmp_path / "model")
@@ -449,3 +461,16 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, small):
 def small():
     table = SupervisedTable.prepare(load_penguins(), ["species", "sex", "body_mass_g"])
     return fit_table(table, Recipe(width=8, epochs=1), seed=3)
+
+
+def test_many_targets_whose_heads_are_one_tensor(tmp_path):
+    random = np.random.default_rng(0)
+    features = random.normal(size=(60, 3))
+    columns = {f"x{place}": features[:, place] for place in range(3)}
+    targets = {f"y{place}": features @ random.normal(size=3) for place in range(20)}
+    table = SupervisedTable.prepare(pl.DataFrame(columns | targets), [*targets])
+    model = fit_table(table, Recipe(width=8, epochs=2, ensemble=2))
+    again = load_bundle(save_bundle(model, tmp_path / "model"))
+    before, after = (one.predict(pl.DataFrame(columns)) for one in (model, again))
+    for name in targets:
+        np.testing.assert_array_equal(before[name], after[name])

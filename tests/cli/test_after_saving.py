@@ -47,7 +47,8 @@ def fit(table: str, targets: str, *more: str) -> int:
         ("t.csv", "y", ["--time", "one"], None),  # text is no time
         ("t.csv", "y", ["--time", "day"], False),
         ("t.csv", "cls", ["--group", "half"], True),
-        ("t.csv", "y,cls", ["--group", "cls", "--targets", "y"], True),
+        ("t.csv", "y,cls", ["--group", "cls"], None),  # a target is no group
+        ("t.csv", "y", ["--group", "cls"], False),
         ("t.csv", "y,cls", ["--group", "half"], True),
         ("t.csv", "y,few", ["--group", "half"], False),
         ("t.csv", "y,few", ["--time", "day"], False),
@@ -60,19 +61,21 @@ def test_fit_saves_a_model_where_no_row_can_be_held_out(
 ):
     code = fit(table, targets, *more)
     said = capsys.readouterr()
+    assert (code == 2) == (skipped is None)
     if code == 2:
         assert said.err.count("error:") == 1
         assert "Traceback" not in said.err
         assert not Path("out").exists()
         return
     assert code == 0
-    assert skipped is not None
     predicted = load_bundle("out").predict_table(read_table(table))
     assert predicted.height == read_table(table).height
     assert not predicted.select(pl.selectors.float().is_nan().any()).row(0).count(True)
     if skipped:
         assert describe_bundle("out")["notes"].get("importance") is None
         assert "note: column importance skipped: no row could be left out" in said.err
+    else:
+        assert describe_bundle("out")["notes"]["importance"]["columns"]
 
 
 def test_a_fault_in_every_extra_costs_no_model(folder, capsys, monkeypatch):

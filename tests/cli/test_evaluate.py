@@ -1,5 +1,6 @@
 """`jointrain evaluate` after shipping: the constant, drift, promises, history, exit code 3."""
 
+import datetime
 import json
 import os
 from pathlib import Path
@@ -132,6 +133,33 @@ def test_the_history_finds_the_target_that_got_worse(folder, capsys, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["history.json"]
 
 
+def test_the_same_rows_are_counted_once_whatever_they_are_written_in(folder, capsys, tmp_path):
+    week = pl.read_csv(folder / "week-1.csv")
+    week.write_csv(tmp_path / "0.csv")
+    week.select(reversed(week.columns)).write_csv(tmp_path / "1.csv")
+    week.with_columns(unused=pl.lit("a")).write_csv(tmp_path / "2.csv")
+    week[::-1].cast({pl.Float64: pl.Float32}).write_parquet(tmp_path / "3.parquet")
+    kept = ["--history", str(tmp_path / "history.json")]
+    for name in ("0.csv", "1.csv", "2.csv", "3.parquet"):
+        assert run(["evaluate", str(folder / "model"), str(tmp_path / name), *kept]) == 0
+        assert ("stands in" in capsys.readouterr().err) == (name != "0.csv")
+    assert len(json.loads((tmp_path / "history.json").read_text())["tables"]) == 1
+
+
+def test_rows_of_a_table_that_grows_are_counted_once(folder, capsys, tmp_path):
+    first, second = (pl.read_csv(folder / f"week-{week}.csv") for week in (1, 2))
+    pl.concat([first, second[:50]]).write_csv(tmp_path / "both.csv")
+    second.write_csv(tmp_path / "second.csv")
+    kept = tmp_path / "history.json"
+    command = ["evaluate", str(folder / "model")]
+    assert run([*command, str(folder / "week-1.csv"), "--history", str(kept)]) == 0
+    before = kept.read_bytes()
+    assert run([*command, str(tmp_path / "both.csv"), "--history", str(kept)]) == 2
+    assert "about 75% of these rows were counted before" in capsys.readouterr().err
+    assert kept.read_bytes() == before
+    assert run([*command, str(tmp_path / "second.csv"), "--history", str(kept)]) == 0
+
+
 def test_exit_code_three_where_a_metric_is_worse(folder, capsys):
     command = ["evaluate", str(folder / "model"), str(folder / "week-1.csv"), "--fail-below"]
     assert run([*command, "R2=-1"]) == 0
@@ -148,6 +176,7 @@ def test_exit_code_three_where_a_metric_is_worse(folder, capsys):
         (["--history", "other.json"], "is of another bundle"),
         (["--history", "broken.json"], "is no history"),
         (["--history", "no-digest.json"], "is no history"),
+        (["--history", "no-rows.json"], "is no history"),
         (["--history", "pipe"], "pipe is no regular file; name another file"),
         (["--history", "nowhere.json"], "nowhere.json: No such file"),
         (["--history", "nowhere/h.json"], "no folder nowhere"),
@@ -159,6 +188,8 @@ def test_faults_are_one_line(folder, capsys, tmp_path, monkeypatch, arguments, m
     Path("other.json").write_text(json.dumps(other))
     Path("broken.json").write_text("[1]")
     Path("no-digest.json").write_text(json.dumps(other | {"tables": [{"rows": 1}]}))
+    no_rows = {"digest": "a", "rows": 1, "known": {"rows": 1, "digests": []}}
+    Path("no-rows.json").write_text(json.dumps(other | {"tables": [no_rows]}))
     os.mkfifo("pipe")
     Path("nowhere.json").symlink_to("nothing")
     command = ["evaluate", str(folder / "model"), str(folder / "week-1.csv")]
@@ -204,3 +235,53 @@ def test_an_older_bundle_has_metrics_and_says_so(folder, capsys, tmp_path):
     assert "keeps nothing of its training table" in capsys.readouterr().out
     assert run([*command, "--history", str(tmp_path / "h.json")]) == 2
     assert "keeps no promise" in capsys.readouterr().err
+
+
+def test_rows_that_were_trained_on_are_told_from_new_ones(folder, capsys, tmp_path):
+    train, new = pl.read_csv(folder / "t.csv"), pl.read_csv(folder / "week-1.csv")
+    pl.concat([new, train[:60]]).write_csv(tmp_path / "some.csv")
+    train.sample(fraction=1, shuffle=True, seed=0).write_parquet(tmp_path / "all.parquet")
+    for table, share, words in (
+        (folder / "week-1.csv", 0, ""),
+        (tmp_path / "some.csv", 60 / 210, "note: about 29% of these rows are rows that the model"),
+        (
+            tmp_path / "all.parquet",
+            1,
+            "note: all of these rows are rows that the model was",
+        ),
+    ):
+        arguments = ["evaluate", str(folder / "model"), str(table), "--json", "--details"]
+        assert run(arguments) == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["trained_on"] == pytest.approx(share)
+        assert words in shown.err
+        assert words or "trained on" not in shown.err
+    kept = tmp_path / "history.json"
+    assert run([*arguments, "--history", str(kept)]) == 2
+    assert "a promise is of new rows" in capsys.readouterr().err
+    assert not kept.exists()
+
+
+def test_rows_with_lists_and_durations_are_known_again(tmp_path, capsys):
+    table = _rows(60, 0).with_columns(
+        pl.Series("bag", [["a", "b"][: row % 3] for row in range(60)]),
+        pl.Series("span", [datetime.timedelta(row % 7) for row in range(60)]),
+        pl.Series("sort", ["red", "blue"] * 30).cast(pl.Categorical),
+    )
+    table.write_parquet(tmp_path / "t.parquet")
+    command = ["fit", str(tmp_path / "t.parquet"), "--targets", "y", "--out"]
+    assert run([*command, str(tmp_path / "model"), "--epochs", "1", "--ensemble", "1"]) == 0
+    assert _evaluated(tmp_path, "t.parquet", capsys)["trained_on"] == 1
+
+
+@pytest.mark.parametrize("unit", ["ms", "ns"])
+def test_rows_with_instants_of_another_unit_are_known_again(tmp_path, capsys, unit):
+    start = datetime.datetime(2024, 1, 1)
+    table = _rows(60, 0).with_columns(
+        pl.Series("when", [start + datetime.timedelta(days=row) for row in range(60)])
+    )
+    table.write_parquet(tmp_path / "t.parquet")
+    table.cast({"when": pl.Datetime(unit)}).write_parquet(tmp_path / "other.parquet")
+    command = ["fit", str(tmp_path / "t.parquet"), "--targets", "y", "--out"]
+    assert run([*command, str(tmp_path / "model"), "--epochs", "1", "--ensemble", "1"]) == 0
+    assert _evaluated(tmp_path, "other.parquet", capsys)["trained_on"] == 1

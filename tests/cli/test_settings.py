@@ -50,13 +50,36 @@ def test_help_has_panels_and_ends_with_an_example(command, capsys):
     assert f"Example: jointrain {command}" in " ".join(printed.split()[-12:])
 
 
+def test_help_is_wrapped_as_one_text_and_names_extras(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("explain", "export", "serve"):
+        assert run([command, "--help"]) == 0
+        told = capsys.readouterr().out.split("╭")[0]
+        assert f"Needs jointrain[{command}]." in " ".join(told.split())
+        if command == "explain":
+            assert " prediction: the base (the mean prediction of the background) and the  " in told
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_examples_and_defaults_as_they_are(command, capsys):
+    assert run([command, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert set(told) - set("─│╭╮╰╯") <= {chr(code) for code in range(128)}  # no emoji
+    words = " ".join(told.replace("│", " ").split())
+    assert "=multilabel:flu:measles, =proportions:sand:silt:clay" in words
+    assert "Factor of the L1 penalty. Default 0.0." in words
+    assert "Seed of all random choices. Default 0." in words
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["compare", "--recipes", "jont"], "no recipe 'jont' (did you mean 'joint'"),
         (["compare", "--baselines", "extra tree"], "did you mean 'extra trees'"),
         (["compare", "--network", "hrad"], "did you mean 'hard'"),
-        (["fit", "--balancer", "upgrd"], "did you mean 'upgrad'"),
+        (["fit", "--balancer", "upgrd"], "did you mean 'upgrad'?); `jointrain balancers` lists"),
+        (["fit", "--weights", "uncertainty"], "is a balancer: give it as one (`balancer`, --balan"),
+        (["compare", "--recipes", "alternating-rnd"], "no recipe 'alternating-rnd': `order`"),
         (["group", "--balancer", "upgrd"], "did you mean 'upgrad'"),
         (["weigh", "--network", "hrad"], "did you mean 'hard'"),
         (["share", "--network", "hrad"], "did you mean 'hard'"),

@@ -6,6 +6,7 @@ Half precision has some three digits; what a method makes of the gradients may h
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -124,3 +125,34 @@ def test_a_task_that_overflows_by_its_factor_starts_again_from_one():
     assert not all(p.grad.isfinite().all() for p in net.trunk.parameters())  # the scaler sees it
     net.zero_grad()
     assert not step(net, balancer, torch.float16, scaler=scaler).overflow
+
+
+@pytest.mark.parametrize("how", ["state_dict", "deepcopy", "pickle"])
+@pytest.mark.parametrize("name", ["upgrad", "imtl-g", "nash-mtl", "moco"])
+def test_the_factors_of_tasks_are_part_of_a_balancers_state(name, how):
+    net, balancer = Unequal(), build(name)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    step(net, balancer, torch.float16, scaler=scaler)
+    assert any(balancer.task_scales.values())
+    if how == "state_dict":
+        other = build(name)
+        other.load_state_dict(balancer.state_dict())
+    else:
+        other = (
+            copy.deepcopy(balancer) if how == "deepcopy" else pickle.loads(pickle.dumps(balancer))
+        )
+    assert other.task_scales == balancer.task_scales
+    found = []
+    for module in (balancer, other):
+        net.zero_grad()
+        step(net, module, torch.float16, scaler=scaler)
+        found.append(flat(net))
+    assert torch.equal(*found)
+
+
+def test_a_state_without_factors_of_tasks_begins_with_none():
+    balancer = build("upgrad")
+    without = balancer.state_dict()
+    balancer.task_scales = {"task 0": 24}
+    balancer.load_state_dict(without)
+    assert balancer.task_scales == {}

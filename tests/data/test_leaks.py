@@ -1,3 +1,5 @@
+import datetime
+
 import numpy as np
 import polars as pl
 import pytest
@@ -63,6 +65,38 @@ def test_what_is_no_index(column):
     ],
 )
 def test_a_copy_of_a_number_is_noticed(column, how):
+    _check_copy(column, how)
+
+
+START = datetime.datetime(2018, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "column, how",
+    [
+        ([START + datetime.timedelta(seconds=1e6 * y) for y in Y], "the same number"),
+        ([(START + datetime.timedelta(days=400 * y)).date() for y in Y], "the same number"),
+        ([datetime.timedelta(hours=-y) for y in Y], "the same number"),
+        ([START + datetime.timedelta(days=np.exp(3 * y)) for y in Y], "both put the rows into"),
+        (
+            [(START + datetime.timedelta(hours=int(r))).time() for r in np.digitize(Y, [-1, 0, 1])],
+            "both put the rows into",
+        ),
+    ],
+)
+def test_a_copy_of_a_number_as_a_time_is_noticed(column, how):
+    _check_copy(column, how)
+
+
+def test_dates_that_part_the_classes_are_noticed():
+    order = np.argsort(np.argsort(CLASS, kind="stable"), kind="stable")
+    when = [START.date() + datetime.timedelta(days=3 * int(place)) for place in order]
+    assert "column 'when' tells target 'cls' (cuts of it part the classes" in notes(when=when)
+    shuffled = list(np.random.default_rng(3).permutation(when))
+    assert notes(when=shuffled) == ""
+
+
+def _check_copy(column, how):
     found = notes(twin=column)
     assert f"column 'twin' tells target 'y' ({how}" in found
     assert "is it known at prediction time? if not, ignore it" in found

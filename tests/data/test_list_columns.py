@@ -1,11 +1,14 @@
 """Columns of lists are bags: equal to the same values written with marks between them."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
-from jointrain import Recipe
-from jointrain.data import SupervisedTable, TableEncoder, read_raw
+from jointrain import JointRegressor, Recipe
+from jointrain.bundle import load_bundle, save_bundle
+from jointrain.data import SupervisedTable, TableEncoder, read_raw, read_table
 from jointrain.errors import InvalidInputError
 from jointrain.tables import fit_baseline_to, fit_table
 
@@ -96,3 +99,55 @@ def test_a_model_of_other_kinds_refuses_lists():
     )  # fmt: skip
     with pytest.raises(InvalidInputError, match="'genres'"):
         model.predict(make_frame())
+
+
+def test_text_is_refused_where_training_had_lists(tmp_path):
+    frame = make_frame()
+    table = SupervisedTable.prepare(frame, ["y"])
+    model = fit_table(table, RECIPE, seed=0)
+    save_bundle(model, tmp_path / "m")
+    loaded = load_bundle(tmp_path / "m")
+    words = frame.with_columns(genres=pl.lit("drama|comedy"))
+    empty = frame.with_columns(genres=pl.lit(None, pl.String))
+    words.select("genres").with_columns(price=0.5, sizes=None).write_csv(tmp_path / "t.csv")
+    for one in (model, loaded):
+        for wrong in (words, as_text(frame), words.cast({"genres": pl.Categorical})):
+            with pytest.raises(
+                InvalidInputError, match=r"'genres' holds '.*' in row .*, which is te"
+            ):
+                one.predict(wrong)
+        with pytest.raises(
+            InvalidInputError, match=r"'genres' holds 'drama\|comedy' in row 1.*list"
+        ):
+            one.predict(read_table(tmp_path / "t.csv", schema=one.schema))
+        assert len(one.predict(empty)["y"]) == 200
+        # what was prepared for training is lists, too
+        np.testing.assert_array_equal(one.predict(table.frame)["y"], one.predict(frame)["y"])
+
+
+def test_a_bundle_without_word_of_lists_takes_both_as_before():
+    model = fit_table(SupervisedTable.prepare(make_frame(), ["y"]), RECIPE, seed=0)
+    older = replace(model, schema=model.schema.after_joining())
+    np.testing.assert_array_equal(
+        older.predict(make_frame())["y"], model.predict(make_frame())["y"]
+    )
+    assert len(older.predict(as_text(make_frame()))["y"]) == 200
+
+
+def test_estimators_refuse_text_where_fitting_had_lists():
+    frame = make_frame().drop("y")
+    model = JointRegressor(epochs=1, ensemble=1, width=8, components="network")
+    y = np.arange(200.0)
+    for fitted in (model.fit(frame, y), model.partial_fit(frame, y)):
+        assert fitted.predict(frame[:1]).shape == (1,)
+        with pytest.raises(InvalidInputError, match="which is text, but the model was fitted on l"):
+            fitted.predict(as_text(frame))
+    with pytest.raises(InvalidInputError, match="which is text, but the model was fitted on lists"):
+        model.partial_fit(as_text(frame), y)
+
+
+def test_text_of_single_items_is_the_same_as_lists_of_them():
+    frame = make_frame().with_columns(pl.col("genres", "sizes").list.head(1))
+    table = SupervisedTable.prepare(frame, ["y"])
+    model = fit_table(table, RECIPE, seed=0)
+    np.testing.assert_array_equal(model.predict(table.frame)["y"], model.predict(frame)["y"])

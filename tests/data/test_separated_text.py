@@ -178,7 +178,7 @@ def test_long_cell(tmp_path):
 def test_trailing_separators(tmp_path):
     table = raw(tmp_path, "a,b,\n1,2,\n3,4,\n")
     assert table.frame.rows() == [("1", "2"), ("3", "4")]
-    assert "no name for column 3, which are empty: left out" in table.notes[0]
+    assert "no name for column 3, which is empty: left out" in table.notes[0]
     table = raw(tmp_path, "a,b\n1,2,\n3,4,\n")
     assert table.frame.rows() == [("1", "2"), ("3", "4")]
     assert "ends with a separator that the header lacks" in table.notes[0]

@@ -418,3 +418,27 @@ def test_a_parquet_file_with_notes_that_are_no_text_is_refused(tmp_path, notes, 
     parquet.write_table(pa.Table.from_arrays([pa.array([1])], schema=schema), path)
     with pytest.raises(InvalidInputError, match="is no whole Parquet file"):
         read_table(path)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    "frame", [lambda c: pandas.DataFrame({"a": pandas.Series(c, dtype=object)}), lambda c: {"a": c}]
+)
+def test_dates_with_and_without_zone_are_not_mixed(frame, first):
+    clock = dt.datetime(2024, 1, 1, 10)
+    here = clock.replace(tzinfo=dt.timezone(dt.timedelta(hours=-5)))
+    cells = [None, clock, here, clock] if first else [None, here, clock, here]
+    with pytest.raises(
+        InvalidInputError, match=r"column 'a' holds .* in row 2 and .* in row 3; gi"
+    ):
+        as_table(frame(cells))
+    later = here.astimezone(dt.UTC)
+    assert [value.timestamp() for value in as_table(frame([here, later]))["a"]] == [
+        here.timestamp()
+    ] * 2
+
+
+def test_times_with_and_without_zone_are_not_mixed():
+    cells = [dt.time(10), dt.time(10, tzinfo=dt.UTC)]
+    with pytest.raises(InvalidInputError, match=r"in row 1 and .* in row 2"):
+        as_table({"a": cells})

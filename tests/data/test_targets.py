@@ -126,7 +126,12 @@ def test_large_values_are_not_rounded():
         ),
         ([1, 2, 3], {"y": "mean-variance:1:2"}, "takes nothing after the kind, got"),
         (["1", "2", "x"], {"y": "count"}, "count target 'y' holds the text 'x' in row 3"),
-        (["low", "top"], {"y": "ordinal"}, "holds text, such as 'low', whose order is not known"),
+        (
+            ["low", "top"],
+            {"y": "ordinal"},
+            "holds text, such as 'low', whose order is not known; name all classes in their order, "
+            "as ordinal:LOWEST:...:HIGHEST .they are 'low', 'top'.",
+        ),
         (["a", "b", "c"], {"y": "ordinal:a:b"}, "'y' holds 'c' in row 3, which its order does not"),
         ([1, 2, 3], {"y": "ordinal:1:x"}, "holds values such as 1, but its order names 'x'"),
         ([1, 2, 3], {"y": "ordinal:1"}, "must name two or more classes, each once"),

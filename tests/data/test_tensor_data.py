@@ -57,3 +57,12 @@ def test_rows_of_inputs_without_tensors_are_their_length():
     assert len(TensorData({"text": ["one", "two", "three"]}, {})) == 3
     with pytest.raises(InvalidInputError, match="no rows"):
         TensorData({}, {})
+
+
+@pytest.mark.parametrize("name", ["inputs", "targets", "weights"])
+def test_arrays_of_numpy_are_refused_in_words(name):
+    x = torch.zeros(3, 2)
+    given = {"inputs": {"x": x}, "targets": {"y": x[:, 0]}, "weights": {"y": x[:, 0]}}
+    given[name] = {key: value.numpy() for key, value in given[name].items()}
+    with pytest.raises(InvalidInputError, match=f"`{name}` must be of tensors.*from_numpy"):
+        TensorData(**given)

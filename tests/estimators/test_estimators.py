@@ -7,18 +7,20 @@ import sys
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import sparse
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, load_linnerud
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from jointrain import InvalidInputError, JointClassifier, JointEstimator, JointRegressor, Recipe
-from jointrain.data import SparseRows
+from jointrain.data import SparseRows, as_table
 from jointrain.networks import MMoE
 from jointrain.training import MaskedFeatures, Phase, Phases
 
@@ -787,6 +789,40 @@ def test_labels_are_scored_by_their_names_and_as_many_as_there_are_rows():
         one.score(x, y["p"][:30])
 
 
+@pytest.mark.parametrize("make", [JointRegressor, JointClassifier, JointEstimator])
+def test_weights_in_a_data_frame_are_taken_by_their_names(make):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(60, 3))
+    y = pd.DataFrame({"p": 2 * x[:, 0] + 1, "q": x[:, 1]})
+    given = {}
+    if make is JointClassifier:
+        y, given = (y > 0).astype(int), {"classes": [[0, 1]] * 2}
+    weights = pd.DataFrame({"p": generator.uniform(size=60), "q": np.arange(60) >= 20})
+    turned, other = weights[["q", "p"]], weights.rename(columns={"p": "r"})
+
+    def fitted(labels, own):
+        return np.asarray(make(**ALONE).fit(x, labels, own).predict(x))
+
+    def batch(own):
+        return make(**ALONE).partial_fit(x, y, sample_weight=own, **given).predict(x)
+
+    expected, of_batch = fitted(y, weights.to_numpy()), batch(weights.to_numpy())
+    for own in (weights, turned, pl.DataFrame(turned), pa.Table.from_pandas(turned)):
+        np.testing.assert_array_equal(fitted(y, own), expected)
+    np.testing.assert_array_equal(batch(turned), of_batch)
+    model = make(**ALONE).fit(x, y)
+    score = model.score(x, y, weights.to_numpy())
+    found = model.evaluate(x, y, weights.to_numpy())
+    for truth in (y, y[["q", "p"]], y.to_numpy()):
+        assert model.score(x, truth, turned) == model.score(x, truth, weights) == score
+        assert model.evaluate(x, truth, turned) == found
+    for call in (make(**ALONE).fit, model.score, model.evaluate):
+        with pytest.raises(InvalidInputError, match="sample_weight has the columns r, q, and the"):
+            call(x, y, sample_weight=other)
+    # without names in y there is the place alone
+    np.testing.assert_array_equal(fitted(y.to_numpy(), other), expected)
+
+
 def test_a_structured_y_has_all_its_fields_predicted():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(60, 3))
@@ -853,3 +889,54 @@ def test_settings_of_another_type_are_refused(setting, message):
     with pytest.raises(InvalidInputError, match=message):
         JointRegressor(**ALONE | setting).fit(x, x)
     assert Recipe(epochs=np.int64(3), dropout=np.float32(0.5)).epochs == 3
+
+
+def test_names_that_are_no_text_are_compared_too():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    frame, y = pd.DataFrame(x), 3 * x[:, 0]
+    for names in ([0, 1, 2], [5, 3, 4], pd.date_range("2024-01-01", periods=3)):
+        own = frame.set_axis(names, axis="columns")
+        model = JointRegressor(**ALONE).fit(own, y)
+        expected = model.predict(own)
+        np.testing.assert_array_equal(model.predict(x), expected)
+        np.testing.assert_array_equal(model.predict(as_table(own).to_pandas()), expected)
+        batch = JointRegressor(**ALONE).partial_fit(own, y)
+        for wrong in (own.iloc[:, ::-1], own.rename(columns={names[0]: 7})):
+            for call in (model.predict, lambda x, b=batch: b.partial_fit(x, y)):
+                with pytest.raises(InvalidInputError, match=r"X has .*, and fitting had .*; give"):
+                    call(wrong)
+    # such names are those of an array
+    np.testing.assert_array_equal(
+        JointRegressor(**ALONE).fit(x, y).predict(frame), model.predict(x)
+    )
+    named = JointRegressor(**ALONE).fit(frame.set_axis(list("abc"), axis="columns"), y)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        named.predict(frame)
+    with pytest.raises(InvalidInputError, match="X has 2, 1, 0, and fitting had a, b, c; give"):
+        named.predict(frame.iloc[:, ::-1])
+
+
+@pytest.mark.parametrize("make", [JointRegressor, JointClassifier, JointEstimator])
+def test_a_refused_fit_leaves_no_model_of_the_one_before(make):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    frame, y = pd.DataFrame(x, columns=list("abc")), (x[:, 0] > 0).astype(float)
+    model = make(**ALONE).fit(frame, y)
+    with pytest.raises(InvalidInputError):
+        model.fit(frame[["c", "b", "a"]], np.where(y > 0, np.inf, y))
+    for call in (model.predict, lambda x: model.score(x, y), lambda x: model.evaluate(x, y)):
+        with pytest.raises(NotFittedError):
+            call(frame)
+    assert not hasattr(model, "classes_")
+    expected = make(**ALONE).fit(frame, y).predict(frame)
+    np.testing.assert_array_equal(model.fit(frame, y).predict(frame), expected)
+    # what is trained on stays what it was
+    with pytest.raises(InvalidInputError):
+        model.partial_fit(frame, np.where(y > 0, np.inf, y))
+    np.testing.assert_array_equal(model.predict(frame), expected)
+
+
+@pytest.mark.parametrize("make", [JointRegressor, JointClassifier, JointEstimator])
+def test_targets_of_the_same_name_are_refused(make):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(InvalidInputError, match="y names column '1' more than once"):
+        make(**ALONE).fit(x, {1: x[:, 0] > 0, "1": x[:, 1] > 0})

@@ -351,3 +351,30 @@ def test_bad_calls_after_fitting():
         numbers.predict_proba(x)
     with pytest.raises(InvalidInputError, match="intervals are for numbers"):
         JointEstimator(**FAST).fit(x, y[["sold"]]).predict_interval(x)
+
+
+def test_an_order_of_numbers_that_is_not_theirs_is_refused():
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    codes = np.digitize(x[:, 0], [-0.5, 0.5])
+
+    def fitted(labels, kind="ordinal", call="fit"):
+        own = pd.Categorical.from_codes(codes, categories=pd.Index(labels), ordered=True)
+        model = JointEstimator({"o": kind}, **FAST)
+        given = {} if call == "fit" else {"classes": {"o": labels}}
+        return getattr(model, call)(x, pd.DataFrame({"o": own}), **given)
+
+    for call in ("fit", "partial_fit"):
+        for labels in ([3, 1, 2], [0.5, 0.25, 0.75]):
+            with pytest.raises(InvalidInputError, match="o of y has ordered categories of numbers"):
+                fitted(labels, call=call)
+        assert fitted([1, 2, 5], call=call).classes_["o"].tolist() == [1, 2, 5]
+        assert fitted(["c", "a", "b"], call=call).classes_["o"].tolist() == ["c", "a", "b"]
+    # without ranks the order is of no account
+    assert fitted([3, 1, 2], "multiclass").classes_["o"].tolist() == [1, 2, 3]
+    assert fitted([3, 1, 2], "ordinal:3:1:2").classes_["o"].tolist() == [3, 1, 2]
+
+
+def test_kinds_of_the_same_target_are_refused():
+    x, y = houses(60)
+    with pytest.raises(InvalidInputError, match="`tasks` names column '1' more than once"):
+        JointEstimator({1: "regression", "1": "count"}, **FAST).fit(x, y)

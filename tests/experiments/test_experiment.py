@@ -1,6 +1,8 @@
 """Experiments of one's own modules and data, as a study runs them."""
 
+import math
 import os
+import re
 import time
 from dataclasses import replace
 
@@ -16,8 +18,10 @@ from jointrain import InvalidInputError, Mixture, Recipe, Study, Task, TensorDat
 from jointrain.balancing import UPGrad
 from jointrain.data import DataSource
 from jointrain.experiments import Experiment, Folds, Given, Holdout, named_recipes
+from jointrain.metrics import Metric
 from jointrain.networks import HardSharing
 from jointrain.reports import answer, write_markdown
+from jointrain.reports._study_answer import circumstances_of
 from jointrain.studies import fit_chosen, run_within_budget
 from jointrain.studies.searches import search_groups, search_weights
 from jointrain.training import Merge, Phase, Phases
@@ -414,6 +418,19 @@ class Stream(IterableDataset):
         ({"splits": 5}, "`splits` must be Folds, Holdout or Given"),
         ({"splits": Folds(3, groups=[1, 2])}, "`groups` must hold a value for each of the 60 rows"),
         ({"splits": Folds(3, time=[np.nan] * 60)}, "`time` holds a value that is no number"),
+        (
+            {"splits": Folds(3, time=np.array(["NaT"] + ["2024-01-01"] * 59, dtype="M8[D]"))},
+            "`time` holds a value that is no number",
+        ),
+        (
+            {"splits": Folds(3, groups=[0.0, np.nan] * 30)},
+            "`groups` holds no value for row 1 (from 0)",
+        ),
+        ({"splits": Folds(3, groups=["a", "b", None] * 20)}, "`groups` holds no value for row 2"),
+        (
+            {"splits": Holdout(0.3, groups=np.array(["2024-01-01", "NaT"] * 30, dtype="M8[D]"))},
+            "`groups` holds no value for row 1",
+        ),
         ({"splits": Given([(range(50), range(50, 61))])}, "names row 60, and there are 60"),
         ({"splits": Given([([0, 1, 1], range(50, 60))])}, "names row 1 twice"),
         ({"splits": Given([(range(60), [])])}, "a part of split 0 has no row"),
@@ -421,8 +438,16 @@ class Stream(IterableDataset):
 )
 def test_experiments_that_can_not_be(arguments, message):
     given = {"tasks": TASKS, "network": network, "data": data(), "splits": Folds(3)}
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
         Experiment(**given | arguments)
+
+
+def test_groups_may_be_of_types_that_have_no_order():
+    groups = [1, "1", "a"] * 20
+    experiment = Experiment(TASKS, network, data(), Folds(3, groups=groups))
+    for fold in experiment.folds_of(0):
+        test = {groups[row] for row in fold.test}
+        assert test.isdisjoint(groups[row] for row in fold.train)
 
 
 @pytest.mark.parametrize(
@@ -595,6 +620,7 @@ def test_the_smallest_budget_has_a_first_look_and_says_what_was_cut():
     assert "budget of 0.001 s: a sample of 400 of 1,000 rows was used" in found.notes
     assert "first look" in " ".join(found.notes)
     assert found.folds_done == 1
+    assert circumstances_of(found).sampled
 
 
 def test_after_a_study_of_a_sample_the_model_to_keep_is_trained_on_the_rows_there_is_time_for():
@@ -695,3 +721,53 @@ def test_tasks_devices_and_times_that_are_none():
         experiment(Folds(3), device="gpu0")
     with pytest.raises(InvalidInputError, match="must hold numbers, such as days"):
         experiment(Folds(3, time=["May"] * 60))
+
+
+def _measured(value):
+    task = replace(
+        Task.regression("sum"),
+        metrics=(
+            Metric("share", lambda p, t: value, higher_is_better=True, lowest=0, highest=1),
+            Metric("any", lambda p, t: value, higher_is_better=True),
+        ),
+    )
+    return Experiment([task], network, data())
+
+
+@pytest.mark.parametrize("value", [57.0, -0.5, math.inf])
+def test_metrics_of_ones_own_stay_within_their_bounds(value):
+    with pytest.raises(InvalidInputError, match="share of task 'sum', which lies between 0 and 1"):
+        Study(_measured(value), TWO, seeds=1).run(workers=1)
+
+
+def test_an_infinite_metric_is_told_as_an_undefined_one():
+    task = replace(
+        Task.regression("sum"),
+        metrics=(Metric("own", lambda p, t: math.inf, higher_is_better=True),),
+    )
+    found = Study(Experiment([task], network, data()), TWO, seeds=1).run(workers=1)
+    assert any("own of sum is undefined" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Folds(2.5), "`folds` must be a whole number, got 2.5"),
+        (lambda: Folds("5"), "`folds` must be a whole number, got '5'"),
+        (lambda: Folds(True), "`folds` must be a whole number, got True"),
+        (lambda: Folds(3, validation="a"), "`validation` must be a share .* got 'a'"),
+        (lambda: Given([([0], [1])], validation=None), "`validation` must be a share"),
+        (lambda: Holdout(0.2, seed=1.5), "`seed` must be a whole number"),
+        (lambda: Study(_measured(0.5), TWO, seeds=1.5), "`seeds` must be a whole number, got 1.5"),
+        (lambda: Study(_measured(0.5), TWO, seeds="1"), "`seeds` must be a whole number"),
+        (lambda: Study(_measured(0.5), TWO, seed=0.5), "`seed` must be a whole number"),
+    ],
+)
+def test_settings_of_another_type_are_refused(make, message):
+    with pytest.raises(InvalidInputError, match=message):
+        make()
+
+
+def test_whole_numbers_of_numpy_are_numbers():
+    assert type(Folds(np.int64(3)).count) is int
+    assert type(Study(_measured(0.5), TWO, seeds=np.int64(2)).seeds) is int

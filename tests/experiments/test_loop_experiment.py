@@ -1,5 +1,6 @@
 """Experiments of one's own loop."""
 
+import math
 import os
 
 import numpy as np
@@ -238,3 +239,31 @@ def test_a_loop_has_one_thread_in_this_process_as_in_others():
     finally:
         torch.set_num_threads(before)
     assert seen == [1]
+
+
+@pytest.mark.parametrize("name", ["work", "parameters"])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_costs_that_can_not_be_are_refused_where_they_are_returned(name, value):
+    def run(recipe, seed, split):
+        return {"y": {"RMSE": 1.0}}, None, {name: value}
+
+    experiment = Experiment.of(run=run, tasks=[Task.regression("y")], splits=3)
+    with pytest.raises(InvalidInputError, match=f"as the cost '{name}' of recipe 'separate'"):
+        Study(experiment, ["separate", "joint"], seeds=1).run(workers=1)
+
+
+def test_splits_may_be_a_whole_number_of_numpy():
+    def of(splits):
+        return Experiment.of(run=print, tasks=[Task.regression("y")], splits=splits)
+
+    assert of(np.int64(5)).folds == 5
+    for wrong in (True, 2.5, np.float64(3)):
+        with pytest.raises(InvalidInputError, match="`splits` must be a whole number"):
+            of(wrong)
+
+
+@pytest.mark.parametrize("settings", [{("x", 1): 2}, {"x": {("y", 1): 2}}])
+def test_settings_that_are_not_named_by_a_text_are_refused(settings):
+    experiment = Experiment.of(run=print, tasks=[Task.regression("y")])
+    with pytest.raises(InvalidInputError, match="settings of recipe 'a' can't be told apart"):
+        Study(experiment, ["separate", {"name": "a"} | settings])

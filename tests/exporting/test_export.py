@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from jointrain import (
     Recipe,
@@ -20,6 +21,7 @@ from jointrain.baselines import BASELINES
 from jointrain.bundle import load_bundle, save_bundle
 from jointrain.errors import InvalidInputError
 from jointrain.exporting import compare_exported, export_model
+from jointrain.networks import NETWORKS
 from jointrain.tables import BlendedModel, Calibration, fit_baseline_to, fit_table
 
 pytest.importorskip("onnxruntime")
@@ -259,3 +261,96 @@ def test_what_can_not_be_carried_is_named(tmp_path):
     with pytest.raises(InvalidInputError, match="column 'note' is text"):
         export_model(noted, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@cache
+def with_ids():
+    random = np.random.default_rng(1)
+    towns = [f"town {place}" for place in random.integers(0, 150, 300)]
+    return table().with_columns(place=pl.Series(towns))
+
+
+FORMATS = ("onnx", "torch-export")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "network",
+    [
+        "hard",
+        "branch",
+        "tabm",
+        *(
+            pytest.param(name, marks=pytest.mark.integration)
+            for name in NETWORKS
+            if name not in ("hard", "branch", "tabm")
+        ),
+    ],
+)
+def test_each_network_with_ids_predicts_as_the_model(network, format, tmp_path):
+    if network == "tabm":
+        pytest.importorskip("tabm")
+    recipe = Recipe(network=network, width=8, depth=2, epochs=10, ensemble=2)
+    model = fit_table(SupervisedTable.prepare(with_ids(), TARGETS), recipe, device="cpu")
+    assert any(block.kind == "id" for block in model.encoder.blocks)
+    inputs = export_model(model, tmp_path / "model", format)
+    odd = with_ids().head(3).with_columns(place=pl.Series(["elsewhere", None, ""]))
+    for frame in (pl.concat([with_ids(), odd]), odd.head(1)):
+        found = compare_exported(model, tmp_path / "model", inputs, frame)
+        assert max(found.difference.values()) < CLOSE
+
+
+def test_the_exported_tree_is_the_learned_one(tmp_path):
+    recipe = Recipe(network="branch", width=8, depth=2, epochs=1, ensemble=1)
+    model = fit_table(prepared(), recipe, device="cpu")
+    network = model.parts[0].network
+    with torch.no_grad():
+        for place, choice in enumerate(choice for row in network.choices for choice in row):
+            choice.zero_()
+            choice[place % len(choice)] = 1
+    assert len(set(network.branches().values())) > 1
+    inputs = export_model(model, tmp_path / "model.pt2", "torch-export")
+    found = compare_exported(model, tmp_path / "model.pt2", inputs, rows())
+    assert max(found.difference.values()) < CLOSE
+
+
+class Odd(torch.nn.Module):
+    """A layer that looks at values: no exporter has a form for it."""
+
+    def forward(self, inputs):
+        return inputs * 2 if float(inputs.sum()) > 0 else inputs
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_network_without_a_form_is_refused_in_one_line(format, tmp_path, capsys):
+    model = fit_table(prepared(), Recipe(width=8, depth=2, epochs=1, ensemble=1), device="cpu")
+    model.parts[0].network.put_first(Odd())
+    with pytest.raises(InvalidInputError, match=r"the model has .* no form for") as caught:
+        export_model(model, tmp_path / "model", format)
+    assert str(caught.value).isprintable()
+    assert capsys.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format, place", [
+    ("onnx", "onnx.checker.check_model"),
+    ("onnx", "torch.onnx.export"),
+    ("torch-export", "torch.export.export"),
+    ("torch-export", "torch.export.save"),
+])  # fmt: skip
+def test_what_the_exporters_raise_becomes_one_line(format, place, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise ValueError("\n\x1b[96mno\x1b[0m form\tof it\nmore")
+
+    monkeypatch.setattr(place, fails)
+    with pytest.raises(InvalidInputError, match=r"\(ValueError: no form of it\)") as caught:
+        export_model(fit_networks(), tmp_path / "model", format)
+    assert str(caught.value).isprintable()
+
+
+def test_a_comparison_needs_a_row(tmp_path):
+    inputs = export_model(blend(networks=False), tmp_path / "model.onnx")
+    with pytest.raises(InvalidInputError, match="no rows"):
+        compare_exported(
+            blend(networks=False), tmp_path / "model.onnx", inputs, rows(far=False).head(0)
+        )

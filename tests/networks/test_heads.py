@@ -50,7 +50,12 @@ def test_only_heads_that_are_alike_are_grouped():
     hooked.register_forward_hook(lambda *_: None)
     frozen = nn.Linear(4, 1)
     frozen.weight.requires_grad_(False)
+    weight_hooked, slope_hooked, own = nn.Linear(4, 1), nn.Linear(4, 1), nn.Linear(4, 1)
+    weight_hooked.weight.register_hook(lambda gradient: 0 * gradient)
+    slope_hooked.register_full_backward_hook(lambda *_: None)
+    own.forward = lambda x: x[..., :1]
     heads = {
+        "weight hooked": weight_hooked, "slope hooked": slope_hooked, "own": own,
         "a": nn.Linear(4, 1), "b": nn.Linear(4, 1), "three": nn.Linear(4, 3),
         "deep": nn.Sequential(nn.Linear(4, 1)), "tied": tied, "tied too": tied,
         "hooked": hooked, "frozen": frozen, "no bias": nn.Linear(4, 1, bias=False),
@@ -158,3 +163,33 @@ def test_joint_steps_keep_nothing_beside():
     sum(y.sum() for y in network(torch.randn(2, 3)).values()).backward()
     optimizers.step(NAMES)
     assert all("row_steps" not in state for state in optimizers.all[0].state.values())
+
+
+class _Flat(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x.flatten(1))
+
+
+class _First(nn.Linear):
+    def forward(self, x):
+        return super().forward(x[:, : self.in_features])
+
+
+def _with_own_forward():
+    head = nn.Linear(4, 1)
+    head.forward = lambda x: nn.functional.linear(x[:, :4], head.weight, head.bias)
+    return head
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda: _Flat(nn.Linear(12, 1)),
+        lambda: nn.Sequential(_First(4, 1)),
+        lambda: nn.Sequential(_with_own_forward()),
+    ],
+)
+def test_heads_with_a_forward_of_their_own_may_take_any_features(head):
+    trunk = nn.Unflatten(1, (3, 4)) if isinstance(head(), _Flat) else nn.Identity()
+    network = HardSharing(trunk, {"a": head()})
+    assert network(torch.zeros(5, 12))["a"].shape == (5, 1)

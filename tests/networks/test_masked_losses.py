@@ -91,3 +91,18 @@ def test_sequences_are_computed_one_by_one():
     for i, task in enumerate(tasks):
         expected = task.loss(outputs[:, :, i], targets[task.name])
         torch.testing.assert_close(found[task.name], expected)
+
+
+class _Doubled(Task):
+    def loss(self, output, target, *, complete=False, weights=None):
+        return 2 * super().loss(output, target, complete=complete, weights=weights)
+
+
+def test_a_task_with_a_loss_method_of_its_own_is_computed_by_it():
+    tasks = [_Doubled("a", "regression"), Task.regression("b"), _Doubled("c", "regression")]
+    outputs, target = torch.randn(5, 3, 1), torch.randn(5)
+    found = {}
+    for names, losses in masked_losses(tasks, outputs, dict.fromkeys("abc", target)):
+        found |= dict(zip(names, losses, strict=True))
+    for index, task in enumerate(tasks):
+        torch.testing.assert_close(found[task.name], task.loss(outputs[:, index], target))

@@ -57,3 +57,12 @@ def test_what_does_not_fit_is_refused():
     uneven = MMoE([nn.Linear(8, 4), nn.Linear(8, 5)], heads, gate_features=8)
     with pytest.raises(InvalidInputError, match=r"expert 0 gives \[b, 4\] and expert 1 \[b, 5\]"):
         uneven(torch.zeros(2, 8))
+
+
+class _FirstColumns(nn.Linear):
+    def forward(self, x):
+        return super().forward(x[:, : self.in_features])
+
+
+def test_gates_of_ones_own_may_take_any_input():
+    assert gate_weights(_FirstColumns(3, 2), torch.randn(4, 8)).shape == (4, 2)

@@ -224,3 +224,16 @@ def test_a_cut_trunk_trains_each_branch_alone():
     assert all(p.grad is None for p in network.branches[0].parameters())
     assert all(p.grad is not None for p in network.branches[1].parameters())
     assert all(p.grad is not None for p in network.shared_parameters())
+
+
+@pytest.mark.parametrize("changed", ["forward", "hook"])
+def test_a_sequence_that_does_more_than_its_class_is_traced(changed):
+    trunk = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    if changed == "hook":
+        trunk.register_forward_hook(lambda _, __, output: output.sin())
+    else:
+        former = trunk.forward
+        trunk.forward = lambda x: former(x).sin()
+    first, second = cut(trunk, "2")
+    x = torch.randn(5, 3)
+    assert torch.equal(second(first(x)), trunk(x))

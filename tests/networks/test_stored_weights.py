@@ -29,6 +29,20 @@ def test_the_network_comes_back(name, count):
     assert not back.training
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("classes", [0, 5])
+@pytest.mark.parametrize("count", [15, 16, 17, 40])
+def test_a_network_of_many_tasks_comes_back(name, count, classes):
+    tasks = [Task.regression(f"t{number}") for number in range(count)]
+    tasks[:classes] = [Task.multiclass(f"c{number}", 3 + number) for number in range(classes)]
+    make = maker(name, depth=1)  # few tensors beside those of the heads
+    network = make(tasks).eval()
+    back = network_of_weights(make, tasks, network.state_dict())
+    inputs, names = torch.randn(5, 7), [task.name for task in tasks]
+    expected, found = network(inputs, names), back(inputs, names)
+    assert all(torch.equal(expected[task], found[task]) for task in names)
+
+
 @pytest.mark.parametrize(
     "name, settings",
     [

@@ -47,6 +47,8 @@ class Made:
         constant: Every model against the constant by target; +50 % where a target is left out.
         blends: The saved model; None saves none.
         cut_short: Whether the time was over before all of it was trained.
+        networks_alone: Whether what is saved had to be a network.
+        sampled: Whether the rows are a sample, drawn since the time did not pay for all.
         chosen: The recipe that the validation rows choose, with one test set; None with folds.
     """
 
@@ -65,6 +67,8 @@ class Made:
     scarce: Mapping[str, str] = field(default_factory=dict)
     networks: Sequence[str] = ("separate", "joint")
     cut_short: bool = False
+    networks_alone: bool = False
+    sampled: bool = False
     chosen: str | None = None
     by_task_of: Mapping[tuple[str, str], Mapping[str, Change]] = field(default_factory=dict)
 
@@ -106,6 +110,8 @@ class Made:
             tuple(self.tasks), self.rows, self.folds, self.seeds,
             {name: WAYS.get(name, f"by recipe {name}") for name in self.networks},
             blends=self.blends, scarce=self.scarce, cut_short=self.cut_short,
+            networks_alone=self.networks_alone,
+            sampled=self.sampled,
             fixed_test=self.chosen is not None, chosen=self.chosen,
             saved_change=None if self.saved_change is None
             else lambda name: comparison(self.saved_change[name]),

@@ -173,3 +173,13 @@ def test_a_first_row_that_is_the_plain_choice_is_not_compared_with_itself():
         "The first row of the table (separate models) may owe its place to chance.",
     ]
     assert "0 % better" not in " ".join(answer)
+
+
+def test_the_best_choice_below_separate_models_is_not_called_the_first_row():
+    errors = {"equal": [1.0] * 5, "search 0": [1.0, 0.9, 1.3, 0.7, 1.05], "search 1": [1.2] * 5}
+    assert "The first row of the table (" in weighed(by_fold(errors))[1]
+    found = by_fold(errors | {"separate": [0.9] * 5})
+    found = replace(found, baseline="separate", choices=tuple(errors))
+    recipes = {name: Recipe() for name in errors}
+    answer = report_weights(WeighResult(found, recipes, False)).answer
+    assert "The best of the weightings (" in answer[1]

@@ -1,17 +1,21 @@
 """The application, asked as a client would."""
 
+import datetime
 import io
 import json
 
 import polars as pl
 import pytest
 
+from jointrain.data import Column, ColumnReading
 from jointrain.serving import Limits, TableService, make_app
 from tests.serving._models import model, rows, table
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 from fastapi.testclient import TestClient
+
+from jointrain.serving._request_rows import _series
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +292,17 @@ def test_the_column_of_names_comes_back():
         assert [row["house"] for row in answer["predictions"]] == ["h0", "h1"]
         without = client.post("/predict", json={"rows": rows()}).json()
         assert "named the rows" in without["notes"][0]
+        row, long = rows(1)[0], "x" * 5000
+        for sent, back in ((long, long), (12345678901234567, "12345678901234567"), (True, "true")):
+            answer = client.post("/predict", json={"rows": [{**row, "house": sent}]}).json()
+            assert answer["predictions"][0]["house"] == back
+
+
+def test_durations_are_read_to_the_microsecond():
+    spans = [datetime.timedelta(milliseconds=4000 + number) for number in range(1000)]
+    column, reading = Column("t", "numeric", "Duration"), ColumnReading("duration")
+    read = _series(column, reading, [span.total_seconds() for span in spans])
+    assert read.to_list() == spans
 
 
 def test_a_fault_of_its_own_is_one_answer_and_no_end(service, monkeypatch, caplog):

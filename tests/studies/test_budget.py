@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jointrain import Recipe, Study, SupervisedTable
+from jointrain import InvalidInputError, Recipe, Study, SupervisedTable
 from jointrain.baselines import BASELINES
 from jointrain.experiments import SEPARATE, default_recipes, named_recipes
 from jointrain.studies import _budget, _pace, run_within_budget
@@ -89,13 +89,17 @@ def test_with_many_rows_gradient_boosting_is_among_the_first_baselines(here, mon
 def test_with_many_rows_gradient_boosting_takes_the_place_of_the_forest_unless_baselines_are_named(
     monkeypatch,
 ):
-    def first(baselines: tuple[str, ...] | None) -> list[str]:
-        return _budget._for_many_rows(study(baselines=baselines)).baseline_names
+    def first(baselines: tuple[str, ...] | None, *, further: bool = True) -> list[str]:
+        made = study(baselines=baselines)
+        return _budget._for_many_rows(made, further=further).baseline_names
 
     assert first(None) == ["constant", "linear", "extra trees"]
     monkeypatch.setattr(_budget, "MANY_ROWS", 60)
     assert first(None) == ["constant", "linear", "gradient boosting"]
     assert first(("extra trees",)) == ["extra trees", "gradient boosting"]
+    # nor does it where recipes are named, and nothing is added to them
+    assert first(("extra trees",), further=False) == ["extra trees"]
+    assert first(None, further=False) == ["constant", "linear", "gradient boosting"]
 
 
 def test_a_forest_that_was_not_measured_costs_ten_times_gradient_boosting():
@@ -323,3 +327,9 @@ def test_fewer_folds_are_counted_as_the_table_counts_them(done, folds, planned, 
     cuts = Cuts(9.0)
     cuts.fewer_folds(done, folds, planned)
     assert cuts.texts == tuple(f"budget of 9 s: {one}" for one in text)
+
+
+@pytest.mark.parametrize("seconds", [math.nan, 0, -1.0, "10"])
+def test_a_budget_without_time_is_refused(seconds):
+    with pytest.raises(InvalidInputError, match="`seconds` must be a number above 0"):
+        run_within_budget(None, seconds)

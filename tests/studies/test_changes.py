@@ -4,15 +4,18 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jointrain.metrics import BINARY_METRICS, MULTICLASS_METRICS, REGRESSION_METRICS, Metric
 from jointrain.studies._changes import (
+    exact_differences,
     margin_of,
     relative_changes,
     task_changes,
     unit_of,
 )
-from jointrain.studies._statistics import conclude, estimate_change
+from jointrain.studies._statistics import Changes, conclude, estimate_change
 
 NAN = math.nan
 METRICS = {
@@ -152,3 +155,34 @@ def test_a_metric_that_only_one_of_the_two_lacks_is_noticed():
     assert changes_of([0.5, NAN, 0.5], [0.4, 0.5, 0.4], metric).one_sided
     assert changes_of([NAN, NAN, NAN], [0.4, 0.5, 0.4], metric).one_sided
     assert not changes_of([0.5, NAN, 0.5], [0.4, NAN, 0.4], metric).one_sided
+
+
+@given(
+    whole=st.lists(st.integers(-(10**7), 10**7), min_size=3, max_size=12, unique=True),
+    change=st.integers(-2000, 2000),
+    decimals=st.integers(1, 6),
+)
+def test_equal_changes_of_numbers_with_decimals_are_equal(whole, change, decimals):
+    reference = np.array([value / 10**decimals for value in whole])
+    values = np.array([(value + change) / 10**decimals for value in whole])
+    found = exact_differences(values, reference)
+    assert (found == found[0]).all()
+    assert found[0] == pytest.approx(change / 10**decimals, abs=1e-8)
+    assert (found[0] == 0) == (change == 0)
+    estimate = estimate_change(Changes(found, 0.25))
+    assert estimate.alike == (change != 0)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8), st.integers(0, 2**31))
+def test_differences_beyond_rounding_stay_as_they_are(reference, seed):
+    reference = np.array(reference)
+    noise = np.random.default_rng(seed).normal(size=len(reference))
+    values = reference + 1e-3 * noise
+    np.testing.assert_array_equal(exact_differences(values, reference), values - reference)
+
+
+def test_sums_that_are_equal_up_to_rounding_are_no_change():
+    assert exact_differences(np.array([0.1 + 0.2, 0.5]), np.array([0.3, 0.4])).tolist() == [
+        0.0,
+        0.5 - 0.4,
+    ]

@@ -501,3 +501,22 @@ def test_a_mean_over_tasks_that_is_the_same_in_all_runs_is_said_to_be():
 def test_an_unknown_recipe_has_no_verdict():
     with pytest.raises(InvalidInputError, match=r"no recipe 'joimt'.*did you mean 'joint'"):
         verdict(two()).verdict("joimt")
+
+
+@pytest.mark.parametrize("column", ["seed", "fold"])
+def test_changes_that_are_equal_but_for_rounding_give_no_interval(column):
+    first = [1234.567, 1198.231, 1302.113, 1250.999, 1277.777]
+    values = [*first, *(round(value - 0.1, 3) for value in first)]
+    runs = pl.DataFrame(
+        {
+            "recipe": ["separate"] * 5 + ["joint"] * 5,
+            "task": "words",
+            "metric": "perplexity",
+            column: [*range(5)] * 2,
+            "value": values,
+        }
+    )
+    result = verdict(runs, margin=0)
+    assert result.verdict("joint") == {"words": "undecided", "Delta-m": "undecided"}
+    assert math.isnan(result.comparisons["joint"]["words"].low)
+    assert any("is the same in all runs" in note for note in result.notes)

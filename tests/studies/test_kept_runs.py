@@ -56,3 +56,15 @@ def test_rows_that_do_not_say_of_what_they_are_are_refused_in_words(tmp_path: Pa
     pl.DataFrame(result[0]["rows"]).write_parquet(path)
     with pytest.raises(InvalidInputError, match="damaged, or of another version"):
         KeptRuns.of_table(path)
+
+
+def test_runs_of_loops_without_row_numbers_are_judged(tmp_path: Path):
+    rows = [
+        {"recipe": name, "seed": 0, "fold": fold, "task": "y", "metric": "RMSE",
+         "value": value + 0.01 * fold, "train_rows": 0, "test_rows": 0}
+        for name, value in (("separate", 1.0), ("joint", 0.5)) for fold in range(3)
+    ]  # fmt: skip
+    KeptRuns(pl.DataFrame(rows), ("separate", "joint"), 6, 6).judged("separate")
+    some = [{**row, "test_rows": row["fold"]} for row in rows]
+    with pytest.raises(InvalidInputError, match="0 test rows"):
+        KeptRuns(pl.DataFrame(some), ("separate", "joint"), 6, 6).judged("separate")

@@ -337,6 +337,28 @@ def test_components_that_are_not_done_in_time_leave_their_weight_to_the_others(r
     assert result.with_weights(none.weights).blends["line"].weights == {"constant": 1.0}
 
 
+def test_the_figures_are_those_of_what_was_trained(result):
+    tasks = ("steps", "line", "kind")
+    alone = result.with_weights({task: {"linear": 1.0} for task in tasks})
+    assert alone.cut_short
+    for task in result.study.tasks:
+        metric = task.primary_metric.name
+        np.testing.assert_allclose(
+            alone.values(SHIPPED, task.name, metric),
+            result.values("linear", task.name, metric),
+            rtol=1e-6,  # predictions are kept in single precision
+        )
+    # where nothing is left out, a fold has the weights that it chose
+    every = {task: dict.fromkeys(result.components, 0.2) for task in tasks}
+    same = result.with_weights(every, cut_short=False)
+    assert not same.cut_short
+    np.testing.assert_allclose(same.shipped_table["value"], result.shipped_table["value"])
+    # what was not run on a fold has no figure there
+    short = {key: one for key, one in result.fold_results.items() if key != ("linear", 0, 1)}
+    values = replace(alone, fold_results=short).values(SHIPPED, "line", "RMSE")
+    assert np.isnan(values).sum() == 1
+
+
 @dataclass(frozen=True)
 class Beside:
     """Something that is run beside the fit."""

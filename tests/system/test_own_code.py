@@ -16,6 +16,7 @@ from jointrain.system.own_code import (
     ChangedCodeError,
     CodeReference,
     check_same_code,
+    code_digest_of,
     digest_of,
     digests_of_code,
     imported,
@@ -114,6 +115,75 @@ def test_a_global_named_as_an_attribute_does_not_count():
 
 def test_what_an_object_holds_counts():
     assert _here(SOURCE, "Own(0.1)") == _here(SOURCE) != _here(SOURCE, "Own(0.3)")
+
+
+WRAPPERS = """
+import functools
+
+def base(x, v): return x * v
+
+class Wrapper:
+    factor = 1
+    def __init__(self, v):
+        functools.update_wrapper(self, base)
+        self.v = v
+    def __call__(self, x): return self.factor * base(x, self.v)
+
+class Slotted:
+    __slots__ = ("v", "__wrapped__")
+    def __init__(self, v): self.v, self.__wrapped__ = v, base
+    def __call__(self, x): return base(x, self.v)
+
+def wrapped(v):
+    @functools.wraps(base)
+    def inner(x): return base(x, v)
+    return inner
+"""
+
+
+@pytest.mark.parametrize("make", ["Wrapper({})", "Slotted({})", "wrapped({})"])
+def test_an_object_that_wraps_a_function_is_the_function_and_what_it_holds(make):
+    first = _here(WRAPPERS, make.format(0.1))
+    assert first == _here(WRAPPERS, make.format(0.1))
+    assert first != _here(WRAPPERS, make.format(0.3))
+    assert first != _here(WRAPPERS.replace("x * v", "x / v"), make.format(0.1))
+
+
+def test_another_process_finds_the_same_hash_of_an_object_that_wraps_a_function():
+    assert _digest(WRAPPERS, "Wrapper(0.1)") == _digest(WRAPPERS, "Wrapper(0.1)", hash_seed=7)
+
+
+def test_the_class_of_an_object_that_wraps_a_function_counts():
+    other = WRAPPERS.replace("factor = 1", "factor = 2")
+    assert _here(WRAPPERS, "Wrapper(1)") != _here(other, "Wrapper(1)")
+
+
+def test_the_code_of_an_object_that_wraps_a_function_is_apart_from_what_it_holds():
+    names = {"__name__": "__main__"}
+    exec(WRAPPERS, names)
+    make = names["Wrapper"]
+    assert code_digest_of(make(1)) == code_digest_of(make(2)) != code_digest_of(names["base"])
+    names["__name__"] = "of_no_package"
+    exec(WRAPPERS, names)
+    filling = names["Wrapper"]([])
+    there = digests_of_code([filling])
+    filling.v.append(1)
+    check_same_code(there, [filling])
+    exec(WRAPPERS.replace("factor = 1", "factor = 2"), names)
+    with pytest.raises(ChangedCodeError):
+        check_same_code(there, [names["Wrapper"]([])])
+
+
+def test_a_function_that_is_kept_in_a_cache_is_itself():
+    source = "import functools\n@functools.lru_cache\ndef own(x): return {} * x\n"
+    assert _here(source.format(2), "own") == _here(source.format(2), "own")
+    assert _here(source.format(2), "own") != _here(source.format(3), "own")
+    names = {"__name__": "__main__"}
+    exec(source.format(2), names)
+    own = names["own"]
+    before = digest_of(own)
+    own(3)
+    assert digest_of(own) == before
 
 
 def test_a_copy_of_an_object_leaves_its_class_as_it_was():

@@ -94,16 +94,16 @@ def test_wider_coverage_never_gives_a_narrower_interval(errors, coverage):
 
 
 @pytest.mark.parametrize(
-    "residuals",
+    "residuals, fault",
     [
-        Residuals(3, np.array([0.0, 1.0])),
-        Residuals(2, np.array([1.0, 0.0])),
-        Residuals(2, np.array([0.0, np.nan])),
-        Residuals(1, np.array([0.0]), "log"),
+        (Residuals(3, np.array([0.0, 1.0])), "not in order"),
+        (Residuals(2, np.array([1.0, 0.0])), "not in order"),
+        (Residuals(2, np.array([0.0, np.nan])), "not in order"),
+        (Residuals(1, np.array([0.0]), "log"), "no scale"),
     ],
 )
-def test_residuals_that_do_not_fit_together(residuals):
-    with pytest.raises(DamagedError):
+def test_residuals_that_do_not_fit_together(residuals, fault):
+    with pytest.raises(DamagedError, match=fault):
         residuals.check()
 
 

@@ -4,10 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jointrain import Recipe, Study, SupervisedTable, Task, fit_table
+from jointrain import InvalidInputError, Recipe, Study, SupervisedTable, Task, fit_table
+from jointrain.baselines import as_baseline
 from jointrain.bundle import load_bundle, save_bundle
 from jointrain.reports import write_markdown
 from jointrain.tables._blend import blend_weights, choose_blends
+from jointrain.tables._blended_model import BlendedModel, fit_baseline_to
 from jointrain.training import Separate
 
 KINDS = {
@@ -43,6 +45,17 @@ def table(rows=240):
 @pytest.fixture(scope="module")
 def model():
     return fit_table(table(), QUICK, seed=1, device="cpu")
+
+
+def test_a_row_whose_rate_overflows_is_named_with_what_may_be_the_cause():
+    known = table()
+    linear = fit_baseline_to(as_baseline("linear"), known, seed=0)
+    model = BlendedModel(
+        known.tasks, known.columns, {"linear": linear}, {key: {"linear": 1.0} for key in KINDS}
+    )
+    far = known.frame.with_columns(x0=pl.when(pl.int_range(240) == 7).then(1e4).otherwise("x0"))
+    with pytest.raises(InvalidInputError, match="'visits' in row 8: its features are too far"):
+        model.predict(far)
 
 
 def test_predictions_are_rates_and_probabilities(model):

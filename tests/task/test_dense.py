@@ -164,3 +164,19 @@ def test_every_kind_is_made_by_dense():
     made = [Task.dense("x", of) for of in ("numbers", "depth", "normals", "edges")]
     made.append(Task.dense("x", classes=("a", "b")))
     assert {task.kind for task in made} == DENSE_KINDS.keys()
+
+
+def test_pictures_of_bytes_are_what_they_are_as_floats():
+    picture = torch.tensor([[[0, 156, 255]]], dtype=torch.uint8)
+    numbers = Task.dense("y", "numbers")
+    assert numbers.rules.present(picture).all()
+    assert torch.equal(numbers.rules.standard_target(picture), picture.float())
+    mask = torch.tensor([[[True, True, False]]])
+    assert masked_target(picture, mask).tolist() == [[[0, 156, -100]]]
+    edges = torch.tensor([[[True, False]]])
+    assert masked_target(edges, torch.tensor([[[False, True]]])).tolist() == [[[-100, 0]]]
+    classes = Task.dense("y", classes=3, ignored=(255, -1))
+    assert classes.rules.present(picture).tolist() == [[[True, True, False]]]
+    codes = torch.tensor([[[0, -1, -2]]], dtype=torch.int8)
+    only = Task.dense("y", classes=3, ignored=(255, 254))
+    assert only.rules.present(codes).all()

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -70,9 +71,11 @@ def test_the_c_index_is_that_of_the_predicted_mean_time():
     weights = torch.from_numpy(random.integers(1, 4, 300).astype(float))
     mean = torch.from_numpy(TASK.in_table.predicted_columns(prediction.numpy())[0].values)
     until = torch.where(target[:, 1] == 1, target[:, 0], math.inf)
+    # seen until a time without the event: outlived what ended then
+    since = torch.where(target[:, 1] == 1, target[:, 0], target[:, 0] + 0.01)
     for given in (None, weights):
         found = TASK.evaluate(prediction, target, given)["C-index"]
-        assert found == censored_concordance(mean, target[:, 0], until, given)
+        assert found == censored_concordance(mean, since, until, given)
 
 
 def test_what_happens_in_an_interval_happens_in_its_middle_on_average():
@@ -100,3 +103,20 @@ def test_ends_must_rise_from_above_0(ends):
 def test_bad_rows_in_one_line(row):
     with pytest.raises(InvalidInputError, match=r"task 'death' must be a time of 0.*but row 2 hol"):
         TASK.check_target(torch.tensor([[1.0, 1.0], row]))
+
+
+def test_the_c_index_counts_what_was_seen_until_the_time_of_an_event():
+    """Harrell's pairs, by hand: seen until t without the event is longer than dead at t."""
+    random = np.random.default_rng(0)
+    time = random.integers(1, 5, 80).astype(float)
+    event = random.integers(0, 2, 80)
+    left = torch.from_numpy(np.sort(random.random((80, 3)))[:, ::-1].copy())
+    mean = TASK.in_table.predicted_columns(left.numpy())[0].values
+    right = pairs = 0.0
+    for first, second in itertools.permutations(range(80), 2):
+        outlived = time[first] < time[second] or (time[first] == time[second] and not event[second])
+        if event[first] and outlived:
+            pairs += 1
+            right += (mean[first] < mean[second]) + 0.5 * (mean[first] == mean[second])
+    target = torch.tensor(np.stack([time, event], axis=1))
+    assert TASK.evaluate(left, target)["C-index"] == pytest.approx(right / pairs)

@@ -298,3 +298,41 @@ def test_a_custom_loss_gives_one_number_per_row(function, missing):
     target = torch.tensor([1.0, 2.0, float("nan") if missing else 3.0])
     with pytest.raises(InvalidInputError, match="must give one loss per row"):
         task.loss(torch.zeros(3, 1), target, complete=not missing)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_targets_of_small_integers_are_what_they_are_as_long(dtype):
+    """Torch wraps a number that a type can't hold: as uint8, -100 is 156 and 300 is 44."""
+    generator = torch.Generator().manual_seed(0)
+    most = torch.iinfo(dtype).max
+    values = torch.tensor([0, 1, 44, 99, min(156, most), min(299, most)], dtype=dtype)
+    tasks = [Task.regression("y"), Task.count("y"), Task.multiclass("y", 300)]
+    tasks.append(Task.ordinal("y", 300))
+    for task in tasks:
+        task.check_target(values)
+        assert task.labelled(values).all(), task.kind
+        output = torch.randn(6, task.output_size, generator=generator)
+        assert torch.equal(task.loss(output, values), task.loss(output, values.long())), task.kind
+    words = values.expand(2, -1)
+    task = Task.sequence("y", 300)
+    task.check_target(words)
+    assert torch.equal(task.rules.present(words), task.rules.present(words.long()))
+    longer = task.rules.joined([words, words[:, :4]])
+    assert torch.equal(longer, task.rules.joined([words.long(), words[:, :4].long()]).to(longer))
+    labels = torch.tensor([[0, 1, 1]], dtype=dtype)
+    many = Task.multilabel("y", 3)
+    assert torch.equal(many.rules.standard_target(labels), labels.double())
+
+
+def test_minus_100_is_missing_in_every_type_that_holds_it():
+    task = Task.regression("y")
+    for dtype in (torch.int8, torch.int16, torch.int32, torch.int64):
+        target = torch.tensor([1, -100], dtype=dtype)
+        assert task.labelled(target).tolist() == [True, False]
+    assert task.labelled(torch.tensor([True, False])).all()
+
+
+def test_complex_targets_are_refused():
+    """Torch would drop what is imaginary."""
+    with pytest.raises(InvalidInputError, match="task 'y' holds complex numbers; give their parts"):
+        Task.regression("y").check_target(torch.ones(3, dtype=torch.complex64))

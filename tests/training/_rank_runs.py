@@ -62,6 +62,18 @@ def data(n: int, seed: int, *, weights: bool = True) -> TensorData:
     return TensorData(x, {"number": number, "kind": kind, "sign": sign}, rows)
 
 
+def rare(n: int, seed: int, every: int | None = None) -> TensorData:
+    """Rows of which few have a label of two tasks: most batches have none of them."""
+    plain = data(n, seed, weights=False)
+    targets = {name: target.clone() for name, target in plain.targets.items()}
+    if every is None:
+        targets["number"][2:], targets["kind"][3:] = math.nan, -100
+    else:
+        targets["number"][torch.arange(n) % every != 0] = math.nan
+        targets["kind"][torch.arange(n) % every != 1] = -100
+    return TensorData(plain.inputs, targets)
+
+
 class Rows(torch.utils.data.Dataset):
     """Rows by number, read one by one."""
 
@@ -133,6 +145,11 @@ CASES: dict[str, Any] = {
     "alternating by progress": lambda: {"schedule": Alternating("progress")},
     "upgrad, accumulated": lambda: {"balancer": balancer_from_name("upgrad"), "accumulate": 3},
     "famo, accumulated": lambda: {"balancer": balancer_from_name("famo"), "accumulate": 2},
+    "pcgrad, accumulated": lambda: {
+        "balancer": balancer_from_name("pcgrad"),
+        "accumulate": 2,
+        "batch_size": 6,
+    },
     "the sum, accumulated": lambda: {"accumulate": 2, "batch_size": 5},
     "batches of fewer rows than processes": lambda: {"batch_size": 2},
     "one batch": lambda: {"batch_size": 100},
@@ -160,6 +177,11 @@ CASES: dict[str, Any] = {
 DATA: dict[str, Any] = {
     "rows": lambda: DataSource(Rows(data(37, 1, weights=False)), batch_size=10),
     "augmented": lambda: DataSource(Augmented(data(37, 1, weights=False)), batch_size=10),
+    "rare": lambda: DataSource(Rows(rare(37, 1)), batch_size=10),
+    "rare rows": lambda: rare(37, 1, every=9),
+    "rare, mixed": lambda: Mixture(
+        {tuple(t.name for t in TASKS): DataSource(Rows(rare(37, 1)))}, batch_size=10, mixed=True
+    ),
     "stream": lambda: Mixture(
         {tuple(t.name for t in TASKS): Stream(Rows(data(37, 1, weights=False)))},
         batch_size=10,
@@ -371,6 +393,27 @@ def after_shards() -> tuple[set[str], set[str], bool, float, float, float]:
     return kinds.found, after, moved, away[0], away[1], anew
 
 
+class Counts(nn.Module):
+    """Counts the steps in a buffer that is not persistent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.steps += float(self.training)
+        return x
+
+
+def counted_steps(strategy: str) -> float:
+    """Return how many steps a network has counted after a fit."""
+    made = network()
+    made.trunk.insert(0, Counts())
+    trainer = Trainer(made, TASKS, batch_size=10, epochs=2, device="cpu", strategy=strategy)
+    trainer.fit(data(37, 1))
+    return float(trainer.network.trunk[0].steps)
+
+
 def refused_in_shards() -> dict[str, str]:
     """Return why trainers are refused that can't train shards."""
     found = {}
@@ -456,6 +499,13 @@ def messages() -> list[str]:
         lambda: Trainer(other, TASKS[:1], strategy="ddp", device="cpu"),
         lambda: Trainer(network(), TASKS, strategy="ddp", device="cpu").fit(loader),
         lambda: Trainer(network(), TASKS, strategy="ddp", device="cpu").fit(data(37, 1 + rank)),
+        lambda: Trainer(network(), TASKS, strategy="ddp", device="cpu").fit(
+            data(37, 1), rare(23, 2, every=2 + rank)
+        ),
+        lambda: Trainer(
+            network(), TASKS, strategy="ddp", device="cpu", gradient_clip=1.0 + rank
+        ).fit(data(37, 1)),
+        lambda: Trainer(network(), TASKS, strategy="ddp", device="cpu", seed=rank).fit(data(37, 1)),
     ):
         try:
             attempt()

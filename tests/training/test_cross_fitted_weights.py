@@ -73,3 +73,27 @@ def test_networks_are_those_of_the_epochs_that_suit_each_half_best(first):
         assert state.keys() == expected.keys()
         assert all(torch.equal(state[name], expected[name]) for name in expected)
     assert len({*best, part.epochs[1]}) > 1
+
+
+def test_buffers_that_are_not_persistent_are_kept_with_the_weights():
+    network = HardSharing(MLP(3, width=16), {task.name: nn.Linear(16, 1) for task in TASKS})
+    network.register_buffer("steps", torch.zeros(()), persistent=False)
+
+    class Count(Callback):
+        def on_step_end(self, trainer, step, losses):
+            trainer.network.steps += 1
+
+    trainer = Trainer(
+        network.double(), TASKS, epochs=6, batch_size=8, device="cpu", callbacks=[Count()],
+        optimizer=OptimizerSettings(learning_rate=0.03),
+    )  # fmt: skip
+    check = make_data(14, seed=2)
+    (part,) = Run(trainer, make_data(40, seed=1), check, CrossFittedWeights(check, 6)).fit()
+    assert float(part.network.steps) == 5 * part.epochs[1]
+    for half in range(2):
+        part.choose_half(half)
+        assert float(part.network.steps) == float(part.by_half[half]["steps"])
+    other = copy.deepcopy(part.network)
+    other.steps.zero_()
+    part.give_weights(other)
+    assert torch.equal(other.steps, part.network.steps)

@@ -40,6 +40,53 @@ def test_the_best_weights_are_those_of_the_lowest_score():
     assert layer.weight.item() == 1.0
 
 
+class Center(nn.Module):
+    """Subtracts a running mean, which is kept in a buffer that is not persistent."""
+
+    def __init__(self, persistent=False):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64), persistent=persistent)
+
+    def forward(self, x):
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0) + 3, 0.05)
+        return x - self.mean
+
+
+def test_the_best_buffers_are_kept_also_where_they_are_not_persistent():
+    fitted = []
+    for persistent in (True, False):
+        torch.manual_seed(0)
+        network = _network(Center(persistent))
+        validation = _data(seed=1)
+        trainer = Trainer(network, [A, B], epochs=8, batch_size=6, optimizer=SGD, device="cpu")
+        history = trainer.fit(_data(), validation)
+        assert not history[-1].best
+        fitted.append((network.trunk.mean.clone(), trainer.evaluate(validation)))
+    assert torch.equal(fitted[0][0], fitted[1][0])
+    assert fitted[0][1] == fitted[1][1]
+
+
+def test_best_buffers_may_change_their_size_and_are_in_the_state():
+    layer = nn.Linear(1, 1)
+    layer.register_buffer("table", torch.zeros(2), persistent=False)
+    best = BestWeights(layer, True)
+    layer.register_buffer("table", torch.ones(3), persistent=False)
+    assert best.offer(1.0)
+    other = nn.Linear(1, 1)
+    other.register_buffer("table", torch.zeros(2), persistent=False)
+    again = BestWeights(other, True)
+    again.load_state_dict(best.state_dict())
+    layer.register_buffer("table", torch.ones(5), persistent=False)
+    for module, kept in ((layer, best), (other, again)):
+        kept.restore()
+        assert torch.equal(module.table, torch.ones(3))
+        assert "table" not in module.state_dict()
+    old = best.state_dict()
+    del old["copy"]["table"]
+    again.load_state_dict(old)
+
+
 def test_without_a_score_nothing_is_restored():
     layer = nn.Linear(1, 1)
     best = BestWeights(layer, True)

@@ -46,6 +46,36 @@ def test_an_unknown_part_names_the_closest():
         parameters_of(_network(), "sharde")
 
 
+def test_a_task_whose_head_is_shared_is_refused():
+    trunk, head = nn.Linear(3, 2), nn.Linear(2, 1)
+    same = HardSharing(trunk, {"a": head, "b": head})
+    with pytest.raises(
+        InvalidInputError,
+        match=r"`freeze` names task 'a', but parameters of its heads.a belong to heads.b, too; "
+        r"name 'heads.a' to mean them all",
+    ):
+        parameters_of(same, "a")
+    assert _same(parameters_of(same, "heads.a"), head.parameters())
+    tied = nn.Linear(2, 1)
+    tied.weight = head.weight
+    with pytest.raises(InvalidInputError, match=r"belong to heads.a, too; name 'heads.b'"):
+        stages(HardSharing(trunk, {"a": head, "b": tied, "c": nn.Linear(2, 1)}), ["c", "b"])
+    inner = nn.Linear(3, 2)
+    inner.weight = trunk.weight
+    network = HardSharing(trunk, {"a": nn.Sequential(nn.Linear(2, 3), inner), "b": head})
+    with pytest.raises(
+        InvalidInputError, match=r"`parameter_groups` names .* belong to trunk, too"
+    ):
+        parameters_of(network, "a", "parameter_groups")
+    assert _same(parameters_of(network, "b"), head.parameters())
+
+
+def test_a_task_without_parameters_of_its_own_is_refused():
+    network = HardSharing(nn.Linear(3, 1), {"a": nn.Identity(), "b": nn.Linear(1, 1)})
+    with pytest.raises(InvalidInputError, match="`freeze` names task 'a', which has no parameters"):
+        parameters_of(network, "a")
+
+
 def test_what_was_frozen_before_stays_frozen():
     layer = nn.Linear(2, 2)
     layer.bias.requires_grad_(False)

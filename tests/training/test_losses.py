@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
-from jointrain import HardSharing, Task, TensorData, Trainer
-from jointrain.balancing.weighting import Equal
+from jointrain import Alternating, Callback, HardSharing, Mixture, Task, TensorData, Trainer
+from jointrain.balancing.aggregation import MGDA
+from jointrain.balancing.weighting import FAMO, STCH, Equal
+from jointrain.data import DataSource
 from jointrain.task import chained_targets
 from jointrain.training import Batch, compute_losses
 from jointrain.training._losses import TEMPERATURES, validation_losses
+from jointrain.training.sampling import TaskSets
 
 TASKS = {name: Task.regression(name) for name in "abc"}
 
@@ -196,3 +200,94 @@ def test_a_task_without_a_label_in_the_batch_is_left_out_of_a_balanced_step():
     tasks = [Task.regression("often"), Task.regression("rare")]
     Trainer(network, tasks, balancer=Looks(), epochs=1, batch_size=8, device="cpu").fit(data)
     assert sorted(seen) == [1, 1, 1, 2]
+
+
+def _rare():
+    """Sixteen rows, of which the first four have a label of a, and the last four none of b."""
+    torch.manual_seed(0)
+    x = torch.randn(16, 4)
+    targets = {"a": x.sum(1), "b": torch.randint(0, 3, (16,))}
+    targets["a"][4:] = math.nan
+    targets["b"][12:] = -100
+    return x, targets
+
+
+def _rare_sets():
+    x, targets = _rare()
+    rows = [(x[i], {name: target[i] for name, target in targets.items()}) for i in range(16)]
+    weights = {"a": targets["a"].isfinite(), "b": targets["b"] != -100}
+    filled = {"a": targets["a"].nan_to_num(), "b": targets["b"].clamp_min(0)}
+    keys = [
+        {"x": x[i]}
+        | {name: target[i] for name, target in filled.items()}
+        | {"weights": {name: weight[i].float() for name, weight in weights.items()}}
+        for i in range(16)
+    ]
+    return {
+        "a loader": DataLoader(rows, 4),
+        "a mixture": Mixture({("a", "b"): DataLoader(rows, 4)}),
+        "a mixed mixture": Mixture({("a", "b"): DataLoader(rows, 4)}, mixed=True),
+        "weights of 0": DataSource(
+            DataLoader(keys, 4),
+            inputs="x",
+            targets={"a": "a", "b": "b"},
+            weights="weights",
+        ),
+    }
+
+
+@pytest.mark.parametrize("group_from", [None, 2])
+@pytest.mark.parametrize("of", _rare_sets())
+@pytest.mark.parametrize("balancer", [None, MGDA, FAMO, STCH])
+def test_tasks_without_a_label_in_a_batch_of_a_loader_are_left_out(balancer, of, group_from):
+    torch.manual_seed(0)
+    heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)}
+    network = HardSharing(nn.Linear(4, 4), heads, group_from=group_from)
+    steps, seen = [], []
+
+    class Look(Callback):
+        def on_step_end(self, trainer, step, losses):
+            steps.append({name: float(loss) for name, loss in losses.items()})
+            if balancer is not None:
+                seen.append(trainer.balanced.tasks)
+
+    tasks = [Task.regression("a"), Task.multiclass("b", 3)]
+    given = None if balancer is None else balancer()
+    trainer = Trainer(network, tasks, balancer=given, epochs=1, callbacks=[Look()], device="cpu")
+    (record,) = trainer.fit(_rare_sets()[of])
+    if balancer is not None:
+        assert seen[:3] == [("a", "b"), ("b",), ("b",)]
+    assert record.training["a"] == pytest.approx(steps[0]["a"])
+    assert record.training["b"] == pytest.approx(sum(step["b"] for step in steps[:3]) / 3)
+
+
+def test_a_mixed_batch_knows_which_tasks_have_a_label():
+    x, targets = _rare()
+    more = TensorData(x, {"c": x[:, 0]})
+    some = TensorData(x, targets)
+    tasks = {"a": Task.regression("a"), "b": Task.multiclass("b", 3), "c": Task.regression("c")}
+    mixture = Mixture({("a", "b"): some, "c": more}, mixed=True, batch_size=2)
+    sets = TaskSets.of(mixture, tasks, "training", batch_size=2, device=torch.device("cpu"))
+    for _ in range(8):
+        (batch,) = sets.draw(("a", "b", "c"))
+        there = [bool(tasks[name].labelled(batch.data.targets[name]).any()) for name in batch.tasks]
+        known = [True] * 3 if batch.present is None else batch.present.tolist()
+        assert known == there
+
+
+def test_a_schedule_by_progress_does_not_see_losses_of_batches_without_a_label():
+    x, targets = _rare()
+    rows = [(x[i], {name: target[i] for name, target in targets.items()}) for i in range(16)]
+    network = HardSharing(nn.Linear(4, 4), {"a": nn.Linear(4, 1), "b": nn.Linear(4, 3)})
+    seen = []
+
+    class Look(Callback):
+        def on_step_end(self, trainer, step, losses):
+            seen.extend(trainer.session.progress.losses)
+
+    tasks = [Task.regression("a"), Task.multiclass("b", 3)]
+    Trainer(
+        network, tasks, schedule=Alternating("progress"), epochs=2, callbacks=[Look()], device="cpu"
+    ).fit(DataLoader(rows, 4))
+    assert seen
+    assert all(float(loss) > 0 for losses in seen for loss in losses.values())

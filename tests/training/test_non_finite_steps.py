@@ -156,6 +156,28 @@ def test_rollback_returns_to_the_start_of_the_epoch(kind, balancer, step):
     assert sum(r.skipped for r in trainer.history) == 1
 
 
+class Center(nn.Module):
+    """Subtracts a running mean, which is kept in a buffer that is not persistent."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0), 0.1)
+        return x - self.mean
+
+
+@pytest.mark.parametrize("how", ["skip", "rollback"])
+def test_buffers_that_are_not_persistent_are_set_back(how, tmp_path):
+    trainer = _trainer("batch", [5], non_finite=how, non_finite_limit=1)
+    trainer.network.trunk.insert(0, Center())
+    history = trainer.fit(rows(32), rows(16))
+    assert [record.skipped for record in history] == [0, 1, 0]
+    assert trainer.network.trunk[0].mean.isfinite().all()
+
+
 @pytest.mark.parametrize(
     "options, rate",
     [

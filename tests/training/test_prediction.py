@@ -1,11 +1,12 @@
 """Predictions batch by batch equal one pass over all rows."""
 
+import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from jointrain import HardSharing, Task
+from jointrain import HardSharing, InvalidInputError, Task
 from jointrain.training._prediction import predict
 from tests.task.examples import EXAMPLES
 
@@ -75,3 +76,14 @@ def test_all_kinds_are_predicted_on_a_device_without_float64():
         found = predict(network, tasks, torch.zeros(5, 3), device="meta")
     assert set(found) == {task.name for task in tasks}
     assert all(len(values) == 5 and values.device.type == "cpu" for values in found.values())
+
+
+class _TwoInputs(nn.Module):
+    def forward(self, inputs):
+        return inputs["x"] + inputs["ids"]
+
+
+def test_an_input_that_is_not_there_is_told_in_words():
+    network = HardSharing(_TwoInputs(), {"y": nn.Linear(2, 1)})
+    with pytest.raises(InvalidInputError, match="takes the input 'ids', which is not among x"):
+        predict(network, [Task.regression("y")], {"x": torch.zeros(3, 2)})

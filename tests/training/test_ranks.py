@@ -25,6 +25,11 @@ FEW = [
     ("batches of fewer rows than processes", None),
     ("upgrad", "mixed"),
     ("the sum", "augmented"),
+    ("famo", "rare"),
+    ("famo, accumulated", "rare"),
+    ("pcgrad, accumulated", "rare rows"),
+    ("grouped, upgrad", "rare"),
+    ("the sum", "rare, mixed"),
 ]
 FEW_SHARDED = [
     ("clipped, averaged", None),
@@ -139,13 +144,16 @@ def test_a_step_on_the_sum_sends_losses_and_gradients_and_waits_once(two):
 
 def test_what_does_not_go_is_refused(two):
     for found in two.run(runs.messages):
-        none, unknown, other, loader, foreign = found
+        none, unknown, other, loader, foreign, held_out, settings, seed = found
         assert none.startswith("Trainer trains on one process")
         assert "strategy='ddp'" in none
         assert "did you mean 'ddp'" in unknown
         assert "another one than that of the first" in other
         assert "DistributedSampler" in loader
         assert "the training data of some process are others than those of the first" in foreign
+        assert "the validation data of some process are others than those of the" in held_out
+        for message in (settings, seed):
+            assert "the trainer of some process has other settings than the first one's" in message
 
 
 def test_one_process_by_itself_is_told_of_torchrun(monkeypatch):
@@ -226,6 +234,11 @@ def test_a_trainer_of_shards_is_an_ordinary_one_after_fit(two):
         assert moved
         assert same == goes_on == 0
         assert restarted < 1e-12
+
+
+def test_buffers_that_are_not_persistent_are_those_of_the_training(two):
+    assert two.run(runs.counted_steps, "ddp") == [8.0, 8.0]
+    assert two.run(runs.counted_steps, "fsdp") == [8.0, 8.0]
 
 
 def test_what_shards_can_not_do_is_refused(two):

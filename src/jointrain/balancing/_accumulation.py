@@ -17,6 +17,7 @@ from jointrain.balancing.engine import (
     Leaf,
     Rows,
     Step,
+    Walk,
     no_gradients,
 )
 from jointrain.errors import InvalidInputError
@@ -24,13 +25,13 @@ from jointrain.errors import InvalidInputError
 ACCUMULATIONS = ("exact", "per-batch")
 
 
-def refuse_gradients_before(step: Step) -> None:
+def refuse_gradients_before(shared: Sequence[Leaf]) -> None:
     """Refuse `.grad` of the shared parameters that holds what another batch has left.
 
     Raises:
         InvalidInputError: It does.
     """
-    for leaf in step.shared:
+    for leaf in shared:
         if _is_filled(leaf.tensor.grad):
             raise InvalidInputError(
                 "`.grad` of the shared parameters isn't empty. Call `optimizer.zero_grad()` before "
@@ -38,6 +39,20 @@ def refuse_gradients_before(step: Step) -> None:
                 'summed gradients as if they were one batch, or `accumulate="per-batch"`, which '
                 "adds up what each batch's own balancing gives and is another method."
             )
+
+
+def refuse_what_would_be_lost(tensors: Sequence[Tensor]) -> None:
+    """Refuse `.grad` that holds more than the batches so far: it is emptied for each of them.
+
+    Raises:
+        InvalidInputError: It does.
+    """
+    if any(_is_filled(tensor.grad) for tensor in tensors):
+        raise InvalidInputError(
+            '`accumulate="exact"` found `.grad` filled by something else than the batches of this '
+            "step. Call `optimizer.zero_grad()` before each step, for all parameters that the "
+            "losses reach."
+        )
 
 
 def _is_filled(gradient: Tensor | None) -> bool:
@@ -52,6 +67,11 @@ class Accumulated:
         losses: The sum of each task's losses, by name.
         rows: Each task's summed gradients, by name and by the id of the parameter.
         parameters: The parameters by their ids; the flags say which are shared.
+        reached_by: The names of the tasks that reach a parameter, by its id.
+        left_out: The parameters that a batch reached and that were to get no gradient, by id.
+        spread: Whether a parameter is shared by tasks of several batches, of none alone.
+        walks: For methods that keep gradients: how each task's loss reaches parameters, by name.
+        parts_known: Whether it is known which parameters operations defined in Python read.
         penalty: The summed gradients of the penalties, by the id of the parameter.
         before: The balancer's state before the first of the batches.
         scale: What the scaler multiplied all of it by.
@@ -63,15 +83,49 @@ class Accumulated:
     losses: dict[str, float] = field(default_factory=dict)
     rows: dict[str, dict[int, Tensor]] = field(default_factory=dict)
     parameters: dict[int, tuple[Tensor, bool]] = field(default_factory=dict)
+    reached_by: dict[int, set[str]] = field(default_factory=dict)
+    left_out: set[int] = field(default_factory=set)
+    spread: bool = False
+    parts_known: bool = True
+    walks: dict[str, Walk] = field(default_factory=dict)
     penalty: dict[int, Tensor] = field(default_factory=dict)
     written: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
 
-    def add(self, names: Sequence[str], losses: Tensor, step: Step, rows: Rows) -> None:
-        """Add the losses [t] and the shared parameters' gradients of a batch."""
+    def sort(self, names: Sequence[str], step: Step, *, named: bool) -> None:
+        """Take in which parameters the tasks of a batch reach, and which are shared by now.
+
+        Args:
+            names: The tasks of the batch.
+            step: The step of the batch.
+            named: Whether the caller said which parameters are shared; if not, those are that two
+                or more tasks reach, be it in batches of their own.
+
+        Raises:
+            InvalidInputError: A shared parameter was to get no gradient from one of the batches.
+        """
         shared = {id(leaf.tensor) for leaf in step.shared}
-        for leaf in step.parameters:
-            _, known = self.parameters.get(id(leaf.tensor), (leaf.tensor, False))
-            self.parameters[id(leaf.tensor)] = leaf.tensor, known or id(leaf.tensor) in shared
+        wanted = shared.union(id(leaf.tensor) for leaves in step.own for leaf in leaves)
+        for tensor, mask in step.reaching():
+            key = id(tensor)
+            tasks = self.reached_by.setdefault(key, set())
+            tasks.update(name for k, name in enumerate(names) if mask >> k & 1)
+            _, is_shared = self.parameters.get(key, (tensor, False))
+            is_shared |= key in shared
+            if not named and not is_shared and len(tasks) > 1:
+                is_shared = self.spread = True
+            if key not in wanted:
+                self.left_out.add(key)
+            if key in wanted or is_shared:
+                self.parameters[key] = tensor, is_shared
+            if is_shared and key in self.left_out:
+                raise InvalidInputError(
+                    "Tasks share a parameter that isn't in `own` and that they reach in batches of "
+                    'their own, so that `accumulate="exact"` lacks gradients. Name the shared '
+                    "parameters with `shared=`, or leave out `own`."
+                )
+
+    def add(self, names: Sequence[str], losses: Tensor, rows: Rows) -> None:
+        """Add the losses [t] and the shared parameters' gradients of a batch."""
         for name, loss in zip(names, losses.tolist(), strict=True):
             self.losses[name] = self.losses.get(name, 0.0) + loss
             self.rows.setdefault(name, {})
@@ -92,9 +146,9 @@ class Accumulated:
             self.penalty[id(tensor)] = value if old is None else old + value
 
     def penalty_so_far(self) -> Gradients:
-        """Return the summed gradients of the penalties."""
+        """Return the summed gradients of the penalties, as new tensors."""
         tensors = [self.parameters[key][0] for key in self.penalty]
-        return Gradients.of(tensors, list(self.penalty.values()))
+        return Gradients.of(tensors, [value.clone() for value in self.penalty.values()])
 
     def _add(self, name: str, tensor: Tensor, value: Tensor) -> None:
         row = self.rows[name]
@@ -190,6 +244,12 @@ class AccumulatedStep(Step):
         if own:
             result.extend(mine.weighted(weights) if weigh_own else mine)
         return result
+
+    def walks(self, leaves: Sequence[Leaf]) -> list[Walk]:
+        """Return how the losses reached these, each loss in the first batch that had it, [t]."""
+        wanted = {id(leaf.tensor) for leaf in leaves}
+        walks = [self.kept.walks[name] for name in self.names]
+        return [Walk(w.custom, [x for x in w.tensors if id(x) in wanted]) for w in walks]
 
     def too_large(self) -> bool:
         """Return False: they are all kept anyway."""

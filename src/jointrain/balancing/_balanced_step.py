@@ -25,7 +25,8 @@ class BalancedStep:
         ghost_layers: For how many layers output gradients stood for weight gradients.
         skipped: The tasks that were left out since their loss or gradient wasn't finite.
         overflow: Whether scaled gradients overflowed; the scaler then skips the step, and the
-            balancer has learned nothing from it.
+            balancer has learned nothing from it. Where one pass with weights known beforehand does
+            (loss weightings, reused weights), it tells of losses alone.
     """
 
     tasks: tuple[str, ...]

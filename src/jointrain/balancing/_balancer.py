@@ -10,18 +10,20 @@ import enum
 import functools
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
+from jointrain.balancing._kept_blocks import BlockOrder
 from jointrain.balancing.solvers import FLOAT64
 from jointrain.errors import InvalidInputError, closest
 
 _TASKS_KEY = "tasks"
 _RNG_KEY = "rng"
+_SCALES_KEY = "task_scales"
 
 
 class Needs(enum.Enum):
@@ -80,6 +82,7 @@ class Balancer(nn.Module, ABC):
     non_negative: ClassVar[bool] = True
     scale_free: ClassVar[bool] = True
     _rounding: float = FLOAT64
+    _task_order: Mapping[str, int] = MappingProxyType({})  # see `in_order`; older pickles have none
 
     def __init__(self, *, seed: int = 0) -> None:
         super().__init__()
@@ -87,7 +90,7 @@ class Balancer(nn.Module, ABC):
         self._positions: Tensor | None = None
         self.workspace: dict[str, Tensor] = {}
         self.task_scales: dict[str, int] = {}  # exponents, by task, for gradients in float16
-        self.block_order: WeakIdKeyDictionary | None = None
+        self.block_order: BlockOrder | None = None
         self.mean_over_processes: Callable[[Tensor], Tensor] | None = None
         self.accumulated: Any = None  # what the batches of a step have left so far
         self.seed = seed
@@ -123,6 +126,18 @@ class Balancer(nn.Module, ABC):
             )
         self.task_names = names
         self.allocate(len(names))
+
+    def keep_order(self, names: Sequence[str]) -> None:
+        """Fix the order of a step's tasks where its batches have some of them each."""
+        self._task_order = {name: place for place, name in enumerate(names)}
+
+    def in_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return tasks in the order that was fixed, others after them as they are.
+
+        Some methods draw by place: what a batch has first must not decide.
+        """
+        last = len(self._task_order)
+        return tuple(sorted(names, key=lambda name: self._task_order.get(name, last)))
 
     @property
     def told_of_tasks(self) -> bool:
@@ -250,7 +265,6 @@ class Balancer(nn.Module, ABC):
         """Return what is pickled and copied: all but what belongs to this model and process."""
         of_here: dict[str, Any] = {
             "workspace": {},
-            "task_scales": {},
             "block_order": None,
             "mean_over_processes": None,
             "accumulated": None,
@@ -288,20 +302,24 @@ class Balancer(nn.Module, ABC):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.task_state and self.task_names is not None:
-            names = json.dumps(self.task_names).encode()
-            destination[prefix + _TASKS_KEY] = torch.tensor(list(names), dtype=torch.uint8)
+            destination[prefix + _TASKS_KEY] = _text(self.task_names)
+        if self.task_scales:
+            destination[prefix + _SCALES_KEY] = _text(self.task_scales)
         if self.random:
             destination[prefix + _RNG_KEY] = self.generator.get_state()
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         names = state_dict.pop(prefix + _TASKS_KEY, None)
         if names is not None:
-            self.bind(json.loads(bytes(names.cpu().tolist()).decode()))
+            self.bind(_read(names))
+        scales = state_dict.pop(prefix + _SCALES_KEY, None)
+        self.task_scales = {} if scales is None else _read(scales)
         rng = state_dict.pop(prefix + _RNG_KEY, None)
         if rng is not None and self.random:
             self.generator.set_state(rng.cpu())
         for name in self._remembered():
             delattr(self, name)
+        self.block_order = None
         for key, value in state_dict.items():
             name = key[len(prefix) :]
             if key.startswith(prefix) and name.startswith("kept_"):
@@ -348,6 +366,16 @@ class _TakingPart:
 
     def __exit__(self, *error: object) -> None:
         self._attributes["_positions"], self._attributes["_rounding"] = self._before
+
+
+def _text(value: Any) -> Tensor:
+    """Return a plain value as a tensor, which any state can hold."""
+    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def _read(text: Tensor) -> Any:
+    """Return the value that `_text` was given."""
+    return json.loads(bytes(text.cpu().tolist()).decode())
 
 
 @functools.cache

@@ -174,7 +174,7 @@ class Call:
         else:
             step = prepare(self.values, shared=self.shared, own=self.own, features=self.features)
         if self.accumulate is None and not isinstance(self.balancer, LossWeighting):
-            refuse_gradients_before(step)
+            refuse_gradients_before(step.shared)
         return step
 
     def result(self, losses: Tensor, weights: Tensor | None, **more: Any) -> BalancedStep:

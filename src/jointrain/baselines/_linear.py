@@ -152,7 +152,8 @@ class Linear(TargetBaseline):
         return _Lines(
             scaler.mean_,
             scaler.scale_,
-            np.atleast_2d(line.coef_).astype(np.float64),
+            # as they come back from a file: the order decides on the last bit of products
+            np.ascontiguousarray(np.atleast_2d(line.coef_), dtype=np.float64),
             np.atleast_1d(line.intercept_).astype(np.float64),
             ids,
         )

@@ -85,7 +85,11 @@ def write_blend(
 
 
 def digests_of_files(folder: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the digests of all files; none is read where there are others than expected."""
+    """Return the digests of all files; none is read where there are others than expected.
+
+    Raises:
+        DamagedError: There are others, or two are links to one.
+    """
     inside = os.walk(folder / COMPONENTS)  # follows no link to a folder
     files = sorted(Path(place, name) for place, _, names in inside for name in names)
     files.append(folder / WEIGHTS)

@@ -184,16 +184,17 @@ def load_bundle(path: str | Path, *, factories: Factories | None = None) -> Mode
         path: The folder.
         factories: Code of one's own by the path ``module:name`` that the bundle tells, or by the
             name alone: what makes its networks, its baselines, and of own modules also losses and
-            metrics, which are needed where they are used. The method that trained a model is not
-            needed. It is called with the bundle's arguments; code that has changed since is
-            warned of.
+            metrics, which are needed where they are used. What makes networks is called with the
+            bundle's arguments; code that has changed since is warned of. The balancing method that
+            trained a model is not needed.
 
     Returns:
         A `TableModel` or a `BlendedModel`; a `NetworkModel` of own modules.
 
     Raises:
-        InvalidInputError: It is no bundle, it was cut or changed, a newer jointrain wrote it, or
-            what makes its network is not among the factories, fails, or makes another network.
+        MissingFactoryError: What makes its networks is not among the factories.
+        InvalidInputError: It is no bundle, it was cut or changed, a newer jointrain or one before
+            0.2 wrote it (see `convert_bundle`), or a factory fails or makes another network.
     """
     bundle = read_bundle(path, factories=factories)
     for remark in bundle.remarks:

@@ -50,7 +50,11 @@ def bundle_folder(path: str | Path) -> Path:
 
 
 def with_digest(content: dict[str, Any]) -> bytes:
-    """Return a description as the file ``bundle.json``."""
+    """Return a description as the file ``bundle.json``.
+
+    Raises:
+        DamagedError: It holds what no reader would take.
+    """
     try:
         # as a reader will find it: JSON makes texts of keys, and lists of tuples
         found = json_from_bytes(json_to_bytes(content))
@@ -61,7 +65,11 @@ def with_digest(content: dict[str, Any]) -> bytes:
 
 @contextmanager
 def savable() -> Iterator[None]:
-    """Say in one line why something can't be saved: it could not be loaded."""
+    """Say in one line why something can't be saved: it could not be loaded.
+
+    Raises:
+        InvalidInputError: What is in the block failed so.
+    """
     try:
         yield
         return
@@ -102,7 +110,11 @@ def _damaged(folder: Path, reason: str) -> InvalidInputError:
 
 
 def check_digest(data: bytes, name: str, digests: Mapping[str, str]) -> None:
-    """Refuse the content of a file that is not the one that was saved."""
+    """Refuse the content of a file that is not the one that was saved.
+
+    Raises:
+        DamagedError: It is another one.
+    """
     if digest(data) != digests.get(name):
         raise DamagedError(f"{name} is not the file that was saved")
 
@@ -134,8 +146,9 @@ def describe_bundle(path: str | Path, *, schema: int = SCHEMA_VERSION) -> dict[s
     """
     folder = bundle_folder(path)
     if not folder.is_dir():
+        there = "it is no folder" if folder.exists() else "there is no such folder"
         raise InvalidInputError(
-            f"{folder} is no bundle: there is no such folder; give the folder that `--out` named"
+            f"{folder} is no bundle: {there}; give the folder that `--out` named"
         )
     try:
         content = read_json(folder / DESCRIPTION, folder=folder)

@@ -127,7 +127,11 @@ def columns_of(entries: Sequence[ColumnEntry]) -> tuple[Column, ...]:
 
 
 def check_columns(encoder: TableEncoder, columns: Sequence[Column]) -> None:
-    """Refuse an encoder of other columns."""
+    """Refuse an encoder of other columns.
+
+    Raises:
+        DamagedError: It has others.
+    """
     if encoder.columns != tuple(columns):
         raise DamagedError("the columns of an encoder are not those of the bundle")
 

@@ -148,10 +148,23 @@ class _StoredShares(BaseModel):
         return self
 
 
+class _StoredRows(BaseModel):
+    rows: int = Field(ge=1)
+    digests: list[str] = Field(min_length=1)
+    by_chance: float = Field(0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check_number(self) -> Self:
+        if len({*self.digests}) > self.rows:
+            raise ValueError("there are more digests than rows")
+        return self
+
+
 class _Reference(BaseModel):
     promises: dict[str, _StoredPromise]
     constants: dict[str, list[FiniteFloat]]
     columns: dict[str, _StoredShares]
+    known_rows: _StoredRows | None = None
 
 
 class _KnownNotes(BaseModel):

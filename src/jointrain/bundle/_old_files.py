@@ -152,7 +152,11 @@ def forest_of(nodes: np.ndarray, values: np.ndarray, counts: np.ndarray) -> Arra
 
 
 def boosting_of(model: Mapping[str, Any]) -> Arrays:
-    """Return the trees of a histogram gradient boosting, without its link."""
+    """Return the trees of a histogram gradient boosting, without its link.
+
+    Raises:
+        DamagedError: A tree splits by categories.
+    """
     steps = [[predictor["nodes"] for predictor in step] for step in model["_predictors"]]
     if any(nodes["is_categorical"].any() for step in steps for nodes in step):
         raise DamagedError("a tree splits by categories")

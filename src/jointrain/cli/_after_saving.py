@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def print_use(model: TableModel | BlendedModel, bundle: Path) -> None:
     from jointrain.bundle import factories_needed
 
     own = "".join(f" --factory {path}" for path in factories_needed(model))
-    print_line(f"Predict with: jointrain predict {bundle} TABLE{own} --out predictions.csv")
+    folder = shlex.quote(str(bundle))
+    print_line(f"Predict with: jointrain predict {folder} TABLE{own} --out predictions.csv")
 
 
 def _importance(model: TableModel | BlendedModel, table: SupervisedTable) -> dict[str, Any] | None:

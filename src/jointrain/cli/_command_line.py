@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -179,8 +180,17 @@ def app_of(arguments: Sequence[str] = ()) -> typer.Typer:
         module, _, function = place.partition(":")
         command = getattr(import_module(f"jointrain.cli.{module}"), function)
         epilog = None if example is None else f"Example: jointrain {example}"
-        app.command(name=name, epilog=epilog)(command)
+        app.command(name=name, help=_help_of(command), epilog=epilog)(command)
     return app
+
+
+def _help_of(command: Callable[..., Any]) -> str:
+    """Return a command's docstring as typer is to print it.
+
+    It would keep the line breaks of all paragraphs but the first, and take brackets for markup.
+    """
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(one.split("\n")) for one in paragraphs).replace("[", r"\[")
 
 
 def _root(

@@ -347,12 +347,16 @@ def _fit_model(
             on_beside=looked.append,
             **time_of_fit,
         )
-    if isinstance(model, BlendedModel) and model.weights != {
-        task: blend.weights for task, blend in result.blends.items()
-    }:
-        lost = sorted({n for b in result.blends.values() for n in b.weights} - {*model.components})
+    chosen = {task: dict(blend.weights) for task, blend in result.blends.items()}
+    if isinstance(model, BlendedModel):
+        saved = {task: dict(weights) for task, weights in model.weights.items()}
+    else:
+        saved = {task: {model.recipe.name: 1.0} for task in chosen}
+    if saved != chosen:
+        there = {name for weights in saved.values() for name in weights}
+        lost = sorted({name for weights in chosen.values() for name in weights} - there)
         say(f"note: {', '.join(lost)} left out of the saved model: time was over")
-        result = result.with_weights(model.weights)
+        result = result.with_weights(saved)
     return model, result
 
 
@@ -380,13 +384,13 @@ def _save(
 
     from jointrain.bundle import write_bundle
     from jointrain.reports import folds_and_seeds
-    from jointrain.studies import SHIPPED
+    from jointrain.studies import SHIPPED, mean_of_defined
 
     metrics: dict[str, dict[str, float]] = {}
     with skippable("metrics of the saved model"):
         metrics = {
             task.name: {
-                metric.name: float(_nanmean(result.values(SHIPPED, task.name, metric.name)))
+                metric.name: mean_of_defined(result.values(SHIPPED, task.name, metric.name))
                 for metric in task.metrics or ()
             }
             for task in table.tasks
@@ -463,10 +467,3 @@ def _print_answer(
     beside = f" beside it: {', '.join(names)}." if names else ""
     print_line(f"\nSaved: {out / 'bundle'} (the model);{beside}")
     print_use(model, out / "bundle")
-
-
-def _nanmean(values: Any) -> float:
-    import numpy as np
-
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")

@@ -74,8 +74,9 @@ def flags_of(
             help_text = field.description or ""
             if choices:
                 help_text += f" One of {', '.join(choices)}."
-            if field.default not in (None, "", [], {}, False) and not field.is_required():
-                help_text += f" Default {field.default}."
+            default = field.default  # 0 is one; False is told by the flag
+            if not (field.is_required() or default is False or default in (None, "", [], {})):
+                help_text += f" Default {default}."
             option = typer.Option(
                 "--" + flag.replace("_", "-"), help=help_text, rich_help_panel=panel_of(flag)[2]
             )

@@ -122,7 +122,7 @@ class TableSettings(_Settings):
         description="Kind of a target: NAME=regression, =mean-variance, =quantiles:0.1:0.5:0.9, "
         "=count, =negative-binomial, =binary, =multiclass or =ordinal (of text: "
         "=ordinal:low:medium:high), =censored (cells such as >10); of several columns "
-        "=survival:TIME:EVENT, =multilabel:a:b:c, =proportions:a:b:c. Repeatable.",
+        "=survival:TIME:EVENT, =multilabel:flu:measles, =proportions:sand:silt:clay. Repeatable.",
     )
     given: Pairs = Field(
         {},

@@ -25,13 +25,16 @@ from jointrain.system.terminal_streams import say
 if TYPE_CHECKING:
     import polars as pl
 
-    from jointrain.data import Drift
+    from jointrain.data import Drift, KnownRows
     from jointrain.tables import BlendedModel, Promise, PromiseTest, TableModel
 
 Metrics = dict[str, dict[str, float]]
 
 COVERAGE = 0.9
 """Of the intervals that are checked."""
+
+_NOT_NEW = 0.05
+"""From which share of rows on, beside what chance makes alike, a table is not taken as new."""
 
 _SHOWN_COLUMNS = 10
 """Columns whose drift is shown, at most."""
@@ -51,6 +54,8 @@ class SinceTraining:
         coverage: By task with intervals, the share of its values that lie within 90 % intervals;
             NaN where too few rows were left out of training to bound them.
         drift: Of the columns; None where the bundle keeps no distributions.
+        trained_on: The estimated share of rows that the model was trained on; None where the
+            bundle knows none of its rows again.
         promises: By task, what was promised.
         tests: By task with a promise, the test after this table.
     """
@@ -59,6 +64,7 @@ class SinceTraining:
     constant: Metrics = field(default_factory=dict)
     coverage: dict[str, float] = field(default_factory=dict)
     drift: list[Drift] | None = None
+    trained_on: float | None = None
     promises: dict[str, Promise] = field(default_factory=dict)
     tests: dict[str, PromiseTest] = field(default_factory=dict)
 
@@ -74,6 +80,7 @@ class SinceTraining:
             "reported": reported,
             "constant": self.constant,
             "coverage": {"of": COVERAGE, "measured": self.coverage},
+            "trained_on": self.trained_on,
             "drift": self.drift and [{**asdict(d), "drifted": d.drifted} for d in self.drift],
             "promises": {
                 name: {
@@ -105,18 +112,27 @@ def measure(
         weight: The column of weights; promises are tested on rows that count the same.
         notes: Of the bundle.
         history: The tests so far.
+
+    Raises:
+        InvalidInputError: The history is one of a file, and the model was trained on these rows.
     """
     import numpy as np
 
     from jointrain.data import (
         ColumnShares,
+        KnownRows,
         column_drift,
         encode_targets,
         query_columns,
         query_numbers,
         read_row_weights,
     )
-    from jointrain.tables import Promise, evaluate_predictions, row_losses
+    from jointrain.tables import (
+        Promise,
+        evaluate_predictions,
+        names_to_know_rows_by,
+        row_losses,
+    )
     from jointrain.task import labels_of
 
     tasks = model.predicted_tasks
@@ -148,6 +164,11 @@ def measure(
         return found
     shares = {name: ColumnShares.from_json(of) for name, of in reference["columns"].items()}
     found.drift = column_drift(shares, table)
+    known_by = table.select(names_to_know_rows_by(model, table.columns))
+    if reference.get("known_rows") is not None:
+        trained = KnownRows.from_json(reference["known_rows"])
+        found.trained_on = trained.share_of(known_by)
+        _check_new(found.trained_on, trained, history)
     constants = _constants(model, reference["constants"], predictions)
     if constants is not None:
         found.constant = evaluate_predictions(tasks, constants, labels, queries, weights)
@@ -159,8 +180,24 @@ def measure(
             promise = Promise(kept["loss"], kept["mean"], kept["upper"], kept["rows"])
             found.promises[task.name] = promise
             losses[task.name] = of_rows[1][np.isfinite(of_rows[1])]
-    found.tests = history.after(table, losses, found.promises)
+    found.tests = history.after(known_by, losses, found.promises)
     return found
+
+
+def _check_new(trained_on: float, trained: KnownRows, history: History) -> None:
+    """Say that rows were trained on; refuse to count them in a history."""
+    if trained_on < _NOT_NEW + trained.by_chance:
+        return
+    which = f"{_shown_share(trained_on)} of these rows are rows that the model was trained on"
+    if history.path is not None:
+        raise InvalidInputError(
+            f"--history: {which}, and a promise is of new rows; give those alone"
+        )
+    say(f"note: {which}: what is measured is better than it is on new rows")
+
+
+def _shown_share(share: float) -> str:
+    return "all" if share == 1 else f"about {share:.0%}"
 
 
 def _constants(
@@ -198,11 +235,13 @@ class History:
     """
 
     def __init__(self, path: Path | None, bundle: Mapping[str, str]) -> None:
+        from jointrain.data import KnownRows
         from jointrain.tables import PromiseTest
 
         self.path, self._bundle = path, dict(bundle)
         self._tables: list[dict[str, Any]] = []
         self._tests: dict[str, PromiseTest] = {}
+        self._known: list[KnownRows] = []
         if path is not None and not path.parent.is_dir():
             raise InvalidInputError(f"--history {path}: there is no folder {path.parent}")
         self._found = _content_of(path)
@@ -215,7 +254,11 @@ class History:
             of_bundle = dict(stored["bundle"])
             self._tables = [
                 {"digest": str(table["digest"]), "rows": int(table["rows"])}
+                | ({"known": table["known"]} if table.get("known") else {})
                 for table in stored["tables"]
+            ]
+            self._known = [
+                KnownRows.from_json(table["known"]) for table in self._tables if "known" in table
             ]
             self._tests = {
                 str(name): PromiseTest.from_json(test) for name, test in stored["targets"].items()
@@ -233,17 +276,37 @@ class History:
     def after(
         self, table: pl.DataFrame, losses: Mapping[str, Any], promises: Mapping[str, Promise]
     ) -> dict[str, PromiseTest]:
-        """Return the tests after a table; one that was counted before changes nothing."""
+        """Return the tests after a table; one that was counted before changes nothing.
+
+        Args:
+            table: The columns that its rows are known by.
+            losses: Those of its rows, by target.
+            promises: By target.
+
+        Raises:
+            InvalidInputError: Some of its rows were counted before.
+        """
+        from jointrain.data import KnownRows, digest_of_rows
         from jointrain.tables import PromiseTest
 
         tests = {name: self._tests.get(name, PromiseTest()) for name in losses}
-        digest = _digest(table)
+        made = {name: tests[name].after(losses[name], promises[name].upper) for name in losses}
+        if self.path is None:
+            return made
+        digest = digest_of_rows(table)
         if any(counted["digest"] == digest for counted in self._tables):
             say(f"note: this table stands in {self.path} already and is not counted again")
             return tests
-        made = {name: tests[name].after(losses[name], promises[name].upper) for name in losses}
+        counted_before = min(1.0, sum(before.share_of(table) for before in self._known))
+        if counted_before >= _NOT_NEW + sum(before.by_chance for before in self._known):
+            raise InvalidInputError(
+                f"--history: {_shown_share(counted_before)} of these rows were counted before, in "
+                "earlier tables; give the new ones alone"
+            )
         self._tests = self._tests | made
-        self._tables.append({"digest": digest, "rows": len(table)})
+        known = KnownRows.of(table)
+        kept = {} if known is None else {"known": known.to_json()}
+        self._tables.append({"digest": digest, "rows": len(table), **kept})
         return made
 
     def write(self) -> None:
@@ -280,15 +343,6 @@ def _content_of(path: Path | None) -> bytes | None:
         raise InvalidInputError(f"--history {path}: {error}; name another file") from None
 
 
-def _digest(table: pl.DataFrame) -> str:
-    import hashlib
-    import io
-
-    buffer = io.BytesIO()
-    table.write_ipc(buffer)
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
-
-
 def print_since_training(found: SinceTraining) -> None:
     """Print what there is beside the metrics."""
     if found.coverage:
@@ -300,7 +354,7 @@ def print_since_training(found: SinceTraining) -> None:
     if found.drift is None:
         print(
             "The bundle keeps nothing of its training table to hold this one against: no constant, "
-            "no drift,\nno promise. Bundles that fit and compare write from now on do."
+            "no drift,\nno promise. Fit it again, or give save_bundle its table."
         )
         return
     if found.drift:

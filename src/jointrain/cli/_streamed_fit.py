@@ -161,7 +161,8 @@ def fit_best(
             f"note: budget of {settings.budget_seconds:g} s: {best.name} was trained on all rows "
             f"for {made} of {steps} steps; the best weights of these are saved"
         )
-    return model, result.with_weights({task.name: {best.name: 1.0} for task in table.tasks})
+    saved = {task.name: {best.name: 1.0} for task in table.tasks}
+    return model, result.with_weights(saved, cut_short=False)
 
 
 def add_streamed_importance(

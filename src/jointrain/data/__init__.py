@@ -12,7 +12,8 @@ from jointrain.data._example_tables import load_energy_efficiency
 from jointrain.data._id_notes import numbers_as_text
 from jointrain.data._json_lines import json_fault
 from jointrain.data._kept_columns import kept_columns, with_kept
-from jointrain.data._list_columns import lists_as_bags
+from jointrain.data._known_rows import KnownRows, digest_of_rows
+from jointrain.data._list_columns import have_several_items, list_columns, lists_as_bags
 from jointrain.data._missing_values import is_missing, unmasked
 from jointrain.data._picture_folders import PictureFolder, cityscapes, nyuv2
 from jointrain.data._plain_encoder import PlainEncoder
@@ -79,6 +80,7 @@ __all__ = [
     "ColumnShares",
     "DataSource",
     "Drift",
+    "KnownRows",
     "Moments",
     "PictureFolder",
     "PlainEncoder",
@@ -106,10 +108,12 @@ __all__ = [
     "column_drift",
     "column_shares",
     "count_rows",
+    "digest_of_rows",
     "dropped_columns",
     "effective_rows",
     "encode_targets",
     "formulas_escaped",
+    "have_several_items",
     "infer_columns",
     "infer_tasks",
     "is_missing",
@@ -119,6 +123,7 @@ __all__ = [
     "kept_columns",
     "known_values",
     "large_table",
+    "list_columns",
     "lists_as_bags",
     "load_energy_efficiency",
     "load_penguins",

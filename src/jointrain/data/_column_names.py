@@ -101,10 +101,9 @@ def named_columns(
         raise InvalidInputError(f"{where} has no names; give each column a name")
     notes = []
     if left_out:
-        columns = "column" if len(left_out) == 1 else "columns"
-        notes.append(
-            f"{where} has no name for {columns} {', '.join(left_out)}, which are empty: left out"
-        )
+        columns, are = ("column", "is") if len(left_out) == 1 else ("columns", "are")
+        listed = ", ".join(left_out)
+        notes.append(f"{where} has no name for {columns} {listed}, which {are} empty: left out")
     if unnamed:
         notes.append(f"{where} lacks names; the columns are called {', '.join(unnamed)}")
     found_names = list(found.values())

@@ -219,9 +219,9 @@ def _features(frame: pl.DataFrame, columns: Sequence[Column], units: np.ndarray)
         values = frame[column.name]
         # text tells a class only through values that come again, as categories do
         numbers = None
-        if column.kind == "numeric":
-            if values.dtype == pl.Duration:
-                values = values.dt.total_microseconds()
+        if column.kind in ("numeric", "datetime", "time"):
+            if values.dtype.is_temporal():
+                values = values.to_physical()
             numbers = values.cast(pl.Float64).to_numpy()
         elif column.kind not in ("boolean", "category", "text", "id"):
             continue

@@ -28,6 +28,25 @@ def list_items(column: pl.Series) -> pl.Series:
     return column.cast(pl.List(pl.String))
 
 
+def list_columns(frame: pl.DataFrame, roles: Iterable[str] = ()) -> list[str]:
+    """Return the columns of a table that hold lists and are bags.
+
+    Args:
+        frame: The table.
+        roles: Columns that are no features.
+    """
+    beside = set(roles)
+    return [n for n, dtype in frame.schema.items() if n not in beside and is_list(dtype)]
+
+
+def have_several_items(frame: pl.DataFrame, names: Iterable[str]) -> list[str]:
+    """Return those of the columns, joined by `lists_as_bags`, in which a list has several items.
+
+    Of others the text is that of the items.
+    """
+    return [n for n in names if frame[n].str.contains(ITEM_MARK, literal=True).any()]
+
+
 def lists_as_bags(
     frame: pl.DataFrame, said: Mapping[str, str], roles: Iterable[str] = ()
 ) -> tuple[pl.DataFrame, dict[str, str]]:
@@ -43,8 +62,7 @@ def lists_as_bags(
     Raises:
         InvalidInputError: A column of lists is said to be no bag.
     """
-    beside = set(roles)
-    names = [n for n, dtype in frame.schema.items() if n not in beside and is_list(dtype)]
+    names = list_columns(frame, roles)
     for name in names:
         word = said.get(name, "bag").partition(":")[0]
         if word in ("category", "text"):

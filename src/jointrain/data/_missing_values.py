@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +24,7 @@ def is_missing(value: Any) -> bool:
 def mixed_kinds(values: Any) -> tuple[int, int] | None:
     """Return two positions whose objects are of different kinds; None if all are of one.
 
-    The kinds are truth values, numbers, text, and the rest together.
+    The kinds are truth values, numbers, text, dates and times with a zone, and the rest together.
 
     Args:
         values: Objects, some of which may be missing.
@@ -44,6 +45,8 @@ def _kind(value: Any) -> str:
         return "truth value"
     if isinstance(value, (int, float, np.number, Decimal)):
         return "number"
+    if isinstance(value, (datetime, time)) and value.tzinfo is not None:
+        return "with zone"
     return "text" if isinstance(value, str) else "rest"
 
 

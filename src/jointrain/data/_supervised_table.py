@@ -16,7 +16,7 @@ from jointrain.data._columns import Column, dropped_columns, infer_columns
 from jointrain.data._duplicates import Duplicates, treat_duplicates
 from jointrain.data._id_notes import check_said, id_notes
 from jointrain.data._leaks import index_columns, leak_notes
-from jointrain.data._list_columns import lists_as_bags
+from jointrain.data._list_columns import have_several_items, list_columns, lists_as_bags
 from jointrain.data._query_columns import check_queries, query_columns
 from jointrain.data._rare_classes import RareClasses, treat_rare_classes
 from jointrain.data._raw_table import RawTable, ReadingOptions
@@ -187,6 +187,7 @@ class SupervisedTable(InNotebook):
         check_said(said_kinds, raw.frame.columns, roles)
         single = {*roles, *([] if query_column is None else [query_column])}
         plain, said_kinds = lists_as_bags(raw.frame, said_kinds, single)
+        lists = have_several_items(plain, list_columns(raw.frame, single))
         raw = replace(raw, frame=plain)
         typed = _typed(raw, _read_as_text(reading, said_kinds), roles, kinds or {}, time_column)
         found = _infer_targets(typed, targets, kinds, row_weight, (rare, rare_rows), given)
@@ -214,7 +215,7 @@ class SupervisedTable(InNotebook):
             dropped=dropped,
             schema=typed.schema.only(
                 [*roles, *query_columns(tasks), *(column.name for column in columns)]
-            ),
+            ).with_lists(lists),
             notes=(*typed.notes, *found.notes, *of_columns),
             weights=None
             if weights is None
@@ -672,8 +673,9 @@ def _numbered(table: pl.DataFrame, column: str, role: str, labelled: np.ndarray)
         )
     if role == "time" and not (values.dtype.is_numeric() or values.dtype.is_temporal()):
         raise InvalidInputError(
-            f"time column {column!r} holds text such as {values[0]!r}; write dates as 2026-01-31 "
-            f"or give a number"
+            f"time column {column!r} holds text such as {values[0]!r}; --column {column}=date "
+            "reads dates such as 2026-01-31, --date-format says how others are written; or give "
+            "numbers"
         )
     ranks = values.filter(pl.Series(labelled)).rank("dense")
     return ranks.to_numpy().astype(np.int64) - 1

@@ -14,7 +14,7 @@ from typing import Literal
 import polars as pl
 
 from jointrain.data._date_text import parse_dates, parse_times
-from jointrain.data._list_columns import is_list
+from jointrain.data._list_columns import ITEM_MARK, is_list
 from jointrain.data._number_text import NumberFormat, parse_numbers
 from jointrain.data._raw_table import RawTable, ReadingOptions, time_zones
 from jointrain.errors import InvalidInputError
@@ -50,6 +50,8 @@ class ColumnReading:
         midnight: Whether a date without time of day is accepted.
         plain_numbers: Of text: whether all values that look like numbers are written as a number
             would be (``7``, ``1.5``), so that a column of numbers can stand for them.
+        lists: Of text: whether the column held lists, which are needed later, too. Text is lists
+            only where `lists_as_bags` has joined them.
     """
 
     kind: Literal["number", "boolean", "text", "date", "time", "duration", "verbatim"]
@@ -60,6 +62,7 @@ class ColumnReading:
     other_zone: str | None = None
     midnight: bool = True
     plain_numbers: bool = False
+    lists: bool = False
 
     def __post_init__(self) -> None:
         """Refuse marks and zones that can't be."""
@@ -90,6 +93,17 @@ class TableSchema:
         """Return the schema of the named columns, as far as it knows them."""
         wanted = set(names)
         return TableSchema({name: r for name, r in self.columns.items() if name in wanted})
+
+    def with_lists(self, names: Iterable[str]) -> TableSchema:
+        """Return a schema that needs lists in the named columns."""
+        needed = set(names)
+        return TableSchema(
+            {name: replace(r, lists=r.lists or name in needed) for name, r in self.columns.items()}
+        )
+
+    def after_joining(self) -> TableSchema:
+        """Return a schema for tables whose lists `lists_as_bags` has joined already."""
+        return TableSchema({name: replace(r, lists=False) for name, r in self.columns.items()})
 
     def with_options(self, options: ReadingOptions) -> TableSchema:
         """Return a schema for a table that is written in another way, as `options` say."""
@@ -222,7 +236,9 @@ def read_cells(
         return cells
     written = written_cells(cells)
     if reading.kind == "text":
-        return known_cells(written, reading.missing, quoted)
+        text = known_cells(written, reading.missing, quoted)
+        _check_lists(text, reading, place)
+        return text
     text = known_cells(written, reading.missing)
     match reading.kind:
         case "number":
@@ -425,7 +441,11 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
         return column
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         text = column.cast(pl.String)
-        return _known_text(text, reading) if kind == "text" else read_cells(text, reading, place)
+        return (
+            _known_text(text, reading, place)
+            if kind == "text"
+            else read_cells(text, reading, place)
+        )
     if kind == "date" and (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
         return _conform_date(column, reading, place)
     if kind == "text" and dtype.is_numeric() and reading.plain_numbers:
@@ -444,11 +464,31 @@ def conform_column(column: pl.Series, reading: ColumnReading, place: Place) -> p
     raise _wrong_type(column, kind, place)
 
 
-def _known_text(text: pl.Series, reading: ColumnReading) -> pl.Series:
-    """Return text with null where it is empty; spaces around a value stay, for they were meant."""
+def _known_text(text: pl.Series, reading: ColumnReading, place: Place) -> pl.Series:
+    """Return text with null where it is empty; spaces around a value stay, for they were meant.
+
+    Raises:
+        InvalidInputError: The column must hold lists.
+    """
     if has_empty_text(text):
         text = text.set(text.str.strip_chars() == "", None)
-    return known_cells(text, reading.missing)
+    text = known_cells(text, reading.missing)
+    _check_lists(text, reading, place)
+    return text
+
+
+def _check_lists(text: pl.Series, reading: ColumnReading, place: Place) -> None:
+    """Refuse text where the model was fitted on lists; lists that are joined to text pass.
+
+    Raises:
+        InvalidInputError: Column, row and text are named.
+    """
+    if not reading.lists or text.str.contains(ITEM_MARK, literal=True).any():
+        return
+    _refuse_first(
+        text, text.is_not_null(), place,
+        "which is text, but the model was fitted on lists; give lists",
+    )  # fmt: skip
 
 
 def _wrong_type(column: pl.Series, kind: str, place: Place) -> InvalidInputError:

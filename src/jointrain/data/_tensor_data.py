@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +32,7 @@ class TensorData:
 
     Raises:
         InvalidInputError: A target or the weights have another number of rows than the inputs, the
-            weights name what is no target, or there is no row.
+            weights name what is no target, there is no row, or an array is no tensor.
     """
 
     inputs: Any
@@ -40,6 +41,13 @@ class TensorData:
     codes: tuple[CodeColumns, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, given in (("inputs", self.inputs), ("targets", self.targets),
+                            ("weights", self.weights)):  # fmt: skip
+            if _holds_arrays(given):
+                raise InvalidInputError(
+                    f"`{name}` must be of tensors, got an array of numpy; give "
+                    "torch.from_numpy(array)"
+                )
         rows = count_rows(self.inputs)
         if rows == 0:
             raise InvalidInputError("the data have no rows")
@@ -163,6 +171,17 @@ def count_rows(inputs: Any) -> int:
     if isinstance(inputs, Mapping):
         return max((count_rows(item) for item in inputs.values()), default=0)
     return len(inputs) if hasattr(inputs, "__len__") else 0
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Return whether there are arrays of numpy in nested dictionaries, tuples and lists."""
+    if isinstance(value, (Tensor, SparseRows, TargetColumns)):
+        return False
+    if isinstance(value, Mapping):
+        return any(map(_holds_arrays, value.values()))
+    if isinstance(value, (tuple, list)):
+        return any(map(_holds_arrays, value))
+    return isinstance(value, np.ndarray)
 
 
 def _leaves(value: Any) -> list[Tensor]:

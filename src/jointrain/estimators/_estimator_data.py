@@ -15,7 +15,11 @@ from jointrain.errors import InvalidInputError
 
 
 def plain_features(X: Any) -> Any:
-    """Return X as scikit-learn's checks can take it: masks and objects that are missing as NaN."""
+    """Return X as scikit-learn's checks can take it: masks and objects that are missing as NaN.
+
+    Raises:
+        InvalidInputError: It is an array of dates or durations.
+    """
     if isinstance(X, np.ma.MaskedArray):
         X = unmasked(X)
     if isinstance(X, np.ndarray) and X.dtype.kind == "O":
@@ -106,6 +110,10 @@ class Targets:
             columns=[self.columns[place] for place in places],
             missing=[self.missing[place] for place in places],
         )
+
+    def weights(self, given: Any) -> np.ndarray | None:
+        """Return the weights of the labels, see `read_sample_weight`."""
+        return read_sample_weight(given, self.rows, self.names, named=self.named)
 
     def called(self, names: Sequence[str]) -> Targets:
         """Return the targets under other names."""
@@ -213,8 +221,9 @@ def _by_name(y: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     """Return the columns of a mapping of vectors.
 
     Raises:
-        InvalidInputError: One is no vector, or of another length.
+        InvalidInputError: One is no vector, or of another length, or two have the same name.
     """
+    check_keys(y, "y")
     found = {}
     for name, values in y.items():
         column = _plain(values) if isinstance(values, pl.Series) else _array(values)
@@ -229,6 +238,22 @@ def _by_name(y: Mapping[Any, Any]) -> dict[str, np.ndarray]:
                 "be the same"
             )
     return found
+
+
+def check_keys(given: Mapping[Any, Any], what: str) -> None:
+    """Refuse keys that are the same name, such as 1 and "1".
+
+    Raises:
+        InvalidInputError: The name is told.
+    """
+    seen: set[str] = set()
+    for name in map(str, given):
+        if name in seen:
+            raise InvalidInputError(
+                f"{what} names column {name!r} more than once, as 1 and '1' are the same name; "
+                "give each its own name"
+            )
+        seen.add(name)
 
 
 def _named(y: Any) -> dict[str, np.ndarray]:
@@ -350,19 +375,25 @@ def sorted_classes(name: str, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return classes, codes.ravel()
 
 
-def read_sample_weight(given: Any, rows: int, count: int) -> np.ndarray | None:
+def read_sample_weight(
+    given: Any, rows: int, names: Sequence[str], *, named: bool
+) -> np.ndarray | None:
     """Return the weights of labels, [n, t]; None if there are none.
 
     Args:
-        given: [n] or [n, t]: an array, a list, a series or a data frame.
+        given: [n] or [n, t]: an array, a list, a series or a data frame, whose columns are found by
+            the names of the targets.
         rows: n.
-        count: t, the number of targets.
+        names: The names of the targets, [t].
+        named: Whether y gave these names. Else a data frame with others is taken by its places.
 
     Raises:
-        InvalidInputError: They are text, of another shape, negative or not finite, or all 0.
+        InvalidInputError: They are text, of another shape, negative or not finite, or all 0; or
+            the columns of a data frame are not those of y.
     """
     if given is None:
         return None
+    count = len(names)
     try:
         plain = unmasked(given) if isinstance(given, np.ma.MaskedArray) else given
         weights = np.asarray(plain, dtype=np.float64)
@@ -375,7 +406,26 @@ def read_sample_weight(given: Any, rows: int, count: int) -> np.ndarray | None:
             f"sample_weight must be [{rows}] or [{rows}, {count}], as y, got shape "
             f"{list(weights.shape)}"
         )
+    if hasattr(given, "columns") and count > 1:
+        weights = weights[:, _order_of_weights(given, names, named=named)]
     return checked_row_weights(weights, "sample_weight")
+
+
+def _order_of_weights(given: Any, names: Sequence[str], *, named: bool) -> list[int]:
+    """Return where the weights of each target are in a data frame of as many columns.
+
+    Raises:
+        InvalidInputError: y has names, and the columns have others.
+    """
+    columns = [str(name) for name in getattr(given, "column_names", given.columns)]
+    if sorted(columns) == sorted(names):
+        return [columns.index(name) for name in names]
+    if named:
+        raise InvalidInputError(
+            f"sample_weight has the columns {', '.join(columns[:8])}, and the targets are "
+            f"{', '.join(names[:8])}; give a column for each, under its name"
+        )
+    return list(range(len(names)))
 
 
 def of_any_unit(weights: np.ndarray) -> np.ndarray:

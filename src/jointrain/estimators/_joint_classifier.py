@@ -22,7 +22,6 @@ from jointrain.estimators._estimator_data import (
     is_indicator,
     mean_score,
     read_groups,
-    read_sample_weight,
     read_targets,
     side_by_side,
     sorted_classes,
@@ -265,7 +264,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
             task.name: pl.Series(column, nan_to_null=True).cast(pl.Int64)
             for task, column in zip(tasks, codes.T, strict=True)
         }
-        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
+        weights = targets.weights(sample_weight)
         places = [targets.names.index(task.name) for task in tasks]
         return tasks, pl.DataFrame(labels), None if weights is None else weights[:, places]
 

@@ -26,6 +26,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.estimators._estimator_data import (
     Targets,
     accuracies,
+    check_keys,
     label_column,
     mean_score,
     of_any_unit,
@@ -218,7 +219,7 @@ class JointEstimator(TableEstimator):
         targets.check_labelled()
         places = in_order_of_y(targets, columns_of)
         names = list(places)
-        weights = read_sample_weight(sample_weight, targets.rows, len(names))
+        weights = read_sample_weight(sample_weight, targets.rows, names, named=targets.named)
         of_groups = read_groups(groups, targets.rows)
         constants: dict[str, Any] = {}
         are_classes: list[bool] = []
@@ -230,6 +231,7 @@ class JointEstimator(TableEstimator):
             if _is_varied(read, said):
                 columns |= {column.name: column for column in read}
                 tasks.append(_task(name, read, said))
+                _check_order(tasks[-1], said, rises=form.rises(places[name][0]))
                 are_classes.append(tasks[-1].has_classes)
             else:
                 _check_only_value(read[0], said)
@@ -284,10 +286,11 @@ class JointEstimator(TableEstimator):
             self._begin_targets(y, features, classes)
         elif classes is not None:
             self._check_classes(classes)
-        targets = self._as_fitted(self._read_again(y))
+        given = self._read_again(y)
+        targets = self._as_fitted(given)
         self._check_rows(features.shape[0], targets)
         targets.check_labelled()
-        weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
+        weights = self._weights(given, sample_weight)
         kept = [self._targets.index(task.name) for task in self.tasks_]
         of_tasks = None if weights is None else weights[:, kept]
         if first or self.model_ is not None:
@@ -334,6 +337,7 @@ class JointEstimator(TableEstimator):
                     "is read; give a first batch that is representative"
                 )
             tasks.append(_task(name, [column], said))
+            _check_order(tasks[-1], said, rises=form.rises(own_places[0]))
             if name in given and not tasks[-1].has_classes:
                 raise InvalidInputError(
                     f"`classes` names {name!r}, which is {tasks[-1].kind} and has none; leave it "
@@ -419,6 +423,7 @@ class JointEstimator(TableEstimator):
                 "`tasks` gives the kind of each target by its name, such as {'price': "
                 f"'regression'}}, got {self.tasks!r}"
             )
+        check_keys(self.tasks, "`tasks`")
         return {str(name): kind for name, kind in self.tasks.items()}
 
     def predict(self, X: ArrayLike) -> Any:
@@ -592,12 +597,14 @@ class JointEstimator(TableEstimator):
         given = self._read_again(y)
         targets = self._as_fitted(given)
         self._check_rows(rows, targets)
-        weights = read_sample_weight(sample_weight, targets.rows, len(self._targets))
-        if weights is None:
-            return targets, None
+        weights = self._weights(given, sample_weight)
+        return targets, None if weights is None else of_any_unit(weights)
+
+    def _weights(self, given: Targets, sample_weight: Any) -> np.ndarray | None:
+        """Return the weights of the labels, whose columns are as y's, in the order of fitting."""
         names = list(in_order_of_y(given, self._target_columns))
-        order = [names.index(name) for name in self._targets]
-        return targets, of_any_unit(weights)[:, order]
+        weights = read_sample_weight(sample_weight, given.rows, names, named=given.named)
+        return None if weights is None else weights[:, [names.index(n) for n in self._targets]]
 
     def _labels(self, targets: Targets) -> np.ndarray:
         return encode_targets(label_frame(self._learned_columns(targets)), self.tasks_)
@@ -621,6 +628,26 @@ def _task(name: str, columns: Sequence[pl.Series], said: str | None) -> Task:
     """
     (task,) = infer_tasks(pl.DataFrame(list(columns)), [name], {name: said} if said else {})
     return task
+
+
+def _check_order(task: Task, said: str | None, *, rises: bool) -> None:
+    """Refuse ranks that are numbers where the type of y's column has them in another order.
+
+    Args:
+        task: The target.
+        said: Its kind as it is given, which may have the order.
+        rises: Whether numbers, if they have an order in the type, rise in it.
+
+    Raises:
+        InvalidInputError: They don't, and no order is given.
+    """
+    is_text = any(isinstance(label, str) for label in task.classes)
+    if task.kind == "ordinal" and not is_text and not rises and ":" not in (said or ""):
+        raise InvalidInputError(
+            f"{task.name} of y has ordered categories of numbers in another order than that of the "
+            f"numbers; give it in `tasks`, such as {{{task.name!r}: 'ordinal:3:1:2'}}, or write "
+            "them as text"
+        )
 
 
 def _reads_several(said: str | None) -> bool:

@@ -15,7 +15,6 @@ from jointrain.estimators._estimator_data import (
     mean_score,
     r2_scores,
     read_groups,
-    read_sample_weight,
     read_targets,
 )
 from jointrain.estimators._table_estimator import (
@@ -111,7 +110,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         start = self._former(targets.names, tasks)
         self._one_dimensional = targets.one_dimensional
         self._targets, self._are_named = targets.names, targets.named
-        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
+        weights = targets.weights(sample_weight)
         of_groups = read_groups(groups, targets.rows)
         self.model_ = self._fit(features, labels, tasks, weights, groups=of_groups, start=start)
         return self
@@ -144,7 +143,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
             self._are_named = targets.named
         self._check_names(targets)
         tasks = [Task.regression(name) for name in targets.names]
-        weights = read_sample_weight(sample_weight, targets.rows, len(targets.names))
+        weights = targets.weights(sample_weight)
         self.model_ = self._partial_fit(features, labels, tasks, weights)
         return self
 

@@ -23,8 +23,10 @@ from jointrain.data import (
     as_table,
     check_weighted_labels,
     encode_targets,
+    have_several_items,
     infer_columns,
     is_sparse,
+    list_columns,
     lists_as_bags,
     numbers_as_text,
     resolve_class_weights,
@@ -208,10 +210,20 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         """Return the features as a table, or as a sparse matrix where a dense one would be large.
 
         Arrays are checked as scikit-learn does.
+
+        Args:
+            X: The features.
+            reset: Whether a new fit begins with them. The former one is forgotten.
+
+        Raises:
+            InvalidInputError: X is none of these, or has other columns than in fitting.
         """
+        if reset:
+            self._forget()
         if hasattr(X, "columns"):
             frame = as_table(X)
             validate_data(self, X, reset=reset, skip_check_array=True)
+            self._check_column_names(X, frame.columns, reset=reset)
             if reset and not len(frame):
                 raise InvalidInputError("X has no rows; give at least two")
             return numbers_as_text(frame, self.said or {})
@@ -234,6 +246,40 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             return csr_array(array)
         # small ones are trained faster as dense ones, and as these are
         return numbers_as_text(_array_to_frame(array.toarray(), "x"), self.said or {})
+
+    def _forget(self) -> None:
+        """Leave nothing of a former fit, which could be taken for one to X if this one fails."""
+        fitted = [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]
+        for name in (*fitted, "_column_names", "_partial"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def _check_column_names(self, X: Any, names: list[str], *, reset: bool) -> None:
+        """Refuse a data frame with other names than in fitting, also where they are no text.
+
+        scikit-learn compares names that are text, and warns where one side only has such. Names
+        from 0 on are those that an array gets.
+
+        Raises:
+            InvalidInputError: They are others, or in another order.
+        """
+        if reset:
+            self._column_names = names
+            return
+        fitted = getattr(self, "_column_names", names)
+        if names == fitted:
+            return
+        are_text = all(isinstance(name, str) for name in getattr(X, "column_names", X.columns))
+        of_array = [str(place) for place in range(len(names))]
+        if are_text != hasattr(self, "feature_names_in_") and of_array in (names, fitted):
+            return
+        raise InvalidInputError(
+            f"X has {', '.join(names[:8])}, and fitting had {', '.join(fitted[:8])}; give columns "
+            "with the same names in the same order"
+        )
 
     def _former(self, names: list[str], tasks: list[Task]) -> TableModel | None:
         """Return the model that `fit` starts from with `warm_start`; None to begin anew.
@@ -370,8 +416,11 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         labelled = np.asarray(known_labels(encode_targets(labels, tasks), tasks).any(1))
         features, labels = _kept(features, labelled), labels.filter(pl.Series(labelled))
         said: dict[str, str] = {}
+        lists: list[str] = []
         if isinstance(features, pl.DataFrame) and former is None:
+            lists = list_columns(features)
             features, said = lists_as_bags(features, self.said or {})
+            lists = have_several_items(features, lists)
         columns, matrix = self._feature_columns(features, former, said)
         if not columns:
             raise InvalidInputError("every feature column is constant; there is nothing to learn")
@@ -379,7 +428,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         if matrix is None:
             renamed = self._renamed(features)
             if former is None or former.schema is None:
-                schema = TableSchema.of(renamed)
+                places = dict(zip(features.columns, renamed.columns, strict=True))
+                schema = TableSchema.of(renamed).with_lists(places[name] for name in lists)
             else:
                 schema = former.schema
                 renamed = schema.conform(renamed)
@@ -461,7 +511,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         targets = read_targets(y, indicators=self._reads_indicators)
         order = self._order_of(targets)
         self._check_rows(rows, targets)
-        weights = read_sample_weight(sample_weight, targets.rows, len(order))
+        names = targets.names if targets.named else self._targets
+        weights = read_sample_weight(sample_weight, targets.rows, names, named=targets.named)
         return targets.at(order), None if weights is None else of_any_unit(weights)[:, order]
 
     def _check_names(self, targets: Targets) -> None:

@@ -92,6 +92,13 @@ class TargetForm:
             return None
         return [str(label) for label in dtype.categories]
 
+    def rises(self, index: int) -> bool:
+        """Return whether the categories of a column rise; without ordered ones of pandas, True."""
+        dtype = self.dtypes[index]
+        if isinstance(dtype, pl.DataType) or not getattr(dtype, "ordered", False):
+            return True
+        return bool(dtype.categories.is_monotonic_increasing)
+
     def filled(self, values: Sequence[np.ndarray], classes: Sequence[bool], index: Any) -> Any:
         """Return predictions in this form.
 

@@ -22,7 +22,7 @@ from jointrain.experiments._named_recipes import (
 )
 from jointrain.experiments._recipe import Recipe, size_weights
 from jointrain.experiments._recipe_runs import RunsOfFold, Spent, run_recipes
-from jointrain.experiments._splits import Folds, Given, Holdout
+from jointrain.experiments._splits import Folds, Given, Holdout, check_whole
 from jointrain.experiments._weight_rules import Members, requested_recipes
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "RunsOfFold",
     "Spent",
     "array_digest",
+    "check_whole",
     "default_recipes",
     "fold_in_words",
     "fold_overlaps",

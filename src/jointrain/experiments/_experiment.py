@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,9 +167,15 @@ class Experiment(AnyExperiment):
             >>> Study(experiment, ["separate", "joint"], seeds=5).run(workers=1).verdict()["y"]
             'better'
         """
-        if isinstance(splits, int):
-            splits = range(splits)
-        given = (None,) if splits is None else tuple(splits)
+        if isinstance(splits, Integral) and not isinstance(splits, bool):
+            splits = range(int(splits))
+        try:
+            given = (None,) if splits is None else tuple(splits)  # type: ignore[arg-type]
+        except TypeError:
+            raise InvalidInputError(
+                "`splits` must be a whole number, or hold what `run` is called with for each "
+                f"split, got {splits!r}"
+            ) from None
         return LoopExperiment(run, as_tasks(tasks), given)
 
     @cached_property
@@ -289,12 +296,7 @@ class Experiment(AnyExperiment):
         return rows[chosen]
 
     def _check_apart(self, fold: Fold) -> None:
-        both = np.intersect1d(fold.train, fold.test)
-        if len(both):
-            raise InvalidInputError(
-                f"split {fold.number} trains and tests on {len(both)} same "
-                f"row{'s' * (len(both) > 1)}, the first is {both[0]}; test rows must be unseen"
-            )
+        self._layout.check_apart(fold.number, fold.train, fold.test)
         if self.check_rows:
             seen = self._layout.hashes(fold.train)
             for digest, row in self._layout.hashes(fold.test).items():

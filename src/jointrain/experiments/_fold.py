@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from jointrain.errors import InvalidInputError
 from jointrain.experiments._loss_curves import LossCurve
 from jointrain.task import Task
 
@@ -97,3 +98,27 @@ _ROW = {
     "recipe": str, "task": str, "metric": str, "fold": int, "seed": int, "value": float,
     "train_rows": int, "test_rows": int,
 }  # fmt: skip
+
+
+def check_range(task: Task, metric: str, value: float, said: str, slack: float = 0.0) -> None:
+    """Refuse a figure that a metric of a task can't have.
+
+    Args:
+        task: Has the metric, or another of a loop's own.
+        metric: Its name.
+        value: The figure; NaN for none.
+        said: How the message begins.
+        slack: By how much rounding may go beyond the bounds.
+
+    Raises:
+        InvalidInputError: It lies beyond the bounds of the metric.
+    """
+    known = {one.name: one for one in task.metrics or ()}.get(metric)
+    if known is None or math.isnan(value):
+        return
+    if not known.lowest - slack <= value <= known.highest + slack:
+        scale = "; give shares, not percent" if known.highest == 1 < value else ""
+        raise InvalidInputError(
+            f"{said} {metric} of task {task.name!r}, which lies between {known.lowest:g} and "
+            f"{known.highest:g}{scale}"
+        )

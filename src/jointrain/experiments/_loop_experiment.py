@@ -17,7 +17,7 @@ import numpy as np
 from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments._any_experiment import AnyExperiment
-from jointrain.experiments._fold import Fold, FoldResult
+from jointrain.experiments._fold import Fold, FoldResult, check_range
 from jointrain.experiments._fold_overlaps import fold_overlaps
 from jointrain.experiments._job_words import array_digest, recipe_in_words
 from jointrain.experiments._module_runs import failed_result
@@ -52,7 +52,7 @@ class LoopRecipe(Recipe):
         """Return a recipe of what the user gave: a name, a mapping with one, or a `Recipe`.
 
         Raises:
-            InvalidInputError: It has no name.
+            InvalidInputError: It has no name, or a setting is not named by a text.
         """
         if isinstance(given, Recipe):
             return given
@@ -66,6 +66,14 @@ class LoopRecipe(Recipe):
                 f"a recipe of one's own loop is a name, a mapping or an object with a `name`, got "
                 f"{given!r}"
             )
+        if isinstance(given, Mapping):
+            try:
+                json.dumps(dict(given), default=lambda _: None)
+            except (TypeError, ValueError) as error:
+                raise InvalidInputError(
+                    f"the settings of recipe {name!r} can't be told apart ({error}); name each by "
+                    "a text"
+                ) from None
         return cls(name=name, schedule=Separate() if name == SEPARATE else Joint(), given=given)
 
     def to_json(self) -> dict[str, Any]:
@@ -255,7 +263,7 @@ class LoopJob:
         try:
             with one_thread():  # as in processes of their own, so that all bits are the same
                 found = self.experiment.run(given, fold.seed, self.experiment.splits[fold.number])
-            test, validation, cost = _parts_of(found)
+            test, validation, cost = _parts_of(found, recipe.name)
             rows = self._rows(test, "figures")
             held_out = self._rows(validation, "validation figures") if validation else []
         except ChangedCodeError:
@@ -303,22 +311,14 @@ class LoopJob:
                 f"`run` returned {value!r} as {metric} of task {task.name!r}; it must be a number"
             )
         number = float(value)
-        known = {one.name: one for one in task.metrics or ()}.get(metric)
-        if known is not None and not (
-            math.isnan(number) or known.lowest <= number <= known.highest
-        ):
-            scale = "; give shares, not percent" if known.highest == 1 < number else ""
-            raise InvalidInputError(
-                f"`run` returned {number:g} as {metric} of task {task.name!r}, which lies between "
-                f"{known.lowest:g} and {known.highest:g}{scale}"
-            )
+        check_range(task, metric, number, f"`run` returned {number:g} as")
         number = number if math.isfinite(number) else math.nan
         # no rows: not known
         sizes = len(self.fold.train), len(self.fold.test)
         return self.fold.row(self.recipe.name, task.name, str(metric), number, *sizes)
 
 
-def _parts_of(found: Any) -> tuple[Any, Any, dict[str, float]]:
+def _parts_of(found: Any, recipe: str) -> tuple[Any, Any, dict[str, float]]:
     """Return test figures, validation figures (None for none) and costs of what a loop returned."""
     if not isinstance(found, tuple):
         return found, None, {}
@@ -333,6 +333,12 @@ def _parts_of(found: Any) -> tuple[Any, Any, dict[str, float]]:
     for name, value in cost.items():
         if not isinstance(value, Real):
             raise InvalidInputError(
-                f"`run` returned {value!r} as the cost {name!r}; it must be a number"
+                f"`run` returned {value!r} as the cost {name!r} of recipe {recipe!r}; it must be a "
+                "number"
+            )
+        if not 0 <= float(value) < math.inf:
+            raise InvalidInputError(
+                f"`run` returned {value} as the cost {name!r} of recipe {recipe!r}; it must be a "
+                "number of 0 or more; leave out what is not known"
             )
     return found[0], found[1], {str(name): float(value) for name, value in cost.items()}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from jointrain.data import TensorData
-from jointrain.experiments._fold import Fold, FoldResult
+from jointrain.experiments._fold import Fold, FoldResult, check_range
 from jointrain.experiments._gradient_weights import gradient_weights
 from jointrain.experiments._job_words import fold_in_words, recipe_in_words
 from jointrain.experiments._recipe import Recipe, size_weights
@@ -41,6 +41,9 @@ from jointrain.training import (
 )
 from jointrain.training.population import fit_population
 from jointrain.training.sampling import Separate
+
+_ROUNDING = 1e-6
+"""By how much a computed metric may lie beyond its bounds."""
 
 
 class ModuleExperiment(Protocol):
@@ -186,6 +189,10 @@ class ModuleFold:
         metrics = evaluate_parts(self.experiment, parts, rows)
         trained = self.experiment.effective_labels(self.fold.train)
         tested = self.experiment.effective_labels(rows)
+        for task in self.tasks:
+            for metric, value in metrics[task.name].items():
+                said = f"recipe {name!r} has {float(value):g} as"
+                check_range(task, metric, float(value), said, _ROUNDING)
         return [
             self.fold.row(
                 name, task.name, metric, float(value), trained[task.name], tested[task.name]

@@ -76,8 +76,10 @@ def _named(name: str, base: Recipe) -> Recipe:
         return _joint_layout(replace(recipe, schedule=schedules[name]))
     kind, _, which = name.partition("-")
     if kind == "alternating" and which:
-        # checks the order's name
-        return replace(recipe, schedule=Alternating(which.replace("-", "_")))  # type: ignore[arg-type]
+        try:
+            return replace(recipe, schedule=Alternating(which.replace("-", "_")))  # type: ignore[arg-type]
+        except InvalidInputError as error:
+            raise InvalidInputError(f"there is no recipe {name!r}: {error}") from None
     joint = _joint_layout(replace(recipe, schedule=schedules["joint"]))
     if kind == "weights" and which == "uncertainty":
         return replace(joint, weights="equal", balancer="uncertainty", balancer_options=())

@@ -153,7 +153,7 @@ class Recipe(RecipeOptions):
             if self.weights not in WEIGHT_RULES:
                 raise InvalidInputError(
                     f"`weights` must be {', '.join(WEIGHT_RULES)} or name=number pairs, got "
-                    f"{self.weights!r}{closest(self.weights, WEIGHT_RULES)}"
+                    f"{self.weights!r}{_near(self.weights)}"
                 )
         else:
             pairs = tuple((str(name), float(value)) for name, value in dict(self.weights).items())
@@ -602,6 +602,13 @@ def _not_at_hand(what: str, reference: CodeReference) -> str:
         f"the {what} {reference.text} of {reference.path} is only described here, not at hand; put "
         f"it in the recipe's place: replace(recipe, {what}=...)"
     )
+
+
+def _near(weights: str) -> str:
+    """Return what may be meant by a rule of weights that there is none of."""
+    if weights in BALANCERS:
+        return f"; {weights} is a balancer: give it as one (`balancer`, --balancer {weights})"
+    return closest(weights, WEIGHT_RULES)
 
 
 def size_weights(labels: Mapping[str, int]) -> dict[str, float]:

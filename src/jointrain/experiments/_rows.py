@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Subset, default_collate
+from torch.utils.data import DataLoader, Subset
 
 from jointrain.data import DataSource, TensorData, map_tensors
 from jointrain.errors import InvalidInputError, closest
 from jointrain.system.own_code import digest_of
 from jointrain.task import Task
 from jointrain.training import Mixture
+from jointrain.training.sampling import default_batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,29 @@ class RowSet:
         return found
 
     def digest(self) -> str:
-        """Return a hash of the data."""
+        """Return a hash of the data, and of how they are read where that is not the default."""
+        found, reading = self._data_digest(), self._reading()
+        if not reading:
+            return found
+        # as parts of a mapping, functions of installed packages count by name
+        return hashlib.sha256(f"{found} {digest_of(reading)}".encode()).hexdigest()
+
+    def _reading(self) -> dict[str, Any]:
+        """Return what says how rows become batches, inputs and targets, without what is default."""
+        source = self.source
+        inputs, targets = source.inputs, source.targets
+        told = {
+            "inputs": inputs if inputs is None or isinstance(inputs, str) else list(inputs),
+            "targets": {
+                task: targets[task] for task in self.tasks if targets.get(task, task) != task
+            },
+            "weights": source.weights,
+            "batch_size": source.batch_size,
+            "collate_fn": source.collate_fn,
+        }
+        return {name: value for name, value in told.items() if value is not None and value != {}}
+
+    def _data_digest(self) -> str:
         if not self.source.in_memory:
             # as data sets of Hugging Face have it
             known = getattr(self.source.data, "_fingerprint", None)
@@ -97,7 +121,12 @@ class RowSet:
             digest.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
             return tensor
 
-        map_tensors(add, self.source.data.inputs)
+        inputs, codes = self.source.data.inputs, self.source.data.codes
+        map_tensors(add, inputs)
+        if not isinstance(inputs, torch.Tensor):
+            digest.update(json.dumps(_form(inputs)).encode())
+        if codes:
+            digest.update(repr(codes).encode())
         for name in self.tasks:
             digest.update(name.encode())
             add(self.source.data.targets[name].reshape(-1))
@@ -113,9 +142,20 @@ class RowSet:
         if self.source.in_memory:
             data = self.source.data
             return [_hash(data.take(torch.tensor([row])).inputs) for row in numbers]
-        collate = self.source.collate_fn or default_collate
+        collate = self.source.collate_fn or default_batch
         batches = (collate([self.source.data[row]]) for row in numbers)
         return [_hash(self.source.read_inputs(batch, self.tasks)) for batch in batches]
+
+
+def _form(value: Any) -> Any:
+    """Return what nested inputs are beside their tensors: names, order, and other values."""
+    if isinstance(value, torch.Tensor):
+        return "tensor"
+    if isinstance(value, Mapping):
+        return {"mapping": [[repr(key), _form(item)] for key, item in value.items()]}
+    if isinstance(value, (tuple, list)):
+        return {type(value).__name__: [_form(item) for item in value]}
+    return digest_of(value)
 
 
 def _hash(value: Any) -> bytes:
@@ -139,7 +179,7 @@ class _Collate:
     wanted: tuple[str, ...]
 
     def __call__(self, rows: list[Any]) -> tuple[Any, ...]:
-        batch = (self.source.collate_fn or default_collate)(rows)
+        batch = (self.source.collate_fn or default_batch)(rows)
         read = self.source.read(batch, self.tasks, self.wanted)
         weights = () if read.weights is None else (read.weights,)
         return read.inputs, dict(read.targets), *weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,7 @@ class Folds:
     validation: float = VALIDATION
 
     def __post_init__(self) -> None:
-        if self.count < 2:
-            raise InvalidInputError(f"`folds` must be at least 2, got {self.count}")
+        object.__setattr__(self, "count", check_whole("folds", self.count, 2))
         check_share("validation", self.validation)
 
     def with_count(self, count: int) -> Folds:
@@ -77,6 +77,7 @@ class Holdout:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", check_whole("seed", self.seed, 0))
         for name in ("test", "validation"):
             if is_share(getattr(self, name)):
                 check_share(name, getattr(self, name))
@@ -131,8 +132,21 @@ def check_share(name: str, value: float) -> None:
     Raises:
         InvalidInputError: It lies outside (0, 1).
     """
-    if not 0 < value < 1:
-        raise InvalidInputError(f"`{name}` must be a share of the rows in (0, 1), got {value}")
+    if not isinstance(value, Real) or not 0 < value < 1:
+        raise InvalidInputError(f"`{name}` must be a share of the rows in (0, 1), got {value!r}")
+
+
+def check_whole(name: str, value: int, least: int) -> int:
+    """Return a whole number, which may be one of numpy.
+
+    Raises:
+        InvalidInputError: It is none, or below `least`.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InvalidInputError(f"`{name}` must be a whole number, got {value!r}")
+    if value < least:
+        raise InvalidInputError(f"`{name}` must be at least {least}, got {value}")
+    return int(value)
 
 
 def row_numbers(part: Any, rows: int, what: str) -> np.ndarray | None:

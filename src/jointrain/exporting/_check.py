@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from jointrain.errors import InvalidInputError
 from jointrain.exporting._inputs import Inputs
 from jointrain.tables import BlendedModel, TableModel
 
@@ -46,8 +47,13 @@ def compare_exported(
         model: The origin.
         path: The exported file, ONNX if its name or content says so, else of torch.
         inputs: What `export_model` returned.
-        frame: The rows, read as those of training.
+        frame: The rows, read as those of training; at least one.
+
+    Raises:
+        InvalidInputError: There are no rows.
     """
+    if not len(frame):
+        raise InvalidInputError("the exported model can't be compared: the table has no rows")
     table = model.conformed(frame)
     started = time.perf_counter()
     expected = model.predict(table)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import tempfile
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from jointrain.exporting._graph import Graph
 
 FORMATS = ("onnx", "torch-export")
+
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+"""What colours a terminal."""
 
 
 def export_model(
@@ -77,8 +81,11 @@ def export_model(
     inputs = Inputs.of(model, as_codes=codes)
     made = onnx_model(model, inputs)
     if quantize == "int8":
-        made = _quantized(made)
-    Path(path).write_bytes(made.SerializeToString())
+        with _refusing("the model has networks that can't be written with weights of 8 bits"):
+            made = _quantized(made)
+    with _refusing("the model can't be written as ONNX"):
+        content = made.SerializeToString()
+    Path(path).write_bytes(content)
     return inputs
 
 
@@ -104,7 +111,8 @@ def onnx_model(model: TableModel | BlendedModel, inputs: Inputs) -> onnx.ModelPr
         **inputs.to_json(),
         "classes": {task.name: list(task.classes) for task in model.predicted_tasks},
     }
-    return graph.model({"jointrain": json.dumps(about, ensure_ascii=False)})
+    with _refusing("the model has a part that ONNX has no form for"):
+        return graph.model({"jointrain": json.dumps(about, ensure_ascii=False)})
 
 
 def _add_blend(
@@ -119,7 +127,7 @@ def _add_blend(
         if name not in used:
             continue
         if isinstance(component, TableModel):
-            found[name] = _add_networks(graph, component, inputs, columns, name)
+            found[name] = _add_networks(graph, component, inputs, columns, f"component {name!r}")
         else:
             encoded = add_encoder(graph, component.encoder, inputs, columns)
             first = graph.op("Gather", encoded, graph.constant(0), axis=1)
@@ -152,7 +160,7 @@ def _add_temperature(graph: Graph, values: str, temperature: float, task: Task) 
 
 
 def _add_networks(
-    graph: Graph, model: TableModel, inputs: Inputs, columns: Mapping[str, str], name: str
+    graph: Graph, model: TableModel, inputs: Inputs, columns: Mapping[str, str], whose: str
 ) -> dict[str, str]:
     from jointrain.exporting._graph import OPSET
     from jointrain.exporting._network_module import NetworkModule
@@ -161,34 +169,50 @@ def _add_networks(
     encoded = add_encoder(graph, model.encoder, inputs, columns)
     module = NetworkModule(model).eval()
     example = torch.zeros(3, len(model.encoder.feature_names))
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["inputs"],
-                dynamic_shapes=({0: torch.export.Dim("n")},),
-                verbose=False,
-            )
-    except Exception as error:  # exporters raise of every kind
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InvalidInputError(
-            f"component {name!r} has a network that ONNX has no form for ({reason}); predict with "
-            "jointrain"
-        ) from error
-    assert program is not None
-    values = graph.insert(program.model_proto, encoded)
+    with _refusing(f"{whose} has a network that ONNX has no form for"), _quiet():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["inputs"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            verbose=False,
+        )
+        assert program is not None
+        values = graph.insert(program.model_proto, encoded)
     return dict(zip((task.name for task in module.tasks), values, strict=True))
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Refuse in one line whatever an exporter raises; a disk's errors stay what they are."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # exporters raise of every kind
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise InvalidInputError(f"{what} ({_reason(cause)}); predict with jointrain") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of an error without what a terminal would not print."""
+    text = _ESCAPE.sub("", str(error)).strip()
+    line = text.splitlines()[0] if text else ""
+    shown = "".join(one if one.isprintable() else " " for one in line)
+    return ": ".join([type(error).__name__, *([" ".join(shown.split())[:200]] if shown else [])])
 
 
 class _quiet:
     """Keep torch's exporter from printing what it does."""
 
     def __enter__(self) -> None:
-        self._out = redirect_stdout(StringIO())
-        self._out.__enter__()
+        self._printed = ExitStack()
+        self._printed.enter_context(redirect_stdout(StringIO()))
+        self._printed.enter_context(redirect_stderr(StringIO()))
         self._warned = warnings.catch_warnings()
         self._warned.__enter__()
         warnings.simplefilter("ignore")
@@ -198,7 +222,7 @@ class _quiet:
     def __exit__(self, *error: object) -> None:
         logging.disable(self._level)
         self._warned.__exit__(None, None, None)
-        self._out.__exit__(None, None, None)
+        self._printed.close()
 
 
 def _quantized(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -224,7 +248,8 @@ def _export_torch(model: TableModel | BlendedModel, path: Path) -> Inputs:
     inputs = Inputs.of(model, as_codes=True)
     module = WholeModule(model, inputs).eval()
     rows = torch.export.Dim("n")
-    with _quiet():
+    what = "the model has a network that torch.export has no form for"
+    with _refusing(what), _quiet():
         program = torch.export.export(
             module, module.example(), dynamic_shapes=({0: rows}, {0: rows}), strict=False
         )
@@ -234,6 +259,7 @@ def _export_torch(model: TableModel | BlendedModel, path: Path) -> Inputs:
     )
     # torch says of a full disk what only it understands
     held = io.BytesIO()
-    torch.export.save(program, held, extra_files={"jointrain.json": text})
+    with _refusing(what), _quiet():
+        torch.export.save(program, held, extra_files={"jointrain.json": text})
     path.write_bytes(held.getvalue())
     return inputs

@@ -58,11 +58,15 @@ class Graph:
         self.outputs.append(helper.make_tensor_value_info(name, kind, ["n", *shape]))
 
     def insert(self, model: onnx.ModelProto, value: str) -> list[str]:
-        """Put in the graph of another model with one input; return the names of its outputs."""
+        """Put in the graph of another model with one input; return the names of its outputs.
+
+        It is checked by itself first: an error of the whole would not tell whose part it is.
+        """
         if len(model.functions):
             from onnx import inliner
 
             model = inliner.inline_local_functions(model)
+        onnx.checker.check_model(model)
         begin = self.name("network")
         (given,) = model.graph.input
         names = {"": "", given.name: value}

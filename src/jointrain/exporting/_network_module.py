@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from jointrain.networks import LearningToBranch
 from jointrain.tables import TableModel
 from jointrain.task import Task
 
@@ -29,6 +30,9 @@ class NetworkModule(nn.Module):
         self.parts = nn.ModuleList(
             copy.deepcopy(part.network).float().eval() for part in model.parts
         )
+        for module in self.parts.modules():
+            if isinstance(module, LearningToBranch):
+                module.keep_branches()
         self.of_part = [set(part.tasks) for part in model.parts]
         self.scaling = dict(model.scaling)
         self.temperatures = dict(model.calibration.temperatures)

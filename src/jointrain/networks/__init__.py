@@ -7,7 +7,7 @@ from jointrain.networks._cross_stitch import CrossStitch
 from jointrain.networks._dropout import Dropout, keep_factors
 from jointrain.networks._dselect_k import DSelectK
 from jointrain.networks._hard_sharing import HardSharing
-from jointrain.networks._heads import GroupedLinear
+from jointrain.networks._heads import GroupedLinear, TaskHeads
 from jointrain.networks._joined_rows import (
     JoinedRows,
     Piece,
@@ -35,6 +35,7 @@ from jointrain.networks._own_networks import (
     check_network,
 )
 from jointrain.networks._pareto_set import ParetoSet, checked_preference
+from jointrain.networks._plain_modules import replaced_methods, why_not_plain
 from jointrain.networks._ple import PLE
 from jointrain.networks._pyramid import AllStages, PyramidHead
 from jointrain.networks._registry import TableNetwork, build_table_network, check_settings
@@ -84,6 +85,7 @@ __all__ = [
     "SoftSharing",
     "TabM",
     "TableNetwork",
+    "TaskHeads",
     "TransformerDecoder",
     "TransformerTrunk",
     "build_network",
@@ -101,8 +103,10 @@ __all__ = [
     "network_of_weights",
     "random_bytes",
     "random_state",
+    "replaced_methods",
     "rows_drawn_for",
     "weights_to_store",
+    "why_not_plain",
 ]
 
 # a network in a file of this folder is found unlisted

@@ -120,8 +120,11 @@ class CategoryEmbeddings(nn.Module):
 
 
 def _check(codes: Tensor, column: CodeColumns) -> None:
-    """Refuse codes that a column does not have; on a GPU, torch's own check has to do."""
-    if codes.device.type != "cpu" or not codes.numel():
+    """Refuse codes that a column does not have; on a GPU, torch's own check has to do.
+
+    So it has where the network is traced for a compiler or an exporter: there are no values then.
+    """
+    if torch.compiler.is_compiling() or codes.device.type != "cpu" or not codes.numel():
         return
     for code in map(int, torch.aminmax(codes)):
         if not 0 <= code < column.count:

@@ -12,6 +12,8 @@ from torch.nn import functional
 from torch.optim import Adam, AdamW, Optimizer
 
 from jointrain.errors import InvalidInputError
+from jointrain.networks._mlp import MLP
+from jointrain.networks._plain_modules import why_not_plain
 
 GROUP_FROM = 16
 """From how many alike heads one group is faster than separate ones, see `GroupedLinear`."""
@@ -403,7 +405,7 @@ def _alike(
             holders[id(parameter)] = holders.get(id(parameter), 0) + 1
     found: dict[object, list[str]] = {}
     for name, head in heads.items():
-        if type(head) is not nn.Linear or head._forward_hooks or head._forward_pre_hooks:
+        if type(head) is not nn.Linear or why_not_plain(head) is not None:
             continue
         if any(holders[id(parameter)] > 1 for parameter in head.parameters()):
             continue
@@ -417,11 +419,12 @@ def _alike(
 
 def _check_fit(task: str, head: nn.Module, features: Any) -> None:
     first = head
-    while isinstance(first, nn.Sequential) and len(first):
+    # a subclass may take other features than its first layer
+    while isinstance(first, nn.Sequential) and type(first) in (nn.Sequential, MLP) and len(first):
         first = first[0]
-    if not isinstance(first, (nn.Linear, GroupedLinear)) or not isinstance(features, Tensor):
+    if type(first) not in (nn.Linear, GroupedLinear) or not isinstance(features, Tensor):
         return
-    if features.shape[-1] != first.in_features:
+    if features.shape[-1] != first.in_features and why_not_plain(head) is None:
         raise InvalidInputError(
             f"the head of task {task!r} takes [b, {first.in_features}], but the layers below it "
             f"give {described(features)}; make the head's in_features {features.shape[-1]}"

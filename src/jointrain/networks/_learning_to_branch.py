@@ -105,6 +105,7 @@ class LearningToBranch(Network):
             for below, above in zip(counts, children, strict=True)
         )
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self._kept: dict[str, tuple[int, ...]] = {}
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the node chosen by each task gives."""
@@ -160,7 +161,16 @@ class LearningToBranch(Network):
         """Return the learned tree: the node of each stage, from the first, on each task's path."""
         return {name: self._path(name) for name in self.task_names}
 
+    def keep_branches(self) -> None:
+        """Keep the tree as it is now, whatever the choices become.
+
+        An exporter traces the network without values, so it can't look for the largest one.
+        """
+        self._kept = self.branches()
+
     def _path(self, task: str) -> tuple[int, ...]:
+        if task in self._kept:
+            return self._kept[task]
         path: list[int] = []
         child = self.index_of(task)
         for choices in reversed(self.choices):

@@ -38,7 +38,8 @@ def masked_losses(
     columns = isinstance(targets, TargetColumns)
     for index, task in enumerate(tasks):
         key: object = index
-        if task.loss_function is None and task.rules.can_be_columns() and outputs.ndim == 3:
+        alone = type(task) is not Task or task.loss_function is not None
+        if not alone and task.rules.can_be_columns() and outputs.ndim == 3:
             if columns:
                 key = task.kind
             else:

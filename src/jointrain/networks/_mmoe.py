@@ -92,7 +92,7 @@ def gate_weights(gate: nn.Module, routed: Tensor) -> Tensor:
     Shape:
         routed: [b, d]. returns: [b, e], rows sum to 1.
     """
-    if isinstance(gate, nn.Linear) and routed.shape[-1] != gate.in_features:
+    if type(gate) is nn.Linear and routed.shape[-1] != gate.in_features:
         raise InvalidInputError(
             f"the gates take [b, {gate.in_features}], but their input is {described(routed)}; "
             f"set `gate_features` to its width"

@@ -11,6 +11,7 @@ from typing import Any
 from torch import fx, nn
 
 from jointrain.errors import InvalidInputError, closest
+from jointrain.networks._plain_modules import why_not_plain_itself
 from jointrain.networks._wrappers import KerasTrunk
 
 Trunk = nn.Module | Sequence[nn.Module]
@@ -51,11 +52,12 @@ def cut(trunk: Trunk, split_at: str | Sequence[str] | None = None) -> list[nn.Mo
         model = trunk.model if isinstance(trunk, KerasTrunk) else trunk
         return _cut_keras(model, names)
     check_layers(trunk, names)
-    # a subclass may do more in its forward than call its layers in turn
+    # a subclass may do more in its forward than call its layers in turn, and so may a hook
     if (
         isinstance(trunk, nn.Sequential)
         and type(trunk).forward is nn.Sequential.forward
         and not any("." in name for name in names)
+        and why_not_plain_itself(trunk) is None
     ):
         return _cut_sequential(trunk, names)
     return _cut_traced(trunk, names)

@@ -47,23 +47,29 @@ def network_of_weights(
         InvalidInputError: `make` refuses its settings.
     """
     check_finite(weights)
-    # networks may make a layer and then copies of it, or tie two
-    tensors, numbers = 3 * len(weights), 3 * sum(values.numel() for values in weights.values())
+    tensors = sum(_tensors_made(name, values) for name, values in weights.items())
+    numbers = sum(values.numel() for values in weights.values())
 
     def empty(chosen: Sequence[Task]) -> Network:
-        with _no_more_than(tensors, numbers), torch.device("meta"):
+        # networks may make a layer and then copies of it, or tie two
+        with _no_more_than(3 * tensors, 3 * numbers), torch.device("meta"):
             return make(chosen)
 
     if len(tasks) > _FEW:
         # copies are not counted; each further task has at least as many as the third
         two, three = (len(empty(tasks[:count]).state_dict()) for count in (2, 3))
-        if two + (len(tasks) - 2) * (three - two) > len(weights):
+        if two + (len(tasks) - 2) * (three - two) > tensors:
             raise DamagedError("the weights are those of fewer tasks")
     if difference(empty(tasks), weights) is not None:
         raise DamagedError("the weights are not those of the network that is described")
     with torch.random.fork_rng(devices=[]):
         network = make(tasks)
     return fill(network, weights)
+
+
+def _tensors_made(name: str, values: Tensor) -> int:
+    """Return of how many tensors one is made: that of grouped heads holds a row of each head."""
+    return values.shape[0] if name.startswith("heads.groups.") and values.ndim else 1
 
 
 def network_of_own_weights(

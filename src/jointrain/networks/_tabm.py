@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
@@ -125,6 +126,8 @@ class TabM(Network):
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the members give, [b, k, width]."""
+        if torch.compiler.is_exporting():
+            return dict.fromkeys(tasks, _traceable(self.trunk, inputs))
         return dict.fromkeys(tasks, self.trunk(inputs))
 
     def parts(self) -> list[Part]:
@@ -153,3 +156,14 @@ class TabM(Network):
             if weights is not None:
                 weights = weights.repeat_interleave(members, 0)
         return task.loss(output, target, complete=complete, weights=weights)
+
+
+def _traceable(trunk: Any, inputs: Tensor) -> Tensor:
+    """Return what the trunk gives in evaluation, by its layers.
+
+    The package's own forward pass holds the number of rows fast, so no exporter takes it.
+    """
+    backbone: Any = trunk[-1] if isinstance(trunk, nn.Sequential) else trunk
+    numbers = inputs if backbone.num_module is None else backbone.num_module(inputs)
+    members: Tensor = backbone.backbone(backbone.ensemble_view(numbers.flatten(1)))
+    return members

@@ -164,12 +164,14 @@ def _undecided(
     way = said.ways[said.together].capitalize()
     size = seen_size(overall)
     seen, half = (f"{percent(value)}{unit(overall)}" for value in (size, size / 2))
-    add = "rows" if said.seeds >= ENOUGH_SEEDS else "seeds or rows"
+    add = "add rows" if said.seeds >= ENOUGH_SEEDS else "add seeds or rows"
+    if said.sampled:
+        add = "give a larger --budget"
     # the width of an interval falls with the square root of the rows
-    more = f"add {add} (about {rounded(4 * said.rows):,} rows would show {half})"
+    more = f"{add} (about {rounded(4 * said.rows):,} rows would show {half})"
     with_what = f"{said.rows:,} rows"
     if not said.rows:  # of a loop of one's own they are not known
-        more, with_what = f"add {add}", f"{number(said.folds)} splits"
+        more, with_what = add, f"{number(said.folds)} splits"
     if said.fixed_test:
         more, with_what = (
             f"add seeds (about {4 * said.seeds} would show {half})",
@@ -285,8 +287,11 @@ def _rival(decision: Decision, said: Circumstances) -> str:
     if _beaten(decision):
         than = f"{verb} better than {said.ways[decision.network]} ({change})"
         return f"; {name} {than}, though not shown to beat every network"
-    sure = "" if decision.rival_change.verdict == "equivalent" else ", as far as the data show"
-    return f"; {name} {verb} as well{sure} (difference {change})"
+    if decision.rival_change.verdict == "equivalent":
+        return f"; {name} {verb} as well (difference {change})"
+    if decision.rival_change.change < -decision.rival_change.margin:
+        return f"; whether {name} {verb} as well is not decided (difference {change})"
+    return f"; {name} {verb} as well, as far as the data show (difference {change})"
 
 
 def _what_beats_apart(decision: Decision, said: Circumstances) -> str:
@@ -360,8 +365,12 @@ def _unscored(decision: Decision, said: Circumstances) -> list[str]:
     it = "it" if len(decision.unscored) == 1 else "them"
     names = targets_text(decision.unscored, 0)
     if least == total:
-        return [f"{names}: the folds do not tell how sure the changes are, so there is no verdict."]
-    return [f"{names} can be scored in {often} of {total} folds only{where}: no verdict for {it}."]
+        units = "seeds" if said.fixed_test else "folds"
+        return [
+            f"{names}: the {units} do not tell how sure the changes are, so there is no verdict."
+        ]
+    of = f"with {often} of {total} seeds" if said.fixed_test else f"in {often} of {total} folds"
+    return [f"{names} can be scored {of} only{where}: no verdict for {it}."]
 
 
 def _defined(comparison: Comparison) -> tuple[int, int]:

@@ -29,9 +29,13 @@ class Circumstances:
             folds held out of its choice; called with the component's name.
         scarce: Why a target's metric is undefined in many folds, in words, by target.
         cut_by_budget: Whether more folds were wanted than the time paid for.
+        sampled: Whether the rows are a sample, drawn since the time did not pay for all.
         cut_short: Whether the time was over before all of the saved model was trained.
+        networks_alone: Whether what is saved had to be a network, as of rows that no memory holds.
         fixed_test: Whether there is one test set that all seeds share.
         chosen: The recipe that does best on the validation rows, where there is such a test set.
+        weights_in: Where the weights of the saved model can be read; None: where the command line
+            writes them.
         unsaved: Baselines that are measured only, for they can't be saved.
     """
 
@@ -45,7 +49,10 @@ class Circumstances:
     saved_change: Callable[[str], Comparison] | None = None
     scarce: Mapping[str, str] = field(default_factory=dict)
     cut_by_budget: bool = False
+    sampled: bool = False
     cut_short: bool = False
+    networks_alone: bool = False
     fixed_test: bool = False
     chosen: str | None = None
+    weights_in: str | None = None
     unsaved: tuple[str, ...] = ()

@@ -10,13 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from jointrain.reports._circumstances import MOST_NAMED, MOST_TABLES
-from jointrain.reports._markdown import markdown_table
+from jointrain.reports._markdown import escaped, markdown_table
 from jointrain.reports._summary import (
     SummaryTable,
     change_and_interval,
     comparison_to_json,
     finite,
-    mean_and_deviation,
     mean_and_spread,
     tasks_left_out,
 )
@@ -31,7 +30,14 @@ from jointrain.reports._words import (
     targets_text,
     unit,
 )
-from jointrain.studies import DELTA_M, Comparison, RunVerdicts, SeedsNeeded, Verdict
+from jointrain.studies import (
+    DELTA_M,
+    Comparison,
+    RunVerdicts,
+    SeedsNeeded,
+    Verdict,
+    mean_and_deviation,
+)
 from jointrain.system.printed_tables import print_table
 from jointrain.system.terminal_streams import printable
 
@@ -288,9 +294,9 @@ def runs_page(result: RunVerdicts, title: str) -> str:
         result: What to report.
         title: The heading.
     """
-    lines = [f"# {title}", "", " ".join(answer_of_runs(result)), ""]
+    lines = [f"# {escaped(title)}", "", escaped(" ".join(answer_of_runs(result))), ""]
     for table in tables_of_runs(result):
-        lines += [f"## {table.title}", "", *markdown_table(table.headings, table.rows), ""]
+        lines += [f"## {escaped(table.title)}", "", *markdown_table(table.headings, table.rows), ""]
     how = {
         "corrected resampled t": "the corrected resampled t-test over folds and seeds (Nadeau and "
         "Bengio, 2003); a fold of one name is the same rows in all seeds",
@@ -300,24 +306,24 @@ def runs_page(result: RunVerdicts, title: str) -> str:
     }
     lines += ["## How it was judged", ""]
     lines += [
-        f"- {listed([name for name, test in result.tests.items() if test == kind])}: {words}."
+        f"- {escaped(listed([n for n, test in result.tests.items() if test == kind]))}: {words}."
         for kind, words in how.items()
         if kind in result.tests.values()
     ]
     if not result.folds:
         lines.append(f"- {_SEEDS_ALONE}")
     lines += [
-        f"- Changes against {result.baseline}, in percent of its mean, positive is better; plain "
-        "differences where that mean is near 0 or negative. The level of 5 % is shared out, half "
-        "among the Delta-m of the recipes, half among all tasks of all recipes, so the intervals "
-        "hold at once.",
+        f"- Changes against {escaped(result.baseline)}, in percent of its mean, positive is "
+        "better; plain differences where that mean is near 0 or negative. The level of 5 % is "
+        "shared out, half among the Delta-m of the recipes, half among all tasks of all recipes, "
+        "so the intervals hold at once.",
         "- Verdict: equivalent where the whole interval lies within the margin "
         f"({result.margin:g} %, near a bound of 1 that share of 1 - value); else better or worse "
         "where it leaves out 0; else undecided.",
         f"- Seeds for {result.difference}: as many show such a difference in four of five studies, "
         "by the noncentral t distribution, if the spread is as seen, and if it is at its upper "
         "80 % limit (Browne, 1995); -: none do, or the spread is not known.",
-        *(f"- Note: {note}." for note in result.notes),
+        *(f"- Note: {escaped(note)}." for note in result.notes),
     ]
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from jointrain.data import SupervisedTable
@@ -11,6 +12,14 @@ from jointrain.reports._study_answer import answer
 from jointrain.reports._summary import folds_and_seeds, summary_tables
 from jointrain.studies import StudyResult
 from jointrain.tables import TableExperiment
+
+_MARKUP = re.compile(
+    r"[\\`*<]"
+    r"|&(?=#?\w+;)"  # an entity
+    r"|\](?=[(\[])"  # a link
+    r"|(?<![^\W_])_|_(?![^\W_])"  # but not within words
+)
+"""What Markdown does not show as it is."""
 
 
 def write_markdown(result: StudyResult, title: str, *, picture: str | None = None) -> str:
@@ -22,11 +31,16 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         picture: File name of the picture of the changes, shown below the answer.
     """
     study = result.study
-    lines = [f"# {title}", "", " ".join(answer(result)), ""]
+    lines = [f"# {escaped(title)}", "", escaped(" ".join(answer(result, written=True))), ""]
     if picture is not None:
         lines += [f"![Change of each recipe against separate models]({picture})", ""]
     for summary in summary_tables(result):
-        lines += [f"## {summary.title}", "", *markdown_table(summary.headings, summary.rows), ""]
+        lines += [
+            f"## {escaped(summary.title)}",
+            "",
+            *markdown_table(summary.headings, summary.rows),
+            "",
+        ]
     if result.ships and len(study.tasks) <= MOST_TABLES:
         made = [[task, blend_text(blend)] for task, blend in result.blends.items()]
         lines += ["## The saved model", "", *markdown_table(["target", "by"], made), ""]
@@ -34,7 +48,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         "## How it was measured",
         "",
         *_data_lines(result),
-        *(f"- {note[0].upper()}{note[1:]}." for note in result.notes),
+        *(f"- {escaped(note[0].upper() + note[1:])}." for note in result.notes),
         "- Figures are means ± standard deviation over folds and seeds. ↑ higher is better, ↓ "
         "lower is better.",
         "- Change: difference of the first metric from separate training over its mean, in "
@@ -49,7 +63,7 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         "- Delta-m: mean of the changes over the tasks (Maninis et al., 2019); tasks that can be "
         "scored in too few folds for an interval, or whose change is no percentage, are left out.",
         *_choice_lines(result),
-        *(f"- About the data: {note}." for note in study.experiment.notes),
+        *(f"- About the data: {escaped(note)}." for note in study.experiment.notes),
         "",
         "## Recipes",
         "",
@@ -58,7 +72,8 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         settings = ", ".join(
             f"{name} {value}" for name, value in recipe.to_words().items() if name != "name"
         )
-        lines.append(f"- **{recipe.name}**" + (f": {settings}" if settings else ""))
+        settings = f": {escaped(settings)}" if settings else ""
+        lines.append(f"- **{escaped(recipe.name)}**{settings}")
     return "\n".join(lines) + "\n"
 
 
@@ -67,7 +82,7 @@ def _data_lines(result: StudyResult) -> list[str]:
     experiment = result.study.experiment
     if isinstance(experiment, TableExperiment):
         columns = experiment.table.columns
-        named = ", ".join(f"{column.name} ({column.kind})" for column in columns)
+        named = ", ".join(f"{escaped(column.name)} ({column.kind})" for column in columns)
         return [
             f"- {experiment.row_count} rows with a label, {len(columns)} feature columns: {named}.",
             f"- {_split_words(result, experiment.table)}; every recipe sees the same folds and "
@@ -123,11 +138,16 @@ def _split_words(result: StudyResult, table: SupervisedTable) -> str:
     return f"{repeats}, shuffled and stratified by the class targets"
 
 
+def escaped(text: str) -> str:
+    """Return text, such as one with names, as Markdown of one line that shows it as it is."""
+    return _MARKUP.sub(r"\\\g<0>", re.sub(r"[\r\n]+", " ", text))
+
+
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(escaped(cell).replace("|", "\\|") for cell in cells) + " |"
 
     rule = "|" + "|".join([" --- ", *[" ---: "] * (len(headings) - 1)]) + "|"
     return [line(headings), rule, *(line(row) for row in rows)]

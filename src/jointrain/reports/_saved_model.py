@@ -45,8 +45,8 @@ def saved_sentence(decision: Decision, said: Circumstances) -> list[str]:
         made = _counted(ways, len(tasks), said)
     look = ""
     if len(ways) > 1 or len(next(iter(ways))) > 1:
-        where = "report.md" if len(said.tasks) <= MOST_TABLES else "jointrain inspect"
-        look = f"; {where} has the weights"
+        written = "report.md" if len(said.tasks) <= MOST_TABLES else "jointrain inspect"
+        look = f"; {said.weights_in or written} has the weights"
     by = _reason(tasks, decision, said)
     # where other targets are predicted, the last sentence says so
     if constant and decision.what == "constant":
@@ -64,6 +64,8 @@ def _reason(tasks: Sequence[str], decision: Decision, said: Circumstances) -> st
         return ""
     if said.cut_short:
         return " (the time was over before the rest was trained)"
+    if said.networks_alone:
+        return " (networks alone are trained on a table that is read in parts)"
     if all(set(said.blends[task]) == {CONSTANT} for task in tasks):
         return (
             " (on the rows that networks left out, what was chosen was not better than it beyond "
@@ -124,7 +126,13 @@ def _components(way: frozenset[str], said: Circumstances, tasks: Sequence[str]) 
     if len(names) == 1:
         return _component(names[0], said, plural=len(tasks) > 1)
     if len(names) > 3:
-        return f"a blend of {len(names)}, mostly {_component(names[0], said)}"
+        each = [said.blends[task] for task in tasks]
+        mostly = ""
+        if all(weights[names[0]] > 0.5 for weights in each):
+            mostly = f", mostly {_component(names[0], said)}"
+        elif all(max(weights, key=lambda name: weights[name]) == names[0] for weights in each):
+            mostly = f" led by {_component(names[0], said)}"
+        return f"a blend of {len(names)}{mostly}"
     return f"a blend of {listed([_component(name, said) for name in names])}"
 
 

@@ -20,11 +20,10 @@ from jointrain.reports._affinity import (
 )
 from jointrain.reports._answer import VERDICTS
 from jointrain.reports._flag_texts import groups_text, pairs_text
-from jointrain.reports._markdown import markdown_table
+from jointrain.reports._markdown import escaped, markdown_table
 from jointrain.reports._summary import (
     comparison_to_json,
     finite,
-    mean_and_deviation,
     mean_and_spread,
 )
 from jointrain.reports._words import (
@@ -37,6 +36,7 @@ from jointrain.reports._words import (
     size_and_interval,
     unit,
 )
+from jointrain.studies import mean_and_deviation
 from jointrain.studies.searches import (
     Candidates,
     GroupResult,
@@ -85,7 +85,7 @@ class SearchReport:
         console.print(printable(" ".join(self.answer)), style="bold", soft_wrap=True, markup=False)
         if self.flag:
             text = f"Train with: jointrain fit TABLE ... {self.flag}"
-            console.print(text, soft_wrap=True, markup=False)
+            console.print(printable(text), soft_wrap=True, markup=False)
 
     def markdown(self, title: str, *, picture: str | None = None) -> str:
         """Return the report as a page.
@@ -94,15 +94,15 @@ class SearchReport:
             title: The heading.
             picture: File name of a picture shown below the answer.
         """
-        lines = [f"# {title}", "", " ".join(self.answer), ""]
+        lines = [f"# {escaped(title)}", "", escaped(" ".join(self.answer)), ""]
         if self.flag:
             lines += [f"Train with `jointrain fit TABLE ... {self.flag}`.", ""]
         if picture is not None:
             lines += [f"![Who helps whom]({picture})", ""]
         for heading, headings, rows in self.tables:
-            lines += [f"## {heading}", "", *markdown_table(headings, rows), ""]
+            lines += [f"## {escaped(heading)}", "", *markdown_table(headings, rows), ""]
         notes = [*self.notes, *(f"{cut[0].upper()}{cut[1:]}." for cut in self.json["notes"])]
-        return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
+        return "\n".join([*lines, *(f"- {escaped(note)}" for note in notes), ""])
 
 
 @dataclass(frozen=True)
@@ -318,8 +318,11 @@ def _answer(candidates: Candidates, words: CandidateWords) -> list[str]:
     elif candidates.chosen != pick:
         change = f": {chance}, choosing is {better_or_worse(gain, f' than {reference}')}"
         said = always_plain or gain.verdict == "worse"
+        # separate models stand in the table, and may be no choice
+        first = max(candidates.names, key=candidates.score) == candidates.chosen
+        where = "The first row of the table" if first else f"The best of the {words.kind}"
         sentences.append(
-            f"The first row of the table ({name(candidates.chosen)}) may owe its place to chance"
+            f"{where} ({name(candidates.chosen)}) may owe its place to chance"
             f"{'' if said else change}."
         )
     return [*sentences, *_apart_is_better(candidates)]
@@ -333,7 +336,7 @@ def _why_not_plain(candidates: Candidates, name: Callable[[str], str]) -> str:
     if candidates.clearly_cheaper(pick):
         cost = candidates.work[pick] / candidates.work[reference]
         return f"; it costs {cost_share(cost)} of {name(reference)}"
-    return f"; {name(reference)}, the plain choice, comes last in the table and costs no less"
+    return f"; {name(reference)}, the plain choice, comes last of them and costs no less"
 
 
 def _apart_is_better(candidates: Candidates) -> list[str]:
@@ -388,11 +391,11 @@ def _notes(candidates: Candidates) -> list[str]:
     runs = candidates.table.select("seed", "fold").n_unique()
     folds = candidates.table["fold"].n_unique()
     seeds = runs // folds
+    over = f"{folds} inner fold{'s' * (folds > 1)} x {seeds} seed{'s' * (seeds > 1)}"
     return [
-        f"Means over {folds} inner folds x {seeds} seed{'s' if seeds > 1 else ''}; ↑ higher is "
-        f"better, ↓ lower. Delta-m: mean change of the targets' metrics against "
-        f"{candidates.baseline} in percent, positive is better; the best row's own is flattered by "
-        f"having been chosen."
+        f"Means over {over}; ↑ higher is better, ↓ lower. Delta-m: mean change of the targets' "
+        f"metrics against {candidates.baseline} in percent, positive is better; the best row's own "
+        f"is flattered by having been chosen."
     ]
 
 

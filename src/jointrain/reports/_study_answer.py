@@ -18,9 +18,18 @@ from jointrain.task import labels_of
 from jointrain.training.sampling import Alternating, Separate
 
 
-def answer(result: StudyResult) -> list[str]:
-    """Return what a study says, in at most four sentences: first what to do."""
-    return answer_sentences(result.decision, circumstances_of(result))
+def answer(result: StudyResult, *, written: bool = False) -> list[str]:
+    """Return what a study says, in at most four sentences: first what to do.
+
+    Args:
+        result: What was measured.
+        written: Whether the files of the command line are written, where more can be read; default
+            in `result` alone.
+    """
+    said = circumstances_of(result)
+    if not written:
+        said = replace(said, weights_in="result.blends")
+    return answer_sentences(result.decision, said)
 
 
 def interim_answer(result: StudyResult, planned: int | None = None) -> str:
@@ -67,7 +76,9 @@ def circumstances_of(result: StudyResult) -> Circumstances:
         saved_change=(lambda name: result.overall(SHIPPED, name)) if saved else None,
         scarce=_scarce(result),
         cut_by_budget=any(note.startswith("budget") for note in result.notes),
+        sampled=any("a sample of" in note for note in result.notes),
         cut_short=result.cut_short,
+        networks_alone=result.trained is not None and not result.cut_short,
         fixed_test=study.experiment.fixed_test,
         chosen=result.chosen_by_validation,
         unsaved=tuple(one.name for one in study.baselines if not one.saved),

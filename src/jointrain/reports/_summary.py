@@ -15,7 +15,7 @@ from jointrain.reports._answer import VERDICTS
 from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._study_answer import answer
 from jointrain.reports._words import listed
-from jointrain.studies import SHIPPED, Comparison, StudyResult, together_of
+from jointrain.studies import SHIPPED, Comparison, StudyResult, mean_and_deviation, together_of
 from jointrain.task import Task
 
 SHOWN_TARGETS = 5
@@ -232,7 +232,7 @@ def result_to_json(result: StudyResult) -> dict[str, Any]:
         "notes": [*study.experiment.notes, *result.notes],
         "seeds": study.seeds,
         "best": result.best().name,
-        "answer": " ".join(answer(result)),
+        "answer": " ".join(answer(result, written=True)),
         "decision": {
             **result.decision.to_json(),
             "saved": {task: dict(blend.weights) for task, blend in result.blends.items()}
@@ -316,15 +316,6 @@ def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
         "left_out": list(comparison.left_out),
         "defined": comparison.defined,
         "total": comparison.total,
-    }
-
-
-def mean_and_deviation(values: np.ndarray) -> dict[str, float | None]:
-    """Return mean and standard deviation as values that JSON can hold."""
-    defined = values[np.isfinite(values)]
-    return {
-        "mean": float(defined.mean()) if len(defined) else None,
-        "deviation": float(defined.std(ddof=1)) if len(defined) > 1 else None,
     }
 
 

@@ -14,7 +14,12 @@ from jointrain.system.terminal_streams import printable
 def print_result(result: StudyResult, console: Console) -> None:
     """Print a table for each task, one over all tasks, and the answer in words."""
     _print_tables(result, console, interim=False)
-    console.print(printable(" ".join(answer(result))), style="bold", markup=False, highlight=False)
+    console.print(
+        printable(" ".join(answer(result, written=True))),
+        style="bold",
+        markup=False,
+        highlight=False,
+    )
 
 
 def print_interim(result: StudyResult, console: Console, planned: int | None) -> None:

@@ -187,7 +187,10 @@ def _check_width(width: int) -> None:
 
 
 def _plain(value: Any) -> str | None:
-    return None if value is None else str(value)[:1000]
+    """Return the value of the column that comes back, as text."""
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return _text(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _series(column: Column, reading: ColumnReading, values: Sequence[Any]) -> pl.Series:
@@ -199,7 +202,7 @@ def _series(column: Column, reading: ColumnReading, values: Sequence[Any]) -> pl
             return pl.Series(column.name, values, dtype=pl.Boolean)
         case "duration":
             seconds = pl.Series(column.name, values, dtype=pl.Float64, strict=False)
-            return (seconds * 1e6).cast(pl.Int64).cast(pl.Duration("us"))
+            return (seconds * 1e6).round().cast(pl.Int64).cast(pl.Duration("us"))
     if any(isinstance(value, list) for value in values):
         if any(isinstance(value, str) for value in values):
             raise InvalidInputError(

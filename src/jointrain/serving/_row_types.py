@@ -93,6 +93,8 @@ def _type_of(column: Column, reading: ColumnReading) -> Any:
             return Annotated[_Written, Field(json_schema_extra=known)]
         case "date" | "time":
             return _Written
+    if reading.lists:
+        return list[StrictStr]
     if column.kind == "bag":
         return StrictStr | list[StrictStr]
     if reading.kind == "text" and reading.plain_numbers:
@@ -112,6 +114,8 @@ def _description(column: Column, reading: ColumnReading) -> str:
             return "A time of day, such as 13:30:00."
         case "number" | "boolean":
             return f"A {'number' if reading.kind == 'number' else 'truth value'}."
+    if reading.lists:
+        return "Several values: a list."
     if column.kind == "bag":
         return f"Several values: a list, or text with {column.separator!r} between them."
     return {"category": "A category.", "id": "An id."}.get(column.kind, "Text.")

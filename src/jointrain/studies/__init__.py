@@ -22,6 +22,8 @@ from jointrain.studies._statistics import (
     Verdict,
     corrected_resampled_t_test,
     delta_m,
+    mean_and_deviation,
+    mean_of_defined,
 )
 from jointrain.studies._study import Study
 from jointrain.studies._study_result import SHIPPED, StudyResult, together_of
@@ -57,6 +59,8 @@ __all__ = [
     "fit_chosen",
     "fit_shipped",
     "joint_prior",
+    "mean_and_deviation",
+    "mean_of_defined",
     "relative_changes",
     "rows_to_fit",
     "run_jobs",

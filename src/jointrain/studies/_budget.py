@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 
 from jointrain.baselines import BASELINES, CONSTANT, Baseline
+from jointrain.errors import InvalidInputError
 from jointrain.experiments import FURTHER, SEPARATE, Recipe, named_recipes
 from jointrain.studies._measurements import Measurements, open_store
 from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
@@ -103,8 +105,10 @@ def run_within_budget(
         started: `time.monotonic()` of the beginning; default now.
 
     Raises:
-        InvalidInputError: The rows can't be split into so many folds.
+        InvalidInputError: The rows can't be split into so many folds, or there is no time.
     """
+    if not isinstance(seconds, Real) or not seconds > 0:
+        raise InvalidInputError(f"`seconds` must be a number above 0, got {seconds!r}")
     clock = Clock(seconds, time.monotonic() if started is None else started)
     plan = _Plan(study, clock, workers, executor)
     return _BudgetedStudy(study, plan, base, further, store, progress, on_answer).run()
@@ -123,8 +127,7 @@ class _BudgetedStudy:
         progress: Callable[[int, int], None] | None,
         on_answer: _Answer | None,
     ) -> None:
-        if further:
-            study = _for_many_rows(study)
+        study = _for_many_rows(study, further=further)
         self._study, self._plan, self._clock = study, plan, plan.clock
         self._on_answer, self._further = on_answer, further
         recipes = study.recipes
@@ -347,21 +350,23 @@ class _Plan(Pace):
         return any(count < experiment.row_count for count in experiment.label_counts().values())
 
 
-def _for_many_rows(study: StudyPlan) -> StudyPlan:
-    """Return the study of a table, with gradient boosting where there are many rows.
+def _for_many_rows(study: StudyPlan, *, further: bool = True) -> StudyPlan:
+    """Return the study of a table, with gradient boosting first where there are many rows.
 
-    It takes the place of the forest, unless baselines were named.
+    It takes the place of the forest. Where baselines were named, they stay, and it is added to them
+    if others would be added later.
     """
     experiment, boosting = study.experiment, BASELINES["gradient boosting"]
     first = experiment.first_baselines
+    named = list(study.baseline_names) != list(first)
     if (
         experiment.row_count < MANY_ROWS
         or not first
         or boosting.name in study.baseline_names
         or boosting.why_not(experiment.tasks) is not None
+        or (named and not further)
     ):
         return study
-    named = list(study.baseline_names) != list(first)
     kept = [one for one in study.baselines if named or one.name != FOREST]
     return replace(study, baselines=(*kept, boosting))
 

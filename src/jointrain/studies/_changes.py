@@ -35,8 +35,26 @@ def _differences(values: np.ndarray, baseline: np.ndarray, higher_is_better: boo
     both = np.isfinite(values) & np.isfinite(baseline)
     sign = 1.0 if higher_is_better else -1.0
     found = np.full(len(values), np.nan)
-    found[both] = sign * (values[both] - baseline[both])
+    found[both] = sign * exact_differences(values[both], baseline[both])
     return found
+
+
+def exact_differences(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return differences of numbers without what comes of their rounding.
+
+    Numbers of some decimals have equal differences as decimals, and nearly equal ones in binary:
+    such differences are all their mean, and 0 where two numbers are equal up to rounding.
+
+    Shape:
+        values, reference: [J], finite. returns: [J].
+    """
+    differences = values - reference
+    sizes = np.maximum(np.abs(values), np.abs(reference))
+    rounding = 4 * np.finfo(np.float64).eps * sizes  # half a unit of each, of their difference
+    differences = np.where(np.abs(differences) <= rounding, 0.0, differences)
+    if len(differences) and np.ptp(differences) <= rounding.max():
+        return np.full(len(differences), differences.mean())
+    return differences
 
 
 def unit_of(reference: np.ndarray, metric: Metric, test_over_train: float) -> Unit:

@@ -35,6 +35,7 @@ from jointrain.studies._statistics import (
     check_task_names,
     judge_estimates,
     mean_estimate,
+    mean_of_defined,
     tests_in_all,
 )
 
@@ -136,7 +137,7 @@ class RunVerdicts(InNotebook):
                 needed = self.needed[recipe][task]
                 over_all = task == DELTA_M
                 of = [
-                    math.nan if over_all else mean(self.values[name, task])
+                    math.nan if over_all else mean_of_defined(self.values[name, task])
                     for name in (self.baseline, recipe)
                 ]
                 rows.append(
@@ -171,12 +172,6 @@ _TYPES = {
     "seeds_needed": pl.Int64,
     "seeds_needed_if_wider": pl.Int64,
 }
-
-
-def mean(values: np.ndarray) -> float:
-    """Return the mean of the defined values; NaN if there are none."""
-    found = values[np.isfinite(values)]
-    return float(found.mean()) if len(found) else math.nan
 
 
 def verdict(
@@ -445,7 +440,8 @@ def _needed_by_recipe(
     needed = {}
     for name, by_task in estimates.items():
         levels = {
-            task: mean(np.array(list(runs.values[baseline, task].values()))) for task in by_task
+            task: mean_of_defined(np.array(list(runs.values[baseline, task].values())))
+            for task in by_task
         }
         shares = tests_in_all(len(estimates), len(by_task), halved=halved)
         needed[name] = _needed(by_task, levels, wanted, shares, repetitions[name])

@@ -93,12 +93,15 @@ class KeptRuns:
             InvalidInputError: They can't be compared.
         """
         folds = self.table["fold"].n_unique() > 1
+        # loops whose splits are no row numbers keep 0 rows: they are not known
+        counts = self.table.select("test_rows", "train_rows")
+        known = folds and any(bool((counts[name] != 0).any()) for name in counts.columns)
         return verdict(
             self.table,
             fold="fold" if folds else None,
             baseline=baseline,
-            test_rows="test_rows" if folds else None,
-            train_rows="train_rows" if folds else None,
+            test_rows="test_rows" if known else None,
+            train_rows="train_rows" if known else None,
         )
 
     def higher_is_better(self) -> dict[str, bool | None]:

@@ -392,7 +392,7 @@ def _undefined(tasks: Sequence[Task], results: Iterable[FoldResult]) -> list[str
         results, key=lambda one: (one.name != SEPARATE, one.name, one.seed, one.fold)
     ):
         for row in one.rows:
-            if math.isnan(row["value"]):
+            if not math.isfinite(row["value"]):
                 of_metric = lacking.setdefault((row["task"], row["metric"]), [])
                 of_metric.append(f"split {row['fold']} of seed {row['seed']}, by {one.name}")
     notes = []

@@ -12,9 +12,6 @@ from torch import Tensor
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric
 
-_NEAR_ZERO = 0.1
-_NEAR_ZERO_NATS = 0.01
-
 _BOUNDS: dict[str, dict[str, float | bool]] = {
     "share": {"higher_is_better": True, "lowest": 0.0, "highest": 1.0, "percent_above": 0.1},
     "correlation": {"higher_is_better": True, "lowest": -1.0, "highest": 1.0, "percent_above": 0.1},

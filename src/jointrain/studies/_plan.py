@@ -12,7 +12,7 @@ from jointrain.baselines import Baseline
 from jointrain.charts import Chart, InNotebook, bars
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
-from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, default_recipes
+from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, check_whole, default_recipes
 from jointrain.studies._statistics import MARGIN, check_margin, check_task_names
 from jointrain.tables import TableExperiment
 from jointrain.task import Task
@@ -36,8 +36,8 @@ class StudyPlan(InNotebook):
     def __post_init__(self) -> None:
         if not self.recipes:
             object.__setattr__(self, "recipes", default_recipes())
-        if self.seeds < 1:
-            raise InvalidInputError(f"`seeds` must be at least 1, got {self.seeds}")
+        object.__setattr__(self, "seeds", check_whole("seeds", self.seeds, 1))
+        object.__setattr__(self, "seed", check_whole("seed", self.seed, 0))
         check_margin(self.margin)
         check_task_names(task.name for task in self.tasks)
         if self.ship not in ("any", "networks"):

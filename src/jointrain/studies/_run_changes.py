@@ -12,7 +12,7 @@ import polars as pl
 
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import Metric
-from jointrain.studies._changes import margin_of, task_changes, unit_of
+from jointrain.studies._changes import exact_differences, margin_of, task_changes, unit_of
 from jointrain.studies._seeds_needed import Repetition
 from jointrain.studies._statistics import (
     DELTA_M,
@@ -51,6 +51,16 @@ class GivenRuns:
 
     @classmethod
     def read(cls, rows: pl.DataFrame, margin: float, ratio: float | None) -> GivenRuns:
+        """Return runs of a table with a row for each value.
+
+        Args:
+            rows: Columns recipe, task, seed, fold, value, test_rows and train_rows.
+            margin: Changes up to this many percent do not matter.
+            ratio: Test rows over training rows, where they are given for no fold.
+
+        Raises:
+            InvalidInputError: The rows of a fold are none, or differ between recipes.
+        """
         values: dict[tuple[str, str], dict[Key, float]] = {}
         sizes: dict[tuple[str, Key], tuple[float, float]] = {}
         sized_by: dict[tuple[str, Key], str] = {}
@@ -190,7 +200,7 @@ class GivenRuns:
         if not count:
             return _unsure(math.nan, "percent", 0, total, math.nan, total, one_sided)
         unit, scale, margin = self._scale(reference[both], metric)
-        changes = scale * (values[both] - reference[both])
+        changes = scale * exact_differences(values[both], reference[both])
         change = float(changes.mean())
         left = changes - change
         same = math.sqrt(float(left @ left)) <= 1e-12 * float(np.abs(changes).max())

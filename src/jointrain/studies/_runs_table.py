@@ -79,9 +79,9 @@ def runs_table(
     finished, notes = _finished(frame)
     one = pl.lit("")
     keys = {
-        "recipe": _text(frame, _column(frame, recipe, "recipes")),
-        "seed": one if seed is None else _text(frame, _column(frame, seed, "seeds")),
-        "fold": one if fold is None else _text(frame, _column(frame, fold, "folds")),
+        "recipe": _text(frame, _column(frame, recipe, "recipes", "--recipe")),
+        "seed": one if seed is None else _text(frame, _column(frame, seed, "seeds", "--seed")),
+        "fold": one if fold is None else _text(frame, _column(frame, fold, "folds", "--fold")),
     }
     rows = {
         name: pl.lit(None, pl.Float64)
@@ -141,7 +141,7 @@ def folds_column(frame: pl.DataFrame) -> tuple[str | None, list[str]]:
     return names[0], [f"column {names[0]!r} is taken as the folds; --fold names another one"]
 
 
-def _column(frame: pl.DataFrame, name: str, what: str) -> str:
+def _column(frame: pl.DataFrame, name: str, what: str, flag: str = "") -> str:
     if name in frame.columns:
         return name
     found = [prefix + name for prefix in _PREFIXES if prefix + name in frame.columns]
@@ -150,10 +150,9 @@ def _column(frame: pl.DataFrame, name: str, what: str) -> str:
     if found:
         raise InvalidInputError(f"column {name!r} may be {' or '.join(found)}; name the one meant")
     shown = ", ".join(map(repr, frame.columns[:8])) + (", ..." if frame.width > 8 else "")
-    raise InvalidInputError(
-        f"the table of runs has no column {name!r} for the {what}"
-        f"{closest(name, frame.columns) or f'; it has {shown}'}"
-    )
+    near = closest(name, frame.columns) or f"; it has {shown}"
+    named = f"; {flag} names another one" if flag else ""
+    raise InvalidInputError(f"the table of runs has no column {name!r} for the {what}{near}{named}")
 
 
 def _text(frame: pl.DataFrame, name: str) -> pl.Expr:
@@ -202,7 +201,7 @@ def _long(
             )
         metrics = pl.lit(values)
     else:
-        metrics = _text(frame, _column(frame, metric or "metric", "metrics"))
+        metrics = _text(frame, _column(frame, metric or "metric", "metrics", "--metric"))
     tasks = _text(frame, _column(frame, task or "task", "tasks (--task, or --wide)"))
     return (
         placed.select(

@@ -60,6 +60,21 @@ def check_margin(margin: float) -> None:
         raise InvalidInputError(f"`margin` must be a percentage of at least 0, got {margin}")
 
 
+def mean_of_defined(values: np.ndarray) -> float:
+    """Return the mean of the values that are finite; NaN where there are none."""
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else math.nan
+
+
+def mean_and_deviation(values: np.ndarray) -> dict[str, float | None]:
+    """Return ``mean`` and standard ``deviation`` of the finite values, None where undefined."""
+    defined = values[np.isfinite(values)]
+    return {
+        "mean": float(defined.mean()) if len(defined) else None,
+        "deviation": float(defined.std(ddof=1)) if len(defined) > 1 else None,
+    }
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How a recipe compares with another one on one task, or over all tasks.

@@ -25,6 +25,7 @@ from jointrain.studies._statistics import (
     Verdict,
     conclude,
     estimate_change,
+    mean_and_deviation,
     mean_estimate,
 )
 from jointrain.tables import (
@@ -58,6 +59,8 @@ class StudyResult(InNotebook):
             1); a recipe is ``equivalent`` where its whole interval lies within. Default 1.
         notes: What a budget cut, in words.
         cut_short: Whether the time was over before all of the saved model was trained.
+        trained: By target, the weights of what was trained of the saved model, where that is not
+            all of it; else None.
         work: What the training of each recipe cost over all folds and seeds, counted and not timed,
             so that what is chosen for being cheaper does not hang on what else the machine does;
             see `jointrain.training.training_work`. NaN of baselines.
@@ -75,6 +78,7 @@ class StudyResult(InNotebook):
     margin: float = MARGIN
     notes: tuple[str, ...] = ()
     cut_short: bool = False
+    trained: Mapping[str, Mapping[str, float]] | None = None
     work: Mapping[str, float] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     validation: pl.DataFrame | None = None
@@ -267,15 +271,8 @@ class StudyResult(InNotebook):
         for name in [*self.recipe_names, *([SHIPPED] if self.ships else [])]:
             for task in self.study.tasks:
                 metric = task.primary_metric.name
-                values = self.values(name, task.name, metric)
-                known = values[np.isfinite(values)]
-                row: dict[str, object] = {
-                    "recipe": name,
-                    "task": task.name,
-                    "metric": metric,
-                    "mean": float(known.mean()) if len(known) else None,
-                    "deviation": float(known.std(ddof=1)) if len(known) > 1 else None,
-                }
+                row: dict[str, object] = {"recipe": name, "task": task.name, "metric": metric}
+                row |= mean_and_deviation(self.values(name, task.name, metric))
                 one = compared.get(name, {}).get(task.name)
                 for part in ("change", "low", "high", "unit", "verdict"):
                     row[part] = None if one is None else getattr(one, part)
@@ -458,9 +455,16 @@ class StudyResult(InNotebook):
             for task, of_task in chosen.items()
         }
 
-    def with_weights(self, weights: Mapping[str, Mapping[str, float]]) -> StudyResult:
-        """Return the result for a saved model of which only these components were trained."""
-        changed = replace(self, cut_short=True)
+    def with_weights(
+        self, weights: Mapping[str, Mapping[str, float]], *, cut_short: bool = True
+    ) -> StudyResult:
+        """Return the result for a saved model of which only these components were trained.
+
+        Args:
+            weights: Of these components, by target.
+            cut_short: Whether for want of time.
+        """
+        changed = replace(self, cut_short=cut_short, trained=weights)
         # what is said of the saved model is read from there
         changed.__dict__["blends"] = {
             task: replace(blend, weights=dict(weights[task])) for task, blend in self.blends.items()
@@ -520,7 +524,9 @@ class StudyResult(InNotebook):
         """The metrics of the shipped model, as `table`: nested cross-validation.
 
         On each outer fold, the components and their weights are chosen by rows of the training part
-        that each network was not trained on (the inner folds), and scored on the test rows.
+        that each network was not trained on (the inner folds), and scored on the test rows. Where
+        only some components of the saved model were trained, the others are left out on the folds,
+        too; a fold that chose none of them has the weights that are saved.
         """
         table = self.study.table
         tasks, labels = table.tasks, table.labels()
@@ -529,20 +535,47 @@ class StudyResult(InNotebook):
         for fold in self.folds:
             if (SEPARATE, fold.seed, fold.number) in self.fold_results:
                 predictions = self._shipped_predictions(fold)
+                if predictions is None:
+                    continue
                 weights = self.study.table.weights
                 rows += measured_rows(SHIPPED, tasks, predictions, labels, fold, queries, weights)
         return pl.DataFrame(rows)
 
-    def _shipped_predictions(self, fold: Fold) -> dict[str, np.ndarray]:
-        """Return the predictions of a fold's test rows by blends chosen on its inner rows."""
-        labels = self.study.table.labels()
+    def _shipped_predictions(self, fold: Fold) -> dict[str, np.ndarray] | None:
+        """Return the predictions of a fold's test rows by blends chosen on its inner rows.
+
+        None where what is saved was not run on the fold.
+        """
         keys = {name: (name, fold.seed, fold.number) for name in self.components}
         known = self._predictions
         results = {name: known[key] for name, key in keys.items() if key in known}
+        saved = {name for weights in (self.trained or {}).values() for name in weights}
+        if not saved <= {CONSTANT, *results}:
+            return None
+        chosen = self._weights_on(fold, results)
+        tasks = self.study.table.tasks
+        labels = self.study.table.labels()
+        constants = held_out_constants(tasks, labels, [fold], self._fit_weights)
+        return {
+            task.name: blend_predictions(
+                {
+                    CONSTANT: constants[task.name][fold.test],
+                    **{name: result.test[task.name] for name, result in results.items()},
+                },
+                chosen[task.name],
+            )
+            for task in tasks
+        }
+
+    def _weights_on(
+        self, fold: Fold, results: Mapping[str, TableFoldResult]
+    ) -> dict[str, Mapping[str, float]]:
+        """Return the weights by target that a fold's inner rows choose, of what was trained."""
+        tasks, labels = self.study.table.tasks, self.study.table.labels()
         inner = _common_rows(list(results.values()))
         if not len(inner):
-            return results[SEPARATE].test
-        tasks = self.study.table.tasks
+            only = {task.name: {SEPARATE: 1.0} for task in tasks}
+            return dict(self.trained or only)
         seen = {
             task.name: {
                 name: result.inner[task.name][np.searchsorted(result.inner_rows, inner)]
@@ -561,16 +594,10 @@ class StudyResult(InNotebook):
         blends = choose_blends(
             tasks, seen, labels[inner], SEPARATE, left_out, of_inner, self._families
         )
-        constants = held_out_constants(tasks, labels, [fold], weights)
+        if self.trained is None:
+            return {name: blend.weights for name, blend in blends.items()}
         return {
-            task.name: blend_predictions(
-                {
-                    CONSTANT: constants[task.name][fold.test],
-                    **{name: result.test[task.name] for name, result in results.items()},
-                },
-                blends[task.name].weights,
-            )
-            for task in tasks
+            name: _of_trained(blend.weights, self.trained[name]) for name, blend in blends.items()
         }
 
     @cached_property
@@ -587,6 +614,13 @@ class StudyResult(InNotebook):
     def shipped_comparisons(self) -> dict[str, Comparison]:
         """How the shipped model compares with separate training, by task; nested."""
         return self._shipped_against_separate[0]
+
+
+def _of_trained(chosen: Mapping[str, float], trained: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the weights that a fold chose for what was trained, of sum 1; else those it has."""
+    there = {name: weight for name, weight in chosen.items() if name in trained}
+    total = sum(there.values())
+    return {name: weight / total for name, weight in there.items()} or trained
 
 
 def figures_of(result: StudyResult) -> StudyFigures:

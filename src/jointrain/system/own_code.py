@@ -165,8 +165,8 @@ def digest_of(thing: Any) -> str:
 def code_digest_of(thing: Any) -> str:
     """Return a hash of code alone, without what it is called with, the same in every program.
 
-    It is that of an object's class and of what a partial calls; that of a script is the same when
-    it runs and when it is imported. Else as `digest_of`.
+    It is that of an object's class, with the function that it wraps, and of what a partial calls;
+    that of a script is the same when it runs and when it is imported. Else as `digest_of`.
     """
     script = _script()
     found = hashlib.sha256()
@@ -178,7 +178,19 @@ def code_digest_of(thing: Any) -> str:
 def _code_of(thing: Any) -> Any:
     while isinstance(thing, functools.partial):
         thing = thing.func
+    if _is_wrapper(thing):
+        return type(thing), thing.__wrapped__
     return thing if hasattr(thing, "__qualname__") else type(thing)
+
+
+def _is_wrapper(thing: Any) -> bool:
+    """Return whether it is an object of one's own class that wraps a function.
+
+    Such are made with `functools.update_wrapper`, and pass for the function by their attributes.
+    """
+    if isinstance(thing, (type, types.FunctionType, types.MethodType, *_BY_NAME)):
+        return False
+    return hasattr(thing, "__wrapped__") and type(thing).__module__ != "functools"
 
 
 def check_same_code(digests: Mapping[str, str], things: Iterable[Any]) -> None:
@@ -211,7 +223,7 @@ def digests_of_code(things: Iterable[Any]) -> dict[str, str]:
         # both are sent along as they are
         if not path.startswith("__main__:") and "<locals>" not in path:
             digest, code = hashlib.sha256(), _code_of(thing)
-            for part in _Walk(_top(path_of(code).partition(":")[0]), values=False).parts(code):
+            for part in _Walk(_top(path.partition(":")[0]), values=False).parts(code):
                 digest.update(part.encode() + b"\0")
             found[path] = digest.hexdigest()
     return found
@@ -358,14 +370,26 @@ class _Walk:
             yield f"{thing.dtype} {thing.shape}"
             content = repr(thing.tolist()).encode() if thing.dtype.hasobject else thing.tobytes()
             yield hashlib.sha256(content).hexdigest()
+        elif self._is_walked(thing):
+            if _is_wrapper(thing):
+                yield from self.parts(thing.__wrapped__)
+            yield from self.parts(type(thing))
+            yield from self._state(thing)
         elif hasattr(thing, "__wrapped__"):  # as functools.cache leaves it
             yield from self.parts(thing.__wrapped__)
-        elif self._is_walked(thing):
-            yield from self.parts(type(thing))
-            state = thing.__getstate__()
-            yield from self.parts(state) if isinstance(state, (dict, tuple)) else [_pickled(thing)]
         else:
             yield _pickled(thing)
+
+    def _state(self, thing: Any) -> Iterator[str]:
+        """Yield what an object holds, without the names that it has of a function it wraps."""
+        state = thing.__getstate__()
+        if isinstance(state, dict) and _is_wrapper(thing):
+            state = {
+                name: value
+                for name, value in state.items()
+                if name not in (*functools.WRAPPER_ASSIGNMENTS, "__wrapped__")
+            }
+        yield from self.parts(state) if isinstance(state, (dict, tuple)) else [_pickled(thing)]
 
 
 def _pickled(thing: Any) -> str:

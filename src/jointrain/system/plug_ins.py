@@ -62,8 +62,8 @@ class Names(Generic[_Value]):
         if not found:
             known = [*self.built_in, *(entry.name for entry in self._entries())]
             raise InvalidInputError(
-                f"there is no {self.kind} {name!r}{closest(name, known)} (`jointrain "
-                f"{self.kind}s` lists all names)"
+                f"there is no {self.kind} {name!r}{closest(name, known)}; `jointrain "
+                f"{self.kind}s` lists all names"
             )
         if len(found) > 1:
             raise InvalidInputError(

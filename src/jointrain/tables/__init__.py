@@ -52,7 +52,7 @@ from jointrain.tables._table_predictor import (
     evaluate_predictions,
     predictions_as_table,
 )
-from jointrain.tables._training_reference import training_reference
+from jointrain.tables._training_reference import names_to_know_rows_by, training_reference
 
 __all__ = [
     "ERROR",
@@ -93,6 +93,7 @@ __all__ = [
     "left_out_constants",
     "make_data",
     "measured_rows",
+    "names_to_know_rows_by",
     "predict_streamed",
     "predictions_as_table",
     "read_as_trained",

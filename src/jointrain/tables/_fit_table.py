@@ -323,9 +323,9 @@ def _by_other_half(part: FittedNetwork, half: int) -> FittedNetwork:
     """Return a network with the weights that the other half of its validation rows has chosen."""
     if part.by_half is None:
         return part
-    network = copy.deepcopy(part.network)
-    network.load_state_dict(part.by_half[1 - half])
-    return replace(part, network=network)
+    chosen = replace(part, network=copy.deepcopy(part.network))
+    chosen.choose_half(1 - half)
+    return chosen
 
 
 def calibration_of(

@@ -381,8 +381,7 @@ class _EncodedFold:
                 if len(rows):
                     # early stopping flatters a network on the rows that it stops by
                     for part in parts:
-                        if part.by_half is not None:
-                            part.network.load_state_dict(part.by_half[1 - half])
+                        part.choose_half(1 - half)
                     inner.add(rows, predict_parts(parts, self.tasks, self.scaling, inputs[rows]))
         seconds = spent.seconds + time.perf_counter() - start
         result = self.result(recipe.name, test, inner, seconds)

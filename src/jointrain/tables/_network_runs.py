@@ -130,8 +130,8 @@ def start_from(runs: Sequence[Run], parts: Sequence[FittedNetwork]) -> None:
                 "the networks to go on from have other layers than those to be trained; keep "
                 "`width`, `depth` and the recipe's network as they were, or begin anew"
             )
-    for run, given in zip(runs, weights, strict=True):
-        run.trainer.network.load_state_dict(given)
+    for run, part in zip(runs, parts, strict=True):
+        part.give_weights(run.trainer.network)
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -57,7 +57,8 @@ def predict_streamed(
         see: Called with the rows of each piece, before they are predicted.
 
     Raises:
-        InvalidInputError: As in `predict_table`; file and row are named.
+        InvalidInputError: As in `predict_table`; file and row are named. Or a file has changed,
+            which may be found after the last row only.
     """
     needed = [column.name for column in model.columns]
     files.check_columns([*needed, *keep])
@@ -71,6 +72,7 @@ def predict_streamed(
         except InvalidInputError as error:
             raise files.located(error, piece) from None
         yield with_kept(predictions, frame.select(keep))
+    files.check_unchanged()
 
 
 def evaluate_streamed(

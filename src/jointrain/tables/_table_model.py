@@ -101,7 +101,14 @@ class TableModel(TablePredictor):
         return replace(self, parts=tuple(parts))
 
     def preferred_shares(self, preference: Mapping[str, float]) -> dict[str, float]:
-        """Return the shares of the tasks, which sum to 1; arguments and errors as `preferring`."""
+        """Return the shares of the tasks, which sum to 1.
+
+        Args:
+            preference: As in `preferring`.
+
+        Raises:
+            InvalidInputError: As in `preferring`.
+        """
         if not all(isinstance(part.network, ParetoSet) for part in self.parts):
             raise InvalidInputError(ONE_TRADE_OFF)
         return checked_preference(preference, [task.name for task in self.tasks])

@@ -223,14 +223,16 @@ def checked_predictions(predictions: Mapping[str, np.ndarray]) -> dict[str, np.n
     """Return predictions of which each is a number.
 
     Raises:
-        InvalidInputError: One is not: the model's weights are too large to compute with.
+        InvalidInputError: One is not: a row is too far from those of training, as for the
+            exponential of a count, or the model's weights are too large to compute with.
     """
     for name, values in predictions.items():
         if not np.isfinite(values).all():
             row = int(np.argwhere(~np.isfinite(values))[0][0])
             raise InvalidInputError(
-                f"the model gives no number for {name!r} in row {row + 1}: its weights are too "
-                "large to compute with; use another copy or fit it again"
+                f"the model gives no number for {name!r} in row {row + 1}: its features are too "
+                "far from those of training, or the model's weights too large to compute with; "
+                "correct or leave out the row, or if it is as in training, fit the model again"
             )
     return dict(predictions)
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from jointrain.data import SupervisedTable, column_shares
+from jointrain.data import KnownRows, SupervisedTable, column_shares
 from jointrain.tables._blended_model import BlendedModel
 from jointrain.tables._table_model import TableModel
 from jointrain.task import labels_of
 
 _KEPT_COLUMNS = 2000
-"""Columns of which it is kept how they are spread, at most."""
+"""Columns of which it is kept how they are spread, at most; rows are known by them."""
 
 
 def training_reference(model: TableModel | BlendedModel, table: SupervisedTable) -> dict[str, Any]:
-    """Return promised losses, constants and the spread of the columns, as JSON can hold them.
+    """Return promised losses, constants, spread of columns and known rows, as JSON can hold them.
 
     `jointrain evaluate` takes them from the notes of a bundle, where they are called ``reference``.
 
@@ -36,8 +37,25 @@ def training_reference(model: TableModel | BlendedModel, table: SupervisedTable)
         if np.isfinite(constant).all():
             constants[task.name] = constant.tolist()
     spread = column_shares(table.frame, model.columns[:_KEPT_COLUMNS])
+    rows = KnownRows.of(table.frame.select(names_to_know_rows_by(model, table.frame.columns)))
     return {
         "promises": {name: asdict(one) for name, one in model.calibration.promises.items()},
         "constants": constants,
         "columns": {name: shares.to_json() for name, shares in spread.items()},
+        "known_rows": rows and rows.to_json(),
     }
+
+
+def names_to_know_rows_by(
+    model: TableModel | BlendedModel, present: Collection[str]
+) -> tuple[str, ...]:
+    """Return the feature and target columns by which a row of training is known again.
+
+    Args:
+        model: The fitted model.
+        present: The columns of the table.
+    """
+    targets = [name for task in model.predicted_tasks for name in task.target_columns]
+    # bags are lists in one file and text in another
+    features = [one.name for one in model.columns[:_KEPT_COLUMNS] if one.kind != "bag"]
+    return tuple(dict.fromkeys(name for name in (*features, *targets) if name in present))

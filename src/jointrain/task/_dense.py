@@ -20,7 +20,15 @@ from jointrain.task._dense_metrics import (
     MeanIoU,
     PixelAccuracy,
 )
-from jointrain.task._kind import IGNORED, Classes, TaskKind, check_fixed_size, present_labels
+from jointrain.task._kind import (
+    IGNORED,
+    Classes,
+    TaskKind,
+    check_fixed_size,
+    equal_to,
+    present_labels,
+    with_room_for_missing,
+)
 from jointrain.task._multilabel import named_classes
 
 
@@ -133,7 +141,7 @@ class DenseKind(TaskKind):
     def standard_target(self, target: Tensor) -> Tensor:
         """Return the target with NaN where a label is missing, without a channel of one."""
         if not target.is_floating_point():
-            target = target.float().masked_fill(target == IGNORED, math.nan)
+            target = target.float().masked_fill(equal_to(target, IGNORED), math.nan)
         target = target.masked_fill(~self.present(target), math.nan)
         target = self._channels_first(target)
         return target[:, 0] if target.shape[1] == 1 else target
@@ -274,7 +282,7 @@ class Segmentation(DenseKind):
         """Return which pixels have a class that is not ignored."""
         there = present_labels(target)
         for code in getattr(self.task, "ignored", ()):
-            there = there & (target != code)
+            there = there & ~equal_to(target, code)
         return there
 
     def wrong_values(self, present: Tensor) -> tuple[Tensor, str] | None:
@@ -344,7 +352,7 @@ def masked_target(target: Tensor, mask: Tensor) -> Tensor:
         valid = (valid[:, None] if first else valid[..., None]).expand(shape)
     if target.is_floating_point():
         return target.masked_fill(~valid, math.nan)
-    return target.masked_fill(~valid, IGNORED)
+    return with_room_for_missing(target).masked_fill(~valid, IGNORED)
 
 
 def unlabelled_pictures(

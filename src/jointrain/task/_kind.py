@@ -631,16 +631,35 @@ def check_named(kind: str, name: str, parts: Sequence[str], most: int | None, wa
         )
 
 
+_SMALL = (torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32)
+"""Types of integers for which torch wraps a number that they can't hold, such as -100 to 156."""
+
+
+def equal_to(target: Tensor, number: int) -> Tensor:
+    """Return where a target is a number: nowhere if its type can't hold it."""
+    if target.dtype in _SMALL or target.dtype == torch.uint64:
+        held = torch.iinfo(target.dtype)
+        if not held.min <= number <= held.max:
+            return torch.zeros_like(target, dtype=torch.bool)
+    return target == number
+
+
+def with_room_for_missing(target: Tensor) -> Tensor:
+    """Return a target in a type that has a value for missing labels, NaN or -100."""
+    unsigned = target.dtype == torch.bool or not (target.is_floating_point() or target.is_signed())
+    return target.long() if unsigned else target
+
+
 def present_labels(target: Tensor) -> Tensor:
     """Return which labels are there, of the shape of the target."""
-    return ~target.isnan() if target.is_floating_point() else target != IGNORED
+    return ~(target.isnan() if target.is_floating_point() else equal_to(target, IGNORED))
 
 
 def filled_labels(target: Tensor) -> Tensor:
     """Put 0 where a label is missing, so that no NaN enters the graph."""
     if target.is_floating_point():
         return target.nan_to_num(nan=0.0)
-    return target.masked_fill(target == IGNORED, 0)
+    return target.masked_fill(equal_to(target, IGNORED), 0)
 
 
 def as_vector(target: Tensor) -> Tensor:

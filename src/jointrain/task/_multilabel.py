@@ -20,6 +20,7 @@ from jointrain.task._kind import (
     PredictedColumn,
     TableTaskKind,
     check_named,
+    equal_to,
     filled_labels,
     of_mean_one,
     present_labels,
@@ -73,7 +74,7 @@ class Multilabel(TableTaskKind):
         """Return the labels as numbers, NaN where one is missing."""
         if target.is_floating_point():
             return target
-        return target.double().masked_fill(target == IGNORED, math.nan)
+        return target.double().masked_fill(equal_to(target, IGNORED), math.nan)
 
     def mean_output(self, outputs: Tensor) -> Tensor:
         """Return the logits of the mean probabilities."""

@@ -96,10 +96,11 @@ class Ordinal(ClassKind):
     def ordered(cls, name: str, classes: Classes) -> Classes:
         """Refuse text, whose order is not known."""
         if isinstance(classes[0], str):
-            listed = ":".join(map(str, classes[:4])) + (":..." if len(classes) > 4 else "")
+            listed = ", ".join(map(repr, classes[:8])) + (", ..." if len(classes) > 8 else "")
             raise InvalidInputError(
                 f"ordinal target {name!r} holds text, such as {classes[0]!r}, whose order is not "
-                f"known; name all classes, lowest first, as ordinal:{listed}"
+                f"known; name all classes in their order, as ordinal:LOWEST:...:HIGHEST (they are "
+                f"{listed})"
             )
         return classes
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from jointrain.errors import InvalidInputError
 from jointrain.metrics import SEQUENCE_METRICS, Metric
-from jointrain.task._kind import IGNORED, Classes, TaskKind
+from jointrain.task._kind import IGNORED, Classes, TaskKind, with_room_for_missing
 from jointrain.task._multilabel import named_classes
 
 
@@ -77,6 +77,8 @@ class SequenceOfClasses(TaskKind):
             return super().joined(parts)
         longest = max(part.shape[1] for part in parts)
         target = parts[0].ndim == 2
+        if target:
+            parts = [with_room_for_missing(part) for part in parts]
         whole = parts[0].new_full(
             (sum(map(len, parts)), longest, *parts[0].shape[2:]), IGNORED if target else 0
         )

@@ -270,5 +270,9 @@ class _Concordance:
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
         mean = torch.from_numpy(_mean_time(prediction.double().cpu().numpy(), self.ends))
         time, event = target.double().cpu().unbind(1)
+        # what was seen until a time, without the event, outlived what ended then: Harrell 1982
+        since = torch.where(
+            event == 1, time, torch.nextafter(time, torch.tensor(math.inf).to(time))
+        )
         until = torch.where(event == 1, time, math.inf)
-        return censored_concordance(mean, time, until, weights)
+        return censored_concordance(mean, since, until, weights)

@@ -417,7 +417,15 @@ class Task:
                 f"the target of task {self.name!r} must hold {values} "
                 f"value{'s' if values > 1 else ''} a row, got shape {shape}"
             )
+        if target.is_complex():
+            raise InvalidInputError(
+                f"the target of task {self.name!r} holds complex numbers; give their parts as real "
+                "numbers"
+            )
         there = self.rules.present(target)
+        if not target.is_floating_point():
+            # small integers would be compared with the number of classes as it wraps
+            target = target.long()
         present = target[there]
         found = self.rules.wrong_values(present)
         if found is not None and bool(found[0].any()):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
+import torch
 from torch import Tensor
 
 from jointrain.balancing import TaskLosses
@@ -47,6 +48,8 @@ def parts_of(
     else:
         found = ranks.rows_of_parts(tasks, parts)
     whole = {name: sum(counts.get(name, 0) for counts in found) for name in found[0]}
+    if ranks is not None:
+        parts = [[_told(batch, whole) for batch in part] for part in parts]
     return [
         (part, {name: n / max(whole[name], 1) for name, n in counts.items()})
         for part, counts in zip(parts, found, strict=True)
@@ -72,6 +75,13 @@ def added(found: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
         for name, loss in losses.items():
             sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
     return sums
+
+
+def _told(batch: Batch, rows: Mapping[str, float]) -> Batch:
+    """Return a batch that says which tasks have a label, by the rows of the whole step."""
+    if batch.present is not None:
+        return batch
+    return replace(batch, present=torch.tensor([rows[name] > 0 for name in batch.tasks]))
 
 
 def _cut(batch: Batch, rows: int) -> list[Batch]:

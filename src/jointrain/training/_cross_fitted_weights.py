@@ -7,6 +7,7 @@ to be compared with those of models that stop by nothing, a half of the rows has
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from jointrain.data import TensorData
 from jointrain.networks import Network
 from jointrain.training._early_stopping import BestScore, relative_score
 from jointrain.training._losses import validation_losses
+from jointrain.training._placement import copied_state, update_state
 from jointrain.training.callbacks import Callback, EpochRecord
 from jointrain.training.sampling import TaskSets
 
@@ -24,8 +26,8 @@ State = dict[str, Tensor]
 
 
 def copy_state(network: Network) -> State:
-    """Return a copy of the weights and buffers of a network."""
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+    """Return a copy of the weights and all buffers of a network, see `put_state`."""
+    return copied_state(network)
 
 
 class CrossFittedWeights(Callback):
@@ -62,8 +64,11 @@ class CrossFittedWeights(Callback):
         self._initial = [dict(losses) for losses in resumed["initial"]]
         for half in range(2):
             self._best[half].load_state_dict(resumed["best"][half])
-            for name, value in resumed["states"][half].items():
-                self.states[half][name].copy_(value)
+            for name, value in self.states[half].items():
+                # states of earlier versions lack buffers that are not persistent
+                stored = resumed["states"][half].get(name, value)
+                same = isinstance(value, Tensor) and value.shape == stored.shape
+                self.states[half][name] = value.copy_(stored) if same else copy.deepcopy(stored)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights of both halves, and what they are measured by."""
@@ -86,8 +91,7 @@ class CrossFittedWeights(Callback):
                 self._losses(trainer, data), self._initial[half], trainer.main_tasks
             )
             if self._best[half].offer(score) or (score is None and record.best):
-                for name, value in trainer.network.state_dict().items():
-                    self.states[half][name].copy_(value)
+                update_state(self.states[half], trainer.network)
 
     def _losses(self, trainer: Any, half: TensorData) -> dict[str, float]:
         size = trainer.settings.batch_size

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.networks import Network
-from jointrain.training._placement import copied, placed_like
+from jointrain.training._placement import copied_state, placed_like, put_state, update_state
 
 
 class BestScore:
@@ -54,23 +54,19 @@ class BestWeights(BestScore):
     def __init__(self, module: nn.Module, active: bool) -> None:
         super().__init__()
         self._module = module
-        self.copy = copied(module) if active else {}
+        self.copy = copied_state(module) if active else {}
 
     def offer(self, score: float | None) -> bool:
         """Keep the weights if the score is the lowest so far; return whether it is."""
         improved = bool(self.copy) and super().offer(score)
         if improved:
-            for name, value in self._module.state_dict().items():
-                if isinstance(value, Tensor):
-                    self.copy[name].copy_(value)
-                else:  # an extra state
-                    self.copy[name] = copy.deepcopy(value)
+            update_state(self.copy, self._module)
         return improved
 
     def restore(self) -> None:
         """Put back the best weights, if any was offered."""
         if self.value < math.inf:
-            self._module.load_state_dict(self.copy)
+            put_state(self._module, self.copy)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights too; not copies."""
@@ -81,11 +77,14 @@ class BestWeights(BestScore):
         """Set score and weights to what `state_dict` gave."""
         super().load_state_dict(state)
         for name, value in self.copy.items():
-            stored = state["copy"][name]
-            if isinstance(value, Tensor):
+            # states of earlier versions lack buffers that are not persistent
+            stored = state["copy"].get(name, value)
+            if not isinstance(value, Tensor):
+                self.copy[name] = copy.deepcopy(stored)
+            elif value.shape == stored.shape:
                 value.copy_(placed_like(stored, value))
             else:
-                self.copy[name] = copy.deepcopy(stored)
+                self.copy[name] = stored.to(value, copy=True)
 
 
 class ConvergedTasks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,11 +22,26 @@ class EpochLosses:
         # the number of the step, the tasks of a batch, and which of them had a label
         self._present: list[tuple[int, tuple[str, ...], Tensor]] = []
 
-    def see(self, losses: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
-        """Take in the detached losses of a step on the batches."""
+    def see(
+        self,
+        losses: Mapping[str, Tensor],
+        batches: Sequence[Batch],
+        missing: Collection[str] = (),
+    ) -> None:
+        """Take in the detached losses of a step on the batches.
+
+        Args:
+            losses: By task.
+            batches: What the step was made on.
+            missing: Tasks that no process has a label of, where each knows only its own rows.
+        """
         for batch in batches:
             if batch.present is not None:
                 self._present.append((len(self._seen), batch.tasks, batch.present))
+        if missing:
+            names = tuple(name for name in losses if name in missing)
+            none = torch.zeros(len(names), dtype=torch.bool)
+            self._present.append((len(self._seen), names, none))
         self._seen.append(losses)
 
     def means(self, tasks: Iterable[str], step: int) -> dict[str, float]:
@@ -114,7 +129,7 @@ def check_finite(means: Mapping[str, float], step: int) -> None:
         if not math.isfinite(mean):
             raise InvalidInputError(
                 f"the loss of task {name!r} is not finite by step {step}; lower the "
-                f"learning rate, clip the gradient or check its targets"
+                "learning rate, clip the gradient or check inputs and targets"
             )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from jointrain.networks import Network
 from jointrain.training._cross_fitted_weights import State
+from jointrain.training._placement import put_state, whole_state
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,15 @@ class FittedNetwork:
     validation: Mapping[str, float]
     epochs: tuple[int, int]
     by_half: tuple[State, State] | None = None
+
+    def choose_half(self, half: int) -> None:
+        """Set the network to the weights that were best on one half, 0 or 1, if there are any."""
+        if self.by_half is not None:
+            put_state(self.network, self.by_half[half])
+
+    def give_weights(self, network: Network) -> None:
+        """Set another network of the same layers to the weights and buffers of this one."""
+        put_state(network, whole_state(self.network))
 
 
 def mean_validation(parts: Sequence[FittedNetwork]) -> dict[str, float]:

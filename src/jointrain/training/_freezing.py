@@ -23,11 +23,13 @@ def parameters_of(network: Network, name: str, argument: str = "freeze") -> list
     ``network.named_modules()`` (``trunk.2``).
 
     Raises:
-        InvalidInputError: The name means nothing in the network; the message names the closest.
+        InvalidInputError: The name means nothing in the network; the message names the closest. Or
+            it is a task that has no parameters of its own, or shares some of its head's.
     """
     if name == SHARED:
         return network.shared_parameters()
     if name in network.task_names:
+        _check_owns(network, name, argument)
         return network.task_parameters(name)
     pieces = {
         prefix: [
@@ -50,6 +52,36 @@ def parameters_of(network: Network, name: str, argument: str = "freeze") -> list
         f"`{argument}` names {name!r}, which is neither 'shared' nor a task or a part of the "
         f"network{closest(name, known)}; network.describe() shows its parts"
     )
+
+
+def _check_owns(network: Network, task: str, argument: str) -> None:
+    """Refuse a task whose head would not be meant as a whole.
+
+    Raises:
+        InvalidInputError: Other parts have parameters of it, too, or it has none.
+    """
+    parts = [(part, list(part.all_parameters())) for part in network.all_parts()]
+    found = False
+    for part, parameters in parts:
+        if not part.own or task not in part.tasks:
+            continue
+        found = found or bool(parameters)
+        its = {id(parameter) for parameter in parameters}
+        others = [
+            ".".join(other.path)
+            for other, theirs in parts
+            if not (other.own and task in other.tasks) and any(id(p) in its for p in theirs)
+        ]
+        if others:
+            path = ".".join(part.path)
+            raise InvalidInputError(
+                f"`{argument}` names task {task!r}, but parameters of its {path} belong to "
+                f"{', '.join(others)}, too; name {path!r} to mean them all"
+            )
+    if not found:
+        raise InvalidInputError(
+            f"`{argument}` names task {task!r}, which has no parameters of its own; leave it out"
+        )
 
 
 def _prefixes(network: Network) -> Iterator[tuple[str, ...]]:

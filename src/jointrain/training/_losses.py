@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +91,11 @@ def of_labelled_tasks(
 
     Such a loss is 0 and says nothing, but a balancer would give weight to it.
     """
-    absent = without_labels(batches)
+    return losses_without(losses, without_labels(batches))
+
+
+def losses_without(losses: Mapping[str, Tensor], absent: Collection[str]) -> Mapping[str, Tensor]:
+    """Return the losses of the other tasks alone."""
     if not absent:
         return losses
     names = tuple(name for name in losses if name not in absent)

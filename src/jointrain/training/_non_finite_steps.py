@@ -13,7 +13,7 @@ from jointrain.balancing import Balancer
 from jointrain.errors import InvalidInputError, NonFiniteError
 from jointrain.training._learning_rates import LearningRates
 from jointrain.training._optimizer import OptimizerList
-from jointrain.training._placement import placed_like, weights_like
+from jointrain.training._placement import placed_like, put_state, whole_state
 from jointrain.training._weight_average import WeightAverage
 
 
@@ -96,13 +96,13 @@ class NonFiniteSteps:
             for buffer, before in zip(self._module.buffers(), buffers, strict=True):
                 buffer.copy_(before)
         if self._balancer is not None and learned is not None:
-            self._balancer.load_state_dict(learned)
+            _set_back(self._balancer, learned)
         return None
 
     def _state(self) -> dict[str, Any]:
         learned, own = self._balancer, self._balancer_optimizer
         return {
-            "module": dict(self._module.state_dict()),
+            "module": whole_state(self._module),
             "optimizers": [state["state"] for state in self._optimizers.state_dict()],
             "balancer": None if learned is None else dict(learned.state_dict()),
             "balancer_optimizer": None if own is None else own.state_dict(),
@@ -111,7 +111,7 @@ class NonFiniteSteps:
 
     def _go_back(self, good: Mapping[str, Any]) -> None:
         good = copy.deepcopy(dict(good))
-        self._module.load_state_dict(weights_like(good["module"], self._module))
+        put_state(self._module, good["module"])
         # rates are those of now, halved: a scheduler goes on where it is
         groups = [state["param_groups"] for state in self._optimizers.state_dict()]
         pairs = zip(good["optimizers"], groups, strict=True)
@@ -122,7 +122,7 @@ class NonFiniteSteps:
         if self._rates is not None:
             self._rates.scale(0.5)
         if self._balancer is not None:
-            self._balancer.load_state_dict(good["balancer"])
+            _set_back(self._balancer, good["balancer"])
         if self._balancer_optimizer is not None:
             self._balancer_optimizer.load_state_dict(good["balancer_optimizer"])
         if self._average is not None:
@@ -139,6 +139,13 @@ class NonFiniteSteps:
         if self._goes_back:
             self._good = copy.deepcopy(dict(state["good"]))
             self._optimizers.scale_base_rates(0.5**self.count, groups=False)
+
+
+def _set_back(balancer: Balancer, state: Mapping[str, Any]) -> None:
+    """Set a balancer back, but for what the step has taught it of the range of float16."""
+    factors = balancer.task_scales
+    balancer.load_state_dict(dict(state))
+    balancer.task_scales = factors
 
 
 def refuse_non_finite_losses(losses: Mapping[str, Tensor]) -> None:

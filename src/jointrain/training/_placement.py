@@ -16,6 +16,42 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
+def whole_state(module: nn.Module) -> dict[str, Any]:
+    """Return a module's weights, all of its buffers, and extra state; no copies.
+
+    `state_dict` leaves out the buffers that are not persistent, which training may change, too.
+    """
+    stored = module.state_dict()
+    return {**stored, **{n: b for n, b in module.named_buffers() if n not in stored}}
+
+
+def copied_state(module: nn.Module) -> dict[str, Any]:
+    """Return a copy of what `whole_state` returns."""
+    return {name: _copy_of(value) for name, value in whole_state(module).items()}
+
+
+def update_state(copies: dict[str, Any], module: nn.Module) -> None:
+    """Set copies to the module's state of now, in their place where the sizes are the same."""
+    for name, value in whole_state(module).items():
+        kept = copies.get(name)
+        if isinstance(kept, Tensor) and isinstance(value, Tensor) and kept.shape == value.shape:
+            with torch.no_grad():
+                kept.copy_(value)
+        else:
+            copies[name] = _copy_of(value)
+
+
+def put_state(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """Set a module to what `whole_state` gave; buffers that it has no value of stay."""
+    there = module.state_dict()
+    module.load_state_dict(weights_like({n: v for n, v in state.items() if n in there}, module))
+    load_unstored_buffers(module, state)
+
+
+def _copy_of(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+
+
 def copied(module: nn.Module, device: str | None = None) -> dict[str, Any]:
     """Return a copy of a module's weights, buffers and extra state, which may be anything.
 
@@ -39,10 +75,15 @@ def unstored_buffers(module: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_unstored_buffers(module: nn.Module, stored: Mapping[str, Tensor]) -> None:
-    """Set them to what `unstored_buffers` gave."""
+    """Set them to what `unstored_buffers` gave, whatever their sizes are now."""
     for name, value in unstored_buffers(module).items():
-        if name in stored:
+        if name not in stored:
+            continue
+        if value.shape == stored[name].shape:
             value.copy_(stored[name])
+        else:  # such as a table of positions, which grows with the longest row
+            path, _, last = name.rpartition(".")
+            setattr(module.get_submodule(path), last, stored[name].to(value, copy=True))
 
 
 def placed_like(stored: Tensor, like: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jointrain.data import count_rows, map_tensors
+from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training.sampling import rows_at_once
@@ -54,6 +55,9 @@ def predict(
 
     Shape:
         returns: as `Task.predict`, first dimension n, on the CPU.
+
+    Raises:
+        InvalidInputError: The network takes an input that is not there.
     """
     names = [task.name for task in tasks]
     found: dict[str, Tensor] = {}
@@ -62,7 +66,7 @@ def predict(
         # at least one pass, so that no rows give empty predictions of the right shape
         for start in range(0, max(count, 1), rows):
             part = map_tensors(lambda x, i=start: x[i : i + rows].to(device), inputs)  # type: ignore[misc]
-            outputs = network(part, names)
+            outputs = _outputs(network, part, names)
             for task in tasks:
                 output = outputs[task.name]
                 if output.device.type not in ("cpu", "cuda"):
@@ -89,3 +93,23 @@ def joined(task: Task, parts: Sequence[Tensor]) -> Tensor:
     if len(parts) == 1:
         return parts[0]
     return task.rules.joined(parts)
+
+
+def _outputs(network: Network, inputs: Any, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return the outputs of tasks by name.
+
+    Raises:
+        InvalidInputError: The network takes an input that is not there.
+    """
+    try:
+        outputs: dict[str, Tensor] = network(inputs, names)
+    except KeyError as error:
+        if isinstance(inputs, Mapping) and len(error.args) == 1:
+            (name,) = error.args
+            if name not in inputs:
+                raise InvalidInputError(
+                    f"the network takes the input {name!r}, which is not among "
+                    f"{', '.join(map(str, inputs))}; give all that it was trained with"
+                ) from error
+        raise
+    return outputs

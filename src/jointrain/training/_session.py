@@ -221,9 +221,10 @@ class Session(ABC, Generic[Drawn]):
             if self.open and self.epoch_is_over:
                 self._close_epoch(on_epoch_end)
                 agree()
-                if self.stopped or self.stops:
+                if self.stopped:
                     break
-            if self.step >= self.steps:
+            # also where a resumed run had just recorded its last epoch
+            if self.step >= self.steps or (not self.open and self.stops):
                 break
             if between is not None:
                 between()

@@ -14,7 +14,7 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.training._optimizer import OptimizerList, vectors_of_ids
 from jointrain.training._phases import Phases
-from jointrain.training._placement import made_whole
+from jointrain.training._placement import load_unstored_buffers, made_whole, unstored_buffers
 from jointrain.training._settings import TrainingSettings
 from jointrain.training.merging import Merge
 
@@ -120,6 +120,7 @@ def gather_weights(sharded: nn.Module, whole: nn.Module) -> None:
             extra[name] = value
     if extra:
         whole.load_state_dict(extra, strict=False)
+    load_unstored_buffers(whole, unstored_buffers(sharded))
 
 
 def gather_optimizers(sharded: OptimizerList, whole: OptimizerList) -> None:

@@ -31,7 +31,7 @@ from jointrain.training._loss_scale import LossScale
 from jointrain.training._losses import (
     compute_losses,
     label_counts,
-    of_labelled_tasks,
+    losses_without,
     validation_losses,
     without_labels,
 )
@@ -127,6 +127,8 @@ class TaskSession(Session[list[Batch]]):
         self.tasks = tasks
         self.weights = weights
         self.balancer = balancer
+        if balancer is not None:
+            balancer.keep_order(tuple(tasks))
         self.balancer_optimizer = balancer_optimizer
         self.scale = scale
         self.schedule = schedule
@@ -185,11 +187,11 @@ class TaskSession(Session[list[Batch]]):
         losses = self.progress.losses
         return {
             **super().state_dict(),
+            **self.data_state(),
             "turns": self._resumable_turns().state_dict(),
             "progress": None if losses is None else packed(losses),
-            "training": self.training.state_dict(),
-            "held_out": self.held_out.state_dict(),
             "losses": self.losses.state_dict(),
+            "balanced": None if self.balanced is None else dict(vars(self.balanced)),
             "weights": dict(self.weights),
             "left_out": sorted(self.left_out),
             "converged": None if self.converged is None else self.converged.state_dict(),
@@ -199,24 +201,40 @@ class TaskSession(Session[list[Batch]]):
 
     def load_state_dict(self, state: State) -> None:
         """Set the state of a session that has been started to what `state_dict` gave."""
-        assert self.training is not None
         assert self.progress is not None
         device = self.parameters[0].device
         if self.releases is not None:
             self.releases.release_first(state["released"])
             self.optimizers.notice_frozen()
-        self.training.load_state_dict(state["training"])
-        self.held_out.load_state_dict(state["held_out"])
+        self.load_data_state(state)
         super().load_state_dict(state)
         self._resumable_turns().load_state_dict(state["turns"])
         if state["progress"] is not None:
             self.progress.losses = unpacked(state["progress"], device)
         self.losses.load_state_dict(state["losses"], device)
+        made = state.get("balanced")  # not in a state of an earlier release
+        self.balanced = None if made is None else BalancedStep(**made)
         self.weights.update(state["weights"])
         self.left_out = set(state["left_out"])
         if self.converged is not None:
             self.converged.load_state_dict(state["converged"])
         self.epochs_done = state["epochs_done"]
+
+    def data_state(self) -> dict[str, Any]:
+        """Return the place in the data, and the state of the generator that they draw from."""
+        assert self.training is not None
+        return {
+            "generator": self.generator.get_state(),
+            "training": self.training.state_dict(),
+            "held_out": self.held_out.state_dict(),
+        }
+
+    def load_data_state(self, state: State) -> None:
+        """Go on in the data where `data_state` tells of."""
+        assert self.training is not None
+        self.training.load_state_dict(state["training"])
+        self.held_out.load_state_dict(state["held_out"])
+        self.generator.set_state(state["generator"])
 
     def _resumable_turns(self) -> Turns:
         if isinstance(self.turns, Turns):
@@ -265,9 +283,10 @@ class TaskSession(Session[list[Batch]]):
 
     def see(self, losses: Mapping[str, Tensor], drawn: list[Batch]) -> None:
         """Take in the losses of a step."""
-        self.losses.see(losses, drawn)
+        missing = self._missing_everywhere(drawn)
+        self.losses.see(losses, drawn, missing)
         if self.progress is not None and self.progress.losses is not None:
-            self.progress.losses.append(losses)
+            self.progress.losses.append(losses_without(losses, without_labels(drawn) | missing))
 
     def training_step(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
         """Make one step on the given batches and return the detached loss of each task."""
@@ -325,6 +344,16 @@ class TaskSession(Session[list[Batch]]):
             self._rows = LabelledRows(ranks, self.tasks, batches)
         return self._rows
 
+    def _without_labels(self, batches: Sequence[Batch]) -> set[str]:
+        """Return the tasks that no row of the batches has a label of, on any process."""
+        return without_labels(batches) | self._missing_everywhere(batches)
+
+    def _missing_everywhere(self, batches: Sequence[Batch]) -> frozenset[str]:
+        """Return the tasks that no process has a label of, where each knows only its own rows."""
+        if self.ranks is None or all(batch.present is not None for batch in batches):
+            return frozenset()
+        return self._rows_of(self.ranks, batches).missing
+
     def _parts(self, batches: Sequence[Batch]) -> list[Part]:
         """Return the parts of a step's batches that go through the network one after another."""
         if self.settings.accumulate == 1:
@@ -363,7 +392,7 @@ class TaskSession(Session[list[Batch]]):
             self._backward_of_sum(weighted)
             return
 
-        weighted = self._with_graph(of_labelled_tasks(weighted, batches))
+        weighted = self._with_graph(losses_without(weighted, self._without_labels(batches)))
         if not weighted:
             return
 
@@ -386,7 +415,7 @@ class TaskSession(Session[list[Batch]]):
             weighted,
             balancer,
             shared=self.network.shared_parameters() if merged else None,
-            refresh_every=self.settings.refresh_every,
+            refresh_every=1 if self.balancer is None else self.settings.refresh_every,
             scaler=None if self.scale is None else self.scale.scaler,
             extra=lambda: from_batches(self.draw_batches(names), further=True),
             train=lambda: from_batches(batches, further=False),
@@ -570,9 +599,7 @@ class TaskSession(Session[list[Batch]]):
         """
         if self.balancer is None or not len(self.network.heads.groups):
             return tasks
-        absent = without_labels(batches)
-        if self.ranks is not None and self._weights_are_known and self._summed is not None:
-            absent |= self._rows_of(self.ranks, batches).missing
+        absent = self._without_labels(batches)
         return tuple(name for name in tasks if name not in absent) if absent else tasks
 
     def weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -596,7 +623,8 @@ class TaskSession(Session[list[Batch]]):
         losses = found[0] if len(found) == 1 else added(found)
         # they are those of all rows already
         balancer.mean_over_processes = None
-        after = of_labelled_tasks(self.weighted(losses), batches)
+        absent = self._without_labels(batches)
+        after = losses_without(self.weighted(losses), absent)
         if self._nothing_trained:
             after = {n: x for n, x in after.items() if n not in self._nothing_trained}
         values = torch.stack(list(after.values())) if after else None

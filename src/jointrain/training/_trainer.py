@@ -324,6 +324,12 @@ class Trainer:
                             "the training data of some process are others than those of the "
                             "first; give every process all rows, which the trainer shares out",
                         )
+                        self.ranks.check_alike(
+                            session.held_out.form(),
+                            "the validation data of some process are others than those of the "
+                            "first; give every process all rows, which the trainer shares out",
+                        )
+                        self._check_settings_alike(self.ranks)
                         check_rows_apart(
                             self.network,
                             self.tasks,
@@ -467,12 +473,9 @@ class Trainer:
             session.measure_initial()
             if session.validates:
                 check_validated(session.initial, session.scored, self.settings)
-        else:
-            check_same_run(state["run"], self._description(), finished=state["stretch"] is None)
-            self._load(state)
-            if state["stretch"] is None:
-                self._stretches = None
-                return
+        elif not self._goes_on(session, state):
+            self._stretches = None
+            return
         for callback in self._callbacks_here:
             callback.on_fit_start(self)
         if isinstance(self.schedule, Phases):
@@ -500,6 +503,15 @@ class Trainer:
         if self.checkpoints is not None:
             assert self._saving is not None
             self._saving.write()
+
+    def _goes_on(self, session: TaskSession, state: Mapping[str, Any]) -> bool:
+        """Set the run to a state; return whether anything of it is left."""
+        stretch = state["stretch"]
+        check_same_run(state["run"], self._description(), finished=stretch is None)
+        self._load(state)
+        if stretch is not None and stretch["session"] is None:
+            session.load_data_state(state["data"])
+        return stretch is not None
 
     def _merge_runner(self, session: TaskSession, open_data: OpenData) -> MergeRunner:
         assert self._stretches is not None
@@ -838,6 +850,18 @@ class Trainer:
                 if joint and len(tasks) > 1 and phase.moves_shared(self.network):
                     raise joint_step_refused()
 
+    def _check_settings_alike(self, ranks: TrainingRanks) -> None:
+        """Refuse settings that differ between processes, whose weights would then part."""
+        mine = self._description()
+        first = ranks.from_first(mine)
+        differs = [name for name, value in first.items() if mine.get(name) != value]
+        named = f" ({', '.join(differs)})" if differs else ""
+        ranks.check_alike(
+            mine,
+            f"the trainer of some process has other settings than the first one's{named}; let "
+            "every process make the same trainer",
+        )
+
     def _description(self) -> dict[str, Any]:
         return run_description(
             self._whole.network,
@@ -888,13 +912,15 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         """Return all that the trainer needs to go on; tensors are its own."""
         whole, running = self._whole, self._running
-        stretch = None
-        if running is not None and self._stretches is not None:
+        stretch = data = None
+        if self._stretches is not None:
             known = [whole.network, *self.own_networks.values()]
             apart = None
             if isinstance(running, TaskSession) and running.network not in known:
                 apart = running.network
-            stretch = self._stretches.state_dict(running.state_dict(), apart)
+            session = None if running is None else running.state_dict()
+            stretch = self._stretches.state_dict(session, apart)
+            data = whole.data_state() if stretch["session"] is None else None
         learned, merged = self._balancer_optimizer, self.merged
         return {
             "run": self._description(),
@@ -902,7 +928,7 @@ class Trainer:
             "buffers": unstored_buffers(whole.network),
             "own_buffers": {name: unstored_buffers(one) for name, one in self.own_networks.items()},
             "own_networks": {name: one.state_dict() for name, one in self.own_networks.items()},
-            "optimizers": whole.optimizers.state_dict() if stretch is None else None,
+            "optimizers": whole.optimizers.state_dict() if running is None else None,
             "scale": None if self._scale is None else self._scale.state_dict(),
             "balancer": None if self.balancer is None else self.balancer.state_dict(),
             "balancer_optimizer": None if learned is None else learned.state_dict(),
@@ -911,6 +937,7 @@ class Trainer:
             "merged": None if merged is None else asdict(merged),
             "callbacks": [[path_of(one), one.state_dict()] for one in self.callbacks],
             "stretch": stretch,
+            "data": data,
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:

@@ -225,6 +225,14 @@ def test_a_second_derivative_that_is_not_finite_is_named_or_left_out():
             assert_same(p.grad, q.grad)
 
 
+def test_a_second_derivative_that_is_not_finite_is_left_to_a_scaler():
+    net = Net()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    found = backward(rooted(net), ConsMTL(), scaler=scaler)
+    assert found.overflow
+    assert not all(p.grad.isfinite().all() for p in net.heads[1].parameters())
+
+
 class Once(torch.autograd.Function):
     """The square, differentiable once."""
 

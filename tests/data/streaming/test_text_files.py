@@ -118,3 +118,60 @@ def test_validation_rows_stay_when_files_are_renamed(tmp_path):
         kept.append(table.validation.frame)
     assert kept[0].equals(kept[1])
     assert "text" not in str(table.schema.columns["x0"].kind)
+
+
+STRAY = {
+    "one": '5" nail',
+    "two": 'a "b" c',
+    "at the end": '7"',
+    "doubled": 'a""b',
+    "quoted beside it": '5" nail,"a ""b""\nc"',
+    "escaped in a quoted cell": '"say ""hi"",\n ""5"""',
+}
+
+
+@pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY)
+@pytest.mark.parametrize("separator", [",", ";", "\t", "^"])
+@pytest.mark.parametrize("part", [30, 700, 1 << 20])
+def test_a_quote_counts_only_at_the_beginning_of_a_cell(
+    tmp_path, monkeypatch, stray, separator, part
+):
+    monkeypatch.setattr(_text_files, "_PART_BYTES", part)
+    rows = [["x", "t", "u", "y"]]
+    for number in range(200):
+        own = [stray, "b"] if number in (3, 90) else [f'"line {number}\nsecond, ""third"""', "b"]
+        own = own[:1] if number in (3, 90) and stray.endswith('c"') else own
+        rows.append([str(number), *own, str(number % 7)])
+    # cells of the table above with a comma in them hold their own separator
+    text = "".join(separator.join(row).replace(",", separator) + "\n" for row in rows)
+    (tmp_path / "a.csv").write_text(text, newline="")
+    options = ReadingOptions(separator="^" if separator == "^" else None)
+    whole = read_raw(tmp_path / "a.csv", options)
+    parts = list(TextFiles([tmp_path / "a.csv"], options).parts())
+    assert pl.concat([one.frame for one in parts]).equals(whole.frame)
+    assert len(parts) > 1 or part > 700
+
+
+@pytest.mark.parametrize("part", [60, 700])
+def test_quotes_of_comment_lines_count_nothing(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(_text_files, "_PART_BYTES", part)
+    lines = [f'{n},"line {n}\n%, second",{n % 7}\n' for n in range(200)]
+    lines[20] = '% 5" and,"more\n' + lines[20]
+    lines[40] = '%,"a\n' + lines[40]
+    text = '% 7" above\n%,"b\nx,t,y\n' + "".join(lines)
+    (tmp_path / "a.csv").write_text(text, newline="")
+    options = ReadingOptions(comment="%")
+    whole = read_raw(tmp_path / "a.csv", options)
+    parts = list(TextFiles([tmp_path / "a.csv"], options).parts())
+    assert len(whole.frame) == 200
+    assert pl.concat([one.frame for one in parts]).equals(whole.frame)
+    assert len(parts) > 1
+
+
+def test_spaces_may_stand_between_separators_and_quotes(tmp_path):
+    rows = "".join(f'{n}, "line {n}\nsecond, third" , {n % 7}\n' for n in range(200))
+    (tmp_path / "a.csv").write_text("x,t,y\n" + rows, newline="")
+    whole = read_raw(tmp_path / "a.csv")
+    parts = list(TextFiles([tmp_path / "a.csv"]).parts())
+    assert pl.concat([one.frame for one in parts]).equals(whole.frame)
+    assert len(parts) > 1

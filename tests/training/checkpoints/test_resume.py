@@ -9,17 +9,21 @@ import signal
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from jointrain import (
+    Alternating,
     Callback,
     CSVLogger,
     HardSharing,
     InvalidInputError,
     Joint,
+    Merge,
     Task,
     TensorData,
     Trainer,
 )
+from jointrain.balancing import balancer_from_name
 from jointrain.training import Checkpoints, CrossFittedWeights
 from tests.training.checkpoints.runs import (
     assert_same,
@@ -304,3 +308,212 @@ def test_what_a_module_counts_goes_on(layer, options, tmp_path):
         assert torch.equal(again.network.trunk.weight, whole.network.trunk.weight)
     again.fit(data, data, restart=True)
     assert torch.equal(again.network.trunk.weight, whole.network.trunk.weight)
+
+
+@pytest.mark.parametrize("name", ["upgrad", "imtl-g", "nash-mtl", "moco"])
+def test_the_factors_of_tasks_in_float16_go_on(name, tmp_path):
+    # the length of one task's gradient is a thousandth of the other's
+    case = cases()["joint"] | {
+        "balancer": lambda: balancer_from_name(name),
+        "precision": "fp16",
+        "weights": {"number": 1e-3},
+    }
+    whole = trainer(case)
+    for checkpoint in every_checkpoint(whole, case, tmp_path / "all"):
+        assert_same_end(resumed_from(checkpoint, case, tmp_path / "one"), whole)
+
+
+class _Watch(Callback):
+    """Keeps the trainer's state after each step and each epoch."""
+
+    def __init__(self):
+        self.states = []
+
+    def on_step_end(self, trainer, step, losses):
+        self.states.append(trainer.state_dict())
+
+    def on_epoch_end(self, trainer, record):
+        self.states.append(trainer.state_dict())
+
+
+class _Balanced(Callback):
+    """Keeps what the balancer made of the last step of each epoch."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_epoch_end(self, trainer, record):
+        self.found.append(None if trainer.balanced is None else vars(trainer.balanced))
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "pcgrad", "nash-mtl, kept", "graddrop", "moco"])
+def test_what_a_balancer_made_of_the_last_step_goes_on(name):
+    case = cases()[name]
+    watch, made = _Watch(), _Balanced()
+    whole = trainer(case, [watch, made])
+    fit(whole, case)
+    for state in watch.states:
+        again = _Balanced()
+        other = trainer(case, [again])
+        other.load_state_dict(state)
+        fit(other, case, resume=True)
+        assert_same_end(other, whole)
+        left = len(again.found)
+        assert_same(again.found, made.found[len(made.found) - left :])
+
+
+def test_weights_of_an_epoch_whose_last_steps_are_left_out_go_on(tmp_path):
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    rows_of = [(row, row.sum(), row[0]) for row in x]
+    rows_of[6] = (x[6].fill_(torch.inf), x[0].sum(), x[0, 0])  # in the last batch of each epoch
+
+    def made(folder):
+        torch.manual_seed(0)
+        heads = {"a": nn.Linear(8, 1), "b": nn.Linear(8, 1)}
+        return Trainer(
+            HardSharing(nn.Linear(4, 8), heads), [Task.regression("a"), Task.regression("b")],
+            balancer=balancer_from_name("upgrad"), epochs=2, device="cpu", non_finite="skip",
+            non_finite_limit=9, checkpoints=Checkpoints(folder, every=1, keep=100),
+        )  # fmt: skip
+
+    whole = made(tmp_path / "whole")
+    whole.fit(DataLoader(rows_of, 2))
+    assert [record.skipped for record in whole.history] == [1, 1]
+    assert all(record.weights for record in whole.history)
+    for number, path in enumerate(sorted((tmp_path / "whole").glob("*.safetensors"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        shutil.copy(path, folder)
+        again = made(folder)
+        again.fit(DataLoader(rows_of, 2), resume=True)
+        assert again.history == whole.history
+
+
+def test_a_state_of_a_release_without_what_a_balancer_made_loads():
+    case = cases()["pcgrad"]
+    watch = _Watch()
+    whole = trainer(case, [watch])
+    fit(whole, case)
+    state = watch.states[1]
+    del state["stretch"]["session"]["balanced"]
+    other = trainer(case)
+    other.load_state_dict(state)
+    fit(other, case, resume=True)
+    assert_same_end(other, whole)
+
+
+class _Every(Callback):
+    """Keeps the trainer's state at each call, by the hook that kept it."""
+
+    def __init__(self):
+        self.states = []
+
+    def _keep(self, trainer, hook):
+        self.states.append((hook, trainer.state_dict()))
+
+    def on_fit_start(self, trainer):
+        self._keep(trainer, "fit start")
+
+    def on_step_end(self, trainer, step, losses):
+        self._keep(trainer, "step")
+
+    def on_epoch_end(self, trainer, record):
+        self._keep(trainer, record.phase or "epoch")
+
+
+_CALLED = {
+    "joint": {},
+    "alternating": {},
+    "in turn, per task": {},
+    "mixture, drawn": {},
+    "streams": {},
+    "early stopping": {"patience": 1, "epochs": 30},
+    "frozen when converged": {"epochs": 30},
+    "lowered when converged": {"patience": 1, "epochs": 30},
+    "averaged, bf16": {"patience": 1, "epochs": 30},
+    "phases": {},
+    "merged": {},
+    "merged, all options": {},
+}
+
+
+@pytest.mark.parametrize("name", _CALLED)
+def test_a_state_that_any_hook_takes_goes_on(name):
+    case = cases()[name] | _CALLED[name]
+    every = _Every()
+    whole = trainer(case, [every])
+    fit(whole, case)
+    for hook, state in every.states:
+        other = trainer(case)
+        other.load_state_dict(state)
+        fit(other, case, resume=True)
+        assert len(other.history) == len(whole.history), hook
+        assert_same_end(other, whole)
+
+
+def test_a_state_of_a_merge_without_tuned_heads_goes_on():
+    case = cases()["merged"] | {"schedule": Merge("ties")}
+    every = _Every()
+    whole = trainer(case, [every])
+    fit(whole, case)
+    hook, state = every.states[-1]
+    assert hook == "merge"
+    other = trainer(case)
+    other.load_state_dict(state)
+    fit(other, case, resume=True)
+    assert_same_end(other, whole)
+    assert other.merged == whole.merged
+
+
+@pytest.mark.parametrize("name", ["joint", "mixture, drawn", "phases", "merged"])
+def test_a_state_taken_as_a_resumed_run_starts_goes_on(name):
+    case = cases()[name]
+    every = _Every()
+    whole = trainer(case, [every])
+    fit(whole, case)
+    for _, state in every.states[:: max(1, len(every.states) // 5)]:
+        again = _Every()
+        second = trainer(case, [again])
+        second.load_state_dict(state)
+        fit(second, case, resume=True)
+        assert again.states[0][0] == "fit start"
+        third = trainer(case)
+        third.load_state_dict(again.states[0][1])
+        fit(third, case, resume=True)
+        assert_same_end(third, whole)
+
+
+def _own_order():
+    """Return a loader that draws the order of its rows from a generator of its own."""
+    generator = torch.Generator().manual_seed(1)
+    data = rows()
+    pairs = [
+        (data.inputs[i], {name: target[i] for name, target in data.targets.items()})
+        for i in range(len(data))
+    ]
+    return DataLoader(pairs, 5, shuffle=True, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("options", "also_validates"),
+    [
+        ({"schedule": Merge("mean", head_epochs=1), "epochs": 2}, False),
+        # a pass ends in the midst of an epoch, and validation draws from the same generator
+        ({"schedule": Alternating("round_robin"), "epochs": 2}, True),
+    ],
+)
+def test_a_loaders_own_generator_goes_on(options, also_validates):
+    case = cases()["joint"] | options
+
+    def fitted(made, **more):
+        loader = _own_order()
+        made.fit(loader, loader if also_validates else rows(9, 8), **more)
+
+    watch = _Watch()
+    whole = trainer(case, [watch])
+    fitted(whole)
+    for state in watch.states:
+        other = trainer(case)
+        other.load_state_dict(state)
+        fitted(other, resume=True)
+        assert_same_end(other, whole)

@@ -135,6 +135,28 @@ def test_member_is_what_its_own_run_makes_of_it(together, name):
     assert not together[name].trainer.network.training
 
 
+@pytest.mark.parametrize("schedule", [Joint(), Alternating("random")])
+@pytest.mark.parametrize("name", ["uncertainty", "dwa", "uw-so", "pbi", "dtp"])
+def test_records_have_the_balancers_weights_as_the_trainers_have(name, schedule):
+    """Of the tasks of the last step that had labels, whatever the losses were multiplied by."""
+    cases = [
+        {"weights": {"price": factor, "sold": 0.0}, "seed": seed, "steps": steps, "batch_size": 3}
+        for seed, (factor, steps) in enumerate([(0.5, 9), (2.5, 45), (1.0, 30), (3.0, 61)])
+    ]
+    slow = OptimizerSettings(name="sgd", learning_rate=5e-3)
+    options = {"balancer": name, "schedule": schedule, "optimizer": slow}
+    runs, alone = ([make_run(**case, **options) for case in cases] for _ in range(2))
+    fit_population(runs, size=2)
+    absent = 0
+    for run, other in zip(runs, alone, strict=True):
+        other.fit()
+        for mine, wanted in zip(run.trainer.history, other.trainer.history, strict=True):
+            assert wanted.weights
+            assert mine.weights == pytest.approx(wanted.weights, rel=1e-5)
+            absent += len(wanted.weights) < len(run.trainer.tasks)
+    assert absent
+
+
 def test_early_stopping_stops_members_at_epochs_of_their_own(together):
     stopped = together["patience"].trainer.history
     assert stopped[-1].step < 100

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from jointrain import (
     HardSharing,
@@ -73,6 +73,30 @@ def _fitted(data, validation=None, **options):
     with pytest.warns(UserWarning, match="can't be read|died"):
         trainer.fit(data, validation)
     return trainer
+
+
+def test_a_row_of_a_subset_has_its_number_in_the_whole_data_set_too():
+    inner = Subset(_Rows(), range(2, ROWS))
+    with pytest.raises(InvalidInputError, match=r"row 0 of .*, row 3 of the whole data set, can't"):
+        _trainer().fit(Subset(inner, [1, 3, 4]))
+
+
+class _OtherTargets(Dataset):
+    def __len__(self):
+        return ROWS
+
+    def __getitem__(self, index):
+        return torch.zeros(4), {"ab"[index % 2]: torch.zeros(())}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_rows_with_different_targets_are_refused_in_words(streamed):
+    class Streamed(IterableDataset):
+        def __iter__(self):
+            return (_OtherTargets()[index] for index in range(ROWS))
+
+    with pytest.raises(InvalidInputError, match=r"KeyError: '[ab]'.*NaN or -100 where a label is"):
+        _trainer().fit(Mixture({("a", "b"): Streamed()}, epoch=3) if streamed else _OtherTargets())
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.integration)])

@@ -75,6 +75,23 @@ def test_the_seed_is_all_that_matters(data):
     assert not torch.equal(torch.cat(first), torch.cat(_draws(DataSource(data), 4, seed=4)))
 
 
+def test_workers_that_would_outlive_a_pass_change_nothing():
+    """Torch shuffles otherwise where it reuses workers, and their random numbers go on."""
+    shared = DataLoader(Noisy(), 4, shuffle=True, num_workers=1, persistent_workers=True)
+    next(iter(shared))
+    alone = _draws(DataSource(DataLoader(Noisy(), 4, shuffle=True, num_workers=1)), 7)
+    _assert_equal(alone, _draws(DataSource(shared), 7))
+    begun = _batches(DataSource(shared))
+    for _ in range(4):
+        begun.draw(("a",))
+    resumed = _batches(DataSource(shared))
+    resumed.load_state_dict(begun.state_dict())
+    begun.close()
+    _assert_equal(alone[4:], [resumed.draw(("a",)).data.inputs for _ in range(3)])
+    resumed.close()
+    assert len(list(shared)) == 3
+
+
 def test_reading_leaves_the_random_numbers_of_the_run_alone():
     torch.manual_seed(1)
     expected = torch.rand(3)

@@ -29,6 +29,7 @@ from jointrain.balancing.engine._gradients import (
 from jointrain.balancing.engine._graph import (
     Graph,
     Leaf,
+    Walk,
     reached,
     walk,
 )
@@ -37,7 +38,7 @@ from jointrain.balancing.engine._messages import (
     announce_failure,
     digest_of_state,
 )
-from jointrain.balancing.engine._prepare import prepare
+from jointrain.balancing.engine._prepare import prepare, tasks_part_inside
 from jointrain.balancing.engine._ranks import (
     ranks_of,
 )
@@ -53,6 +54,7 @@ from jointrain.balancing.engine._rows import Rows
 from jointrain.balancing.engine._sharded import (
     ShardedStep,
     divisor,
+    local,
     refuse_sharded,
     sharded,
 )
@@ -73,6 +75,7 @@ __all__ = [
     "Rows",
     "ShardedStep",
     "Step",
+    "Walk",
     "add_to_grad",
     "agree",
     "announce_failure",
@@ -85,6 +88,7 @@ __all__ = [
     "grad",
     "is_distributed",
     "is_finite",
+    "local",
     "no_gradients",
     "parameters_of",
     "prepare",
@@ -98,5 +102,6 @@ __all__ = [
     "sum_during_pass",
     "sum_gradients",
     "sum_over_copies",
+    "tasks_part_inside",
     "walk",
 ]

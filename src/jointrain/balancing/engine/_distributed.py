@@ -15,7 +15,7 @@ from jointrain.balancing.engine._agreement import Agreement, Place
 from jointrain.balancing.engine._boundary import Boundary
 from jointrain.balancing.engine._cotangents import Cotangents
 from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
-from jointrain.balancing.engine._graph import Leaf, reached, walk
+from jointrain.balancing.engine._graph import Leaf, Walk, reached, walk
 from jointrain.balancing.engine._ranks import EarlySums, Ranks
 from jointrain.balancing.engine._rows import Block, Rows
 from jointrain.balancing.engine._sparse import as_sparse
@@ -38,6 +38,15 @@ class DistributedStep(Step):
 
     local: Step = field(kw_only=True)
     agreement: Agreement = field(kw_only=True)
+
+    def reaching(self) -> list[tuple[Tensor, int]]:
+        """Return all parameters that some process reaches, with the tasks that do, as bits."""
+        of_tasks = (1 << self.t) - 1  # a place has a bit for the penalty, too
+        return [(place.tensor, place.mask & of_tasks) for place in self.agreement.places]
+
+    def walks(self, leaves: Sequence[Leaf]) -> list[Walk]:
+        """Return those of the first process that has the loss, the same on all of them."""
+        return walks_of_all(super().walks(leaves), leaves, self.agreement)
 
     def rows(
         self, leaves: Sequence[Leaf] | None = None, *, ghost: bool = True, again: bool = False
@@ -195,6 +204,23 @@ class DistributedStep(Step):
 
     def _sum_of(self, tensors: Sequence[Tensor], values: Sequence[Tensor | None]) -> list[Tensor]:
         return sum_gradients(self.agreement, tensors, values)
+
+
+def walks_of_all(walks: Sequence[Walk], leaves: Sequence[Leaf], agreement: Agreement) -> list[Walk]:
+    """Return for each loss the walk of the first process that has one, the same everywhere.
+
+    Args:
+        walks: Those of this process, [t].
+        leaves: The parameters that they are of, in one order for all.
+        agreement: What the processes agree on.
+    """
+    places = {id(leaf.tensor): i for i, leaf in enumerate(leaves)}
+    mine = [(walk.custom, [places[id(x)] for x in walk.tensors]) for walk in walks]
+    found = []
+    for of_task in zip(*agreement.ranks.gather_objects(mine), strict=True):
+        custom, order = next((some for some in of_task if some[1]), of_task[0])
+        found.append(Walk(custom, [leaves[i].tensor for i in order]))
+    return found
 
 
 def sum_gradients(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from sys import getrefcount
 from typing import NamedTuple
 
 import torch
@@ -99,13 +100,15 @@ def grad(
 ) -> Sequence[Tensor | None]:
     """Return the gradients of the outputs, started with the cotangents, None where unreached.
 
+    What an operation or a hook has given out and still holds is copied, as in a backward pass.
+
     Raises:
         InvalidInputError: A compiled part of the graph can be differentiated only once.
     """
     if not inputs:
         return ()
     try:
-        return torch.autograd.grad(
+        found = torch.autograd.grad(
             outputs,  # type: ignore[arg-type]
             inputs,  # type: ignore[arg-type]
             cotangents,
@@ -122,6 +125,22 @@ def grad(
             "`import torch._functorch.config`) before the network's first call, or choose "
             '`compare_at="features"`.'
         ) from error
+    held = _references(found)
+    if max(held) > _ALONE:
+        return [g.clone() if n > _ALONE else g for g, n in zip(found, held, strict=True)]
+    return found
+
+
+def _references(gradients: Sequence[Tensor | None]) -> list[int]:
+    """Return how many refer to each tensor, 0 for None.
+
+    What only torch holds, such as a tensor that a kept graph saved, is referred to by it.
+    """
+    return [0 if g is None else getrefcount(g) for g in gradients]
+
+
+_ALONE = _references((torch.empty(0),))[0]
+"""What is counted where nobody but the sequence refers to a tensor."""
 
 
 def add_to_grad(gradients: Gradients, foreign: Sequence[Tensor] = ()) -> None:

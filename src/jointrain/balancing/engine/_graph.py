@@ -45,6 +45,17 @@ def bytes_of(leaf: Leaf) -> int:
     return 0 if leaf.sparse else leaf.tensor.numel() * leaf.tensor.element_size()
 
 
+class Walk(NamedTuple):
+    """Shared parameters in the order in which a loss reaches them, whatever other losses there are.
+
+    `custom` says that it passes operations defined in Python, such as a compiled part, within which
+    the order is another one than that of the plain operations.
+    """
+
+    custom: bool
+    tensors: list[Tensor]
+
+
 @dataclass
 class Graph:
     """The union of the losses' graphs.
@@ -74,9 +85,21 @@ class Graph:
 
         Which of the parameters behind it a task reaches is then not known.
         """
-        if not self.custom:
-            return False
+        return any(len(set(outputs.values())) > 1 for outputs in self._taken().values())
+
+    def leaves_outputs(self) -> bool:
+        """Return whether the losses leave out outputs of an operation defined in Python.
+
+        Which of the parameters behind it the others reach is then not known.
+        """
+        taken = self._taken()
+        return any(len(outputs) < len(node._input_metadata) for node, outputs in taken.items())
+
+    def _taken(self) -> dict[Node, dict[int, int]]:
+        """Return for operations defined in Python the tasks that take each output, as bits."""
         taken: dict[Node, dict[int, int]] = {}
+        if not self.custom:
+            return taken
         edges = [(root, 1 << k) for k, root in enumerate(self.roots)]
         edges += [
             (edge, self.masks[node]) for node, below in self.children.items() for edge in below
@@ -85,7 +108,24 @@ class Graph:
             if isinstance(node, BackwardCFunction):
                 outputs = taken.setdefault(node, {})
                 outputs[number] = outputs.get(number, 0) | mask
-        return any(len(set(outputs.values())) > 1 for outputs in taken.values())
+        return taken
+
+    def walk_of(self, k: int, wanted: Collection[int]) -> Walk:
+        """Return the leaf tensors with these ids in the order in which loss k reaches them."""
+        root = self.roots[k][0]
+        stack, seen = [root], {root}
+        tensors: list[Tensor] = []
+        custom = False
+        while stack:
+            node = stack.pop()
+            custom |= isinstance(node, BackwardCFunction)
+            if id(getattr(node, "variable", None)) in wanted:
+                tensors.append(node.variable)
+            for child, _ in reversed(self.children.get(node, ())):
+                if child is not None and child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+        return Walk(custom, tensors)
 
     def has_hooks(self) -> bool:
         """Return whether what operations saved went through hooks, as checkpoints make it."""
@@ -167,7 +207,7 @@ def walk(losses: Sequence[Tensor]) -> Graph:
     Raises:
         InvalidInputError: The graph hides parameters behind reentrant checkpointing.
     """
-    graph = Graph([_root(loss) for loss in losses])
+    graph = Graph(_roots(losses))
     graph.in_vector = any(
         loss.grad_fn not in (root, None)
         for loss, (root, _) in zip(losses, graph.roots, strict=True)
@@ -213,7 +253,7 @@ def reached(losses: Sequence[Tensor]) -> tuple[list[Leaf], bool]:
     Raises:
         InvalidInputError: The graph hides parameters behind reentrant checkpointing.
     """
-    ahead: deque[Node] = deque(_root(loss)[0] for loss in losses)
+    ahead: deque[Node] = deque(node for node, _ in _roots(losses))
     everyone = (1 << len(losses)) - 1
     custom = False
     found: dict[Node, Tensor] = {}
@@ -294,11 +334,22 @@ def _closure(function: Any) -> dict[str, Any]:
     return {name: cell.cell_contents for name, cell in pairs}
 
 
-def _root(loss: Tensor) -> tuple[Node, int]:
-    """Return where the loss's graph begins: where it did before losses were stacked to a vector."""
+def _roots(losses: Sequence[Tensor]) -> list[tuple[Node, int]]:
+    """Return where the losses' graphs begin, [t]."""
+    known: dict[Node, list[bool]] = {}
+    return [_root(loss, known) for loss in losses]
+
+
+def _root(loss: Tensor, known: dict[Node, list[bool]]) -> tuple[Node, int]:
+    """Return where the loss's graph begins: where it did before losses were stacked to a vector.
+
+    Args:
+        loss: A scalar.
+        known: What :func:`_single` says of vectors, filled on the way.
+    """
     node: Node = loss.grad_fn
     if node is not None:
-        place = _place_in_vector(node, loss.output_nr)
+        place = _place_in_vector(node, loss.output_nr, known)
         if place is not None:
             below: tuple[Node, int] = node.next_functions[0][0].next_functions[place]
             if below[0] is not None:
@@ -308,7 +359,7 @@ def _root(loss: Tensor) -> tuple[Node, int]:
     return edge.node, edge.output_nr
 
 
-def _place_in_vector(node: Node, number: int) -> int | None:
+def _place_in_vector(node: Node, number: int, known: dict[Node, list[bool]]) -> int | None:
     """Return which of the stacked scalars an entry of their vector is, None if it is none."""
     vector = node.next_functions[0][0] if node.next_functions else None
     if vector is None or kind_of(vector) not in ("StackBackward0", "CatBackward0"):
@@ -320,8 +371,33 @@ def _place_in_vector(node: Node, number: int) -> int | None:
         place = node._saved_index if node._saved_index < length else node._saved_index - 2**64
     else:
         return None
-    # as long as the number of its parts: then each of them is one number
-    return place % length if list(vector._input_metadata[0].shape) == [length] else None
+    if list(vector._input_metadata[0].shape) != [length]:
+        return None
+    place %= length
+    if kind_of(vector) == "StackBackward0":
+        return place  # a vector is stacked of scalars
+    if vector not in known:
+        known[vector] = _single(vector)
+    return place if known[vector][place] else None
+
+
+def _single(vector: Node) -> list[bool]:
+    """Return for each place of a vector that parts were joined to whether it is the part so placed.
+
+    There are as many parts as places, but one part may have two numbers and another none. Of those
+    without a graph it isn't known how many they have.
+    """
+    sizes = [
+        None if node is None else list(node._input_metadata[number].shape)
+        for node, number in vector.next_functions
+    ]
+    if any(size not in (None, [1]) for size in sizes):
+        return [False] * len(sizes)
+    unknown = [place for place, size in enumerate(sizes) if size is None]
+    if len(unknown) < 2:
+        return [True] * len(sizes)
+    # those before the first of them, and after the last, can't be moved by them
+    return [not unknown[0] <= place <= unknown[-1] for place in range(len(sizes))]
 
 
 def _topological(graph: Graph, sinks: bool = False) -> list[Node]:

@@ -91,6 +91,9 @@ def _numbers(digest: bytes) -> list[float]:
 def digest_of_state(balancer: nn.Module) -> bytes:
     """Return a digest of what a balancer remembers: large tensors by their shape only."""
     found = hashlib.blake2b(digest_size=12)
+    # one that was loaded has to find its parameters again, which all do together
+    orders = [getattr(part, "block_order", None) is None for part in balancer.modules()]
+    found.update(bytes(orders))
     for name, value in balancer.state_dict().items():
         found.update(name.encode())
         if value.device.type == "cpu" and value.numel() <= 2**13:

@@ -66,6 +66,15 @@ def prepare(
     return Step(losses, [], graph, picked, by_task, counted, common, features)
 
 
+def tasks_part_inside() -> InvalidInputError:
+    """Return the error of a graph that doesn't say which parameters the tasks share."""
+    return InvalidInputError(
+        "The tasks part within a compiled function (or one defined in Python), so that it "
+        "isn't known which of its parameters they share. Name those with "
+        "`shared=trunk.parameters()`, or compile the trunk alone."
+    )
+
+
 def _shared_leaves(
     graph: Graph,
     inputs: dict[Node, Leaf],
@@ -86,11 +95,7 @@ def _shared_leaves(
         below = _nodes_below(graph, features)
         return [leaf for leaf in graph.leaves if leaf.node in below and leaf.node not in inputs]
     if graph.parts_inside():
-        raise InvalidInputError(
-            "The tasks part within a compiled function (or one defined in Python), so that it "
-            "isn't known which of its parameters they share. Name those with "
-            "`shared=trunk.parameters()`, or compile the trunk alone."
-        )
+        raise tasks_part_inside()
     common = [leaf for leaf in graph.leaves if leaf.mask & (leaf.mask - 1)]
     picked = [leaf for leaf in common if leaf.node not in inputs]
     if not picked and common:

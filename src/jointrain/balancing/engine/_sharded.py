@@ -12,9 +12,10 @@ from torch import Tensor
 from jointrain.balancing.engine._agreement import Agreement
 from jointrain.balancing.engine._boundary import Boundary
 from jointrain.balancing.engine._cotangents import Cotangents
+from jointrain.balancing.engine._distributed import walks_of_all
 from jointrain.balancing.engine._gradients import Gradients, no_gradients
-from jointrain.balancing.engine._graph import Leaf, walk
-from jointrain.balancing.engine._replicas import is_distributed, shards_of
+from jointrain.balancing.engine._graph import Leaf, Walk, walk
+from jointrain.balancing.engine._replicas import gathered, is_distributed, shards_of
 from jointrain.balancing.engine._rows import Rows
 from jointrain.balancing.engine._step import HALF, Step
 from jointrain.errors import InvalidInputError
@@ -136,6 +137,14 @@ class ShardedStep(Step):
                     mine.extend(Gradients.of([tensor], [value], k))
         self.method_used = "per_task, over shards"
         return rows, mine
+
+    def walks(self, leaves: Sequence[Leaf]) -> list[Walk]:
+        """Return those of the first process, the same on all of them."""
+        shards = [leaf.tensor for leaf in leaves]
+        shard_of = {id(x): p for x, p in zip(gathered(shards), shards, strict=True)}
+        walks = [self.graph.walk_of(k, shard_of) for k in range(self.t)]
+        found = [Walk(w.custom, [shard_of[id(x)] for x in w.tensors]) for w in walks]
+        return walks_of_all(found, leaves, self.agreement)
 
     def weighted(self, weights: Tensor, *, own: bool, weigh_own: bool = False) -> Gradients:
         """Return the gradients of the weighted losses, those of own parameters by a pass more."""

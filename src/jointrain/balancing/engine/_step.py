@@ -28,6 +28,7 @@ from jointrain.balancing.engine._gradients import Gradients, grad, no_gradients
 from jointrain.balancing.engine._graph import (
     Graph,
     Leaf,
+    Walk,
     bytes_of,
     numbers_of,
 )
@@ -102,6 +103,15 @@ class Step:
             leaves = [*self.shared, *self.inputs]
             self._boundary.append(find_boundary(self.graph, leaves, self.features))
         return self._boundary[0]
+
+    def reaching(self) -> list[tuple[Tensor, int]]:
+        """Return all parameters that the losses reach, with the tasks that do, as bits."""
+        return [(leaf.tensor, leaf.mask) for leaf in self.parameters]
+
+    def walks(self, leaves: Sequence[Leaf]) -> list[Walk]:
+        """Return for each loss these parameters in the order in which it reaches them, [t]."""
+        wanted = {id(leaf.tensor) for leaf in leaves}
+        return [self.graph.walk_of(k, wanted) for k in range(self.t)]
 
     # --- passes ----------------------------------------------------------------------------------
 
@@ -417,10 +427,20 @@ class Step:
     def from_boundary(
         self, boundary: Boundary, cotangents: Cotangents, weights: Tensor
     ) -> Gradients:
-        """Return the shared parameters' gradients by one pass from weighted cotangents."""
+        """Return the shared parameters' gradients by one pass from weighted cotangents.
+
+        It begins at those edges alone that some task reaches: zeros at others would become NaN
+        where an infinite slope follows.
+        """
         tensors = [leaf.tensor for leaf in (*self.shared, *self.inputs)]
-        start = cotangents.weighted(weights)
-        found = grad(boundary.edges, tensors, start, retain=self.retain_graph)
+        columns = zip(boundary.edges, boundary.users, cotangents.weighted(weights), strict=True)
+        starts = [(edge, start) for edge, users, start in columns if users]
+        found = grad(
+            [edge for edge, _ in starts],
+            tensors,
+            [start for _, start in starts],
+            retain=self.retain_graph,
+        )
         return Gradients.of(tensors, found)
 
     def rounding(self) -> float:

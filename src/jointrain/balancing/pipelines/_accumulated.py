@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from jointrain.balancing._accumulation import begun, refuse_gradients_before
+from jointrain.balancing._accumulation import (
+    Accumulated,
+    begun,
+    refuse_gradients_before,
+    refuse_what_would_be_lost,
+)
 from jointrain.balancing._arguments import stacked
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import BilevelWeighting, HeadGuiding
+from jointrain.balancing._block_order import wants_walks
 from jointrain.balancing._call import Call
 from jointrain.balancing._sharpness_aware import SharpnessAware
-from jointrain.balancing.engine import Step
+from jointrain.balancing.engine import Step, tasks_part_inside
 from jointrain.balancing.pipelines._kinds import run
 from jointrain.errors import InvalidInputError
 
@@ -23,15 +29,19 @@ def by_accumulated(call: Call) -> BalancedStep:
     kept = begun(balancer, call.scale)
     step = call.step()
     if not kept.rows:
-        refuse_gradients_before(step)
+        refuse_gradients_before(step.shared)
     _check_inputs(step)
+    _sort(call, kept, step)
     step.factors = call.factors()
     rows, mine = step.rows(ghost=False)
-    kept.add(call.names, call.numbers, step, rows)
+    kept.add(call.names, call.numbers, rows)
+    if wants_walks(balancer) and not kept.walks.keys() >= set(call.names):
+        walks = step.walks(step.parameters)
+        kept.walks = dict(zip(call.names, walks, strict=True)) | kept.walks
     kept.add_own(call.names, mine)
     if call.of_penalty is not None:
         kept.add_penalty(call.of_penalty)
-    names = tuple(kept.losses)
+    names = balancer.in_order(kept.losses)
     losses = torch.tensor([kept.losses[name] for name in names], dtype=torch.float64)
     values = [torch.zeros_like(call.vector[0]).requires_grad_() for _ in names]
     changed = {
@@ -48,6 +58,20 @@ def by_accumulated(call: Call) -> BalancedStep:
     kept.note([tensor for tensor, _ in kept.parameters.values()])
     balancer.accumulated = kept
     return result
+
+
+def _sort(call: Call, kept: Accumulated, step: Step) -> None:
+    """Take in which parameters the batch's tasks reach, and which are shared by now."""
+    named = call.shared is not None or call.features is not None
+    kept.sort(call.names, step, named=named)
+    if not named:
+        # tasks may part within an operation that each batch takes other outputs of
+        kept.parts_known &= call.everywhere(not step.graph.leaves_outputs())
+        if kept.spread and not kept.parts_known:
+            raise tasks_part_inside()
+    collected = [*step.shared, *(leaf for leaves in step.own for leaf in leaves)]
+    of_penalty = [] if call.of_penalty is None else call.of_penalty.tensors
+    refuse_what_would_be_lost([*(leaf.tensor for leaf in collected), *of_penalty])
 
 
 def _check_accumulation(call: Call) -> None:

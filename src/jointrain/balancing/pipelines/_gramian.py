@@ -18,15 +18,18 @@ from jointrain.balancing.engine import (
     Gradients,
     Rows,
     Step,
-    is_finite,
+    grad,
     no_gradients,
     prepare,
 )
 from jointrain.balancing.pipelines._guided import check_guiding, guidance
 from jointrain.balancing.pipelines._parts import (
+    Memory,
     Without,
     bad_own,
     check_made,
+    is_fine,
+    left_out,
     note_lengths,
     nothing_shared,
     prepared,
@@ -46,12 +49,15 @@ class _Compared(NamedTuple):
         combine: Gives the shared parameters' gradients for weights [t]; None if a further pass is
             to be taken for them.
         method: How they were got.
+        whole: Whether it is the shared parameters' gradients that were compared, all of them: what
+            isn't finite then shows in the Gramian.
     """
 
     gramian: Tensor
     mine: Gradients
     combine: Callable[[Tensor], Gradients] | None
     method: str
+    whole: bool = True
 
 
 def by_gramian(call: Call, balancer: GramianWeighting) -> BalancedStep | Without:
@@ -82,7 +88,7 @@ def _compared(call: Call, step: Step) -> _Compared:
         raise InvalidInputError(_NO_BOUNDARY if call.features is None else _NOT_CUT)
     if call.compare_at == "last_shared_layer":
         rows, mine = step.rows(step.last_layer(), again=True)
-        return _Compared(rows.gramian(), mine, None, call.compare_at)
+        return _Compared(rows.gramian(), mine, None, call.compare_at, whole=False)
     if call.compare_at == "shared" and step.too_large():
         parts: list[Tensor] = []
         mine = step.by_layer(lambda rows: parts.append(rows.gramian()))
@@ -112,7 +118,8 @@ def _at_features(
     def combine(weights: Tensor) -> Gradients:
         return step.from_boundary(boundary, cotangents, weights)
 
-    return _Compared(step.gramian_at(cotangents), mine, combine, call.compare_at)
+    gramian = step.gramian_at(cotangents)
+    return _Compared(gramian, mine, combine, call.compare_at, whole=False)
 
 
 _NO_BOUNDARY = (
@@ -130,32 +137,40 @@ def _combined(
     call: Call, balancer: GramianWeighting, step: Step, losses: Tensor, compared: _Compared
 ) -> BalancedStep | Without:
     """Ask for the weights and write the update."""
-    gramian, mine, combine, method = compared
+    gramian, mine, combine, method, whole = compared
     if call.scaled:
         gramian = gramian / call.scale / call.scale
     if call.task_scales is not None:
         gramian = gramian / call.task_scales / call.task_scales[:, None]
         mine = mine.weighted(1 / call.task_scales)
-    bad = _not_finite(call, gramian, mine)
-    if bad is not None and not call.scaled:
+    bad = _not_finite(call, gramian, bad_own(call, step, mine))
+    if bad and not call.scaled:
         return Without(bad)
     note_lengths(call, gramian.diagonal().sqrt(), bad)
-    if bad is None:
+    guiding = isinstance(balancer, HeadGuiding)
+    memory = Memory(call, may_fail=guiding or not whole)
+    weights = torch.ones(step.t, dtype=torch.float64)
+    if not bad:
         with balancer.taking_part(balancer.present(step.t), step.rounding()):
-            weights = _weights(balancer, gramian, losses, call)
-        if isinstance(balancer, HeadGuiding):
-            added = guidance(call, step, balancer, mine, weights)
-            further = {
-                k for k, g in zip(added.tasks, added.values, strict=True) if not is_finite(g)
-            }
-            if further and not call.scaled:
-                raise_if_asked(call, sorted(further))
-                return Without(sorted(further))
-            mine.extend(added)
-    else:
-        weights = torch.ones(step.t, dtype=torch.float64)
+            weights = _weights(balancer, gramian, losses, call, step)
+    if not bad and isinstance(balancer, HeadGuiding):
+        added = guidance(call, step, balancer, mine, weights)
+        further = bad_own(call, step, added)
+        if further:
+            memory.restore()
+            bad = sorted(further)
+            if not call.scaled:
+                raise_if_asked(call, bad)
+                return Without(bad)
+        mine.extend(added)
     factors = weights if call.task_scales is None else weights / call.task_scales
     shared = step.weighted(factors, own=False) if combine is None else combine(factors)
+    overflow = bool(bad)
+    if not whole and not is_fine(call, step, shared):
+        memory.restore()
+        overflow = True
+        if not call.scaled:
+            return left_out(call, step, shared)
     write(call, balancer, step, shared, mine, weights)
     return call.result(
         losses,
@@ -163,7 +178,7 @@ def _combined(
         gramian=gramian,
         gradient_method=method,
         ghost_layers=step.ghost_layers,
-        overflow=bad is not None,
+        overflow=overflow,
     )
 
 
@@ -182,13 +197,27 @@ def _by_cross_gramian(
     gramian = batches[0].cross(batches[1])
     if call.scaled:
         gramian = gramian / call.scale / call.scale
-    bad = _not_finite(call, gramian, no_gradients())
-    if bad is not None and not call.scaled:
+    bad = _not_finite(call, gramian, set())
+    if bad and not call.scaled:
         return Without(bad)
-    weights = _weights(balancer, gramian, losses, call)
-    weigh_own = balancer.weighs_task_parameters
-    call.add_to_grad(step.learned, step.weighted(weights, own=True, weigh_own=weigh_own))
-    return call.result(losses, weights, gramian=gramian, gradient_method="two batches")
+    memory = Memory(call, may_fail=True)
+    weights = torch.ones(step.t, dtype=torch.float64)
+    if not bad:
+        weights = _weights(balancer, gramian, losses, call, step)
+    found = step.weighted(weights, own=True, weigh_own=balancer.weighs_task_parameters)
+    fine = is_fine(call, step, found)
+    if not fine:
+        memory.restore()
+    if not fine and not call.scaled:
+        return left_out(call, step, found)
+    call.add_to_grad(step.learned, found)
+    return call.result(
+        losses,
+        weights,
+        gramian=gramian,
+        gradient_method="two batches",
+        overflow=bool(bad) or not fine,
+    )
 
 
 def _rows_of_extra(call: Call, step: Step) -> Rows:
@@ -202,13 +231,17 @@ def _rows_of_extra(call: Call, step: Step) -> Rows:
     return other.plain_rows([leaf.tensor for leaf in step.shared])
 
 
-def _weights(balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: Call) -> Tensor:
-    """Return the balancer's weights [t], and give its own parameters their gradient."""
+def _weights(
+    balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: Call, step: Step
+) -> Tensor:
+    """Return the balancer's weights [t]; its own parameters' gradient is kept with the step."""
     weights = balancer.weights(gramian, losses).detach()
     check_made(call, weights)
     own_loss = balancer.parameter_loss(gramian, losses)
     if own_loss is not None:
-        torch.autograd.backward(own_loss * call.scale)
+        learned = [p for p in balancer.parameters() if p.requires_grad]
+        start = torch.full_like(own_loss, call.scale)
+        step.learned.extend(Gradients.of(learned, grad([own_loss], learned, [start], retain=False)))
     if call.refresh_every > 1:
         balancer.remember("kept_weights", weights)
         balancer.remember("kept_tasks", _encoded(call.names))
@@ -233,15 +266,19 @@ def _encoded(names: Sequence[str]) -> Tensor:
     return torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
 
 
-def _not_finite(call: Call, gramian: Tensor, mine: Gradients) -> list[int] | None:
-    """Return the tasks whose gradient isn't finite, None if there is none.
+def _not_finite(call: Call, gramian: Tensor, own: set[int]) -> list[int]:
+    """Return the tasks whose gradient isn't finite.
+
+    Args:
+        call: The call.
+        gramian: [t, t].
+        own: Those whose own parameters' gradient isn't.
 
     Raises:
-        InvalidInputError: There is one, and the policy is to raise.
+        NonFiniteError: There is one, and the policy is to raise.
     """
-    own = bad_own(call, mine)
     if not own and math.isfinite(float(gramian.sum())):
-        return None
+        return []
     bad = [k for k, x in enumerate(gramian.diagonal().tolist()) if not math.isfinite(x)]
     bad = sorted({*bad, *own}) or list(range(len(gramian)))
     if not call.scaled:

@@ -12,11 +12,18 @@ from jointrain.balancing.engine import (
     Gradients,
     is_finite,
 )
-from jointrain.balancing.pipelines._parts import refuse_complex
+from jointrain.balancing.pipelines._parts import (
+    Memory,
+    Without,
+    bad_alone,
+    is_fine,
+    left_out,
+    refuse_complex,
+)
 from jointrain.errors import InvalidInputError
 
 
-def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep:
+def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep | Without:
     if call.held_out is None or call.train is None:
         raise InvalidInputError(
             f"{type(balancer).__name__} chooses weights by held-out losses. Pass `held_out=`, a "
@@ -27,7 +34,8 @@ def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep:
     step = call.step()
     refuse_complex(step, balancer)
     step.factors = call.factors()
-    step.retain_graph = call.retain_graph
+    # a task that turns out to have no finite gradient is left out by a second try
+    step.retain_graph = call.retain_graph or call.non_finite == "skip"
     leaves = [leaf for leaf in step.parameters if not _is_outside(leaf.tensor, call)]
     parameters = [leaf.tensor for leaf in leaves]
     closures = (
@@ -38,18 +46,38 @@ def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep:
         problem = call.together.problem(parameters, *closures)
     else:
         problem = BilevelProblem(call.vector, parameters, *closures)
+    memory = Memory(call, may_fail=True)
     weights = on_cpu(balancer.weights(problem))
     added = [value * call.scale for value in problem.added or ()]
     if not (bool(weights.isfinite().all()) and (call.scaled or all(map(is_finite, added)))):
-        raise InvalidInputError(
-            f"The weights of {type(balancer).__name__} are NaN or infinite, so a gradient of the "
-            "training or held-out losses is. Look for a root or a logarithm of zero in a loss."
-        )
+        memory.restore()
+        return _without_bad(call, balancer, parameters)
     found = step.weighted(weights, own=True, weigh_own=True)
+    fine = is_fine(call, step, found)
+    if not fine:
+        memory.restore()
+    if not fine and not call.scaled:
+        return left_out(call, step, found)
     if problem.added is not None:
         found.extend(Gradients.of(problem.parameters, added))
     call.add_to_grad(found, foreign=step.factors)
-    return call.result(call.numbers, weights, gradient_method="held out")
+    return call.result(call.numbers, weights, gradient_method="held out", overflow=not fine)
+
+
+def _without_bad(call: Call, balancer: BilevelWeighting, parameters: list[Tensor]) -> Without:
+    """Return which tasks have training losses whose gradient makes weights NaN or infinite.
+
+    Raises:
+        InvalidInputError: None has, or the policy is to raise.
+    """
+    if call.non_finite == "skip" and not call.scaled:
+        bad = bad_alone(call, parameters)
+        if bad:
+            return Without(bad)
+    raise InvalidInputError(
+        f"The weights of {type(balancer).__name__} are NaN or infinite, so a gradient of the "
+        "training or held-out losses is. Look for a root or a logarithm of zero in a loss."
+    )
 
 
 def _is_outside(tensor: Tensor, call: Call) -> bool:

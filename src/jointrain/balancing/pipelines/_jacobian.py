@@ -8,7 +8,7 @@ from torch import Tensor
 from jointrain.balancing._arguments import on_cpu
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import JacobianAggregation
-from jointrain.balancing._block_order import in_kept_order
+from jointrain.balancing._block_order import in_kept_order, note_order
 from jointrain.balancing._call import Call
 from jointrain.balancing.engine import (
     Gradients,
@@ -16,6 +16,7 @@ from jointrain.balancing.engine import (
     no_gradients,
 )
 from jointrain.balancing.pipelines._parts import (
+    Memory,
     Without,
     bad_own,
     check_made,
@@ -33,23 +34,30 @@ def by_jacobian(call: Call, balancer: JacobianAggregation) -> BalancedStep | Wit
     step, losses = prepared(call, balancer)
     if not step.shared:
         return nothing_shared(call, step, losses)
-    step.shared = in_kept_order(balancer, step.shared)
+    step.shared = in_kept_order(balancer, step, call.names)
     scale_tasks(call, step)
     seen = _Seen(call, balancer, losses)
-    if balancer.blockwise and step.too_large():
+    layerwise = balancer.blockwise and step.too_large()
+    memory = Memory(call, may_fail=layerwise)  # it sees some before all are known
+    if layerwise:
         mine = step.by_layer(seen.take, inputs=True)
+        own = bad_own(call, step, mine)
     else:
         rows, mine = step.rows(ghost=False)
-        seen.take(rows)
+        own = bad_own(call, step, mine)
+        seen.take(rows, fine=not own)
     if call.task_scales is not None:
         mine = mine.weighted(1 / call.task_scales)
-    bad = sorted({*seen.bad(), *bad_own(call, mine)})
+    bad = sorted({*seen.bad(), *own})
+    if bad:
+        memory.restore()
     if bad and not call.scaled:
         raise_if_asked(call, bad)
         return Without(bad)
     note_lengths(call, seen.squares.sqrt(), bad)
     weights = None if bad else seen.first_weights()
     if not bad:
+        note_order(balancer, step, call.names)
         seen.update.extend(seen.of_inputs(weights))
     write(call, balancer, step, seen.update, mine, weights)
     return call.result(losses, weights, gradient_method=step.method_used, overflow=bool(bad))
@@ -72,11 +80,16 @@ class _Seen:
         self.update = no_gradients()
         self.squares = torch.zeros_like(self._ones)
 
-    def take(self, rows: Rows) -> None:
-        """Show these gradients to the method, or add them up if some aren't finite."""
+    def take(self, rows: Rows, *, fine: bool = True) -> None:
+        """Show these gradients to the method, or add them up if some aren't finite.
+
+        Args:
+            rows: The gradients.
+            fine: Whether all others that are known, those of own parameters, are finite.
+        """
         self._first = rows if self._first is None or rows.inputs else self._first
         self._finite.append(rows.finite())
-        if not bool(self._finite[-1].all()):
+        if not fine or not bool(self._finite[-1].all()):
             self.update.extend(rows.combine(self._ones))
             return
         tensors, blocks = zip(*rows.per_parameter(), strict=True)

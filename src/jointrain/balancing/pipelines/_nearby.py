@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -13,11 +12,17 @@ from jointrain.balancing._accumulation import Accumulated
 from jointrain.balancing._arguments import Losses, stacked
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import Balancer, MovableParameters
+from jointrain.balancing._block_order import wants_walks
 from jointrain.balancing._call import Call
 from jointrain.balancing._recomputed import Draws, as_before
 from jointrain.balancing._sharpness_aware import Landscape, Row, SharpnessAware
-from jointrain.balancing.engine import Gradients, Step, is_finite
-from jointrain.balancing.pipelines._parts import Without, raise_if_asked, refuse_complex
+from jointrain.balancing.engine import Gradients, Step, Walk, is_finite
+from jointrain.balancing.pipelines._parts import (
+    Memory,
+    Without,
+    raise_if_asked,
+    refuse_complex,
+)
 from jointrain.errors import InvalidInputError
 
 
@@ -39,24 +44,30 @@ def by_nearby(
             "the inputs, or name them in `shared` or `own` if they are parameters."
         )
     landscape = _landscape(call, step, call.train)
-    before = copy.deepcopy(balancer.state_dict()) if call.non_finite == "skip" else None
+    memory = Memory(call, may_fail=True)
     here, there = _gradients(balancer, landscape)
     if not call.scaled:
         bad = _bad(landscape, there)
         if bad:
-            if before is not None:
-                balancer.load_state_dict(before)
+            memory.restore()
             raise_if_asked(call, bad)
             return Without(bad)
     held: list[Gradients] = []
+    aggregations = balancer.aggregations(here, there)
+    walks = []
+    if any(wants_walks(one) for one, _ in aggregations):
+        walks = step.walks(step.shared)
     results = [
-        run(dataclasses.replace(_call_of(call, landscape, one, rows), held=held))
-        for one, rows in balancer.aggregations(here, there)
+        run(dataclasses.replace(_call_of(call, landscape, one, rows, walks), held=held))
+        for one, rows in aggregations
     ]
+    overflow = any(result.overflow for result in results)
+    if overflow:
+        memory.restore()
     call.add_to_grad(*held)
     # two weighted sums are none
     found = results[0] if len(results) == 1 else dataclasses.replace(results[0], weights=None)
-    return dataclasses.replace(found, gradient_method="at moved weights")
+    return dataclasses.replace(found, gradient_method="at moved weights", overflow=overflow)
 
 
 def _landscape(call: Call, step: Step, train: Callable[[], Losses]) -> Landscape:
@@ -106,12 +117,15 @@ def _bad(landscape: Landscape, there: list[Row]) -> Sequence[int]:
     return [k for k, row in enumerate(rows) if not all(map(is_finite, row))] or moved
 
 
-def _call_of(call: Call, landscape: Landscape, balancer: Balancer, rows: list[Row]) -> Call:
+def _call_of(
+    call: Call, landscape: Landscape, balancer: Balancer, rows: list[Row], walks: Sequence[Walk]
+) -> Call:
     """Return the call of a method on gradients that are known."""
     parameters = landscape.trained.parameters
     shared = set(landscape.shared)
     kept = Accumulated({}, call.scale)
     kept.parameters = {id(p): (p, i in shared) for i, p in enumerate(parameters)}
+    kept.walks = dict(zip(call.names, walks, strict=False))
     for name, row, own in zip(call.names, rows, landscape.own, strict=True):
         kept.rows[name] = {id(parameters[i]): row[i] for i in (*landscape.shared, *own)}
     values = [torch.zeros_like(value).requires_grad_() for value in call.values]

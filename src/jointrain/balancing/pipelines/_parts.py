@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from jointrain.balancing.engine import (
     Step,
     grad,
     is_finite,
+    local,
+    real_view,
 )
 from jointrain.errors import InvalidInputError, NonFiniteError
 
@@ -45,8 +48,8 @@ def prepared(call: Call, balancer: GramianWeighting | JacobianAggregation) -> tu
     step.workspace = balancer.workspace
     step.factors = call.factors()
     local = call.together is None and call.accumulated is None
-    seen = call.vector.detach() if local else call.numbers.to(call.vector)
-    leaf = seen.requires_grad_()
+    seen = call.vector if local else call.numbers.to(call.vector)
+    leaf = seen.detach().requires_grad_()  # `to` may return what the balancer is given
     changed = balancer.transform(leaf)
     if changed is not leaf:
         learned = [p for p in balancer.parameters() if p.requires_grad]
@@ -78,11 +81,11 @@ def nothing_shared(call: Call, step: Step, losses: Tensor) -> BalancedStep | Wit
     """Make the step of tasks that share no parameter: each gets its own loss's gradient."""
     weights = torch.ones(step.t)
     found = step.weighted(weights, own=True)
-    if call.non_finite == "skip" and not call.scaled and not call.everywhere(found.finite()):
-        tensors = [leaf.tensor for leaf in step.parameters]
-        return Without(bad_tasks(call, tensors))
+    fine = is_fine(call, step, found)
+    if not fine and not call.scaled:
+        return left_out(call, step, found)
     call.add_to_grad(step.learned, found)
-    return call.result(losses, weights, gradient_method="nothing shared")
+    return call.result(losses, weights, gradient_method="nothing shared", overflow=not fine)
 
 
 def scale_tasks(call: Call, step: Step) -> None:
@@ -127,29 +130,126 @@ def write(
     call.add_to_grad(step.learned, shared, mine, foreign=step.factors)
 
 
-def bad_own(call: Call, mine: Gradients) -> set[int]:
-    """Return the tasks whose own parameters' gradient isn't finite, if such are to be skipped."""
-    if call.non_finite == "raise" or call.scaled:
-        return set()
-    pairs = zip(mine.tasks, mine.values, strict=True)
-    return call.anywhere({k for k, value in pairs if not is_finite(value)})
+def all_finite(values: Sequence[Tensor]) -> bool:
+    """Return whether all numbers of these gradients are finite, by one look at their sums."""
+    if not values:
+        return True
+    sums = [real_view(x._values() if x.is_sparse else x).sum() for x in values]
+    kind = sums[0]
+    # a sum of finite numbers may overflow
+    return math.isfinite(sum(torch.stack([x.to(kind) for x in sums]).tolist())) or all(
+        map(is_finite, values)
+    )
+
+
+def bad_own(call: Call, step: Step, mine: Gradients) -> set[int]:
+    """Return the tasks whose own parameters' gradient isn't finite, on any process."""
+    seen = _looked_at(call, step, mine)
+    bad = set()
+    if not all_finite(seen.values):
+        bad = {k for value, k in zip(seen.values, seen.tasks, strict=True) if not is_finite(value)}
+    return call.anywhere(bad) if _differ(call) else bad
+
+
+def is_fine(call: Call, step: Step, found: Gradients) -> bool:
+    """Return whether what is to be added to `.grad` is finite, on every process."""
+    fine = all_finite(_looked_at(call, step, found).values)
+    return call.everywhere(fine) if _differ(call) else fine
+
+
+def _looked_at(call: Call, step: Step, found: Gradients) -> Gradients:
+    """Return the gradients that are to be finite, of shards this process's part.
+
+    All where tasks may be left out; else those of parameters: no step is taken by what inputs get.
+    """
+    if call.together is not None and call.together.sharded:
+        found = found._replace(values=[local(value) for value in found.values])
+    if _may_skip(call):
+        return found
+    known = {id(leaf.tensor) for leaf in step.parameters}
+    inside = [i for i, tensor in enumerate(found.tensors) if id(tensor) in known]
+    return Gradients(
+        [found.tensors[i] for i in inside],
+        [found.values[i] for i in inside],
+        [found.tasks[i] for i in inside],
+    )
+
+
+def _differ(call: Call) -> bool:
+    """Return whether processes may see something else: shards, and the gradients of inputs."""
+    return call.together is not None and (_may_skip(call) or call.together.sharded)
+
+
+def _may_skip(call: Call) -> bool:
+    return call.non_finite == "skip" and not call.scaled
+
+
+def left_out(call: Call, step: Step, found: Gradients) -> Without:
+    """Return which tasks the step is to be made without, as the gradients found aren't finite.
+
+    Raises:
+        NonFiniteError: The policy is to raise. It names the tasks if own parameters are those.
+    """
+    if call.non_finite == "raise":
+        seen = _looked_at(call, step, found)
+        bad = {id(x) for x, g in zip(seen.tensors, seen.values, strict=True) if not is_finite(g)}
+        of_one = [k for k, own in enumerate(step.own) if any(id(x.tensor) in bad for x in own)]
+        raise_if_asked(call, of_one)
+    tensors = {id(x): x for x in found.tensors}
+    return Without(bad_tasks(call, list(tensors.values())))
+
+
+class Memory:
+    """The balancer's state before a step that it may have to forget.
+
+    Args:
+        call: The call.
+        may_fail: Whether gradients are looked at after the balancer has learned from the step.
+    """
+
+    def __init__(self, call: Call, *, may_fail: bool) -> None:
+        self._balancer = call.balancer
+        kept = may_fail and (call.scaled or call.non_finite == "skip")
+        self._before = copy.deepcopy(call.balancer.state_dict()) if kept else None
+
+    def restore(self) -> None:
+        """Set the balancer back, but for the factors of the tasks, which learn from overflows."""
+        if self._before is not None:
+            factors = self._balancer.task_scales
+            self._balancer.load_state_dict(self._before)
+            self._balancer.task_scales = factors
 
 
 def bad_tasks(call: Call, tensors: Sequence[Tensor]) -> list[int]:
     """Return the positions of the tasks whose gradient isn't finite, all if it is none alone."""
+    return bad_alone(call, tensors) or list(range(len(call.names)))
+
+
+def bad_alone(call: Call, tensors: Sequence[Tensor]) -> list[int]:
+    """Return the positions of the tasks whose gradient by these tensors isn't finite."""
     bad = {
         k
         for k, (value, factor) in enumerate(zip(call.values, call.factors(), strict=True))
         if not Gradients.of(tensors, grad([value], tensors, [factor], retain=True)).finite()
     }
-    return sorted(call.anywhere(bad)) or list(range(len(call.names)))
+    return sorted(call.anywhere(bad))
 
 
 def raise_if_asked(call: Call, bad: Sequence[int]) -> None:
+    """Raise if that is the policy.
+
+    Args:
+        call: The call.
+        bad: The tasks whose gradient isn't finite; none if they aren't known.
+
+    Raises:
+        NonFiniteError: The policy is to raise.
+    """
     if call.non_finite == "raise":
         names = [call.names[k] for k in bad]
+        whose = f"of the tasks {names}" if names else f"of some of the tasks {list(call.names)}"
         raise NonFiniteError(
-            f"The gradients of the tasks {names} are NaN or infinite though the losses are finite. "
+            f"The gradients {whose} are NaN or infinite though the losses are finite. "
             "Look for a root or a logarithm of zero, or for gradients above 1e150, whose squares "
             'are infinite; or pass `non_finite="skip"` to leave such tasks out of the step.'
         )

@@ -105,7 +105,7 @@ class RowReading:
                 frame, _ = lists_as_bags(
                     frame, {}, [n for n in frame.columns if n not in self.lists]
                 )
-            frame = table.schema.conform(frame)
+            frame = table.schema.after_joining().conform(frame)
             labels = encode_targets(frame, list(table.tasks))
             if self.group_column is not None and frame[self.group_column].null_count():
                 row = int(frame[self.group_column].is_null().arg_true()[0])

@@ -15,6 +15,7 @@ from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
 from jointrain.data._json_lines import json_fault
 from jointrain.data.streaming._kept_rows import KeptRows
+from jointrain.data.streaming._seen_file import SeenFile
 from jointrain.data.streaming._table_files import TableFiles
 from jointrain.errors import InvalidInputError
 
@@ -55,11 +56,11 @@ def kept_shards(paths: Sequence[Path]) -> TableFiles:
     column of whole numbers, and ``txt`` one of text. Others, such as pictures, are passed over.
 
     Raises:
-        InvalidInputError: A shard is damaged, or its samples have no such files.
+        InvalidInputError: A shard is damaged, changes meanwhile, or its samples have no such files.
     """
     kept = KeptRows()
     for path in paths:
-        with kept.file(str(path)) as rows:
+        with SeenFile.now(path).unchanged(), kept.file(str(path)) as rows:
             for frame in _frames(_samples(path), str(path)):
                 rows.add(frame)
     return _table(kept, f"{paths[0]} and others" if len(paths) > 1 else str(paths[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
+from jointrain.data.streaming._seen_file import SeenFile
 from jointrain.errors import InvalidInputError, closest
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ class TableFile:
         name: What messages call it.
         content: A number that its content has, wherever it lies and whatever it is called.
         fragment: It, as pyarrow reads it.
+        seen: It, as it was when it was opened.
     """
 
     name: str
     content: int
     fragment: Any
+    seen: SeenFile
 
 
 class TableFiles:
@@ -125,8 +128,14 @@ class TableFiles:
             columns: Which columns, default all.
 
         Raises:
-            InvalidInputError: It can't be read any more; file and row group are named.
+            InvalidInputError: It can't be read any more, or its file has changed; file and row
+                group are named.
         """
+        with self.files[piece.file].seen.unchanged():
+            return self._rows_of(piece, columns)
+
+    def _rows_of(self, piece: Piece, columns: Sequence[str] | None) -> pl.DataFrame:
+        """Return the rows of a piece, whatever became of its file."""
         import pyarrow as pa
 
         file, own = self.files[piece.file], self._partitions[piece.file]
@@ -157,9 +166,23 @@ class TableFiles:
         return frame.with_columns(pl.col(floats).fill_nan(None)).select(wanted).cast(known)  # type: ignore[arg-type]
 
     def frames(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Piece, pl.DataFrame]]:
-        """Yield all rows, piece by piece in order."""
+        """Yield all rows, piece by piece in order.
+
+        Raises:
+            InvalidInputError: As in `read`; or a file has changed before the last row was read.
+        """
         for piece in self.pieces:
             yield piece, self.read(piece, columns)
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Refuse files that have changed since they were opened.
+
+        Raises:
+            InvalidInputError: One has.
+        """
+        for file in self.files:
+            file.seen.check()
 
     def in_order_of_names(self) -> list[Piece]:
         """Return all row groups in the order in which the files were given."""
@@ -242,6 +265,7 @@ def _opened(path: str, base: str | None) -> TableFile:
     import pyarrow as pa
     from pyarrow import dataset as arrow_dataset
 
+    seen = SeenFile.now(path)
     try:
         footer = _footer(path)
         dataset = arrow_dataset.dataset(
@@ -260,7 +284,7 @@ def _opened(path: str, base: str | None) -> TableFile:
         ) from None
     check_names(fragment.physical_schema.names, path)
     content = int.from_bytes(hashlib.blake2b(footer, digest_size=8).digest(), "little")
-    return TableFile(path, content, fragment)
+    return TableFile(path, content, fragment, seen)
 
 
 def _told(file: TableFile, told: tuple[str, int | None] | None) -> TableFile:
@@ -268,7 +292,8 @@ def _told(file: TableFile, told: tuple[str, int | None] | None) -> TableFile:
     if told is None:
         return file
     name, content = told
-    return TableFile(name, file.content if content is None else content, file.fragment)
+    content = file.content if content is None else content
+    return TableFile(name, content, file.fragment, replace(file.seen, name=name))
 
 
 def _footer(path: str) -> bytes:

@@ -7,24 +7,29 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from jointrain.data._dialect import find_dialect
+from jointrain.data._dialect import Dialect, find_dialect
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._separated_text import read_separated
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._table_source import SEPARATORS, ending_of
 from jointrain.data._tables import type_raw
 from jointrain.data.streaming._kept_rows import KeptRows
+from jointrain.data.streaming._record_ends import last_record_end
+from jointrain.data.streaming._seen_file import SeenFile
 from jointrain.data.streaming._table_files import TableFiles
 from jointrain.errors import InvalidInputError
 
 _PART_BYTES = 1 << 22
 _MOST_BYTES = 1 << 28
 """A record longer than this is a quote that does not close."""
+
+_ANY_SEPARATOR = ",;|\t"
 
 _SAMPLED_FILES = 16
 _SAMPLE_ROWS = 50_000
@@ -64,6 +69,7 @@ class TextFiles:
             raise InvalidInputError("there is no file to read; name at least one")
         self._paths = [Path(path) for path in paths]
         self._options = options or ReadingOptions()
+        self._seen = {path: SeenFile.now(path) for path in self._paths}
 
     @property
     def bytes(self) -> int:
@@ -71,13 +77,18 @@ class TextFiles:
         return sum(path.stat().st_size for path in self._paths)
 
     def sample(self) -> RawTable:
-        """Return the first rows of the files, or of some where there are many."""
+        """Return the first rows of the files, or of some where there are many.
+
+        Raises:
+            InvalidInputError: A file has a fault, or has changed.
+        """
         count = min(len(self._paths), _SAMPLED_FILES)
         last = len(self._paths) - 1
         chosen = [self._paths[last * i // max(1, count - 1)] for i in range(count)]
         parts = []
         for path in dict.fromkeys(chosen):
-            raw = next(self._parts(path)).raw
+            with self._seen[path].unchanged():
+                raw = next(self._parts(path)).raw
             rows = min(len(raw.frame), -(-_SAMPLE_ROWS // count))
             quoted = {name: mask[:rows] for name, mask in raw.quoted.items()}
             parts.append(replace(raw, frame=raw.frame.head(rows), quoted=quoted))
@@ -112,7 +123,8 @@ class TextFiles:
             see: Called with the bytes that were read of each part, as they lie in the file.
 
         Raises:
-            InvalidInputError: A file has a fault or lacks a column; file and line are named.
+            InvalidInputError: A file has a fault or lacks a column; file and line are named. Or a
+                file has changed, which may be found after the last row only.
         """
         columns: RawTable | None = None
         for path in self._paths:
@@ -120,6 +132,7 @@ class TextFiles:
                 columns = part.raw if columns is None else columns
                 _check_alike(part.raw, columns)
                 yield part.raw
+        self._check_unchanged()
 
     def as_parquet(self, schema: TableSchema) -> TableFiles:
         """Go through all files, and return what was read.
@@ -128,32 +141,42 @@ class TextFiles:
             schema: How their columns are read; columns that it does not know stay text.
 
         Raises:
-            InvalidInputError: A file lacks a column, has a fault, or holds a cell that does not
-                fit; file, line and cell are named.
+            InvalidInputError: A file has changed, lacks a column, has a fault, or holds a cell that
+                does not fit; file, line and cell are named.
         """
         kept = KeptRows()
         columns: RawTable | None = None
         for path in self._paths:
-            with kept.file(str(path), _content(path)) as rows:
+            with self._seen[path].unchanged(), kept.file(str(path), _content(path)) as rows:
                 for part in self._parts(path):
                     columns = part.raw if columns is None else columns
                     _check_alike(part.raw, columns)
                     own = replace(part.raw, frame=part.raw.frame.select(columns.frame.columns))
                     rows.add(_as_wide(type_raw(own, None, schema)))
+        self._check_unchanged()
         return kept.as_table()
 
+    def _check_unchanged(self) -> None:
+        for seen in self._seen.values():
+            seen.check()
+
     def _parts(self, path: Path, see: Callable[[int], Any] | None = None) -> Iterator[_Part]:
-        """Yield the rows of a file, part by part."""
+        """Yield the rows of a file, part by part; the file must not change meanwhile."""
+        with self._seen[path].unchanged():
+            yield from self._read_parts(path, see)
+
+    def _read_parts(self, path: Path, see: Callable[[int], Any] | None) -> Iterator[_Part]:
+        """Yield the rows of a file, part by part, whatever becomes of it."""
         where, usual = str(path), SEPARATORS.get(ending_of(path)[0], ",")
         options = replace(self._options, encoding=None)
+        dialect_of = partial(find_dialect, where=where, usual=usual, options=options)
         lines, first = 0, 0
         head: bytes | None = None
         try:
             with _opened(path, self._options.encoding) as file:
                 place = 0
-                for data in _records(file, where):
+                for dialect, data in _records(file, where, dialect_of):
                     if head is None:
-                        dialect = find_dialect(data, where, usual, options)
                         head, data = data[: dialect.body_offset], data[dialect.body_offset :]
                         options = replace(options, separator=dialect.separator)
                         if not data.strip():
@@ -193,39 +216,42 @@ def _shifted(error: InvalidInputError, lines: int) -> InvalidInputError:
     )
 
 
-def _records(file: Any, where: str) -> Iterator[bytes]:
-    """Yield a file in parts that end with whole records."""
-    rest = b""
+def _records(
+    file: Any, where: str, dialect_of: Callable[[bytes], Dialect]
+) -> Iterator[tuple[Dialect, bytes]]:
+    """Yield a file in parts that end with whole records, and how it is written.
+
+    Args:
+        file: Its bytes.
+        where: What messages call it.
+        dialect_of: Finds out how it is written, from the first part.
+    """
+    rest, start = b"", 0
+    dialect: Dialect | None = None
     while True:
         data = file.read(_PART_BYTES)
         rest += data
         if not data:
             if rest.strip():
-                yield rest
+                yield dialect or dialect_of(rest), rest
             return
-        end = _last_record(rest)
-        if end:
-            yield rest[:end]
-            rest = rest[end:]
+        end = 0
+        if dialect is None:
+            # any separator may stand before a quote until the own one is known
+            end = last_record_end(rest, 0, _ANY_SEPARATOR, None)
+            if end:
+                dialect = dialect_of(rest[:end])
+                start = dialect.body_offset
+        if dialect is not None:
+            end = last_record_end(rest, start, dialect.separator, dialect.comment)
+        if dialect is not None and end:
+            yield dialect, rest[:end]
+            rest, start = rest[end:], 0
         elif len(rest) > _MOST_BYTES:
             raise InvalidInputError(
                 f"{where} has a quote that does not close within {_MOST_BYTES >> 20} MB; close or "
                 "remove it"
             )
-
-
-def _last_record(data: bytes) -> int:
-    """Return where the last record ends that is whole: at a line end after pairs of quotes."""
-    quotes = data.count(b'"')
-    end = len(data)
-    while True:
-        line = data.rfind(b"\n", 0, end)
-        if line < 0:
-            return 0
-        quotes -= data.count(b'"', line, end)
-        if quotes % 2 == 0:
-            return line + 1
-        end = line
 
 
 def _opened(path: Path, encoding: str | None) -> _Source:

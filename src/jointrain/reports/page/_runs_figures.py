@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from jointrain.reports._given_runs import answer_of_runs
-from jointrain.reports._summary import comparison_to_json, mean_and_deviation, mean_and_spread
+from jointrain.reports._summary import comparison_to_json, mean_and_spread
 from jointrain.reports.page._figures import Figures, circumstances
-from jointrain.studies import RunVerdicts
+from jointrain.studies import RunVerdicts, mean_and_deviation
 
 
 def runs_figures(result: RunVerdicts, title: str, *, command: str | None = None) -> Figures:

@@ -16,14 +16,13 @@ from jointrain.reports._study_answer import answer, interim_answer
 from jointrain.reports._summary import (
     comparison_to_json,
     folds_and_seeds,
-    mean_and_deviation,
     mean_and_spread,
     summary_tables,
 )
 from jointrain.reports.page._conflict_figures import conflict_figures
 from jointrain.reports.page._figures import Figures, circumstances
 from jointrain.reports.page._saved_model_figures import saved_model_figures
-from jointrain.studies import SHIPPED, Comparison, StudyResult
+from jointrain.studies import SHIPPED, Comparison, StudyResult, mean_and_deviation
 from jointrain.studies.searches import Affinity
 from jointrain.tables import TableExperiment
 from jointrain.task import Task

@@ -19,6 +19,7 @@ from jointrain.studies._statistics import (
     estimate_change,
     judge_all,
     mean_estimate,
+    mean_of_defined,
 )
 from jointrain.task import Task
 
@@ -99,7 +100,7 @@ class Candidates(InNotebook):
                         "candidate": name,
                         "task": task.name,
                         "metric": metric,
-                        "mean": _nanmean(self.values(name, task.name, metric)),
+                        "mean": mean_of_defined(self.values(name, task.name, metric)),
                         "change": float(changes[task.name]),
                         "delta_m": float(self.score(name)),
                         "recommended": name == self.recommended,
@@ -139,7 +140,7 @@ class Candidates(InNotebook):
 
     def mean_changes(self, name: str) -> dict[str, float]:
         """Return each task's mean change against the baseline, as `changes`; NaN: undefined."""
-        return {task: _nanmean(values) for task, values in self.changes(name).items()}
+        return {task: mean_of_defined(values) for task, values in self.changes(name).items()}
 
     def score(self, name: str) -> float:
         """Return Delta-m against the baseline in percent: the mean change, by importance."""
@@ -226,7 +227,9 @@ class Candidates(InNotebook):
         for position, (seed, fold) in enumerate(zip(seeds, folds, strict=True)):
             others = (seeds == seed) & (folds != fold)
             scores = {
-                name: self._score({task: _nanmean(v[others]) for task, v in changes[name].items()})
+                name: self._score(
+                    {task: mean_of_defined(v[others]) for task, v in changes[name].items()}
+                )
                 for name in self.choices
             }
             best = max(self.choices, key=scores.__getitem__)
@@ -320,8 +323,3 @@ def check_importance(importance: Mapping[str, float], tasks: Sequence[str]) -> N
             raise InvalidInputError(f"the importance of task {name!r} must be >= 0, got {value}")
     if importance and not any(importance.get(name, 1.0) for name in tasks):
         raise InvalidInputError("at least one task must have an importance above 0")
-
-
-def _nanmean(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else math.nan

@@ -9,7 +9,7 @@ from typing import Any
 
 from jointrain.errors import InvalidInputError
 from jointrain.system.executors._extras import import_extra
-from jointrain.system.executors._sent_job import Outcome, SentJob, give
+from jointrain.system.executors._sent_job import Outcome, SentJob, give, outcome_of
 
 
 class RayExecutor(Executor):
@@ -53,7 +53,7 @@ class RayExecutor(Executor):
         needs: dict[str, Any] = {"num_cpus": 1, "max_retries": 2}
         if function == SentJob.run and args[0].device != "cpu" and self._has_gpus():
             needs["num_gpus"] = 1
-        task = self._ray.remote(_outcome).options(**needs)
+        task = self._ray.remote(outcome_of).options(**needs)
         return _RayFuture(self._ray, task.remote(function, args, kwargs))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
@@ -63,13 +63,6 @@ class RayExecutor(Executor):
 
     def _has_gpus(self) -> bool:
         return bool(self._ray.cluster_resources().get("GPU", 0))
-
-
-def _outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> Outcome:
-    try:
-        return Outcome(function(*args, **kwargs))
-    except Exception as error:  # Ray would wrap it
-        return Outcome(None, error)
 
 
 class _RayFuture(Future[Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +31,14 @@ class Outcome(NamedTuple):
 
     value: Any
     error: BaseException | None = None
+
+
+def outcome_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Outcome:
+    """Return what a call returns or raises: some executors change or report what is raised."""
+    try:
+        return Outcome(function(*args, **kwargs))
+    except Exception as error:
+        return Outcome(None, error)
 
 
 def give(future: Future[Any], outcome: Outcome) -> None:
@@ -96,11 +104,8 @@ class SentJob:
                 return job.run()
 
     def outcome(self) -> Outcome:
-        """Return what `run` returns or raises: some executors change or report what is raised."""
-        try:
-            return Outcome(self.run())
-        except Exception as error:
-            return Outcome(None, error)
+        """Return what `run` returns or raises."""
+        return outcome_of(self.run, (), {})
 
 
 @contextmanager

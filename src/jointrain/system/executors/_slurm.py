@@ -14,7 +14,7 @@ from typing import Any
 
 from jointrain.errors import InvalidInputError
 from jointrain.system.executors._extras import import_extra
-from jointrain.system.executors._sent_job import Outcome, SentJob, give
+from jointrain.system.executors._sent_job import SentJob, give, outcome_of
 
 _LOOK_SECONDS = 0.5
 """How often to look for results; submitit asks Slurm itself less often."""
@@ -69,7 +69,7 @@ class SlurmExecutor(Executor):
         with self._lock:
             if gpu and not self._gpus_said:
                 self._executor.update_parameters(gpus_per_node=1)
-            job = self._executor.submit(_outcome, function, args, kwargs)
+            job = self._executor.submit(outcome_of, function, args, kwargs)
             future = _SlurmFuture(job)
             self._waiting.append((job, future))
         return future
@@ -112,13 +112,6 @@ class _SlurmFuture(Future[Any]):
         with suppress(Exception):  # it has ended
             self._job.cancel(check=False)
         return super().cancel()
-
-
-def _outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> Outcome:
-    try:
-        return Outcome(function(*args, **kwargs))
-    except Exception as error:  # submitit would give its text alone
-        return Outcome(None, error)
 
 
 def _take(job: Any, future: Future[Any]) -> None:

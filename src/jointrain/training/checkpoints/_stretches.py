@@ -30,23 +30,28 @@ class Stretches:
         self._device = device
         self._resumed = resumed
         self._taken_up: Mapping[str, Any] | None = None
-        self._key = ""
+        self._key: str | None = None
         self._outer: Mapping[str, Any] = {}
         self.notes: dict[str, Any] = {} if resumed is None else dict(resumed["notes"])
 
     def passed(self, key: str) -> bool:
         """Return whether a stretch is over."""
-        return self._resumed is not None and self._resumed["key"] != key
+        # a state from before the first stretch has no key
+        return self._resumed is not None and self._resumed["key"] not in (None, key)
 
     def begin(self, key: str) -> None:
         """Begin a stretch; random numbers are then as they were before it."""
         self._key = key
-        if self._resumed is None:
+        resumed, self._resumed = self._resumed, None
+        if resumed is None:
             self._outer = random_states(self._device)
             return
-        self._outer = self._resumed["outer"]
+        if resumed["session"] is None:
+            # from before this stretch, which begins
+            self._outer = resumed["random"]
+        else:
+            self._outer, self._taken_up = resumed["outer"], resumed
         set_random_states(self._outer, self._device)
-        self._taken_up, self._resumed = self._resumed, None
 
     def take(self, network: nn.Module | None) -> Any | None:
         """Return the state of the session that goes on, with random numbers set to it.
@@ -64,14 +69,16 @@ class Stretches:
         return stretch["session"]
 
     def state_dict(
-        self, session: Mapping[str, Any], network: nn.Module | None = None
+        self, session: Mapping[str, Any] | None, network: nn.Module | None = None
     ) -> dict[str, Any]:
         """Return the place in the run, with the state of the session.
 
         Args:
-            session: The state.
+            session: The state; None where no session runs, before a stretch or after it.
             network: What the session trains, where that has no other place.
         """
+        if self._resumed is not None:
+            return dict(self._resumed)  # a resumed run is not further yet
         return {
             "network": None if network is None else network.state_dict(),
             "buffers": None if network is None else unstored_buffers(network),

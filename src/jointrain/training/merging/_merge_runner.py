@@ -74,7 +74,8 @@ class MergeRunner:
         choice = self._stretches.notes.get("choice")
         if choice is not None:
             chosen = MergeChoice(**choice)
-            self._tune_heads(merge.head_epochs)
+            if merge.head_epochs:
+                self._tune_heads(merge.head_epochs)
             return chosen
         return self.join(merge, ((task, self._train_apart(task)) for task in self.whole.tasks))
 
@@ -104,6 +105,8 @@ class MergeRunner:
         choice = self._merge(merge, before, merge.sparse(vectors, generator))
         notes = self._stretches.notes
         notes["vectors"], notes["choice"] = [], asdict(choice)
+        self._stretches.begin("merge")
+        self._record()
         if merge.head_epochs and not self.whole.stopped:
             self._tune_heads(merge.head_epochs)
         return choice
@@ -172,7 +175,6 @@ class MergeRunner:
                     if score < best:
                         weights, best = changed, score
         put(weights, coefficient)
-        self._record()
         return MergeChoice(coefficient, dict(zip(tasks, weights, strict=True)), scores)
 
     def _put(self, merged: State) -> None:

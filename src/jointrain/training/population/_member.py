@@ -69,7 +69,7 @@ class Member:
         assert isinstance(kind, OptimizerKind), kind
         self.optimizer = kind
         # all heads move at every step, so the weights can move as one piece
-        self.whole = isinstance(session.schedule, (Joint, Separate))
+        self.whole = type(session.schedule) in (Joint, Separate)
         self.step = 0
         self.balancer: MemberBalancer | None = None
         if trainer.balancer is not None:

@@ -41,26 +41,23 @@ def balance(
     tasks: Sequence[tuple[str, ...]],
     slots: Sequence[Tensor],
     losses: Tensor,
-    weights: Tensor,
 ) -> Tensor:
-    """Return the weights of all losses of a step, and move the balancers' own parameters.
+    """Return what the balancers multiply losses by, and move their own parameters.
 
     Args:
         members: The balancers.
         tasks: The tasks of each one's step.
         slots: Their places, [number of them] each.
-        losses: Finite where there is a task.
-        weights: What each loss is multiplied by before it is balanced.
+        losses: Finite where there is a task; times the tasks' weights.
 
     Shape:
-        losses, weights: [s, t]. returns: [s, t], 0 where a member has no task.
+        losses: [s, t]. returns: [s, t], 0 where a member has no task.
     """
     with torch.enable_grad():
         leaf = losses.detach().requires_grad_()
-        rows = (leaf * weights).unbind()
         objectives = [
             member.objective(row[places], names)
-            for member, names, places, row in zip(members, tasks, slots, rows, strict=True)
+            for member, names, places, row in zip(members, tasks, slots, leaf, strict=True)
         ]
     learning = [member for member in members if member.parameters]
     parameters = [parameter for member in learning for parameter in member.parameters]

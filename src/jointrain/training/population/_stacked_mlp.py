@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from jointrain.networks import Dropout, HardSharing, Network
+from jointrain.networks import (
+    MLP,
+    Dropout,
+    GroupedLinear,
+    HardSharing,
+    Network,
+    TaskHeads,
+    why_not_plain,
+)
 from jointrain.training.population._stacked_layers import (
     ACTIVATIONS,
     ActivationLayer,
@@ -45,13 +53,13 @@ class Structure(NamedTuple):
         layers: list[tuple[str, float]] = []
         modules = trunk_layers(network)
         for module, following in zip(modules, [*modules[1:], None], strict=True):
-            if isinstance(module, Dropout) and not layers and isinstance(following, nn.Linear):
+            if type(module) is Dropout and not layers and type(following) is nn.Linear:
                 layers.append(("input dropout", following.in_features))
-            elif isinstance(module, nn.Linear):
+            elif type(module) is nn.Linear:
                 layers.append(("linear", module.out_features))
-            elif isinstance(module, nn.LayerNorm):
+            elif type(module) is nn.LayerNorm:
                 layers.append(("normalisation", module.eps))
-            elif isinstance(module, ACTIVATIONS):
+            elif type(module) in ACTIVATIONS:
                 layers.append((repr(module), 0.0))
             else:
                 layers.append((type(module).__name__, 0.0))
@@ -63,12 +71,13 @@ def trunk_layers(network: Network) -> list[nn.Module]:
     return [
         module
         for module in _unpacked(network.trunk)  # type: ignore[arg-type]
-        if not (isinstance(module, Dropout) and not module.threshold)
+        if not (type(module) is Dropout and not module.threshold)
     ]
 
 
 def _unpacked(module: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(module, nn.Sequential):
+    # a subclass may do more than call its layers in turn
+    if isinstance(module, nn.Sequential) and type(module) in (nn.Sequential, MLP):
         for child in module:
             yield from _unpacked(child)
     else:
@@ -87,8 +96,14 @@ def why_not_by_hand(network: Network) -> str | None:
         return "its network does more than share one trunk"
     if network.linked:
         return "tasks of its network are given others"
-    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
-        return "its network has hooks"
+    reason = why_not_plain(network)
+    if reason is not None:
+        return f"its network has {reason}"
+    if type(network.heads) is not TaskHeads:
+        return f"its network has a layer {type(network.heads).__name__}"
+    for head in (*network.heads.layers, *network.heads.groups):
+        if type(head) not in (nn.Linear, GroupedLinear):
+            return f"a head of its network is a {type(head).__name__}"
     layers = trunk_layers(network)
     kinds = [type(layer) for layer in layers[:2]]
     if kinds[:1] != [nn.Linear] and kinds != [Dropout, nn.Linear]:
@@ -100,9 +115,9 @@ def why_not_by_hand(network: Network) -> str | None:
 def _why_not_layer(layer: nn.Module) -> str | None:
     if type(layer) not in (nn.Linear, nn.LayerNorm, nn.ReLU, Dropout, *ACTIVATIONS):
         return f"its network has a layer {type(layer).__name__}"
-    if isinstance(layer, (nn.Linear, nn.LayerNorm)) and layer.bias is None:
+    if type(layer) in (nn.Linear, nn.LayerNorm) and layer.bias is None:
         return f"a layer {type(layer).__name__} of its network has no bias"
-    if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
+    if type(layer) is nn.LayerNorm and len(layer.normalized_shape) > 1:
         return "its network normalises over several dimensions"
     return None
 
@@ -138,14 +153,14 @@ class StackedMLP(StackedModel):
         self._layers: list[Layer] = []
         width = inputs
         for module in trunk_layers(example):
-            if isinstance(module, nn.Linear):
+            if type(module) is nn.Linear:
                 self._layers.append(LinearLayer(width, module.out_features))
                 width = module.out_features
-            elif isinstance(module, nn.LayerNorm):
+            elif type(module) is nn.LayerNorm:
                 self._layers.append(LayerNormLayer(width, module.eps))
-            elif isinstance(module, nn.ReLU):
+            elif type(module) is nn.ReLU:
                 self._layers.append(ReLULayer())
-            elif isinstance(module, ACTIVATIONS):
+            elif type(module) in ACTIVATIONS:
                 self._layers.append(ActivationLayer(module))
             else:
                 self._layers.append(DropoutLayer(width))
@@ -175,7 +190,7 @@ class StackedMLP(StackedModel):
 
     def dropouts_in(self, network: Network) -> list[Dropout]:
         """Return the dropout layers of a network, in the order in which they draw noise."""
-        return [module for module in trunk_layers(network) if isinstance(module, Dropout)]
+        return [module for module in trunk_layers(network) if type(module) is Dropout]
 
     def pairs(
         self, row: Tensor, network: Network, slots: Mapping[str, int]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from jointrain.networks import Network
+from jointrain.networks import Network, replaced_methods
 from jointrain.training import Optimizers, OptimizerSettings
 
 
@@ -52,7 +52,8 @@ def _kind_of_settings(settings: OptimizerSettings) -> OptimizerKind:
 
 
 def _kind(optimizer: Optimizer) -> OptimizerKind | None:
-    if len(optimizer.param_groups) > 1:
+    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    if len(optimizer.param_groups) > 1 or hooks or replaced_methods(optimizer):
         return None
     group = optimizer.param_groups[0]
     unusual = ("amsgrad", "maximize", "nesterov", "dampening", "differentiable")

@@ -53,6 +53,7 @@ class StackedStep:
         self._task_weights = torch.zeros(count, slots, dtype=dtype)
         self._seen = torch.zeros(2, count, slots, dtype=torch.float64)
         self._balanced_weights = torch.zeros(count, slots, dtype=dtype)
+        self._weighed = torch.zeros(count, slots, dtype=torch.bool)
         self._clip = torch.zeros(count, 1, dtype=dtype)
         self._penalties = torch.zeros(2, count, 1, dtype=dtype)
 
@@ -67,7 +68,7 @@ class StackedStep:
         for name, slot in slots.items():
             self._task_weights[row, slot] = trainer.weights[name]
         self._seen[:, row] = 0
-        self._balanced_weights[row] = 0
+        self._weighed[row] = False
         self._clip[row] = (
             torch.inf if trainer.settings.gradient_clip is None else trainer.settings.gradient_clip
         )
@@ -79,7 +80,9 @@ class StackedStep:
     def move(self, source: int, target: int) -> None:
         """Give one row the state of another."""
         self._optimizer.copy(source, target)
-        for by_row in (self.weights, self._task_weights, self._clip, self._balanced_weights):
+        for by_row in (self.weights, self._task_weights, self._clip):
+            by_row[target] = by_row[source]
+        for by_row in (self._balanced_weights, self._weighed):
             by_row[target] = by_row[source]
         for by_row in (self._seen, self._penalties):
             by_row[:, target] = by_row[:, source]
@@ -115,12 +118,10 @@ class StackedStep:
         ]
 
     def balanced_weights(self, row: int) -> dict[str, float]:
-        """Return what the balancer of a row has given its losses last; empty without one."""
-        member = self._members[row]
-        if member.balancer is None:
-            return {}
-        values = self._balanced_weights[row].tolist()
-        return {name: values[slot] for name, slot in member.slots.items()}
+        """Return the weights of the last step that the balancer of a row has weighed, by task."""
+        values, weighed = self._balanced_weights[row].tolist(), self._weighed[row].tolist()
+        slots = self._members[row].slots
+        return {name: values[slot] for name, slot in slots.items() if weighed[slot]}
 
     # --- a step ----------------------------------------------------------------------------------
 
@@ -204,8 +205,14 @@ class StackedStep:
         ]
         balancers = [member.balancer for member in members if member.balancer is not None]
         names = [labelled[row] for row in rows]
-        factors[rows] = balance(balancers, names, places, chosen, self._task_weights[rows])
-        self._balanced_weights[rows] = factors[rows]
+        own = self._task_weights[rows]
+        given = balance(balancers, names, places, chosen * own)
+        factors[rows] = given * own
+        self._balanced_weights[rows] = given
+        weighed = torch.zeros_like(own, dtype=torch.bool)
+        for row, of_row in zip(weighed, places, strict=True):
+            row[of_row] = True
+        self._weighed[rows] = weighed
 
     def _penalize(self, gradients: Tensor, active: Tensor) -> None:
         """Add the gradients of the L1 and L2 penalties of the weight matrices in the step."""

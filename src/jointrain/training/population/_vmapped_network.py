@@ -28,6 +28,7 @@ from jointrain.networks import (
     Network,
     Sluice,
     SoftSharing,
+    why_not_plain,
 )
 from jointrain.training._penalties import weight_matrices
 from jointrain.training.population._stacked_layers import ACTIVATIONS
@@ -147,7 +148,7 @@ class Form(NamedTuple):
 
 def _signature(module: nn.Module) -> tuple[object, ...]:
     """Return the type of a module with its settings that are plain values."""
-    if isinstance(module, Dropout):
+    if type(module) is Dropout:
         # probabilities may differ
         return Dropout, bool(module.threshold)
     plain = {
@@ -177,8 +178,9 @@ def why_not_vmapped(network: Network, in_turn: bool) -> str | None:
     if type(network) not in _NETWORKS:
         return f"its network is a {type(network).__name__}"
     modules = list(network.modules())
-    if any(module._forward_hooks or module._forward_pre_hooks for module in modules):
-        return "its network has hooks"
+    reason = why_not_plain(network)
+    if reason is not None:
+        return f"its network has {reason}"
     reason = next(filter(None, map(_why_not_module, modules)), None)
     if reason is not None:
         return reason
@@ -197,7 +199,7 @@ def why_not_vmapped(network: Network, in_turn: bool) -> str | None:
 
 def _why_not_module(module: nn.Module) -> str | None:
     kind = type(module)
-    if isinstance(module, nn.BatchNorm1d) and not (
+    if kind is nn.BatchNorm1d and not (
         module.affine and module.track_running_stats and module.momentum is not None
     ):
         return "its batch normalisation is not in plain form"

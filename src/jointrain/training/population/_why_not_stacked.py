@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from jointrain.balancing import LossWeighting
 from jointrain.data import TensorData
-from jointrain.networks import CategoryEmbeddings
+from jointrain.networks import CategoryEmbeddings, replaced_methods
+from jointrain.task import Task
 from jointrain.training import Joint, Merge, Phases, Separate, Trainer
 from jointrain.training._run import Run
 from jointrain.training._settings import TrainingSettings
@@ -22,12 +23,12 @@ def why_not_stacked(run: Run) -> str | None:
     trainer = run.trainer
     if trainer.ranks is not None:
         return "several processes train it together"
-    if isinstance(trainer.schedule, Merge):
+    if type(trainer.schedule) is Merge:
         return _why_not_apart(run)
     reason = _why_not_plain(trainer)
     if reason is not None:
         return reason
-    if any(slot_of(task) is None for task in trainer.tasks.values()):
+    if any(type(task) is not Task or slot_of(task) is None for task in trainer.tasks.values()):
         return "a task has a loss of its own, or is of a kind that is trained by itself"
     reason = _why_not_network(run)
     if reason is not None:
@@ -37,10 +38,16 @@ def why_not_stacked(run: Run) -> str | None:
     kind = optimizer_kind(trainer.optimizers, trainer.network)
     if isinstance(kind, str):
         return kind
-    inputs = run.train.inputs if isinstance(run.train, TensorData) else None
+    return _why_not_data(run)
+
+
+def _why_not_data(run: Run) -> str | None:
+    """Return what about a run's data a population can't do."""
+    every = [run.train] if run.validation is None else [run.train, run.validation]
+    inputs = run.train.inputs if all(type(data) is TensorData for data in every) else None
     if not isinstance(inputs, Tensor) or inputs.ndim != 2:
         return "its data are not one matrix of inputs"
-    if inputs.dtype != next(trainer.network.parameters()).dtype:
+    if inputs.dtype != next(run.trainer.network.parameters()).dtype:
         return "its inputs are of another type than its weights"
     return None
 
@@ -48,7 +55,7 @@ def why_not_stacked(run: Run) -> str | None:
 def _why_not_apart(run: Run) -> str | None:
     """Return what of a run whose tasks are trained apart and merged can't be."""
     trainer = run.trainer
-    if type(trainer) is not Trainer or trainer.callbacks:
+    if type(trainer) is not Trainer or replaced_methods(trainer) or trainer.callbacks:
         return "its trainer has methods or callbacks of its own"
     if trainer.checkpoints is not None:
         return "its trainer writes checkpoints"
@@ -72,7 +79,7 @@ def _why_not_network(run: Run) -> str | None:
         return "its network has tasks that it does not train"
     if multiplications(network, trainer.settings.batch_size) > MOST:
         return "its steps are so large that runs one after the other take as little time"
-    in_turn = not isinstance(trainer.schedule, (Joint, Separate))
+    in_turn = type(trainer.schedule) not in (Joint, Separate)
     reason = why_not_vmapped(network, in_turn)
     if reason is None and any(isinstance(m, nn.BatchNorm1d) for m in network.modules()):
         train = weigh_rows(run.train, trainer.tasks.values())
@@ -86,7 +93,7 @@ def _why_not_network(run: Run) -> str | None:
 
 def _why_not_plain(trainer: Trainer) -> str | None:
     """Return what a trainer's loop does that a population's does not."""
-    if type(trainer) is not Trainer or trainer.callbacks:
+    if type(trainer) is not Trainer or replaced_methods(trainer) or trainer.callbacks:
         return "its trainer has methods or callbacks of its own"
     if trainer.checkpoints is not None:
         return "its trainer writes checkpoints"

@@ -1,6 +1,6 @@
 """Sampling: which tasks and which rows a step trains on."""
 
-from jointrain.training.sampling._bad_rows import BadRows
+from jointrain.training.sampling._bad_rows import BadRows, default_batch
 from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._batches import (
     EVALUATION_ROWS,
@@ -45,6 +45,7 @@ __all__ = [
     "TaskSets",
     "Turns",
     "class_factors",
+    "default_batch",
     "derived_seed",
     "input_batches",
     "local_rows",

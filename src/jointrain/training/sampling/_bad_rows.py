@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch.utils.data import default_collate
+from torch.utils.data import Subset, default_collate
 
 from jointrain.errors import InvalidInputError, WorkerDiedError
 
@@ -16,18 +16,46 @@ _DEATH = re.compile(r"DataLoader worker \(pid.*?\) (.*)", re.DOTALL)
 
 
 class UnreadRow(NamedTuple):
-    """A row that raised when it was read, and in what words."""
+    """A row that raised when it was read, and in what words.
+
+    Args:
+        number: In the data set that was read.
+        reason: The error, in one line.
+        trace: Where it was raised.
+        whole: Number in the data set that this one is a subset of; None if it is none.
+    """
 
     number: int
     reason: str
     trace: str
+    whole: int | None = None
 
     @staticmethod
-    def of(number: int, error: Exception) -> UnreadRow:
-        """Return the row that raised an error."""
+    def of(number: int, error: Exception, data: Any = None) -> UnreadRow:
+        """Return the row of a data set that raised an error."""
         told = " ".join(f"{type(error).__name__}: {error}".split())
         trace = "".join(traceback.format_exception(error))
-        return UnreadRow(number, told[:300].removesuffix(": "), trace)
+        whole = None
+        while isinstance(data, Subset):
+            whole = int(data.indices[number if whole is None else whole])
+            data = data.dataset
+        return UnreadRow(number, told[:300].removesuffix(": "), trace, whole)
+
+
+def default_batch(rows: list[Any]) -> Any:
+    """Return the batch that torch makes of rows by itself.
+
+    Raises:
+        InvalidInputError: They do not go together, as where rows have different targets.
+    """
+    try:
+        return default_collate(rows)
+    except (KeyError, RuntimeError, TypeError) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InvalidInputError(
+            f"rows can't be put together into a batch ({told}); give each row the same inputs and "
+            "targets, NaN or -100 where a label is missing, or give a `collate_fn`"
+        ) from error
 
 
 class ReadRows(NamedTuple):
@@ -41,11 +69,11 @@ class CollatedRows:
     """Makes a batch of the rows that could be read.
 
     Args:
-        collate: Makes it of a list of rows; default that of torch.
+        collate: Makes it of a list of rows; default `default_batch`.
     """
 
     def __init__(self, collate: Callable[[list[Any]], Any] | None) -> None:
-        self._collate = default_collate if collate is None else collate
+        self._collate = default_batch if collate is None else collate
 
     def __call__(self, rows: list[Any]) -> ReadRows:
         """Return the batch, and the rows that are not in it."""
@@ -86,7 +114,8 @@ class BadRows:
             if (what, row.number) in self._rows:
                 continue
             self._rows.add((what, row.number))
-            told = f"row {row.number} of {what} can't be read ({row.reason})"
+            within = "" if row.whole is None else f", row {row.whole} of the whole data set,"
+            told = f"row {row.number} of {what}{within} can't be read ({row.reason})"
             if not self._count():
                 error = InvalidInputError(f"{told}; {self._advice('leaves such rows out')}")
                 error.add_note(f"Where it was read:\n{row.trace}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from jointrain.data import TensorData
 from jointrain.networks import JoinedRows
+from jointrain.task import Task
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Batch:
         data: Inputs and targets.
         tasks: The tasks.
         complete: For each task whether every row has its label.
-        present: For each task whether any row has its label, [t] booleans; None if all have one.
+        present: For each task whether any row has its label, [t] booleans; None if all have one, or
+            if each of several processes knows only its own rows.
         joined: Where several processes share the batch, which of its rows the data are; all else
             is said of the whole batch.
     """
@@ -42,3 +45,8 @@ class Batch:
             return given
         ones = next(iter(given.values())).new_ones(len(self.data))
         return {name: given.get(name, ones) for name in self.tasks}
+
+
+def present_tasks(tasks: Iterable[Task], data: TensorData) -> Tensor:
+    """Return for each task whether any row has its label, [t] booleans."""
+    return torch.stack([task.labelled(data.targets[task.name]).any() for task in tasks])

@@ -294,8 +294,22 @@ def mix(batches: Sequence[Batch]) -> Batch:
         TensorData(inputs, targets, weights or None),
         names,
         (False,) * len(names),
-        joined=JoinedRows.together(shares) if shares else None,
+        _present(batches),
+        JoinedRows.together(shares) if shares else None,
     )
+
+
+def _present(batches: Sequence[Batch]) -> Tensor | None:
+    """Return for each task of the batches whether any row has its label; None as of a batch."""
+    known = [batch.present is not None for batch in batches]
+    if not any(known) or (not all(known) and any(batch.joined for batch in batches)):
+        return None
+    there: dict[str, Tensor] = {}
+    for batch in batches:
+        all_there = torch.ones(len(batch.tasks), dtype=torch.bool)
+        present = all_there if batch.present is None else batch.present.cpu()
+        there.update(zip(batch.tasks, present.unbind(), strict=True))
+    return torch.stack([there[name] for batch in batches for name in batch.data.targets])
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch.utils.data import default_collate
-
 ENOUGH = 2**28
 """Bytes of shared memory from which workers hand tensors over by it, as torch does."""
 
@@ -50,11 +48,11 @@ def sending(collate: Collate | None, workers: int, place: Path = _PLACE) -> Coll
     return pack
 
 
-def received(batch: Any, collate: Collate | None) -> Any:
+def received(batch: Any, collate: Collate) -> Any:
     """Return the batch that a loader gave, made of its rows if workers have packed them."""
     if isinstance(batch, Packed):
         # bytes of our own workers
-        return (collate or default_collate)(pickle.loads(batch.content))
+        return collate(pickle.loads(batch.content))
     return batch
 
 

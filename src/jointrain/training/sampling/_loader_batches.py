@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +14,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
-from jointrain.data import DataSource
+from jointrain.data import DataSource, TensorData
 from jointrain.errors import InvalidInputError
 from jointrain.networks import JoinedRows
-from jointrain.task import Task, chained_targets
-from jointrain.training.sampling._bad_rows import BadRows, CollatedRows, ReadRows, UnreadRow
-from jointrain.training.sampling._batch import Batch
+from jointrain.task import IGNORED, Task, chained_targets
+from jointrain.training.sampling._bad_rows import (
+    BadRows,
+    CollatedRows,
+    ReadRows,
+    UnreadRow,
+    default_batch,
+)
+from jointrain.training.sampling._batch import Batch, present_tasks
 from jointrain.training.sampling._batches import RowSampler
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._little_shared_memory import received, sending
@@ -110,7 +117,8 @@ class LoaderBatches:
         """Return what is here of a batch: the rows that were read, or some of them."""
         batch = self._batch(raw, tasks, check=check)
         if joined is not None:
-            return local_rows(batch, joined)
+            # which tasks have a label in the rows of the others is not known here
+            return local_rows(replace(batch, present=None), joined)
         return batch if self._share is None else self._share.of(batch)
 
     def count(self, tasks: tuple[str, ...]) -> int:  # noqa: ARG002
@@ -143,9 +151,13 @@ class LoaderBatches:
 
     def state_dict(self) -> dict[str, Any]:
         """Return which batches have been drawn; those that workers have ready are not."""
-        place = self._place
-        states = place.generators or _states(self._source)
-        return {"pass": place.number, "batches": place.batches, "generators": list(states)}
+        place, now = self._place, _states(self._source)
+        return {
+            "pass": place.number,
+            "batches": place.batches,
+            "generators": list(place.generators or now),
+            "now": list(now),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the batches that `state_dict` tells of, by any number of workers.
@@ -153,9 +165,11 @@ class LoaderBatches:
         Rows by their numbers are taken up there; a stream is read again from the start of its pass.
         """
         self.close()
-        self._place = _Place(state["pass"], state["batches"], tuple(state["generators"]))
-        for generator, then in zip(_generators(self._source), state["generators"], strict=False):
-            generator.set_state(then)
+        generators = tuple(state["generators"])
+        # not in a state of an earlier release
+        now = tuple(state.get("now", ())) if state["batches"] else ()
+        self._place = _Place(state["pass"], state["batches"], generators, moved=bool(now))
+        _set_states(self._source, now or generators)
 
     def _batch(self, raw: Any, tasks: tuple[str, ...], *, check: bool) -> Batch:
         everything = tuple(self._tasks)
@@ -176,7 +190,8 @@ class LoaderBatches:
             data = without_weightless_labels(weigh_classes(data, self._factors))
         except InvalidInputError as error:
             raise InvalidInputError(f"{self.what}: {error}") from None
-        return Batch(data.to(self._device), tasks, (False,) * len(tasks))
+        present = _present([self._tasks[name] for name in tasks], data)
+        return Batch(data.to(self._device), tasks, (False,) * len(tasks), present)
 
     def _next(self) -> _Raw:
         if self._stream is None:
@@ -228,6 +243,9 @@ class LoaderBatches:
 
     def _passes(self, after: _Place) -> Iterator[_Raw]:
         skipped = after.batches
+        now = _states(self._source) if after.moved else ()
+        if after.moved:
+            _set_states(self._source, after.generators)
         for number in count(after.number):
             before = _states(self._source)
             index = 0
@@ -236,6 +254,8 @@ class LoaderBatches:
                 index += 1
                 if index > skipped:
                     yield _Raw(batch, _Place(number, index, before))
+                elif index == skipped and now:
+                    _set_states(self._source, now)
             if index == 0:
                 raise InvalidInputError(
                     f"{self.what} gave no batch{' any more' if number else ''}; it must have rows, "
@@ -246,15 +266,38 @@ class LoaderBatches:
             self._seen = True
 
 
+def _present(tasks: Sequence[Task], data: TensorData) -> Tensor | None:
+    """Return for each task whether any row has its label, [t] booleans; None if all have one.
+
+    To look at what a loader gave on a GPU would wait for it.
+    """
+    # one label is enough, most batches begin with one, and to look at all rows takes ten times as
+    # long
+    if all(_begins_with_label(data.targets[task.name]) for task in tasks):
+        return None
+    found = present_tasks(tasks, data)
+    return None if found.device.type == "cpu" and bool(found.all()) else found
+
+
+def _begins_with_label(target: Tensor) -> bool:
+    """Return whether the first row surely has a label: one value on the CPU that is not missing."""
+    if not target.is_cpu or target.ndim != 1 or not len(target):
+        return False
+    first = target[0].item()
+    return first == first and first != IGNORED
+
+
 class _Place(NamedTuple):
     """How many batches have been drawn: of the pass of a stream, else of all passes.
 
-    With the states that the loader's own generators had before the pass.
+    With the states that the loader's own generators had before the pass, and whether they have
+    moved on from there.
     """
 
     number: int = 0
     batches: int = 0
     generators: tuple[Tensor, ...] = ()
+    moved: bool = False
 
 
 class _Raw(NamedTuple):
@@ -286,6 +329,12 @@ def _generators(source: DataSource) -> list[torch.Generator]:
 def _states(source: DataSource) -> tuple[Tensor, ...]:
     """Return the states of these generators now."""
     return tuple(generator.get_state() for generator in _generators(source))
+
+
+def _set_states(source: DataSource, states: Sequence[Tensor]) -> None:
+    """Set these generators to states."""
+    for generator, state in zip(_generators(source), states, strict=False):
+        generator.set_state(state)
 
 
 def _told(stream: Iterator[Any], bad_rows: BadRows, what: str) -> Iterator[Any]:
@@ -371,9 +420,11 @@ def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> 
         loader = DataLoader(
             _SeededStream(source.data, part),
             batch_size,
-            collate_fn=sending(source.collate_fn, source.num_workers),
+            collate_fn=sending(source.collate_fn or default_batch, source.num_workers),
             num_workers=source.num_workers,
         )
+    elif loader.persistent_workers:
+        loader = _with_workers_of_its_own(loader)
     for told in (source.data, getattr(loader, "sampler", None)):
         # samplers and data sets that order their rows by the number of the pass
         tell = getattr(told, "set_epoch", None)
@@ -386,10 +437,22 @@ def _one_stream(source: DataSource, batch_size: int, seed: int, number: int) -> 
     while True:
         try:
             with numbers.active():
-                batch = received(next(batches), source.collate_fn)
+                batch = received(next(batches), source.collate_fn or default_batch)
         except StopIteration:
             return
         yield batch
+
+
+def _with_workers_of_its_own(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Return a DataLoader that starts workers for each pass in place of keeping them.
+
+    For workers that are used again torch draws no seed, so that the order of rows would depend on
+    earlier passes; and their random numbers go on, where no resumed run can take them up.
+    """
+    fresh = copy.copy(loader)
+    # torch lets no one set it
+    vars(fresh)["persistent_workers"] = False
+    return fresh
 
 
 def _numbered(
@@ -478,7 +541,7 @@ class _SeededRows(Dataset[Any]):
         except MemoryError:
             raise
         except Exception as error:
-            return UnreadRow.of(row, error)
+            return UnreadRow.of(row, error, self._data)
 
 
 class _SeededStream(IterableDataset[Any]):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jointrain.data import DataSource
 from jointrain.errors import InvalidInputError, closest
-from jointrain.task import IGNORED
+from jointrain.task import present_labels
 from jointrain.training.sampling._schedule import Joint, RunProgress, Schedule
 from jointrain.training.sampling._turns import Turns
 
@@ -652,7 +652,7 @@ def _labelled_rows(source: DataSource, tasks: Sequence[str]) -> int | None:
     present = torch.zeros(len(source.data), dtype=torch.bool)
     for task in tasks:
         target = targets[task]
-        there = ~target.isnan() if target.is_floating_point() else target != IGNORED
+        there = present_labels(target)
         labelled = there.flatten(1).any(1) if there.ndim > 1 else there
         weights = source.data.weights_of(task)
         present |= (labelled if weights is None else labelled & (weights > 0)).cpu()

@@ -10,7 +10,7 @@ import torch
 
 from jointrain.data import RowStream, TensorData
 from jointrain.task import Task
-from jointrain.training.sampling._batch import Batch
+from jointrain.training.sampling._batch import Batch, present_tasks
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._row_shares import RowShare, local_rows
 
@@ -104,6 +104,5 @@ class StreamedBatches:
         complete = tuple(self._complete[name] for name in tasks)
         present = None
         if not all(complete):
-            labelled = [self._tasks[name].labelled(data.targets[name]) for name in tasks]
-            present = torch.stack([one.any() for one in labelled])
+            present = present_tasks([self._tasks[name] for name in tasks], data)
         return Batch(data.to(self._device), tasks, complete, present)

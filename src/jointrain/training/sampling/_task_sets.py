@@ -306,7 +306,7 @@ def _check_labels(task: Task, data: TensorData, purpose: str) -> None:
     weights = data.weights_of(task.name)
     if purpose == "training" and task.has_classes and weights is not None:
         for code, label in enumerate(task.classes):
-            rows = target.reshape(len(target), -1)[:, 0] == code
+            rows = target.reshape(len(target), -1)[:, 0].long() == code
             if bool(rows.any()) and bool((weights[rows] == 0).all()):
                 raise InvalidInputError(
                     f"all rows of class {label!r} of task {task.name!r} have weight 0 in the "
