@@ -172,6 +172,7 @@ def app_of(arguments: Sequence[str] = ()) -> typer.Typer:
         name="jointrain",
         help=what,
         pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
     )
     app.callback()(_root)
     named = [name for name in arguments[:1] if name in _COMMANDS]
