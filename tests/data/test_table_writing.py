@@ -1,11 +1,12 @@
 """Tables written to files: whole or not at all, and nothing is replaced unasked."""
 
+import datetime as dt
 import os
 
 import polars as pl
 import pytest
 
-from jointrain.data import read_raw, write_table
+from jointrain.data import read_raw, write_parts, write_table
 from jointrain.errors import InvalidInputError
 
 FRAME = pl.DataFrame({"a": [1, 2]})
@@ -28,6 +29,27 @@ def test_a_file_that_appeared_meanwhile_stays(tmp_path, monkeypatch, links):
     assert (tmp_path / "p-3.csv").read_text() == "a\n1\n2\n"
     assert write_table(FRAME, path) == path
     assert sorted(one.name for one in tmp_path.iterdir()) == ["p-2.csv", "p-3.csv", "p.csv"]
+
+
+UNFIT = {
+    "durations": (dt.timedelta(hours=1), "csv tsv -"),
+    "lists of whole numbers": ([1], "csv tsv.gz -"),
+    "bytes": (b"x", "csv jsonl"),
+    "lists of bytes": ([b"x"], "csv jsonl"),
+    "structs with the fields a": ({"a": b"x"}, "csv jsonl"),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_what_a_file_has_no_form_for_is_refused(tmp_path, what):
+    value, endings = UNFIT[what]
+    frame = pl.DataFrame({"a": [value]})
+    for ending in endings.split():
+        path = "-" if ending == "-" else tmp_path / f"p.{ending}"
+        for write in (write_table, lambda frame, path: write_parts([frame], path)):
+            with pytest.raises(InvalidInputError, match=f"'a' holds {what}, .* choose .parquet"):
+                write(frame, path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks the system for processes as POSIX does")

@@ -86,6 +86,24 @@ def test_an_answer_comes_as_csv_or_arrow_where_it_is_asked_for(client):
         assert found["price"].to_list() == pytest.approx(expected["price"].to_list())
 
 
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        (datetime.timedelta(hours=1), "text/csv"),
+        ([1], "text/csv"),
+        (b"x", "text/csv"),
+        (b"x", "application/json"),
+    ],
+)
+def test_names_that_the_answer_has_no_form_for_are_refused(name, kind):
+    client = TestClient(make_app(TableService(model(), {"id": "name"})))
+    body = io.BytesIO()
+    table().head(1).with_columns(pl.Series("name", [name])).write_ipc_stream(body)
+    headers = {"content-type": "application/vnd.apache.arrow.stream", "accept": kind}
+    answer = client.post("/predict", content=body.getvalue(), headers=headers)
+    assert "can't be written to the answer" in faults(answer)[0]["msg"]
+
+
 def faults(answer) -> list[dict]:
     assert answer.status_code == 422, answer.text
     return answer.json()["detail"]

@@ -36,6 +36,7 @@ from jointrain.data._supervised_table import SupervisedTable, notes_on_tasks
 from jointrain.data._table_schema import ColumnReading, TableSchema, number_text
 from jointrain.data._table_source import read_raw
 from jointrain.data._table_writing import (
+    check_text_form,
     check_writable_ending,
     formulas_escaped,
     write_parts,
@@ -101,6 +102,7 @@ __all__ = [
     "balanced_class_weights",
     "check_class_weight_rule",
     "check_target_scale",
+    "check_text_form",
     "check_weighted_labels",
     "check_writable_ending",
     "checked_row_weights",

@@ -154,23 +154,45 @@ def check_writable_ending(path: str | Path) -> None:
 
 
 def _to_separated(frame: pl.DataFrame, separator: str, where: str) -> bytes:
-    for name, dtype in frame.schema.items():
-        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-            raise InvalidInputError(
-                f"column {name!r} holds {type_in_words(dtype)}, which can't be written to "
-                f"{where}: text has no form for it; choose .parquet or .arrow"
-            )
+    check_text_form(frame, where)
     return frame.write_csv(separator=separator).encode()
 
 
 def _to_json_lines(frame: pl.DataFrame, path: Path) -> bytes:
+    check_text_form(frame, str(path), json=True)
+    return frame.write_ndjson().encode()
+
+
+def check_text_form(
+    frame: pl.DataFrame, where: str, *, json: bool = False, instead: str = ".parquet or .arrow"
+) -> None:
+    """Refuse a table with a column that CSV can't hold, or JSON.
+
+    Args:
+        frame: The table.
+        where: Where it is to be written.
+        json: Ask for JSON, which has lists, and durations as text.
+        instead: What holds such columns.
+
+    Raises:
+        InvalidInputError: Column and type are named.
+    """
     for name, dtype in frame.schema.items():
-        if dtype in (pl.Binary, pl.Object):
+        unfit = dtype in (pl.Binary, pl.Object)
+        unfit |= _holds_bytes(dtype) if json else dtype.is_nested() or dtype == pl.Duration
+        if unfit:
             raise InvalidInputError(
                 f"column {name!r} holds {type_in_words(dtype)}, which can't be written to "
-                f"{path}: JSON has no form for it; choose .parquet or .arrow"
+                f"{where}: {'JSON' if json else 'text'} has no form for it; choose {instead}"
             )
-    return frame.write_ndjson().encode()
+
+
+def _holds_bytes(dtype: pl.datatypes.DataTypeClass | pl.DataType) -> bool:
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _holds_bytes(dtype.inner)
+    if isinstance(dtype, pl.Struct):
+        return any(_holds_bytes(field.dtype) for field in dtype.fields)
+    return dtype == pl.Binary
 
 
 def _renamed_to_free(temporary: Path, path: Path) -> Path:

@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from jointrain import __version__
+from jointrain.data import check_text_form
 from jointrain.errors import InvalidInputError, closest
 from jointrain.serving._batches import Batches, BusyError
 from jointrain.serving._limits import TOKEN_VARIABLE
@@ -288,9 +289,15 @@ class _Counting:
 
 
 def _answer(table: pl.DataFrame, notes: list[str], accepted: str) -> Response:
-    """Return an answer of the kind that the client accepts: CSV, Arrow, or JSON."""
+    """Return an answer of the kind that the client accepts: CSV, Arrow, or JSON.
+
+    Raises:
+        InvalidInputError: The column of names has a type that this kind can't hold.
+    """
     kinds = [one.partition(";")[0].strip().lower() for one in accepted.split(",")]
     chosen = next((kind for kind in kinds if kind in KINDS), JSON)
+    if chosen != ARROW:
+        check_text_form(table, "the answer", json=chosen == JSON, instead=f"Accept: {ARROW}")
     if chosen == JSON:
         return Response(_as_json(table, notes), media_type=JSON)
     told = json.dumps(notes)
