@@ -70,6 +70,14 @@ def test_text_and_numbers_under_one_key_get_a_note(tmp_path):
         ('[{"x":1},\n{"x":1,"x":2}]', "holds the key 'x' twice in row 2"),
         ('{"x":"a\\ud800b"}\n', r"holds half a letter \(a lone surrogate\) under the key 'x' in"),
         ('[{"x":"\\uD900"}]', "holds half a letter .* in row 1; mend it"),
+        ('{"a":1,"b":1e309}', "key 'b' of .* holds a number in line 1 that is too large to be"),
+        ('{"a":1}\n{"a":' + "9" * 5000 + "}", "key 'a' of .* in line 2 that is too large"),
+        ('{"a":' + str(2**127) + "}", "too large"),
+        ('[{"a":1},{"a":[-1e309]}]', "key 'a' of .* in row 2 that is too large"),
+        ('{"a":1}\n{"a":' + "[" * 5000 + "]" * 5000 + "}", "too deep within each other in line 2"),
+        ('{"a":1}\n' + '{"a":' * 600 + "1" + "}" * 600, "too deep within each other in line 2"),
+        ('[{"a":' + "[" * 5000 + "]" * 5000 + "}]", "too deep within each other; give plain"),
+        ('[{"a":NaN}]', "is not JSON: NaN is no number of JSON"),
         ("", "is empty"),
         ("\n \n", "is empty"),
     ],
@@ -77,6 +85,21 @@ def test_text_and_numbers_under_one_key_get_a_note(tmp_path):
 def test_faults(tmp_path, text, message):
     with pytest.raises(InvalidInputError, match=message):
         raw(tmp_path, text)
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n\r", "\n"])
+def test_lines_end_as_on_any_system(tmp_path, end):
+    text = f'{{"a":1,"b" :[2]}}{end}{{"a":{2**127 - 1},"b":[3]}}{end}'
+    assert raw(tmp_path, text).frame.rows() == [(1, [2]), (2**127 - 1, [3])]
+    twice = '{"a":1}' + end + '{"a":1,"a":2}'
+    with pytest.raises(InvalidInputError, match=rf"twice in line {len(twice.splitlines())};"):
+        raw(tmp_path, twice)
+
+
+@pytest.mark.parametrize("form", ["{}\n", "[{}]"])
+def test_brackets_in_text_and_long_lists_are_not_deep(tmp_path, form):
+    row = {"a": "[" * 300 + '"{' * 300, "b": [{"c": i} for i in range(300)]}
+    assert raw(tmp_path, form.format(json.dumps(row))).frame.to_dicts() == [row]
 
 
 @pytest.mark.parametrize("form", ["{}\n{}\n", "[{},\n{}]"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any, NoReturn
 
 import polars as pl
@@ -22,7 +24,14 @@ _ODD = r'\\(?:[^"\\]|\\.)*"\s*:|"\s+:|\\u[dD][89a-fA-F]'
 
 _HALF = re.compile("[\ud800-\udfff]")
 
-_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+_DEEPEST = 100
+"""How many objects and lists may lie within each other; Polars ends the process at some 400."""
+
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+
+Hook = Callable[[list[tuple[str, Any]]], Any]
+
+_KINDS = {bool: "true or false", float: "a number", str: "text", list: "a list"}
 
 
 def read_json(data: bytes, where: str, options: ReadingOptions) -> RawTable:
@@ -40,6 +49,10 @@ def read_json(data: bytes, where: str, options: ReadingOptions) -> RawTable:
     if not data.strip():
         raise InvalidInputError(f"{where} is empty; it needs at least one row")
     is_list = data.lstrip().startswith(b"[")
+    if not is_list and b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not is_list:
+        _refuse_deep(data, where)
     try:
         if is_list:
             frame = pl.read_json(data, infer_schema_length=None)
@@ -60,6 +73,29 @@ def read_json(data: bytes, where: str, options: ReadingOptions) -> RawTable:
     return RawTable(frame, is_text=False, where=where, notes=notes)
 
 
+def _refuse_deep(data: bytes, where: str) -> None:
+    """Refuse lines whose objects and lists lie too deep within each other.
+
+    Raises:
+        InvalidInputError: The line is named.
+    """
+    # a row is mostly one object of few lists, and needs no closer look
+    if data.count(b"{") <= data.count(b"\n") + _DEEPEST >= data.count(b"["):
+        return
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.count(b"{") + line.count(b"[") > _DEEPEST:
+            marks = re.findall(rb"[\[\]{}]", re.sub(_STRING, b"", line))
+            depths = accumulate(1 if mark in b"[{" else -1 for mark in marks)
+            if max(depths, default=0) > _DEEPEST:
+                raise _too_deep(where, f" in line {number}")
+
+
+def _too_deep(where: str, place: str = "") -> InvalidInputError:
+    return InvalidInputError(
+        f"{where} holds lists or objects too deep within each other{place}; give plain values"
+    )
+
+
 def _refuse_unclear(data: bytes, where: str, *, is_list: bool) -> None:
     """Refuse keys that a row holds twice, and halves of letters: Polars takes one, and drops them.
 
@@ -77,7 +113,7 @@ def _refuse_unclear(data: bytes, where: str, *, is_list: bool) -> None:
         doubtful = (keys.list.n_unique() != keys.list.len()) | lines.str.contains(_ODD)
         numbers = doubtful.arg_true().to_list()
         faults = (
-            (row + 1, json.loads(lines[row], object_pairs_hook=json_fault)) for row in numbers
+            (row + 1, _parsed_line(lines[row], where, row + 1, json_fault)) for row in numbers
         )
     for number, fault in faults:
         if fault is not None:
@@ -110,6 +146,12 @@ def _refuse(data: bytes, where: str, reason: str, *, is_list: bool) -> NoReturn:
         if not isinstance(row, dict):
             raise InvalidInputError(f"{where} holds no JSON object in {place}; mend it")
         for name, value in row.items():
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, float) and math.isinf(number):
+                    raise InvalidInputError(
+                        f"key {name!r} of {where} holds a number in {place} that is too large to "
+                        "be read (beyond 1.8e308, or a whole one beyond 1.7e38); write ids as text"
+                    )
             kind = _KINDS.get(type(value), "an object")
             before = kinds.setdefault(name, (kind, place)) if value is not None else (kind, place)
             if before[0] != kind:
@@ -124,27 +166,45 @@ def _refuse(data: bytes, where: str, reason: str, *, is_list: bool) -> NoReturn:
 def _rows(data: bytes, where: str, *, is_list: bool) -> list[tuple[str, Any]]:
     if is_list:
         return [(f"row {i}", row) for i, row in enumerate(_parsed_list(data, where), start=1)]
-    found = []
-    for number, line in enumerate(data.splitlines(), start=1):
-        try:
-            if line.strip():
-                found.append((f"line {number}", json.loads(line, parse_constant=_refuse_constant)))
-        except ValueError:
-            shown = line[:40].decode(errors="replace").strip()
-            raise InvalidInputError(
-                f"{where} holds no JSON object in line {number}: {shown!r}; write one object a line"
-            ) from None
-    return found
+    return [
+        (f"line {number}", _parsed_line(line.decode(), where, number))
+        for number, line in enumerate(data.split(b"\n"), start=1)
+        if line.strip()
+    ]
 
 
-def _parsed_list(
-    data: bytes, where: str, hook: Callable[[list[tuple[str, Any]]], Any] | None = None
-) -> list[Any]:
+def _parsed_line(line: str, where: str, number: int, hook: Hook | None = None) -> Any:
     try:
-        return list(json.loads(data, object_pairs_hook=hook))
+        return _parsed(line, hook)
+    except ValueError:
+        raise InvalidInputError(
+            f"{where} holds no JSON object in line {number}: {line[:40].strip()!r}; write one "
+            "object a line"
+        ) from None
+
+
+def _parsed_list(data: bytes, where: str, hook: Hook | None = None) -> list[Any]:
+    try:
+        return list(_parsed(data, hook))
+    except RecursionError:
+        raise _too_deep(where) from None
     except ValueError as error:
         raise InvalidInputError(f"{where} is not JSON: {error}; mend the file") from None
 
 
+def _parsed(text: str | bytes, hook: Hook | None) -> Any:
+    # with a hook, keys count and not numbers
+    whole = _number if hook is None else None
+    return json.loads(
+        text, object_pairs_hook=hook, parse_int=whole, parse_constant=_refuse_constant
+    )
+
+
+def _number(digits: str) -> float:
+    """Return a whole number, infinity where Polars has none: beyond 128 bits."""
+    # Python itself refuses to convert thousands of digits
+    return float(digits) if len(digits) < 39 or -(2**127) <= int(digits[:41]) < 2**127 else math.inf
+
+
 def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are no JSON
+    raise ValueError(f"{name} is no number of JSON")
