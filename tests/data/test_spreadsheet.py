@@ -97,6 +97,27 @@ def test_empty_rows_and_columns(tmp_path):
     assert "has 1 empty row, left out" in table.notes[0]
 
 
+def test_a_row_of_words_or_errors_is_no_empty_row(tmp_path):
+    rows = [["a", "b"], [1.5, True], ["NA", "NA"], ["#N/A", "#N/A"], [None, None], [3.5, False]]
+    table = read_raw(workbook(tmp_path / "t.xlsx", One=rows))
+    missing = (None, None)
+    assert table.frame.rows() == [(1.5, True), missing, missing, (3.5, False)]
+    assert "has 1 empty row, left out" in table.notes[0]
+    assert "read as missing: a (1 'NA'), b (1 'NA')" in table.notes[1]
+
+
+def test_true_among_numbers_makes_text(tmp_path):
+    rows = [["z", "i", "b", "n"], [1.5, True, True, 1], [2, 2, None, "NA"], [], [3, 0, False, 2]]
+    table = read_raw(workbook(tmp_path / "t.xlsx", One=rows))
+    assert table.frame.to_dict(as_series=False) == {
+        "z": [1.5, 2.0, 3.0],
+        "i": ["true", "2", "0"],
+        "b": [True, None, False],
+        "n": [1, None, 2],
+    }
+    assert "columns with true or false among numbers, read as text: 'i'" in table.notes[1]
+
+
 @pytest.mark.parametrize(
     "rows, message",
     [

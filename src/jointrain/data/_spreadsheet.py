@@ -24,7 +24,8 @@ def read_workbook(data: bytes, where: str, sheet: str | None) -> RawTable:
     """Read a sheet of a workbook; its first line with content is the header.
 
     Numbers that are all whole become integers: a workbook knows no others. Cells with an error
-    (#N/A) are missing. A column with values of several types is text.
+    (#N/A) are missing. A column with values of several types is text. Rows without cells are left
+    out.
 
     Args:
         data: The workbook's bytes.
@@ -67,7 +68,7 @@ def _read_sheet(
     advice = f"; say another, such as {where}#{more[0]}" if more else ""
     if header.height == 0:
         raise InvalidInputError(f"{place} is empty{advice}")
-    cells = book.load_sheet(sheet, schema_sample_rows=None).to_polars()
+    cells, is_uniform = _cells(book, sheet)
     if cells.height == 0:
         raise InvalidInputError(f"{place} has column names but no rows{advice}")
     cells.columns = [str(number) for number in range(cells.width)]
@@ -77,20 +78,18 @@ def _read_sheet(
         notes.append(
             f"{where} has several sheets; {sheet!r} was read ({where}#NAME reads another: {others})"
         )
-    full = cells.filter(~pl.all_horizontal(pl.all().is_null()))
+    empty = _are_empty(book, sheet, cells)
+    full = cells.filter(~empty)
     if full.height < cells.height:
         count = cells.height - full.height
         notes.append(f"{place} has {count} empty {'row' if count == 1 else 'rows'}, left out")
     names, names_notes = named_columns(
         [name or "" for name in header.row(0)], full, f"the header of {place}"
     )
-    mixed = {column: name for column, name in names.items() if _is_mixed(book, sheet, full[column])}
-    if mixed:
-        shown = ", ".join(map(repr, mixed.values()))
-        notes.append(
-            f"{place} has columns with text and other values, read as text: {shown}; --column "
-            "NAME=number reads numbers"
-        )
+    if not is_uniform:
+        cells, more_notes = _with_mixtures(book, sheet, cells, names, place)
+        notes += more_notes
+        full = cells.filter(~empty)
     if words := _words_lost(book, sheet, cells, names):
         notes.append(
             f"{place} has words in columns of numbers or dates, read as missing: {', '.join(words)}"
@@ -101,6 +100,56 @@ def _read_sheet(
         where=where,
         notes=(*notes, *names_notes),
     )
+
+
+def _cells(book: Any, sheet: str) -> tuple[pl.DataFrame, bool]:
+    """Return the cells, and whether those of each column are of one type."""
+    import fastexcel
+
+    try:
+        loaded = book.load_sheet(sheet, schema_sample_rows=None, dtype_coercion="strict")
+    except fastexcel.UnsupportedColumnTypeCombinationError:
+        return book.load_sheet(sheet, schema_sample_rows=None).to_polars(), False
+    return loaded.to_polars(), True
+
+
+def _are_empty(book: Any, sheet: str, cells: pl.DataFrame) -> pl.Series:
+    """Say which rows have no cells: words such as NA and errors are missing values, but cells."""
+    empty = cells.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    if empty.any():
+        loaded = book.load_sheet(sheet, dtypes="string")
+        written = loaded.to_polars().with_columns(pl.all().fill_null("").str.strip_chars())
+        empty &= written.select(pl.all_horizontal(pl.all() == "")).to_series()
+        _, faults = loaded.to_arrow_with_errors()
+        for fault in faults.errors if faults else []:
+            empty[fault.position[0] - fault.row_offset] = False
+    return empty
+
+
+def _with_mixtures(
+    book: Any, sheet: str, cells: pl.DataFrame, names: dict[str, str], place: str
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return the cells with columns of several types as text, and what is noted of them."""
+    notes = []
+    if mixed := [name for column, name in names.items() if _is_mixed(book, sheet, cells[column])]:
+        notes.append(
+            f"{place} has columns with text and other values, read as text: "
+            f"{', '.join(map(repr, mixed))}; --column NAME=number reads numbers"
+        )
+    written = book.load_sheet(sheet, dtypes="string").to_polars()
+    written.columns = cells.columns
+    # true among numbers would be 1
+    truths = [
+        column
+        for column in names
+        if cells.schema[column].is_numeric() and written[column].is_in(["true", "false"]).any()
+    ]
+    if truths:
+        notes.append(
+            f"{place} has columns with true or false among numbers, read as text: "
+            f"{', '.join(repr(names[column]) for column in truths)}; write numbers to have numbers"
+        )
+    return cells.with_columns(written.select(truths).get_columns()), notes
 
 
 def _words_lost(book: Any, sheet: str, cells: pl.DataFrame, names: dict[str, str]) -> list[str]:
