@@ -135,3 +135,10 @@ def test_values_that_differ_only_by_outer_spaces_are_noted_in_tables_with_types(
     table = SupervisedTable.prepare(frame.with_columns(y=pl.Series(range(30))), ["y"])
     [note] = [note for note in table.notes if "spaces around them" in note]
     assert "are read as the same from text files: c ('  a' and 'a'); write them alike" in note
+
+
+def test_text_with_outer_spaces_that_comes_again_is_noted_in_tables_with_types():
+    frame = pl.DataFrame({"c": ["a   ", "bb  ", None] * 10, "d": ["a ", "b", " "] + ["c"] * 27})
+    table = SupervisedTable.prepare(frame.with_columns(y=pl.Series(range(30))), ["y"])
+    [note] = [note for note in table.notes if "spaces" in note]
+    assert "values are unknown there: c ('a   '); remove the spaces to predict from text" in note

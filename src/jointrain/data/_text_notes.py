@@ -68,7 +68,9 @@ def note_text_values(text: pl.Series, notes: ReadingNotes) -> None:
 
 
 def note_outer_spaces(text: pl.Series, notes: ReadingNotes) -> None:
-    """Note values that differ only by the spaces around them, which a text file can't keep apart.
+    """Note values that a text file changes: it can't keep the spaces around them.
+
+    Values that come once are no categories, and get a note only where they differ by spaces alone.
 
     Args:
         text: The cells of a table with types, null where missing, [n].
@@ -88,6 +90,13 @@ def note_outer_spaces(text: pl.Series, notes: ReadingNotes) -> None:
             "as the same from text files",
             f"{text.name} ({' and '.join(repr(value[:40]) for value in alike)})",
             "write them alike if they are the same",
+        )
+    elif spaced.n_unique() < len(spaced):
+        notes.group(
+            "text begins or ends with spaces, which text files lose, so that its values are "
+            "unknown there",
+            f"{text.name} ({spaced[0][:40]!r})",
+            "remove the spaces to predict from text files, too",
         )
 
 
