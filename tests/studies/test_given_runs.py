@@ -132,6 +132,28 @@ def test_folds_are_judged_by_the_corrected_resampled_test():
     assert found.p_value == pytest.approx(2 * stats.t.sf(abs(left.mean()) / error, 4))
 
 
+@pytest.mark.parametrize("shares", [False, True])
+@pytest.mark.parametrize("spread", [1e-5, 3e-4, 1e-2])
+@pytest.mark.parametrize("metric", ["accuracy", "auroc", "miou"])
+def test_bounded_metrics_over_folds_keep_their_spread(metric, spread, shares):
+    """Test rows that are not known, or given as shares, are no counts of rows."""
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        folds = int(random.integers(3, 8))
+        separate = random.normal(0.8, 0.01, folds)
+        joint = separate + random.normal(spread, spread, folds)
+        frame = by_folds(joint, separate, 1, folds).with_columns(metric=pl.lit(metric))
+        rows = {"test_rows": "n", "train_rows": "m"} if shares else {"test_fraction": 0.25}
+        found = verdict(frame.with_columns(n=0.25, m=0.75), fold="fold", **rows)
+        change = 100 * (joint - separate) / separate.mean()
+        error = change.std(ddof=1) * math.sqrt(1 / folds + 1 / 3)
+        reach = stats.t.ppf(0.975, folds - 1) * error
+        by_hand = change.mean() + reach * np.array([-1, 0, 1])
+        one = found.comparisons["joint"]["a"]
+        assert (one.low, one.change, one.high) == pytest.approx(tuple(by_hand), rel=1e-6)
+        assert not any("same in all runs" in note for note in found.notes)
+
+
 def test_folds_alone_are_those_of_a_cross_validation():
     joint, separate = np.array([1.0, 1.3, 1.1, 1.2, 1.15]), np.array([1.4, 1.5, 1.6, 1.3, 1.5])
     frame = by_folds(joint, separate, 1, 5)

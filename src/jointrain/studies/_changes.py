@@ -112,6 +112,7 @@ def task_changes(
     test_rows: np.ndarray,
     train_rows: np.ndarray,
     seeds: np.ndarray,
+    ratio: float | None = None,
     overlap: np.ndarray | None = None,
     margin: float = MARGIN,
     fixed_test: bool = False,
@@ -125,6 +126,7 @@ def task_changes(
         test_rows: Labels in the test part of each fold; 0: not known.
         train_rows: Labels in its training part.
         seeds: Repetition of each fold.
+        ratio: Test rows over training rows of a fold; default by `test_rows` and `train_rows`.
         overlap: As in `Changes`.
         margin: Changes up to this many percent do not matter, see `margin_of`.
         fixed_test: As in `Changes`.
@@ -137,7 +139,8 @@ def task_changes(
     one_sided = bool((np.isfinite(values) != np.isfinite(reference)).any())
     if not defined.any():
         return Changes(differences, 0.0, seeds, overlap, one_sided=one_sided, fixed_test=fixed_test)
-    ratio = float((test_rows[defined] / np.maximum(train_rows[defined], 1)).mean())
+    if ratio is None:
+        ratio = float((test_rows[defined] / np.maximum(train_rows[defined], 1)).mean())
     mean = float(reference[defined].mean())
     unit = unit_of(reference[defined], metric, ratio)
     scale = 100 / mean if unit == "percent" else 1.0

@@ -155,7 +155,11 @@ class GivenRuns:
             key = keys[int(np.flatnonzero(both & ~np.isfinite(known).all(1))[0])]
             raise InvalidInputError(f"task {task!r} has no test and training rows in {_place(key)}")
         ratio = 1 / (self.folds - 1) if self.ratio is None else self.ratio
-        sizes = known if self.sizes else np.tile([ratio, 1.0], (len(keys), 1))
+        if measured:
+            ratio = float((known[both, 0] / known[both, 1]).mean())
+        # shares of the rows count none of them
+        counts = measured and bool((known[both] >= 1).all())
+        sizes = known if counts else np.zeros_like(known)
         changes = task_changes(
             values,
             reference,
@@ -163,12 +167,12 @@ class GivenRuns:
             test_rows=sizes[:, 0],
             train_rows=sizes[:, 1],
             seeds=np.zeros(len(keys)) if self.one_each else seeds,
+            ratio=ratio,
             # a fold of the same name is the same rows
             overlap=(folds[:, None] == folds).astype(float),
             margin=self.margin,
         )
-        resolution = changes.resolution if self.sizes else 0.0
-        return estimate_change(replace(changes, resolution=resolution, one_sided=one_sided))
+        return estimate_change(replace(changes, one_sided=one_sided))
 
     def _repetition_of_folds(self, shared: set[Key], tasks: Sequence[str]) -> Repetition:
         if self.sizes:
