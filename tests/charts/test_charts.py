@@ -14,6 +14,7 @@ from jointrain.charts import (
     clean,
     curves,
     heat_map,
+    save_picture,
     trade_offs,
 )
 
@@ -111,6 +112,32 @@ def test_all_other_charts_are_allowed():
     assert values(bars([{"name": "n", "value": 1, "text": "t"}], across="x", down=None))
     assert values(calibration([{"said": 0.1, "found": 0.2, "count": 3}], across="x", up="y"))
     assert values(against_truth([{"truth": 1.0, "predicted": 2.0}], what="t"))
+
+
+def test_names_of_what_every_object_of_javascript_has_are_drawn(tmp_path):
+    names = ["constructor", "toString", "__proto__", "b"]
+    pairs = [(row, column) for row in names for column in names]
+    cells = [
+        {"row": row, "column": column, "value": 1.0, "text": "+1", "tip": ""}
+        for row, column in pairs
+    ]
+    charts = [
+        heat_map(cells, down="d", across="a", what="w"),
+        bars([{"name": name, "value": 1.0, "text": "t"} for name in names], across="x", down=None),
+        changes([NEAR | {"name": name} for name in names], 9.0),
+        trade_offs({name: dict.fromkeys(names, 1.0) for name in names}, names),
+        curves([{"x": 1, "y": 0.5, "line": name} for name in names], across="x", up="y", line="l"),
+    ]
+    for number, chart in enumerate(charts):
+        shown = str(values(chart))
+        assert all(name in shown for name in names)
+        save_picture(chart, tmp_path / f"{number}.png")
+    # what selectors choose is found among the rows
+    spec = charts[3].to_dict()
+    chosen = {param["value"] for param in spec["params"]}
+    assert chosen < {row["first"] for row in values(charts[3]) if "first" in row}
+    lines = charts[4].to_dict()["layer"][0]["encoding"]["color"]["scale"]["domain"]
+    assert lines == [row["line"] for row in values(charts[4])]
 
 
 def test_what_json_can_not_hold_becomes_nothing():

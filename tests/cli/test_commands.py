@@ -388,7 +388,7 @@ def test_weigh_prints_weights_and_the_flag_that_fit_takes(penguins, capsys):
     assert dict(load_bundle("model").recipe.weights) == vector
 
 
-def test_group_prints_who_helps_whom_and_fit_takes_the_groups(penguins, capsys):
+def test_group_prints_who_helps_whom_and_fit_takes_the_groups(penguins, capsys, monkeypatch):
     assert search("group", "--trials", "2", "--models", "2", "--json", "--out", "groups") == 0
     result = json.loads(capsys.readouterr().out)
     assert 1 <= len(result["groups"]) <= 2
@@ -397,8 +397,18 @@ def test_group_prints_who_helps_whom_and_fit_takes_the_groups(penguins, capsys):
     assert len(pl.read_parquet("groups/affinity.parquet")) == 9
     assert Path("groups/affinity.png").read_bytes().startswith(b"\x89PNG")
     assert "![Who helps whom](affinity.png)" in Path("groups/report.md").read_text()
-    assert search("group", "--trials", "1", "--measure", "lookahead") == 0
-    assert "... helps sex" in capsys.readouterr().out
+
+    def fails(*_):
+        raise ValueError("no such font")
+
+    # a picture that fails is a note, and no search is lost
+    monkeypatch.setattr("jointrain.charts.save_picture", fails)
+    assert search("group", "--trials", "1", "--measure", "lookahead", "--out", "again") == 0
+    printed = capsys.readouterr()
+    assert "... helps sex" in printed.out
+    assert "note: affinity.png skipped: ValueError: no such font" in printed.err
+    assert "affinity.png" not in Path("again/report.md").read_text()
+    assert len(pl.read_parquet("again/affinity.parquet")) == 9
     quick = ["--targets", "species,sex,body_mass_g", *QUICK]
     groups = ["--groups", "species,body_mass_g;sex", "--shared-depth", "1"]
     command = ["fit", "penguins.csv", *quick, *groups, "--ensemble", "1", "--out", "model"]

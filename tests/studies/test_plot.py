@@ -103,6 +103,10 @@ def test_a_few_wide_targets_do_not_squeeze_the_others():
     assert any("▶" in row["arrow"] + row["also"] for row in rows(drawn[9]).values())
 
 
+def test_targets_may_be_called_as_what_javascript_has(tmp_path):
+    save_picture(make_result(["constructor", "a"]).plot(), tmp_path / "changes.png")
+
+
 def test_of_many_targets_those_that_change_most_are_shown():
     names = [f"y{number}" for number in range(36)]
     result = make_result(names, wide=("y35", "y3"))

@@ -1,6 +1,6 @@
 """Charts: rows of figures -> Vega-Lite charts by altair, for pages, notebooks and pictures."""
 
-from jointrain.charts._altair import Chart, Row, check_altair, clean, save_picture
+from jointrain.charts._altair import Chart, Row, check_altair, clean, drawable, save_picture
 from jointrain.charts._bars import bars
 from jointrain.charts._changes import axis_limit, changes
 from jointrain.charts._curves import curves
@@ -25,6 +25,7 @@ __all__ = [
     "check_altair",
     "clean",
     "curves",
+    "drawable",
     "heat_map",
     "save_picture",
     "trade_offs",

@@ -19,6 +19,13 @@ else:
 
 Row = Mapping[str, Any]
 
+_OF_EVERY_OBJECT = {
+    "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString",
+    "toString", "valueOf", "__proto__", "__defineGetter__", "__defineSetter__", "__lookupGetter__",
+    "__lookupSetter__",
+}  # fmt: skip
+"""What every object of JavaScript has; Vega takes such a name in an order or title for its own."""
+
 
 def check_altair(*, pictures: bool = False) -> None:
     """Refuse to draw without the packages that do it.
@@ -54,15 +61,20 @@ def save_picture(chart: Chart, path: Path) -> None:
     path.write_bytes(vl_convert.vegalite_to_png(spec, ppi=110))
 
 
+def drawable(name: str) -> str:
+    """Return a name as Vega can draw it; it looks the same."""
+    return f"{name}\u200b" if name in _OF_EVERY_OBJECT else name
+
+
 def clean(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return rows as JSON can hold them: numbers of five digits, none that are not finite."""
+    """Return rows as a chart can hold them: finite numbers of five digits, names as `drawable`."""
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
-    return value
+    return drawable(value) if isinstance(value, str) else value
 
 
 def data_of(rows: Sequence[Row]) -> alt.Data:

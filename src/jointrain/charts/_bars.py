@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of, drawable
 from jointrain.charts._palette import SERIES
 
 
@@ -20,7 +20,7 @@ def bars(rows: Sequence[Row], *, across: str, down: str | None, width: int = 420
     check_altair()
     import altair as alt
 
-    names = [row["name"] for row in rows]
+    names = [drawable(row["name"]) for row in rows]
     chart: Chart = (
         alt.Chart(data_of(rows))
         .mark_bar(color=SERIES[0], cornerRadiusEnd=2)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of, drawable
 from jointrain.charts._palette import FAINT, INK, VERDICT_MARKS
 
 LEAST_LIMIT = 2.0
@@ -64,7 +64,7 @@ def changes(
         for row in rows
         if row["change"] is not None and math.isfinite(row["change"])
     ]
-    names = [row["name"] for row in shown]
+    names = [drawable(row["name"]) for row in shown]
     # all of them, shown or not: charts side by side share these scales
     words = list(VERDICT_MARKS)
     colours, shapes = ([marks[part] for marks in VERDICT_MARKS.values()] for part in (0, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of, drawable
 from jointrain.charts._palette import FAINT, SERIES
 
 DASHES = ([1, 0], [5, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 4], [4, 1])
@@ -40,8 +40,8 @@ def curves(
     check_altair()
     import altair as alt
 
-    lines = list(dict.fromkeys(row["line"] for row in rows))
-    styles = lines if style is None else list(dict.fromkeys(row["style"] for row in rows))
+    lines = list(dict.fromkeys(drawable(row["line"]) for row in rows))
+    styles = lines if style is None else list(dict.fromkeys(drawable(row["style"]) for row in rows))
     of = "line" if style is None else "style"
     scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=zero)
     dashes = [list(DASHES[number % len(DASHES)]) for number in range(len(styles))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of
+from jointrain.charts._altair import Chart, Row, check_altair, data_of, drawable
 from jointrain.charts._palette import INK, NEGATIVE, PAPER, POSITIVE
 
 _STRONG = 0.6
@@ -38,8 +38,8 @@ def heat_map(
     check_altair()
     import altair as alt
 
-    names = list(dict.fromkeys(row["row"] for row in rows))
-    columns = list(dict.fromkeys(row["column"] for row in rows))
+    names = list(dict.fromkeys(drawable(row["row"]) for row in rows))
+    columns = list(dict.fromkeys(drawable(row["column"]) for row in rows))
     values = [abs(row["value"]) for row in rows if row["value"] is not None]
     most = max(values, default=0.0) or 1.0
     ends = [-_STRONG * most, -_FAINT * most, 0.0, _FAINT * most, _STRONG * most]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from jointrain.charts._altair import Chart, check_altair, data_of
+from jointrain.charts._altair import Chart, check_altair, data_of, drawable
 from jointrain.charts._palette import FAINT, INK, OPEN, SERIES
 
 _WIDEST = 100
@@ -56,14 +56,11 @@ def trade_offs(
         for second in tasks
         if first != second and first in of and second in of
     ]  # fmt: skip
+    shown = [drawable(task) for task in tasks]
     across = alt.param(
-        name="across",
-        value=tasks[0],
-        bind=alt.binding_select(options=list(tasks), name="Across: "),
+        name="across", value=shown[0], bind=alt.binding_select(options=shown, name="Across: ")
     )
-    up = alt.param(
-        name="up", value=tasks[1], bind=alt.binding_select(options=list(tasks), name="Up: ")
-    )
+    up = alt.param(name="up", value=shown[1], bind=alt.binding_select(options=shown, name="Up: "))
     base = (
         alt.Chart()
         .transform_filter("datum.first == across && datum.second == up")

@@ -159,8 +159,9 @@ def _answer(
             if affinity is not None:
                 affinity.table().write_parquet(folder / "affinity.parquet")
                 if find_spec("vl_convert") is not None:
-                    picture = "affinity.png"
-                    save_picture(affinity.plot(), folder / picture)
+                    with skippable("affinity.png"):
+                        save_picture(affinity.plot(), folder / "affinity.png")
+                        picture = "affinity.png"
             page = report.markdown(f"{settings.table_name}: {question}", picture=picture)
             (folder / "report.md").write_text(page, encoding="utf-8")
             with skippable("report.html"):

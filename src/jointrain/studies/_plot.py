@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from typing import Any
 
-from jointrain.charts import Chart, Row, axis_limit, changes, check_altair
+from jointrain.charts import Chart, Row, axis_limit, changes, check_altair, drawable
 from jointrain.studies._statistics import Comparison
 
 _PANELS_ACROSS = 3
@@ -49,7 +49,7 @@ def plot_changes(panels: Panels, recipes: Collection[str], baselines: Collection
         rows, own, unit = _rows(comparisons), limit, "%"
         if any(one.unit == "difference" for one in comparisons.values()):
             own, unit = axis_limit([rows], least=0.0) or 1.0, "difference"
-        drawn.append(changes(rows, own, unit, width=_WIDTH).properties(title=title))
+        drawn.append(changes(rows, own, unit, width=_WIDTH).properties(title=drawable(title)))
     shown = len(panels) - 1
     said = [
         "with the interval that decides; right is better",
