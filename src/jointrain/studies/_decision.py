@@ -3,7 +3,7 @@
 1. Targets that no model is shown to predict better than a constant are set apart.
 2. A baseline that is shown to beat every network over the other targets is the answer.
 3. Else together or apart: by the verdict over the targets; by target where verdicts differ.
-4. Another recipe only where it is shown to beat what rule 3 has chosen.
+4. Another recipe only where it is shown to beat the better of the two, and what is chosen else.
 5. Equivalent or undecided: the cheaper one.
 """
 
@@ -80,8 +80,8 @@ class Decision:
             where there are no intervals, the best one that looks better than every network.
         rival_change: How it compares with that network over the targets that are judged; where
             there are no intervals, with the network that comes next to it.
-        beats_apart: Where training together is chosen and not shown to beat apart: the best of the
-            other recipes that are shown to, if any.
+        beats_apart: Where together is not shown to beat apart, and one of both is chosen: the best
+            of the other recipes that are shown to, if any.
         beats_apart_change: How it compares with apart over the targets that are judged.
     """
 
@@ -249,12 +249,18 @@ def _together_or_apart(
 
 
 def _other_recipe(figures: StudyFigures, judged: tuple[str, ...], decision: Decision) -> Decision:
-    """Return the decision, or another recipe that is shown to beat it."""
+    """Return the decision, or another recipe that is shown to beat it and the better of the two."""
     others = [name for name in figures.networks if name not in (SEPARATE, figures.together)]
     chosen = dict.fromkeys(decision.targets.values())
+    # what is chosen as the cheaper one may be the worse of the two
+    change = math.nan if decision.overall is None else decision.overall.change
+    better = [SEPARATE] if change < 0 else [figures.together] if change > 0 else []
     winners = {}
     for name in others:
-        over = {base: figures.overall(name, base, judged, len(others)) for base in chosen}
+        over = {
+            base: figures.overall(name, base, judged, len(others))
+            for base in dict.fromkeys([*chosen, *better])
+        }
         if all(comparison.verdict == "better" for comparison in over.values()):
             winners[name] = min(over.items(), key=lambda pair: pair[1].change)
     if not winners:
@@ -279,8 +285,8 @@ def _other_recipe(figures: StudyFigures, judged: tuple[str, ...], decision: Deci
 def _with_what_beats_apart(
     figures: StudyFigures, judged: tuple[str, ...], others: Sequence[str], decision: Decision
 ) -> Decision:
-    """Name a recipe that is shown to beat apart, where the one that is chosen is not."""
-    if decision.what != "together" or decision.basis == "better":
+    """Name a recipe that is shown to beat apart, where together is not."""
+    if decision.what == "by target" or decision.basis == "better":
         return decision
     over = {name: figures.overall(name, SEPARATE, judged, len(others) + 1) for name in others}
     shown = {name: change for name, change in over.items() if change.verdict == "better"}
