@@ -46,6 +46,13 @@ def test_wide_tables_are_read_by_a_pattern(pattern, column):
     same(frame.with_columns(step=1, note=pl.lit("x")), wide=pattern)
 
 
+@pytest.mark.parametrize("large", [1e20, -1e20, 2.0**63])
+def test_numbers_may_be_of_any_size_in_keys(large):
+    frame = LONG.with_columns(seed=pl.col("seed").cast(pl.Float64).replace(5.0, large))
+    found, wanted = (verdict(one).delta_m["joint"] for one in (frame, LONG))
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
+
+
 def test_separate_runs_of_a_wide_table_have_a_task_each():
     parts = [
         WIDE.filter(recipe="joint"),

@@ -160,8 +160,10 @@ def _text(frame: pl.DataFrame, name: str) -> pl.Expr:
     if dtype.is_nested():
         raise InvalidInputError(f"column {name!r} holds lists or records; give it one text a row")
     column = pl.col(name)
-    if dtype.is_float() and bool((frame[name].drop_nulls() % 1 == 0).all()):
-        column = column.cast(pl.Int64)
+    if dtype.is_float():
+        numbers = frame[name].drop_nulls()
+        if bool(((numbers % 1 == 0) & (numbers.abs() < 2.0**63)).all()):
+            column = column.cast(pl.Int64)
     text = column.cast(pl.String).str.strip_chars()
     return pl.when(text != "").then(text)
 

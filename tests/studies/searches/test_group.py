@@ -9,7 +9,7 @@ from jointrain import InvalidInputError, Separate, SupervisedTable
 from jointrain.experiments import SEPARATE
 from jointrain.studies.searches import Affinity, search_groups
 from jointrain.studies.searches._gain_predictor import GainPredictor
-from jointrain.studies.searches._group import TOGETHER, _count_partitions, pair_partitions
+from jointrain.studies.searches._group import TOGETHER, _count_partitions, _propose, pair_partitions
 from tests.studies._tables import NARROW, QUICK, mixed_table, two_pairs
 
 FEW = {"folds": 2, "seeds": 1, "workers": 1}
@@ -117,6 +117,22 @@ def test_a_large_budget_measures_the_affinities_of_none(here):
 def test_partitions_are_counted(count, ways):
     """Bell's numbers, OEIS A000110."""
     assert _count_partitions(count) == ways
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-300, 1e90])
+def test_only_the_ratios_of_importances_count(scale):
+    affinity = Affinity(
+        ("a", "b", "c"), np.array([[[0, 2.0, -1], [1, 0, -3], [-2, -1, 0]]]), "gradient"
+    )
+    predictor = GainPredictor(affinity, {})
+
+    def proposed(importance):
+        generator = np.random.default_rng(0)
+        return _propose(predictor, {}, 3, None, importance, "abc", generator)
+
+    ratios = {"a": 2.0, "b": 1.0, "c": 0.5}
+    scaled = {name: scale * value for name, value in ratios.items()}
+    assert proposed(scaled) == proposed(ratios)
 
 
 def test_bad_input_is_refused():

@@ -138,6 +138,7 @@ def test_alternating_training_can_be_weighed():
         ({"trials": 0}, "`trials` must be at least 1"),
         ({"importance": {"prise": 2}}, "`importance` names 'prise'.*did you mean 'price'"),
         ({"importance": {"price": -1}}, "importance of task 'price' must be >= 0"),
+        ({"importance": {"price": 1e308, "size": 1e308}}, "at most 1e100"),
         ({"importance": {"price": 0, "size": 0, "sold": 0}}, "an importance above 0"),
         ({"budget": 0}, "budget must be a positive number of seconds"),
     ],

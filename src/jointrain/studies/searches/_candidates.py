@@ -309,10 +309,10 @@ class RecipeSearchResult(SearchResult):
 
 
 def check_importance(importance: Mapping[str, float], tasks: Sequence[str]) -> None:
-    """Refuse importances of what is no task, or that are negative.
+    """Refuse importances of what is no task, that are negative, or that sums can't hold.
 
     Raises:
-        InvalidInputError: One of both.
+        InvalidInputError: One of these.
     """
     for name, value in importance.items():
         if name not in tasks:
@@ -321,5 +321,10 @@ def check_importance(importance: Mapping[str, float], tasks: Sequence[str]) -> N
             )
         if not 0 <= value < math.inf:
             raise InvalidInputError(f"the importance of task {name!r} must be >= 0, got {value}")
+        if value > 1e100:
+            raise InvalidInputError(
+                f"the importance of task {name!r} must be at most 1e100, got {value}; only the "
+                "ratios of importances count"
+            )
     if importance and not any(importance.get(name, 1.0) for name in tasks):
         raise InvalidInputError("at least one task must have an importance above 0")

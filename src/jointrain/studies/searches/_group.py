@@ -206,6 +206,8 @@ def _propose(
     """
     given = importance or {}
     weights = [given.get(name, 1.0) for name in names]
+    largest = max(weights)  # what counts as equal does not depend on their size
+    weights = [weight / largest for weight in weights]
     proposed: list[Partition] = []
     for attempt in range(20 * count):
         error = predictor.error if attempt else 0.0
