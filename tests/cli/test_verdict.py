@@ -115,6 +115,9 @@ def test_seeds_and_names_are_read_as_they_are_written(capsys):
         (LONG, ["--higher", "acc"], "no metric 'acc' (did you mean 'accuracy'"),
         (LONG, ["--difference", "x"], "the difference must be a positive number"),
         (LONG, ["--report", "no/such/folder.md"], "no"),
+        (LONG, ["--report", "runs.csv", "--force"], "runs.csv must end in .md or .html"),
+        (LONG, ["--report", "x.pdf", "--recipe", "no"], "x.pdf must end in .md or .html"),
+        (LONG, ["--report", "page"], "page must end in .md or .html"),
     ],
 )
 def test_what_can_not_be_judged_is_one_line(frame, flags, words, capsys):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from jointrain.data import RawTable, ReadingOptions
 
+_MARKDOWN = (".md", ".markdown")
+_HTML = (".html", ".htm")
+
 
 @with_reading
 def verdict(
@@ -73,7 +76,7 @@ def verdict(
         typer.Option(help="Say how many seeds would show it: 2% of the baseline, or 0.01."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write a page to this file: .html, else Markdown.")
+        Path | None, typer.Option(help="Write a page to this file: .md or .html.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the page.")] = False,
     *,
@@ -85,6 +88,8 @@ def verdict(
     A row holds the value of a recipe, task, metric and seed (and fold); or with --wide a run, as in
     exports of MLflow and W&B.
     """
+    if report is not None and report.suffix.lower() not in (*_MARKDOWN, *_HTML):
+        raise InvalidInputError(f"--report {report} must end in .md or .html")
     if report is not None and report.exists() and not force:
         raise InvalidInputError(
             f"{report} exists; choose another --report or replace it with --force"
@@ -117,7 +122,7 @@ def verdict(
         say(f"note: {note}")
     if report is not None:
         title = "Which recipe? What the runs show"
-        if report.suffix.lower() in (".html", ".htm"):
+        if report.suffix.lower() in _HTML:
             page = render_page(runs_figures(result, title, command=command_line()))
         else:
             page = runs_page(result, title)

@@ -18,17 +18,20 @@ from jointrain.task import labels_of
 from jointrain.training.sampling import Alternating, Separate
 
 
-def answer(result: StudyResult, *, written: bool = False) -> list[str]:
+def answer(
+    result: StudyResult, *, written: bool = False, weights_in: str = "result.blends"
+) -> list[str]:
     """Return what a study says, in at most four sentences: first what to do.
 
     Args:
         result: What was measured.
         written: Whether the files of the command line are written, where more can be read; default
             in `result` alone.
+        weights_in: Where the weights of the saved model can be read, if not in those files.
     """
     said = circumstances_of(result)
     if not written:
-        said = replace(said, weights_in="result.blends")
+        said = replace(said, weights_in=weights_in)
     return answer_sentences(result.decision, said)
 
 

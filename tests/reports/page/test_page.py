@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -15,6 +16,7 @@ from jointrain.reports import (
     study_figures,
     write_page,
 )
+from jointrain.reports._study_answer import circumstances_of
 from jointrain.reports.page import _render
 from jointrain.reports.page._change_sections import front_section
 from jointrain.reports.page._training_sections import losses_section, overfits
@@ -76,6 +78,16 @@ def test_its_sections_stand_in_the_order_in_which_they_are_asked_for(text):
 def test_the_first_sentence_is_the_answers(text):
     (sentence,) = answer(make_result(both(joint=3)))
     assert f'<p class="decision">{sentence}</p>' in text
+
+
+def test_the_page_says_where_it_has_the_weights_of_a_blend(monkeypatch):
+    result = make_result(both(joint=3))
+    blends = {task: {"joint": 0.5, "extra trees": 0.5} for task in "ab"}
+    said = replace(circumstances_of(result), blends=blends)
+    monkeypatch.setattr("jointrain.reports._study_answer.circumstances_of", lambda _: said)
+    last = study_figures(result, "t")["answer"][-1]
+    assert last.endswith("; the section of the saved model below has the weights.")
+    assert answer(result)[-1].endswith("; result.blends has the weights.")
 
 
 def test_every_chart_has_words_and_a_table(text):

@@ -51,7 +51,11 @@ def study_figures(
     """
     study = result.study
     first = circumstances(title, "study", command)
-    sentences = [interim_answer(result, planned)] if interim else answer(result)
+    sentences = (
+        [interim_answer(result, planned)]
+        if interim
+        else answer(result, weights_in="the section of the saved model below")
+    )
     return first | {
         "finished": not interim,
         "answer": sentences,
