@@ -1,6 +1,8 @@
 """Charts are what Vega-Lite allows, hold the figures they were given, and say what is cut off."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -168,3 +170,23 @@ def test_a_logarithmic_axis_has_a_few_lines(ends, inside):
     ticks = chart.to_dict()["layer"][0]["encoding"]["y"]["axis"]["values"]
     shown = [tick for tick in ticks if ends[0] <= tick <= ends[1]]
     assert shown == inside or len(shown) == inside
+
+
+def test_pictures_are_refused_where_the_address_space_is_limited(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    code = (
+        "import resource\n"
+        "from jointrain.charts import check_altair\n"
+        "from jointrain.errors import InvalidInputError\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**36, -1))\n"
+        "check_altair()\n"
+        "try:\n"
+        "    check_altair(pictures=True)\n"
+        "except InvalidInputError as error:\n"
+        "    print(error)\n"
+    )
+    if limits[1] != resource.RLIM_INFINITY:
+        pytest.skip("the limit can't be raised here")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "ulimit -v unlimited" in ran.stdout

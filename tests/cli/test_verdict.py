@@ -148,3 +148,13 @@ def test_one_seed_is_a_first_look(capsys):
     LONG.filter(pl.col("seed") == 0).write_csv("runs.csv")
     assert run(["verdict", "runs.csv"]) == 0
     assert "One seed gives no interval: these figures are a first look" in capsys.readouterr().out
+
+
+def test_help_speaks_of_no_training(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run(["verdict", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "default UTF-8" in told
+    assert "a point or a comma" in told
+    assert "at fit" not in told
+    assert "training had" not in told

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
-from jointrain import SupervisedTable
+from jointrain import SupervisedTable, load_energy_efficiency
 from jointrain.studies import TableFacts, facts_of, joint_prior
 from jointrain.studies._joint_prior import OTHERS, _Other
 
@@ -56,11 +56,19 @@ def test_the_sentence_counts_tables_of_the_same_kind():
     others = [_Other(150, 4, 1.0, 0.1, -9.0), _Other(5000, 4, 1.0, 0.5, -9.0)]
     said = joint_prior(table(), [*alike, *others])
     assert said is not None
-    assert said.startswith("prior, from 7 other tables before any training on this one: ")
+    assert said.startswith("prior, from 7 public tables before any training on this one: ")
     assert "(up to 300 rows, targets correlated by 0.3 or more)" in said
     assert "a lower error than separate ones in 4 of 5, by 3.0 % in the median" in said
     assert said.endswith("the answer does not rest on it")
     assert joint_prior(table(), [*alike[:4], *others]) is None
+
+
+def test_a_table_is_no_other_table():
+    targets = ["heating_load", "cooling_load"]
+    said = joint_prior(SupervisedTable.prepare(load_energy_efficiency(), targets))
+    assert said is not None
+    assert said.startswith(f"prior, from {len(OTHERS) - 1} public tables")
+    assert "in 7 of 13" in said
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jointrain.errors import MissingDependencyError
+from jointrain.errors import InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
     import altair as alt
@@ -35,12 +35,26 @@ def check_altair(*, pictures: bool = False) -> None:
 
     Raises:
         MissingDependencyError: altair, or what makes pictures of its charts, is not installed.
+        InvalidInputError: Pictures are wanted where the address space is limited: the engine of
+            JavaScript that draws them would end the process.
     """
     if find_spec("altair") is None or (pictures and find_spec("vl_convert") is None):
         raise MissingDependencyError(
             "charts need altair and vl-convert-python; install them with: "
             "pip install 'jointrain[plots]'"
         )
+    if pictures and _address_space_is_limited():
+        raise InvalidInputError(
+            "pictures need an address space without a limit; run `ulimit -v unlimited` first"
+        )
+
+
+def _address_space_is_limited() -> bool:
+    try:
+        import resource
+    except ImportError:  # as on Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def save_picture(chart: Chart, path: Path) -> None:
@@ -52,6 +66,7 @@ def save_picture(chart: Chart, path: Path) -> None:
 
     Raises:
         MissingDependencyError: As `check_altair`.
+        InvalidInputError: As there.
     """
     check_altair(pictures=True)
     import vl_convert

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -72,7 +72,7 @@ def flags_of(
             field = fields[flag]
             shown, choices = _flag_type(field.annotation)
             help_text = field.description or ""
-            if choices:
+            if any(len(choice) > 1 for choice in choices):  # marks are told in words
                 help_text += f" One of {', '.join(choices)}."
             default = field.default  # 0 is one; False is told by the flag
             if not (field.is_required() or default is False or default in (None, "", [], {})):
@@ -130,8 +130,22 @@ def _flag_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     return annotation, ()
 
 
-def with_reading(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Give a command the flags of reading in the place of its parameter `options`."""
+def reading_of_runs() -> dict[str, str]:
+    """Return the flags of reading where no model was fitted, with their help."""
+    from jointrain.cli._settings import TableSettings
+
+    return {flag: TableSettings.model_fields[flag].description or "" for flag in _READING}
+
+
+def with_reading(
+    command: Callable[..., int | None], texts: Mapping[str, str] = _READING
+) -> Callable[..., int | None]:
+    """Give a command the flags of reading in the place of its parameter `options`.
+
+    Args:
+        command: The command.
+        texts: The flags, with their help; default those for the table of a fitted model.
+    """
     hints = get_type_hints(command, localns={"ReadingOptions": Any}, include_extras=True)
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
@@ -145,7 +159,7 @@ def with_reading(command: Callable[..., int | None]) -> Callable[..., int | None
                 default=None,
                 annotation=Annotated[str | None, typer.Option(help=text)],
             )
-            for flag, text in _READING.items()
+            for flag, text in texts.items()
         ]
 
     def wrapper(**given: Any) -> Any:

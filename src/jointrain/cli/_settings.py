@@ -183,7 +183,9 @@ class TableSettings(_Settings):
     missing: str | list[str] | None = Field(
         None, description="Cells that mean a missing value, separated by commas; '' for none."
     )
-    decimal: Literal[".", ","] | None = Field(None, description="Decimal mark of numbers.")
+    decimal: Literal[".", ","] | None = Field(
+        None, description="Decimal mark of numbers, a point or a comma."
+    )
     thousands: str | None = Field(None, description="Mark between thousands; '' for none.")
     date_format: str | dict[str, str] | None = Field(
         None, description="How dates are written, such as %d/%m/%Y, or NAME=%d/%m/%Y."

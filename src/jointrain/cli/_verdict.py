@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointrain.cli._flags import JSON, TABLE_HELP, with_reading
+from jointrain.cli._flags import JSON, TABLE_HELP, reading_of_runs, with_reading
 from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
@@ -24,7 +25,7 @@ _MARKDOWN = (".md", ".markdown")
 _HTML = (".html", ".htm")
 
 
-@with_reading
+@partial(with_reading, texts=reading_of_runs())
 def verdict(
     runs: Annotated[str, typer.Argument(help=TABLE_HELP)],
     recipe: Annotated[str, typer.Option(help="Column of recipes.")] = "recipe",

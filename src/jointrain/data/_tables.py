@@ -25,19 +25,15 @@ if TYPE_CHECKING:
 def read_table(
     path: str | Path, options: ReadingOptions | None = None, schema: TableSchema | None = None
 ) -> pl.DataFrame:
-    """Read a table from a file, by its ending.
+    """Read a table from a file, standard input or a database, by the rules of ``docs/tables.md``.
 
-    Known endings are ``.csv``, ``.tsv`` (both also with ``.gz``), ``.parquet``, ``.arrow``,
-    ``.feather`` and ``.ipc``. CSV and TSV files are UTF-8, with or without byte order mark, with
-    quotes where a field needs them; a ``.csv`` file whose header has semicolons or tabs and no
-    comma is separated by those. What a column of text holds (numbers, truth values, dates, times
-    or text) is decided over the whole file by the rules of ``docs/tables.md``, or taken from a
-    schema; then a row's meaning does not depend on the other rows. Spaces around names and values
-    are dropped; a column without a name is called ``unnamed_`` and its position. NaN is a missing
-    value in every format.
+    What a column of text holds (numbers, truth values, dates, times or text) is decided over the
+    whole file, or taken from a schema; then a row's meaning does not depend on the other rows.
+    Spaces around names and values are dropped; a column without a name is called ``unnamed_`` and
+    its position. NaN is a missing value in every format.
 
     Args:
-        path: The file.
+        path: The file, ``-`` for standard input, or the address of a database.
         options: How to read it; default as the file shows.
         schema: How to read its columns, such as `TableModel.schema`; columns that it doesn't know
             stay text.
@@ -46,8 +42,8 @@ def read_table(
         A table with at least one row.
 
     Raises:
-        InvalidInputError: The file does not exist, has an unknown ending, is empty, has a header
-            only, is damaged, is not UTF-8, has rows of unequal length or names a column twice.
+        InvalidInputError: The file does not exist, is empty, has a header only, is damaged, is in
+            another encoding than said, has rows of unequal length or names a column twice.
     """
     return type_raw(read_raw(path, options), options, schema)
 

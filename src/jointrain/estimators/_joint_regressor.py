@@ -35,9 +35,9 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         schedule: ``joint`` (default), ``alternating``, ``separate`` or ``merge-METHOD``, or a
             schedule such as
             `Alternating("proportional")`.
-        weights: Loss weights: ``equal`` (default), ``size``, ``difficulty``, or a mapping from the
-            targets' names to numbers. The targets of an array are named ``target 0``, ...; a data
-            frame's by its columns.
+        weights: Loss weights: ``equal`` (default), ``size``, ``difficulty``, ``gradients``,
+            ``searched``, or a mapping from the targets' names to numbers. The targets of an array
+            are named ``target 0``, ...; a data frame's by its columns.
         width, depth: The trunk: units of a layer (128), layers (2).
         dropout, input_dropout: Dropout of the trunk's layers and of its inputs; None (default) is
             0.1 and 0, of a `JointClassifier` 0.5, and 0.3 from 300 inputs on.

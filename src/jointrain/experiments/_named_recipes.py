@@ -55,7 +55,7 @@ def named_recipes(names: Sequence[str], base: Recipe | None = None) -> list[Reci
         base: Settings that all share, but for what their names say; default `Recipe()`.
 
     Raises:
-        InvalidInputError: A name is unknown, or names a setting that the base has already.
+        InvalidInputError: A name is unknown, or its recipe can't be run.
     """
     base = base or Recipe()
     recipes = [_named(name, base) for name in names]

@@ -169,7 +169,8 @@ def _alike(
 def joint_prior(table: SupervisedTable, others: Sequence[_Other] = OTHERS) -> str | None:
     """Return a sentence on how joint training did on other tables like this one.
 
-    It is a prior: it says nothing of this table's data, and no answer rests on it.
+    It is a prior: it says nothing of this table's data, and no answer rests on it. A table that is
+    itself one of the others is left out of them.
 
     Args:
         table: The table, with two targets or more.
@@ -181,12 +182,19 @@ def joint_prior(table: SupervisedTable, others: Sequence[_Other] = OTHERS) -> st
     if len(table.tasks) < 2:
         return None
     facts = facts_of(table)
+    others = [other for other in others if TableFacts(*other[:4]) != _rounded(facts)]
     gains = [other.gain for other in others if TableFacts(*other[:4]).kind == facts.kind]
     if len(gains) < 5:
         return None
     return (
-        f"prior, from {len(others)} other tables before any training on this one: on those like it "
-        f"({facts.in_words()}) joint networks had a lower error than separate ones in "
+        f"prior, from {len(others)} public tables before any training on this one: on those like "
+        f"it ({facts.in_words()}) joint networks had a lower error than separate ones in "
         f"{sum(gain > 0 for gain in gains)} of {len(gains)}, by {np.median(gains):.1f} % in the "
         "median; the answer does not rest on it"
     )
+
+
+def _rounded(facts: TableFacts) -> TableFacts:
+    """Return facts with the digits that are kept of the other tables."""
+    share, correlation = round(facts.label_share, 2), round(facts.correlation, 2)
+    return TableFacts(facts.rows, facts.targets, share, correlation)

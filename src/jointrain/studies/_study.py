@@ -40,7 +40,7 @@ class Study(StudyPlan):
 
     Raises:
         InvalidInputError: A value lies outside its range, names are not unique, or the experiment
-            can't be split into so many folds or run such recipes.
+            can't run such recipes; that it can't be split into so many folds is said by `run`.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ def test_what_is_not_finite_comes_back_as_not_known(figures, tmp_path):
 
 
 def test_without_the_packages_of_charts_the_figures_are_kept(figures, tmp_path, monkeypatch):
-    monkeypatch.setattr(_render, "find_spec", lambda name: None)
+    monkeypatch.setattr("jointrain.charts._altair.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[plots\]'"):
         write_page(figures, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]

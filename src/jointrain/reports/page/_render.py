@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jointrain.charts import PALETTE
-from jointrain.errors import MissingDependencyError
+from jointrain.charts import PALETTE, check_altair
 from jointrain.reports.page._figures import FIGURES, PAGE, Figures
 from jointrain.reports.page._parts import Figure, Section
 from jointrain.reports.page._search_figures import search_sections
@@ -54,8 +52,9 @@ def render_page(figures: Figures) -> str:
 
     Raises:
         MissingDependencyError: altair or vl-convert-python is not installed.
+        InvalidInputError: The address space is limited, see `check_altair`.
     """
-    _check_installed()
+    check_altair(pictures=True)
     sections = _sections(figures)
     charts = [_vega_lite(figure) for section in sections for figure in section.figures]
     page: str = _template().render(
@@ -74,8 +73,9 @@ def prepare_page() -> None:
 
     Raises:
         MissingDependencyError: altair or vl-convert-python is not installed.
+        InvalidInputError: The address space is limited, see `check_altair`.
     """
-    _check_installed()
+    check_altair(pictures=True)
     import_module("altair")
     _template()
     _javascript()
@@ -107,14 +107,6 @@ def _known(figures: Any) -> Any:
     if isinstance(figures, list | tuple):
         return [_known(one) for one in figures]
     return None if isinstance(figures, float) and not math.isfinite(figures) else figures
-
-
-def _check_installed() -> None:
-    if find_spec("altair") is None or find_spec("vl_convert") is None:
-        raise MissingDependencyError(
-            "it needs altair and vl-convert-python; install them with: "
-            "pip install 'jointrain[plots]'"
-        )
 
 
 def _sections(figures: Figures) -> list[Section]:
