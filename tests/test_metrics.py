@@ -181,6 +181,48 @@ def test_a_torchmetrics_metric_is_reset_at_every_call():
     assert Metric.of(torchmetrics.R2Score()).name == "R2Score"
 
 
+def test_a_torchmetrics_metric_is_undefined_where_ours_is():
+    from torchmetrics import classification
+
+    shares, truth = torch.tensor([0.2, 0.7, 0.9]), torch.tensor([0.0, 1.0, 1.0])
+    area = Metric.of(classification.BinaryAUROC())
+    assert area.compute(shares, truth) == 1.0
+    assert math.isnan(area.compute(shares, torch.zeros(3)))
+    assert math.isnan(area.compute(shares, torch.ones(3)))
+    missing = torch.tensor([0.2, float("nan"), 0.9])
+    for metric in (classification.BinaryAccuracy(), classification.BinaryAUROC()):
+        assert math.isnan(Metric.of(metric).compute(missing, truth))
+    assert math.isnan(Metric.of(torchmetrics.MeanSquaredError()).compute(missing, truth))
+
+
+@pytest.mark.parametrize(
+    "metric, bounds",
+    [
+        (torchmetrics.classification.BinaryMatthewsCorrCoef(), (-1, 1)),
+        (torchmetrics.classification.MulticlassCohenKappa(3), (-1, 1)),
+        (torchmetrics.classification.MulticlassHingeLoss(3), (0, math.inf)),
+        (torchmetrics.classification.MultilabelCoverageError(3), (0, math.inf)),
+        (torchmetrics.ExplainedVariance(), (-math.inf, 1)),
+        (torchmetrics.CosineSimilarity(), (-math.inf, math.inf)),
+        (torchmetrics.classification.BinaryAUROC(), (0, 1)),
+        (torchmetrics.MeanAbsoluteError(), (0, math.inf)),
+        (torchmetrics.R2Score(), (-math.inf, 1)),
+    ],
+)
+def test_a_torchmetrics_metric_has_the_bounds_of_its_definition(metric, bounds):
+    ours = Metric.of(metric)
+    assert (ours.lowest, ours.highest) == bounds
+
+
+def test_a_torchmetrics_metric_is_of_one_process():
+    metric = torchmetrics.MeanSquaredError()
+    ours = Metric.of(metric)
+    assert not ours.compute.metric.sync_on_compute
+    assert metric.sync_on_compute
+    assert ours.compute(torch.tensor([1.0]), torch.tensor([3.0])) == 4.0
+    assert metric.update_count == 0
+
+
 def test_a_torchmetrics_metric_without_a_direction_is_refused():
     with pytest.raises(ValueError, match="MeanMetric does not say whether higher is better"):
         Metric.of(torchmetrics.MeanMetric())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,8 +60,10 @@ class Metric:
         """Wrap a torchmetrics metric that says which direction is better.
 
         Args:
-            metric: Any `torchmetrics.Metric` with a scalar result. It is reset at every call. For a
-                multilabel task with missing labels it needs ``ignore_index=-100``.
+            metric: Any `torchmetrics.Metric` with a scalar result. A copy of it computes each
+                figure anew, of the rows of its own process, as other metrics do. It is NaN where a
+                prediction is, or where torchmetrics warns that there are no positive or no negative
+                samples. For a multilabel task with missing labels it needs ``ignore_index=-100``.
             name: Name in reports; default the class name.
 
         Raises:
@@ -72,15 +75,53 @@ class Metric:
                 f"with higher_is_better= yourself"
             )
 
-        lowest, highest = metric.plot_lower_bound, metric.plot_upper_bound
+        lowest, highest = _bounds_of(metric)
         return cls(
             name or type(metric).__name__,
-            _OfTorchmetrics(metric),
+            _OfTorchmetrics(_of_one_process(metric)),
             bool(metric.higher_is_better),
-            -math.inf if lowest is None else lowest,
-            math.inf if highest is None else highest,
+            lowest,
+            highest,
             _NEAR_ZERO if highest == 1 else 0.0,
         )
+
+
+_BOUNDS = {
+    "BERTScore": (-1, 1),
+    "CharErrorRate": (0, math.inf),
+    "CohenKappa": (-1, 1),
+    "CosineSimilarity": (-math.inf, math.inf),  # it may be a sum
+    "CoverageError": (0, math.inf),
+    "ExplainedVariance": (-math.inf, 1),
+    "HingeLoss": (0, math.inf),
+    "MatthewsCorrCoef": (-1, 1),
+    "MultiScaleStructuralSimilarityIndexMeasure": (-1, 1),
+    "NormalizedRootMeanSquaredError": (-math.inf, math.inf),  # by a mean that may be negative
+    "PeakSignalNoiseRatio": (-math.inf, math.inf),
+    "SpectralAngleMapper": (0, math.pi),
+    "StructuralSimilarityIndexMeasure": (-1, 1),
+    "TranslationEditRate": (0, math.inf),
+    "UniversalImageQualityIndex": (-1, 1),
+    "WordErrorRate": (0, math.inf),
+}
+"""Bounds of torchmetrics' metrics by their definitions, where those of their plots are others."""
+
+
+def _bounds_of(metric: torchmetrics.Metric) -> tuple[float, float]:
+    for kind in type(metric).__mro__:
+        name = re.sub("^(Binary|Multiclass|Multilabel)", "", kind.__name__)
+        if name in _BOUNDS and kind.__module__.startswith("torchmetrics."):
+            return _BOUNDS[name]
+    lowest, highest = metric.plot_lower_bound, metric.plot_upper_bound
+    return (-math.inf if lowest is None else lowest, math.inf if highest is None else highest)
+
+
+def _of_one_process(metric: torchmetrics.Metric) -> torchmetrics.Metric:
+    """Return a copy that computes without the rows of other processes, and without waiting."""
+    copy = metric.clone()
+    for part in copy.modules():
+        vars(part)["sync_on_compute"] = False
+    return copy
 
 
 @dataclass(frozen=True)
@@ -90,13 +131,22 @@ class _OfTorchmetrics:
     metric: torchmetrics.Metric
 
     def __call__(self, prediction: Tensor, target: Tensor) -> float:
+        if bool(prediction.isnan().any()):
+            return float("nan")
         # classification metrics take integer targets; tables hold them as floats, missing as NaN
         classes = type(self.metric).__module__.startswith("torchmetrics.classification")
         if classes and target.is_floating_point():
             target = target.nan_to_num(nan=-100).long()
         self.metric.reset()
-        self.metric.update(prediction, target)
-        return float(self.metric.compute())
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            self.metric.update(prediction, target)
+            figure = float(self.metric.compute())
+        # a rate of no samples is given as 0
+        undefined = any(
+            re.match("No (positive|negative) samples", str(one.message)) for one in told
+        )
+        return float("nan") if undefined else figure
 
 
 def root_mean_squared_error(

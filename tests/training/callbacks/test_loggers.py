@@ -244,6 +244,29 @@ def test_mlflow_itself_takes_what_is_logged(tmp_path):
     ]
 
 
+ODD_NAMES = [
+    f"training/{name}"
+    for name in (
+        "CO2 (g)", "CO2 [g]", "CO2 _g_", "cost//unit", "..", "/a", "a/./b", "...",
+        "n" * 230 + "/" + "n" * 60, "n" * 230 + "/" + "m" * 60,
+    )
+]  # fmt: skip
+
+
+def test_every_name_is_a_metric_of_its_own_in_mlflow(tmp_path):
+    mlflow = pytest.importorskip("mlflow", reason="the package mlflow is not installed")
+    store = f"sqlite:///{tmp_path}/runs.db"
+    logger = MLflowLogger("tasks", tracking_uri=store)
+    logger.start({})
+    logger.log(1, {name: float(number) for number, name in enumerate(ODD_NAMES)})
+    resumed = MLflowLogger("tasks", tracking_uri=store)
+    resumed.load_state_dict(logger.state_dict())
+    resumed.start({})
+    resumed.log(2, {name: float(number) for number, name in reversed([*enumerate(ODD_NAMES)])})
+    found = mlflow.MlflowClient(tracking_uri=store).get_run(logger.run_id).data.metrics
+    assert sorted(found.values()) == [float(number) for number in range(len(ODD_NAMES))]
+
+
 # --- W&B -----------------------------------------------------------------------------------------
 
 

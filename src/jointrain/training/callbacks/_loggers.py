@@ -234,8 +234,15 @@ class TensorBoardLogger(Logger):
         return {**self.__dict__, "_writer": None}
 
 
+_LONGEST_KEY = 240
+"""Of the 250 characters that MLflow takes; the rest is for a number."""
+
+
 class MLflowLogger(Logger):
     """Logs metrics and the run's settings to MLflow.
+
+    What MLflow does not take in a name becomes ``_``; of tasks whose names are then the same, all
+    but the first get a number.
 
     If an MLflow run is active when training starts, that one is logged to and left open; otherwise
     a run is made and ended with the training.
@@ -266,6 +273,7 @@ class MLflowLogger(Logger):
         self._run_name = run_name
         self._own = False
         self._goes_on = False
+        self._keys: dict[str, str] = {}
         self.run_id: str | None = None
 
     def start(self, settings: Mapping[str, Any]) -> None:
@@ -293,9 +301,23 @@ class MLflowLogger(Logger):
         """Log the values as metrics."""
         now = int(1000 * time.time())
         for name, value in values.items():
-            # MLflow allows no other characters in a name
-            key = re.sub(r"[^\w\-. /]", "_", name)
-            self._client.log_metric(self.run_id, key, value, timestamp=now, step=step)
+            self._client.log_metric(
+                self.run_id, self._key_of(name), value, timestamp=now, step=step
+            )
+
+    def _key_of(self, name: str) -> str:
+        """Return what MLflow takes for a name: the same each time, and never that of another."""
+        if name not in self._keys:
+            # names are paths of letters and a few marks, without empty parts and . and ..
+            parts = re.sub(r"[^\w\-. /]", "_", name).split("/")
+            usable = [part if part.strip(".") else "_" * max(1, len(part)) for part in parts]
+            key = "/".join(usable)[:_LONGEST_KEY].rstrip("/")
+            taken, number = set(self._keys.values()), 2
+            unlike = key
+            while unlike in taken:
+                unlike, number = f"{key}_{number}", number + 1
+            self._keys[name] = unlike
+        return self._keys[name]
 
     def end(self) -> None:
         """End a run that was made here."""
@@ -303,12 +325,13 @@ class MLflowLogger(Logger):
             self._client.set_terminated(self.run_id)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which run is logged to, and whether it is ended with the training."""
-        return {"run_id": self.run_id, "own": self._own}
+        """Return which run is logged to, whether it is ended with the training, and the keys."""
+        return {"run_id": self.run_id, "own": self._own, "keys": dict(self._keys)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Log to that run."""
         self.run_id, self._own = state["run_id"], state["own"]
+        self._keys = dict(state.get("keys", {}))
         self._goes_on = self.run_id is not None
 
 
@@ -345,6 +368,7 @@ class WandBLogger(Logger):
         self._folder, self._mode = folder, mode
         self._run: Any = None
         self._own = False
+        self._keys: dict[str, str] = {}
         self.run_id: str | None = None
 
     def start(self, settings: Mapping[str, Any]) -> None:
