@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -261,6 +262,31 @@ def test_what_can_not_be_carried_is_named(tmp_path):
     with pytest.raises(InvalidInputError, match="column 'note' is text"):
         export_model(noted, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_columns_and_targets_may_have_the_names_of_inner_values(tmp_path):
+    random = np.random.default_rng(0)
+    frame = pl.DataFrame({name: random.normal(size=60) for name in ("a", "b", "y")})
+    frame = frame.with_columns(kind=pl.Series(["s", "t", "u"] * 20))
+    path = tmp_path / "model.onnx"
+
+    def exported(frame, target):
+        table = SupervisedTable.prepare(frame, [target])
+        model = fit_table(table, Recipe(width=4, epochs=1, ensemble=1), device="cpu")
+        inputs = export_model(model, path)
+        found = compare_exported(model, path, inputs, frame)
+        assert max(found.difference.values()) < CLOSE
+        return import_module("onnx").load(path).graph
+
+    graph = exported(frame, "y")
+    inner = [name for node in graph.node for name in node.output if "/" not in name]
+    inner += [constant.name for constant in graph.initializer if "/" not in constant.name]
+    inner.remove("y")
+    assert len(inner) > 9
+    columns = {name: random.normal(size=60) for name in [*inner, "network_1/x", "network_2/x"]}
+    exported(frame.with_columns(**columns), "y")
+    for name in inner[:3]:
+        exported(frame.rename({"y": name}), name)
 
 
 @cache

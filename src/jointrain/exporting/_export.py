@@ -98,7 +98,7 @@ def onnx_model(model: TableModel | BlendedModel, inputs: Inputs) -> onnx.ModelPr
     from jointrain.exporting._graph import Graph
     from jointrain.exporting._onnx_encoders import add_inputs
 
-    graph = Graph()
+    graph = Graph([*inputs.kinds, *(task.name for task in model.predicted_tasks)])
     columns = add_inputs(graph, inputs)
     if isinstance(model, TableModel):
         predictions = _add_networks(graph, model, inputs, columns, "the model")

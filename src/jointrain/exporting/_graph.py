@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,14 @@ ML = "ai.onnx.ml"
 
 
 class Graph:
-    """Nodes, constants, inputs and outputs; each value has a name of its own."""
+    """Nodes, constants, inputs and outputs; each value has a name of its own.
 
-    def __init__(self) -> None:
+    Args:
+        taken: Names of the inputs and outputs, which no other value may have.
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = frozenset(taken)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
@@ -25,6 +31,8 @@ class Graph:
     def name(self, what: str) -> str:
         """Return a name that nothing has."""
         self._number += 1
+        while f"{what}_{self._number}" in self._taken:
+            self._number += 1
         return f"{what}_{self._number}"
 
     def constant(self, values: Any, dtype: Any = None) -> str:
@@ -68,6 +76,8 @@ class Graph:
             model = inliner.inline_local_functions(model)
         onnx.checker.check_model(model)
         begin = self.name("network")
+        while any(name.startswith(f"{begin}/") for name in self._taken):
+            begin = self.name("network")
         (given,) = model.graph.input
         names = {"": "", given.name: value}
 
