@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from jointrain import HardSharing, InvalidInputError, TensorData, Trainer
+from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
 from jointrain.networks import CategoryEmbeddings
 from jointrain.task import CodeColumns
 from jointrain.training import Checkpoints
@@ -121,3 +121,58 @@ def test_a_copy_of_a_trainer_goes_on_with_vectors_of_ids(groups):
         other.fit(_id_rows())
         own.fit(_id_rows())
         assert_same_end(other, own)
+
+
+NAMES = tuple(f"t{number}" for number in range(4))
+FEATURES = torch.linspace(-1, 1, 24).reshape(6, 4)
+
+
+def _of_many_heads(group_from, **options):
+    torch.manual_seed(5)
+    heads = {name: nn.Linear(8, 1) for name in NAMES}
+    network = HardSharing(nn.Linear(4, 8), heads, group_from=group_from)
+    tasks = [Task.regression(name) for name in NAMES]
+    return Trainer(network, tasks, epochs=2, batch_size=3, **options)
+
+
+def _moved(made):
+    before = copy.deepcopy(made.network)
+    made.fit(TensorData(FEATURES, dict.fromkeys(NAMES, FEATURES[:, 0] + 3)))
+    return {
+        name
+        for name in NAMES
+        if not all(
+            map(torch.equal, before.task_parameters(name), made.network.task_parameters(name))
+        )
+    }
+
+
+@pytest.mark.parametrize("layout", ["one", "per_group"])
+@pytest.mark.parametrize("part", ["heads", "heads.groups.0", "heads.groups"])
+def test_options_of_heads_hold_where_they_are_grouped(part, layout):
+    made = _of_many_heads(2, parameter_groups={part: {"lr": 0.0}}, optimizer_layout=layout)
+    assert _moved(made) == set()
+
+
+@pytest.mark.parametrize("part", ["t3", "heads.t3"])
+def test_options_of_one_of_grouped_heads_are_refused_where_they_move_together(part):
+    groups = {part: {"lr": 0.0}}
+    with pytest.raises(InvalidInputError, match=r"'t0' and 't3' different .* group_from=None"):
+        _of_many_heads(2, parameter_groups=groups)
+    assert _moved(_of_many_heads(None, parameter_groups=groups)) == {"t0", "t1", "t2"}
+    apart = _of_many_heads(2, parameter_groups=groups, optimizer_layout="per_group")
+    assert _moved(apart) == {"t0", "t1", "t2"}
+
+
+def test_equal_options_of_all_grouped_heads_are_one():
+    made = _of_many_heads(2, parameter_groups={name: {"lr": 0.0} for name in NAMES})
+    assert _moved(made) == set()
+
+
+def test_a_function_sees_grouped_heads_as_those_of_single_tasks():
+    made = _of_many_heads(
+        2, parameter_groups=lambda name, p: {} if p.ndim > 1 else {"weight_decay": 0.25}
+    )
+    found = _options(made)
+    assert found["heads.groups.0.weight"] == (1e-3, 0.0)
+    assert found["heads.groups.0.bias"] == found["trunk.bias"] == (1e-3, 0.25)

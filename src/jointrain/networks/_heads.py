@@ -361,6 +361,16 @@ class TaskHeads(nn.Module):
             for parameter in group.parameters()
         }
 
+    def slices_of_groups(self) -> dict[int, tuple[nn.Parameter, ...]]:
+        """Return the slices of each group's parameter by its `id`, in the order of the rows."""
+        found = {}
+        for group, members in zip(self.groups, self._members, strict=True):
+            assert isinstance(group, GroupedLinear)
+            rows = [group.slices(row) for row in range(len(members))]
+            for parameter, slices in zip(group.parameters(), zip(*rows, strict=True), strict=True):
+                found[id(parameter)] = slices
+        return found
+
     def prune(self, tasks: Sequence[str]) -> None:
         """Keep the heads of `tasks` alone, each by itself."""
         heads = [self._separate(task) for task in tasks]

@@ -200,8 +200,8 @@ class Optimizers(OptimizerList):
         groups: Options of some of the parameters; default none.
 
     Raises:
-        InvalidInputError: The layout is unknown, `groups` names no part, or the network has no
-            trainable parameter.
+        InvalidInputError: The layout is unknown, `groups` names no part or can't be followed, or
+            the network has no trainable parameter.
     """
 
     def __init__(
@@ -211,7 +211,11 @@ class Optimizers(OptimizerList):
         layout: Layout = "one",
         groups: ParameterGroups | None = None,
     ) -> None:
-        self._options = None if groups is None else options_by_parameter(network, groups)
+        self._options = (
+            None
+            if groups is None
+            else options_by_parameter(network, groups, slices_together=layout == "one")
+        )
         shared = _trainable(network.shared_parameters())
         self._own = network.parameters_by_task()
         own = {task: _trainable(parameters) for task, parameters in self._own.items()}
