@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jointrain import Recipe, Task
+from jointrain import InvalidInputError, Recipe, Task
 from jointrain.experiments._weight_rules import (
     SEARCHED_VECTORS,
     requested_recipes,
@@ -47,6 +47,11 @@ def test_difficulty_first_asks_for_single_task_networks_then_weighs_by_their_los
 def test_difficulty_without_a_validation_loss_counts_all_alike():
     asked, _ = drive(Recipe(weights="difficulty"), lambda _: networks(a=3.0))
     assert asked[1][0].weights == "equal"
+
+
+def test_searched_refuses_losses_below_zero_which_nothing_is_relative_to():
+    with pytest.raises(InvalidInputError, match=r"task 'b' is -0\.5, .* add a constant"):
+        drive(Recipe(weights="searched"), lambda _: networks(a=1.0, b=-0.5))
 
 
 def test_searched_keeps_the_networks_with_the_lowest_relative_loss():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from jointrain import Callback, HardSharing, InvalidInputError, Task, TensorData, Trainer
-from jointrain.training._early_stopping import BestWeights, ConvergedTasks
+from jointrain.training._early_stopping import BestWeights, ConvergedTasks, relative_score
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 A, B = Task.regression("a"), Task.regression("b")
@@ -238,3 +238,24 @@ def test_task_patience_needs_validation_data():
     trainer = Trainer(_network(), [A, B], when_converged="lower", task_patience=3, device="cpu")
     with pytest.raises(InvalidInputError, match="`task_patience` needs validation data"):
         trainer.fit(_data())
+
+
+def test_a_score_of_several_tasks_needs_losses_that_begin_above_zero():
+    initial = {"a": -0.3, "b": 2.0}
+    with pytest.raises(InvalidInputError, match=r"'a' was -0\.3 before .* add a constant"):
+        relative_score({"a": -0.5, "b": 1.0}, initial, "ab")
+    with pytest.raises(InvalidInputError, match="'a' was 0 before"):
+        relative_score({"a": -0.5, "b": 1.0}, {"a": 0.0, "b": 2.0}, "ab")
+    # of one task the lowest is the lowest, and losses may fall below 0
+    assert relative_score({"a": -0.5}, initial, "ab") < relative_score({"a": -0.4}, initial, "a")
+    assert relative_score({"a": -1.0, "b": 1.0}, {"a": 1.0, "b": 2.0}, "ab") == -0.25
+
+
+def test_a_loss_that_begins_below_zero_is_refused_before_training():
+    below = Task("a", "custom", loss_function=_below_zero, size=1, metrics=())
+    with pytest.raises(InvalidInputError, match="validation loss of task 'a' was -"):
+        Trainer(_network(), [below, B], epochs=1).fit(_data(), _data(seed=1))
+
+
+def _below_zero(output, target):
+    return -torch.exp(-(output.squeeze(-1) - target).square())

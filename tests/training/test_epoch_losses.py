@@ -4,8 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
+from jointrain import (
+    Callback,
+    HardSharing,
+    InvalidInputError,
+    Merge,
+    Task,
+    TensorData,
+    Trainer,
+)
 from jointrain.balancing._task_losses import TaskLosses
+from jointrain.errors import NonFiniteError
 from jointrain.training._epoch_losses import EpochLosses
 from jointrain.training.sampling._batch import Batch
 
@@ -69,3 +78,35 @@ def test_a_loss_that_is_not_finite_shows_in_the_mean_of_a_vector():
     losses.see(TaskLosses(("a", "b"), torch.tensor([NAN, 1.0])), [batch])
     with pytest.raises(InvalidInputError, match="the loss of task 'a' is not finite by step 7"):
         losses.means(("a", "b"), 7)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"non_finite": "skip", "non_finite_limit": 9}, {"schedule": Merge()}]
+)
+@pytest.mark.parametrize("value", [NAN, float("inf")])
+def test_validation_losses_that_are_not_finite_before_training_are_refused(settings, value):
+    inputs = torch.ones(8, 2)
+    data = TensorData(inputs, {"a": inputs[:, 0], "b": inputs[:, 1]})
+    spoilt = TensorData(inputs.clone(), data.targets)
+    spoilt.inputs[3, 1] = value
+    network = HardSharing(nn.Linear(2, 2), {"a": nn.Linear(2, 1), "b": nn.Linear(2, 1)})
+    trainer = Trainer(network, [Task.regression("a"), Task.regression("b")], epochs=1, **settings)
+    with pytest.raises(
+        NonFiniteError, match=r"validation loss of task 'a' is .* before training; "
+    ):
+        trainer.fit(data, spoilt)
+
+
+class _Spoil(Callback):
+    def on_step_end(self, trainer, step, losses):
+        # only the validation rows have the second input
+        trainer.network.heads.layers[0].weight.data[0, 1] = NAN
+
+
+def test_validation_losses_that_are_not_finite_end_training_with_the_epoch():
+    ones = torch.ones(8, 2)
+    network = HardSharing(nn.Identity(), {"a": nn.Linear(2, 1)})
+    trainer = Trainer(network, [Task.regression("a")], epochs=2, callbacks=[_Spoil()])
+    train = TensorData(ones * torch.tensor([1.0, 0.0]), {"a": ones[:, 0]})
+    with pytest.raises(NonFiniteError, match="task 'a' is nan by step 1; lower the learning rate"):
+        trainer.fit(train, TensorData(ones, {"a": ones[:, 0]}))

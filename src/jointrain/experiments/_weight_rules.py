@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jointrain.errors import InvalidInputError
 from jointrain.experiments._recipe import Recipe, difficulty_weights
 from jointrain.task import Task
 from jointrain.training import FittedNetwork, mean_validation
@@ -83,8 +84,20 @@ def _losses(members: Members) -> dict[str, float]:
 
 
 def _lowest(losses: Sequence[Mapping[str, float]]) -> int:
-    """Return the position with the lowest mean of losses relative to the first's."""
+    """Return the position with the lowest mean of losses relative to the first's.
+
+    Raises:
+        InvalidInputError: One of these is negative, as those of a loss function of one's own may
+            be.
+    """
     first = losses[0]
+    for name, loss in first.items():
+        if loss < 0:
+            raise InvalidInputError(
+                f"the validation loss of task {name!r} is {loss:.4g}, and weights 'searched' are "
+                "compared by losses relative to those of equal weights; add a constant to its "
+                "loss function, so that it stays above 0"
+            )
     scores = [
         float(np.mean([each[name] / max(first[name], 1e-12) for name in first])) if first else 0.0
         for each in losses

@@ -10,8 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.training._placement import copied_state, placed_like, put_state, update_state
+
+_LEAST = 1e-12
+"""Smallest loss before training that scores are relative to."""
 
 
 class BestScore:
@@ -165,6 +169,21 @@ def own_tensors(network: Network, tasks: Iterable[str]) -> dict[str, list[Tensor
 def relative_score(
     losses: Mapping[str, float], initial: Mapping[str, float], tasks: Iterable[str]
 ) -> float | None:
-    """Return the mean over tasks of the loss over that before training; None without losses."""
-    relative = [losses[name] / max(initial[name], 1e-12) for name in tasks if name in losses]
+    """Return the mean over tasks of the loss over that before training; None without losses.
+
+    Raises:
+        InvalidInputError: Several tasks count, and one began with a loss that nothing can be
+            measured by.
+    """
+    names = [name for name in tasks if name in losses]
+    for name in names if len(names) > 1 else ():
+        # those of jointrain's own kinds are 0 or more
+        if initial[name] < _LEAST and min(initial[name], losses[name]) < 0:
+            raise InvalidInputError(
+                f"the validation loss of task {name!r} was {initial[name]:.4g} before training, "
+                "which tells nothing of its scale, and the score is the mean over tasks of the "
+                "loss over that before training; add a constant to its loss function, so that it "
+                "begins above 0"
+            )
+    relative = [losses[name] / max(initial[name], _LEAST) for name in names]
     return sum(relative) / len(relative) if relative else None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing import TaskLosses, mean_losses
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, NonFiniteError
 from jointrain.training.sampling import Batch
 
 
@@ -130,6 +130,26 @@ def check_finite(means: Mapping[str, float], step: int) -> None:
             raise InvalidInputError(
                 f"the loss of task {name!r} is not finite by step {step}; lower the "
                 "learning rate, clip the gradient or check inputs and targets"
+            )
+
+
+def check_validation(losses: Mapping[str, float], step: int) -> None:
+    """Refuse validation losses that are not finite, of which no weights could be chosen.
+
+    Args:
+        losses: By task.
+        step: Number of the last step, 0 before training.
+
+    Raises:
+        NonFiniteError: One is not.
+    """
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            trained = f"by step {step}; lower the learning rate, or look"
+            when = trained if step else "before training; look"
+            raise NonFiniteError(
+                f"the validation loss of task {name!r} is {loss} {when} for inputs or targets of "
+                "its validation rows that are not finite or very large"
             )
 
 

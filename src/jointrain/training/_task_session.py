@@ -25,7 +25,7 @@ from jointrain.task import Task
 from jointrain.training._accumulation import Part, added, parts_of, share_of
 from jointrain.training._compilation import CompiledNetwork
 from jointrain.training._early_stopping import BestWeights, ConvergedTasks, relative_score
-from jointrain.training._epoch_losses import EpochLosses, packed, unpacked
+from jointrain.training._epoch_losses import EpochLosses, check_validation, packed, unpacked
 from jointrain.training._freezing import Releases, keep_running_statistics
 from jointrain.training._loss_scale import LossScale
 from jointrain.training._losses import (
@@ -681,21 +681,28 @@ class TaskSession(Session[list[Batch]]):
         return self.left_out.issuperset(self.trained) or super().stops
 
     def measure_initial(self) -> None:
-        """Measure the validation losses that scores are relative to."""
+        """Measure the validation losses that scores are relative to.
+
+        Raises:
+            InvalidInputError: No score can be relative to them.
+        """
         self.initial = self._losses_on(self.held_out)
+        self._score(self.initial)
 
     def _validate(self) -> dict[str, float]:
         return self._losses_on(self.held_out.serving(self.trained))
 
     def _losses_on(self, sets: TaskSets) -> dict[str, float]:
         ranks = self.ranks
-        return validation_losses(
+        losses = validation_losses(
             self.network,
             self.tasks,
             sets.once(None if ranks is None else ranks.share),
             calibrated=self.settings.calibrated,
             add_up=None if ranks is None else ranks.add_up,
         )
+        check_validation(losses, self.first_step + self.step)
+        return losses
 
     def _score(self, losses: Mapping[str, float]) -> float | None:
         """Return the mean over scored tasks of the loss over that before training."""

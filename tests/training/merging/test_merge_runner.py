@@ -18,7 +18,9 @@ from jointrain import (
     Trainer,
 )
 from jointrain.balancing import balancer_from_name
+from jointrain.errors import NonFiniteError
 from jointrain.training.merging._merge import COEFFICIENTS
+from jointrain.training.merging._merge_runner import MergeRunner
 
 SGD = partial(torch.optim.SGD, lr=0.05)
 TASKS = [Task.regression("a"), Task.regression("b")]
@@ -105,6 +107,12 @@ def test_the_coefficient_is_the_best_on_validation_data(method):
             ):
                 assert torch.equal(ours, theirs)
     assert trainer.history[-1].score == pytest.approx(scores[chosen])
+
+
+def test_a_merge_without_finite_validation_losses_is_refused(monkeypatch):
+    monkeypatch.setattr(MergeRunner, "_losses", lambda _: {"a": 1.0, "b": float("nan")})
+    with pytest.raises(NonFiniteError, match=r"whatever the coefficient; train .* fewer steps"):
+        _fit(Merge(), validation=_data(1), epochs=1)
 
 
 def test_arithmetic_by_hand_with_weights():

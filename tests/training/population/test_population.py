@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from jointrain import InvalidInputError, Recipe, Task, TensorData
+from jointrain.errors import NonFiniteError
 from jointrain.networks import MLP, HardSharing
 from jointrain.tables._network_runs import prepare_runs
 from jointrain.training import Alternating, Joint, Merge, OptimizerSettings, Run, Separate, Trainer
@@ -312,6 +313,13 @@ def test_faults_are_those_of_the_trainer(case, message):
         make_run(**case).fit()
     with pytest.raises(InvalidInputError, match=message):
         fit_population([make_run(), make_run(**case)])
+
+
+def test_validation_losses_that_are_not_finite_are_refused_as_in_a_trainer():
+    made = make_run()
+    made.validation.inputs[3, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="task 'price' is nan before training"):
+        fit_population([make_run(seed=1), made])
 
 
 def test_cases_can_be_stacked():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from jointrain import InvalidInputError
+from jointrain.errors import NonFiniteError
 from jointrain.training import Contrastive, Denoising, MaskedFeatures, pretrain
 
 OBJECTIVES = [MaskedFeatures(), Denoising(), Contrastive()]
@@ -142,3 +143,11 @@ def test_patience_without_validation_and_a_loss_that_explodes_are_refused():
     wild = partial(torch.optim.SGD, lr=1e30)
     with pytest.raises(InvalidInputError, match=r"the denoising loss is not finite by step \d"):
         pretrain(_trunk(), _rows(), Denoising(), optimizer=wild, epochs=20)
+
+
+def test_a_validation_loss_that_is_not_finite_is_refused():
+    rows = _rows(40)
+    spoilt = rows.clone()
+    spoilt[7, 0] = torch.inf
+    with pytest.raises(NonFiniteError, match=r"denoising loss of the validation rows is \w+ by"):
+        pretrain(_trunk(), rows, Denoising(), validation=spoilt, epochs=1)

@@ -19,7 +19,9 @@ class EpochRecord:
         training: Mean training loss of each task that was trained in the epoch, over the batches
             that had a label of it; in a phase that pretrains, of the objective by its kind.
         validation: Validation loss of each task; empty without validation data.
-        score: What early stopping looks at (lower is better); None without validation data.
+        score: What early stopping looks at (lower is better): the mean over tasks that are not
+            auxiliary of the validation loss over that before training; in a phase that pretrains,
+            the objective's. None without validation data.
         best: Whether the score is the best so far; in phases, of the phase.
         phase: Name of the phase; None without phases. With `each_task` also the task:
             ``fine-tune: price``.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jointrain.errors import NonFiniteError
 from jointrain.networks import Network
 from jointrain.training._device import seeded
 from jointrain.training._early_stopping import own_tensors, relative_score
@@ -149,7 +150,11 @@ class MergeRunner:
         return network
 
     def _merge(self, merge: Merge, before: State, vectors: list[State]) -> MergeChoice:
-        """Give the network the merged weights that are best on validation data."""
+        """Give the network the merged weights that are best on validation data.
+
+        Raises:
+            NonFiniteError: None of them has finite validation losses.
+        """
         tasks = tuple(self.whole.tasks)
         weights = merge.first_weights(tasks)
         coefficients = merge.coefficients(len(tasks), validates=self._validates)
@@ -167,6 +172,11 @@ class MergeRunner:
                 scores[tried] = self._score()
             coefficient = min(scores, key=scores.__getitem__)
             best = scores[coefficient]
+            if math.isinf(best):
+                raise NonFiniteError(
+                    "the merged network has validation losses that are not finite, whatever the "
+                    "coefficient; train the tasks for fewer steps or at a lower learning rate"
+                )
         if self._validates and merge.weights == "searched":
             for number in range(len(tasks)):
                 for changed in one_weight_changed(weights, number):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jointrain.training._cross_fitted_weights import copy_state
 from jointrain.training._early_stopping import relative_score
-from jointrain.training._epoch_losses import check_finite
+from jointrain.training._epoch_losses import check_finite, check_validation
 from jointrain.training.callbacks import EpochRecord
 from jointrain.training.population._member import SCORES, Member
 from jointrain.training.population._stacked_model import StackedModel
@@ -57,6 +57,7 @@ class EpochEnds:
         """
         trainer = member.trainer
         check_finite(training, member.step)
+        check_validation(validation[0], member.step)
         scores = [
             relative_score(found, before, found)
             for found, before, _ in zip(validation, member.initial, member.best, strict=False)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from jointrain.training._epoch_losses import check_validation
 from jointrain.training.population._epoch_ends import EpochEnds
 from jointrain.training.population._member import Member
 from jointrain.training.population._roster import Roster
@@ -108,6 +109,7 @@ class Stack:
         members = self._roster.members
         self._step.use(members)
         for row, losses in zip(new, self._validate(members, new), strict=True):
+            check_validation(losses[0], 0)
             members[row].initial = losses
 
     def _end_epochs(self, rows: Sequence[int]) -> None:

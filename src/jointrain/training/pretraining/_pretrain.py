@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, NonFiniteError
 from jointrain.networks import CategoryEmbeddings
 from jointrain.task import CodeColumns
 from jointrain.training._device import seeded
@@ -240,6 +240,11 @@ class PretrainingSession(Session[Tensor]):
                 self.loss_of, self.module, self.validation, self.settings.batch_size, self.seed
             )
         score = losses.get(self.kind)
+        if score is not None and not math.isfinite(score):
+            raise NonFiniteError(
+                f"the {self.kind} loss of the validation rows is {score} by step {step}; lower the "
+                "learning rate, or look for inputs that are not finite or very large"
+            )
         return EpochRecord(
             len(self.history) + 1, step, training, losses, score, self.best.offer(score), self.phase
         )
