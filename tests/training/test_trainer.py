@@ -981,12 +981,29 @@ def test_weights_that_a_last_step_has_spoilt_are_refused():
         _trainer(optimizer=optimizer, steps=1).fit(_data())
 
 
-@pytest.mark.parametrize("name", ["upgrad", "pcgrad", "graddrop"])
-def test_a_gradient_balancer_treats_grouped_heads_as_separate_ones(name):
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("upgrad", "r"),
+        ("pcgrad", "r"),
+        ("graddrop", "r"),
+        # these go by the tasks' places, and the losses of a group come kind by kind
+        *((name, "rb") for name in ("pcgrad", "gradvac", "rgw", "pcd", "rlw", "ldc-mtl")),
+    ],
+)
+def test_a_balancer_treats_grouped_heads_as_separate_ones(name, kinds):
     names = [f"t{i}" for i in range(6)]
-    tasks = [Task.regression(task) for task in names]
+    make = {"r": Task.regression, "b": Task.binary}
+    tasks = [make[kinds[i % len(kinds)]](task) for i, task in enumerate(names)]
     x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    data = TensorData(x, {task: x[:, i % 4] ** (i + 1) for i, task in enumerate(names)})
+    values = {task.name: x[:, i % 4] ** (i + 1) for i, task in enumerate(tasks)}
+    data = TensorData(
+        x,
+        {
+            t.name: (values[t.name] > 0).double() if t.kind == "binary" else values[t.name]
+            for t in tasks
+        },
+    )
     weights = []
     for group_from in (None, 2):
         torch.manual_seed(0)

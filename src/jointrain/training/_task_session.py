@@ -378,6 +378,7 @@ class TaskSession(Session[list[Batch]]):
             batches: What the step is made on.
             compute: Gives the losses of further batches.
         """
+        losses = self._in_order(losses)
         weighted = self.weighted(losses)
         if self.balancer_optimizer is not None:
             self.balancer_optimizer.zero_grad()
@@ -430,6 +431,22 @@ class TaskSession(Session[list[Batch]]):
         total = _sum_of(losses)
         if total.requires_grad or self._with_graph(losses):
             self.scaled(total).backward()  # type: ignore[no-untyped-call]
+
+    def _in_order(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the losses in the tasks' order where the balancer goes by places.
+
+        Grouped heads give theirs kind by kind, batches of several data sets one after another.
+        """
+        balancer = self.balancer
+        if balancer is None or (balancer.equivariant and not balancer.random):
+            return losses
+        names = balancer.in_order(losses)
+        if names == tuple(losses):
+            return losses
+        if isinstance(losses, TaskLosses):
+            places = [losses.names.index(name) for name in names]
+            return TaskLosses(names, losses.together[places])
+        return {name: losses[name] for name in names}
 
     def _with_graph(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the losses without those of tasks of which nothing is trained.
