@@ -604,6 +604,15 @@ def test_refuses_shared_parameters_that_no_loss_reaches(x):
         backward([x.sum(), x.prod()], MGDA(), shared=[nn.Parameter(torch.ones(3))])
 
 
+def test_an_empty_list_says_that_nothing_is_shared(x):
+    parameter = nn.Parameter(torch.tensor([1.0, 2.0]))
+    losses = [parameter.sum(), parameter.square().sum()]
+    backward(losses, MGDA(), shared=[])
+    assert parameter.grad.tolist() == [3.0, 5.0]
+    with pytest.raises(InvalidInputError, match="No loss reaches"):
+        backward([parameter.sum(), parameter.prod()], MGDA(), shared=iter(()))
+
+
 def test_refuses_what_is_no_parameter(x):
     with pytest.raises(InvalidInputError, match="computed from others"):
         backward([x.sum(), x.prod()], MGDA(), shared=[x * 2])

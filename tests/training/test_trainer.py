@@ -1079,6 +1079,25 @@ def test_a_balanced_step_keeps_grouped_heads_without_a_label(balancer, absent, s
     torch.testing.assert_close(predicted(16), predicted(None), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"refresh_every": 2}])
+def test_grouped_heads_are_balanced_on_a_frozen_trunk_as_separate_ones(settings):
+    names = [f"t{i}" for i in range(4)]
+    x = torch.randn(16, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    data = TensorData(x, {name: x[:, i % 3] for i, name in enumerate(names)})
+    found = []
+    for group_from in (None, 2):
+        torch.manual_seed(0)
+        heads = {name: nn.Linear(5, 1) for name in names}
+        network = HardSharing(nn.Linear(3, 5), heads, group_from=group_from).double()
+        network.trunk.requires_grad_(False)
+        options = {"optimizer": SGD, "steps": 3, "batch_size": 4, "device": "cpu"} | settings
+        tasks = [Task.regression(name) for name in names]
+        Trainer(network, tasks, balancer=balancer_from_name("upgrad"), **options).fit(data)
+        found.append([p.detach() for name in names for p in network.task_parameters(name)])
+    for separate, grouped in zip(*found, strict=True):
+        torch.testing.assert_close(grouped, separate, rtol=1e-9, atol=1e-12)
+
+
 def test_a_gradient_balancer_knows_the_heads_of_a_network_compiled_as_a_whole():
     networks = [_network() for _ in range(2)]
     networks[1].load_state_dict(networks[0].state_dict())

@@ -26,6 +26,7 @@ from jointrain.balancing._recomputed import Draws
 from jointrain.balancing._surroundings import in_plain_surroundings
 from jointrain.balancing.engine import (
     GRADIENT_METHODS,
+    NOTHING_SHARED,
     Group,
     explained,
 )
@@ -76,9 +77,10 @@ def backward(
             such as running statistics change at the first one alone.
         balancer: The method; by default the plain sum.
         shared: The shared parameters, or the module that holds them; by default those that two or
-            more losses reach. Only `nn.Parameter` counts without being named; other leaf tensors
-            that require a gradient, such as a network's input, get the gradient of the weighted
-            losses. Where the losses reach no `nn.Parameter` at all, plain leaf tensors count.
+            more losses reach. An empty list says that they share none. Only `nn.Parameter` counts
+            without being named; other leaf tensors that require a gradient, such as a network's
+            input, get the gradient of the weighted losses. Where the losses reach no
+            `nn.Parameter` at all, plain leaf tensors count.
         own: The task-specific parameters that are to get a gradient; by default all the others.
         features: The tensors that the tasks' own parts start from (the trunk's output); shared are
             then the parameters they were computed from. Paths around them are noticed and counted.
@@ -149,7 +151,12 @@ def backward(
         train = losses if train is None else train
         losses = losses()
     arguments = Arguments(
-        shared=checked_parameters(shared, "shared"),
+        # a list: an iterator may be one that an earlier step has used up
+        shared=(
+            NOTHING_SHARED
+            if isinstance(shared, list) and not shared
+            else checked_parameters(shared, "shared")
+        ),
         own=checked_parameters(own, "own"),
         features=[features] if isinstance(features, Tensor) else listed(features),
         penalty=penalty,

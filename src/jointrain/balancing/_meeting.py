@@ -140,7 +140,7 @@ def _brought(losses: Losses, balancer: Balancer, arguments: Arguments) -> _Broug
     ):
         step = prepare(
             values,
-            shared=None if arguments.shared is None else gathered(arguments.shared),
+            shared=arguments.shared and gathered(arguments.shared),
             own=None if arguments.own is None else gathered(arguments.own),
             features=arguments.features,
         )

@@ -415,7 +415,7 @@ class TaskSession(Session[list[Batch]]):
         balanced = backward(
             weighted,
             balancer,
-            shared=self.network.shared_parameters() if merged else None,
+            shared=self._trained_shared_parameters() if merged else None,
             refresh_every=1 if self.balancer is None else self.settings.refresh_every,
             scaler=None if self.scale is None else self.scale.scaler,
             extra=lambda: from_batches(self.draw_batches(names), further=True),
@@ -431,6 +431,10 @@ class TaskSession(Session[list[Batch]]):
         total = _sum_of(losses)
         if total.requires_grad or self._with_graph(losses):
             self.scaled(total).backward()  # type: ignore[no-untyped-call]
+
+    def _trained_shared_parameters(self) -> list[nn.Parameter]:
+        """Return what tasks share and training moves; nothing where all of it is frozen."""
+        return [p for p in self.network.shared_parameters() if p.requires_grad]
 
     def _in_order(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the losses in the tasks' order where the balancer goes by places.

@@ -38,7 +38,7 @@ from jointrain.balancing.engine._messages import (
     announce_failure,
     digest_of_state,
 )
-from jointrain.balancing.engine._prepare import prepare, tasks_part_inside
+from jointrain.balancing.engine._prepare import NOTHING_SHARED, prepare, tasks_part_inside
 from jointrain.balancing.engine._ranks import (
     ranks_of,
 )
@@ -62,6 +62,7 @@ from jointrain.balancing.engine._step import GRADIENT_METHODS, Step
 
 __all__ = [
     "GRADIENT_METHODS",
+    "NOTHING_SHARED",
     "Agreement",
     "Boundary",
     "Cotangents",

@@ -16,6 +16,10 @@ from jointrain.errors import InvalidInputError
 _OF_THE_CALLER = 7  # calls between a warning here and the user's call to `backward`
 
 
+NOTHING_SHARED: list[Tensor] = []
+"""Stands for `shared` where the caller says that the losses share no parameter."""
+
+
 def prepare(
     losses: list[Tensor],
     *,
@@ -30,8 +34,8 @@ def prepare(
 
     Args:
         losses: [t] scalars with graph.
-        shared: The shared parameters; by default those below `features`, or those that two or
-            more losses reach.
+        shared: The shared parameters, or `NOTHING_SHARED`; by default those below `features`, or
+            those that two or more losses reach.
         own: The task-specific parameters that are to get a gradient; by default all others.
         features: The tensors that the tasks' own parts start from.
 
@@ -85,7 +89,7 @@ def _shared_leaves(
     if shared is not None:
         wanted = {id(x) for x in shared}
         picked = [leaf for leaf in graph.leaves if id(leaf.tensor) in wanted]
-        if not picked:
+        if not picked and shared is not NOTHING_SHARED:
             raise InvalidInputError(
                 "No loss reaches any of the parameters in `shared`. Pass the parameters of the "
                 "part of the network that the losses were computed with."
