@@ -282,3 +282,13 @@ def test_rows_without_a_label_leave_a_task_out():
     assert network.heads["b"].weight.grad is None
     for ours, theirs in zip(network.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_the_plain_sum_of_batches_is_exact_with_nothing_kept():
+    network, other = Net(), Net()
+    for seed in range(2):
+        backward(losses_of(network, *data(seed)), accumulate="exact")
+        backward(losses_of(other, *data(seed)))
+    assert torch.equal(gradients(network), gradients(other))
+    with pytest.raises(InvalidInputError, match="skip"):
+        backward(losses_of(Net(), *data(0)), accumulate="exact", non_finite="skip")

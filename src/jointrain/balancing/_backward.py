@@ -99,7 +99,8 @@ def backward(
             beforehand does (loss weightings, reused weights), ``"raise"`` looks at the losses
             alone; ``"skip"`` looks at the gradients, too, which takes a few per cent of the pass.
         scaler: A ``torch.amp.GradScaler``: `.grad` is scaled as ``scaler.scale(loss).backward()``
-            would leave it. What isn't finite is then left to the scaler, which skips the step.
+            would leave it. What isn't finite is then left to the scaler, which skips the step
+            (not where it has an attribute ``skips_steps`` that is False).
         extra: Returns losses of a fresh training batch at each call; for balancers with
             ``extra_batches``.
         train: Returns the losses of this batch, computed anew; for bilevel balancers, and those
@@ -138,7 +139,10 @@ def backward(
     check_count(refresh_every, "refresh_every")
     if accumulate is not None:
         check_choice(accumulate, "accumulate", ACCUMULATIONS)
-    balancer = Equal() if balancer is None else balancer
+    if balancer is None:
+        balancer = Equal()
+        if non_finite == "raise" and accumulate == "exact":
+            accumulate = None  # sums of batches add up to the sum of all, with nothing to be kept
     if not isinstance(balancer, Balancer):
         raise InvalidInputError(
             f"`balancer` must be a Balancer, got {balancer!r}. `balancer_from_name` builds one."
@@ -173,7 +177,8 @@ def backward(
     )
     check_overlap(arguments.shared, arguments.own)
     scaled = scaler is not None and scaler.is_enabled()
-    tasks = tasks_of_step(losses, balancer, arguments, non_finite, scaled)
+    may_overflow = scaled and getattr(scaler, "skips_steps", True)
+    tasks = tasks_of_step(losses, balancer, arguments, non_finite, may_overflow)
     if not tasks.names:
         return BalancedStep(
             (), None, torch.zeros(0), gradient_method=tasks.gradient_method, skipped=tasks.skipped
@@ -194,6 +199,7 @@ def backward(
         non_finite=non_finite,
         scale=scale_of(scaler, tasks.vector.device),
         scaled=scaled,
+        may_overflow=may_overflow,
         extra=extra,
         train=train,
         held_out=held_out,

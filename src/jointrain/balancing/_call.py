@@ -39,7 +39,14 @@ from jointrain.errors import NonFiniteError
 
 @dataclass
 class Call:
-    """The arguments of a call to :func:`backward`, checked; `numbers`: the losses on the CPU."""
+    """The arguments of a call to :func:`backward`, checked.
+
+    Attributes:
+        numbers: The losses on the CPU.
+        scale: What the gradients are multiplied by.
+        scaled: Whether they are multiplied.
+        may_overflow: Whether what isn't finite is left to a scaler, which skips the step.
+    """
 
     balancer: Balancer
     names: tuple[str, ...]
@@ -56,6 +63,7 @@ class Call:
     non_finite: str
     scale: float
     scaled: bool
+    may_overflow: bool
     extra: Callable[[], Losses] | None
     train: Callable[[], Losses] | None
     held_out: Callable[[], Losses] | None
@@ -126,7 +134,7 @@ class Call:
         Raises:
             NonFiniteError: It isn't, on some process.
         """
-        if self.penalty is None or self.scaled:
+        if self.penalty is None or self.may_overflow:
             return
         if not self.everywhere(math.isfinite(float(self.penalty.detach()))):
             raise NonFiniteError(
@@ -151,7 +159,7 @@ class Call:
             start = torch.full_like(self.penalty, self.scale)
             retain = self.retain_graph or common
             found = Gradients.of(tensors, grad([self.penalty], tensors, [start], retain=retain))
-        if not self.scaled and not found.finite():
+        if not self.may_overflow and not found.finite():
             raise NonFiniteError(
                 "The gradient of `penalty` is NaN or infinite though it is finite itself. Look for "
                 "a root or a logarithm of zero in it."
@@ -207,7 +215,7 @@ class Tasks(NamedTuple):
 
 
 def tasks_of_step(
-    losses: Losses, balancer: Balancer, arguments: Arguments, non_finite: str, scaled: bool
+    losses: Losses, balancer: Balancer, arguments: Arguments, non_finite: str, may_overflow: bool
 ) -> Tasks:
     """Return the tasks that have a label and a finite loss, on this process or on any."""
     together = meet(losses, balancer, arguments) if several_processes() else None
@@ -228,7 +236,7 @@ def tasks_of_step(
     fine = list(map(math.isfinite, numbers.tolist()))
     if all(fine):
         return Tasks(names, values, vector, numbers, (), together)
-    if scaled and (non_finite == "raise" or not any(fine)):
+    if may_overflow and (non_finite == "raise" or not any(fine)):
         return Tasks(names, values, vector, numbers, (), together, overflow=True)
     names, values, skipped = without_infinite(names, values, numbers, fine, non_finite)
     if not values:

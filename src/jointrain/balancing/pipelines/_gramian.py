@@ -70,7 +70,7 @@ def by_gramian(call: Call, balancer: GramianWeighting) -> BalancedStep | Without
     reused = _reusable(call, balancer)
     if reused is not None:
         found = step.weighted(reused, own=True, weigh_own=balancer.weighs_task_parameters)
-        if call.non_finite == "raise" or call.scaled or call.everywhere(found.finite()):
+        if call.non_finite == "raise" or call.may_overflow or call.everywhere(found.finite()):
             call.add_to_grad(step.learned, found)
             return call.result(losses, reused, gradient_method="reused")
     if balancer.extra_batches:
@@ -144,7 +144,7 @@ def _combined(
         gramian = gramian / call.task_scales / call.task_scales[:, None]
         mine = mine.weighted(1 / call.task_scales)
     bad = _not_finite(call, gramian, bad_own(call, step, mine))
-    if bad and not call.scaled:
+    if bad and not call.may_overflow:
         return Without(bad)
     note_lengths(call, gramian.diagonal().sqrt(), bad)
     guiding = isinstance(balancer, HeadGuiding)
@@ -159,7 +159,7 @@ def _combined(
         if further:
             memory.restore()
             bad = sorted(further)
-            if not call.scaled:
+            if not call.may_overflow:
                 raise_if_asked(call, bad)
                 return Without(bad)
         mine.extend(added)
@@ -169,7 +169,7 @@ def _combined(
     if not whole and not is_fine(call, step, shared):
         memory.restore()
         overflow = True
-        if not call.scaled:
+        if not call.may_overflow:
             return left_out(call, step, shared)
     write(call, balancer, step, shared, mine, weights)
     return call.result(
@@ -198,7 +198,7 @@ def _by_cross_gramian(
     if call.scaled:
         gramian = gramian / call.scale / call.scale
     bad = _not_finite(call, gramian, set())
-    if bad and not call.scaled:
+    if bad and not call.may_overflow:
         return Without(bad)
     memory = Memory(call, may_fail=True)
     weights = torch.ones(step.t, dtype=torch.float64)
@@ -208,7 +208,7 @@ def _by_cross_gramian(
     fine = is_fine(call, step, found)
     if not fine:
         memory.restore()
-    if not fine and not call.scaled:
+    if not fine and not call.may_overflow:
         return left_out(call, step, found)
     call.add_to_grad(step.learned, found)
     return call.result(
@@ -281,6 +281,6 @@ def _not_finite(call: Call, gramian: Tensor, own: set[int]) -> list[int]:
         return []
     bad = [k for k, x in enumerate(gramian.diagonal().tolist()) if not math.isfinite(x)]
     bad = sorted({*bad, *own}) or list(range(len(gramian)))
-    if not call.scaled:
+    if not call.may_overflow:
         raise_if_asked(call, bad)
     return bad

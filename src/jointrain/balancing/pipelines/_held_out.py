@@ -49,14 +49,14 @@ def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep | Withou
     memory = Memory(call, may_fail=True)
     weights = on_cpu(balancer.weights(problem))
     added = [value * call.scale for value in problem.added or ()]
-    if not (bool(weights.isfinite().all()) and (call.scaled or all(map(is_finite, added)))):
+    if not (bool(weights.isfinite().all()) and (call.may_overflow or all(map(is_finite, added)))):
         memory.restore()
         return _without_bad(call, balancer, parameters)
     found = step.weighted(weights, own=True, weigh_own=True)
     fine = is_fine(call, step, found)
     if not fine:
         memory.restore()
-    if not fine and not call.scaled:
+    if not fine and not call.may_overflow:
         return left_out(call, step, found)
     if problem.added is not None:
         found.extend(Gradients.of(problem.parameters, added))
@@ -70,7 +70,7 @@ def _without_bad(call: Call, balancer: BilevelWeighting, parameters: list[Tensor
     Raises:
         InvalidInputError: None has, or the policy is to raise.
     """
-    if call.non_finite == "skip" and not call.scaled:
+    if call.non_finite == "skip" and not call.may_overflow:
         bad = bad_alone(call, parameters)
         if bad:
             return Without(bad)

@@ -51,7 +51,7 @@ def by_jacobian(call: Call, balancer: JacobianAggregation) -> BalancedStep | Wit
     bad = sorted({*seen.bad(), *own})
     if bad:
         memory.restore()
-    if bad and not call.scaled:
+    if bad and not call.may_overflow:
         raise_if_asked(call, bad)
         return Without(bad)
     note_lengths(call, seen.squares.sqrt(), bad)

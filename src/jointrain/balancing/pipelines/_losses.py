@@ -17,7 +17,7 @@ from jointrain.balancing.pipelines._parts import Without, bad_tasks, check_made
 
 def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
     """Weigh the losses, then take one pass, last: it leaves the caches cold."""
-    careful = call.non_finite == "skip" and not call.scaled
+    careful = call.non_finite == "skip" and not call.may_overflow
     before = copy.deepcopy(balancer.state_dict()) if careful else None
     numbers, _, learned = balancer.weigh(call.numbers.tolist())
     weights = torch.tensor(numbers, dtype=torch.float64)

@@ -46,7 +46,7 @@ def by_nearby(
     landscape = _landscape(call, step, call.train)
     memory = Memory(call, may_fail=True)
     here, there = _gradients(balancer, landscape)
-    if not call.scaled:
+    if not call.may_overflow:
         bad = _bad(landscape, there)
         if bad:
             memory.restore()

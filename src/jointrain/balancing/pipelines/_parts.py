@@ -82,7 +82,7 @@ def nothing_shared(call: Call, step: Step, losses: Tensor) -> BalancedStep | Wit
     weights = torch.ones(step.t)
     found = step.weighted(weights, own=True)
     fine = is_fine(call, step, found)
-    if not fine and not call.scaled:
+    if not fine and not call.may_overflow:
         return left_out(call, step, found)
     call.add_to_grad(step.learned, found)
     return call.result(losses, weights, gradient_method="nothing shared", overflow=not fine)
@@ -93,7 +93,7 @@ def scale_tasks(call: Call, step: Step) -> None:
 
     Not where one pass gives the weighted sum: in it all tasks have one scale.
     """
-    if not call.scaled or call.accumulate == "exact" or step.t < 2:
+    if not call.may_overflow or call.accumulate == "exact" or step.t < 2:
         return
     if any(value.dtype == torch.float16 for value in call.values):
         return
@@ -181,7 +181,7 @@ def _differ(call: Call) -> bool:
 
 
 def _may_skip(call: Call) -> bool:
-    return call.non_finite == "skip" and not call.scaled
+    return call.non_finite == "skip" and not call.may_overflow
 
 
 def left_out(call: Call, step: Step, found: Gradients) -> Without:
@@ -209,7 +209,7 @@ class Memory:
 
     def __init__(self, call: Call, *, may_fail: bool) -> None:
         self._balancer = call.balancer
-        kept = may_fail and (call.scaled or call.non_finite == "skip")
+        kept = may_fail and (call.may_overflow or call.non_finite == "skip")
         self._before = copy.deepcopy(call.balancer.state_dict()) if kept else None
 
     def restore(self) -> None:
