@@ -11,8 +11,9 @@ import torch
 import jointrain
 from jointrain import InvalidInputError
 from jointrain.balancing import backward
-from jointrain.balancing.aggregation import UPGrad
-from jointrain.balancing.weighting import DWA, Uncertainty
+from jointrain.balancing.aggregation import PCGrad, UPGrad
+from jointrain.balancing.weighting import DWA, FAMO, RLW, Uncertainty
+from jointrain.errors import NonFiniteError
 from jointrain.integrations import BalancedLoss
 from jointrain.training import compute_losses
 
@@ -86,6 +87,76 @@ def test_accumulated_batches_add_up():
         torch.testing.assert_close(ours, theirs)
 
 
+def test_batches_of_a_plain_sum_may_be_called_exact():
+    network, once = case.network(), case.network()
+    balanced = BalancedLoss(accumulate="exact")
+    for seed in range(2):
+        (balanced(_losses(network, seed), batches=2) / 2).backward()
+        (sum(_losses(once, seed).values()) / 2).backward()
+    for ours, theirs in zip(_gradients(network), _gradients(once), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+BROKEN = [(None, "loss"), (Uncertainty, "loss"), (UPGrad, "loss"), (UPGrad, "gradient")]
+
+
+def _broken(network, what):
+    losses = _losses(network)
+    if what == "loss":
+        return losses | {"kind": losses["kind"] * torch.nan}
+    return losses | {"kind": (losses["kind"] * 0).sqrt()}
+
+
+@pytest.mark.parametrize("factor", [0.5, 1024.0])
+@pytest.mark.parametrize("balancer, what", BROKEN)
+def test_what_is_not_finite_raises_under_a_plain_factor(balancer, what, factor):
+    network = case.network()
+    scalar = BalancedLoss(balancer and balancer())(_broken(network, what)) * factor
+    with pytest.raises(NonFiniteError, match="kind") as error:
+        scalar.backward()
+    assert ("scaler=scaler" in str(error.value)) == (factor > 1)
+
+
+@pytest.mark.parametrize("balancer, what", BROKEN)
+@pytest.mark.parametrize("factor", [1.0, 1024.0])
+def test_what_is_not_finite_is_left_to_a_scaler_that_is_named(balancer, what, factor):
+    network = case.network()
+    scaler = torch.amp.GradScaler("cpu", init_scale=factor)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    balanced = BalancedLoss(balancer and balancer())
+    scaler.scale(balanced(_broken(network, what), scaler=scaler)).backward()
+    assert balanced.last.overflow
+    scaler.step(optimizer)
+    for ours, theirs in zip(network.parameters(), case.network().parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_step_that_overflowed_teaches_nothing():
+    network = case.network()
+    balanced = BalancedLoss(FAMO(case.NAMES))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    scaler.scale(balanced(_broken(network, "loss"), scaler=scaler)).backward()
+    balanced.after_step(_losses(network))
+    assert not balanced.balancer.logits.any()
+
+
+def test_a_task_that_was_left_out_is_not_learned_from():
+    network = case.network()
+    balanced = BalancedLoss(FAMO(case.NAMES), non_finite="skip")
+    balanced(_broken(network, "loss")).backward()
+    assert balanced.last.tasks == ("number",)
+    balanced.after_step(_losses(network))
+
+
+def test_learning_after_steps_of_several_batches_and_processes_is_refused(monkeypatch):
+    monkeypatch.setattr("jointrain.integrations._balanced_loss.several_processes", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with pytest.raises(InvalidInputError, match="FAMO learns from the losses after a step"):
+        BalancedLoss(FAMO(), accumulate="exact").check_accumulation(2)
+    BalancedLoss(FAMO(), accumulate="per-batch").check_accumulation(2)
+    BalancedLoss(UPGrad(), accumulate="exact").check_accumulation(2)
+
+
 def test_a_penalty_is_added_unweighed():
     network, other = case.network(), case.network()
     weight = next(network.parameters())
@@ -123,6 +194,34 @@ def test_the_state_goes_on_where_it_was_saved():
         balanced(_losses(network, 5)).backward()
     assert torch.equal(first.last.weights, second.last.weights)
     assert torch.equal(*(next(b.balancer.parameters()) for b in (first, second)))
+
+
+def _trained(balancer):
+    balanced = BalancedLoss(balancer and balancer())
+    balanced(_losses(case.network())).backward()
+    return balanced
+
+
+@pytest.mark.parametrize(
+    "saved, here, words",
+    [
+        (Uncertainty, None, "that of Uncertainty, and here is the plain sum"),
+        (None, Uncertainty, "that of the plain sum, and here is Uncertainty"),
+        (PCGrad, RLW, "that of PCGrad, and here is RLW"),
+    ],
+)
+def test_the_state_of_another_balancer_is_refused(saved, here, words):
+    with pytest.raises(InvalidInputError, match=words):
+        _trained(here).load_state_dict(_trained(saved).state_dict())
+
+
+@pytest.mark.parametrize("here", [None, DWA])
+def test_a_state_that_says_not_of_which_balancer_is_read_if_it_fits(here):
+    state = _trained(Uncertainty).state_dict()
+    del state["kind"]
+    _trained(Uncertainty).load_state_dict(copy.deepcopy(state))
+    with pytest.raises(InvalidInputError, match="is not that of"):
+        _trained(here).load_state_dict(state)
 
 
 def test_the_end_of_an_epoch_is_passed_on():

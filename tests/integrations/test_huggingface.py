@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from jointrain.balancing.aggregation import UPGrad
+from jointrain.balancing.weighting import DWA, FAMO
+from jointrain.errors import InvalidInputError
 from jointrain.integrations import BalancedLoss
 from jointrain.integrations.huggingface import BalancedTrainerMixin
 
@@ -106,3 +108,98 @@ def test_accumulated_batches_are_averaged(tmp_path):
         grown.append(model.state_dict())
     for name, value in grown[0].items():
         torch.testing.assert_close(value, grown[1][name], rtol=1e-4, atol=1e-6)
+
+
+class Squares(nn.Module):
+    """Two lines with a weight in common."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk, self.heads = nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x, y):
+        output = self.heads(self.trunk(x))
+        away = (output - y).square().mean(0)
+        return output, {"first": away[0], "second": 9 * away[1]}
+
+
+class SquaresTrainer(BalancedTrainerMixin, transformers.Trainer):
+    def task_losses(self, model, inputs):
+        return model(**inputs)[1]
+
+    def _get_train_sampler(self, *_, **__):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+def _squares(folder, balancer, options=None, trainer=SquaresTrainer, metrics=None, **settings):
+    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+    rows = [{"x": row, "y": row[:2] + 1} for row in x]
+    model = Squares()
+    return trainer(
+        model, _arguments(folder, label_names=["y"], remove_unused_columns=False, **settings),
+        train_dataset=rows, eval_dataset=rows, compute_metrics=metrics,
+        balanced_loss=BalancedLoss(balancer, tasks=("first", "second"), **(options or {})),
+        optimizers=(torch.optim.SGD(model.parameters(), lr=0.01), None),
+    )  # fmt: skip
+
+
+def test_famo_sees_all_batches_of_a_step_and_every_step_once(tmp_path):
+    grown = []
+    for size, batches in ((8, 1), (4, 2)):
+        balancer = FAMO()
+        trainer = _squares(
+            tmp_path, balancer, {"accumulate": "exact"}, max_steps=4,
+            per_device_train_batch_size=size, gradient_accumulation_steps=batches,
+        )  # fmt: skip
+        trainer.train()
+        grown.append([balancer.logits, *trainer.model.parameters()])
+        assert balancer.moments[2].tolist() == [4.0, 4.0]
+    assert grown[0][0].abs().min() > 0.05
+    for ours, theirs in zip(*grown, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_balancer_is_told_of_the_end_of_each_epoch(tmp_path):
+    balancer = DWA()
+    _squares(tmp_path, balancer, max_steps=-1, num_train_epochs=3).train()
+    assert balancer.averages.isfinite().all()
+    assert not torch.equal(balancer.averages[0], balancer.averages[1])
+
+
+def test_a_step_that_is_not_finite_is_left_to_a_scaler_in_use(tmp_path):
+    trainer = _squares(tmp_path, UPGrad())
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    inputs = {"x": torch.full((2, 4), torch.nan), "y": torch.zeros(2, 2)}
+    trainer.accelerator.backward(trainer.compute_loss(trainer.model.train(), inputs))
+    assert trainer.balanced_loss.last.overflow
+
+
+def test_losses_are_not_given_for_predictions(tmp_path):
+    with pytest.raises(InvalidInputError, match="return losses, outputs"):
+        _squares(tmp_path, UPGrad()).predict(_squares(tmp_path, UPGrad()).eval_dataset)
+    with pytest.raises(InvalidInputError, match="return losses, outputs"):
+        _squares(tmp_path, UPGrad(), metrics=lambda _: {}).evaluate()
+
+
+@pytest.mark.parametrize("form", ["tensor", "tuple", "mapping"])
+def test_predictions_are_the_outputs_that_task_losses_gives(form, tmp_path):
+    class WithOutputs(SquaresTrainer):
+        def task_losses(self, model, inputs):
+            output, losses = model(**inputs)
+            forms = {"tensor": output, "tuple": (output,), "mapping": {"output": output}}
+            return losses, forms[form]
+
+    seen = []
+    trainer = _squares(
+        tmp_path, UPGrad(), trainer=WithOutputs, metrics=lambda p: seen.append(p.predictions) or {}
+    )
+    found = trainer.predict(trainer.eval_dataset)
+    x = torch.stack([row["x"] for row in trainer.eval_dataset])
+    y = torch.stack([row["y"] for row in trainer.eval_dataset])
+    with torch.no_grad():
+        output, losses = trainer.model(x, y)
+    torch.testing.assert_close(torch.tensor(found.predictions), output)
+    torch.testing.assert_close(torch.tensor(seen[0]), output)
+    assert found.metrics["test_loss"] == pytest.approx(float(sum(losses.values())), rel=1e-5)
+    trainer.train()

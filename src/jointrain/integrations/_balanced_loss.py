@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from jointrain.balancing import BalancedStep, Balancer, Needs, backward
-from jointrain.errors import InvalidInputError
+from jointrain.balancing.engine import several_processes
+from jointrain.errors import InvalidInputError, NonFiniteError
 
 
 class BalancedLoss:
@@ -63,6 +65,7 @@ class BalancedLoss:
         self._optimizer: torch.optim.Optimizer | None = None
         self._before: dict[str, Any] | None = None
         self._bound = False
+        self._kept: list[tuple[Any, int]] = []
         if tasks is not None:
             self._bind(tasks)
 
@@ -85,6 +88,7 @@ class BalancedLoss:
         module: nn.Module | None = None,
         rows: Mapping[str, float] | None = None,
         batches: int = 1,
+        scaler: Any = None,
     ) -> Tensor:
         """Return the scalar.
 
@@ -97,6 +101,8 @@ class BalancedLoss:
             rows: Over several processes, in how many rows each task has a label on this one.
             batches: Over how many batches the framework accumulates gradients, whose scalars it
                 divides by that number; matters with ``accumulate="exact"``.
+            scaler: The ``GradScaler`` that is to multiply the scalar, if one is. What isn't finite
+                is left to it, which skips the step; without one it raises.
 
         Shape:
             losses: [] each. returns: [].
@@ -112,7 +118,8 @@ class BalancedLoss:
             return total
         # the node of this leaf is all of the scalar's graph: the losses keep their own
         anchor = total.clone().requires_grad_()
-        scalar: Tensor = _Carry.apply(anchor, Carried(self, losses, penalty, module, rows, batches))  # type: ignore[no-untyped-call]
+        carried = Carried(self, losses, penalty, module, rows, batches, scaler)
+        scalar: Tensor = _Carry.apply(anchor, carried)  # type: ignore[no-untyped-call]
         return scalar
 
     def backward(self, carried: Carried, scale: float) -> None:
@@ -125,16 +132,24 @@ class BalancedLoss:
             # the balancer is to see the mean loss of the batches, of which this is a part
             losses = {name: loss / carried.batches for name, loss in losses.items()}
             scale *= carried.batches
-        scaler = None if scale == 1 else _Scale(scale)
-        self.last = backward(
-            losses,
-            self.balancer,
-            scaler=scaler,
-            penalty=carried.penalty,
-            module=carried.module,
-            rows=carried.rows,
-            **self._options,
-        )
+        skips_steps = carried.scaler is not None and carried.scaler.is_enabled()
+        try:
+            self.last = backward(
+                losses,
+                self.balancer,
+                scaler=_Scale(scale, skips_steps) if skips_steps or scale != 1 else None,
+                penalty=carried.penalty,
+                module=carried.module,
+                rows=carried.rows,
+                **self._options,
+            )
+        except NonFiniteError as error:
+            if scale <= 1 or carried.scaler is not None:
+                raise  # batches that are accumulated divide it
+            raise NonFiniteError(
+                f"{error} If a `GradScaler` is to skip such steps, name it where the scalar is "
+                "made: `balanced(losses, scaler=scaler)`."
+            ) from error
         if not self._bound:
             # only now, since other processes may have brought other tasks
             known = None if self.balancer is None else self.balancer.task_names
@@ -160,7 +175,8 @@ class BalancedLoss:
 
         Raises:
             InvalidInputError: The balancer compares gradients, and it wasn't said whether it is
-                to do so for each batch or for all of a step.
+                to do so for each batch or for all of a step, or it learns after steps of several
+                batches over several processes.
         """
         weighs = self.balancer is None or self.balancer.needs is Needs.LOSSES
         if batches > 1 and not weighs and self._options.get("accumulate") is None:
@@ -168,6 +184,14 @@ class BalancedLoss:
                 f"{batches} batches a step are accumulated, and {type(self.balancer).__name__} "
                 "compares gradients: balancing each batch is another method than balancing all of "
                 'them. Pass `BalancedLoss(..., accumulate="exact")` or `"per-batch"`.'
+            )
+        exact = self._options.get("accumulate") == "exact"
+        several = several_processes() and dist.get_world_size() > 1
+        if batches > 1 and exact and self.wants_after_step and several:
+            raise InvalidInputError(
+                f"{type(self.balancer).__name__} learns from the losses after a step, which over "
+                f"several processes aren't known for {batches} batches a step. Take larger "
+                'batches, or pass `BalancedLoss(..., accumulate="per-batch")`.'
             )
 
     @property
@@ -177,16 +201,52 @@ class BalancedLoss:
 
     @torch.no_grad()
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
-        """Show the balancer the losses of the same batch at the new weights."""
-        if self.balancer is None or self.last is None:
-            return
+        """Show the balancer the losses of the same batch at the new weights.
+
+        With ``accumulate="exact"``, the mean losses of all batches of the step.
+        """
+        if self.balancer is None or self.last is None or self.last.overflow:
+            return  # a scaler skips a step that overflowed
         if self.balancer.mean_over_processes is not None:
             # tasks that only other processes have count for nothing here
             nothing = torch.zeros(())
             losses = {name: losses.get(name, nothing) for name in self.last.tasks}
-        with self.balancer.taking_part(self.balancer.positions_of(tuple(losses))):
-            values = list(losses.values())
+        names = tuple(name for name in self.last.tasks if name in losses)
+        if not names:
+            return
+        values = [losses[name] for name in names]
+        with self.balancer.taking_part(self.balancer.positions_of(names)):
             self.balancer.after_step(torch.stack([x.to(values[0].device) for x in values]))
+
+    def keep(self, batch: Any, batches: int = 1) -> None:
+        """Keep a batch for `after_step_on`, if the balancer learns after steps.
+
+        Args:
+            batch: The batch whose scalar's backward pass was the last one.
+            batches: As it was for the scalar.
+        """
+        if not self.wants_after_step:
+            return
+        if self._options.get("accumulate") != "exact":
+            self._kept, batches = [], 1  # the balancer has seen the last batch by itself
+        self._kept.append((batch, batches))
+
+    @torch.no_grad()
+    def after_step_on(self, losses_of: Callable[[Any], Mapping[str, Tensor]]) -> None:
+        """Call `after_step` with the losses of the batches that were kept since the last step."""
+        kept, self._kept = self._kept, []
+        if not kept or self.last is None or self.last.overflow:
+            return
+        found: dict[str, Tensor] = {}
+        for batch, batches in kept:
+            for name, loss in losses_of(batch).items():
+                part = loss if batches == 1 else loss / batches
+                found[name] = found[name] + part if name in found else part
+        self.after_step(found)
+
+    def forget(self) -> None:
+        """Forget the batches of a step that was not made."""
+        self._kept = []
 
     def end_epoch(self) -> None:
         """Tell the balancer that an epoch is over."""
@@ -194,21 +254,52 @@ class BalancedLoss:
             self.balancer.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the balancer and of its optimiser, and the tasks."""
+        """Return the state of the balancer and of its optimiser, its kind, and the tasks."""
         return {
+            "kind": self._kind,
             "tasks": None if self.balancer is None else self.balancer.task_names,
             "balancer": {} if self.balancer is None else self.balancer.state_dict(),
             "optimizer": {} if self._optimizer is None else self._optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set the state to what `state_dict` gave."""
+        """Set the state to what `state_dict` gave.
+
+        Raises:
+            InvalidInputError: It is that of another balancer.
+        """
+        # older states don't say of which balancer they are
+        kind = state.get("kind", self._kind)
+        if kind != self._kind:
+            raise InvalidInputError(
+                f"The saved state is that of {_in_words(kind)}, and here is {_in_words(self._kind)}"
+                ". Give `BalancedLoss` the same balancer, or leave the saved state out."
+            )
+        if self.balancer is None and state["balancer"]:
+            raise InvalidInputError(_OTHER.format(_in_words(None)))
         if self.balancer is not None:
             if state["tasks"] is not None:
                 self._bind(state["tasks"])
-            self.balancer.load_state_dict(state["balancer"])
+            try:
+                self.balancer.load_state_dict(state["balancer"])
+            except RuntimeError as error:
+                raise InvalidInputError(_OTHER.format(_in_words(self._kind))) from error
         if self._optimizer is not None:
             self._optimizer.load_state_dict(state["optimizer"])
+
+    @property
+    def _kind(self) -> str | None:
+        return None if self.balancer is None else type(self.balancer).__name__
+
+
+_OTHER = (
+    "The saved state is not that of {}. Give `BalancedLoss` the balancer that it was saved with, "
+    "or leave the saved state out."
+)
+
+
+def _in_words(kind: str | None) -> str:
+    return "the plain sum" if kind is None else kind
 
 
 @dataclass
@@ -221,6 +312,7 @@ class Carried:
     module: nn.Module | None
     rows: Mapping[str, float] | None
     batches: int
+    scaler: Any
 
 
 class _Carry(torch.autograd.Function):
@@ -240,10 +332,16 @@ class _Carry(torch.autograd.Function):
 
 
 class _Scale:
-    """Says by what the gradients are to be multiplied, as a ``GradScaler`` does."""
+    """Says by what the gradients are to be multiplied, as a ``GradScaler`` does.
 
-    def __init__(self, scale: float) -> None:
+    Args:
+        scale: The factor.
+        skips_steps: Whether a ``GradScaler`` skips steps whose gradients aren't finite.
+    """
+
+    def __init__(self, scale: float, skips_steps: bool) -> None:
         self._scale = scale
+        self.skips_steps = skips_steps
 
     def scale(self, losses: Tensor) -> Tensor:
         """Return the losses, multiplied."""

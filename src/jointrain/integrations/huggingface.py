@@ -27,7 +27,8 @@ class BalancedTrainerMixin:
     jointrain network on a `MixtureLoader`, given as ``train_dataset``, or override `task_losses`
     and train any model on any data set. With a network whose heads are grouped, steps of some of
     its tasks move the other tasks' heads by the optimiser's momentum: build it with
-    ``group_from=None``. Checkpoints hold the model, not the balancer's state.
+    ``group_from=None``. Checkpoints hold the model, not the balancer's state. `predict` and
+    ``compute_metrics`` need a `task_losses` that returns the outputs, too.
 
     Over several processes (``torchrun``, ``accelerate launch``) every step is that of one process
     on the rows of all of them. FSDP1 and DeepSpeed are refused.
@@ -55,11 +56,17 @@ class BalancedTrainerMixin:
     ) -> None:
         self.balanced_loss = balanced_loss
         self.tasks = tuple(tasks)
-        self._trained: tuple[Any, Any] | None = None
         super().__init__(*args, **settings)
+        self.add_callback(_Events(self))  # type: ignore[attr-defined]
 
-    def task_losses(self, model: Any, inputs: Any) -> Mapping[str, Tensor]:
-        """Return the loss of each task on a batch, none for a task without a label in it."""
+    def task_losses(
+        self, model: Any, inputs: Any
+    ) -> Mapping[str, Tensor] | tuple[Mapping[str, Tensor], Any]:
+        """Return the loss of each task on a batch, none for a task without a label in it.
+
+        One of your own may return the losses and the model's outputs, which `predict` and
+        ``compute_metrics`` then get: tensors, in a mapping or a tuple if there are several.
+        """
         tasks = {task.name: task for task in self.tasks}
         return of_labelled_tasks(compute_losses(model, tasks, inputs), inputs)
 
@@ -84,8 +91,8 @@ class BalancedTrainerMixin:
         training = model.training and torch.is_grad_enabled()
         if training:
             self._refuse_inexact()
-            self._learn_after_step(model, inputs)
-        losses = self.task_losses(model, inputs)
+            self.balanced_loss.keep((model, inputs), self._batches_a_step())
+        losses, outputs = _apart(self.task_losses(model, inputs))
         penalty = None
         network = _unwrapped(model)
         if training and isinstance(network, Network):
@@ -96,8 +103,32 @@ class BalancedTrainerMixin:
             module=model,
             rows=self.task_rows(inputs),
             batches=self._batches_a_step(),
+            scaler=getattr(self.accelerator, "scaler", None),  # type: ignore[attr-defined]
         )
-        return (loss, dict(losses)) if return_outputs else loss
+        if not return_outputs:
+            return loss
+        # the Trainer takes the first of a tuple for the loss
+        if isinstance(outputs, Tensor):
+            outputs = (outputs,)
+        return loss, outputs if isinstance(outputs, Mapping) else (loss, *(outputs or ()))
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> Any:
+        """Return the loss of a batch, the outputs and the labels.
+
+        Raises:
+            InvalidInputError: Outputs are asked for, and `task_losses` gives none.
+        """
+        found = super().prediction_step(  # type: ignore[misc]
+            model, inputs, prediction_loss_only, ignore_keys
+        )
+        if not prediction_loss_only and isinstance(found[1], tuple) and not found[1]:
+            raise InvalidInputError(
+                "`predict` and `compute_metrics` need the model's outputs, of which `task_losses` "
+                "says nothing. Return them with the losses: `return losses, outputs`."
+            )
+        return found
 
     def get_train_dataloader(self) -> Any:
         """Return the mixture's batches as they are, or a DataLoader of any other data set."""
@@ -129,18 +160,37 @@ class BalancedTrainerMixin:
             )
         self.balanced_loss.check_accumulation(self._batches_a_step())
 
-    def _learn_after_step(self, model: Any, inputs: Any) -> None:
-        """Show the balancer the losses of the last batch at the weights that it led to.
+    def learn_after_step(self) -> None:
+        """Show the balancer the losses of the step's batches at the weights that they led to."""
+        with self.compute_loss_context_manager():  # type: ignore[attr-defined]
+            self.balanced_loss.after_step_on(lambda kept: _apart(self.task_losses(*kept))[0])
 
-        The Trainer calls nothing with the batch after the optimiser's step, but nothing moves the
-        weights until the next batch either.
-        """
-        if not self.balanced_loss.wants_after_step:
-            return
-        if self._trained is not None:
-            with torch.no_grad():
-                self.balanced_loss.after_step(self.task_losses(*self._trained))
-        self._trained = model, inputs
+
+class _Events:
+    """Passes on to the balancer what the Trainer tells its callbacks."""
+
+    def __init__(self, trainer: BalancedTrainerMixin) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._trainer.balanced_loss.forget()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._trainer.learn_after_step()
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self._trainer.balanced_loss.end_epoch()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what does nothing at any other event."""
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return lambda *_, **__: None
+
+
+def _apart(found: Any) -> tuple[Mapping[str, Tensor], Any]:
+    """Return the losses and the outputs, None if there are none."""
+    return found if isinstance(found, tuple) else (found, None)
 
 
 def _unwrapped(model: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,8 @@ from jointrain.integrations._balanced_loss import BalancedLoss
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training import Batch, compute_losses, label_counts, of_labelled_tasks
+
+_STATE = "jointrain"  # the key of the balancer in a checkpoint
 
 
 class BalancedModuleMixin:
@@ -70,9 +73,17 @@ class BalancedModuleMixin:
         """Refuse what would not be exact.
 
         Raises:
-            InvalidInputError: The strategy shards parameters in a way that can't be balanced, or
-                batches are accumulated and the `BalancedLoss` wasn't told how.
+            InvalidInputError: Lightning doesn't optimise automatically, the strategy shards
+                parameters in a way that can't be balanced, or batches are accumulated and the
+                `BalancedLoss` wasn't told how.
         """
+        own = type(self).training_step is not BalancedModuleMixin.training_step
+        if not self.automatic_optimization and not own:  # type: ignore[attr-defined]
+            raise InvalidInputError(
+                "With `automatic_optimization = False` nothing would be trained: `training_step` "
+                "leaves that to Lightning. Leave it True, or write a `training_step` of your own "
+                "that calls `self.manual_backward(self.balanced_loss(losses))`."
+            )
         trainer = self.trainer  # type: ignore[attr-defined]
         strategy = type(trainer.strategy).__name__
         if "FSDP" in strategy or "DeepSpeed" in strategy:
@@ -81,6 +92,7 @@ class BalancedModuleMixin:
                 "`ModelParallelStrategy` with `fully_shard`."
             )
         self.balanced_loss.check_accumulation(trainer.accumulate_grad_batches)
+        self.balanced_loss.forget()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return a scalar whose backward pass is balanced, and log each task's loss."""
@@ -96,6 +108,7 @@ class BalancedModuleMixin:
             module=self,  # type: ignore[arg-type]
             rows=rows,
             batches=trainer.accumulate_grad_batches,
+            scaler=getattr(trainer.precision_plugin, "scaler", None),
         )
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
@@ -110,13 +123,17 @@ class BalancedModuleMixin:
             return [replace(part, data=part.data.to(device)) for part in batch]
         return super().transfer_batch_to_device(batch, device, dataloader_idx)  # type: ignore[misc]
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Note how many steps were made before the batch."""
+        self._steps = self.trainer.global_step  # type: ignore[attr-defined]
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Let a balancer that wants it see the losses at the new weights, after each step."""
-        steps = self.trainer.global_step  # type: ignore[attr-defined]
-        if self.balanced_loss.wants_after_step and steps != self._steps:
-            with torch.no_grad():
-                self.balanced_loss.after_step(self.task_losses(batch))
-        self._steps = steps
+        trainer = self.trainer  # type: ignore[attr-defined]
+        self.balanced_loss.keep(batch, trainer.accumulate_grad_batches)
+        if trainer.global_step != self._steps:
+            with trainer.precision_plugin.train_step_context():
+                self.balanced_loss.after_step_on(self.task_losses)
 
     def on_train_epoch_end(self) -> None:
         """Tell the balancer that an epoch is over."""
@@ -124,11 +141,27 @@ class BalancedModuleMixin:
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the state of the balancer."""
-        checkpoint["jointrain"] = self.balanced_loss.state_dict()
+        checkpoint[_STATE] = self.balanced_loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the state of the balancer."""
-        self.balanced_loss.load_state_dict(checkpoint["jointrain"])
+        """Restore the state of the balancer; one without such leaves it as it is, with a warning.
+
+        Raises:
+            InvalidInputError: It is that of another balancer.
+        """
+        if _STATE not in checkpoint:
+            warnings.warn(
+                "The checkpoint holds no balancer, such as one of a module without "
+                "`BalancedModuleMixin`: the balancer begins anew.",
+                stacklevel=2,
+            )
+            return
+        try:
+            self.balanced_loss.load_state_dict(checkpoint[_STATE])
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"{error} In a checkpoint it is `checkpoint[{_STATE!r}]`."
+            ) from error
 
     def _log_losses(
         self, kind: str, losses: Mapping[str, Tensor], rows: Mapping[str, float] | None
