@@ -101,6 +101,14 @@ def test_a_code_of_no_value(code):
         made()(inputs)
 
 
+@pytest.mark.parametrize("code", [2.5, -0.5])
+def test_a_code_that_is_not_whole(code):
+    inputs = INPUTS.clone()
+    inputs[1, 1] = code
+    with pytest.raises(InvalidInputError, match=f"code {code} of 'user' is no whole number"):
+        made()(inputs)
+
+
 def test_too_many_codes():
     with pytest.raises(InvalidInputError, match="must be from 2 to"):
         CodeColumns("a", 0, 2**24 + 1)

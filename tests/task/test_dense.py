@@ -95,6 +95,20 @@ def test_numbers_may_be_several():
     assert Task.dense("x").predict(output[:, :1]).shape == (2, 3, 3)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_pictures_whose_pixels_all_lack_a_channel_count_nowhere(first):
+    task = Task.dense("flow", channels=2, channels_first=first)
+    output, target = picture(3, 2, 4, 4), picture(3, 2, 4, 4, seed=1)
+    target[0, 0] = NAN
+    if not first:
+        output, target = output.movedim(1, -1), target.movedim(1, -1)
+    assert task.labelled(target).tolist() == [False, True, True]
+    assert unlabelled_pictures([task], {"flow": target}) == {"flow": 1}
+    torch.testing.assert_close(task.loss(output, target), task.loss(output[1:], target[1:]))
+    wanted = task.evaluate(task.predict(output[1:]), target[1:])
+    assert task.evaluate(task.predict(output), target) == wanted
+
+
 def test_predictions_are_classes_directions_and_probabilities():
     output = picture(2, 4, 3, 3)
     found = Task.dense("class", classes=4).predict(output)

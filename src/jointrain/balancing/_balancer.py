@@ -83,6 +83,7 @@ class Balancer(nn.Module, ABC):
     scale_free: ClassVar[bool] = True
     _rounding: float = FLOAT64
     _task_order: Mapping[str, int] = MappingProxyType({})  # see `in_order`; older pickles have none
+    _of_step: tuple[str, ...] = ()  # the tasks of the last step, of methods that keep none
 
     def __init__(self, *, seed: int = 0) -> None:
         super().__init__()
@@ -154,6 +155,7 @@ class Balancer(nn.Module, ABC):
             InvalidInputError: A name is unknown to a balancer that keeps per-task state.
         """
         if not self.task_state:
+            self._of_step = tuple(names)
             return _first(len(names))
         if self.task_names is None:
             self.bind(tuple(names))
@@ -168,6 +170,12 @@ class Balancer(nn.Module, ABC):
                     "`balancer.bind([...])`."
                 )
         return torch.tensor([known[name] for name in names])
+
+    def name_of(self, place: int, n_tasks: int) -> str:
+        """Return what the step's task at a place is called, the place where it has no name."""
+        if self.task_names is not None:
+            return self.task_names[int(self.present(n_tasks)[place])]
+        return self._of_step[place] if len(self._of_step) == n_tasks else str(place)
 
     def taking_part(self, positions: Tensor, rounding: float | None = None) -> _TakingPart:
         """Return a context within which :meth:`present` gives `positions`, [t].

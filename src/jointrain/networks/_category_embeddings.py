@@ -109,7 +109,7 @@ class CategoryEmbeddings(nn.Module):
 
     def _look_up(self, vectors: Tensor, given: Tensor, column: CodeColumns) -> Tensor:
         codes = given.long()
-        _check(codes, column)
+        _check(codes, given, column)
         if self.training:
             noise = drawn_for_rows(codes, "bytes")
             unseen = (noise < round(256 * TAKEN_AS_UNSEEN)) & (codes > UNSEEN_CODE)
@@ -119,13 +119,19 @@ class CategoryEmbeddings(nn.Module):
         return functional.embedding_bag(codes, vectors, mode="mean", padding_idx=0)
 
 
-def _check(codes: Tensor, column: CodeColumns) -> None:
+def _check(codes: Tensor, given: Tensor, column: CodeColumns) -> None:
     """Refuse codes that a column does not have; on a GPU, torch's own check has to do.
 
     So it has where the network is traced for a compiler or an exporter: there are no values then.
     """
     if torch.compiler.is_compiling() or codes.device.type != "cpu" or not codes.numel():
         return
+    if given.is_floating_point() and not torch.equal(codes.to(given.dtype), given):
+        first = given[given != given.trunc()]
+        if len(first):
+            raise InvalidInputError(
+                f"code {first[0].item():g} of {column.name!r} is no whole number"
+            )
     for code in map(int, torch.aminmax(codes)):
         if not 0 <= code < column.count:
             raise InvalidInputError(

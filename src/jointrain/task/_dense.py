@@ -89,6 +89,14 @@ class DenseKind(TaskKind):
         """Return the number of channels."""
         return output.shape[1 if self.first else -1] if output.ndim == 4 else output[0].numel()
 
+    def present(self, target: Tensor) -> Tensor:
+        """Return which pixels have a label, which is one in all of their channels."""
+        there = present_labels(target)
+        axis = 1 if self.first else -1
+        if target.ndim != 4 or target.shape[axis] == 1:
+            return there
+        return there.all(axis, keepdim=True).expand(target.shape)
+
     def wrong_values(self, present: Tensor) -> tuple[Tensor, str] | None:
         """Return which are infinite."""
         return present.isinf(), "finite numbers"

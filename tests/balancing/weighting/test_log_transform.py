@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from jointrain.balancing import LogTransform
+from jointrain.balancing import LogTransform, backward
 from jointrain.errors import InvalidInputError
 from tests.balancing.weighting._helpers import close, numeric_weights, weights_of
 
@@ -26,3 +26,10 @@ def test_refuses_negative_losses_and_an_epsilon_of_zero():
         weights_of(LogTransform(), [2.0, -1.0])
     with pytest.raises(InvalidInputError, match="`epsilon` must be a number in"):
         LogTransform(epsilon=0.0)
+
+
+def test_a_negative_loss_is_named():
+    weight = torch.nn.Parameter(torch.ones(()))
+    for losses in ({"a": weight, "b": weight, "c": -weight}, {"b": weight, "c": -weight}):
+        with pytest.raises(InvalidInputError, match="got -1 for task 'c'"):
+            backward(losses, LogTransform())

@@ -67,9 +67,7 @@ def require_at_least(
     if all(fine):
         return
     i = fine.index(False)
-    task = str(i)
-    if balancer.task_names is not None:
-        task = balancer.task_names[int(balancer.present(len(losses))[i])]
+    task = balancer.name_of(i, len(losses))
     message = f"`losses` must be at least {bounds[i]:g} for balancer {balancer.name!r}, got"
     raise InvalidInputError(
         f"{message} {losses[i]:g} for task {task!r}. Shift that loss so that it can't go below "
