@@ -133,6 +133,10 @@ CASES: dict[str, Any] = {
     "clipped, averaged": lambda: {"gradient_clip": 0.1, "ema": 0.9, "l2": 0.01},
     "uncertainty": _balanced("uncertainty"),
     "famo": _balanced("famo"),
+    "equal, one of weight 0": lambda: {
+        "balancer": balancer_from_name("equal"),
+        "weights": {"sign": 0.0},
+    },
     "dwa": _balanced("dwa"),
     "upgrad": _balanced("upgrad"),
     "mgda": _balanced("mgda"),

@@ -1020,6 +1020,31 @@ def test_a_balancer_treats_grouped_heads_as_separate_ones(name, kinds):
         torch.testing.assert_close(grouped, separate, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("group_from", [None, 2])
+@pytest.mark.parametrize("balancer", ["equal", "famo", "uw-so", "ldc-mtl", "mgda", "pcgrad"])
+def test_a_balancer_does_not_see_a_task_of_weight_0(balancer, group_from):
+    names = ["a", "b", "c", "d"]
+    x = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+    data = TensorData(x, {name: x[:, i].square() for i, name in enumerate(names)})
+    trunks, head = [], []
+    for trained in (names, names[1:]):
+        torch.manual_seed(0)
+        heads = {name: nn.Linear(6, 1) for name in names}
+        network = HardSharing(nn.Linear(4, 6), heads, group_from=group_from)
+        head.append(_copies(network.task_parameters("a")))
+        trainer = Trainer(
+            network, [Task.regression(name) for name in trained],
+            weights={name: float(name != "a") for name in trained},
+            balancer=balancer_from_name(balancer), optimizer=partial(torch.optim.AdamW, lr=0.01),
+            epochs=2, batch_size=12, device="cpu",
+        )  # fmt: skip
+        trainer.fit(data)
+        trunks.append(_copies(network.trunk.parameters()))
+        head.append(_copies(network.task_parameters("a")))
+    torch.testing.assert_close(*trunks, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(head[1], head[0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("balancer", [None, "equal", "famo", "imtl-g"])
 @pytest.mark.parametrize("schedule", [Joint, partial(Alternating, "round_robin")])
 def test_a_task_of_which_nothing_is_trained_takes_part_in_vain(schedule, balancer):

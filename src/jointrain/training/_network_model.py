@@ -94,7 +94,8 @@ class NetworkModel:
             returns: as `Task.predict`, first dimension n, on the CPU.
 
         Raises:
-            InvalidInputError: A name is none of the tasks.
+            InvalidInputError: A name is none of the tasks, or a DataLoader gives rows in random
+                order or leaves some out.
         """
         by_name = {task.name: task for task in self.tasks}
         names = self._chosen(tasks)
@@ -122,7 +123,8 @@ class NetworkModel:
             tasks: Which tasks; default all that are not auxiliary.
 
         Raises:
-            InvalidInputError: A task has no data, or a target does not fit its task.
+            InvalidInputError: A task has no data, a target does not fit its task, or a DataLoader
+                does not give each row once.
         """
         wanted = self._chosen(tasks)
         for name in wanted:

@@ -344,9 +344,19 @@ class TaskSession(Session[list[Batch]]):
             self._rows = LabelledRows(ranks, self.tasks, batches)
         return self._rows
 
-    def _without_labels(self, batches: Sequence[Batch]) -> set[str]:
-        """Return the tasks that no row of the batches has a label of, on any process."""
-        return without_labels(batches) | self._missing_everywhere(batches)
+    def _absent(self, batches: Sequence[Batch]) -> set[str]:
+        """Return the tasks that no row of the batches has a label of, on any process.
+
+        For a balancer those of weight 0, too, whose losses it would take for solved.
+        """
+        return without_labels(batches) | self._missing_everywhere(batches) | self._weightless
+
+    @property
+    def _weightless(self) -> set[str]:
+        """The tasks that a balancer is not to see."""
+        if self.balancer is None:
+            return set()
+        return {name for name, weight in self.weights.items() if weight == 0}
 
     def _missing_everywhere(self, batches: Sequence[Batch]) -> frozenset[str]:
         """Return the tasks that no process has a label of, where each knows only its own rows."""
@@ -393,7 +403,7 @@ class TaskSession(Session[list[Batch]]):
             self._backward_of_sum(weighted)
             return
 
-        weighted = self._with_graph(losses_without(weighted, self._without_labels(batches)))
+        weighted = self._with_graph(losses_without(weighted, self._absent(batches)))
         if not weighted:
             return
 
@@ -534,11 +544,13 @@ class TaskSession(Session[list[Batch]]):
         reach comes with the gradients, and the losses over all rows while they are computed.
         """
         assert self._summed is not None
-        names = tuple(name for name in losses if name not in rows.missing)
+        left_out = rows.missing | self._weightless
+        names = tuple(name for name in losses if name not in left_out)
         if not names:
             return
         of_all, rows.losses = rows.losses or ranks.over_all_rows(losses, rows), None
         factors = {name: self.weights[name] for name in names}
+        losses = losses_without(losses, self._weightless)
         balancer = self.balancer
         if isinstance(balancer, LossWeighting):
             with balancer.taking_part(balancer.positions_of(names)):
@@ -620,7 +632,7 @@ class TaskSession(Session[list[Batch]]):
         """
         if self.balancer is None or not len(self.network.heads.groups):
             return tasks
-        absent = self._without_labels(batches)
+        absent = self._absent(batches)
         return tuple(name for name in tasks if name not in absent) if absent else tasks
 
     def weighted(self, losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -644,7 +656,7 @@ class TaskSession(Session[list[Batch]]):
         losses = found[0] if len(found) == 1 else added(found)
         # they are those of all rows already
         balancer.mean_over_processes = None
-        absent = self._without_labels(batches)
+        absent = self._absent(batches)
         after = losses_without(self.weighted(losses), absent)
         if self._nothing_trained:
             after = {n: x for n, x in after.items() if n not in self._nothing_trained}

@@ -97,7 +97,8 @@ class Trainer:
             long as the settings say.
         auxiliary: Names of tasks that only help: they train like the others, but count in no
             score, and `predict` and `evaluate` leave them out unless asked.
-        weights: :math:`w_i` by task name, >= 0; default 1 for each.
+        weights: :math:`w_i` by task name, >= 0; default 1 for each. A task of weight 0 trains
+            nothing, and a balancer does not see it.
         balancer: Turns the weighted losses into one update in place of their sum; see
             `jointrain.balancing`. Its own parameters, if it has any, are trained by Adam at the
             network's learning rate. Default: the sum.
@@ -764,7 +765,8 @@ class Trainer:
             returns: as `Task.predict`, first dimension n, on the CPU.
 
         Raises:
-            InvalidInputError: A name is no task of the trainer.
+            InvalidInputError: A name is no task of the trainer, or a DataLoader gives rows in
+                random order or leaves some out.
         """
         with self._aside():
             return self.model.predict(inputs, tasks, logits=logits)
@@ -786,7 +788,8 @@ class Trainer:
             tasks: Which tasks; default all that are not auxiliary.
 
         Raises:
-            InvalidInputError: A task has no data, or a target does not fit its task.
+            InvalidInputError: A task has no data, a target does not fit its task, or a DataLoader
+                does not give each row once.
         """
         with self._aside():
             return self.model.evaluate(data, tasks)

@@ -226,6 +226,7 @@ DROPOUT = Dropout(0.1)
     [
         (lambda: make_run(balancer="mgda"), "more than the losses"),
         (lambda: make_run(balancer="famo"), "more than the losses"),
+        (lambda: make_run(balancer="uw-so", weights={"price": 0}), "has no weight"),
         (lambda: make_run(callbacks=[Callback()]), "callbacks"),
         (lambda: make_run(schedule=Merge("ties"), weights={"price": 0}), "has no weight"),
         (lambda: make_run(schedule=Merge("ties"), callbacks=[Callback()]), "callbacks"),

@@ -113,6 +113,8 @@ def _why_not_plain(trainer: Trainer) -> str | None:
         not isinstance(balancer, LossWeighting) or balancer.wants_after_step
     ):
         return "its balancer needs more than the losses of the step"
+    if balancer is not None and not all(trainer.weights.values()):
+        return "one of its tasks has no weight, and its balancer does not see it"
     return None
 
 

@@ -18,6 +18,7 @@ from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._batches import SetBatches, TensorBatches, mix
 from jointrain.training.sampling._class_weights import ClassFactors, weigh_classes
 from jointrain.training.sampling._loader_batches import LoaderBatches, one_pass
+from jointrain.training.sampling._loader_rows import refuse_other_order, refuse_other_rows
 from jointrain.training.sampling._mixture import Mixture, tasks_of
 from jointrain.training.sampling._random_numbers import derived_seed
 from jointrain.training.sampling._row_shares import RowShare
@@ -254,6 +255,9 @@ def input_batches(data: Any, tasks: Sequence[str], batch_size: int) -> Iterator[
             data set or a `DataSource`, with or without targets.
         tasks: The tasks, whose targets are no inputs.
         batch_size: Rows in a batch of a data set.
+
+    Raises:
+        InvalidInputError: A DataLoader gives rows in random order, or leaves some out.
     """
     if isinstance(data, TensorData):
         yield data.inputs
@@ -262,6 +266,8 @@ def input_batches(data: Any, tasks: Sequence[str], batch_size: int) -> Iterator[
         if source.in_memory:
             yield source.data.inputs
             return
+        if source.is_loader:
+            refuse_other_order(source.data, "prediction")
         for batch in one_pass(source, source.batch_size or batch_size, 0):
             yield source.read_inputs(batch, tasks)
     else:
@@ -401,6 +407,8 @@ def _mixed(
             memory = TensorBatches(data.to(device), served, size, generator, share)
             sets.append((names, memory))
         else:
+            if source.is_loader and purpose != "training":
+                refuse_other_rows(source.data, purpose)
             read = LoaderBatches(
                 source, served, size, part, device, factors, share, bad_rows, purpose
             )
