@@ -52,6 +52,17 @@ def test_nested_inputs_are_taken_cut_and_moved_leaf_by_leaf(device):
     assert moved.inputs["text"][1][0].device.type == device.type
 
 
+@pytest.mark.parametrize("target, got", [([1.0] * 4, "list"), (torch.tensor(1.0), "one number")])
+def test_targets_are_tensors_of_rows(target, got):
+    with pytest.raises(InvalidInputError, match=f"task 'y' must be a tensor of n rows, got {got}"):
+        TensorData(torch.ones(4, 2), {"y": target})
+
+
+def test_inputs_are_tensors_of_rows():
+    with pytest.raises(InvalidInputError, match="inputs must be tensors of n rows, got one number"):
+        TensorData(torch.tensor(1.0), {"y": torch.ones(1)})
+
+
 def test_rows_of_inputs_without_tensors_are_their_length():
     assert len(TensorData(["one text", "another"], {"a": torch.zeros(2)})) == 2
     assert len(TensorData({"text": ["one", "two", "three"]}, {})) == 3

@@ -55,6 +55,11 @@ class TensorData:
         if isinstance(targets, TargetColumns):
             targets = {targets.names[0]: targets.values_together}
         for name, target in targets.items():
+            if not isinstance(target, Tensor) or not target.ndim:
+                got = "one number" if isinstance(target, Tensor) else type(target).__name__
+                raise InvalidInputError(
+                    f"the target of task {name!r} must be a tensor of n rows, got {got}"
+                )
             if len(target) != rows:
                 raise InvalidInputError(
                     f"the target of task {name!r} has {len(target)} rows, the inputs have "
@@ -163,10 +168,10 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 def count_rows(inputs: Any) -> int:
     """Return the first dimension of the first tensor; the length of what holds no tensor."""
-    if isinstance(inputs, (Tensor, SparseRows)):
-        return len(inputs)
     tensors = _leaves(inputs)
     if tensors:
+        if isinstance(tensors[0], Tensor) and not tensors[0].ndim:
+            raise InvalidInputError("the inputs must be tensors of n rows, got one number")
         return len(tensors[0])
     if isinstance(inputs, Mapping):
         return max((count_rows(item) for item in inputs.values()), default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Literal, get_args
 
 from jointrain.errors import InvalidInputError
@@ -101,6 +102,18 @@ class TrainingSettings(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.optimizer, str) or not callable(self.optimizer):
+            name = self.optimizer if isinstance(self.optimizer, str) else "adamw"
+            raise InvalidInputError(
+                f"`optimizer` must be OptimizerSettings(name={name!r}), or a function of "
+                f"parameters such as functools.partial(torch.optim.SGD, lr=0.1), got "
+                f"{named(self.optimizer)}"
+            )
+        if self.lr_scheduler is not None and not callable(self.lr_scheduler):
+            raise InvalidInputError(
+                f"`lr_scheduler` must be a function of an optimiser, got "
+                f"{named(self.lr_scheduler)}; jointrain.training.scheduler_from_name makes one"
+            )
         if (self.bad_rows == "raise") != (self.bad_rows_limit == 0):
             raise InvalidInputError(
                 f"`bad_rows_limit` says how many rows `bad_rows` 'skip' may leave out, got "
@@ -111,6 +124,13 @@ class TrainingSettings(TrainingOptions):
                 "`lr_scheduler` moves the learning rate, as `warm_up` and `decay` do; give one of "
                 "them"
             )
+
+
+def named(given: object) -> str:
+    """Return what was given in the words of an error: names as they are, else the type."""
+    if given is None or isinstance(given, (str, Real)):
+        return repr(given)
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
 
 
 def optimizers_of(network: Network, settings: TrainingSettings) -> Optimizers:

@@ -47,6 +47,7 @@ from jointrain.training._task_session import NO_SETS, TaskSession
 from jointrain.training._told_epochs import tell_epoch
 from jointrain.training._trainer_checks import (
     check_accumulates,
+    check_arguments,
     check_heads,
     check_made,
     check_outputs,
@@ -146,6 +147,7 @@ class Trainer:
         strategy: Strategy | None = None,
         **options: Any,
     ) -> None:
+        check_arguments(network, tasks, schedule, balancer, seed, callbacks, checkpoints)
         self.settings = _changed(settings or TrainingSettings(), options)
         self.device = local_device(strategy, resolve_device(device))
         check_made(network)

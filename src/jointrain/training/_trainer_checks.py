@@ -5,31 +5,92 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from jointrain.balancing import Balancer, Needs
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
-from jointrain.training._settings import TrainingSettings
-from jointrain.training.sampling import Batch
+from jointrain.training._phases import Phases
+from jointrain.training._settings import TrainingSettings, named
+from jointrain.training.callbacks import Callback
+from jointrain.training.checkpoints import Checkpoints
+from jointrain.training.merging import Merge
+from jointrain.training.sampling import Batch, Schedule
+
+
+def check_arguments(
+    network: Any,
+    tasks: Any,
+    schedule: Any,
+    balancer: Any,
+    seed: Any,
+    callbacks: Any,
+    checkpoints: Any,
+) -> None:
+    """Refuse arguments of a trainer that are of another type, such as names.
+
+    Raises:
+        InvalidInputError: There is one.
+    """
+    # a network compiled as a whole is of another class
+    if not isinstance(network, nn.Module) or not hasattr(network, "index_of"):
+        raise InvalidInputError(
+            "`network` must be a Network, such as HardSharing(trunk, {task: head}), got "
+            f"{named(network)}"
+        )
+    several = isinstance(tasks, Iterable) and not isinstance(tasks, str)
+    wrong = [one for one in tasks if not isinstance(one, Task)] if several else [tasks]
+    if wrong:
+        raise InvalidInputError(
+            f"`tasks` must be Tasks, such as [Task.regression('price')], got {named(wrong[0])}"
+        )
+    if schedule is not None and not isinstance(schedule, (Schedule, Phases, Merge)):
+        raise InvalidInputError(
+            "`schedule` must be a schedule, such as Alternating(), or Phases or Merge(), got "
+            f"{named(schedule)}"
+        )
+    if balancer is not None and not isinstance(balancer, Balancer):
+        raise InvalidInputError(
+            f"`balancer` must be a Balancer, such as MGDA(), got {named(balancer)}; "
+            "jointrain.balancing.balancer_from_name builds one of its name"
+        )
+    if not isinstance(seed, Integral):
+        raise InvalidInputError(f"`seed` must be a whole number, got {named(seed)}")
+    several = isinstance(callbacks, Iterable)
+    wrong = [x for x in callbacks if not isinstance(x, Callback)] if several else [callbacks]
+    if wrong:
+        raise InvalidInputError(
+            f"`callbacks` must be Callbacks, such as [ConsoleLogger()], got {named(wrong[0])}"
+        )
+    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+        raise InvalidInputError(
+            f"`checkpoints` must be Checkpoints(folder), got {named(checkpoints)}"
+        )
 
 
 def checked_weights(
     weights: Mapping[str, float] | None, names: tuple[str, ...]
 ) -> dict[str, float]:
     """Return the weight of each task, 1 where none is given."""
+    if weights is not None and not isinstance(weights, Mapping):
+        raise InvalidInputError(
+            f"`weights` must be {{task: weight}}, got {named(weights)}; the tasks are "
+            f"{', '.join(names)}"
+        )
     given = {} if weights is None else dict(weights)
     for name, weight in given.items():
         if name not in names:
             raise InvalidInputError(
                 f"`weights` names {name!r}, which is no task{closest(name, names)}"
             )
-        if not 0 <= weight < math.inf:
-            raise InvalidInputError(f"the weight of task {name!r} must be >= 0, got {weight}")
+        if not isinstance(weight, (Real, Tensor)) or not 0 <= weight < math.inf:
+            raise InvalidInputError(f"the weight of task {name!r} must be >= 0, got {weight!r}")
     if given and not any(given.get(name, 1.0) for name in names):
         raise InvalidInputError("at least one task must have a weight above 0")
     return {name: float(given.get(name, 1.0)) for name in names}
@@ -117,13 +178,19 @@ def check_outputs(network: Network, batches: Iterable[Batch], tasks: Mapping[str
     """Refuse a head whose output does not fit its task.
 
     Raises:
-        InvalidInputError: A head has the wrong width.
+        InvalidInputError: A head has the wrong width, or gives no tensor.
     """
     network.eval()
     for batch in batches:
         outputs = network(batch.data.inputs, batch.tasks)
         for name in batch.tasks:
-            task, output = tasks[name], outputs[name][:1]
+            task = tasks[name]
+            if not isinstance(outputs[name], Tensor):
+                raise InvalidInputError(
+                    f"the head of {task.kind} task {name!r} must give one tensor, got "
+                    f"{type(outputs[name]).__name__}"
+                )
+            output = outputs[name][:1]
             width = task.rules.output_width(output)
             if task.loss_function is None and width != task.output_size:
                 raise InvalidInputError(

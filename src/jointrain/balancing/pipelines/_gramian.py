@@ -28,6 +28,7 @@ from jointrain.balancing.pipelines._parts import (
     Without,
     bad_own,
     check_made,
+    check_sizes,
     is_fine,
     left_out,
     note_lengths,
@@ -235,7 +236,9 @@ def _weights(
     balancer: GramianWeighting, gramian: Tensor, losses: Tensor, call: Call, step: Step
 ) -> Tensor:
     """Return the balancer's weights [t]; its own parameters' gradient is kept with the step."""
-    weights = balancer.weights(gramian, losses).detach()
+    weights = balancer.weights(gramian, losses)
+    check_sizes(call, "weights", [weights], [losses.shape])
+    weights = weights.detach()
     check_made(call, weights)
     own_loss = balancer.parameter_loss(gramian, losses)
     if own_loss is not None:

@@ -16,6 +16,7 @@ from jointrain.balancing.pipelines._parts import (
     Memory,
     Without,
     bad_alone,
+    check_sizes,
     is_fine,
     left_out,
     refuse_complex,
@@ -47,7 +48,9 @@ def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep | Withou
     else:
         problem = BilevelProblem(call.vector, parameters, *closures)
     memory = Memory(call, may_fail=True)
-    weights = on_cpu(balancer.weights(problem))
+    made = balancer.weights(problem)
+    check_sizes(call, "weights", [made], [call.numbers.shape])
+    weights = on_cpu(made)
     added = [value * call.scale for value in problem.added or ()]
     if not (bool(weights.isfinite().all()) and (call.may_overflow or all(map(is_finite, added)))):
         memory.restore()

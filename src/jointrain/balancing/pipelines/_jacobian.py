@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jointrain.balancing._arguments import on_cpu
 from jointrain.balancing._balanced_step import BalancedStep
-from jointrain.balancing._balancer import JacobianAggregation
+from jointrain.balancing._balancer import Direction, JacobianAggregation
 from jointrain.balancing._block_order import in_kept_order, note_order
 from jointrain.balancing._call import Call
 from jointrain.balancing.engine import (
@@ -20,6 +20,7 @@ from jointrain.balancing.pipelines._parts import (
     Without,
     bad_own,
     check_made,
+    check_sizes,
     note_lengths,
     nothing_shared,
     prepared,
@@ -27,6 +28,7 @@ from jointrain.balancing.pipelines._parts import (
     scale_tasks,
     write,
 )
+from jointrain.errors import InvalidInputError
 
 
 def by_jacobian(call: Call, balancer: JacobianAggregation) -> BalancedStep | Without:
@@ -95,8 +97,16 @@ class _Seen:
         tensors, blocks = zip(*rows.per_parameter(), strict=True)
         scale = self._call.scale
         direction = self._balancer.aggregate([self._unscaled(x) for x in blocks], self._losses)
+        if not isinstance(direction, Direction):
+            raise InvalidInputError(
+                f"{type(self._balancer).__name__}.aggregate must return a Direction, got "
+                f"{type(direction).__name__}"
+            )
+        wanted = [block.shape[1:] for block in blocks]
+        check_sizes(self._call, "updates", list(direction.blocks), wanted)
         check_made(self._call, *direction.blocks)
         if direction.weights is not None:
+            check_sizes(self._call, "weights", [direction.weights], [self._losses.shape])
             check_made(self._call, direction.weights)
         self._weights.append(direction.weights)
         values = [d * scale if self._call.scaled else d for d in direction.blocks]

@@ -9,17 +9,25 @@ import torch
 from torch import Tensor
 
 from jointrain.balancing._balanced_step import BalancedStep
-from jointrain.balancing._balancer import LossWeighting
+from jointrain.balancing._balancer import LossWeighting, Weighing
 from jointrain.balancing._call import Call
 from jointrain.balancing.engine import walk
 from jointrain.balancing.pipelines._parts import Without, bad_tasks, check_made
+from jointrain.errors import InvalidInputError
 
 
 def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
     """Weigh the losses, then take one pass, last: it leaves the caches cold."""
     careful = call.non_finite == "skip" and not call.may_overflow
     before = copy.deepcopy(balancer.state_dict()) if careful else None
-    numbers, _, learned = balancer.weigh(call.numbers.tolist())
+    made = balancer.weigh(call.numbers.tolist())
+    if not isinstance(made, Weighing) or len(made.weights) != len(call.names):
+        got = f"{len(made.weights)} weights" if isinstance(made, Weighing) else type(made).__name__
+        raise InvalidInputError(
+            f"{type(balancer).__name__}.weigh must return Weighing(weights) with one weight for "
+            f"each of {len(call.names)} tasks, got {got}"
+        )
+    numbers, _, learned = made
     weights = torch.tensor(numbers, dtype=torch.float64)
     if not all(map(math.isfinite, numbers)):
         check_made(call, weights)

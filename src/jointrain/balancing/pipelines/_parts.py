@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -253,6 +253,31 @@ def raise_if_asked(call: Call, bad: Sequence[int]) -> None:
             "Look for a root or a logarithm of zero, or for gradients above 1e150, whose squares "
             'are infinite; or pass `non_finite="skip"` to leave such tasks out of the step.'
         )
+
+
+def check_sizes(call: Call, what: str, made: Sequence[Any], wanted: Sequence[torch.Size]) -> None:
+    """Check that the balancer, maybe one of the caller's, made what its step needs.
+
+    Args:
+        call: The call.
+        what: What it made: ``weights``, ...
+        made: What should be tensors.
+        wanted: Their shapes.
+
+    Raises:
+        InvalidInputError: They are of other shapes, or no tensors.
+    """
+    found = [part.shape if isinstance(part, Tensor) else type(part).__name__ for part in made]
+    if found == [*wanted]:
+        return
+    raise InvalidInputError(
+        f"{type(call.balancer).__name__} must make {what} of shape {_in_words(wanted)} for "
+        f"{len(call.names)} tasks, got {_in_words(found)}"
+    )
+
+
+def _in_words(shapes: Sequence[torch.Size | str]) -> str:
+    return ", ".join(x if isinstance(x, str) else str([*x]) for x in shapes[:3])
 
 
 def check_made(call: Call, *made: Tensor) -> None:

@@ -1,0 +1,71 @@
+"""Arguments of another type, as one may give them at first: what to give is said."""
+
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
+from jointrain.balancing import MGDA
+
+TASKS = [Task.regression("a"), Task.regression("b")]
+X = torch.ones(8, 3)
+
+
+def _network(head=nn.Linear):
+    return HardSharing(nn.Linear(3, 4), {task.name: head(4, 1) for task in TASKS})
+
+
+@pytest.mark.parametrize("network", [nn.Linear(3, 2), "hard", None, print])
+def test_a_network_is_one(network):
+    with pytest.raises(InvalidInputError, match=r"`network` must be a Network, .* got"):
+        Trainer(network, TASKS)
+
+
+@pytest.mark.parametrize("tasks", [["a", "b"], "a", None, TASKS[0], [TASKS[0], None]])
+def test_tasks_are_such(tasks):
+    with pytest.raises(InvalidInputError, match=r"`tasks` must be Tasks, .* got"):
+        Trainer(_network(), tasks)
+
+
+@pytest.mark.parametrize(
+    "argument, given, message",
+    [
+        ("balancer", "mgda", "got 'mgda'; .*balancer_from_name"),
+        ("balancer", MGDA, "such as MGDA.*, got the class MGDA"),
+        ("schedule", "alternating", r"such as Alternating\(\).* got 'alternating'"),
+        ("optimizer", "adam", r"must be OptimizerSettings\(name='adam'\)"),
+        ("optimizer", torch.optim.Adam([nn.Parameter(X)]), "a function of parameters.*got Adam"),
+        ("lr_scheduler", "StepLR", "got 'StepLR'; .*scheduler_from_name"),
+        ("callbacks", [print], "such as .*ConsoleLogger"),
+        ("callbacks", print, "such as .*ConsoleLogger"),
+        ("checkpoints", "folder", r"Checkpoints\(folder\), got 'folder'"),
+        ("weights", [1, 2], "must be {task: weight}, got list; the tasks are a, b"),
+        ("weights", {"a": "x"}, "weight of task 'a' must be >= 0, got 'x'"),
+        ("seed", "a", "must be a whole number, got 'a'"),
+    ],
+)
+def test_names_and_other_types_are_refused(argument, given, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Trainer(_network(), TASKS, **{argument: given})
+
+
+def test_functions_make_optimizers_and_schedulers():
+    scheduler = functools.partial(torch.optim.lr_scheduler.StepLR, step_size=1)
+    data = TensorData(X, {"a": X[:, 0], "b": X[:, 1]})
+    trainer = Trainer(
+        _network(), TASKS, optimizer=torch.optim.Adam, lr_scheduler=scheduler, epochs=1,
+        weights={"a": torch.tensor(2.0)}, device="cpu",
+    )  # fmt: skip
+    assert len(trainer.fit(data)) == 1
+
+
+def test_a_head_gives_one_tensor():
+    class Two(nn.Linear):
+        def forward(self, features):
+            return super().forward(features), features
+
+    trainer = Trainer(_network(Two), TASKS, epochs=1, device="cpu")
+    with pytest.raises(InvalidInputError, match="task 'a' must give one tensor, got tuple"):
+        trainer.fit(TensorData(X, {"a": X[:, 0], "b": X[:, 1]}))
