@@ -15,9 +15,14 @@ from jointrain.training.sampling import Batch
 
 
 class EpochLosses:
-    """Gathers the losses of an epoch's steps; a batch without a task's label says nothing of it."""
+    """Gathers the losses of an epoch's steps; a batch without a task's label says nothing of it.
+
+    Attributes:
+        without_label: Names of tasks that took part in steps of the last epoch, none with a label.
+    """
 
     def __init__(self) -> None:
+        self.without_label: list[str] = []
         self._seen: list[Mapping[str, Tensor]] = []
         # the number of the step, the tasks of a batch, and which of them had a label
         self._present: list[tuple[int, tuple[str, ...], Tensor]] = []
@@ -55,6 +60,8 @@ class EpochLosses:
             InvalidInputError: A mean is not finite.
         """
         means = self._means()
+        drawn = {name for losses in self._seen for name in losses} if self._present else ()
+        self.without_label = sorted(name for name in drawn if name not in means)
         self._seen, self._present = [], []
         check_finite(means, step)
         return {name: means[name] for name in tasks if name in means}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -675,6 +676,7 @@ class TaskSession(Session[list[Batch]]):
         """Measure, keep the weights if they are the best, and return the record of the epoch."""
         step = self.first_step + self.step
         training = self.losses.means(self.tasks, step)
+        self._tell_without_label()
         if self.ranks is not None:
             self.ranks.average_buffers(self.network)
         losses = self._validate()
@@ -700,6 +702,18 @@ class TaskSession(Session[list[Batch]]):
         if self.releases is not None and self.releases.after(self.epochs_done):
             self.optimizers.notice_frozen()
         return record
+
+    def _tell_without_label(self) -> None:
+        """Warn of tasks without a label in the first epoch, where none were counted beforehand."""
+        counted = self.training is None or isinstance(self.training.labels, dict)
+        if self.epochs_done or counted or not self.losses.without_label:
+            return
+        names = ", ".join(map(repr, self.losses.without_label))
+        warnings.warn(
+            f"the training data had no label of task {names} in the first epoch, so nothing of it "
+            "has been trained; look at its targets, where NaN and -100 are missing labels",
+            stacklevel=2,
+        )
 
     def _balanced_weights(self) -> dict[str, float]:
         """Return the weights of the last step that a balancer has weighed, by task."""

@@ -376,3 +376,12 @@ def test_mixed_batches_that_can_not_be_are_refused(sets, settings, message):
 def test_a_plan_has_a_step():
     with pytest.raises(InvalidInputError, match="`steps` must be at least 1, got 0"):
         _mixture().plan(0)
+
+
+def test_alternation_by_size_counts_the_labels_of_each_task():
+    few = torch.full((20,), math.nan)
+    few[:2] = 1.0
+    data = TensorData(torch.ones(20, 1), {"a": torch.ones(20), "b": few})
+    assert dict(Mixture({("a", "b"): data}).rows_by_task()) == {"a": 20, "b": 2}
+    rows = TensorDataset(data.inputs, *data.targets.values())
+    assert dict(Mixture({("a", "b"): rows}).rows_by_task()) == {"a": 20, "b": 20}

@@ -410,3 +410,11 @@ def test_a_head_that_does_not_fit_its_task_is_refused_before_training():
     numbers, kinds = _sets()
     with pytest.raises(InvalidInputError, match="'number' must give 1 numbers, got 2"):
         _fitted({"number": numbers, "kind": kinds}, network=network.double())
+
+
+def test_a_task_without_a_label_in_a_loader_is_told_once():
+    x, number, kind = _tensors()
+    rows = TensorDataset(x, torch.full_like(number, float("nan")), kind)
+    with pytest.warns(UserWarning, match="no label of task 'number' in the first epoch") as told:
+        _fitted(DataLoader(rows, 6))
+    assert len(told) == 1

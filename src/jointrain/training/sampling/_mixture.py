@@ -344,8 +344,17 @@ class Mixture:
         )
 
     def rows_by_task(self) -> Mapping[str, int]:
-        """Return the rows of the set that serves each task; looking up an unknown one raises."""
-        return _Known({task: size.rows for size in self.sizes for task in size.tasks})
+        """Return the labelled rows of each task; looking up an unknown one raises.
+
+        Of data that are not in memory it is the rows of the task's set, with a label or without.
+        """
+        return _Known(
+            {
+                task: _labelled_rows(self.sources[size.tasks], (task,))
+                for size in self.sizes
+                for task in size.tasks
+            }
+        )
 
     def batches_by_task(self) -> Mapping[str, int]:
         """Return the batches of a pass of each task's set; looking up an unknown one raises."""

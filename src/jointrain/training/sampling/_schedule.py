@@ -128,8 +128,9 @@ class Joint(Schedule):
 class Alternating(Schedule):
     r"""Every step trains one task.
 
-    With :math:`n_i` the number of labelled training rows of task i, an order draws task i with
-    probability proportional to :math:`n_i^\alpha`:
+    With :math:`n_i` the number of labelled training rows of task i (of data that are not in memory
+    all rows of its set), an order draws task i with probability proportional to
+    :math:`n_i^\alpha`:
 
     Args:
         order: Default ``random``.
