@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from scipy import sparse
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
@@ -165,10 +166,58 @@ def test_same_seed_same_predictions():
     assert first.shape == (442,)
 
 
-def test_constant_target_is_predicted_as_it_is():
+@pytest.mark.parametrize("components", ["auto", "network"])
+def test_constant_target_is_predicted_as_it_is(components):
     x, y = two_targets()
-    predicted = JointRegressor(**QUICK).fit(x, y * [0, 1] + [3, 0]).predict(x)
-    np.testing.assert_allclose(predicted[:, 0], 3, atol=0.1)
+    quick = {"epochs": 2, "ensemble": 1, "random_state": 0, "components": components}
+    with pytest.warns(UserWarning, match="target 0 of y has one value only, 0.001"):
+        model = JointRegressor(**quick).fit(x, y * [0, 1] + [0.001, 0])
+    assert (model.predict(x)[:, 0] == 0.001).all()
+    assert (model.predict_interval(x, 0.5)[:, 0] == 0.001).all()
+    weights = np.ones((120, 2))
+    weights[:60, 0] = 0
+    with pytest.warns(UserWarning, match="target 0 of y has one value only"):
+        model.fit(x, np.c_[np.r_[y[:60, 0], np.full(60, 7.0)], y[:, 1]], sample_weight=weights)
+    assert (model.predict(x)[:, 0] == 7).all()
+    model.fit(x, y)
+    assert len(np.unique(model.predict(x)[:, 0])) > 60
+
+
+def test_x_may_be_lazy_long_double_or_of_no_row():
+    x, y = two_targets()
+    quick = {"epochs": 2, "ensemble": 1, "random_state": 0}
+    frame = pl.DataFrame(x, schema=[f"c{place}" for place in range(x.shape[1])])
+    model = JointRegressor(**quick).fit(frame.lazy(), y)
+    assert list(model.feature_names_in_) == frame.columns
+    np.testing.assert_array_equal(model.predict(frame.lazy()), model.predict(frame))
+    with pytest.raises(ValueError, match="features"):
+        model.predict(x[:, 1:])
+    exact = JointRegressor(**quick).fit(x, y).predict(x)
+    of_long = JointRegressor(**quick).fit(x.astype(np.longdouble), y)
+    np.testing.assert_array_equal(of_long.predict(x.astype(np.longdouble)), exact)
+    assert JointClassifier(**quick).fit(frame, y > np.median(y, axis=0)).predict(frame[:0]).shape == (0, 2)
+
+
+def test_truth_values_of_a_sparse_matrix_are_numbers(monkeypatch):
+    random = np.random.default_rng(0)
+    x, y = random.random((80, 5)) < 0.4, random.normal(size=80)
+    model = JointRegressor(epochs=2, ensemble=1, random_state=0, components="network")
+    expected = model.fit(sparse.csr_array(x.astype(float)), y).predict(x.astype(float))
+    monkeypatch.setattr("jointrain.estimators._table_estimator.LARGEST_DENSE", 100)
+    large = model.fit(sparse.csr_array(x), y).predict(sparse.csr_array(x))
+    np.testing.assert_allclose(large, expected, atol=0.2)
+    monkeypatch.undo()
+    np.testing.assert_allclose(model.predict(sparse.csr_array(x)), large, rtol=1e-5, atol=1e-6)
+
+
+def test_another_default_type_of_torch_does_not_matter():
+    x, y = two_targets()
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = JointRegressor(epochs=2, ensemble=1, random_state=0).fit(x, y)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.isfinite(model.predict(x)).all()
 
 
 def test_one_dimensional_target_gives_one_dimensional_predictions():

@@ -1,15 +1,19 @@
 """The estimators among the tools of scikit-learn and its neighbours."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_linnerud
 from sklearn.ensemble import StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import cross_val_predict, learning_curve
+from sklearn.model_selection import GridSearchCV, cross_val_predict, learning_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -76,3 +80,26 @@ def test_in_ensembles_and_inspection():
     assert len(sizes) == 2
     predicted = cross_val_predict(JointRegressor(**FAST), numbers, price, cv=2)
     assert predicted.shape == (60,)
+
+
+@pytest.mark.parametrize("components", ["auto", "network"])
+def test_threads_give_the_same_bits_and_leave_the_random_state(components):
+    x, y = load_linnerud(return_X_y=True)
+
+    def fit(_=None):
+        model = JointRegressor(epochs=4, ensemble=1, components=components, random_state=0)
+        return model.fit(x, y).predict(x)
+
+    torch.manual_seed(3)
+    before, alone = torch.get_rng_state(), fit()
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(fit, range(4)):
+            np.testing.assert_array_equal(found, alone)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_search_may_be_over_a_range_of_numpy():
+    x, y = load_linnerud(return_X_y=True)
+    model = JointRegressor(epochs=2, ensemble=1, random_state=0)
+    search = GridSearchCV(model, {"width": np.arange(4, 9, 4), "epochs": np.arange(1, 3)}, cv=2)
+    assert search.fit(x, y).best_params_["width"] in (4, 8)

@@ -378,3 +378,36 @@ def test_kinds_of_the_same_target_are_refused():
     x, y = houses(60)
     with pytest.raises(InvalidInputError, match="`tasks` names column '1' more than once"):
         JointEstimator({1: "regression", "1": "count"}, **FAST).fit(x, y)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_categories_of_numbers_are_classes(ordered):
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    ten = pd.Series(pd.Categorical(np.arange(40) % 4 * 10, ordered=ordered), name="ten")
+    model = JointEstimator(epochs=2, ensemble=1, random_state=0).fit(x, ten)
+    assert [task.kind for task in model.tasks_] == ["multiclass"]
+    assert model.classes_.tolist() == [0, 10, 20, 30]
+    assert model.predict(x).dtype == ten.dtype
+    half = pd.Series(pd.Categorical(np.arange(40) % 4 / 2), name="half")
+    with pytest.raises(InvalidInputError, match=r"holds 0\.5 in row \d+, which is no class"):
+        model.fit(x, half)
+
+
+def test_lists_and_columns_of_arrow_serve():
+    x, quick = np.random.default_rng(0).normal(size=(40, 2)), {"epochs": 2, "ensemble": 1}
+    y = pd.DataFrame({"sum": x.sum(1)})
+    of_lists = JointEstimator(random_state=0, **quick).fit(x.tolist(), y).predict(x.tolist())
+    expected = JointEstimator(random_state=0, **quick).fit(x, y).predict(x)
+    pd.testing.assert_frame_equal(of_lists, expected)
+    column = pa.table({"sum": x.sum(1)})["sum"]
+    for given in (column, column.combine_chunks()):
+        found = JointEstimator(random_state=0, **quick).fit(x, given).predict(x)
+        np.testing.assert_array_equal(found, expected["sum"])
+
+
+@pytest.mark.parametrize("estimator", [JointEstimator, JointClassifier])
+def test_nested_columns_of_y_are_refused(estimator):
+    x = np.zeros((2, 1))
+    for column in (pl.Series("s", [{"a": 1}, {"a": 2}]), pl.Series("l", [[1], [2]])):
+        with pytest.raises(InvalidInputError, match="give a column for each target"):
+            estimator().fit(x, column)

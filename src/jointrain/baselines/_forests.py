@@ -166,7 +166,8 @@ class JointForest:
     def predict(self, inputs: np.ndarray) -> list[np.ndarray]:
         """Return values [n] or probabilities [n, c] of each target."""
         found = self.trees.predict(inputs.astype(np.float32))
-        found = found.reshape(len(inputs), len(self.classes), -1)
+        targets = len(self.classes)
+        found = found.reshape(len(inputs), targets, np.prod(found.shape[1:], dtype=int) // targets)
         return [
             found[:, index, :count] if count else found[:, index, 0] * deviation + mean
             for index, (count, mean, deviation) in enumerate(

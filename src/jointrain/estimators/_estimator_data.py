@@ -274,6 +274,10 @@ def _of_pandas(column: Any) -> np.ndarray:
 
 def _plain(column: pl.Series) -> np.ndarray:
     """Return a column's values; whole numbers and truth values with gaps stay what they are."""
+    if column.dtype.is_nested():
+        raise InvalidInputError(
+            f"{column.name or 'a target'} of y holds {column.dtype}; give a column for each target"
+        )
     beyond_numpy = column.dtype in (pl.Int128, pl.UInt128)
     if beyond_numpy or (column.null_count() and not column.dtype.is_float()):
         return np.array(column.to_list(), dtype=object)

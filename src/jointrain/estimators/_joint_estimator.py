@@ -227,7 +227,7 @@ class JointEstimator(TableEstimator):
         tasks: list[Task] = []
         for name in names:
             read = [label_column(targets, place, form.order(place)) for place in places[name]]
-            said = kinds.get(name)
+            said = kinds.get(name) or form.kind(places[name][0])
             if _is_varied(read, said):
                 columns |= {column.name: column for column in read}
                 tasks.append(_task(name, read, said))
@@ -317,7 +317,7 @@ class JointEstimator(TableEstimator):
         tasks: list[Task] = []
         columns: dict[str, pl.Series] = {}
         for name, own_places in places.items():
-            said, own = kinds.get(name), targets.at(own_places)
+            said, own = kinds.get(name) or form.kind(own_places[0]), targets.at(own_places)
             if _reads_several(said):
                 read = [label_column(targets, place) for place in own_places]
                 columns |= {column.name: column for column in read}
@@ -435,7 +435,7 @@ class JointEstimator(TableEstimator):
         found, rows = self._found(X)
         columns = [column for each in self._values(found, rows) for column in each]
         are_classes = [column.is_class for column in self._filled]
-        return self._form.filled(columns, are_classes, getattr(X, "index", None))
+        return self._form.filled(columns, are_classes, _index_of(X))
 
     def _values(self, found: Mapping[str, np.ndarray], rows: int) -> list[list[np.ndarray]]:
         """Return values or classes of each target, [n] in each of its columns."""
@@ -724,6 +724,11 @@ def _is_class(column: pl.Series, said: str | None) -> bool:
 def _can_be(column: pl.Series, said: str | None) -> bool:
     """Return whether a target with one value only can be of the kind that is said of it."""
     return said is None or _is_class(column, said) or column.dtype != pl.String
+
+
+def _index_of(X: Any) -> Any:
+    """Return the index of what pandas made; None for others, such as lists with that method."""
+    return X.index if hasattr(X, "iloc") else None
 
 
 def _check_only_value(column: pl.Series, said: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,8 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         predict: [n] or [n, t], in the targets' units.
 
     Raises:
-        InvalidInputError: A target is constant, infinite or without labels, a parameter lies
-            outside its range, or both a recipe and parameters that it has are given.
+        InvalidInputError: A target is infinite or without labels, a parameter lies outside its
+            range, or both a recipe and parameters that it has are given.
 
     Examples:
         >>> from sklearn.datasets import load_linnerud
@@ -96,6 +97,8 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
     ) -> JointRegressor:
         """Fit all targets.
 
+        A target with one value only is predicted as that value, with a warning.
+
         Args:
             X: Features, [n, d].
             y: Labels, [n] or [n, t], NaN where one is missing.
@@ -113,6 +116,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         weights = targets.weights(sample_weight)
         of_groups = read_groups(groups, targets.rows)
         self.model_ = self._fit(features, labels, tasks, weights, groups=of_groups, start=start)
+        self._constants = _only_values(labels, weights)
         return self
 
     @of_networks_alone
@@ -145,6 +149,7 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         tasks = [Task.regression(name) for name in targets.names]
         weights = targets.weights(sample_weight)
         self.model_ = self._partial_fit(features, labels, tasks, weights)
+        self._constants = {}
         return self
 
     def _read(self, X: Features, y: Any) -> tuple[Targets, pl.DataFrame]:
@@ -171,6 +176,8 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         intervals = self.model_.predict_interval(self._prepared(X), coverage)
+        for name, value in self._constants.items():
+            intervals[name] = np.full_like(intervals[name], value)
         found = [intervals[task.name] for task in self.model_.tasks]
         return found[0] if self._one_dimensional else np.stack(found, axis=1)
 
@@ -186,5 +193,33 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         targets, weights = self._scored(y, sample_weight, rows)
         return mean_score(r2_scores(targets, [found[name] for name in self._targets], weights))
 
+    def _predict(self, X: Any) -> dict[str, NDArray[np.float64]]:
+        found = super()._predict(X)
+        constants = {
+            name: np.full_like(found[name], value) for name, value in self._constants.items()
+        }
+        return {**found, **constants}
+
     def _labels(self, targets: Targets) -> np.ndarray:
         return targets.numbers()
+
+
+def _only_values(labels: pl.DataFrame, weights: np.ndarray | None) -> dict[str, float]:
+    """Return the value of each target that has one only, with a warning.
+
+    Args:
+        labels: A column for each target.
+        weights: Of the labels, [n, t]; those of weight 0 do not count.
+    """
+    found = {}
+    for index, column in enumerate(labels):
+        counted = column if weights is None else column.filter(pl.Series(weights[:, index] > 0))
+        values = counted.drop_nulls().unique()
+        if len(values) == 1:
+            found[column.name] = float(values[0])
+            warnings.warn(
+                f"{column.name} of y has one value only, {values[0]!r}; it is predicted for every "
+                "row",
+                stacklevel=3,
+            )
+    return found

@@ -220,6 +220,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         """
         if reset:
             self._forget()
+        if isinstance(X, pl.LazyFrame):
+            X = X.collect()
         if hasattr(X, "columns"):
             frame = as_table(X)
             validate_data(self, X, reset=reset, skip_check_array=True)
@@ -235,6 +237,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             ensure_all_finite="allow-nan",
             accept_sparse=True,
         )
+        if is_sparse(array) and array.dtype == bool:
+            array = array.astype(np.float64)
         if not is_sparse(array):
             return numbers_as_text(_array_to_frame(array, "x"), self.said or {})
         if array.shape[0] * array.shape[1] > LARGEST_DENSE:
@@ -586,6 +590,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 def _array_to_frame(array: np.ndarray, prefix: str) -> pl.DataFrame:
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
     columns = {f"{prefix}{i}": pl.Series(array[:, i]) for i in range(array.shape[1])}
     return pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None))
 

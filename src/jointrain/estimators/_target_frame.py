@@ -55,7 +55,7 @@ class TargetForm:
             return cls("pandas", tuple(y.columns), tuple(y.dtypes), one_dimensional=False)
         if module == "pandas" and hasattr(y, "dtype") and hasattr(y, "index"):
             return cls("pandas series", (y.name,), (y.dtype,), one_dimensional=True)
-        if module == "pyarrow":
+        if module == "pyarrow" and hasattr(y, "schema"):
             types = tuple(pl.from_arrow(y.schema.empty_table()).dtypes)  # type: ignore[union-attr]
             return cls("arrow", names, types, one_dimensional=False)
         if hasattr(y, "columns"):
@@ -91,6 +91,13 @@ class TargetForm:
         if not getattr(dtype, "ordered", False):
             return None
         return [str(label) for label in dtype.categories]
+
+    def kind(self, index: int) -> str | None:
+        """Return the kind that a column's type says: categories of pandas are classes."""
+        categories = getattr(self.dtypes[index], "categories", None)
+        if isinstance(self.dtypes[index], pl.DataType) or categories is None:
+            return None
+        return "binary" if len(categories) == 2 else "multiclass"
 
     def rises(self, index: int) -> bool:
         """Return whether the categories of a column rise; without ordered ones of pandas, True."""

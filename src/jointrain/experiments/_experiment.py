@@ -30,7 +30,7 @@ from jointrain.experiments._splits import Folds, Given, Holdout, Splits, is_shar
 from jointrain.networks import Network
 from jointrain.system.own_code import CodeReference, digest_of, one_line
 from jointrain.task import Task
-from jointrain.training import NetworkModel, Run, Trainer
+from jointrain.training import NetworkModel, Run, Trainer, random_state_kept
 from jointrain.training.population import why_not_stacked
 
 TABLES_ALONE = (
@@ -420,7 +420,7 @@ class Experiment(AnyExperiment):
         seen: dict[int, str] = {}
         kept = []
         for group in groups:
-            with torch.random.fork_rng(devices=[]):
+            with random_state_kept():
                 torch.manual_seed(0)
                 network = self.make_network(recipe, group)
             kept.append(network)  # no other gets their numbers

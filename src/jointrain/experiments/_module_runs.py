@@ -37,6 +37,7 @@ from jointrain.training import (
     Trainer,
     fit_one_by_one,
     one_thread,
+    random_state_kept,
     resolve_device,
 )
 from jointrain.training.population import fit_population
@@ -130,7 +131,7 @@ class ModuleFold:
         return self._taken[key]
 
     def _network(self, recipe: Recipe, tasks: Sequence[Task]) -> Network:
-        with torch.random.fork_rng(devices=[]):
+        with random_state_kept():
             torch.manual_seed(self.fold.seed)
             return self.experiment.make_network(recipe, tasks)
 

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
+
 from jointrain.balancing import (
     BALANCER_NAMES,
     BALANCERS,
@@ -147,6 +149,9 @@ class Recipe(RecipeOptions):
     parameter_groups: tuple[tuple[str, tuple[tuple[str, bool | int | float | str], ...]], ...] = ()
 
     def __post_init__(self) -> None:
+        for name, value in [*vars(self).items()]:
+            if isinstance(value, np.generic):  # as of searches over numpy's ranges
+                object.__setattr__(self, name, value.item())
         super().__post_init__()
         self._check_rates()
         if isinstance(self.weights, str):

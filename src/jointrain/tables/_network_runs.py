@@ -28,6 +28,7 @@ from jointrain.training import (
     Strategy,
     Trainer,
     fit_one_by_one,
+    random_state_kept,
 )
 from jointrain.training.callbacks import Callback
 from jointrain.training.sampling import Separate, derived_seed
@@ -231,9 +232,9 @@ def _explored_weights(
     weights: dict[str, float] = {}
     for group in recipe.groups(list(by_name)):
         members = [by_name[name] for name in group]
-        with torch.random.fork_rng(devices=[]):
+        with random_state_kept():
             torch.manual_seed(seed)
-            network = recipe.make_network(train.inputs.shape[1], members, train.codes)
+            network = recipe.make_network(train.inputs.shape[1], members, train.codes).float()
         weights |= gradient_weights(
             network,
             members,
@@ -343,9 +344,9 @@ def recipe_trainer(
     """
     alone = len(tasks) == 1
     absent = set(every) - {task.name for task in tasks}
-    with torch.random.fork_rng(devices=[]):
+    with random_state_kept():
         torch.manual_seed(seed)
-        network = recipe.make_network(in_features, tasks, codes)
+        network = recipe.make_network(in_features, tasks, codes).float()  # as the features
     phased = isinstance(recipe.schedule, Phases)
     weighed = not (alone or isinstance(recipe.schedule, Merge))
     return make_trainer(

@@ -1,7 +1,12 @@
 """Training: schedules, optimisers and the loop."""
 
 from jointrain.training._cross_fitted_weights import CrossFittedWeights
-from jointrain.training._device import one_thread, resolve_device, threads_for
+from jointrain.training._device import (
+    one_thread,
+    random_state_kept,
+    resolve_device,
+    threads_for,
+)
 from jointrain.training._fitted_network import FittedNetwork, mean_validation
 from jointrain.training._learning_rates import SchedulerFactory, scheduler_from_name
 from jointrain.training._losses import compute_losses, label_counts, of_labelled_tasks
@@ -96,6 +101,7 @@ __all__ = [
     "one_thread",
     "predict",
     "pretrain",
+    "random_state_kept",
     "resolve_device",
     "scheduler_from_name",
     "threads_for",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import RLock
 
 import torch
 
@@ -51,11 +52,28 @@ def threads_for(multiplications: float) -> AbstractContextManager[None]:
     return one_thread() if multiplications < _WORTH_SHARING else nullcontext()
 
 
+_ONE_AT_A_TIME = RLock()
+
+
+@contextmanager
+def random_state_kept(devices: Sequence[torch.device] = ()) -> Iterator[None]:
+    """Leave torch's random state as found, of the CPU and the given GPUs.
+
+    It is one for all threads. Another one that comes to such a block waits, else both would draw
+    what depends on chance.
+    """
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=devices):
+        yield
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed dropout on the CPU and `device` inside the block; leave the random states as found."""
+    """Seed dropout on the CPU and `device` inside the block; leave the random states as found.
+
+    As in `random_state_kept`, other threads wait.
+    """
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with random_state_kept(devices):
         # torch.manual_seed would also seed the GPUs that are not ours to touch
         torch.default_generator.manual_seed(seed)
         if devices:

@@ -21,7 +21,7 @@ from jointrain.studies._statistics import MARGIN
 from jointrain.studies.searches._candidates import Candidates, check_importance
 from jointrain.studies.searches._share import ShareResult, depth_text
 from jointrain.task import Task
-from jointrain.training import Trainer, one_thread, training_work
+from jointrain.training import Trainer, one_thread, random_state_kept, training_work
 
 
 def search_split(
@@ -94,7 +94,7 @@ def search_split(
         )
         for name, shared in depths.items():
             start = time.perf_counter()
-            with torch.random.fork_rng(devices=[]), one_thread():
+            with random_state_kept(), one_thread():
                 torch.manual_seed(fold.seed)
                 network = _split_network(blocks, heads, shared, reinitialize)
                 trainer = Trainer(network, tasks, seed=fold.seed, **settings)

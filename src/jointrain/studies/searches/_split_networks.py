@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import Experiment, Recipe
 from jointrain.networks import HardSharing, Network, cut
 from jointrain.task import Task
+from jointrain.training import random_state_kept
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def split_networks(experiment: Experiment, recipe: Recipe) -> list[SplitNetwork 
         InvalidInputError: The networks have no trunk that can be cut.
     """
     make = recipe.network if callable(recipe.network) else experiment.network
-    with torch.random.fork_rng(devices=[]):
+    with random_state_kept():
         trunk = _network_of(make, experiment.tasks).trunk
     names = [
         name
