@@ -195,7 +195,9 @@ def test_x_may_be_lazy_long_double_or_of_no_row():
     exact = JointRegressor(**quick).fit(x, y).predict(x)
     of_long = JointRegressor(**quick).fit(x.astype(np.longdouble), y)
     np.testing.assert_array_equal(of_long.predict(x.astype(np.longdouble)), exact)
-    assert JointClassifier(**quick).fit(frame, y > np.median(y, axis=0)).predict(frame[:0]).shape == (0, 2)
+    assert JointClassifier(**quick).fit(frame, y > np.median(y, axis=0)).predict(
+        frame[:0]
+    ).shape == (0, 2)
 
 
 def test_truth_values_of_a_sparse_matrix_are_numbers(monkeypatch):
