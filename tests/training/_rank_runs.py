@@ -74,6 +74,13 @@ def rare(n: int, seed: int, every: int | None = None) -> TensorData:
     return TensorData(plain.inputs, targets)
 
 
+def labelled(n: int, seed: int) -> TensorData:
+    """Rows that have all labels."""
+    plain = data(n, seed, weights=False)
+    number, kind = plain.inputs.sum(1), plain.targets["kind"].clamp_min(0)
+    return TensorData(plain.inputs, {**plain.targets, "number": number, "kind": kind})
+
+
 class Rows(torch.utils.data.Dataset):
     """Rows by number, read one by one."""
 
@@ -155,6 +162,7 @@ CASES: dict[str, Any] = {
         "batch_size": 6,
     },
     "the sum, accumulated": lambda: {"accumulate": 2, "batch_size": 5},
+    "accumulated, parts of one or two rows": lambda: {"accumulate": 2, "batch_size": 2},
     "batches of fewer rows than processes": lambda: {"batch_size": 2},
     "one batch": lambda: {"batch_size": 100},
     "phases": lambda: {"schedule": PRETRAINED},
@@ -181,6 +189,7 @@ CASES: dict[str, Any] = {
 DATA: dict[str, Any] = {
     "rows": lambda: DataSource(Rows(data(37, 1, weights=False)), batch_size=10),
     "augmented": lambda: DataSource(Augmented(data(37, 1, weights=False)), batch_size=10),
+    "labelled": lambda: labelled(7, 1),
     "rare": lambda: DataSource(Rows(rare(37, 1)), batch_size=10),
     "rare rows": lambda: rare(37, 1, every=9),
     "rare, mixed": lambda: Mixture(
@@ -318,14 +327,10 @@ def told_within_steps(folder: str) -> tuple[int, list[str]]:
     return trainer.history[-1].step, sorted(f.name for f in Path(folder).glob("step-*"))
 
 
-def messages_of_steps(labelled: bool) -> list[tuple[str, int]]:
+def messages_of_steps(complete: bool) -> list[tuple[str, int]]:
     """Return the kinds and lengths of what a process sends in an epoch of four steps."""
     trainer = Trainer(network(), TASKS, strategy="ddp", device="cpu", batch_size=10, epochs=1)
-    given = data(40, 1, weights=False)
-    if labelled:
-        targets = {**given.targets, "number": given.inputs.sum(1)}
-        targets["kind"] = targets["kind"].clamp_min(0)
-        given = TensorData(given.inputs, targets)
+    given = labelled(40, 1) if complete else data(40, 1, weights=False)
     sent: list[tuple[str, int]] = []
     counting = False
     differentiate = trainer.session.__class__.differentiate
@@ -535,6 +540,7 @@ SHARDED = [
             "alternating",
             "alternating by progress",
             "the sum, accumulated",
+            "accumulated, parts of one or two rows",
             "batches of fewer rows than processes",
             "frozen tasks",
             "an optimiser for each task",

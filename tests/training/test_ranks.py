@@ -23,6 +23,7 @@ FEW = [
     ("upgrad, accumulated", None),
     ("alternating by progress", None),
     ("batches of fewer rows than processes", None),
+    ("accumulated, parts of one or two rows", "labelled"),
     ("upgrad", "mixed"),
     ("the sum", "augmented"),
     ("famo", "rare"),
@@ -37,6 +38,7 @@ FEW_SHARDED = [
     ("famo", None),
     ("alternating by progress", None),
     ("batches of fewer rows than processes", None),
+    ("accumulated, parts of one or two rows", "labelled"),
     ("upgrad", "mixture"),
 ]
 

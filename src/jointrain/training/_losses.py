@@ -44,7 +44,8 @@ def compute_losses(
     for batch in batches:
         if batch.joined is not None:
             with drawing_for(batch.joined):
-                found = compute_losses(network, tasks, [replace(batch, joined=None)], forward)
+                here = replace(batch, complete=batch.complete_here, joined=None)
+                found = compute_losses(network, tasks, [here], forward)
             if len(batches) == 1:
                 return found
             losses.update(found)
@@ -110,7 +111,7 @@ def label_counts(tasks: Mapping[str, Task], batches: Sequence[Batch]) -> dict[st
     return {
         name: len(batch.data) if complete else int(tasks[name].labelled(target).sum())
         for batch in batches
-        for name, complete in zip(batch.tasks, batch.complete, strict=True)
+        for name, complete in zip(batch.tasks, batch.complete_here, strict=True)
         for target in (batch.data.targets[name],)
     }
 

@@ -34,6 +34,13 @@ class Batch:
     joined: JoinedRows | None = None
 
     @property
+    def complete_here(self) -> tuple[bool, ...]:
+        """For each task whether all rows here have its label; those that stand for none do not."""
+        if self.joined is None or self.joined.empty is None:
+            return self.complete
+        return (False,) * len(self.tasks)
+
+    @property
     def weights(self) -> Mapping[str, Tensor] | None:
         """What the losses of each task's rows are multiplied by, [b] each; None for 1."""
         given = self.data.weights

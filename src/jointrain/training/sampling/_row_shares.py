@@ -50,8 +50,7 @@ def local_rows(batch: Batch, joined: JoinedRows) -> Batch:
     """Return the batch of the rows that are here, without labels in those that stand for none."""
     if joined.empty is None:
         return replace(batch, joined=joined)
-    data, complete = batch.data, (False,) * len(batch.tasks)
-    empty = joined.empty.to(data.device)
+    data, empty = batch.data, joined.empty.to(batch.data.device)
     targets = {name: without_labels(target, empty) for name, target in data.targets.items()}
     bare = TensorData(data.inputs, targets, data.weights, data.codes)
-    return replace(batch, data=bare, complete=complete, joined=joined)
+    return replace(batch, data=bare, joined=joined)
