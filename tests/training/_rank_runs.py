@@ -524,6 +524,45 @@ def messages() -> list[str]:
     return found
 
 
+def made_apart() -> dict[str, str]:
+    """Return why trainers are refused whose processes have made something else, by what."""
+    rank = torch.distributed.get_rank()
+    rows = data(37, 1)
+    moved = TensorData(rows.inputs + rank, rows.targets, rows.weights)
+    settings = {"strategy": "ddp", "device": "cpu", "epochs": 1}
+
+    def of_trunk(*layers: nn.Module, **more: Any) -> Trainer:
+        trunk = nn.Sequential(nn.Linear(4, 4), *layers)
+        return Trainer(HardSharing(trunk, {"number": nn.Linear(4, 1)}).double(), TASKS[:1], **more)
+
+    def rate(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=0.1 * (rank + 1))
+
+    folder = Checkpoints(Path("never-made")) if rank == 0 else None
+    attempts = {
+        "rows": lambda: of_trunk(**settings).fit(moved),
+        "held out": lambda: of_trunk(**settings).fit(rows, moved),
+        "dropout": lambda: of_trunk(nn.Dropout(0.1 * (rank + 1)), **settings),
+        "rate": lambda: of_trunk(optimizer=rate, **settings).fit(rows),
+        "checkpoints": lambda: of_trunk(checkpoints=folder, **settings).fit(rows),
+        "validation": lambda: of_trunk(**settings).fit(rows, rows if rank else None),
+        "loop": lambda: of_trunk(**settings).begin(rows, None),
+        "statistics": lambda: of_trunk(
+            nn.Unflatten(1, (2, 2)), nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten(),
+            **settings,
+        ).fit(rows),
+        "batch norm": lambda: of_trunk(nn.SyncBatchNorm(4), **settings).fit(rows),
+    }  # fmt: skip
+    found = {}
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+            found[name] = ""
+        except InvalidInputError as error:
+            found[name] = str(error)
+    return found
+
+
 SHARDED = [
     *(
         (case, None)

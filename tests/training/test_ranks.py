@@ -158,6 +158,22 @@ def test_what_does_not_go_is_refused(two):
             assert "the trainer of some process has other settings than the first one's" in message
 
 
+def test_processes_that_make_something_else_are_refused(two):
+    words = {
+        "rows": "the training data of some process are others than those of the first",
+        "held out": "the validation data of some process are others than those of the first",
+        "dropout": "another one than that of the first",
+        "rate": "other settings than the first one's (made optimizers)",
+        "checkpoints": "other settings than the first one's (checkpoints)",
+        "validation": "other settings than the first one's (validation data)",
+        "loop": "strategy='ddp' is for `fit`",
+        "statistics": "is InstanceNorm1d with running statistics",
+        "batch norm": "is SyncBatchNorm, which torch has for GPUs alone",
+    }
+    for found in two.run(runs.made_apart):
+        assert {name for name, said in words.items() if said not in found[name]} == set(), found
+
+
 def test_one_process_by_itself_is_told_of_torchrun(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(InvalidInputError, match="start it by `torchrun"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -35,7 +36,10 @@ Strategy = Literal["ddp", "fsdp", "alone"]
 PATIENCE = timedelta(seconds=50)
 """How long a process waits for the others until it gives up."""
 
-_LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "gloo")
+_LOST = (
+    "Connection closed by peer", "Connection reset by peer", "Timed out waiting", "pair closure",
+    "gloo",
+)  # fmt: skip
 """What errors of torch say when another process is gone."""
 
 _FAILED, _THERE, _PLACE = "failed/", "there/", "place/"
@@ -226,8 +230,9 @@ class TrainingRanks:
             (name, str(value.dtype), value.requires_grad, *value.shape)
             for name, value in state.items()
         ]
+        layers = re.sub("0x[0-9a-f]+", "", repr(network))  # addresses in memory say nothing
         self.check_alike(
-            form,
+            (form, layers),
             "the network of some process is another one than that of the first; let every "
             "process make the same network",
         )
@@ -414,6 +419,7 @@ def joined_ranks(
     Raises:
         InvalidInputError: The strategy is unknown, there is none among several processes, or one
             without a process group.
+        RankFailedError: Another process has failed meanwhile.
     """
     there = distributed.is_available() and distributed.is_initialized()
     if strategy == "alone":
@@ -446,7 +452,8 @@ def joined_ranks(
         return None
     ranks = TrainingRanks()
     if network is not None:
-        ranks.make_alike(network)
+        with ranks.explaining():
+            ranks.make_alike(network)
     return ranks
 
 

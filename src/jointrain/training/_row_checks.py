@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from jointrain.errors import InvalidInputError
@@ -80,8 +81,8 @@ def check_rows_apart(
         in_phases: Whether it is trained in phases, which leave frozen statistics alone.
 
     Raises:
-        InvalidInputError: There is batch normalisation over the rows of this process, or random
-            numbers are drawn for its rows alone.
+        InvalidInputError: There is batch normalisation over the rows of this process, there are
+            running statistics of them, or random numbers are drawn for its rows alone.
     """
     network.train()
     if in_phases:
@@ -89,6 +90,17 @@ def check_rows_apart(
     for name, layer in network.named_modules():
         if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm):
             _refuse_batch_norm(name, layer)
+        if isinstance(layer, nn.SyncBatchNorm) and layer.training and device.type == "cpu":
+            raise InvalidInputError(
+                f"{name!r} is SyncBatchNorm, which torch has for GPUs alone; give nn.GroupNorm or "
+                "nn.LayerNorm, or train on one process"
+            )
+        if isinstance(layer, _InstanceNorm) and layer.training and layer.track_running_stats:
+            raise InvalidInputError(
+                f"{name!r} is {type(layer).__name__} with running statistics, which each process "
+                "would take of its rows alone; give track_running_stats=False, or train on one "
+                "process"
+            )
         # cuDNN has random states of its own, which are not seen
         if isinstance(layer, nn.RNNBase) and layer.dropout and layer.num_layers > 1:
             raise _draws_apart(f"{type(layer).__name__} {name!r}")

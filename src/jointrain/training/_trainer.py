@@ -303,6 +303,16 @@ class Trainer:
             self._initial = copied(self.network, "cpu")
             buffers = unstored_buffers(self.network)
             self._initial_buffers = {n: v.to("cpu", copy=True) for n, v in buffers.items()}
+        if self.ranks is not None:
+            called = {
+                "strategy": self.strategy,
+                "checkpoints": self.checkpoints is not None,
+                "resume": resume,
+                "restart": restart,
+                "validation data": validation is not None,
+            }
+            with self.ranks.explaining():
+                self._check_alike(self.ranks, called)
         saving = self._saving = RunCheckpoints(
             self.checkpoints,
             self.ranks,
@@ -315,7 +325,7 @@ class Trainer:
             state = self._state_to_resume(saving, resume=resume, restart=restart)
             if restart or (resume and state is None and self._is_cut_short):
                 self._set_back()
-            session = self.begin(train, validation)
+            session = self._begin(train, validation)
             self._is_cut_short = True
             with within_quota(), seeded(self.seed, self.device):
                 try:
@@ -413,8 +423,17 @@ class Trainer:
         """Check and open the data, forget earlier epochs, and return the session of the whole run.
 
         Raises:
-            InvalidInputError: As in `fit`.
+            InvalidInputError: As in `fit`; or there is a strategy of several processes, of whose
+                rows `fit` alone makes sure that they are trained on as by one.
         """
+        if self.ranks is not None:
+            raise InvalidInputError(
+                f"strategy={self.strategy!r} is for `fit`; in a loop of your own wrap the network "
+                "in DistributedDataParallel and use `jointrain.balancing.backward`"
+            )
+        return self._begin(train, validation)
+
+    def _begin(self, train: Data, validation: Data | None) -> TaskSession:
         for argument in ("patience", "task_patience"):
             if validation is None and getattr(self.settings, argument) is not None:
                 raise InvalidInputError(
@@ -857,15 +876,21 @@ class Trainer:
 
     def _check_settings_alike(self, ranks: TrainingRanks) -> None:
         """Refuse settings that differ between processes, whose weights would then part."""
-        mine = self._description()
+        optimizers = [
+            (type(one).__name__, [_options_of(group) for group in one.param_groups])
+            for one in self._whole.optimizers.all
+        ]
+        self._check_alike(ranks, {**self._description(), "made optimizers": optimizers})
+
+    def _check_alike(self, ranks: TrainingRanks, mine: Mapping[str, Any]) -> None:
         first = ranks.from_first(mine)
-        differs = [name for name, value in first.items() if mine.get(name) != value]
-        named = f" ({', '.join(differs)})" if differs else ""
-        ranks.check_alike(
-            mine,
-            f"the trainer of some process has other settings than the first one's{named}; let "
-            "every process make the same trainer",
-        )
+        others = ranks.any([mine.get(name) != value for name, value in first.items()])
+        differs = [name for name, other in zip(first, others, strict=True) if other]
+        if differs:
+            raise InvalidInputError(
+                f"the trainer of some process has other settings than the first one's "
+                f"({', '.join(differs)}); let every process make the same trainer"
+            )
 
     def _description(self) -> dict[str, Any]:
         return run_description(
@@ -989,3 +1014,8 @@ def _changed(settings: TrainingSettings, options: Mapping[str, Any]) -> Training
                 f"`{name}` is no option of Trainer or TrainingSettings{closest(name, known)}"
             )
     return replace(settings, **options)
+
+
+def _options_of(group: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options of a group of an optimiser's parameters."""
+    return {name: repr(value) for name, value in group.items() if name != "params"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -10,12 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jointrain.data import SparseRows, TensorData
+from jointrain.data import SparseRows, TensorData, map_tensors
 from jointrain.errors import InvalidInputError
 from jointrain.networks import JoinedRows
 from jointrain.task import IGNORED, Task
 from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._row_shares import RowShare, local_rows
+
+_LOOKED_AT = 256
+"""Rows, at most, by which it is seen whether two data sets are the same."""
 
 EVALUATION_ROWS = 8192
 """How many rows go through the network at once where no gradient is needed."""
@@ -238,6 +242,21 @@ class TensorBatches:
     def first(self) -> Batch:
         """Return the first row with all targets."""
         return self._part(0, 1)
+
+    def digest(self) -> str:
+        """Return a digest of some rows, all of few ones, from the first to the last."""
+        rows = torch.linspace(0, len(self._data) - 1, min(_LOOKED_AT, len(self._data))).long()
+        some = self._data.take(rows.to(self._data.device))
+        found = hashlib.blake2b(digest_size=16)
+
+        def add(values: Tensor) -> Tensor:
+            if isinstance(values, Tensor) and values.layout == torch.strided:
+                plain = values.detach().cpu().contiguous()
+                found.update(plain.view(torch.uint8).numpy().tobytes())
+            return values
+
+        map_tensors(add, [some.inputs, some.targets, some.weights])
+        return found.hexdigest()
 
     def once(self, share: RowShare | None = None) -> Iterator[Batch]:
         """Yield all rows in order, or a process's part of them."""

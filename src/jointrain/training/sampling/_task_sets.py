@@ -217,9 +217,10 @@ class TaskSets:
         )
 
     def form(self) -> tuple[Any, ...]:
-        """Return what must be the same on all processes: tasks by set, and how many labels."""
+        """Return what must be the same on all processes: tasks by set, labels, rows in memory."""
         labels = self.labels if isinstance(self.labels, dict) else None
-        return [served for served, _ in self._sets], labels, self.together
+        rows = [one.digest() for _, one in self._sets if isinstance(one, TensorBatches)]
+        return [served for served, _ in self._sets], labels, self.together, rows
 
     def close(self) -> None:
         """End the worker processes of the loaders."""
