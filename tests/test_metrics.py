@@ -195,6 +195,21 @@ def test_a_torchmetrics_metric_is_undefined_where_ours_is():
     assert math.isnan(Metric.of(torchmetrics.MeanSquaredError()).compute(missing, truth))
 
 
+def test_a_torchmetrics_metric_is_the_same_on_every_process(monkeypatch):
+    from torchmetrics.utilities.prints import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 1)  # which torchmetrics warns nobody on
+    area = Metric.of(torchmetrics.classification.BinaryAUROC())
+    assert math.isnan(area.compute(torch.tensor([0.2, 0.7]), torch.ones(2)))
+    assert rank_zero_only.rank == 1
+
+
+def test_other_warnings_of_torchmetrics_are_passed_on():
+    metric = Metric.of(torchmetrics.ConcordanceCorrCoef())
+    with pytest.warns(UserWarning, match="variance of predictions"):
+        metric.compute(torch.ones(4), torch.arange(4.0))
+
+
 @pytest.mark.parametrize(
     "metric, bounds",
     [

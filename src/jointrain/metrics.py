@@ -6,9 +6,10 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -131,22 +132,39 @@ class _OfTorchmetrics:
     metric: torchmetrics.Metric
 
     def __call__(self, prediction: Tensor, target: Tensor) -> float:
-        if bool(prediction.isnan().any()):
+        if isinstance(prediction, Tensor) and bool(prediction.isnan().any()):
             return float("nan")
         # classification metrics take integer targets; tables hold them as floats, missing as NaN
         classes = type(self.metric).__module__.startswith("torchmetrics.classification")
         if classes and target.is_floating_point():
             target = target.nan_to_num(nan=-100).long()
         self.metric.reset()
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+        undefined = False
+        with _warnings_of_torchmetrics() as told:
             self.metric.update(prediction, target)
             figure = float(self.metric.compute())
-        # a rate of no samples is given as 0
-        undefined = any(
-            re.match("No (positive|negative) samples", str(one.message)) for one in told
-        )
+        for one in told:
+            if re.match("No (positive|negative) samples", str(one.message)):
+                undefined = True  # a rate of no samples is given as 0
+            else:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         return float("nan") if undefined else figure
+
+
+@contextmanager
+def _warnings_of_torchmetrics() -> Iterator[list[warnings.WarningMessage]]:
+    """Gather the warnings, which torchmetrics keeps to itself on all processes but the first."""
+    from torchmetrics.utilities.prints import rank_zero_only
+
+    process: Any = rank_zero_only
+    rank = process.rank
+    process.rank = 0
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            yield told
+    finally:
+        process.rank = rank
 
 
 def root_mean_squared_error(

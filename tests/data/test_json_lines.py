@@ -76,6 +76,10 @@ def test_text_and_numbers_under_one_key_get_a_note(tmp_path):
         ('[{"a":1},{"a":[-1e309]}]', "key 'a' of .* in row 2 that is too large"),
         ('{"a":1}\n{"a":' + "[" * 5000 + "]" * 5000 + "}", "too deep within each other in line 2"),
         ('{"a":1}\n' + '{"a":' * 600 + "1" + "}" * 600, "too deep within each other in line 2"),
+        (
+            '{"b":1,"a":null}\n' * 2000 + '{"b":1,"a":' + "[" * 300 + "]" * 300 + "}",
+            "too deep within each other in line 2001",
+        ),
         ('[{"a":' + "[" * 5000 + "]" * 5000 + "}]", "too deep within each other; give plain"),
         ('[{"a":NaN}]', "is not JSON: NaN is no number of JSON"),
         ("", "is empty"),

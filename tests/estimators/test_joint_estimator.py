@@ -388,6 +388,8 @@ def test_categories_of_numbers_are_classes(ordered):
     assert [task.kind for task in model.tasks_] == ["multiclass"]
     assert model.classes_.tolist() == [0, 10, 20, 30]
     assert model.predict(x).dtype == ten.dtype
+    two = pd.Series(pd.Categorical(np.arange(40) % 2, categories=[0, 1, 2]), name="two")
+    assert [task.kind for task in model.fit(x, two).tasks_] == ["binary"]
     half = pd.Series(pd.Categorical(np.arange(40) % 4 / 2), name="half")
     with pytest.raises(InvalidInputError, match=r"holds 0\.5 in row \d+, which is no class"):
         model.fit(x, half)

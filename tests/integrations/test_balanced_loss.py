@@ -76,6 +76,13 @@ def test_a_factor_on_the_scalar_reaches_the_gradients_but_not_the_balancer(balan
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-8)
 
 
+def test_a_scalar_times_0_has_gradients_of_0():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    balanced = BalancedLoss(UPGrad(), tasks=("a", "b"))
+    (0 * balanced({"a": parameter.square().sum(), "b": -parameter.sum()})).backward()
+    assert parameter.grad.tolist() == [0.0, 0.0]
+
+
 def test_accumulated_batches_add_up():
     network, once = case.network(), case.network()
     balanced = BalancedLoss()

@@ -147,6 +147,26 @@ def test_each_step_is_learned_from_once_also_in_further_fits(batches, tmp_path):
     assert balancer.moments[2].tolist() == [4.0, 4.0]
 
 
+class OwnHook(Squares):
+    def on_train_batch_start(self, batch, batch_idx):
+        """Without the mixin's."""
+
+
+def test_hooks_of_ones_own_do_not_change_what_is_learned_from(tmp_path):
+    model = OwnHook(FAMO())
+    _trainer(tmp_path, max_steps=3, accumulate_grad_batches=2).fit(model, _rows(4))
+    assert model.balanced_loss.balancer.moments[2].tolist() == [3.0, 3.0]
+
+
+def test_a_checkpoint_of_another_balancer_is_evaluated_with_a_warning(tmp_path):
+    model = Squares(FAMO())
+    trainer = _trainer(tmp_path, max_steps=1)
+    trainer.fit(model, _rows(4))
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    with pytest.warns(UserWarning, match="The saved state is that of FAMO"):
+        Squares.load_from_checkpoint(tmp_path / "model.ckpt", balancer=None)
+
+
 def test_each_step_after_a_resumption_is_learned_from_once(tmp_path):
     model = Squares(FAMO())
     trainer = _trainer(tmp_path, max_epochs=1, max_steps=-1, accumulate_grad_batches=2)

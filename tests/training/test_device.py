@@ -1,10 +1,13 @@
 """Threads for small and large steps."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from jointrain.training import _device
-from jointrain.training._device import threads_for, within_quota
+from jointrain.training._device import random_state_kept, threads_for, within_quota
 
 
 @pytest.mark.parametrize("multiplications, threads", [(1e6, 1), (1e10, 3)])
@@ -32,3 +35,21 @@ def test_no_more_threads_than_the_container_has_cores(monkeypatch):
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_thread_that_waits_says_so_and_a_forked_process_does_not_wait(monkeypatch):
+    monkeypatch.setattr(_device, "_LONG", 0.05)
+
+    def late():
+        with pytest.warns(UserWarning) as told, random_state_kept():
+            return str(told[0].message)[:17]
+
+    with ThreadPoolExecutor(1) as pool:
+        with random_state_kept():
+            waiting = pool.submit(late)
+            time.sleep(0.2)
+            assert not waiting.done()
+        assert waiting.result() == "this thread waits"
+    lock = _device._one_at_a_time._lock
+    _device._one_at_a_time.renew()
+    assert _device._one_at_a_time._lock is not lock

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
+from jointrain import Callback, HardSharing, InvalidInputError, Task, TensorData, Trainer
 from jointrain.balancing import MGDA
 
 TASKS = [Task.regression("a"), Task.regression("b")]
@@ -69,3 +69,8 @@ def test_a_head_gives_one_tensor():
     trainer = Trainer(_network(Two), TASKS, epochs=1, device="cpu")
     with pytest.raises(InvalidInputError, match="task 'a' must give one tensor, got tuple"):
         trainer.fit(TensorData(X, {"a": X[:, 0], "b": X[:, 1]}))
+
+
+def test_callbacks_may_come_from_an_iterator():
+    given = Callback()
+    assert Trainer(_network(), TASKS, callbacks=iter([given])).callbacks == (given,)

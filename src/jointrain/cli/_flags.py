@@ -42,6 +42,15 @@ _READING = {
 }
 """Flags that say how the table of a fitted model is written, with their help."""
 
+READING_OF_RUNS = _READING | {
+    "encoding": "Encoding of a text file, such as cp1252 or utf-16; default UTF-8.",
+    "separator": "What stands between the fields of a text file, or tab; default found.",
+    "comment": "What lines that are skipped begin with; default # at the top; '' none.",
+    "decimal": "Decimal mark of numbers, a point or a comma.",
+    "time_zone": "Zone that hours are counted in, such as Europe/Berlin.",
+}
+"""The same where no model was fitted."""
+
 
 def flags_of(
     model: type[BaseModel], own: type[BaseModel] | None = None
@@ -128,13 +137,6 @@ def _flag_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     if get_origin(annotation) in (list, dict):
         return list[str], ()
     return annotation, ()
-
-
-def reading_of_runs() -> dict[str, str]:
-    """Return the flags of reading where no model was fitted, with their help."""
-    from jointrain.cli._settings import TableSettings
-
-    return {flag: TableSettings.model_fields[flag].description or "" for flag in _READING}
 
 
 def with_reading(

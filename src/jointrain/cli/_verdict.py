@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointrain.cli._flags import JSON, TABLE_HELP, reading_of_runs, with_reading
+from jointrain.cli._flags import JSON, READING_OF_RUNS, TABLE_HELP, with_reading
 from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
@@ -25,7 +25,7 @@ _MARKDOWN = (".md", ".markdown")
 _HTML = (".html", ".htm")
 
 
-@partial(with_reading, texts=reading_of_runs())
+@partial(with_reading, texts=READING_OF_RUNS)
 def verdict(
     runs: Annotated[str, typer.Argument(help=TABLE_HELP)],
     recipe: Annotated[str, typer.Option(help="Column of recipes.")] = "recipe",

@@ -79,8 +79,9 @@ def _refuse_deep(data: bytes, where: str) -> None:
     Raises:
         InvalidInputError: The line is named.
     """
-    # a row is mostly one object of few lists, and needs no closer look
-    if data.count(b"{") <= data.count(b"\n") + _DEEPEST >= data.count(b"["):
+    # a row is mostly one object without lists, and needs no closer look
+    rows = data.count(b"\n{") + data.startswith(b"{")
+    if data.count(b"{") < rows + _DEEPEST and data.count(b"[") < _DEEPEST:
         return
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line.count(b"{") + line.count(b"[") > _DEEPEST:
@@ -176,6 +177,8 @@ def _rows(data: bytes, where: str, *, is_list: bool) -> list[tuple[str, Any]]:
 def _parsed_line(line: str, where: str, number: int, hook: Hook | None = None) -> Any:
     try:
         return _parsed(line, hook)
+    except RecursionError:
+        raise _too_deep(where, f" in line {number}") from None
     except ValueError:
         raise InvalidInputError(
             f"{where} holds no JSON object in line {number}: {line[:40].strip()!r}; write one "

@@ -227,7 +227,7 @@ class JointEstimator(TableEstimator):
         tasks: list[Task] = []
         for name in names:
             read = [label_column(targets, place, form.order(place)) for place in places[name]]
-            said = kinds.get(name) or form.kind(places[name][0])
+            said = kinds.get(name) or form.kind(places[name][0], _value_count(read[0]))
             if _is_varied(read, said):
                 columns |= {column.name: column for column in read}
                 tasks.append(_task(name, read, said))
@@ -317,7 +317,7 @@ class JointEstimator(TableEstimator):
         tasks: list[Task] = []
         columns: dict[str, pl.Series] = {}
         for name, own_places in places.items():
-            said, own = kinds.get(name) or form.kind(own_places[0]), targets.at(own_places)
+            said, own = kinds.get(name), targets.at(own_places)
             if _reads_several(said):
                 read = [label_column(targets, place) for place in own_places]
                 columns |= {column.name: column for column in read}
@@ -326,12 +326,13 @@ class JointEstimator(TableEstimator):
             if name in given:
                 own = _with_labels(own, given[name])
             columns[name] = column = label_column(own, 0, form.order(own_places[0]))
+            said = said or form.kind(own_places[0], _value_count(column))
             if name not in given and _needs_classes(column, said):
                 raise InvalidInputError(
                     "classes must be passed on the first call to partial_fit, as a batch may lack "
                     f"some: give classes={{{name!r}: [...]}}"
                 )
-            if column.n_unique() - (column.null_count() > 0) < 2 and ":" not in (said or ""):
+            if _value_count(column) < 2 and ":" not in (said or ""):
                 raise InvalidInputError(
                     f"{name} of y has one value only in the first batch, whose rows decide how it "
                     "is read; give a first batch that is representative"
@@ -724,6 +725,10 @@ def _is_class(column: pl.Series, said: str | None) -> bool:
 def _can_be(column: pl.Series, said: str | None) -> bool:
     """Return whether a target with one value only can be of the kind that is said of it."""
     return said is None or _is_class(column, said) or column.dtype != pl.String
+
+
+def _value_count(column: pl.Series) -> int:
+    return column.n_unique() - (column.null_count() > 0)
 
 
 def _index_of(X: Any) -> Any:

@@ -92,12 +92,17 @@ class TargetForm:
             return None
         return [str(label) for label in dtype.categories]
 
-    def kind(self, index: int) -> str | None:
-        """Return the kind that a column's type says: categories of pandas are classes."""
-        categories = getattr(self.dtypes[index], "categories", None)
-        if isinstance(self.dtypes[index], pl.DataType) or categories is None:
+    def kind(self, index: int, classes: int) -> str | None:
+        """Return the kind that a column's type says: categories of pandas are classes.
+
+        Args:
+            index: Which column.
+            classes: How many values it has.
+        """
+        dtype = self.dtypes[index]
+        if isinstance(dtype, pl.DataType) or getattr(dtype, "categories", None) is None:
             return None
-        return "binary" if len(categories) == 2 else "multiclass"
+        return "binary" if classes == 2 else "multiclass"
 
     def rises(self, index: int) -> bool:
         """Return whether the categories of a column rise; without ordered ones of pandas, True."""

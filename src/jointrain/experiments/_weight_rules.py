@@ -92,7 +92,7 @@ def _lowest(losses: Sequence[Mapping[str, float]]) -> int:
     """
     first = losses[0]
     for name, loss in first.items():
-        if loss < 0:
+        if loss < -1e-5:  # below 0 by more than rounding
             raise InvalidInputError(
                 f"the validation loss of task {name!r} is {loss:.4g}, and weights 'searched' are "
                 "compared by losses relative to those of equal weights; add a constant to its "

@@ -133,10 +133,12 @@ class BalancedLoss:
             losses = {name: loss / carried.batches for name, loss in losses.items()}
             scale *= carried.batches
         skips_steps = carried.scaler is not None and carried.scaler.is_enabled()
+        # as of a warm-up from 0: gradients times 0 have no directions to be compared
+        balancer = None if scale == 0 else self.balancer
         try:
             self.last = backward(
                 losses,
-                self.balancer,
+                balancer,
                 scaler=_Scale(scale, skips_steps) if skips_steps or scale != 1 else None,
                 penalty=carried.penalty,
                 module=carried.module,

@@ -110,7 +110,8 @@ class BalancedTrainerMixin:
         # the Trainer takes the first of a tuple for the loss
         if isinstance(outputs, Tensor):
             outputs = (outputs,)
-        return loss, outputs if isinstance(outputs, Mapping) else (loss, *(outputs or ()))
+        given = dict(outputs) if isinstance(outputs, Mapping) else (loss, *(outputs or ()))
+        return loss, given
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None

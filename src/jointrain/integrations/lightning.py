@@ -94,6 +94,10 @@ class BalancedModuleMixin:
         self.balanced_loss.check_accumulation(trainer.accumulate_grad_batches)
         self.balanced_loss.forget()
 
+    def on_train_start(self) -> None:
+        """Note how many steps were made before, as after a resumption."""
+        self._steps = self.trainer.global_step  # type: ignore[attr-defined]
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return a scalar whose backward pass is balanced, and log each task's loss."""
         losses = self.task_losses(batch)
@@ -123,15 +127,12 @@ class BalancedModuleMixin:
             return [replace(part, data=part.data.to(device)) for part in batch]
         return super().transfer_batch_to_device(batch, device, dataloader_idx)  # type: ignore[misc]
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Note how many steps were made before the batch."""
-        self._steps = self.trainer.global_step  # type: ignore[attr-defined]
-
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Let a balancer that wants it see the losses at the new weights, after each step."""
         trainer = self.trainer  # type: ignore[attr-defined]
         self.balanced_loss.keep(batch, trainer.accumulate_grad_batches)
         if trainer.global_step != self._steps:
+            self._steps = trainer.global_step
             with trainer.precision_plugin.train_step_context():
                 self.balanced_loss.after_step_on(self.task_losses)
 
@@ -146,8 +147,10 @@ class BalancedModuleMixin:
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the state of the balancer; one without such leaves it as it is, with a warning.
 
+        So does one of another balancer where nothing is trained, or for the plain sum.
+
         Raises:
-            InvalidInputError: It is that of another balancer.
+            InvalidInputError: It is that of another balancer, and may be trained on.
         """
         if _STATE not in checkpoint:
             warnings.warn(
@@ -159,9 +162,14 @@ class BalancedModuleMixin:
         try:
             self.balanced_loss.load_state_dict(checkpoint[_STATE])
         except InvalidInputError as error:
-            raise InvalidInputError(
-                f"{error} In a checkpoint it is `checkpoint[{_STATE!r}]`."
-            ) from error
+            message = f"{error} In a checkpoint it is `checkpoint[{_STATE!r}]`."
+            trainer = getattr(self, "_trainer", None)
+            only_read = self.balanced_loss.balancer is None
+            if trainer is not None:
+                only_read = trainer.state.fn != "fit"
+            if not only_read:
+                raise InvalidInputError(message) from error
+            warnings.warn(message, stacklevel=2)
 
     def _log_losses(
         self, kind: str, losses: Mapping[str, Tensor], rows: Mapping[str, float] | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock
@@ -52,17 +54,50 @@ def threads_for(multiplications: float) -> AbstractContextManager[None]:
     return one_thread() if multiplications < _WORTH_SHARING else nullcontext()
 
 
-_ONE_AT_A_TIME = RLock()
+_LONG = 60.0
+"""Seconds after which a thread says that it waits."""
+
+
+class _OneThread:
+    """Holds a block for one thread at a time, which may come to it again."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+
+    def renew(self) -> None:
+        """Begin anew: a process that was forked has no thread that would leave the block."""
+        self._lock = RLock()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        lock = self._lock
+        if not lock.acquire(timeout=_LONG):
+            warnings.warn(
+                "this thread waits for a training in another one, as both draw torch's random "
+                "numbers; one that a callback of a training starts and waits for never begins: "
+                "train there in the same thread, or in processes",
+                stacklevel=5,
+            )
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+_one_at_a_time = _OneThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_at_a_time.renew)
 
 
 @contextmanager
 def random_state_kept(devices: Sequence[torch.device] = ()) -> Iterator[None]:
     """Leave torch's random state as found, of the CPU and the given GPUs.
 
-    It is one for all threads. Another one that comes to such a block waits, else both would draw
-    what depends on chance.
+    It is one for all threads. Another one that comes to such a block waits, with a warning after a
+    minute, else both would draw what depends on chance.
     """
-    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=devices):
+    with _one_at_a_time(), torch.random.fork_rng(devices=devices):
         yield
 
 

@@ -17,6 +17,9 @@ from jointrain.training._placement import copied_state, placed_like, put_state, 
 _LEAST = 1e-12
 """Smallest loss before training that scores are relative to."""
 
+_ROUNDING = 1e-5
+"""How far below 0 a loss may be that has no such values but by rounding."""
+
 
 class BestScore:
     """Keeps the lowest score, and counts the epochs since it was seen."""
@@ -177,8 +180,8 @@ def relative_score(
     """
     names = [name for name in tasks if name in losses]
     for name in names if len(names) > 1 else ():
-        # those of jointrain's own kinds are 0 or more
-        if initial[name] < _LEAST and min(initial[name], losses[name]) < 0:
+        # those of jointrain's own kinds are 0 or more, up to rounding
+        if initial[name] < _LEAST and min(initial[name], losses[name]) < -_ROUNDING:
             raise InvalidInputError(
                 f"the validation loss of task {name!r} was {initial[name]:.4g} before training, "
                 "which tells nothing of its scale, and the score is the mean over tasks of the "

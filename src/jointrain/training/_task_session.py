@@ -748,7 +748,9 @@ class TaskSession(Session[list[Batch]]):
             calibrated=self.settings.calibrated,
             add_up=None if ranks is None else ranks.add_up,
         )
-        check_validation(losses, self.first_step + self.step)
+        chosen_by = losses if self.converged is not None else self.scored
+        watched = {name: loss for name, loss in losses.items() if name in chosen_by}
+        check_validation(watched, self.first_step + self.step)
         return losses
 
     def _score(self, losses: Mapping[str, float]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -147,6 +147,8 @@ class Trainer:
         strategy: Strategy | None = None,
         **options: Any,
     ) -> None:
+        if isinstance(callbacks, Iterable):
+            callbacks = tuple(callbacks)  # an iterator gives them once
         check_arguments(network, tasks, schedule, balancer, seed, callbacks, checkpoints)
         self.settings = _changed(settings or TrainingSettings(), options)
         self.device = local_device(strategy, resolve_device(device))
@@ -175,7 +177,7 @@ class Trainer:
             check_heads(balancer, network, self.settings)
             balancer.positions_of(tuple(self.tasks))
         self.seed = seed
-        self.callbacks = tuple(callbacks)
+        self.callbacks = callbacks
         self.checkpoints = checkpoints
         self.own_networks: dict[str, Network] = {}
         self.merged: MergeChoice | None = None

@@ -62,7 +62,7 @@ def check_arguments(
         )
     if not isinstance(seed, Integral):
         raise InvalidInputError(f"`seed` must be a whole number, got {named(seed)}")
-    several = isinstance(callbacks, Iterable)
+    several = isinstance(callbacks, Sequence)
     wrong = [x for x in callbacks if not isinstance(x, Callback)] if several else [callbacks]
     if wrong:
         raise InvalidInputError(

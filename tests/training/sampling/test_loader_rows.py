@@ -37,6 +37,7 @@ SHUFFLED = {
     "shuffled": lambda: DataLoader(ROWS, 4, shuffle=True),
     "a part": lambda: DataLoader(ROWS, 4, sampler=SubsetRandomSampler([0, 3, 5])),
     "in batches": lambda: DataLoader(ROWS, batch_sampler=BATCHES),
+    "in batches at once": lambda: DataLoader(ROWS, batch_size=None, sampler=BATCHES),
 }
 OTHERS = {
     "leaves out": lambda: DataLoader(ROWS, 4, drop_last=True),

@@ -368,7 +368,6 @@ class WandBLogger(Logger):
         self._folder, self._mode = folder, mode
         self._run: Any = None
         self._own = False
-        self._keys: dict[str, str] = {}
         self.run_id: str | None = None
 
     def start(self, settings: Mapping[str, Any]) -> None:

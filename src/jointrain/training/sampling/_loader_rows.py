@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     IterableDataset,
     RandomSampler,
@@ -65,15 +67,21 @@ def refuse_other_order(loader: DataLoader[Any], purpose: str) -> None:
 
 
 def _samplers(loader: DataLoader[Any]) -> list[Any]:
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    return [getattr(loader, "sampler", None), getattr(batch_sampler, "sampler", None)]
+    found = []
+    for one in (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
+        # of batches by number it has a sampler of rows in it
+        found += [one, getattr(one, "sampler", None)]
+    return found
 
 
 def _drops_rows(loader: DataLoader[Any]) -> bool:
     batch_sampler = getattr(loader, "batch_sampler", None)
+    if isinstance(getattr(loader, "sampler", None), BatchSampler):
+        batch_sampler = loader.sampler
     if not getattr(batch_sampler, "drop_last", loader.drop_last):
         return False
     if isinstance(loader.dataset, IterableDataset):
         return True  # how many there are is not known, and each worker has a last batch
-    size, rows = getattr(batch_sampler, "batch_size", None), _samplers(loader)[1]
-    return not size or not hasattr(rows, "__len__") or len(rows) % size != 0
+    size = getattr(batch_sampler, "batch_size", None)
+    rows = getattr(batch_sampler, "sampler", None)
+    return not size or not isinstance(rows, Sized) or len(rows) % size != 0
