@@ -129,6 +129,9 @@ class OptimizerOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        for name in options_of(self):
+            if getattr(self, name) is None:
+                raise InvalidInputError(f"`{name}` must be given, got None")
         if self.momentum and self.name != "sgd":
             raise InvalidInputError(f"`momentum` goes with optimizer 'sgd', not {self.name!r}")
 

@@ -760,6 +760,46 @@ def test_said_columns_are_ids_and_bags():
 
 
 @pytest.mark.parametrize(
+    "parameters",
+    [
+        {"schedule": None},
+        {"said": ["x0"]},
+        {"said": "category"},
+        {"said": {"x0": 5}},
+        {"recipe": "default"},
+        {"device": None},
+        {"learning_rate": None},
+        {"weight_decay": None},
+        {"weights": {"target 0": "much"}},
+        {"weights": {"target 0": None}},
+        {"weights": {"target 0": -1}},
+    ],
+)
+def test_parameters_of_another_type_are_refused_in_words(parameters):
+    features, labels = two_targets()
+    name = "weight of task" if "weights" in parameters else f"`{next(iter(parameters))}`"
+    short = {} if "recipe" in parameters else SHORT
+    with pytest.raises(InvalidInputError, match=name):
+        JointRegressor(**{**short, **parameters}).fit(features, labels[:, 0])
+
+
+@pytest.mark.parametrize("coverage", ["much", None, [0.5]])
+@pytest.mark.parametrize("kind", ["regression", "quantiles:0.1:0.5:0.9"])
+def test_a_coverage_of_another_type_is_refused_in_words(kind, coverage):
+    features, labels = two_targets()
+    model = JointEstimator({"y": kind}, **SHORT).fit(features, pd.DataFrame({"y": labels[:, 0]}))
+    with pytest.raises(InvalidInputError, match="coverage must lie"):
+        model.predict_interval(features, coverage)
+
+
+def test_what_a_target_is_given_must_be_text():
+    features, _ = two_targets()
+    labels = pd.DataFrame(features[:, :2] > np.median(features[:, :2]), columns=["a", "b"])
+    with pytest.raises(InvalidInputError, match="`given` names"):
+        JointEstimator(given={"a": 5}, **SHORT).fit(features, labels)
+
+
+@pytest.mark.parametrize(
     "said, message",
     [
         ({"x9": "category"}, "'x9' is said to be category, but it is not in the table"),

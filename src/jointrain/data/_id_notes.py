@@ -17,8 +17,13 @@ def check_said(said: Mapping[str, str], known: Sequence[str], roles: Mapping[str
     """Refuse what is said of a column that is not there, or is no feature.
 
     Raises:
-        InvalidInputError: There is such a column.
+        InvalidInputError: There is such a column, or it is no mapping to text.
     """
+    if not isinstance(said, Mapping) or not all(isinstance(kind, str) for kind in said.values()):
+        raise InvalidInputError(
+            "`said` gives the kind of a column by its name, such as {'zip': 'category'}, got "
+            f"{said!r}"
+        )
     for name, kind in said.items():
         word = kind.partition(":")[0]
         if name not in known:

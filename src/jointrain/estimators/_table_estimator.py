@@ -173,6 +173,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _recipe(self) -> Recipe:
         if self.recipe is not None:
+            if not isinstance(self.recipe, Recipe):
+                raise InvalidInputError(f"`recipe` must be a Recipe or None, got {self.recipe!r}")
             defaults = type(self)().get_params()
             own = [
                 name
@@ -192,6 +194,10 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
                     f"{schedule!r}"
                 )
             schedule = _SCHEDULES[schedule]
+        if not isinstance(schedule, AnySchedule):
+            raise InvalidInputError(
+                f"`schedule` must be one of {', '.join(_SCHEDULES)} or a schedule, got {schedule!r}"
+            )
         if not isinstance(self.weights, (str, Mapping)):
             raise InvalidInputError(
                 "`weights` is a rule such as 'equal', or gives the weight of each target by its "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,8 +155,8 @@ def levels_around(task: Task, coverage: float) -> tuple[int, int] | None:
     Raises:
         InvalidInputError: The coverage does not lie between 0 and 1.
     """
-    if not 0 < coverage < 1:
-        raise InvalidInputError(f"coverage must lie between 0 and 1, got {coverage}")
+    if not isinstance(coverage, Real) or not 0 < coverage < 1:
+        raise InvalidInputError(f"coverage must lie between 0 and 1, got {coverage!r}")
     levels = np.array([float(level) for level in task.classes])
     wanted = np.array([1 - coverage, 1 + coverage]) / 2
     low, high = (int(place) for place in np.abs(levels[:, None] - wanted).argmin(0))

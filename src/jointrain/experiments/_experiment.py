@@ -527,7 +527,7 @@ def _check_device(device: str | torch.device) -> None:
     """Refuse what is no device; whether there is one is found where it is used."""
     try:
         torch.device("cpu" if device == "auto" else device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise InvalidInputError(f"`device` must be auto, cpu or cuda, got {device!r}") from None
 
 

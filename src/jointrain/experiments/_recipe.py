@@ -161,7 +161,9 @@ class Recipe(RecipeOptions):
                     f"{self.weights!r}{_near(self.weights)}"
                 )
         else:
-            pairs = tuple((str(name), float(value)) for name, value in dict(self.weights).items())
+            pairs = tuple(
+                (str(name), _weight(name, value)) for name, value in dict(self.weights).items()
+            )
             object.__setattr__(self, "weights", pairs)
         object.__setattr__(self, "balancer_options", _frozen_options(self.balancer_options))
         auxiliary = self.auxiliary
@@ -628,3 +630,14 @@ def difficulty_weights(losses: Mapping[str, float]) -> dict[str, float]:
     floored = {name: max(loss, 1e-6) for name, loss in losses.items()}
     weights = ByDifficulty(floored, tasks=list(losses)).task_weights
     return dict(zip(losses, weights.tolist(), strict=True))
+
+
+def _weight(name: object, value: Any) -> float:
+    """Return the weight of a task; refuse what is none."""
+    try:
+        weight = float(value)
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise InvalidInputError(f"the weight of task {str(name)!r} must be >= 0, got {value!r}")
+    return weight

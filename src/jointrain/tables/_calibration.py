@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 
@@ -91,8 +92,8 @@ class Calibration:
         Raises:
             InvalidInputError: The coverage lies outside (0, 1), or no row was held out.
         """
-        if not 0 < coverage < 1:
-            raise InvalidInputError(f"the coverage must lie between 0 and 1, got {coverage}")
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+            raise InvalidInputError(f"the coverage must lie between 0 and 1, got {coverage!r}")
         if task.name not in self.residuals:
             raise InvalidInputError(
                 f"there is no interval for task {task.name!r}: no row with its label was left out "

@@ -36,6 +36,10 @@ def with_given(tasks: Sequence[Task], given: Mapping[str, str]) -> list[Task]:
             raise InvalidInputError(
                 f"`given` is said of {name!r}, which is no target{closest(name, names)}"
             )
+        if not isinstance(given[name], str):
+            raise InvalidInputError(
+                f"`given` names what {name!r} is given as text, got {given[name]!r}"
+            )
     found = []
     for task in tasks:
         if task.name in given:
