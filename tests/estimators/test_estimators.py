@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -790,6 +791,13 @@ def test_a_coverage_of_another_type_is_refused_in_words(kind, coverage):
     model = JointEstimator({"y": kind}, **SHORT).fit(features, pd.DataFrame({"y": labels[:, 0]}))
     with pytest.raises(InvalidInputError, match="coverage must lie"):
         model.predict_interval(features, coverage)
+
+
+def test_decimals_with_fractions_are_no_classes():
+    features, labels = two_targets()
+    decimals = np.array([Decimal(str(value)) for value in labels[:, 0]], dtype=object)
+    with pytest.raises(ValueError, match="continuous"):
+        JointClassifier(**SHORT).fit(features, decimals)
 
 
 def test_what_a_target_is_given_must_be_text():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -369,6 +370,8 @@ def sorted_classes(name: str, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
             f"{name} of y holds labels of several types ({', '.join(types)}); write all of them as "
             "text, or all as numbers"
         ) from None
+    if any(isinstance(v, Decimal) and v.is_finite() and v % 1 for v in classes):
+        known, types = np.array(known.tolist(), dtype=np.float64), []
     if not types or types == ["str"]:
         check_classification_targets(known)
     elif len(types) > 1 and "str" in types:
