@@ -191,7 +191,8 @@ def test_checkpoints_of_other_defaults_are_refused(folder, capsys):
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_is_killed_goes_on(folder, number):
-    command = [sys.executable, "-m", "jointrain", *FIT, "--epochs", "40", "--ensemble", "2"]
+    command = [sys.executable, "-m", "jointrain", *FIT, "--epochs", "150", "--ensemble", "2"]
+    command += ["--patience", "150"]  # training is not over when the signal comes
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run(
         [*command, "--out", "whole", "--checkpoints", "other"], env=environment, check=True
