@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import Any, NoReturn
 
+import numpy as np
 import polars as pl
 
 from jointrain.data._column_names import check_names
@@ -51,8 +52,7 @@ def read_json(data: bytes, where: str, options: ReadingOptions) -> RawTable:
     is_list = data.lstrip().startswith(b"[")
     if not is_list and b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if not is_list:
-        _refuse_deep(data, where)
+    _refuse_deep(data, where, is_list=is_list)
     try:
         if is_list:
             frame = pl.read_json(data, infer_schema_length=None)
@@ -73,22 +73,34 @@ def read_json(data: bytes, where: str, options: ReadingOptions) -> RawTable:
     return RawTable(frame, is_text=False, where=where, notes=notes)
 
 
-def _refuse_deep(data: bytes, where: str) -> None:
-    """Refuse lines whose objects and lists lie too deep within each other.
+def _refuse_deep(data: bytes, where: str, *, is_list: bool) -> None:
+    """Refuse objects and lists that lie too deep within each other.
 
     Raises:
-        InvalidInputError: The line is named.
+        InvalidInputError: The line is named, if the file is one of lines.
     """
+    if _depth_at_most(data) <= _DEEPEST:
+        return
+    for number, text in enumerate([data] if is_list else data.split(b"\n"), start=1):
+        marks = re.findall(rb"[\[\]{}]", re.sub(_STRING, b"", text))
+        depths = accumulate(1 if mark in b"[{" else -1 for mark in marks)
+        if max(depths, default=0) > _DEEPEST:
+            raise _too_deep(where, "" if is_list else f" in line {number}")
+
+
+def _depth_at_most(data: bytes) -> int:
+    """Return how deep brackets lie within each other at most, those in text included."""
     # a row is mostly one object without lists, and needs no closer look
     rows = data.count(b"\n{") + data.startswith(b"{")
-    if data.count(b"{") < rows + _DEEPEST and data.count(b"[") < _DEEPEST:
-        return
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if line.count(b"{") + line.count(b"[") > _DEEPEST:
-            marks = re.findall(rb"[\[\]{}]", re.sub(_STRING, b"", line))
-            depths = accumulate(1 if mark in b"[{" else -1 for mark in marks)
-            if max(depths, default=0) > _DEEPEST:
-                raise _too_deep(where, f" in line {number}")
+    further = data.count(b"{") - rows + data.count(b"[")
+    if further < _DEEPEST:
+        return further + 1
+    written = np.frombuffer(data, np.uint8)
+    opens = (written == ord("[")) | (written == ord("{"))
+    closes = (written == ord("]")) | (written == ord("}"))
+    depths = np.cumsum(np.where(opens[opens | closes], 1, -1))
+    # those in text may have no other half: what counts is how far it rises
+    return int((depths - np.minimum.accumulate(depths)).max(initial=0)) + 1
 
 
 def _too_deep(where: str, place: str = "") -> InvalidInputError:
