@@ -1,5 +1,7 @@
 """Threads for small and large steps."""
 
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,7 +39,7 @@ def test_no_more_threads_than_the_container_has_cores(monkeypatch):
         torch.set_num_threads(before)
 
 
-def test_a_thread_that_waits_says_so_and_a_forked_process_does_not_wait(monkeypatch):
+def test_a_thread_that_waits_says_so(monkeypatch):
     monkeypatch.setattr(_device, "_LONG", 0.05)
 
     def late():
@@ -50,6 +52,16 @@ def test_a_thread_that_waits_says_so_and_a_forked_process_does_not_wait(monkeypa
             time.sleep(0.2)
             assert not waiting.done()
         assert waiting.result().shape == (1,)
-    lock = _device._one_at_a_time._lock
-    _device._one_at_a_time.renew()
-    assert _device._one_at_a_time._lock is not lock
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have():
+    def child():
+        signal.alarm(5)  # it would wait for ever
+        with random_state_kept():
+            os._exit(0)
+
+    with ThreadPoolExecutor(1) as pool, random_state_kept():
+        process = pool.submit(lambda: os.fork() or child()).result()
+        assert os.waitpid(process, 0)[1] == 0

@@ -885,6 +885,7 @@ class Trainer:
         self._check_alike(ranks, {**self._description(), "made optimizers": optimizers})
 
     def _check_alike(self, ranks: TrainingRanks, mine: Mapping[str, Any]) -> None:
+        """Refuse values, by what they are called, that differ between processes."""
         first = ranks.from_first(mine)
         others = ranks.any([mine.get(name) != value for name, value in first.items()])
         differs = [name for name, other in zip(first, others, strict=True) if other]
