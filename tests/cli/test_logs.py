@@ -212,10 +212,11 @@ def offline_history(file):
 
 @pytest.mark.integration
 def test_wandb_itself_takes_what_fit_and_compare_log_offline(folder, monkeypatch):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert run([*FIT, "--log", "wandb", "--log-to", "kept"]) == 0
     assert run([*COMPARE, "--log", "wandb", "--log-to", "kept"]) == 0
+    wandb.teardown()  # its service closes finished runs' files in its own time
     files = Path("kept").glob("wandb/offline-run-*/run-*.wandb")
     runs = dict(offline_history(file) for file in files)
     of_compare = {name for name in runs if name.startswith("answer/")}
