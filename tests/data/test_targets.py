@@ -324,3 +324,9 @@ def test_rare_classes_of_an_order_are_not_merged():
     frame = pl.DataFrame({"y": [1, 2, 3, 3, 3, 3, 3] * 2, "x": [*range(14)]})
     with pytest.raises(InvalidInputError, match="ordinal target 'y' has no place for 'other'"):
         SupervisedTable.prepare(frame, "y", kinds={"y": "ordinal"}, rare="merge")
+
+
+def test_classes_beyond_64_bits_are_refused():
+    frame = pl.DataFrame({"y": pl.Series([2**70, 2**70 + 1] * 10, dtype=pl.Int128)})
+    with pytest.raises(InvalidInputError, match=r"'y' holds the class .*--column y=text"):
+        infer_tasks(frame, ["y"])

@@ -454,6 +454,54 @@ def refused_in_shards() -> dict[str, str]:
     return found
 
 
+class OfOwnPart(torch.optim.SGD):
+    """Scales each gradient to a length of 1, by the part that a process holds."""
+
+    def step(self, closure: Any = None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            held = parameter.grad.to_local() if hasattr(parameter, "to_local") else parameter.grad
+            held /= held.norm() + 1e-9
+        super().step(closure)
+
+
+OPTIMIZERS = [
+    one
+    for one in (*(getattr(torch.optim, name) for name in torch.optim.__all__), OfOwnPart)
+    if isinstance(one, type)
+    and issubclass(one, torch.optim.Optimizer)
+    and one not in (torch.optim.Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam)
+]
+
+
+def optimizers_of_shards() -> dict[str, float | str]:
+    """Return how far shards end from copies by each optimiser of torch, or why it is refused."""
+    found: dict[str, float | str] = {}
+    for kind in OPTIMIZERS:
+        name, ends = kind.__name__, []
+        try:
+            for strategy in ("ddp", "fsdp"):
+                trainer = Trainer(
+                    network() if name != "Muon" else _of_matrices(),
+                    TASKS, batch_size=10, epochs=2, device="cpu", seed=3, strategy=strategy,
+                    optimizer=partial(kind, lr=0.01),
+                )  # fmt: skip
+                trainer.fit(data(37, 1))
+                ends.append(_flat(trainer))
+        except InvalidInputError as error:
+            found[name] = str(error)
+        else:
+            found[name] = float((ends[0] - ends[1]).abs().max())
+    return found
+
+
+def _of_matrices() -> nn.Module:
+    """Return a network of which matrices alone are trained, as Muon wants."""
+    made = network()
+    for name, parameter in made.named_parameters():
+        parameter.requires_grad_(parameter.ndim == 2 and "heads" not in name)
+    return made
+
+
 def shards_on_a_full_disk(folder: str) -> tuple[int, str, list[str]]:
     """Return the steps of a run whose second process can't write, what is said, and the files."""
 

@@ -266,6 +266,17 @@ def test_what_shards_can_not_do_is_refused(two):
             assert "strategy='fsdp'" in message or "strategy='ddp'" in message
 
 
+def test_optimizers_move_shards_as_copies_or_are_refused(two):
+    for found in two.run(runs.optimizers_of_shards):
+        refused = {name: said for name, said in found.items() if isinstance(said, str)}
+        assert "(it moves them to other places than whole ones)" in refused["OfOwnPart"]
+        assert set(refused) <= {"Adafactor", "Muon", "Rprop", "OfOwnPart"}
+        for name, said in refused.items():
+            assert said.startswith(f"the optimiser {name} can't move parameters"), said
+            assert said.endswith("take another one, or give strategy='ddp'")
+        assert max(away for away in found.values() if not isinstance(away, str)) < 1e-10
+
+
 def test_a_full_disk_does_not_end_the_training_of_shards(two, tmp_path):
     for steps, said, left in two.run(runs.shards_on_a_full_disk, str(tmp_path)):
         assert steps == runs.trained("the sum")[1][-1].step

@@ -409,7 +409,15 @@ def _inferred_kind(column: pl.Series, values: pl.Series) -> str:
 
 def _classes(column: pl.Series, values: pl.Series, kind: type[ClassKind]) -> tuple[Label, ...]:
     if not values.dtype.is_float():
-        return tuple(values.to_list())
+        classes = tuple(values.to_list())
+        for label in classes:
+            if isinstance(label, int) and not -(2**63) <= label < 2**64:
+                raise InvalidInputError(
+                    f"{kind.name} target {column.name!r} holds the class {label}, a number beyond "
+                    "64 bits, which can't be saved; give classes as text "
+                    f"(--column {column.name}=text)"
+                )
+        return classes
     rounded = values.filter(values.abs() >= EXACT)
     if kind.whole_numbers and len(rounded):
         row = int((column == rounded[0]).arg_true()[0])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,22 @@ from torch import Tensor, nn
 from jointrain.balancing import Balancer, Needs
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
-from jointrain.training._optimizer import OptimizerList, vectors_of_ids
+from jointrain.training._device import random_state_kept
+from jointrain.training._optimizer import OptimizerList, OptimizerSettings, vectors_of_ids
 from jointrain.training._phases import Phases
-from jointrain.training._placement import load_unstored_buffers, made_whole, unstored_buffers
+from jointrain.training._placement import (
+    load_unstored_buffers,
+    made_whole,
+    placed_like,
+    unstored_buffers,
+)
 from jointrain.training._settings import TrainingSettings
 from jointrain.training.merging import Merge
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def check_shardable(
@@ -60,7 +68,7 @@ def check_shardable(
             )
 
 
-def shard(network: Network, device: torch.device) -> Network:
+def shard(network: ModuleT, device: torch.device) -> ModuleT:
     """Return a copy of a network whose parameters are shards, over all processes.
 
     Layers of a plain `nn.Sequential` are gathered one by one, all else at once.
@@ -83,6 +91,60 @@ def shard(network: Network, device: torch.device) -> Network:
             f"torch can't shard {type(network).__name__} ({reason}); give strategy='ddp'"
         ) from error
     return sharded
+
+
+def check_steps_of_shards(
+    settings: TrainingSettings, network: Network, device: torch.device
+) -> None:
+    """Refuse optimisers of the caller's that don't move shards as they move whole parameters.
+
+    Two steps of small parameters tell, with as many dimensions as the network's; every process
+    calls it.
+
+    Raises:
+        InvalidInputError: The optimiser fails on shards, or moves them to other places.
+    """
+    if isinstance(settings.optimizer, OptimizerSettings):
+        return
+    rows = 1 + torch.distributed.get_world_size()  # of which the processes hold unequal parts
+    kinds = {(p.ndim, p.dtype) for p in network.parameters() if p.requires_grad}
+    whole = nn.Module()
+    whole.tried = nn.ParameterList(
+        torch.linspace(-1, 1, rows * 3 ** (ndim - 1), dtype=dtype, device=device).view(
+            rows, *[3] * (ndim - 1)
+        )
+        for ndim, dtype in sorted(kinds, key=str)
+    )
+    sharded = shard(whole, device)
+    devices = [device] if device.type == "cuda" else []
+    with random_state_kept(devices):
+        expected, name = _after_two_steps(whole, settings)
+        try:
+            found, _ = _after_two_steps(sharded, settings)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+        else:
+            reason = "it moves them to other places than whole ones"
+            if all(map(torch.allclose, found, expected)):
+                return
+    raise InvalidInputError(
+        f"the optimiser {name} can't move parameters of which each process holds a part "
+        f"({reason}); take another one, or give strategy='ddp'"
+    )
+
+
+def _after_two_steps(module: nn.Module, settings: TrainingSettings) -> tuple[list[Tensor], str]:
+    """Return a module's whole parameters after two steps, and the name of the optimiser."""
+    parameters = list(module.parameters())
+    in_groups = settings.parameter_groups is not None
+    factory = cast("Callable[[Any], torch.optim.Optimizer]", settings.optimizer)
+    optimizer = factory([{"params": parameters}] if in_groups else parameters)
+    for factor in (1.0, -0.3):
+        for parameter in parameters:
+            gradient = factor * made_whole(parameter.detach()).sin().add(0.1)
+            parameter.grad = placed_like(gradient, parameter.detach())
+        optimizer.step()
+    return [made_whole(p.detach()) for p in parameters], type(optimizer).__name__
 
 
 def mesh_of(device: torch.device) -> DeviceMesh:

@@ -39,6 +39,7 @@ from jointrain.training._session import Session
 from jointrain.training._settings import TrainingSettings, optimizers_of
 from jointrain.training._sharding import (
     check_shardable,
+    check_steps_of_shards,
     gather_optimizers,
     gather_weights,
     shard,
@@ -375,6 +376,7 @@ class Trainer:
             yield
             return
         whole, of_whole = kept.network, kept.optimizers
+        check_steps_of_shards(self.settings, whole, self.device)
         network = shard(whole, self.device)
         optimizers = optimizers_of(network, self.settings)
         optimizers.take_over(of_whole)
