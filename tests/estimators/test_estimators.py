@@ -798,6 +798,10 @@ def test_decimals_with_fractions_are_no_classes():
     decimals = np.array([Decimal(str(value)) for value in labels[:, 0]], dtype=object)
     with pytest.raises(ValueError, match="continuous"):
         JointClassifier(**SHORT).fit(features, decimals)
+    classes = np.array([Decimal(row % 2) for row in range(len(labels))], dtype=object)
+    classes[4] = Decimal("-Infinity")
+    with pytest.raises(InvalidInputError, match="y contains infinity, which is no class"):
+        JointClassifier(**SHORT).fit(features, classes)
 
 
 def test_what_a_target_is_given_must_be_text():

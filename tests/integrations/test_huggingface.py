@@ -203,3 +203,31 @@ def test_predictions_are_the_outputs_that_task_losses_gives(form, tmp_path):
     torch.testing.assert_close(torch.tensor(seen[0]), output)
     assert found.metrics["test_loss"] == pytest.approx(float(sum(losses.values())), rel=1e-5)
     trainer.train()
+
+
+@pytest.mark.parametrize("odd", [None, "text", 3])
+def test_outputs_that_are_no_tensors_are_refused(odd, tmp_path):
+    class WithOutputs(SquaresTrainer):
+        def task_losses(self, model, inputs):
+            output, losses = model(**inputs)
+            return losses, {"output": output, "odd": (output, odd)}
+
+    trainer = _squares(tmp_path, UPGrad(), trainer=WithOutputs)
+    name = type(odd).__name__
+    with pytest.raises(InvalidInputError, match=rf"outputs\[1\]\[1\] is of type {name};"):
+        trainer.predict(trainer.eval_dataset)
+    assert trainer.evaluate()["eval_loss"] > 0
+
+
+def test_mixtures_are_to_train_on(tmp_path):
+    schedule, balancer = case.CASES[0]
+    mixture = case.loader(schedule)
+    trainer = BalancedTrainer(
+        case.network(), _arguments(tmp_path), train_dataset=mixture, tasks=case.TASKS,
+        eval_dataset={"one": mixture}, balanced_loss=case.balanced_loss(balancer),
+    )  # fmt: skip
+    for evaluate in (trainer.evaluate, lambda: trainer.evaluate(mixture)):
+        with pytest.raises(InvalidInputError, match="`eval_dataset` is a MixtureLoader"):
+            evaluate()
+    with pytest.raises(InvalidInputError, match="`test_dataset` is a MixtureLoader"):
+        trainer.predict(mixture)

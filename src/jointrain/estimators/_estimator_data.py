@@ -360,7 +360,10 @@ def sorted_classes(name: str, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
         whole = all(isinstance(v, (int, np.integer)) for v in known)
         if plain.ndim == 1 and plain.dtype.kind != "U" and (exact or not whole):
             known = plain
-    if known.dtype.kind == "f" and np.isinf(known).any():
+    decimals = [v for v in known if isinstance(v, Decimal)] if known.dtype.kind == "O" else []
+    if (known.dtype.kind == "f" and np.isinf(known).any()) or any(
+        v.is_infinite() for v in decimals
+    ):
         raise InvalidInputError(f"{name} of y contains infinity, which is no class")
     types = sorted({type(label).__name__ for label in known}) if known.dtype.kind == "O" else []
     try:

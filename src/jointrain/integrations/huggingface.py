@@ -119,16 +119,20 @@ class BalancedTrainerMixin:
         """Return the loss of a batch, the outputs and the labels.
 
         Raises:
-            InvalidInputError: Outputs are asked for, and `task_losses` gives none.
+            InvalidInputError: Outputs are asked for, and `task_losses` gives none, or some that are
+                no tensors.
         """
         found = super().prediction_step(  # type: ignore[misc]
             model, inputs, prediction_loss_only, ignore_keys
         )
-        if not prediction_loss_only and isinstance(found[1], tuple) and not found[1]:
+        if prediction_loss_only:
+            return found
+        if isinstance(found[1], tuple) and not found[1]:
             raise InvalidInputError(
                 "`predict` and `compute_metrics` need the model's outputs, of which `task_losses` "
                 "says nothing. Return them with the losses: `return losses, outputs`."
             )
+        _check_tensors(found[1])
         return found
 
     def get_train_dataloader(self) -> Any:
@@ -137,6 +141,19 @@ class BalancedTrainerMixin:
         if isinstance(dataset, MixtureLoader):
             return dataset
         return super().get_train_dataloader()  # type: ignore[misc]
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Return a DataLoader as the Trainer does; refuse a mixture."""
+        given = self.eval_dataset if eval_dataset is None else eval_dataset  # type: ignore[attr-defined]
+        if isinstance(given, str):
+            given = self.eval_dataset[given]  # type: ignore[attr-defined]
+        _refuse_mixture(given, "eval_dataset")
+        return super().get_eval_dataloader(eval_dataset)  # type: ignore[misc]
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """Return a DataLoader as the Trainer does; refuse a mixture."""
+        _refuse_mixture(test_dataset, "test_dataset")
+        return super().get_test_dataloader(test_dataset)  # type: ignore[misc]
 
     def _batches_a_step(self) -> int:
         settings = self.args  # type: ignore[attr-defined]
@@ -192,6 +209,29 @@ class _Events:
 def _apart(found: Any) -> tuple[Mapping[str, Tensor], Any]:
     """Return the losses and the outputs, None if there are none."""
     return found if isinstance(found, tuple) else (found, None)
+
+
+def _refuse_mixture(given: Any, argument: str) -> None:
+    if isinstance(given, MixtureLoader):
+        raise InvalidInputError(
+            f"`{argument}` is a MixtureLoader, which draws rows to train on; give a data set of "
+            "rows and override `task_losses`, or predict with jointrain.Trainer"
+        )
+
+
+def _check_tensors(outputs: Any, place: str = "outputs") -> None:
+    """Refuse outputs that can't be joined over batches."""
+    if isinstance(outputs, Mapping):
+        for name, one in outputs.items():
+            _check_tensors(one, f"{place}[{name!r}]")
+    elif isinstance(outputs, (list, tuple)):
+        for number, one in enumerate(outputs):
+            _check_tensors(one, f"{place}[{number}]")
+    elif not isinstance(outputs, Tensor):
+        raise InvalidInputError(
+            f"`predict` and `compute_metrics` take tensors from `task_losses`; {place} is of type "
+            f"{type(outputs).__name__}; leave it out of what is returned"
+        )
 
 
 def _unwrapped(model: Any) -> Any:
