@@ -7,8 +7,7 @@ import pytest
 import sklearn.metrics as reference
 import torch
 import torchmetrics
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jointrain import InvalidInputError, Metric, Task
 from jointrain.metrics import (

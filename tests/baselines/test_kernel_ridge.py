@@ -8,8 +8,13 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from jointrain import InvalidInputError
-from jointrain.baselines import BaselineModel, as_baseline, check_predicts, fit_baseline
-from jointrain.baselines import _kernel_ridge as kernels
+from jointrain.baselines import (
+    BaselineModel,
+    _kernel_ridge as kernels,
+    as_baseline,
+    check_predicts,
+    fit_baseline,
+)
 from jointrain.task import Task
 
 TASKS = [Task.regression("wave"), Task.regression("plane")]

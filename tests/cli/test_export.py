@@ -4,8 +4,7 @@ import pytest
 
 from jointrain.bundle import save_bundle
 from jointrain.cli import run
-from tests.exporting.test_export import blend, fit_networks
-from tests.exporting.test_export import table as plain_table
+from tests.exporting.test_export import blend, fit_networks, table as plain_table
 from tests.serving._models import model, table
 
 pytest.importorskip("onnxruntime")

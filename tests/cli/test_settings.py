@@ -3,8 +3,7 @@
 import shlex
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jointrain.cli import run
 from jointrain.cli._config_file import load_settings

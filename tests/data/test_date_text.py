@@ -2,8 +2,7 @@ import datetime as dt
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jointrain.data._date_text import DATE_FORMS, parse_dates, parse_times
 

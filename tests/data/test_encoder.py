@@ -6,8 +6,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jointrain.data import Column, TableEncoder, infer_columns, load_penguins
 from jointrain.data._blocks import MAX_CATEGORIES

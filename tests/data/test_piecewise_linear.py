@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import rtdl_num_embeddings
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jointrain.data._piecewise_linear import PiecewiseLinearEncoding
 

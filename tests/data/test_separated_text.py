@@ -5,8 +5,7 @@ import io
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from jointrain.data import ReadingOptions, read_raw
 from jointrain.errors import InvalidInputError

@@ -2,8 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
+from hypothesis import event, given, settings, strategies as st
 
 from jointrain.data import outer_folds, validation_halves, validation_split
 from jointrain.errors import InvalidInputError

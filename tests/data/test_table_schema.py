@@ -4,8 +4,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from polars.testing import assert_frame_equal, assert_series_equal
 
 from jointrain.data import RawTable, ReadingOptions, TableSchema, read_raw, read_table, type_table

@@ -18,6 +18,7 @@ from jointrain.data import (
     ReadingOptions,
     SupervisedTable,
     TableSchema,
+    _compression as compression,
     as_table,
     load_penguins,
     read_raw,
@@ -25,7 +26,6 @@ from jointrain.data import (
     table_files,
     write_table,
 )
-from jointrain.data import _compression as compression
 from jointrain.errors import InvalidInputError
 
 TEXT = b"a,b\n1,x\n2,y\n"

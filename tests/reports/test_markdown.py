@@ -3,8 +3,7 @@
 import html
 import re
 
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from markdown_it import MarkdownIt
 
 from jointrain.reports._markdown import escaped, markdown_table

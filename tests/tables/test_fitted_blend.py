@@ -7,8 +7,7 @@ import pytest
 from jointrain import BlendedModel, Recipe, SupervisedTable, TableModel
 from jointrain.baselines import fit_baseline
 from jointrain.bundle import load_bundle, save_bundle
-from jointrain.tables import _fitted_blend as blends
-from jointrain.tables import fit_blend
+from jointrain.tables import _fitted_blend as blends, fit_blend
 from jointrain.tables._blend import steady_weights
 from jointrain.task import Task
 

@@ -9,8 +9,7 @@ import torch
 from jointrain import Task
 from jointrain.task import DENSE_KINDS, KINDS, TABLE_KINDS
 from jointrain.task._regression import Regression
-from tests.task.examples import EXAMPLES, outputs_and_target
-from tests.task.examples import TASKS as ALL
+from tests.task.examples import EXAMPLES, TASKS as ALL, outputs_and_target
 
 TASKS = [task for task in ALL if task.kind != "sequence"]
 IN_TABLES = [task for task in TASKS if task.kind in TABLE_KINDS and task.name != "box"]

@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load as load_tensors
 
 from jointrain.bundle._description import check_digest
-from jointrain.bundle._fields import ColumnEntry, TaskEntry
+from jointrain.bundle._fields import ColumnEntry, PartEntry, TaskEntry
 from jointrain.data import Column, ColumnReading, TableEncoder, TableSchema
 from jointrain.errors import InvalidInputError
 from jointrain.system.array_file import check_header
 from jointrain.system.stored_files import DamagedError, read_file
 from jointrain.tables import BlendedModel, Calibration, Residuals, TableModel
 from jointrain.task import Task
+from jointrain.training import FittedNetwork
 
 WEIGHTS = "weights.safetensors"
 """The networks' weights, and the residuals of the calibration."""
@@ -48,6 +49,20 @@ def task_entry(
         interval_scale=None if residuals is None else residuals.scale,
         lowest=None if residuals is None else residuals.lowest,
     )
+
+
+def part_entries(parts: Sequence[FittedNetwork]) -> list[PartEntry]:
+    """Return networks without their weights."""
+    return [
+        PartEntry(
+            tasks=list(part.tasks),
+            network_tasks=list(part.network.task_names),
+            weights=dict(part.weights),
+            validation=dict(part.validation),
+            epochs=part.epochs,
+        )
+        for part in parts
+    ]
 
 
 def column_entries(model: TableModel | BlendedModel) -> list[ColumnEntry]:

@@ -22,7 +22,7 @@ from jointrain.bundle._description import (
     whole,
     without_digest,
 )
-from jointrain.bundle._entries import WEIGHTS, known_metrics, read_weights
+from jointrain.bundle._entries import WEIGHTS, known_metrics, part_entries, read_weights
 from jointrain.bundle._factories import (
     Factories,
     UnfitFactoryError,
@@ -35,7 +35,6 @@ from jointrain.bundle._fields import (
     MetricEntry,
     ModulesDescription,
     OwnTaskEntry,
-    PartEntry,
 )
 from jointrain.errors import InvalidInputError, MissingFactoryError
 from jointrain.metrics import Metric
@@ -153,16 +152,7 @@ def write_modules(
     return ModulesDescription(
         schema_version=SCHEMA_VERSION,
         tasks=[_task_entry(task) for task in model.tasks],
-        parts=[
-            PartEntry(
-                tasks=list(part.tasks),
-                network_tasks=list(part.network.task_names),
-                weights=dict(part.weights),
-                validation=dict(part.validation),
-                epochs=part.epochs,
-            )
-            for part in model.parts
-        ],
+        parts=part_entries(model.parts),
         auxiliary=list(model.auxiliary),
         batch_size=model.batch_size,
         factory=factory,

@@ -28,6 +28,7 @@ from jointrain.bundle._entries import (
     column_entries,
     columns_of,
     known_metrics,
+    part_entries,
     read_calibration,
     read_weights,
     readings_of,
@@ -80,16 +81,7 @@ def write_networks(
         tasks=[task_entry(task, model.scaling, model.calibration) for task in model.tasks],
         columns=column_entries(model),
         inputs=len(model.encoder.feature_names),
-        parts=[
-            PartEntry(
-                tasks=list(part.tasks),
-                network_tasks=list(part.network.task_names),
-                weights=dict(part.weights),
-                validation=dict(part.validation),
-                epochs=part.epochs,
-            )
-            for part in model.parts
-        ],
+        parts=part_entries(model.parts),
         recipe=model.recipe.to_json(),
         input_dropout=_completed(model.recipe, model.tasks, model.encoder).input_dropout,
         seed=model.seed,

@@ -28,8 +28,7 @@ def read_arrow(source: Path | bytes, where: str, *, parquet: bool) -> pl.DataFra
         InvalidInputError: It is damaged, or a column has a type or name that can't be used.
     """
     import pyarrow as pa
-    from pyarrow import ipc
-    from pyarrow import parquet as pq
+    from pyarrow import ipc, parquet as pq
 
     kind = "Parquet" if parquet else "Arrow"
     try:

@@ -232,6 +232,7 @@ class PlainCategories(Block):
     and ``OrdinalEncoder`` with -1 for missing and unknown categories.
 
     Args:
+        names: The table's columns.
         one_hot: The categories with a 0/1 column each, by the table's column.
         missing: Whether there is one for missing values, for the columns in `one_hot`.
         rest: The categories without a column of their own that fitting saw, for columns in

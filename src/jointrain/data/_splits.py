@@ -61,7 +61,7 @@ def outer_folds(
         time: Time of each row, as numbers.
 
     Shape:
-        labels: [n, t]. groups, time: [n]. returns: (train_rows, test_rows) per fold, int64, sorted.
+        labels: [n, w]. groups, time: [n]. returns: (train_rows, test_rows) per fold, int64, sorted.
 
     Raises:
         InvalidInputError: There are fewer rows, groups or distinct times than the folds need, or
@@ -121,7 +121,7 @@ def validation_split(
             With groups, too, some rows are in neither part, as in `outer_folds`.
 
     Shape:
-        labels: [n, t]. groups, time: [n]. returns: (train_rows, validation_rows), int64, sorted.
+        labels: [n, w]. groups, time: [n]. returns: (train_rows, validation_rows), int64, sorted.
 
     Raises:
         InvalidInputError: `fraction` lies outside its range.
@@ -166,7 +166,7 @@ def validation_halves(
         time: Time of each row; the later rows are the second half, unless there are groups.
 
     Shape:
-        labels: [n, t]. groups, time: [n]. returns: two times int64, sorted; the second one is empty
+        labels: [n, w]. groups, time: [n]. returns: two times int64, sorted; the second one is empty
             where rows, groups or times are too few for halves.
     """
     apart = np.arange(len(labels)) if groups is None else np.asarray(groups)

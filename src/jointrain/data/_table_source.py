@@ -59,19 +59,7 @@ def read_raw(source: str | Path, options: ReadingOptions | None = None) -> RawTa
         InvalidInputError: There is none, or it can't be read.
         MissingDependencyError: An extra must be installed to read it.
     """
-    return read_source(str(source), options or ReadingOptions())
-
-
-def read_source(source: str, options: ReadingOptions) -> RawTable:
-    """Read a table from a file, from standard input or from a database.
-
-    Args:
-        source: The file's path, ``-``, or an address.
-        options: How to read it.
-
-    Raises:
-        InvalidInputError: There is none, or it can't be read.
-    """
+    source, options = str(source), options or ReadingOptions()
     if is_address(source):
         from jointrain.data._database import read_database
 

@@ -9,12 +9,10 @@ import numpy as np
 import polars as pl
 
 from jointrain.data._bounds import read_bounds
+from jointrain.data._table_schema import FALSE_WORDS, TRUE_WORDS
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError
 from jointrain.task import Task
-
-_YES = {"1", "1.0", "yes", "y", "true", "t"}
-_NO = {"0", "0.0", "no", "n", "false", "f"}
 
 
 def several_numbers(columns: Sequence[pl.Series], task: Task) -> np.ndarray:
@@ -61,9 +59,9 @@ def yes_or_no(column: pl.Series, target: str) -> np.ndarray:
     found = np.full(len(column), np.nan)
     values = written.to_list()
     for row, value in enumerate(values):
-        if value in _YES:
+        if value in TRUE_WORDS:
             found[row] = 1.0
-        elif value in _NO:
+        elif value in FALSE_WORDS:
             found[row] = 0.0
         elif value:
             raise InvalidInputError(

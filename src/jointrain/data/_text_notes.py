@@ -7,14 +7,10 @@ import shlex
 import polars as pl
 
 from jointrain.data._reading_notes import ReadingNotes, share
+from jointrain.data._table_schema import FALSE_WORDS, TRUE_WORDS
 
 _MOST_VALUES = 40
 """A column of more different values is hardly one of categories."""
-
-_TRUTHS = (
-    {"true", "t", "yes", "y", "1", "1.0"},
-    {"false", "f", "no", "n", "0", "0.0"},
-)
 
 _NUMBER_FORMS = {
     "is a number in base 16": r"^[-+]?0[xX][0-9a-fA-F]+$",
@@ -106,5 +102,5 @@ def _mixes_truths(lower: pl.Series) -> bool:
     Args:
         lower: The different values, in lower case.
     """
-    counts = [int(lower.is_in(list(side)).sum()) for side in _TRUTHS]
+    counts = [int(lower.is_in(side).sum()) for side in (TRUE_WORDS, FALSE_WORDS)]
     return sum(counts) == len(lower) and max(counts) > 1

@@ -72,15 +72,17 @@ class Targets:
         """
         values = np.full((self.rows, len(self.columns)), np.nan)
         for index, name in enumerate(self.names):
-            for row in self._wrong_rows(index):
+            wrong = self._first_wrong_row(index)
+            if wrong is not None:
                 raise InvalidInputError(
-                    f"{name} of y holds {self.columns[index][row]!r} in row {row}, and y holds "
-                    "values that are no numbers; use JointClassifier for classes"
+                    f"{name} of y holds {self.columns[index][wrong]!r} in row {wrong + 1}, and y "
+                    "holds values that are no numbers; use JointClassifier for classes"
                 )
             values[~self.missing[index], index] = self._as_numbers(name, self.known(index))
             infinite = np.isinf(values[:, index])
             if infinite.any():
-                raise InvalidInputError(f"{name} of y contains infinity in row {infinite.argmax()}")
+                row = infinite.argmax() + 1
+                raise InvalidInputError(f"{name} of y contains infinity in row {row}")
         return values
 
     def _as_numbers(self, name: str, known: np.ndarray) -> np.ndarray:
@@ -89,19 +91,19 @@ class Targets:
         warnings.warn(f"{name} of y holds durations; they are predicted in seconds", stacklevel=4)
         return seconds(known)
 
-    def _wrong_rows(self, index: int) -> list[int]:
-        """Return the first row whose label is no number, if there is one."""
+    def _first_wrong_row(self, index: int) -> int | None:
+        """Return the first row (from 0) whose label is no number; None if there is none."""
         column = self.columns[index]
         if column.dtype.kind in "fiubm":
-            return []
+            return None
         from datetime import timedelta
         from decimal import Decimal
         from numbers import Real
 
         for row in np.flatnonzero(~self.missing[index]).tolist():
             if not isinstance(column[row], (Real, Decimal, np.bool_, timedelta, np.timedelta64)):
-                return [row]
-        return []
+                return row
+        return None
 
     def at(self, places: Sequence[int]) -> Targets:
         """Return the targets at some places, in that order."""

@@ -62,7 +62,8 @@ class JointRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
         said: What columns of X are, by name (of an array ``x0``, ``x1``, ...), where it is not to
             be inferred: ``category`` (whole numbers, too; ids if they are more than 100), ``text``,
             ``bag`` or ``bag:;`` with a separator. Default None. Lists are bags by themselves.
-        device: cpu (default), cuda or auto.
+        device: cpu (default), cuda or auto. The default is no GPU, which the processes of
+            scikit-learn's searches would share.
         random_state: Seed; None draws one.
 
     Attributes:

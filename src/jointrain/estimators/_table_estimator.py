@@ -188,15 +188,12 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             return self.recipe
         schedule = self.schedule
         if isinstance(schedule, str):
-            if schedule not in _SCHEDULES:
-                raise InvalidInputError(
-                    f"`schedule` must be one of {', '.join(_SCHEDULES)} or a schedule, got "
-                    f"{schedule!r}"
-                )
-            schedule = _SCHEDULES[schedule]
+            schedule = _SCHEDULES.get(schedule, schedule)
         if not isinstance(schedule, AnySchedule):
+            hint = closest(schedule, _SCHEDULES) if isinstance(schedule, str) else ""
             raise InvalidInputError(
-                f"`schedule` must be one of {', '.join(_SCHEDULES)} or a schedule, got {schedule!r}"
+                f"`schedule` must be one of {', '.join(_SCHEDULES)} or a schedule, got "
+                f"{schedule!r}{hint}"
             )
         if not isinstance(self.weights, (str, Mapping)):
             raise InvalidInputError(

@@ -215,7 +215,8 @@ def as_tasks(given: Any) -> tuple[Task, ...]:
     """Return the tasks of an experiment.
 
     Raises:
-        InvalidInputError: They are no list of tasks.
+        InvalidInputError: They are no list of tasks, there is none, two have one name, or one has
+            no metric.
     """
     if isinstance(given, (str, Task)) or not isinstance(given, Iterable):
         raise InvalidInputError(f"`tasks` must be a list of tasks, got {given!r}")
@@ -224,5 +225,16 @@ def as_tasks(given: Any) -> tuple[Task, ...]:
         if not isinstance(task, Task):
             raise InvalidInputError(
                 f"`tasks` must hold tasks such as Task.regression('price'), got {task!r}"
+            )
+    if not tasks:
+        raise InvalidInputError("an experiment needs at least one task")
+    names = [task.name for task in tasks]
+    for task in tasks:
+        if names.count(task.name) > 1:
+            raise InvalidInputError(f"two tasks are named {task.name!r}; names must differ")
+        if not task.metrics:
+            raise InvalidInputError(
+                f"task {task.name!r} has no metric to compare recipes by; give it one, such as "
+                'metrics=(Metric("IoU", function, higher_is_better=True),)'
             )
     return tasks

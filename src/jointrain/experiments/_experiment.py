@@ -55,9 +55,12 @@ class Experiment(AnyExperiment):
         data: `TensorData`, a torch ``Dataset``, a `DataSource`, a data set for each task or tuple
             of tasks, or a `Mixture`. Left out where `Given` names data sets.
         splits: `Folds` (default, five), `Holdout` or `Given`.
-        device: Where to train: ``cpu`` (default), ``cuda`` or ``auto``.
+        device: Where to train: ``cpu`` (default), ``cuda`` or ``auto``. The default is no GPU,
+            which the processes of a study would share.
         check_rows: Whether to refuse test rows with the same inputs as a training row; by default
             rows are told apart by their place alone. Reads all rows.
+        sampled: On about how many rows to train, and the seed that draws them, see `sample`.
+            None (default): all rows.
 
     Raises:
         InvalidInputError: Names are not unique, a task has no metric or no data, or the splits do
@@ -105,18 +108,6 @@ class Experiment(AnyExperiment):
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", as_tasks(self.tasks))
         _check_device(self.device)
-        names = [task.name for task in self.tasks]
-        if not names:
-            raise InvalidInputError("an experiment needs at least one task")
-        for name in names:
-            if names.count(name) > 1:
-                raise InvalidInputError(f"two tasks are named {name!r}; names must differ")
-        for task in self.tasks:
-            if not task.metrics:
-                raise InvalidInputError(
-                    f"task {task.name!r} has no metric to compare recipes by; give it one, such as "
-                    'metrics=(Metric("IoU", function, higher_is_better=True),)'
-                )
         if not callable(self.network):
             raise InvalidInputError(
                 f"`network` must be called with tasks and return a network, got {self.network!r}"

@@ -16,7 +16,7 @@ import numpy as np
 
 from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError, closest
-from jointrain.experiments._any_experiment import AnyExperiment
+from jointrain.experiments._any_experiment import AnyExperiment, as_tasks
 from jointrain.experiments._fold import Fold, FoldResult, check_range
 from jointrain.experiments._fold_overlaps import fold_overlaps
 from jointrain.experiments._job_words import array_digest, recipe_in_words
@@ -103,22 +103,11 @@ class LoopExperiment(AnyExperiment):
     follows_rules = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))
+        object.__setattr__(self, "tasks", as_tasks(self.tasks))
         if not callable(self.run):
             raise InvalidInputError(
                 f"`run` must be called with recipe, seed and split, got {self.run!r}"
             )
-        if not self.tasks:
-            raise InvalidInputError("an experiment needs at least one task")
-        names = [task.name for task in self.tasks]
-        for task in self.tasks:
-            if names.count(task.name) > 1:
-                raise InvalidInputError(f"two tasks are named {task.name!r}; names must differ")
-            if not task.metrics:
-                raise InvalidInputError(
-                    f"task {task.name!r} has no metric to compare recipes by; give it one, such as "
-                    'metrics=(Metric("IoU", function, higher_is_better=True),)'
-                )
         if not self.splits:
             raise InvalidInputError("`splits` is empty; leave it out for one fixed test set")
 

@@ -32,7 +32,6 @@ from jointrain.training import (
     FitRuns,
     FittedNetwork,
     NetworkModel,
-    Phases,
     Run,
     Trainer,
     fit_one_by_one,
@@ -41,7 +40,6 @@ from jointrain.training import (
     resolve_device,
 )
 from jointrain.training.population import fit_population
-from jointrain.training.sampling import Separate
 
 _ROUNDING = 1e-6
 """By how much a computed metric may lie beyond its bounds."""
@@ -143,27 +141,21 @@ class ModuleFold:
         make_trainer: Callable[..., Trainer],
     ) -> Run:
         names = [task.name for task in tasks]
-        helping = tuple(name for name in names if name in recipe.auxiliary)
-        # a group of tasks that only help others has none to help
-        auxiliary = () if len(helping) == len(names) else helping
+        auxiliary = recipe.auxiliary_in(names)
         data, rows = self._train(tasks)
         validation = None
         main = [name for name in names if name not in auxiliary]
         if self.experiment.known_rows(self.held_out, main):
             validation = self._take(self.held_out, names, training=False)
-        alone = len(tasks) == 1
-        phased = isinstance(recipe.schedule, Phases)
-        weighed = not (alone or recipe.trains_apart)
         trainer = make_trainer(
             self._network(recipe, tasks),
             tasks,
-            schedule=Separate() if alone and not phased else recipe.schedule,
-            auxiliary=auxiliary,
-            # the weight of a task that is trained alone would only change its learning rate
-            weights={n: weights[n] for n in names} if weighed and weights is not None else None,
-            balancer=recipe.make_balancer([task.name for task in self.tasks]) if weighed else None,
-            settings=recipe.settings(
-                rows, validates=validation is not None, absent=self._absent(tasks)
+            **recipe.trainer_options(
+                names,
+                [task.name for task in self.tasks],
+                weights=weights,
+                rows=rows,
+                validates=validation is not None,
             ),
             seed=self.fold.seed,
             device=self.experiment.device,

@@ -384,6 +384,12 @@ class Recipe(RecipeOptions):
         """Whether every task is trained by itself, so that no losses are weighed or balanced."""
         return isinstance(self.schedule, (Separate, Merge))
 
+    @property
+    def weighs_by_other_runs(self) -> bool:
+        """Whether the tasks' weights come from runs of fresh networks before the training."""
+        others = ("difficulty", "gradients", "searched")
+        return self.weights in others and not self.trains_apart
+
     def groups(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
         """Return which tasks share a network: as `partition` says, else all (or each alone).
 
@@ -430,6 +436,47 @@ class Recipe(RecipeOptions):
     def chosen_patience(self, rows: int) -> int:
         """Return after how many epochs without a better score training stops."""
         return self.patience if self.patience is not None else max(8, self.chosen_epochs(rows) // 6)
+
+    def auxiliary_in(self, group: Sequence[str]) -> tuple[str, ...]:
+        """Return which of the tasks that share a network only help the others."""
+        helping = tuple(name for name in group if name in self.auxiliary)
+        # a group of tasks that only help others has none to help
+        return () if len(helping) == len(group) else helping
+
+    def trainer_options(
+        self,
+        group: Sequence[str],
+        every: Sequence[str],
+        *,
+        weights: Mapping[str, float] | None,
+        rows: int,
+        validates: bool,
+        calibrated: bool = False,
+    ) -> dict[str, Any]:
+        """Return what `Trainer` is told of a recipe for tasks that share a network.
+
+        Args:
+            group: Names of these tasks.
+            every: Names of all tasks, also of those that other networks have.
+            weights: Of the losses, by the names of the group's tasks at least.
+            rows: The number of training rows.
+            validates: As for `settings`, like `calibrated`.
+            calibrated: Likewise.
+        """
+        alone = len(group) == 1
+        weighed = not (alone or self.trains_apart)
+        return {
+            "schedule": Separate()
+            if alone and not isinstance(self.schedule, Phases)
+            else self.schedule,
+            "auxiliary": self.auxiliary_in(group),
+            # the weight of a task that is trained alone would only change its learning rate
+            "weights": {n: weights[n] for n in group} if weighed and weights is not None else None,
+            "balancer": self.make_balancer(every) if weighed else None,
+            "settings": self.settings(
+                rows, validates=validates, calibrated=calibrated, absent=set(every) - set(group)
+            ),
+        }
 
     def settings(
         self,

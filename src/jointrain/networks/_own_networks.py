@@ -10,8 +10,12 @@ from typing import Any, TypeAlias
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._network import Network
-from jointrain.networks._registry import NETWORKS as LISTED
-from jointrain.networks._registry import TableNetwork, build_table_network, check_settings
+from jointrain.networks._registry import (
+    NETWORKS as LISTED,
+    TableNetwork,
+    build_table_network,
+    check_settings,
+)
 from jointrain.system.folder_classes import classes_of
 from jointrain.system.own_code import path_of
 from jointrain.system.plug_ins import Names

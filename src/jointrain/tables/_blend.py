@@ -505,7 +505,6 @@ def _least_loss(alike: Sequence[_Given], common: np.ndarray | None = None) -> np
         return (losses + pull) / rows
 
     even = np.full(count, 1 / count)
-    scales = [1.0] * len(alike)
     scales = [
         float(one.weights @ one.task.in_table.row_losses(blended(one.stacked, even), one.target))
         / len(one.rows)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from jointrain.charts import InNotebook
-from jointrain.data import Column
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.tables._blended_model import BlendedModel
 from jointrain.tables._rows_as_trained import in_double
 from jointrain.tables._table_model import TableModel
+from jointrain.tables._table_predictor import AnyPredictor
 from jointrain.task import Task
 
 EXACT_COLUMNS = 8
@@ -27,18 +27,6 @@ _PREDICTED_ROWS = 20_000
 
 _MOST_CELLS = 50_000_000
 """Of the rows that shap makes for one order, as double numbers: 400 MB."""
-
-
-class _Predictor(Protocol):
-    @property
-    def columns(self) -> tuple[Column, ...]: ...
-
-    @property
-    def predicted_tasks(self) -> tuple[Task, ...]: ...
-
-    def predict(self, frame: Any) -> Mapping[str, np.ndarray]: ...
-
-    def conformed(self, frame: Any, others: Sequence[str] = ()) -> pl.DataFrame: ...
 
 
 class ExplainedOutput(NamedTuple):
@@ -146,7 +134,7 @@ class Explanations(InNotebook):
 
 
 def explain(
-    model: _Predictor,
+    model: AnyPredictor,
     frame: Any,
     background: Any = None,
     *,
@@ -270,14 +258,14 @@ class _Values:
         )
 
 
-def _outputs(model: _Predictor, row: pl.DataFrame) -> tuple[ExplainedOutput, ...]:
+def _outputs(model: AnyPredictor, row: pl.DataFrame) -> tuple[ExplainedOutput, ...]:
     return tuple(
         ExplainedOutput(task.name, task.name + suffix, what or "number")
         for task, suffix, what, _ in _columns(model, row)
     )
 
 
-def _numbers(model: _Predictor, table: pl.DataFrame) -> np.ndarray:
+def _numbers(model: AnyPredictor, table: pl.DataFrame) -> np.ndarray:
     """Return all that is predicted of rows, [n, o]."""
     parts = [
         np.stack([values for *_, values in _columns(model, table[start : start + _PREDICTED_ROWS])])
@@ -286,7 +274,7 @@ def _numbers(model: _Predictor, table: pl.DataFrame) -> np.ndarray:
     return np.concatenate(parts, axis=1).T
 
 
-def _columns(model: _Predictor, table: pl.DataFrame) -> list[tuple[Task, str, str, np.ndarray]]:
+def _columns(model: AnyPredictor, table: pl.DataFrame) -> list[tuple[Task, str, str, np.ndarray]]:
     """Return what is predicted, column by column: of which task, its suffix, a word for it."""
     found = []
     predictions = model.predict(table)

@@ -257,7 +257,7 @@ def inner_splits(
     they keep parts like the single network's.
 
     Shape:
-        labels: [n, t], NaN where a label is missing. groups, time: [n].
+        labels: [n, w], NaN where a label is missing. groups, time: [n].
     """
     count = min(recipe.chosen_ensemble(len(labels)), max(1, len(labels) // 2))
     if count > 1 and time is None:

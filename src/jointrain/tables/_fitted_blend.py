@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from jointrain.tables._blend import blend_predictions, steady_weights
 from jointrain.tables._blended_model import BlendedModel, FittedBaseline, fit_baseline_to
 from jointrain.tables._fit_table import Splits, calibration_of, fit_seen_and_unseen
 from jointrain.tables._table_model import TableModel
+from jointrain.tables._unseen_parts import unseen_parts
 from jointrain.task import Task, known_labels
 from jointrain.training import FitRuns, one_thread
 from jointrain.training.population import fit_together
@@ -30,9 +29,6 @@ MOST_TREE_ROWS = 20_000
 
 A forest of all targets needs a further one for each target that lacks labels.
 """
-
-PARTS = 4
-"""How often a baseline is fitted, at most, to predict rows that it has not seen."""
 
 
 def fit_blend(
@@ -155,16 +151,12 @@ def _unseen_by(
     """Return a baseline's predictions of rows that it was fitted without, NaN for all others."""
     encoder = baseline_encoder(baseline).fit(table.frame, list(table.columns), seed)
     inputs, labels, weights = encoder.transform(table.frame), table.labels(), table.fit_weights()
-    count = min(PARTS, len(splits))
     found = {
         task.name: np.full((len(labels), *task.in_table.prediction_shape()), np.nan)
         for task in table.tasks
     }
     labelled = known_labels(labels, table.tasks)
-    for _, numbers in groupby(range(len(splits)), lambda member: member * count // len(splits)):
-        members = [splits[number] for number in numbers]
-        rows = np.unique(np.concatenate([held_out for _, held_out in members]))
-        known = reduce(np.intersect1d, [train for train, _ in members])
+    for known, rows in unseen_parts(splits):
         known = known[labelled[known].any(1)]
         # by group and time, a target may have no label left
         if not len(rows) or not labelled[known].any(0).all():

@@ -8,8 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, reduce
-from itertools import groupby
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -48,12 +47,10 @@ from jointrain.tables._fit_table import inner_splits, make_data, target_scaling
 from jointrain.tables._network_runs import member_seed, prepare_runs
 from jointrain.tables._table_model import in_double_precision, predict_parts
 from jointrain.tables._table_predictor import evaluate_predictions
+from jointrain.tables._unseen_parts import unseen_parts
 from jointrain.task import Task, known_labels
 from jointrain.training import Run, Trainer, fit_one_by_one, one_thread
 from jointrain.training.population import fit_population, why_not_stacked
-
-BASELINE_PARTS = 4
-"""Into how many parts, at most, the inner rows are cut to see baselines on unseen rows."""
 
 MOST_INNER_ROWS = 10_000
 """More inner rows than these are sampled: weights of a few components need no more."""
@@ -416,15 +413,10 @@ class _EncodedFold:
                 codes,
             )
 
-        splits = self.split_rows(reference)
-        count = min(BASELINE_PARTS, len(splits))
+        splits = [(split.train, split.held_out) for split in self.split_rows(reference)]
         inner = _InnerPredictions()
-        for _, numbers in groupby(range(len(splits)), lambda m: m * count // len(splits)):
-            members = [splits[number] for number in numbers]
-            unseen = np.unique(np.concatenate([split.held_out for split in members]))
+        for known, unseen in unseen_parts(splits):
             rows = unseen[self._sampled[unseen]]
-            # by group and time, some rows are neither trained on nor held out
-            known = reduce(np.intersect1d, [split.train for split in members])
             if len(rows) and len(known):
                 inner.add(rows, predict(known, rows))
         test = predict(fold.train, fold.test)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 
 from jointrain.charts import InNotebook
-from jointrain.data import Column, SupervisedTable, encode_targets
+from jointrain.data import SupervisedTable, encode_targets
 from jointrain.errors import InvalidInputError, closest
 from jointrain.metrics import Metric, compute_metrics
 from jointrain.tables._fit_table import inner_splits
 from jointrain.tables._table_model import TableModel
+from jointrain.tables._table_predictor import AnyPredictor
 from jointrain.task import Task, labels_of, only_labels
 from jointrain.training import FittedNetwork, predict
 
@@ -28,18 +29,6 @@ SMALLEST_SHARE = 0.05
 
 _GROUPS = 5
 """Groups of rows that are left out in turn, for the standard error."""
-
-
-class _Predictor(Protocol):
-    @property
-    def columns(self) -> tuple[Column, ...]: ...
-
-    @property
-    def predicted_tasks(self) -> tuple[Task, ...]: ...
-
-    def predict(self, frame: Any) -> Mapping[str, np.ndarray]: ...
-
-    def conformed(self, frame: Any, others: Sequence[str] = ()) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +125,7 @@ class ColumnImportance(InNotebook):
 
 
 def column_importance(
-    model: _Predictor,
+    model: AnyPredictor,
     frame: Any,
     *,
     columns: Sequence[str] | None = None,
@@ -326,7 +315,7 @@ def _measure(
     Args:
         tasks: The tasks.
         columns: The columns.
-        labels: [n, t].
+        labels: [n, w].
         base: Predictions of the rows as they are.
         permuted: From a column and the rows that its values are taken from, [repeats, n], to
             predictions of repeats * n rows.

@@ -31,7 +31,7 @@ from jointrain.training import (
     random_state_kept,
 )
 from jointrain.training.callbacks import Callback
-from jointrain.training.sampling import Separate, derived_seed
+from jointrain.training.sampling import derived_seed
 
 
 def member_seed(seed: int, member: int) -> int:
@@ -145,7 +145,7 @@ def refuse_rules_of_other_runs(recipe: Recipe, what: str) -> None:
     Raises:
         InvalidInputError: The recipe has such a rule.
     """
-    if recipe.weights in ("difficulty", "gradients", "searched") and not recipe.trains_apart:
+    if recipe.weighs_by_other_runs:
         raise InvalidInputError(
             f"{what} goes on with networks, and weights by {recipe.weights!r} need runs of fresh "
             "ones; use 'equal', 'size' or a number for each target"
@@ -267,17 +267,10 @@ def _prepare_run(
     make_trainer: Callable[..., Trainer],
 ) -> Run:
     """Return the run of tasks that share a network."""
-    names = tuple(task.name for task in tasks)
     rows = int(
         torch.stack([task.labelled(train.targets[task.name]) for task in tasks]).any(0).sum()
     )
-    auxiliary = auxiliary_in_group(recipe, names)
-    if validation is not None and not any(
-        bool(task.labelled(validation.targets[task.name]).any())
-        for task in tasks
-        if task.name not in auxiliary
-    ):
-        validation = None
+    validation = with_main_labels(validation, recipe, tasks)
     trainer = recipe_trainer(
         recipe,
         tasks,
@@ -285,7 +278,6 @@ def _prepare_run(
         codes=train.codes,
         rows=rows,
         weights=weights,
-        auxiliary=auxiliary,
         every=every,
         validates=validation is not None,
         seed=seed,
@@ -302,11 +294,18 @@ def _prepare_run(
     return Run(trainer, train, validation, CrossFittedWeights(validation, first_half))
 
 
-def auxiliary_in_group(recipe: Recipe, group: Sequence[str]) -> tuple[str, ...]:
-    """Return which of the tasks that share a network only help the others."""
-    helping = tuple(name for name in group if name in recipe.auxiliary)
-    # a group of tasks that only help others has none to help
-    return () if len(helping) == len(group) else helping
+def with_main_labels(
+    validation: TensorData | None, recipe: Recipe, tasks: Sequence[Task]
+) -> TensorData | None:
+    """Return validation rows of tasks that share a network; None if no main task has a label."""
+    auxiliary = recipe.auxiliary_in([task.name for task in tasks])
+    if validation is None or not any(
+        bool(task.labelled(validation.targets[task.name]).any())
+        for task in tasks
+        if task.name not in auxiliary
+    ):
+        return None
+    return validation
 
 
 def recipe_trainer(
@@ -317,7 +316,6 @@ def recipe_trainer(
     codes: Sequence[CodeColumns],
     rows: int,
     weights: Mapping[str, float] | None,
-    auxiliary: Sequence[str],
     every: Sequence[str],
     validates: bool,
     seed: int,
@@ -334,7 +332,6 @@ def recipe_trainer(
         codes: Which of them are codes.
         rows: Rows to train on that have a label.
         weights: Of the losses by task.
-        auxiliary: Which tasks only help.
         every: Names of all tasks, also of those that other networks have.
         validates: Whether there are validation rows.
         seed: Seed of the initial weights, batches, task order and dropout.
@@ -342,22 +339,20 @@ def recipe_trainer(
         callbacks: Hooks of the trainer.
         make_trainer: Makes it, of what `Trainer` takes.
     """
-    alone = len(tasks) == 1
-    absent = set(every) - {task.name for task in tasks}
     with random_state_kept():
         torch.manual_seed(seed)
         network = recipe.make_network(in_features, tasks, codes).float()  # as the features
-    phased = isinstance(recipe.schedule, Phases)
-    weighed = not (alone or isinstance(recipe.schedule, Merge))
     return make_trainer(
         network,
         tasks,
-        schedule=Separate() if alone and not phased else recipe.schedule,
-        auxiliary=auxiliary,
-        # the weight of a task that is trained alone would only change its learning rate
-        weights=weights if weighed else None,
-        balancer=recipe.make_balancer(every) if weighed else None,
-        settings=recipe.settings(rows, validates=validates, calibrated=True, absent=absent),
+        **recipe.trainer_options(
+            [task.name for task in tasks],
+            every,
+            weights=weights,
+            rows=rows,
+            validates=validates,
+            calibrated=True,
+        ),
         seed=seed,
         device=device,
         callbacks=callbacks,

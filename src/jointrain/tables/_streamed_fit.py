@@ -18,9 +18,9 @@ from jointrain.errors import InvalidInputError
 from jointrain.experiments import Recipe, size_weights
 from jointrain.tables._calibration import Calibration
 from jointrain.tables._fit_table import make_data
-from jointrain.tables._network_runs import auxiliary_in_group, recipe_trainer
+from jointrain.tables._network_runs import recipe_trainer, with_main_labels
 from jointrain.tables._table_model import TableModel, predict_parts
-from jointrain.task import Task, labels_of, only_labels
+from jointrain.task import labels_of, only_labels
 from jointrain.training import (
     Checkpoints,
     FittedNetwork,
@@ -124,7 +124,7 @@ def fit_streamed(
         own = checkpoints
         if checkpoints is not None and len(groups) > 1:
             own = replace(checkpoints, folder=Path(checkpoints.folder) / f"network-{number + 1}")
-        held_out = _with_labels(validation, recipe, [by_name[name] for name in group])
+        held_out = with_main_labels(validation, recipe, [by_name[name] for name in group])
         trainer = _trainer(
             table,
             recipe,
@@ -169,7 +169,7 @@ def check_streamable(recipe: Recipe) -> None:
             f"an ensemble of {recipe.ensemble} would go through a table larger than memory "
             f"{recipe.ensemble} times; leave `ensemble` out"
         )
-    if recipe.weights in ("difficulty", "gradients", "searched") and not recipe.trains_apart:
+    if recipe.weighs_by_other_runs:
         raise InvalidInputError(
             f"weights by {recipe.weights!r} need further runs, which a table larger than memory "
             "can't have; use 'equal', 'size' or a number for each target, or compare a sample "
@@ -289,7 +289,7 @@ def stream_trainer(
         checkpoints: Likewise.
     """
     own = [task for task in table.tasks if task.name in group]
-    validation = _with_labels(_validation_data(table, encoder), recipe, own)
+    validation = with_main_labels(_validation_data(table, encoder), recipe, own)
     trainer = _trainer(
         table,
         recipe,
@@ -303,20 +303,6 @@ def stream_trainer(
         strategy=None,
     )
     return trainer, validation
-
-
-def _with_labels(
-    validation: TensorData | None, recipe: Recipe, tasks: Sequence[Task]
-) -> TensorData | None:
-    """Return validation rows for tasks that share a network, None where there is no label."""
-    auxiliary = auxiliary_in_group(recipe, [task.name for task in tasks])
-    if validation is None or not any(
-        bool(task.labelled(validation.targets[task.name]).any())
-        for task in tasks
-        if task.name not in auxiliary
-    ):
-        return None
-    return validation
 
 
 def _trainer(
@@ -344,7 +330,6 @@ def _trainer(
         codes=stream.codes,
         rows=stream.rows,
         weights=None if weights is None else {name: weights.get(name, 1.0) for name in group},
-        auxiliary=auxiliary_in_group(recipe, group),
         every=names,
         validates=validates,
         seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -34,6 +34,20 @@ ONE_TRADE_OFF = (
     "the model has one trade-off between its targets; `jointrain fit --network pareto-set` makes "
     "one that takes a preference"
 )
+
+
+class AnyPredictor(Protocol):
+    """What can be explained: also a model of one's own."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]: ...
+
+    @property
+    def predicted_tasks(self) -> tuple[Task, ...]: ...
+
+    def predict(self, frame: Any) -> Mapping[str, np.ndarray]: ...
+
+    def conformed(self, frame: Any, others: Sequence[str] = ()) -> pl.DataFrame: ...
 
 
 class TablePredictor(ABC):

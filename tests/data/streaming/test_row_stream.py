@@ -6,8 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jointrain.data import TensorData
 from jointrain.data.streaming import RowStream, TypedRows

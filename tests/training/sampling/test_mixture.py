@@ -5,8 +5,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from jointrain import Alternating, InvalidInputError, Joint, Task, TensorData

@@ -5,8 +5,7 @@ from itertools import groupby, islice, pairwise
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy import stats
 
 from jointrain import Alternating, InvalidInputError, Joint, Separate
