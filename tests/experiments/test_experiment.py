@@ -25,6 +25,7 @@ from jointrain.reports._study_answer import circumstances_of
 from jointrain.studies import fit_chosen, run_within_budget
 from jointrain.studies.searches import search_groups, search_weights
 from jointrain.training import Merge, Phase, Phases
+from jointrain.training.sampling import Joint
 from tests.experiments._own import (
     QUICK,
     TASKS,
@@ -90,6 +91,30 @@ def test_rules_of_weights(rule):
     found = Study(experiment(Folds(2)), recipes, seeds=1).run(workers=1)
     assert not found.failed
     assert np.isfinite(values(found, "rule", "sum")).all()
+
+
+def test_a_task_without_a_number_weighs_one():
+    named = [task.name for task in TASKS]
+    recipes = [
+        *TWO,
+        replace(TWO[1], name="some", weights=((named[0], 3.0),)),
+        replace(TWO[1], name="all", weights=((named[0], 3.0), *((n, 1.0) for n in named[1:]))),
+    ]
+    found = Study(experiment(Folds(2)), recipes, seeds=1).run(workers=1)
+    assert not found.failed
+    for task in named:
+        np.testing.assert_array_equal(values(found, "some", task), values(found, "all", task))
+
+
+@pytest.mark.parametrize("schedule", [Joint(), Merge()])
+def test_weights_by_number_go_to_the_networks_that_have_the_tasks(schedule):
+    recipe = Recipe(weights=(("a", 2.0), ("c", 3.0)), schedule=schedule)
+    found = [
+        recipe.trainer_options(group, "abc", weights=dict(recipe.weights), rows=9, validates=False)
+        for group in ("ab", "c")
+    ]
+    joint = isinstance(schedule, Joint)
+    assert [one["weights"] for one in found] == [{"a": 2.0} if joint else None, None]
 
 
 def test_own_balancers_phases_and_networks_of_recipes():

@@ -75,14 +75,13 @@ class Targets:
             wrong = self._first_wrong_row(index)
             if wrong is not None:
                 raise InvalidInputError(
-                    f"{name} of y holds {self.columns[index][wrong]!r} in row {wrong + 1}, and y "
+                    f"{name} of y holds {self.columns[index][wrong]!r} in row {wrong}, and y "
                     "holds values that are no numbers; use JointClassifier for classes"
                 )
             values[~self.missing[index], index] = self._as_numbers(name, self.known(index))
             infinite = np.isinf(values[:, index])
             if infinite.any():
-                row = infinite.argmax() + 1
-                raise InvalidInputError(f"{name} of y contains infinity in row {row}")
+                raise InvalidInputError(f"{name} of y contains infinity in row {infinite.argmax()}")
         return values
 
     def _as_numbers(self, name: str, known: np.ndarray) -> np.ndarray:

@@ -372,7 +372,7 @@ class JointClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
                 label = targets.columns[index][row]
                 if label not in codes:
                     raise InvalidInputError(
-                        f"{name} of y holds {label!r} in row {row + 1}, which fitting has not seen"
+                        f"{name} of y holds {label!r} in row {row}, which fitting has not seen"
                     )
                 column[row] = codes[label]
             found.append(column)

@@ -458,7 +458,7 @@ class Recipe(RecipeOptions):
         Args:
             group: Names of these tasks.
             every: Names of all tasks, also of those that other networks have.
-            weights: Of the losses, by the names of the group's tasks at least.
+            weights: Of the losses by task; 1 where one is not named.
             rows: The number of training rows.
             validates: As for `settings`, like `calibrated`.
             calibrated: Likewise.
@@ -471,7 +471,9 @@ class Recipe(RecipeOptions):
             else self.schedule,
             "auxiliary": self.auxiliary_in(group),
             # the weight of a task that is trained alone would only change its learning rate
-            "weights": {n: weights[n] for n in group} if weighed and weights is not None else None,
+            "weights": {n: weights[n] for n in group if n in weights}
+            if weighed and weights is not None
+            else None,
             "balancer": self.make_balancer(every) if weighed else None,
             "settings": self.settings(
                 rows, validates=validates, calibrated=calibrated, absent=set(every) - set(group)
