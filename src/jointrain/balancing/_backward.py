@@ -163,51 +163,41 @@ def backward(
         ),
         own=checked_parameters(own, "own"),
         features=[features] if isinstance(features, Tensor) else listed(features),
-        penalty=penalty,
-        module=module,
-        group=process_group,
-        rows=rows,
-        settings={
-            "compare_at": compare_at,
-            "refresh_every": refresh_every,
-            "gradient_method": gradient_method,
-            "non_finite": non_finite,
-            "accumulate": accumulate,
-        },
-    )
-    check_overlap(arguments.shared, arguments.own)
-    scaled = scaler is not None and scaler.is_enabled()
-    may_overflow = scaled and getattr(scaler, "skips_steps", True)
-    tasks = tasks_of_step(losses, balancer, arguments, non_finite, may_overflow)
-    if not tasks.names:
-        return BalancedStep(
-            (), None, torch.zeros(0), gradient_method=tasks.gradient_method, skipped=tasks.skipped
-        )
-    call = Call(
-        balancer=balancer,
-        names=tasks.names,
-        values=tasks.values,
-        vector=tasks.vector,
-        numbers=tasks.numbers,
-        skipped=tasks.skipped,
-        shared=arguments.shared,
-        own=arguments.own,
-        features=arguments.features,
         compare_at=compare_at,
         refresh_every=refresh_every,
         gradient_method=gradient_method,
         non_finite=non_finite,
-        scale=scale_of(scaler, tasks.vector.device),
-        scaled=scaled,
-        may_overflow=may_overflow,
         extra=extra,
         train=train,
         held_out=held_out,
         retain_graph=retain_graph,
         memory_limit=memory_limit,
         penalty=penalty,
-        together=tasks.together,
+        module=module,
+        group=process_group,
+        rows=rows,
         accumulate=accumulate,
+    )
+    check_overlap(arguments.shared, arguments.own)
+    scaled = scaler is not None and scaler.is_enabled()
+    may_overflow = scaled and getattr(scaler, "skips_steps", True)
+    tasks = tasks_of_step(losses, balancer, arguments, may_overflow)
+    if not tasks.names:
+        return BalancedStep(
+            (), None, torch.zeros(0), gradient_method=tasks.gradient_method, skipped=tasks.skipped
+        )
+    call = Call(
+        arguments,
+        balancer,
+        names=tasks.names,
+        values=tasks.values,
+        vector=tasks.vector,
+        numbers=tasks.numbers,
+        skipped=tasks.skipped,
+        together=tasks.together,
+        scale=scale_of(scaler, tasks.vector.device),
+        scaled=scaled,
+        may_overflow=may_overflow,
         draws=draws,
     )
     with explained():

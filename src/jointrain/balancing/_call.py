@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -39,41 +39,41 @@ from jointrain.errors import NonFiniteError
 
 @dataclass
 class Call:
-    """The arguments of a call to :func:`backward`, checked.
+    """A call to :func:`backward`: its arguments, the tasks of the step, what is known so far.
 
     Attributes:
-        numbers: The losses on the CPU.
+        given: The arguments of `backward`, checked.
+        balancer: The method, or the one that a sharpness-aware method lets aggregate.
+        names: The tasks of the step.
+        values: Their losses with graph, [t] scalars; of several processes those here.
+        vector: The same as one tensor, [t].
+        numbers: [t], float64 on the CPU: the losses, of several processes over all their rows.
+        skipped: The tasks that were left out as their loss or gradient isn't finite.
+        together: The step of several processes; None where this one takes it by itself.
         scale: What the gradients are multiplied by.
         scaled: Whether they are multiplied.
         may_overflow: Whether what isn't finite is left to a scaler, which skips the step.
+        draws: The random numbers of before the losses, where those were given as a function.
+        accumulated: The gradients of the tasks, where they are known already; None if they are to
+            be computed.
+        task_scales: [t], what the tasks' gradients are multiplied by besides; None for nothing.
+        of_penalty: The gradient of the penalty, once it is computed.
+        held: Where gradients are put in place of `.grad`; None for `.grad`.
     """
 
+    given: Arguments
     balancer: Balancer
     names: tuple[str, ...]
     values: list[Tensor]
     vector: Tensor
     numbers: Tensor
     skipped: tuple[str, ...]
-    shared: list[Tensor] | None
-    own: list[Tensor] | None
-    features: list[Tensor] | None
-    compare_at: str
-    refresh_every: int
-    gradient_method: str
-    non_finite: str
+    together: Together | None
     scale: float
     scaled: bool
     may_overflow: bool
-    extra: Callable[[], Losses] | None
-    train: Callable[[], Losses] | None
-    held_out: Callable[[], Losses] | None
-    retain_graph: bool
-    memory_limit: int | None
-    penalty: Tensor | None
-    together: Together | None
-    accumulate: str | None
-    accumulated: Accumulated | None = None
     draws: Draws | None = None
+    accumulated: Accumulated | None = None
     task_scales: Tensor | None = None
     of_penalty: Gradients | None = None
     held: list[Gradients] | None = None
@@ -81,20 +81,21 @@ class Call:
     def without(self, bad: Sequence[int]) -> Call:
         """Return the call without the tasks at these positions."""
         keep = [k for k in range(len(self.names)) if k not in bad]
-        changed = vars(self) | {
-            "names": tuple(self.names[k] for k in keep),
-            "values": [self.values[k] for k in keep],
-            "vector": stacked([self.values[k] for k in keep]) if keep else self.vector[:0],
-            "numbers": self.numbers[keep],
-            "skipped": self.skipped + tuple(self.names[k] for k in bad),
-            "together": None if self.together is None else self.together.without(bad),
-            "task_scales": None,
-        }
-        return Call(**changed)
+        values = [self.values[k] for k in keep]
+        return replace(
+            self,
+            names=tuple(self.names[k] for k in keep),
+            values=values,
+            vector=stacked(values) if keep else self.vector[:0],
+            numbers=self.numbers[keep],
+            skipped=self.skipped + tuple(self.names[k] for k in bad),
+            together=None if self.together is None else self.together.without(bad),
+            task_scales=None,
+        )
 
     def of_weighted(self, weights: Tensor, tensors: Sequence[Tensor], *, keep: bool) -> Gradients:
         """Return the weighted losses' gradients of these parameters."""
-        retain = keep or self.retain_graph
+        retain = keep or self.given.retain_graph
         if self.accumulated is not None:
             step = self.step()
             step.factors = self.factors()
@@ -134,12 +135,13 @@ class Call:
         Raises:
             NonFiniteError: It isn't, on some process.
         """
-        if self.penalty is None or self.may_overflow:
+        if self.given.penalty is None or self.may_overflow:
             return
-        if not self.everywhere(math.isfinite(float(self.penalty.detach()))):
+        value = float(self.given.penalty.detach())
+        if not self.everywhere(math.isfinite(value)):
             raise NonFiniteError(
-                f"`penalty` is {float(self.penalty.detach())}, here or on another process. Lower "
-                "the learning rate, or look for a root or a logarithm of zero in it."
+                f"`penalty` is {value}, here or on another process. Lower the learning rate, or "
+                "look for a root or a logarithm of zero in it."
             )
 
     def take_penalty(self) -> None:
@@ -148,17 +150,18 @@ class Call:
         Raises:
             NonFiniteError: It is NaN or infinite.
         """
-        if self.penalty is None or self.of_penalty is not None:
+        penalty = self.given.penalty
+        if penalty is None or self.of_penalty is not None:
             return
         if self.together is not None:
             found = self.together.of_penalty(self.scale)
         else:
-            graph, of_losses = walk([self.penalty]), walk(self.values).children
+            graph, of_losses = walk([penalty]), walk(self.values).children
             common = any(below and node in of_losses for node, below in graph.children.items())
             tensors = [leaf.tensor for leaf in graph.leaves]
-            start = torch.full_like(self.penalty, self.scale)
-            retain = self.retain_graph or common
-            found = Gradients.of(tensors, grad([self.penalty], tensors, [start], retain=retain))
+            start = torch.full_like(penalty, self.scale)
+            retain = self.given.retain_graph or common
+            found = Gradients.of(tensors, grad([penalty], tensors, [start], retain=retain))
         if not self.may_overflow and not found.finite():
             raise NonFiniteError(
                 "The gradient of `penalty` is NaN or infinite though it is finite itself. Look for "
@@ -180,8 +183,9 @@ class Call:
         if self.together is not None:
             step: Step = self.together.step()
         else:
-            step = prepare(self.values, shared=self.shared, own=self.own, features=self.features)
-        if self.accumulate is None and not isinstance(self.balancer, LossWeighting):
+            given = self.given
+            step = prepare(self.values, shared=given.shared, own=given.own, features=given.features)
+        if self.given.accumulate is None and not isinstance(self.balancer, LossWeighting):
             refuse_gradients_before(step.shared)
         return step
 
@@ -202,7 +206,12 @@ class Call:
 
 
 class Tasks(NamedTuple):
-    """The tasks of a step; none, and why, if there is nothing to do."""
+    """The tasks of a step, as those of a `Call`; none, and why, if there is nothing to do.
+
+    Attributes:
+        overflow: Whether a loss isn't finite and the scaler is to skip the step.
+        gradient_method: Why there is nothing to do.
+    """
 
     names: tuple[str, ...]
     values: list[Tensor]
@@ -215,7 +224,7 @@ class Tasks(NamedTuple):
 
 
 def tasks_of_step(
-    losses: Losses, balancer: Balancer, arguments: Arguments, non_finite: str, may_overflow: bool
+    losses: Losses, balancer: Balancer, arguments: Arguments, may_overflow: bool
 ) -> Tasks:
     """Return the tasks that have a label and a finite loss, on this process or on any."""
     together = meet(losses, balancer, arguments) if several_processes() else None
@@ -236,9 +245,10 @@ def tasks_of_step(
     fine = list(map(math.isfinite, numbers.tolist()))
     if all(fine):
         return Tasks(names, values, vector, numbers, (), together)
-    if may_overflow and (non_finite == "raise" or not any(fine)):
+    policy = arguments.non_finite
+    if may_overflow and (policy == "raise" or not any(fine)):
         return Tasks(names, values, vector, numbers, (), together, overflow=True)
-    names, values, skipped = without_infinite(names, values, numbers, fine, non_finite)
+    names, values, skipped = without_infinite(names, values, numbers, fine, policy)
     if not values:
         return Tasks((), [], nothing, nothing, skipped, gradient_method="all skipped")
     bad = [k for k, ok in enumerate(fine) if not ok]

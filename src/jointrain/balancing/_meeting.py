@@ -32,6 +32,9 @@ from jointrain.balancing.engine import (
 )
 from jointrain.errors import InvalidInputError
 
+_SETTINGS = ("compare_at", "refresh_every", "gradient_method", "non_finite", "accumulate")
+"""The arguments that have to be the same on all processes."""
+
 
 def meet(losses: Losses, balancer: Balancer, arguments: Arguments) -> Together | None:
     """Return the step that this process takes with others, None if it trains by itself.
@@ -50,7 +53,7 @@ def meet(losses: Losses, balancer: Balancer, arguments: Arguments) -> Together |
         if replicas.sharded is not None:
             places = _of_shards(places, replicas.sharded, arguments)
         rows = None if arguments.rows is None else row_counts(arguments.rows, names)
-        settings = [f"{name}={value!r}" for name, value in arguments.settings.items()]
+        settings = [f"{name}={getattr(arguments, name)!r}" for name in _SETTINGS]
         local = Local(
             names,
             [float(v.detach()) for v in values],

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from jointrain.balancing._arguments import stacked
+from jointrain.balancing._arguments import Losses, stacked
 from jointrain.balancing._balancer import BilevelProblem, MovableParameters
 from jointrain.balancing.engine import (
     Agreement,
@@ -41,18 +41,34 @@ _held_back: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
 """Wrappers under whose `no_sync` passes have been taken since the last one that sent."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """The arguments of a call to `backward` that decide how processes take a step together."""
+    """The arguments of a call to `backward`, checked; all but losses, balancer and scaler.
+
+    Attributes:
+        group: `process_group`.
+        train: Where `losses` is a function, that by default.
+
+    The others have the names that `backward` documents.
+    """
 
     shared: list[Tensor] | None
     own: list[Tensor] | None
     features: list[Tensor] | None
+    compare_at: str
+    refresh_every: int
+    gradient_method: str
+    non_finite: str
+    extra: Callable[[], Losses] | None
+    train: Callable[[], Losses] | None
+    held_out: Callable[[], Losses] | None
+    retain_graph: bool
+    memory_limit: int | None
     penalty: Tensor | None
     module: nn.Module | None
     group: Group
     rows: RowCounts | None
-    settings: Mapping[str, object]
+    accumulate: str | None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from jointrain.balancing._accumulation import (
@@ -44,17 +46,17 @@ def by_accumulated(call: Call) -> BalancedStep:
     names = balancer.in_order(kept.losses)
     losses = torch.tensor([kept.losses[name] for name in names], dtype=torch.float64)
     values = [torch.zeros_like(call.vector[0]).requires_grad_() for _ in names]
-    changed = {
-        "names": names,
-        "values": values,
-        "vector": stacked(values),
-        "numbers": losses,
-        "together": None,
-        "penalty": None,
-        "of_penalty": kept.penalty_so_far(),
-        "accumulated": kept,
-    }
-    result = run(Call(**vars(call) | changed))
+    summed = replace(
+        call,
+        names=names,
+        values=values,
+        vector=stacked(values),
+        numbers=losses,
+        together=None,
+        of_penalty=kept.penalty_so_far(),
+        accumulated=kept,
+    )
+    result = run(summed)
     kept.note([tensor for tensor, _ in kept.parameters.values()])
     balancer.accumulated = kept
     return result
@@ -62,7 +64,7 @@ def by_accumulated(call: Call) -> BalancedStep:
 
 def _sort(call: Call, kept: Accumulated, step: Step) -> None:
     """Take in which parameters the batch's tasks reach, and which are shared by now."""
-    named = call.shared is not None or call.features is not None
+    named = call.given.shared is not None or call.given.features is not None
     kept.sort(call.names, step, named=named)
     if not named:
         # tasks may part within an operation that each batch takes other outputs of
@@ -76,21 +78,21 @@ def _sort(call: Call, kept: Accumulated, step: Step) -> None:
 
 def _check_accumulation(call: Call) -> None:
     """Check that the step of several batches would be exact."""
-    balancer, given = call.balancer, []
+    balancer, given, others = call.balancer, call.given, []
     if isinstance(balancer, BilevelWeighting) or balancer.extra_batches:
-        given.append(f"{type(balancer).__name__}, which takes further batches")
+        others.append(f"{type(balancer).__name__}, which takes further batches")
     if isinstance(balancer, SharpnessAware):
-        given.append(f"{type(balancer).__name__}, which computes a batch's losses again")
+        others.append(f"{type(balancer).__name__}, which computes a batch's losses again")
     if isinstance(balancer, HeadGuiding):
-        given.append(f"{type(balancer).__name__}, which differentiates a batch's losses twice")
-    given += [f'`compare_at="{call.compare_at}"`'] * (call.compare_at != "shared")
-    given += [f"`refresh_every={call.refresh_every}`"] * (call.refresh_every > 1)
-    given += ['`non_finite="skip"`'] * (call.non_finite == "skip")
+        others.append(f"{type(balancer).__name__}, which differentiates a batch's losses twice")
+    others += [f'`compare_at="{given.compare_at}"`'] * (given.compare_at != "shared")
+    others += [f"`refresh_every={given.refresh_every}`"] * (given.refresh_every > 1)
+    others += ['`non_finite="skip"`'] * (given.non_finite == "skip")
     if call.together is not None and call.together.sharded:
-        given.append("parameters that `fully_shard` manages")
-    if given:
+        others.append("parameters that `fully_shard` manages")
+    if others:
         raise InvalidInputError(
-            f'`accumulate="exact"` is not exact with {given[0]}. Take larger batches, or pass '
+            f'`accumulate="exact"` is not exact with {others[0]}. Take larger batches, or pass '
             '`accumulate="per-batch"`.'
         )
 

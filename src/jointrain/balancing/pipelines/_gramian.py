@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from jointrain.balancing._arguments import Losses
 from jointrain.balancing._balanced_step import BalancedStep
 from jointrain.balancing._balancer import GramianWeighting, HeadGuiding
 from jointrain.balancing._call import Call
@@ -71,7 +72,7 @@ def by_gramian(call: Call, balancer: GramianWeighting) -> BalancedStep | Without
     reused = _reusable(call, balancer)
     if reused is not None:
         found = step.weighted(reused, own=True, weigh_own=balancer.weighs_task_parameters)
-        if call.non_finite == "raise" or call.may_overflow or call.everywhere(found.finite()):
+        if call.given.non_finite == "raise" or call.may_overflow or call.everywhere(found.finite()):
             call.add_to_grad(step.learned, found)
             return call.result(losses, reused, gradient_method="reused")
     if balancer.extra_batches:
@@ -82,15 +83,15 @@ def by_gramian(call: Call, balancer: GramianWeighting) -> BalancedStep | Without
 
 def _compared(call: Call, step: Step) -> _Compared:
     """Return the tasks' gradients compared at the place that the call names."""
-    heads = step.heads(dense=True) if call.compare_at == "features" else None
+    heads = step.heads(dense=True) if call.given.compare_at == "features" else None
     if heads is not None:
         return _at_features(call, step, *heads)
-    if call.compare_at == "features" and step.t > 1:
-        raise InvalidInputError(_NO_BOUNDARY if call.features is None else _NOT_CUT)
-    if call.compare_at == "last_shared_layer":
+    if call.given.compare_at == "features" and step.t > 1:
+        raise InvalidInputError(_NO_BOUNDARY if call.given.features is None else _NOT_CUT)
+    if call.given.compare_at == "last_shared_layer":
         rows, mine = step.rows(step.last_layer(), again=True)
-        return _Compared(rows.gramian(), mine, None, call.compare_at, whole=False)
-    if call.compare_at == "shared" and step.too_large():
+        return _Compared(rows.gramian(), mine, None, call.given.compare_at, whole=False)
+    if call.given.compare_at == "shared" and step.too_large():
         parts: list[Tensor] = []
         mine = step.by_layer(lambda rows: parts.append(rows.gramian()))
         hooked = any(leaf.tensor._backward_hooks for leaf in step.shared)
@@ -113,14 +114,14 @@ def _at_features(
     call: Call, step: Step, boundary: Boundary, cotangents: Cotangents, mine: Gradients
 ) -> _Compared:
     ends = {(edge.node, edge.output_nr) for edge in boundary.edges}
-    if call.features is None and (step.graph.parts_inside() or ends & set(step.graph.roots)):
+    if call.given.features is None and (step.graph.parts_inside() or ends & set(step.graph.roots)):
         raise InvalidInputError(_NO_BOUNDARY)  # a loss has no part of its own that is known
 
     def combine(weights: Tensor) -> Gradients:
         return step.from_boundary(boundary, cotangents, weights)
 
     gramian = step.gramian_at(cotangents)
-    return _Compared(gramian, mine, combine, call.compare_at, whole=False)
+    return _Compared(gramian, mine, combine, call.given.compare_at, whole=False)
 
 
 _NO_BOUNDARY = (
@@ -187,12 +188,13 @@ def _by_cross_gramian(
     call: Call, balancer: GramianWeighting, step: Step, losses: Tensor
 ) -> BalancedStep | Without:
     """Weigh by the Gramian of two batches, then take one weighted pass over this one."""
-    if call.extra is None:
+    extra = call.given.extra
+    if extra is None:
         raise InvalidInputError(
             f"{type(balancer).__name__} needs {balancer.extra_batches} more batch(es) at each "
             "step. Pass `extra=`, a function that returns the losses of a fresh training batch."
         )
-    batches = [_rows_of_extra(call, step) for _ in range(balancer.extra_batches)]
+    batches = [_rows_of_extra(call, step, extra) for _ in range(balancer.extra_batches)]
     if balancer.extra_batches == 1:
         batches.insert(0, step.plain_rows([leaf.tensor for leaf in step.shared]))
     gramian = batches[0].cross(batches[1])
@@ -221,9 +223,8 @@ def _by_cross_gramian(
     )
 
 
-def _rows_of_extra(call: Call, step: Step) -> Rows:
-    assert call.extra is not None
-    values = call.again(call.extra, "extra")
+def _rows_of_extra(call: Call, step: Step, extra: Callable[[], Losses]) -> Rows:
+    values = call.again(extra, "extra")
     if call.together is not None:
         joint = call.together.step_of(values, call.scale)
         return joint.plain_rows([leaf.tensor for leaf in step.shared])
@@ -245,7 +246,7 @@ def _weights(
         learned = [p for p in balancer.parameters() if p.requires_grad]
         start = torch.full_like(own_loss, call.scale)
         step.learned.extend(Gradients.of(learned, grad([own_loss], learned, [start], retain=False)))
-    if call.refresh_every > 1:
+    if call.given.refresh_every > 1:
         balancer.remember("kept_weights", weights)
         balancer.remember("kept_tasks", _encoded(call.names))
         balancer.remember("kept_age", torch.tensor(0))
@@ -256,12 +257,12 @@ def _reusable(call: Call, balancer: GramianWeighting) -> Tensor | None:
     """Return the weights of an earlier step if they are for the same tasks and young enough."""
     weights = balancer.recall("kept_weights")
     tasks, age = balancer.recall("kept_tasks"), balancer.recall("kept_age")
-    if call.refresh_every == 1 or weights is None or tasks is None or age is None:
+    if call.given.refresh_every == 1 or weights is None or tasks is None or age is None:
         return None
     if not torch.equal(tasks, _encoded(call.names)):
         return None
     balancer.remember("kept_age", age + 1)
-    return weights if int(age) + 1 < call.refresh_every else None
+    return weights if int(age) + 1 < call.given.refresh_every else None
 
 
 def _encoded(names: Sequence[str]) -> Tensor:

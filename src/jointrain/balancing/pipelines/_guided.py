@@ -30,10 +30,10 @@ def check_guiding(call: Call, balancer: HeadGuiding) -> None:
         InvalidInputError: They can't.
     """
     kind = type(balancer).__name__
-    if call.refresh_every > 1:
+    if call.given.refresh_every > 1:
         raise InvalidInputError(
-            f"`refresh_every={call.refresh_every}` is not for {kind}, which guides the heads by "
-            "the gradients of each step. Leave it out."
+            f"`refresh_every={call.given.refresh_every}` is not for {kind}, which guides the heads "
+            "by the gradients of each step. Leave it out."
         )
     if call.together is not None:
         if call.together.sharded:

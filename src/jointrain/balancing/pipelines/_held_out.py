@@ -25,18 +25,18 @@ from jointrain.errors import InvalidInputError
 
 
 def by_held_out(call: Call, balancer: BilevelWeighting) -> BalancedStep | Without:
-    if call.held_out is None or call.train is None:
+    if call.given.held_out is None or call.given.train is None:
         raise InvalidInputError(
             f"{type(balancer).__name__} chooses weights by held-out losses. Pass `held_out=`, a "
             "function that returns losses of a held-out batch, and `train=`, one that computes "
             "the losses of this batch anew."
         )
-    train, held_out = call.train, call.held_out
+    train, held_out = call.given.train, call.given.held_out
     step = call.step()
     refuse_complex(step, balancer)
     step.factors = call.factors()
     # a task that turns out to have no finite gradient is left out by a second try
-    step.retain_graph = call.retain_graph or call.non_finite == "skip"
+    step.retain_graph = call.given.retain_graph or call.given.non_finite == "skip"
     leaves = [leaf for leaf in step.parameters if not _is_outside(leaf.tensor, call)]
     parameters = [leaf.tensor for leaf in leaves]
     closures = (
@@ -73,7 +73,7 @@ def _without_bad(call: Call, balancer: BilevelWeighting, parameters: list[Tensor
     Raises:
         InvalidInputError: None has, or the policy is to raise.
     """
-    if call.non_finite == "skip" and not call.may_overflow:
+    if call.given.non_finite == "skip" and not call.may_overflow:
         bad = bad_alone(call, parameters)
         if bad:
             return Without(bad)
@@ -84,7 +84,7 @@ def _without_bad(call: Call, balancer: BilevelWeighting, parameters: list[Tensor
 
 
 def _is_outside(tensor: Tensor, call: Call) -> bool:
-    if call.own is None:
+    own, shared = call.given.own, call.given.shared
+    if own is None or shared is None:
         return False
-    known = {id(x) for x in (*call.own, *(call.shared or ()))}
-    return call.shared is not None and id(tensor) not in known
+    return all(tensor is not x for x in (*own, *shared))

@@ -18,7 +18,7 @@ from jointrain.errors import InvalidInputError
 
 def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
     """Weigh the losses, then take one pass, last: it leaves the caches cold."""
-    careful = call.non_finite == "skip" and not call.may_overflow
+    careful = call.given.non_finite == "skip" and not call.may_overflow
     before = copy.deepcopy(balancer.state_dict()) if careful else None
     made = balancer.weigh(call.numbers.tolist())
     if not isinstance(made, Weighing) or len(made.weights) != len(call.names):
@@ -32,7 +32,7 @@ def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
     if not all(map(math.isfinite, numbers)):
         check_made(call, weights)
     found = None
-    if careful or call.own is not None or call.accumulated is not None:
+    if careful or call.given.own is not None or call.accumulated is not None:
         tensors = _wanted_leaves(call)
         call.take_penalty()
         found = call.of_weighted(weights, tensors, keep=careful)
@@ -57,13 +57,14 @@ def by_losses(call: Call, balancer: LossWeighting) -> BalancedStep | Without:
 def one_pass(call: Call, weights: Tensor) -> None:
     """Fill the gradients of the weighted losses and of the penalty."""
     if call.together is not None:
-        call.together.one_pass(weights, call.scale, retain=call.retain_graph)
+        call.together.one_pass(weights, call.scale, retain=call.given.retain_graph)
         return
     outputs, starts = [call.vector], [(weights * call.scale).to(call.vector)]
-    if call.penalty is not None:
-        outputs.append(call.penalty)
-        starts.append(torch.full_like(call.penalty, call.scale))
-    torch.autograd.backward(outputs, starts, call.retain_graph)
+    penalty = call.given.penalty
+    if penalty is not None:
+        outputs.append(penalty)
+        starts.append(torch.full_like(penalty, call.scale))
+    torch.autograd.backward(outputs, starts, call.given.retain_graph)
 
 
 def overflowed(call: Call) -> BalancedStep:
@@ -76,11 +77,12 @@ def overflowed(call: Call) -> BalancedStep:
 def _wanted_leaves(call: Call) -> list[Tensor]:
     """Return the leaf tensors that are to get a gradient."""
     leaves = call.step().parameters if call.together is not None else walk(call.values).leaves
-    if call.own is not None:
-        known = {id(x) for x in (*call.own, *(call.shared or ()))}
+    own, shared = call.given.own, call.given.shared
+    if own is not None:
+        known = {id(x) for x in (*own, *(shared or ()))}
         leaves = [
             leaf
             for leaf in leaves
-            if id(leaf.tensor) in known or (call.shared is None and leaf.mask & (leaf.mask - 1))
+            if id(leaf.tensor) in known or (shared is None and leaf.mask & (leaf.mask - 1))
         ]
     return [leaf.tensor for leaf in leaves]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ def by_nearby(
 ) -> BalancedStep | Without:
     """Take each task's gradient where the method says; `run` lets another method aggregate them."""
     kind = type(balancer).__name__
-    if call.train is None:
+    if call.given.train is None:
         raise InvalidInputError(
             f"{kind} takes gradients at moved weights, for which the losses are computed again. "
             f"Pass them as a function: `backward(lambda: losses_of(net(x)), {kind}())`."
@@ -43,7 +43,7 @@ def by_nearby(
             f"{kind} cannot give an input its gradient, which it has at several weights. Detach "
             "the inputs, or name them in `shared` or `own` if they are parameters."
         )
-    landscape = _landscape(call, step, call.train)
+    landscape = _landscape(call, step, call.given.train)
     memory = Memory(call, may_fail=True)
     here, there = _gradients(balancer, landscape)
     if not call.may_overflow:
@@ -57,17 +57,14 @@ def by_nearby(
     walks = []
     if any(wants_walks(one) for one, _ in aggregations):
         walks = step.walks(step.shared)
-    results = [
-        run(dataclasses.replace(_call_of(call, landscape, one, rows, walks), held=held))
-        for one, rows in aggregations
-    ]
+    results = [run(_call_of(call, landscape, one, rows, walks, held)) for one, rows in aggregations]
     overflow = any(result.overflow for result in results)
     if overflow:
         memory.restore()
     call.add_to_grad(*held)
     # two weighted sums are none
-    found = results[0] if len(results) == 1 else dataclasses.replace(results[0], weights=None)
-    return dataclasses.replace(found, gradient_method="at moved weights", overflow=overflow)
+    found = results[0] if len(results) == 1 else replace(results[0], weights=None)
+    return replace(found, gradient_method="at moved weights", overflow=overflow)
 
 
 def _landscape(call: Call, step: Step, train: Callable[[], Losses]) -> Landscape:
@@ -118,9 +115,14 @@ def _bad(landscape: Landscape, there: list[Row]) -> Sequence[int]:
 
 
 def _call_of(
-    call: Call, landscape: Landscape, balancer: Balancer, rows: list[Row], walks: Sequence[Walk]
+    call: Call,
+    landscape: Landscape,
+    balancer: Balancer,
+    rows: list[Row],
+    walks: Sequence[Walk],
+    held: list[Gradients],
 ) -> Call:
-    """Return the call of a method on gradients that are known."""
+    """Return the call of a method on gradients that are known, which adds its update to `held`."""
     parameters = landscape.trained.parameters
     shared = set(landscape.shared)
     kept = Accumulated({}, call.scale)
@@ -129,13 +131,12 @@ def _call_of(
     for name, row, own in zip(call.names, rows, landscape.own, strict=True):
         kept.rows[name] = {id(parameters[i]): row[i] for i in (*landscape.shared, *own)}
     values = [torch.zeros_like(value).requires_grad_() for value in call.values]
-    changed = {
-        "balancer": balancer,
-        "values": values,
-        "vector": stacked(values),
-        "together": None,
-        "penalty": None,
-        "accumulate": "exact",
-        "accumulated": kept,
-    }
-    return Call(**vars(call) | changed)
+    return replace(
+        call,
+        balancer=balancer,
+        values=values,
+        vector=stacked(values),
+        together=None,
+        accumulated=kept,
+        held=held,
+    )

@@ -40,9 +40,9 @@ class Without(NamedTuple):
 def prepared(call: Call, balancer: GramianWeighting | JacobianAggregation) -> tuple[Step, Tensor]:
     """Return the step, and the (transformed) losses [t] in float64 on the CPU."""
     step = call.step()
-    step.gradient_method, step.memory_limit = call.gradient_method, call.memory_limit
+    step.gradient_method, step.memory_limit = call.given.gradient_method, call.given.memory_limit
     # a task that turns out to have no finite gradient is left out by a second try
-    step.retain_graph = call.retain_graph or call.non_finite == "skip"
+    step.retain_graph = call.given.retain_graph or call.given.non_finite == "skip"
     # as are the tasks' own parts, once the weights are known
     step.retain_graph |= isinstance(balancer, HeadGuiding)
     step.workspace = balancer.workspace
@@ -93,7 +93,7 @@ def scale_tasks(call: Call, step: Step) -> None:
 
     Not where one pass gives the weighted sum: in it all tasks have one scale.
     """
-    if not call.may_overflow or call.accumulate == "exact" or step.t < 2:
+    if not call.may_overflow or call.accumulated is not None or step.t < 2:
         return
     if any(value.dtype == torch.float16 for value in call.values):
         return
@@ -181,7 +181,7 @@ def _differ(call: Call) -> bool:
 
 
 def _may_skip(call: Call) -> bool:
-    return call.non_finite == "skip" and not call.may_overflow
+    return call.given.non_finite == "skip" and not call.may_overflow
 
 
 def left_out(call: Call, step: Step, found: Gradients) -> Without:
@@ -190,7 +190,7 @@ def left_out(call: Call, step: Step, found: Gradients) -> Without:
     Raises:
         NonFiniteError: The policy is to raise. It names the tasks if own parameters are those.
     """
-    if call.non_finite == "raise":
+    if call.given.non_finite == "raise":
         seen = _looked_at(call, step, found)
         bad = {id(x) for x, g in zip(seen.tensors, seen.values, strict=True) if not is_finite(g)}
         of_one = [k for k, own in enumerate(step.own) if any(id(x.tensor) in bad for x in own)]
@@ -209,7 +209,7 @@ class Memory:
 
     def __init__(self, call: Call, *, may_fail: bool) -> None:
         self._balancer = call.balancer
-        kept = may_fail and (call.may_overflow or call.non_finite == "skip")
+        kept = may_fail and (call.may_overflow or call.given.non_finite == "skip")
         self._before = copy.deepcopy(call.balancer.state_dict()) if kept else None
 
     def restore(self) -> None:
@@ -245,7 +245,7 @@ def raise_if_asked(call: Call, bad: Sequence[int]) -> None:
     Raises:
         NonFiniteError: The policy is to raise.
     """
-    if call.non_finite == "raise":
+    if call.given.non_finite == "raise":
         names = [call.names[k] for k in bad]
         whose = f"of the tasks {names}" if names else f"of some of the tasks {list(call.names)}"
         raise NonFiniteError(
