@@ -25,6 +25,9 @@ _TASKS_KEY = "tasks"
 _RNG_KEY = "rng"
 _SCALES_KEY = "task_scales"
 
+_OF_HERE = ("block_order", "mean_over_processes", "accumulated")
+"""Attributes that belong to a model and a process; None in a balancer that is new or copied."""
+
 
 class Needs(enum.Enum):
     """The smallest thing that a balancer has to see in order to choose its update."""
@@ -269,15 +272,18 @@ class Balancer(nn.Module, ABC):
 
     # --- state -----------------------------------------------------------------------------------
 
+    def set_back(self, state: Mapping[str, Any]) -> None:
+        """Load the state of before a step that is not to count, but keep `task_scales`.
+
+        A gradient that overflowed in float16 is what these learn from.
+        """
+        scales = self.task_scales
+        self.load_state_dict(dict(state))
+        self.task_scales = scales
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled and copied: all but what belongs to this model and process."""
-        of_here: dict[str, Any] = {
-            "workspace": {},
-            "block_order": None,
-            "mean_over_processes": None,
-            "accumulated": None,
-        }
-        return self.__dict__ | of_here
+        return self.__dict__ | dict.fromkeys(_OF_HERE) | {"workspace": {}}
 
     def remember(self, name: str, value: Tensor) -> Tensor:
         """Keep `value` as buffer ``self.<name>``, created at its first use, saved, and dropped by
@@ -336,15 +342,9 @@ class Balancer(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """List the hyper-parameters: the public attributes that are plain values."""
-        skip = {
-            "training",
-            "task_names",
-            "seed",
-            "mean_over_processes",
-            "accumulated",
-            "block_order",
-        }
-        skip -= {"seed"} if self.random else set()
+        skip = {"training", "task_names", *_OF_HERE}
+        if not self.random:
+            skip.add("seed")
         shown = {
             name: value
             for name, value in vars(self).items()

@@ -96,7 +96,7 @@ class NonFiniteSteps:
             for buffer, before in zip(self._module.buffers(), buffers, strict=True):
                 buffer.copy_(before)
         if self._balancer is not None and learned is not None:
-            _set_back(self._balancer, learned)
+            self._balancer.set_back(learned)
         return None
 
     def _state(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class NonFiniteSteps:
         if self._rates is not None:
             self._rates.scale(0.5)
         if self._balancer is not None:
-            _set_back(self._balancer, good["balancer"])
+            self._balancer.set_back(good["balancer"])
         if self._balancer_optimizer is not None:
             self._balancer_optimizer.load_state_dict(good["balancer_optimizer"])
         if self._average is not None:
@@ -139,13 +139,6 @@ class NonFiniteSteps:
         if self._goes_back:
             self._good = copy.deepcopy(dict(state["good"]))
             self._optimizers.scale_base_rates(0.5**self.count, groups=False)
-
-
-def _set_back(balancer: Balancer, state: Mapping[str, Any]) -> None:
-    """Set a balancer back, but for what the step has taught it of the range of float16."""
-    factors = balancer.task_scales
-    balancer.load_state_dict(dict(state))
-    balancer.task_scales = factors
 
 
 def refuse_non_finite_losses(losses: Mapping[str, Tensor]) -> None:

@@ -213,11 +213,9 @@ class Memory:
         self._before = copy.deepcopy(call.balancer.state_dict()) if kept else None
 
     def restore(self) -> None:
-        """Set the balancer back, but for the factors of the tasks, which learn from overflows."""
+        """Set the balancer back, as `Balancer.set_back` does."""
         if self._before is not None:
-            factors = self._balancer.task_scales
-            self._balancer.load_state_dict(self._before)
-            self._balancer.task_scales = factors
+            self._balancer.set_back(self._before)
 
 
 def bad_tasks(call: Call, tensors: Sequence[Tensor]) -> list[int]:
