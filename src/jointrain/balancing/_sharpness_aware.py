@@ -6,7 +6,8 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from operator import attrgetter
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -148,20 +149,10 @@ class SharpnessAware(Balancer):
 
     # --- what the aggregating methods keep -------------------------------------------------------
 
-    @property
-    def task_state(self) -> bool:  # type: ignore[override]
-        """Whether an aggregating method remembers something per task."""
-        return self.balancer.task_state
-
-    @property
-    def wants_after_step(self) -> bool:  # type: ignore[override]
-        """Whether it is to see the losses after the step."""
-        return self.balancer.wants_after_step
-
-    @property
-    def wants_end_epoch(self) -> bool:  # type: ignore[override]
-        """Whether it is to be told that an epoch is over."""
-        return self.balancer.wants_end_epoch
+    # what other methods say of their class, an instance of these says of its aggregator
+    task_state: ClassVar[Any] = property(attrgetter("balancer.task_state"))
+    wants_after_step: ClassVar[Any] = property(attrgetter("balancer.wants_after_step"))
+    wants_end_epoch: ClassVar[Any] = property(attrgetter("balancer.wants_end_epoch"))
 
     @property
     def told_of_tasks(self) -> bool:
