@@ -386,10 +386,10 @@ def _store_of_group() -> Any:
 
 
 def _check_strategy(strategy: Any) -> None:
-    if strategy not in get_args(Strategy):
-        known = get_args(Strategy)
+    known = get_args(Strategy)
+    if strategy not in known:
         raise InvalidInputError(
-            f"`strategy` must be 'ddp', 'fsdp', 'alone' or None, got {strategy!r}"
+            f"`strategy` must be {', '.join(map(repr, known))} or None, got {strategy!r}"
             f"{closest(str(strategy), known)}"
         )
 
@@ -407,7 +407,7 @@ def _leave_group() -> None:
 def joined_ranks(
     strategy: Any, device: torch.device, network: nn.Module | None = None
 ) -> TrainingRanks | None:
-    """Return the processes that train together; None without a strategy or with one process.
+    """Return the processes that train together; None where this one trains by itself.
 
     Where torchrun has started this process and nobody has joined the group yet, it is joined here.
 

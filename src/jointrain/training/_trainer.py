@@ -116,7 +116,8 @@ class Trainer:
             get from the whole batches. ``fsdp`` does so, too, and each holds a part of every
             parameter, of its gradient and of what the optimiser keeps of it; `fit` gathers the
             fitted network. Every process makes the same trainer and calls the same methods; the
-            first one alone writes, but for shards. Default: one process.
+            first one alone writes, but for shards. ``alone``: each process trains a network of its
+            own on all rows. None (default): there is one process; among several it raises.
         **options: Fields of `TrainingSettings`: ``optimizer``, ``batch_size``, ``epochs``,
             ``patience``, ...
 
@@ -128,7 +129,8 @@ class Trainer:
         merged: What `Merge` has chosen on validation data; None before `fit` and without `Merge`.
 
     Raises:
-        InvalidInputError: A value lies outside its range, or tasks, network and phases do not fit.
+        InvalidInputError: A value lies outside its range, tasks, network and phases do not fit, or
+            this is one of several processes and there is no `strategy`.
     """
 
     def __init__(
