@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from jointrain.data import TensorData
-from jointrain.networks import Network
 from jointrain.training._early_stopping import BestScore, relative_score
 from jointrain.training._losses import validation_losses
 from jointrain.training._placement import copied_state, update_state
@@ -23,11 +22,6 @@ from jointrain.training.callbacks import Callback, EpochRecord
 from jointrain.training.sampling import TaskSets
 
 State = dict[str, Tensor]
-
-
-def copy_state(network: Network) -> State:
-    """Return a copy of the weights and all buffers of a network, see `put_state`."""
-    return copied_state(network)
 
 
 class CrossFittedWeights(Callback):
@@ -56,7 +50,7 @@ class CrossFittedWeights(Callback):
         # not before: many runs may share the rows, and wait for their turn
         self._data = [self._validation.take(r) for r in (rows[: self.first], rows[self.first :])]
         self._best = BestScore(), BestScore()
-        self.states = copy_state(trainer.network), copy_state(trainer.network)
+        self.states = copied_state(trainer.network), copied_state(trainer.network)
         resumed, self._resumed = self._resumed, None
         if resumed is None:
             self._initial = [self._losses(trainer, half) for half in self._data]

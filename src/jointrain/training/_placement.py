@@ -25,9 +25,14 @@ def whole_state(module: nn.Module) -> dict[str, Any]:
     return {**stored, **{n: b for n, b in module.named_buffers() if n not in stored}}
 
 
-def copied_state(module: nn.Module) -> dict[str, Any]:
-    """Return a copy of what `whole_state` returns."""
-    return {name: _copy_of(value) for name, value in whole_state(module).items()}
+def copied_state(module: nn.Module, device: str | None = None) -> dict[str, Any]:
+    """Return a copy of what `whole_state` returns.
+
+    Args:
+        module: The module.
+        device: Where the copies lie; default where the tensors do.
+    """
+    return {name: _copy_of(value, device) for name, value in whole_state(module).items()}
 
 
 def update_state(copies: dict[str, Any], module: nn.Module) -> None:
@@ -48,23 +53,10 @@ def put_state(module: nn.Module, state: Mapping[str, Any]) -> None:
     load_unstored_buffers(module, state)
 
 
-def _copy_of(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-
-
-def copied(module: nn.Module, device: str | None = None) -> dict[str, Any]:
-    """Return a copy of a module's weights, buffers and extra state, which may be anything.
-
-    Args:
-        module: The module.
-        device: Where the copies lie; default where the tensors do.
-    """
-    return {
-        name: value.detach().to(device or value.device, copy=True)
-        if isinstance(value, Tensor)
-        else copy.deepcopy(value)
-        for name, value in module.state_dict().items()
-    }
+def _copy_of(value: Any, device: str | None = None) -> Any:
+    if not isinstance(value, Tensor):
+        return copy.deepcopy(value)
+    return value.detach().clone() if device is None else value.detach().to(device, copy=True)
 
 
 def unstored_buffers(module: nn.Module) -> dict[str, Tensor]:

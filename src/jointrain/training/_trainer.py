@@ -26,9 +26,10 @@ from jointrain.training._optimizer import Optimizers, joint_step_refused
 from jointrain.training._phase_runner import PhaseRunner
 from jointrain.training._phases import Phases
 from jointrain.training._placement import (
-    copied,
+    copied_state,
     load_unstored_buffers,
     made_whole,
+    put_state,
     unstored_buffers,
     weights_like,
 )
@@ -208,7 +209,6 @@ class Trainer:
         self._bad_rows = BadRows()
         self._loaded: Mapping[str, Any] | None = None
         self._initial: Mapping[str, Any] | None = None
-        self._initial_buffers: Mapping[str, Tensor] = {}
 
     def _check_schedule(self, network: Network, balancer: Balancer | None) -> None:
         if isinstance(self.schedule, Phases):
@@ -304,10 +304,7 @@ class Trainer:
             )
         if resume and restart:
             raise InvalidInputError("`resume` goes on and `restart` begins anew; give one of them")
-        if self._initial is None:
-            self._initial = copied(self.network, "cpu")
-            buffers = unstored_buffers(self.network)
-            self._initial_buffers = {n: v.to("cpu", copy=True) for n, v in buffers.items()}
+        self._remember_initial()
         if self.ranks is not None:
             called = {
                 "strategy": self.strategy,
@@ -336,25 +333,7 @@ class Trainer:
                 try:
                     if self.ranks is not None:
                         join_dropout(self.network)
-                        assert session.training is not None
-                        self.ranks.check_alike(
-                            session.training.form(),
-                            "the training data of some process are others than those of the "
-                            "first; give every process all rows, which the trainer shares out",
-                        )
-                        self.ranks.check_alike(
-                            session.held_out.form(),
-                            "the validation data of some process are others than those of the "
-                            "first; give every process all rows, which the trainer shares out",
-                        )
-                        self._check_settings_alike(self.ranks)
-                        check_rows_apart(
-                            self.network,
-                            self.tasks,
-                            session.training.first(),
-                            self.device,
-                            in_phases=isinstance(self.schedule, (Phases, Merge)),
-                        )
+                        self._check_ranks_agree(self.ranks, session)
                     self._fit(session, unlabelled, lambda: self._open(train, validation), state)
                 finally:
                     self.session = session
@@ -363,6 +342,11 @@ class Trainer:
                         part_dropout([self.network, *self.own_networks.values()])
         self._is_cut_short = False
         return self.history
+
+    def _remember_initial(self) -> None:
+        """Keep what the network is before its first `fit`, on the CPU."""
+        if self._initial is None:
+            self._initial = copied_state(self.network, "cpu")
 
     def _explaining(self) -> AbstractContextManager[None]:
         return nullcontext() if self.ranks is None else self.ranks.explaining()
@@ -411,8 +395,7 @@ class Trainer:
     def _set_back(self) -> None:
         """Set weights, optimisers and balancer back to before the first `fit`."""
         assert self._initial is not None
-        self.network.load_state_dict(weights_like(self._initial, self.network))
-        load_unstored_buffers(self.network, self._initial_buffers)
+        put_state(self.network, self._initial)
         self.session.optimizers = self._new_optimizers()
         self._scale = self._new_scale()
         self.__dict__.pop("_balancer_optimizer", None)
@@ -731,7 +714,7 @@ class Trainer:
         """Return the network that predicts a task: its own if a phase gave it one.
 
         Raises:
-            InvalidInputError: The name is no task of the trainer.
+            InvalidInputError: The name is none of the tasks.
         """
         if task not in self.tasks:
             raise InvalidInputError(f"{task!r} is none of the tasks{closest(task, self.tasks)}")
@@ -792,8 +775,8 @@ class Trainer:
             returns: as `Task.predict`, first dimension n, on the CPU.
 
         Raises:
-            InvalidInputError: A name is no task of the trainer, or a DataLoader gives rows in
-                random order or leaves some out.
+            InvalidInputError: A name is none of the tasks, or a DataLoader gives rows in random
+                order or leaves some out.
         """
         with self._aside():
             return self.model.predict(inputs, tasks, logits=logits)
@@ -879,6 +862,24 @@ class Trainer:
                 joint = isinstance(phase.schedule, Joint) and not phase.each_task
                 if joint and len(tasks) > 1 and phase.moves_shared(self.network):
                     raise joint_step_refused()
+
+    def _check_ranks_agree(self, ranks: TrainingRanks, session: TaskSession) -> None:
+        """Refuse data and settings that differ between processes, and rows that can't be parted."""
+        assert session.training is not None
+        for purpose, sets in (("training", session.training), ("validation", session.held_out)):
+            ranks.check_alike(
+                sets.form(),
+                f"the {purpose} data of some process are others than those of the first; give "
+                "every process all rows, which the trainer shares out",
+            )
+        self._check_settings_alike(ranks)
+        check_rows_apart(
+            self.network,
+            self.tasks,
+            session.training.first(),
+            self.device,
+            in_phases=isinstance(self.schedule, (Phases, Merge)),
+        )
 
     def _check_settings_alike(self, ranks: TrainingRanks) -> None:
         """Refuse settings that differ between processes, whose weights would then part."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from jointrain.training._cross_fitted_weights import copy_state
 from jointrain.training._early_stopping import relative_score
 from jointrain.training._epoch_losses import check_finite, check_validation
+from jointrain.training._placement import copied_state
 from jointrain.training.callbacks import EpochRecord
 from jointrain.training.population._member import SCORES, Member
 from jointrain.training.population._stacked_model import StackedModel
@@ -95,7 +95,7 @@ class EpochEnds:
             states = []
             for weights in kept[1:]:
                 self._model.write(weights, network, slots)
-                states.append(copy_state(network))
+                states.append(copied_state(network))
             member.run.cross_fitted.states = states[0], states[1]
         self._model.write(kept[0], network, slots)
         member.trainer.session.check_weights()
