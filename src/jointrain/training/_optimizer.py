@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
@@ -22,7 +22,11 @@ from jointrain.training._row_steps import by_row
 ID_RATE = 2.5
 """Vectors of ids move at so many times the learning rate, by benchmarks/recommender_log.py."""
 
+Moved = list[nn.Parameter] | list[dict[str, Any]]
+"""What an optimiser moves: parameters, or groups of them with options of their own."""
+
 OptimizerFactory = Callable[[list[nn.Parameter]], Optimizer]
+"""Makes an optimiser; where parameters have options, it is given groups, as torch's kinds are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +59,14 @@ class OptimizerSettings(OptimizerOptions):
             rows: Which of them, by `id`; see `by_row`.
             options: Of some of them, by `id`; default none.
         """
-        groups: list[Any] = parameters if options is None else grouped(parameters, options)
+        optimizer = self(parameters if options is None else grouped(parameters, options))
         moved = [parameter for parameter in parameters if id(parameter) in rows]
         if not moved:
-            return self(groups)
-        return by_row(self(groups), moved, rate=ID_RATE, decay=self.id_decay, given=options)
+            return optimizer
+        return by_row(optimizer, moved, rate=ID_RATE, decay=self.id_decay, given=options)
 
-    def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return the optimiser of the given parameters."""
+    def __call__(self, parameters: Moved) -> Optimizer:
+        """Return the optimiser of the given parameters, or groups of them."""
         rate, decay = self.learning_rate, self.weight_decay
         if self.name == "sgd":
             # torch's fused kernel fails if some parameters have momentum and others not yet, and
@@ -237,7 +241,7 @@ class Optimizers(OptimizerList):
                 task: first + self._numbers_of(parameters) for task, parameters in own.items()
             }
         else:
-            known = ("one", "per_task", "per_group")
+            known = get_args(Layout)
             raise InvalidInputError(
                 f"`optimizer_layout` must be one of {', '.join(known)}, got {layout!r}"
                 f"{closest(layout, known)}"

@@ -31,12 +31,14 @@ class PhaseRunner:
         run: Runs a session.
         stretches: Which phases of a resumed run are over.
         train_step: Makes a step on batches.
+        own_networks: Networks of their own by task, of a resumed run those that it has; phases add
+            to it.
         auxiliary: Names of tasks that count in no score.
         seed: Seed of phases that pretrain.
         unlabelled: More inputs for phases that pretrain.
 
     Attributes:
-        own_networks: Networks of their own by task; filled as phases make some.
+        own_networks: The given ones.
         trained: Names of the tasks that were trained so far.
     """
 

@@ -165,6 +165,7 @@ class Phases:
 
     Args:
         phases: The phases in their order.
+        kind: What stored values call it; it has no other value.
 
     Raises:
         InvalidInputError: There is no phase, two have one name, or a phase for all tasks follows

@@ -22,7 +22,8 @@ class TrainingSettings(TrainingOptions):
 
     Args:
         optimizer: `OptimizerSettings`, or a function from a list of parameters to an optimiser,
-            such as ``functools.partial(torch.optim.SGD, lr=0.5)``. Default AdamW with rate 1e-3.
+            such as ``functools.partial(torch.optim.SGD, lr=0.5)``; with `parameter_groups` from a
+            list of groups. Default AdamW with rate 1e-3.
         optimizer_layout: How many optimisers: ``one`` (default), ``per_task`` or ``per_group``;
             see `Optimizers`.
         warm_up: Share of the steps over which the learning rate rises linearly; default 0.

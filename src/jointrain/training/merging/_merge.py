@@ -65,6 +65,7 @@ class Merge:
             ``ties``, by their signs alone.
         head_epochs: Epochs of joint training of the tasks' own layers afterwards, the merged ones
             frozen; default 0.
+        kind: What stored values call it; it has no other value.
 
     Raises:
         InvalidInputError: The method is unknown, a number lies outside its range, or a setting does

@@ -29,6 +29,7 @@ class Contrastive(Objective):
         rate: Share of the columns replaced, in (0, 1]; default 0.6. At least one is.
         temperature: :math:`\tau` > 0; default 1.
         part: Which module of a network is trained; default ``trunk``.
+        kind: What records and stored values call it; it has no other value.
 
     Raises:
         InvalidInputError: A number lies outside its range.

@@ -26,6 +26,7 @@ class Denoising(Objective):
     Args:
         noise: s > 0, in deviations of the columns; default 0.3.
         part: Which module of a network is trained; default ``trunk``.
+        kind: What records and stored values call it; it has no other value.
 
     Raises:
         InvalidInputError: `noise` is not positive.

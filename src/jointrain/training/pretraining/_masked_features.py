@@ -25,6 +25,7 @@ class MaskedFeatures(Objective):
     Args:
         rate: Probability of hiding a value, in (0, 1); default 0.3, as VIME's mask.
         part: Which module of a network is trained; default ``trunk``.
+        kind: What records and stored values call it; it has no other value.
 
     Raises:
         InvalidInputError: `rate` lies outside its range.

@@ -12,7 +12,12 @@ from jointrain.errors import InvalidInputError
 
 
 class Objective(ABC):
-    """A loss of a trunk on rows without labels. A value: comparable, printable, stored."""
+    """A loss of a trunk on rows without labels. A value: comparable, printable, stored.
+
+    Attributes:
+        kind: What records and stored values call it.
+        part: Which module of a network is trained.
+    """
 
     kind: str
     part: str

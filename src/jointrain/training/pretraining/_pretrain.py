@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError, NonFiniteError
 from jointrain.networks import CategoryEmbeddings
+from jointrain.options import Decay
 from jointrain.task import CodeColumns
 from jointrain.training._device import seeded
 from jointrain.training._early_stopping import BestWeights
@@ -35,7 +36,7 @@ def pretrain(
     validation: Tensor | None = None,
     optimizer: OptimizerFactory | None = None,
     warm_up: float = 0.0,
-    decay: Literal["cosine", "none"] = "none",
+    decay: Decay = "none",
     gradient_clip: float | None = None,
     batch_size: int = 256,
     epochs: int = 100,

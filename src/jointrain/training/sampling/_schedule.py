@@ -101,6 +101,9 @@ class Schedule(ABC):
 class Joint(Schedule):
     """Every step trains all tasks on the weighted sum of their losses.
 
+    Args:
+        kind: What stored values call it; it has no other value.
+
     Source: R. Caruana, "Multitask Learning", Machine Learning 28, 1997.
     """
 
@@ -152,6 +155,7 @@ class Alternating(Schedule):
             2, the best of T5's 2, 4 and 8; multilingual BERT smooths with T = 1 / 0.7, and
             Arivazhagan et al. ("Massively Multilingual Neural Machine Translation in the Wild",
             2019) with T = 5.
+        kind: What stored values call it; it has no other value.
 
     Raises:
         InvalidInputError: The order is unknown, a number lies outside its range, `probabilities`
@@ -346,6 +350,9 @@ class Separate(Schedule):
 
     A trainer sees one task at a time, so a step trains the one that it sees; `TableModel` makes a
     network for each task.
+
+    Args:
+        kind: What stored values call it; it has no other value.
     """
 
     kind: Literal["separate"] = "separate"
