@@ -72,7 +72,7 @@ class LoaderBatches:
         self._source = source
         self._bad_rows = bad_rows or BadRows()
         # rows of training and validation have the same numbers
-        self._rows_of = f"the {purpose} data set".replace("  ", " ")
+        self._rows_of = f"the {purpose} data set" if purpose else "the data set"
         self._tasks = {task.name: task for task in tasks}
         self._batch_size = batch_size
         self._seed = seed
@@ -98,12 +98,16 @@ class LoaderBatches:
     @property
     def what(self) -> str:
         """The data set in an error's words."""
-        return f"the data set of task{'s' if len(self._tasks) > 1 else ''} {', '.join(self._tasks)}"
+        return f"the data set {self._of_tasks}"
 
     @property
     def _where(self) -> str:
         """The data set in an error's words, with what it is for."""
-        return self.what.replace("the data set", self._rows_of, 1)
+        return f"{self._rows_of} {self._of_tasks}"
+
+    @property
+    def _of_tasks(self) -> str:
+        return f"of task{'s' if len(self._tasks) > 1 else ''} {', '.join(self._tasks)}"
 
     def draw(self, tasks: tuple[str, ...]) -> Batch:
         """Return the next batch with the targets of the given tasks."""
