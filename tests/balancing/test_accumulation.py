@@ -233,18 +233,25 @@ def test_a_gradient_method_refuses_filled_gradients(balancer):
 
 
 def test_gradients_of_zero_are_empty():
-    network = Net()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    for seed in range(2):
-        backward(losses_of(network, *data(seed)), UPGrad())
-        optimizer.zero_grad(set_to_none=False)
+    network, other, balancer = Net(), Net(), UPGrad()
+    backward(losses_of(network, *data(0)), balancer)
+    torch.optim.SGD(network.parameters(), lr=0.1).zero_grad(set_to_none=False)
+    backward(losses_of(network, *data(1)), balancer)
+    backward(losses_of(other, *data(1)), UPGrad())
+    torch.testing.assert_close(gradients(network), gradients(other), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("balancer", [Equal(), FAMO(), Uncertainty()])
 def test_loss_weightings_add_up(balancer):
-    network = Net()
+    network, single = Net(), []
     for seed in range(2):
+        alone, learned = Net(), copy.deepcopy(balancer)
+        backward(losses_of(alone, *data(seed)), learned)
         backward(losses_of(network, *data(seed)), balancer)
+        single.append([p.grad for p in (*alone.parameters(), *learned.parameters())])
+    parameters = (*network.parameters(), *balancer.parameters())
+    for parameter, first, second in zip(parameters, *single, strict=True):
+        torch.testing.assert_close(parameter.grad, first + second)
 
 
 def test_changed_gradients_are_not_gone_on_with():

@@ -125,5 +125,8 @@ def test_the_graph_may_be_kept_after_it():
     net = Net()
     losses, z = net.losses()
     penalty = z.square().mean()
-    for _ in range(2):
-        backward(losses, UPGrad(), penalty=penalty, retain_graph=True, accumulate="per-batch")
+    backward(losses, UPGrad(), penalty=penalty, retain_graph=True)
+    first = [parameter.grad.clone() for parameter in net.parameters()]
+    backward(losses, UPGrad(), penalty=penalty, accumulate="per-batch")
+    for parameter, once in zip(net.parameters(), first, strict=True):
+        torch.testing.assert_close(parameter.grad, 2 * once)
