@@ -103,26 +103,23 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def stages(
-    network: Network, names: Sequence[str] | str, argument: str = "unfreeze"
-) -> list[list[nn.Parameter]]:
+def stages(network: Network, names: Sequence[str] | str) -> list[list[nn.Parameter]]:
     """Return the parameters that are released one after another.
 
     Args:
         network: Whose parameters.
         names: Parts as for `parameters_of`, in the order of release; or ``from_top``: the layers of
             the network's trunk, the last one first.
-        argument: What messages call `names`.
 
     Raises:
         InvalidInputError: A name means nothing, or the network has no trunk of several layers.
     """
     if names != FROM_TOP:
-        return [parameters_of(network, name, argument) for name in names]
+        return [parameters_of(network, name, "unfreeze") for name in names]
     layers = _layers(network)
     if len(layers) < 2:
         raise InvalidInputError(
-            f"`{argument}` 'from_top' needs a trunk of several layers, which "
+            f"`unfreeze` 'from_top' needs a trunk of several layers, which "
             f"{type(network).__name__} does not have here; name the parts in their order"
         )
     return [list(layer.parameters()) for layer in reversed(layers)]

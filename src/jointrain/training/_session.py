@@ -59,7 +59,7 @@ class Session(ABC, Generic[Drawn]):
         step: Number of steps made.
         open: Whether the epoch has steps that no record tells of yet.
         stopped: Whether it is to end with the step at hand; set by `Trainer.stop`.
-        best: The best weights so far, their score and the epochs since; None until it runs.
+        best: The best weights so far, their score and the epochs since; there once it runs.
     """
 
     best: BestWeights

@@ -249,8 +249,7 @@ def _linear(node: Node, graph: Graph, by_node: dict[Node, Leaf]) -> GhostLayer |
     plain = node._saved_alpha == 1 and node._saved_beta == 1
     if weight is None or not plain or (bias_node is not None and bias is None):
         return None
-    out = None if weight is None else weight.tensor.shape[0 if transposed else 1]
-    if bias is not None and bias.tensor.shape != (out,):
+    if bias is not None and bias.tensor.shape != (weight.tensor.shape[0 if transposed else 1],):
         return None  # one that is broadcast
     leaves = [weight] if bias is None else [weight, bias]
     inputs = saved(node, "mat1")

@@ -63,6 +63,7 @@ class Step:
         losses: [t] scalars with graph.
         factors: [t] scalars: what each loss's gradient is multiplied by (gradient scaling and the
             derivative of a transform of the loss).
+        graph: Their graph.
         shared: The parameters whose gradients are balanced.
         own: For each task the other parameters that it reaches.
         parameters: All parameters that the losses reach.
@@ -73,6 +74,10 @@ class Step:
         gradient_method: How the gradients are to be got, one of `GRADIENT_METHODS`.
         memory_limit: Bytes that the tasks' gradients may take, or None for half of what is
             free.
+        retain_graph: Whether the graph is needed after the step.
+        workspace: Where `Rows` keep large buffers from one step to the next; None for nowhere.
+        method_used: How the gradients were got, once they are.
+        ghost_layers: For how many layers output gradients stood for weight gradients.
     """
 
     losses: list[Tensor]

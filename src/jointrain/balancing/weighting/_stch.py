@@ -3,9 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from jointrain.balancing._balancer import LossWeighting, Weighing
@@ -24,7 +22,6 @@ from jointrain.balancing.weighting._per_task import (
 )
 
 _EPSILON = 1e-20
-_Vector = NDArray[np.float64]
 
 
 class STCH(LossWeighting):

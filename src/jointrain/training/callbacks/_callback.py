@@ -25,7 +25,7 @@ class EpochRecord:
         best: Whether the score is the best so far; in phases, of the phase.
         phase: Name of the phase; None without phases. With `each_task` also the task:
             ``fine-tune: price``.
-        converged: Tasks that have converged with this epoch, see `Trainer`.
+        converged: Tasks that have converged with this epoch, see `TrainingSettings`.
         skipped: Steps that were left out because a loss or a gradient was not finite.
         bad_rows: Rows that could not be read, counted in the epoch that met them first, and deaths
             of processes that read rows.

@@ -72,6 +72,8 @@ class StackedLosses:
         weighted: Whether rows may weigh.
 
     Attributes:
+        columns: For each slot, where its outputs lie in a row of all.
+        outputs, targets: Numbers of all outputs and of all targets of a row.
         table_width: Columns of what `table` returns.
     """
 

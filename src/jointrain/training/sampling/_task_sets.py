@@ -48,7 +48,6 @@ class TaskSets:
         together: How many batches the rows of the largest set with any label make.
         mixture: Says which sets a step draws from, if there is one.
         part_rows: Rows of a batch that go through the network at once.
-        share: The part of each batch that this process takes, where several share them.
         bad_rows: Counts rows that can't be read.
     """
 
@@ -60,11 +59,9 @@ class TaskSets:
         together: int,
         mixture: Mixture | None = None,
         part_rows: int = 0,
-        share: RowShare | None = None,
         bad_rows: BadRows | None = None,
     ) -> None:
         self.part_rows = part_rows
-        self.share = share
         self.bad_rows = bad_rows or BadRows()
         self._sets = sets
         self.labels = labels
@@ -212,7 +209,6 @@ class TaskSets:
             batches,
             together,
             part_rows=self.part_rows,
-            share=self.share,
             bad_rows=self.bad_rows,
         )
 
@@ -351,7 +347,7 @@ def _in_memory(
         sets.append((names, TensorBatches(data.to(device), served, batch_size, order, of_batch)))
     labels = {name: labels[name] for name in tasks if name in labels}
     batches = {name: math.ceil(count / batch_size) for name, count in labels.items()}
-    return TaskSets(sets, labels, batches, together, part_rows=part_rows, share=share)
+    return TaskSets(sets, labels, batches, together, part_rows=part_rows)
 
 
 def _streamed(
@@ -381,7 +377,7 @@ def _streamed(
     count = drawn.count(served)
     labels = {name: stream.labels[name] for name in served}
     batches = dict.fromkeys(served, count)
-    return TaskSets([(served, drawn)], labels, batches, count, part_rows=batch_size, share=share)
+    return TaskSets([(served, drawn)], labels, batches, count, part_rows=batch_size)
 
 
 def _mixed(
@@ -415,4 +411,4 @@ def _mixed(
             )
             sets.append((names, read))
     rows, batches = mixture.rows_by_task(), mixture.batches_by_task()
-    return TaskSets(sets, rows, batches, mixture.largest(), mixture, share=share, bad_rows=bad_rows)
+    return TaskSets(sets, rows, batches, mixture.largest(), mixture, bad_rows=bad_rows)
