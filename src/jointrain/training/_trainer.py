@@ -344,7 +344,7 @@ class Trainer:
         return self.history
 
     def _remember_initial(self) -> None:
-        """Keep what the network is before its first `fit`, on the CPU."""
+        """Keep the state of the network before its first `fit`, on the CPU."""
         if self._initial is None:
             self._initial = copied_state(self.network, "cpu")
 
