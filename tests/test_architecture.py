@@ -188,6 +188,7 @@ TESTED_IN = {
     "studies/searches/_own_blocks.py": "studies/searches/test_share.py",
     "studies/searches/_split_networks.py": "studies/searches/test_share.py",
     "studies/_decision.py": "reports/test_answer.py",
+    "studies/_cuts.py": "studies/test_budget.py",
     "studies/_pace.py": "studies/test_budget.py",
     "studies/*": "studies/test_study.py",
     "system/folder_classes.py": "balancing/test_names.py",

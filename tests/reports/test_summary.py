@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,9 @@ from jointrain.reports import (
     result_to_json,
     write_markdown,
 )
+from jointrain.reports._study_answer import circumstances_of
 from jointrain.reports._summary import summary_tables
+from jointrain.studies import Cut
 
 GAINS = {"separate": 0, "joint": 0, "alternating": 0, "constant": -5, "extra trees": -4}
 
@@ -140,6 +143,21 @@ def test_what_is_known_so_far_carries_no_verdict():
     assert said in " ".join(text.split())
     for word in ("better than", "equivalent", "undecided", "verdict  ", "["):
         assert word not in text
+
+
+def test_cuts_are_told_by_their_keys_and_not_by_the_words_of_notes():
+    result = make_result(both(joint=3))
+    failed = "recipe own failed and was left out: a sample of 3 rows is too small"
+    cut = Cut("rows", "budget of 9 s: a sample of 10 of 20 rows was used")
+    noted = replace(result, notes=(failed,))
+    assert not circumstances_of(noted).sampled
+    assert not circumstances_of(noted).cut_by_budget
+    both_notes = replace(result, notes=(cut.text, failed), cuts=(cut,))
+    assert circumstances_of(both_notes).sampled
+    assert circumstances_of(both_notes).cut_by_budget
+    text = printed(both_notes)
+    assert "Recipe own failed" in text
+    assert "a sample of 10" not in text
 
 
 def test_a_stopped_study_without_both_ways_has_no_change():

@@ -12,8 +12,9 @@ from jointrain.baselines import BASELINES
 from jointrain.experiments import SEPARATE, default_recipes, named_recipes
 from jointrain.studies import _budget, _pace, run_within_budget
 from jointrain.studies._budget import SHARE_OF_RECIPES, _interleaved, _Plan
+from jointrain.studies._cuts import ROWS, Cuts
 from jointrain.studies._measurements import Measurements
-from jointrain.studies._pace import Clock, Cuts, Level, chosen_level
+from jointrain.studies._pace import Clock, Level, chosen_level
 from jointrain.tables._fold_runs import FoldJob
 
 QUICK = Recipe(width=8, epochs=3)
@@ -152,6 +153,9 @@ def test_a_slow_machine_trains_fewer_epochs_on_a_sample_of_rows(here, monkeypatc
     notes = " ".join(result.notes)
     assert "networks were trained for 12 epochs of 40" in notes
     assert "a sample of 400 of 600 rows was used" in notes
+    assert result.sampled
+    assert {"epochs", "rows"} <= {cut.key for cut in result.cuts}
+    assert result.notes[: len(result.cuts)] == tuple(cut.text for cut in result.cuts)
 
 
 def test_what_is_not_done_in_time_is_left_out_in_words(here, monkeypatch):
@@ -327,6 +331,14 @@ def test_fewer_folds_are_counted_as_the_table_counts_them(done, folds, planned, 
     cuts = Cuts(9.0)
     cuts.fewer_folds(done, folds, planned)
     assert cuts.texts == tuple(f"budget of 9 s: {one}" for one in text)
+
+
+def test_a_recipe_that_is_called_as_a_key_is_left_out_like_others():
+    cuts = Cuts(9.0)
+    cuts.say(ROWS, "a sample of 4 of 9 rows was used")
+    cuts.leave_out(["rows"])
+    assert [cut.key for cut in cuts.all] == ["rows", "without rows"]
+    assert cuts.texts[1] == "budget of 9 s: rows was left out"
 
 
 @pytest.mark.parametrize("seconds", [math.nan, 0, -1.0, "10"])

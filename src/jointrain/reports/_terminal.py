@@ -47,9 +47,10 @@ def _print_tables(result: StudyResult, console: Console, *, interim: bool) -> No
         style="dim",
         soft_wrap=True,
     )
+    cut = {one.text for one in result.cuts}
     for note in result.notes:
         # what a budget cut is said in the answer
-        if not note.startswith("budget"):
+        if note not in cut:
             console.print(
                 printable(f"{note[0].upper()}{note[1:]}."),
                 style="dim",

@@ -3,6 +3,7 @@
 from jointrain.studies._budget import run_within_budget
 from jointrain.studies._changes import relative_changes
 from jointrain.studies._chosen_model import fit_chosen
+from jointrain.studies._cuts import Cut
 from jointrain.studies._decision import CHEAPER, Decision, StudyFigures, decide
 from jointrain.studies._equal_compute import Compute, with_equal_compute
 from jointrain.studies._given_runs import RunVerdicts, verdict
@@ -36,6 +37,7 @@ __all__ = [
     "SHIPPED",
     "Comparison",
     "Compute",
+    "Cut",
     "DaskExecutor",
     "Decision",
     "KeptRuns",

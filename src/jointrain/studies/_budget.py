@@ -13,8 +13,9 @@ from pathlib import Path
 from jointrain.baselines import BASELINES, CONSTANT, Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import FURTHER, SEPARATE, Recipe, named_recipes
+from jointrain.studies._cuts import Cuts
 from jointrain.studies._measurements import Measurements, open_store
-from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
+from jointrain.studies._pace import NOTHING_LARGER, Clock, FirstLooks, Pace
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._study_result import StudyResult
 from jointrain.system.worker_processes import warm_up
@@ -262,7 +263,7 @@ class _BudgetedStudy:
     def _result(self, measured: Measurements) -> StudyResult:
         measured.keep_whole()
         self._cuts.fewer_folds(measured.folds_done, measured.study.folds, self._study.folds)
-        return measured.result(self._cuts.texts)
+        return measured.result(self._cuts.all)
 
 
 class _Plan(Pace):

@@ -17,6 +17,7 @@ import torch
 from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, ExperimentJob, Fold, FoldResult, Recipe
+from jointrain.studies._cuts import Cut
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._run_store import RunStore
@@ -310,11 +311,11 @@ class Measurements:
         """The seeds that were measured."""
         return sorted(self._folds)
 
-    def result(self, notes: Sequence[str] = ()) -> StudyResult:
+    def result(self, cuts: Sequence[Cut] = ()) -> StudyResult:
         """Return what was measured so far.
 
         Args:
-            notes: What was cut, in words.
+            cuts: What a budget cut; default nothing.
         """
         failed = self.failed
         kept = {key: one for key, one in self._results.items() if one.name not in failed}
@@ -348,10 +349,11 @@ class Measurements:
             [fold for seed in sorted(self._folds) for fold in self._folds[seed]],
             kept,
             self.study.margin,
-            (*notes, *left_out),
+            (*(cut.text for cut in cuts), *left_out),
             work=work,
             failed=failed,
             validation=_sorted_rows(held_out, names, tasks) if held_out else None,
+            cuts=tuple(cuts),
         )
 
     @property

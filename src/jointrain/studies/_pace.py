@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
+from jointrain.studies._cuts import ROWS, Cuts
 from jointrain.studies._job_runner import workers_of
 from jointrain.studies._measurements import Measurements, OnInterim
 from jointrain.studies._plan import StudyPlan
@@ -54,55 +55,6 @@ class Clock:
         return self.seconds - self.spent
 
 
-class Cuts:
-    """What a budget cut, in words.
-
-    Args:
-        seconds: The budget.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._texts: dict[str, str] = {}
-
-    def say(self, key: str, text: str) -> None:
-        """Note a cut in place of an earlier one of this key."""
-        self._texts[key] = f"budget of {self._seconds:g} s: {text}"
-
-    def take_back(self, *keys: str) -> None:
-        """Forget cuts."""
-        for key in keys:
-            self._texts.pop(key, None)
-
-    def leave_out(self, names: Iterable[str]) -> None:
-        """Note that recipes or baselines were left out."""
-        for name in names:
-            self.say(name, f"{name} was left out")
-
-    def fewer(self, what: str, done: int, planned: int) -> None:
-        """Note that fewer folds or seeds than planned were measured."""
-        if done < planned:
-            verb = "was" if done == 1 else "were"
-            self.say(what, f"{done} of {planned} {what} {verb} measured")
-
-    def fewer_folds(self, done: int, folds: int, planned: int) -> None:
-        """Note that fewer folds than planned were measured.
-
-        Args:
-            done: How many were measured.
-            folds: How many the rows were cut into.
-            planned: How many they were to be cut into.
-        """
-        if folds < planned:
-            self.say("split", f"the rows were cut into {folds} folds in place of {planned}")
-        self.fewer("folds", done, folds)
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All of them, in their order."""
-        return tuple(self._texts.values())
-
-
 @dataclass(frozen=True)
 class Level:
     """How much one fold trains: what is cut of the epochs and of the rows.
@@ -135,17 +87,17 @@ def epochs_of(level: Level, planned: int) -> str:
     return f"{level.epochs} epoch{'s' if level.epochs != 1 else ''} of {planned}"
 
 
-def chosen_level(recipe: Recipe, rows: int, pace: float, seconds: float) -> Level:
+def chosen_level(recipe: Recipe, rows: int, seconds_per_row_epoch: float, seconds: float) -> Level:
     """Return the level at which a fold takes no longer than so many seconds.
 
     Args:
         recipe: How many epochs there are without a cut.
         rows: Rows of the experiment.
-        pace: Seconds of a fold by row and epoch.
+        seconds_per_row_epoch: Of a fold.
         seconds: What it may take.
     """
     epochs = recipe.chosen_epochs(rows)
-    affordable = seconds / max(pace, 1e-12)
+    affordable = seconds / max(seconds_per_row_epoch, 1e-12)
     if rows * epochs <= affordable:
         return Level()
     fewer = int(affordable / rows)
@@ -254,10 +206,10 @@ class FirstLooks:
         progress: Callable[[int, int], None] | None = None,
         on_interim: OnInterim | None = None,
     ) -> None:
-        self._study, self._recipes, self._plan, self._cuts = study, recipes, pace, cuts
+        self._study, self._recipes, self._pace, self._cuts = study, recipes, pace, cuts
         self._trial_baselines, self._needed = trial_baselines, needed
         self._store, self._progress, self._on_interim = store, progress, on_interim
-        self._pace = 0.0  # seconds of a fold by row and epoch
+        self._seconds_per_row_epoch = 0.0  # of a fold
 
     def trial(self) -> Measurements:
         """Train for a few epochs on a few rows, in this process: it can't be lost.
@@ -279,13 +231,13 @@ class FirstLooks:
             trial = self._trained(level)
         planned = (TRIAL.epochs or 1) if cut else 1
         more = planned * (time.monotonic() - before)
-        clock = self._plan.clock
+        clock = self._pace.clock
         if planned > 1 and clock.spent + more <= SHARE_OF_TRIAL * clock.seconds:
             level = replace(level, epochs=planned)
             trial = self._trained(level)
         rows = max(trial.study.experiment.row_count, 1)
         epochs = trial.study.recipes[0].chosen_epochs(rows)
-        self._pace = self._plan.seconds_together(trial) / (rows * epochs)
+        self._seconds_per_row_epoch = self._pace.seconds_together(trial) / (rows * epochs)
         self._describe(trial, level)
         return trial
 
@@ -299,19 +251,19 @@ class FirstLooks:
         Raises:
             InvalidInputError: The rows can't be split into so many folds.
         """
-        clock = self._plan.clock
+        clock = self._pace.clock
         found = None
         rows = max(self._study.experiment.row_count, 1)
         level: Level | None = None
         for attempt in range(3):
-            share = share_of_left * (clock.left - self._plan.reserve())
+            share = share_of_left * (clock.left - self._pace.reserve())
             # ended processes take their time to start again
             late = clock.left < SHARE_OF_LATE * clock.seconds
             if share <= 0 or (late and attempt > 0):
                 break
             wanted = Level()
             if self._study.experiment.cuts_training:
-                wanted = chosen_level(self._recipes[0], rows, self._pace, share)
+                wanted = chosen_level(self._recipes[0], rows, self._seconds_per_row_epoch, share)
             if found is not None and not _worth_it(wanted, level, self._recipes[0], rows):
                 break
             level = wanted
@@ -320,20 +272,22 @@ class FirstLooks:
             before = time.monotonic()
             # waited for are a fold that takes twice as long as thought, and processes that start:
             # to end them and start others takes longer
-            wait = max(2 * share, (clock.left - self._plan.reserve()) / 2)
-            until = min(before + wait, self._plan.end())
-            self.train(pilot, folds=min(2, self._plan.workers), until=until)
+            wait = max(2 * share, (clock.left - self._pace.reserve()) / 2)
+            until = min(before + wait, self._pace.end())
+            self.train(pilot, folds=min(2, self._pace.workers), until=until)
             used = max(study.experiment.row_count, 1)
             used *= study.recipes[0].chosen_epochs(used)
             left_out = pilot.keep_whole(self._needed)
             if not pilot.folds_done:
-                self._pace = 2 * max(self._pace, (time.monotonic() - before) / used)
+                self._seconds_per_row_epoch = 2 * max(
+                    self._seconds_per_row_epoch, (time.monotonic() - before) / used
+                )
                 continue
             found = pilot
             self._cuts.leave_out(left_out)
             self._describe(pilot, level)
-            self._pace = self._plan.seconds_together(pilot) / used
-            self._plan.start_again(pilot, time.monotonic() - before)
+            self._seconds_per_row_epoch = self._pace.seconds_together(pilot) / used
+            self._pace.start_again(pilot, time.monotonic() - before)
             if level == Level():
                 break
         return found
@@ -342,9 +296,9 @@ class FirstLooks:
         """Return measurements in processes, with the store."""
         return Measurements(
             study,
-            workers=self._plan.workers,
+            workers=self._pace.workers,
             store=self._store,
-            executor=self._plan.executor,
+            executor=self._pace.executor,
             progress=self._progress,
             on_interim=self._on_interim,
         )
@@ -374,13 +328,13 @@ class FirstLooks:
 
     def _describe(self, measured: Measurements, level: Level) -> None:
         """Note what a level cut."""
-        self._cuts.take_back("epochs", "rows")
+        self._cuts.take_back("epochs", ROWS)
         rows, used = self._study.experiment.row_count, measured.study.experiment.row_count
         epochs = self._recipes[0].chosen_epochs(max(used, 1))
         if level.epochs is not None and level.epochs < epochs:
             self._cuts.say("epochs", f"networks were trained for {epochs_of(level, epochs)}")
         if used < rows:
-            self._cuts.say("rows", f"a sample of {used:,} of {rows:,} rows was used")
+            self._cuts.say(ROWS, f"a sample of {used:,} of {rows:,} rows was used")
 
 
 def _worth_it(wanted: Level, level: Level | None, recipe: Recipe, rows: int) -> bool:

@@ -14,6 +14,7 @@ from jointrain.charts import Chart, InNotebook
 from jointrain.data import query_numbers
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import SEPARATE, Fold, FoldResult, Recipe
+from jointrain.studies._cuts import ROWS, Cut
 from jointrain.studies._decision import Decision, StudyFigures, decide
 from jointrain.studies._measured import Measured
 from jointrain.studies._plan import StudyPlan
@@ -57,7 +58,7 @@ class StudyResult(InNotebook):
         fold_results: What each run gave, by (recipe or baseline, seed, fold).
         margin: Changes up to this many percent do not matter (of 1 - value for bounded metrics near
             1); a recipe is ``equivalent`` where its whole interval lies within. Default 1.
-        notes: What a budget cut, in words.
+        notes: What the reader should know, in words: first what a budget cut, then what failed.
         cut_short: Whether the time was over before all of the saved model was trained.
         trained: By target, the weights of what was trained of the saved model, where that is not
             all of it; else None.
@@ -68,6 +69,7 @@ class StudyResult(InNotebook):
             in a line.
         validation: As `table`, measured on the validation rows where there is one fixed test set;
             else None.
+        cuts: What a budget cut.
     """
 
     study: StudyPlan
@@ -82,11 +84,17 @@ class StudyResult(InNotebook):
     work: Mapping[str, float] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     validation: pl.DataFrame | None = None
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def ships(self) -> bool:
         """Whether predictions were kept, so that a model can be put together from the recipes."""
         return self.study.experiment.ships and bool(self.fold_results)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether only a sample of the rows was used, since a budget did not pay for all."""
+        return any(cut.key == ROWS for cut in self.cuts)
 
     @cached_property
     def _predictions(self) -> dict[tuple[str, int, int], TableFoldResult]:

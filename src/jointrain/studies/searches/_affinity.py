@@ -20,8 +20,9 @@ from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import AnyExperiment, Fold, Recipe
 from jointrain.networks import Network
+from jointrain.studies._cuts import Cuts
 from jointrain.studies._job_runner import run_jobs
-from jointrain.studies._pace import TRIAL, Cuts, Level, Pace, chosen_level, epochs_of
+from jointrain.studies._pace import TRIAL, Level, Pace, chosen_level, epochs_of
 from jointrain.studies._plan import as_experiment
 from jointrain.system.own_code import check_same_code, digests_of_code
 from jointrain.task import Task

@@ -12,8 +12,9 @@ from typing import TypedDict, Unpack
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
+from jointrain.studies._cuts import Cuts
 from jointrain.studies._measurements import Measurements, OnInterim
-from jointrain.studies._pace import NOTHING_LARGER, Clock, Cuts, FirstLooks, Pace
+from jointrain.studies._pace import NOTHING_LARGER, Clock, FirstLooks, Pace
 from jointrain.studies._plan import StudyPlan, as_experiment
 from jointrain.studies._statistics import MARGIN, check_margin
 from jointrain.studies.searches._candidates import Candidates, check_importance
