@@ -9,7 +9,7 @@ import pytest
 from jointrain import Recipe, Task
 from jointrain.experiments import SEPARATE
 from jointrain.reports import report_groups
-from jointrain.studies import Measured
+from jointrain.studies import Cut, Measured
 from jointrain.studies.searches import Affinity, Candidates, GroupResult
 
 TASKS = ("a", "b", "c")
@@ -72,11 +72,21 @@ def test_what_a_budget_cut_is_said_and_one_fold_is_a_first_look(found):
     one = found.candidates.table.filter(pl.col("fold") == 0)
     cut = "budget of 30 s: 1 of 5 folds was measured"
     measured = replace(found.candidates.measured, table=one)
-    report = report_groups(
-        replace(found, candidates=replace(found.candidates, measured=measured, notes=(cut,)))
+    candidates = replace(
+        found.candidates, measured=measured, notes=(cut,), cuts=(Cut("folds", cut),)
     )
+    report = report_groups(replace(found, candidates=candidates))
     assert report.json["notes"] == [cut]
     assert "- Budget of 30 s: 1 of 5 folds was measured." in report.markdown("which?").splitlines()
     assert ": too few folds to decide between 2 groupings" in report.answer[0]
     assert report.answer[1] == "These figures are a first look: give a larger --budget."
     assert report_groups(found).json["notes"] == []
+
+
+def test_what_failed_without_a_budget_asks_for_no_larger_one(found):
+    one = found.candidates.table.filter(pl.col("fold") == 0)
+    measured = replace(found.candidates.measured, table=one)
+    failed = "recipe own failed and was left out: ValueError"
+    candidates = replace(found.candidates, measured=measured, notes=(failed,))
+    report = report_groups(replace(found, candidates=candidates))
+    assert report.answer[1] == "These figures are a first look: give more --folds."

@@ -60,7 +60,8 @@ class SearchReport:
         flag: What `fit` is given to train with what is recommended; empty for no table.
         tables: Title, headings and rows of each table.
         notes: How to read the tables.
-        json: All figures as values that JSON can hold; ``notes`` is what a budget cut.
+        json: All figures as values that JSON can hold; ``notes`` is what a budget cut, and what
+            failed.
         always: First cells of the rows that the terminal shows in any case.
         candidate_texts: What each candidate is, by name.
     """
@@ -313,7 +314,7 @@ def _answer(candidates: Candidates, words: CandidateWords) -> list[str]:
         why = f"too few folds to decide between {tried}"
     sentences = [f"{do(pick)}: {why}{_why_not_plain(candidates, name)}."]
     if candidates.first_look:
-        more = "a larger --budget" if candidates.notes else "more --folds"
+        more = "a larger --budget" if candidates.cuts else "more --folds"
         sentences.append(f"These figures are a first look: give {more}.")
     elif candidates.chosen != pick:
         change = f": {chance}, choosing is {better_or_worse(gain, f' than {reference}')}"

@@ -13,6 +13,7 @@ import polars as pl
 from jointrain.charts import Chart, InNotebook, bars
 from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import Recipe
+from jointrain.studies._cuts import Cut
 from jointrain.studies._measured import Measured
 from jointrain.studies._statistics import (
     Comparison,
@@ -40,7 +41,8 @@ class Candidates(InNotebook):
         seconds: Time spent on each candidate.
         work: What the training of each cost, counted and not timed; see
             `jointrain.training.training_work`.
-        notes: What a budget cut, in words.
+        notes: What the reader should know, in words: first what a budget cut, then what failed.
+        cuts: What a budget cut.
     """
 
     measured: Measured
@@ -51,6 +53,7 @@ class Candidates(InNotebook):
     seconds: Mapping[str, float] = field(default_factory=dict)
     work: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def tasks(self) -> tuple[Task, ...]:

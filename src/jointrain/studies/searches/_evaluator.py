@@ -397,4 +397,5 @@ class Evaluator:
             dict(result.seconds),
             dict(result.work),
             (*self.cuts.texts, *self._measured.failures),
+            self.cuts.all,
         )
