@@ -5,6 +5,9 @@ import re
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from jointrain.baselines import BASELINES
+from jointrain.reports._words import is_plural, model_words
+
 from ._made_results import NAN, Made, comparison, saved
 
 HEATING = ["heating", "cooling"]
@@ -541,3 +544,32 @@ def test_what_scores_a_target_is_named(chosen, words):
     undefined = {name: comparison(1.0, defined=2) for name in HEATING}
     made = Made(HEATING, NAN, by_task=undefined, chosen=chosen)
     assert made.sentences()[0].startswith(f"heating and cooling can be scored {words}")
+
+
+IN_WORDS = {
+    "constant": "a constant",
+    "linear": "a linear model",
+    "catboost": "CatBoost",
+    "lightgbm": "LightGBM",
+    "xgboost": "XGBoost",
+    "realmlp": "RealMLP",
+    "tabicl": "TabICL",
+    "tabpfn": "TabPFN",
+    "kernel ridge": "kernel ridge regression",
+    "gradient boosting": "gradient boosting",
+    "random forest": "a random forest",
+    "random forest joint": "a random forest of all targets at once",
+    "extra trees": "extra trees",
+    "extra trees joint": "extra trees of all targets at once",
+}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_has_words(name):
+    assert model_words(name) == IN_WORDS[name]
+    assert is_plural(name) == name.startswith("extra trees")
+
+
+def test_what_is_no_baseline_of_jointrain_is_called_by_its_name():
+    assert model_words("my joint model") == "my joint model"
+    assert not is_plural("my joint model")

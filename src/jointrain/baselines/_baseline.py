@@ -28,6 +28,9 @@ class Baseline(ABC):
 
     Attributes:
         name: What the command line and reports call it.
+        in_words: What sentences call one of jointrain's own, such as ``a linear model``; None: its
+            name.
+        plural: Whether sentences speak of one of jointrain's own as of several things.
         one_hot: Whether its inputs have a 0/1 column for each category, where trees take codes.
         alone: For a model of all targets: the baseline that has a model for each of them.
         saved: Whether a fitted one can be saved. One that can't is measured, and is no part of the
@@ -40,6 +43,8 @@ class Baseline(ABC):
     """
 
     name: str
+    in_words: ClassVar[str | None] = None
+    plural: ClassVar[bool] = False
     one_hot: bool = False
     alone: ClassVar[str | None] = None
     saved: ClassVar[bool] = True

@@ -17,6 +17,7 @@ class CatBoost(TargetBaseline):
     """Gradient boosting of CatBoost for each target; needs its package."""
 
     name = "catboost"
+    in_words = "CatBoost"
     family = "trees"
     package = "catboost"
     extra = "'jointrain[boosting]'"

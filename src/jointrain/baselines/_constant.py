@@ -11,6 +11,7 @@ class Constant(TargetBaseline):
     """The mean of a number, the shares of classes, Kaplan-Meier of survival, quantiles."""
 
     name = "constant"
+    in_words = "a constant"
     has_quantiles = True
 
     def fit(

@@ -80,6 +80,7 @@ class RandomForest(Forest):
     """A random forest of scikit-learn for each target."""
 
     name = "random forest"
+    in_words = "a random forest"
     kind = "RandomForest"
 
 
@@ -87,6 +88,7 @@ class ExtraTrees(Forest):
     """Extremely randomised trees of scikit-learn for each target."""
 
     name = "extra trees"
+    plural = True
     kind = "ExtraTrees"
 
 
@@ -241,6 +243,7 @@ class RandomForestJoint(_JointForests):
     """A random forest whose trees predict all targets at once."""
 
     name = "random forest joint"
+    in_words = "a random forest of all targets at once"
     alone = RandomForest.name
     forest = RandomForest
 
@@ -249,5 +252,7 @@ class ExtraTreesJoint(_JointForests):
     """Extremely randomised trees that predict all targets at once."""
 
     name = "extra trees joint"
+    in_words = "extra trees of all targets at once"
+    plural = True
     alone = ExtraTrees.name
     forest = ExtraTrees

@@ -271,6 +271,7 @@ class KernelRidge(JointBaseline):
     """
 
     name = "kernel ridge"
+    in_words = "kernel ridge regression"
     one_hot = True
     alone = None
 

@@ -15,6 +15,7 @@ class LightGBM(TargetBaseline):
     """Gradient boosting of LightGBM for each target; needs its package."""
 
     name = "lightgbm"
+    in_words = "LightGBM"
     family = "trees"
     package = "lightgbm"
     extra = "'jointrain[boosting]'"

@@ -73,6 +73,7 @@ class Linear(TargetBaseline):
     """
 
     name = "linear"
+    in_words = "a linear model"
     imports = ("sklearn.linear_model", "sklearn.preprocessing")
     log_rates = True
     has_quantiles = True

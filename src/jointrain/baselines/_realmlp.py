@@ -18,6 +18,7 @@ class RealMLP(TargetBaseline):
     """
 
     name = "realmlp"
+    in_words = "RealMLP"
     package = "pytabkit"
     one_hot = True
     saved: ClassVar[bool] = False

@@ -17,6 +17,7 @@ class TabICL(PretrainedBaseline):
     """
 
     name = "tabicl"
+    in_words = "TabICL"
     package = "tabicl"
     estimators = ("TabICLRegressor", "TabICLClassifier")
     offline = {"allow_auto_download": False}  # noqa: RUF012

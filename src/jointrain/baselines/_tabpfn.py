@@ -17,6 +17,7 @@ class TabPFN(PretrainedBaseline):
     """
 
     name = "tabpfn"
+    in_words = "TabPFN"
     package = "tabpfn"
     estimators = ("TabPFNRegressor", "TabPFNClassifier")
 

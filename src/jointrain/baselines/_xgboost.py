@@ -15,6 +15,7 @@ class XGBoost(TargetBaseline):
     """Gradient boosting of XGBoost for each target; needs its package."""
 
     name = "xgboost"
+    in_words = "XGBoost"
     family = "trees"
     package = "xgboost"
     extra = "'jointrain[xgboost]'"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jointrain.baselines import CONSTANT
+from jointrain.baselines import CONSTANT, JOINT
 from jointrain.experiments import SEPARATE
 from jointrain.reports._circumstances import MOST_NAMED, Circumstances
 from jointrain.reports._saved_model import constants_of, saved_sentence
@@ -258,7 +258,7 @@ def _baseline(decision: Decision, said: Circumstances) -> str:
     assert decision.overall is not None
     name = decision.chosen
     with_it = [task for task in decision.judged if decision.targets[task] == name]
-    each = " for each" if len(with_it) > 1 and not name.endswith(" joint") else ""
+    each = " for each" if len(with_it) > 1 and name not in JOINT else ""
     where, but = "", ""
     if len(with_it) < len(said.tasks) - len(decision.unpredicted):
         each, where = "", f" for {targets_text(with_it, 0)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from jointrain.baselines import CONSTANT
+from jointrain.baselines import CONSTANT, JOINT
 from jointrain.experiments import SEPARATE
 from jointrain.reports._circumstances import MOST_NAMED, MOST_TABLES, Circumstances
 from jointrain.reports._words import better_or_worse, listed, model_words, number, targets_text
@@ -97,7 +97,7 @@ def _one_way(
     if name is None and way == named:
         return what
     if name is not None and name not in said.ways:
-        return f"{what} for each" if not name.endswith(" joint") else what
+        return what if name in JOINT else f"{what} for each"
     return f"{what} for {'both' if count == 2 else f'all {number(count)}'}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from jointrain.baselines import BASELINES
 from jointrain.experiments import SEPARATE
 from jointrain.studies import Comparison
 
@@ -39,18 +40,6 @@ _FRACTIONS = {
     1 / 8: "an eighth",
     1 / 9: "a ninth",
     1 / 10: "a tenth",
-}
-
-_MODELS = {
-    SEPARATE: "a separate network",
-    "constant": "a constant",
-    "linear": "a linear model",
-    "random forest": "a random forest",
-    "catboost": "CatBoost",
-    "lightgbm": "LightGBM",
-    "extra trees joint": "extra trees of all targets at once",
-    "kernel ridge": "kernel ridge regression",
-    "random forest joint": "a random forest of all targets at once",
 }
 
 
@@ -156,9 +145,11 @@ def at_cost(ratio: float) -> str:
 
 def is_plural(name: str) -> bool:
     """Return whether a baseline is spoken of as several things."""
-    return name.startswith("extra trees")
+    return name in BASELINES and BASELINES[name].plural
 
 
 def model_words(name: str) -> str:
-    """Return a component of the saved model in words: ``the joint ensemble``, ``extra trees``."""
-    return _MODELS.get(name, name)
+    """Return a component of the saved model in words: ``a linear model``, ``extra trees``."""
+    if name == SEPARATE:
+        return "a separate network"
+    return (name in BASELINES and BASELINES[name].in_words) or name

@@ -10,7 +10,7 @@ from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 
-from jointrain.baselines import BASELINES, CONSTANT, Baseline
+from jointrain.baselines import BASELINES, CONSTANT, JOINT, Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import FURTHER, SEPARATE, Recipe, named_recipes
 from jointrain.studies._cuts import Cuts
@@ -333,7 +333,7 @@ class _Plan(Pace):
             forest = self.costs.get(FOREST, BOOSTINGS_A_FOREST * boosting)
             # where trees are too slow, so are the others; labels that one forest for all targets
             # lacks come from forests for each
-            fills = name.endswith(" joint") and self._labels_lack()
+            fills = name in JOINT and self._labels_lack()
             return (1 if name in (FOREST, *CHEAP) else DEAR_FORESTS) * forest + fills * forest
         joint = self.costs.get("joint", self.costs[SEPARATE])
         tasks = len(self.study.tasks)
