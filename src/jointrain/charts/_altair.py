@@ -19,6 +19,9 @@ else:
 
 Row = Mapping[str, Any]
 
+WIDTH = 420
+"""Pixels that a chart is wide."""
+
 _OF_EVERY_OBJECT = {
     "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString",
     "toString", "valueOf", "__proto__", "__defineGetter__", "__defineSetter__", "__lookupGetter__",

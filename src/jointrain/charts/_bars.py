@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of, drawable
+from jointrain.charts._altair import WIDTH, Chart, Row, check_altair, data_of, drawable
 from jointrain.charts._palette import SERIES
 
 
-def bars(rows: Sequence[Row], *, across: str, down: str | None, width: int = 420) -> Chart:
+def bars(rows: Sequence[Row], *, across: str, down: str | None) -> Chart:
     """Return a chart of a bar for each name, in order.
 
     Args:
         rows: name, value, and text: what is said of it.
         across: What the value is.
         down: What the names are; None for no title.
-        width: In pixels.
     """
     check_altair()
     import altair as alt
@@ -30,6 +29,6 @@ def bars(rows: Sequence[Row], *, across: str, down: str | None, width: int = 420
             tooltip=[alt.Tooltip("name:N", title=down or "name"),
                      alt.Tooltip("text:N", title=across)],
         )
-        .properties(width=width, height=22 * max(len(names), 1))
+        .properties(width=WIDTH, height=22 * max(len(names), 1))
     )  # fmt: skip
     return chart

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of, drawable
+from jointrain.charts._altair import WIDTH, Chart, Row, check_altair, data_of, drawable
 from jointrain.charts._palette import FAINT, INK, VERDICT_MARKS
 
 LEAST_LIMIT = 2.0
@@ -44,7 +44,7 @@ def changes(
     unit: str = "%",
     *,
     against: str = "separate",
-    width: int = 420,
+    width: int = WIDTH,
 ) -> Chart:
     """Return a chart of changes with intervals; what reaches further than the axis says so.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of, drawable
+from jointrain.charts._altair import WIDTH, Chart, Row, check_altair, data_of, drawable
 from jointrain.charts._palette import FAINT, SERIES
 
 DASHES = ([1, 0], [5, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 4], [4, 1])
@@ -20,8 +20,6 @@ def curves(
     style: str | None = None,
     zero: bool = False,
     logarithmic: bool = False,
-    width: int = 420,
-    height: int = 220,
 ) -> Chart:
     """Return a chart of lines, each of a colour and, for it must not be colour alone, a dash.
 
@@ -34,8 +32,6 @@ def curves(
         style: What the styles are; default: lines differ by colour and dash together.
         zero: Draw a line at 0, which the axis then holds.
         logarithmic: Whether y is on a logarithmic axis.
-        width: In pixels.
-        height: Likewise.
     """
     check_altair()
     import altair as alt
@@ -91,7 +87,7 @@ def curves(
         layers.insert(
             0, alt.Chart(data_of([{"zero": 0}])).mark_rule(color=FAINT).encode(y="zero:Q")
         )
-    return alt.layer(*layers, data=data_of(rows)).properties(width=width, height=height)
+    return alt.layer(*layers, data=data_of(rows)).properties(width=WIDTH, height=220)
 
 
 def _log_ticks(values: Sequence[float]) -> list[float]:

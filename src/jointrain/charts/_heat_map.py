@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of, drawable
+from jointrain.charts._altair import WIDTH, Chart, Row, check_altair, data_of, drawable
 from jointrain.charts._palette import INK, NEGATIVE, PAPER, POSITIVE
 
 _STRONG = 0.6
@@ -21,7 +21,7 @@ def heat_map(
     down: str,
     across: str,
     what: str,
-    width: int = 420,
+    width: int = WIDTH,
     signed: bool = True,
 ) -> Chart:
     """Return a chart of a figure for each pair: orange below 0, blue above, printed in each cell.

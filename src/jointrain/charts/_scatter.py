@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jointrain.charts._altair import Chart, Row, check_altair, data_of
+from jointrain.charts._altair import WIDTH, Chart, Row, check_altair, data_of
 from jointrain.charts._palette import FAINT, SERIES
 
 if TYPE_CHECKING:
     import altair as alt
 
 
-def against_truth(rows: Sequence[Row], *, what: str, width: int = 420) -> Chart:
+def against_truth(rows: Sequence[Row], *, what: str) -> Chart:
     """Return a chart of predictions over true values, with the line where they are equal.
 
     Args:
         rows: truth and predicted.
         what: What is predicted.
-        width: In pixels.
     """
     check_altair()
     import altair as alt
@@ -39,11 +38,11 @@ def against_truth(rows: Sequence[Row], *, what: str, width: int = 420) -> Chart:
         )
     )
     return alt.layer(_diagonal(low, high, "truth", "predicted"), points).properties(
-        width=width, height=260
+        width=WIDTH, height=260
     )
 
 
-def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) -> Chart:
+def calibration(rows: Sequence[Row], *, across: str, up: str) -> Chart:
     """Return a chart of how often something came true over how sure the model was of it.
 
     Larger points are of more rows.
@@ -52,7 +51,6 @@ def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) 
         rows: said and found, between 0 and 1, and count: of how many rows.
         across: What `said` is.
         up: What `found` is.
-        width: In pixels.
     """
     check_altair()
     import altair as alt
@@ -75,7 +73,7 @@ def calibration(rows: Sequence[Row], *, across: str, up: str, width: int = 420) 
         size=alt.Size("count:Q", scale=sizes, legend=None)
     )
     return alt.layer(_diagonal(0, 1, "said", "found"), line, points, data=data_of(rows)).properties(
-        width=width, height=240
+        width=WIDTH, height=240
     )
 
 

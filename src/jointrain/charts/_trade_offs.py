@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from jointrain.charts._altair import Chart, check_altair, data_of, drawable
+from jointrain.charts._altair import WIDTH, Chart, check_altair, data_of, drawable
 from jointrain.charts._palette import FAINT, INK, OPEN, SERIES
 
 _WIDEST = 100
@@ -22,9 +22,7 @@ _PLACES: dict[str, dict[str, Any]] = {
 """Where the name of a point may stand; nowhere if there is no room."""
 
 
-def trade_offs(
-    changes: Mapping[str, Mapping[str, float]], tasks: Sequence[str], width: int = 420
-) -> Chart:
+def trade_offs(changes: Mapping[str, Mapping[str, float]], tasks: Sequence[str]) -> Chart:
     """Return a chart of recipes by their changes of two targets, which selectors choose.
 
     Recipes on the front of the chosen two, which none beats on both, are filled diamonds.
@@ -32,7 +30,6 @@ def trade_offs(
     Args:
         changes: By recipe and target, positive is better.
         tasks: The targets, at least two; the first two are chosen first.
-        width: In pixels.
     """
     check_altair()
     import altair as alt
@@ -107,7 +104,7 @@ def trade_offs(
     return (
         alt.layer(*lines, points, names, data=data_of([*_with_sides(pairs)]))
         .add_params(across, up)
-        .properties(width=width, height=300)
+        .properties(width=WIDTH, height=300)
     )
 
 
