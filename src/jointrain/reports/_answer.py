@@ -29,7 +29,7 @@ from jointrain.reports._words import (
     targets_text,
     unit,
 )
-from jointrain.studies import CHEAPER, FEWEST_FOLDS, Comparison, Decision
+from jointrain.studies import CHEAPER, FEWEST_FOLDS, VERDICTS, Comparison, Decision, Verdict
 
 MOST_SENTENCES = 4
 
@@ -38,8 +38,6 @@ ENOUGH_SEEDS = 3
 
 ENOUGH_FOLDS = 5
 """With fewer folds, intervals are so wide that hardly anything is shown."""
-
-VERDICTS = ("better", "worse", "equivalent", "undecided")
 
 
 def answer_sentences(decision: Decision, said: Circumstances) -> list[str]:
@@ -234,7 +232,7 @@ def _change(decision: Decision, task: str) -> Comparison:
     return decision.by_task[task]
 
 
-def _of_verdict(decision: Decision, verdict: str) -> list[str]:
+def _of_verdict(decision: Decision, verdict: Verdict) -> list[str]:
     return [task for task in decision.judged if _change(decision, task).verdict == verdict]
 
 

@@ -23,6 +23,7 @@ from jointrain.reports._words import (
     better_or_worse,
     listed,
     margin_text,
+    metric_heading,
     number,
     percent,
     rounded,
@@ -32,16 +33,14 @@ from jointrain.reports._words import (
 )
 from jointrain.studies import (
     DELTA_M,
+    VERDICTS,
     Comparison,
     RunVerdicts,
     SeedsNeeded,
-    Verdict,
     mean_and_deviation,
 )
 from jointrain.system.printed_tables import print_table
 from jointrain.system.terminal_streams import printable
-
-_VERDICTS: tuple[Verdict, ...] = ("better", "worse", "equivalent", "undecided")
 
 _SEEDS_ALONE = (
     "Seeds vary how training goes, not the data: this holds for this training and test set, and "
@@ -137,7 +136,7 @@ def _of_several(result: RunVerdicts, judged: Mapping[str, Comparison]) -> str:
             )
         return f"{text}."
     groups = []
-    for word in _VERDICTS:
+    for word in VERDICTS:
         names = [name for name in ordered if judged[name].verdict == word]
         if not names:
             continue
@@ -157,7 +156,7 @@ def _by_task(result: RunVerdicts, recipe: str) -> list[str]:
     by_task, over_all = result.comparisons[recipe], result.delta_m[recipe]
     lacking = [name for name, one in by_task.items() if not math.isfinite(one.low)]
     found: dict[str, list[str]] = {}
-    for word in _VERDICTS:
+    for word in VERDICTS:
         names = [n for n, one in by_task.items() if one.verdict == word and n not in lacking]
         if names:
             found[word] = names
@@ -214,11 +213,11 @@ def tables_of_runs(result: RunVerdicts) -> list[SummaryTable]:
     """Return a table for each task, or of how often each verdict was reached; and one of all."""
     if len(result.tasks) > MOST_TABLES:
         counts = [
-            [name, *(str(sum(one.verdict == word for one in of.values())) for word in _VERDICTS)]
+            [name, *(str(sum(one.verdict == word for one in of.values())) for word in VERDICTS)]
             for name, of in result.comparisons.items()
         ]
         title = f"{len(result.tasks)} tasks: how many are better or worse than by {result.baseline}"
-        return [SummaryTable(title, ["recipe", *_VERDICTS], counts), _table_of_all(result)]
+        return [SummaryTable(title, ["recipe", *VERDICTS], counts), _table_of_all(result)]
     return [*(_table_of_task(result, task) for task in result.tasks), _table_of_all(result)]
 
 
@@ -238,7 +237,7 @@ def _table_of_task(result: RunVerdicts, task: str) -> SummaryTable:
             cells += [change_and_interval(one), one.verdict, needed]
         rows.append(cells)
     headings = [
-        "recipe", f"{metric.name} {'↑' if metric.higher_is_better else '↓'}", "runs",
+        "recipe", metric_heading(metric), "runs",
         f"change against {result.baseline}", "verdict", f"seeds for {result.difference}",
     ]  # fmt: skip
     return SummaryTable(task, headings, rows)

@@ -18,7 +18,6 @@ from jointrain.reports._affinity import (
     affinity_to_json,
     unread_affinities,
 )
-from jointrain.reports._answer import VERDICTS
 from jointrain.reports._flag_texts import groups_text, pairs_text
 from jointrain.reports._markdown import escaped, markdown_table
 from jointrain.reports._summary import (
@@ -31,12 +30,13 @@ from jointrain.reports._words import (
     cost_share,
     listed,
     margin_text,
+    metric_heading,
     percent,
     seen_size,
     size_and_interval,
     unit,
 )
-from jointrain.studies import mean_and_deviation
+from jointrain.studies import VERDICTS, mean_and_deviation
 from jointrain.studies.searches import (
     Candidates,
     GroupResult,
@@ -372,7 +372,7 @@ def _candidates_table(
     headings = [
         what,
         *(
-            f"{task.name}: {metric.name} {'↑' if metric.higher_is_better else '↓'}"
+            f"{task.name}: {metric_heading(metric)}"
             for task, metric in zip(candidates.tasks, metrics, strict=True)
         ),
         "Delta-m",

@@ -11,11 +11,17 @@ import numpy as np
 import polars as pl
 
 from jointrain.experiments import SEPARATE
-from jointrain.reports._answer import VERDICTS
 from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._study_answer import answer
-from jointrain.reports._words import listed
-from jointrain.studies import SHIPPED, Comparison, StudyResult, mean_and_deviation, together_of
+from jointrain.reports._words import listed, metric_heading
+from jointrain.studies import (
+    SHIPPED,
+    VERDICTS,
+    Comparison,
+    StudyResult,
+    mean_and_deviation,
+    together_of,
+)
 from jointrain.task import Task
 
 SHOWN_TARGETS = 5
@@ -68,7 +74,7 @@ def _tables_of_tasks(result: StudyResult, interim: bool) -> list[SummaryTable]:
         metrics = [metric for metric in task.metrics or () if metric.name in known]
         headings = [
             "recipe",
-            *(f"{metric.name} {'↑' if metric.higher_is_better else '↓'}" for metric in metrics),
+            *map(metric_heading, metrics),
             *([] if interim else ["change against separate", "verdict"]),
         ]
         rows = []
@@ -201,8 +207,7 @@ def _tables_of_many(result: StudyResult, interim: bool) -> list[SummaryTable]:
                 mean_and_spread(result.values(name, task.name, metric.name), spread=False)
                 for name in (SEPARATE, together)
             )
-            arrow = "↑" if metric.higher_is_better else "↓"
-            cells = [f"{metric.name} {arrow}", *means, change_and_interval(change), change.verdict]
+            cells = [metric_heading(metric), *means, change_and_interval(change), change.verdict]
             rows.append([task.name, *cells])
         headings = ["target", "metric", SEPARATE, together, "change", "verdict"]
         title = (

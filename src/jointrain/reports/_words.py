@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from jointrain.baselines import BASELINES
 from jointrain.experiments import SEPARATE
+from jointrain.metrics import Metric
 from jointrain.studies import Comparison
 
 _NUMBERS = [
@@ -86,6 +87,11 @@ def size_and_interval(comparison: Comparison, *, turned: bool = False) -> str:
     if not math.isfinite(values[1]):
         return digits[0] + unit(comparison)
     return f"{digits[0]}{unit(comparison)} [{digits[1]}, {digits[2]}]"
+
+
+def metric_heading(metric: Metric) -> str:
+    """Return a metric's name with an arrow in the direction in which it is better."""
+    return f"{metric.name} {'↑' if metric.higher_is_better else '↓'}"
 
 
 def better_or_worse(comparison: Comparison, than: str = "") -> str:

@@ -18,6 +18,7 @@ from jointrain.studies._shipped_model import fit_shipped, rows_to_fit
 from jointrain.studies._statistics import (
     DELTA_M,
     FEWEST_FOLDS,
+    VERDICTS,
     Comparison,
     Unit,
     Verdict,
@@ -35,6 +36,7 @@ __all__ = [
     "DELTA_M",
     "FEWEST_FOLDS",
     "SHIPPED",
+    "VERDICTS",
     "Comparison",
     "Compute",
     "Cut",

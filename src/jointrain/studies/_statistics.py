@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from jointrain.errors import InvalidInputError
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Unit = Literal["percent", "difference"]
 
 LEVEL = 0.05
