@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 _STUDY = "jointrain"
+_TIMEOUT = 60.0
+"""Seconds after which a claim that is not renewed is void."""
 _ALWAYS_ALLOWED = 1 << 26
 """Bytes that any packed array may grow to."""
 _LARGEST_RATIO = 100
@@ -72,7 +74,7 @@ class RunStore:
         description: Mapping[str, object],
         *,
         free: Collection[str] = (),
-        timeout: float = 60.0,
+        timeout: float = _TIMEOUT,
     ) -> RunStore:
         """Open the store of a study, or make it.
 
@@ -91,19 +93,14 @@ class RunStore:
         import optuna
 
         name = _without_password(str(place))
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
-            with _one_line_errors(name, reading=True):
-                storage = _connect(str(place))
-                try:
-                    study = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], _STUDY)
-                except optuna.exceptions.DuplicatedStudyError:
-                    study = storage.get_study_id_from_name(_STUDY)
-                store = cls(name, storage, study, timeout)
-                there = store._description(description)
-        finally:
-            optuna.logging.set_verbosity(verbosity)
+        with quiet_optuna(), _one_line_errors(name, reading=True):
+            storage = _connect(str(place))
+            try:
+                study = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], _STUDY)
+            except optuna.exceptions.DuplicatedStudyError:
+                study = storage.get_study_id_from_name(_STUDY)
+            store = cls(name, storage, study, timeout)
+            there = store._description(description)
         kept, given = (
             {key: value for key, value in content.items() if key not in free}
             for content in (there, json.loads(_to_json(description)))
@@ -129,22 +126,15 @@ class RunStore:
         Raises:
             InvalidInputError: The place holds no runs of a study, or can't be read.
         """
-        import optuna
-
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         name = _without_password(str(place))
-        try:
-            with _one_line_errors(name, reading=True):
-                _check_there(str(place), name)
-                storage = _connect(str(place))
-                try:
-                    study = storage.get_study_id_from_name(_STUDY)
-                except KeyError:
-                    raise _no_runs(name) from None
-                return cls(name, storage, study, 60.0)
-        finally:
-            optuna.logging.set_verbosity(verbosity)
+        with quiet_optuna(), _one_line_errors(name, reading=True):
+            _check_there(str(place), name)
+            storage = _connect(str(place))
+            try:
+                study = storage.get_study_id_from_name(_STUDY)
+            except KeyError:
+                raise _no_runs(name) from None
+            return cls(name, storage, study, _TIMEOUT)
 
     def kept(self) -> tuple[dict[str, Any], list[Any], int]:
         """Return the description of the study, the results of all finished runs, and open claims.
@@ -152,11 +142,9 @@ class RunStore:
         Raises:
             InvalidInputError: It is no study that jointrain made, or can't be read any more.
         """
-        found = None
         with _one_line_errors(self.place, reading=True):
-            for trial in self._storage.get_all_trials(self._study, deepcopy=False):
-                if isinstance(trial.user_attrs, dict) and "description" in trial.user_attrs:
-                    found = found or json.loads(trial.user_attrs["description"])
+            text = self._first_description()
+            found = None if text is None else json.loads(text)
         if not isinstance(found, dict):
             raise _no_runs(self.place)
         trials = self._trials()
@@ -278,11 +266,19 @@ class RunStore:
         import optuna
 
         for _ in range(2):
-            for trial in self._storage.get_all_trials(self._study, deepcopy=False):
-                if isinstance(trial.user_attrs, dict) and "description" in trial.user_attrs:
-                    return dict(json.loads(trial.user_attrs["description"]))
+            text = self._first_description()
+            if text is not None:
+                return dict(json.loads(text))
             self._add("COMPLETE", {"description": _to_json(description)})
         raise optuna.exceptions.StorageInternalError("what was written can't be read")
+
+    def _first_description(self) -> str | None:
+        """Return the first description that was added, as it is stored; None: there is none."""
+        for trial in self._storage.get_all_trials(self._study, deepcopy=False):
+            if isinstance(trial.user_attrs, dict) and "description" in trial.user_attrs:
+                text: str = trial.user_attrs["description"]
+                return text
+        return None
 
     def _trials(self) -> list[FrozenTrial]:
         from optuna.trial import TrialState
@@ -309,6 +305,19 @@ class RunStore:
         values = [0.0] if state == "COMPLETE" else None
         with suppress(UpdateFinishedTrialError), _one_line_errors(self.place):
             self._storage.set_trial_state_values(trial, TrialState[state], values)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Let Optuna say nothing of what it makes while the block runs."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _is_run(trial: FrozenTrial) -> bool:

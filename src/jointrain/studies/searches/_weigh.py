@@ -12,6 +12,7 @@ import numpy as np
 
 from jointrain.data import SupervisedTable
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe, size_weights
+from jointrain.studies._run_store import quiet_optuna
 from jointrain.studies.searches._candidates import Candidates, RecipeSearchResult
 from jointrain.studies.searches._evaluator import SearchOptions, apart, open_search
 
@@ -141,17 +142,13 @@ class _Sampler:
             f"contrast {index}": optuna.distributions.FloatDistribution(-bound, bound)
             for index in range(len(self._basis))
         }
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
+        with quiet_optuna():
             self._study = optuna.create_study(
                 directions=["maximize"] * (len(self._tasks) if pareto else 1),
                 sampler=optuna.samplers.TPESampler(
                     seed=seed, n_startup_trials=BATCH, multivariate=True, constant_liar=True
                 ),
             )
-        finally:
-            optuna.logging.set_verbosity(verbosity)
         self._asked: list[optuna.trial.Trial] = []
 
     def ask(self, count: int) -> list[dict[str, float]]:
