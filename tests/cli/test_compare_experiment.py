@@ -152,7 +152,7 @@ def stop(experiment, recipe, *, seed=0):
 
 
 def test_the_last_fit_ends_with_the_budget(capsys, monkeypatch):
-    monkeypatch.setattr(_compare, "_time_of_fit", lambda *_: {"seconds": 1e-9, "until": 0.0})
+    monkeypatch.setattr(_compare, "_time_of_fit", lambda *_: _compare.FitTime(1e-9, 0.0))
     arguments = ["compare", "own_study:experiment", "--budget", "3s", "--workers", "1", "--json"]
     assert run(arguments) == 0
     assert "time was over before" in json.loads(capsys.readouterr().out)["no_bundle"]

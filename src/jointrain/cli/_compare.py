@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
@@ -49,6 +49,7 @@ from jointrain.system.terminal_streams import printing, say
 if TYPE_CHECKING:
     from jointrain.cli._logs import StudyLog
     from jointrain.data import StreamedTable, SupervisedTable
+    from jointrain.experiments import AnyExperiment
     from jointrain.studies import Study, StudyResult
     from jointrain.studies.searches import Affinity, AffinityGlance
     from jointrain.tables import BlendedModel, TableModel
@@ -92,22 +93,16 @@ def compare(settings: CompareSettings) -> None:
         for note in result.notes:
             say(f"note: {note}")
         if isinstance(settings, ExperimentCompareSettings):
-            saved = save_experiment_answer(
-                result,
-                settings,
-                study.experiment,
-                executor=executor,
-                **_time_of_fit(settings, started),
-            )
-            _add_report(result, settings, saved.out, until=_end_of(settings, started))
-            print_experiment_answer(result, settings, saved)
+            _answer_experiment(result, study.experiment, settings, started, executor)
             return
-        looked: list[Affinity | None] = []
+        affinity = None
         if whole is None:
             with _preparing_report(result, settings):
-                model, result = _fit_model(result, study.table, settings, started, executor, looked)
+                model, result, affinity = _fit_model(
+                    result, study.table, settings, started, executor
+                )
         else:
-            until = _time_of_fit(settings, started).get("until")
+            until = _time_of_fit(settings, started).until
             model, result = fit_best(result, whole, settings, until)
     out = _save(model, result, settings, study.table)
     # from here on the model is safe: what fails is skipped
@@ -116,9 +111,30 @@ def compare(settings: CompareSettings) -> None:
         importance = add_importance(model, result.study.table, out / "bundle", until)
     else:
         importance = add_streamed_importance(model, whole, out / "bundle")
-    _add_report(result, settings, out, importance, until, looked)
+    _add_report(result, settings, out, importance, until, affinity)
     with printing(saved=out):
         _print_answer(result, settings, model, out)
+
+
+def _answer_experiment(
+    result: StudyResult,
+    experiment: AnyExperiment,
+    settings: ExperimentCompareSettings,
+    started: float,
+    executor: Executor | None,
+) -> None:
+    """Keep and print what a study of one's own experiment shows."""
+    time_of_fit = _time_of_fit(settings, started)
+    saved = save_experiment_answer(
+        result,
+        settings,
+        experiment,
+        executor=executor,
+        seconds=time_of_fit.seconds,
+        until=time_of_fit.until,
+    )
+    _add_report(result, settings, saved.out, until=_end_of(settings, started))
+    print_experiment_answer(result, settings, saved)
 
 
 def _end_of(settings: CompareSettings, started: float) -> float | None:
@@ -319,11 +335,10 @@ def _fit_model(
     settings: CompareSettings,
     started: float,
     executor: Executor | None,
-    looked: list[Affinity | None],
-) -> tuple[TableModel | BlendedModel, StudyResult]:
-    """Return the model to save, and the result of what it is made of.
+) -> tuple[TableModel | BlendedModel, StudyResult, Affinity | None]:
+    """Return the model to save, the result of what it is made of, and who helps whom.
 
-    Without a budget, who helps whom is looked at beside, and is left in `looked`.
+    The last is looked at beside, without a budget; else it is None.
     """
     from jointrain.studies import fit_shipped, rows_to_fit
     from jointrain.tables import BlendedModel
@@ -331,10 +346,12 @@ def _fit_model(
     time_of_fit, rows = _time_of_fit(settings, started), "all rows"
     if len(result.study.table.frame) < len(table.frame):
         whole = len(table.frame)
-        table = rows_to_fit(result, table, time_of_fit["seconds"], settings.workers)
+        assert time_of_fit.seconds is not None
+        table = rows_to_fit(result, table, time_of_fit.seconds, settings.workers)
         if len(table.frame) < whole:
             rows = f"{len(table.frame):,} of {whole:,} rows"
         say(f"note: the saved model is trained on {rows}")
+    looked: list[Affinity | None] = []
     with live_view(f"training the model on {rows}") as advance:
         model = fit_shipped(
             result,
@@ -345,7 +362,8 @@ def _fit_model(
             table=table,
             beside=_glance(result) if settings.budget is None else None,
             on_beside=looked.append,
-            **time_of_fit,
+            seconds=time_of_fit.seconds,
+            until=time_of_fit.until,
         )
     chosen = {task: dict(blend.weights) for task, blend in result.blends.items()}
     if isinstance(model, BlendedModel):
@@ -357,20 +375,32 @@ def _fit_model(
         lost = sorted({name for weights in chosen.values() for name in weights} - there)
         say(f"note: {', '.join(lost)} left out of the saved model: time was over")
         result = result.with_weights(saved)
-    return model, result
+    return model, result, looked[0] if looked else None
 
 
-def _time_of_fit(settings: CompareSettings, started: float) -> dict[str, float]:
-    """Return what the last fit may take, and when it is ended; nothing without a budget."""
+class FitTime(NamedTuple):
+    """The time of the last fit.
+
+    Args:
+        seconds: What it may take; default as long as it takes.
+        until: `time.monotonic()` at which it is ended; default never.
+    """
+
+    seconds: float | None = None
+    until: float | None = None
+
+
+def _time_of_fit(settings: CompareSettings, started: float) -> FitTime:
+    """Return what a budget leaves for the last fit."""
     budget = settings.budget_seconds
     if budget is None:
-        return {}
+        return FitTime()
     spent = time.monotonic() - started
-    # a machine that is busy is slower in the last fit, too
-    return {
-        "seconds": max(0.7 * (budget - _LAST_SECONDS - spent), 1.0),
-        "until": started + max(budget, spent + _LAST_SECONDS),
-    }
+    return FitTime(
+        # a machine that is busy is slower in the last fit, too
+        seconds=max(0.7 * (budget - _LAST_SECONDS - spent), 1.0),
+        until=started + max(budget, spent + _LAST_SECONDS),
+    )
 
 
 def _save(
@@ -417,7 +447,7 @@ def _add_report(
     out: Path,
     importance: dict[str, Any] | None = None,
     until: float | None = None,
-    looked: Sequence[Affinity | None] = (),
+    affinity: Affinity | None = None,
 ) -> None:
     """Write the pictures and the pages beside the model."""
     from jointrain.charts import save_picture
@@ -430,7 +460,7 @@ def _add_report(
             title,
             command=command_line(),
             importance=importance,
-            affinity=looked[0] if looked else _affinity(result, until),
+            affinity=_affinity(result, until) if affinity is None else affinity,
         )
         write_page(figures, out)
 
