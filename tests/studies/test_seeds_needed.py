@@ -13,7 +13,16 @@ from jointrain.studies._statistics import Estimate
 
 
 def estimate(error, freedom):
-    return Estimate(0.0, error, freedom, np.zeros(1), "percent", 5, 5, 1.0)
+    return Estimate(
+        change=0.0,
+        error=error,
+        freedom=freedom,
+        residuals=np.zeros(1),
+        unit="percent",
+        defined=5,
+        total=5,
+        margin=1.0,
+    )
 
 
 @pytest.mark.parametrize("freedom", [2, 4.5, 30])

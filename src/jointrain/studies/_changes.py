@@ -138,7 +138,14 @@ def task_changes(
     defined = np.isfinite(differences)
     one_sided = bool((np.isfinite(values) != np.isfinite(reference)).any())
     if not defined.any():
-        return Changes(differences, 0.0, seeds, overlap, one_sided=one_sided, fixed_test=fixed_test)
+        return Changes(
+            differences,
+            test_over_train=0.0,
+            seeds=seeds,
+            overlap=overlap,
+            one_sided=one_sided,
+            fixed_test=fixed_test,
+        )
     if ratio is None:
         ratio = float((test_rows[defined] / np.maximum(train_rows[defined], 1)).mean())
     mean = float(reference[defined].mean())
@@ -154,12 +161,12 @@ def task_changes(
     one_row = (metric.highest - metric.lowest) / test_rows[defined].mean() if counts_rows else 0.0
     return Changes(
         scale * differences,
-        ratio,
-        seeds,
-        overlap,
-        unit,
-        scale * margin_of(mean, metric, margin),
-        scale * float(one_row),
-        one_sided,
-        fixed_test,
+        test_over_train=ratio,
+        seeds=seeds,
+        overlap=overlap,
+        unit=unit,
+        margin=scale * margin_of(mean, metric, margin),
+        resolution=scale * float(one_row),
+        one_sided=one_sided,
+        fixed_test=fixed_test,
     )

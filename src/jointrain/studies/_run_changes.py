@@ -185,7 +185,7 @@ class GivenRuns:
         ratio = max(ratio, 1 / (self.folds - 1))
         seeds = len({seed for seed, _ in shared})
         if self.one_each:
-            return Repetition(max(seeds, 2), ratio, "less one")
+            return Repetition(max(seeds, 2), ratio)
         again = len({fold for _, fold in shared}) == self.folds
         return Repetition(max(seeds, 1), ratio * self.folds, "fixed" if again else "seeds")
 
@@ -202,22 +202,28 @@ class GivenRuns:
         both = np.isfinite(values) & np.isfinite(reference)
         count, total = int(both.sum()), len(keys)
         if not count:
-            return _unsure(math.nan, "percent", 0, total, math.nan, total, one_sided)
+            return _undefined(total, total, one_sided=one_sided)
         unit, scale, margin = self._scale(reference[both], metric)
         changes = scale * exact_differences(values[both], reference[both])
         change = float(changes.mean())
         left = changes - change
         same = math.sqrt(float(left @ left)) <= 1e-12 * float(np.abs(changes).max())
         alike = same and change != 0
+        unsure = Estimate(
+            change=change,
+            residuals=np.zeros(total),
+            unit=unit,
+            defined=count,
+            total=total,
+            margin=margin,
+            one_sided=one_sided,
+        )
         if count < FEWEST_FOLDS or one_sided or alike:
-            unsure = _unsure(change, unit, count, total, margin, total, one_sided)
             return replace(unsure, alike=alike and count >= FEWEST_FOLDS)
         residuals = np.zeros(total)
         residuals[both] = 0.0 if same else left / math.sqrt(count * (count - 1))
         error = math.sqrt(float(residuals @ residuals))
-        return Estimate(
-            change, error, count - 1.0, residuals, unit, count, total, margin, one_sided
-        )
+        return replace(unsure, error=error, freedom=count - 1.0, residuals=residuals)
 
     def _welch(self, recipe: str, baseline: str, task: str, metric: Metric) -> Estimate:
         keys, values, reference, _ = self._aligned(recipe, baseline, task)
@@ -228,14 +234,23 @@ class GivenRuns:
         total = max(len(self.keys(name)) for name in (baseline, recipe))
         chosen = counts != made
         if not min(counts):
-            return _unsure(math.nan, "percent", 0, total, math.nan, 2 * len(keys), chosen)
+            return _undefined(2 * len(keys), total, one_sided=chosen)
         unit, scale, margin = self._scale(reference[sides[0]], metric)
         found = [
             scale * side[known] for side, known in zip((reference, values), sides, strict=True)
         ]
         change = float(found[1].mean() - found[0].mean())
+        unsure = Estimate(
+            change=change,
+            residuals=np.zeros(2 * len(keys)),
+            unit=unit,
+            defined=min(counts),
+            total=total,
+            margin=margin,
+            one_sided=chosen,
+        )
         if min(counts) < FEWEST_FOLDS or chosen:
-            return _unsure(change, unit, min(counts), total, margin, 2 * len(keys), chosen)
+            return unsure
         residuals = np.zeros((2, len(keys)))
         parts = []
         for row, known, side, count in zip(residuals, sides, found, counts, strict=True):
@@ -244,14 +259,13 @@ class GivenRuns:
         error = math.sqrt(sum(parts))
         if error <= 1e-12 * max(float(np.abs(side).max()) for side in found):
             if change != 0:
-                unsure = _unsure(change, unit, min(counts), total, margin, 2 * len(keys), chosen)
                 return replace(unsure, alike=True)
             freedom, error = float(sum(counts) - 2), 0.0
         else:
             freedom = error**4 / sum(
                 part**2 / (count - 1) for part, count in zip(parts, counts, strict=True)
             )
-        return Estimate(change, error, freedom, residuals.ravel(), unit, min(counts), total, margin)
+        return replace(unsure, error=error, freedom=freedom, residuals=residuals.ravel())
 
     def notes(
         self,
@@ -321,9 +335,14 @@ def _gaps(estimate: Estimate, test: Test) -> str:
     return f"is defined in {estimate.defined} of {estimate.total} {pairs}"
 
 
-def _unsure(
-    change: float, unit: Unit, defined: int, total: int, margin: float, length: int, one_sided: bool
-) -> Estimate:
-    """Return a change without an error."""
-    none = math.nan
-    return Estimate(change, none, none, np.zeros(length), unit, defined, total, margin, one_sided)
+def _undefined(length: int, total: int, *, one_sided: bool) -> Estimate:
+    """Return a change that is defined nowhere; its residuals are [length]."""
+    return Estimate(
+        change=math.nan,
+        residuals=np.zeros(length),
+        unit="percent",
+        defined=0,
+        total=total,
+        margin=math.nan,
+        one_sided=one_sided,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from jointrain.studies._statistics import FEWEST_FOLDS, LEVEL, Estimate
 
@@ -43,7 +44,7 @@ class Repetition:
 
     seeds: float
     floor: float = 0.0
-    freedom: str = "less one"
+    freedom: Literal["less one", "seeds", "fixed"] = "less one"
 
     def freedom_at(self, now: float, seeds: int) -> float:
         """Return the degrees of freedom that so many seeds would have."""

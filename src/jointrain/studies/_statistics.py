@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -142,14 +142,14 @@ class Changes:
     fixed_test: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A mean change, and how sure it is.
 
     Args:
         change: The mean; NaN: undefined.
-        error: Its standard error; NaN where it can't be told.
-        freedom: Degrees of freedom of the error.
+        error: Its standard error; NaN (default) where it can't be told.
+        freedom: Degrees of freedom of the error; NaN (default) where there is none.
         residuals: [J], what each fold and seed has to do with the error: the sum of their squares
             is its square, but for what a floor adds.
         unit, defined, total, margin, left_out: As in `Comparison`.
@@ -158,8 +158,8 @@ class Estimate:
     """
 
     change: float
-    error: float
-    freedom: float
+    error: float = math.nan
+    freedom: float = math.nan
     residuals: np.ndarray
     unit: Unit
     defined: int
@@ -217,15 +217,23 @@ def estimate_change(changes: Changes) -> Estimate:
     total = len(values)
     defined = np.isfinite(values)
     found = values[defined]
-    known = (changes.unit, len(found), total, changes.margin, changes.one_sided)
+    change = mean_of_defined(found)
+    unsure = Estimate(
+        change=change,
+        residuals=np.zeros(total),
+        unit=changes.unit,
+        defined=len(found),
+        total=total,
+        margin=changes.margin,
+        one_sided=changes.one_sided,
+    )
     if not len(found):
-        return Estimate(math.nan, math.nan, math.nan, np.zeros(total), *known)
-    change = float(found.mean())
+        return unsure
     together = changes.seeds is None or changes.fixed_test
     seeds = np.zeros(total) if together else np.asarray(changes.seeds)
     _, owner, counts = np.unique(seeds[defined], return_inverse=True, return_counts=True)
     if counts.max() < FEWEST_FOLDS or changes.one_sided:
-        return Estimate(change, math.nan, math.nan, np.zeros(total), *known)
+        return unsure
     means = np.bincount(owner, found) / counts
     left = found - means[owner]
     freedom = float((counts - 1).sum())
@@ -235,7 +243,7 @@ def estimate_change(changes: Changes) -> Estimate:
     same = spread <= 1e-12 * max(1e-12, float(np.abs(found).max()))
     if same and change != 0 and changes.resolution == 0:
         # equal changes have no spread to tell by how much others would differ
-        return Estimate(change, math.nan, math.nan, np.zeros(total), *known, alike=True)
+        return replace(unsure, alike=True)
     residuals = np.zeros(total)
     if not same:
         residuals[defined] = left * math.sqrt(factor / freedom)
@@ -249,7 +257,7 @@ def estimate_change(changes: Changes) -> Estimate:
         freedom = min(freedom, freedom**2 / float((shared**2).sum()))
     elif len(found) < total and not changes.fixed_test:
         freedom = float(counts.max() - 1)
-    return Estimate(change, error, freedom, residuals, *known)
+    return replace(unsure, error=error, freedom=freedom, residuals=residuals)
 
 
 def mean_estimate(
@@ -293,9 +301,14 @@ def mean_estimate(
     left_out = tuple(task for task in estimates if given[task] > 0 and task not in kept)
     total = max((one.total for one in estimates.values()), default=0)
     if not kept:
-        none = math.nan
         return Estimate(
-            none, none, none, np.zeros(total), "percent", 0, total, none, left_out=left_out
+            change=math.nan,
+            residuals=np.zeros(total),
+            unit="percent",
+            defined=0,
+            total=total,
+            margin=math.nan,
+            left_out=left_out,
         )
     weights = np.array([given[task] for task in kept], dtype=np.float64)
     weights /= weights.sum()
@@ -315,17 +328,17 @@ def mean_estimate(
     freedoms = np.array([one.freedom for one in each])
     shares = parts / parts.sum() if parts.sum() > 0 else np.full(len(each), 1 / len(each))
     return Estimate(
-        change,
-        error,
-        float(1 / (shares / freedoms).sum()),
-        residuals,
-        each[0].unit,
-        min(one.defined for one in each),
-        total,
-        float(weights @ np.array([one.margin for one in each])),
-        one_sided,
-        left_out,
-        alike,
+        change=change,
+        error=error,
+        freedom=float(1 / (shares / freedoms).sum()),
+        residuals=residuals,
+        unit=each[0].unit,
+        defined=min(one.defined for one in each),
+        total=total,
+        margin=float(weights @ np.array([one.margin for one in each])),
+        one_sided=one_sided,
+        left_out=left_out,
+        alike=alike,
     )
 
 
@@ -348,16 +361,16 @@ def conclude(estimate: Estimate, tests: float = 1.0) -> Comparison:
             size = abs(estimate.change) / estimate.error
             p_value = min(1.0, tests * 2 * float(stdtr(estimate.freedom, -size)))
     return Comparison(
-        estimate.change,
-        low,
-        high,
-        p_value,
-        _verdict(low, high, estimate.margin),
-        estimate.unit,
-        estimate.defined,
-        estimate.total,
-        estimate.margin,
-        estimate.left_out,
+        change=estimate.change,
+        low=low,
+        high=high,
+        p_value=p_value,
+        verdict=_verdict(low, high, estimate.margin),
+        unit=estimate.unit,
+        defined=estimate.defined,
+        total=estimate.total,
+        margin=estimate.margin,
+        left_out=estimate.left_out,
     )
 
 
