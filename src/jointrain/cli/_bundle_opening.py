@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,8 @@ from jointrain.system.terminal_streams import say
 from jointrain.system.text_pairs import numbers_by_name
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from jointrain.data import RawTable, ReadingOptions
     from jointrain.tables import BlendedModel, TableModel
 
@@ -65,6 +67,31 @@ def raw_table(table: str, options: ReadingOptions, notes: Mapping[str, Any]) -> 
     for note in raw.notes:
         say(f"note: {note}")
     return raw
+
+
+def read_for(
+    model: TableModel | BlendedModel,
+    raw: RawTable,
+    options: ReadingOptions,
+    others: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Return a table read as that of a model's training was, and say what there is to say of it.
+
+    Args:
+        model: The model.
+        raw: The table as it is written.
+        options: Where it is written in another way than in training.
+        others: Columns to read beside the model's own.
+
+    Raises:
+        InvalidInputError: A cell is not what its column must hold.
+    """
+    from jointrain.tables import read_as_trained, reading_notes, unseen_notes
+
+    say_all(reading_notes(model))
+    frame = read_as_trained(model, raw, options, others)
+    say_all(unseen_notes(model.encoder.unseen(frame)))
+    return frame
 
 
 def say_all(told: Iterable[str]) -> None:

@@ -126,7 +126,7 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         stop_spare()
         if not error.filename and _flush(0):  # it was standard output, which has been said
-            return 2
+            return _FAILED
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
     except Exception as error:

@@ -66,9 +66,10 @@ def load_settings(
         name = str(first["loc"][0])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "missing":
-            named = "the TABLE" if name == "table" else _flag(name)
+            named = "the TABLE" if name == "table" else flag_named(name)
             raise InvalidInputError(f"{named} is missing; see --help") from None
-        source = f"{config}: {name}" if config is not None and name not in given else _flag(name)
+        in_file = config is not None and name not in given
+        source = f"{config}: {name}" if in_file else flag_named(name)
         message = message[0].lower() + message[1:]
         message = message.replace("for <class 'pathlib.Path'>", "of a file")
         if ", got " not in message:  # else it names the part of the input that is wrong
@@ -102,5 +103,6 @@ def _read_config(model: type[BaseModel], path: Path) -> dict[str, Any]:
     return values
 
 
-def _flag(name: str) -> str:
+def flag_named(name: str) -> str:
+    """Return the flag of a setting, such as ``--batch-size``."""
     return "--" + name.replace("_", "-")

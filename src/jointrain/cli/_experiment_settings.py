@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from jointrain.cli._config_file import flag_named
 from jointrain.cli._help_panels import PANELS
 from jointrain.cli._settings import (
     CompareSettings,
@@ -92,7 +93,7 @@ class ExperimentSettings(TableSettings):
         said = next((name for name in type(self).model_fields if name in self.model_fields_set
                      and name in flags), None)  # fmt: skip
         if said is not None:
-            raise InvalidInputError(f"--{said.replace('_', '-')} {why}")
+            raise InvalidInputError(f"{flag_named(said)} {why}")
 
 
 class ExperimentCompareSettings(ExperimentSettings, CompareSettings):

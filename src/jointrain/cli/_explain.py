@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointrain.cli._bundle_opening import TableBundle, open_table_bundle, raw_table, say_all
+from jointrain.cli._bundle_opening import TableBundle, open_table_bundle, raw_table, read_for
 from jointrain.cli._flags import FACTORY, JSON, TABLE_HELP, with_reading
 from jointrain.cli._printing import print_rows, progress_bar
 from jointrain.errors import InvalidInputError
+from jointrain.system.output_file import check_new_file
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from jointrain.data import RawTable, ReadingOptions
     from jointrain.tables import Explanations
 
@@ -69,10 +67,9 @@ def explain(
     _check_where(out, json_output, force)
     opened = open_table_bundle(bundle, factory)
     raw = _raw(table, options, opened)
-    frame = _read(raw, options, opened)
-    others = (
-        None if background is None else _read(_raw(background, options, opened), options, opened)
-    )
+    frame, others = read_for(opened.model, raw, options), None
+    if background is not None:
+        others = read_for(opened.model, _raw(background, options, opened), options)
     with progress_bar("explaining rows") as advance:
         found = explain_rows(
             opened.model,
@@ -119,8 +116,8 @@ def _check_where(out: str | None, json_output: bool, force: bool) -> None:
     if out == "-" and json_output:
         raise InvalidInputError("--out - and --json both write to standard output; choose one")
     check_writable_ending(out)
-    if out != "-" and os.path.lexists(out) and not force:
-        raise InvalidInputError(f"{out} exists; choose another --out or replace it with --force")
+    if out != "-":
+        check_new_file(out, force=force)
 
 
 def _raw(table: str, options: ReadingOptions, opened: TableBundle) -> RawTable:
@@ -131,16 +128,6 @@ def _raw(table: str, options: ReadingOptions, opened: TableBundle) -> RawTable:
             f"{table} is a folder or a pattern of files; name one file with the rows to explain"
         )
     return raw_table(table, options, opened.description["notes"])
-
-
-def _read(raw: RawTable, options: ReadingOptions, opened: TableBundle) -> pl.DataFrame:
-    """Return a table as that of training was read."""
-    from jointrain.tables import read_as_trained, reading_notes, unseen_notes
-
-    say_all(reading_notes(opened.model))
-    frame = read_as_trained(opened.model, raw, options)
-    say_all(unseen_notes(opened.model.encoder.unseen(frame)))
-    return frame
 
 
 def _print(found: Explanations) -> None:

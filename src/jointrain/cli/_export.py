@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jointrain.cli._bundle_opening import TableBundle, open_table_bundle, raw_table, say_all
+from jointrain.cli._bundle_opening import TableBundle, open_table_bundle, raw_table, read_for
 from jointrain.cli._flags import FACTORY, TABLE_HELP, with_reading
 from jointrain.cli._printing import print_line, print_rows
 from jointrain.errors import InvalidInputError
-from jointrain.system.output_file import write_whole
+from jointrain.system.output_file import check_new_file, write_whole
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -61,8 +60,7 @@ def export(
             "--quantize changes predictions; name a table with the targets by --check, so that "
             "what it costs is measured"
         )
-    if os.path.lexists(out) and not force:
-        raise InvalidInputError(f"{out} exists; choose another --out or replace it with --force")
+    check_new_file(out, force=force)
     if not out.parent.is_dir() or out.is_dir():
         raise InvalidInputError(f"{out} can't be written: name a file in a folder that is there")
     opened = open_table_bundle(bundle, factory)
@@ -109,7 +107,6 @@ def _checked_table(
 ) -> pl.DataFrame:
     """Return the table of --check, with the targets where they are needed."""
     from jointrain.data import query_columns
-    from jointrain.tables import read_as_trained, reading_notes, unseen_notes
 
     model = opened.model
     tasks = model.predicted_tasks
@@ -117,14 +114,12 @@ def _checked_table(
     others = [name for task in tasks for name in task.target_columns]
     if quantize is None:
         others = []
-    say_all(reading_notes(model))
-    frame = read_as_trained(model, raw, options, [*others, *query_columns(tasks)])
+    frame = read_for(model, raw, options, [*others, *query_columns(tasks)])
     missing = [name for name in others if name not in frame.columns]
     if missing:
         raise InvalidInputError(
             f"{raw.where} has no column {missing[0]!r}; --quantize is measured by the targets"
         )
-    say_all(unseen_notes(model.encoder.unseen(frame)))
     return frame
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jointrain.cli._config_file import flag_named
 from jointrain.cli._ranks import is_first_rank
 from jointrain.errors import InvalidInputError, StoppedError
 from jointrain.system.output_file import write_whole
@@ -123,11 +124,10 @@ class FitCheckpoints:
             )
         for name, value in described["options"].items():
             if options.get(name) != value:
-                flag = "--" + name.replace("_", "-")
                 raise InvalidInputError(
-                    f"the checkpoints in {self.folder} are of other options: {flag} was "
-                    f"{_short(options.get(name))}, not {_short(value)}; give the same, or choose "
-                    f"another --checkpoints"
+                    f"the checkpoints in {self.folder} are of other options: "
+                    f"{flag_named(name)} was {_short(options.get(name))}, not {_short(value)}; "
+                    "give the same, or choose another --checkpoints"
                 )
 
     def give(self, runs: Sequence[Run]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 from pydantic import BaseModel
 
-from jointrain.cli._config_file import load_settings
+from jointrain.cli._config_file import flag_named, load_settings
 from jointrain.cli._help_panels import panel_of
 from jointrain.cli._reading import reading_options
 
@@ -87,7 +87,7 @@ def flags_of(
             if not (field.is_required() or default is False or default in (None, "", [], {})):
                 help_text += f" Default {default}."
             option = typer.Option(
-                "--" + flag.replace("_", "-"), help=help_text, rich_help_panel=panel_of(flag)[2]
+                flag_named(flag), help=help_text, rich_help_panel=panel_of(flag)[2]
             )
             parameters.append(
                 inspect.Parameter(

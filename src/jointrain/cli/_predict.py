@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ from jointrain.cli._streamed_use import (
     whole_predictions,
 )
 from jointrain.cli._value_forms import column_names
-from jointrain.errors import InvalidInputError
+from jointrain.system.output_file import check_new_file
 from jointrain.system.quick_imports import quick_imports
 from jointrain.system.terminal_streams import printing, say
 
@@ -83,10 +82,7 @@ def predict(
 
     if out != "-":
         check_writable_ending(out)
-        if os.path.lexists(out) and not force:
-            raise InvalidInputError(
-                f"{out} exists; choose another --out or replace it with --force"
-            )
+        check_new_file(out, force=force)
     opened = open_table_bundle(bundle, factory).preferring(preference)
     model, notes = opened.model, opened.description["notes"]
     name = notes.get("id")

@@ -13,7 +13,7 @@ from jointrain.cli._flags import JSON, READING_OF_RUNS, TABLE_HELP, with_reading
 from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
-from jointrain.system.output_file import write_whole
+from jointrain.system.output_file import check_new_file, write_whole
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -91,10 +91,8 @@ def verdict(
     """
     if report is not None and report.suffix.lower() not in (*_MARKDOWN, *_HTML):
         raise InvalidInputError(f"--report {report} must end in .md or .html")
-    if report is not None and report.exists() and not force:
-        raise InvalidInputError(
-            f"{report} exists; choose another --report or replace it with --force"
-        )
+    if report is not None:
+        check_new_file(report, force=force, flag="--report")
     from jointrain.reports import print_runs, render_page, runs_figures, runs_page, runs_to_json
     from jointrain.studies import verdict as judge
 

@@ -14,6 +14,21 @@ from jointrain.errors import InvalidInputError
 T = TypeVar("T")
 
 
+def check_new_file(path: str | Path, *, force: bool = False, flag: str = "--out") -> None:
+    """Refuse a file that exists, before any work is done.
+
+    Args:
+        path: The file.
+        force: Whether it is to be replaced.
+        flag: What names it on the command line.
+
+    Raises:
+        InvalidInputError: It exists, and is not to be replaced.
+    """
+    if os.path.lexists(path) and not force:
+        raise InvalidInputError(f"{path} exists; choose another {flag} or replace it with --force")
+
+
 def write_whole(path: Path, write: Callable[[Path], T]) -> T:
     """Write a file so that it is whole or absent, and return what `write` returns.
 
