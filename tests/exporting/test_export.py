@@ -242,7 +242,7 @@ def test_int8_is_smaller_and_near(tmp_path):
 @pytest.mark.parametrize(
     "format, quantize, what",
     [
-        ("onx", None, "must be one of"),
+        ("onx", None, r"must be one of onnx, torch-export, got 'onx' \(did you mean 'onnx'\?\)"),
         ("onnx", "int4", "must be int8"),
         ("torch-export", "int8", "onnx"),
     ],

@@ -65,3 +65,5 @@ def test_what_has_lengths_of_its_own_is_refused():
         with_equal_compute(Study(loop, ["separate", "joint"]), "steps")
     with pytest.raises(InvalidInputError, match="one of steps, passes, seconds, got 'hours'"):
         with_equal_compute(study(*named_recipes(["separate"], Recipe())), "hours")
+    with pytest.raises(InvalidInputError, match=r"got 'step' \(did you mean 'steps'\?\)"):
+        with_equal_compute(study(*named_recipes(["separate"], Recipe())), "step")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from jointrain.errors import InvalidInputError, MissingDependencyError
+from jointrain.errors import InvalidInputError, MissingDependencyError, closest
 from jointrain.exporting._inputs import Inputs
 from jointrain.tables import BlendedModel, TableModel
 from jointrain.task import Task
@@ -66,7 +66,10 @@ def export_model(
         MissingDependencyError: A package of the extra `export` is not installed.
     """
     if format not in FORMATS:
-        raise InvalidInputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+        raise InvalidInputError(
+            f"format must be one of {', '.join(FORMATS)}, got {format!r}"
+            f"{closest(str(format), FORMATS)}"
+        )
     if quantize not in (None, "int8"):
         raise InvalidInputError(f"`quantize` must be int8 or nothing, got {quantize!r}")
     if format == "torch-export":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import SEPARATE
 from jointrain.studies._measurements import Measurements
 from jointrain.studies._study import Study
@@ -34,6 +34,7 @@ def with_equal_compute(study: Study, compute: Compute) -> tuple[Study, list[str]
     if compute not in get_args(Compute):
         raise InvalidInputError(
             f"what is equal must be one of {', '.join(get_args(Compute))}, got {compute!r}"
+            f"{closest(str(compute), get_args(Compute))}"
         )
     if not study.experiment.cuts_training:
         raise InvalidInputError("a loop of one's own can't be told how long to train")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from jointrain.charts import Chart, InNotebook
 from jointrain.data import SupervisedTable
-from jointrain.errors import InvalidInputError, closest
+from jointrain.errors import InvalidInputError, NotFittedError, closest
 from jointrain.experiments import AnyExperiment, Fold, Recipe
 from jointrain.networks import Network
 from jointrain.studies._cuts import Cuts
@@ -210,8 +210,6 @@ class AffinityTrainer(Trainer):
         Raises:
             NotFittedError: `fit` has not run.
         """
-        from jointrain.errors import NotFittedError
-
         if not self._measured:
             raise NotFittedError("nothing has been measured yet; call fit() first")
         mean = torch.stack(self._measured).nanmean(0)
