@@ -472,16 +472,23 @@ class StudyResult(InNotebook):
             weights: Of these components, by target.
             cut_short: Whether for want of time.
         """
-        changed = replace(self, cut_short=cut_short, trained=weights)
-        # what is said of the saved model is read from there
-        changed.__dict__["blends"] = {
-            task: replace(blend, weights=dict(weights[task])) for task, blend in self.blends.items()
-        }
-        return changed
+        return replace(self, cut_short=cut_short, trained=weights)
 
     @cached_property
     def blends(self) -> dict[str, Blend]:
-        """Which components predict each task of the shipped model, by all held-out rows."""
+        """Which components predict each task of the shipped model, by all held-out rows.
+
+        Where not all of them were trained, with the weights of those that were.
+        """
+        if self.trained is None:
+            return self._chosen_blends
+        return {
+            task: replace(blend, weights=dict(self.trained[task]))
+            for task, blend in self._chosen_blends.items()
+        }
+
+    @cached_property
+    def _chosen_blends(self) -> dict[str, Blend]:
         tasks, known = self.study.table.tasks, self.study.table.labels()
         predictions = {
             task.name: {name: values[task.name] for name, values in self._by_component.items()}
