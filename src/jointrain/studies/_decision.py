@@ -41,7 +41,8 @@ class StudyFigures:
         overall: The same over some targets; called with both names, the targets, and among how many
             models the answer picks.
         work: What the training on a fold costs, by recipe, see `training_work`.
-        folds: Folds of a repetition.
+        folds: How many folds of a repetition were measured; with one fixed test set, how many
+            seeds.
     """
 
     tasks: tuple[str, ...]
@@ -304,12 +305,17 @@ def _first_look(
     if together is None:
         return Decision("apart", "no interval", dict.fromkeys(tasks, SEPARATE), SEPARATE)
     cost = _cost(figures, together)
-    name, what = (together, "together") if cost < CHEAPER else (SEPARATE, "apart")
-    overall = figures.overall(together, SEPARATE, tasks, 1)
+    what: What = "together" if cost < CHEAPER else "apart"
+    name = together if what == "together" else SEPARATE
     decision = Decision(
-        what, "no interval", dict.fromkeys(tasks, name), name, overall=overall,  # type: ignore[arg-type]
-        by_task=measured, cost=cost,
-    )  # fmt: skip
+        what,
+        "no interval",
+        dict.fromkeys(tasks, name),
+        name,
+        overall=figures.overall(together, SEPARATE, tasks, 1),
+        by_task=measured,
+        cost=cost,
+    )
     least = {
         baseline: min(
             (figures.overall(baseline, network, tasks, 1) for network in figures.networks),

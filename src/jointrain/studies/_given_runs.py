@@ -21,6 +21,7 @@ from jointrain.errors import InvalidInputError, closest
 from jointrain.experiments import SEPARATE
 from jointrain.metrics import Metric
 from jointrain.studies._metric_names import named_metric
+from jointrain.studies._plot import rows_of
 from jointrain.studies._run_changes import GivenRuns, Test
 from jointrain.studies._runs_table import folds_column, runs_table
 from jointrain.studies._seeds_needed import Repetition, SeedsNeeded, seeds_needed
@@ -120,11 +121,7 @@ class RunVerdicts(InNotebook):
             for name, by_task in self.comparisons.items()
             if task == DELTA_M or task in by_task
         }
-        rows = [
-            {"name": name, "change": one.change, "low": one.low, "high": one.high,
-             "verdict": one.verdict}
-            for name, one in found.items()
-        ]  # fmt: skip
+        rows = rows_of(found)
         unit = "%" if all(one.unit == "percent" for one in found.values()) else "difference"
         limit = axis_limit([rows], least=2.0 if unit == "%" else 0.0) or 1.0
         return changes(rows, limit, unit, against=self.baseline)
@@ -275,20 +272,21 @@ def verdict(
     comparisons, delta_m = judge_estimates(estimates)
     needed = _needed_by_recipe(runs, baseline, estimates, wanted, repetitions)
     values = {(name, one): runs.of(name, one) for name, one in runs.values}
+    seeds = rows.group_by("recipe").agg(pl.col("seed").n_unique())["seed"]
     return RunVerdicts(
-        baseline,
-        metrics,
-        values,
-        comparisons,
-        delta_m,
-        tests,
-        needed,
-        int(rows.group_by("recipe").agg(pl.col("seed").n_unique())["seed"].to_numpy().max()),
-        1 if runs.one_each else runs.folds,
-        wanted.text,
-        difference is not None,
-        margin,
-        (*notes, *runs.notes(baseline, estimates, tests, metrics)),
+        baseline=baseline,
+        metrics=metrics,
+        values=values,
+        comparisons=comparisons,
+        delta_m=delta_m,
+        tests=tests,
+        needed=needed,
+        seeds=int(seeds.to_numpy().max()),
+        folds=1 if runs.one_each else runs.folds,
+        difference=wanted.text,
+        asked=difference is not None,
+        margin=margin,
+        notes=(*notes, *runs.notes(baseline, estimates, tests, metrics)),
     )
 
 

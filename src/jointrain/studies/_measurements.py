@@ -338,18 +338,18 @@ class Measurements:
         if not self.study.experiment.ships:
             left_out += _undefined(self.study.tasks, kept.values())
         return StudyResult(
-            replace(
+            study=replace(
                 self.study,
                 recipes=tuple(recipes),
                 baselines=tuple(self.baselines),
                 seeds=len(self._folds),
             ),
-            _sorted_rows([row for one in kept.values() for row in one.rows], names, tasks),
-            seconds,
-            [fold for seed in sorted(self._folds) for fold in self._folds[seed]],
-            kept,
-            self.study.margin,
-            (*(cut.text for cut in cuts), *left_out),
+            table=_sorted_rows([row for one in kept.values() for row in one.rows], names, tasks),
+            seconds=seconds,
+            folds=[fold for seed in sorted(self._folds) for fold in self._folds[seed]],
+            fold_results=kept,
+            margin=self.study.margin,
+            notes=(*(cut.text for cut in cuts), *left_out),
             work=work,
             failed=failed,
             validation=_sorted_rows(held_out, names, tasks) if held_out else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jointrain.charts import Chart, Row, axis_limit, changes, check_altair, drawable
@@ -40,13 +40,13 @@ def plot_changes(panels: Panels, recipes: Collection[str], baselines: Collection
     panels = _chosen_panels(panels, recipes)
     limit = axis_limit(
         [
-            _rows({name: one for name, one in panel.items() if name not in baselines})
+            rows_of({name: one for name, one in panel.items() if name not in baselines})
             for panel in panels.values()
         ]
     )
     drawn: list[Any] = []
     for title, comparisons in panels.items():
-        rows, own, unit = _rows(comparisons), limit, "%"
+        rows, own, unit = rows_of(comparisons), limit, "%"
         if any(one.unit == "difference" for one in comparisons.values()):
             own, unit = axis_limit([rows], least=0.0) or 1.0, "difference"
         drawn.append(changes(rows, own, unit, width=_WIDTH).properties(title=drawable(title)))
@@ -63,7 +63,8 @@ def plot_changes(panels: Panels, recipes: Collection[str], baselines: Collection
     return chart
 
 
-def _rows(comparisons: dict[str, Comparison]) -> list[Row]:
+def rows_of(comparisons: Mapping[str, Comparison]) -> list[Row]:
+    """Return the rows of a chart of changes, by the name of what is compared."""
     return [
         {"name": name, "change": one.change, "low": one.low, "high": one.high,
          "verdict": one.verdict}

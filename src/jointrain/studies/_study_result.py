@@ -18,6 +18,7 @@ from jointrain.studies._cuts import ROWS, Cut
 from jointrain.studies._decision import Decision, StudyFigures, decide
 from jointrain.studies._measured import Measured
 from jointrain.studies._plan import StudyPlan
+from jointrain.studies._plot import plot_changes
 from jointrain.studies._statistics import (
     DELTA_M,
     MARGIN,
@@ -300,8 +301,6 @@ class StudyResult(InNotebook):
         Raises:
             MissingDependencyError: altair is not installed.
         """
-        from jointrain.studies._plot import plot_changes
-
         names = [name for name in self.comparisons if name != CONSTANT]
         by_name = {name: self.compare(name) for name in names}
         overall = {name: self.delta_m[name] for name in names}

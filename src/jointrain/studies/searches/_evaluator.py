@@ -389,13 +389,15 @@ class Evaluator:
             )
         result, names = self._measured.result(), self.names
         return Candidates(
-            replace(result.measured, margin=self._margin),
-            tuple(name for name in (names if choices is None else choices) if name in names),
-            baseline,
-            reference,
-            self._importance,
-            dict(result.seconds),
-            dict(result.work),
-            (*self.cuts.texts, *self._measured.failures),
-            self.cuts.all,
+            measured=replace(result.measured, margin=self._margin),
+            choices=tuple(
+                name for name in (names if choices is None else choices) if name in names
+            ),
+            baseline=baseline,
+            reference=reference,
+            importance=self._importance,
+            seconds=dict(result.seconds),
+            work=dict(result.work),
+            notes=(*self.cuts.texts, *self._measured.failures),
+            cuts=self.cuts.all,
         )
