@@ -46,6 +46,11 @@ def test_better_and_worse_are_a_decision():
     )
 
 
+def test_a_task_keeps_its_name_whatever_it_is_called():
+    first, *_ = said(runs([14 + LEFT], tasks=["targets", "b"]))
+    assert first == "Take joint: it is 14 % better than separate [12, 16] over b and targets."
+
+
 def test_equivalent_takes_the_cheaper_one():
     first, *_ = said(runs([0.2 + LEFT / 20]))
     assert first.startswith(

@@ -28,7 +28,7 @@ class Circumstances:
         saved_change: How the saved model compares with one of its components over all targets, on
             folds held out of its choice; called with the component's name.
         scarce: Why a target's metric is undefined in many folds, in words, by target.
-        cut_by_budget: Whether more folds were wanted than the time paid for.
+        cut_by_budget: Whether a budget cut anything, so that a larger one shows more.
         sampled: Whether the rows are a sample, drawn since the time did not pay for all.
         cut_short: Whether the time was over before all of the saved model was trained.
         networks_alone: Whether what is saved had to be a network, as of rows that no memory holds.

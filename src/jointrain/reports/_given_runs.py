@@ -110,7 +110,7 @@ def _of_one(result: RunVerdicts, recipe: str) -> str:
 def _over(result: RunVerdicts, recipe: str) -> str:
     left_out = _left_out(result, recipe)
     counted = [task for task in result.tasks if task not in left_out]
-    return f" over {targets_text(counted, len(result.tasks))}".replace("targets", "tasks")
+    return f" over {targets_text(counted, len(result.tasks), 'tasks')}"
 
 
 def _left_out(result: RunVerdicts, recipe: str) -> list[str]:

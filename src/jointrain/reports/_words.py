@@ -57,11 +57,11 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def targets_text(names: Sequence[str], of: int) -> str:
+def targets_text(names: Sequence[str], of: int, what: str = "targets") -> str:
     """Return up to three names, or how many targets they are; `of` is the number of all."""
     if len(names) <= 3:
         return listed(names)
-    return f"the {number(len(names))} targets" if len(names) == of else listed(names, 3)
+    return f"the {number(len(names))} {what}" if len(names) == of else listed(names, 3)
 
 
 def percent(value: float) -> str:

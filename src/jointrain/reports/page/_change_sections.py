@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from jointrain.charts import (
-    axis_limit,
-    changes,
-    trade_offs,
-)
+from jointrain.baselines import CONSTANT
+from jointrain.charts import axis_limit, changes, trade_offs
+from jointrain.experiments import SEPARATE
 from jointrain.reports._words import listed
 from jointrain.reports.page._figure_texts import change_text
 from jointrain.reports.page._figures import Figures
@@ -19,8 +17,6 @@ MOST_TARGETS = 20
 """Charts of single targets, at most: of those whose change is largest."""
 
 _MOST_AXES = 12
-
-SEPARATE = "separate"
 
 _REFERENCES = {SEPARATE: "separate networks"}
 
@@ -82,7 +78,7 @@ def _most_changed(targets: Sequence[Figures]) -> list[Figures]:
         found = [
             abs(row["change"])
             for row in target["rows"]
-            if row.get("change") is not None and row["name"] != "constant"
+            if row.get("change") is not None and row["name"] != CONSTANT
         ]
         return max(found, default=0.0)
 

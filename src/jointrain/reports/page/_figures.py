@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jointrain.errors import InvalidInputError
+from jointrain.reports._summary import comparison_to_json
+from jointrain.studies import Comparison
 from jointrain.system.stored_files import DamagedError, read_json
 
 Figures = dict[str, Any]
@@ -40,6 +42,12 @@ def circumstances(title: str, kind: str, command: str | None) -> Figures:
         "versions": {"Python": platform.python_version(), **_versions()},
         "finished": True,
     }
+
+
+def change_figures(comparison: Comparison) -> Figures:
+    """Return the figures of a change that a page shows."""
+    found = comparison_to_json(comparison)
+    return {name: found[name] for name in ("change", "low", "high", "unit", "verdict")}
 
 
 def _versions() -> dict[str, str]:

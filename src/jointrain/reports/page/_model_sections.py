@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from jointrain.charts import (
-    against_truth,
-    calibration,
-    heat_map,
-)
+from jointrain.charts import against_truth, calibration, heat_map
 from jointrain.reports._words import listed
 from jointrain.reports.page._change_sections import MOST_TARGETS
 from jointrain.reports.page._figure_texts import number

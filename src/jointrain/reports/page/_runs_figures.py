@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from jointrain.reports._given_runs import answer_of_runs
-from jointrain.reports._summary import comparison_to_json, mean_and_spread
-from jointrain.reports.page._figures import Figures, circumstances
+from jointrain.reports._summary import mean_and_spread
+from jointrain.reports.page._figures import Figures, change_figures, circumstances
 from jointrain.studies import RunVerdicts, mean_and_deviation
 
 
@@ -31,8 +31,8 @@ def runs_figures(result: RunVerdicts, title: str, *, command: str | None = None)
                 continue
             row: Figures = {"name": name, "role": "recipe", "text": mean_and_spread(values)}
             row |= mean_and_deviation(values)
-            if name != result.baseline:
-                row |= _change(result, name, task)
+            if name != result.baseline and task in result.comparisons[name]:
+                row |= change_figures(result.comparisons[name][task])
             rows.append(row)
         targets.append(
             {
@@ -46,7 +46,7 @@ def runs_figures(result: RunVerdicts, title: str, *, command: str | None = None)
             }
         )
     overall = [
-        {"name": name, "role": "recipe", **_figures_of(comparison_to_json(one))}
+        {"name": name, "role": "recipe", **change_figures(one)}
         for name, one in result.delta_m.items()
     ]
     folds = f"{result.folds} folds" if result.folds else "one test set"
@@ -119,12 +119,3 @@ def _runs_page(
         "data": None,
         "notes": [],
     }
-
-
-def _change(result: RunVerdicts, recipe: str, task: str) -> Figures:
-    one = result.comparisons[recipe].get(task)
-    return {} if one is None else _figures_of(comparison_to_json(one))
-
-
-def _figures_of(found: Figures) -> Figures:
-    return {name: found[name] for name in ("change", "low", "high", "unit", "verdict")}

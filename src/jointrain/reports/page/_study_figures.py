@@ -14,15 +14,14 @@ from jointrain.reports._affinity import affinity_note, affinity_to_json
 from jointrain.reports._saved_model import blend_text
 from jointrain.reports._study_answer import answer, interim_answer
 from jointrain.reports._summary import (
-    comparison_to_json,
     folds_and_seeds,
     mean_and_spread,
     summary_tables,
 )
 from jointrain.reports.page._conflict_figures import conflict_figures
-from jointrain.reports.page._figures import Figures, circumstances
+from jointrain.reports.page._figures import Figures, change_figures, circumstances
 from jointrain.reports.page._saved_model_figures import saved_model_figures
-from jointrain.studies import SHIPPED, Comparison, StudyResult, mean_and_deviation
+from jointrain.studies import SHIPPED, StudyResult, mean_and_deviation
 from jointrain.studies.searches import Affinity
 from jointrain.tables import TableExperiment
 from jointrain.task import Task
@@ -98,7 +97,7 @@ def _target(result: StudyResult, task: Task, interim: bool) -> Figures:
         row |= mean_and_deviation(values)
         if name != SEPARATE and not interim:
             by_task = result.shipped_comparisons if name == SHIPPED else result.comparisons[name]
-            row |= _change(by_task[task.name])
+            row |= change_figures(by_task[task.name])
         rows.append(row)
     return {
         "name": task.name,
@@ -111,17 +110,13 @@ def _target(result: StudyResult, task: Task, interim: bool) -> Figures:
     }
 
 
-def _change(comparison: Comparison) -> Figures:
-    found = comparison_to_json(comparison)
-    return {name: found[name] for name in ("change", "low", "high", "unit", "verdict")}
-
-
 def _overall(result: StudyResult) -> list[Figures]:
     found = dict(result.delta_m)
     if result.ships:
         found[SHIPPED] = result.shipped_delta_m
     return [
-        {"name": name, "role": _role(result, name)} | _change(one) for name, one in found.items()
+        {"name": name, "role": _role(result, name)} | change_figures(one)
+        for name, one in found.items()
     ]
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jointrain.charts import (
-    bars,
-)
+from jointrain.charts import bars
 from jointrain.reports.page._change_sections import (
     MOST_TARGETS,
     recipes_front_section,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jointrain.charts import (
-    curves,
-    heat_map,
-)
+from jointrain.charts import curves, heat_map
+from jointrain.experiments import SEPARATE
 from jointrain.reports._words import listed
-from jointrain.reports.page._change_sections import MOST_TARGETS, SEPARATE
+from jointrain.reports.page._change_sections import MOST_TARGETS
 from jointrain.reports.page._figure_texts import number
 from jointrain.reports.page._figures import Figures
 from jointrain.reports.page._parts import Figure, Section, Table
