@@ -12,13 +12,11 @@ from jointrain.cli._printing import print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
 from jointrain.system.output_file import write_whole
-from jointrain.system.output_folder import BUNDLE
+from jointrain.system.output_folder import BUNDLE, RUNS
 from jointrain.system.stored_files import MISFIT
 
 if TYPE_CHECKING:
     from jointrain.reports import Figures
-
-_RUNS = "runs.jsonl"
 
 
 def report(
@@ -69,7 +67,7 @@ def _figures(folder: Path, baseline: str) -> Figures:
     table, title, command = folder / "results.parquet", f"{folder.name}: what the runs show", None
     if table.is_file():
         kept = KeptRuns.of_table(table)
-    elif (folder / _RUNS).is_file():
+    elif (folder / RUNS).is_file():
         kept, command = KeptRuns.of_store(folder), command_line()
     elif (folder / BUNDLE).is_file():
         raise InvalidInputError(
@@ -77,7 +75,7 @@ def _figures(folder: Path, baseline: str) -> Figures:
         )
     else:
         raise InvalidInputError(
-            f"{folder} holds no study: there is no {FIGURES}, results.parquet or {_RUNS} in it"
+            f"{folder} holds no study: there is no {FIGURES}, results.parquet or {RUNS} in it"
         )
     if kept.finished and kept.done:
         return runs_figures(kept.judged(baseline), title, command=command)

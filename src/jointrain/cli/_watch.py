@@ -16,6 +16,7 @@ import typer
 from jointrain.cli._fit_checkpoints import DESCRIPTION
 from jointrain.cli._printing import console_of_output
 from jointrain.errors import InvalidInputError
+from jointrain.system.output_folder import RUNS
 from jointrain.system.stored_files import MISFIT, DamagedError, read_json
 from jointrain.system.terminal_streams import printable
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from jointrain.studies import RunStore
 
-_RUNS = "runs.jsonl"
 _NETWORKS = 12
 """Networks that are shown, the newest; an ensemble may have many."""
 
@@ -90,7 +90,7 @@ def _look_at(place: str) -> Callable[[], _State]:
     """Return what looks at a place again and again."""
     from jointrain.studies import RunStore
 
-    if "://" in place or (Path(place) / _RUNS).is_file():
+    if "://" in place or (Path(place) / RUNS).is_file():
         return partial(_state_of_study, RunStore.existing(place))
     description = Path(place) / DESCRIPTION
     if description.is_file():

@@ -20,11 +20,7 @@ from jointrain.reports._affinity import (
 )
 from jointrain.reports._flag_texts import groups_text, pairs_text
 from jointrain.reports._markdown import escaped, markdown_table
-from jointrain.reports._summary import (
-    comparison_to_json,
-    finite,
-    mean_and_spread,
-)
+from jointrain.reports._summary import comparison_to_json, finite, mean_and_spread
 from jointrain.reports._words import (
     better_or_worse,
     cost_share,

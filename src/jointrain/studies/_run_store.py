@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jointrain.errors import InvalidInputError, MissingDependencyError
+from jointrain.system.output_folder import RUNS
 from jointrain.system.stored_files import MISFIT, check_holes
 
 if TYPE_CHECKING:
@@ -416,7 +417,7 @@ def _connect(place: str) -> BaseStorage:
 
     if "://" not in place:
         Path(place).mkdir(parents=True, exist_ok=True)
-        path = str(Path(place) / "runs.jsonl")
+        path = str(Path(place) / RUNS)
         _check_journal(path)
         return JournalStorage(JournalFileBackend(path, lock_obj=CuttingLock(path)))
     url = _driver_url(place)
@@ -459,7 +460,7 @@ def _check_there(place: str, name: str) -> None:
     from sqlalchemy import create_engine, inspect, make_url
 
     if "://" not in place:
-        if not (Path(place) / "runs.jsonl").is_file():
+        if not (Path(place) / RUNS).is_file():
             raise _no_runs(name)
         return
     url = _driver_url(place)
@@ -524,15 +525,15 @@ def _one_line_errors(place: str, *, reading: bool = False) -> Iterator[None]:
 
 def _damage(place: str) -> str:
     """Return which line of a journal is none, if one looks so."""
-    with open(Path(place) / "runs.jsonl", "rb") as journal:
+    with open(Path(place) / RUNS, "rb") as journal:
         for number, line in enumerate(journal, start=1):
             try:
                 known = isinstance(json.loads(line)["op_code"], int)
             except (*MISFIT, RecursionError):
                 known = False
             if not known:
-                return f"line {number} of its runs.jsonl is damaged"
-    return "the lines of its runs.jsonl do not fit together"
+                return f"line {number} of its {RUNS} is damaged"
+    return f"the lines of its {RUNS} do not fit together"
 
 
 def _reason(error: BaseException) -> str:

@@ -24,6 +24,9 @@ ANSWER = "jointrain-answer.json"
 BUNDLE = "bundle.json"
 """The file by which a bundle is known."""
 
+RUNS = "runs.jsonl"
+"""The file by which the runs of a study are known."""
+
 _OWN_NAMES = (
     "results.parquet", "report.html", "report.json", "report.md", "changes.png",
     "affinity.parquet", "affinity.png", ANSWER,

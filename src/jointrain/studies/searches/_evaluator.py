@@ -165,7 +165,7 @@ class Evaluator:
         self._needed: Sequence[str] = (SEPARATE,)
         self._asked: dict[str, Recipe] = {}
         self._in_time = True
-        self._pace = 0.0  # seconds of a recipe on all folds and seeds
+        self._recipe_seconds = 0.0  # on all folds and seeds
 
     @property
     def plan(self) -> Pace | None:
@@ -236,14 +236,14 @@ class Evaluator:
         pilot = looks.pilot(share / (1 + math.ceil(self.folds / plan.workers)))
         if pilot is None:
             self.cuts.say("trial", NOTHING_LARGER)
-            self._pace = math.inf
+            self._recipe_seconds = math.inf
         else:
             self._measured = self._whole_folds(looks, pilot, recipes, share)
             self._folds = self._measured.folds_done
             if self._folds > 1:
                 self._more_seeds(share)
             seconds = plan.folds_seconds(self.names, self._folds)
-            self._pace = len(self._measured.seeds_done) * seconds / len(self.names)
+            self._recipe_seconds = len(self._measured.seeds_done) * seconds / len(self.names)
         self._measured.forget_predictions()
         self._describe(recipes[0])
 
@@ -319,7 +319,7 @@ class Evaluator:
             before = time.monotonic()
             measured.run(made, (), seeds, folds=self._folds, until=self._plan.end())
             measured.keep_whole(self._needed, seeds)
-            self._pace = (time.monotonic() - before) / len(recipes)
+            self._recipe_seconds = (time.monotonic() - before) / len(recipes)
         measured.forget_predictions()
         tried, done = {recipe.name for recipe in measured.recipes}, set(self.names)
         self._in_time = all(recipe.name in tried for recipe in recipes)
@@ -355,7 +355,7 @@ class Evaluator:
         if self._plan is None:
             return wanted
         left = self._plan.clock.left - self._plan.reserve()
-        return max(0, min(wanted, int(0.9 * left / max(self._pace, 1e-6))))
+        return max(0, min(wanted, int(0.9 * left / max(self._recipe_seconds, 1e-6))))
 
     def fewer_candidates(self, done: int, wanted: int, what: str) -> None:
         """Note that the search had to do with fewer candidates than it was to have.

@@ -8,12 +8,7 @@ from typing import Unpack
 
 from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
-from jointrain.experiments import (
-    SEPARATE,
-    AnyExperiment,
-    Experiment,
-    Recipe,
-)
+from jointrain.experiments import SEPARATE, AnyExperiment, Experiment, Recipe
 from jointrain.studies.searches._candidates import SearchResult
 from jointrain.studies.searches._evaluator import SearchOptions, apart, open_search
 from jointrain.studies.searches._split_networks import split_networks
