@@ -1,4 +1,4 @@
-"""What a command adds to a model that is saved already: column importance, pictures, a report."""
+"""What a command does when a model is saved: column importance, and how to predict with it."""
 
 from __future__ import annotations
 

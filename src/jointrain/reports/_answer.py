@@ -171,10 +171,8 @@ def _undecided(
     if not said.rows:  # of a loop of one's own they are not known
         more, with_what = add, f"{number(said.folds)} splits"
     if said.fixed_test:
-        more, with_what = (
-            f"add seeds (about {4 * said.seeds} would show {half})",
-            (f"{said.seeds} seeds"),
-        )
+        more = f"add seeds (about {4 * said.seeds} would show {half})"
+        with_what = f"{said.seeds} seeds"
     if _beaten(decision):
         advice = f"prefer {model_words(decision.rival or '')}, or {more}"
     elif decision.what == "together":
