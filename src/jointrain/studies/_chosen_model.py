@@ -10,13 +10,10 @@ from typing import Any
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import AnyExperiment, Recipe
 from jointrain.studies._job_runner import run_jobs
-from jointrain.studies._shipped_model import fit_shipped, rows_to_fit
+from jointrain.studies._shipped_model import SHARE_HERE, fit_shipped, rows_to_fit
 from jointrain.studies._study_result import StudyResult
 from jointrain.tables import TableExperiment
 from jointrain.training import NetworkModel
-
-SHARE_HERE = 0.5
-"""A fit that seems to take less than this share of its time is made in this process."""
 
 
 def fit_chosen(
