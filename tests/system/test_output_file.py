@@ -1,7 +1,7 @@
 import pytest
 
 from jointrain.errors import InvalidInputError
-from jointrain.system.output_file import write_whole
+from jointrain.system.output_file import check_new_file, write_whole
 
 
 def test_what_is_written_replaces_the_file_and_what_was_made_is_returned(tmp_path):
@@ -24,6 +24,17 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_names_it(tmp_path):
         write_whole(path, write)
     assert path.read_text() == "before"
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_is_there_is_refused_before_any_work_unless_it_may_be_replaced(tmp_path):
+    path = tmp_path / "a.txt"
+    check_new_file(path)
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InvalidInputError, match=r"a\.txt exists; choose another --out or replace"):
+        check_new_file(path)
+    with pytest.raises(InvalidInputError, match="choose another --report or replace it with"):
+        check_new_file(path, flag="--report")
+    check_new_file(path, force=True)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "no/a.txt"])
